@@ -1,0 +1,97 @@
+//! Identities: pairs of namespace and id, normalised so that equal things are equal bytes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Text;
+
+/// The built-in namespaces. A deployment may use any others.
+pub mod namespace {
+    pub const PERSON: &str = "b2b_person";
+    pub const ACCOUNT: &str = "b2b_account";
+    pub const OPPORTUNITY: &str = "b2b_opportunity";
+    pub const CAMPAIGN: &str = "b2b_campaign";
+    pub const LIST: &str = "b2b_marketing_list";
+    pub const EMAIL: &str = "email";
+    pub const ECID: &str = "ecid";
+}
+
+/// One name of one thing. Ordered by namespace, then id, both as bytes; *not* by namespace priority, which is configuration.
+///
+/// Invariant: the namespace is lower case and without blanks around it; the id is trimmed, and lower case in the namespace `email`; neither is empty.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    namespace: Text,
+    id: Text,
+}
+
+/// The identity that names a cluster: its least member by namespace priority, then id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CanonicalId(pub Identity);
+
+/// The text names no identity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no identity of the form namespace:id")]
+pub struct IdentityParseError(pub String);
+
+impl Identity {
+    /// Normalises both parts. `None` where either is empty after trimming.
+    pub fn new(namespace: &str, id: &str) -> Option<Identity> {
+        let namespace = namespace.trim();
+        let id = id.trim();
+        if namespace.is_empty() || id.is_empty() {
+            return None;
+        }
+        let namespace: Text = if namespace.bytes().any(|b| b.is_ascii_uppercase()) { namespace.to_ascii_lowercase().into() } else { namespace.into() };
+        let id: Text = if namespace == namespace::EMAIL { id.to_lowercase().into() } else { id.into() };
+        Some(Identity { namespace, id })
+    }
+
+    /// Reads `namespace:id`; the id may itself hold colons.
+    ///
+    /// # Errors
+    /// Where there is no colon or a part is empty.
+    pub fn parse(text: &str) -> Result<Identity, IdentityParseError> {
+        text.split_once(':').and_then(|(namespace, id)| Identity::new(namespace, id)).ok_or_else(|| IdentityParseError(text.to_owned()))
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.namespace, self.id)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalises() {
+        let table = [
+            ("Email", " P2@Townsend.COM ", Some("email:p2@townsend.com")),
+            ("ECID", "AbC", Some("ecid:AbC")),
+            ("b2b_person", "7@m1.Marketo", Some("b2b_person:7@m1.Marketo")),
+            ("email", "  ", None),
+            ("", "x", None),
+        ];
+        for (namespace, id, expected) in table {
+            assert_eq!(Identity::new(namespace, id).map(|i| i.to_string()).as_deref(), expected, "{namespace} {id}");
+        }
+    }
+}

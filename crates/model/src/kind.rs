@@ -1,0 +1,209 @@
+//! The kinds of source record, the kinds of unified thing, and the relations between them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::namespace;
+
+/// What a source topic carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SourceKind {
+    Person,
+    Account,
+    Opportunity,
+    AccountPerson,
+    OpportunityPerson,
+    Campaign,
+    CampaignMember,
+    MarketingList,
+    MarketingListMember,
+    AccountLink,
+    Activity,
+}
+
+/// A unified thing that has a profile. Persons and accounts can be subjects of segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SubjectKind {
+    Person,
+    Account,
+    Opportunity,
+    Campaign,
+    List,
+}
+
+/// A step from one subject to others, as rules write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Relation {
+    /// Person → distinct unified accounts, by `b2b.accountKey` and account-person rows.
+    Accounts,
+    /// Person → account-person rows.
+    AccountRelations,
+    /// Person → opportunity-person rows.
+    OpportunityRoles,
+    /// Person → campaign-member rows.
+    CampaignMemberships,
+    /// Person → marketing-list-member rows.
+    ListMemberships,
+    /// Account → distinct unified opportunities.
+    Opportunities,
+    /// Account → its one parent account.
+    Parent,
+    /// Account → the accounts it lists as related.
+    Related,
+    /// Account → distinct persons.
+    Persons,
+    /// Opportunity, or account-person row → its one account.
+    Account,
+    /// Opportunity → opportunity-person rows.
+    Roles,
+    /// Opportunity, or campaign-member row → its one campaign.
+    Campaign,
+    /// Opportunity-person row → its one opportunity.
+    Opportunity,
+    /// Marketing-list-member row → its one list.
+    List,
+}
+
+impl SourceKind {
+    pub const ALL: [SourceKind; 11] = [
+        SourceKind::Person,
+        SourceKind::Account,
+        SourceKind::Opportunity,
+        SourceKind::AccountPerson,
+        SourceKind::OpportunityPerson,
+        SourceKind::Campaign,
+        SourceKind::CampaignMember,
+        SourceKind::MarketingList,
+        SourceKind::MarketingListMember,
+        SourceKind::AccountLink,
+        SourceKind::Activity,
+    ];
+
+    /// The last part of the source topic's name, and of the schema file's.
+    pub fn name(self) -> &'static str {
+        match self {
+            SourceKind::Person => "person",
+            SourceKind::Account => "account",
+            SourceKind::Opportunity => "opportunity",
+            SourceKind::AccountPerson => "account-person",
+            SourceKind::OpportunityPerson => "opportunity-person",
+            SourceKind::Campaign => "campaign",
+            SourceKind::CampaignMember => "campaign-member",
+            SourceKind::MarketingList => "marketing-list",
+            SourceKind::MarketingListMember => "marketing-list-member",
+            SourceKind::AccountLink => "account-link",
+            SourceKind::Activity => "activity",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<SourceKind> {
+        SourceKind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The field that holds the record's own key object. `None` for activities, which are named by `_id`.
+    pub fn key_field(self) -> Option<&'static str> {
+        Some(match self {
+            SourceKind::Person => "personKey",
+            SourceKind::Account => "accountKey",
+            SourceKind::Opportunity => "opportunityKey",
+            SourceKind::AccountPerson => "accountPersonKey",
+            SourceKind::OpportunityPerson => "opportunityPersonKey",
+            SourceKind::Campaign => "campaignKey",
+            SourceKind::CampaignMember => "campaignMemberKey",
+            SourceKind::MarketingList => "marketingListKey",
+            SourceKind::MarketingListMember => "marketingListMemberKey",
+            SourceKind::AccountLink => "linkKey",
+            SourceKind::Activity => return None,
+        })
+    }
+
+    /// The unified thing a record of this kind is a fragment of. `None` for relation rows, links and activities.
+    pub fn subject(self) -> Option<SubjectKind> {
+        match self {
+            SourceKind::Person => Some(SubjectKind::Person),
+            SourceKind::Account => Some(SubjectKind::Account),
+            SourceKind::Opportunity => Some(SubjectKind::Opportunity),
+            SourceKind::Campaign => Some(SubjectKind::Campaign),
+            SourceKind::MarketingList => Some(SubjectKind::List),
+            _ => None,
+        }
+    }
+}
+
+impl SubjectKind {
+    pub const ALL: [SubjectKind; 5] = [SubjectKind::Person, SubjectKind::Account, SubjectKind::Opportunity, SubjectKind::Campaign, SubjectKind::List];
+
+    /// The identity namespace of this kind's source keys.
+    pub fn namespace(self) -> &'static str {
+        match self {
+            SubjectKind::Person => namespace::PERSON,
+            SubjectKind::Account => namespace::ACCOUNT,
+            SubjectKind::Opportunity => namespace::OPPORTUNITY,
+            SubjectKind::Campaign => namespace::CAMPAIGN,
+            SubjectKind::List => namespace::LIST,
+        }
+    }
+
+    /// The kind whose identities are in `namespace`: whatever is not one of the other four kinds' names a person.
+    pub fn of_namespace(namespace: &str) -> SubjectKind {
+        SubjectKind::ALL.into_iter().find(|kind| kind.namespace() == namespace).unwrap_or(SubjectKind::Person)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            SubjectKind::Person => "person",
+            SubjectKind::Account => "account",
+            SubjectKind::Opportunity => "opportunity",
+            SubjectKind::Campaign => "campaign",
+            SubjectKind::List => "list",
+        }
+    }
+}
+
+impl Relation {
+    pub fn name(self) -> &'static str {
+        match self {
+            Relation::Accounts => "accounts",
+            Relation::AccountRelations => "accountRelations",
+            Relation::OpportunityRoles => "opportunityRoles",
+            Relation::CampaignMemberships => "campaignMemberships",
+            Relation::ListMemberships => "listMemberships",
+            Relation::Opportunities => "opportunities",
+            Relation::Parent => "parent",
+            Relation::Related => "related",
+            Relation::Persons => "persons",
+            Relation::Account => "account",
+            Relation::Roles => "roles",
+            Relation::Campaign => "campaign",
+            Relation::Opportunity => "opportunity",
+            Relation::List => "list",
+        }
+    }
+
+    /// The row record a relation yields, where it yields rows and not unified things.
+    pub fn row(self) -> Option<SourceKind> {
+        match self {
+            Relation::AccountRelations => Some(SourceKind::AccountPerson),
+            Relation::OpportunityRoles | Relation::Roles => Some(SourceKind::OpportunityPerson),
+            Relation::CampaignMemberships => Some(SourceKind::CampaignMember),
+            Relation::ListMemberships => Some(SourceKind::MarketingListMember),
+            _ => None,
+        }
+    }
+
+    /// The kind of unified thing a relation yields, where it yields such.
+    pub fn target(self) -> Option<SubjectKind> {
+        match self {
+            Relation::Accounts | Relation::Parent | Relation::Related | Relation::Account => Some(SubjectKind::Account),
+            Relation::Opportunities | Relation::Opportunity => Some(SubjectKind::Opportunity),
+            Relation::Campaign => Some(SubjectKind::Campaign),
+            Relation::List => Some(SubjectKind::List),
+            Relation::Persons => Some(SubjectKind::Person),
+            _ => None,
+        }
+    }
+
+    /// Whether the relation leads to at most one thing.
+    pub fn to_one(self) -> bool {
+        matches!(self, Relation::Parent | Relation::Account | Relation::Campaign | Relation::Opportunity | Relation::List)
+    }
+}

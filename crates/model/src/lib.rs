@@ -1,0 +1,19 @@
+//! The vocabulary of Millrace: values, instants, identities, the kinds of source record and the change of one.
+//!
+//! What it is *not*: it decodes nothing, stores nothing and decides nothing. Every other crate may depend on it; it depends on no other.
+
+mod change;
+mod identity;
+mod kind;
+mod path;
+mod schema;
+mod time;
+mod value;
+
+pub use change::{Change, Event, EventOperation, Operation, Rejection, SourceChange};
+pub use identity::{CanonicalId, Identity, IdentityParseError, namespace};
+pub use kind::{Relation, SourceKind, SubjectKind};
+pub use path::Path;
+pub use schema::{Field, RecordType, Schema, SchemaError, Type};
+pub use time::{DAY_MS, Timestamp, TimestampParseError};
+pub use value::{Map, Text, Value};

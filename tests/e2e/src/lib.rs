@@ -1,0 +1,1 @@
+//! millrace-test-e2e

@@ -1,1 +1,3 @@
-//! millrace-shard
+//! The stages of a shard composed: `(state view, messages, now) -> effects`.
+
+pub mod state;

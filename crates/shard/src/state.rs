@@ -1,0 +1,64 @@
+//! The state port: ordered bytes, read through a view, written as one batch per commit.
+//!
+//! A *table* is the first byte of a key. Tables below `DERIVED` are in the changelog; tables from `DERIVED` on are derived from them, live only
+//! in the local store, and are rebuilt after a restore.
+
+/// Tables from this first byte on are derived: never written to the changelog.
+pub const DERIVED: u8 = 0x80;
+
+/// One row of a batch: the new value, or `None` where the row goes.
+pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
+
+/// The store failed. The shard stops; its owner recovers it.
+#[derive(Debug, thiserror::Error)]
+#[error("state store")]
+pub struct StateError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// A consistent read of committed state.
+pub trait StateView {
+    /// # Errors
+    /// Where the store failed.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
+
+    /// At most `limit` rows with `lower <= key < upper`, in ascending order of keys.
+    ///
+    /// # Errors
+    /// Where the store failed.
+    fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError>;
+}
+
+/// A store of one shard's rows, with the position in the changelog up to which it holds them.
+///
+/// Protocol: the owner applies batches in commit order, each with the changelog position behind it; rows and position become visible and durable
+/// together (durable after `flush`). After a crash the store holds some prefix of the applied batches, never a part of one.
+pub trait StateStore: StateView + Send {
+    /// The offset of the next changelog record to be applied; `None` for a store that never was applied to.
+    ///
+    /// # Errors
+    /// Where the store failed.
+    fn changelog_position(&self) -> Result<Option<i64>, StateError>;
+
+    /// Applies a batch atomically.
+    ///
+    /// # Errors
+    /// Where the store failed; nothing of the batch is visible then.
+    fn apply(&mut self, rows: Vec<RowChange>, changelog_position: i64) -> Result<(), StateError>;
+
+    /// Makes everything applied so far survive a crash.
+    ///
+    /// # Errors
+    /// Where the store failed.
+    fn flush(&mut self) -> Result<(), StateError>;
+
+    /// Drops every row and the position.
+    ///
+    /// # Errors
+    /// Where the store failed.
+    fn clear(&mut self) -> Result<(), StateError>;
+
+    /// A handle for readers on other threads; sees each batch whole or not at all.
+    fn reader(&self) -> std::sync::Arc<dyn StateView + Send + Sync>;
+
+    /// Bytes on disk, roughly; memory stores say what they hold.
+    fn size_bytes(&self) -> u64;
+}

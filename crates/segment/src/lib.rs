@@ -3,4 +3,7 @@
 //! Pure: no clock, no IO, no threads. `now` is an argument.
 
 pub mod ast;
+pub mod diagnostic;
 pub mod plan;
+
+pub use diagnostic::{Diagnostic, Severity, did_you_mean};

@@ -1,3 +1,4 @@
 //! The stages of a shard composed: `(state view, messages, now) -> effects`.
 
+pub mod machine;
 pub mod state;

@@ -1,0 +1,159 @@
+//! The machine port: what the runtime drives, and all it knows of the stages.
+//!
+//! One machine holds one shard. The runtime reads inputs, calls `step`, commits what it returned to the log and only then to the store, so a machine
+//! never meets its own uncommitted effects in the view. It may keep memory of its own (programs, caches), as long as that memory can be built again
+//! from the view.
+
+use bytes::Bytes;
+use millrace_model::{SourceKind, Text, Timestamp};
+
+use crate::state::{RowChange, StateError, StateView};
+
+/// Where an input was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InputTopic {
+    /// Definitions: one partition, read whole by every shard.
+    Control,
+    /// Messages from other shards, or from this one.
+    Inbox,
+    /// Validated, normalised source records of this shard.
+    Records,
+    /// Source topics, of which a shard reads the partitions `q` with `q % shards == shard`.
+    Source(SourceKind),
+}
+
+/// One record of an input partition. Offsets of one partition ascend and never come twice, gaps are allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    pub topic: InputTopic,
+    pub partition: u32,
+    pub offset: i64,
+    /// When the log took the record, or what its producer claimed.
+    pub timestamp: Timestamp,
+    pub key: Option<Bytes>,
+    /// `None`: a tombstone.
+    pub value: Option<Bytes>,
+    pub headers: Vec<(String, Bytes)>,
+}
+
+/// Where an output goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OutputTopic {
+    Records,
+    Inbox,
+    Membership,
+    /// `destination.<name>`; the topic is created at its first use.
+    Destination(Text),
+    DeadLetter,
+}
+
+/// Which partition of its topic an output goes to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Partition {
+    /// This one; for topics with one partition per shard.
+    Shard(u32),
+    /// As a Kafka client would place a record with this key: murmur2 modulo the number of partitions.
+    Hash(Bytes),
+}
+
+/// One record to be appended. Outputs for one partition are appended in the order of `Effects::outputs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    pub topic: OutputTopic,
+    pub partition: Partition,
+    pub key: Option<Bytes>,
+    /// `None`: a tombstone.
+    pub value: Option<Bytes>,
+    pub headers: Vec<(String, Bytes)>,
+}
+
+/// One thing for the operator's metrics. Lost where the step is not committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measurement {
+    /// A metric's name, `millrace_<area>_<what>_<unit>[_total]`.
+    pub name: &'static str,
+    /// In the order in which the metric declares them.
+    pub labels: Vec<(&'static str, Text)>,
+    pub value: Measure,
+}
+
+/// How a measurement changes its metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Measure {
+    /// A counter grows by so much.
+    Add(u64),
+    /// A gauge has this value now.
+    Set(f64),
+    /// A histogram takes one sample.
+    Sample(f64),
+}
+
+/// How much a step may do beside its inputs, so that a transaction stays short. A bound, not a goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Due timers to fire. Those left over are due still, and `next_timer` says so.
+    pub timers_max: usize,
+    /// Subjects to evaluate, or rows to scan, in fan-out and backfill. Greater where no live input waits.
+    pub background_max: usize,
+}
+
+/// What a step asks for; all of it becomes visible together or not at all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// The final value of each changed row, one entry per key, rows of derived tables included. Those from `DERIVED` on stay out of the changelog;
+    /// the keys that begin with `RESERVED` belong to the runtime.
+    pub rows: Vec<RowChange>,
+    pub outputs: Vec<Output>,
+    pub measurements: Vec<Measurement>,
+    /// Background work waits: step again at once, inputs or not.
+    pub more: bool,
+}
+
+impl Effects {
+    /// Whether there is nothing to commit.
+    pub fn nothing(&self) -> bool {
+        self.rows.is_empty() && self.outputs.is_empty()
+    }
+}
+
+/// The first byte of keys that the runtime keeps for itself (its meta row). A machine neither reads nor writes them.
+pub const RESERVED: u8 = 0x00;
+
+/// The stages of one shard.
+///
+/// Protocol: `derive` any number of times while the store is restored; `start` once; then `step` and `committed` in turn, `next_timer` whenever.
+/// A machine whose step was not committed, or that returned an error, is dropped, and a new one is built, restored and started: memory that depends
+/// on uncommitted effects cannot survive.
+///
+/// Determinism: equal view, inputs, `now` and budget give equal effects, in the same order.
+pub trait Machine: Send {
+    /// The derived rows that follow from a change of base rows during a restore. `view` shows the rows, base and derived, before the change; `rows`
+    /// holds at most one entry per key, in ascending order of keys. Changes come in changelog order, but those that later ones replaced may be
+    /// missing, and a commit may come in several parts.
+    ///
+    /// # Errors
+    /// Where the view failed.
+    fn derive(&mut self, view: &dyn StateView, rows: &[RowChange]) -> Result<Vec<RowChange>, StateError>;
+
+    /// Builds what the machine holds in memory from the restored state.
+    ///
+    /// # Errors
+    /// Where the view failed.
+    fn start(&mut self, view: &dyn StateView) -> Result<(), StateError>;
+
+    /// Processes the inputs in the given order, then due timers and background work within the budget, as at `now`. Inputs may be empty. `now` never
+    /// is earlier than at an earlier step of this shard, whoever held it.
+    ///
+    /// # Errors
+    /// Where the view failed. Bad input is no error: it is an output to `DeadLetter`.
+    fn step(&mut self, view: &dyn StateView, inputs: &[Input], now: Timestamp, budget: Budget) -> Result<Effects, StateError>;
+
+    /// The last step's effects are committed, and the view shows them.
+    fn committed(&mut self);
+
+    /// The instant of the earliest timer, so that an idle loop knows when to wake; `Timestamp::MAX` where there is none.
+    ///
+    /// # Errors
+    /// Where the view failed.
+    fn next_timer(&self, view: &dyn StateView) -> Result<Timestamp, StateError>;
+}

@@ -176,3 +176,15 @@ pub struct Step {
     pub condition: Option<Expr>,
     pub count: Option<Expr>,
 }
+
+impl When {
+    /// The expressions in it, in the order of the text.
+    pub fn parts(&self) -> impl Iterator<Item = &Expr> {
+        let (first, second) = match self {
+            When::Offset { amount, anchor, .. } => (amount, Some(anchor)),
+            When::Relative { anchor, .. } | When::On(anchor) => (anchor, None),
+            When::Between { from, to } => (from, Some(to)),
+        };
+        std::iter::once(&**first).chain(second.map(|part| &**part))
+    }
+}

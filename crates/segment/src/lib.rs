@@ -4,6 +4,10 @@
 
 pub mod ast;
 pub mod diagnostic;
+mod chain;
+mod lexer;
+mod parser;
 pub mod plan;
 
 pub use diagnostic::{Diagnostic, Severity, did_you_mean};
+pub use parser::{DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX, parse};

@@ -1,0 +1,64 @@
+//! The shape of `a and b and c …`: leaning to the left while short, balanced when long.
+//!
+//! Generated rules list hundreds of alternatives; a tree that leans to the left would be as deep as the list is long. Parser, formatter and JSON form
+//! agree on one shape per number of operands, so that the flat text stands for the tree and back.
+
+use crate::ast::{Binary, Expr, Node, Span};
+
+/// Longer chains are halved until they are no longer than this.
+const LEANING_MAX: usize = 32;
+
+/// The tree over two operands or more; with one, that one.
+pub(crate) fn build(operator: Binary, mut operands: Vec<Expr>) -> Expr {
+    if operands.len() > LEANING_MAX {
+        let right = operands.split_off(operands.len() / 2);
+        return join(operator, build(operator, operands), build(operator, right));
+    }
+    let mut operands = operands.into_iter();
+    let Some(first) = operands.next() else { return Expr { span: Span::default(), node: Node::Null } };
+    operands.fold(first, |left, right| join(operator, left, right))
+}
+
+fn join(operator: Binary, left: Expr, right: Expr) -> Expr {
+    let span = Span { start: left.span.start, end: right.span.end };
+    Expr { span, node: Node::Binary { operator, left: Box::new(left), right: Box::new(right) } }
+}
+
+/// Levels that `build` puts above its operands.
+pub(crate) fn height(operands: usize) -> usize {
+    if operands > LEANING_MAX { 1 + height(operands - operands / 2) } else { operands.saturating_sub(1) }
+}
+
+/// The operands of a tree of `and` or `or` that has the shape `build` gives; `None` for any other expression.
+pub(crate) fn operands(expr: &Expr) -> Option<(Binary, Vec<&Expr>)> {
+    let Node::Binary { operator: operator @ (Binary::And | Binary::Or), .. } = expr.node else { return None };
+    // Take the largest part of the tree that has the shape: all operands of the same operator, then ever fewer levels of the right sides.
+    let mut all = Vec::new();
+    collect(expr, operator, &mut all);
+    if has_shape(expr, operator, all.len()) {
+        return Some((operator, all));
+    }
+    // A left-leaning prefix is always right: its own left side is asked in turn by the caller.
+    let Node::Binary { left, right, .. } = &expr.node else { return None };
+    Some((operator, vec![left, right]))
+}
+
+fn collect<'e>(expr: &'e Expr, operator: Binary, operands: &mut Vec<&'e Expr>) {
+    match &expr.node {
+        Node::Binary { operator: found, left, right } if *found == operator => {
+            collect(left, operator, operands);
+            collect(right, operator, operands);
+        }
+        _ => operands.push(expr),
+    }
+}
+
+/// Whether the tree over `count` operands is what `build` makes of them.
+fn has_shape(expr: &Expr, operator: Binary, count: usize) -> bool {
+    if count == 1 {
+        return !matches!(&expr.node, Node::Binary { operator: found, .. } if *found == operator);
+    }
+    let Node::Binary { operator: found, left, right } = &expr.node else { return false };
+    let (first, second) = if count > LEANING_MAX { (count / 2, count - count / 2) } else { (count - 1, 1) };
+    *found == operator && has_shape(left, operator, first) && has_shape(right, operator, second)
+}

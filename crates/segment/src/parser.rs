@@ -1,0 +1,711 @@
+//! Tokens to syntax tree: recursive descent, with precedence climbing for operators.
+//!
+//! From loose to tight: `or`, `and`, `not`, comparisons with `in`, `like` and `occurs` (which do not chain), `+ -`, `* / %`, sign and `!`, postfix.
+//! Forms that end in `where …`, `=> …` or `in …` reach as far as they can.
+//!
+//! **Errors.** A function that cannot go on reports one diagnostic and returns `Failed`; the nearest operand of `and`/`or` or list item around it
+//! skips to where the next one begins and stands in a null, so that one slip costs one diagnostic. A mistyped keyword is reported and taken for what
+//! was meant.
+//!
+//! **Bounds.** Text, nodes, nesting while parsing and height of the tree are bounded, so nobody who walks a tree needs a guard of his own. Long
+//! chains of `and` or `or` are built balanced (see `chain`), all others lean to the left. Time is linear in the text.
+
+mod forms;
+pub(crate) mod words;
+
+use crate::ast::{Binary, Expr, Node, Span};
+use crate::chain;
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::lexer::{self, Kind, Token};
+use words::{aggregate, is_keyword, is_reserved, keyword, quantifier, unit};
+
+/// Levels of a syntax tree, and levels of nesting in the text. Deeper rules are refused, so that walks of the tree fit a 2 MiB stack.
+pub const DEPTH_MAX: usize = 256;
+/// Nodes of a syntax tree: far beyond what people write, small enough to check at once.
+pub const NODES_MAX: usize = 20_000;
+/// Bytes of a rule's text.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// More findings than this help nobody.
+const DIAGNOSTICS_MAX: usize = 20;
+
+/// Parses a rule.
+///
+/// # Errors
+/// Everything found wrong, in order of place, at most about twenty findings; never empty.
+pub fn parse(text: &str) -> Result<Expr, Vec<Diagnostic>> {
+    if text.len() > TEXT_BYTES_MAX {
+        let message = format!("the rule has {} bytes, more than {TEXT_BYTES_MAX}", text.len());
+        return Err(vec![Diagnostic::error("too-long", Span::default(), message)]);
+    }
+    let mut diagnostics = Vec::new();
+    let tokens = lexer::tokens(text, &mut diagnostics);
+    let comprehensions = comprehensions(&tokens);
+    let mut parser = Parser { tokens, comprehensions, at: 0, depth: 0, height: 0, nodes: 0, plain_in: false, diagnostics };
+    let expr = parser.rule();
+    if parser.diagnostics.is_empty() {
+        return Ok(expr);
+    }
+    let mut diagnostics = parser.diagnostics;
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.span.end));
+    diagnostics.truncate(DIAGNOSTICS_MAX);
+    Err(diagnostics)
+}
+
+/// A diagnostic has been reported; the caller recovers or passes it on.
+#[derive(Debug)]
+struct Failed;
+
+type Parsed<T = Expr> = Result<T, Failed>;
+
+/// How tightly an operator binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Or,
+    And,
+    Not,
+    Comparison,
+    Sum,
+    Product,
+    Sign,
+    Postfix,
+}
+
+struct Parser<'a> {
+    tokens: Vec<Token<'a>>,
+    /// By token: whether it is an aggregate's word with an `over` of its own.
+    comprehensions: Vec<bool>,
+    at: usize,
+    /// Nesting of calls to `expression`.
+    depth: usize,
+    /// Height of the tree returned last.
+    height: usize,
+    nodes: usize,
+    /// Inside the value of a `let`, where a bare `in` ends the value. Brackets end that.
+    plain_in: bool,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl<'a> Parser<'a> {
+    fn rule(&mut self) -> Expr {
+        if matches!(self.kind(), Kind::End) {
+            let _: Parsed<()> = self.fail(Diagnostic::error("empty-rule", self.span(), "the rule is empty").expecting("a condition"));
+        }
+        let expr = self.condition();
+        while !matches!(self.kind(), Kind::End) {
+            // Either the text goes on where it should end, or an operand was skipped; what follows may hold further slips.
+            let _: Parsed<()> = self.unexpected("`and`, `or`, another operator or the end of the rule");
+            self.at += 1;
+            self.skip();
+            if self.word(&["and", "or"]).is_some() {
+                self.at += 1;
+                self.condition();
+            }
+        }
+        expr
+    }
+
+    // Tokens.
+
+    fn kind(&self) -> &Kind<'a> {
+        self.kind_at(0)
+    }
+
+    fn kind_at(&self, ahead: usize) -> &Kind<'a> {
+        // The last token is `End`, and nothing moves past it.
+        &self.tokens[(self.at + ahead).min(self.tokens.len() - 1)].kind
+    }
+
+    fn span(&self) -> Span {
+        self.tokens[self.at.min(self.tokens.len() - 1)].span
+    }
+
+    /// From `start` to the end of the token before the current one.
+    fn since(&self, start: Span) -> Span {
+        let end = if self.at == 0 { start.end } else { self.tokens[(self.at - 1).min(self.tokens.len() - 1)].span.end };
+        Span { start: start.start, end: end.max(start.start) }
+    }
+
+    fn advance(&mut self) {
+        if self.at + 1 < self.tokens.len() {
+            self.at += 1;
+        }
+    }
+
+    /// The current word, if it is one and no quoted name.
+    fn bare(&self, ahead: usize) -> Option<&'a str> {
+        match self.kind_at(ahead) {
+            Kind::Word(word) => Some(word),
+            _ => None,
+        }
+    }
+
+    /// Which of `keywords` the current token is.
+    fn word(&self, keywords: &[&'static str]) -> Option<&'static str> {
+        self.bare(0).and_then(|word| keyword(word, keywords))
+    }
+
+    fn sign_at(&self, ahead: usize) -> Option<&'static str> {
+        match self.kind_at(ahead) {
+            Kind::Sign(sign) => Some(sign),
+            _ => None,
+        }
+    }
+
+    fn is_sign(&self, sign: &str) -> bool {
+        self.sign_at(0) == Some(sign)
+    }
+
+    fn take_sign(&mut self, sign: &str) -> bool {
+        let found = self.is_sign(sign);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn take_word(&mut self, word: &'static str) -> bool {
+        let found = self.word(&[word]).is_some();
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    /// A name that is no reserved word, or any name between backquotes.
+    fn name_at(&self, ahead: usize) -> Option<String> {
+        match self.kind_at(ahead) {
+            Kind::Word(word) if !is_reserved(word) => Some((*word).to_owned()),
+            Kind::Quoted(name) => Some(name.clone().into_owned()),
+            _ => None,
+        }
+    }
+
+    fn expect_name(&mut self, what: &str) -> Parsed<String> {
+        match self.name_at(0) {
+            Some(name) => {
+                self.advance();
+                Ok(name)
+            }
+            None => self.unexpected(what),
+        }
+    }
+
+    fn expect_sign(&mut self, sign: &'static str) -> Parsed<()> {
+        if self.take_sign(sign) { Ok(()) } else { self.unexpected(&format!("`{sign}`")) }
+    }
+
+    /// A keyword; a word one slip away from it is reported and taken for it.
+    fn expect_word(&mut self, keywords: &[&'static str]) -> Parsed<&'static str> {
+        if let Some(found) = self.word(keywords) {
+            self.advance();
+            return Ok(found);
+        }
+        let expected = one_of(keywords);
+        let meant = self.bare(0).and_then(|word| did_you_mean(word, keywords.iter().copied()));
+        let span = self.span();
+        let found = self.kind().describe();
+        let failed = self.fail(Diagnostic::error("unexpected-token", span, format!("found {found}")).expecting(expected).suggesting(meant));
+        match meant {
+            // `did_you_mean` gives one of the candidates.
+            Some(meant) => {
+                self.advance();
+                keywords.iter().copied().find(|keyword| *keyword == meant).ok_or(Failed)
+            }
+            None => failed,
+        }
+    }
+
+    // Reports and recovery.
+
+    fn fail<T>(&mut self, diagnostic: Diagnostic) -> Parsed<T> {
+        // What follows from a finding at the same place is noise.
+        let known = self.diagnostics.iter().rev().take(4).any(|earlier| earlier.span.start == diagnostic.span.start);
+        if !known {
+            self.diagnostics.push(diagnostic);
+        }
+        if self.diagnostics.len() >= DIAGNOSTICS_MAX {
+            self.at = self.tokens.len() - 1;
+        }
+        Err(Failed)
+    }
+
+    /// Refuses the whole rule: nothing further is read.
+    fn refuse<T>(&mut self, code: &'static str, span: Span, message: String) -> Parsed<T> {
+        let failed = self.fail(Diagnostic::error(code, span, message));
+        self.at = self.tokens.len() - 1;
+        failed
+    }
+
+    fn unexpected<T>(&mut self, expected: &str) -> Parsed<T> {
+        let (span, found) = (self.span(), self.kind().describe());
+        self.fail(Diagnostic::error("unexpected-token", span, format!("found {found}")).expecting(expected))
+    }
+
+    /// To the next place where an operand or item may end: a comma, a closing bracket, `and`, `or`, `where` or the end. Bracketed parts are skipped whole.
+    fn skip(&mut self) {
+        let mut open = 0_usize;
+        loop {
+            match self.kind() {
+                Kind::End => return,
+                Kind::Sign("(" | "[" | "{") => open += 1,
+                Kind::Sign(")" | "]" | "}") if open == 0 => return,
+                Kind::Sign(")" | "]" | "}") => open -= 1,
+                Kind::Sign(",") if open == 0 => return,
+                Kind::Word(_) if open == 0 && self.word(&["and", "or", "where"]).is_some() => return,
+                _ => {}
+            }
+            self.advance();
+        }
+    }
+
+    /// The result, or a null in its place with the parser behind what could not be read.
+    fn recovered(&mut self, parsed: Parsed) -> Expr {
+        parsed.unwrap_or_else(|Failed| {
+            let start = self.span();
+            self.skip();
+            self.height = 1;
+            Expr { span: self.since(start), node: Node::Null }
+        })
+    }
+
+    // Trees.
+
+    /// A node above children of which the highest has height `below`.
+    fn node(&mut self, start: Span, node: Node, below: usize) -> Parsed {
+        let span = self.since(start);
+        self.nodes += 1;
+        if self.nodes > NODES_MAX {
+            return self.refuse("too-large", start, format!("the rule has more than {NODES_MAX} parts"));
+        }
+        if below >= DEPTH_MAX {
+            return self.refuse("too-deep", start, format!("the rule is nested deeper than {DEPTH_MAX} levels"));
+        }
+        self.height = below + 1;
+        Ok(Expr { span, node })
+    }
+
+    fn leaf(&mut self, node: Node) -> Parsed {
+        let start = self.span();
+        self.advance();
+        self.node(start, node, 0)
+    }
+
+    /// A whole expression; never fails, so it may be followed by anything that closes it.
+    fn condition(&mut self) -> Expr {
+        let parsed = self.expression(Level::Or);
+        self.recovered(parsed)
+    }
+
+    /// As `condition`, between brackets of some kind: `in` is an operator again.
+    fn enclosed(&mut self) -> Expr {
+        let plain_in = std::mem::replace(&mut self.plain_in, false);
+        let expr = self.condition();
+        self.plain_in = plain_in;
+        expr
+    }
+
+    /// An expression of operators that bind at least as tightly as `level`.
+    fn expression(&mut self, level: Level) -> Parsed {
+        if self.depth >= DEPTH_MAX {
+            return self.refuse("too-deep", self.span(), format!("the rule is nested deeper than {DEPTH_MAX} levels"));
+        }
+        self.depth += 1;
+        let parsed = if level <= Level::And { Ok(self.chained(level)) } else { self.operators(level) };
+        self.depth -= 1;
+        parsed
+    }
+
+    /// `a or b or …`, `a and b and …`.
+    fn chained(&mut self, level: Level) -> Expr {
+        let (operator, words, next): (_, &[&'static str], _) =
+            if level == Level::Or { (Binary::Or, &["or"], Level::And) } else { (Binary::And, &["and"], Level::Not) };
+        let mut operands = Vec::new();
+        let mut below = 0;
+        loop {
+            let operand = if next == Level::And {
+                self.chained(next)
+            } else {
+                let parsed = self.operators(next);
+                self.recovered(parsed)
+            };
+            below = below.max(self.height);
+            operands.push(operand);
+            if next == Level::Not {
+                self.strange_word();
+            }
+            if self.word(words).is_none() {
+                break;
+            }
+            self.advance();
+        }
+        let count = operands.len();
+        if count == 1 {
+            self.height = below;
+            return operands.swap_remove(0);
+        }
+        self.nodes += count - 1;
+        let height = below + chain::height(count);
+        if self.nodes > NODES_MAX || height > DEPTH_MAX {
+            let (start, deep) = (operands[0].span, height > DEPTH_MAX);
+            let failed = if deep {
+                self.refuse("too-deep", start, format!("the rule is nested deeper than {DEPTH_MAX} levels"))
+            } else {
+                self.refuse("too-large", start, format!("the rule has more than {NODES_MAX} parts"))
+            };
+            return self.recovered(failed);
+        }
+        self.height = height;
+        chain::build(operator, operands)
+    }
+
+    /// After an operand of `and`: a word that continues nothing. A mistyped operator is reported and skipped with its operand.
+    fn strange_word(&mut self) {
+        const MEANT: [&str; 9] = ["over", "from", "where", "and", "or", "in", "notIn", "occurs", "like"];
+        let Some(word) = self.bare(0) else { return };
+        if MEANT.iter().any(|meant| is_keyword(word, meant)) || is_reserved(word) {
+            return;
+        }
+        let span = self.span();
+        let report = |meant: &str| Diagnostic::error("unexpected-token", span, format!("found `{word}`")).expecting("an operator").suggesting(Some(meant));
+        if words::METHODS.contains(&word) {
+            let message = format!("`{word}` is a method");
+            let _: Parsed<()> = self.fail(Diagnostic::error("method-as-operator", span, message).suggesting(Some(format!(".{word}(…)"))));
+            self.skip();
+        } else if let Some(meant @ ("and" | "or" | "in" | "notIn" | "occurs" | "like")) = did_you_mean(word, MEANT) {
+            let _: Parsed<()> = self.fail(report(meant));
+            if matches!(meant, "and" | "or") {
+                self.advance();
+                let parsed = self.operators(Level::Not);
+                self.recovered(parsed);
+            } else {
+                self.skip();
+            }
+        }
+    }
+
+    /// Operators tighter than `and`.
+    fn operators(&mut self, level: Level) -> Parsed {
+        let start = self.span();
+        let mut left = self.prefixed()?;
+        let mut compared = false;
+        loop {
+            let Some((operator, binds)) = self.operator() else { break };
+            if binds < level {
+                break;
+            }
+            if binds == Level::Comparison && std::mem::replace(&mut compared, true) {
+                return self.unexpected("`and` or `or`: comparisons do not chain, write parentheses");
+            }
+            let below = self.height;
+            self.advance();
+            left = match operator {
+                Infix::Binary(operator) => {
+                    let tighter = if binds == Level::Comparison || binds == Level::Sum { next(binds) } else { Level::Sign };
+                    let right = self.operand(tighter)?;
+                    let below = below.max(self.height);
+                    self.node(start, Node::Binary { operator, left: Box::new(left), right: Box::new(right) }, below)?
+                }
+                Infix::Like => {
+                    let right = self.operand(Level::Sum)?;
+                    let below = below.max(self.height);
+                    self.node(start, Node::Method { of: Box::new(left), name: "like".to_owned(), arguments: vec![right] }, below)?
+                }
+                Infix::Occurs => {
+                    let when = self.when()?;
+                    let below = below.max(self.height);
+                    self.node(start, Node::Occurs { subject: Box::new(left), when }, below)?
+                }
+            };
+        }
+        Ok(left)
+    }
+
+    /// The right side of an operator, or of a word that takes a tight operand.
+    fn operand(&mut self, level: Level) -> Parsed {
+        self.expression(level)
+    }
+
+    fn operator(&self) -> Option<(Infix, Level)> {
+        let binary = |operator, level| Some((Infix::Binary(operator), level));
+        match self.kind() {
+            Kind::Sign("=") => binary(Binary::Equal, Level::Comparison),
+            Kind::Sign("!=") => binary(Binary::NotEqual, Level::Comparison),
+            Kind::Sign("<") => binary(Binary::Less, Level::Comparison),
+            Kind::Sign("<=") => binary(Binary::LessOrEqual, Level::Comparison),
+            Kind::Sign(">") => binary(Binary::Greater, Level::Comparison),
+            Kind::Sign(">=") => binary(Binary::GreaterOrEqual, Level::Comparison),
+            Kind::Sign("+") => binary(Binary::Add, Level::Sum),
+            Kind::Sign("-") => binary(Binary::Subtract, Level::Sum),
+            Kind::Sign("*") => binary(Binary::Multiply, Level::Product),
+            Kind::Sign("/") => binary(Binary::Divide, Level::Product),
+            Kind::Sign("%") => binary(Binary::Remainder, Level::Product),
+            Kind::Word(word) => match keyword(word, &["in", "notIn", "like", "occurs"])? {
+                "in" if self.plain_in => None,
+                "in" => binary(Binary::In, Level::Comparison),
+                "notIn" => binary(Binary::NotIn, Level::Comparison),
+                "like" => Some((Infix::Like, Level::Comparison)),
+                _ => Some((Infix::Occurs, Level::Comparison)),
+            },
+            _ => None,
+        }
+    }
+
+    /// An operand with its prefixes: `not`, `!`, `-`.
+    fn prefixed(&mut self) -> Parsed {
+        let start = self.span();
+        if self.take_word("not") {
+            let inner = self.expression(Level::Comparison)?;
+            return self.node(start, Node::Not(Box::new(inner)), self.height);
+        }
+        if self.take_sign("!") {
+            let inner = self.expression(Level::Sign)?;
+            return self.node(start, Node::Not(Box::new(inner)), self.height);
+        }
+        if self.take_sign("-") {
+            let bare = !matches!(self.kind_at(1), Kind::Sign("." | "["));
+            match *self.kind() {
+                Kind::Int(number) if bare => {
+                    let Some(number) = 0_i64.checked_sub_unsigned(number) else { return self.out_of_range(start) };
+                    self.advance();
+                    return self.node(start, Node::Int(number), 0);
+                }
+                Kind::Float(number) if bare => {
+                    self.advance();
+                    return self.node(start, Node::Float(-number), 0);
+                }
+                _ => {}
+            }
+            let inner = self.expression(Level::Sign)?;
+            return self.node(start, Node::Negate(Box::new(inner)), self.height);
+        }
+        self.postfixed()
+    }
+
+    fn out_of_range<T>(&mut self, start: Span) -> Parsed<T> {
+        self.advance();
+        let span = self.since(start);
+        self.fail(Diagnostic::error("number-out-of-range", span, "the number does not fit 64 bits").expecting("a smaller number, or a fraction like 1e19"))
+    }
+
+    /// An operand with what follows it closely: `.field`, `.method(…)`, `[condition]`.
+    fn postfixed(&mut self) -> Parsed {
+        let start = self.span();
+        let mut of = self.primary()?;
+        loop {
+            let mut below = self.height;
+            if self.take_sign(".") {
+                let name = match self.kind() {
+                    Kind::Word(word) => (*word).to_owned(),
+                    Kind::Quoted(name) => name.clone().into_owned(),
+                    _ => return self.unexpected("the name of a field or method"),
+                };
+                self.advance();
+                of = if self.is_sign("(") {
+                    let mut arguments = self.arguments()?;
+                    below = below.max(self.height);
+                    let node = match keyword(&name, &["in", "notIn"]) {
+                        Some(word) if arguments.len() == 1 => membership(word, of, arguments.swap_remove(0)),
+                        _ => Node::Method { of: Box::new(of), name, arguments },
+                    };
+                    self.node(start, node, below)?
+                } else {
+                    self.node(start, Node::Field { of: Box::new(of), name }, below)?
+                };
+            } else if self.take_sign("[") {
+                let condition = self.enclosed();
+                below = below.max(self.height);
+                self.expect_sign("]")?;
+                of = self.node(start, Node::Filter { of: Box::new(of), condition: Box::new(condition) }, below)?;
+            } else {
+                return Ok(of);
+            }
+        }
+    }
+
+    /// `(a, b, …)`; `height` is the highest argument's afterwards.
+    fn arguments(&mut self) -> Parsed<Vec<Expr>> {
+        self.expect_sign("(")?;
+        self.items(")")
+    }
+
+    /// Items up to the closing sign, commas between them.
+    fn items(&mut self, close: &'static str) -> Parsed<Vec<Expr>> {
+        let mut items = Vec::new();
+        let mut below = 0;
+        while !self.is_sign(close) {
+            items.push(self.enclosed());
+            below = below.max(self.height);
+            if !self.take_sign(",") {
+                break;
+            }
+        }
+        self.height = below;
+        if self.take_sign(close) { Ok(items) } else { self.unexpected(&format!("`,` or `{close}`")) }
+    }
+
+    fn primary(&mut self) -> Parsed {
+        let start = self.span();
+        match self.kind().clone() {
+            Kind::Int(number) => match i64::try_from(number) {
+                Ok(number) => self.leaf(Node::Int(number)),
+                Err(_) => self.out_of_range(start),
+            },
+            Kind::Float(number) => self.leaf(Node::Float(number)),
+            Kind::Text(text) => self.leaf(Node::Text(text.into_owned())),
+            Kind::Parameter(number) => self.leaf(Node::Parameter(number)),
+            Kind::Quoted(name) if self.sign_at(1) == Some("(") => self.call(name.into_owned()),
+            Kind::Quoted(name) => self.leaf(Node::Name(name.into_owned())),
+            Kind::Sign("(") if self.lambda_ahead() => self.lambda(),
+            Kind::Sign("(") => {
+                self.advance();
+                let inner = self.enclosed();
+                self.expect_sign(")")?;
+                Ok(inner)
+            }
+            Kind::Sign("[") => {
+                self.advance();
+                let items = self.items("]")?;
+                self.node(start, Node::Array(items), self.height)
+            }
+            Kind::Sign("{") => self.object(),
+            Kind::Sign("^") => self.climb(),
+            Kind::Sign("-" | "!") => self.expression(Level::Sign),
+            Kind::Word(word) => self.introduced(word),
+            _ => self.unexpected("an expression"),
+        }
+    }
+
+    /// An operand that begins with a word: a literal, one of the forms, a call or a name.
+    fn introduced(&mut self, word: &'a str) -> Parsed {
+        if let Some(found) = keyword(word, &["true", "false", "null", "not", "select", "let"]) {
+            return match found {
+                "true" => self.leaf(Node::Bool(true)),
+                "false" => self.leaf(Node::Bool(false)),
+                "null" => self.leaf(Node::Null),
+                "not" => self.expression(Level::Not),
+                "select" => self.select(),
+                _ => self.binding_of_value(),
+            };
+        }
+        if self.comprehensions[self.at]
+            && let Some(aggregate) = aggregate(word)
+        {
+            return self.aggregate(aggregate);
+        }
+        // `sum v.x from …`, where an `over` was forgotten or mistyped.
+        let follows = self.name_at(1).is_some() && self.bare(1).is_none_or(|next| unit(next).is_none() && words::direction(next).is_none());
+        match self.sign_at(1) {
+            Some("(") if is_keyword(word, "chain") => return self.chain(),
+            Some("(") if !is_reserved(word) => return self.call(word.to_owned()),
+            Some("=>") if !is_reserved(word) => return self.lambda(),
+            _ if follows => {
+                if let Some(quantifier) = quantifier(word) {
+                    return self.quantified(quantifier);
+                }
+                if let Some(aggregate) = aggregate(word) {
+                    return self.aggregate(aggregate);
+                }
+            }
+            _ => {}
+        }
+        if let Some(moment) = self.moment() {
+            return moment;
+        }
+        if is_reserved(word) { self.unexpected("an expression") } else { self.leaf(Node::Name(word.to_owned())) }
+    }
+
+    /// At a name followed by `(`.
+    fn call(&mut self, name: String) -> Parsed {
+        let start = self.span();
+        let bare = self.bare(0).is_some();
+        self.advance();
+        let mut arguments = self.arguments()?;
+        let below = self.height;
+        // Functions that are keywords come in either case; others are spelled one way.
+        let function = keyword(&name, &["if", "date", "count", "sum", "average", "min", "max", "now", "today", "yesterday", "tomorrow"]);
+        let node = match function {
+            Some(word) if bare && arguments.is_empty() && words::instant(word).is_some() => words::instant(word).map_or(Node::Null, Node::Moment),
+            Some(word) if bare => Node::Call { function: word.to_owned(), arguments },
+            _ => match keyword(&name, &["in", "notIn"]) {
+                Some(word) if arguments.len() == 2 => {
+                    let right = arguments.swap_remove(1);
+                    membership(word, arguments.swap_remove(0), right)
+                }
+                _ => Node::Call { function: name, arguments },
+            },
+        };
+        self.node(start, node, below)
+    }
+}
+
+enum Infix {
+    Binary(Binary),
+    Like,
+    Occurs,
+}
+
+/// `in` and `notIn` in any of their three forms are one operator.
+fn membership(word: &str, left: Expr, right: Expr) -> Node {
+    Node::Binary { operator: if word == "in" { Binary::In } else { Binary::NotIn }, left: Box::new(left), right: Box::new(right) }
+}
+
+fn next(level: Level) -> Level {
+    match level {
+        Level::Or => Level::And,
+        Level::And => Level::Not,
+        Level::Not => Level::Comparison,
+        Level::Comparison => Level::Sum,
+        Level::Sum => Level::Product,
+        Level::Product => Level::Sign,
+        Level::Sign | Level::Postfix => Level::Postfix,
+    }
+}
+
+fn one_of(keywords: &[&str]) -> String {
+    let mut list = String::new();
+    for (i, keyword) in keywords.iter().enumerate() {
+        if i > 0 {
+            list.push_str(if i + 1 == keywords.len() { " or " } else { ", " });
+        }
+        list.push('`');
+        list.push_str(keyword);
+        list.push('`');
+    }
+    list
+}
+
+/// Which words begin `AGGREGATE E over …`: each `over` belongs to the last aggregate's word before it between the same brackets. Found beforehand,
+/// since `sum (a + b) over v from c` begins like a call and `count - 1 over v from c` like a difference.
+fn comprehensions(tokens: &[Token<'_>]) -> Vec<bool> {
+    let mut heads = vec![false; tokens.len()];
+    let mut waiting: Vec<Vec<usize>> = vec![Vec::new()];
+    for (at, token) in tokens.iter().enumerate() {
+        match &token.kind {
+            Kind::Sign("(" | "[" | "{") => waiting.push(Vec::new()),
+            Kind::Sign(")" | "]" | "}") if waiting.len() > 1 => {
+                waiting.pop();
+            }
+            Kind::Sign(",") => {
+                if let Some(level) = waiting.last_mut() {
+                    level.clear();
+                }
+            }
+            Kind::Word(word) if at == 0 || tokens[at - 1].kind != Kind::Sign(".") => {
+                if is_keyword(word, "over") {
+                    if let Some(head) = waiting.last_mut().and_then(Vec::pop) {
+                        heads[head] = true;
+                    }
+                } else if aggregate(word).is_some()
+                    && let Some(level) = waiting.last_mut()
+                {
+                    level.push(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    heads
+}
+
+#[cfg(test)]
+mod tests;

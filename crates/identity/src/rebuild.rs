@@ -1,0 +1,40 @@
+//! All verdicts again, under a changed policy.
+
+use std::collections::BTreeSet;
+
+use crate::apply::Writer;
+use crate::evidence::Outcome;
+use crate::policy::Policy;
+use crate::rows::{Rows, TypedRows};
+use crate::store::GraphStore;
+
+/// Edges read at once.
+const PAGE_ROWS: usize = 1024;
+
+/// Decides all edges anew. Call it once when the policy is another than the one the rows were written under; [`Outcome::cluster_size`] is 0.
+///
+/// Holds the whole graph in memory and writes all of it in one transaction: a rare act of an operator, not part of the stream.
+///
+/// # Errors
+/// Where the store failed or a row is damaged. Some rows may be written then: give up the transaction.
+pub fn rebuild<S: GraphStore>(store: &mut S, policy: &Policy) -> Rows<Outcome, S> {
+    let mut writer = Writer::new(store, policy)?;
+    let mut edges = Vec::new();
+    loop {
+        let page = writer.store.edges_after(edges.last().map(|(edge, _)| edge), PAGE_ROWS)?;
+        let last_page = page.len() < PAGE_ROWS;
+        edges.extend(page);
+        if last_page {
+            break;
+        }
+    }
+    let nodes: BTreeSet<_> = edges.iter().flat_map(|(edge, _)| [edge.a().clone(), edge.b().clone()]).collect();
+    nodes.iter().try_for_each(|node| writer.forget(node))?;
+    for (edge, row) in &edges {
+        writer.put_edge(edge, Some(row.status), None)?;
+    }
+    // In the order of their places, each edge is behind all linked ones: none is ever replayed for the sake of the order.
+    edges.sort_by_cached_key(|(edge, _)| policy.place(edge));
+    edges.iter().try_for_each(|(edge, row)| writer.begin(edge, row.claims))?;
+    writer.outcome()
+}

@@ -1,0 +1,381 @@
+//! The rows of the graph: keys in order-keeping bytes, values behind a version byte.
+//!
+//! ```text
+//! 'c' canonical member          -> nothing        member of a cluster of two or more
+//! 'e' a b                       -> EdgeRow        an asserted edge, a < b
+//! 'k' canonical                 -> ClusterRow     a cluster of two or more
+//! 'l' node status other         -> nothing        the edges of a node, by status; two rows an edge
+//! 'm' a b claim                 -> nothing        who asserts an edge
+//! 'n' node                      -> NodeRow        a node with at least one edge that is not refused
+//! 's'                           -> u64            the last epoch given out
+//!
+//! identity = text(namespace) text(id)     text = its bytes, 00 written as 00 ff, then 00 00     status = one byte     claim = text
+//! value    = 01, then postcard            nothing = the byte 01 alone
+//! ```
+//!
+//! Bytes of keys sort as the identities do. No row grows with the number of edges of a node, of claims of an edge or of members of a cluster.
+
+use millrace_model::{CanonicalId, Identity};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Claim, Edge, GraphError, GraphStore};
+
+/// The version byte before every value.
+const VERSION: u8 = 1;
+/// A text in a key ends with this.
+const END: [u8; 2] = [0, 0];
+/// A zero byte within a text in a key.
+const ESCAPED: [u8; 2] = [0, 0xff];
+/// Rows read at once in a scan that reads all.
+const SCAN_ROWS: usize = 1024;
+
+/// How an edge stands. The byte is part of keys: never reuse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Status {
+    /// Counts: its ends are in one cluster.
+    Linked,
+    /// Parked: uniting the clusters of its ends would break a guardrail of clusters.
+    Waiting,
+    /// Parked: an end has too many edges.
+    Crowded,
+    /// Parked for good: kinds differ, or an end is blocked.
+    Refused,
+}
+
+/// A node with at least one edge that is not refused; any other is its own canonical id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeRow {
+    pub canonical: CanonicalId,
+    /// Of the node's last move; 0 where it never moved since the row began.
+    pub epoch: u64,
+    /// Edges that are not refused.
+    pub degree: u64,
+}
+
+/// A cluster of two or more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClusterRow {
+    pub size: u64,
+    /// No linked edge of the cluster is considered after this one.
+    pub last: Edge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EdgeRow {
+    /// How many claims assert it. Invariant: at least one.
+    pub claims: u64,
+    pub status: Status,
+}
+
+impl Status {
+    pub const ALL: [Status; 4] = [Status::Linked, Status::Waiting, Status::Crowded, Status::Refused];
+
+    fn byte(self) -> u8 {
+        match self {
+            Status::Linked => b'l',
+            Status::Waiting => b'w',
+            Status::Crowded => b'x',
+            Status::Refused => b'z',
+        }
+    }
+
+    pub fn is_parked(self) -> bool {
+        self != Status::Linked
+    }
+}
+
+/// A key under construction.
+struct Key(Vec<u8>);
+
+impl Key {
+    fn new(table: u8) -> Key {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.push(table);
+        Key(bytes)
+    }
+
+    fn text(mut self, text: &str) -> Key {
+        if text.as_bytes().contains(&0) {
+            for byte in text.bytes() {
+                if byte == 0 {
+                    self.0.extend(ESCAPED);
+                } else {
+                    self.0.push(byte);
+                }
+            }
+        } else {
+            self.0.extend(text.as_bytes());
+        }
+        self.0.extend(END);
+        self
+    }
+
+    fn identity(self, identity: &Identity) -> Key {
+        self.text(identity.namespace()).text(identity.id())
+    }
+
+    fn edge(self, edge: &Edge) -> Key {
+        self.identity(edge.a()).identity(edge.b())
+    }
+
+    fn byte(mut self, byte: u8) -> Key {
+        self.0.push(byte);
+        self
+    }
+
+    /// The first key behind all that begin with this one. Every prefix ends with a byte below ff.
+    fn behind(mut self) -> Key {
+        let last = self.0.last_mut().expect("a key holds at least its table");
+        *last += 1;
+        self
+    }
+}
+
+/// Reads a text from the front of a key.
+fn take_text(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let mut text = Vec::new();
+    let mut at = 0;
+    loop {
+        match (*bytes.get(at)?, bytes.get(at + 1)) {
+            (0, Some(0)) => return Some((String::from_utf8(text).ok()?, &bytes[at + 2..])),
+            (0, Some(0xff)) => {
+                text.push(0);
+                at += 2;
+            }
+            (0, _) => return None,
+            (byte, _) => {
+                text.push(byte);
+                at += 1;
+            }
+        }
+    }
+}
+
+fn take_identity(bytes: &[u8]) -> Option<(Identity, &[u8])> {
+    let (namespace, rest) = take_text(bytes)?;
+    let (id, rest) = take_text(rest)?;
+    Some((Identity::new(&namespace, &id)?, rest))
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![VERSION]).expect("rows are plain data, and memory takes any length")
+}
+
+fn decode<T: DeserializeOwned, E>(key: &[u8], bytes: &[u8]) -> Result<T, GraphError<E>> {
+    let damaged = || GraphError::Damaged { key: key.to_vec() };
+    let (&version, body) = bytes.split_first().ok_or_else(damaged)?;
+    if version != VERSION {
+        return Err(damaged());
+    }
+    postcard::from_bytes(body).map_err(|_| damaged())
+}
+
+/// What reading or writing rows yields.
+pub(crate) type Rows<T, S> = Result<T, GraphError<<S as GraphStore>::Error>>;
+
+/// The rows of a [`GraphStore`], typed.
+pub(crate) trait TypedRows: GraphStore + Sized {
+    fn read<T: DeserializeOwned>(&self, key: &[u8]) -> Rows<Option<T>, Self> {
+        self.get(key).map_err(GraphError::Store)?.map(|bytes| decode(key, &bytes)).transpose()
+    }
+
+    fn write<T: Serialize>(&mut self, key: Key, value: Option<&T>) -> Rows<(), Self> {
+        self.put(key.0, value.map(encode)).map_err(GraphError::Store)
+    }
+
+    fn mark(&mut self, key: Key, present: bool) -> Rows<(), Self> {
+        self.put(key.0, present.then(|| vec![VERSION])).map_err(GraphError::Store)
+    }
+
+    /// The last epoch given out; 0 before the first move.
+    fn epoch(&self) -> Rows<u64, Self> {
+        Ok(self.read(&Key::new(b's').0)?.unwrap_or(0))
+    }
+
+    fn set_epoch(&mut self, epoch: u64) -> Rows<(), Self> {
+        self.write(Key::new(b's'), Some(&epoch))
+    }
+
+    fn node(&self, node: &Identity) -> Rows<Option<NodeRow>, Self> {
+        self.read(&Key::new(b'n').identity(node).0)
+    }
+
+    fn set_node(&mut self, node: &Identity, row: Option<&NodeRow>) -> Rows<(), Self> {
+        self.write(Key::new(b'n').identity(node), row)
+    }
+
+    fn canonical_of(&self, node: &Identity) -> Rows<CanonicalId, Self> {
+        Ok(self.node(node)?.map_or_else(|| CanonicalId(node.clone()), |row| row.canonical))
+    }
+
+    fn degree(&self, node: &Identity) -> Rows<u64, Self> {
+        Ok(self.node(node)?.map_or(0, |row| row.degree))
+    }
+
+    /// `None` for a cluster of one.
+    fn cluster(&self, canonical: &CanonicalId) -> Rows<Option<ClusterRow>, Self> {
+        self.read(&Key::new(b'k').identity(&canonical.0).0)
+    }
+
+    fn set_cluster(&mut self, canonical: &CanonicalId, row: Option<&ClusterRow>) -> Rows<(), Self> {
+        self.write(Key::new(b'k').identity(&canonical.0), row)
+    }
+
+    fn set_member(&mut self, canonical: &CanonicalId, member: &Identity, present: bool) -> Rows<(), Self> {
+        self.mark(Key::new(b'c').identity(&canonical.0).identity(member), present)
+    }
+
+    /// All members, in order of identities; a cluster of one has itself.
+    fn cluster_members(&self, canonical: &CanonicalId) -> Rows<Vec<Identity>, Self> {
+        let prefix = || Key::new(b'c').identity(&canonical.0);
+        let members = self.identities(prefix().0, &prefix().behind().0, prefix().0.len(), usize::MAX)?;
+        Ok(if members.is_empty() { vec![canonical.0.clone()] } else { members })
+    }
+
+    /// Whether a cluster holds an identity of the namespace.
+    fn cluster_holds(&self, canonical: &CanonicalId, namespace: &str) -> Rows<bool, Self> {
+        let prefix = || Key::new(b'c').identity(&canonical.0).text(namespace);
+        // The canonical id is a member too; the rows are only there for clusters of two or more.
+        Ok(canonical.0.namespace() == namespace || !self.scan(&prefix().0, &prefix().behind().0, 1).map_err(GraphError::Store)?.is_empty())
+    }
+
+    fn edge(&self, edge: &Edge) -> Rows<Option<EdgeRow>, Self> {
+        self.read(&Key::new(b'e').edge(edge).0)
+    }
+
+    /// Writes an edge and its two entries among the edges of its ends. `before` is the status it has in the store.
+    fn set_edge(&mut self, edge: &Edge, before: Option<Status>, row: Option<&EdgeRow>) -> Rows<(), Self> {
+        self.write(Key::new(b'e').edge(edge), row)?;
+        let after = row.map(|row| row.status);
+        if before == after {
+            return Ok(());
+        }
+        for (node, other) in [(edge.a(), edge.b()), (edge.b(), edge.a())] {
+            for (status, present) in [(before, false), (after, true)] {
+                if let Some(status) = status {
+                    self.mark(Key::new(b'l').identity(node).byte(status.byte()).identity(other), present)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The other ends of the node's edges of a status, in order of identities.
+    fn others(&self, node: &Identity, status: Status) -> Rows<Vec<Identity>, Self> {
+        self.others_up_to(node, status, usize::MAX)
+    }
+
+    fn others_up_to(&self, node: &Identity, status: Status, limit: usize) -> Rows<Vec<Identity>, Self> {
+        let prefix = || Key::new(b'l').identity(node).byte(status.byte());
+        self.identities(prefix().0, &prefix().behind().0, prefix().0.len(), limit)
+    }
+
+    /// The same within one namespace, from `from` on.
+    fn others_from(&self, node: &Identity, status: Status, namespace: &str, from: Option<&Identity>, limit: usize) -> Rows<Vec<Identity>, Self> {
+        let node_key = || Key::new(b'l').identity(node).byte(status.byte());
+        let strip = node_key().0.len();
+        let lower = match from {
+            Some(from) => node_key().identity(from),
+            None => node_key().text(namespace),
+        };
+        self.identities(lower.0, &node_key().text(namespace).behind().0, strip, limit)
+    }
+
+    /// The namespaces of the other ends of the node's edges of a status.
+    fn namespaces(&self, node: &Identity, status: Status) -> Rows<Vec<String>, Self> {
+        let prefix = || Key::new(b'l').identity(node).byte(status.byte());
+        let upper = prefix().behind().0;
+        let mut lower = prefix().0;
+        let mut found = Vec::new();
+        while let Some((key, _)) = self.scan(&lower, &upper, 1).map_err(GraphError::Store)?.pop() {
+            let (namespace, _) = take_text(&key[prefix().0.len()..]).ok_or(GraphError::Damaged { key: key.clone() })?;
+            lower = prefix().text(&namespace).behind().0;
+            found.push(namespace);
+        }
+        Ok(found)
+    }
+
+    fn has_claim(&self, edge: &Edge, claim: &Claim) -> Rows<bool, Self> {
+        Ok(self.get(&Key::new(b'm').edge(edge).text(&claim.0).0).map_err(GraphError::Store)?.is_some())
+    }
+
+    fn set_claim(&mut self, edge: &Edge, claim: &Claim, present: bool) -> Rows<(), Self> {
+        self.mark(Key::new(b'm').edge(edge).text(&claim.0), present)
+    }
+
+    /// At most `limit` claims of an edge, in order of their texts.
+    fn claims(&self, edge: &Edge, limit: usize) -> Rows<Vec<Claim>, Self> {
+        let prefix = || Key::new(b'm').edge(edge);
+        let strip = prefix().0.len();
+        let rows = self.scan(&prefix().0, &prefix().behind().0, limit).map_err(GraphError::Store)?;
+        let claim = |(key, _): (Vec<u8>, Vec<u8>)| match take_text(&key[strip..]) {
+            Some((text, [])) => Ok(Claim(text.into())),
+            _ => Err(GraphError::Damaged { key }),
+        };
+        rows.into_iter().map(claim).collect()
+    }
+
+    /// The asserted edges behind `after`, in order of their ends.
+    fn edges_after(&self, after: Option<&Edge>, limit: usize) -> Rows<Vec<(Edge, EdgeRow)>, Self> {
+        let lower = match after {
+            Some(edge) => Key::new(b'e').edge(edge).byte(0),
+            None => Key::new(b'e'),
+        };
+        let rows = self.scan(&lower.0, &Key::new(b'e').behind().0, limit).map_err(GraphError::Store)?;
+        let edge = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let ends = take_identity(&key[1..]).and_then(|(a, rest)| Some((a, take_identity(rest)?.0)));
+            let edge = ends.and_then(|(a, b)| Edge::new(a, b)).ok_or_else(|| GraphError::Damaged { key: key.clone() })?;
+            Ok((edge, decode(&key, &value)?))
+        };
+        rows.into_iter().map(edge).collect()
+    }
+
+    /// The identities at the end of the keys of a range, behind the first `strip` bytes.
+    fn identities(&self, mut lower: Vec<u8>, upper: &[u8], strip: usize, limit: usize) -> Rows<Vec<Identity>, Self> {
+        let mut found = Vec::new();
+        loop {
+            let want = SCAN_ROWS.min(limit - found.len());
+            let rows = self.scan(&lower, upper, want).map_err(GraphError::Store)?;
+            let last_page = rows.len() < want;
+            for (key, _) in rows {
+                match take_identity(&key[strip..]) {
+                    Some((identity, [])) => found.push(identity),
+                    _ => return Err(GraphError::Damaged { key }),
+                }
+                lower = key;
+            }
+            if last_page || found.len() >= limit {
+                return Ok(found);
+            }
+            lower.push(0);
+        }
+    }
+}
+
+impl<S: GraphStore> TypedRows for S {}
+
+/// An edge listed at its end has no row of its own.
+pub(crate) fn damaged_edge<E>(edge: &Edge) -> GraphError<E> {
+    GraphError::Damaged { key: Key::new(b'e').edge(edge).0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Keys sort as identities do, none is a prefix of another, and each reads back.
+        #[test]
+        fn keys_keep_order(a in "[\0-\u{2}a\u{ff}]{1,4}", b in "[\0-\u{2}a\u{ff}]{1,4}", c in "[\0a]{1,3}", d in "[\0a]{1,3}") {
+            let (x, y) = (Identity::new(&c, &a), Identity::new(&d, &b));
+            prop_assume!(x.is_some() && y.is_some());
+            let (x, y) = (x.unwrap(), y.unwrap());
+            let (kx, ky) = (Key::new(b'n').identity(&x).0, Key::new(b'n').identity(&y).0);
+            prop_assert_eq!(x.cmp(&y), kx.cmp(&ky));
+            prop_assert!(x == y || !ky.starts_with(&kx));
+            prop_assert_eq!(take_identity(&kx[1..]), Some((x, &[][..])));
+        }
+    }
+}

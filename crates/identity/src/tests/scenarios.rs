@@ -1,0 +1,1 @@
+//! Scenarios, one line a step.

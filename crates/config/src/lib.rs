@@ -1,1 +1,190 @@
-//! millrace-config
+//! Configuration: compiled defaults, then one TOML or YAML file, then `MILLRACE__SECTION__KEY`.
+//!
+//! ```text
+//! defaults ─▶ file ─▶ environment ─▶ Raw ─ validate ─▶ Config
+//! ```
+//!
+//! `Raw` is what operators write: texts with units, unknown keys refused. `Config` is what the program reads: typed, checked, complete. Every problem
+//! of a configuration is told at once, each with its key. The comments on the fields of `Raw` are the operator's manual (`manual`).
+//!
+//! What it is *not*: `parse` reads no file, no environment, no secret and opens nothing; `load` reads the one file it is given and nothing else.
+
+mod layers;
+mod manual;
+mod raw;
+mod secret;
+mod units;
+mod validate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millrace_model::{Identity, Path};
+
+pub use layers::{Document, Format, load, parse};
+pub use manual::manual;
+pub use raw::{LogFormat, LogKind, OutputEncoding};
+pub use secret::{Secret, SecretError};
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub topics: Topics,
+    pub log: Log,
+    pub kafka: Kafka,
+    pub registry: Registry,
+    pub output: OutputEncoding,
+    pub state: State,
+    pub identity: IdentityRules,
+    pub events: Events,
+    pub currency: Currency,
+    pub destinations: BTreeMap<String, Destination>,
+    pub http: Http,
+    pub budget: Loop,
+    pub logging: Logging,
+    /// What the layers came to, secrets left out: for `--check-config`.
+    pub effective: serde_json::Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    /// Ends as the operator wrote it, usually in a dot.
+    pub prefix: String,
+    /// 1 to 1024.
+    pub shards: u32,
+    /// 1 to 1024.
+    pub source_partitions: u32,
+    /// 1 to 32767.
+    pub replication: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub kind: LogKind,
+    pub path: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// `host:port` pairs; not empty where the log is Kafka.
+    pub bootstrap: Vec<String>,
+    pub application_id: String,
+    /// Client properties under librdkafka's names, `bootstrap.servers` left out.
+    pub properties: BTreeMap<String, Secret>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    /// Without a trailing slash; empty: no registry.
+    pub urls: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    pub path: PathBuf,
+    pub cache_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityRules {
+    /// Lower case, each once; namespaces not named come behind these, by name.
+    pub namespace_priority: Vec<String>,
+    pub max_identities_person: u32,
+    pub max_identities_account: u32,
+    pub unique_per_cluster: BTreeSet<String>,
+    pub max_claims_per_identity: BTreeMap<String, u32>,
+    pub blocked: BTreeSet<Identity>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Events {
+    pub retention: Duration,
+    pub future_limit: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Currency {
+    /// ISO 4217, upper case.
+    pub default: String,
+    /// What one unit is worth in the default currency; greater than zero. The default currency itself is among them, at 1.
+    pub rates: BTreeMap<String, f64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Destination {
+    /// The identity namespace the destination knows people by; lower case.
+    pub namespace: String,
+    /// The destination's field name to a path of the person's profile.
+    pub attributes: BTreeMap<String, Path>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http {
+    pub api_address: SocketAddr,
+    pub metrics_address: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loop {
+    pub poll_records: usize,
+    pub poll_bytes: usize,
+    pub poll_wait: Duration,
+    /// Units of deferred work (due timers, fan-out, backfill) a transaction may do.
+    pub work_units: usize,
+    pub flush_interval: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// A filter as `tracing` reads it: `info`, or `info,millrace_shard=debug`.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+/// One thing wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Dotted, such as `topics.shards`; empty where it concerns a file as a whole.
+    pub key: String,
+    pub detail: String,
+    /// The file or environment variable it came from, where that is known.
+    pub origin: Option<String>,
+}
+
+/// A configuration that cannot be used. The process exits with status 64 and has touched nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// At least one problem, in the order of keys.
+    #[error("configuration: {}", list(.0))]
+    Invalid(Vec<Problem>),
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.key.is_empty(), &self.origin) {
+            (false, Some(origin)) => write!(f, "{}: {} ({origin})", self.key, self.detail),
+            (false, None) => write!(f, "{}: {}", self.key, self.detail),
+            (true, Some(origin)) => write!(f, "{} ({origin})", self.detail),
+            (true, None) => f.write_str(&self.detail),
+        }
+    }
+}
+
+/// One problem on the line itself, several on a line each.
+fn list(problems: &[Problem]) -> String {
+    match problems {
+        [only] => only.to_string(),
+        _ => problems.iter().map(|problem| format!("\n  {problem}")).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! Layers to one tree, and the tree to `Raw`, with every misfit told at once.
+
+use std::path::Path;
+
+use figment::error::{Error, Kind};
+use figment::providers::{Format as _, Toml};
+use figment::value::{Dict, Map, Tag, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use serde::Deserialize;
+
+use crate::raw::Raw;
+use crate::validate::validate;
+use crate::{Config, ConfigError, Problem};
+
+/// How a configuration file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Toml,
+    Yaml,
+}
+
+/// A configuration file's text.
+#[derive(Clone, Debug)]
+pub struct Document<'a> {
+    /// Named in problems.
+    pub name: &'a str,
+    pub format: Format,
+    pub text: &'a str,
+}
+
+/// What stands before an environment variable that configures.
+const ENVIRONMENT_PREFIX: &str = "MILLRACE__";
+
+/// More misfits than this are not looked for: the file is not one of ours.
+const MISFITS_MAX: usize = 50;
+
+/// Reads `file` (TOML, or YAML where it ends in `.yaml`, `.yml` or `.json`) and puts it between the defaults and `environment`.
+///
+/// # Errors
+/// Where the file cannot be read, or the configuration does not hold.
+pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+    let Some(path) = file else { return parse(None, environment) };
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let format = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("yaml" | "yml" | "json") => Format::Yaml,
+        _ => Format::Toml,
+    };
+    parse(
+        Some(Document {
+            name: &path.display().to_string(),
+            format,
+            text: &text,
+        }),
+        environment,
+    )
+}
+
+/// As `load`, from texts: reads nothing.
+///
+/// # Errors
+/// Where the configuration does not hold; all problems at once.
+pub fn parse(document: Option<Document<'_>>, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+    let mut problems = Vec::new();
+    let mut figment = Figment::new();
+    if let Some(document) = document {
+        match read_document(&document) {
+            Ok(layer) => figment = figment.merge(layer),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    for (name, text) in environment {
+        if let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) {
+            figment = figment.merge(variable(&name, key, &text));
+        }
+    }
+    let raw = extract(&figment, &mut problems);
+    match validate(raw, &mut problems) {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => {
+            problems.sort_by(|a, b| a.key.cmp(&b.key));
+            Err(ConfigError::Invalid(problems))
+        }
+    }
+}
+
+/// One layer: a tree and where it is from.
+struct Layer {
+    origin: String,
+    tree: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.origin.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
+        Ok(Profile::Default.collect(self.tree.clone()))
+    }
+}
+
+fn read_document(document: &Document<'_>) -> Result<Layer, Problem> {
+    let tree = match document.format {
+        Format::Toml => Toml::string(document.text)
+            .data()
+            .map(|mut profiles| profiles.remove(&Profile::Default).unwrap_or_default())
+            .map_err(|e| e.to_string()),
+        Format::Yaml if document.text.trim().is_empty() => Ok(Dict::new()),
+        Format::Yaml => serde_norway::from_str::<Dict>(document.text).map_err(|e| e.to_string()),
+    };
+    match tree {
+        Ok(tree) => Ok(Layer {
+            origin: document.name.to_owned(),
+            tree,
+        }),
+        Err(detail) => Err(Problem {
+            key: String::new(),
+            detail: detail.trim().replace('\n', "\n    "),
+            origin: Some(document.name.to_owned()),
+        }),
+    }
+}
+
+/// `TOPICS__SHARDS` as `topics.shards`. `8` is a number, `[a, b]` a list, the rest texts.
+fn variable(name: &str, key: &str, text: &str) -> Layer {
+    let mut steps: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
+    let mut value = scalar_or_list(text);
+    if let [kafka, properties, rest @ ..] = steps.as_mut_slice()
+        && kafka == "kafka"
+        && properties == "properties"
+    {
+        rest.iter_mut().for_each(|step| *step = step.replace('_', "."));
+        // The client wants texts, and a password of digits must stay what it is.
+        value = Value::from(text.to_owned());
+    }
+    let mut tree = Dict::new();
+    if let Some(last) = steps.pop() {
+        tree.insert(last, value);
+        while let Some(step) = steps.pop() {
+            tree = Dict::from([(step, Value::Dict(Tag::Default, tree))]);
+        }
+    }
+    Layer { origin: name.to_owned(), tree }
+}
+
+/// Flags, numbers, lists and maps in YAML's flow style; everything else is text.
+fn scalar_or_list(text: &str) -> Value {
+    let trimmed = text.trim();
+    if let Ok(flag) = trimmed.parse::<bool>() {
+        return Value::from(flag);
+    }
+    if let Ok(number) = trimmed.parse::<i64>() {
+        return Value::from(number);
+    }
+    match trimmed.chars().next() {
+        Some('0'..='9' | '-' | '.') => trimmed.parse::<f64>().map_or_else(|_| Value::from(text.to_owned()), Value::from),
+        Some('[' | '{') => serde_norway::from_str(trimmed).unwrap_or_else(|_| Value::from(text.to_owned())),
+        _ => Value::from(text.to_owned()),
+    }
+}
+
+/// Deserialises, and on each misfit notes it, takes the offending key out and tries again.
+fn extract(figment: &Figment, problems: &mut Vec<Problem>) -> Raw {
+    let mut tree = match figment.extract::<Dict>() {
+        Ok(tree) => tree,
+        Err(error) => {
+            problems.push(Problem {
+                key: String::new(),
+                detail: error.to_string(),
+                origin: None,
+            });
+            return Raw::default();
+        }
+    };
+    for _ in 0..MISFITS_MAX {
+        let error = match Raw::deserialize(&Value::Dict(Tag::Default, tree.clone())) {
+            Ok(raw) => return raw,
+            Err(error) => error,
+        };
+        let (path, detail) = describe(&error);
+        let origin = origin(figment, &path);
+        problems.push(Problem {
+            key: path.join("."),
+            detail,
+            origin,
+        });
+        if !remove(&mut tree, &path) {
+            break;
+        }
+    }
+    Raw::default()
+}
+
+/// Where the misfit is and what it is. Never shows the value: it may be a secret.
+fn describe(error: &Error) -> (Vec<String>, String) {
+    let mut path = error.path.clone();
+    let detail = match &error.kind {
+        Kind::UnknownField(name, known) => {
+            if path.last() != Some(name) {
+                path.push(name.clone());
+            }
+            format!("unknown key{}", suggestion(name, known))
+        }
+        Kind::UnknownVariant(name, known) => format!("`{name}` is none of {}{}", known.join(", "), suggestion(name, known)),
+        Kind::MissingField(name) => format!("`{name}` is missing"),
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => match expected.as_str() {
+            "u32" | "u16" => "expected a whole number".to_owned(),
+            "f64" => "expected a number".to_owned(),
+            other => format!("expected {other}"),
+        },
+        other => other.to_string(),
+    };
+    (path, detail)
+}
+
+fn suggestion(name: &str, known: &[&str]) -> String {
+    let closest = known.iter().map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate)).min();
+    match closest {
+        Some((distance, candidate)) if distance <= 2.max(name.len() / 3) => format!("; did you mean `{candidate}`?"),
+        _ => format!("; known here: {}", known.join(", ")),
+    }
+}
+
+/// The layer that says something at `path`.
+fn origin(figment: &Figment, path: &[String]) -> Option<String> {
+    let value = figment.find_value(&path.join(".")).ok()?;
+    figment.get_metadata(value.tag()).map(|metadata| metadata.name.to_string())
+}
+
+/// Takes what is at `path` out of the tree; whether there was something.
+fn remove(tree: &mut Dict, path: &[String]) -> bool {
+    match path {
+        [] => false,
+        [last] => tree.remove(last).is_some(),
+        [step, rest @ ..] => match tree.get_mut(step) {
+            Some(Value::Dict(_, inner)) => remove(inner, rest),
+            // The path leads into a list, or to a value where a section is due: the whole of it goes.
+            Some(_) => tree.remove(step).is_some(),
+            None => false,
+        },
+    }
+}

@@ -1,0 +1,327 @@
+//! The configuration as operators write it. The comments here are their manual: `docs/configuration.md` is made of them.
+
+use std::collections::BTreeMap;
+
+use millrace_model::namespace;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be configured. A file with none of it is a valid configuration: one process, its own log on the local disk.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raw {
+    pub topics: Topics,
+    pub log: Log,
+    pub kafka: Kafka,
+    pub registry: Registry,
+    pub output: Output,
+    pub state: State,
+    pub identity: Identity,
+    pub events: Events,
+    pub currency: Currency,
+    /// One entry per foreign system that audiences are sent to, under the name segment definitions use.
+    pub destinations: BTreeMap<String, Destination>,
+    pub http: Http,
+    #[serde(rename = "loop")]
+    pub budget: Loop,
+    /// What the process tells on standard error: `error`, `warn`, `info`, `debug`, `trace`, or per module as in `info,millrace_runtime=debug`.
+    pub log_level: String,
+    /// `text` for people, `json` for collectors (one object a line).
+    pub log_format: LogFormat,
+}
+
+/// Names and numbers of topics.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Topics {
+    /// Stands before every topic's name. Two deployments on one Kafka need two prefixes.
+    pub prefix: String,
+    /// Into how many shards the work is divided: partitions of the internal topics. More shards use more cores and machines.
+    /// Fixed at the creation of the topics; 64 suits a deployment that is to grow.
+    pub shards: u32,
+    /// Partitions of each source topic this command creates. Topics that exist keep what they have.
+    pub source_partitions: u32,
+    /// Replication factor of the topics `topics create` makes on Kafka. 3 wherever there are three brokers.
+    pub replication: u16,
+}
+
+/// Where records are kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `embedded`: on this machine's disk, for one process. `kafka`: on Apache Kafka, for any number of processes.
+    /// Left out: `kafka` where `kafka.bootstrap` is given, else `embedded`.
+    pub kind: Option<LogKind>,
+    /// Directory of the embedded log. One process at a time may hold it. Left out: `.millrace/log`.
+    pub path: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogKind {
+    Embedded,
+    Kafka,
+}
+
+/// The Kafka cluster. Read only where `log.kind` is `kafka`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kafka {
+    /// `host:port` of one or more brokers, separated by commas. `bootstrap.servers` under `kafka.properties` does as well.
+    pub bootstrap: String,
+    /// Names this deployment to Kafka: the prefix of its consumer groups and transactional ids. Two deployments on one Kafka need two.
+    pub application_id: String,
+    /// Passed to the Kafka client as they are, under librdkafka's names: `security.protocol`, `sasl.username`, `ssl.ca.location` …
+    /// A value `file:<path>` is read from that file at start. In environment variables a single underscore stands for the dot:
+    /// `MILLRACE__KAFKA__PROPERTIES__SASL_PASSWORD=file:/run/secrets/kafka`.
+    pub properties: BTreeMap<String, Scalar>,
+}
+
+/// A Confluent schema registry.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Registry {
+    /// Tried in order. With a registry, records in Confluent wire format can be read, and Avro output is written in it.
+    pub urls: Vec<String>,
+}
+
+/// What is written to the output topics.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Output {
+    /// `avro`: Confluent wire format where a registry is configured, single-object encoding otherwise. `json`: plain JSON.
+    pub encoding: OutputEncoding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputEncoding {
+    Avro,
+    Json,
+}
+
+/// The local copy of each shard's state. It can be lost: it is rebuilt from the log.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct State {
+    /// Directory of the state stores; one sub-directory per shard. A disk that survives restarts makes them quick.
+    pub path: String,
+    /// Memory for blocks read from disk, for all shards of the process together.
+    pub cache: String,
+}
+
+/// Which identities are united, and the guards against uniting too much. An identity that trips a guard is set aside, counted, and united when it fits.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Identity {
+    /// The canonical id of a profile is its least identity: source keys first, then by this order of namespaces, then all others by name; of one
+    /// namespace the least id. Changing it changes canonical ids.
+    pub namespace_priority: Vec<String>,
+    /// The most identities one person may have. Guards against a shared value drawing strangers together.
+    pub max_identities_person: u32,
+    /// The most identities one account may have.
+    pub max_identities_account: u32,
+    /// Namespaces of which one profile may hold a single value, such as a national company number.
+    pub unique_per_cluster: Vec<String>,
+    /// Per namespace, how many records may claim one identity before it is taken for a shared one.
+    pub max_claims_per_identity: BTreeMap<String, u32>,
+    /// Identities that unite nobody, as `namespace:id`; `*` in the id stands for any text: `email:info@*`.
+    pub blocked: Vec<String>,
+}
+
+/// How long events count, and how far their clocks may be off.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// An event older than this is forgotten. No segment can look back further.
+    pub retention: String,
+    /// An event further ahead of now than this is a dead letter; up to this it counts from its own time on.
+    pub future_limit: String,
+}
+
+/// How monetary amounts of several currencies compare.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Currency {
+    /// The currency of amounts that name none, and the one all are converted to. ISO 4217.
+    pub default: String,
+    /// What one unit of a currency is worth in the default currency: `EUR = 1.08`. An amount in a currency without a rate compares as null.
+    pub rates: BTreeMap<String, f64>,
+}
+
+/// A foreign system that audiences are sent to.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Destination {
+    /// The identity namespace the system knows people by, such as `email`.
+    pub namespace: String,
+    /// Fields sent along: the system's field name, and the path in the person's profile: `company = "b2b.companyName"`.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Where the process listens. There is no authentication: keep it on the loopback address or behind a gateway.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// The API: profiles, segments, explanations.
+    pub api_address: String,
+    /// Metrics, health and readiness, for Prometheus and Kubernetes.
+    pub metrics_address: String,
+}
+
+/// How much a shard takes on at once. The defaults suit; larger polls raise throughput, smaller ones lower latency.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Loop {
+    /// The most records of one transaction.
+    pub poll_records: u32,
+    /// The most bytes of one transaction.
+    pub poll_bytes: String,
+    /// How long to wait for a first record before looking at timers and deferred work.
+    pub poll_wait: String,
+    /// How many units of deferred work (due timers, members of a changed account, profiles under a new segment) one transaction may do
+    /// besides its records.
+    pub work_units: u32,
+    /// How often the local state is made to survive a crash. Longer means more to re-read after one.
+    pub flush_interval: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A text, number or flag; all mean their text.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Scalar {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+}
+
+impl Scalar {
+    pub fn text(&self) -> String {
+        match self {
+            Scalar::Bool(flag) => flag.to_string(),
+            Scalar::Int(number) => number.to_string(),
+            Scalar::Float(number) => number.to_string(),
+            Scalar::Text(text) => text.clone(),
+        }
+    }
+}
+
+impl Default for Raw {
+    fn default() -> Raw {
+        Raw {
+            topics: Topics::default(),
+            log: Log::default(),
+            kafka: Kafka::default(),
+            registry: Registry::default(),
+            output: Output::default(),
+            state: State::default(),
+            identity: Identity::default(),
+            events: Events::default(),
+            currency: Currency::default(),
+            destinations: BTreeMap::new(),
+            http: Http::default(),
+            budget: Loop::default(),
+            log_level: "info".to_owned(),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+impl Default for Topics {
+    fn default() -> Topics {
+        Topics {
+            prefix: "millrace.".to_owned(),
+            shards: 4,
+            source_partitions: 4,
+            replication: 1,
+        }
+    }
+}
+
+impl Default for Kafka {
+    fn default() -> Kafka {
+        Kafka {
+            bootstrap: String::new(),
+            application_id: "millrace".to_owned(),
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Output {
+    fn default() -> Output {
+        Output {
+            encoding: OutputEncoding::Avro,
+        }
+    }
+}
+
+impl Default for State {
+    fn default() -> State {
+        State {
+            path: ".millrace/state".to_owned(),
+            cache: "128MiB".to_owned(),
+        }
+    }
+}
+
+impl Default for Identity {
+    fn default() -> Identity {
+        Identity {
+            namespace_priority: vec![namespace::EMAIL.to_owned(), namespace::ECID.to_owned()],
+            max_identities_person: 50,
+            max_identities_account: 1_000,
+            unique_per_cluster: Vec::new(),
+            max_claims_per_identity: BTreeMap::new(),
+            blocked: Vec::new(),
+        }
+    }
+}
+
+impl Default for Events {
+    fn default() -> Events {
+        Events {
+            retention: "400d".to_owned(),
+            future_limit: "5m".to_owned(),
+        }
+    }
+}
+
+impl Default for Currency {
+    fn default() -> Currency {
+        Currency {
+            default: "USD".to_owned(),
+            rates: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http {
+            api_address: "127.0.0.1:8080".to_owned(),
+            metrics_address: "127.0.0.1:9090".to_owned(),
+        }
+    }
+}
+
+impl Default for Loop {
+    fn default() -> Loop {
+        Loop {
+            poll_records: 2_000,
+            poll_bytes: "8MiB".to_owned(),
+            poll_wait: "50ms".to_owned(),
+            work_units: 2_000,
+            flush_interval: "60s".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Configurations as texts, and what they come to.
+
+use expect_test::{Expect, expect, expect_file};
+
+use super::*;
+
+fn check(toml: &str, environment: &[(&str, &str)], expected: Expect) {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let shown = match parse(
+        Some(Document {
+            name: "millrace.toml",
+            format: Format::Toml,
+            text: toml,
+        }),
+        environment,
+    ) {
+        Ok(config) => serde_norway::to_string(&config.effective).unwrap(),
+        Err(error) => error.to_string(),
+    };
+    expected.assert_eq(&shown);
+}
+
+fn parsed(format: Format, text: &str, environment: &[(&str, &str)]) -> Config {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    parse(Some(Document { name: "file", format, text }), environment).unwrap()
+}
+
+#[test]
+fn defaults_hold_and_show() {
+    check(
+        "",
+        &[],
+        expect![[r#"
+        currency:
+          default: USD
+          rates: {}
+        destinations: {}
+        events:
+          future_limit: 5m
+          retention: 400d
+        http:
+          api_address: 127.0.0.1:8080
+          metrics_address: 127.0.0.1:9090
+        identity:
+          blocked: []
+          max_claims_per_identity: {}
+          max_identities_account: 1000
+          max_identities_person: 50
+          namespace_priority:
+          - email
+          - ecid
+          unique_per_cluster: []
+        kafka:
+          application_id: millrace
+          bootstrap: ''
+          properties: {}
+        log:
+          kind: embedded
+          path: .millrace/log
+        log_format: text
+        log_level: info
+        loop:
+          flush_interval: 60s
+          poll_bytes: 8MiB
+          poll_records: 2000
+          poll_wait: 50ms
+          work_units: 2000
+        output:
+          encoding: avro
+        registry:
+          urls: []
+        state:
+          cache: 128MiB
+          path: .millrace/state
+        topics:
+          prefix: millrace.
+          replication: 1
+          shards: 4
+          source_partitions: 4
+    "#]],
+    );
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    check(
+        r#"
+        log_levl = "info"
+        [topics]
+        shrads = 8
+        shards = "many"
+        prefix = "mill race"
+        [log]
+        kind = "kafak"
+        [events]
+        retention = "400"
+        [identity]
+        blocked = ["info"]
+        [http]
+        api_address = "localhost"
+        [currency]
+        default = "dollar"
+        rates = { EUR = -1.0 }
+        [destinations.marketo-1]
+        namespace = "email"
+        atributes = { a = "b" }
+        "#,
+        &[("MILLRACE__STATE__CACHE", "big"), ("MILLRACE__STATE__CASH", "1"), ("PATH", "ignored")],
+        expect![[r#"
+            configuration: 
+              currency.default: expected a currency code of three letters, such as `EUR`
+              currency.rates.EUR: expected a number greater than zero
+              destinations.marketo-1.atributes: unknown key; did you mean `attributes`? (millrace.toml)
+              events.retention: `400` is no duration; write a number with a unit, such as `50ms`, `30s`, `5m`, `12h` or `400d`
+              http.api_address: `localhost` is no address; write an IP address and a port, such as `127.0.0.1:8080`
+              identity.blocked[0]: `info` is no identity of the form namespace:id
+              log.kind: `kafak` is none of embedded, kafka; did you mean `kafka`? (millrace.toml)
+              log_levl: unknown key; did you mean `log_level`? (millrace.toml)
+              state.cache: `big` is no size; write a whole number with a unit, such as `512KiB`, `64MiB` or `2GiB`
+              state.cash: unknown key; did you mean `cache`? (MILLRACE__STATE__CASH)
+              topics.prefix: expected at most 100 letters, digits, dots, hyphens and underscores
+              topics.shards: expected a whole number (millrace.toml)
+              topics.shrads: unknown key; did you mean `shards`? (millrace.toml)"#]],
+    );
+}
+
+#[test]
+fn broken_files_are_named_with_the_place() {
+    check(
+        "[topics\nshards = 1",
+        &[],
+        expect![[r#"
+        configuration: TOML parse error at line 1, column 8
+              |
+            1 | [topics
+              |        ^
+            invalid table header
+            expected `.`, `]` (millrace.toml)"#]],
+    );
+}
+
+#[test]
+fn kafka_needs_its_brokers() {
+    check("[log]\nkind = \"kafka\"", &[], expect!["configuration: kafka.bootstrap: must not be empty"]);
+}
+
+#[test]
+fn environment_wins_over_file_and_file_over_defaults() {
+    let config = parsed(
+        Format::Toml,
+        "[topics]\nshards = 8\nsource_partitions = 2",
+        &[("MILLRACE__TOPICS__SHARDS", "16"), ("MILLRACE__LOG_LEVEL", "debug")],
+    );
+    assert_eq!(
+        (config.topics.shards, config.topics.source_partitions, config.logging.filter.as_str()),
+        (16, 2, "debug")
+    );
+}
+
+#[test]
+fn yaml_and_toml_say_the_same() {
+    let yaml = "topics: { shards: 8 }\nkafka:\n  bootstrap: a:1, b:2\n  properties: { enable.idempotence: true, linger.ms: 5 }\n";
+    let toml = "[topics]\nshards = 8\n[kafka]\nbootstrap = 'a:1, b:2'\nproperties = { 'enable.idempotence' = true, 'linger.ms' = 5 }\n";
+    let (yaml, toml) = (parsed(Format::Yaml, yaml, &[]), parsed(Format::Toml, toml, &[]));
+    assert_eq!(yaml.effective, toml.effective);
+    assert_eq!(yaml.kafka.bootstrap, ["a:1", "b:2"]);
+    assert_eq!(yaml.log.kind, LogKind::Kafka);
+}
+
+#[test]
+fn secrets_are_read_when_needed_and_never_shown() {
+    let file = std::env::temp_dir().join(format!("millrace-secret-{}", std::process::id()));
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let reference = format!("file:{}", file.display());
+    let environment = [
+        ("MILLRACE__KAFKA__PROPERTIES__SASL_PASSWORD", "0123hunter2"),
+        ("MILLRACE__KAFKA__PROPERTIES__SSL_KEY_PASSWORD", &reference),
+        ("MILLRACE__KAFKA__PROPERTIES__SASL_USERNAME", "millrace"),
+        ("MILLRACE__KAFKA__PROPERTIES__BOOTSTRAP_SERVERS", "broker:9092"),
+    ];
+    let config = parsed(Format::Toml, "", &environment);
+    let shown = format!("{config:?}{}", config.effective);
+    assert!(!shown.contains("hunter2") && !shown.contains("s3cret"), "{shown}");
+    let revealed: Vec<String> = config.kafka.properties.values().map(|secret| secret.reveal().unwrap()).collect();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(revealed, ["0123hunter2", "millrace", "s3cret"]);
+    assert_eq!(config.kafka.bootstrap, ["broker:9092"]);
+    let missing = config.kafka.properties["ssl.key.password"].reveal().unwrap_err();
+    assert!(missing.to_string().contains("millrace-secret"), "{missing}");
+}
+
+#[test]
+fn typed_values_are_normalised() {
+    let config = parsed(
+        Format::Yaml,
+        "identity: { namespace_priority: [' ECID '], blocked: ['Email: INFO@x.com'] }\ncurrency: { default: eur, rates: { usd: 0.9 } }\nregistry: { urls: ['http://r:8081/'] }",
+        &[],
+    );
+    assert_eq!(config.identity.namespace_priority, ["ecid"]);
+    assert_eq!(
+        config.identity.blocked.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["email:info@x.com"]
+    );
+    assert_eq!(config.currency.rates, BTreeMap::from([("EUR".to_owned(), 1.0), ("USD".to_owned(), 0.9)]));
+    assert_eq!(config.registry.urls, ["http://r:8081"]);
+}
+
+#[test]
+fn the_manual_is_in_step() {
+    expect_file!["../../../docs/configuration.md"].assert_eq(&manual());
+}

@@ -1,0 +1,45 @@
+//! Logs on standard error: lines for people, or one JSON object a line.
+
+use tracing_subscriber::EnvFilter;
+
+/// Logs could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("`{filter}` is no log filter")]
+    Filter {
+        filter: String,
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    #[error("logs are set up already")]
+    Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Sets logs up for the process; once.
+///
+/// # Errors
+/// Where the filter cannot be read, or logs were set up before.
+pub fn init_logs(filter: &str, json: bool) -> Result<(), LogError> {
+    let parsed = EnvFilter::try_new(filter).map_err(|source| LogError::Filter {
+        filter: filter.to_owned(),
+        source,
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let outcome = if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_target(false).try_init()
+    };
+    outcome.map_err(LogError::Twice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_filter_is_named() {
+        let error = init_logs("millrace=loudly", false).unwrap_err();
+        assert_eq!(error.to_string(), "`millrace=loudly` is no log filter");
+    }
+}

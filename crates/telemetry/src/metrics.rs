@@ -1,0 +1,213 @@
+//! The handle that records, and the text Prometheus scrapes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prometheus::{CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
+
+use crate::catalogue::{Counter, Gauge, Histogram};
+
+/// Metrics could not be set up or written.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// Records measurements; cheap to clone, shared by all threads.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    counters: BTreeMap<Counter, CounterVec>,
+    gauges: BTreeMap<Gauge, GaugeVec>,
+    histograms: BTreeMap<Histogram, HistogramVec>,
+}
+
+impl Metrics {
+    /// A handle with every metric registered. Metrics without labels show from the start, others from their first measurement.
+    ///
+    /// # Errors
+    /// Where a declaration breaks Prometheus' rules: a defect of the catalogue.
+    pub fn new() -> Result<Metrics, MetricsError> {
+        let registry = Registry::new();
+        let mut counters = BTreeMap::new();
+        for counter in Counter::ALL {
+            let declared = counter.declaration();
+            let vector = CounterVec::new(Opts::new(declared.name, declared.help), declared.labels)?;
+            registry.register(Box::new(vector.clone()))?;
+            counters.insert(counter, vector);
+        }
+        let mut gauges = BTreeMap::new();
+        for gauge in Gauge::ALL {
+            let declared = gauge.declaration();
+            let vector = GaugeVec::new(Opts::new(declared.name, declared.help), declared.labels)?;
+            if declared.labels.is_empty() {
+                vector.with_label_values::<&str>(&[]);
+            }
+            registry.register(Box::new(vector.clone()))?;
+            gauges.insert(gauge, vector);
+        }
+        let mut histograms = BTreeMap::new();
+        for histogram in Histogram::ALL {
+            let declared = histogram.declaration();
+            let options = HistogramOpts::new(declared.name, declared.help).buckets(histogram.buckets().to_vec());
+            let vector = HistogramVec::new(options, declared.labels)?;
+            if declared.labels.is_empty() {
+                vector.with_label_values::<&str>(&[]);
+            }
+            registry.register(Box::new(vector.clone()))?;
+            histograms.insert(histogram, vector);
+        }
+        Ok(Metrics(Arc::new(Inner {
+            registry,
+            counters,
+            gauges,
+            histograms,
+        })))
+    }
+
+    /// Adds to a counter. `labels` in the order of the declaration; a wrong number of them is a defect: it shows in debug builds and is dropped otherwise.
+    pub fn add(&self, counter: Counter, labels: &[&str], amount: u64) {
+        let series = self.0.counters[&counter].get_metric_with_label_values(labels);
+        debug_assert!(series.is_ok(), "{counter:?} has other labels than {labels:?}");
+        if let Ok(series) = series {
+            series.inc_by(amount as f64);
+        }
+    }
+
+    /// Sets a gauge; labels as for `add`.
+    pub fn set(&self, gauge: Gauge, labels: &[&str], value: f64) {
+        let series = self.0.gauges[&gauge].get_metric_with_label_values(labels);
+        debug_assert!(series.is_ok(), "{gauge:?} has other labels than {labels:?}");
+        if let Ok(series) = series {
+            series.set(value);
+        }
+    }
+
+    /// Drops one series of a gauge: what it measured is no longer here.
+    pub fn forget(&self, gauge: Gauge, labels: &[&str]) {
+        // A series that was never set is gone already.
+        let _ = self.0.gauges[&gauge].remove_label_values(labels);
+    }
+
+    /// Adds a measurement to a histogram; labels as for `add`.
+    pub fn observe(&self, histogram: Histogram, labels: &[&str], value: f64) {
+        let series = self.0.histograms[&histogram].get_metric_with_label_values(labels);
+        debug_assert!(series.is_ok(), "{histogram:?} has other labels than {labels:?}");
+        if let Ok(series) = series {
+            series.observe(value);
+        }
+    }
+
+    /// All series in Prometheus' text format, version 0.0.4.
+    ///
+    /// # Errors
+    /// Where a series cannot be written.
+    pub fn text(&self) -> Result<String, MetricsError> {
+        let mut buffer = Vec::new();
+        TextEncoder::new().encode(&self.0.registry.gather(), &mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::catalogue::Declaration;
+
+    fn declarations() -> Vec<(&'static str, Declaration)> {
+        let counters = Counter::ALL.map(|counter| ("counter", counter.declaration()));
+        let gauges = Gauge::ALL.map(|gauge| ("gauge", gauge.declaration()));
+        let histograms = Histogram::ALL.map(|histogram| ("histogram", histogram.declaration()));
+        counters.into_iter().chain(gauges).chain(histograms).collect()
+    }
+
+    #[test]
+    fn names_and_labels_are_those_of_the_contract() {
+        let mut lines: Vec<String> = declarations()
+            .iter()
+            .map(|(kind, d)| format!("{kind} {}{{{}}}\n", d.name, d.labels.join(",")))
+            .collect();
+        lines.sort();
+        expect![[r#"
+            counter millrace_dead_letters_total{topic,reason}
+            counter millrace_invariant_violations_total{id}
+            counter millrace_membership_changes_total{segment,status}
+            counter millrace_records_total{stage,topic,outcome}
+            counter millrace_sink_deliveries_total{destination,outcome}
+            counter millrace_transactions_aborted_total{cause}
+            gauge millrace_audience_size{segment}
+            gauge millrace_build_info{version}
+            gauge millrace_consumer_lag{topic,partition}
+            gauge millrace_shards_owned{state}
+            gauge millrace_sink_backlog{destination}
+            gauge millrace_source_lag_seconds{source}
+            gauge millrace_state_bytes{store}
+            gauge millrace_timers_due_lag_seconds{}
+            histogram millrace_commit_seconds{}
+            histogram millrace_end_to_end_seconds{}
+            histogram millrace_identity_cluster_size{}
+            histogram millrace_restore_seconds{}
+        "#]]
+        .assert_eq(&lines.concat());
+    }
+
+    /// The rules `promtool check metrics` applies, and ours.
+    #[test]
+    fn names_follow_the_rules() {
+        for (kind, declared) in declarations() {
+            let name = declared.name;
+            assert!(
+                name.starts_with("millrace_") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{name}: prefix and letters"
+            );
+            assert_eq!(
+                name.ends_with("_total"),
+                kind == "counter",
+                "{name}: _total belongs to counters, and to them alone"
+            );
+            assert!(
+                !["_count", "_sum", "_bucket", "_info_total"].iter().any(|suffix| name.ends_with(suffix)),
+                "{name}: suffix of histograms"
+            );
+            assert!(
+                !["_ms", "_milliseconds", "_minutes", "_kb", "_kilobytes"].iter().any(|unit| name.contains(unit)),
+                "{name}: base units"
+            );
+            assert!(!declared.help.is_empty() && declared.help.ends_with('.'), "{name}: help is a sentence");
+            assert!(
+                declared
+                    .labels
+                    .iter()
+                    .all(|label| !["le", "quantile"].contains(label) && !label.starts_with("__")),
+                "{name}: reserved label"
+            );
+        }
+        for histogram in Histogram::ALL {
+            assert!(histogram.buckets().is_sorted(), "{histogram:?}");
+        }
+    }
+
+    #[test]
+    fn measurements_show() {
+        let metrics = Metrics::new().unwrap();
+        metrics.add(Counter::DeadLetters, &["millrace.source.person", "wrong-type"], 2);
+        metrics.set(Gauge::AudienceSize, &["upsell"], 3.0);
+        metrics.observe(Histogram::Commit, &[], 0.004);
+        metrics.set(Gauge::ShardsOwned, &["running"], 1.0);
+        metrics.forget(Gauge::ShardsOwned, &["running"]);
+        let text = metrics.text().unwrap();
+        for line in [
+            "millrace_dead_letters_total{reason=\"wrong-type\",topic=\"millrace.source.person\"} 2",
+            "millrace_audience_size{segment=\"upsell\"} 3",
+            "millrace_commit_seconds_bucket{le=\"0.005\"} 1",
+            "millrace_commit_seconds_bucket{le=\"0.002\"} 0",
+            "millrace_end_to_end_seconds_count 0",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\nnot in\n{text}");
+        }
+        assert!(!text.contains("millrace_shards_owned{"), "{text}");
+    }
+}

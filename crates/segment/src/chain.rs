@@ -8,7 +8,7 @@ use crate::ast::{Binary, Expr, Node, Span};
 /// Longer chains are halved until they are no longer than this.
 const LEANING_MAX: usize = 32;
 
-/// The tree over two operands or more; with one, that one.
+/// The tree over the operands: themselves where there is one, null where there is none.
 pub(crate) fn build(operator: Binary, mut operands: Vec<Expr>) -> Expr {
     if operands.len() > LEANING_MAX {
         let right = operands.split_off(operands.len() / 2);
@@ -29,18 +29,21 @@ pub(crate) fn height(operands: usize) -> usize {
     if operands > LEANING_MAX { 1 + height(operands - operands / 2) } else { operands.saturating_sub(1) }
 }
 
-/// The operands of a tree of `and` or `or` that has the shape `build` gives; `None` for any other expression.
+/// The operands from which `build` makes this very tree: as many as can be had, at least two. `None` for anything but `and` and `or`.
 pub(crate) fn operands(expr: &Expr) -> Option<(Binary, Vec<&Expr>)> {
-    let Node::Binary { operator: operator @ (Binary::And | Binary::Or), .. } = expr.node else { return None };
-    // Take the largest part of the tree that has the shape: all operands of the same operator, then ever fewer levels of the right sides.
+    let Node::Binary { operator: operator @ (Binary::And | Binary::Or), left, right } = &expr.node else { return None };
     let mut all = Vec::new();
-    collect(expr, operator, &mut all);
-    if has_shape(expr, operator, all.len()) {
-        return Some((operator, all));
+    collect(expr, *operator, &mut all);
+    if has_shape(expr, *operator, all.len()) {
+        return Some((*operator, all));
     }
-    // A left-leaning prefix is always right: its own left side is asked in turn by the caller.
-    let Node::Binary { left, right, .. } = &expr.node else { return None };
-    Some((operator, vec![left, right]))
+    // The tree was written with parentheses, or built by hand. A short left side can be continued; a long one would change its shape by that.
+    let mut list = match operands(left) {
+        Some((same, list)) if same == *operator && list.len() < LEANING_MAX => list,
+        _ => vec![&**left],
+    };
+    list.push(right);
+    Some((*operator, list))
 }
 
 fn collect<'e>(expr: &'e Expr, operator: Binary, operands: &mut Vec<&'e Expr>) {
@@ -53,12 +56,16 @@ fn collect<'e>(expr: &'e Expr, operator: Binary, operands: &mut Vec<&'e Expr>) {
     }
 }
 
-/// Whether the tree over `count` operands is what `build` makes of them.
+/// Whether the tree over `count` operands, none of them of the same operator, is what `build` makes of them.
 fn has_shape(expr: &Expr, operator: Binary, count: usize) -> bool {
-    if count == 1 {
-        return !matches!(&expr.node, Node::Binary { operator: found, .. } if *found == operator);
+    let same = match &expr.node {
+        Node::Binary { operator: found, left, right } if *found == operator => Some((left, right)),
+        _ => None,
+    };
+    let Some((left, right)) = same else { return count == 1 };
+    if count < 2 {
+        return false;
     }
-    let Node::Binary { operator: found, left, right } = &expr.node else { return false };
-    let (first, second) = if count > LEANING_MAX { (count / 2, count - count / 2) } else { (count - 1, 1) };
-    *found == operator && has_shape(left, operator, first) && has_shape(right, operator, second)
+    let first = if count > LEANING_MAX { count / 2 } else { count - 1 };
+    has_shape(left, operator, first) && has_shape(right, operator, count - first)
 }

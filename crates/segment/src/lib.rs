@@ -5,9 +5,12 @@
 pub mod ast;
 pub mod diagnostic;
 mod chain;
+mod format;
 mod lexer;
 mod parser;
+mod same;
 pub mod plan;
 
 pub use diagnostic::{Diagnostic, Severity, did_you_mean};
+pub use format::format;
 pub use parser::{DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX, parse};

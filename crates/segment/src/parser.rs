@@ -10,7 +10,7 @@
 //! **Bounds.** Text, nodes, nesting while parsing and height of the tree are bounded, so nobody who walks a tree needs a guard of his own. Long
 //! chains of `and` or `or` are built balanced (see `chain`), all others lean to the left. Time is linear in the text.
 
-mod forms;
+pub(crate) mod forms;
 pub(crate) mod words;
 
 use crate::ast::{Binary, Expr, Node, Span};
@@ -501,13 +501,9 @@ impl<'a> Parser<'a> {
                 };
                 self.advance();
                 of = if self.is_sign("(") {
-                    let mut arguments = self.arguments()?;
+                    let arguments = self.arguments()?;
                     below = below.max(self.height);
-                    let node = match keyword(&name, &["in", "notIn"]) {
-                        Some(word) if arguments.len() == 1 => membership(word, of, arguments.swap_remove(0)),
-                        _ => Node::Method { of: Box::new(of), name, arguments },
-                    };
-                    self.node(start, node, below)?
+                    self.node(start, method(of, name, arguments), below)?
                 } else {
                     self.node(start, Node::Field { of: Box::new(of), name }, below)?
                 };
@@ -596,7 +592,7 @@ impl<'a> Parser<'a> {
         let follows = self.name_at(1).is_some() && self.bare(1).is_none_or(|next| unit(next).is_none() && words::direction(next).is_none());
         match self.sign_at(1) {
             Some("(") if is_keyword(word, "chain") => return self.chain(),
-            Some("(") if !is_reserved(word) => return self.call(word.to_owned()),
+            Some("(") if !is_reserved(word) || keyword(word, &["in", "notIn"]).is_some() => return self.call(word.to_owned()),
             Some("=>") if !is_reserved(word) => return self.lambda(),
             _ if follows => {
                 if let Some(quantifier) = quantifier(word) {
@@ -619,21 +615,9 @@ impl<'a> Parser<'a> {
         let start = self.span();
         let bare = self.bare(0).is_some();
         self.advance();
-        let mut arguments = self.arguments()?;
+        let arguments = self.arguments()?;
         let below = self.height;
-        // Functions that are keywords come in either case; others are spelled one way.
-        let function = keyword(&name, &["if", "date", "count", "sum", "average", "min", "max", "now", "today", "yesterday", "tomorrow"]);
-        let node = match function {
-            Some(word) if bare && arguments.is_empty() && words::instant(word).is_some() => words::instant(word).map_or(Node::Null, Node::Moment),
-            Some(word) if bare => Node::Call { function: word.to_owned(), arguments },
-            _ => match keyword(&name, &["in", "notIn"]) {
-                Some(word) if arguments.len() == 2 => {
-                    let right = arguments.swap_remove(1);
-                    membership(word, arguments.swap_remove(0), right)
-                }
-                _ => Node::Call { function: name, arguments },
-            },
-        };
+        let node = if bare { call(name, arguments) } else { Node::Call { function: name, arguments } };
         self.node(start, node, below)
     }
 }
@@ -642,6 +626,36 @@ enum Infix {
     Binary(Binary),
     Like,
     Occurs,
+}
+
+/// The functions that are keywords, and come in either case; all others are spelled one way.
+const FUNCTIONS: [&str; 7] = ["if", "date", "count", "sum", "average", "min", "max"];
+
+/// What a call written with a bare name stands for.
+pub(crate) fn call(name: String, mut arguments: Vec<Expr>) -> Node {
+    if let (Some(word), 2) = (keyword(&name, &["in", "notIn"]), arguments.len()) {
+        let right = arguments.swap_remove(1);
+        return membership(word, arguments.swap_remove(0), right);
+    }
+    match (words::instant(&name), keyword(&name, &FUNCTIONS)) {
+        (Some(moment), _) if arguments.is_empty() => Node::Moment(moment),
+        (_, Some(word)) => Node::Call { function: word.to_owned(), arguments },
+        _ => Node::Call { function: name, arguments },
+    }
+}
+
+/// Whether a bare `name(…)` with so many arguments is a call of that name, and not some other form.
+pub(crate) fn is_normal_call(name: &str, arguments: usize) -> bool {
+    let renamed = keyword(name, &FUNCTIONS).is_some_and(|word| word != name);
+    !renamed && !is_keyword(name, "chain") && !(arguments == 0 && words::instant(name).is_some()) && !is_reserved(name)
+}
+
+/// What a method call stands for.
+pub(crate) fn method(of: Expr, name: String, mut arguments: Vec<Expr>) -> Node {
+    match keyword(&name, &["in", "notIn"]) {
+        Some(word) if arguments.len() == 1 => membership(word, of, arguments.swap_remove(0)),
+        _ => Node::Method { of: Box::new(of), name, arguments },
+    }
 }
 
 /// `in` and `notIn` in any of their three forms are one operator.

@@ -1,0 +1,383 @@
+//! Syntax tree to canonical text: one way to write every rule, with no parentheses but those it needs.
+//!
+//! Keywords in small letters, clauses of a chain in capitals; `in` and `like` between their operands, every other method behind a dot. A rule that
+//! does not fit a line is broken before `and` and `or` and between the items of brackets. Whatever the parser or the JSON form yields can be written,
+//! and parses to the same tree again; names that could be taken for keywords stand between backquotes.
+
+mod layout;
+
+use std::fmt::Write;
+
+use crate::ast::{Binary, Binding, Comparison, Expr, Moment, Node, Step, When};
+use crate::chain;
+use crate::lexer;
+use crate::parser::forms::first_name;
+use crate::parser::words::{self, aggregate_word, direction_word, quantifier_word, unit_word};
+use crate::parser::{Level, is_normal_call};
+use layout::{Layout, text};
+
+/// The canonical text of a rule, in lines of about 100 columns, without a line end at its end.
+///
+/// `parse` gives the same tree again for every tree that came from `parse` or from the JSON form. Of trees built by hand that no text stands for
+/// (infinite numbers, empty names, more levels than the parser allows) it gives something readable.
+#[must_use]
+pub fn format(expr: &Expr) -> String {
+    layout_of(expr, Place::BRACKETED).print()
+}
+
+/// What stands around an expression, as far as it decides about parentheses.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Operators that bind less tightly need parentheses.
+    level: Level,
+    /// Nothing follows before the end or a closing bracket, so a form that reaches as far as it can may stand bare.
+    last: bool,
+    /// In the value of a `let`, where a bare `in` ends the value.
+    plain_in: bool,
+    /// In the item of a comprehension, where an aggregate's word would take the `over` for its own.
+    item: bool,
+}
+
+impl Place {
+    /// Between brackets of its own, or alone.
+    const BRACKETED: Place = Place { level: Level::Or, last: true, plain_in: false, item: false };
+
+    /// An operand that something follows.
+    fn inner(self, level: Level) -> Place {
+        Place { level, last: false, ..self }
+    }
+
+    /// An operand with which the whole ends.
+    fn end(self, level: Level) -> Place {
+        Place { level, ..self }
+    }
+}
+
+fn layout_of(expr: &Expr, place: Place) -> Layout {
+    let level = level_of(expr);
+    let bracketed = level < place.level
+        || (reaches(expr) && !place.last)
+        || (place.plain_in && matches!(expr.node, Node::Binary { operator: Binary::In, .. }))
+        || (place.item && matches!(&expr.node, Node::Call { function, .. } if words::aggregate(function).is_some()));
+    if bracketed {
+        let inner = bare(expr, level, Place::BRACKETED);
+        return Layout::Group(vec![text("("), Layout::Indent(vec![Layout::Break, inner]), Layout::Break, text(")")]);
+    }
+    bare(expr, level, place)
+}
+
+/// How tightly the expression's own operator binds.
+fn level_of(expr: &Expr) -> Level {
+    match &expr.node {
+        Node::Binary { operator, .. } => match operator {
+            Binary::Or => Level::Or,
+            Binary::And => Level::And,
+            Binary::Add | Binary::Subtract => Level::Sum,
+            Binary::Multiply | Binary::Divide | Binary::Remainder => Level::Product,
+            _ => Level::Comparison,
+        },
+        Node::Occurs { .. } => Level::Comparison,
+        Node::Method { name, arguments, .. } if name == "like" && arguments.len() == 1 => Level::Comparison,
+        Node::Not(_) => Level::Not,
+        Node::Negate(_) => Level::Sign,
+        Node::Int(number) if *number < 0 => Level::Sign,
+        Node::Float(number) if number.is_sign_negative() => Level::Sign,
+        _ => Level::Postfix,
+    }
+}
+
+/// Whether the form takes in whatever operators follow it.
+fn reaches(expr: &Expr) -> bool {
+    matches!(expr.node, Node::Quantifier { .. } | Node::Select { .. } | Node::Aggregate { .. } | Node::Let { .. } | Node::Lambda { .. })
+}
+
+/// The expression without parentheses around it.
+fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
+    match &expr.node {
+        Node::Null => text("null"),
+        Node::Bool(value) => text(if *value { "true" } else { "false" }),
+        Node::Int(number) => text(number.to_string()),
+        Node::Float(number) if number.is_finite() => text(format!("{number:?}")),
+        Node::Float(_) => text("null"),
+        Node::Text(value) => text(quoted(value, '"')),
+        Node::Name(name) => text(bare_name(name)),
+        Node::Parameter(position) => text(format!("${position}")),
+        Node::Climb(levels) => text("^".repeat(*levels as usize)),
+        Node::Moment(moment) => text(moment_text(*moment)),
+        Node::Array(items) => listed("[", items.iter().map(|item| layout_of(item, Place::BRACKETED)), "]"),
+        Node::Object(entries) => {
+            let entry = |(key, value): &(String, Expr)| concat([text(quoted(key, '"') + ": "), layout_of(value, Place::BRACKETED)]);
+            listed("{", entries.iter().map(entry), "}")
+        }
+        Node::Field { of, name } => concat([layout_of(of, place.inner(Level::Postfix)), text("."), text(member_name(name))]),
+        Node::Filter { of, condition } => {
+            let condition = Layout::Group(vec![Layout::Indent(vec![Layout::Break, layout_of(condition, Place::BRACKETED)]), Layout::Break]);
+            concat([layout_of(of, place.inner(Level::Postfix)), text("["), condition, text("]")])
+        }
+        Node::Method { of, name, arguments } => method(of, name, arguments, place),
+        Node::Call { function, arguments } => {
+            let name = if lexer::is_word(function) && is_normal_call(function, arguments.len()) { function.clone() } else { quoted(function, '`') };
+            called(name, arguments)
+        }
+        Node::Lambda { parameters, body } => {
+            let parameters = parameters.iter().map(|name| bare_name(name)).collect::<Vec<_>>().join(", ");
+            concat([text(format!("({parameters}) => ")), layout_of(body, place.end(Level::Or))])
+        }
+        Node::Not(inner) => concat([text("not "), layout_of(inner, place.end(Level::Comparison))]),
+        Node::Negate(inner) => match &inner.node {
+            // A sign before a number belongs to the number.
+            Node::Int(0..) => concat([text("-("), layout_of(inner, Place::BRACKETED), text(")")]),
+            Node::Float(number) if number.is_sign_positive() => concat([text("-("), layout_of(inner, Place::BRACKETED), text(")")]),
+            _ => concat([text("-"), layout_of(inner, place.end(Level::Sign))]),
+        },
+        Node::Binary { operator, left, right } => binary(expr, (*operator, left, right), level, place),
+        Node::Quantifier { quantifier, bindings, condition } => {
+            ranging(vec![text(quantifier_word(*quantifier)), text(" ")], bindings, condition.as_deref(), place)
+        }
+        Node::Aggregate { aggregate, item, bindings, condition } => {
+            let item = layout_of(item, Place { item: true, ..place.inner(Level::Or) });
+            ranging(vec![text(aggregate_word(*aggregate)), text(" "), item, text(" over ")], bindings, condition.as_deref(), place)
+        }
+        Node::Select { item, bindings, condition } => select(item.as_deref(), bindings, condition.as_deref(), place),
+        Node::Let { name, value, body } => Layout::Group(vec![
+            text(format!("let {} = ", bare_name(name))),
+            layout_of(value, Place { plain_in: true, ..place.inner(Level::Or) }),
+            text(" in"),
+            Layout::Indent(vec![Layout::Line, layout_of(body, place.end(Level::Or))]),
+        ]),
+        Node::Occurs { subject, when } => {
+            let subject = layout_of(subject, place.inner(Level::Sum));
+            concat([subject, text(" occurs "), window(when, place)])
+        }
+        Node::Chain { events, timestamp, steps } => {
+            let mut parts = vec![text("chain("), layout_of(events, Place::BRACKETED), text(", "), layout_of(timestamp, Place::BRACKETED), text(", ")];
+            parts.push(listed("[", steps.iter().map(step), "]"));
+            parts.push(text(")"));
+            Layout::Concat(parts)
+        }
+    }
+}
+
+fn method(of: &Expr, name: &str, arguments: &[Expr], place: Place) -> Layout {
+    match arguments {
+        [pattern] if name == "like" => {
+            concat([layout_of(of, place.inner(Level::Sum)), text(" like "), layout_of(pattern, place.end(Level::Sum))])
+        }
+        _ => concat([layout_of(of, place.inner(Level::Postfix)), text("."), called(member_name(name), arguments)]),
+    }
+}
+
+fn binary(expr: &Expr, (operator, left, right): (Binary, &Expr, &Expr), level: Level, place: Place) -> Layout {
+    let word = operator_text(operator);
+    if let Some((_, operands)) = chain::operands(expr) {
+        let inner = if operator == Binary::Or { Level::And } else { Level::Not };
+        let last = operands.len() - 1;
+        let mut parts = Vec::with_capacity(operands.len() * 3);
+        for (at, operand) in operands.into_iter().enumerate() {
+            if at > 0 {
+                parts.extend([Layout::Line, text(word), text(" ")]);
+            }
+            let layout = layout_of(operand, if at == last { place.end(inner) } else { place.inner(inner) });
+            // An `and` within an `or` is set off where it needs lines of its own.
+            parts.push(if level_of(operand) == Level::And { Layout::Indent(vec![layout]) } else { layout });
+        }
+        return Layout::Group(parts);
+    }
+    let (before, after) = match level {
+        Level::Comparison => (Level::Sum, Level::Sum),
+        Level::Sum => (Level::Sum, Level::Product),
+        _ => (Level::Product, Level::Sign),
+    };
+    concat([layout_of(left, place.inner(before)), text(" "), text(word), text(" "), layout_of(right, place.end(after))])
+}
+
+fn operator_text(operator: Binary) -> &'static str {
+    match operator {
+        Binary::And => "and",
+        Binary::Or => "or",
+        Binary::Equal => "=",
+        Binary::NotEqual => "!=",
+        Binary::Less => "<",
+        Binary::LessOrEqual => "<=",
+        Binary::Greater => ">",
+        Binary::GreaterOrEqual => ">=",
+        Binary::In => "in",
+        Binary::NotIn => "notIn",
+        Binary::Add => "+",
+        Binary::Subtract => "-",
+        Binary::Multiply => "*",
+        Binary::Divide => "/",
+        Binary::Remainder => "%",
+    }
+}
+
+/// `HEAD v from a, w from b where c`
+fn ranging(mut parts: Vec<Layout>, bindings: &[Binding], condition: Option<&Expr>, place: Place) -> Layout {
+    for (at, binding) in bindings.iter().enumerate() {
+        if at > 0 {
+            parts.push(text(", "));
+        }
+        if let Some(variable) = &binding.variable {
+            parts.push(text(bare_name(variable) + " from "));
+        }
+        parts.push(layout_of(&binding.source, place.inner(Level::Postfix)));
+    }
+    parts.push(filtered(condition, place));
+    Layout::Concat(parts)
+}
+
+fn filtered(condition: Option<&Expr>, place: Place) -> Layout {
+    match condition {
+        Some(condition) => Layout::Indent(vec![text(" where "), layout_of(condition, place.end(Level::Or))]),
+        None => Layout::Concat(Vec::new()),
+    }
+}
+
+fn select(item: Option<&Expr>, bindings: &[Binding], condition: Option<&Expr>, place: Place) -> Layout {
+    let mut parts = vec![text("select ")];
+    let Some(item) = item else { return ranging(parts, bindings, condition, place) };
+    if matches!(item.node, Node::Moment(_)) {
+        // Bare, `select now from a` selects items called so.
+        parts.extend([text("("), layout_of(item, Place::BRACKETED), text(")")]);
+    } else {
+        parts.push(layout_of(item, place.inner(Level::Or)));
+    }
+    parts.push(text(" from "));
+    let understood = if matches!(item.node, Node::Name(_)) { None } else { first_name(item) };
+    for (at, binding) in bindings.iter().enumerate() {
+        let source = layout_of(&binding.source, place.inner(Level::Postfix));
+        match &binding.variable {
+            Some(variable) if at > 0 => parts.extend([text(", "), text(bare_name(variable) + " from "), source]),
+            Some(variable) if understood != Some(variable) => parts.extend([source, text(" "), text(bare_name(variable))]),
+            _ => parts.push(source),
+        }
+    }
+    parts.push(filtered(condition, place));
+    Layout::Concat(parts)
+}
+
+fn window(when: &When, place: Place) -> Layout {
+    match when {
+        When::Offset { comparison, amount, unit, direction, anchor } => {
+            let plural = !matches!(amount.node, Node::Int(1));
+            let words = format!(" {} {} ", unit_word(*unit, plural), direction_word(*direction));
+            let comparison = text(format!("{} ", comparison_text(*comparison)));
+            concat([comparison, layout_of(amount, place.inner(Level::Sum)), text(words), layout_of(anchor, place.end(Level::Sum))])
+        }
+        When::Relative { direction, anchor } => {
+            concat([text(direction_word(*direction)), text(" "), layout_of(anchor, place.end(Level::Sum))])
+        }
+        When::On(anchor) if matches!(anchor.node, Node::Moment(_)) => layout_of(anchor, place.end(Level::Sum)),
+        When::On(anchor) => concat([text("on "), layout_of(anchor, place.end(Level::Sum))]),
+        When::Between { from, to } => {
+            let from = layout_of(from, place.inner(Level::Sum));
+            concat([text("between "), from, text(" and "), layout_of(to, place.end(Level::Sum))])
+        }
+    }
+}
+
+fn comparison_text(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Equal => "=",
+        Comparison::NotEqual => "!=",
+        Comparison::Less => "<",
+        Comparison::LessOrEqual => "<=",
+        Comparison::Greater => ">",
+        Comparison::GreaterOrEqual => ">=",
+    }
+}
+
+fn step(step: &Step) -> Layout {
+    let mut clauses = Vec::new();
+    let mut clause = |name: &'static str, inner: Layout| {
+        if !clauses.is_empty() {
+            clauses.push(Layout::Line);
+        }
+        clauses.push(Layout::Group(vec![text(name), text("("), Layout::Indent(vec![Layout::Break, inner]), Layout::Break, text(")")]));
+    };
+    if let Some(what) = &step.what {
+        clause("WHAT", layout_of(what, Place::BRACKETED));
+    }
+    if let Some(when) = &step.when {
+        clause("WHEN", window(when, Place::BRACKETED));
+    }
+    if let Some(condition) = &step.condition {
+        clause("WHERE", layout_of(condition, Place::BRACKETED));
+    }
+    if let Some(count) = &step.count {
+        clause("COUNT", layout_of(count, Place::BRACKETED));
+    }
+    if clauses.is_empty() {
+        clauses.push(text("WHAT()"));
+    }
+    let label = format!("{}: {}", bare_name(&step.label), if step.negated { "not " } else { "" });
+    Layout::Group(vec![text(label), Layout::Indent(clauses)])
+}
+
+fn called(name: String, arguments: &[Expr]) -> Layout {
+    let arguments = arguments.iter().map(|argument| layout_of(argument, Place::BRACKETED));
+    concat([text(name), listed("(", arguments, ")")])
+}
+
+/// Items between brackets, on one line or on one each.
+fn listed(open: &'static str, items: impl Iterator<Item = Layout>, close: &'static str) -> Layout {
+    let mut inner = Vec::new();
+    for item in items {
+        if !inner.is_empty() {
+            inner.extend([text(","), Layout::Line]);
+        }
+        inner.push(item);
+    }
+    if inner.is_empty() {
+        return concat([text(open), text(close)]);
+    }
+    inner.insert(0, Layout::Break);
+    Layout::Group(vec![text(open), Layout::Indent(inner), Layout::Break, text(close)])
+}
+
+fn concat<const N: usize>(parts: [Layout; N]) -> Layout {
+    Layout::Concat(parts.into())
+}
+
+fn moment_text(moment: Moment) -> String {
+    match moment {
+        Moment::Now => "now".to_owned(),
+        Moment::Today => "today".to_owned(),
+        Moment::Yesterday => "yesterday".to_owned(),
+        Moment::Tomorrow => "tomorrow".to_owned(),
+        Moment::This(unit) => format!("this {}", unit_word(unit, false)),
+        Moment::Last(unit) => format!("last {}", unit_word(unit, false)),
+        Moment::Next(unit) => format!("next {}", unit_word(unit, false)),
+    }
+}
+
+/// A name where a keyword could stand as well.
+fn bare_name(name: &str) -> String {
+    if lexer::is_word(name) && !words::is_taken(name) { name.to_owned() } else { quoted(name, '`') }
+}
+
+/// A name behind a dot, where no keyword stands.
+fn member_name(name: &str) -> String {
+    if lexer::is_word(name) { name.to_owned() } else { quoted(name, '`') }
+}
+
+fn quoted(value: &str, quote: char) -> String {
+    let mut out = String::with_capacity(value.len() + 2);
+    out.push(quote);
+    for letter in value.chars() {
+        match letter {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            c if c == quote => out.extend(['\\', c]),
+            c if c.is_control() => {
+                // Control characters are below 0x100. Writing to a String cannot fail.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+    out
+}

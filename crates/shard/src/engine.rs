@@ -1,0 +1,349 @@
+//! The stages of one shard, composed: the machine that the runtime drives.
+//!
+//! A step takes its inputs in order. Each becomes messages; messages for this shard are handled at once, first come first served, until none is left;
+//! they write rows and mark subjects *dirty*. Then dirty subjects are evaluated, things before persons, once each however often they were marked:
+//! that sends features and memberships on and may mark further subjects. Due timers and background work (fan-out, backfill) only mark subjects, within
+//! the budget of the step.
+//!
+//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `related` (follow,
+//! subscribe, replicas), `evaluate`, `activation`, `background`, `definitions`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millrace_model::{Identity, Path, Schema, SubjectKind, Text, Timestamp};
+use millrace_segment::Settings;
+use millrace_segment::plan::QueryId;
+use millrace_wire::{Decoder, OutputCodec};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::key::{self, table};
+use crate::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition};
+use crate::message::{CauseKind, Envelope, Message, Origin};
+use crate::program::Program;
+use crate::row::{self, FanoutRow, SubjectId, SubjectRow};
+use crate::state::{RowChange, StateError, StateView};
+use crate::tx::Tx;
+
+mod activation;
+mod background;
+mod definitions;
+mod derive;
+mod evaluate;
+mod identity;
+mod ingest;
+mod ledger;
+mod owner;
+mod related;
+mod resolve;
+mod view;
+
+pub use evaluate::{is_alive, source_kind};
+pub use identity::CommittedGraph;
+pub use view::{Rows, SubjectView};
+
+/// The shard that hosts the identity writer.
+pub const IDENTITY_SHARD: u32 = 0;
+
+/// What every shard of a deployment is told at its start.
+pub struct Config {
+    /// Shards in all; fixed when the deployment is created.
+    pub shards: u32,
+    /// Prefix of topic names, for the causes that outputs name.
+    pub topic_prefix: String,
+    pub schema: Arc<Schema>,
+    pub decoder: Arc<Decoder>,
+    pub output: Arc<OutputCodec>,
+    /// Namespace priority and guardrails.
+    pub policy: millrace_identity::Policy,
+    pub settings: Settings,
+    pub destinations: BTreeMap<Text, Destination>,
+}
+
+impl Config {
+    /// How long events are kept, in milliseconds.
+    pub fn retention_ms(&self) -> i64 {
+        self.settings.retention_ms
+    }
+}
+
+/// What a destination identifies its members by, and what else it wants to know of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Destination {
+    pub namespace: Text,
+    /// The destination's attribute name, and the profile field it takes.
+    pub attributes: BTreeMap<Text, Path>,
+}
+
+/// The shard that a key's text belongs to. Part of the stored format: it must never change.
+pub fn shard_of(text: &str, shards: u32) -> u32 {
+    u32::try_from(xxh3_64(text.as_bytes()) % u64::from(shards.max(1))).unwrap_or_default()
+}
+
+/// The shard of an identity node, and of the thing whose canonical id it is.
+pub fn shard_of_node(node: &Identity, shards: u32) -> u32 {
+    shard_of(&node.to_string(), shards)
+}
+
+/// One shard.
+pub struct Shard {
+    number: u32,
+    config: Arc<Config>,
+    program: Arc<Program>,
+    /// No timer is registered before this instant: keeps scans of the timer table off its deleted front.
+    timers_from: Timestamp,
+    started: bool,
+}
+
+impl Shard {
+    pub fn new(number: u32, config: Arc<Config>) -> Shard {
+        Shard { number, config, program: Arc::new(Program::default()), timers_from: Timestamp::MIN, started: false }
+    }
+}
+
+impl Machine for Shard {
+    fn derive(&mut self, view: &dyn StateView, rows: &[RowChange]) -> Result<Vec<RowChange>, StateError> {
+        derive::derive(view, rows)
+    }
+
+    fn start(&mut self, view: &dyn StateView) -> Result<(), StateError> {
+        self.program = Arc::new(Program::load(view, &self.config)?);
+        self.timers_from = Timestamp::MIN;
+        self.started = true;
+        Ok(())
+    }
+
+    fn step(&mut self, view: &dyn StateView, inputs: &[Input], now: Timestamp, budget: Budget) -> Result<Effects, StateError> {
+        debug_assert!(self.started, "the runtime starts a machine before it steps it");
+        let mut step = Step {
+            number: self.number,
+            config: Arc::clone(&self.config),
+            program: Arc::clone(&self.program),
+            now,
+            tx: Tx::new(view),
+            queue: VecDeque::new(),
+            subjects: BTreeMap::new(),
+            dirty: BTreeMap::new(),
+            fanouts: BTreeMap::new(),
+            audiences: BTreeMap::new(),
+            outputs: Vec::new(),
+            measurements: Vec::new(),
+        };
+        for input in inputs {
+            step.take(input)?;
+        }
+        let mut timers_from = self.timers_from;
+        let timers_left = step.mark_due(&mut timers_from, budget.timers_max)?;
+        let background_left = step.settle(budget.background_max)?;
+        self.timers_from = timers_from;
+        self.program = Arc::clone(&step.program);
+        step.finish(timers_left || background_left)
+    }
+
+    fn next_timer(&self, view: &dyn StateView) -> Result<Timestamp, StateError> {
+        let lower = key::Key::new(table::TIMER).instant(self.timers_from).done();
+        let first = view.scan(&lower, &[table::TIMER + 1], 1)?;
+        Ok(first.first().and_then(|(key, _)| key::Parts::of(key).instant()).unwrap_or(Timestamp::MAX))
+    }
+
+    fn committed(&mut self) {}
+}
+
+/// Why, and how far, a subject is to be evaluated again.
+#[derive(Debug)]
+struct Dirty {
+    /// The latest fact that marked it.
+    origin: Origin,
+    /// Fragments or rows changed: merge them again.
+    profile: bool,
+    /// Evaluate everything.
+    all: bool,
+    /// A wake-up is due.
+    due: bool,
+    /// Event queries whose rows changed.
+    queries: BTreeSet<QueryId>,
+    /// Kinds of related things that changed.
+    related: BTreeSet<SubjectKind>,
+    /// Shards that subscribed just now.
+    greet: BTreeSet<u32>,
+}
+
+impl Dirty {
+    fn new(origin: Origin) -> Dirty {
+        Dirty { origin, profile: false, all: false, due: false, queries: BTreeSet::new(), related: BTreeSet::new(), greet: BTreeSet::new() }
+    }
+}
+
+/// A subject's hot row, decoded once a step.
+struct CachedSubject {
+    row: SubjectRow,
+    /// What the view held.
+    before: Option<SubjectRow>,
+}
+
+/// The order in which dirty subjects are evaluated: what others rest on comes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn(u8, SubjectId);
+
+impl Turn {
+    fn of(subject: &SubjectId) -> Turn {
+        let rank = match subject.kind {
+            SubjectKind::Campaign => 0,
+            SubjectKind::List => 1,
+            SubjectKind::Opportunity => 2,
+            SubjectKind::Account => 3,
+            SubjectKind::Person => 4,
+        };
+        Turn(rank, subject.clone())
+    }
+}
+
+/// One step in progress.
+struct Step<'a> {
+    number: u32,
+    config: Arc<Config>,
+    program: Arc<Program>,
+    now: Timestamp,
+    tx: Tx<'a>,
+    queue: VecDeque<Envelope>,
+    subjects: BTreeMap<SubjectId, CachedSubject>,
+    dirty: BTreeMap<Turn, Dirty>,
+    /// Fan-out jobs that are new or advanced in this step; `None`: finished.
+    fanouts: BTreeMap<Identity, Option<FanoutRow>>,
+    /// Change of the number of members, by segment.
+    audiences: BTreeMap<Text, i64>,
+    outputs: Vec<Output>,
+    measurements: Vec<Measurement>,
+}
+
+impl Step<'_> {
+    /// Handles one input record and every message for this shard that follows from it.
+    fn take(&mut self, input: &Input) -> Result<(), StateError> {
+        match input.topic {
+            InputTopic::Control => self.define(input)?,
+            InputTopic::Source(kind) => self.ingest(kind, input)?,
+            InputTopic::Records | InputTopic::Inbox => {
+                let Some(value) = &input.value else { return Ok(()) };
+                let envelope: Envelope = row::decode(value)?;
+                self.queue.push_back(envelope);
+            }
+        }
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Result<(), StateError> {
+        while let Some(Envelope { origin, message }) = self.queue.pop_front() {
+            self.handle(message, &origin)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, message: Message, origin: &Origin) -> Result<(), StateError> {
+        match message {
+            Message::Change(change) => self.change(change, origin),
+            Message::Event { home, event } => self.route_event(home, event, origin),
+            Message::Claim { node, home, claim, present } => self.claim(&node, &home, claim, present, origin),
+            Message::Anchor { node } => self.anchor(&node, origin),
+            Message::Attach { node, row, sequence, value } => self.attach(node, row, sequence, value, origin),
+            Message::Follow { node, shard, on } => self.follow(&node, shard, on, origin),
+            Message::Evidence(evidence) => self.weigh(&evidence, origin),
+            Message::Canonical { node, from, to, epoch } => self.canonical(node, from, to, epoch, origin),
+            Message::Data { subject, node, epoch, data } => self.data(subject, node, epoch, data, origin),
+            Message::Move { subject, node, to, epoch } => self.depart(subject, node, to, epoch, origin),
+            Message::Arrive { subject, from, node, epoch, part, last } => self.arrive(subject, from, node, epoch, part, last, origin),
+            Message::Arrived { subject, node, epoch } => self.arrived(&subject, &node, epoch, origin),
+            Message::Child { parent, child, features } => self.child(&parent, &child, features, origin),
+            Message::Alias { node, canonical, epoch } => self.alias(&node, canonical, epoch, origin),
+            Message::Subscribe { subject, shard, on } => self.subscribe(&subject, shard, on, origin),
+            Message::Features { subject, exists, features } => self.replica(&subject, exists, features, origin),
+            Message::Activate { key, subject, present, attributes } => self.activate(&key, subject, present, attributes),
+        }
+    }
+
+    /// Evaluates dirty subjects, then runs background work, until nothing is left or the budget is spent. Whether work is left.
+    fn settle(&mut self, background_max: usize) -> Result<bool, StateError> {
+        let mut budget = background_max;
+        loop {
+            self.drain()?;
+            if let Some((Turn(_, subject), dirty)) = self.dirty.pop_first() {
+                self.evaluate(&subject, dirty)?;
+                continue;
+            }
+            if budget == 0 {
+                return self.background_waits();
+            }
+            let done = self.background(budget)?;
+            if done == 0 {
+                return Ok(false);
+            }
+            budget = budget.saturating_sub(done);
+        }
+    }
+
+    fn finish(mut self, more: bool) -> Result<Effects, StateError> {
+        self.write_fanouts()?;
+        self.write_audiences()?;
+        for (subject, CachedSubject { row, before }) in std::mem::take(&mut self.subjects) {
+            let empty = SubjectRow { revision: row.revision, ..SubjectRow::default() } == row;
+            if before.as_ref() == Some(&row) || (before.is_none() && empty) {
+                continue;
+            }
+            let registered = before.as_ref().map_or(Timestamp::MAX, |before| before.timer.0);
+            if registered != row.timer.0 {
+                if registered != Timestamp::MAX {
+                    self.tx.delete(derive::subject_timer(registered, &subject));
+                }
+                if row.timer.0 != Timestamp::MAX {
+                    self.tx.put_bytes(derive::subject_timer(row.timer.0, &subject), Vec::new());
+                }
+            }
+            let row_key = key::of_subject(table::SUBJECT, &subject);
+            if empty { self.tx.delete(row_key) } else { self.tx.put(row_key, &row) }
+        }
+        Ok(Effects { rows: self.tx.into_rows(), outputs: self.outputs, measurements: self.measurements, more })
+    }
+
+    /// Sends a message to the stage at `shard`: into the queue where that is here, else through the inbox.
+    fn send(&mut self, shard: u32, message: Message, origin: &Origin) {
+        let envelope = Envelope { origin: origin.clone(), message };
+        if shard == self.number {
+            self.queue.push_back(envelope);
+            return;
+        }
+        let value = Bytes::from(row::encode(&envelope));
+        self.outputs.push(Output { topic: OutputTopic::Inbox, partition: Partition::Shard(shard), key: None, value: Some(value), headers: Vec::new() });
+    }
+
+    fn send_to_node(&mut self, node: &Identity, message: Message, origin: &Origin) {
+        self.send(shard_of_node(node, self.config.shards), message, origin);
+    }
+
+    fn send_to_subject(&mut self, subject: &SubjectId, message: Message, origin: &Origin) {
+        self.send(shard_of_node(&subject.id.0, self.config.shards), message, origin);
+    }
+
+    /// The subject's hot row, as this step left it.
+    fn subject(&mut self, subject: &SubjectId) -> Result<&mut SubjectRow, StateError> {
+        if !self.subjects.contains_key(subject) {
+            let before: Option<SubjectRow> = self.tx.get(&key::of_subject(table::SUBJECT, subject))?;
+            // A new subject is born under the present plan: there is nothing older to bring up.
+            let row = before.clone().unwrap_or_else(|| SubjectRow { revision: self.program.revision, ..SubjectRow::default() });
+            self.subjects.insert(subject.clone(), CachedSubject { row, before });
+        }
+        // The branch above has just put it there where it was missing.
+        Ok(&mut self.subjects.get_mut(subject).expect("cached above").row)
+    }
+
+    fn mark(&mut self, subject: &SubjectId, origin: &Origin) -> &mut Dirty {
+        let dirty = self.dirty.entry(Turn::of(subject)).or_insert_with(|| Dirty::new(origin.clone()));
+        if origin.cause != CauseKind::Timer {
+            dirty.origin = origin.clone();
+        }
+        dirty
+    }
+
+    fn count(&mut self, name: &'static str, labels: Vec<(&'static str, Text)>) {
+        self.measurements.push(Measurement { name, labels, value: Measure::Add(1) });
+    }
+}

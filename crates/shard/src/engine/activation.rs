@@ -1,0 +1,104 @@
+//! activation: who stands behind each destination identity, and the desired state that follows.
+//!
+//! A subject counts for every identity of a destination's namespace that it carries while it is in an audience that goes there. Several subjects may
+//! share an identity; the destination hears of the first that comes and the last that goes.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use millrace_model::{Map, Text, Value, namespace};
+
+use super::{Step, shard_of};
+use crate::key::{self, Key, table};
+use crate::machine::{Output, OutputTopic, Partition};
+use crate::message::{Message, Origin};
+use crate::row::{ActivationKey, ActivationRow, ProfileRow, SubjectId, SubjectRow};
+use crate::state::StateError;
+
+impl Step<'_> {
+    /// Compares what the subject should count for with what it counts for.
+    pub(super) fn activations(&mut self, subject: &SubjectId, row: &mut SubjectRow, origin: &Origin) -> Result<(), StateError> {
+        let realized: Vec<Text> = row.memberships.iter().filter(|membership| membership.realized).map(|membership| membership.segment.clone()).collect();
+        let mut wanted: BTreeSet<ActivationKey> = BTreeSet::new();
+        let program = std::sync::Arc::clone(&self.program);
+        let config = std::sync::Arc::clone(&self.config);
+        let mut identities = None;
+        for audience in realized {
+            let Some(accepted) = program.definitions.get(&audience) else { continue };
+            for destination in &accepted.compiled.definition().destinations {
+                if identities.is_none() {
+                    identities = Some(self.identities(subject)?);
+                }
+                let namespace = config.destinations.get(destination).map_or(namespace::EMAIL, |destination| destination.namespace.as_str());
+                let matching = identities.iter().flatten().filter(|identity| identity.namespace() == namespace);
+                wanted.extend(matching.map(|identity| ActivationKey {
+                    destination: destination.clone(),
+                    audience: audience.clone(),
+                    identity: identity.clone(),
+                }));
+            }
+        }
+        if wanted == row.activations {
+            return Ok(());
+        }
+        let gone: Vec<ActivationKey> = row.activations.difference(&wanted).cloned().collect();
+        let new: Vec<ActivationKey> = wanted.difference(&row.activations).cloned().collect();
+        for key in gone {
+            let message = Message::Activate { key: key.clone(), subject: subject.clone(), present: false, attributes: Value::Null };
+            self.send(self.shard_of_activation(&key), message, origin);
+        }
+        let profile: ProfileRow = if new.is_empty() { ProfileRow::default() } else { self.tx.get(&key::of_subject(table::PROFILE, subject))?.unwrap_or_default() };
+        for key in new {
+            let mut attributes = Map::new();
+            for (name, path) in config.destinations.get(&key.destination).iter().flat_map(|destination| &destination.attributes) {
+                let value = path.steps().iter().fold(&profile.attributes, |value, step| value.field(step));
+                if !value.is_null() {
+                    attributes.insert(name, value.clone());
+                }
+            }
+            let message = Message::Activate { key: key.clone(), subject: subject.clone(), present: true, attributes: Value::Map(attributes) };
+            self.send(self.shard_of_activation(&key), message, origin);
+        }
+        row.activations = wanted;
+        Ok(())
+    }
+
+    fn shard_of_activation(&self, key: &ActivationKey) -> u32 {
+        shard_of(&format!("{}|{}|{}", key.destination, key.audience, key.identity), self.config.shards)
+    }
+
+    /// At the key's shard: a subject comes to stand behind it, or no longer does.
+    pub(super) fn activate(&mut self, key: &ActivationKey, subject: SubjectId, present: bool, attributes: Value) -> Result<(), StateError> {
+        let row_key = Key::new(table::ACTIVATION).text(&key.destination).text(&key.audience).node(&key.identity).done();
+        let mut row: ActivationRow = self.tx.get(&row_key)?.unwrap_or_default();
+        let before = !row.members.is_empty();
+        if present {
+            row.members.insert(subject, attributes);
+        } else {
+            row.members.remove(&subject);
+        }
+        let after = !row.members.is_empty();
+        if before != after {
+            // Of several subjects that came in one step the least one's attributes are sent; destinations know one person per identity.
+            let attributes = row.members.values().next().cloned().unwrap_or_default();
+            let state = millrace_wire::DestinationState {
+                audience: key.audience.to_string(),
+                identity: key.identity.clone(),
+                presence: if after { millrace_wire::Presence::Present } else { millrace_wire::Presence::Absent },
+                attributes: attributes.as_map().cloned().unwrap_or_default(),
+                evaluated_at: self.now,
+            };
+            let value = self.config.output.encode_destination(&key.destination, &state).map_err(|error| StateError(Box::new(error)))?;
+            let topic_key = Bytes::from(format!("{}|{}", key.audience, key.identity));
+            self.outputs.push(Output {
+                topic: OutputTopic::Destination(key.destination.clone()),
+                partition: Partition::Hash(topic_key.clone()),
+                key: Some(topic_key),
+                value: Some(Bytes::from(value)),
+                headers: Vec::new(),
+            });
+        }
+        if row.members.is_empty() { self.tx.delete(row_key) } else { self.tx.put(row_key, &row) }
+        Ok(())
+    }
+}

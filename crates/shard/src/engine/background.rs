@@ -1,0 +1,191 @@
+//! Work that time or earlier steps left: due timers, fan-out over dependents, backfill of a new plan. All of it only marks subjects, within a budget.
+
+use std::sync::Arc;
+
+use millrace_model::{SubjectKind, Timestamp};
+
+use super::derive::{self, Wake};
+use super::{Step, Turn};
+use crate::key::{Key, Parts, table};
+use crate::message::{CauseKind, Origin};
+use crate::row::{self, BackfillRow, FanoutRow, SubjectId};
+use crate::state::StateError;
+use crate::tx::prefix_end;
+
+/// Kinds in the order in which a backfill takes them: what others rest on first.
+const BACKFILL_ORDER: [SubjectKind; 5] = [SubjectKind::Campaign, SubjectKind::List, SubjectKind::Opportunity, SubjectKind::Account, SubjectKind::Person];
+
+impl Step<'_> {
+    /// Marks what is due now. `from` is moved up to what is left. Whether more is due than the budget allows.
+    pub(super) fn mark_due(&mut self, from: &mut Timestamp, timers_max: usize) -> Result<bool, StateError> {
+        let lower = Key::new(table::TIMER).instant(*from).done();
+        let upper = Key::new(table::TIMER).instant(self.now.plus_ms(1)).done();
+        let due = self.tx.scan(&lower, &upper, timers_max)?;
+        for (timer_key, _) in &due {
+            let Some((at, wake)) = derive::wake_of(timer_key) else { continue };
+            self.measurements.push(crate::machine::Measurement {
+                name: "millrace_timers_due_lag_seconds",
+                labels: Vec::new(),
+                #[allow(clippy::cast_precision_loss)]
+                value: crate::machine::Measure::Sample((self.now.0 - at.0) as f64 / 1_000.0),
+            });
+            match wake {
+                Wake::Subject(subject) => {
+                    let dirty = self.dirty.entry(Turn::of(&subject)).or_insert_with(|| super::Dirty::new(Origin::timer()));
+                    dirty.due = true;
+                }
+                Wake::Link(link) => self.link_due(&link)?,
+            }
+        }
+        let left = due.len() == timers_max;
+        // Everything before the last one fired is gone; timers set later than that may still lie before now, but never before a fired one: a wake-up
+        // is always registered later than the `now` of its step.
+        if let Some((at, _)) = due.last().and_then(|(timer_key, _)| derive::wake_of(timer_key)) {
+            *from = (*from).max(at);
+        }
+        Ok(left)
+    }
+
+    /// Does up to `budget` pieces of background work; how many were done.
+    pub(super) fn background(&mut self, budget: usize) -> Result<usize, StateError> {
+        let fanned = self.fan_out_some(budget)?;
+        if fanned > 0 {
+            return Ok(fanned);
+        }
+        self.backfill_some(budget)
+    }
+
+    /// Whether background work is left for a later step.
+    pub(super) fn background_waits(&mut self) -> Result<bool, StateError> {
+        if self.fanouts.values().any(Option::is_some) {
+            return Ok(true);
+        }
+        let stored = self.tx.scan(&[table::FANOUT], &[table::FANOUT + 1], self.fanouts.len() + 1)?;
+        let waits = stored.iter().any(|(job_key, _)| Parts::of(job_key).node().is_some_and(|node| !self.fanouts.contains_key(&node)));
+        Ok(waits || !self.backfill()?.done)
+    }
+
+    /// The next fan-out job: one of this step's, else a stored one.
+    fn next_fanout(&mut self) -> Result<Option<(millrace_model::Identity, FanoutRow)>, StateError> {
+        if let Some((node, job)) = self.fanouts.iter().find_map(|(node, job)| job.clone().map(|job| (node.clone(), job))) {
+            return Ok(Some((node, job)));
+        }
+        for (job_key, value) in self.tx.scan(&[table::FANOUT], &[table::FANOUT + 1], self.fanouts.len() + 1)? {
+            let Some(node) = Parts::of(&job_key).node() else { continue };
+            if !self.fanouts.contains_key(&node) {
+                return Ok(Some((node, row::decode(&value)?)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn fan_out_some(&mut self, budget: usize) -> Result<usize, StateError> {
+        let Some((node, mut job)) = self.next_fanout()? else { return Ok(0) };
+        let prefix = Key::new(table::DEPENDENT).node(&node).done();
+        let lower = match &job.cursor {
+            Some(last) => prefix_end(&derive::dependent(&node, last)),
+            None => prefix.clone(),
+        };
+        let dependents = self.tx.scan(&lower, &prefix_end(&prefix), budget)?;
+        let kind = SubjectKind::of_namespace(node.namespace());
+        let mut last = None;
+        for (dependent_key, _) in &dependents {
+            let mut parts = Parts::of(dependent_key);
+            let _ = parts.node();
+            let Some(subject) = parts.subject() else { continue };
+            self.mark(&subject, &job.origin.clone()).related.insert(kind);
+            last = Some(subject);
+        }
+        if dependents.len() < budget {
+            self.fanouts.insert(node, None);
+        } else {
+            job.cursor = last;
+            self.fanouts.insert(node, Some(job));
+        }
+        Ok(dependents.len().max(1))
+    }
+
+    /// Stores jobs that are left, and forgets stored ones that are done.
+    pub(super) fn write_fanouts(&mut self) -> Result<(), StateError> {
+        for (node, job) in std::mem::take(&mut self.fanouts) {
+            let job_key = Key::new(table::FANOUT).node(&node).done();
+            match job {
+                Some(job) => self.tx.put(job_key, &job),
+                None => self.tx.delete_if_present(job_key)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn backfill(&self) -> Result<BackfillRow, StateError> {
+        let row = self.tx.get(&Key::new(table::BACKFILL).done())?;
+        Ok(row.unwrap_or_else(|| BackfillRow { revision: 0, cursor: None, done: true, scanned: 0, origin: Origin::timer() }))
+    }
+
+    /// Every subject is to be brought to the present revision, from the beginning.
+    pub(super) fn start_backfill(&mut self, origin: Origin) {
+        let row = BackfillRow { revision: self.program.revision, cursor: None, done: false, scanned: 0, origin };
+        self.tx.put(Key::new(table::BACKFILL).done(), &row);
+    }
+
+    fn backfill_some(&mut self, budget: usize) -> Result<usize, StateError> {
+        let mut job = self.backfill()?;
+        if job.done {
+            return Ok(0);
+        }
+        let revision = Arc::clone(&self.program).revision;
+        let place = job.cursor.as_deref().and_then(|cursor| cursor.get(1)).copied();
+        let at = BACKFILL_ORDER.iter().position(|kind| Some(*kind as u8) == place).unwrap_or(0);
+        let mut scanned = 0;
+        for kind in &BACKFILL_ORDER[at..] {
+            let prefix = [table::SUBJECT, *kind as u8];
+            let lower = match &job.cursor {
+                Some(cursor) if cursor.starts_with(&prefix) => prefix_end(cursor),
+                _ => prefix.to_vec(),
+            };
+            let rows = self.tx.scan(&lower, &prefix_end(&prefix), budget - scanned)?;
+            scanned += rows.len();
+            for (subject_key, _) in &rows {
+                let Some(subject) = Parts::of(subject_key).subject() else { continue };
+                if self.subject(&subject)?.revision < revision {
+                    let origin = job.origin.clone();
+                    self.mark_for_definition(&subject, origin);
+                }
+            }
+            if let Some((last, _)) = rows.last() {
+                job.cursor = Some(last.clone());
+            }
+            if scanned >= budget {
+                job.scanned += scanned as u64;
+                self.tx.put(Key::new(table::BACKFILL).done(), &job);
+                return Ok(scanned);
+            }
+        }
+        job.scanned += scanned as u64;
+        job.done = true;
+        self.tx.put(Key::new(table::BACKFILL).done(), &job);
+        Ok(scanned.max(1))
+    }
+
+    fn mark_for_definition(&mut self, subject: &SubjectId, origin: Origin) {
+        debug_assert!(matches!(origin.cause, CauseKind::Definition | CauseKind::Timer));
+        self.dirty.entry(Turn::of(subject)).or_insert_with(|| super::Dirty::new(origin));
+    }
+
+    /// Adds this step's changes to the number of members of each segment.
+    pub(super) fn write_audiences(&mut self) -> Result<(), StateError> {
+        for (segment, change) in std::mem::take(&mut self.audiences) {
+            if change == 0 {
+                continue;
+            }
+            let row_key = Key::new(table::AUDIENCE).text(&segment).done();
+            let before: u64 = self.tx.get(&row_key)?.unwrap_or_default();
+            let after = before.saturating_add_signed(change);
+            if after == 0 { self.tx.delete(row_key) } else { self.tx.put(row_key, &after) }
+            #[allow(clippy::cast_precision_loss)]
+            let size = crate::machine::Measure::Set(after as f64);
+            self.measurements.push(crate::machine::Measurement { name: "millrace_audience_size", labels: vec![("segment", segment)], value: size });
+        }
+        Ok(())
+    }
+}

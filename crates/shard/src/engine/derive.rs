@@ -1,0 +1,114 @@
+//! Derived rows: timers, and the reverse of references, aliases and memberships. Written beside the rows they follow from, and made anew from those
+//! when a shard is restored.
+
+use std::collections::BTreeSet;
+
+use millrace_model::{Identity, SourceKind, Text, Timestamp};
+
+use crate::key::{Key, Parts, table};
+use crate::row::{self, AliasRow, Membership, ProfileRow, RecordRow, SubjectId, SubjectRow};
+use crate::state::{RowChange, StateError, StateView};
+
+/// A subject's wake-up.
+pub(super) fn subject_timer(at: Timestamp, subject: &SubjectId) -> Vec<u8> {
+    Key::new(table::TIMER).instant(at).byte(0).subject(subject).done()
+}
+
+/// The begin or end of a link's validity.
+pub(super) fn link_timer(at: Timestamp, link: &str) -> Vec<u8> {
+    Key::new(table::TIMER).instant(at).byte(1).text(link).done()
+}
+
+/// What wakes up.
+pub(super) enum Wake {
+    Subject(SubjectId),
+    Link(String),
+}
+
+pub(super) fn wake_of(timer_key: &[u8]) -> Option<(Timestamp, Wake)> {
+    let mut parts = Parts::of(timer_key);
+    let at = parts.instant()?;
+    let wake = match parts.byte()? {
+        0 => Wake::Subject(parts.subject()?),
+        _ => Wake::Link(parts.text()?),
+    };
+    Some((at, wake))
+}
+
+pub(super) fn dependent(node: &Identity, subject: &SubjectId) -> Vec<u8> {
+    Key::new(table::DEPENDENT).node(node).subject(subject).done()
+}
+
+pub(super) fn alias_of(thing: &SubjectId, node: &Identity) -> Vec<u8> {
+    Key::new(table::ALIAS_OF).subject(thing).node(node).done()
+}
+
+pub(super) fn aliases_of(thing: &SubjectId) -> Vec<u8> {
+    Key::new(table::ALIAS_OF).subject(thing).done()
+}
+
+pub(super) fn member(segment: &str, subject: &SubjectId) -> Vec<u8> {
+    Key::new(table::MEMBER).text(segment).subject(subject).done()
+}
+
+/// Every node a profile refers to.
+pub(super) fn references(profile: &ProfileRow) -> BTreeSet<Identity> {
+    let direct = profile.references.iter().map(|(_, node)| node.clone());
+    direct.chain(profile.rows.iter().filter_map(|row| row.target.clone())).collect()
+}
+
+fn realized(memberships: &[Membership]) -> BTreeSet<Text> {
+    memberships.iter().filter(|membership| membership.realized).map(|membership| membership.segment.clone()).collect()
+}
+
+/// The derived rows that follow from a change of base rows.
+pub(super) fn derive(view: &dyn StateView, rows: &[RowChange]) -> Result<Vec<RowChange>, StateError> {
+    let mut derived = Vec::new();
+    for (row_key, after) in rows {
+        let derives = matches!(row_key.first(), Some(&(table::SUBJECT | table::PROFILE | table::ALIAS | table::RECORD)));
+        if !derives {
+            continue;
+        }
+        let before = view.get(row_key)?;
+        let mut gone = keys_of(row_key, before.as_deref())?;
+        let new = keys_of(row_key, after.as_deref())?;
+        gone.retain(|key| !new.contains(key));
+        derived.extend(gone.into_iter().map(|key| (key, None)));
+        derived.extend(new.into_iter().map(|key| (key, Some(Vec::new()))));
+    }
+    Ok(derived)
+}
+
+/// The derived keys of one base row.
+fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, StateError> {
+    let mut keys = BTreeSet::new();
+    let Some(value) = value else { return Ok(keys) };
+    let mut parts = Parts::of(row_key);
+    match row_key.first() {
+        Some(&table::SUBJECT) => {
+            let Some(subject) = parts.subject() else { return Ok(keys) };
+            let row: SubjectRow = row::decode(value)?;
+            if row.timer.0 != Timestamp::MAX {
+                keys.insert(subject_timer(row.timer.0, &subject));
+            }
+            keys.extend(realized(&row.memberships).iter().map(|segment| member(segment, &subject)));
+        }
+        Some(&table::PROFILE) => {
+            let Some(subject) = parts.subject() else { return Ok(keys) };
+            let profile: ProfileRow = row::decode(value)?;
+            keys.extend(references(&profile).iter().map(|node| dependent(node, &subject)));
+        }
+        Some(&table::ALIAS) => {
+            let Some(node) = parts.node() else { return Ok(keys) };
+            let alias: AliasRow = row::decode(value)?;
+            keys.extend(alias.canonical.map(|canonical| alias_of(&super::related::thing_of(&node, canonical), &node)));
+        }
+        Some(&table::RECORD) if parts.byte() == Some(SourceKind::AccountLink as u8) => {
+            let Some(link) = parts.text() else { return Ok(keys) };
+            let record: RecordRow = row::decode(value)?;
+            keys.extend(record.timer.map(|at| link_timer(at, &link)));
+        }
+        _ => {}
+    }
+    Ok(keys)
+}

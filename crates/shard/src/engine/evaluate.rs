@@ -1,0 +1,451 @@
+//! Evaluation of one subject: what changed is computed again, and what came of it is sent on.
+//!
+//! In this order: the profile is merged where its records changed; events too old are dropped; the subject is brought to the plan's revision; its
+//! features are computed and told to those who read them; its segments are evaluated and changes of membership emitted; the next wake-up is set.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millrace_model::{CanonicalId, Identity, Map, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
+use millrace_segment::plan::{FeatureId, Features, Reads, SegmentPlan, Timed};
+
+use super::resolve::{identities_of, key_at};
+use super::view::{Rows, SubjectView};
+use super::{Dirty, Step, derive};
+use crate::key::{self, table};
+use crate::machine::{Measure, Measurement, Output, OutputTopic, Partition};
+use crate::merge::merge;
+use crate::message::{CauseKind, Message, Origin};
+use crate::program::{self, Program};
+use crate::record::Fragment;
+use crate::row::{self, FragmentRow, Membership, ProfileRelation, ProfileRow, Reference, RelationRow, SubjectId, SubjectRow};
+use crate::state::StateError;
+
+/// How often the end of a membership is looked for behind instants at which nothing changes. A bound: the last such instant is reported then.
+const HORIZON_STEPS_MAX: usize = 64;
+
+impl Rows for Step<'_> {
+    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.tx.get_bytes(key)
+    }
+
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        self.tx.scan_prefix(prefix)
+    }
+}
+
+impl Step<'_> {
+    pub(super) fn evaluate(&mut self, subject: &SubjectId, mut dirty: Dirty) -> Result<(), StateError> {
+        let origin = dirty.origin.clone();
+        let program = Arc::clone(&self.program);
+        if dirty.profile && self.merge_profile(subject, &origin)? {
+            dirty.all = true;
+        }
+        let touched = self.expire(subject, &origin)?;
+        dirty.all |= touched.population;
+        dirty.queries.extend(touched.queries);
+
+        let now = self.now;
+        let row = self.subject(subject)?;
+        let revision = row.revision;
+        if revision < program.revision {
+            row.revision = program.revision;
+            dirty.all = true;
+            self.upgrade_queries(subject, revision)?;
+        }
+        let mut row = self.subject(subject)?.clone();
+        let alive = is_alive(subject.kind, &row, now);
+        self.features(subject, &mut row, &dirty, alive, &program, &origin)?;
+        let memberships_before: BTreeSet<Text> = row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
+        if row.departing == 0 {
+            self.memberships(subject, &mut row, &dirty, alive, &program)?;
+        }
+        let changed = memberships_before != row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
+        if changed || dirty.profile || revision < program.revision {
+            self.activations(subject, &mut row, &origin)?;
+        }
+        if !row.open {
+            for arrival in std::mem::take(&mut row.arrivals) {
+                let from = SubjectId { kind: subject.kind, id: arrival.from };
+                self.send_to_subject(&from.clone(), Message::Arrived { subject: from, node: arrival.node, epoch: arrival.epoch }, &origin);
+            }
+        }
+        row.timer.0 = self.next_wake(&row);
+        *self.subject(subject)? = row;
+        Ok(())
+    }
+
+    fn next_wake(&self, row: &SubjectRow) -> Timestamp {
+        let memberships = row.memberships.iter().map(|membership| membership.valid_until);
+        let features = row.features.iter().map(|(_, _, valid_until)| *valid_until);
+        let events = row.oldest_event_at.map(|oldest| if oldest > self.now { oldest } else { oldest.plus_ms(self.config.retention_ms()) });
+        memberships.chain(features).chain(events).filter(|at| *at > self.now).min().unwrap_or(Timestamp::MAX)
+    }
+
+    /// Merges fragments and rows again. Whether anything that rules can see is different.
+    fn merge_profile(&mut self, subject: &SubjectId, origin: &Origin) -> Result<bool, StateError> {
+        let profile_key = key::of_subject(table::PROFILE, subject);
+        let before: Option<ProfileRow> = self.tx.get(&profile_key)?;
+        let mut fragments: Vec<(Identity, Fragment)> = Vec::new();
+        for (fragment_key, value) in self.tx.scan_prefix(&key::of_subject(table::FRAGMENT, subject))? {
+            let mut parts = key::Parts::of(&fragment_key);
+            let _ = parts.subject();
+            let row: FragmentRow = row::decode(&value)?;
+            if let (Some(node), Some(fragment)) = (parts.node(), row.fragment) {
+                fragments.push((node, fragment));
+            }
+        }
+        let mut rows = Vec::new();
+        for (row_key, value) in self.tx.scan_prefix(&key::of_subject(table::ROW, subject))? {
+            let relation: RelationRow = row::decode(&value)?;
+            let (Some((kind, key)), Some(value)) = (row_kind(&row_key), relation.value) else { continue };
+            rows.push(ProfileRelation { kind, key: key.into(), target: target_of(kind, &value), value: living(value) });
+        }
+        rows.sort_by(|a, b| (a.kind, &a.key).cmp(&(b.kind, &b.key)));
+        // A row may be attached to two nodes of one cluster while it moves between them.
+        rows.dedup_by(|a, b| (a.kind, &a.key) == (b.kind, &b.key));
+
+        let records = u32::try_from(fragments.len()).unwrap_or(u32::MAX);
+        let after = if records == 0 && rows.is_empty() { ProfileRow::default() } else { self.profile_of(subject.kind, &fragments, rows) };
+        let row = self.subject(subject)?;
+        let population = (row.records == 0) != (records == 0);
+        row.records = records;
+        let before_or_none = before.clone().unwrap_or_default();
+        if before_or_none == after {
+            return Ok(population);
+        }
+        self.refer(subject, &derive::references(&before_or_none), &derive::references(&after), origin)?;
+        if after == ProfileRow::default() { self.tx.delete(profile_key) } else { self.tx.put(profile_key, &after) }
+        Ok(true)
+    }
+
+    fn profile_of(&self, kind: SubjectKind, fragments: &[(Identity, Fragment)], rows: Vec<ProfileRelation>) -> ProfileRow {
+        let source = source_kind(kind);
+        let record = self.config.schema.record(source);
+        let attributes = if fragments.is_empty() { Value::Null } else { living(merge(fragments.iter().map(|(node, fragment)| (node, fragment)), record).value) };
+        let mut identities: BTreeSet<Identity> = BTreeSet::new();
+        let mut references: BTreeSet<(Reference, Identity)> = BTreeSet::new();
+        for (node, fragment) in fragments {
+            let current = fragment.current();
+            identities.insert(node.clone());
+            identities.extend(identities_of(source, &current));
+            if kind == SubjectKind::Person {
+                references.extend(key_at(&current, "b2b.accountKey", SubjectKind::Account).map(|node| (Reference::Account, node)));
+            }
+        }
+        match kind {
+            SubjectKind::Opportunity => {
+                references.extend(key_at(&attributes, "accountKey", SubjectKind::Account).map(|node| (Reference::Account, node)));
+                references.extend(key_at(&attributes, "campaignKey", SubjectKind::Campaign).map(|node| (Reference::Campaign, node)));
+            }
+            SubjectKind::Account => {
+                references.extend(key_at(&attributes, "accountParentKey", SubjectKind::Account).map(|node| (Reference::Parent, node)));
+                for related in attributes.field("relatedAccountKeys").as_list().unwrap_or_default() {
+                    let node = related.field("sourceKey").as_str().and_then(|key| Identity::new(namespace::ACCOUNT, key));
+                    references.extend(node.map(|node| (Reference::Related, node)));
+                }
+            }
+            _ => {}
+        }
+        ProfileRow { attributes, identities, rows, references: references.into_iter().collect() }
+    }
+
+    /// Computes the subject's features and tells subscribers and parents what changed for them.
+    fn features(&mut self, subject: &SubjectId, row: &mut SubjectRow, dirty: &Dirty, alive: bool, program: &Program, origin: &Origin) -> Result<(), StateError> {
+        let known: BTreeMap<FeatureId, (Value, Timestamp)> = row.features.drain(..).map(|(id, value, until)| (id, (value, until))).collect();
+        let mut after = Vec::new();
+        if alive {
+            for feature in program.features(subject.kind) {
+                let kept = known.get(&feature.id).filter(|(_, until)| !self.affected(dirty, &feature.reads, *until));
+                if let Some((value, until)) = kept {
+                    after.push((feature.id, value.clone(), *until));
+                    continue;
+                }
+                let view = SubjectView::new(self, subject, feature.reads.queries.iter().copied());
+                let result = feature.residual.evaluate(&view, self.now);
+                view.finish()?;
+                // A feature whose facts are missing stays unknown to everyone who reads it.
+                if let Ok(Timed { value, valid_until }) = result {
+                    after.push((feature.id, value, valid_until));
+                }
+            }
+        }
+        after.sort_by_key(|(id, _, _)| *id);
+        row.features = after;
+
+        let select = |reads: &dyn Fn(FeatureId) -> bool, row: &SubjectRow| -> Features {
+            row.features.iter().filter(|(id, _, _)| reads(*id)).map(|(id, value, _)| (*id, value.clone())).collect()
+        };
+        let down = select(&|id| program.reads_down(subject.kind, id), row);
+        let before: Features = known.iter().filter(|(id, _)| program.reads_down(subject.kind, **id)).map(|(id, (value, _))| (*id, value.clone())).collect();
+        let changed = down != before || row.announced != alive;
+        let told: Vec<u32> = if changed { row.subscribers.iter().copied().collect() } else { dirty.greet.intersection(&row.subscribers).copied().collect() };
+        for shard in told {
+            self.send(shard, Message::Features { subject: subject.clone(), exists: alive, features: down.clone() }, origin);
+        }
+        row.announced = alive;
+        if program.has_parents(subject.kind) || !row.parents.is_empty() {
+            self.tell_parents(subject, row, alive, program, &select, origin)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the accounts that this opportunity or person belongs to what their rules read of it.
+    fn tell_parents(
+        &mut self,
+        subject: &SubjectId,
+        row: &mut SubjectRow,
+        alive: bool,
+        program: &Program,
+        select: &dyn Fn(&dyn Fn(FeatureId) -> bool, &SubjectRow) -> Features,
+        origin: &Origin,
+    ) -> Result<(), StateError> {
+        let wanted: Vec<FeatureId> = program.features(subject.kind).map(|feature| feature.id).filter(|id| program.reads_up(subject.kind, *id)).collect();
+        let up = select(&|id| program.reads_up(subject.kind, id), row);
+        let complete = wanted.iter().all(|id| up.contains_key(id));
+        let mut parents = BTreeSet::new();
+        if alive && program.has_parents(subject.kind) {
+            let relation = if subject.kind == SubjectKind::Person { millrace_model::Relation::Accounts } else { millrace_model::Relation::Account };
+            let view = SubjectView::new(self, subject, []);
+            let accounts = view.parents(relation);
+            view.finish()?;
+            match accounts {
+                // Which accounts these are is not known yet; the alias that tells comes as a change of a related thing.
+                Err(_) => return Ok(()),
+                Ok(accounts) => parents = accounts,
+            }
+            if !complete {
+                return Ok(());
+            }
+        }
+        let parent_of = |id: &CanonicalId| SubjectId { kind: SubjectKind::Account, id: id.clone() };
+        for gone in row.parents.difference(&parents) {
+            self.send_to_subject(&parent_of(gone), Message::Child { parent: parent_of(gone), child: subject.clone(), features: None }, origin);
+        }
+        for parent in &parents {
+            if row.told_parents != up || !row.parents.contains(parent) {
+                let message = Message::Child { parent: parent_of(parent), child: subject.clone(), features: Some(up.clone()) };
+                self.send_to_subject(&parent_of(parent), message, origin);
+            }
+        }
+        row.parents = parents;
+        row.told_parents = up;
+        Ok(())
+    }
+
+    /// Whether something that reads so is to be computed again, the last result holding until `until`.
+    fn affected(&self, dirty: &Dirty, reads: &Reads, until: Timestamp) -> bool {
+        dirty.all
+            || until <= self.now
+            || reads.queries.iter().any(|query| dirty.queries.contains(query))
+            || dirty.related.iter().any(|kind| program::reaches(reads, *kind))
+    }
+
+    /// Evaluates the subject's segments and emits what changed.
+    fn memberships(&mut self, subject: &SubjectId, row: &mut SubjectRow, dirty: &Dirty, alive: bool, program: &Program) -> Result<(), StateError> {
+        if !matches!(subject.kind, SubjectKind::Person | SubjectKind::Account) {
+            return Ok(());
+        }
+        let mut known: BTreeMap<Text, Membership> = row.memberships.drain(..).map(|membership| (membership.segment.clone(), membership)).collect();
+        let mut changed: BTreeSet<Text> = BTreeSet::new();
+        let mut open: BTreeSet<Text> = BTreeSet::new();
+        let mut after = Vec::new();
+        let mut emitted = Vec::new();
+        for segment in program.segments(subject.kind) {
+            let before = known.remove(&segment.name);
+            let was_in = before.as_ref().is_some_and(|membership| membership.realized);
+            let until = before.as_ref().map_or(Timestamp::MAX, |membership| membership.valid_until);
+            let rests_on_changed = segment.reads.segments.iter().any(|name| changed.contains(name) || open.contains(name));
+            if alive && !rests_on_changed && !row.open && !self.affected(dirty, &segment.reads, until) {
+                after.extend(before);
+                continue;
+            }
+            let result = if alive {
+                let view = self.segment_view(subject, segment, &after, &open);
+                let result = segment.residual.evaluate(&view, self.now);
+                view.finish()?;
+                result
+            } else {
+                Ok(Timed { value: Value::Bool(false), valid_until: Timestamp::MAX })
+            };
+            let Ok(Timed { value, valid_until }) = result else {
+                open.insert(segment.name.clone());
+                after.extend(before);
+                continue;
+            };
+            let realized = value.as_bool().unwrap_or(false);
+            let mut membership = Membership { segment: segment.name.clone(), realized, qualified_at: self.now, valid_until };
+            if realized == was_in {
+                membership.qualified_at = before.map_or(self.now, |before| before.qualified_at);
+            } else {
+                changed.insert(segment.name.clone());
+                emitted.push((segment.name.clone(), realized));
+            }
+            if realized || valid_until < Timestamp::MAX {
+                after.push(membership);
+            }
+        }
+        // What is left belongs to segments that are no more.
+        for (name, membership) in known {
+            if membership.realized {
+                emitted.push((name, false));
+            }
+        }
+        after.sort_by(|a, b| a.segment.cmp(&b.segment));
+        row.memberships = after;
+        row.open = !open.is_empty();
+        for (name, realized) in emitted {
+            self.emit(subject, row, &name, realized, alive, program, &dirty.origin)?;
+        }
+        Ok(())
+    }
+
+    fn segment_view<'s>(&'s self, subject: &'s SubjectId, segment: &SegmentPlan, decided: &[Membership], open: &BTreeSet<Text>) -> SubjectView<'s> {
+        let mut view = SubjectView::new(self, subject, segment.reads.queries.iter().copied());
+        for name in &segment.reads.segments {
+            let member = decided.iter().any(|membership| membership.segment == *name && membership.realized);
+            view.set_segment(name.clone(), (!open.contains(name)).then_some(member));
+        }
+        view
+    }
+
+    /// One change of membership.
+    #[allow(clippy::too_many_arguments)]
+    fn emit(&mut self, subject: &SubjectId, row: &mut SubjectRow, name: &Text, realized: bool, alive: bool, program: &Program, origin: &Origin) -> Result<(), StateError> {
+        let valid_until = match program.segment(name) {
+            Some(segment) if alive => self.end_of(subject, row, segment, realized)?,
+            _ => Timestamp::MAX,
+        };
+        row.sequence += 1;
+        row.evaluated_at = Some(self.now);
+        let absorbed = !realized && !alive && row.merged_into.is_some();
+        let version = program.definitions.get(name).map_or(0, |accepted| accepted.row.version);
+        let cause = millrace_wire::Cause {
+            kind: if absorbed { CauseKind::Merge } else { origin.cause }.into(),
+            topic: non_empty(&origin.topic),
+            key: non_empty(&origin.key),
+            event_id: origin.event_id.as_ref().map(ToString::to_string),
+        };
+        let mut identities = self.identities(subject)?;
+        identities.insert(subject.id.0.clone());
+        let subject_id = subject.id.0.to_string();
+        let membership = millrace_wire::Membership {
+            segment: name.to_string(),
+            segment_version: i64::try_from(version).unwrap_or(i64::MAX),
+            subject_type: subject.kind.name().to_owned(),
+            subject_id: subject_id.clone(),
+            status: if realized { millrace_wire::Status::Realized } else { millrace_wire::Status::Exited },
+            last_qualification_time: self.now,
+            evaluated_at: self.now,
+            valid_until: (valid_until < Timestamp::MAX).then_some(valid_until),
+            sequence: i64::try_from(row.sequence).unwrap_or(i64::MAX),
+            identities: identities.into_iter().collect(),
+            cause,
+            merged_into: absorbed.then(|| row.merged_into.as_ref().map(|to| to.0.to_string())).flatten(),
+        };
+        let value = self.config.output.encode_membership(&membership).map_err(|error| StateError(Box::new(error)))?;
+        let headers = origin.trace.iter().map(|trace| ("traceparent".to_owned(), Bytes::copy_from_slice(trace.as_bytes()))).collect();
+        self.outputs.push(Output {
+            topic: OutputTopic::Membership,
+            partition: Partition::Hash(Bytes::copy_from_slice(subject_id.as_bytes())),
+            key: Some(Bytes::from(format!("{name}|{subject_id}"))),
+            value: Some(Bytes::from(value)),
+            headers,
+        });
+        let member_key = derive::member(name, subject);
+        if realized { self.tx.put_bytes(member_key, Vec::new()) } else { self.tx.delete(member_key) }
+        *self.audiences.entry(name.clone()).or_default() += if realized { 1 } else { -1 };
+        let status = if realized { "realized" } else { "exited" };
+        self.count("millrace_membership_changes_total", vec![("segment", name.clone()), ("status", Text::const_new(status))]);
+        if let Some(ingested_at) = origin.ingested_at {
+            #[allow(clippy::cast_precision_loss)]
+            let seconds = (self.now.0 - ingested_at.0).max(0) as f64 / 1_000.0;
+            self.measurements.push(Measurement { name: "millrace_end_to_end_seconds", labels: Vec::new(), value: Measure::Sample(seconds) });
+        }
+        Ok(())
+    }
+
+    /// The instant at which time alone ends the present answer: instants at which the answer stays the same are looked past.
+    fn end_of(&self, subject: &SubjectId, row: &SubjectRow, segment: &SegmentPlan, realized: bool) -> Result<Timestamp, StateError> {
+        let mut at = self.now;
+        for _ in 0..HORIZON_STEPS_MAX {
+            let view = self.segment_view(subject, segment, &row.memberships, &BTreeSet::new());
+            let result = segment.residual.evaluate(&view, at);
+            view.finish()?;
+            match result {
+                Ok(Timed { value, valid_until }) if value.as_bool().unwrap_or(false) == realized => {
+                    if valid_until == Timestamp::MAX {
+                        return Ok(valid_until);
+                    }
+                    at = valid_until;
+                }
+                _ => return Ok(at),
+            }
+        }
+        Ok(at)
+    }
+
+    /// Every identity of the subject that a live record or retained event carries.
+    pub(super) fn identities(&self, subject: &SubjectId) -> Result<BTreeSet<Identity>, StateError> {
+        let profile: Option<ProfileRow> = self.tx.get(&key::of_subject(table::PROFILE, subject))?;
+        let mut identities = profile.map(|profile| profile.identities).unwrap_or_default();
+        for (link_key, _) in self.tx.scan_prefix(&key::of_subject(table::EVENT_LINK, subject))? {
+            let mut parts = key::Parts::of(&link_key);
+            let _ = parts.subject();
+            identities.extend(parts.node());
+            identities.extend(parts.node());
+        }
+        Ok(identities)
+    }
+}
+
+/// Whether the subject is in the population: a live record, or a retained event that has happened.
+pub fn is_alive(kind: SubjectKind, row: &SubjectRow, now: Timestamp) -> bool {
+    row.records > 0 || (kind == SubjectKind::Person && row.oldest_event_at.is_some_and(|oldest| oldest <= now))
+}
+
+/// The source records whose fragments make up a kind.
+pub fn source_kind(kind: SubjectKind) -> SourceKind {
+    match kind {
+        SubjectKind::Person => SourceKind::Person,
+        SubjectKind::Account => SourceKind::Account,
+        SubjectKind::Opportunity => SourceKind::Opportunity,
+        SubjectKind::Campaign => SourceKind::Campaign,
+        SubjectKind::List => SourceKind::MarketingList,
+    }
+}
+
+/// The node a relation row leads to.
+fn target_of(kind: SourceKind, value: &Value) -> Option<Identity> {
+    match kind {
+        SourceKind::AccountPerson => key_at(value, "accountKey", SubjectKind::Account),
+        SourceKind::OpportunityPerson => key_at(value, "opportunityKey", SubjectKind::Opportunity),
+        SourceKind::CampaignMember => key_at(value, "campaignKey", SubjectKind::Campaign),
+        SourceKind::MarketingListMember => key_at(value, "marketingListKey", SubjectKind::List),
+        _ => None,
+    }
+}
+
+/// `isDeleted` can be asked for, and is false on live things.
+fn living(mut value: Value) -> Value {
+    if let Value::Map(map) = &mut value {
+        map.insert("isDeleted", Value::Bool(false));
+    } else if value.is_null() {
+        value = Value::Map(Map::new());
+    }
+    value
+}
+
+fn row_kind(row_key: &[u8]) -> Option<(SourceKind, String)> {
+    let mut parts = key::Parts::of(row_key);
+    parts.subject()?;
+    parts.node()?;
+    let kind = parts.byte()?;
+    let kind = SourceKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
+    Some((kind, parts.text()?))
+}
+
+fn non_empty(text: &Text) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_string())
+}

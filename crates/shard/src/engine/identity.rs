@@ -1,0 +1,81 @@
+//! The identity writer's adapter: its graph lies in this shard's rows, its moves go to the nodes' resolve stages.
+
+use millrace_identity::{Evidence, GraphStore};
+use millrace_model::Text;
+
+use super::Step;
+use crate::key::table;
+use crate::machine::{Measure, Measurement};
+use crate::message::{Message, Origin};
+use crate::state::{StateError, StateView};
+use crate::tx::Tx;
+
+/// The graph's rows within a step's overlay.
+struct Graph<'t, 'a>(&'t mut Tx<'a>);
+
+impl GraphStore for Graph<'_, '_> {
+    type Error = StateError;
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.0.get_bytes(&within(key))
+    }
+
+    fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        let rows = self.0.scan(&within(lower), &within(upper), limit)?;
+        Ok(rows.into_iter().map(|(key, value)| (key[1..].to_vec(), value)).collect())
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), StateError> {
+        match value {
+            Some(value) => self.0.put_bytes(within(&key), value),
+            None => self.0.delete(within(&key)),
+        }
+        Ok(())
+    }
+}
+
+/// The committed graph, for readers.
+pub struct CommittedGraph<'a>(pub &'a dyn StateView);
+
+impl GraphStore for CommittedGraph<'_> {
+    type Error = StateError;
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.0.get(&within(key))
+    }
+
+    fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        let rows = self.0.scan(&within(lower), &within(upper), limit)?;
+        Ok(rows.into_iter().map(|(key, value)| (key[1..].to_vec(), value)).collect())
+    }
+
+    fn put(&mut self, _key: Vec<u8>, _value: Option<Vec<u8>>) -> Result<(), StateError> {
+        Err(StateError("committed state is read-only".into()))
+    }
+}
+
+fn within(key: &[u8]) -> Vec<u8> {
+    let mut own = Vec::with_capacity(key.len() + 1);
+    own.push(table::GRAPH);
+    own.extend(key);
+    own
+}
+
+impl Step<'_> {
+    /// Weighs one piece of evidence and sends what follows from it.
+    pub(super) fn weigh(&mut self, evidence: &Evidence, origin: &Origin) -> Result<(), StateError> {
+        let config = std::sync::Arc::clone(&self.config);
+        let outcome = millrace_identity::apply(&mut Graph(&mut self.tx), &config.policy, evidence).map_err(|error| StateError(Box::new(error)))?;
+        for parked in &outcome.parked {
+            self.count("millrace_identity_parked_total", vec![("reason", Text::from(parked.reason.name()))]);
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let size = Measure::Sample(outcome.cluster_size as f64);
+        self.measurements.push(Measurement { name: "millrace_identity_cluster_size", labels: Vec::new(), value: size });
+        for moved in outcome.moves {
+            let message = Message::Canonical { node: moved.node.clone(), from: moved.from, to: moved.to, epoch: moved.epoch };
+            self.send_to_node(&moved.node, message, origin);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! ingest: source records, decoded, validated and sent to their node. Stateless.
+
+use bytes::Bytes;
+use millrace_model::{Event, Identity, Rejection, SourceChange, SourceKind, Text};
+use millrace_wire::DecodeError;
+
+use super::{Step, shard_of, shard_of_node};
+use crate::machine::{Input, InputTopic, Output, OutputTopic, Partition};
+use crate::message::{CauseKind, Envelope, Message, Origin};
+use crate::row;
+use crate::state::StateError;
+
+impl Step<'_> {
+    pub(super) fn ingest(&mut self, kind: SourceKind, input: &Input) -> Result<(), StateError> {
+        let decoded = self.config.decoder.decode(kind, input.key.as_deref(), input.value.as_deref(), input.timestamp, self.now);
+        let decoded = match decoded {
+            Ok(decoded) => decoded,
+            Err(DecodeError::Rejected(rejection)) => {
+                self.dead_letter(input, &rejection);
+                return Ok(());
+            }
+            // The registry does not answer: nothing of this batch is committed, and the shard tries it again.
+            Err(error @ DecodeError::Retry(_)) => return Err(StateError(Box::new(error))),
+        };
+        let change = decoded.change;
+        let outcome = if decoded.unknown_fields.is_empty() { "accepted" } else { "accepted-with-unknown-fields" };
+        self.count_record("ingest", kind.name(), outcome);
+        let mut origin = Origin {
+            cause: if kind == SourceKind::AccountLink { CauseKind::Link } else { CauseKind::Record },
+            topic: Text::from(self.topic_name(input)),
+            key: input.key.as_deref().map(|key| Text::from_utf8_lossy(key)).unwrap_or_default(),
+            event_id: None,
+            ingested_at: Some(input.timestamp),
+            trace: input.headers.iter().rev().find(|(name, _)| name == "traceparent").map(|(_, value)| Text::from_utf8_lossy(value)),
+        };
+        let (shard, message) = match change {
+            SourceChange::Record(change) => {
+                let shard = match change.node() {
+                    Some(node) => shard_of_node(&node, self.config.shards),
+                    None => shard_of(&format!("{}:{}", change.kind.name(), change.key), self.config.shards),
+                };
+                (shard, Message::Change(change))
+            }
+            SourceChange::Event(event) => {
+                origin.event_id = Some(event.id.clone());
+                let Some(home) = self.home(&event) else { return Ok(()) };
+                (shard_of_node(&home, self.config.shards), Message::Event { home, event })
+            }
+        };
+        let envelope = Envelope { origin, message };
+        if shard == self.number {
+            self.queue.push_back(envelope);
+        } else {
+            let value = Bytes::from(row::encode(&envelope));
+            let output =
+                Output { topic: OutputTopic::Records, partition: Partition::Shard(shard), key: input.key.clone(), value: Some(value), headers: Vec::new() };
+            self.outputs.push(output);
+        }
+        Ok(())
+    }
+
+    /// The identity an event is filed under: its least by namespace priority. Ingest lets no event without identity through.
+    fn home(&self, event: &Event) -> Option<Identity> {
+        let priority = &self.config.policy.priority;
+        event.identities.iter().min_by(|a, b| priority.compare(a, b)).cloned()
+    }
+
+    pub(super) fn dead_letter(&mut self, input: &Input, rejection: &Rejection) {
+        let topic = self.topic_name(input);
+        self.count_record("ingest", input_name(input), "rejected");
+        self.count("millrace_dead_letters_total", vec![("topic", Text::from(topic.as_str())), ("reason", rejection.reason.clone())]);
+        let mut headers = input.headers.clone();
+        headers.extend(millrace_wire::dead_letter_headers(&topic, input.partition, input.offset, rejection));
+        let partition = Partition::Hash(input.key.clone().unwrap_or_default());
+        self.outputs.push(Output { topic: OutputTopic::DeadLetter, partition, key: input.key.clone(), value: input.value.clone(), headers });
+    }
+
+    pub(super) fn count_record(&mut self, stage: &'static str, topic: &str, outcome: &'static str) {
+        self.count("millrace_records_total", vec![("stage", Text::const_new(stage)), ("topic", Text::from(topic)), ("outcome", Text::const_new(outcome))]);
+    }
+
+    fn topic_name(&self, input: &Input) -> String {
+        let prefix = &self.config.topic_prefix;
+        match input.topic {
+            InputTopic::Source(kind) => format!("{prefix}source.{}", kind.name()),
+            InputTopic::Control => format!("{prefix}control.segments"),
+            InputTopic::Records => format!("{prefix}internal.records"),
+            InputTopic::Inbox => format!("{prefix}internal.inbox"),
+        }
+    }
+}
+
+fn input_name(input: &Input) -> &'static str {
+    match input.topic {
+        InputTopic::Source(kind) => kind.name(),
+        InputTopic::Control => "control.segments",
+        InputTopic::Records => "records",
+        InputTopic::Inbox => "inbox",
+    }
+}

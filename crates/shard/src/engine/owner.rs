@@ -1,0 +1,199 @@
+//! The owner of a subject: fragments, relation rows and events by node, and the moves of nodes between owners.
+//!
+//! A profile is a union of data by node, so a node can be taken out and put elsewhere exactly. resolve is the only sender of a node's data and of its
+//! moves, in order; so an owner that hears `Move` has everything sent to it before, and nothing comes to it after, but for what other former owners
+//! still send it: an `Arrive` under an older epoch than the move is passed on behind. Data is applied or passed on, never both; fragments and rows by
+//! their sequence, events by their version, so that direct data may come before the arrival it overtakes.
+
+use millrace_model::{CanonicalId, Identity, SourceKind};
+
+use super::Step;
+use crate::key::{self, Key, Parts, table};
+use crate::message::{Bundle, Claim, Data, Message, Origin, RowId};
+use crate::row::{self, Arrival, EventCopy, EventRow, FragmentRow, MovedRow, RelationRow, SubjectId};
+use crate::state::StateError;
+
+/// Events in one part of a move: keeps messages well under the broker's limit of one megabyte.
+const EVENTS_PER_PART: usize = 200;
+
+impl Step<'_> {
+    /// Data of a node from resolve.
+    pub(super) fn data(&mut self, subject: SubjectId, node: Identity, epoch: u64, data: Data, origin: &Origin) -> Result<(), StateError> {
+        if let Some(moved) = self.settle_here(&subject, &node, epoch)? {
+            let subject = SubjectId { kind: subject.kind, id: moved.to };
+            self.send_to_subject(&subject.clone(), Message::Data { subject, node, epoch, data }, origin);
+            return Ok(());
+        }
+        match data {
+            Data::Fragment { sequence, fragment } => self.put_fragment(&subject, &node, epoch, FragmentRow { sequence, fragment }, origin),
+            Data::Row { row, sequence, value } => self.put_row(&subject, &node, epoch, &row, RelationRow { sequence, value }, origin),
+            Data::Event(event) => self.put_event(&subject, &node, epoch, event, origin),
+        }
+    }
+
+    /// Where a message about `node` under `epoch` belongs: elsewhere, if the node moved away later than that; here otherwise, and then it is back.
+    fn settle_here(&mut self, subject: &SubjectId, node: &Identity, epoch: u64) -> Result<Option<MovedRow>, StateError> {
+        if epoch == 0 {
+            // The node never moved when this was sent, so it cannot have left before; if it left since, `Move` came behind this message.
+            return Ok(None);
+        }
+        let moved_key = key::of_subject_node(table::MOVED, subject, node);
+        match self.tx.get::<MovedRow>(&moved_key)? {
+            Some(moved) if moved.epoch > epoch => Ok(Some(moved)),
+            Some(_) => {
+                self.tx.delete(moved_key);
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn put_fragment(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, new: FragmentRow, origin: &Origin) -> Result<(), StateError> {
+        let row_key = key::of_subject_node(table::FRAGMENT, subject, node);
+        if self.tx.get::<FragmentRow>(&row_key)?.is_some_and(|known| known.sequence >= new.sequence) {
+            return Ok(());
+        }
+        // Before the first move nothing older can be on its way here, so a removal needs no memory.
+        if new.fragment.is_none() && epoch == 0 { self.tx.delete(row_key) } else { self.tx.put(row_key, &new) }
+        self.mark(subject, origin).profile = true;
+        Ok(())
+    }
+
+    fn put_row(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, id: &RowId, new: RelationRow, origin: &Origin) -> Result<(), StateError> {
+        let row_key = key::row(subject, node, id.kind, &id.key);
+        if self.tx.get::<RelationRow>(&row_key)?.is_some_and(|known| known.sequence >= new.sequence) {
+            return Ok(());
+        }
+        if new.value.is_none() && epoch == 0 { self.tx.delete(row_key) } else { self.tx.put(row_key, &new) }
+        self.mark(subject, origin).profile = true;
+        Ok(())
+    }
+
+    /// The node leaves: what it holds goes to `to`.
+    pub(super) fn depart(&mut self, subject: SubjectId, node: Identity, to: CanonicalId, epoch: u64, origin: &Origin) -> Result<(), StateError> {
+        let moved_key = key::of_subject_node(table::MOVED, &subject, &node);
+        if self.tx.get::<MovedRow>(&moved_key)?.is_some_and(|moved| moved.epoch >= epoch) {
+            return Ok(());
+        }
+        let mut part = Bundle::default();
+        let fragment_key = key::of_subject_node(table::FRAGMENT, &subject, &node);
+        if let Some(row) = self.tx.get::<FragmentRow>(&fragment_key)? {
+            part.fragment = Some((row.sequence, row.fragment));
+            self.tx.delete(fragment_key);
+        }
+        let rows_of_node = key::of_subject_node(table::ROW, &subject, &node);
+        for (row_key, value) in self.tx.scan_prefix(&rows_of_node)? {
+            let row: RelationRow = row::decode(&value)?;
+            if let Some(id) = row_id(&row_key) {
+                part.rows.push((id, row.sequence, row.value));
+            }
+            self.tx.delete(row_key);
+        }
+        let events = self.take_events(&subject, &node)?;
+        for (link_key, _) in self.tx.scan_prefix(&key::of_subject_node(table::EVENT_LINK, &subject, &node))? {
+            self.tx.delete(link_key);
+        }
+        self.tx.put(moved_key, &MovedRow { to: to.clone(), epoch });
+        let row = self.subject(&subject)?;
+        row.departing += 1;
+        row.merged_into = Some(to.clone());
+        self.mark(&subject, origin).profile = true;
+
+        let destination = SubjectId { kind: subject.kind, id: to };
+        let mut events = events.into_iter().peekable();
+        loop {
+            part.events = events.by_ref().take(EVENTS_PER_PART).collect();
+            let last = events.peek().is_none();
+            let message = Message::Arrive {
+                subject: destination.clone(),
+                from: subject.id.clone(),
+                node: node.clone(),
+                epoch,
+                part: std::mem::take(&mut part),
+                last,
+            };
+            self.send_to_subject(&destination, message, origin);
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes every copy that `node` reported out of the ledger.
+    fn take_events(&mut self, subject: &SubjectId, node: &Identity) -> Result<Vec<(millrace_model::Text, EventCopy)>, StateError> {
+        let mut taken = Vec::new();
+        for (event_key, value) in self.tx.scan_prefix(&key::of_subject(table::EVENT, subject))? {
+            let event: EventRow = row::decode(&value)?;
+            let Some(copy) = event.copies.iter().find(|copy| copy.home == *node).cloned() else { continue };
+            let mut parts = Parts::of(&event_key);
+            let _ = parts.subject();
+            let Some(id) = parts.text() else { continue };
+            self.replace_event(subject, &id, event.clone(), |event| event.copies.retain(|copy| copy.home != *node))?;
+            taken.push((id.into(), copy));
+        }
+        Ok(taken)
+    }
+
+    /// A part of what a former owner held of the node.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn arrive(
+        &mut self,
+        subject: SubjectId,
+        from: CanonicalId,
+        node: Identity,
+        epoch: u64,
+        part: Bundle,
+        last: bool,
+        origin: &Origin,
+    ) -> Result<(), StateError> {
+        if let Some(moved) = self.settle_here(&subject, &node, epoch)? {
+            let subject = SubjectId { kind: subject.kind, id: moved.to };
+            self.send_to_subject(&subject.clone(), Message::Arrive { subject, from, node, epoch, part, last }, origin);
+            return Ok(());
+        }
+        if let Some((sequence, fragment)) = part.fragment {
+            self.put_fragment(&subject, &node, epoch, FragmentRow { sequence, fragment }, origin)?;
+        }
+        for (id, sequence, value) in part.rows {
+            self.put_row(&subject, &node, epoch, &id, RelationRow { sequence, value }, origin)?;
+        }
+        for (id, copy) in part.events {
+            self.put_copy(&subject, &id, epoch, copy, origin)?;
+        }
+        if last {
+            self.subject(&subject)?.arrivals.push(Arrival { from, node, epoch });
+            self.mark(&subject, origin);
+        }
+        Ok(())
+    }
+
+    /// A departed node is where it belongs, and what it caused there is known.
+    pub(super) fn arrived(&mut self, subject: &SubjectId, _node: &Identity, _epoch: u64, origin: &Origin) -> Result<(), StateError> {
+        let row = self.subject(subject)?;
+        row.departing = row.departing.saturating_sub(1);
+        if row.departing == 0 {
+            self.mark(subject, origin).all = true;
+        }
+        Ok(())
+    }
+
+    /// Tells a home's former and other identities that its events do, or no longer do, carry them.
+    pub(super) fn event_claim(&mut self, home: &Identity, other: &Identity, epoch: u64, present: bool, origin: &Origin) {
+        let message = Message::Claim { node: other.clone(), home: home.clone(), claim: Claim::Events { epoch }, present };
+        self.send_to_node(other, message, origin);
+    }
+
+    /// The counter of events of `home` that carry `other`; `other == home` counts events under a home that is not the canonical id.
+    pub(super) fn event_link_key(subject: &SubjectId, home: &Identity, other: &Identity) -> Vec<u8> {
+        Key::new(table::EVENT_LINK).subject(subject).node(home).node(other).done()
+    }
+}
+
+fn row_id(row_key: &[u8]) -> Option<RowId> {
+    let mut parts = Parts::of(row_key);
+    parts.subject()?;
+    parts.node()?;
+    let kind = parts.byte()?;
+    let kind = SourceKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
+    Some(RowId { kind, key: parts.text()?.into() })
+}

@@ -1,0 +1,203 @@
+//! A subject as residuals see it: stored rows, read when they are asked for.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Value};
+use millrace_segment::plan::{EventRow, Features, Item, QueryId, Target, Unknown, View};
+
+use crate::key::{self, Key, table};
+use crate::row::{self, AliasRow, ProfileRow, QueryRows, Reference, ReplicaRow, SubjectId};
+use crate::state::StateError;
+
+/// Read access to rows: a step's overlay, or committed state.
+pub trait Rows {
+    /// # Errors
+    /// Where the store failed.
+    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
+    /// Every row under a prefix.
+    ///
+    /// # Errors
+    /// Where the store failed.
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError>;
+}
+
+const RELATIONS: usize = 14;
+
+/// One subject during one evaluation.
+pub struct SubjectView<'a> {
+    rows: &'a dyn Rows,
+    subject: &'a SubjectId,
+    id: Text,
+    profile: OnceCell<ProfileRow>,
+    related: [OnceCell<Result<Vec<Item>, Unknown>>; RELATIONS],
+    queries: BTreeMap<QueryId, OnceCell<QueryRows>>,
+    segments: BTreeMap<Text, Option<bool>>,
+    /// The first failure of the store: the evaluation's result is void then.
+    failure: RefCell<Option<StateError>>,
+}
+
+impl<'a> SubjectView<'a> {
+    /// `queries`: those that may be read.
+    pub fn new(rows: &'a dyn Rows, subject: &'a SubjectId, queries: impl IntoIterator<Item = QueryId>) -> SubjectView<'a> {
+        SubjectView {
+            rows,
+            subject,
+            id: subject.text(),
+            profile: OnceCell::new(),
+            related: Default::default(),
+            queries: queries.into_iter().map(|id| (id, OnceCell::new())).collect(),
+            segments: BTreeMap::new(),
+            failure: RefCell::new(None),
+        }
+    }
+
+    /// What is known of the subject's being in another segment; `None`: open.
+    pub fn set_segment(&mut self, name: Text, member: Option<bool>) {
+        self.segments.insert(name, member);
+    }
+
+    /// # Errors
+    /// The store's failure, where there was one.
+    pub fn finish(self) -> Result<(), StateError> {
+        self.failure.into_inner().map_or(Ok(()), Err)
+    }
+
+    pub fn profile(&self) -> &ProfileRow {
+        self.profile.get_or_init(|| self.read(&key::of_subject(table::PROFILE, self.subject)).unwrap_or_default())
+    }
+
+    fn note<T>(&self, result: Result<T, StateError>) -> Option<T> {
+        result.map_err(|error| self.failure.borrow_mut().get_or_insert(error).to_string()).ok()
+    }
+
+    fn read<R: serde::de::DeserializeOwned>(&self, row_key: &[u8]) -> Option<R> {
+        let bytes = self.note(self.rows.row(row_key))??;
+        self.note(row::decode(&bytes))
+    }
+
+    /// Which thing a node is; unknown until told.
+    fn thing(&self, node: &Identity) -> Result<SubjectId, Unknown> {
+        let alias: Option<AliasRow> = self.read(&Key::new(table::ALIAS).node(node).done());
+        let canonical = alias.and_then(|alias| alias.canonical).ok_or(Unknown)?;
+        Ok(super::related::thing_of(node, canonical))
+    }
+
+    fn target_of_thing(&self, thing: &SubjectId) -> Target {
+        match self.read::<ReplicaRow>(&key::of_subject(table::REPLICA, thing)) {
+            Some(replica) if replica.known && replica.exists => Target::Known { id: thing.text(), features: Arc::new(replica.features) },
+            Some(replica) if replica.known => Target::Missing,
+            _ => Target::Unknown,
+        }
+    }
+
+    /// The accounts this subject names, whether or not they have a record.
+    pub fn parents(&self, relation: Relation) -> Result<BTreeSet<CanonicalId>, Unknown> {
+        let profile = self.profile();
+        let direct = profile.references.iter().filter(|(reference, _)| *reference == Reference::Account).map(|(_, node)| node);
+        let rows = profile.rows.iter().filter(|row| relation == Relation::Accounts && row.kind == SourceKind::AccountPerson);
+        direct.chain(rows.filter_map(|row| row.target.as_ref())).map(|node| self.thing(node).map(|thing| thing.id)).collect()
+    }
+
+    fn compute(&self, relation: Relation) -> Result<Vec<Item>, Unknown> {
+        match (self.subject.kind, relation) {
+            (SubjectKind::Person, Relation::Accounts) => {
+                let profile = self.profile();
+                let direct = profile.references.iter().filter(|(reference, _)| *reference == Reference::Account).map(|(_, node)| node);
+                let rows = profile.rows.iter().filter(|row| row.kind == SourceKind::AccountPerson).filter_map(|row| row.target.as_ref());
+                self.things(direct.chain(rows))
+            }
+            (SubjectKind::Account, Relation::Parent) => self.referred(Reference::Parent),
+            (SubjectKind::Account, Relation::Related) => self.referred(Reference::Related),
+            (SubjectKind::Opportunity, Relation::Account) => self.referred(Reference::Account),
+            (SubjectKind::Opportunity, Relation::Campaign) => self.referred(Reference::Campaign),
+            (SubjectKind::Account, Relation::Opportunities) => Ok(self.children(SubjectKind::Opportunity)),
+            (SubjectKind::Account, Relation::Persons) => Ok(self.children(SubjectKind::Person)),
+            _ => match relation.row() {
+                Some(kind) => Ok(self.relation_rows(kind, relation)),
+                None => Ok(Vec::new()),
+            },
+        }
+    }
+
+    fn referred(&self, wanted: Reference) -> Result<Vec<Item>, Unknown> {
+        self.things(self.profile().references.iter().filter(|(reference, _)| *reference == wanted).map(|(_, node)| node))
+    }
+
+    /// The distinct live things behind nodes.
+    fn things<'n>(&self, nodes: impl Iterator<Item = &'n Identity>) -> Result<Vec<Item>, Unknown> {
+        let mut distinct: BTreeSet<CanonicalId> = BTreeSet::new();
+        let mut items = Vec::new();
+        for node in nodes {
+            let thing = self.thing(node)?;
+            if !distinct.insert(thing.id.clone()) {
+                continue;
+            }
+            let target = self.target_of_thing(&thing);
+            if target != Target::Missing {
+                items.push(Item { id: thing.text(), row: Value::Null, target });
+            }
+        }
+        items.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(items)
+    }
+
+    fn relation_rows(&self, kind: SourceKind, relation: Relation) -> Vec<Item> {
+        let leads = relation != Relation::Roles;
+        let rows = self.profile().rows.iter().filter(|row| row.kind == kind);
+        let item = |row: &row::ProfileRelation| {
+            let target = match row.target.as_ref().filter(|_| leads) {
+                None => Target::Missing,
+                Some(node) => self.thing(node).map_or(Target::Unknown, |thing| self.target_of_thing(&thing)),
+            };
+            Item { id: row.key.clone(), row: row.value.clone(), target }
+        };
+        let mut items: Vec<Item> = rows.map(item).collect();
+        items.sort_by(|a, b| a.id.cmp(&b.id));
+        items
+    }
+
+    fn children(&self, kind: SubjectKind) -> Vec<Item> {
+        let rows = self.note(self.rows.rows(&key::children(self.subject, kind))).unwrap_or_default();
+        let mut items = Vec::with_capacity(rows.len());
+        for (child_key, value) in rows {
+            let mut parts = key::Parts::of(&child_key);
+            let _ = parts.subject();
+            let (Some(child), Some(features)) = (parts.subject(), self.note(row::decode::<Features>(&value))) else { continue };
+            let id = child.text();
+            items.push(Item { id: id.clone(), row: Value::Null, target: Target::Known { id, features: Arc::new(features) } });
+        }
+        items.sort_by(|a, b| a.id.cmp(&b.id));
+        items
+    }
+}
+
+impl View for SubjectView<'_> {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn attributes(&self) -> &Value {
+        &self.profile().attributes
+    }
+
+    fn related(&self, relation: Relation) -> Result<&[Item], Unknown> {
+        let cell = &self.related[relation as usize];
+        match cell.get_or_init(|| self.compute(relation)) {
+            Ok(items) => Ok(items),
+            Err(unknown) => Err(*unknown),
+        }
+    }
+
+    fn events(&self, query: QueryId) -> &[EventRow] {
+        match self.queries.get(&query) {
+            Some(cell) => cell.get_or_init(|| self.read(&key::query(self.subject, query)).unwrap_or_default()),
+            None => &[],
+        }
+    }
+
+    fn in_segment(&self, name: &str) -> Option<bool> {
+        self.segments.get(name).copied().unwrap_or(Some(false))
+    }
+}

@@ -1,0 +1,242 @@
+//! Row keys: a table byte, then parts in an order-preserving encoding.
+//!
+//! A text part ends in `00 00`; a zero byte inside it is written `00 ff`. So a part sorts as its bytes do, a shorter text before its extensions,
+//! and no part runs into the next. Numbers are big-endian, instants with the sign bit flipped.
+//!
+//! Everything of one subject lies together within a table: the subject's kind and canonical id come first.
+
+use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Timestamp};
+use millrace_segment::plan::QueryId;
+
+use crate::row::SubjectId;
+
+/// The tables. Those from `DERIVED` (0x80) on are derived from the others and not in the changelog.
+pub mod table {
+    /// The runtime's own: input positions and clock.
+    pub const META: u8 = 0x00;
+    /// resolve: every source record by kind and key.
+    pub const RECORD: u8 = 0x01;
+    /// resolve: routing of an identity node.
+    pub const NODE: u8 = 0x02;
+    /// resolve: who claims an identity node.
+    pub const CLAIM: u8 = 0x03;
+    /// identity writer: the graph, under keys of its own making.
+    pub const GRAPH: u8 = 0x04;
+    /// What changes with every event of a subject.
+    pub const SUBJECT: u8 = 0x10;
+    /// The merged profile of a subject.
+    pub const PROFILE: u8 = 0x11;
+    /// A source record's fragment, by subject and node.
+    pub const FRAGMENT: u8 = 0x12;
+    /// A relation row attached to a node.
+    pub const ROW: u8 = 0x13;
+    /// The event ledger.
+    pub const EVENT: u8 = 0x14;
+    /// Kept rows of event queries.
+    pub const QUERY: u8 = 0x15;
+    /// Things that named this subject as their parent.
+    pub const CHILD: u8 = 0x16;
+    /// Nodes that moved away.
+    pub const MOVED: u8 = 0x17;
+    /// How many retained events of a home node carry another identity.
+    pub const EVENT_LINK: u8 = 0x18;
+    /// Which thing a referred-to node is, as this shard was told.
+    pub const ALIAS: u8 = 0x20;
+    /// A thing's features, as this shard was told.
+    pub const REPLICA: u8 = 0x21;
+    /// Fan-out jobs by node.
+    pub const FANOUT: u8 = 0x30;
+    /// The backfill's cursor.
+    pub const BACKFILL: u8 = 0x31;
+    /// Members behind a destination identity.
+    pub const ACTIVATION: u8 = 0x38;
+    /// Segment definitions by name.
+    pub const DEFINITION: u8 = 0x40;
+    /// Members per segment on this shard.
+    pub const AUDIENCE: u8 = 0x41;
+    /// The plan's revision and when each query came in.
+    pub const REVISION: u8 = 0x42;
+    /// Derived: wake-ups by instant.
+    pub const TIMER: u8 = 0x80;
+    /// Derived: subjects that refer to a node.
+    pub const DEPENDENT: u8 = 0x81;
+    /// Derived: nodes that are a thing.
+    pub const ALIAS_OF: u8 = 0x82;
+    /// Derived: members of a segment.
+    pub const MEMBER: u8 = 0x83;
+}
+
+/// Builds one key.
+pub struct Key(Vec<u8>);
+
+impl Key {
+    pub fn new(table: u8) -> Key {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.push(table);
+        Key(bytes)
+    }
+
+    #[must_use]
+    pub fn byte(mut self, byte: u8) -> Key {
+        self.0.push(byte);
+        self
+    }
+
+    #[must_use]
+    pub fn text(mut self, text: &str) -> Key {
+        for byte in text.bytes() {
+            self.0.push(byte);
+            if byte == 0 {
+                self.0.push(0xff);
+            }
+        }
+        self.0.extend([0, 0]);
+        self
+    }
+
+    #[must_use]
+    pub fn number(mut self, number: u64) -> Key {
+        self.0.extend(number.to_be_bytes());
+        self
+    }
+
+    #[must_use]
+    pub fn instant(self, instant: Timestamp) -> Key {
+        self.number((instant.0 as u64) ^ (1 << 63))
+    }
+
+    #[must_use]
+    pub fn node(self, node: &Identity) -> Key {
+        self.text(node.namespace()).text(node.id())
+    }
+
+    #[must_use]
+    pub fn subject(self, subject: &SubjectId) -> Key {
+        self.byte(subject.kind as u8).node(&subject.id.0)
+    }
+
+    pub fn done(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+pub fn record(kind: SourceKind, key: &str) -> Vec<u8> {
+    Key::new(table::RECORD).byte(kind as u8).text(key).done()
+}
+
+pub fn node(node: &Identity) -> Vec<u8> {
+    Key::new(table::NODE).node(node).done()
+}
+
+pub fn of_subject(table: u8, subject: &SubjectId) -> Vec<u8> {
+    Key::new(table).subject(subject).done()
+}
+
+pub fn of_subject_node(table: u8, subject: &SubjectId, node: &Identity) -> Vec<u8> {
+    Key::new(table).subject(subject).node(node).done()
+}
+
+pub fn row(subject: &SubjectId, node: &Identity, kind: SourceKind, key: &str) -> Vec<u8> {
+    Key::new(table::ROW).subject(subject).node(node).byte(kind as u8).text(key).done()
+}
+
+pub fn event(subject: &SubjectId, id: &str) -> Vec<u8> {
+    Key::new(table::EVENT).subject(subject).text(id).done()
+}
+
+pub fn query(subject: &SubjectId, query: QueryId) -> Vec<u8> {
+    Key::new(table::QUERY).subject(subject).number(query.0).done()
+}
+
+pub fn child(parent: &SubjectId, child: &SubjectId) -> Vec<u8> {
+    Key::new(table::CHILD).subject(parent).subject(child).done()
+}
+
+pub fn children(parent: &SubjectId, kind: SubjectKind) -> Vec<u8> {
+    Key::new(table::CHILD).subject(parent).byte(kind as u8).done()
+}
+
+pub fn named(table: u8, name: &str) -> Vec<u8> {
+    Key::new(table).text(name).done()
+}
+
+/// Reads keys back. Every method takes one part off the front; `None` where the key is not of that form.
+pub struct Parts<'a>(&'a [u8]);
+
+impl<'a> Parts<'a> {
+    /// Starts behind the table byte.
+    pub fn of(key: &'a [u8]) -> Parts<'a> {
+        Parts(key.get(1..).unwrap_or_default())
+    }
+
+    pub fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    pub fn text(&mut self) -> Option<String> {
+        let mut bytes = Vec::new();
+        let mut at = 0;
+        loop {
+            match (self.0.get(at)?, self.0.get(at + 1)) {
+                (0, Some(0)) => break,
+                (0, Some(0xff)) => {
+                    bytes.push(0);
+                    at += 2;
+                }
+                (0, _) => return None,
+                (byte, _) => {
+                    bytes.push(*byte);
+                    at += 1;
+                }
+            }
+        }
+        self.0 = &self.0[at + 2..];
+        String::from_utf8(bytes).ok()
+    }
+
+    pub fn number(&mut self) -> Option<u64> {
+        let (first, rest) = self.0.split_first_chunk::<8>()?;
+        self.0 = rest;
+        Some(u64::from_be_bytes(*first))
+    }
+
+    pub fn instant(&mut self) -> Option<Timestamp> {
+        self.number().map(|number| Timestamp((number ^ (1 << 63)) as i64))
+    }
+
+    pub fn node(&mut self) -> Option<Identity> {
+        let namespace = self.text()?;
+        let id = self.text()?;
+        Identity::new(&namespace, &id)
+    }
+
+    pub fn subject(&mut self) -> Option<SubjectId> {
+        let kind = self.byte()?;
+        let kind = SubjectKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
+        Some(SubjectId { kind, id: CanonicalId(self.node()?) })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_read_back_and_sort_as_their_values() {
+        let key = Key::new(1).text("a\0b").instant(Timestamp(-5)).number(7).done();
+        let mut parts = Parts::of(&key);
+        assert_eq!((parts.text().as_deref(), parts.instant(), parts.number()), (Some("a\0b"), Some(Timestamp(-5)), Some(7)));
+        assert!(parts.is_empty());
+        let texts = ["", "\0", "\0a", "a", "a\0", "a\0b", "aa", "b"];
+        let keys: Vec<_> = texts.iter().map(|text| Key::new(1).text(text).text("z").done()).collect();
+        assert!(keys.is_sorted(), "{keys:?}");
+        let instants: Vec<_> = [i64::MIN, -1, 0, 1, i64::MAX].iter().map(|ms| Key::new(1).instant(Timestamp(*ms)).done()).collect();
+        assert!(instants.is_sorted());
+    }
+}

@@ -1,0 +1,134 @@
+//! What stages and shards say to each other.
+//!
+//! A message for a key of the same shard is handled at once, in the same commit; others travel through `internal.records` (source records on their
+//! way to their node) and `internal.inbox` (everything else), which keep the order of each sender. The protocols below lean on that order and name
+//! where they do. Bytes: as rows, a version byte and postcard.
+
+use millrace_identity::Evidence;
+use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, Text, Timestamp, Value};
+use millrace_segment::plan::Features;
+use serde::{Deserialize, Serialize};
+
+use crate::record::Fragment;
+use crate::row::{ActivationKey, EventCopy, SubjectId};
+
+/// A message with what caused it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    pub origin: Origin,
+    pub message: Message,
+}
+
+/// The fact at the beginning of a chain of effects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub cause: CauseKind,
+    /// The topic the fact came from; empty for timers.
+    pub topic: Text,
+    /// The record's key, or the segment's name.
+    pub key: Text,
+    pub event_id: Option<Text>,
+    /// When the log took the fact: the beginning of `millrace_end_to_end_seconds`. None for timers and definitions.
+    pub ingested_at: Option<Timestamp>,
+    /// W3C `traceparent` of the source record.
+    pub trace: Option<Text>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CauseKind {
+    Record,
+    Timer,
+    Definition,
+    Link,
+    Merge,
+    Erasure,
+}
+
+impl CauseKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            CauseKind::Record => "record",
+            CauseKind::Timer => "timer",
+            CauseKind::Definition => "definition",
+            CauseKind::Link => "link",
+            CauseKind::Merge => "merge",
+            CauseKind::Erasure => "erasure",
+        }
+    }
+}
+
+impl Origin {
+    pub fn timer() -> Origin {
+        Origin { cause: CauseKind::Timer, topic: Text::default(), key: Text::default(), event_id: None, ingested_at: None, trace: None }
+    }
+}
+
+/// A message. The comment names the receiver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// resolve of the record.
+    Change(Change),
+    /// resolve of the home: the event's least identity.
+    Event { home: Identity, event: Event },
+    /// resolve of `node`: `home` says (or no longer says) that they are one.
+    Claim { node: Identity, home: Identity, claim: Claim, present: bool },
+    /// resolve of `node`: a link names the node.
+    Anchor { node: Identity },
+    /// resolve of `node`: a relation row belongs to the node; without a value it no longer does.
+    Attach { node: Identity, row: RowId, sequence: u64, value: Option<Value> },
+    /// resolve of `node`: tell this shard what the node is, now and at every change.
+    Follow { node: Identity, shard: u32, on: bool },
+    /// The identity writer.
+    Evidence(Evidence),
+    /// resolve of `node`, from the identity writer, epochs ascending.
+    Canonical { node: Identity, from: CanonicalId, to: CanonicalId, epoch: u64 },
+    /// Owner: data of a node. From resolve, behind every `Move` with a lower epoch.
+    Data { subject: SubjectId, node: Identity, epoch: u64, data: Data },
+    /// Owner of `subject`: everything of the node goes to `to`.
+    Move { subject: SubjectId, node: Identity, to: CanonicalId, epoch: u64 },
+    /// Owner of `subject`: what `from` held of the node; several parts, in order.
+    Arrive { subject: SubjectId, from: CanonicalId, node: Identity, epoch: u64, part: Bundle, last: bool },
+    /// Owner of `subject`: a node that left it has arrived.
+    Arrived { subject: SubjectId, node: Identity, epoch: u64 },
+    /// Owner of `parent`: a thing that names it as its parent, with the features the parent's rules read; `None`: no longer.
+    Child { parent: SubjectId, child: SubjectId, features: Option<Features> },
+    /// Follower shard: which thing a node is.
+    Alias { node: Identity, canonical: CanonicalId, epoch: u64 },
+    /// Owner of `subject`: tell this shard its features, now and at every change.
+    Subscribe { subject: SubjectId, shard: u32, on: bool },
+    /// Subscribed shard.
+    Features { subject: SubjectId, exists: bool, features: Features },
+    /// activation of the key: whether the subject stands behind it.
+    Activate { key: ActivationKey, subject: SubjectId, present: bool, attributes: Value },
+}
+
+/// Why a home claims an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Claim {
+    /// A source record of the home carries the identity.
+    Record,
+    /// Retained events of the home do; said by the home's owner under this epoch of the home.
+    Events { epoch: u64 },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RowId {
+    pub kind: SourceKind,
+    pub key: Text,
+}
+
+/// Data of one node for its owner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Data {
+    Fragment { sequence: u64, fragment: Option<Fragment> },
+    Row { row: RowId, sequence: u64, value: Option<Value> },
+    Event(Event),
+}
+
+/// A part of what moves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bundle {
+    pub fragment: Option<(u64, Option<Fragment>)>,
+    pub rows: Vec<(RowId, u64, Option<Value>)>,
+    pub events: Vec<(Text, EventCopy)>,
+}

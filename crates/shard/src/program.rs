@@ -1,0 +1,185 @@
+//! The definitions of a shard, compiled: the plan, and the indexes from what changed to what has to be evaluated.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millrace_model::{Relation, SourceKind, SubjectKind, Text, Value};
+use millrace_segment::plan::{EventQuery, FeatureId, FeaturePlan, Plan, QueryId, Reads, SegmentPlan};
+use millrace_segment::{Compiled, Diagnostic, Status};
+
+use crate::engine::Config;
+use crate::key::{Key, Parts, table};
+use crate::row::{self, DefinitionRow, RevisionRow};
+use crate::state::{StateError, StateView};
+use crate::tx::prefix_end;
+
+/// The compiled set of definitions.
+#[derive(Default)]
+pub struct Program {
+    /// Grows with every change of the set.
+    pub revision: u64,
+    pub plan: Plan,
+    /// Every definition that was accepted, whatever its status.
+    pub definitions: BTreeMap<Text, Accepted>,
+    introduced: BTreeMap<QueryId, u64>,
+    /// Queries by the event type they ask for; those that ask for none apart.
+    by_event_type: BTreeMap<Text, Vec<usize>>,
+    any_event_type: Vec<usize>,
+    query_at: BTreeMap<QueryId, usize>,
+    /// Features that dependents read, by kind of the thing.
+    down: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
+    /// Features that an account's rules read of its opportunities and persons.
+    up: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
+    /// Kinds of things that account rules reach as children.
+    child_kinds: BTreeSet<SubjectKind>,
+}
+
+/// A definition with what is known of it.
+#[derive(Clone)]
+pub struct Accepted {
+    pub row: DefinitionRow,
+    pub compiled: Compiled,
+}
+
+impl Program {
+    /// From the stored definitions. One that no longer compiles (a newer program refuses what an older took) is left out and logged.
+    pub fn load(view: &dyn StateView, config: &Config) -> Result<Program, StateError> {
+        let lower = Key::new(table::DEFINITION).done();
+        let mut definitions = BTreeMap::new();
+        for (row_key, value) in view.scan(&lower, &prefix_end(&lower), usize::MAX)? {
+            let Some(name) = Parts::of(&row_key).text() else { continue };
+            let row: DefinitionRow = row::decode(&value)?;
+            match compile(&row.text, config) {
+                Ok(compiled) => {
+                    definitions.insert(Text::from(name), Accepted { row, compiled });
+                }
+                Err(problems) => tracing::error!(segment = name, ?problems, "stored definition does not compile; the segment is left out"),
+            }
+        }
+        let revision: RevisionRow = view.get(&Key::new(table::REVISION).done())?.as_deref().map(row::decode).transpose()?.unwrap_or_default();
+        match Program::build(definitions, revision, config) {
+            Ok(program) => Ok(program),
+            Err(problems) => {
+                tracing::error!(?problems, "stored definitions do not fit together; no segment is evaluated");
+                Ok(Program::default())
+            }
+        }
+    }
+
+    /// Compiles the published definitions together.
+    ///
+    /// # Errors
+    /// Where they do not fit together: a cycle of segments.
+    pub fn build(definitions: BTreeMap<Text, Accepted>, revision: RevisionRow, config: &Config) -> Result<Program, Vec<Diagnostic>> {
+        let published: Vec<Compiled> = definitions
+            .values()
+            .filter(|accepted| accepted.compiled.definition().status == Status::Published)
+            .map(|accepted| accepted.compiled.clone())
+            .collect();
+        let plan = Plan::build(&published, &config.settings)?;
+        let mut program = Program { revision: revision.revision, definitions, introduced: revision.queries, ..Program::default() };
+        for (at, query) in plan.queries.iter().enumerate() {
+            program.query_at.insert(query.id, at);
+            match &query.event_types {
+                Some(types) => types.iter().for_each(|name| program.by_event_type.entry(name.clone()).or_default().push(at)),
+                None => program.any_event_type.push(at),
+            }
+        }
+        let kinds: BTreeMap<FeatureId, SubjectKind> = plan.features.iter().map(|feature| (feature.id, feature.kind)).collect();
+        let readers = plan.segments.iter().map(|segment| (segment.subject, &segment.reads));
+        let readers = readers.chain(plan.features.iter().map(|feature| (feature.kind, &feature.reads)));
+        for (reader, reads) in readers {
+            for feature in &reads.features {
+                let Some(kind) = kinds.get(feature) else { continue };
+                let side = if is_child(reader, *kind) { &mut program.up } else { &mut program.down };
+                side.entry(*kind).or_default().insert(*feature);
+            }
+            for relation in &reads.relations {
+                if reader == SubjectKind::Account && matches!(relation, Relation::Opportunities | Relation::Persons) {
+                    program.child_kinds.extend(relation.target());
+                }
+            }
+        }
+        program.plan = plan;
+        Ok(program)
+    }
+
+    pub fn segments(&self, kind: SubjectKind) -> impl Iterator<Item = &SegmentPlan> {
+        self.plan.segments.iter().filter(move |segment| segment.subject == kind)
+    }
+
+    pub fn segment(&self, name: &str) -> Option<&SegmentPlan> {
+        self.plan.segments.iter().find(|segment| segment.name == name)
+    }
+
+    /// Dependencies first.
+    pub fn features(&self, kind: SubjectKind) -> impl Iterator<Item = &FeaturePlan> {
+        self.plan.features.iter().filter(move |feature| feature.kind == kind)
+    }
+
+    /// Queries that an event could match.
+    pub fn queries_for(&self, event: &Value) -> impl Iterator<Item = &EventQuery> {
+        let typed = event.field("eventType").as_str().and_then(|name| self.by_event_type.get(name));
+        typed.into_iter().flatten().chain(&self.any_event_type).map(|at| &self.plan.queries[*at])
+    }
+
+    pub fn query(&self, id: QueryId) -> Option<&EventQuery> {
+        self.query_at.get(&id).map(|at| &self.plan.queries[*at])
+    }
+
+    /// The revision at which a query came in.
+    pub fn introduced(&self, id: QueryId) -> u64 {
+        self.introduced.get(&id).copied().unwrap_or(self.revision)
+    }
+
+    /// The revision row that belongs to this program.
+    pub fn revision_row(&self) -> RevisionRow {
+        let queries = self.plan.queries.iter().map(|query| (query.id, self.introduced(query.id))).collect();
+        RevisionRow { revision: self.revision, queries }
+    }
+
+    pub fn reads_down(&self, kind: SubjectKind, feature: FeatureId) -> bool {
+        self.down.get(&kind).is_some_and(|features| features.contains(&feature))
+    }
+
+    pub fn reads_up(&self, kind: SubjectKind, feature: FeatureId) -> bool {
+        self.up.get(&kind).is_some_and(|features| features.contains(&feature))
+    }
+
+    /// Whether account rules look at things of this kind as an account's children.
+    pub fn has_parents(&self, kind: SubjectKind) -> bool {
+        self.child_kinds.contains(&kind)
+    }
+}
+
+/// Parses and type-checks one stored definition.
+///
+/// # Errors
+/// What is wrong with it, with places.
+pub fn compile(text: &str, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
+    let definitions = millrace_segment::parse_definitions(text)?;
+    match definitions.as_slice() {
+        [definition] => millrace_segment::compile(definition, &config.schema),
+        _ => Err(vec![Diagnostic::plain("one-definition", format!("expected one definition, found {}", definitions.len()))]),
+    }
+}
+
+/// Whether readers of the first kind see things of the second as children, told upwards, and not as replicas.
+fn is_child(reader: SubjectKind, kind: SubjectKind) -> bool {
+    reader == SubjectKind::Account && matches!(kind, SubjectKind::Opportunity | SubjectKind::Person)
+}
+
+/// Whether what was read can be affected by a change of related things of `kind`.
+pub fn reaches(reads: &Reads, kind: SubjectKind) -> bool {
+    reads.relations.iter().any(|relation| leads_to(*relation) == Some(kind))
+}
+
+/// The kind of thing at the end of a relation, through the row where it yields rows.
+pub fn leads_to(relation: Relation) -> Option<SubjectKind> {
+    relation.target().or(match relation.row()? {
+        SourceKind::AccountPerson => Some(SubjectKind::Account),
+        SourceKind::OpportunityPerson if relation == Relation::OpportunityRoles => Some(SubjectKind::Opportunity),
+        SourceKind::CampaignMember => Some(SubjectKind::Campaign),
+        SourceKind::MarketingListMember => Some(SubjectKind::List),
+        _ => None,
+    })
+}

@@ -1,0 +1,380 @@
+//! What can be asked of committed state: profiles, events, memberships, and why.
+//!
+//! Answers are read from the stores of the shards that own the keys asked for; a question may touch several. Nothing here writes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millrace_identity::ClusterReport;
+use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_segment::Explanation;
+use millrace_segment::plan::{QueryId, Target, View};
+
+use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, is_alive, shard_of_node, source_kind};
+use crate::key::{self, Key, Parts, table};
+use crate::merge::{Merged, merge};
+use crate::program::{Accepted, Program};
+use crate::record::Fragment;
+use crate::row::{self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, ProfileRelation, ProfileRow, RevisionRow, SubjectId, SubjectRow};
+use crate::state::{StateError, StateView};
+use crate::tx::prefix_end;
+
+/// Committed state of one shard.
+pub type Reader = Arc<dyn StateView + Send + Sync>;
+
+/// Finds the committed state of shards; `None` for a shard that lives in another process, or is not open now.
+pub trait Shards: Send + Sync {
+    fn reader(&self, shard: u32) -> Option<Reader>;
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The shard that knows is not here: ask the process that owns it, or try again.
+    #[error("shard {0} is not open in this process")]
+    NotHere(u32),
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Questions to a deployment.
+pub struct Query {
+    config: Arc<Config>,
+    shards: Arc<dyn Shards>,
+    program: Mutex<Option<Arc<Program>>>,
+}
+
+/// A subject as it stands.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub subject: SubjectId,
+    /// Whether it is in the population: a live record or a retained event.
+    pub alive: bool,
+    pub identities: Vec<Identity>,
+    /// Merged fields and where each comes from.
+    pub merged: Merged,
+    /// The source records that make it up.
+    pub records: Vec<(Identity, Fragment)>,
+    pub rows: Vec<ProfileRelation>,
+    pub memberships: Vec<row::Membership>,
+    /// Retained events.
+    pub events: u64,
+    /// A person's accounts.
+    pub accounts: Vec<CanonicalId>,
+    /// Where it went, for one that was absorbed.
+    pub merged_into: Option<CanonicalId>,
+}
+
+/// One retained event.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    pub id: Text,
+    pub occurred_at: Timestamp,
+    pub home: Identity,
+    pub body: Value,
+}
+
+/// A segment and how far it is.
+#[derive(Clone)]
+pub struct SegmentState {
+    pub accepted: Accepted,
+    pub members: u64,
+    /// Shards that have brought every subject to the present set of definitions, of those asked.
+    pub shards_done: u32,
+    pub shards: u32,
+    /// Subjects brought up so far by running backfills.
+    pub scanned: u64,
+}
+
+/// Why a subject is, or is not, in a segment.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    pub subject: SubjectId,
+    pub segment: Text,
+    pub version: u64,
+    /// As last emitted.
+    pub membership: Option<row::Membership>,
+    /// As evaluated for this answer.
+    pub explanation: Explanation,
+    /// The source records behind the things the answer rests on.
+    pub records: BTreeMap<Text, Vec<Identity>>,
+    pub evaluated_at: Timestamp,
+}
+
+/// Committed rows of one shard, as evaluation reads them.
+struct Committed(Reader);
+
+impl Rows for Committed {
+    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.0.get(key)
+    }
+
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        self.0.scan(prefix, &prefix_end(prefix), usize::MAX)
+    }
+}
+
+fn get<R: serde::de::DeserializeOwned>(reader: &Reader, row_key: &[u8]) -> Result<Option<R>, StateError> {
+    reader.get(row_key)?.as_deref().map(row::decode).transpose()
+}
+
+fn scan(reader: &Reader, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    reader.scan(prefix, &prefix_end(prefix), usize::MAX)
+}
+
+impl Query {
+    pub fn new(config: Arc<Config>, shards: Arc<dyn Shards>) -> Query {
+        Query { config, shards, program: Mutex::new(None) }
+    }
+
+    fn at(&self, shard: u32) -> Result<Reader, QueryError> {
+        self.shards.reader(shard).ok_or(QueryError::NotHere(shard))
+    }
+
+    fn owner_of(&self, node: &Identity) -> Result<Reader, QueryError> {
+        self.at(shard_of_node(node, self.config.shards))
+    }
+
+    /// The definitions as a shard that is here has them.
+    fn program(&self) -> Result<Arc<Program>, QueryError> {
+        let shard = (0..self.config.shards).find_map(|shard| self.shards.reader(shard)).ok_or(QueryError::NotHere(0))?;
+        let revision: RevisionRow = get(&shard, &Key::new(table::REVISION).done())?.unwrap_or_default();
+        let mut cached = self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*cached {
+            Some(program) if program.revision == revision.revision => Ok(Arc::clone(program)),
+            _ => {
+                let program = Arc::new(Program::load(&*shard, &self.config)?);
+                *cached = Some(Arc::clone(&program));
+                Ok(program)
+            }
+        }
+    }
+
+    /// The thing an identity belongs to. An identity that nothing but one home claims belongs to that home.
+    ///
+    /// # Errors
+    /// Where a shard is not here, or its store failed.
+    pub fn resolve(&self, node: &Identity) -> Result<SubjectId, QueryError> {
+        let reader = self.owner_of(node)?;
+        let row: NodeRow = get(&reader, &key::node(node))?.unwrap_or_default();
+        let kind = SubjectKind::of_namespace(node.namespace());
+        if let Some(canonical) = row.canonical {
+            return Ok(SubjectId { kind, id: canonical });
+        }
+        if !row.escalated && row.homes > 0 {
+            for (claim_key, value) in scan(&reader, &Key::new(table::CLAIM).node(node).done())? {
+                let claim: ClaimRow = row::decode(&value)?;
+                let mut parts = Parts::of(&claim_key);
+                let _ = parts.node();
+                if let (true, Some(home)) = (claim.present(), parts.node()) {
+                    return self.resolve(&home);
+                }
+            }
+        }
+        Ok(SubjectId { kind, id: CanonicalId(node.clone()) })
+    }
+
+    /// A subject's profile; `None` where nothing is known of it.
+    ///
+    /// # Errors
+    /// Where a shard is not here, or its store failed.
+    pub fn profile(&self, subject: &SubjectId, now: Timestamp) -> Result<Option<Profile>, QueryError> {
+        let reader = self.owner_of(&subject.id.0)?;
+        let Some(row) = get::<SubjectRow>(&reader, &key::of_subject(table::SUBJECT, subject))? else { return Ok(None) };
+        let profile: ProfileRow = get(&reader, &key::of_subject(table::PROFILE, subject))?.unwrap_or_default();
+        let records = self.records(&reader, subject)?;
+        let record_type = self.config.schema.record(source_kind(subject.kind));
+        let merged = merge(records.iter().map(|(node, fragment)| (node, fragment)), record_type);
+        let mut identities = profile.identities.clone();
+        identities.insert(subject.id.0.clone());
+        for (link_key, _) in scan(&reader, &key::of_subject(table::EVENT_LINK, subject))? {
+            let mut parts = Parts::of(&link_key);
+            let _ = parts.subject();
+            identities.extend(parts.node());
+            identities.extend(parts.node());
+        }
+        let committed = Committed(reader);
+        let view = SubjectView::new(&committed, subject, []);
+        let accounts = if subject.kind == SubjectKind::Person { view.parents(Relation::Accounts).unwrap_or_default() } else { Default::default() };
+        view.finish()?;
+        Ok(Some(Profile {
+            alive: is_alive(subject.kind, &row, now),
+            identities: identities.into_iter().collect(),
+            merged,
+            records,
+            rows: profile.rows,
+            memberships: row.memberships,
+            events: row.events,
+            accounts: accounts.into_iter().collect(),
+            merged_into: row.merged_into,
+            subject: subject.clone(),
+        }))
+    }
+
+    fn records(&self, reader: &Reader, subject: &SubjectId) -> Result<Vec<(Identity, Fragment)>, StateError> {
+        let mut records = Vec::new();
+        for (fragment_key, value) in scan(reader, &key::of_subject(table::FRAGMENT, subject))? {
+            let mut parts = Parts::of(&fragment_key);
+            let _ = parts.subject();
+            let row: FragmentRow = row::decode(&value)?;
+            if let (Some(node), Some(fragment)) = (parts.node(), row.fragment) {
+                records.push((node, fragment));
+            }
+        }
+        Ok(records)
+    }
+
+    /// A person's retained events, newest first.
+    ///
+    /// # Errors
+    /// Where a shard is not here, or its store failed.
+    pub fn events(&self, subject: &SubjectId, limit: usize) -> Result<Vec<StoredEvent>, QueryError> {
+        let reader = self.owner_of(&subject.id.0)?;
+        let mut events = Vec::new();
+        for (event_key, value) in scan(&reader, &key::of_subject(table::EVENT, subject))? {
+            let event: EventRow = row::decode(&value)?;
+            let mut parts = Parts::of(&event_key);
+            let _ = parts.subject();
+            if let (Some(copy), Some(id)) = (event.effective(), parts.text()) {
+                let body = copy.body.clone().unwrap_or_default();
+                events.push(StoredEvent { id: id.into(), occurred_at: copy.occurred_at, home: copy.home.clone(), body });
+            }
+        }
+        events.sort_by(|a, b| (b.occurred_at, &a.id).cmp(&(a.occurred_at, &b.id)));
+        events.truncate(limit);
+        Ok(events)
+    }
+
+    /// Every accepted definition with its state over the shards that are here.
+    ///
+    /// # Errors
+    /// Where no shard is here, or a store failed.
+    pub fn segments(&self) -> Result<Vec<SegmentState>, QueryError> {
+        let program = self.program()?;
+        let mut states: Vec<SegmentState> = program
+            .definitions
+            .values()
+            .map(|accepted| SegmentState { accepted: accepted.clone(), members: 0, shards_done: 0, shards: 0, scanned: 0 })
+            .collect();
+        for reader in (0..self.config.shards).filter_map(|shard| self.shards.reader(shard)) {
+            let backfill: Option<BackfillRow> = get(&reader, &Key::new(table::BACKFILL).done())?;
+            for state in &mut states {
+                let name = &state.accepted.compiled.definition().name;
+                let members: u64 = get(&reader, &Key::new(table::AUDIENCE).text(name).done())?.unwrap_or_default();
+                state.members += members;
+                state.shards += 1;
+                if backfill.as_ref().is_none_or(|backfill| backfill.done) {
+                    state.shards_done += 1;
+                }
+                state.scanned += backfill.as_ref().map_or(0, |backfill| backfill.scanned);
+            }
+        }
+        Ok(states)
+    }
+
+    /// Members of a segment on the shards that are here, in ascending order of canonical ids, from behind `after`.
+    ///
+    /// # Errors
+    /// Where a store failed.
+    pub fn members(&self, segment: &str, after: Option<&SubjectId>, limit: usize) -> Result<Vec<SubjectId>, QueryError> {
+        let prefix = Key::new(table::MEMBER).text(segment).done();
+        let lower = after.map_or_else(|| prefix.clone(), |after| prefix_end(&Key::new(table::MEMBER).text(segment).subject(after).done()));
+        let mut members = Vec::new();
+        for reader in (0..self.config.shards).filter_map(|shard| self.shards.reader(shard)) {
+            for (member_key, _) in reader.scan(&lower, &prefix_end(&prefix), limit)? {
+                let mut parts = Parts::of(&member_key);
+                let _ = parts.text();
+                members.extend(parts.subject());
+            }
+        }
+        members.sort();
+        members.truncate(limit);
+        Ok(members)
+    }
+
+    /// Why a subject is, or is not, in a published segment, as at `now`; `None` where there is no such segment.
+    ///
+    /// # Errors
+    /// Where a shard is not here, or its store failed.
+    pub fn explain(&self, subject: &SubjectId, segment: &str, now: Timestamp) -> Result<Option<Explained>, QueryError> {
+        let program = self.program()?;
+        let Some(plan) = program.segment(segment).filter(|plan| plan.subject == subject.kind) else { return Ok(None) };
+        let reader = self.owner_of(&subject.id.0)?;
+        let row: SubjectRow = get(&reader, &key::of_subject(table::SUBJECT, subject))?.unwrap_or_default();
+        let committed = Committed(reader);
+        let mut view = SubjectView::new(&committed, subject, plan.reads.queries.iter().copied().collect::<Vec<QueryId>>());
+        for name in &plan.reads.segments {
+            view.set_segment(name.clone(), Some(row.memberships.iter().any(|membership| membership.segment == *name && membership.realized)));
+        }
+        let explanation = millrace_segment::explain(plan, &view, now);
+        let mut things: BTreeMap<Text, SubjectId> = BTreeMap::new();
+        for relation in &plan.reads.relations {
+            for item in view.related(*relation).unwrap_or_default() {
+                if let (Target::Known { id, .. }, Some(kind)) = (&item.target, crate::program::leads_to(*relation)) {
+                    if let Ok(identity) = Identity::parse(id) {
+                        things.insert(id.clone(), SubjectId { kind, id: CanonicalId(identity) });
+                    }
+                }
+            }
+        }
+        view.finish()?;
+        let mut records = BTreeMap::new();
+        for (id, thing) in things {
+            records.insert(id, self.supporting_records(&thing)?);
+        }
+        Ok(Some(Explained {
+            subject: subject.clone(),
+            segment: segment.into(),
+            version: program.definitions.get(segment).map_or(0, |accepted| accepted.row.version),
+            membership: row.memberships.into_iter().find(|membership| membership.segment == segment),
+            explanation,
+            records,
+            evaluated_at: now,
+        }))
+    }
+
+    /// The source records of a thing and, for an account, of its deals.
+    fn supporting_records(&self, thing: &SubjectId) -> Result<Vec<Identity>, QueryError> {
+        let reader = self.owner_of(&thing.id.0)?;
+        let mut records: Vec<Identity> = self.records(&reader, thing)?.into_iter().map(|(node, _)| node).collect();
+        for (child_key, _) in scan(&reader, &key::children(thing, SubjectKind::Opportunity))? {
+            let mut parts = Parts::of(&child_key);
+            let _ = parts.subject();
+            if let Some(deal) = parts.subject() {
+                let owner = self.owner_of(&deal.id.0)?;
+                records.extend(self.records(&owner, &deal)?.into_iter().map(|(node, _)| node));
+            }
+        }
+        Ok(records)
+    }
+
+    /// The deals or persons that name an account as theirs, where rules ask for them.
+    ///
+    /// # Errors
+    /// Where the shard is not here, or its store failed.
+    pub fn children(&self, account: &SubjectId, kind: SubjectKind) -> Result<Vec<SubjectId>, QueryError> {
+        let reader = self.owner_of(&account.id.0)?;
+        let mut children = Vec::new();
+        for (child_key, _) in scan(&reader, &key::children(account, kind))? {
+            let mut parts = Parts::of(&child_key);
+            let _ = parts.subject();
+            children.extend(parts.subject());
+        }
+        Ok(children)
+    }
+
+    /// The identity graph around an identity: edges, the claims behind them, what is parked and why.
+    ///
+    /// # Errors
+    /// Where the identity writer is not here, or its store failed.
+    pub fn cluster(&self, node: &Identity) -> Result<ClusterReport, QueryError> {
+        let reader = self.at(IDENTITY_SHARD)?;
+        let graph = CommittedGraph(&*reader);
+        millrace_identity::explain(&graph, &self.config.policy, node).map_err(|error| QueryError::State(StateError(Box::new(error))))
+    }
+
+    /// The source kinds whose rows a person carries; for listings.
+    pub fn row_kinds() -> [SourceKind; 4] {
+        [SourceKind::AccountPerson, SourceKind::OpportunityPerson, SourceKind::CampaignMember, SourceKind::MarketingListMember]
+    }
+}

@@ -1,0 +1,153 @@
+//! The overlay of one step: reads see committed rows with this step's writes on top; writes are returned as one final value per row.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::row;
+use crate::state::{RowChange, StateError, StateView};
+
+/// One step's reads and writes.
+pub struct Tx<'a> {
+    view: &'a dyn StateView,
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl<'a> Tx<'a> {
+    pub fn new(view: &'a dyn StateView) -> Tx<'a> {
+        Tx { view, writes: BTreeMap::new() }
+    }
+
+    /// The row as bytes, this step's write first.
+    pub fn get_bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        match self.writes.get(key) {
+            Some(written) => Ok(written.clone()),
+            None => self.view.get(key),
+        }
+    }
+
+    /// The row decoded.
+    pub fn get<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, StateError> {
+        match self.writes.get(key) {
+            Some(written) => written.as_deref().map(row::decode).transpose(),
+            None => self.view.get(key)?.as_deref().map(row::decode).transpose(),
+        }
+    }
+
+    pub fn put<R: Serialize>(&mut self, key: Vec<u8>, value: &R) {
+        self.writes.insert(key, Some(row::encode(value)));
+    }
+
+    pub fn put_bytes(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.writes.insert(key, Some(value));
+    }
+
+    pub fn delete(&mut self, key: Vec<u8>) {
+        self.writes.insert(key, None);
+    }
+
+    /// Deletes a row that may never have been stored, leaving no trace of one that was not.
+    pub fn delete_if_present(&mut self, key: Vec<u8>) -> Result<(), StateError> {
+        match self.view.get(&key)? {
+            Some(_) => self.writes.insert(key, None),
+            None => self.writes.remove(&key),
+        };
+        Ok(())
+    }
+
+    /// At most `limit` rows with `lower <= key < upper`, in ascending order of keys.
+    pub fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        if lower >= upper || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let written: Vec<_> = self.writes.range(lower.to_vec()..upper.to_vec()).collect();
+        if written.is_empty() {
+            return self.view.scan(lower, upper, limit);
+        }
+        // Every deletion can hide one committed row, so this many more suffice.
+        let deletions = written.iter().filter(|(_, value)| value.is_none()).count();
+        let committed = self.view.scan(lower, upper, limit.saturating_add(deletions))?;
+        let mut rows = Vec::with_capacity(limit.min(committed.len() + written.len()));
+        let mut committed = committed.into_iter().peekable();
+        let mut written = written.into_iter().peekable();
+        while rows.len() < limit {
+            match (committed.peek(), written.peek()) {
+                (None, None) => break,
+                (Some((key, _)), Some((over, _))) if key < *over => rows.extend(committed.next()),
+                (Some(_), None) => rows.extend(committed.next()),
+                (base, Some((over, value))) => {
+                    let shadows = base.is_some_and(|(key, _)| key == *over);
+                    if let Some(value) = value {
+                        rows.push(((*over).clone(), value.clone()));
+                    }
+                    written.next();
+                    if shadows {
+                        committed.next();
+                    }
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Every row whose key starts with `prefix`.
+    pub fn scan_prefix(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        self.scan(prefix, &prefix_end(prefix), usize::MAX)
+    }
+
+    /// The step's writes, ascending by key.
+    pub fn into_rows(self) -> Vec<RowChange> {
+        self.writes.into_iter().collect()
+    }
+}
+
+/// The least key above every key that starts with `prefix`.
+pub fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    // A prefix of 0xff bytes only: no table byte is 0xff, so nothing lies beyond.
+    vec![u8::MAX; prefix.len() + 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(BTreeMap<Vec<u8>, Vec<u8>>);
+
+    impl StateView for Fixed {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+            Ok(self.0.get(key).cloned())
+        }
+        fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+            Ok(self.0.range(lower.to_vec()..upper.to_vec()).take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
+        }
+    }
+
+    #[test]
+    fn a_scan_merges_committed_and_written_rows() -> Result<(), StateError> {
+        let view = Fixed([(b"a", b"1"), (b"c", b"3"), (b"d", b"4")].into_iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect());
+        let mut tx = Tx::new(&view);
+        tx.put_bytes(b"b".to_vec(), b"2".to_vec());
+        tx.delete(b"c".to_vec());
+        tx.put_bytes(b"d".to_vec(), b"5".to_vec());
+        let keys = |limit| -> Result<Vec<_>, StateError> {
+            Ok(tx.scan(b"a", b"z", limit)?.into_iter().map(|(k, v)| format!("{}{}", k[0] as char, v[0] as char)).collect())
+        };
+        assert_eq!(keys(9)?, ["a1", "b2", "d5"]);
+        assert_eq!(keys(2)?, ["a1", "b2"]);
+        Ok(())
+    }
+
+    #[test]
+    fn prefix_end_bounds() {
+        assert_eq!(prefix_end(b"ab"), b"ac");
+        assert_eq!(prefix_end(&[1, 0xff]), [2]);
+    }
+}

@@ -1,1 +1,151 @@
-//! millrace-oracle
+//! The oracle: what memberships are right, said as plainly as possible.
+//!
+//! From the whole content of the source topics, the rules and an instant it computes the world at that instant and who is in which segment, by
+//! replaying every key, merging every cluster and evaluating every rule's syntax tree for every subject. Whatever the engine does, in whatever
+//! order things reach it, its memberships must equal these.
+//!
+//! What it is *not*: fast, incremental, or built from the engine's code. It shares the rule parser with the engine and nothing else.
+//!
+//! `worlds` holds the Bodea case and seeded random worlds, for tests of every level.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use evaluate::{Program, qualifies};
+use graph::{Graph, Kind};
+
+mod calendar;
+mod evaluate;
+mod graph;
+mod identity;
+mod record;
+mod value;
+pub mod worlds;
+
+/// A record as it lies in a source topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceRecord {
+    /// Last part of the topic's name, such as `person`, `account-link`, `activity`.
+    pub topic: String,
+    /// The Kafka key.
+    pub key: String,
+    /// `None` is a tombstone.
+    pub value: Option<serde_json::Value>,
+    /// The broker's timestamp, milliseconds since the epoch.
+    pub timestamp_ms: i64,
+}
+
+/// Who a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    Person,
+    Account,
+}
+
+/// A segment definition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    pub name: String,
+    pub subject: Subject,
+    /// IANA name, such as `Europe/Berlin`.
+    pub time_zone: String,
+    pub pql: String,
+}
+
+/// What a deployment may configure and results depend on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// An event is kept while it is younger than this.
+    pub retention_ms: i64,
+    /// Larger clusters are none of the oracle's business: `World::oversized` names them.
+    pub max_identities_per_person: usize,
+    pub max_identities_per_account: usize,
+    /// Namespaces behind `b2b_*`, best first; those not named follow by name.
+    pub namespace_priority: Vec<String>,
+    /// Of amounts that carry no currency. Amounts in any other are null.
+    pub default_currency: String,
+}
+
+/// A unified subject.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Every identity of the cluster, as `namespace:id`.
+    pub identities: BTreeSet<String>,
+    /// The merged record.
+    pub attributes: serde_json::Value,
+    /// Canonical ids of a person's accounts; of an account, none.
+    pub accounts: BTreeSet<String>,
+    /// `_id`s of a person's events up to now, in order of time.
+    pub events: Vec<String>,
+}
+
+/// The world at an instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct World {
+    /// Every person that is a subject, by canonical id (`namespace:id`).
+    pub persons: BTreeMap<String, Profile>,
+    /// Every account that is a subject, by canonical id.
+    pub accounts: BTreeMap<String, Profile>,
+    /// Canonical ids of the members, by rule. Every rule is there.
+    pub members: BTreeMap<String, BTreeSet<String>>,
+    /// Canonical ids of clusters above the configured bounds: the oracle does not say what guardrails make of them.
+    pub oversized: BTreeSet<String>,
+}
+
+/// The naive evaluator.
+#[derive(Clone, Copy, Debug)]
+pub struct Oracle;
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            retention_ms: 400 * 86_400_000,
+            max_identities_per_person: 50,
+            max_identities_per_account: 1_000,
+            namespace_priority: vec!["email".to_owned(), "ecid".to_owned()],
+            default_currency: "USD".to_owned(),
+        }
+    }
+}
+
+impl Oracle {
+    /// The world at `now_ms` (milliseconds since the epoch), given everything in the source topics in order of arrival.
+    ///
+    /// # Panics
+    /// Where a rule does not parse, or names a time zone or function that does not exist: a defect of the test.
+    pub fn evaluate(records: &[SourceRecord], rules: &[Rule], now_ms: i64, config: &Config) -> World {
+        let graph = Graph::at(now_ms, records, config);
+        let programs: Vec<Program> = rules.iter().map(program).collect();
+        let members = programs.iter().map(|program| {
+            let subjects = graph.population(program.kind).into_iter();
+            (program.name.clone(), subjects.filter(|id| qualifies(&graph, &programs, program, id, now_ms, config)).collect())
+        });
+        let members = members.collect();
+        let persons = profiles(&graph, Kind::Person);
+        let accounts = profiles(&graph, Kind::Account);
+        let above = |profiles: &BTreeMap<String, Profile>, bound: usize| {
+            profiles.iter().filter(|(_, profile)| profile.identities.len() > bound).map(|(id, _)| id.clone()).collect::<Vec<_>>()
+        };
+        let mut oversized: BTreeSet<String> = above(&persons, config.max_identities_per_person).into_iter().collect();
+        oversized.extend(above(&accounts, config.max_identities_per_account));
+        World { persons, accounts, members, oversized }
+    }
+}
+
+fn program(rule: &Rule) -> Program {
+    let expr = millrace_segment::parse(&rule.pql).unwrap_or_else(|error| panic!("rule {}: {error:?}\n{}", rule.name, rule.pql));
+    let zone = rule.time_zone.parse().unwrap_or_else(|_| panic!("rule {}: no time zone {}", rule.name, rule.time_zone));
+    let kind = match rule.subject {
+        Subject::Person => Kind::Person,
+        Subject::Account => Kind::Account,
+    };
+    Program { name: rule.name.clone(), kind, zone, expr }
+}
+
+fn profiles(graph: &Graph, kind: Kind) -> BTreeMap<String, Profile> {
+    let profile = |id: String| {
+        let accounts = if kind == Kind::Person { graph.accounts(&id) } else { BTreeSet::new() };
+        let profile = Profile { identities: graph.identities(kind, &id), attributes: graph.attributes(kind, &id).clone(), accounts, events: graph.events(&id) };
+        (id, profile)
+    };
+    graph.population(kind).into_iter().map(profile).collect()
+}

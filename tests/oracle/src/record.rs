@@ -1,0 +1,172 @@
+//! What one key of a source topic holds: its changes replayed in order of version, as leaves that each know when they were said.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json};
+
+use crate::SourceRecord;
+use crate::calendar::parse_instant;
+
+/// A path of field names.
+pub(crate) type Path = Vec<String>;
+
+/// A leaf of a record: the smallest thing that is replaced as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Leaf {
+    pub value: Json,
+    /// Milliseconds since the epoch.
+    pub modified_at: i64,
+}
+
+/// A live record: not deleted, by no tombstone removed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Record {
+    pub key: String,
+    pub leaves: BTreeMap<Path, Leaf>,
+}
+
+const BOOKKEEPING: [&str; 3] = ["modifiedAt", "isDeleted", "changedFields"];
+
+/// Replays the records of one key, given in the order of the topic. `None` where nothing lives there.
+pub(crate) fn replay(key: &str, changes: &[&SourceRecord]) -> Option<Record> {
+    let after_tombstone = changes.iter().rposition(|change| change.value.is_none()).map_or(0, |at| at + 1);
+    let mut versions: Vec<(i64, &Json)> =
+        changes[after_tombstone..].iter().filter_map(|change| change.value.as_ref().map(|value| (modified_at(value, change.timestamp_ms), value))).collect();
+    // The sort is stable: of equal versions the later in the topic is applied later, and wins.
+    versions.sort_by_key(|(modified_at, _)| *modified_at);
+    let mut held: Option<Record> = None;
+    for (modified_at, value) in versions {
+        held = apply(key, held, value, modified_at);
+    }
+    held
+}
+
+fn apply(key: &str, held: Option<Record>, value: &Json, modified_at: i64) -> Option<Record> {
+    if value["isDeleted"] == Json::Bool(true) {
+        return None;
+    }
+    let Some(paths) = value["changedFields"].as_array() else {
+        let mut record = Record { key: key.to_owned(), ..Record::default() };
+        for (path, value) in leaves(value) {
+            record.leaves.insert(path, Leaf { value, modified_at });
+        }
+        return Some(record);
+    };
+    let mut record = held.unwrap_or_else(|| Record { key: key.to_owned(), ..Record::default() });
+    for path in paths.iter().filter_map(Json::as_str) {
+        let path: Path = path.trim().split('.').map(str::to_owned).collect();
+        settle(&mut record, &path, value, modified_at);
+    }
+    Some(record)
+}
+
+/// Makes `record` say at `path` what `value` says there, which may be nothing.
+fn settle(record: &mut Record, path: &Path, value: &Json, modified_at: i64) {
+    // A path into a value that counts as one changes that part of it, and the whole is as new as its newest part.
+    for depth in 1..path.len() {
+        let (whole, part) = path.split_at(depth);
+        let known = record.leaves.get(whole).map(|leaf| leaf.value.clone());
+        if known.as_ref().or(at(value, whole)).is_some_and(is_one_value) {
+            let mut combined = known.unwrap_or_else(|| Json::Object(Map::new()));
+            set(&mut combined, part, at(value, path).cloned().unwrap_or(Json::Null));
+            record.leaves.insert(whole.to_vec(), Leaf { value: combined, modified_at });
+            return;
+        }
+    }
+    record.leaves.retain(|known, _| !known.starts_with(path));
+    let Some(said) = at(value, path) else { return };
+    let mut found = Vec::new();
+    collect(path.clone(), said, &mut found);
+    for (path, value) in found {
+        record.leaves.insert(path, Leaf { value, modified_at });
+    }
+}
+
+/// The version of a change: the source's own instant, else the broker's.
+pub(crate) fn modified_at(value: &Json, broker_timestamp_ms: i64) -> i64 {
+    instant(&value["modifiedAt"]).unwrap_or(broker_timestamp_ms)
+}
+
+/// RFC 3339 text, a plain date, or a number of milliseconds.
+pub(crate) fn instant(value: &Json) -> Option<i64> {
+    match value {
+        Json::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|ms| ms as i64)),
+        Json::String(text) => parse_instant(text),
+        _ => None,
+    }
+}
+
+/// An amount with its currency, and the key of a source: never taken apart.
+fn is_one_value(value: &Json) -> bool {
+    value.as_object().is_some_and(|fields| ["amount", "currencyCode", "sourceKey", "sourceID"].iter().any(|name| fields.contains_key(*name)))
+}
+
+fn leaves(value: &Json) -> Vec<(Path, Json)> {
+    let mut found = Vec::new();
+    for (name, field) in value.as_object().into_iter().flatten() {
+        if !BOOKKEEPING.contains(&name.as_str()) {
+            collect(vec![name.clone()], field, &mut found);
+        }
+    }
+    found
+}
+
+fn collect(path: Path, value: &Json, found: &mut Vec<(Path, Json)>) {
+    match value {
+        Json::Null => {}
+        Json::Object(fields) if !is_one_value(value) => {
+            for (name, field) in fields {
+                let mut inner = path.clone();
+                inner.push(name.clone());
+                collect(inner, field, found);
+            }
+        }
+        _ => found.push((path, value.clone())),
+    }
+}
+
+fn at<'a>(value: &'a Json, path: &[String]) -> Option<&'a Json> {
+    path.iter().try_fold(value, |value, name| value.get(name))
+}
+
+fn set(tree: &mut Json, path: &[String], value: Json) {
+    if !tree.is_object() {
+        *tree = Json::Object(Map::new());
+    }
+    let Some(fields) = tree.as_object_mut() else { return };
+    match path {
+        [] => {}
+        [last] => {
+            fields.insert(last.clone(), value);
+        }
+        [first, rest @ ..] => set(fields.entry(first).or_insert(Json::Null), rest, value),
+    }
+}
+
+impl Record {
+    /// The value at a dotted path, inner parts of leaves included.
+    pub fn at(&self, dotted: &str) -> Json {
+        at(&merge(&[self]), &dotted.split('.').map(str::to_owned).collect::<Vec<_>>()).cloned().unwrap_or(Json::Null)
+    }
+}
+
+/// The merged view of several records of one thing: per leaf the latest wins, of equally late ones that of the least source key.
+pub(crate) fn merge(records: &[&Record]) -> Json {
+    let mut best: BTreeMap<&Path, (&Leaf, &str)> = BTreeMap::new();
+    for record in records {
+        for (path, leaf) in &record.leaves {
+            let better = best.get(path).is_none_or(|(known, key)| leaf.modified_at > known.modified_at || (leaf.modified_at == known.modified_at && record.key.as_str() < *key));
+            if better {
+                best.insert(path, (leaf, &record.key));
+            }
+        }
+    }
+    let mut tree = Json::Object(Map::new());
+    for (path, (leaf, _)) in best {
+        set(&mut tree, path, leaf.value.clone());
+    }
+    tree
+}
+
+#[cfg(test)]
+mod tests;

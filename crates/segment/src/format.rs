@@ -8,12 +8,12 @@ mod layout;
 
 use std::fmt::Write;
 
-use crate::ast::{Binary, Binding, Comparison, Expr, Moment, Node, Step, When};
+use crate::ast::{Binary, Binding, Expr, Node, Step, When};
 use crate::chain;
 use crate::lexer;
 use crate::parser::forms::first_name;
-use crate::parser::words::{self, aggregate_word, direction_word, quantifier_word, unit_word};
-use crate::parser::{Level, is_normal_call};
+use crate::parser::words::{self, aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
+use crate::parser::{Level, binds, is_normal_call};
 use layout::{Layout, text};
 
 /// The canonical text of a rule, in lines of about 100 columns, without a line end at its end.
@@ -69,13 +69,7 @@ fn layout_of(expr: &Expr, place: Place) -> Layout {
 /// How tightly the expression's own operator binds.
 fn level_of(expr: &Expr) -> Level {
     match &expr.node {
-        Node::Binary { operator, .. } => match operator {
-            Binary::Or => Level::Or,
-            Binary::And => Level::And,
-            Binary::Add | Binary::Subtract => Level::Sum,
-            Binary::Multiply | Binary::Divide | Binary::Remainder => Level::Product,
-            _ => Level::Comparison,
-        },
+        Node::Binary { operator, .. } => binds(*operator),
         Node::Occurs { .. } => Level::Comparison,
         Node::Method { name, arguments, .. } if name == "like" && arguments.len() == 1 => Level::Comparison,
         Node::Not(_) => Level::Not,
@@ -191,26 +185,6 @@ fn binary(expr: &Expr, (operator, left, right): (Binary, &Expr, &Expr), level: L
     concat([layout_of(left, place.inner(before)), text(" "), text(word), text(" "), layout_of(right, place.end(after))])
 }
 
-fn operator_text(operator: Binary) -> &'static str {
-    match operator {
-        Binary::And => "and",
-        Binary::Or => "or",
-        Binary::Equal => "=",
-        Binary::NotEqual => "!=",
-        Binary::Less => "<",
-        Binary::LessOrEqual => "<=",
-        Binary::Greater => ">",
-        Binary::GreaterOrEqual => ">=",
-        Binary::In => "in",
-        Binary::NotIn => "notIn",
-        Binary::Add => "+",
-        Binary::Subtract => "-",
-        Binary::Multiply => "*",
-        Binary::Divide => "/",
-        Binary::Remainder => "%",
-    }
-}
-
 /// `HEAD v from a, w from b where c`
 fn ranging(mut parts: Vec<Layout>, bindings: &[Binding], condition: Option<&Expr>, place: Place) -> Layout {
     for (at, binding) in bindings.iter().enumerate() {
@@ -276,17 +250,6 @@ fn window(when: &When, place: Place) -> Layout {
     }
 }
 
-fn comparison_text(comparison: Comparison) -> &'static str {
-    match comparison {
-        Comparison::Equal => "=",
-        Comparison::NotEqual => "!=",
-        Comparison::Less => "<",
-        Comparison::LessOrEqual => "<=",
-        Comparison::Greater => ">",
-        Comparison::GreaterOrEqual => ">=",
-    }
-}
-
 fn step(step: &Step) -> Layout {
     let mut clauses = Vec::new();
     let mut clause = |name: &'static str, inner: Layout| {
@@ -337,18 +300,6 @@ fn listed(open: &'static str, items: impl Iterator<Item = Layout>, close: &'stat
 
 fn concat<const N: usize>(parts: [Layout; N]) -> Layout {
     Layout::Concat(parts.into())
-}
-
-fn moment_text(moment: Moment) -> String {
-    match moment {
-        Moment::Now => "now".to_owned(),
-        Moment::Today => "today".to_owned(),
-        Moment::Yesterday => "yesterday".to_owned(),
-        Moment::Tomorrow => "tomorrow".to_owned(),
-        Moment::This(unit) => format!("this {}", unit_word(unit, false)),
-        Moment::Last(unit) => format!("last {}", unit_word(unit, false)),
-        Moment::Next(unit) => format!("next {}", unit_word(unit, false)),
-    }
 }
 
 /// A name where a keyword could stand as well.

@@ -6,6 +6,7 @@ pub mod ast;
 pub mod diagnostic;
 mod chain;
 mod format;
+pub mod json;
 mod lexer;
 mod parser;
 mod same;

@@ -426,25 +426,14 @@ impl<'a> Parser<'a> {
     }
 
     fn operator(&self) -> Option<(Infix, Level)> {
-        let binary = |operator, level| Some((Infix::Binary(operator), level));
+        let binary = |text| words::operator(text).map(|operator| (Infix::Binary(operator), binds(operator)));
         match self.kind() {
-            Kind::Sign("=") => binary(Binary::Equal, Level::Comparison),
-            Kind::Sign("!=") => binary(Binary::NotEqual, Level::Comparison),
-            Kind::Sign("<") => binary(Binary::Less, Level::Comparison),
-            Kind::Sign("<=") => binary(Binary::LessOrEqual, Level::Comparison),
-            Kind::Sign(">") => binary(Binary::Greater, Level::Comparison),
-            Kind::Sign(">=") => binary(Binary::GreaterOrEqual, Level::Comparison),
-            Kind::Sign("+") => binary(Binary::Add, Level::Sum),
-            Kind::Sign("-") => binary(Binary::Subtract, Level::Sum),
-            Kind::Sign("*") => binary(Binary::Multiply, Level::Product),
-            Kind::Sign("/") => binary(Binary::Divide, Level::Product),
-            Kind::Sign("%") => binary(Binary::Remainder, Level::Product),
+            Kind::Sign(sign) => binary(sign),
             Kind::Word(word) => match keyword(word, &["in", "notIn", "like", "occurs"])? {
                 "in" if self.plain_in => None,
-                "in" => binary(Binary::In, Level::Comparison),
-                "notIn" => binary(Binary::NotIn, Level::Comparison),
                 "like" => Some((Infix::Like, Level::Comparison)),
-                _ => Some((Infix::Occurs, Level::Comparison)),
+                "occurs" => Some((Infix::Occurs, Level::Comparison)),
+                word => binary(word),
             },
             _ => None,
         }
@@ -619,6 +608,17 @@ impl<'a> Parser<'a> {
         let below = self.height;
         let node = if bare { call(name, arguments) } else { Node::Call { function: name, arguments } };
         self.node(start, node, below)
+    }
+}
+
+/// How tightly an operator binds.
+pub(crate) fn binds(operator: Binary) -> Level {
+    match operator {
+        Binary::Or => Level::Or,
+        Binary::And => Level::And,
+        Binary::Add | Binary::Subtract => Level::Sum,
+        Binary::Multiply | Binary::Divide | Binary::Remainder => Level::Product,
+        _ => Level::Comparison,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::words::{self, direction, is_keyword, is_reserved, unit};
 use super::{Level, Parsed, Parser};
-use crate::ast::{Aggregate, Binary, Binding, Comparison, Expr, Node, Quantifier, Span, Step, Unit, When};
+use crate::ast::{Aggregate, Binary, Binding, Expr, Node, Quantifier, Span, Step, Unit, When};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::lexer::Kind;
 
@@ -322,15 +322,7 @@ impl Parser<'_> {
 
     /// What stands behind `occurs` and in `WHEN(…)`; `height` is the highest part's afterwards.
     pub(super) fn when(&mut self) -> Parsed<When> {
-        let comparison = match self.sign_at(0) {
-            Some("=") => Some(Comparison::Equal),
-            Some("!=") => Some(Comparison::NotEqual),
-            Some("<") => Some(Comparison::Less),
-            Some("<=") => Some(Comparison::LessOrEqual),
-            Some(">") => Some(Comparison::Greater),
-            Some(">=") => Some(Comparison::GreaterOrEqual),
-            _ => None,
-        };
+        let comparison = self.sign_at(0).and_then(words::comparison);
         if let Some(comparison) = comparison {
             self.advance();
             let amount = Box::new(self.operand(Level::Sum)?);

@@ -1,6 +1,6 @@
 //! The words of the language, and which of them a name has to step aside for.
 
-use crate::ast::{Aggregate, Direction, Moment, Quantifier, Unit};
+use crate::ast::{Aggregate, Binary, Comparison, Direction, Moment, Quantifier, Unit};
 
 /// Words that never stand for a bare name: fields so called are reached behind a dot or between backquotes.
 pub(crate) const RESERVED: [&str; 15] =
@@ -147,4 +147,69 @@ pub(crate) fn relative(word: &str) -> Option<fn(Unit) -> Moment> {
         "last" => Moment::Last,
         _ => Moment::Next,
     })
+}
+
+const OPERATORS: [(&str, Binary); 15] = [
+    ("and", Binary::And),
+    ("or", Binary::Or),
+    ("=", Binary::Equal),
+    ("!=", Binary::NotEqual),
+    ("<", Binary::Less),
+    ("<=", Binary::LessOrEqual),
+    (">", Binary::Greater),
+    (">=", Binary::GreaterOrEqual),
+    ("in", Binary::In),
+    ("notIn", Binary::NotIn),
+    ("+", Binary::Add),
+    ("-", Binary::Subtract),
+    ("*", Binary::Multiply),
+    ("/", Binary::Divide),
+    ("%", Binary::Remainder),
+];
+
+pub(crate) fn operator(text: &str) -> Option<Binary> {
+    OPERATORS.iter().find(|(found, _)| *found == text).map(|(_, operator)| *operator)
+}
+
+pub(crate) fn operator_text(wanted: Binary) -> &'static str {
+    // Every operator stands in the table.
+    OPERATORS.iter().find(|(_, operator)| *operator == wanted).map_or("", |(text, _)| text)
+}
+
+const COMPARISONS: [(&str, Comparison); 6] = [
+    ("=", Comparison::Equal),
+    ("!=", Comparison::NotEqual),
+    ("<", Comparison::Less),
+    ("<=", Comparison::LessOrEqual),
+    (">", Comparison::Greater),
+    (">=", Comparison::GreaterOrEqual),
+];
+
+pub(crate) fn comparison(text: &str) -> Option<Comparison> {
+    COMPARISONS.iter().find(|(found, _)| *found == text).map(|(_, comparison)| *comparison)
+}
+
+pub(crate) fn comparison_text(wanted: Comparison) -> &'static str {
+    // Every comparison stands in the table.
+    COMPARISONS.iter().find(|(_, comparison)| *comparison == wanted).map_or("", |(text, _)| text)
+}
+
+/// A moment as it is written, in one word or two.
+pub(crate) fn moment(text: &str) -> Option<Moment> {
+    match text.split_once(' ') {
+        None => instant(text),
+        Some((which, of)) => Some(relative(which)?(unit(of)?)),
+    }
+}
+
+pub(crate) fn moment_text(moment: Moment) -> String {
+    match moment {
+        Moment::Now => "now".to_owned(),
+        Moment::Today => "today".to_owned(),
+        Moment::Yesterday => "yesterday".to_owned(),
+        Moment::Tomorrow => "tomorrow".to_owned(),
+        Moment::This(unit) => format!("this {}", unit_word(unit, false)),
+        Moment::Last(unit) => format!("last {}", unit_word(unit, false)),
+        Moment::Next(unit) => format!("next {}", unit_word(unit, false)),
+    }
 }

@@ -1,0 +1,73 @@
+//! The JSON form of a rule: nodes with a `nodeType`, as in published definitions of format `pql/json`.
+//!
+//! | nodeType | members |
+//! |---|---|
+//! | `literal` | `literalType` (`Null`, `Boolean`, `Integer`, `Double`, `String`, `List`, `Object`, `RelativeTime`), `value` |
+//! | `parameterReference` | `position`, from one; `explicit: true` for a written `$1` |
+//! | `fieldLookup` | `fieldName`, `object`; a bare name is looked up in parameter 1 |
+//! | `varRef` | `varName`, of a declaration around it |
+//! | `varDecl` | `varName`, `from`, `where` |
+//! | `fnApply` | `fnName`, `params`: operators, methods (the object first), functions; `form` where the name alone does not tell |
+//! | `fnCreate` | `params` (`varDecl` without `from`), `body` |
+//! | `select`, `quantification`, `aggregation` | `variables` (`varDecl`), `expression`; `quantifier`; `fnName` |
+//! | `let` | `varName`, `value`, `body` |
+//! | `chainStep` | `label`, `negated`, `what`, `when`, `where`, `count`; only in the list of `chain` |
+//!
+//! Published documents are silent about `occurs`, `chain`, `let`, comprehensions and words of time. Here `occurs` takes the subject and a window, an
+//! application of a comparison, `before`, `after`, `from`, `on` or `between`; `chain` takes events, timestamp and a list of steps.
+//! A `List` holds plain values, and nodes where an item is no plain value; an `Object` holds a list of `key` and `value`. Runs of `and` and `or` are
+//! one application, so that long rules stay shallow.
+
+mod read;
+mod write;
+
+use serde_json::Value;
+
+use crate::ast::Expr;
+use crate::diagnostic::Diagnostic;
+
+/// The JSON form of a rule.
+#[must_use]
+pub fn to_json(expr: &Expr) -> Value {
+    write::node(expr, &mut Vec::new())
+}
+
+/// Reads the JSON form of a rule. Unknown members of a node are passed over.
+///
+/// # Errors
+/// Everything found wrong, each with the path of its node in the message; never empty. Spans are empty.
+pub fn from_json(value: &Value) -> Result<Expr, Vec<Diagnostic>> {
+    read::rule(value)
+}
+
+/// Functions that are not methods: their first parameter is an argument like the others.
+const FUNCTIONS: [&str; 7] = ["date", "if", "inSegment", "currentMonth", "currentYear", "currentDayOfMonth", "mapEntry"];
+
+/// How an application is read where it does not say so itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Function,
+    Method,
+    /// One of the language's own signs and words.
+    Operator,
+}
+
+fn form(name: &str, params: usize) -> Form {
+    let operator = match name {
+        "and" | "or" => true,
+        "=" | "!=" | "<" | "<=" | ">" | ">=" | "+" | "*" | "/" | "%" | "in" | "notIn" | "[]" | "occurs" => true,
+        "-" | "not" | "!" | "^" => true,
+        "chain" => true,
+        _ => false,
+    };
+    if operator {
+        Form::Operator
+    } else if FUNCTIONS.contains(&name) || params == 0 {
+        Form::Function
+    } else {
+        Form::Method
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,586 @@
+//! JSON to syntax tree.
+
+use serde_json::{Map, Value};
+
+use super::{Form, form};
+use crate::ast::{Binary, Binding, Expr, Node, Quantifier, Span, Step, When};
+use crate::chain;
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::parser::forms::first_name;
+use crate::parser::{DEPTH_MAX, NODES_MAX, call, method, words};
+
+/// More findings than this help nobody.
+const DIAGNOSTICS_MAX: usize = 20;
+
+const NODE_TYPES: [&str; 11] = [
+    "literal",
+    "parameterReference",
+    "fieldLookup",
+    "varRef",
+    "varDecl",
+    "fnApply",
+    "fnCreate",
+    "select",
+    "quantification",
+    "aggregation",
+    "let",
+];
+
+pub(super) fn rule(value: &Value) -> Result<Expr, Vec<Diagnostic>> {
+    let mut reader = Reader { path: Vec::new(), scope: Vec::new(), depth: 0, height: 0, nodes: 0, diagnostics: Vec::new() };
+    let expr = reader.node(value);
+    if reader.diagnostics.is_empty() { Ok(expr) } else { Err(reader.diagnostics) }
+}
+
+/// One step of the path to a node.
+enum At {
+    Member(&'static str),
+    Item(usize),
+}
+
+struct Reader {
+    path: Vec<At>,
+    /// Names declared around the node, outermost first.
+    scope: Vec<String>,
+    depth: usize,
+    /// Height of the tree returned last.
+    height: usize,
+    nodes: usize,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// A diagnostic has been reported.
+struct Failed;
+
+type Read<T> = Result<T, Failed>;
+
+impl Reader {
+    fn fail<T>(&mut self, code: &'static str, message: &str, suggestion: Option<&str>) -> Read<T> {
+        if self.diagnostics.len() < DIAGNOSTICS_MAX {
+            let mut place = String::from("$");
+            for at in &self.path {
+                match at {
+                    At::Member(name) => place.extend([".", *name]),
+                    At::Item(index) => place.push_str(&format!("[{index}]")),
+                }
+            }
+            self.diagnostics.push(Diagnostic::error(code, Span::default(), format!("{place}: {message}")).suggesting(suggestion));
+        }
+        Err(Failed)
+    }
+
+    fn at<T>(&mut self, at: At, inner: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(at);
+        let result = inner(self);
+        self.path.pop();
+        result
+    }
+
+    /// A node; null in the place of what cannot be read.
+    fn node(&mut self, value: &Value) -> Expr {
+        if self.diagnostics.len() >= DIAGNOSTICS_MAX {
+            return self.null();
+        }
+        if self.depth >= DEPTH_MAX {
+            let _: Read<()> = self.fail("too-deep", &format!("nested deeper than {DEPTH_MAX} levels"), None);
+            return self.null();
+        }
+        self.depth += 1;
+        let read = self.read(value);
+        self.depth -= 1;
+        read.unwrap_or_else(|Failed| self.null())
+    }
+
+    fn null(&mut self) -> Expr {
+        self.height = 1;
+        Expr { span: Span::default(), node: Node::Null }
+    }
+
+    /// A node above children of which the highest has height `below`.
+    fn grown(&mut self, node: Node, below: usize, nodes: usize) -> Read<Expr> {
+        self.nodes += nodes;
+        self.height = below + 1;
+        if self.nodes > NODES_MAX {
+            return self.fail("too-large", &format!("the rule has more than {NODES_MAX} parts"), None);
+        }
+        if self.height > DEPTH_MAX {
+            return self.fail("too-deep", &format!("nested deeper than {DEPTH_MAX} levels"), None);
+        }
+        Ok(Expr { span: Span::default(), node })
+    }
+
+    fn read(&mut self, value: &Value) -> Read<Expr> {
+        let Some(object) = value.as_object() else { return self.fail("bad-node", "a node is an object", None) };
+        let kind = self.text(object, "nodeType")?;
+        match kind {
+            "literal" => self.literal(object),
+            "parameterReference" => {
+                let position = object.get("position").and_then(Value::as_u64).and_then(|position| u32::try_from(position).ok()).filter(|position| *position > 0);
+                let Some(position) = position else { return self.fail("bad-member", "`position` is a number from one", None) };
+                self.grown(Node::Parameter(position), 0, 1)
+            }
+            "varRef" => {
+                let name = self.name(object, "varName")?;
+                if !self.scope.contains(&name) {
+                    let near = did_you_mean(&name, self.scope.iter().map(String::as_str)).map(str::to_owned);
+                    return self.fail("undeclared-variable", &format!("no variable `{name}` is declared around this"), near.as_deref());
+                }
+                self.grown(Node::Name(name), 0, 1)
+            }
+            "fieldLookup" => {
+                let name = self.name(object, "fieldName")?;
+                let Some(of) = object.get("object") else { return self.fail("missing-member", "`object` is missing", None) };
+                if is_implicit(of) && !self.scope.contains(&name) {
+                    return self.grown(Node::Name(name), 0, 1);
+                }
+                let of = self.at(At::Member("object"), |reader| reader.node(of));
+                self.grown(Node::Field { of: Box::new(of), name }, self.height, 1)
+            }
+            "fnApply" => self.application(object),
+            "fnCreate" => self.lambda(object),
+            "select" => self.select(object),
+            "quantification" => self.quantification(object),
+            "aggregation" => self.aggregation(object),
+            "let" => {
+                let name = self.name(object, "varName")?;
+                let value = self.member(object, "value")?;
+                let below = self.height;
+                let body = self.within(vec![name.clone()], |reader| reader.member(object, "body"))?;
+                let below = below.max(self.height);
+                self.grown(Node::Let { name, value: Box::new(value), body: Box::new(body) }, below, 1)
+            }
+            "varDecl" | "chainStep" => self.fail("bad-node", &format!("a `{kind}` is no expression"), None),
+            _ => self.fail("unknown-node", &format!("unknown nodeType `{kind}`"), did_you_mean(kind, NODE_TYPES)),
+        }
+    }
+
+    // Members.
+
+    fn text<'v>(&mut self, object: &'v Map<String, Value>, member: &'static str) -> Read<&'v str> {
+        match object.get(member).map(Value::as_str) {
+            Some(Some(text)) => Ok(text),
+            Some(None) => self.fail("bad-member", &format!("`{member}` is a text"), None),
+            None => self.fail("missing-member", &format!("`{member}` is missing"), None),
+        }
+    }
+
+    fn name(&mut self, object: &Map<String, Value>, member: &'static str) -> Read<String> {
+        match self.text(object, member)? {
+            "" => self.fail("empty-name", &format!("`{member}` is empty"), None),
+            name => Ok(name.to_owned()),
+        }
+    }
+
+    fn list<'v>(&mut self, object: &'v Map<String, Value>, member: &'static str) -> Read<&'v [Value]> {
+        match object.get(member).map(Value::as_array) {
+            Some(Some(list)) => Ok(list),
+            Some(None) => self.fail("bad-member", &format!("`{member}` is a list"), None),
+            None => self.fail("missing-member", &format!("`{member}` is missing"), None),
+        }
+    }
+
+    fn member(&mut self, object: &Map<String, Value>, member: &'static str) -> Read<Expr> {
+        match object.get(member) {
+            Some(value) => Ok(self.at(At::Member(member), |reader| reader.node(value))),
+            None => self.fail("missing-member", &format!("`{member}` is missing"), None),
+        }
+    }
+
+    fn optional(&mut self, object: &Map<String, Value>, member: &'static str) -> Option<Expr> {
+        self.height = 0;
+        let value = object.get(member).filter(|value| !value.is_null())?;
+        Some(self.at(At::Member(member), |reader| reader.node(value)))
+    }
+
+    /// The nodes of a list, and the height of the highest.
+    fn nodes(&mut self, values: &[Value], member: &'static str) -> (Vec<Expr>, usize) {
+        let mut below = 0;
+        let mut nodes = Vec::with_capacity(values.len());
+        self.path.push(At::Member(member));
+        for (index, value) in values.iter().enumerate() {
+            nodes.push(self.at(At::Item(index), |reader| reader.node(value)));
+            below = below.max(self.height);
+        }
+        self.path.pop();
+        (nodes, below)
+    }
+
+    fn within<T>(&mut self, names: Vec<String>, inner: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.scope.len();
+        self.scope.extend(names);
+        let result = inner(self);
+        self.scope.truncate(before);
+        result
+    }
+
+    // Literals.
+
+    fn literal(&mut self, object: &Map<String, Value>) -> Read<Expr> {
+        const TYPES: [&str; 9] = ["Null", "Boolean", "Integer", "Double", "String", "List", "Object", "RelativeTime", "XDMObject"];
+        let kind = self.text(object, "literalType")?;
+        let value = object.get("value").unwrap_or(&Value::Null);
+        let node = match kind {
+            "Null" => Some(Node::Null),
+            "Boolean" => value.as_bool().map(Node::Bool),
+            "Integer" | "Long" => value.as_i64().map(Node::Int),
+            "Double" | "Float" => value.as_f64().map(Node::Float),
+            "String" => value.as_str().map(|text| Node::Text(text.to_owned())),
+            "RelativeTime" => value.as_str().and_then(words::moment).map(Node::Moment),
+            "XDMObject" => value.as_str().filter(|name| *name == "profile").map(|_| Node::Parameter(1)),
+            "List" | "Array" | "Set" if value.is_array() => return self.at(At::Member("value"), |reader| reader.items(value)),
+            "Object" if value.is_array() => return self.object(value),
+            _ if TYPES.contains(&kind) => None,
+            _ => return self.fail("unknown-literal", &format!("unknown literalType `{kind}`"), did_you_mean(kind, TYPES)),
+        };
+        match node {
+            Some(node) => self.grown(node, 0, 1),
+            None => self.fail("bad-literal", &format!("`value` is no {kind}"), None),
+        }
+    }
+
+    /// A list of plain values, lists and nodes.
+    fn items(&mut self, values: &Value) -> Read<Expr> {
+        let mut below = 0;
+        let mut items = Vec::new();
+        for (index, value) in values.as_array().into_iter().flatten().enumerate() {
+            items.push(self.at(At::Item(index), |reader| reader.item(value)));
+            below = below.max(self.height);
+        }
+        self.grown(Node::Array(items), below, 1)
+    }
+
+    fn item(&mut self, value: &Value) -> Expr {
+        let node = match value {
+            Value::Object(_) => return self.node(value),
+            Value::Array(_) => {
+                self.depth += 1;
+                let read = if self.depth > DEPTH_MAX {
+                    self.fail("too-deep", &format!("nested deeper than {DEPTH_MAX} levels"), None)
+                } else {
+                    self.items(value)
+                };
+                self.depth -= 1;
+                return read.unwrap_or_else(|Failed| self.null());
+            }
+            Value::Null => Some(Node::Null),
+            Value::Bool(value) => Some(Node::Bool(*value)),
+            Value::String(value) => Some(Node::Text(value.clone())),
+            Value::Number(number) if number.is_f64() => number.as_f64().map(Node::Float),
+            Value::Number(number) => number.as_i64().map(Node::Int),
+        };
+        let read = match node {
+            Some(node) => self.grown(node, 0, 1),
+            None => self.fail("bad-literal", "the number does not fit 64 bits", None),
+        };
+        read.unwrap_or_else(|Failed| self.null())
+    }
+
+    /// A list of entries.
+    fn object(&mut self, values: &Value) -> Read<Expr> {
+        let mut below = 0;
+        let mut entries = Vec::new();
+        self.path.push(At::Member("value"));
+        for (index, value) in values.as_array().into_iter().flatten().enumerate() {
+            let entry = self.at(At::Item(index), |reader| {
+                let Some(entry) = value.as_object() else { return reader.fail("bad-node", "an entry has `key` and `value`", None) };
+                Ok((reader.text(entry, "key")?.to_owned(), reader.member(entry, "value")?))
+            });
+            below = below.max(self.height);
+            entries.extend(entry.ok());
+        }
+        self.path.pop();
+        self.grown(Node::Object(entries), below, 1)
+    }
+
+    // Applications.
+
+    fn application(&mut self, object: &Map<String, Value>) -> Read<Expr> {
+        let name = self.name(object, "fnName")?;
+        let params: &[Value] = if object.contains_key("params") { self.list(object, "params")? } else { &[] };
+        let wanted = match object.get("form").map(Value::as_str) {
+            None => form(&name, params.len()),
+            Some(Some("function")) => Form::Function,
+            Some(Some("method")) if !params.is_empty() => Form::Method,
+            Some(_) => return self.fail("bad-member", "`form` is `function`, or `method` with at least one parameter", None),
+        };
+        match (name.as_str(), params) {
+            _ if wanted != Form::Operator => {}
+            ("occurs", [subject, when]) => return self.occurs(subject, when),
+            ("chain", [events, timestamp, steps]) => return self.chain(events, timestamp, steps),
+            ("^", [levels]) => {
+                let levels = levels.get("value").and_then(Value::as_u64).and_then(|levels| u32::try_from(levels).ok()).filter(|levels| (1..=64).contains(levels));
+                let Some(levels) = levels else { return self.fail("bad-member", "`^` takes the number of levels, from one to 64", None) };
+                return self.grown(Node::Climb(levels), 0, 1);
+            }
+            _ => {}
+        }
+        let (mut nodes, below) = self.nodes(params, "params");
+        let node = match wanted {
+            Form::Function if object.contains_key("form") => Node::Call { function: name, arguments: nodes },
+            Form::Function => call(name, nodes),
+            Form::Method => {
+                let of = nodes.remove(0);
+                method(of, name, nodes)
+            }
+            Form::Operator => return self.operation(&name, nodes, below),
+        };
+        self.grown(node, below, 1)
+    }
+
+    fn operation(&mut self, name: &str, mut params: Vec<Expr>, below: usize) -> Read<Expr> {
+        let count = params.len();
+        let expected = match (name, words::operator(name)) {
+            (_, Some(operator @ (Binary::And | Binary::Or))) if count >= 2 => {
+                let node = chain::build(operator, params).node;
+                return self.grown(node, below + chain::height(count) - 1, count - 1);
+            }
+            (_, Some(Binary::And | Binary::Or)) => "two or more",
+            ("-", _) if count == 1 => return self.grown(Node::Negate(Box::new(params.remove(0))), below, 1),
+            ("not" | "!", _) if count == 1 => return self.grown(Node::Not(Box::new(params.remove(0))), below, 1),
+            ("not" | "!" | "^", _) => "one",
+            ("chain", _) => "three",
+            _ if count != 2 => "two",
+            (_, Some(operator)) => {
+                let right = Box::new(params.remove(1));
+                return self.grown(Node::Binary { operator, left: Box::new(params.remove(0)), right }, below, 1);
+            }
+            ("[]", _) => {
+                let condition = Box::new(params.remove(1));
+                return self.grown(Node::Filter { of: Box::new(params.remove(0)), condition }, below, 1);
+            }
+            _ => "two",
+        };
+        self.fail("bad-parameters", &format!("`{name}` takes {expected} parameters, not {count}"), None)
+    }
+
+    fn occurs(&mut self, subject: &Value, when: &Value) -> Read<Expr> {
+        self.path.push(At::Member("params"));
+        let subject = self.at(At::Item(0), |reader| reader.node(subject));
+        let below = self.height;
+        let when = self.at(At::Item(1), |reader| reader.window(when));
+        self.path.pop();
+        self.grown(Node::Occurs { subject: Box::new(subject), when: when? }, below.max(self.height), 1)
+    }
+
+    /// The window of `occurs` or of a step; `height` is its highest part's afterwards.
+    fn window(&mut self, value: &Value) -> Read<When> {
+        let Some(object) = value.as_object().filter(|object| object.get("nodeType").is_some_and(|kind| kind == "fnApply")) else {
+            return self.fail("bad-window", "a window is a fnApply of a comparison, `before`, `after`, `from`, `on` or `between`", None);
+        };
+        let name = self.text(object, "fnName")?;
+        let params = self.list(object, "params")?;
+        let plain = |value: &Value| value.get("value").and_then(Value::as_str).map(str::to_owned);
+        if let (Some(comparison), [_, unit, direction, _]) = (words::comparison(name), params) {
+            let unit = plain(unit).as_deref().and_then(words::unit);
+            let direction = plain(direction).as_deref().and_then(words::direction);
+            let (Some(unit), Some(direction)) = (unit, direction) else {
+                return self.fail("bad-window", "the second parameter is a unit of time, the third `before`, `after` or `from`", None);
+            };
+            let (mut nodes, below) = self.nodes(&[params[0].clone(), params[3].clone()], "params");
+            self.height = below;
+            let anchor = Box::new(nodes.remove(1));
+            return Ok(When::Offset { comparison, amount: Box::new(nodes.remove(0)), unit, direction, anchor });
+        }
+        let expected = if name == "between" { 2 } else { 1 };
+        let direction = words::direction(name);
+        if params.len() != expected || (direction.is_none() && !matches!(name, "on" | "between")) {
+            return self.fail("bad-window", &format!("no window is made by `{name}` with {} parameters", params.len()), None);
+        }
+        let (mut nodes, below) = self.nodes(params, "params");
+        self.height = below;
+        let first = Box::new(nodes.remove(0));
+        Ok(match (direction, nodes.pop()) {
+            (Some(direction), _) => When::Relative { direction, anchor: first },
+            (None, Some(to)) => When::Between { from: first, to: Box::new(to) },
+            (None, None) => When::On(first),
+        })
+    }
+
+    fn chain(&mut self, events: &Value, timestamp: &Value, steps: &Value) -> Read<Expr> {
+        self.path.push(At::Member("params"));
+        let events = self.at(At::Item(0), |reader| reader.node(events));
+        let mut below = self.height;
+        let timestamp = self.at(At::Item(1), |reader| reader.node(timestamp));
+        below = below.max(self.height);
+        let list = steps.get("value").and_then(Value::as_array).filter(|list| !list.is_empty());
+        let label = |step: &Value| step.get("label").and_then(Value::as_str).map(str::to_owned);
+        let labels = list.into_iter().flatten().filter_map(label).collect();
+        let steps: Vec<Read<Step>> = self.within(labels, |reader| {
+            let read = |(index, value)| {
+                let step = reader.at(At::Item(index), |reader| reader.step(value));
+                below = below.max(reader.height);
+                step
+            };
+            list.into_iter().flatten().enumerate().map(read).collect()
+        });
+        self.path.pop();
+        if steps.is_empty() {
+            return self.fail("bad-parameters", "the third parameter of `chain` is a literal List of steps, at least one", None);
+        }
+        let steps = steps.into_iter().collect::<Read<Vec<Step>>>()?;
+        self.grown(Node::Chain { events: Box::new(events), timestamp: Box::new(timestamp), steps }, below, 1)
+    }
+
+    fn step(&mut self, value: &Value) -> Read<Step> {
+        let Some(object) = value.as_object().filter(|object| object.get("nodeType").is_some_and(|kind| kind == "chainStep")) else {
+            return self.fail("bad-node", "a step is a `chainStep`", None);
+        };
+        let label = self.name(object, "label")?;
+        let negated = match object.get("negated") {
+            None => false,
+            Some(Value::Bool(negated)) => *negated,
+            Some(_) => return self.fail("bad-member", "`negated` is true or false", None),
+        };
+        let what = self.optional(object, "what");
+        let mut below = self.height;
+        let condition = self.optional(object, "where");
+        below = below.max(self.height);
+        let count = self.optional(object, "count");
+        below = below.max(self.height);
+        self.height = 0;
+        let when = match object.get("when").filter(|when| !when.is_null()) {
+            Some(when) => Some(self.at(At::Member("when"), |reader| reader.window(when))?),
+            None => None,
+        };
+        self.height = self.height.max(below);
+        Ok(Step { label, negated, what, when, condition, count })
+    }
+
+    fn lambda(&mut self, object: &Map<String, Value>) -> Read<Expr> {
+        let declared = self.list(object, "params")?;
+        if !(1..=2).contains(&declared.len()) {
+            return self.fail("bad-parameters", "a function has one or two parameters", None);
+        }
+        let mut parameters = Vec::with_capacity(declared.len());
+        for value in declared {
+            let Some(declaration) = value.as_object() else { return self.fail("bad-node", "a parameter is a `varDecl`", None) };
+            parameters.push(self.name(declaration, "varName")?);
+        }
+        let body = self.within(parameters.clone(), |reader| reader.member(object, "body"))?;
+        self.grown(Node::Lambda { parameters, body: Box::new(body) }, self.height, 1)
+    }
+
+    // Forms with variables.
+
+    fn select(&mut self, object: &Map<String, Value>) -> Read<Expr> {
+        let has_item = object.contains_key("expression");
+        let before = self.scope.len();
+        let ranging = self.variables(object, has_item);
+        let below = self.height;
+        let item = self.optional(object, "expression");
+        let below = below.max(self.height);
+        self.scope.truncate(before);
+        let (bindings, mut conditions) = ranging?;
+        let nameless = bindings.iter().any(|binding| binding.variable.is_none());
+        if nameless && item.as_ref().is_some_and(|item| first_name(item).is_some()) {
+            return self.fail("missing-member", "`varName` is missing: the expression names fields", None);
+        }
+        let (condition, below) = self.joined(&mut conditions, below)?;
+        self.grown(Node::Select { item: item.map(Box::new), bindings, condition }, below, 1)
+    }
+
+    fn aggregation(&mut self, object: &Map<String, Value>) -> Read<Expr> {
+        let name = self.text(object, "fnName")?;
+        let Some(aggregate) = words::aggregate(name) else {
+            let near = did_you_mean(name, ["count", "sum", "average", "min", "max"]);
+            return self.fail("unknown-aggregate", &format!("unknown aggregate `{name}`"), near);
+        };
+        let before = self.scope.len();
+        let ranging = self.variables(object, false);
+        let below = self.height;
+        let item = self.member(object, "expression");
+        let below = below.max(self.height);
+        self.scope.truncate(before);
+        let (bindings, mut conditions) = ranging?;
+        let (condition, below) = self.joined(&mut conditions, below)?;
+        self.grown(Node::Aggregate { aggregate, item: Box::new(item?), bindings, condition }, below, 1)
+    }
+
+    fn quantification(&mut self, object: &Map<String, Value>) -> Read<Expr> {
+        let word = self.text(object, "quantifier")?;
+        let Some(quantifier) = words::quantifier(word) else {
+            let near = did_you_mean(word, ["exists", "forall", "none", "one"]);
+            return self.fail("unknown-quantifier", &format!("unknown quantifier `{word}`"), near);
+        };
+        let before = self.scope.len();
+        let ranging = self.variables(object, false);
+        let below = self.height;
+        self.scope.truncate(before);
+        let (mut bindings, mut conditions) = ranging?;
+        if quantifier != Quantifier::Forall {
+            let (condition, below) = self.joined(&mut conditions, below)?;
+            return self.grown(Node::Quantifier { quantifier, bindings, condition }, below, 1);
+        }
+        // As in the text: a condition on an earlier variable of `forall` holds of all its values, whatever the later ones are.
+        let mut condition = conditions.pop().flatten().map(Box::new);
+        let mut height = below;
+        for at in (0..conditions.len()).rev() {
+            let Some(outer) = conditions[at].take() else { continue };
+            let inner = Node::Quantifier { quantifier, bindings: bindings.split_off(at + 1), condition };
+            let inner = self.grown(inner, height, 1)?;
+            let both = Node::Binary { operator: Binary::And, left: Box::new(outer), right: Box::new(inner) };
+            condition = Some(Box::new(self.grown(both, self.height, 1)?));
+            height = self.height;
+        }
+        self.grown(Node::Quantifier { quantifier, bindings, condition }, height, 1)
+    }
+
+    /// The declarations of `variables`, with the condition of each. They stay in scope; `height` is the highest part's afterwards.
+    fn variables(&mut self, object: &Map<String, Value>, may_be_nameless: bool) -> Read<(Vec<Binding>, Vec<Option<Expr>>)> {
+        let declarations = self.list(object, "variables")?;
+        if declarations.is_empty() {
+            return self.fail("bad-member", "`variables` is empty", None);
+        }
+        let (mut bindings, mut conditions, mut below) = (Vec::new(), Vec::new(), 0);
+        self.path.push(At::Member("variables"));
+        let mut read = Ok(());
+        for (index, value) in declarations.iter().enumerate() {
+            let declared = self.at(At::Item(index), |reader| {
+                let Some(declaration) = value.as_object().filter(|object| object.get("nodeType").is_none_or(|kind| kind == "varDecl")) else {
+                    return reader.fail("bad-node", "a variable is a `varDecl`", None);
+                };
+                let source = reader.member(declaration, "from");
+                below = below.max(reader.height);
+                let nameless = may_be_nameless && declarations.len() == 1 && !declaration.contains_key("varName");
+                let variable = if nameless { None } else { Some(reader.name(declaration, "varName")?) };
+                reader.scope.extend(variable.clone());
+                let condition = reader.optional(declaration, "where");
+                below = below.max(reader.height);
+                bindings.push(Binding { variable, source: source? });
+                conditions.push(condition);
+                Ok(())
+            });
+            read = read.and(declared);
+        }
+        self.path.pop();
+        self.height = below;
+        read.map(|()| (bindings, conditions))
+    }
+
+    /// Conditions of several variables hold together.
+    fn joined(&mut self, conditions: &mut Vec<Option<Expr>>, mut height: usize) -> Read<(Option<Box<Expr>>, usize)> {
+        let mut joined: Option<Expr> = None;
+        for condition in conditions.drain(..).flatten() {
+            joined = Some(match joined {
+                None => condition,
+                Some(before) => {
+                    let node = Node::Binary { operator: Binary::And, left: Box::new(before), right: Box::new(condition) };
+                    let both = self.grown(node, height, 1)?;
+                    height = self.height;
+                    both
+                }
+            });
+        }
+        Ok((joined.map(Box::new), height))
+    }
+}
+
+/// Whether the node is the first parameter as a bare name reaches it.
+fn is_implicit(value: &Value) -> bool {
+    let member = |name: &str| value.get(name);
+    match member("nodeType").and_then(Value::as_str) {
+        Some("parameterReference") => member("position").and_then(Value::as_u64) == Some(1) && member("explicit").and_then(Value::as_bool) != Some(true),
+        Some("literal") => member("literalType").is_some_and(|kind| kind == "XDMObject") && member("value").is_some_and(|name| name == "profile"),
+        _ => false,
+    }
+}

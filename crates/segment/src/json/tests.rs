@@ -1,0 +1,1 @@
+//! The JSON form against published shapes, and its errors.

@@ -6,6 +6,10 @@
 //!
 //! What it is *not*: it knows no shard logic and no record formats.
 
+mod embedded;
+
+pub use embedded::{Durability, EmbeddedConfig, EmbeddedLog};
+
 use bytes::Bytes;
 use millrace_model::Timestamp;
 
@@ -18,6 +22,13 @@ pub struct TopicPartition {
 
 /// The offset of a record within its partition; gaps are allowed.
 pub type Offset = i64;
+
+/// Where a reader asks for it instead of an offset: the earliest record that the log still holds, whatever its offset.
+pub const EARLIEST: Offset = -2;
+
+/// A setting in `TopicSpec::settings`: with value `true`, records below the positions of every group that sent positions for their partition may go.
+/// Settings that begin with `millrace.` are for logs that have no such thing of their own; the Kafka log leaves them out.
+pub const DELETE_CONSUMED: &str = "millrace.delete.consumed";
 
 /// A record to be appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,11 +143,12 @@ pub struct ShardIdentity {
 /// Protocol: `restore` to the end, then `assign` once, then `poll` and `commit` in turn. After any error of `commit` or `poll` the session is dropped
 /// and the shard opened anew; nothing is retried inside.
 pub trait ShardSession: Send {
-    /// Reads the changelog from `from` to the end as it is now (committed records only), in order. Returns the offset behind the last one.
-    /// Ends too where the changelog is empty, or ends in aborted or control records.
+    /// Reads the changelog from `from` (negative: from the earliest record) to the end as it is now (committed records only), in order. Returns the
+    /// offset behind the last one. Ends too where the changelog is empty, or ends in aborted or control records.
+    /// A `from` beyond the end is `OffsetLost`: the log has lost what the store holds.
     fn restore(&mut self, from: Offset, apply: &mut dyn FnMut(Delivered)) -> Result<Offset, LogError>;
 
-    /// Sets the inputs and where to read each from.
+    /// Sets the inputs and where to read each from; a negative offset, such as `EARLIEST`, stands for the earliest record.
     fn assign(&mut self, inputs: &[(TopicPartition, Offset)]) -> Result<(), LogError>;
 
     /// The next committed records of the inputs; per partition in order. Empty where nothing came in time.
@@ -147,6 +159,44 @@ pub trait ShardSession: Send {
 
     /// Records not yet read, per input; for metrics, so it may be stale.
     fn lag(&self) -> Vec<(TopicPartition, u64)>;
+}
+
+/// What a session's owner does about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Give the shard up; its new owner goes on.
+    Release,
+    /// Drop the session, wait a little, open the shard anew.
+    Recover,
+    /// Stop the shard and say so: a person must act.
+    Stop,
+}
+
+impl LogError {
+    /// The same error once more, for each of several that one cause befell.
+    pub(crate) fn again(&self) -> LogError {
+        match self {
+            LogError::Fenced => LogError::Fenced,
+            LogError::OutcomeUnknown(cause) => LogError::OutcomeUnknown(cause.clone()),
+            LogError::Aborted(cause) => LogError::Aborted(cause.clone()),
+            LogError::OffsetLost { topic, partition, offset } => LogError::OffsetLost {
+                topic: topic.clone(),
+                partition: *partition,
+                offset: *offset,
+            },
+            LogError::NoSuchTopic(topic) => LogError::NoSuchTopic(topic.clone()),
+            LogError::Unavailable(cause) => LogError::Unavailable(cause.clone()),
+            LogError::Failure(cause) => LogError::Failure(cause.clone()),
+        }
+    }
+
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            LogError::Fenced => Disposition::Release,
+            LogError::OutcomeUnknown(_) | LogError::Aborted(_) | LogError::Unavailable(_) | LogError::NoSuchTopic(_) => Disposition::Recover,
+            LogError::OffsetLost { .. } | LogError::Failure(_) => Disposition::Stop,
+        }
+    }
 }
 
 /// A plain reader of committed records.

@@ -1,0 +1,254 @@
+//! Cleaning: retention, and rewriting of segments without what is dead.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::sync::{Arc, PoisonError};
+
+use millrace_model::Timestamp;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use super::format::{self, BatchBuilder, Catalogue};
+use super::index::{Batch, Place};
+use super::segment::{self, Segment};
+use super::session::read_bytes;
+use super::{Shared, failure};
+use crate::{Delivered, LogError, Offset, TopicPartition};
+
+/// Records of one partition that lie scattered are gathered into batches of about this size.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// The newest offset of each key in the segments not cleaned yet. A hash of 128 bits stands for the key: two keys that share one are not to be met.
+type Newest = HashMap<(Place, u128), Offset>;
+
+/// What may go: older values, old tombstones, what retention freed.
+struct Verdict<'a> {
+    newest: &'a Newest,
+    now: Timestamp,
+}
+
+impl Shared {
+    /// Retention first; then, where `all` is set or it pays, a rewrite of closed segments.
+    pub(super) fn clean(&self, now: Timestamp, all: bool) -> Result<(), LogError> {
+        let _one_at_a_time = self.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+        self.index().retain(now);
+        self.drop_empty_segments()?;
+        loop {
+            let closed = self.closed_segments();
+            let weigh = |cleaned: bool| {
+                closed
+                    .iter()
+                    .filter(|segment| segment.cleaned == cleaned)
+                    .map(|segment| segment.bytes)
+                    .sum::<u64>()
+            };
+            let (fresh, cleaned) = (weigh(false), weigh(true));
+            if fresh == 0 || !(all || fresh >= (cleaned / 2).max(2 * self.config.segment_bytes)) {
+                return Ok(());
+            }
+            // Fresh segments follow the cleaned ones. Where their keys are too many for the memory, the rest waits for the next round.
+            let mut newest = Newest::new();
+            let mut round = Vec::new();
+            for segment in closed {
+                if newest.len() >= self.config.clean_keys_max && !segment.cleaned {
+                    break;
+                }
+                if !segment.cleaned {
+                    self.note_newest(&segment, &mut newest)?;
+                }
+                round.push(segment);
+            }
+            let verdict = Verdict { newest: &newest, now };
+            for group in groups(round, self.config.segment_bytes) {
+                self.rewrite(&group, &verdict)?;
+            }
+        }
+    }
+
+    fn closed_segments(&self) -> Vec<Arc<Segment>> {
+        let index = self.index();
+        index.segments.values().filter(|segment| segment.first != index.active).cloned().collect()
+    }
+
+    fn drop_empty_segments(&self) -> Result<(), LogError> {
+        let mut empty = self.closed_segments();
+        let mut index = self.index();
+        let mut live = std::collections::BTreeSet::new();
+        index
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .flat_map(|partition| &partition.batches)
+            .for_each(|batch| {
+                live.insert(batch.segment);
+            });
+        empty.retain(|segment| !live.contains(&segment.first));
+        empty.iter().for_each(|segment| {
+            index.segments.remove(&segment.first);
+        });
+        drop(index);
+        for segment in empty {
+            let path = segment::path(&self.dir, segment.first, segment.last);
+            fs::remove_file(&path).map_err(failure("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// The batches of a group of segments, by partition, in order of offsets; and whether their topic is compacted.
+    fn batches_of(&self, segments: &[Arc<Segment>]) -> BTreeMap<Place, Vec<Batch>> {
+        let index = self.index();
+        let (first, last) = (segments[0].first, segments[segments.len() - 1].last);
+        let mut found = BTreeMap::new();
+        for (topic, entry) in index.topics.iter().enumerate() {
+            for (partition, held) in entry.partitions.iter().enumerate() {
+                // Batches of a partition lie in the order of the segments.
+                let from = held.batches.partition_point(|batch| batch.segment < first);
+                let to = held.batches.partition_point(|batch| batch.segment <= last);
+                if from < to {
+                    found.insert((topic as u32, partition as u32), held.batches[from..to].to_vec());
+                }
+            }
+        }
+        found
+    }
+
+    fn note_newest(&self, segment: &Arc<Segment>, newest: &mut Newest) -> Result<(), LogError> {
+        let batches = self.batches_of(std::slice::from_ref(segment));
+        for (place, batches) in batches.into_iter().filter(|(place, _)| self.index().topics[place.0 as usize].compacted) {
+            let source = self.source(place);
+            for batch in batches {
+                let bytes = read_bytes(segment, &batch.head)?;
+                format::read_batch(&bytes, &batch.head, &source, 0, usize::MAX, &mut |delivered| {
+                    if let Some(key) = &delivered.record.key {
+                        newest.insert((place, xxh3_128_with_seed(key, 0)), delivered.offset);
+                    }
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes neighbouring segments as one, without what is dead, and puts it in their place.
+    fn rewrite(&self, group: &[Arc<Segment>], verdict: &Verdict<'_>) -> Result<(), LogError> {
+        let (first, last) = (group[0].first, group[group.len() - 1].last);
+        let mut bytes = Vec::new();
+        format::frame(&mut bytes, |body| format::put_catalogue(body, true, &Catalogue::default()));
+        let mut written: BTreeMap<Place, Vec<Batch>> = BTreeMap::new();
+        for (place, batches) in self.batches_of(group) {
+            let mut gathered: Vec<Delivered> = Vec::new();
+            let mut gathered_bytes = 0;
+            let kept = written.entry(place).or_default();
+            for batch in batches {
+                let segment = group
+                    .iter()
+                    .find(|segment| segment.first == batch.segment)
+                    .expect("the batch lies in the group");
+                gathered_bytes += self.read_live(segment, &batch, place, verdict, &mut gathered)?;
+                if gathered_bytes >= BATCH_BYTES {
+                    kept.extend(put_batch(&mut bytes, first, place, std::mem::take(&mut gathered)));
+                    gathered_bytes = 0;
+                }
+            }
+            kept.extend(put_batch(&mut bytes, first, place, gathered));
+        }
+        let file = segment::create(&self.dir, first, last, &bytes)?;
+
+        {
+            let mut index = self.index();
+            for (place, batches) in written {
+                let held = index.partition_mut(place).expect("topics are never deleted");
+                let from = held.batches.partition_point(|batch| batch.segment < first);
+                let to = held.batches.partition_point(|batch| batch.segment <= last);
+                held.batches.splice(from..to, batches);
+            }
+            for segment in group {
+                index.segments.remove(&segment.first);
+            }
+            index.segments.insert(
+                first,
+                Arc::new(Segment {
+                    first,
+                    last,
+                    cleaned: true,
+                    bytes: bytes.len() as u64,
+                    file,
+                }),
+            );
+        }
+        for segment in group.iter().filter(|segment| (segment.first, segment.last) != (first, last)) {
+            let path = segment::path(&self.dir, segment.first, segment.last);
+            fs::remove_file(&path).map_err(failure("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a batch's live records; returns their bytes, roughly.
+    fn read_live(&self, segment: &Segment, batch: &Batch, place: Place, verdict: &Verdict<'_>, into: &mut Vec<Delivered>) -> Result<usize, LogError> {
+        let (compacted, start, tombstones_ms) = {
+            let index = self.index();
+            let topic = &index.topics[place.0 as usize];
+            (topic.compacted, index.partition(place).start, topic.delete_retention_ms)
+        };
+        let bytes = read_bytes(segment, &batch.head)?;
+        let mut live_bytes = 0;
+        format::read_batch(&bytes, &batch.head, &self.source(place), start, usize::MAX, &mut |delivered| {
+            if !compacted || verdict.lives(place, &delivered, tombstones_ms) {
+                let record = &delivered.record;
+                live_bytes += 16 + record.key.as_ref().map_or(0, |key| key.len()) + record.value.as_ref().map_or(0, |value| value.len());
+                into.push(delivered);
+            }
+        })?;
+        Ok(live_bytes)
+    }
+
+    fn source(&self, place: Place) -> TopicPartition {
+        TopicPartition {
+            topic: Arc::clone(&self.index().topics[place.0 as usize].name),
+            partition: place.1,
+        }
+    }
+}
+
+impl Verdict<'_> {
+    fn lives(&self, place: Place, delivered: &Delivered, tombstones_ms: i64) -> bool {
+        let Some(key) = &delivered.record.key else { return true };
+        let replaced = self
+            .newest
+            .get(&(place, xxh3_128_with_seed(key, 0)))
+            .is_some_and(|newest| *newest > delivered.offset);
+        let forgotten = delivered.record.value.is_none() && delivered.timestamp.plus_ms(tombstones_ms) < self.now;
+        !replaced && !forgotten
+    }
+}
+
+/// Neighbours that together are no longer than a segment; one that alone is longer stays alone.
+fn groups(segments: Vec<Arc<Segment>>, bytes_max: u64) -> Vec<Vec<Arc<Segment>>> {
+    let mut groups: Vec<Vec<Arc<Segment>>> = Vec::new();
+    let mut bytes = 0;
+    for segment in segments {
+        bytes += segment.bytes;
+        match groups.last_mut() {
+            Some(group) if bytes <= bytes_max => group.push(segment),
+            _ => {
+                bytes = segment.bytes;
+                groups.push(vec![segment]);
+            }
+        }
+    }
+    groups
+}
+
+/// Appends a frame with one batch of the records; nothing where there are none.
+fn put_batch(bytes: &mut Vec<u8>, segment: u32, place: Place, records: Vec<Delivered>) -> Option<Batch> {
+    let base = records.first()?.offset;
+    let timestamp_max = records.iter().map(|delivered| delivered.timestamp).max()?;
+    let mut builder = BatchBuilder::new(base, timestamp_max);
+    records
+        .iter()
+        .for_each(|delivered| builder.put(delivered.offset, delivered.timestamp, &delivered.record));
+    let mut head = None;
+    format::frame(bytes, |body| {
+        format::put_commit(body);
+        head = Some(builder.finish(body, place.0, place.1));
+    });
+    head.map(|head| Batch { segment, head })
+}

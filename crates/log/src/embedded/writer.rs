@@ -1,0 +1,305 @@
+//! The one place where the journal grows: group commit, fencing, new segments.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millrace_model::Timestamp;
+
+use super::format::{self, BODY_BYTES_MAX, BatchBuilder, Catalogue};
+use super::index::{Batch, Index, Place};
+use super::segment::{self, Segment};
+use super::{Durability, Shared, failure, system_now};
+use crate::{LogError, Offset, Receipt, Transaction};
+
+/// A group that has grown beyond this is written; what still queues forms the next one.
+const GROUP_BYTES_MAX: usize = 32 << 20;
+
+/// Who commits, unless a tool appends.
+pub(super) struct Committer {
+    pub transactional_id: String,
+    pub group: String,
+    pub epoch: u64,
+    pub changelog: Place,
+}
+
+/// A transaction that waits to be written, and its outcome once it was.
+pub(super) struct Pending {
+    committer: Option<Arc<Committer>>,
+    transaction: Transaction,
+    outcome: Mutex<Option<Result<Receipt, LogError>>>,
+}
+
+pub(super) struct Writer {
+    dir: PathBuf,
+    file: File,
+    /// Number of the active segment.
+    segment: u32,
+    /// Bytes of the active segment.
+    pub length: u64,
+    /// The newest session of each transactional id.
+    epochs: BTreeMap<String, u64>,
+    /// Timestamps of records never run backwards.
+    clock: Timestamp,
+    /// Written since the last sync.
+    dirty: bool,
+    /// Why nothing can be written any more.
+    broken: Option<String>,
+    buffer: Vec<u8>,
+}
+
+/// What a transaction adds to the index once it is on disk.
+#[derive(Default)]
+struct Addition {
+    batches: Vec<(Place, Batch)>,
+    positions: Vec<(Place, String, Offset)>,
+}
+
+impl Shared {
+    /// Writes a transaction, together with all that wait at this moment, and returns when it is committed.
+    pub(super) fn commit(&self, committer: Option<Arc<Committer>>, transaction: Transaction) -> Result<Receipt, LogError> {
+        if transaction.records.is_empty() && transaction.positions.is_empty() {
+            return Ok(Receipt { changelog_end: None });
+        }
+        let pending = Arc::new(Pending {
+            committer,
+            transaction,
+            outcome: Mutex::new(None),
+        });
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&pending));
+        let mut writer = self.writer();
+        loop {
+            if let Some(outcome) = pending.outcome.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return outcome;
+            }
+            let waiting = std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
+            writer.write_all(self, waiting);
+        }
+    }
+
+    /// Makes what was written durable.
+    pub(super) fn sync(&self) -> Result<(), LogError> {
+        // The file is synced outside of the lock, so that commits go on meanwhile.
+        let file = {
+            let mut writer = self.writer();
+            if !std::mem::take(&mut writer.dirty) {
+                return Ok(());
+            }
+            writer.file.try_clone().map_err(failure("sync", &self.dir))?
+        };
+        file.sync_data().map_err(|error| {
+            let mut writer = self.writer();
+            writer.broken = Some(format!("sync failed: {error}"));
+            failure("sync", &self.dir)(error)
+        })
+    }
+}
+
+impl Writer {
+    pub fn new(dir: PathBuf, file: File, segment: u32, length: u64) -> Writer {
+        let clock = Timestamp(0);
+        Writer {
+            dir,
+            file,
+            segment,
+            length,
+            epochs: BTreeMap::new(),
+            clock,
+            dirty: false,
+            broken: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Begins a new session of a shard; earlier ones can commit no more.
+    pub fn fence(&mut self, transactional_id: &str) -> u64 {
+        let epoch = self.epochs.entry(transactional_id.to_owned()).or_default();
+        *epoch += 1;
+        *epoch
+    }
+
+    /// Appends a catalogue, at once durable.
+    pub fn write_catalogue(&mut self, catalogue: &Catalogue) -> Result<(), LogError> {
+        self.buffer.clear();
+        format::frame(&mut self.buffer, |body| format::put_catalogue(body, false, catalogue));
+        self.write_buffer(Durability::Commit)
+    }
+
+    /// Writes all of `waiting` and sets their outcomes.
+    fn write_all(&mut self, shared: &Shared, waiting: Vec<Arc<Pending>>) {
+        let mut waiting = waiting.into_iter().peekable();
+        while waiting.peek().is_some() {
+            self.buffer.clear();
+            let mut ends: BTreeMap<Place, Offset> = BTreeMap::new();
+            let mut group: Vec<(Arc<Pending>, Receipt)> = Vec::new();
+            let mut addition = Addition::default();
+            self.clock = self.clock.max(system_now());
+            while self.buffer.len() < GROUP_BYTES_MAX
+                && let Some(pending) = waiting.next()
+            {
+                match self.encode(&shared.index(), &pending, &mut ends, &mut addition) {
+                    Ok(receipt) => group.push((pending, receipt)),
+                    Err(error) => pending.resolve(Err(error)),
+                }
+            }
+            if group.is_empty() {
+                continue;
+            }
+            match self.write_buffer(shared.config.durability) {
+                Ok(()) => {
+                    publish(&mut shared.index(), addition);
+                    shared.arrived.notify_all();
+                    group.into_iter().for_each(|(pending, receipt)| pending.resolve(Ok(receipt)));
+                }
+                Err(error) => group.into_iter().for_each(|(pending, _)| pending.resolve(Err(error.again()))),
+            }
+            if self.length >= shared.config.segment_bytes
+                && let Err(error) = self.roll(shared)
+            {
+                // The active segment still takes commits; the next one tries again.
+                tracing::warn!(%error, "cannot begin a new segment");
+            }
+        }
+    }
+
+    /// Encodes one transaction as a frame at the end of the buffer. Nothing is changed where it fails.
+    fn encode(&mut self, index: &Index, pending: &Pending, ends: &mut BTreeMap<Place, Offset>, addition: &mut Addition) -> Result<Receipt, LogError> {
+        if let Some(committer) = &pending.committer
+            && self.epochs.get(&committer.transactional_id) != Some(&committer.epoch)
+        {
+            return Err(LogError::Fenced);
+        }
+        let mut builders: BTreeMap<Place, (Offset, BatchBuilder)> = BTreeMap::new();
+        for (partition, record) in &pending.transaction.records {
+            let place = index.place(partition)?;
+            let (next, builder) = builders.entry(place).or_insert_with(|| {
+                let base = ends.get(&place).copied().unwrap_or(index.partition(place).next);
+                (base, BatchBuilder::new(base, self.clock))
+            });
+            builder.put(*next, self.clock, record);
+            *next += 1;
+        }
+        let positions = pending
+            .transaction
+            .positions
+            .iter()
+            .map(|(partition, offset)| Ok((index.place(partition)?, *offset)));
+        let positions: Vec<(Place, Offset)> = positions.collect::<Result<_, LogError>>()?;
+        let bytes: usize = builders.values().map(|(_, builder)| builder.bytes()).sum();
+        if bytes > BODY_BYTES_MAX / 2 {
+            return Err(LogError::Failure(format!("a transaction of {bytes} bytes is too large")));
+        }
+
+        let group = pending.committer.as_ref().map_or("", |committer| &committer.group);
+        let changelog = pending.committer.as_ref().map(|committer| committer.changelog);
+        let mut receipt = Receipt { changelog_end: None };
+        let begin = self.length;
+        format::frame(&mut self.buffer, |body| {
+            format::put_commit(body);
+            for (place, (next, builder)) in builders {
+                let mut head = builder.finish(body, place.0, place.1);
+                // The buffer begins where the file ends.
+                head.position += begin;
+                addition.batches.push((place, Batch { segment: self.segment, head }));
+                ends.insert(place, next);
+                if changelog == Some(place) {
+                    receipt.changelog_end = Some(next);
+                }
+            }
+            for (place, position) in positions {
+                format::put_position(body, place.0, place.1, position, group);
+                addition.positions.push((place, group.to_owned(), position));
+            }
+        });
+        Ok(receipt)
+    }
+
+    /// Appends the buffer to the file. After an error either nothing of it is there, or the writer is broken.
+    fn write_buffer(&mut self, durability: Durability) -> Result<(), LogError> {
+        if let Some(reason) = &self.broken {
+            return Err(LogError::Failure(reason.clone()));
+        }
+        // Stays where this thread dies in between.
+        self.broken = Some("a write was interrupted".to_owned());
+        if let Err(error) = self.file.write_all_at(&self.buffer, self.length) {
+            // Typically a full disk. What was written is cut off, so that the log goes on once there is room.
+            match self.file.set_len(self.length) {
+                Ok(()) => self.broken = None,
+                Err(again) => self.broken = Some(format!("cannot cut off a failed write: {again}")),
+            }
+            return Err(LogError::Aborted(format!("cannot write: {error}")));
+        }
+        if durability == Durability::Commit
+            && let Err(error) = self.file.sync_data()
+        {
+            // What the disk holds now cannot be known: the next start reads it.
+            self.broken = Some(format!("sync failed: {error}"));
+            return Err(LogError::OutcomeUnknown(format!("sync failed: {error}")));
+        }
+        self.dirty |= durability != Durability::Commit;
+        self.length += self.buffer.len() as u64;
+        self.broken = None;
+        Ok(())
+    }
+
+    /// Begins a new segment, with a catalogue of what is committed by now.
+    pub fn roll(&mut self, shared: &Shared) -> Result<(), LogError> {
+        if shared.config.durability != Durability::Never {
+            self.file.sync_data().map_err(failure("sync", &self.dir))?;
+            self.dirty = false;
+        }
+        let mut index = shared.index();
+        let number = self.segment + 1;
+        let mut bytes = Vec::new();
+        format::frame(&mut bytes, |body| format::put_catalogue(body, false, &index.catalogue()));
+        let file = segment::create(&self.dir, number, number, &bytes)?;
+        let reading = file.try_clone().map_err(failure("open", &self.dir))?;
+
+        let active = index.active;
+        if let Some(closed) = index.segments.remove(&active) {
+            let file = closed.file.try_clone().map_err(failure("open", &self.dir))?;
+            let closed = Segment {
+                first: closed.first,
+                last: closed.last,
+                cleaned: false,
+                bytes: self.length,
+                file,
+            };
+            index.segments.insert(active, Arc::new(closed));
+        }
+        index.segments.insert(
+            number,
+            Arc::new(Segment {
+                first: number,
+                last: number,
+                cleaned: false,
+                bytes: 0,
+                file: reading,
+            }),
+        );
+        index.active = number;
+        self.file = file;
+        self.segment = number;
+        self.length = bytes.len() as u64;
+        Ok(())
+    }
+}
+
+fn publish(index: &mut Index, addition: Addition) {
+    for (place, batch) in addition.batches {
+        let held = index.partition_mut(place).expect("the batch was encoded for this partition");
+        held.next = batch.head.last + 1;
+        held.batches.push(batch);
+    }
+    for (place, group, position) in addition.positions {
+        index.positions.entry(place).or_default().insert(group, position);
+    }
+}
+
+impl Pending {
+    fn resolve(&self, outcome: Result<Receipt, LogError>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    }
+}

@@ -1,0 +1,39 @@
+# Everything sets itself up: a fresh clone needs Rust, and nothing else by hand.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: demo test build bench fmt lint setup clean-cache
+
+# The environment of all cargo commands: cached RocksDB, target folder outside the clone.
+env := source scripts/env
+
+# The Bodea case on the embedded log, then the verdict. Needs no Kafka.
+demo: setup
+	@$(env); cargo run --quiet --release -p millrace -- demo
+
+# All that continuous integration runs: every test of the workspace, then the whole system with real Kafka, judged from outside.
+test: setup
+	@$(env); cargo test --workspace --exclude millrace-test-e2e
+	@$(env); cargo build -p millrace
+	@$(env); scripts/kafka; python="$$(scripts/python-env)"; \
+	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
+
+build: setup
+	@$(env); cargo build --release -p millrace
+
+bench: setup
+	@$(env); cargo bench --workspace
+
+fmt:
+	cargo fmt --all
+
+lint: setup
+	@$(env); cargo fmt --all --check; cargo clippy --workspace --all-targets -- --deny warnings
+
+setup:
+	@scripts/setup
+
+# RocksDB takes about 20 minutes to build again.
+clean-cache:
+	rm -rf -- "$${MILLRACE_CACHE:-$$HOME/.cache/millrace}"

@@ -260,13 +260,15 @@ impl Evaluation<'_> {
                 Direction::Before => at < span.start,
                 Direction::After | Direction::From => span.end.map_or(at > span.start, |end| at >= end),
             }),
-            When::On(time) => {
-                let day = matches!(&time.node, Node::Call { function, .. } if function == "date");
-                self.span(time).is_some_and(|span| match span.end.or(day.then(|| period_start(self.zone, span.start, Unit::Day, 1))) {
-                    Some(end) => span.start <= at && at < end,
-                    None => at == span.start,
-                })
-            }
+            // Of an instant its whole day; `now` is just that instant.
+            When::On(time) if matches!(time.node, Node::Moment(Moment::Now)) => at == self.now,
+            When::On(time) => self.span(time).is_some_and(|span| {
+                let (start, end) = match span.end {
+                    Some(end) => (span.start, end),
+                    None => (period_start(self.zone, span.start, Unit::Day, 0), period_start(self.zone, span.start, Unit::Day, 1)),
+                };
+                start <= at && at < end
+            }),
             When::Between { from, to } => match (self.span(from), self.span(to)) {
                 (Some(from), Some(to)) => from.start <= at && to.end.map_or(at <= to.start, |end| at < end),
                 _ => false,
@@ -321,3 +323,6 @@ fn total(aggregate: Aggregate, items: Vec<Value>) -> Value {
         Aggregate::Max => best(Ordering::Greater),
     }
 }
+
+#[cfg(test)]
+mod tests;

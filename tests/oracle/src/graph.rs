@@ -219,9 +219,14 @@ impl Graph {
         Some(self.clusters[&kind].canonical(&kind.identity(&source_key(key)?)?))
     }
 
-    /// The live thing a key object leads to.
+    /// The thing with a live record that a key object leads to.
     fn lead(&self, kind: Kind, key: &Json) -> Option<String> {
-        self.canonical(kind, key).filter(|id| self.things.contains_key(&(kind, id.clone())))
+        self.canonical(kind, key).filter(|id| self.has_record(kind, id))
+    }
+
+    /// A person known from events alone has none.
+    fn has_record(&self, kind: Kind, id: &str) -> bool {
+        self.things.get(&(kind, id.to_owned())).is_some_and(|thing| !thing.records.is_empty())
     }
 
     fn to_one(&self, kind: Kind, key: &Json) -> Value {
@@ -298,7 +303,7 @@ impl Graph {
             (Kind::Account, "opportunities") => {
                 self.all(Kind::Opportunity, |_, deal| self.canonical(Kind::Account, &deal["accountKey"]).as_deref() == Some(id))
             }
-            (Kind::Account, "persons") => self.all(Kind::Person, |person, _| self.accounts(person).contains(id)),
+            (Kind::Account, "persons") => self.all(Kind::Person, |person, _| self.has_record(Kind::Person, person) && self.accounts(person).contains(id)),
             (Kind::Account, "parent") => self.to_one(Kind::Account, &attributes["accountParentKey"]),
             (Kind::Account, "related") => {
                 Value::list(attributes["relatedAccountKeys"].as_array().into_iter().flatten().map(|key| self.to_one(Kind::Account, key)))

@@ -149,3 +149,6 @@ fn profiles(graph: &Graph, kind: Kind) -> BTreeMap<String, Profile> {
     };
     graph.population(kind).into_iter().map(profile).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,7 +154,7 @@ pub(crate) fn equal(a: &Value, b: &Value) -> Option<bool> {
 pub(crate) fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
-        (Value::Bool(a), Value::Text(b)) => Some(a.cmp(&b.parse().ok()?)),
+        (Value::Bool(a), Value::Text(b)) => Some(a.cmp(&b.to_ascii_lowercase().parse().ok()?)),
         (Value::Time(a), _) => Some(a.cmp(&b.time()?)),
         (_, Value::Time(b)) => Some(a.time()?.cmp(b)),
         (Value::Number(a), Value::Number(b)) => a.partial_cmp(b),

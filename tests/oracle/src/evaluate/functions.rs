@@ -45,10 +45,14 @@ impl Evaluation<'_> {
 
     pub(super) fn method(&mut self, of: Value, name: &str, arguments: &[Expr]) -> Value {
         if let Some(aggregate) = aggregate(name) {
-            let items = match arguments.first() {
+            let mut items = match arguments.first() {
                 Some(path) => self.map(of.items(), path).items(),
                 None => of.items(),
             };
+            if aggregate == Aggregate::Count && !arguments.is_empty() {
+                // `count(condition)` counts the items for which it holds.
+                items.retain(|item| *item != Value::Bool(false));
+            }
             return total(aggregate, items);
         }
         if let Some(result) = self.over_items(&of, name, arguments) {

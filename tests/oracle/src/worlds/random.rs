@@ -76,7 +76,7 @@ const LINKING_EVENTS: [(&str, &[&str]); 4] = [
     ("t3", &["ecid:e1", "ecid:e2"]),
     ("t4", &["ecid:e3", "email:BOB@acme.com", "b2b_person:3@crm1.Salesforce"]),
 ];
-const AMOUNTS: [i64; 8] = [1, 100_000, 200_000, 499_999, 500_000, 800_000, 900_000, 1_000_000];
+const AMOUNTS: [i64; 9] = [1, 100_000, 200_000, 499_999, 500_000, 800_000, 900_000, 1_000_000, 1_000_001];
 const PAGES: [&str; 4] = ["New product", "Pricing", "Pricing", "Support"];
 const TITLES: [&str; 4] = ["Vice President", "COO", "CMO", "Engineer"];
 
@@ -231,7 +231,7 @@ impl Writer {
                     ("accountKey", self.key(&ACCOUNTS)),
                     ("opportunityAmount", self.money(&AMOUNTS)),
                     ("isClosed", json!(self.random.chance(75))),
-                    ("isWon", json!(self.random.chance(75))),
+                    ("isWon", json!(self.random.chance(65))),
                     ("expectedCloseDate", json!(date)),
                 ];
                 if self.random.chance(30) {

@@ -20,6 +20,8 @@ enum Shape {
     Item,
     AccountRow,
     DealRow,
+    /// A row reached from its deal: it leads nowhere.
+    Role,
     CampaignRow,
     ListRow,
 }
@@ -63,7 +65,7 @@ impl Shape {
             ],
             Shape::Item => &[Text("SKU", &["PS", "LR"]), Number("quantity", &[0, 1])],
             Shape::AccountRow => &[Text("personRole", &["Manager", "Buyer"]), Bool("isActive")],
-            Shape::DealRow => &[Text("personRole", &["Decision Maker", "Champion"])],
+            Shape::DealRow | Shape::Role => &[Text("personRole", &["Decision Maker", "Champion"])],
             Shape::CampaignRow => &[Bool("hasResponded")],
             Shape::ListRow => &[Bool("isDeleted")],
         }
@@ -99,7 +101,7 @@ impl Shape {
             ],
             Shape::Staff => &[("xEvent", Shape::Event)],
             Shape::Account => &[("opportunities", Shape::Deal), ("related", Shape::Account)],
-            Shape::Deal => &[("roles", Shape::DealRow)],
+            Shape::Deal => &[("roles", Shape::Role)],
             Shape::Event => &[("productListItems", Shape::Item)],
             _ => &[],
         }

@@ -86,6 +86,8 @@ pub enum Measure {
     Set(f64),
     /// A histogram takes one sample.
     Sample(f64),
+    /// A histogram takes the seconds from this instant to the commit of the step.
+    SecondsSince(Timestamp),
 }
 
 /// How much a step may do beside its inputs, so that a transaction stays short. A bound, not a goal.

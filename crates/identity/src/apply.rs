@@ -24,7 +24,9 @@ pub fn apply<S: GraphStore>(store: &mut S, policy: &Policy, evidence: &Evidence)
             }
             writer.store.set_claim(edge, claim, true)?;
             match writer.store.edge(edge)? {
-                Some(row) => writer.store.set_edge(edge, Some(row.status), Some(&EdgeRow { claims: row.claims + 1, ..row }))?,
+                Some(row) => writer
+                    .store
+                    .set_edge(edge, Some(row.status), Some(&EdgeRow { claims: row.claims + 1, ..row }))?,
                 None => writer.begin(edge, 1)?,
             }
             edge
@@ -35,7 +37,9 @@ pub fn apply<S: GraphStore>(store: &mut S, policy: &Policy, evidence: &Evidence)
             }
             writer.store.set_claim(edge, claim, false)?;
             match writer.store.edge(edge)? {
-                Some(row) if row.claims > 1 => writer.store.set_edge(edge, Some(row.status), Some(&EdgeRow { claims: row.claims - 1, ..row }))?,
+                Some(row) if row.claims > 1 => writer
+                    .store
+                    .set_edge(edge, Some(row.status), Some(&EdgeRow { claims: row.claims - 1, ..row }))?,
                 Some(row) => writer.end(edge, row.status)?,
                 None => {}
             }
@@ -60,13 +64,26 @@ pub(crate) struct Writer<'a, S> {
 impl<'a, S: GraphStore> Writer<'a, S> {
     pub fn new(store: &'a mut S, policy: &'a Policy) -> Rows<Self, S> {
         let epoch = store.epoch()? + 1;
-        Ok(Writer { store, policy, epoch, nodes_before: BTreeMap::new(), edges_before: BTreeMap::new() })
+        Ok(Writer {
+            store,
+            policy,
+            epoch,
+            nodes_before: BTreeMap::new(),
+            edges_before: BTreeMap::new(),
+        })
     }
 
     /// The first claim on an edge came. `claims` is how many it has now.
     pub fn begin(&mut self, edge: &Edge, claims: u64) -> Rows<(), S> {
         if self.policy.refusal(edge).is_some() {
-            return self.put_edge(edge, None, Some(EdgeRow { claims, status: Status::Refused }));
+            return self.put_edge(
+                edge,
+                None,
+                Some(EdgeRow {
+                    claims,
+                    status: Status::Refused,
+                }),
+            );
         }
         let mut crowded = false;
         for end in [edge.a(), edge.b()] {
@@ -78,7 +95,14 @@ impl<'a, S: GraphStore> Writer<'a, S> {
             }
         }
         if crowded {
-            return self.put_edge(edge, None, Some(EdgeRow { claims, status: Status::Crowded }));
+            return self.put_edge(
+                edge,
+                None,
+                Some(EdgeRow {
+                    claims,
+                    status: Status::Crowded,
+                }),
+            );
         }
         self.link_or_wait(edge, None, claims)
     }
@@ -109,7 +133,14 @@ impl<'a, S: GraphStore> Writer<'a, S> {
                 let edge = between(node, &other);
                 // Taking out one may have parked or linked another, so the list says less than the row.
                 let row = self.edge_row(&edge)?;
-                self.put_edge(&edge, Some(row.status), Some(EdgeRow { status: Status::Crowded, ..row }))?;
+                self.put_edge(
+                    &edge,
+                    Some(row.status),
+                    Some(EdgeRow {
+                        status: Status::Crowded,
+                        ..row
+                    }),
+                )?;
                 if row.status == Status::Linked {
                     replay::without(self, &edge)?;
                 }
@@ -132,7 +163,10 @@ impl<'a, S: GraphStore> Writer<'a, S> {
 
     /// An edge that only the guardrails of clusters may park takes its place in the order.
     fn link_or_wait(&mut self, edge: &Edge, before: Option<Status>, claims: u64) -> Rows<(), S> {
-        let linked = Some(EdgeRow { claims, status: Status::Linked });
+        let linked = Some(EdgeRow {
+            claims,
+            status: Status::Linked,
+        });
         let (a, b) = (self.group_of(edge.a())?, self.group_of(edge.b())?);
         let place = self.policy.place(edge);
         if a.canonical == b.canonical {
@@ -144,7 +178,14 @@ impl<'a, S: GraphStore> Writer<'a, S> {
             return self.unite(a, b, edge, &place);
         }
         if (self.is_behind(&place, &a) && self.is_behind(&place, &b)) || !replay::fits_at(self, edge, &place)? {
-            return self.put_edge(edge, before, Some(EdgeRow { claims, status: Status::Waiting }));
+            return self.put_edge(
+                edge,
+                before,
+                Some(EdgeRow {
+                    claims,
+                    status: Status::Waiting,
+                }),
+            );
         }
         replay::with(self, edge, before, claims)
     }
@@ -175,16 +216,24 @@ impl<'a, S: GraphStore> Writer<'a, S> {
     /// An edge within a cluster.
     fn extend(&mut self, cluster: &Cluster, edge: &Edge, place: &Place) -> Rows<(), S> {
         match &cluster.row {
-            Some(row) if self.is_behind(place, cluster) => {
-                self.store.set_cluster(&cluster.canonical, Some(&ClusterRow { size: row.size, last: edge.clone() }))
-            }
+            Some(row) if self.is_behind(place, cluster) => self.store.set_cluster(
+                &cluster.canonical,
+                Some(&ClusterRow {
+                    size: row.size,
+                    last: edge.clone(),
+                }),
+            ),
             _ => Ok(()),
         }
     }
 
     /// Makes two clusters one, under the lesser of their canonical ids.
     fn unite(&mut self, a: Cluster, b: Cluster, edge: &Edge, place: &Place) -> Rows<(), S> {
-        let (winner, loser) = if self.policy.priority().compare(&a.canonical.0, &b.canonical.0).is_lt() { (a, b) } else { (b, a) };
+        let (winner, loser) = if self.policy.priority().compare(&a.canonical.0, &b.canonical.0).is_lt() {
+            (a, b)
+        } else {
+            (b, a)
+        };
         if winner.row.is_none() {
             self.store.set_member(&winner.canonical, &winner.canonical.0, true)?;
         }
@@ -199,7 +248,10 @@ impl<'a, S: GraphStore> Writer<'a, S> {
             self.store.set_cluster(&loser.canonical, None)?;
         }
         let size = winner.size() + loser.size();
-        let lasts = [&winner, &loser].into_iter().filter_map(|cluster| cluster.row.as_ref()).map(|row| self.policy.place(&row.last));
+        let lasts = [&winner, &loser]
+            .into_iter()
+            .filter_map(|cluster| cluster.row.as_ref())
+            .map(|row| self.policy.place(&row.last));
         let last = lasts.fold(place.clone(), Ord::max);
         let last = if last == *place { edge.clone() } else { between(&last.strong, &last.weak) };
         self.store.set_cluster(&winner.canonical, Some(&ClusterRow { size, last }))
@@ -254,7 +306,12 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         for (node, (from, epoch_before)) in std::mem::take(&mut self.nodes_before) {
             let to = self.store.canonical_of(&node)?;
             if from != to {
-                outcome.moves.push(Move { node, from, to, epoch: self.epoch });
+                outcome.moves.push(Move {
+                    node,
+                    from,
+                    to,
+                    epoch: self.epoch,
+                });
             } else if let Some(row) = self.store.node(&node)? {
                 // It went and came back within the call: nobody hears of it.
                 self.put_node(&node, &NodeRow { epoch: epoch_before, ..row })?;
@@ -282,7 +339,10 @@ impl<'a, S: GraphStore> Writer<'a, S> {
     fn finish(self, edge: &Edge) -> Rows<Outcome, S> {
         let size = self.group_of(edge.a())?.size().max(self.group_of(edge.b())?.size());
         let cluster_size = usize::try_from(size).unwrap_or(usize::MAX);
-        Ok(Outcome { cluster_size, ..self.outcome()? })
+        Ok(Outcome {
+            cluster_size,
+            ..self.outcome()?
+        })
     }
 }
 
@@ -326,5 +386,9 @@ pub(crate) fn between(node: &Identity, other: &Identity) -> Edge {
 }
 
 fn alone(node: &Identity) -> NodeRow {
-    NodeRow { canonical: CanonicalId(node.clone()), epoch: 0, degree: 0 }
+    NodeRow {
+        canonical: CanonicalId(node.clone()),
+        epoch: 0,
+        degree: 0,
+    }
 }

@@ -122,7 +122,11 @@ impl Policy {
     /// Identities of this namespace whose id fits the pattern link nothing. `*` stands for any text, also none; all else for itself.
     pub fn with_blocked(mut self, namespace: &str, pattern: &str) -> Self {
         let name = normal(namespace);
-        let pattern = if name == namespace::EMAIL { pattern.trim().to_lowercase() } else { pattern.trim().to_owned() };
+        let pattern = if name == namespace::EMAIL {
+            pattern.trim().to_lowercase()
+        } else {
+            pattern.trim().to_owned()
+        };
         self.blocked.entry(name).or_default().push(pattern.into());
         self
     }
@@ -152,18 +156,28 @@ impl Policy {
         if SubjectKind::of_namespace(edge.a().namespace()) != SubjectKind::of_namespace(edge.b().namespace()) {
             return Some(Reason::CrossKind);
         }
-        [edge.a(), edge.b()].into_iter().find(|end| self.is_blocked(end)).map(|end| Reason::Blocked { identity: end.clone() })
+        [edge.a(), edge.b()]
+            .into_iter()
+            .find(|end| self.is_blocked(end))
+            .map(|end| Reason::Blocked { identity: end.clone() })
     }
 
     fn is_blocked(&self, identity: &Identity) -> bool {
-        self.blocked.get(identity.namespace()).is_some_and(|patterns| patterns.iter().any(|pattern| fits(pattern, identity.id())))
+        self.blocked
+            .get(identity.namespace())
+            .is_some_and(|patterns| patterns.iter().any(|pattern| fits(pattern, identity.id())))
     }
 
     pub(crate) fn place(&self, edge: &Edge) -> Place {
         let (a, b) = (self.priority.position(edge.a().namespace()), self.priority.position(edge.b().namespace()));
         // The ends of an edge are in identity order already, so only the positions can turn them round.
         let (strong, strong_position, weak, weak_position) = if a <= b { (edge.a(), a, edge.b(), b) } else { (edge.b(), b, edge.a(), a) };
-        Place { strong: strong.clone(), weak: weak.clone(), strong_position, weak_position }
+        Place {
+            strong: strong.clone(),
+            weak: weak.clone(),
+            strong_position,
+            weak_position,
+        }
     }
 
     /// How the edges between two namespaces sort against a place, as far as namespaces decide it.
@@ -183,7 +197,10 @@ impl Place {
 
 impl Ord for Place {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.class().cmp(&other.class()).then_with(|| self.strong.id().cmp(other.strong.id())).then_with(|| self.weak.id().cmp(other.weak.id()))
+        self.class()
+            .cmp(&other.class())
+            .then_with(|| self.strong.id().cmp(other.strong.id()))
+            .then_with(|| self.weak.id().cmp(other.weak.id()))
     }
 }
 
@@ -200,7 +217,9 @@ fn normal(namespace: &str) -> Text {
 /// Whether a text fits a pattern with `*`. Each star takes as little as it can; only the last one may have to give way, so no search is needed.
 fn fits(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
     let mut parts = parts.peekable();
     if parts.peek().is_none() {
         return rest.is_empty();
@@ -245,7 +264,10 @@ mod tests {
     #[test]
     fn namespaces_in_order() {
         let priority = Priority::new(["CRM", "email"]);
-        let mut list: Vec<_> = ["zeta:1", "email:1", "alpha:1", "crm:2", "crm:10", "b2b_person:z"].into_iter().map(|t| Identity::parse(t).unwrap()).collect();
+        let mut list: Vec<_> = ["zeta:1", "email:1", "alpha:1", "crm:2", "crm:10", "b2b_person:z"]
+            .into_iter()
+            .map(|t| Identity::parse(t).unwrap())
+            .collect();
         list.sort_by(|a, b| priority.compare(a, b));
         assert_eq!(format!("{list:?}"), "[b2b_person:z, crm:10, crm:2, email:1, alpha:1, zeta:1]");
     }
@@ -264,7 +286,11 @@ mod tests {
             edge("email:a", "email:b"),
         ];
         list.sort_by_key(|edge| policy.place(edge));
-        let texts: Vec<_> = list.iter().map(|edge| policy.place(edge)).map(|place| format!("{} {}", place.strong, place.weak)).collect();
+        let texts: Vec<_> = list
+            .iter()
+            .map(|edge| policy.place(edge))
+            .map(|place| format!("{} {}", place.strong, place.weak))
+            .collect();
         let expected = [
             "b2b_person:2 b2b_person:9",
             "b2b_person:1 email:a",

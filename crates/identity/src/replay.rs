@@ -37,7 +37,14 @@ pub(crate) fn with<S: GraphStore>(writer: &mut Writer<'_, S>, edge: &Edge, befor
         let canonical = writer.store.canonical_of(end)?;
         replay.load(writer, &canonical, &place)?;
     }
-    writer.put_edge(edge, before, Some(EdgeRow { claims, status: Status::Linked }))?;
+    writer.put_edge(
+        edge,
+        before,
+        Some(EdgeRow {
+            claims,
+            status: Status::Linked,
+        }),
+    )?;
     replay.join(edge, &place);
     replay.run(writer)?;
     replay.write(writer)
@@ -125,7 +132,14 @@ impl Replay {
             let mut content = Content::default();
             content.add(identity, writer.policy);
             self.numbers.insert(identity.clone(), number);
-            self.nodes.push(Node { identity: identity.clone(), canonical: canonical.clone(), clustered, parent: number, content, last: None });
+            self.nodes.push(Node {
+                identity: identity.clone(),
+                canonical: canonical.clone(),
+                clustered,
+                parent: number,
+                content,
+                last: None,
+            });
         }
         for identity in &members {
             for other in writer.store.others(identity, Status::Linked)? {
@@ -140,7 +154,12 @@ impl Replay {
                 }
             }
             for namespace in writer.store.namespaces(identity, Status::Waiting)? {
-                let cursor = Cursor { node: self.numbers[identity], namespace, read: VecDeque::new(), more: true };
+                let cursor = Cursor {
+                    node: self.numbers[identity],
+                    namespace,
+                    read: VecDeque::new(),
+                    more: true,
+                };
                 match cursor.start(identity, writer.policy, place) {
                     Some(Start::First) => self.advance(writer, cursor, None, place)?,
                     Some(Start::At(other)) => self.advance(writer, cursor, Some(other), place)?,
@@ -168,7 +187,9 @@ impl Replay {
             if !cursor.more {
                 return Ok(());
             }
-            let page = writer.store.others_from(&identity, Status::Waiting, &cursor.namespace, from.as_ref(), CURSOR_ROWS)?;
+            let page = writer
+                .store
+                .others_from(&identity, Status::Waiting, &cursor.namespace, from.as_ref(), CURSOR_ROWS)?;
             cursor.more = page.len() == CURSOR_ROWS;
             // It may begin with the last one read, which is not behind `place`.
             cursor.read = page.into();
@@ -178,7 +199,11 @@ impl Replay {
     /// Makes the groups of two nodes of the region one.
     fn join(&mut self, edge: &Edge, place: &Place) {
         let (a, b) = (self.root(self.numbers[edge.a()]), self.root(self.numbers[edge.b()]));
-        let (great, small) = if self.nodes[a].content.size >= self.nodes[b].content.size { (a, b) } else { (b, a) };
+        let (great, small) = if self.nodes[a].content.size >= self.nodes[b].content.size {
+            (a, b)
+        } else {
+            (b, a)
+        };
         if great != small {
             let Content { size, mut unique } = std::mem::take(&mut self.nodes[small].content);
             let last = self.nodes[small].last.take();
@@ -257,11 +282,26 @@ impl Replay {
         for group in groups.into_values().filter(|group| group.len() > 1) {
             for node in &group {
                 let waiting = writer.store.others_up_to(node, Status::Waiting, group.len())?;
-                let candidates: Vec<Identity> = if waiting.len() < group.len() { waiting } else { group.iter().cloned().collect() };
+                let candidates: Vec<Identity> = if waiting.len() < group.len() {
+                    waiting
+                } else {
+                    group.iter().cloned().collect()
+                };
                 for other in candidates.into_iter().filter(|other| node < other && group.contains(other)) {
                     let edge = between(node, &other);
-                    if let Some(EdgeRow { claims, status: Status::Waiting }) = writer.store.edge(&edge)? {
-                        writer.put_edge(&edge, Some(Status::Waiting), Some(EdgeRow { claims, status: Status::Linked }))?;
+                    if let Some(EdgeRow {
+                        claims,
+                        status: Status::Waiting,
+                    }) = writer.store.edge(&edge)?
+                    {
+                        writer.put_edge(
+                            &edge,
+                            Some(Status::Waiting),
+                            Some(EdgeRow {
+                                claims,
+                                status: Status::Linked,
+                            }),
+                        )?;
                         self.join(&edge, &writer.policy.place(&edge));
                     }
                 }
@@ -298,7 +338,13 @@ impl Replay {
                 }
             }
             if let Some(last) = &self.nodes[*root].last {
-                after.insert(canonical, ClusterRow { size: numbers.len() as u64, last: between(&last.strong, &last.weak) });
+                after.insert(
+                    canonical,
+                    ClusterRow {
+                        size: numbers.len() as u64,
+                        last: between(&last.strong, &last.weak),
+                    },
+                );
             }
         }
         for gone in before.into_iter().filter(|canonical| !after.contains_key(canonical)) {

@@ -84,11 +84,23 @@ pub fn explain<S: GraphStore>(store: &S, policy: &Policy, node: &Identity, limit
                 let claim_count = store.edge(&edge)?.map_or(0, |row| row.claims);
                 let claims = store.claims(&edge, limit)?;
                 let parked = reason(store, policy, &edge, status)?;
-                edges.push(EdgeReport { edge, claims, claim_count, parked });
+                edges.push(EdgeReport {
+                    edge,
+                    claims,
+                    claim_count,
+                    parked,
+                });
             }
         }
     }
-    Ok(ClusterReport { node: node.clone(), canonical, epoch, members, edges, truncated })
+    Ok(ClusterReport {
+        node: node.clone(),
+        canonical,
+        epoch,
+        members,
+        edges,
+        truncated,
+    })
 }
 
 /// Why an edge of this status does not count; `None` where it does. Read from what the graph is now, so it depends on no history either.
@@ -114,7 +126,9 @@ pub(crate) fn reason<S: GraphStore>(store: &S, policy: &Policy, edge: &Edge, sta
                     return Ok(Some(Reason::NotUnique { namespace: namespace.clone() }));
                 }
             }
-            Some(Reason::TooManyIdentities { max: policy.identities_max(edge.a()) })
+            Some(Reason::TooManyIdentities {
+                max: policy.identities_max(edge.a()),
+            })
         }
     })
 }

@@ -85,7 +85,7 @@ impl Status {
 }
 
 /// A key under construction.
-struct Key(Vec<u8>);
+pub(crate) struct Key(Vec<u8>);
 
 impl Key {
     fn new(table: u8) -> Key {
@@ -324,7 +324,9 @@ pub(crate) trait TypedRows: GraphStore + Sized {
         let rows = self.scan(&lower.0, &Key::new(b'e').behind().0, limit).map_err(GraphError::Store)?;
         let edge = |(key, value): (Vec<u8>, Vec<u8>)| {
             let ends = take_identity(&key[1..]).and_then(|(a, rest)| Some((a, take_identity(rest)?.0)));
-            let edge = ends.and_then(|(a, b)| Edge::new(a, b)).ok_or_else(|| GraphError::Damaged { key: key.clone() })?;
+            let edge = ends
+                .and_then(|(a, b)| Edge::new(a, b))
+                .ok_or_else(|| GraphError::Damaged { key: key.clone() })?;
             Ok((edge, decode(&key, &value)?))
         };
         rows.into_iter().map(edge).collect()
@@ -356,7 +358,9 @@ impl<S: GraphStore> TypedRows for S {}
 
 /// An edge listed at its end has no row of its own.
 pub(crate) fn damaged_edge<E>(edge: &Edge) -> GraphError<E> {
-    GraphError::Damaged { key: Key::new(b'e').edge(edge).0 }
+    GraphError::Damaged {
+        key: Key::new(b'e').edge(edge).0,
+    }
 }
 
 #[cfg(test)]

@@ -74,7 +74,12 @@ impl GraphStore for MemoryGraph {
         if lower >= upper {
             return Ok(Vec::new());
         }
-        Ok(self.rows.range::<[u8], _>((std::ops::Bound::Included(lower), std::ops::Bound::Excluded(upper))).take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
+        Ok(self
+            .rows
+            .range::<[u8], _>((std::ops::Bound::Included(lower), std::ops::Bound::Excluded(upper)))
+            .take(limit)
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect())
     }
 
     fn put(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), Infallible> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use millrace_model::{CanonicalId, Identity, SubjectKind};
 
 use crate::rows::{Status, TypedRows};
-use crate::{Claim, Edge, Evidence, MemoryGraph, Outcome, Policy, Priority, Reason, apply, canonical, members};
+use crate::{Claim, Edge, Evidence, MemoryGraph, Outcome, Policy, Priority, apply, canonical, members};
 
 mod properties;
 mod scenarios;
@@ -41,11 +41,17 @@ fn edge(a: &str, b: &str) -> Edge {
 }
 
 fn assert_of(edge: Edge, claim: &str) -> Evidence {
-    Evidence::Assert { edge, claim: Claim(claim.into()) }
+    Evidence::Assert {
+        edge,
+        claim: Claim(claim.into()),
+    }
 }
 
 fn withdraw_of(edge: Edge, claim: &str) -> Evidence {
-    Evidence::Withdraw { edge, claim: Claim(claim.into()) }
+    Evidence::Withdraw {
+        edge,
+        claim: Claim(claim.into()),
+    }
 }
 
 /// Person keys, CRM numbers, e-mail addresses, then devices.
@@ -125,7 +131,14 @@ struct World {
 
 impl World {
     fn new(policy: Policy) -> World {
-        World { policy, graph: MemoryGraph::default(), law: Law::default(), follower: BTreeMap::new(), epoch: 0, parked: BTreeSet::new() }
+        World {
+            policy,
+            graph: MemoryGraph::default(),
+            law: Law::default(),
+            follower: BTreeMap::new(),
+            epoch: 0,
+            parked: BTreeSet::new(),
+        }
     }
 
     fn take(&mut self, evidence: &Evidence) -> Outcome {
@@ -141,7 +154,10 @@ impl World {
         for step in &outcome.moves {
             assert!(step.epoch > self.epoch, "epochs grow");
             assert_eq!(step.epoch, outcome.moves[0].epoch, "one epoch for all");
-            let known = self.follower.insert(step.node.clone(), step.to.clone()).unwrap_or_else(|| CanonicalId(step.node.clone()));
+            let known = self
+                .follower
+                .insert(step.node.clone(), step.to.clone())
+                .unwrap_or_else(|| CanonicalId(step.node.clone()));
             assert_eq!(known, step.from, "moves begin where the node is");
             assert_ne!(step.from, step.to, "a move moves");
         }
@@ -173,12 +189,20 @@ impl World {
             clusters.entry(to).or_default().push(node.clone());
         }
         for (node, to) in &self.follower {
-            assert_eq!(expected.get(node).unwrap_or(&CanonicalId(node.clone())), to, "the follower's canonical id of {node}");
+            assert_eq!(
+                expected.get(node).unwrap_or(&CanonicalId(node.clone())),
+                to,
+                "the follower's canonical id of {node}"
+            );
         }
         let mut rows = 1.min(self.epoch) as usize + self.law.claims.len() + 3 * edges.len();
         for (canonical, nodes) in &clusters {
             assert_eq!(members(&self.graph, canonical).unwrap(), *nodes, "members of {}", canonical.0);
-            let last = edges.iter().filter(|(edge, row)| row.status == Status::Linked && nodes.contains(edge.a())).map(|(edge, _)| self.policy.place(edge)).max();
+            let last = edges
+                .iter()
+                .filter(|(edge, row)| row.status == Status::Linked && nodes.contains(edge.a()))
+                .map(|(edge, _)| self.policy.place(edge))
+                .max();
             match self.graph.cluster(canonical).unwrap() {
                 Some(row) => {
                     assert_eq!(row.size, nodes.len() as u64);
@@ -189,7 +213,10 @@ impl World {
             }
         }
         for node in expected.keys() {
-            let degree = statuses.iter().filter(|(edge, status)| **status != Status::Refused && (edge.a() == node || edge.b() == node)).count();
+            let degree = statuses
+                .iter()
+                .filter(|(edge, status)| **status != Status::Refused && (edge.a() == node || edge.b() == node))
+                .count();
             assert_eq!(self.graph.degree(node).unwrap(), degree as u64, "degree of {node}");
             rows += usize::from(degree > 0);
         }

@@ -19,7 +19,9 @@ fn policies() -> impl Strategy<Value = Policy> {
     let blocked = prop::option::weighted(0.2, select(vec!["1", "2*"]));
     let priority = select(vec![vec!["crm", "email", "ecid"], vec!["ecid"], vec![]]);
     (1u64..9, unique, crowd, blocked, priority).prop_map(|(max, unique, crowd, blocked, priority)| {
-        let mut policy = Policy::default().with_priority(Priority::new(priority)).with_identities_max(SubjectKind::Person, max);
+        let mut policy = Policy::default()
+            .with_priority(Priority::new(priority))
+            .with_identities_max(SubjectKind::Person, max);
         if let Some(namespace) = unique {
             policy = policy.with_unique(namespace);
         }
@@ -34,11 +36,12 @@ fn policies() -> impl Strategy<Value = Policy> {
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
-    (edges(), prop::bool::weighted(0.6), select(vec!["x", "x", "y"])).prop_map(|(edge, assert, claim)| if assert { assert_of(edge, claim) } else { withdraw_of(edge, claim) })
+    (edges(), prop::bool::weighted(0.6), select(vec!["x", "x", "y"]))
+        .prop_map(|(edge, assert, claim)| if assert { assert_of(edge, claim) } else { withdraw_of(edge, claim) })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     /// After every step all that is stored and all that was told equals the law; in the end nothing is left.
     #[test]

@@ -129,16 +129,16 @@ impl Writer {
             return SourceRecord { timestamp_ms: self.at, ..self.sent[again].clone() };
         }
         match self.random.below(100) {
-            0..22 => self.keyed("person", &PERSONS),
-            22..34 => self.keyed("account", &ACCOUNTS),
-            34..50 => self.keyed("opportunity", &DEALS),
-            50..58 => self.keyed("account-person", &ROWS),
-            58..66 => self.keyed("opportunity-person", &ROWS),
-            66..69 => self.keyed("campaign", &CAMPAIGNS),
-            69..72 => self.keyed("campaign-member", &ROWS),
-            72..74 => self.keyed("marketing-list", &LISTS),
-            74..77 => self.keyed("marketing-list-member", &ROWS),
-            77..83 => self.keyed("account-link", &LINKS),
+            0..18 => self.keyed("person", &PERSONS),
+            18..28 => self.keyed("account", &ACCOUNTS),
+            28..42 => self.keyed("opportunity", &DEALS),
+            42..48 => self.keyed("account-person", &ROWS),
+            48..58 => self.keyed("opportunity-person", &ROWS),
+            58..61 => self.keyed("campaign", &CAMPAIGNS),
+            61..64 => self.keyed("campaign-member", &ROWS),
+            64..66 => self.keyed("marketing-list", &LISTS),
+            66..69 => self.keyed("marketing-list-member", &ROWS),
+            69..74 => self.keyed("account-link", &LINKS),
             _ => self.event(),
         }
     }
@@ -231,7 +231,7 @@ impl Writer {
                     ("accountKey", self.key(&ACCOUNTS)),
                     ("opportunityAmount", self.money(&AMOUNTS)),
                     ("isClosed", json!(self.random.chance(75))),
-                    ("isWon", json!(self.random.chance(65))),
+                    ("isWon", json!(self.random.chance(60))),
                     ("expectedCloseDate", json!(date)),
                 ];
                 if self.random.chance(30) {

@@ -10,9 +10,16 @@ pub(crate) fn parse_instant(text: &str) -> Option<i64> {
     let with_offset = DateTime::parse_from_rfc3339(text).map(|instant| instant.timestamp_millis());
     let local = || {
         let formats = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
-        formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok()).map(|local| local.and_utc().timestamp_millis())
+        formats
+            .iter()
+            .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+            .map(|local| local.and_utc().timestamp_millis())
     };
-    let date = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|date| date.and_time(NaiveTime::MIN).and_utc().timestamp_millis());
+    let date = || {
+        NaiveDate::parse_from_str(text, "%Y-%m-%d")
+            .ok()
+            .map(|date| date.and_time(NaiveTime::MIN).and_utc().timestamp_millis())
+    };
     with_offset.ok().or_else(local).or_else(date)
 }
 
@@ -66,7 +73,11 @@ pub(crate) fn step(zone: Tz, ms: i64, n: i64, unit: Unit) -> i64 {
     }
     let distance = Months::new(n.unsigned_abs() as u32 * months(unit));
     let from = wall(zone, ms);
-    let moved = if n < 0 { from.checked_sub_months(distance) } else { from.checked_add_months(distance) };
+    let moved = if n < 0 {
+        from.checked_sub_months(distance)
+    } else {
+        from.checked_add_months(distance)
+    };
     instant_of(zone, moved.expect("steps of test worlds stay within chrono's range"))
 }
 
@@ -147,7 +158,12 @@ mod tests {
             (berlin, "2026-04-29T00:30:00Z", -1, Unit::Month, "2026-03-29T01:30:00Z"),
         ];
         for (zone, from, n, unit, expected) in table {
-            assert_eq!(step(zone, at(from), n, unit), at(expected), "{from} {n} {unit:?} {}", utc(step(zone, at(from), n, unit)));
+            assert_eq!(
+                step(zone, at(from), n, unit),
+                at(expected),
+                "{from} {n} {unit:?} {}",
+                utc(step(zone, at(from), n, unit))
+            );
         }
     }
 

@@ -25,7 +25,17 @@ pub(crate) struct Program {
 /// Whether the subject is in the segment.
 pub(crate) fn qualifies(graph: &Graph, programs: &[Program], program: &Program, subject: &str, now: i64, config: &Config) -> bool {
     let root = Value::Thing(Thing::Unified(program.kind, subject.to_owned()));
-    let mut evaluation = Evaluation { graph, programs, config, kind: program.kind, zone: program.zone, now, subject: subject.to_owned(), variables: Vec::new(), items: vec![root] };
+    let mut evaluation = Evaluation {
+        graph,
+        programs,
+        config,
+        kind: program.kind,
+        zone: program.zone,
+        now,
+        subject: subject.to_owned(),
+        variables: Vec::new(),
+        items: vec![root],
+    };
     evaluation.holds(&program.expr)
 }
 
@@ -74,7 +84,12 @@ impl Evaluation<'_> {
             }
             Node::Filter { of, condition } => {
                 let items = self.value(of).items();
-                Value::list(items.into_iter().filter(|item| self.with_item(item.clone(), |e| e.holds(condition))).collect::<Vec<_>>())
+                Value::list(
+                    items
+                        .into_iter()
+                        .filter(|item| self.with_item(item.clone(), |e| e.holds(condition)))
+                        .collect::<Vec<_>>(),
+                )
             }
             // A lambda that is not an argument is the whole rule: its parameter is the subject.
             Node::Lambda { parameters, body } => {
@@ -89,7 +104,11 @@ impl Evaluation<'_> {
             Node::Not(inner) => Value::Bool(!self.holds(inner)),
             Node::Negate(inner) => self.value(inner).number().map_or(Value::Null, |number| Value::Number(-number)),
             Node::Binary { operator, left, right } => self.binary(*operator, left, right),
-            Node::Quantifier { quantifier, bindings, condition } => {
+            Node::Quantifier {
+                quantifier,
+                bindings,
+                condition,
+            } => {
                 let tuples = self.tuples(bindings, condition.as_deref(), |_| Value::Bool(true));
                 let all = self.tuples(bindings, None, |_| Value::Bool(true)).len();
                 Value::Bool(match quantifier {
@@ -100,7 +119,12 @@ impl Evaluation<'_> {
                 })
             }
             Node::Select { item, bindings, condition } => self.select(item.as_deref(), bindings, condition.as_deref()),
-            Node::Aggregate { aggregate, item, bindings, condition } => {
+            Node::Aggregate {
+                aggregate,
+                item,
+                bindings,
+                condition,
+            } => {
                 let items = self.select(Some(item), bindings, condition.as_deref());
                 total(*aggregate, items.items())
             }
@@ -236,9 +260,15 @@ impl Evaluation<'_> {
     fn span(&mut self, time: &Expr) -> Option<Span> {
         if let Node::Moment(word) = &time.node {
             let (start, end) = moment(self.zone, self.now, *word);
-            return Some(Span { start, end: (*word != Moment::Now).then_some(end) });
+            return Some(Span {
+                start,
+                end: (*word != Moment::Now).then_some(end),
+            });
         }
-        Some(Span { start: self.instant(time)?, end: None })
+        Some(Span {
+            start: self.instant(time)?,
+            end: None,
+        })
     }
 
     /// An expression as an instant; an event stands for its time.
@@ -252,8 +282,16 @@ impl Evaluation<'_> {
     fn occurs(&mut self, subject: &Value, when: &When) -> bool {
         let Some(at) = subject.time() else { return false };
         match when {
-            When::Offset { comparison, amount, unit, direction, anchor } => {
-                let (Some(n), Some(anchor)) = (self.value(amount).number(), self.span(anchor)) else { return false };
+            When::Offset {
+                comparison,
+                amount,
+                unit,
+                direction,
+                anchor,
+            } => {
+                let (Some(n), Some(anchor)) = (self.value(amount).number(), self.span(anchor)) else {
+                    return false;
+                };
                 self.offset(at, *comparison, n as i64, *unit, *direction, anchor.start)
             }
             When::Relative { direction, anchor } => self.span(anchor).is_some_and(|span| match direction {
@@ -265,7 +303,10 @@ impl Evaluation<'_> {
             When::On(time) => self.span(time).is_some_and(|span| {
                 let (start, end) = match span.end {
                     Some(end) => (span.start, end),
-                    None => (period_start(self.zone, span.start, Unit::Day, 0), period_start(self.zone, span.start, Unit::Day, 1)),
+                    None => (
+                        period_start(self.zone, span.start, Unit::Day, 0),
+                        period_start(self.zone, span.start, Unit::Day, 1),
+                    ),
                 };
                 start <= at && at < end
             }),
@@ -313,7 +354,13 @@ fn first_name(expr: &Expr) -> Option<String> {
 fn total(aggregate: Aggregate, items: Vec<Value>) -> Value {
     let numbers: Vec<f64> = items.iter().filter_map(Value::number).collect();
     let sum: f64 = numbers.iter().sum();
-    let best = |wanted: Ordering| items.iter().cloned().reduce(|held, item| if compare(&item, &held) == Some(wanted) { item } else { held }).unwrap_or(Value::Null);
+    let best = |wanted: Ordering| {
+        items
+            .iter()
+            .cloned()
+            .reduce(|held, item| if compare(&item, &held) == Some(wanted) { item } else { held })
+            .unwrap_or(Value::Null)
+    };
     match aggregate {
         Aggregate::Count => Value::Number(items.len() as f64),
         Aggregate::Sum => Value::Number(sum),

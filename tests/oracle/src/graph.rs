@@ -103,7 +103,11 @@ fn source_key(value: &Json) -> Option<String> {
 /// The identities a record of a unified thing claims, its own first.
 fn claimed(kind: Kind, record: &Record) -> Vec<Identity> {
     let twin = source_key(&record.at("extSourceSystemAudit.externalKey"));
-    let mut identities: Vec<Identity> = [Some(record.key.clone()), twin].into_iter().flatten().filter_map(|key| kind.identity(&key)).collect();
+    let mut identities: Vec<Identity> = [Some(record.key.clone()), twin]
+        .into_iter()
+        .flatten()
+        .filter_map(|key| kind.identity(&key))
+        .collect();
     if kind == Kind::Person {
         identities.extend(record.at("workEmail.address").as_str().and_then(|address| Identity::new("email", address)));
         identities.extend(listed(&record.at("identities")));
@@ -122,7 +126,13 @@ fn read(source: &[SourceRecord], now: i64, config: &Config) -> (BTreeMap<String,
     let mut events = Vec::new();
     for (place, record) in source.iter().enumerate() {
         if record.topic == "activity" {
-            events.extend(record.value.as_ref().and_then(|value| event(record, value, place, config)).filter(|event| event.at <= now + AHEAD_MS));
+            events.extend(
+                record
+                    .value
+                    .as_ref()
+                    .and_then(|value| event(record, value, place, config))
+                    .filter(|event| event.at <= now + AHEAD_MS),
+            );
         } else {
             by_key.entry((&record.topic, record.key.trim())).or_default().push(record);
         }
@@ -144,7 +154,13 @@ fn event(record: &SourceRecord, value: &Json, place: usize, config: &Config) -> 
     // A deletion need not say when the event was.
     let at = instant(&value["timestamp"]).or(deleted.then_some(version.0))?;
     value["_id"].as_str()?;
-    (!identities.is_empty()).then(|| Event { at, deleted, version, identities, value: value.clone() })
+    (!identities.is_empty()).then(|| Event {
+        at,
+        deleted,
+        version,
+        identities,
+        value: value.clone(),
+    })
 }
 
 /// Of several versions of one event the greatest.
@@ -183,7 +199,11 @@ impl Graph {
             }
             clusters.insert(kind, of_kind);
         }
-        let of_person = greatest(at_node.values().map(|event| ((clusters[&Kind::Person].canonical(&event.identities[0]), event.id()), *event)));
+        let of_person = greatest(
+            at_node
+                .values()
+                .map(|event| ((clusters[&Kind::Person].canonical(&event.identities[0]), event.id()), *event)),
+        );
         for ((person, id), event) in of_person {
             if kept(event) {
                 things.entry((Kind::Person, person)).or_default().events.insert(id, event.clone());
@@ -207,7 +227,10 @@ impl Graph {
 
     pub fn identities(&self, kind: Kind, id: &str) -> BTreeSet<String> {
         let cluster = self.clusters[&kind].iter().find(|(canonical, _)| *canonical == id);
-        cluster.map_or_else(|| BTreeSet::from([id.to_owned()]), |(_, members)| members.iter().map(ToString::to_string).collect())
+        cluster.map_or_else(
+            || BTreeSet::from([id.to_owned()]),
+            |(_, members)| members.iter().map(ToString::to_string).collect(),
+        )
     }
 
     pub fn attributes(&self, kind: Kind, id: &str) -> &Json {
@@ -236,32 +259,48 @@ impl Graph {
     /// Live rows of a topic whose field `end` leads to the thing.
     fn rows(&self, topic: &str, end: &str, kind: Kind, id: &str) -> impl Iterator<Item = (&(String, String), &Json)> {
         let rows = self.rows.iter().filter(move |((known, _), _)| known == topic);
-        rows.filter(move |(_, (_, fields))| self.canonical(kind, &fields[end]).as_deref() == Some(id)).map(|(key, (_, fields))| (key, fields))
+        rows.filter(move |(_, (_, fields))| self.canonical(kind, &fields[end]).as_deref() == Some(id))
+            .map(|(key, (_, fields))| (key, fields))
     }
 
     fn row_values(&self, topic: &str, end: &str, kind: Kind, id: &str) -> Value {
-        Value::list(self.rows(topic, end, kind, id).map(|((topic, key), _)| Value::Thing(Thing::Row(topic.clone(), key.clone()))))
+        Value::list(
+            self.rows(topic, end, kind, id)
+                .map(|((topic, key), _)| Value::Thing(Thing::Row(topic.clone(), key.clone()))),
+        )
     }
 
     /// The live accounts of a person, by all its records' keys and by relation rows.
     pub fn accounts(&self, person: &str) -> BTreeSet<String> {
         let records = self.things.get(&(Kind::Person, person.to_owned())).map_or(&[][..], |thing| &thing.records);
         let of_records = records.iter().filter_map(|record| self.lead(Kind::Account, &record.at("b2b.accountKey")));
-        let of_rows = self.rows("account-person", "personKey", Kind::Person, person).filter_map(|(_, fields)| self.lead(Kind::Account, &fields["accountKey"]));
+        let of_rows = self
+            .rows("account-person", "personKey", Kind::Person, person)
+            .filter_map(|(_, fields)| self.lead(Kind::Account, &fields["accountKey"]));
         of_records.chain(of_rows).collect()
     }
 
     /// The events of a person that have happened by now, in order of time, then `_id`.
     pub fn events(&self, person: &str) -> Vec<String> {
-        let Some(thing) = self.things.get(&(Kind::Person, person.to_owned())) else { return Vec::new() };
-        let mut events: Vec<(i64, &String)> = thing.events.iter().filter(|(_, event)| event.at <= self.now).map(|(id, event)| (event.at, id)).collect();
+        let Some(thing) = self.things.get(&(Kind::Person, person.to_owned())) else {
+            return Vec::new();
+        };
+        let mut events: Vec<(i64, &String)> = thing
+            .events
+            .iter()
+            .filter(|(_, event)| event.at <= self.now)
+            .map(|(id, event)| (event.at, id))
+            .collect();
         events.sort();
         events.into_iter().map(|(_, id)| id.clone()).collect()
     }
 
     /// The things of a kind of which `belongs` is so.
     fn all(&self, kind: Kind, belongs: impl Fn(&str, &Json) -> bool) -> Value {
-        let of_kind = self.things.iter().filter(|((known, id), thing)| *known == kind && belongs(id, &thing.attributes));
+        let of_kind = self
+            .things
+            .iter()
+            .filter(|((known, id), thing)| *known == kind && belongs(id, &thing.attributes));
         Value::list(of_kind.map(|((_, id), _)| Value::Thing(Thing::Unified(kind, id.clone()))))
     }
 
@@ -273,7 +312,9 @@ impl Graph {
         let fields = match thing {
             Thing::Unified(kind, id) => {
                 let attributes = &self.things[&(*kind, id.clone())].attributes;
-                return self.relation(*kind, id, attributes, name).unwrap_or_else(|| Value::of_field(name, &attributes[name]));
+                return self
+                    .relation(*kind, id, attributes, name)
+                    .unwrap_or_else(|| Value::of_field(name, &attributes[name]));
             }
             Thing::Row(topic, key) => &self.rows[&(topic.clone(), key.clone())].1,
             Thing::Event(person, id) => &self.things[&(Kind::Person, person.clone())].events[id].value,
@@ -294,20 +335,30 @@ impl Graph {
 
     fn relation(&self, kind: Kind, id: &str, attributes: &Json, name: &str) -> Option<Value> {
         Some(match (kind, name) {
-            (Kind::Person, "accounts") => Value::list(self.accounts(id).into_iter().map(|account| Value::Thing(Thing::Unified(Kind::Account, account)))),
+            (Kind::Person, "accounts") => Value::list(
+                self.accounts(id)
+                    .into_iter()
+                    .map(|account| Value::Thing(Thing::Unified(Kind::Account, account))),
+            ),
             (Kind::Person, "accountRelations") => self.row_values("account-person", "personKey", kind, id),
             (Kind::Person, "opportunityRoles") => self.row_values("opportunity-person", "personKey", kind, id),
             (Kind::Person, "campaignMemberships") => self.row_values("campaign-member", "personKey", kind, id),
             (Kind::Person, "listMemberships") => self.row_values("marketing-list-member", "personKey", kind, id),
             (Kind::Person, "xEvent") => Value::list(self.events(id).into_iter().map(|event| Value::Thing(Thing::Event(id.to_owned(), event)))),
-            (Kind::Account, "opportunities") => {
-                self.all(Kind::Opportunity, |_, deal| self.canonical(Kind::Account, &deal["accountKey"]).as_deref() == Some(id))
-            }
-            (Kind::Account, "persons") => self.all(Kind::Person, |person, _| self.has_record(Kind::Person, person) && self.accounts(person).contains(id)),
+            (Kind::Account, "opportunities") => self.all(Kind::Opportunity, |_, deal| {
+                self.canonical(Kind::Account, &deal["accountKey"]).as_deref() == Some(id)
+            }),
+            (Kind::Account, "persons") => self.all(Kind::Person, |person, _| {
+                self.has_record(Kind::Person, person) && self.accounts(person).contains(id)
+            }),
             (Kind::Account, "parent") => self.to_one(Kind::Account, &attributes["accountParentKey"]),
-            (Kind::Account, "related") => {
-                Value::list(attributes["relatedAccountKeys"].as_array().into_iter().flatten().map(|key| self.to_one(Kind::Account, key)))
-            }
+            (Kind::Account, "related") => Value::list(
+                attributes["relatedAccountKeys"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|key| self.to_one(Kind::Account, key)),
+            ),
             (Kind::Opportunity, "account") => self.to_one(Kind::Account, &attributes["accountKey"]),
             (Kind::Opportunity, "campaign") => self.to_one(Kind::Campaign, &attributes["campaignKey"]),
             (Kind::Opportunity, "roles") => self.row_values("opportunity-person", "opportunityKey", kind, id),
@@ -321,7 +372,14 @@ fn members(link: &Record, now: i64) -> Option<Vec<Identity>> {
     let from = instant(&link.at("validFrom")).unwrap_or(i64::MIN);
     let to = instant(&link.at("validTo")).unwrap_or(i64::MAX);
     let accounts = link.at("members");
-    (from <= now && now < to).then(|| accounts.as_array().into_iter().flatten().filter_map(|key| Kind::Account.identity(&source_key(key)?)).collect())
+    (from <= now && now < to).then(|| {
+        accounts
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|key| Kind::Account.identity(&source_key(key)?))
+            .collect()
+    })
 }
 
 impl Event {

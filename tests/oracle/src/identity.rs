@@ -16,7 +16,11 @@ impl Identity {
     /// `None` where a part is empty.
     pub fn new(namespace: &str, id: &str) -> Option<Identity> {
         let namespace = namespace.trim().to_lowercase();
-        let id = if namespace == "email" { id.trim().to_lowercase() } else { id.trim().to_owned() };
+        let id = if namespace == "email" {
+            id.trim().to_lowercase()
+        } else {
+            id.trim().to_owned()
+        };
         (!namespace.is_empty() && !id.is_empty()).then_some(Identity { namespace, id })
     }
 
@@ -58,7 +62,10 @@ impl Clusters {
         }
         let mut canonical = BTreeMap::new();
         for set in &sets {
-            let least = set.iter().min_by_key(|identity| identity.rank(config)).expect("a set is made of a claim that is not empty");
+            let least = set
+                .iter()
+                .min_by_key(|identity| identity.rank(config))
+                .expect("a set is made of a claim that is not empty");
             canonical.extend(set.iter().map(|identity| (identity.clone(), least.to_string())));
         }
         Clusters { sets, canonical }
@@ -86,9 +93,14 @@ mod tests {
 
     #[test]
     fn clusters_are_connected_components_named_by_their_least_member() {
-        let table: &[(&[&[&str]], &[(&str, &str)])] = &[
+        /// Claims, and what members are called then.
+        type Case = (&'static [&'static [&'static str]], &'static [(&'static str, &'static str)]);
+        let table: &[Case] = &[
             (&[&["email:a@x"]], &[("email:a@x", "email:a@x"), ("email:b@x", "email:b@x")]),
-            (&[&["email:a@x", "b2b_person:9"], &["email:a@x", "b2b_person:10"]], &[("b2b_person:9", "b2b_person:10"), ("email:a@x", "b2b_person:10")]),
+            (
+                &[&["email:a@x", "b2b_person:9"], &["email:a@x", "b2b_person:10"]],
+                &[("b2b_person:9", "b2b_person:10"), ("email:a@x", "b2b_person:10")],
+            ),
             // Configured before others, others by name.
             (&[&["zeta:1", "alpha:1"]], &[("zeta:1", "alpha:1")]),
             (&[&["alpha:1", "ecid:1"]], &[("alpha:1", "ecid:1")]),

@@ -4,7 +4,21 @@
 //! replaying every key, merging every cluster and evaluating every rule's syntax tree for every subject. Whatever the engine does, in whatever
 //! order things reach it, its memberships must equal these.
 //!
-//! What it is *not*: fast, incremental, or built from the engine's code. It shares the rule parser with the engine and nothing else.
+//! What it is *not*: fast, incremental, or built from the engine's code. It shares the rule parser with the engine and nothing else. It refuses
+//! nothing: what the pipeline would dead-letter (a record without its key, an event more than five minutes ahead when it came) is not to be passed,
+//! and rules are taken to be well-typed.
+//!
+//! # Where the contract leaves room
+//!
+//! * Versions of an `_id` replace each other under the same best identity first; that one holds the links. Within a person the greatest version of
+//!   an `_id` is the event. So a link of a replaced version is gone, and a replaced version under another identity still links what it carries.
+//! * An event up to five minutes ahead links its identities and makes a subject; rules see it from its own time on.
+//! * `persons` of an account are those with a live person record; `accounts` of a person known from events alone follow its rows.
+//! * A deal belongs to the account of its merged `accountKey`; a person to those of all its records.
+//! * A partial update of a part of money or of a key changes that part, and the whole is as new as its newest part.
+//! * Mapping a list leaves nulls out, so `count` does not count them; `groupBy`, `topN` and `bottomN` leave out items whose key is null.
+//! * `= n units before X` means that the fact lies in the calendar unit of the instant `n` units before X; `on X` means X's day.
+//! * In a sequence a label means the last event its step took; what happens at one instant is in no order, and lies not between.
 //!
 //! `worlds` holds the Bodea case and seeded random worlds, for tests of every level.
 
@@ -117,34 +131,59 @@ impl Oracle {
         let programs: Vec<Program> = rules.iter().map(program).collect();
         let members = programs.iter().map(|program| {
             let subjects = graph.population(program.kind).into_iter();
-            (program.name.clone(), subjects.filter(|id| qualifies(&graph, &programs, program, id, now_ms, config)).collect())
+            (
+                program.name.clone(),
+                subjects.filter(|id| qualifies(&graph, &programs, program, id, now_ms, config)).collect(),
+            )
         });
         let members = members.collect();
         let persons = profiles(&graph, Kind::Person);
         let accounts = profiles(&graph, Kind::Account);
         let above = |profiles: &BTreeMap<String, Profile>, bound: usize| {
-            profiles.iter().filter(|(_, profile)| profile.identities.len() > bound).map(|(id, _)| id.clone()).collect::<Vec<_>>()
+            profiles
+                .iter()
+                .filter(|(_, profile)| profile.identities.len() > bound)
+                .map(|(id, _)| id.clone())
+                .collect::<Vec<_>>()
         };
         let mut oversized: BTreeSet<String> = above(&persons, config.max_identities_per_person).into_iter().collect();
         oversized.extend(above(&accounts, config.max_identities_per_account));
-        World { persons, accounts, members, oversized }
+        World {
+            persons,
+            accounts,
+            members,
+            oversized,
+        }
     }
 }
 
 fn program(rule: &Rule) -> Program {
     let expr = millrace_segment::parse(&rule.pql).unwrap_or_else(|error| panic!("rule {}: {error:?}\n{}", rule.name, rule.pql));
-    let zone = rule.time_zone.parse().unwrap_or_else(|_| panic!("rule {}: no time zone {}", rule.name, rule.time_zone));
+    let zone = rule
+        .time_zone
+        .parse()
+        .unwrap_or_else(|_| panic!("rule {}: no time zone {}", rule.name, rule.time_zone));
     let kind = match rule.subject {
         Subject::Person => Kind::Person,
         Subject::Account => Kind::Account,
     };
-    Program { name: rule.name.clone(), kind, zone, expr }
+    Program {
+        name: rule.name.clone(),
+        kind,
+        zone,
+        expr,
+    }
 }
 
 fn profiles(graph: &Graph, kind: Kind) -> BTreeMap<String, Profile> {
     let profile = |id: String| {
         let accounts = if kind == Kind::Person { graph.accounts(&id) } else { BTreeSet::new() };
-        let profile = Profile { identities: graph.identities(kind, &id), attributes: graph.attributes(kind, &id).clone(), accounts, events: graph.events(&id) };
+        let profile = Profile {
+            identities: graph.identities(kind, &id),
+            attributes: graph.attributes(kind, &id).clone(),
+            accounts,
+            events: graph.events(&id),
+        };
         (id, profile)
     };
     graph.population(kind).into_iter().map(profile).collect()

@@ -30,8 +30,10 @@ const BOOKKEEPING: [&str; 3] = ["modifiedAt", "isDeleted", "changedFields"];
 /// Replays the records of one key, given in the order of the topic. `None` where nothing lives there.
 pub(crate) fn replay(key: &str, changes: &[&SourceRecord]) -> Option<Record> {
     let after_tombstone = changes.iter().rposition(|change| change.value.is_none()).map_or(0, |at| at + 1);
-    let mut versions: Vec<(i64, &Json)> =
-        changes[after_tombstone..].iter().filter_map(|change| change.value.as_ref().map(|value| (modified_at(value, change.timestamp_ms), value))).collect();
+    let mut versions: Vec<(i64, &Json)> = changes[after_tombstone..]
+        .iter()
+        .filter_map(|change| change.value.as_ref().map(|value| (modified_at(value, change.timestamp_ms), value)))
+        .collect();
     // The sort is stable: of equal versions the later in the topic is applied later, and wins.
     versions.sort_by_key(|(modified_at, _)| *modified_at);
     let mut held: Option<Record> = None;
@@ -46,13 +48,19 @@ fn apply(key: &str, held: Option<Record>, value: &Json, modified_at: i64) -> Opt
         return None;
     }
     let Some(paths) = value["changedFields"].as_array() else {
-        let mut record = Record { key: key.to_owned(), ..Record::default() };
+        let mut record = Record {
+            key: key.to_owned(),
+            ..Record::default()
+        };
         for (path, value) in leaves(value) {
             record.leaves.insert(path, Leaf { value, modified_at });
         }
         return Some(record);
     };
-    let mut record = held.unwrap_or_else(|| Record { key: key.to_owned(), ..Record::default() });
+    let mut record = held.unwrap_or_else(|| Record {
+        key: key.to_owned(),
+        ..Record::default()
+    });
     for path in paths.iter().filter_map(Json::as_str) {
         let path: Path = path.trim().split('.').map(str::to_owned).collect();
         settle(&mut record, &path, value, modified_at);
@@ -98,7 +106,11 @@ pub(crate) fn instant(value: &Json) -> Option<i64> {
 
 /// An amount with its currency, and the key of a source: never taken apart.
 fn is_one_value(value: &Json) -> bool {
-    value.as_object().is_some_and(|fields| ["amount", "currencyCode", "sourceKey", "sourceID"].iter().any(|name| fields.contains_key(*name)))
+    value.as_object().is_some_and(|fields| {
+        ["amount", "currencyCode", "sourceKey", "sourceID"]
+            .iter()
+            .any(|name| fields.contains_key(*name))
+    })
 }
 
 fn leaves(value: &Json) -> Vec<(Path, Json)> {
@@ -146,7 +158,9 @@ fn set(tree: &mut Json, path: &[String], value: Json) {
 impl Record {
     /// The value at a dotted path, inner parts of leaves included.
     pub fn at(&self, dotted: &str) -> Json {
-        at(&merge(&[self]), &dotted.split('.').map(str::to_owned).collect::<Vec<_>>()).cloned().unwrap_or(Json::Null)
+        at(&merge(&[self]), &dotted.split('.').map(str::to_owned).collect::<Vec<_>>())
+            .cloned()
+            .unwrap_or(Json::Null)
     }
 }
 
@@ -155,7 +169,9 @@ pub(crate) fn merge(records: &[&Record]) -> Json {
     let mut best: BTreeMap<&Path, (&Leaf, &str)> = BTreeMap::new();
     for record in records {
         for (path, leaf) in &record.leaves {
-            let better = best.get(path).is_none_or(|(known, key)| leaf.modified_at > known.modified_at || (leaf.modified_at == known.modified_at && record.key.as_str() < *key));
+            let better = best
+                .get(path)
+                .is_none_or(|(known, key)| leaf.modified_at > known.modified_at || (leaf.modified_at == known.modified_at && record.key.as_str() < *key));
             if better {
                 best.insert(path, (leaf, &record.key));
             }

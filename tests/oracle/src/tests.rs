@@ -16,8 +16,16 @@ fn world(records: &[SourceRecord]) -> World {
 }
 
 fn members(records: &[SourceRecord], subject: Subject, pql: &str) -> Vec<String> {
-    let rule = Rule { name: "r".to_owned(), subject, time_zone: "UTC".to_owned(), pql: pql.to_owned() };
-    Oracle::evaluate(records, &[rule], NOON_MS, &Config::default()).members["r"].iter().cloned().collect()
+    let rule = Rule {
+        name: "r".to_owned(),
+        subject,
+        time_zone: "UTC".to_owned(),
+        pql: pql.to_owned(),
+    };
+    Oracle::evaluate(records, &[rule], NOON_MS, &Config::default()).members["r"]
+        .iter()
+        .cloned()
+        .collect()
 }
 
 fn person(source_key: &str, fields: Json) -> SourceRecord {
@@ -29,7 +37,12 @@ fn account(source_key: &str, fields: Json) -> SourceRecord {
 }
 
 fn link(members: &[&str]) -> SourceRecord {
-    record("account-link", "link", AT, json!({ "members": members.iter().map(|member| key(member)).collect::<Vec<_>>() }))
+    record(
+        "account-link",
+        "link",
+        AT,
+        json!({ "members": members.iter().map(|member| key(member)).collect::<Vec<_>>() }),
+    )
 }
 
 fn mail(address: &str) -> Json {
@@ -41,7 +54,12 @@ fn twin(source_key: &str) -> Json {
 }
 
 fn relation(source_key: &str, person: &str, account: &str) -> SourceRecord {
-    record("account-person", source_key, AT, json!({ "personKey": key(person), "accountKey": key(account) }))
+    record(
+        "account-person",
+        source_key,
+        AT,
+        json!({ "personKey": key(person), "accountKey": key(account) }),
+    )
 }
 
 fn deleted(mut of: SourceRecord, modified_at: i64) -> SourceRecord {
@@ -57,32 +75,88 @@ fn deleted(mut of: SourceRecord, modified_at: i64) -> SourceRecord {
 fn persons_are_clusters_of_identities() {
     let ecid = |id: &str| json!({ "identities": [{ "namespace": "ECID", "id": id }] });
     let table: Vec<(&str, Vec<SourceRecord>, &[&str])> = vec![
-        ("its own", vec![person("1", json!({})), person("2", json!({}))], &["b2b_person:1", "b2b_person:2"]),
-        ("e-mails are trimmed and lower-cased", vec![person("1", mail("a@x")), person("2", mail(" A@X "))], &["b2b_person:1"]),
+        (
+            "its own",
+            vec![person("1", json!({})), person("2", json!({}))],
+            &["b2b_person:1", "b2b_person:2"],
+        ),
+        (
+            "e-mails are trimmed and lower-cased",
+            vec![person("1", mail("a@x")), person("2", mail(" A@X "))],
+            &["b2b_person:1"],
+        ),
         ("the external key", vec![person("2", twin("1"))], &["b2b_person:1"]),
-        ("two records with one external key", vec![person("3", twin("1")), person("2", twin("1"))], &["b2b_person:1"]),
+        (
+            "two records with one external key",
+            vec![person("3", twin("1")), person("2", twin("1"))],
+            &["b2b_person:1"],
+        ),
         ("listed identities", vec![person("1", ecid("e")), person("2", ecid("e"))], &["b2b_person:1"]),
-        ("a deleted record asserts nothing", vec![person("1", mail("a@x")), person("2", mail("a@x")), deleted(person("2", mail("a@x")), AT + 1)], &["b2b_person:1"]),
-        ("nor does one removed by a tombstone", vec![person("1", twin("2")), person("2", json!({})), tombstone("person", "1", AT)], &["b2b_person:2"]),
-        ("an e-mail taken away by a partial update", vec![
-            person("1", mail("a@x")),
-            person("2", mail("a@x")),
-            record("person", "2", AT + 1, json!({ "changedFields": ["workEmail.address"] })),
-        ], &["b2b_person:1", "b2b_person:2"]),
-        ("an event links the identities it carries", vec![person("1", mail("a@x")), person("2", ecid("e")), visit("v", AT, "p", &["ecid:e", "email:a@x"])], &["b2b_person:1"]),
-        ("until it is deleted", vec![
-            person("1", mail("a@x")),
-            visit("v", AT, "p", &["email:a@x", "ecid:e"]),
-            visit("w", AT, "p", &["ecid:e"]),
-            deleted(visit("v", AT, "p", &["email:a@x", "ecid:e"]), AT + 1),
-        ], &["b2b_person:1", "ecid:e"]),
-        ("a person known from events only", vec![visit("v", AT, "p", &["ecid:e", "email:a@x"])], &["email:a@x"]),
+        (
+            "a deleted record asserts nothing",
+            vec![person("1", mail("a@x")), person("2", mail("a@x")), deleted(person("2", mail("a@x")), AT + 1)],
+            &["b2b_person:1"],
+        ),
+        (
+            "nor does one removed by a tombstone",
+            vec![person("1", twin("2")), person("2", json!({})), tombstone("person", "1", AT)],
+            &["b2b_person:2"],
+        ),
+        (
+            "an e-mail taken away by a partial update",
+            vec![
+                person("1", mail("a@x")),
+                person("2", mail("a@x")),
+                record("person", "2", AT + 1, json!({ "changedFields": ["workEmail.address"] })),
+            ],
+            &["b2b_person:1", "b2b_person:2"],
+        ),
+        (
+            "an event links the identities it carries",
+            vec![person("1", mail("a@x")), person("2", ecid("e")), visit("v", AT, "p", &["ecid:e", "email:a@x"])],
+            &["b2b_person:1"],
+        ),
+        (
+            "until it is deleted",
+            vec![
+                person("1", mail("a@x")),
+                visit("v", AT, "p", &["email:a@x", "ecid:e"]),
+                visit("w", AT, "p", &["ecid:e"]),
+                deleted(visit("v", AT, "p", &["email:a@x", "ecid:e"]), AT + 1),
+            ],
+            &["b2b_person:1", "ecid:e"],
+        ),
+        (
+            "a person known from events only",
+            vec![visit("v", AT, "p", &["ecid:e", "email:a@x"])],
+            &["email:a@x"],
+        ),
         ("not from relation rows only", vec![relation("r", "1", "a"), account("a", json!({}))], &[]),
-        ("an event further ahead than five minutes is a dead letter", vec![visit("v", NOON_MS + 5 * MINUTE_MS + 1, "p", &["ecid:e"])], &[]),
-        ("one closer ahead is there", vec![visit("v", NOON_MS + 5 * MINUTE_MS, "p", &["ecid:e"])], &["ecid:e"]),
-        ("an event as old as the retention is gone", vec![visit("v", NOON_MS - 400 * DAY_MS, "p", &["ecid:e"])], &[]),
-        ("one a millisecond younger is not", vec![visit("v", NOON_MS - 400 * DAY_MS + 1, "p", &["ecid:e"])], &["ecid:e"]),
-        ("identities of other kinds are no persons", vec![account("a", twin("1")), person("1", json!({}))], &["b2b_person:1"]),
+        (
+            "an event further ahead than five minutes is a dead letter",
+            vec![visit("v", NOON_MS + 5 * MINUTE_MS + 1, "p", &["ecid:e"])],
+            &[],
+        ),
+        (
+            "one closer ahead is there",
+            vec![visit("v", NOON_MS + 5 * MINUTE_MS, "p", &["ecid:e"])],
+            &["ecid:e"],
+        ),
+        (
+            "an event as old as the retention is gone",
+            vec![visit("v", NOON_MS - 400 * DAY_MS, "p", &["ecid:e"])],
+            &[],
+        ),
+        (
+            "one a millisecond younger is not",
+            vec![visit("v", NOON_MS - 400 * DAY_MS + 1, "p", &["ecid:e"])],
+            &["ecid:e"],
+        ),
+        (
+            "identities of other kinds are no persons",
+            vec![account("a", twin("1")), person("1", json!({}))],
+            &["b2b_person:1"],
+        ),
     ];
     for (sentence, records, expected) in table {
         assert_eq!(world(&records).persons.keys().map(String::as_str).collect::<Vec<_>>(), expected, "{sentence}");
@@ -96,7 +170,12 @@ fn persons_are_clusters_of_identities() {
 #[test]
 fn accounts_are_united_by_links_and_external_keys() {
     let between = |from: Option<i64>, to: Option<i64>| {
-        record("account-link", "link", AT, json!({ "members": [key("1"), key("2")], "validFrom": from, "validTo": to }))
+        record(
+            "account-link",
+            "link",
+            AT,
+            json!({ "members": [key("1"), key("2")], "validFrom": from, "validTo": to }),
+        )
     };
     let both = || vec![account("1", json!({})), account("2", json!({}))];
     let with = |record: SourceRecord| [both(), vec![record]].concat();
@@ -105,17 +184,41 @@ fn accounts_are_united_by_links_and_external_keys() {
     let table: Vec<(&str, Vec<SourceRecord>, &[&str])> = vec![
         ("no link", both(), two),
         ("a link", with(link(&["1", "2"])), one),
-        ("withdrawn", with(link(&["1", "2"])).into_iter().chain([deleted(link(&["1", "2"]), AT + 1)]).collect(), two),
-        ("withdrawn before it was made anew", with(link(&["1", "2"])).into_iter().chain([deleted(link(&["1", "2"]), AT - 1)]).collect(), one),
-        ("over a third without a record", [both(), vec![record("account-link", "k", AT, json!({ "members": [key("3"), key("2")] })), link(&["1", "3"])]].concat(), one),
+        (
+            "withdrawn",
+            with(link(&["1", "2"])).into_iter().chain([deleted(link(&["1", "2"]), AT + 1)]).collect(),
+            two,
+        ),
+        (
+            "withdrawn before it was made anew",
+            with(link(&["1", "2"])).into_iter().chain([deleted(link(&["1", "2"]), AT - 1)]).collect(),
+            one,
+        ),
+        (
+            "over a third without a record",
+            [
+                both(),
+                vec![record("account-link", "k", AT, json!({ "members": [key("3"), key("2")] })), link(&["1", "3"])],
+            ]
+            .concat(),
+            one,
+        ),
         ("valid from now", with(between(Some(NOON_MS), None)), one),
         ("not before", with(between(Some(NOON_MS + 1), None)), two),
         ("valid until after now", with(between(None, Some(NOON_MS + 1))), one),
         ("not to now", with(between(None, Some(NOON_MS))), two),
         ("an external key", vec![account("1", json!({})), account("2", twin("1"))], one),
-        ("of a deleted record", vec![account("1", json!({})), account("2", twin("1")), deleted(account("2", json!({})), AT + 1)], one),
+        (
+            "of a deleted record",
+            vec![account("1", json!({})), account("2", twin("1")), deleted(account("2", json!({})), AT + 1)],
+            one,
+        ),
         ("no account where no record lives", vec![link(&["1", "2"])], &[]),
-        ("named by the least identity, record or not", vec![account("2", json!({})), link(&["1", "2"])], one),
+        (
+            "named by the least identity, record or not",
+            vec![account("2", json!({})), link(&["1", "2"])],
+            one,
+        ),
     ];
     for (sentence, records, expected) in table {
         assert_eq!(world(&records).accounts.keys().map(String::as_str).collect::<Vec<_>>(), expected, "{sentence}");
@@ -129,15 +232,69 @@ fn a_person_s_accounts() {
     let with = |records: Vec<SourceRecord>| [accounts(), records].concat();
     let table: Vec<(&str, Vec<SourceRecord>, &[&str])> = vec![
         ("by the record's key", with(vec![person("1", at_account("a"))]), &["a"]),
-        ("of all its records, not the merged one", with(vec![person("1", at_account("a")), record("person", "2", AT + 1, json!({ "b2b": { "accountKey": key("b") }, "extSourceSystemAudit": { "externalKey": key("1") } }))]), &["a", "b"]),
+        (
+            "of all its records, not the merged one",
+            with(vec![
+                person("1", at_account("a")),
+                record(
+                    "person",
+                    "2",
+                    AT + 1,
+                    json!({ "b2b": { "accountKey": key("b") }, "extSourceSystemAudit": { "externalKey": key("1") } }),
+                ),
+            ]),
+            &["a", "b"],
+        ),
         ("by rows", with(vec![person("1", json!({})), relation("r", "1", "b")]), &["b"]),
-        ("of rows of all its identities", with(vec![person("1", twin("0")), relation("r", "0", "b")]), &["b"]),
-        ("ended rows too", with(vec![person("1", json!({})), record("account-person", "r", AT, json!({ "personKey": key("1"), "accountKey": key("a"), "isActive": false, "relationEndDate": "2020-01-01" }))]), &["a"]),
-        ("not deleted rows", with(vec![person("1", json!({})), relation("r", "1", "b"), tombstone("account-person", "r", AT)]), &[]),
-        ("once each", with(vec![person("1", at_account("a")), relation("r", "1", "a"), relation("s", "1", "b"), link(&["a", "b"])]), &["a"]),
+        (
+            "of rows of all its identities",
+            with(vec![person("1", twin("0")), relation("r", "0", "b")]),
+            &["b"],
+        ),
+        (
+            "ended rows too",
+            with(vec![
+                person("1", json!({})),
+                record(
+                    "account-person",
+                    "r",
+                    AT,
+                    json!({ "personKey": key("1"), "accountKey": key("a"), "isActive": false, "relationEndDate": "2020-01-01" }),
+                ),
+            ]),
+            &["a"],
+        ),
+        (
+            "not deleted rows",
+            with(vec![person("1", json!({})), relation("r", "1", "b"), tombstone("account-person", "r", AT)]),
+            &[],
+        ),
+        (
+            "once each",
+            with(vec![
+                person("1", at_account("a")),
+                relation("r", "1", "a"),
+                relation("s", "1", "b"),
+                link(&["a", "b"]),
+            ]),
+            &["a"],
+        ),
         ("not without a live record", vec![person("1", at_account("a"))], &[]),
-        ("nor with a deleted one, whose rows stay", with(vec![person("1", json!({})), relation("r", "1", "a"), deleted(account("a", json!({})), AT + 1)]), &[]),
-        ("which work again when it comes back", with(vec![person("1", json!({})), relation("r", "1", "a"), deleted(account("a", json!({})), AT + 1), record("account", "a", AT + 2, json!({}))]), &["a"]),
+        (
+            "nor with a deleted one, whose rows stay",
+            with(vec![person("1", json!({})), relation("r", "1", "a"), deleted(account("a", json!({})), AT + 1)]),
+            &[],
+        ),
+        (
+            "which work again when it comes back",
+            with(vec![
+                person("1", json!({})),
+                relation("r", "1", "a"),
+                deleted(account("a", json!({})), AT + 1),
+                record("account", "a", AT + 2, json!({})),
+            ]),
+            &["a"],
+        ),
     ];
     for (sentence, records, expected) in table {
         let expected: Vec<String> = expected.iter().map(|id| format!("b2b_account:{id}")).collect();
@@ -149,7 +306,12 @@ fn a_person_s_accounts() {
 
 #[test]
 fn an_event_counts_once_per_person() {
-    let ecids = || person("1", json!({ "identities": [{ "namespace": "ecid", "id": "e" }, { "namespace": "ecid", "id": "f" }] }));
+    let ecids = || {
+        person(
+            "1",
+            json!({ "identities": [{ "namespace": "ecid", "id": "e" }, { "namespace": "ecid", "id": "f" }] }),
+        )
+    };
     let version = |modified_at: i64, page: &str, identity: &str| {
         let mut record = visit("v", AT, page, &[identity]);
         record.value.as_mut().unwrap()["modifiedAt"] = json!(modified_at);
@@ -160,16 +322,32 @@ fn an_event_counts_once_per_person() {
         ("repeated", vec![version(1, "a", "ecid:e"), version(1, "a", "ecid:e")], &["a"]),
         ("a later version replaces", vec![version(1, "a", "ecid:e"), version(2, "b", "ecid:e")], &["b"]),
         ("an older one does not", vec![version(2, "b", "ecid:e"), version(1, "a", "ecid:e")], &["b"]),
-        ("of equal ones the later in the topic", vec![version(1, "a", "ecid:e"), version(1, "b", "ecid:e")], &["b"]),
+        (
+            "of equal ones the later in the topic",
+            vec![version(1, "a", "ecid:e"), version(1, "b", "ecid:e")],
+            &["b"],
+        ),
         ("deleted", vec![version(1, "a", "ecid:e"), gone(2, "ecid:e")], &[]),
         ("deleted before it came", vec![gone(2, "ecid:e"), version(1, "a", "ecid:e")], &[]),
         ("sent anew after that", vec![gone(2, "ecid:e"), version(3, "a", "ecid:e")], &["a"]),
-        ("under two identities of one person", vec![version(2, "b", "ecid:e"), version(1, "a", "ecid:f")], &["b"]),
+        (
+            "under two identities of one person",
+            vec![version(2, "b", "ecid:e"), version(1, "a", "ecid:f")],
+            &["b"],
+        ),
         ("deleted under the other", vec![version(1, "a", "ecid:e"), gone(2, "ecid:f")], &[]),
-        ("under identities of two persons", vec![version(1, "a", "ecid:e"), version(2, "b", "ecid:other")], &["a"]),
+        (
+            "under identities of two persons",
+            vec![version(1, "a", "ecid:e"), version(2, "b", "ecid:other")],
+            &["a"],
+        ),
         ("ahead of now it is not there yet", vec![visit("w", NOON_MS + 1, "a", &["ecid:e"])], &[]),
         ("at now it is", vec![visit("w", NOON_MS, "a", &["ecid:e"])], &["a"]),
-        ("a person key is an identity too", vec![event("w", AT, &["b2b_person:1"], json!({ "web": { "webPageDetails": { "name": "a" } } }))], &["a"]),
+        (
+            "a person key is an identity too",
+            vec![event("w", AT, &["b2b_person:1"], json!({ "web": { "webPageDetails": { "name": "a" } } }))],
+            &["a"],
+        ),
     ];
     for (sentence, mut records, expected) in table {
         records.push(ecids());
@@ -183,22 +361,54 @@ fn an_event_counts_once_per_person() {
 
 #[test]
 fn relations_of_deals_campaigns_and_lists() {
-    let deal = |source_key: &str, amount: i64| record("opportunity", source_key, AT, json!({ "accountKey": key("a"), "campaignKey": key("c"), "opportunityAmount": { "amount": amount } }));
-    let role = |source_key: &str, deal: &str| record("opportunity-person", source_key, AT, json!({ "personKey": key("1"), "opportunityKey": key(deal), "personRole": "Buyer" }));
+    let deal = |source_key: &str, amount: i64| {
+        record(
+            "opportunity",
+            source_key,
+            AT,
+            json!({ "accountKey": key("a"), "campaignKey": key("c"), "opportunityAmount": { "amount": amount } }),
+        )
+    };
+    let role = |source_key: &str, deal: &str| {
+        record(
+            "opportunity-person",
+            source_key,
+            AT,
+            json!({ "personKey": key("1"), "opportunityKey": key(deal), "personRole": "Buyer" }),
+        )
+    };
     let base = || {
         vec![
             person("1", json!({ "b2b": { "accountKey": key("a") } })),
-            account("a", json!({ "accountName": "Acme", "accountParentKey": key("p"), "relatedAccountKeys": [key("q"), key("q"), key("gone")] })),
+            account(
+                "a",
+                json!({ "accountName": "Acme", "accountParentKey": key("p"), "relatedAccountKeys": [key("q"), key("q"), key("gone")] }),
+            ),
             account("p", json!({ "accountName": "Parent" })),
             account("q", json!({ "accountName": "Other" })),
             deal("d", 10),
             // The same deal, as another system has it.
-            record("opportunity", "e", AT - 1, json!({ "accountKey": key("a"), "opportunityAmount": { "amount": 7 }, "extSourceSystemAudit": { "externalKey": key("d") } })),
+            record(
+                "opportunity",
+                "e",
+                AT - 1,
+                json!({ "accountKey": key("a"), "opportunityAmount": { "amount": 7 }, "extSourceSystemAudit": { "externalKey": key("d") } }),
+            ),
             role("r", "d"),
             role("s", "e"),
             role("t", "unknown"),
-            record("campaign", "c", AT, json!({ "campaignName": "C", "budgetedCost": { "amount": 1 }, "actualCost": { "amount": 2 } })),
-            record("campaign-member", "m", AT, json!({ "personKey": key("1"), "campaignKey": key("c"), "hasResponded": true })),
+            record(
+                "campaign",
+                "c",
+                AT,
+                json!({ "campaignName": "C", "budgetedCost": { "amount": 1 }, "actualCost": { "amount": 2 } }),
+            ),
+            record(
+                "campaign-member",
+                "m",
+                AT,
+                json!({ "personKey": key("1"), "campaignKey": key("c"), "hasResponded": true }),
+            ),
             record("marketing-list", "l", AT, json!({ "marketingListName": "L" })),
             record("marketing-list-member", "m", AT, json!({ "personKey": key("1"), "marketingListKey": key("l") })),
         ]
@@ -215,13 +425,26 @@ fn relations_of_deals_campaigns_and_lists() {
         ("opportunityRoles.opportunity.roles.count() = 2", true),
         ("exists a from accounts where a.parent.accountName = \"Parent\"", true),
         ("accounts.related.count() = 1", true),
-        ("exists a from accounts where a.parent.parent.isNull() and a.parent.accountName.isNotNull()", true),
-        ("exists m from campaignMemberships where m.hasResponded and m.campaign.actualCost.amount > m.campaign.budgetedCost.amount", true),
-        (r#"exists m from listMemberships where m.list.marketingListName = "L" and m.isDeleted = false"#, true),
+        (
+            "exists a from accounts where a.parent.parent.isNull() and a.parent.accountName.isNotNull()",
+            true,
+        ),
+        (
+            "exists m from campaignMemberships where m.hasResponded and m.campaign.actualCost.amount > m.campaign.budgetedCost.amount",
+            true,
+        ),
+        (
+            r#"exists m from listMemberships where m.list.marketingListName = "L" and m.isDeleted = false"#,
+            true,
+        ),
         ("listMemberships.count() = 2", false),
     ];
     for (pql, expected) in persons {
-        assert_eq!(members(&base(), Subject::Person, pql), if *expected { vec!["b2b_person:1"] } else { vec![] }, "{pql}");
+        assert_eq!(
+            members(&base(), Subject::Person, pql),
+            if *expected { vec!["b2b_person:1"] } else { vec![] },
+            "{pql}"
+        );
     }
     let accounts: &[(&str, &[&str])] = &[
         ("opportunities.count() = 1", &["a"]),
@@ -241,7 +464,10 @@ fn relations_of_deals_campaigns_and_lists() {
 fn a_visit_of_someone_without_a_record_makes_no_staff() {
     let records = [account("a", json!({})), relation("r", "1", "a"), visit("v", AT, "p", &["b2b_person:1"])];
     assert_eq!(members(&records, Subject::Account, "persons.count() = 0"), ["b2b_account:a"]);
-    assert_eq!(members(&records, Subject::Person, "accounts.count() = 1 and xEvent.count() = 1"), ["b2b_person:1"]);
+    assert_eq!(
+        members(&records, Subject::Person, "accounts.count() = 1 and xEvent.count() = 1"),
+        ["b2b_person:1"]
+    );
 }
 
 #[test]
@@ -266,7 +492,10 @@ fn keys_may_arrive_in_any_interleaving() {
         let mut sorted = stream.records.clone();
         // Stable: the order within a key is kept, and equal versions of an event come under equal identities only.
         sorted.sort_by(|a, b| (&a.topic, &a.key).cmp(&(&b.topic, &b.key)));
-        let (left, right) = (Oracle::evaluate(&stream.records, &rules, stream.end_ms, &Config::default()), Oracle::evaluate(&sorted, &rules, stream.end_ms, &Config::default()));
+        let (left, right) = (
+            Oracle::evaluate(&stream.records, &rules, stream.end_ms, &Config::default()),
+            Oracle::evaluate(&sorted, &rules, stream.end_ms, &Config::default()),
+        );
         assert_eq!(left, right, "seed {seed}");
     }
 }
@@ -280,7 +509,11 @@ fn random_rules_are_true_of_some_and_false_of_others() {
         let stream = random::stream(seed, 120);
         let world = Oracle::evaluate(&stream.records, &rules, stream.end_ms, &Config::default());
         for rule in &rules {
-            let population = if rule.subject == Subject::Person { world.persons.len() } else { world.accounts.len() };
+            let population = if rule.subject == Subject::Person {
+                world.persons.len()
+            } else {
+                world.accounts.len()
+            };
             let members = world.members[&rule.name].len();
             some += usize::from(members > 0);
             all += usize::from(members == population);
@@ -289,7 +522,11 @@ fn random_rules_are_true_of_some_and_false_of_others() {
             }
         }
     }
-    assert!(split.len() > 100, "only {} of 300 rules ever tell subjects apart ({some} have members, {all} have all)", split.len());
+    assert!(
+        split.len() > 100,
+        "only {} of 300 rules ever tell subjects apart ({some} have members, {all} have all)",
+        split.len()
+    );
 }
 
 #[test]

@@ -35,7 +35,10 @@ impl Value {
             Json::Array(items) => Value::list(items.iter().map(|item| Value::of_field(name, item))),
             Json::Object(_) if name == "extra" => Value::of_untyped(json),
             Json::Object(fields) => {
-                let mut entries: Vec<(Value, Value)> = fields.iter().map(|(name, field)| (Value::Text(name.clone()), Value::of_field(name, field))).collect();
+                let mut entries: Vec<(Value, Value)> = fields
+                    .iter()
+                    .map(|(name, field)| (Value::Text(name.clone()), Value::of_field(name, field)))
+                    .collect();
                 if let Some(key) = json["sourceKey"].as_str() {
                     for (part, text) in key_parts(key) {
                         if json[part].is_null() {
@@ -51,7 +54,12 @@ impl Value {
     fn of_untyped(json: &Json) -> Value {
         match json {
             Json::Array(items) => Value::list(items.iter().map(Value::of_untyped)),
-            Json::Object(fields) => Value::Map(fields.iter().map(|(name, field)| (Value::Text(name.clone()), Value::of_untyped(field))).collect()),
+            Json::Object(fields) => Value::Map(
+                fields
+                    .iter()
+                    .map(|(name, field)| (Value::Text(name.clone()), Value::of_untyped(field)))
+                    .collect(),
+            ),
             _ => Value::of_field("", json),
         }
     }
@@ -93,7 +101,10 @@ impl Value {
 
     pub fn entry(&self, key: &Value) -> Value {
         match self {
-            Value::Map(entries) => entries.iter().find(|(known, _)| equal(known, key) == Some(true)).map_or(Value::Null, |(_, value)| value.clone()),
+            Value::Map(entries) => entries
+                .iter()
+                .find(|(known, _)| equal(known, key) == Some(true))
+                .map_or(Value::Null, |(_, value)| value.clone()),
             _ => Value::Null,
         }
     }

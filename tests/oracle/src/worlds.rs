@@ -8,6 +8,7 @@ pub mod bodea;
 pub mod random;
 pub mod random_rules;
 pub mod rules;
+pub mod shrink;
 
 /// A fixed instant to count from: 2026-03-18T12:00:00Z, a Wednesday.
 pub const NOON_MS: i64 = 1_773_835_200_000;
@@ -56,12 +57,22 @@ pub fn record(topic: &str, source_key: &str, modified_at_ms: i64, fields: Json) 
     let object = value.as_object_mut().expect("the fields of a record are an object");
     object.insert(key_field(topic).to_owned(), key(source_key));
     object.insert("modifiedAt".to_owned(), json!(modified_at_ms));
-    SourceRecord { topic: topic.to_owned(), key: source_key.to_owned(), value: Some(value), timestamp_ms: modified_at_ms }
+    SourceRecord {
+        topic: topic.to_owned(),
+        key: source_key.to_owned(),
+        value: Some(value),
+        timestamp_ms: modified_at_ms,
+    }
 }
 
 /// A null value for a key.
 pub fn tombstone(topic: &str, source_key: &str, timestamp_ms: i64) -> SourceRecord {
-    SourceRecord { topic: topic.to_owned(), key: source_key.to_owned(), value: None, timestamp_ms }
+    SourceRecord {
+        topic: topic.to_owned(),
+        key: source_key.to_owned(),
+        value: None,
+        timestamp_ms,
+    }
 }
 
 /// A visit of a page by whoever `identities` (`namespace:id`) name.
@@ -69,7 +80,12 @@ pub fn tombstone(topic: &str, source_key: &str, timestamp_ms: i64) -> SourceReco
 /// # Panics
 /// Where an identity has no colon, or there is none: a defect of the test.
 pub fn visit(id: &str, at_ms: i64, page: &str, identities: &[&str]) -> SourceRecord {
-    event(id, at_ms, identities, json!({ "eventType": PAGE_VIEW, "web": { "webPageDetails": { "name": page } } }))
+    event(
+        id,
+        at_ms,
+        identities,
+        json!({ "eventType": PAGE_VIEW, "web": { "webPageDetails": { "name": page } } }),
+    )
 }
 
 /// An event with `fields`, by whoever `identities` (`namespace:id`) name.
@@ -88,5 +104,10 @@ pub fn event(id: &str, at_ms: i64, identities: &[&str], fields: Json) -> SourceR
     object.insert("timestamp".to_owned(), json!(at_ms));
     object.insert("modifiedAt".to_owned(), json!(at_ms));
     object.insert("identities".to_owned(), Json::Array(listed));
-    SourceRecord { topic: "activity".to_owned(), key: identities[0].to_owned(), value: Some(value), timestamp_ms: at_ms }
+    SourceRecord {
+        topic: "activity".to_owned(),
+        key: identities[0].to_owned(),
+        value: Some(value),
+        timestamp_ms: at_ms,
+    }
 }

@@ -17,8 +17,18 @@ struct Progress<'s> {
 impl Evaluation<'_> {
     /// Whether events can be chosen so that every step has its own, each step's events strictly later than the ones before.
     pub(super) fn chain(&mut self, events: Vec<Value>, timestamp: &Expr, steps: &[Step]) -> bool {
-        let timed: Vec<(i64, Value)> = events.into_iter().filter_map(|event| Some((self.for_item(timestamp, event.clone()).time()?, event))).collect();
-        self.continues(&timed, steps, Progress { last_at: i64::MIN, forbidden: Vec::new() })
+        let timed: Vec<(i64, Value)> = events
+            .into_iter()
+            .filter_map(|event| Some((self.for_item(timestamp, event.clone()).time()?, event)))
+            .collect();
+        self.continues(
+            &timed,
+            steps,
+            Progress {
+                last_at: i64::MIN,
+                forbidden: Vec::new(),
+            },
+        )
     }
 
     fn continues(&mut self, events: &[(i64, Value)], steps: &[Step], progress: Progress) -> bool {
@@ -30,7 +40,10 @@ impl Evaluation<'_> {
             progress.forbidden.push(step);
             return self.continues(events, rest, progress);
         }
-        let candidates: Vec<&(i64, Value)> = events.iter().filter(|(at, event)| *at > progress.last_at && self.matches(step, *at, event)).collect();
+        let candidates: Vec<&(i64, Value)> = events
+            .iter()
+            .filter(|(at, event)| *at > progress.last_at && self.matches(step, *at, event))
+            .collect();
         let wanted = self.wanted(step);
         if wanted == 0 {
             return self.continues(events, rest, progress);
@@ -39,7 +52,14 @@ impl Evaluation<'_> {
             let (first, last) = (chosen[0], chosen[chosen.len() - 1]);
             self.absent(events, &progress, first.0)
                 && self.with_variables([(step.label.clone(), last.1.clone())], |e| {
-                    e.continues(events, rest, Progress { last_at: last.0, forbidden: Vec::new() })
+                    e.continues(
+                        events,
+                        rest,
+                        Progress {
+                            last_at: last.0,
+                            forbidden: Vec::new(),
+                        },
+                    )
                 })
         })
     }
@@ -54,7 +74,9 @@ impl Evaluation<'_> {
     }
 
     fn wanted(&mut self, step: &Step) -> usize {
-        step.count.as_ref().map_or(1, |count| self.value(count).number().map_or(1, |count| count.max(0.0) as usize))
+        step.count
+            .as_ref()
+            .map_or(1, |count| self.value(count).number().map_or(1, |count| count.max(0.0) as usize))
     }
 
     /// Whether an event does for a step; the step's own label and the implicit item are the event.

@@ -90,7 +90,13 @@ impl Evaluation<'_> {
         Some(match (name, arguments) {
             ("exists", []) => Value::Bool(!of.clone().items().is_empty()),
             ("exists", [condition]) => Value::Bool(of.clone().items().into_iter().any(|item| self.for_item(condition, item).holds())),
-            ("filter", [condition]) => Value::list(of.clone().items().into_iter().filter(|item| self.for_item(condition, item.clone()).holds()).collect::<Vec<_>>()),
+            ("filter", [condition]) => Value::list(
+                of.clone()
+                    .items()
+                    .into_iter()
+                    .filter(|item| self.for_item(condition, item.clone()).holds())
+                    .collect::<Vec<_>>(),
+            ),
             ("map", [argument]) => match (of, &argument.node) {
                 (Value::Map(entries), Node::Lambda { parameters, body }) => self.map_entries(entries, parameters, body),
                 _ => self.map(of.clone().items(), argument),
@@ -130,9 +136,12 @@ impl Evaluation<'_> {
             results.push(self.with_variables(named, |e| e.value(body)));
         }
         match &body.node {
-            Node::Call { function, .. } if function == "mapEntry" => {
-                Value::Map(results.into_iter().flat_map(|result| if let Value::Map(entries) = result { entries } else { Vec::new() }).collect())
-            }
+            Node::Call { function, .. } if function == "mapEntry" => Value::Map(
+                results
+                    .into_iter()
+                    .flat_map(|result| if let Value::Map(entries) = result { entries } else { Vec::new() })
+                    .collect(),
+            ),
             _ => Value::list(results),
         }
     }
@@ -214,7 +223,11 @@ fn of_text(of: &Value, name: &str, arguments: &[Value]) -> Option<Value> {
     }
     let Some((text, pattern)) = operands else { return Some(Value::Bool(false)) };
     let fold = arguments.get(1) == Some(&Value::Bool(false));
-    let (text, pattern) = if fold { (text.to_lowercase(), pattern.to_lowercase()) } else { (text.to_owned(), pattern.to_owned()) };
+    let (text, pattern) = if fold {
+        (text.to_lowercase(), pattern.to_lowercase())
+    } else {
+        (text.to_owned(), pattern.to_owned())
+    };
     let found = match positive {
         "startsWith" => text.starts_with(&pattern),
         "endsWith" => text.ends_with(&pattern),

@@ -8,7 +8,12 @@ use crate::{Config, Oracle, Rule, SourceRecord, Subject};
 const AT: i64 = NOON_MS - 10 * DAY_MS;
 
 fn rule(name: &str, time_zone: &str, pql: &str) -> Rule {
-    Rule { name: name.to_owned(), subject: Subject::Person, time_zone: time_zone.to_owned(), pql: pql.to_owned() }
+    Rule {
+        name: name.to_owned(),
+        subject: Subject::Person,
+        time_zone: time_zone.to_owned(),
+        pql: pql.to_owned(),
+    }
 }
 
 fn holds_at(records: &[SourceRecord], pql: &str, time_zone: &str, now: i64) -> bool {
@@ -30,7 +35,12 @@ fn person() -> SourceRecord {
 }
 
 fn visit(id: &str, at: i64, page: &str, items: Json) -> SourceRecord {
-    event(id, at, &["b2b_person:1"], json!({ "eventType": "view", "web": { "webPageDetails": { "name": page } }, "productListItems": items }))
+    event(
+        id,
+        at,
+        &["b2b_person:1"],
+        json!({ "eventType": "view", "web": { "webPageDetails": { "name": page } }, "productListItems": items }),
+    )
 }
 
 /// One person with an account of two deals and a foreign one, and four events: a, then b and c at once, then a again.
@@ -38,11 +48,30 @@ fn records() -> Vec<SourceRecord> {
     let deal = |source_key: &str, fields: Json| record("opportunity", source_key, AT, fields);
     vec![
         person(),
-        record("account", "a", AT, json!({ "accountName": "Acme", "accountOrganization": { "annualRevenue": { "amount": 5, "currencyCode": "USD" } } })),
-        deal("d", json!({ "accountKey": key("a"), "opportunityAmount": { "amount": 10 }, "isClosed": true, "isWon": true })),
-        deal("e", json!({ "accountKey": key("a"), "opportunityAmount": { "amount": 30, "currencyCode": "USD" }, "isClosed": false })),
-        deal("f", json!({ "accountKey": key("a"), "opportunityAmount": { "amount": 100, "currencyCode": "EUR" }, "isClosed": true, "isWon": false })),
-        visit("1", NOON_MS - 4 * HOUR_MS, "a", json!([{ "SKU": "PS", "quantity": 2 }, { "SKU": "LR", "quantity": 1 }])),
+        record(
+            "account",
+            "a",
+            AT,
+            json!({ "accountName": "Acme", "accountOrganization": { "annualRevenue": { "amount": 5, "currencyCode": "USD" } } }),
+        ),
+        deal(
+            "d",
+            json!({ "accountKey": key("a"), "opportunityAmount": { "amount": 10 }, "isClosed": true, "isWon": true }),
+        ),
+        deal(
+            "e",
+            json!({ "accountKey": key("a"), "opportunityAmount": { "amount": 30, "currencyCode": "USD" }, "isClosed": false }),
+        ),
+        deal(
+            "f",
+            json!({ "accountKey": key("a"), "opportunityAmount": { "amount": 100, "currencyCode": "EUR" }, "isClosed": true, "isWon": false }),
+        ),
+        visit(
+            "1",
+            NOON_MS - 4 * HOUR_MS,
+            "a",
+            json!([{ "SKU": "PS", "quantity": 2 }, { "SKU": "LR", "quantity": 1 }]),
+        ),
         visit("2", NOON_MS - 3 * HOUR_MS, "b", json!([{ "SKU": "LR", "quantity": 3 }])),
         visit("3", NOON_MS - 3 * HOUR_MS, "c", json!([])),
         visit("4", NOON_MS - 2 * HOUR_MS, "a", Json::Null),
@@ -94,14 +123,23 @@ fn values_compare_as_the_first_s_type() {
         ("b2b.isConverted = \"true\"", true),
         ("homeAddress.stateProvince = workAddress.stateProvince", true),
         ("$1.homeAddress.countryCode = \"CA\"", true),
-        ("(P) => P.homeAddress.countryCode = \"CA\" and homeAddress.countryCode = \"CA\" and xEvent.count() = 4", true),
-        ("b2b.personScore >= 81 and b2b.personScore <= 81 and not(b2b.personScore > 81) and not(b2b.personScore < 81)", true),
+        (
+            "(P) => P.homeAddress.countryCode = \"CA\" and homeAddress.countryCode = \"CA\" and xEvent.count() = 4",
+            true,
+        ),
+        (
+            "b2b.personScore >= 81 and b2b.personScore <= 81 and not(b2b.personScore > 81) and not(b2b.personScore < 81)",
+            true,
+        ),
         ("b2b.personScore in [80, 81]", true),
         ("b2b.personScore notIn [80]", true),
         ("extra.tags = [\"y\", \"x\"]", true),
         ("extra.tags != [\"x\"]", true),
         ("isDeleted = false", true),
-        ("b2b.personScore - 1 = 8 * 10 and 7 / 2 = 3.5 and 7 % 4 = 3 and 1 + 2 * 3 = 7 and -b2b.personScore < 0", true),
+        (
+            "b2b.personScore - 1 = 8 * 10 and 7 / 2 = 3.5 and 7 % 4 = 3 and 1 + 2 * 3 = 7 and -b2b.personScore < 0",
+            true,
+        ),
         ("if(b2b.personScore > 80, \"high\", \"low\") = \"high\"", true),
         ("let S = b2b.personScore in (S > 80 and S < 82)", true),
     ]);
@@ -146,7 +184,10 @@ fn lists_sets_and_maps() {
         ("xEvent.productListItems.SKU.count() = 3", true),
         ("xEvent.productListItems[quantity > 1].count() = 2", true),
         ("xEvent.groupBy(web.webPageDetails.name).get(\"a\").count() = 2", true),
-        ("xEvent.groupBy(web.webPageDetails.name).map((K, G) => mapEntry(K, G.count())).get(\"a\") = 2", true),
+        (
+            "xEvent.groupBy(web.webPageDetails.name).map((K, G) => mapEntry(K, G.count())).get(\"a\") = 2",
+            true,
+        ),
         ("xEvent.groupBy(web.webPageDetails.name).keys().count() = 3", true),
         ("consents.marketing.keys() = [\"call\", \"email\"]", true),
         ("consents.marketing.get(\"email\").val = \"y\" and consents.marketing.email.val = \"y\"", true),
@@ -155,7 +196,10 @@ fn lists_sets_and_maps() {
         ("xEvent.filter(web.webPageDetails.name = \"a\").count() = 2", true),
         ("xEvent.filter((e) => e.web.webPageDetails.name = \"a\").count() = 2", true),
         ("xEvent.exists(web.webPageDetails.name = \"b\")", true),
-        ("xEvent.topN(timestamp, 1).head().web.webPageDetails.name = \"a\" and xEvent.topN(timestamp, 1).head()._id = \"4\"", true),
+        (
+            "xEvent.topN(timestamp, 1).head().web.webPageDetails.name = \"a\" and xEvent.topN(timestamp, 1).head()._id = \"4\"",
+            true,
+        ),
         // Of two at once the first in order of time, then id.
         ("xEvent.topN(timestamp, 2).filter(_id = \"2\").count() = 1", true),
         ("xEvent.bottomN(timestamp, 1).head()._id = \"1\"", true),
@@ -178,15 +222,30 @@ fn aggregates_quantifiers_and_filters() {
         ("xEvent.productListItems.quantity.min() = 1 and max(xEvent.productListItems.quantity) = 3", true),
         ("sum(select i.quantity from xEvent.productListItems where i.SKU = \"LR\") = 4", true),
         ("(sum i.quantity over i from xEvent.productListItems where i.SKU = \"LR\") = 4", true),
-        ("count(select I.quantity from xEvent E, I from E.productListItems where I.SKU = \"LR\") = 2", true),
+        (
+            "count(select I.quantity from xEvent E, I from E.productListItems where I.SKU = \"LR\") = 2",
+            true,
+        ),
         ("select e from xEvent where e.web.webPageDetails.name = \"a\"", true),
         ("select e from xEvent where e.web.webPageDetails.name = \"none\"", false),
         ("xEvent[productListItems[SKU = \"PS\"]]", true),
         ("xEvent[productListItems[SKU = \"PS\"]].count() = 1", true),
-        ("xEvent[productListItems[SKU = \"PS\" and ^.web.webPageDetails.name = \"a\" and ^^.homeAddress.countryCode = \"CA\"]].count() = 1", true),
-        ("xEvent[productListItems[SKU = \"PS\" and ^^.homeAddress.countryCode = \"US\"]].count() = 0", true),
-        ("exists e from xEvent where (e.web.webPageDetails.name = \"a\"), i from e.productListItems where i.SKU = \"PS\"", true),
-        ("exists e from xEvent where (e.web.webPageDetails.name = \"b\"), i from e.productListItems where i.SKU = \"PS\"", false),
+        (
+            "xEvent[productListItems[SKU = \"PS\" and ^.web.webPageDetails.name = \"a\" and ^^.homeAddress.countryCode = \"CA\"]].count() = 1",
+            true,
+        ),
+        (
+            "xEvent[productListItems[SKU = \"PS\" and ^^.homeAddress.countryCode = \"US\"]].count() = 0",
+            true,
+        ),
+        (
+            "exists e from xEvent where (e.web.webPageDetails.name = \"a\"), i from e.productListItems where i.SKU = \"PS\"",
+            true,
+        ),
+        (
+            "exists e from xEvent where (e.web.webPageDetails.name = \"b\"), i from e.productListItems where i.SKU = \"PS\"",
+            false,
+        ),
         ("exists e from xEvent : e.web.webPageDetails.name = \"c\"", true),
         ("forall e from xEvent where e.eventType = \"view\"", true),
         ("forall e from xEvent where e.web.webPageDetails.name = \"a\"", false),
@@ -209,7 +268,10 @@ fn amounts_in_other_currencies_are_null() {
         ("accounts.opportunities.opportunityAmount.amount.sum() = 40", true),
         ("accounts.opportunities[isClosed].opportunityAmount.amount.sum() = 10", true),
         ("exists o from accounts.opportunities where o.opportunityAmount.amount > 50", false),
-        ("exists o from accounts.opportunities where o.opportunityAmount.currencyCode = \"EUR\" and o.opportunityAmount.amount.isNull()", true),
+        (
+            "exists o from accounts.opportunities where o.opportunityAmount.currencyCode = \"EUR\" and o.opportunityAmount.amount.isNull()",
+            true,
+        ),
         ("accounts.accountOrganization.annualRevenue.amount.sum() = 5", true),
     ]);
 }
@@ -224,7 +286,12 @@ fn segments_of_segments() {
         rule("not-unknown", "UTC", "not(inSegment(\"no-such\"))"),
     ];
     let world = Oracle::evaluate(&records(), &rules, NOON_MS, &Config::default());
-    let members: Vec<&str> = world.members.iter().filter(|(_, members)| !members.is_empty()).map(|(name, _)| name.as_str()).collect();
+    let members: Vec<&str> = world
+        .members
+        .iter()
+        .filter(|(_, members)| !members.is_empty())
+        .map(|(name, _)| name.as_str())
+        .collect();
     assert_eq!(members, ["both", "high", "not-unknown", "visited"]);
 }
 
@@ -275,7 +342,11 @@ fn windows_end_at_an_instant() {
 #[test]
 fn windows_ahead() {
     let closes = |date: &str| {
-        [person(), record("account", "a", AT, json!({})), record("opportunity", "d", AT, json!({ "accountKey": key("a"), "expectedCloseDate": date }))]
+        [
+            person(),
+            record("account", "a", AT, json!({})),
+            record("opportunity", "d", AT, json!({ "accountKey": key("a"), "expectedCloseDate": date })),
+        ]
     };
     // Now is 2026-03-18T12:00Z.
     let table = [
@@ -308,7 +379,11 @@ fn words_of_time_follow_the_rule_s_zone() {
     let records = [visit("1", at("2026-03-28T23:30:00Z"), "a", Json::Null)];
     let pql = "exists e from xEvent where e.timestamp occurs today";
     // In Berlin it is half past midnight of the 29th, a day of 23 hours; in New York the 28th.
-    let table = [("UTC", "2026-03-29"), ("Europe/Berlin", "2026-03-29T22:00:00Z"), ("America/New_York", "2026-03-29T04:00:00Z")];
+    let table = [
+        ("UTC", "2026-03-29"),
+        ("Europe/Berlin", "2026-03-29T22:00:00Z"),
+        ("America/New_York", "2026-03-29T04:00:00Z"),
+    ];
     for (zone, end) in table {
         assert!(holds_at(&records, pql, zone, at(end) - 1), "{zone}");
         assert!(!holds_at(&records, pql, zone, at(end)), "{zone}");
@@ -318,7 +393,10 @@ fn words_of_time_follow_the_rule_s_zone() {
 #[test]
 fn parts_of_dates() {
     check(&[
-        ("person.birthDate.getMonth() = 6 and person.birthDate.getYear() in [1990] and person.birthDate.getDayOfMonth() <= 15", true),
+        (
+            "person.birthDate.getMonth() = 6 and person.birthDate.getYear() in [1990] and person.birthDate.getDayOfMonth() <= 15",
+            true,
+        ),
         ("currentMonth() = 3 and currentYear() = 2026 and currentDayOfMonth() = 18", true),
         ("extra.since occurs <= 9 days before now", true),
         ("extra.since occurs <= 8 days before now", false),
@@ -345,8 +423,14 @@ fn chains() {
         (format!("X: WHAT({a}) COUNT(3)"), false),
         (format!("X: WHAT({a}) COUNT(2), Y: WHAT({b})"), false),
         ("X: WHAT(eventType = \"view\") COUNT(3), Y: WHAT(eventType = \"view\")".to_owned(), true),
-        ("X: WHAT(eventType = \"view\") COUNT(2), Y: WHAT(eventType = \"view\") COUNT(2)".to_owned(), false),
-        ("X: WHAT(eventType = \"view\"), Y: WHAT(eventType = \"view\") COUNT(2), Z: WHAT(eventType = \"view\")".to_owned(), true),
+        (
+            "X: WHAT(eventType = \"view\") COUNT(2), Y: WHAT(eventType = \"view\") COUNT(2)".to_owned(),
+            false,
+        ),
+        (
+            "X: WHAT(eventType = \"view\"), Y: WHAT(eventType = \"view\") COUNT(2), Z: WHAT(eventType = \"view\")".to_owned(),
+            true,
+        ),
         (format!("X: WHAT({a}) WHEN(<= 2 hours before now)"), true),
         (format!("X: WHAT({b}) WHEN(<= 2 hours before now)"), false),
         (format!("X: WHAT({b}) WHEN(today)"), true),
@@ -362,16 +446,29 @@ fn chains() {
         (format!("N: not WHAT({d})"), true),
         (format!("N: not WHAT({a})"), false),
         (format!("X: WHAT({a}), Y: WHAT({b}) WHERE(Y.eventType = X.eventType)"), true),
-        (format!("X: WHAT({a}), Y: WHAT({b}) WHERE(Y.web.webPageDetails.name = X.web.webPageDetails.name)"), false),
-        ("X: WHAT(eventType = \"view\"), Y: WHAT(eventType = \"view\") WHERE(Y.web.webPageDetails.name = X.web.webPageDetails.name)".to_owned(), true),
+        (
+            format!("X: WHAT({a}), Y: WHAT({b}) WHERE(Y.web.webPageDetails.name = X.web.webPageDetails.name)"),
+            false,
+        ),
+        (
+            "X: WHAT(eventType = \"view\"), Y: WHAT(eventType = \"view\") WHERE(Y.web.webPageDetails.name = X.web.webPageDetails.name)".to_owned(),
+            true,
+        ),
         (format!("X: WHAT({a}), Y: WHAT({b}) WHEN(<= 1 hour after X)"), true),
         (format!("X: WHAT({a}), Y: WHAT({b}) WHEN(< 1 hour after X)"), false),
     ];
     for (steps, expected) in table {
-        assert_eq!(holds_at(&records(), &format!("chain(xEvent, timestamp, [{steps}])"), "UTC", NOON_MS), expected, "{steps}");
+        assert_eq!(
+            holds_at(&records(), &format!("chain(xEvent, timestamp, [{steps}])"), "UTC", NOON_MS),
+            expected,
+            "{steps}"
+        );
     }
     check(&[
         (r#"not(chain(xEvent, timestamp, [A: WHAT(eventType = "homePageView")]))"#, true),
-        (r#"homeAddress.countryCode = "CA" and CHAIN(xEvent, timestamp, [C0: WHAT(eventType.equals("VIEW", false)) WHEN(<= 24 hours before now)])"#, true),
+        (
+            r#"homeAddress.countryCode = "CA" and CHAIN(xEvent, timestamp, [C0: WHAT(eventType.equals("VIEW", false)) WHEN(<= 24 hours before now)])"#,
+            true,
+        ),
     ]);
 }

@@ -17,7 +17,11 @@ pub struct Fact {
 }
 
 /// Canonical ids of p1, p2 and p3 once everything is known.
-pub const PERSONS: [&str; 3] = ["b2b_person:003A@crm1.Salesforce", "b2b_person:1002@marketo1.Marketo", "b2b_person:2003@marketo2.Marketo"];
+pub const PERSONS: [&str; 3] = [
+    "b2b_person:003A@crm1.Salesforce",
+    "b2b_person:1002@marketo1.Marketo",
+    "b2b_person:2003@marketo2.Marketo",
+];
 
 /// Canonical id of Townsend once the link is known.
 pub const TOWNSEND: &str = "b2b_account:001A@crm1.Salesforce";
@@ -27,7 +31,12 @@ pub fn rule() -> Rule {
     let pql = r#"sum(select o.opportunityAmount.amount from accounts.opportunities where o.isClosed and o.isWon) > 1000000
 and exists v from xEvent where v.eventType = "web.webpagedetails.pageViews"
     and v.web.webPageDetails.name = "New product" and v.timestamp occurs <= 1 month before now"#;
-    Rule { name: "new-product-upsell".to_owned(), subject: Subject::Person, time_zone: "UTC".to_owned(), pql: pql.to_owned() }
+    Rule {
+        name: "new-product-upsell".to_owned(),
+        subject: Subject::Person,
+        time_zone: "UTC".to_owned(),
+        pql: pql.to_owned(),
+    }
 }
 
 /// Every fact of the case, the visits of all three persons included; all lie before `NOON_MS`.
@@ -36,7 +45,10 @@ pub fn facts() -> Vec<Fact> {
     let fact = |name, record| Fact { name, record };
     let townsend = |name: &str, extra: serde_json::Value| {
         let mut fields = json!({ "accountName": name, "accountOrganization": { "industry": "Manufacturing" } });
-        fields.as_object_mut().expect("just written as an object").extend(extra.as_object().cloned().unwrap_or_default());
+        fields
+            .as_object_mut()
+            .expect("just written as an object")
+            .extend(extra.as_object().cloned().unwrap_or_default());
         fields
     };
     let twin = |source_key: &str| json!({ "extSourceSystemAudit": { "externalKey": key(source_key) } });
@@ -46,19 +58,60 @@ pub fn facts() -> Vec<Fact> {
     p1["extSourceSystemAudit"] = json!({ "externalKey": key("003A@crm1.Salesforce") });
     vec![
         fact("account-crm-1", record("account", "001A@crm1.Salesforce", at, townsend("Townsend", json!({})))),
-        fact("account-marketo-1", record("account", "501.mkto_org@marketo1.Marketo", at, townsend("Townsend Inc", twin("001A@crm1.Salesforce")))),
+        fact(
+            "account-marketo-1",
+            record(
+                "account",
+                "501.mkto_org@marketo1.Marketo",
+                at,
+                townsend("Townsend Inc", twin("001A@crm1.Salesforce")),
+            ),
+        ),
         fact("account-crm-2", record("account", "001B@crm2.Salesforce", at, townsend("TOWNSEND", json!({})))),
         fact("person-1", record("person", "1001@marketo1.Marketo", at, p1)),
-        fact("person-2-marketo-1", record("person", "1002@marketo1.Marketo", at, person("p2@townsend.com", "501.mkto_org@marketo1.Marketo"))),
-        fact("person-2-marketo-2", record("person", "2002@marketo2.Marketo", at, person(" P2@Townsend.com ", "001B@crm2.Salesforce"))),
-        fact("person-3", record("person", "2003@marketo2.Marketo", at, json!({ "workEmail": { "address": "p3@townsend.com" } }))),
+        fact(
+            "person-2-marketo-1",
+            record(
+                "person",
+                "1002@marketo1.Marketo",
+                at,
+                person("p2@townsend.com", "501.mkto_org@marketo1.Marketo"),
+            ),
+        ),
+        fact(
+            "person-2-marketo-2",
+            record("person", "2002@marketo2.Marketo", at, person(" P2@Townsend.com ", "001B@crm2.Salesforce")),
+        ),
+        fact(
+            "person-3",
+            record("person", "2003@marketo2.Marketo", at, json!({ "workEmail": { "address": "p3@townsend.com" } })),
+        ),
         fact(
             "relation-3",
-            record("account-person", "9003@crm2.Salesforce", at, json!({ "personKey": key("2003@marketo2.Marketo"), "accountKey": key("001B@crm2.Salesforce"), "isActive": true })),
+            record(
+                "account-person",
+                "9003@crm2.Salesforce",
+                at,
+                json!({ "personKey": key("2003@marketo2.Marketo"), "accountKey": key("001B@crm2.Salesforce"), "isActive": true }),
+            ),
         ),
-        fact("deal-1", record("opportunity", "006A@crm1.Salesforce", at, won("001A@crm1.Salesforce", 200_000))),
-        fact("deal-2", record("opportunity", "006B@crm2.Salesforce", at, won("001B@crm2.Salesforce", 900_000))),
-        fact("link", record("account-link", "townsend@mdm.MDM", at, json!({ "members": [key("001A@crm1.Salesforce"), key("001B@crm2.Salesforce")] }))),
+        fact(
+            "deal-1",
+            record("opportunity", "006A@crm1.Salesforce", at, won("001A@crm1.Salesforce", 200_000)),
+        ),
+        fact(
+            "deal-2",
+            record("opportunity", "006B@crm2.Salesforce", at, won("001B@crm2.Salesforce", 900_000)),
+        ),
+        fact(
+            "link",
+            record(
+                "account-link",
+                "townsend@mdm.MDM",
+                at,
+                json!({ "members": [key("001A@crm1.Salesforce"), key("001B@crm2.Salesforce")] }),
+            ),
+        ),
         fact("visit-1", visit("visit-1", at + DAY_MS, "New product", &["email:p1@townsend.com"])),
         fact("visit-2", visit("visit-2", at + DAY_MS, "New product", &["email:p2@townsend.com"])),
         fact("visit-3", visit("visit-3", at + DAY_MS, "New product", &["b2b_person:2003@marketo2.Marketo"])),
@@ -99,7 +152,11 @@ mod tests {
         for (missing, expected) in table {
             let world = Oracle::evaluate(&without(missing), &[rule()], NOON_MS, &Config::default());
             let expected: Vec<&str> = PERSONS.into_iter().filter(|id| expected.iter().any(|short| id.contains(short))).collect();
-            assert_eq!(world.members["new-product-upsell"].iter().map(String::as_str).collect::<Vec<_>>(), expected, "without {missing:?}");
+            assert_eq!(
+                world.members["new-product-upsell"].iter().map(String::as_str).collect::<Vec<_>>(),
+                expected,
+                "without {missing:?}"
+            );
         }
     }
 
@@ -108,7 +165,10 @@ mod tests {
         let world = Oracle::evaluate(&without(&[]), &[], NOON_MS, &Config::default());
         assert_eq!(world.persons.keys().map(String::as_str).collect::<Vec<_>>(), PERSONS);
         assert_eq!(world.accounts.keys().map(String::as_str).collect::<Vec<_>>(), [TOWNSEND]);
-        assert_eq!(world.persons[PERSONS[1]].attributes["workEmail"]["address"], "p2@townsend.com", "of equally late ones the least source key's spelling");
+        assert_eq!(
+            world.persons[PERSONS[1]].attributes["workEmail"]["address"], "p2@townsend.com",
+            "of equally late ones the least source key's spelling"
+        );
     }
 
     #[test]

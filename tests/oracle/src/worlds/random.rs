@@ -15,11 +15,13 @@ use crate::SourceRecord;
 pub struct Random(u64);
 
 impl Random {
+    /// Numbers of their own for every seed.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -29,7 +31,7 @@ impl Random {
 
     /// `0..bound`; `bound` is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.number() % bound as u64) as usize
     }
 
     /// True in `percent` of 100 cases.
@@ -61,8 +63,20 @@ pub struct Stream {
 const PERSONS: [&str; 5] = ["1@m1.Marketo", "2@m1.Marketo", "1@m2.Marketo", "2@m2.Marketo", "3@crm1.Salesforce"];
 const EMAILS: [&str; 4] = ["ann@townsend.com", "Ann@Townsend.COM ", "bob@acme.com", "cid@acme.org"];
 const ECIDS: [&str; 3] = ["e1", "e2", "e3"];
-const ACCOUNTS: [&str; 5] = ["a1@crm1.Salesforce", "a2@crm2.Salesforce", "a3@m1.Marketo", "a4@m2.Marketo", "a5@crm1.Salesforce"];
-const DEALS: [&str; 5] = ["d1@crm1.Salesforce", "d2@crm2.Salesforce", "d3@m1.Marketo", "d4@crm1.Salesforce", "d5@crm2.Salesforce"];
+const ACCOUNTS: [&str; 5] = [
+    "a1@crm1.Salesforce",
+    "a2@crm2.Salesforce",
+    "a3@m1.Marketo",
+    "a4@m2.Marketo",
+    "a5@crm1.Salesforce",
+];
+const DEALS: [&str; 5] = [
+    "d1@crm1.Salesforce",
+    "d2@crm2.Salesforce",
+    "d3@m1.Marketo",
+    "d4@crm1.Salesforce",
+    "d5@crm2.Salesforce",
+];
 const CAMPAIGNS: [&str; 3] = ["c1@m1.Marketo", "c2@m2.Marketo", "c3@crm1.Salesforce"];
 const LISTS: [&str; 2] = ["l1@m1.Marketo", "l2@m1.Marketo"];
 const ROWS: [&str; 4] = ["r1@crm1.Salesforce", "r2@crm1.Salesforce", "r3@crm2.Salesforce", "r4@m1.Marketo"];
@@ -83,13 +97,23 @@ const TITLES: [&str; 4] = ["Vice President", "COO", "CMO", "Engineer"];
 /// A stream of `changes` records.
 pub fn stream(seed: u64, changes: usize) -> Stream {
     let start_ms = NOON_MS - 10 * DAY_MS;
-    let mut writer = Writer { random: Random::new(seed), at: start_ms, start_ms, sent: Vec::new(), events: 0 };
+    let mut writer = Writer {
+        random: Random::new(seed),
+        at: start_ms,
+        start_ms,
+        sent: Vec::new(),
+        events: 0,
+    };
     for _ in 0..changes {
         writer.pass_time();
         let record = writer.record();
         writer.sent.push(record);
     }
-    Stream { records: writer.sent, start_ms, end_ms: writer.at }
+    Stream {
+        records: writer.sent,
+        start_ms,
+        end_ms: writer.at,
+    }
 }
 
 /// Instants at which something random worlds and rules speak of may change by time alone, each with its neighbours, ascending, from `from_ms` on.
@@ -126,7 +150,10 @@ impl Writer {
         if !self.sent.is_empty() && self.random.chance(8) {
             // The same bytes again, as a connector that starts over sends them.
             let again = self.random.below(self.sent.len());
-            return SourceRecord { timestamp_ms: self.at, ..self.sent[again].clone() };
+            return SourceRecord {
+                timestamp_ms: self.at,
+                ..self.sent[again].clone()
+            };
         }
         match self.random.below(100) {
             0..18 => self.keyed("person", &PERSONS),
@@ -154,7 +181,11 @@ impl Writer {
             6..8 => self.random.around(self.at, 2 * DAY_MS).min(self.at),
             _ => self.start_ms + self.random.below(4) as i64 * DAY_MS,
         };
-        let fields = if self.random.chance(8) { json!({ "isDeleted": true }) } else { self.fields(topic) };
+        let fields = if self.random.chance(8) {
+            json!({ "isDeleted": true })
+        } else {
+            self.fields(topic)
+        };
         let mut sent = record(topic, source_key, modified_at, fields);
         sent.timestamp_ms = self.at;
         if self.random.chance(3)
@@ -260,7 +291,11 @@ impl Writer {
                 }
                 paths
             }
-            "campaign-member" => vec![("personKey", self.key(&PERSONS)), ("campaignKey", self.key(&CAMPAIGNS)), ("hasResponded", json!(self.random.chance(50)))],
+            "campaign-member" => vec![
+                ("personKey", self.key(&PERSONS)),
+                ("campaignKey", self.key(&CAMPAIGNS)),
+                ("hasResponded", json!(self.random.chance(50))),
+            ],
             "marketing-list" => vec![("marketingListName", json!(self.random.pick(&["Anniversary users", "Others"])))],
             "marketing-list-member" => vec![("personKey", self.key(&PERSONS)), ("marketingListKey", self.key(&LISTS))],
             _ => {
@@ -308,7 +343,10 @@ impl Writer {
         // Some at the edge of a window that a rule has, some a little ahead, some about to be forgotten.
         let (id, at) = match self.random.below(20) {
             0..12 => (id, self.at - self.random.below(2 * DAY_MS as usize) as i64),
-            12..16 => (id, self.at - [1, 3, 7, 28, 31][self.random.below(5)] * DAY_MS + self.random.below(HOUR_MS as usize) as i64),
+            12..16 => (
+                id,
+                self.at - [1, 3, 7, 28, 31][self.random.below(5)] * DAY_MS + self.random.below(HOUR_MS as usize) as i64,
+            ),
             16..18 => (id, self.at + self.random.below(5 * MINUTE_MS as usize) as i64),
             // An id of its own: what is older than what is kept need not be remembered against what comes again.
             18 if identities.len() == 1 => ("old", self.at - 399 * DAY_MS),
@@ -327,7 +365,11 @@ impl Writer {
         sent.timestamp_ms = self.at;
         if let Some(value) = &mut sent.value {
             // Unique, mostly growing.
-            let late = if self.random.chance(20) { self.random.below(3 * DAY_MS as usize) as i64 } else { 0 };
+            let late = if self.random.chance(20) {
+                self.random.below(3 * DAY_MS as usize) as i64
+            } else {
+                0
+            };
             value["modifiedAt"] = json!((self.at - late) / 1_000 * 1_000 + self.events % 1_000);
         }
         sent

@@ -54,7 +54,12 @@ impl Shape {
                 Text("accountBillingAddress.country", &["Canada", "France"]),
                 Number("accountOrganization.annualRevenue.amount", REVENUE),
             ],
-            Shape::Deal => &[Number("opportunityAmount.amount", MONEY), Bool("isClosed"), Bool("isWon"), Date("expectedCloseDate")],
+            Shape::Deal => &[
+                Number("opportunityAmount.amount", MONEY),
+                Bool("isClosed"),
+                Bool("isWon"),
+                Date("expectedCloseDate"),
+            ],
             Shape::Campaign => &[Number("actualCost.amount", &[99, 100]), Number("budgetedCost.amount", &[99, 100])],
             Shape::List => &[Text("marketingListName", &["Anniversary users", "Others"])],
             Shape::Event => &[
@@ -125,9 +130,18 @@ pub fn rule(seed: u64, name: &str) -> Rule {
     let subject = if random.chance(75) { Subject::Person } else { Subject::Account };
     let time_zone = random.pick(&["UTC", "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]).to_owned();
     let shape = if subject == Subject::Person { Shape::Person } else { Shape::Account };
-    let mut writer = Writer { random, variables: 0, top: subject };
+    let mut writer = Writer {
+        random,
+        variables: 0,
+        top: subject,
+    };
     let pql = writer.condition(shape, "", 3, 3);
-    Rule { name: name.to_owned(), subject, time_zone, pql }
+    Rule {
+        name: name.to_owned(),
+        subject,
+        time_zone,
+        pql,
+    }
 }
 
 struct Writer {
@@ -174,7 +188,10 @@ impl Writer {
         match self.random.below(7) {
             0 | 1 => {
                 let (variable, condition) = self.named(shape, depth, hops);
-                format!("({} {variable} from {path} where {condition})", self.random.pick(&["exists", "exists", "forall", "none", "one"]))
+                format!(
+                    "({} {variable} from {path} where {condition})",
+                    self.random.pick(&["exists", "exists", "forall", "none", "one"])
+                )
             }
             2 => format!("{path}[{}].count() {comparison} {count}", self.condition(shape, "", depth, hops)),
             3 => {
@@ -186,9 +203,15 @@ impl Writer {
                 let aggregate = self.random.pick(&["sum", "max", "min", "average"]);
                 let limit = self.limit(amount[0]);
                 if self.random.chance(50) {
-                    format!("{aggregate}(select {variable}.{} from {path} where {condition}) {comparison} {limit}", amount[0])
+                    format!(
+                        "{aggregate}(select {variable}.{} from {path} where {condition}) {comparison} {limit}",
+                        amount[0]
+                    )
                 } else {
-                    format!("({aggregate} {variable}.{} over {variable} from {path} where {condition}) {comparison} {limit}", amount[0])
+                    format!(
+                        "({aggregate} {variable}.{} over {variable} from {path} where {condition}) {comparison} {limit}",
+                        amount[0]
+                    )
                 }
             }
             5 if !amount.is_empty() => {
@@ -223,7 +246,11 @@ impl Writer {
             // A sequence of negations alone is written as a negation of a sequence.
             let negated = if place > 0 && self.random.chance(30) { "not " } else { "" };
             let what = self.comparison_of(&Shape::Event.fields()[..2], "");
-            let when = if self.random.chance(40) { format!(" WHEN({})", self.window()) } else { String::new() };
+            let when = if self.random.chance(40) {
+                format!(" WHEN({})", self.window())
+            } else {
+                String::new()
+            };
             let count = if negated.is_empty() && self.random.chance(25) { " COUNT(2)" } else { "" };
             steps.push(format!("S{place}: {negated}WHAT({what}){when}{count}"));
         }
@@ -244,7 +271,12 @@ impl Writer {
                     3 => format!(r#"{path} != "{value}""#),
                     4 => format!(r#"{path} in ["{value}", "{}"]"#, values[0]),
                     5 => format!(r#"{path} notIn ["{value}"]"#),
-                    6 => format!(r#"{path}.{}("{}", {})"#, self.random.pick(&["startsWith", "doesNotStartWith", "contains", "equals"]), value.to_uppercase(), self.random.chance(30)),
+                    6 => format!(
+                        r#"{path}.{}("{}", {})"#,
+                        self.random.pick(&["startsWith", "doesNotStartWith", "contains", "equals"]),
+                        value.to_uppercase(),
+                        self.random.chance(30)
+                    ),
                     7 => format!(r#"{path} like "%{}_%""#, &value[..1]),
                     _ => format!("{path}.{}()", self.random.pick(&["isNull", "isNotNull"])),
                 }
@@ -264,12 +296,29 @@ impl Writer {
             0..4 => {
                 let comparison = self.random.pick(&["<=", "<=", "<", ">", ">="]);
                 let amount = self.random.pick(&["1 month", "3 days", "7 days", "24 hours", "1 week", "2 weeks"]);
-                format!("{comparison} {amount} {}", self.random.pick(&["before now", "before now", "before today", "before yesterday"]))
+                format!(
+                    "{comparison} {amount} {}",
+                    self.random.pick(&["before now", "before now", "before today", "before yesterday"])
+                )
             }
-            4 => format!("<= {} days after {}", 1 + self.random.below(30), self.random.pick(&["now", "today", "last month"])),
-            5 => self.random.pick(&["today", "yesterday", "this week", "last week", "this month", "last month", "this year"]).to_owned(),
-            6 => format!("{} {}", self.random.pick(&["before", "after"]), self.random.pick(&["now", "today", "yesterday", "last week"])),
-            _ => self.random.pick(&["between yesterday and now", "between yesterday and today", "between date(2026, 3, 10) and now"]).to_owned(),
+            4 => format!(
+                "<= {} days after {}",
+                1 + self.random.below(30),
+                self.random.pick(&["now", "today", "last month"])
+            ),
+            5 => self
+                .random
+                .pick(&["today", "yesterday", "this week", "last week", "this month", "last month", "this year"])
+                .to_owned(),
+            6 => format!(
+                "{} {}",
+                self.random.pick(&["before", "after"]),
+                self.random.pick(&["now", "today", "yesterday", "last week"])
+            ),
+            _ => self
+                .random
+                .pick(&["between yesterday and now", "between yesterday and today", "between date(2026, 3, 10) and now"])
+                .to_owned(),
         }
     }
 }

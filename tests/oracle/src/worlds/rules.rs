@@ -4,7 +4,12 @@ use super::bodea;
 use crate::{Rule, Subject};
 
 fn rule(name: &str, subject: Subject, time_zone: &str, pql: &str) -> Rule {
-    Rule { name: name.to_owned(), subject, time_zone: time_zone.to_owned(), pql: pql.to_owned() }
+    Rule {
+        name: name.to_owned(),
+        subject,
+        time_zone: time_zone.to_owned(),
+        pql: pql.to_owned(),
+    }
 }
 
 /// Rules over everything random worlds are made of. Names are unique; some refer to others.
@@ -15,8 +20,14 @@ pub fn all() -> Vec<Rule> {
     vec![
         bodea::rule(),
         person("decision-maker", r#"exists r from opportunityRoles where r.personRole = "Decision Maker""#),
-        person("role-on-large-deal", "exists r from opportunityRoles where r.opportunity.opportunityAmount.amount > 1000000"),
-        person("role-on-canadian-deal", r#"exists r from opportunityRoles where r.opportunity.account.accountBillingAddress.country = "Canada""#),
+        person(
+            "role-on-large-deal",
+            "exists r from opportunityRoles where r.opportunity.opportunityAmount.amount > 1000000",
+        ),
+        person(
+            "role-on-canadian-deal",
+            r#"exists r from opportunityRoles where r.opportunity.account.accountBillingAddress.country = "Canada""#,
+        ),
         person(
             "finance-decision-maker-at-pricing",
             r#"(exists r from opportunityRoles where r.personRole = "Decision Maker" and r.opportunity.account.accountOrganization.industry = "Finance")
@@ -45,37 +56,85 @@ and ((exists o from accounts.opportunities where not(o.isClosed) and o.opportuni
     or (exists o from accounts.related.opportunities where not(o.isClosed) and o.opportunityAmount.amount >= 1000000))"#,
         ),
         person("high-score", "b2b.personScore > 80"),
-        person("rich-parent", "exists a from accounts where a.parent.accountOrganization.annualRevenue.amount > 100000000"),
-        person("manager-at-acme", r#"exists r from accountRelations where r.personRole = "Manager" and r.isActive and r.account.accountName = "Acme""#),
-        person("over-budget-campaign", "exists m from campaignMemberships where m.campaign.actualCost.amount > m.campaign.budgetedCost.amount"),
-        person("anniversary", r#"exists m from listMemberships where m.list.marketingListName = "Anniversary users" and m.isDeleted = false"#),
+        person(
+            "rich-parent",
+            "exists a from accounts where a.parent.accountOrganization.annualRevenue.amount > 100000000",
+        ),
+        person(
+            "manager-at-acme",
+            r#"exists r from accountRelations where r.personRole = "Manager" and r.isActive and r.account.accountName = "Acme""#,
+        ),
+        person(
+            "over-budget-campaign",
+            "exists m from campaignMemberships where m.campaign.actualCost.amount > m.campaign.budgetedCost.amount",
+        ),
+        person(
+            "anniversary",
+            r#"exists m from listMemberships where m.list.marketingListName = "Anniversary users" and m.isDeleted = false"#,
+        ),
         person("never-visited", "not(exists v from xEvent)"),
         person("unknown-title", "extendedWorkDetails.jobTitle.isNull()"),
-        person("won-above-average", "accounts.opportunities[isWon].opportunityAmount.amount.average() > accounts.opportunities.opportunityAmount.amount.average()"),
+        person(
+            "won-above-average",
+            "accounts.opportunities[isWon].opportunityAmount.amount.average() > accounts.opportunities.opportunityAmount.amount.average()",
+        ),
         person("one-account", "accounts.count() = 1"),
         person(
             "pricing-then-form",
-            r#"chain(xEvent, timestamp, [A: WHAT(web.webPageDetails.name = "Pricing") COUNT(2), N: not WHAT(web.webPageDetails.name = "Support"), B: WHAT(eventType = "web.formFilledOut")])"#,
+            r#"chain(xEvent, timestamp, [A: WHAT(web.webPageDetails.name = "Pricing") COUNT(2), N: not WHAT(web.webPageDetails.name = "Support"),
+    B: WHAT(eventType = "web.formFilledOut")])"#,
         ),
-        person("form-then-silence", r#"chain(xEvent, timestamp, [A: WHAT(eventType = "web.formFilledOut"), N: not WHAT(eventType = "web.webpagedetails.pageViews")])"#),
+        person(
+            "form-then-silence",
+            r#"chain(xEvent, timestamp, [A: WHAT(eventType = "web.formFilledOut"), N: not WHAT(eventType = "web.webpagedetails.pageViews")])"#,
+        ),
         person_in("visited-this-week", "Europe/Berlin", "exists v from xEvent where v.timestamp occurs this week"),
-        person_in("visited-last-month", "America/New_York", "exists v from xEvent where v.timestamp occurs last month"),
-        person_in("visited-since-yesterday", "Asia/Kolkata", "exists v from xEvent where v.timestamp occurs between yesterday and today"),
+        person_in(
+            "visited-last-month",
+            "America/New_York",
+            "exists v from xEvent where v.timestamp occurs last month",
+        ),
+        person_in(
+            "visited-since-yesterday",
+            "Asia/Kolkata",
+            "exists v from xEvent where v.timestamp occurs between yesterday and today",
+        ),
         person("latest-is-pricing", r#"xEvent.topN(timestamp, 1).head().web.webPageDetails.name = "Pricing""#),
-        person("closing-soon", "exists o from accounts.opportunities where o.expectedCloseDate occurs <= 30 days after now"),
-        person("upsell-or-score", r#"inSegment("new-product-upsell") or inSegment("high-score") and not(inSegment("never-visited"))"#),
-        person("mail-domain", r#"workEmail.address.matches("(?i)@acme\.") or workEmail.address.endsWith("@TOWNSEND.com", false)"#),
+        person(
+            "closing-soon",
+            "exists o from accounts.opportunities where o.expectedCloseDate occurs <= 30 days after now",
+        ),
+        person(
+            "upsell-or-score",
+            r#"inSegment("new-product-upsell") or inSegment("high-score") and not(inSegment("never-visited"))"#,
+        ),
+        person(
+            "mail-domain",
+            r#"workEmail.address.matches("(?i)@acme\.") or workEmail.address.endsWith("@TOWNSEND.com", false)"#,
+        ),
         person("biggest-deal-open", "accounts.opportunities.topN(opportunityAmount.amount, 1)[not(isClosed)]"),
-        account("no-chiefs", r#"not(exists p from persons where p.extendedWorkDetails.jobTitle in ["COO", "CMO"])"#),
+        account(
+            "no-chiefs",
+            r#"not(exists p from persons where p.extendedWorkDetails.jobTitle in ["COO", "CMO"])"#,
+        ),
         account(
             "busy-on-pricing",
             r#"count(select p from persons where exists v from p.xEvent where v.web.webPageDetails.name = "Pricing" and v.timestamp occurs this week) >= 2"#,
         ),
         account("visits-of-staff", "persons[xEvent[timestamp occurs <= 7 days before now]].count() >= 2"),
-        account("won-a-million", "sum(select o.opportunityAmount.amount from opportunities where o.isClosed and o.isWon) >= 1000000"),
-        account("richer-than-parent", "accountOrganization.annualRevenue.amount > parent.accountOrganization.annualRevenue.amount"),
+        account(
+            "won-a-million",
+            "sum(select o.opportunityAmount.amount from opportunities where o.isClosed and o.isWon) >= 1000000",
+        ),
+        account(
+            "richer-than-parent",
+            "accountOrganization.annualRevenue.amount > parent.accountOrganization.annualRevenue.amount",
+        ),
         account("deals-without-people", "exists o from opportunities where o.roles.count() = 0"),
-        account("large-or-related", r#"inSegment("won-a-million") or (exists a from related where a.opportunities.opportunityAmount.amount.sum() >= 1000000)"#),
+        account(
+            "large-or-related",
+            r#"inSegment("won-a-million") or (exists a from related where a.opportunities.opportunityAmount.amount.sum() >= 1000000)"#,
+        ),
     ]
 }
 

@@ -1,0 +1,212 @@
+//! What a record means: whose it is, when it was so, whether it is whole, partial or a deletion.
+//!
+//! A record's own key is its key object; the Kafka key, where there is one, must be equal to it, because compaction and tombstones go by the Kafka key:
+//! a record filed under another key could never be deleted. Where the value has no key object the Kafka key names the record.
+
+use std::collections::BTreeSet;
+
+use millrace_model::{Change, Event, EventOperation, Identity, Map, Operation, Path, RecordType, Rejection, SourceChange, SourceKind, SubjectKind, Text, Timestamp, Type, Value, namespace};
+
+use super::Limits;
+use super::typed::key_object_of;
+use crate::Reason;
+
+/// Fields that say something about the change and nothing about the thing.
+const BOOKKEEPING: [&str; 3] = ["modifiedAt", "isDeleted", "changedFields"];
+
+/// What is known about a record besides its fields.
+pub(super) struct Context<'a> {
+    pub limits: &'a Limits,
+    pub record_type: &'a RecordType,
+    /// The Kafka key, trimmed and not empty.
+    pub key: Option<&'a str>,
+    pub record_timestamp: Timestamp,
+    pub now: Timestamp,
+}
+
+/// The change a null value makes.
+pub(super) fn tombstone(kind: SourceKind, key: Option<&str>, record_timestamp: Timestamp) -> Result<SourceChange, Rejection> {
+    if kind == SourceKind::Activity {
+        return Err(Reason::TombstoneOnActivity.because("the key of this topic names a person, not an event; send the event's `_id` with `isDeleted: true`"));
+    }
+    let key = key.ok_or_else(|| Reason::TombstoneWithoutKey.because("null value and no key: nothing says what is removed"))?;
+    Ok(SourceChange::Record(Change { kind, key: Text::new(key), modified_at: record_timestamp, operation: Operation::Tombstone }))
+}
+
+/// Moves fields the schema does not know to `extra` at their own path (`x` to `extra.x`, `web.x` to `extra.web.x`), where `extra` says nothing itself.
+/// Returns the paths too, ascending, each once.
+pub(super) fn graft_unknown(mut fields: Map, unknown: Vec<(Vec<Text>, Option<Value>)>) -> Result<(Map, Vec<String>), Rejection> {
+    if let Some(extra) = fields.get("extra")
+        && extra.as_map().is_none()
+    {
+        return Err(Reason::WrongType.because("`extra`: expected an object, found something else"));
+    }
+    let mut names = BTreeSet::new();
+    for (path, value) in unknown {
+        names.insert(path.join("."));
+        match value {
+            None | Some(Value::Null) => {}
+            Some(value) => {
+                if fields.get("extra").is_none() {
+                    fields.insert("extra", Value::Map(Map::new()));
+                }
+                if let Some(extra) = fields.get_mut("extra") {
+                    graft(extra, &path, value);
+                }
+            }
+        }
+    }
+    Ok((fields, names.into_iter().collect()))
+}
+
+fn graft(place: &mut Value, path: &[Text], value: Value) {
+    let (Value::Map(map), Some((first, rest))) = (place, path.split_first()) else { return };
+    match (map.get_mut(first), rest) {
+        (None, []) => {
+            map.insert(first, value);
+        }
+        (Some(_), []) => {}
+        (Some(inner), _) => graft(inner, rest, value),
+        (None, _) => {
+            let mut inner = Value::Map(Map::new());
+            graft(&mut inner, rest, value);
+            map.insert(first, inner);
+        }
+    }
+}
+
+impl Context<'_> {
+    /// The change of a keyed record.
+    pub fn change(&self, kind: SourceKind, mut fields: Map) -> Result<Change, Rejection> {
+        let key_field = kind.key_field().unwrap_or_default();
+        let key = self.record_key(key_field, &mut fields)?;
+        let book = Bookkeeping::take(&mut fields);
+        let modified_at = book.modified_at.unwrap_or(self.record_timestamp);
+        let operation = match book.changed_fields {
+            _ if book.deleted => Operation::Delete,
+            Some(paths) => Operation::Patch { paths: self.changed_paths(&paths)?, value: Value::Map(fields) },
+            None => Operation::Replace(Value::Map(fields)),
+        };
+        Ok(Change { kind, key, modified_at, operation })
+    }
+
+    /// The event of an activity. A deletion needs no `timestamp` (its `modified_at` stands in), and `changedFields` means nothing: an event counts whole.
+    pub fn event(&self, mut fields: Map) -> Result<Event, Rejection> {
+        let id = fields.get("_id").and_then(Value::as_str).map(str::trim).filter(|id| !id.is_empty());
+        let id = Text::new(id.ok_or_else(|| Reason::MissingId.because("`_id` is missing or blank"))?);
+        self.bounded("_id", &id)?;
+        fields.insert("_id", Value::Text(id.clone()));
+        let book = Bookkeeping::take(&mut fields);
+        let modified_at = book.modified_at.unwrap_or(self.record_timestamp);
+        let occurred_at = fields.get("timestamp").and_then(Value::as_time);
+        let identities = self.identities(&fields)?;
+        if book.deleted {
+            return Ok(Event { id, occurred_at: occurred_at.unwrap_or(modified_at), modified_at, identities, operation: EventOperation::Delete });
+        }
+        let occurred_at = occurred_at.ok_or_else(|| Reason::MissingTimestamp.because("`timestamp` is missing"))?;
+        if occurred_at > self.now.plus_ms(self.limits.future_ms_max) {
+            let detail = format!("`timestamp` is {occurred_at}, now is {}, {} ms ahead are allowed", self.now, self.limits.future_ms_max);
+            return Err(Reason::FromTheFuture.because(detail));
+        }
+        Ok(Event { id, occurred_at, modified_at, identities, operation: EventOperation::Put(Value::Map(fields)) })
+    }
+
+    /// The record's own `sourceKey`; afterwards the key object stands in the fields wherever it came from.
+    fn record_key(&self, key_field: &str, fields: &mut Map) -> Result<Text, Rejection> {
+        let own = fields.get(key_field).map(|key| key.field("sourceKey")).and_then(Value::as_str);
+        match (own, self.key) {
+            (Some(own), Some(kafka)) if own != kafka => {
+                Err(Reason::KeyMismatch.because(format!("`{key_field}.sourceKey` is `{own}`, the Kafka key is `{kafka}`; compaction and tombstones go by the Kafka key, so both must be equal")))
+            }
+            (Some(own), _) => {
+                self.bounded(key_field, own)?;
+                Ok(Text::new(own))
+            }
+            (None, Some(kafka)) => {
+                if let Some(key) = key_object_of(kafka) {
+                    fields.insert(key_field, Value::Map(key));
+                }
+                Ok(Text::new(kafka))
+            }
+            (None, None) => Err(Reason::MissingKey.because(format!("neither `{key_field}.sourceKey` nor a Kafka key is there"))),
+        }
+    }
+
+    /// `changedFields` as paths: known ones only, widened to the record that merges as one value, none twice or under another.
+    fn changed_paths(&self, names: &[Value]) -> Result<Vec<Path>, Rejection> {
+        let mut paths = BTreeSet::new();
+        for name in names.iter().filter_map(Value::as_str) {
+            let path = Path::parse(name).filter(|path| self.record_type.type_at(path.steps()).is_some());
+            let path = path.ok_or_else(|| Reason::UnknownChangedField.because(format!("`changedFields` names `{name}`, which is no field")))?;
+            if !BOOKKEEPING.contains(&path.steps()[0].as_str()) {
+                paths.insert(self.whole(path));
+            }
+        }
+        // Ascending order puts a path right before everything under it.
+        let mut kept: Vec<Path> = Vec::with_capacity(paths.len());
+        for path in paths {
+            if !kept.last().is_some_and(|last| last.covers(&path)) {
+                kept.push(path);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// A path into money or a key as the path to the money or key: such values are never half old and half new.
+    fn whole(&self, path: Path) -> Path {
+        let steps = path.steps();
+        let atomic = (1..steps.len()).find(|&len| matches!(self.record_type.type_at(&steps[..len]), Some(Type::Record(record)) if record.atomic));
+        atomic.and_then(|len| Path::parse(&steps[..len].join("."))).unwrap_or(path)
+    }
+
+    /// Who did it: `personKey` and `identities`, or else the Kafka key. Namespaces of accounts, deals, campaigns and lists name no person.
+    fn identities(&self, fields: &Map) -> Result<Vec<Identity>, Rejection> {
+        let mut found = BTreeSet::new();
+        if let Some(key) = fields.get("personKey").and_then(|key| key.field("sourceKey").as_str()) {
+            found.extend(Identity::new(namespace::PERSON, key));
+        }
+        for item in fields.get("identities").and_then(Value::as_list).unwrap_or_default() {
+            if let (Some(namespace), Some(id)) = (item.field("namespace").as_str(), item.field("id").as_str()) {
+                found.extend(Identity::new(namespace, id));
+            }
+        }
+        if found.is_empty()
+            && let Some(key) = self.key
+        {
+            found.extend(if key.contains(':') { Identity::parse(key).ok() } else { Identity::new(namespace::PERSON, key) });
+        }
+        found.retain(|identity| SubjectKind::of_namespace(identity.namespace()) == SubjectKind::Person);
+        for identity in &found {
+            self.bounded(identity.namespace(), identity.id())?;
+        }
+        if found.is_empty() {
+            return Err(Reason::NoIdentity.because("neither `personKey`, `identities` nor the Kafka key names a person"));
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    fn bounded(&self, what: &str, text: &str) -> Result<(), Rejection> {
+        if text.len() <= self.limits.key_bytes_max {
+            return Ok(());
+        }
+        Err(Reason::Oversize.because(format!("`{what}` of {} bytes, {} allowed", text.len(), self.limits.key_bytes_max)))
+    }
+}
+
+/// The bookkeeping fields of a record.
+struct Bookkeeping {
+    modified_at: Option<Timestamp>,
+    deleted: bool,
+    changed_fields: Option<Vec<Value>>,
+}
+
+impl Bookkeeping {
+    fn take(fields: &mut Map) -> Bookkeeping {
+        let [modified_at, deleted, changed_fields] = BOOKKEEPING.map(|name| fields.remove(name).unwrap_or_default());
+        let changed_fields = match changed_fields {
+            Value::List(names) => Some(names),
+            _ => None,
+        };
+        Bookkeeping { modified_at: modified_at.as_time(), deleted: deleted.as_bool().unwrap_or_default(), changed_fields }
+    }
+}

@@ -3,9 +3,12 @@
 //! A diagnostic is data; `render` shows it to a person beside the line it speaks of. Places are byte spans of the rule's text, shown as line and
 //! column counted from one, columns in characters.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use crate::ast::Span;
+
+/// More findings than this, from one rule, help nobody.
+pub(crate) const DIAGNOSTICS_MAX: usize = 20;
 
 /// How much a diagnostic matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +104,20 @@ impl Diagnostic {
             let _ = writeln!(out, "{margin} = did you mean `{suggestion}`?");
         }
         out
+    }
+}
+
+/// On one line, without the place.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(expected) = &self.expected {
+            write!(f, ", expected {expected}")?;
+        }
+        if let Some(suggestion) = &self.suggestion {
+            write!(f, "; did you mean `{suggestion}`?")?;
+        }
+        Ok(())
     }
 }
 

@@ -166,14 +166,15 @@ fn binary(expr: &Expr, (operator, left, right): (Binary, &Expr, &Expr), level: L
     if let Some((_, operands)) = chain::operands(expr) {
         let inner = if operator == Binary::Or { Level::And } else { Level::Not };
         let last = operands.len() - 1;
-        let mut parts = Vec::with_capacity(operands.len() * 3);
+        let mut parts = Vec::with_capacity(operands.len());
         for (at, operand) in operands.into_iter().enumerate() {
-            if at > 0 {
-                parts.extend([Layout::Line, text(word), text(" ")]);
-            }
             let layout = layout_of(operand, if at == last { place.end(inner) } else { place.inner(inner) });
+            parts.push(if at == 0 { layout } else { concat([Layout::Line, text(word), text(" "), layout]) });
+        }
+        if operator == Binary::And && place.level == Level::And {
             // An `and` within an `or` is set off where it needs lines of its own.
-            parts.push(if level_of(operand) == Level::And { Layout::Indent(vec![layout]) } else { layout });
+            let rest = parts.split_off(1);
+            parts.push(Layout::Indent(rest));
         }
         return Layout::Group(parts);
     }

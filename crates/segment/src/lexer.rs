@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::ast::Span;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic};
 
 /// A token and its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,8 +115,13 @@ impl<'a> Lexer<'a, '_> {
     }
 
     fn error(&mut self, code: &'static str, start: usize, message: impl Into<String>, suggestion: Option<&str>) {
-        let diagnostic = Diagnostic::error(code, self.span_from(start), message).suggesting(suggestion);
-        self.diagnostics.push(diagnostic);
+        self.report(Diagnostic::error(code, self.span_from(start), message).suggesting(suggestion));
+    }
+
+    fn report(&mut self, diagnostic: Diagnostic) {
+        if self.diagnostics.len() < DIAGNOSTICS_MAX {
+            self.diagnostics.push(diagnostic);
+        }
     }
 
     fn next(&mut self) -> Option<Token<'a>> {
@@ -152,7 +157,7 @@ impl<'a> Lexer<'a, '_> {
                     None => {
                         self.at = self.text.len();
                         let span = Span { start: start as u32, end: start as u32 + 2 };
-                        self.diagnostics.push(Diagnostic::error("unclosed-comment", span, "the comment is not closed").expecting("`*/`"));
+                        self.report(Diagnostic::error("unclosed-comment", span, "the comment is not closed").expecting("`*/`"));
                     }
                 }
             } else if blanks == 0 {
@@ -277,7 +282,7 @@ impl<'a> Lexer<'a, '_> {
         } else {
             let span = Span { start: start as u32, end: start as u32 + 1 };
             let what = if name { "the name" } else { "the text" };
-            self.diagnostics.push(Diagnostic::error("unclosed-text", span, format!("{what} is not closed on its line")).expecting(format!("`{quote}`")));
+            self.report(Diagnostic::error("unclosed-text", span, format!("{what} is not closed on its line")).expecting(format!("`{quote}`")));
         }
         if quote == '\'' {
             let meant = format!("\"{}\"", shortened(&value));

@@ -15,7 +15,7 @@ pub(crate) mod words;
 
 use crate::ast::{Binary, Expr, Node, Span};
 use crate::chain;
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
 use crate::lexer::{self, Kind, Token};
 use words::{aggregate, is_keyword, is_reserved, keyword, quantifier, unit};
 
@@ -25,8 +25,6 @@ pub const DEPTH_MAX: usize = 256;
 pub const NODES_MAX: usize = 20_000;
 /// Bytes of a rule's text.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
-/// More findings than this help nobody.
-const DIAGNOSTICS_MAX: usize = 20;
 
 /// Parses a rule.
 ///
@@ -50,6 +48,8 @@ pub fn parse(text: &str) -> Result<Expr, Vec<Diagnostic>> {
     diagnostics.truncate(DIAGNOSTICS_MAX);
     Err(diagnostics)
 }
+
+const UNCLOSED: &str = "unclosed-bracket";
 
 /// A diagnostic has been reported; the caller recovers or passes it on.
 #[derive(Debug)]
@@ -192,6 +192,21 @@ impl<'a> Parser<'a> {
 
     fn expect_sign(&mut self, sign: &'static str) -> Parsed<()> {
         if self.take_sign(sign) { Ok(()) } else { self.unexpected(&format!("`{sign}`")) }
+    }
+
+    /// The bracket that closes the one at `open`.
+    fn expect_close(&mut self, open: Span, close: &'static str, or: &str) -> Parsed<()> {
+        if self.take_sign(close) {
+            return Ok(());
+        }
+        if *self.kind() != Kind::End {
+            return self.unexpected(&format!("{or}`{close}`"));
+        }
+        // One is enough: the brackets around it are open as well.
+        if self.diagnostics.iter().any(|earlier| earlier.code == UNCLOSED) {
+            return Err(Failed);
+        }
+        self.fail(Diagnostic::error(UNCLOSED, open, "the bracket is not closed").expecting(format!("`{close}` before the end of the rule")))
     }
 
     /// A keyword; a word one slip away from it is reported and taken for it.
@@ -362,6 +377,13 @@ impl<'a> Parser<'a> {
     fn strange_word(&mut self) {
         const MEANT: [&str; 9] = ["over", "from", "where", "and", "or", "in", "notIn", "occurs", "like"];
         let Some(word) = self.bare(0) else { return };
+        if is_keyword(word, "not") && self.bare(1).is_some_and(|next| is_keyword(next, "in")) {
+            let span = self.span();
+            let report = Diagnostic::error("unexpected-token", span, "found `not in`").expecting("an operator").suggesting(Some("notIn"));
+            let _: Parsed<()> = self.fail(report);
+            self.skip();
+            return;
+        }
         if MEANT.iter().any(|meant| is_keyword(word, meant)) || is_reserved(word) {
             return;
         }
@@ -394,7 +416,8 @@ impl<'a> Parser<'a> {
                 break;
             }
             if binds == Level::Comparison && std::mem::replace(&mut compared, true) {
-                return self.unexpected("`and` or `or`: comparisons do not chain, write parentheses");
+                let report = Diagnostic::error("chained-comparison", self.span(), "comparisons do not chain");
+                return self.fail(report.expecting("`and`, `or`, or parentheses around the first comparison"));
             }
             let below = self.height;
             self.advance();
@@ -496,10 +519,12 @@ impl<'a> Parser<'a> {
                 } else {
                     self.node(start, Node::Field { of: Box::new(of), name }, below)?
                 };
-            } else if self.take_sign("[") {
+            } else if self.is_sign("[") {
+                let open = self.span();
+                self.advance();
                 let condition = self.enclosed();
                 below = below.max(self.height);
-                self.expect_sign("]")?;
+                self.expect_close(open, "]", "")?;
                 of = self.node(start, Node::Filter { of: Box::new(of), condition: Box::new(condition) }, below)?;
             } else {
                 return Ok(of);
@@ -509,12 +534,13 @@ impl<'a> Parser<'a> {
 
     /// `(a, b, …)`; `height` is the highest argument's afterwards.
     fn arguments(&mut self) -> Parsed<Vec<Expr>> {
-        self.expect_sign("(")?;
-        self.items(")")
+        self.items("(", ")")
     }
 
-    /// Items up to the closing sign, commas between them.
-    fn items(&mut self, close: &'static str) -> Parsed<Vec<Expr>> {
+    /// Items between brackets, commas between them.
+    fn items(&mut self, open: &'static str, close: &'static str) -> Parsed<Vec<Expr>> {
+        let opened = self.span();
+        self.expect_sign(open)?;
         let mut items = Vec::new();
         let mut below = 0;
         while !self.is_sign(close) {
@@ -525,7 +551,8 @@ impl<'a> Parser<'a> {
             }
         }
         self.height = below;
-        if self.take_sign(close) { Ok(items) } else { self.unexpected(&format!("`,` or `{close}`")) }
+        self.expect_close(opened, close, "`,` or ")?;
+        Ok(items)
     }
 
     fn primary(&mut self) -> Parsed {
@@ -544,12 +571,11 @@ impl<'a> Parser<'a> {
             Kind::Sign("(") => {
                 self.advance();
                 let inner = self.enclosed();
-                self.expect_sign(")")?;
+                self.expect_close(start, ")", "an operator or ")?;
                 Ok(inner)
             }
             Kind::Sign("[") => {
-                self.advance();
-                let items = self.items("]")?;
+                let items = self.items("[", "]")?;
                 self.node(start, Node::Array(items), self.height)
             }
             Kind::Sign("{") => self.object(),
@@ -595,6 +621,16 @@ impl<'a> Parser<'a> {
         }
         if let Some(moment) = self.moment() {
             return moment;
+        }
+        if follows && self.bare(2).is_some_and(|word| is_keyword(word, "from"))
+            && let Some(meant) = did_you_mean(word, ["exists", "some", "forall", "all", "none", "one", "select"])
+        {
+            let report = Diagnostic::error("unexpected-token", self.span(), format!("found `{word}`"));
+            let _: Parsed<()> = self.fail(report.expecting("a quantifier or `select`").suggesting(Some(meant)));
+            return match quantifier(meant) {
+                Some(quantifier) => self.quantified(quantifier),
+                None => self.select(),
+            };
         }
         if is_reserved(word) { self.unexpected("an expression") } else { self.leaf(Node::Name(word.to_owned())) }
     }

@@ -9,6 +9,8 @@ use std::borrow::Cow;
 const WIDTH: usize = 100;
 /// Columns by which an indented part moves.
 const INDENT: usize = 4;
+/// Deeper parts move no further, or deep rules would be blanks for the most part.
+const INDENT_MAX: usize = 60;
 
 /// A text to be laid out.
 #[derive(Debug)]
@@ -52,7 +54,7 @@ impl Layout {
                     column = part.indent;
                 }
                 Layout::Concat(parts) => stack.extend(parts.iter().rev().map(|layout| Part { layout, ..part })),
-                Layout::Indent(parts) => stack.extend(parts.iter().rev().map(|layout| Part { layout, indent: part.indent + INDENT, ..part })),
+                Layout::Indent(parts) => stack.extend(parts.iter().rev().map(|layout| Part { layout, indent: (part.indent + INDENT).min(INDENT_MAX), ..part })),
                 Layout::Group(parts) => {
                     let flat = part.flat || fits(parts, &stack, WIDTH.saturating_sub(column));
                     stack.extend(parts.iter().rev().map(|layout| Part { layout, flat, ..part }));

@@ -5,12 +5,9 @@ use serde_json::{Map, Value};
 use super::{Form, form};
 use crate::ast::{Binary, Binding, Expr, Node, Quantifier, Span, Step, When};
 use crate::chain;
-use crate::diagnostic::{Diagnostic, did_you_mean};
-use crate::parser::forms::first_name;
+use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
+use crate::parser::forms::{CLIMB_MAX, first_name};
 use crate::parser::{DEPTH_MAX, NODES_MAX, call, method, words};
-
-/// More findings than this help nobody.
-const DIAGNOSTICS_MAX: usize = 20;
 
 const NODE_TYPES: [&str; 11] = [
     "literal",
@@ -308,8 +305,8 @@ impl Reader {
             ("occurs", [subject, when]) => return self.occurs(subject, when),
             ("chain", [events, timestamp, steps]) => return self.chain(events, timestamp, steps),
             ("^", [levels]) => {
-                let levels = levels.get("value").and_then(Value::as_u64).and_then(|levels| u32::try_from(levels).ok()).filter(|levels| (1..=64).contains(levels));
-                let Some(levels) = levels else { return self.fail("bad-member", "`^` takes the number of levels, from one to 64", None) };
+                let levels = levels.get("value").and_then(Value::as_u64).and_then(|levels| u32::try_from(levels).ok()).filter(|levels| (1..=CLIMB_MAX).contains(levels));
+                let Some(levels) = levels else { return self.fail("bad-member", &format!("`^` takes the number of levels, from one to {CLIMB_MAX}"), None) };
                 return self.grown(Node::Climb(levels), 0, 1);
             }
             _ => {}

@@ -6,6 +6,9 @@ use crate::ast::{Aggregate, Binary, Binding, Expr, Node, Quantifier, Span, Step,
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::lexer::Kind;
 
+/// Levels that `^` may climb: more filters are not nested.
+pub(crate) const CLIMB_MAX: u32 = 64;
+
 /// Bindings with the conditions written behind each of them.
 struct Bindings {
     bindings: Vec<Binding>,
@@ -101,8 +104,8 @@ impl Parser<'_> {
     fn variable_ahead(&self) -> Option<String> {
         match self.kind() {
             Kind::Word(word) if is_reserved(word) || is_keyword(word, "on") => None,
-            // A near miss of `where` is more often that than a variable, if more than a comma or bracket follows.
-            Kind::Word(word) if did_you_mean(word, ["where"]).is_some() && !matches!(self.kind_at(1), Kind::Word(_) | Kind::End | Kind::Sign(_)) => None,
+            // A near miss of `where` before a condition is no variable.
+            Kind::Word(word) if did_you_mean(word, ["where"]).is_some() && self.name_at(1).is_some() => None,
             _ => self.name_at(0),
         }
     }
@@ -248,9 +251,7 @@ impl Parser<'_> {
                 break;
             }
         }
-        if !self.take_sign("}") {
-            return self.unexpected("`,` or `}`");
-        }
+        self.expect_close(start, "}", "`,` or ")?;
         self.node(start, Node::Object(entries), below)
     }
 
@@ -260,6 +261,10 @@ impl Parser<'_> {
         let mut levels = 0;
         while self.take_sign("^") {
             levels += 1;
+        }
+        if levels > CLIMB_MAX {
+            let report = Diagnostic::error("too-deep", self.since(start), format!("{levels} levels up"));
+            return self.fail(report.expecting(format!("at most {CLIMB_MAX}")));
         }
         let climb = self.node(start, Node::Climb(levels), 0)?;
         match self.name_at(0) {
@@ -353,6 +358,7 @@ impl Parser<'_> {
     pub(super) fn chain(&mut self) -> Parsed {
         let start = self.span();
         self.advance();
+        let open = self.span();
         self.expect_sign("(")?;
         let events = self.enclosed();
         let mut below = self.height;
@@ -360,6 +366,7 @@ impl Parser<'_> {
         let timestamp = self.enclosed();
         below = below.max(self.height);
         self.expect_sign(",")?;
+        let list = self.span();
         self.expect_sign("[")?;
         let mut steps = Vec::new();
         while !self.is_sign("]") {
@@ -379,10 +386,8 @@ impl Parser<'_> {
         if steps.is_empty() && self.is_sign("]") {
             return self.unexpected("a step, as in `A: WHAT(…)`");
         }
-        if !self.take_sign("]") {
-            return self.unexpected("`WHAT(…)`, `WHEN(…)`, `WHERE(…)`, `COUNT(…)`, `,` or `]`");
-        }
-        self.expect_sign(")")?;
+        self.expect_close(list, "]", "`WHAT(…)`, `WHEN(…)`, `WHERE(…)`, `COUNT(…)`, `,` or ")?;
+        self.expect_close(open, ")", "")?;
         self.node(start, Node::Chain { events: Box::new(events), timestamp: Box::new(timestamp), steps }, below)
     }
 
@@ -406,6 +411,7 @@ impl Parser<'_> {
                 let _: Parsed<()> = self.fail(Diagnostic::error("bad-clause", start, message).suggesting(meant));
             }
             self.advance();
+            let open = self.span();
             self.expect_sign("(")?;
             let plain_in = std::mem::replace(&mut self.plain_in, false);
             self.height = 0;
@@ -423,7 +429,7 @@ impl Parser<'_> {
             }
             self.plain_in = plain_in;
             below = below.max(self.height);
-            self.expect_sign(")")?;
+            self.expect_close(open, ")", "")?;
         }
         if !seen.contains(&true) {
             return self.unexpected("`WHAT(…)`");

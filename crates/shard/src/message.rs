@@ -44,15 +44,15 @@ pub enum CauseKind {
     Erasure,
 }
 
-impl CauseKind {
-    pub fn name(self) -> &'static str {
-        match self {
-            CauseKind::Record => "record",
-            CauseKind::Timer => "timer",
-            CauseKind::Definition => "definition",
-            CauseKind::Link => "link",
-            CauseKind::Merge => "merge",
-            CauseKind::Erasure => "erasure",
+impl From<CauseKind> for millrace_wire::CauseKind {
+    fn from(cause: CauseKind) -> millrace_wire::CauseKind {
+        match cause {
+            CauseKind::Record => millrace_wire::CauseKind::Record,
+            CauseKind::Timer => millrace_wire::CauseKind::Timer,
+            CauseKind::Definition => millrace_wire::CauseKind::Definition,
+            CauseKind::Link => millrace_wire::CauseKind::Link,
+            CauseKind::Merge => millrace_wire::CauseKind::Merge,
+            CauseKind::Erasure => millrace_wire::CauseKind::Erasure,
         }
     }
 }

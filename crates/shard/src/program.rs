@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Relation, SourceKind, SubjectKind, Text, Value};
 use millrace_segment::plan::{EventQuery, FeatureId, FeaturePlan, Plan, QueryId, Reads, SegmentPlan};
+use millrace_segment::ast::Span;
 use millrace_segment::{Compiled, Diagnostic, Status};
 
 use crate::engine::Config;
@@ -159,7 +160,7 @@ pub fn compile(text: &str, config: &Config) -> Result<Compiled, Vec<Diagnostic>>
     let definitions = millrace_segment::parse_definitions(text)?;
     match definitions.as_slice() {
         [definition] => millrace_segment::compile(definition, &config.schema),
-        _ => Err(vec![Diagnostic::plain("one-definition", format!("expected one definition, found {}", definitions.len()))]),
+        _ => Err(vec![Diagnostic::error("one-definition", Span::default(), format!("expected one definition, found {}", definitions.len()))]),
     }
 }
 

@@ -19,6 +19,9 @@ use crate::row::{self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, Pr
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
 
+/// Edges and claims shown of a cluster: an address shared by thousands has thousands, and nobody reads them.
+const CLUSTER_EDGES_MAX: usize = 200;
+
 /// Committed state of one shard.
 pub type Reader = Arc<dyn StateView + Send + Sync>;
 
@@ -370,7 +373,7 @@ impl Query {
     pub fn cluster(&self, node: &Identity) -> Result<ClusterReport, QueryError> {
         let reader = self.at(IDENTITY_SHARD)?;
         let graph = CommittedGraph(&*reader);
-        millrace_identity::explain(&graph, &self.config.policy, node).map_err(|error| QueryError::State(StateError(Box::new(error))))
+        millrace_identity::explain(&graph, &self.config.policy, node, CLUSTER_EDGES_MAX).map_err(|error| QueryError::State(StateError(Box::new(error))))
     }
 
     /// The source kinds whose rows a person carries; for listings.

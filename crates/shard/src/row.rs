@@ -326,7 +326,7 @@ pub struct FanoutRow {
 }
 
 /// `BACKFILL`: bringing every subject to the plan's revision.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackfillRow {
     pub revision: u64,
     /// The key of the last subject row done.

@@ -80,16 +80,17 @@ impl Step<'_> {
         let after = !row.members.is_empty();
         if before != after {
             // Of several subjects that came in one step the least one's attributes are sent; destinations know one person per identity.
-            let attributes = row.members.values().next().cloned().unwrap_or_default();
+            let attributes = row.members.values().next().and_then(Value::as_map).cloned().unwrap_or_default();
             let state = millrace_wire::DestinationState {
+                destination: key.destination.to_string(),
                 audience: key.audience.to_string(),
                 identity: key.identity.clone(),
-                presence: if after { millrace_wire::Presence::Present } else { millrace_wire::Presence::Absent },
-                attributes: attributes.as_map().cloned().unwrap_or_default(),
-                evaluated_at: self.now,
+                state: if after { millrace_wire::Presence::Present } else { millrace_wire::Presence::Absent },
+                attributes: attributes.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect(),
+                changed_at: self.now,
             };
-            let value = self.config.output.encode_destination(&key.destination, &state).map_err(|error| StateError(Box::new(error)))?;
-            let topic_key = Bytes::from(format!("{}|{}", key.audience, key.identity));
+            let value = self.config.output.encode_destination_state(&state).map_err(|error| StateError(Box::new(error)))?;
+            let topic_key = Bytes::from(state.key());
             self.outputs.push(Output {
                 topic: OutputTopic::Destination(key.destination.clone()),
                 partition: Partition::Hash(topic_key.clone()),

@@ -280,7 +280,8 @@ impl Step<'_> {
                 membership.qualified_at = before.map_or(self.now, |before| before.qualified_at);
             } else {
                 changed.insert(segment.name.clone());
-                emitted.push((segment.name.clone(), realized));
+                let entered_at = if realized { self.now } else { before.map_or(self.now, |before| before.qualified_at) };
+                emitted.push((segment.name.clone(), realized, entered_at));
             }
             if realized || valid_until < Timestamp::MAX {
                 after.push(membership);
@@ -289,14 +290,14 @@ impl Step<'_> {
         // What is left belongs to segments that are no more.
         for (name, membership) in known {
             if membership.realized {
-                emitted.push((name, false));
+                emitted.push((name, false, membership.qualified_at));
             }
         }
         after.sort_by(|a, b| a.segment.cmp(&b.segment));
         row.memberships = after;
         row.open = !open.is_empty();
-        for (name, realized) in emitted {
-            self.emit(subject, row, &name, realized, alive, program, &dirty.origin)?;
+        for (name, realized, entered_at) in emitted {
+            self.emit(subject, row, &name, realized, entered_at, alive, program, &dirty.origin)?;
         }
         Ok(())
     }
@@ -312,7 +313,17 @@ impl Step<'_> {
 
     /// One change of membership.
     #[allow(clippy::too_many_arguments)]
-    fn emit(&mut self, subject: &SubjectId, row: &mut SubjectRow, name: &Text, realized: bool, alive: bool, program: &Program, origin: &Origin) -> Result<(), StateError> {
+    fn emit(
+        &mut self,
+        subject: &SubjectId,
+        row: &mut SubjectRow,
+        name: &Text,
+        realized: bool,
+        entered_at: Timestamp,
+        alive: bool,
+        program: &Program,
+        origin: &Origin,
+    ) -> Result<(), StateError> {
         let valid_until = match program.segment(name) {
             Some(segment) if alive => self.end_of(subject, row, segment, realized)?,
             _ => Timestamp::MAX,
@@ -336,7 +347,7 @@ impl Step<'_> {
             subject_type: subject.kind.name().to_owned(),
             subject_id: subject_id.clone(),
             status: if realized { millrace_wire::Status::Realized } else { millrace_wire::Status::Exited },
-            last_qualification_time: self.now,
+            last_qualification_time: entered_at,
             evaluated_at: self.now,
             valid_until: (valid_until < Timestamp::MAX).then_some(valid_until),
             sequence: i64::try_from(row.sequence).unwrap_or(i64::MAX),

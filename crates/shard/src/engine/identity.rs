@@ -1,6 +1,6 @@
 //! The identity writer's adapter: its graph lies in this shard's rows, its moves go to the nodes' resolve stages.
 
-use millrace_identity::{Evidence, GraphStore};
+use millrace_identity::{Evidence, GraphStore, Reason};
 use millrace_model::Text;
 
 use super::Step;
@@ -61,13 +61,24 @@ fn within(key: &[u8]) -> Vec<u8> {
     own
 }
 
+/// The label of a reason for parking.
+fn reason(reason: &Reason) -> Text {
+    Text::const_new(match reason {
+        Reason::CrossKind => "cross-kind",
+        Reason::Blocked { .. } => "blocked",
+        Reason::TooManyClaims { .. } => "too-many-claims",
+        Reason::TooManyIdentities { .. } => "too-many-identities",
+        Reason::NotUnique { .. } => "not-unique",
+    })
+}
+
 impl Step<'_> {
     /// Weighs one piece of evidence and sends what follows from it.
     pub(super) fn weigh(&mut self, evidence: &Evidence, origin: &Origin) -> Result<(), StateError> {
         let config = std::sync::Arc::clone(&self.config);
         let outcome = millrace_identity::apply(&mut Graph(&mut self.tx), &config.policy, evidence).map_err(|error| StateError(Box::new(error)))?;
         for parked in &outcome.parked {
-            self.count("millrace_identity_parked_total", vec![("reason", Text::from(parked.reason.name()))]);
+            self.count("millrace_identity_parked_total", vec![("reason", reason(&parked.reason))]);
         }
         #[allow(clippy::cast_precision_loss)]
         let size = Measure::Sample(outcome.cluster_size as f64);

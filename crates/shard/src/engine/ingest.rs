@@ -61,7 +61,7 @@ impl Step<'_> {
 
     /// The identity an event is filed under: its least by namespace priority. Ingest lets no event without identity through.
     fn home(&self, event: &Event) -> Option<Identity> {
-        let priority = &self.config.policy.priority;
+        let priority = self.config.policy.priority();
         event.identities.iter().min_by(|a, b| priority.compare(a, b)).cloned()
     }
 
@@ -70,7 +70,14 @@ impl Step<'_> {
         self.count_record("ingest", input_name(input), "rejected");
         self.count("millrace_dead_letters_total", vec![("topic", Text::from(topic.as_str())), ("reason", rejection.reason.clone())]);
         let mut headers = input.headers.clone();
-        headers.extend(millrace_wire::dead_letter_headers(&topic, input.partition, input.offset, rejection));
+        let place = millrace_wire::DeadLetterOrigin {
+            topic: &topic,
+            partition: i32::try_from(input.partition).unwrap_or(i32::MAX),
+            offset: input.offset,
+            stage: "ingest",
+        };
+        let told = millrace_wire::dead_letter_headers(place, rejection);
+        headers.extend(told.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))));
         let partition = Partition::Hash(input.key.clone().unwrap_or_default());
         self.outputs.push(Output { topic: OutputTopic::DeadLetter, partition, key: input.key.clone(), value: input.value.clone(), headers });
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use millrace_identity::{Edge, Evidence};
+use millrace_identity::Claim as ClaimId;
 use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectKind, Timestamp, Value, namespace};
 
 use super::{IDENTITY_SHARD, Step};
@@ -81,17 +82,17 @@ impl Step<'_> {
             }
             timer = [from, to].into_iter().filter(|at| *at > self.now && *at < Timestamp::MAX).min().filter(|_| from < to);
         }
-        let claim = format!("link {}", id.key);
+        let claim = ClaimId(format!("link {}", id.key).into());
         for (a, b) in row.edges.difference(&edges) {
-            let edge = Edge::new(a.clone(), b.clone());
-            self.send(IDENTITY_SHARD, Message::Evidence(Evidence::Withdraw { edge, claim: claim.as_str().into() }), origin);
+            let Some(edge) = Edge::new(a.clone(), b.clone()) else { continue };
+            self.send(IDENTITY_SHARD, Message::Evidence(Evidence::Withdraw { edge, claim: claim.clone() }), origin);
         }
         for (a, b) in edges.difference(&row.edges) {
             for end in [a, b] {
                 self.send_to_node(end, Message::Anchor { node: end.clone() }, origin);
             }
-            let edge = Edge::new(a.clone(), b.clone());
-            self.send(IDENTITY_SHARD, Message::Evidence(Evidence::Assert { edge, claim: claim.as_str().into() }), origin);
+            let Some(edge) = Edge::new(a.clone(), b.clone()) else { continue };
+            self.send(IDENTITY_SHARD, Message::Evidence(Evidence::Assert { edge, claim: claim.clone() }), origin);
         }
         row.edges = edges;
         if row.timer != timer {
@@ -210,9 +211,9 @@ impl Step<'_> {
     }
 
     fn tell_writer(&mut self, node: &Identity, home: &Identity, present: bool, origin: &Origin) {
-        let edge = Edge::new(home.clone(), node.clone());
+        let Some(edge) = Edge::new(home.clone(), node.clone()) else { return };
         // Both ends may claim each other; each end's word is a claim of its own.
-        let claim = format!("record {home}").as_str().into();
+        let claim = ClaimId(format!("record {home}").into());
         let evidence = if present { Evidence::Assert { edge, claim } } else { Evidence::Withdraw { edge, claim } };
         self.send(IDENTITY_SHARD, Message::Evidence(evidence), origin);
     }

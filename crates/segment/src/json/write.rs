@@ -1,6 +1,6 @@
 //! Syntax tree to JSON.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Form, form};
 use crate::ast::{Binding, Expr, Node, Step, When};
@@ -14,24 +14,24 @@ type Scope<'e> = Vec<&'e str>;
 pub(super) fn node<'e>(expr: &'e Expr, scope: &mut Scope<'e>) -> Value {
     match &expr.node {
         Node::Null => literal("Null", Value::Null),
-        Node::Bool(value) => literal("Boolean", json!(value)),
-        Node::Int(value) => literal("Integer", json!(value)),
-        Node::Float(value) => literal("Double", json!(value)),
-        Node::Text(value) => literal("String", json!(value)),
-        Node::Moment(moment) => literal("RelativeTime", json!(moment_text(*moment))),
+        Node::Bool(value) => literal("Boolean", Value::Bool(*value)),
+        Node::Int(value) => literal("Integer", Value::from(*value)),
+        Node::Float(value) => literal("Double", Value::from(*value)),
+        Node::Text(value) => literal("String", text(value)),
+        Node::Moment(moment) => literal("RelativeTime", Value::String(moment_text(*moment))),
         Node::Array(items) => literal("List", items.iter().map(|item| plain(item).unwrap_or_else(|| node(item, scope))).collect()),
-        Node::Object(entries) => literal("Object", entries.iter().map(|(key, value)| json!({ "key": key, "value": node(value, scope) })).collect()),
-        Node::Name(name) if scope.contains(&name.as_str()) => json!({ "nodeType": "varRef", "varName": name }),
-        Node::Name(name) => lookup(name, json!({ "nodeType": "parameterReference", "position": 1 })),
-        Node::Parameter(1) => json!({ "nodeType": "parameterReference", "position": 1, "explicit": true }),
-        Node::Parameter(position) => json!({ "nodeType": "parameterReference", "position": position }),
-        Node::Climb(levels) => apply("^", vec![literal("Integer", json!(levels))]),
+        Node::Object(entries) => literal("Object", entries.iter().map(|(key, value)| object([("key", text(key)), ("value", node(value, scope))])).collect()),
+        Node::Name(name) if scope.contains(&name.as_str()) => tagged("varRef", [("varName", text(name))]),
+        Node::Name(name) => lookup(name, parameter(1)),
+        Node::Parameter(1) => with(parameter(1), "explicit", Value::Bool(true)),
+        Node::Parameter(position) => parameter(*position),
+        Node::Climb(levels) => apply("^", vec![literal("Integer", Value::from(*levels))]),
         Node::Field { of, name } => lookup(name, node(of, scope)),
         Node::Filter { of, condition } => apply("[]", vec![node(of, scope), node(condition, scope)]),
         Node::Lambda { parameters, body } => {
-            let declared: Value = parameters.iter().map(|name| json!({ "nodeType": "varDecl", "varName": name })).collect();
+            let declared: Value = parameters.iter().map(|name| tagged("varDecl", [("varName", text(name))])).collect();
             let body = within(scope, parameters.iter().map(String::as_str), |scope| node(body, scope));
-            json!({ "nodeType": "fnCreate", "params": declared, "body": body })
+            tagged("fnCreate", [("params", declared), ("body", body)])
         }
         Node::Call { function, arguments } => named(function, Form::Function, arguments.iter().map(|argument| node(argument, scope)).collect()),
         Node::Method { of, name, arguments } => {
@@ -45,24 +45,25 @@ pub(super) fn node<'e>(expr: &'e Expr, scope: &mut Scope<'e>) -> Value {
         }
         Node::Quantifier { quantifier, bindings, condition } => {
             let (variables, _) = ranging(None, bindings, condition.as_deref(), scope);
-            json!({ "nodeType": "quantification", "quantifier": quantifier_word(*quantifier), "variables": variables })
+            tagged("quantification", [("quantifier", text(quantifier_word(*quantifier))), ("variables", variables)])
         }
         Node::Select { item, bindings, condition } => {
             let (variables, item) = ranging(item.as_deref(), bindings, condition.as_deref(), scope);
-            let mut node = json!({ "nodeType": "select", "variables": variables });
-            if let Some(item) = item {
-                node["expression"] = item;
+            let node = tagged("select", [("variables", variables)]);
+            match item {
+                Some(item) => with(node, "expression", item),
+                None => node,
             }
-            node
         }
         Node::Aggregate { aggregate, item, bindings, condition } => {
             let (variables, item) = ranging(Some(item), bindings, condition.as_deref(), scope);
-            json!({ "nodeType": "aggregation", "fnName": aggregate_word(*aggregate), "expression": item, "variables": variables })
+            let name = text(aggregate_word(*aggregate));
+            tagged("aggregation", [("fnName", name), ("expression", item.unwrap_or_default()), ("variables", variables)])
         }
         Node::Let { name, value, body } => {
             let value = node(value, scope);
             let body = within(scope, std::iter::once(name.as_str()), |scope| node(body, scope));
-            json!({ "nodeType": "let", "varName": name, "value": value, "body": body })
+            tagged("let", [("varName", text(name)), ("value", value), ("body", body)])
         }
         Node::Occurs { subject, when } => apply("occurs", vec![node(subject, scope), window(when, scope)]),
         Node::Chain { events, timestamp, steps } => {
@@ -82,38 +83,60 @@ fn within<'e, T>(scope: &mut Scope<'e>, names: impl Iterator<Item = &'e str>, in
     result
 }
 
+// The macro of `serde_json` copies what is put into it, level by level; these move.
+
+fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn tagged<const N: usize>(kind: &str, members: [(&str, Value); N]) -> Value {
+    with(object(members), "nodeType", text(kind))
+}
+
+fn with(mut node: Value, member: &str, value: Value) -> Value {
+    if let Value::Object(members) = &mut node {
+        members.insert(member.to_owned(), value);
+    }
+    node
+}
+
+fn text(value: &str) -> Value {
+    Value::String(value.to_owned())
+}
+
+fn parameter(position: u32) -> Value {
+    tagged("parameterReference", [("position", Value::from(position))])
+}
+
 fn literal(kind: &str, value: Value) -> Value {
-    json!({ "nodeType": "literal", "literalType": kind, "value": value })
+    tagged("literal", [("literalType", text(kind)), ("value", value)])
 }
 
 /// The item of a list as a plain value; `None` where it needs a node.
 fn plain(expr: &Expr) -> Option<Value> {
     match &expr.node {
         Node::Null => Some(Value::Null),
-        Node::Bool(value) => Some(json!(value)),
-        Node::Int(value) => Some(json!(value)),
-        Node::Float(value) => Some(json!(value)),
-        Node::Text(value) => Some(json!(value)),
+        Node::Bool(value) => Some(Value::Bool(*value)),
+        Node::Int(value) => Some(Value::from(*value)),
+        Node::Float(value) => Some(Value::from(*value)),
+        Node::Text(value) => Some(text(value)),
         _ => None,
     }
 }
 
-fn lookup(name: &str, object: Value) -> Value {
-    json!({ "nodeType": "fieldLookup", "fieldName": name, "object": object })
+fn lookup(name: &str, of: Value) -> Value {
+    tagged("fieldLookup", [("fieldName", text(name)), ("object", of)])
 }
 
 fn apply(name: &str, params: Vec<Value>) -> Value {
-    json!({ "nodeType": "fnApply", "fnName": name, "params": params })
+    tagged("fnApply", [("fnName", text(name)), ("params", Value::Array(params))])
 }
 
 /// A method or function; says which it is where the name alone would be read as another.
 fn named(name: &str, wanted: Form, params: Vec<Value>) -> Value {
     let understood = form(name, params.len()) == wanted && (wanted == Form::Method || is_normal_call(name, params.len()));
-    let mut node = apply(name, params);
-    if !understood {
-        node["form"] = json!(if wanted == Form::Method { "method" } else { "function" });
-    }
-    node
+    let node = apply(name, params);
+    if understood { node } else { with(node, "form", text(if wanted == Form::Method { "method" } else { "function" })) }
 }
 
 /// The declarations, the condition with the last of them, and what is computed of the items.
@@ -121,15 +144,17 @@ fn ranging<'e>(item: Option<&'e Expr>, bindings: &'e [Binding], condition: Optio
     let before = scope.len();
     let mut variables = Vec::with_capacity(bindings.len());
     for binding in bindings {
-        let mut variable = json!({ "nodeType": "varDecl", "from": node(&binding.source, scope) });
+        let mut variable = tagged("varDecl", [("from", node(&binding.source, scope))]);
         if let Some(name) = &binding.variable {
-            variable["varName"] = json!(name);
+            variable = with(variable, "varName", text(name));
             scope.push(name);
         }
         variables.push(variable);
     }
-    if let (Some(condition), Some(last)) = (condition, variables.last_mut()) {
-        last["where"] = node(condition, scope);
+    if let Some(condition) = condition
+        && let Some(last) = variables.pop()
+    {
+        variables.push(with(last, "where", node(condition, scope)));
     }
     let item = item.map(|item| node(item, scope));
     scope.truncate(before);
@@ -139,8 +164,8 @@ fn ranging<'e>(item: Option<&'e Expr>, bindings: &'e [Binding], condition: Optio
 fn window<'e>(when: &'e When, scope: &mut Scope<'e>) -> Value {
     match when {
         When::Offset { comparison, amount, unit, direction, anchor } => {
-            let unit = literal("String", json!(unit_word(*unit, false)));
-            let direction = literal("String", json!(direction_word(*direction)));
+            let unit = literal("String", text(unit_word(*unit, false)));
+            let direction = literal("String", text(direction_word(*direction)));
             apply(comparison_text(*comparison), vec![node(amount, scope), unit, direction, node(anchor, scope)])
         }
         When::Relative { direction, anchor } => apply(direction_word(*direction), vec![node(anchor, scope)]),
@@ -150,14 +175,14 @@ fn window<'e>(when: &'e When, scope: &mut Scope<'e>) -> Value {
 }
 
 fn step<'e>(step: &'e Step, scope: &mut Scope<'e>) -> Value {
-    let mut out = json!({ "nodeType": "chainStep", "label": step.label, "negated": step.negated });
+    let mut out = tagged("chainStep", [("label", text(&step.label)), ("negated", Value::Bool(step.negated))]);
     for (member, part) in [("what", &step.what), ("where", &step.condition), ("count", &step.count)] {
         if let Some(part) = part {
-            out[member] = node(part, scope);
+            out = with(out, member, node(part, scope));
         }
     }
-    if let Some(when) = &step.when {
-        out["when"] = window(when, scope);
+    match &step.when {
+        Some(when) => with(out, "when", window(when, scope)),
+        None => out,
     }
-    out
 }

@@ -159,7 +159,8 @@ impl Evaluation<'_> {
             Value::Map(_) => {
                 let key = |name: &str| Value::Text(name.to_owned());
                 // An amount in another currency has no worth in the default one: there are no rates here.
-                let foreign = || matches!(of.entry(&key("currencyCode")), Value::Text(code) if code != self.config.default_currency);
+                let known = |code: &str| code.trim().is_empty() || code.trim().eq_ignore_ascii_case(&self.config.default_currency);
+                let foreign = || of.entry(&key("currencyCode")).text().is_some_and(|code| !known(code));
                 if name == "amount" && foreign() { Value::Null } else { of.entry(&key(name)) }
             }
             _ => Value::Null,
@@ -317,22 +318,23 @@ impl Evaluation<'_> {
         }
     }
 
-    /// `<= n units before anchor` means: the fact, then the anchor, at most n units later. `after` swaps the two.
-    fn offset(&self, at: i64, comparison: Comparison, n: i64, unit: Unit, direction: Direction, anchor: i64) -> bool {
+    /// `T occurs <= n units before X` means `T <= X <= T + n units`; with `after`, `T - n units <= X <= T`.
+    fn offset(&self, t: i64, comparison: Comparison, n: i64, unit: Unit, direction: Direction, x: i64) -> bool {
         let before = direction == Direction::Before;
-        let (earlier, later) = if before { (at, anchor) } else { (anchor, at) };
-        let limit = step(self.zone, earlier, n, unit);
-        let same_unit = || {
-            let target = step(self.zone, anchor, if before { -n } else { n }, unit);
-            period_start(self.zone, at, unit, 0) == period_start(self.zone, target, unit, 0)
-        };
-        match comparison {
-            Comparison::LessOrEqual => earlier <= later && later <= limit,
-            Comparison::Less => earlier <= later && later < limit,
-            Comparison::Greater => later > limit,
-            Comparison::GreaterOrEqual => later >= limit,
-            Comparison::Equal => same_unit(),
-            Comparison::NotEqual => !same_unit(),
+        let n = if before { n } else { -n };
+        let limit = step(self.zone, t, n, unit);
+        let same_unit = || period_start(self.zone, t, unit, n) == period_start(self.zone, x, unit, 0);
+        match (comparison, before) {
+            (Comparison::LessOrEqual, true) => t <= x && x <= limit,
+            (Comparison::Less, true) => t <= x && x < limit,
+            (Comparison::Greater, true) => x > limit,
+            (Comparison::GreaterOrEqual, true) => x >= limit,
+            (Comparison::LessOrEqual, false) => limit <= x && x <= t,
+            (Comparison::Less, false) => limit < x && x <= t,
+            (Comparison::Greater, false) => x < limit,
+            (Comparison::GreaterOrEqual, false) => x <= limit,
+            (Comparison::Equal, _) => same_unit(),
+            (Comparison::NotEqual, _) => !same_unit(),
         }
     }
 }

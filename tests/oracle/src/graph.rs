@@ -220,9 +220,19 @@ impl Graph {
         Graph { now, clusters, things, rows }
     }
 
-    /// Canonical ids of every thing of a kind that has a live record or, for persons, a kept event.
+    /// Canonical ids of every thing of a kind that there is.
     pub fn population(&self, kind: Kind) -> BTreeSet<String> {
-        self.things.keys().filter(|(known, _)| *known == kind).map(|(_, id)| id.clone()).collect()
+        self.things
+            .keys()
+            .filter(|(known, id)| *known == kind && self.lives(kind, id))
+            .map(|(_, id)| id.clone())
+            .collect()
+    }
+
+    /// Whether a thing has a live record or, a person, an event that has happened.
+    fn lives(&self, kind: Kind, id: &str) -> bool {
+        let thing = self.things.get(&(kind, id.to_owned()));
+        thing.is_some_and(|thing| !thing.records.is_empty() || thing.events.values().any(|event| event.at <= self.now))
     }
 
     pub fn identities(&self, kind: Kind, id: &str) -> BTreeSet<String> {
@@ -242,14 +252,9 @@ impl Graph {
         Some(self.clusters[&kind].canonical(&kind.identity(&source_key(key)?)?))
     }
 
-    /// The thing with a live record that a key object leads to.
+    /// The live thing a key object leads to.
     fn lead(&self, kind: Kind, key: &Json) -> Option<String> {
-        self.canonical(kind, key).filter(|id| self.has_record(kind, id))
-    }
-
-    /// A person known from events alone has none.
-    fn has_record(&self, kind: Kind, id: &str) -> bool {
-        self.things.get(&(kind, id.to_owned())).is_some_and(|thing| !thing.records.is_empty())
+        self.canonical(kind, key).filter(|id| self.lives(kind, id))
     }
 
     fn to_one(&self, kind: Kind, key: &Json) -> Value {
@@ -348,9 +353,7 @@ impl Graph {
             (Kind::Account, "opportunities") => self.all(Kind::Opportunity, |_, deal| {
                 self.canonical(Kind::Account, &deal["accountKey"]).as_deref() == Some(id)
             }),
-            (Kind::Account, "persons") => self.all(Kind::Person, |person, _| {
-                self.has_record(Kind::Person, person) && self.accounts(person).contains(id)
-            }),
+            (Kind::Account, "persons") => self.all(Kind::Person, |person, _| self.lives(Kind::Person, person) && self.accounts(person).contains(id)),
             (Kind::Account, "parent") => self.to_one(Kind::Account, &attributes["accountParentKey"]),
             (Kind::Account, "related") => Value::list(
                 attributes["relatedAccountKeys"]

@@ -12,12 +12,14 @@
 //!
 //! * Versions of an `_id` replace each other under the same best identity first; that one holds the links. Within a person the greatest version of
 //!   an `_id` is the event. So a link of a replaced version is gone, and a replaced version under another identity still links what it carries.
-//! * An event up to five minutes ahead links its identities and makes a subject; rules see it from its own time on.
-//! * `persons` of an account are those with a live person record; `accounts` of a person known from events alone follow its rows.
+//! * An event up to five minutes ahead links its identities at once; rules see it, and it makes a subject, from its own time on.
+//! * A person known from events alone is a thing that lives: its rows tie it to accounts in both directions.
 //! * A deal belongs to the account of its merged `accountKey`; a person to those of all its records.
 //! * A partial update of a part of money or of a key changes that part, and the whole is as new as its newest part.
 //! * Mapping a list leaves nulls out, so `count` does not count them; `groupBy`, `topN` and `bottomN` leave out items whose key is null.
-//! * `= n units before X` means that the fact lies in the calendar unit of the instant `n` units before X; `on X` means X's day.
+//! * `<= n units after X` mirrors `before`: `T - n units <= X <= T`. `= n units before X` means that the fact's calendar unit is the n-th before
+//!   that of X; `on X` means X's day; `date(…)` is midnight in the rule's time zone.
+//! * A partial update of no paths takes nothing, and makes no record.
 //! * In a sequence a label means the last event its step took; what happens at one instant is in no order, and lies not between.
 //!
 //! `worlds` holds the Bodea case and seeded random worlds, for tests of every level.

@@ -57,6 +57,9 @@ fn apply(key: &str, held: Option<Record>, value: &Json, modified_at: i64) -> Opt
         }
         return Some(record);
     };
+    if paths.is_empty() {
+        return held;
+    }
     let mut record = held.unwrap_or_else(|| Record {
         key: key.to_owned(),
         ..Record::default()

@@ -202,7 +202,11 @@ impl Writer {
         let mut paths = self.paths(topic);
         let partial = self.random.chance(25);
         let kept = if partial { 25 } else { 80 };
+        let first = paths[0].clone();
         paths.retain(|_| self.random.chance(kept));
+        if partial && paths.is_empty() {
+            paths.push(first);
+        }
         let mut fields = json!({});
         for (path, value) in &paths {
             let value = if partial && self.random.chance(20) { Json::Null } else { value.clone() };

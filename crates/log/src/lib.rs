@@ -7,6 +7,8 @@
 //! What it is *not*: it knows no shard logic and no record formats.
 
 mod embedded;
+pub mod random;
+pub mod simulated;
 
 pub use embedded::{Durability, EmbeddedConfig, EmbeddedLog};
 

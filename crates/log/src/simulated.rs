@@ -1,0 +1,606 @@
+//! The simulated log: in memory, under virtual time, with every fault the real one has, decided by a seed.
+//!
+//! What it can do to its users: abort a commit; leave its outcome unknown, committed or not; let committed records become readable late, per partition
+//! in order; leave gaps in offsets, as control records and aborted transactions do; deliver fewer records than there are; be unreachable; cut a restore
+//! off; append a source record twice; compact before a restore; lose records to retention, on demand. A session that saw an error, or that is fenced,
+//! never commits again.
+//!
+//! What it never does is what the port excludes: reorder a partition, show part of a commit, forget a commit.
+//!
+//! One thread at a time; calls never block. Time moves by `advance` alone.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use millrace_model::Timestamp;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+
+use crate::random::Random;
+use crate::{Delivered, Log, LogError, Offset, PollLimits, Reader, Receipt, Record, ShardIdentity, ShardSession, TopicPartition, TopicSpec, Transaction};
+
+/// How often each fault occurs, in times out of a thousand. None by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    pub open_unavailable: u32,
+    pub poll_unavailable: u32,
+    /// A poll returns fewer records than it could.
+    pub poll_short: u32,
+    pub commit_aborted: u32,
+    /// Half of these are committed.
+    pub commit_unknown: u32,
+    /// A commit's records become readable late.
+    pub delayed: u32,
+    pub delay_ms_max: i64,
+    /// Offsets are left out after a commit or an append.
+    pub gap: u32,
+    /// An appended record is appended twice.
+    pub duplicate: u32,
+    /// A restore fails midway.
+    pub restore_cut: u32,
+    /// The changelog is compacted before a shard is opened.
+    pub compacted: u32,
+}
+
+/// A log that its seed makes fail. Clones are the same log.
+#[derive(Clone)]
+pub struct SimulatedLog {
+    world: Arc<Mutex<World>>,
+}
+
+struct World {
+    random: Random,
+    faults: Faults,
+    now: Timestamp,
+    topics: BTreeMap<Arc<str>, Topic>,
+    epochs: BTreeMap<String, u64>,
+    positions: BTreeMap<(String, TopicPartition), Offset>,
+    /// Committed transactions that are not readable yet: number to owner and instant.
+    hidden: BTreeMap<u64, (String, Timestamp)>,
+    transactions: u64,
+    trace: Trace,
+}
+
+struct Topic {
+    spec: TopicSpec,
+    partitions: Vec<Partition>,
+}
+
+#[derive(Default)]
+struct Partition {
+    start: Offset,
+    next: Offset,
+    entries: VecDeque<Entry>,
+}
+
+struct Entry {
+    offset: Offset,
+    timestamp: Timestamp,
+    transaction: u64,
+    record: Record,
+}
+
+/// Everything that happened: a hash over all of it and its last lines.
+#[derive(Default)]
+struct Trace {
+    hash: u64,
+    lines: VecDeque<String>,
+}
+
+const TRACE_LINES_MAX: usize = 400;
+
+impl Trace {
+    fn add(&mut self, line: String) {
+        self.hash = xxh3_64_with_seed(line.as_bytes(), self.hash);
+        if self.lines.len() == TRACE_LINES_MAX {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+}
+
+impl SimulatedLog {
+    pub fn new(seed: u64, faults: Faults, now: Timestamp) -> SimulatedLog {
+        let world = World {
+            random: Random::new(seed),
+            faults,
+            now,
+            topics: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            hidden: BTreeMap::new(),
+            transactions: 0,
+            trace: Trace::default(),
+        };
+        SimulatedLog {
+            world: Arc::new(Mutex::new(world)),
+        }
+    }
+
+    /// Moves time on; it never runs backwards.
+    pub fn advance(&self, now: Timestamp) {
+        let mut world = self.world();
+        world.now = world.now.max(now);
+        let now = world.now;
+        world.hidden.retain(|_, (_, until)| *until > now);
+    }
+
+    pub fn set_faults(&self, faults: Faults) {
+        self.world().faults = faults;
+    }
+
+    /// When the last of the hidden commits becomes readable; `None` where all are.
+    pub fn hidden_until(&self) -> Option<Timestamp> {
+        self.world().hidden.values().map(|(_, until)| *until).max()
+    }
+
+    /// Deletes the records below an offset, as retention does.
+    ///
+    /// # Errors
+    /// `NoSuchTopic`.
+    pub fn lose(&self, partition: &TopicPartition, below: Offset) -> Result<(), LogError> {
+        let mut world = self.world();
+        let held = world.partition_mut(partition)?;
+        held.start = held.start.max(below.min(held.next));
+        let start = held.start;
+        held.entries.retain(|entry| entry.offset >= start);
+        Ok(())
+    }
+
+    /// Every readable record of a topic, partition by partition.
+    pub fn content(&self, topic: &str) -> Vec<Delivered> {
+        let world = self.world();
+        let Some((name, topic)) = world.topics.get_key_value(topic) else {
+            return Vec::new();
+        };
+        let mut content = Vec::new();
+        for (number, held) in topic.partitions.iter().enumerate() {
+            let source = TopicPartition {
+                topic: Arc::clone(name),
+                partition: number as u32,
+            };
+            content.extend(world.readable(held, held.start).map(|entry| entry.delivered(&source)));
+        }
+        content
+    }
+
+    /// Names of all topics, in order.
+    pub fn topics(&self) -> Vec<String> {
+        self.world().topics.keys().map(ToString::to_string).collect()
+    }
+
+    /// Adds a line of the user's to the trace.
+    pub fn note(&self, line: String) {
+        self.world().trace.add(line);
+    }
+
+    /// A hash over everything that happened so far: equal seeds and calls give equal hashes.
+    pub fn trace_hash(&self) -> u64 {
+        self.world().trace.hash
+    }
+
+    /// What happened last, oldest first.
+    pub fn trace(&self) -> Vec<String> {
+        self.world().trace.lines.iter().cloned().collect()
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl World {
+    fn partition(&self, partition: &TopicPartition) -> Result<&Partition, LogError> {
+        let topic = self
+            .topics
+            .get(&partition.topic)
+            .ok_or_else(|| LogError::NoSuchTopic(partition.topic.to_string()))?;
+        topic.partitions.get(partition.partition as usize).ok_or_else(|| no_partition(partition))
+    }
+
+    fn partition_mut(&mut self, partition: &TopicPartition) -> Result<&mut Partition, LogError> {
+        let topic = self
+            .topics
+            .get_mut(&partition.topic)
+            .ok_or_else(|| LogError::NoSuchTopic(partition.topic.to_string()))?;
+        topic.partitions.get_mut(partition.partition as usize).ok_or_else(|| no_partition(partition))
+    }
+
+    /// The records from an offset up to the first that is still hidden.
+    fn readable<'a>(&'a self, held: &'a Partition, from: Offset) -> impl Iterator<Item = &'a Entry> {
+        let first = held.entries.partition_point(|entry| entry.offset < from);
+        held.entries.range(first..).take_while(|entry| !self.hidden.contains_key(&entry.transaction))
+    }
+
+    fn fault(&mut self, choose: impl Fn(&Faults) -> u32) -> bool {
+        let per_mille = choose(&self.faults);
+        self.random.chance(per_mille)
+    }
+
+    /// Appends and leaves gaps, as the faults have it; the records belong to transaction `self.transactions`.
+    fn append(&mut self, records: Vec<(TopicPartition, Record)>) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
+        for (partition, _) in &records {
+            self.partition(partition)?;
+        }
+        let (now, transaction) = (self.now, self.transactions);
+        let mut ends = BTreeMap::new();
+        for (partition, record) in records {
+            let held = self.partition_mut(&partition)?;
+            held.entries.push_back(Entry {
+                offset: held.next,
+                timestamp: now,
+                transaction,
+                record,
+            });
+            held.next += 1;
+            ends.insert(partition, held.next);
+        }
+        for partition in ends.keys() {
+            if self.fault(|faults| faults.gap) {
+                let gap = 1 + self.random.below(3) as Offset;
+                self.partition_mut(partition)?.next += gap;
+            }
+        }
+        Ok(ends)
+    }
+
+    fn commit(&mut self, owner: &ShardIdentity, transaction: Transaction) -> Result<Receipt, LogError> {
+        for (partition, offset) in &transaction.positions {
+            let before = self.positions.insert((owner.group.clone(), partition.clone()), *offset);
+            assert!(
+                before.is_none_or(|before| before <= *offset),
+                "position of {partition:?} runs back from {before:?} to {offset}"
+            );
+        }
+        self.transactions += 1;
+        let ends = self.append(transaction.records)?;
+        if self.fault(|faults| faults.delayed) {
+            let delay_ms = 1 + self.random.below(self.faults.delay_ms_max.max(1) as u64) as i64;
+            self.hidden
+                .insert(self.transactions, (owner.transactional_id.clone(), self.now.plus_ms(delay_ms)));
+        }
+        Ok(Receipt {
+            changelog_end: ends.get(&owner.changelog).copied(),
+        })
+    }
+
+    /// An aborted transaction's records take offsets all the same.
+    fn abort(&mut self, transaction: &Transaction) -> Result<(), LogError> {
+        for (partition, _) in &transaction.records {
+            self.partition_mut(partition)?.next += 1;
+        }
+        Ok(())
+    }
+
+    /// Drops what newer records of the same key replace, and tombstones past their time.
+    fn compact(&mut self, partition: &TopicPartition) -> Result<(), LogError> {
+        let now = self.now;
+        let spec = &self
+            .topics
+            .get(&partition.topic)
+            .ok_or_else(|| LogError::NoSuchTopic(partition.topic.to_string()))?
+            .spec;
+        let setting = spec
+            .settings
+            .iter()
+            .find(|(name, _)| name == "delete.retention.ms")
+            .and_then(|(_, value)| value.parse().ok());
+        let tombstones_ms: i64 = setting.unwrap_or(millrace_model::DAY_MS);
+        let hidden: BTreeSet<u64> = self.hidden.keys().copied().collect();
+        let held = self.partition_mut(partition)?;
+        let mut newest = BTreeMap::new();
+        for entry in &held.entries {
+            if hidden.contains(&entry.transaction) {
+                break;
+            }
+            newest.insert(entry.record.key.clone(), entry.offset);
+        }
+        held.entries.retain(|entry| {
+            let replaced = entry.record.key.is_some() && newest.get(&entry.record.key).is_some_and(|offset| *offset > entry.offset);
+            let forgotten = entry.record.value.is_none() && entry.timestamp.plus_ms(tombstones_ms) < now;
+            !replaced && !forgotten
+        });
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn delivered(&self, source: &TopicPartition) -> Delivered {
+        Delivered {
+            source: source.clone(),
+            offset: self.offset,
+            timestamp: self.timestamp,
+            record: self.record.clone(),
+        }
+    }
+}
+
+fn no_partition(partition: &TopicPartition) -> LogError {
+    LogError::Failure(format!("topic {} has no partition {}", partition.topic, partition.partition))
+}
+
+impl Log for SimulatedLog {
+    fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
+        Ok(self.world().topics.get(topic).map(|topic| topic.partitions.len() as u32))
+    }
+
+    fn create_topic(&self, spec: &TopicSpec) -> Result<(), LogError> {
+        let mut world = self.world();
+        if let Some(topic) = world.topics.get(spec.name.as_str()) {
+            let found = topic.partitions.len();
+            return if found == spec.partitions as usize {
+                Ok(())
+            } else {
+                Err(LogError::Failure(format!(
+                    "topic {} has {found} partitions, not {}",
+                    spec.name, spec.partitions
+                )))
+            };
+        }
+        let partitions = (0..spec.partitions).map(|_| Partition::default()).collect();
+        world.topics.insert(
+            spec.name.as_str().into(),
+            Topic {
+                spec: spec.clone(),
+                partitions,
+            },
+        );
+        Ok(())
+    }
+
+    fn append(&self, records: Vec<(TopicPartition, Record)>) -> Result<(), LogError> {
+        let mut world = self.world();
+        let mut sent = Vec::with_capacity(records.len());
+        for record in records {
+            if world.fault(|faults| faults.duplicate) {
+                sent.push(record.clone());
+            }
+            sent.push(record);
+        }
+        world.transactions += 1;
+        world.append(sent).map(|_| ())
+    }
+
+    fn open_shard(&self, shard: &ShardIdentity) -> Result<Box<dyn ShardSession>, LogError> {
+        let mut world = self.world();
+        if world.fault(|faults| faults.open_unavailable) {
+            return Err(LogError::Unavailable("simulated".to_owned()));
+        }
+        world.partition(&shard.changelog)?;
+        let epoch = world.epochs.entry(shard.transactional_id.clone()).or_default();
+        *epoch += 1;
+        let epoch = *epoch;
+        // Taking over waits until the transactions of earlier sessions are complete.
+        world.hidden.retain(|_, (owner, _)| *owner != shard.transactional_id);
+        if world.fault(|faults| faults.compacted) {
+            world.compact(&shard.changelog)?;
+        }
+        world.trace.add(format!("open {} epoch {epoch}", shard.transactional_id));
+        Ok(Box::new(Session {
+            log: self.clone(),
+            identity: shard.clone(),
+            epoch,
+            broken: false,
+            cursor: Cursor::default(),
+        }))
+    }
+
+    fn reader(&self, from: &[(TopicPartition, Offset)]) -> Result<Box<dyn Reader>, LogError> {
+        let world = self.world();
+        let from: Vec<_> = from
+            .iter()
+            .map(|(partition, offset)| (partition.clone(), if *offset <= 0 { crate::EARLIEST } else { *offset }))
+            .collect();
+        let cursor = Cursor::new(&world, &from)?;
+        Ok(Box::new(PlainReader { log: self.clone(), cursor }))
+    }
+}
+
+fn digest(transaction: &Transaction) -> u64 {
+    let mut hash = Xxh3::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for (partition, record) in &transaction.records {
+        part(partition.topic.as_bytes());
+        part(&partition.partition.to_le_bytes());
+        part(record.key.as_deref().unwrap_or_default());
+        part(record.value.as_deref().unwrap_or_default());
+        part(&[u8::from(record.key.is_some()), u8::from(record.value.is_some())]);
+        for (name, value) in &record.headers {
+            part(name.as_bytes());
+            part(value);
+        }
+    }
+    for (partition, offset) in &transaction.positions {
+        part(partition.topic.as_bytes());
+        part(&partition.partition.to_le_bytes());
+        part(&offset.to_le_bytes());
+    }
+    hash.digest()
+}
+
+#[derive(Default)]
+struct Cursor {
+    inputs: Vec<(TopicPartition, Offset)>,
+}
+
+impl Cursor {
+    fn new(world: &World, from: &[(TopicPartition, Offset)]) -> Result<Cursor, LogError> {
+        let mut inputs = Vec::with_capacity(from.len());
+        for (partition, offset) in from {
+            let held = world.partition(partition)?;
+            let position = if *offset < 0 { held.start } else { *offset };
+            if position < held.start || position > held.next {
+                return Err(lost(partition, position));
+            }
+            inputs.push((partition.clone(), position));
+        }
+        Ok(Cursor { inputs })
+    }
+
+    /// Reads up to `limit` records, beginning with the input `turn`.
+    fn read(&mut self, world: &World, limit: usize, turn: usize) -> Result<Vec<Delivered>, LogError> {
+        let mut delivered = Vec::new();
+        let count = self.inputs.len();
+        for step in 0..count {
+            let (partition, position) = &mut self.inputs[(turn + step) % count];
+            let held = world.partition(partition)?;
+            if *position < held.start {
+                return Err(lost(partition, *position));
+            }
+            for entry in world.readable(held, *position).take(limit - delivered.len()) {
+                delivered.push(entry.delivered(partition));
+                *position = entry.offset + 1;
+            }
+        }
+        Ok(delivered)
+    }
+
+    fn unread(&self, world: &World) -> Vec<(TopicPartition, u64)> {
+        let count = |(partition, position): &(TopicPartition, Offset)| {
+            let held = world
+                .partition(partition)
+                .map(|held| held.entries.iter().filter(|entry| entry.offset >= *position).count());
+            (partition.clone(), held.unwrap_or(0) as u64)
+        };
+        self.inputs.iter().map(count).collect()
+    }
+}
+
+fn lost(partition: &TopicPartition, offset: Offset) -> LogError {
+    LogError::OffsetLost {
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        offset,
+    }
+}
+
+struct Session {
+    log: SimulatedLog,
+    identity: ShardIdentity,
+    epoch: u64,
+    /// Saw an error; the protocol wants it dropped.
+    broken: bool,
+    cursor: Cursor,
+}
+
+impl Session {
+    fn usable(&self) -> Result<(), LogError> {
+        if self.broken {
+            Err(LogError::Failure("a session was used after an error".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn fail<T>(&mut self, error: LogError) -> Result<T, LogError> {
+        self.broken = true;
+        Err(error)
+    }
+}
+
+impl ShardSession for Session {
+    fn restore(&mut self, from: Offset, apply: &mut dyn FnMut(Delivered)) -> Result<Offset, LogError> {
+        self.usable()?;
+        let (records, end, cut) = {
+            let mut world = self.log.world();
+            let changelog = self.identity.changelog.clone();
+            let mut cursor = Cursor::new(&world, &[(changelog.clone(), from)])?;
+            let records = cursor.read(&world, usize::MAX, 0)?;
+            let end = world.partition(&changelog)?.next;
+            let cut = world
+                .fault(|faults| faults.restore_cut)
+                .then(|| world.random.below(records.len() as u64 + 1) as usize);
+            world
+                .trace
+                .add(format!("restore {} from {from} to {end} cut {cut:?}", self.identity.transactional_id));
+            (records, end, cut)
+        };
+        // Outside of the lock: the caller may look at the log.
+        let taken = cut.unwrap_or(records.len());
+        records.into_iter().take(taken).for_each(apply);
+        if cut.is_some() {
+            self.fail(LogError::Unavailable("simulated, midway of a restore".to_owned()))
+        } else {
+            Ok(end)
+        }
+    }
+
+    fn assign(&mut self, inputs: &[(TopicPartition, Offset)]) -> Result<(), LogError> {
+        self.usable()?;
+        self.cursor = Cursor::new(&self.log.world(), inputs)?;
+        Ok(())
+    }
+
+    fn poll(&mut self, limits: PollLimits) -> Result<Vec<Delivered>, LogError> {
+        self.usable()?;
+        let log = self.log.clone();
+        let mut world = log.world();
+        if world.fault(|faults| faults.poll_unavailable) {
+            return self.fail(LogError::Unavailable("simulated".to_owned()));
+        }
+        let most = limits.records_max.max(1);
+        let short = world.fault(|faults| faults.poll_short);
+        let limit = if short { 1 + world.random.below(most.min(10) as u64) as usize } else { most };
+        let turn = world.random.below(self.cursor.inputs.len() as u64) as usize;
+        let delivered = self.cursor.read(&world, limit, turn)?;
+        if !delivered.is_empty() {
+            let line = format!("poll {} {} records", self.identity.transactional_id, delivered.len());
+            world.trace.add(line);
+        }
+        Ok(delivered)
+    }
+
+    fn commit(&mut self, transaction: Transaction) -> Result<Receipt, LogError> {
+        self.usable()?;
+        if transaction.records.is_empty() && transaction.positions.is_empty() {
+            return Ok(Receipt { changelog_end: None });
+        }
+        let log = self.log.clone();
+        let mut world = log.world();
+        let id = self.identity.transactional_id.clone();
+        if world.epochs.get(&id) != Some(&self.epoch) {
+            world.trace.add(format!("fenced {id} epoch {}", self.epoch));
+            return self.fail(LogError::Fenced);
+        }
+        if world.fault(|faults| faults.commit_aborted) {
+            world.abort(&transaction)?;
+            world.trace.add(format!("aborted {id}"));
+            return self.fail(LogError::Aborted("simulated".to_owned()));
+        }
+        let unknown = world.fault(|faults| faults.commit_unknown);
+        if unknown && world.random.chance(500) {
+            world.abort(&transaction)?;
+            world.trace.add(format!("unknown {id}, not committed"));
+            return self.fail(LogError::OutcomeUnknown("simulated".to_owned()));
+        }
+        let line = format!("commit {id} {} records {:016x}", transaction.records.len(), digest(&transaction));
+        let receipt = world.commit(&self.identity, transaction)?;
+        world.trace.add(line);
+        if unknown {
+            world.trace.add(format!("unknown {id}, committed"));
+            return self.fail(LogError::OutcomeUnknown("simulated".to_owned()));
+        }
+        Ok(receipt)
+    }
+
+    fn lag(&self) -> Vec<(TopicPartition, u64)> {
+        self.cursor.unread(&self.log.world())
+    }
+}
+
+struct PlainReader {
+    log: SimulatedLog,
+    cursor: Cursor,
+}
+
+impl Reader for PlainReader {
+    fn poll(&mut self, limits: PollLimits) -> Result<Vec<Delivered>, LogError> {
+        self.cursor.read(&self.log.world(), limits.records_max.max(1), 0)
+    }
+
+    fn caught_up(&mut self) -> Result<bool, LogError> {
+        Ok(self.cursor.unread(&self.log.world()).iter().all(|(_, unread)| *unread == 0))
+    }
+}

@@ -1,0 +1,583 @@
+//! One shard: opens it, restores its store, steps its machine, commits, recovers.
+//!
+//! ```text
+//! poll ─▶ machine.step(view, inputs, now) ─▶ transaction: changed rows, meta row, outputs, positions ─▶ commit ─▶ store.apply ─▶ machine.committed
+//! ```
+//!
+//! Nothing local happens before the commit, so the store is never ahead of the log, and whatever goes wrong is answered in one way: drop session and
+//! machine, open the shard anew, let the changelog tell what is committed. The store is flushed by time; after a crash the changelog fills what it lost.
+
+mod open;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use millrace_log::{Delivered, Disposition, Log, LogError, Offset, PollLimits, Record, ShardSession, TopicPartition, Transaction};
+use millrace_model::{DAY_MS, Text, Timestamp};
+use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition, RESERVED};
+use millrace_shard::state::{DERIVED, StateError, StateStore, StateView};
+
+use crate::clock::Clock;
+use crate::meta::{META_KEY, Meta};
+use crate::murmur::partition_of;
+use crate::observe::{self, Observer, measurement};
+use crate::state::ShardState;
+use crate::topology::{Topology, input_name};
+
+/// How a task works.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskConfig {
+    /// What one step takes at most; the wait is how long an idle loop sleeps when no timer is due sooner.
+    pub poll: PollLimits,
+    /// Timers of one step. A thousand keep a transaction in the range of tens of milliseconds.
+    pub timers_max: usize,
+    /// Background work of a step with inputs, in subjects or rows: small beside a full poll, so that live input keeps at least half of the loop.
+    pub background_busy_max: usize,
+    /// Background work of a step without inputs.
+    pub background_idle_max: usize,
+    /// How often the store is flushed: what a crash leaves to be restored.
+    pub flush_every_ms: i64,
+    /// Positions that moved over records without effect are committed at least so often.
+    pub idle_commit_ms: i64,
+    /// A meta row is committed at least so often, so that the store's age says how current it is, and the log forgets neither producer nor group.
+    pub heartbeat_ms: i64,
+    /// A store whose last commit is older is discarded: the changelog may have forgotten tombstones since. Half of their retention.
+    pub store_age_ms_max: i64,
+    /// How often topics are looked at for new partitions.
+    pub topology_check_ms: i64,
+    /// How often lag and size are measured.
+    pub measure_every_ms: i64,
+    /// The pause after a failed attempt: the first one, doubled with each further, up to the second.
+    pub backoff_ms: (i64, i64),
+    /// Whether a panic of the machine is answered by a recovery, and, where the same input meets it again, by failing this shard alone.
+    pub panics_contained: bool,
+}
+
+impl Default for TaskConfig {
+    fn default() -> TaskConfig {
+        TaskConfig {
+            poll: PollLimits {
+                records_max: 2_000,
+                bytes_max: 4 << 20,
+                wait_ms_max: 50,
+            },
+            timers_max: 1_000,
+            background_busy_max: 500,
+            background_idle_max: 5_000,
+            flush_every_ms: 60_000,
+            idle_commit_ms: 10_000,
+            heartbeat_ms: 3_600_000,
+            store_age_ms_max: 7 * DAY_MS / 2,
+            topology_check_ms: 60_000,
+            measure_every_ms: 5_000,
+            backoff_ms: (100, 10_000),
+            panics_contained: true,
+        }
+    }
+}
+
+/// Makes the machine of a shard; called anew at every recovery.
+pub type MakeMachine = dyn Fn(u32) -> Box<dyn Machine> + Send + Sync;
+
+/// What a task works with and shares with others.
+#[derive(Clone)]
+pub struct TaskContext {
+    pub topology: Topology,
+    pub log: Arc<dyn Log>,
+    pub clock: Arc<dyn Clock>,
+    pub observer: Arc<dyn Observer>,
+    pub make_machine: Arc<MakeMachine>,
+    pub config: TaskConfig,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    #[error("log")]
+    Log(#[from] LogError),
+    #[error("store")]
+    State(#[from] StateError),
+    #[error("machine panicked: {0}")]
+    Panicked(String),
+    /// State or machine break a rule that no recovery mends.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// What a call of `step` came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Something was done; call again at once.
+    Worked,
+    /// Nothing to do before this instant, unless input comes, which the next call waits for.
+    Idle(Timestamp),
+    /// The next attempt to open the shard is due at this instant; do not call before.
+    Waiting(Timestamp),
+    /// The state is an end.
+    Ended,
+}
+
+/// One shard in this process. Single-threaded: whoever holds it calls `step` in a loop.
+pub struct ShardTask {
+    shard: u32,
+    context: TaskContext,
+    store: Box<dyn StateStore>,
+    state: ShardState,
+    /// While running.
+    live: Option<Live>,
+    /// The greatest instant seen, and the `now` of the last step.
+    now: Timestamp,
+    failures: u32,
+    store_failures: u32,
+    /// Input ranges of the step that panicked last.
+    suspects: Option<Vec<(TopicPartition, Offset, Offset)>>,
+    flushed_at: Timestamp,
+    flush_due: bool,
+}
+
+/// What exists only while the shard runs.
+struct Live {
+    session: Box<dyn ShardSession>,
+    machine: Box<dyn Machine>,
+    inputs: BTreeMap<TopicPartition, InputTopic>,
+    changelog: TopicPartition,
+    /// As of the last commit.
+    meta: Meta,
+    /// Those that moved since the last commit.
+    moved: BTreeMap<TopicPartition, Offset>,
+    outputs: BTreeMap<OutputTopic, (Arc<str>, u32)>,
+    /// Background work waits.
+    more: bool,
+    committed_at: Timestamp,
+    topology_checked_at: Timestamp,
+    measured_at: Timestamp,
+}
+
+impl ShardTask {
+    /// A task that opens its shard at the first step.
+    pub fn new(shard: u32, context: TaskContext, store: Box<dyn StateStore>) -> ShardTask {
+        context.observer.state_changed(shard, &ShardState::Opening);
+        let now = context.clock.now();
+        ShardTask {
+            shard,
+            context,
+            store,
+            state: ShardState::Opening,
+            live: None,
+            now,
+            failures: 0,
+            store_failures: 0,
+            suspects: None,
+            flushed_at: now,
+            flush_due: false,
+        }
+    }
+
+    pub fn shard(&self) -> u32 {
+        self.shard
+    }
+
+    pub fn state(&self) -> &ShardState {
+        &self.state
+    }
+
+    /// Committed state, for readers on other threads. Current while the shard runs.
+    pub fn reader(&self) -> Arc<dyn StateView + Send + Sync> {
+        self.store.reader()
+    }
+
+    /// Does one thing: opens the shard, or runs the loop once.
+    pub fn step(&mut self) -> Progress {
+        self.now = self.now.max(self.context.clock.now());
+        let outcome = match &self.state {
+            ShardState::Opening => self.open().map(|live| {
+                self.live = Some(live);
+                self.enter(ShardState::Running);
+                Progress::Worked
+            }),
+            // The wall clock, for after a recovery `now` may be ahead of it.
+            ShardState::Waiting { until, .. } if self.context.clock.now() < *until => return Progress::Waiting(*until),
+            ShardState::Waiting { .. } => {
+                self.enter(ShardState::Opening);
+                Ok(Progress::Worked)
+            }
+            ShardState::Running => self.run(),
+            ShardState::Released | ShardState::Failed { .. } => return Progress::Ended,
+        };
+        outcome.unwrap_or_else(|error| self.fail(&error))
+    }
+
+    /// Stops in good order: flushes the store. Every committed step is in the log already.
+    ///
+    /// # Errors
+    /// Where the store failed; the next owner restores what is missing.
+    pub fn close(mut self) -> Result<(), StateError> {
+        self.live = None;
+        self.store.flush()
+    }
+
+    /// The loop, once.
+    fn run(&mut self) -> Result<Progress, TaskError> {
+        let Some(live) = self.live.as_mut() else {
+            return Err(TaskError::Broken("running without a session".to_owned()));
+        };
+        let due = live.machine.next_timer(&*self.store)?;
+        let idle_ms = if live.more { 0 } else { due.0.saturating_sub(self.now.0).max(0) as u64 };
+        let limits = PollLimits {
+            wait_ms_max: self.context.config.poll.wait_ms_max.min(idle_ms),
+            ..self.context.config.poll
+        };
+        let delivered = live.session.poll(limits)?;
+        self.now = self.now.max(self.context.clock.now());
+        let inputs = live.take(delivered);
+        let work = !inputs.is_empty() || live.more || due <= self.now;
+        if work {
+            self.work(&inputs)?;
+        }
+        self.maintain(due)?;
+        Ok(if work { Progress::Worked } else { Progress::Idle(due) })
+    }
+
+    /// One step of the machine and, where it had effects, one commit.
+    fn work(&mut self, inputs: &[Input]) -> Result<(), TaskError> {
+        let budget = self.context.config.budget(inputs.is_empty());
+        let effects = self.step_machine(inputs, budget)?;
+        let live = self.live.as_mut().expect("the machine just stepped");
+        live.more = effects.more;
+        if effects.nothing() {
+            live.machine.committed();
+            self.report(effects.measurements);
+            return Ok(());
+        }
+        self.commit(effects)
+    }
+
+    fn step_machine(&mut self, inputs: &[Input], budget: Budget) -> Result<Effects, TaskError> {
+        let live = self.live.as_mut().expect("only a running task steps");
+        let (store, now) = (&*self.store, self.now);
+        if !self.context.config.panics_contained {
+            return Ok(live.machine.step(store, inputs, now, budget)?);
+        }
+        // The machine is dropped after a panic, and the view only reads, so nothing half-changed is seen again.
+        let outcome = catch_unwind(AssertUnwindSafe(|| live.machine.step(store, inputs, now, budget)));
+        match outcome {
+            Ok(effects) => Ok(effects?),
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<&str>()
+                    .map(|text| (*text).to_owned())
+                    .or_else(|| panic.downcast_ref::<String>().cloned());
+                let text = text.unwrap_or_else(|| "no message".to_owned());
+                Err(self.suspect(inputs, text))
+            }
+        }
+    }
+
+    /// Remembers which inputs met a panic; the second time that they do is the last.
+    fn suspect(&mut self, inputs: &[Input], text: String) -> TaskError {
+        let mut ranges: BTreeMap<TopicPartition, (Offset, Offset)> = BTreeMap::new();
+        for input in inputs {
+            let partition = TopicPartition {
+                topic: self.context.topology.input(input.topic).into(),
+                partition: input.partition,
+            };
+            let range = ranges.entry(partition).or_insert((input.offset, input.offset));
+            range.1 = input.offset;
+        }
+        let ranges: Vec<_> = ranges.into_iter().map(|(partition, (first, last))| (partition, first, last)).collect();
+        let again = self.suspects.as_ref().is_some_and(|before| {
+            let overlap = |range: &(TopicPartition, Offset, Offset)| before.iter().any(|old| old.0 == range.0 && old.1 <= range.2 && range.1 <= old.2);
+            (before.is_empty() && ranges.is_empty()) || ranges.iter().any(overlap)
+        });
+        let id = Text::from("machine-panicked");
+        self.report(vec![measurement(observe::INVARIANT_VIOLATIONS, [("id", id)], Measure::Add(1))]);
+        if again {
+            let places: Vec<String> = ranges
+                .iter()
+                .map(|(partition, first, last)| format!("{}/{} {first}..={last}", partition.topic, partition.partition))
+                .collect();
+            return TaskError::Broken(format!("machine panicked twice over the same input, {}: {text}", places.join(", ")));
+        }
+        self.suspects = Some(ranges);
+        TaskError::Panicked(text)
+    }
+
+    /// Commits effects and moved positions to the log, then to the store.
+    fn commit(&mut self, effects: Effects) -> Result<(), TaskError> {
+        let begun = Instant::now();
+        let Effects {
+            mut rows,
+            outputs,
+            measurements,
+            ..
+        } = effects;
+        let live = self.live.as_mut().expect("only a running task commits");
+        live.meta.clock = self.now;
+        let mut transaction = Transaction::default();
+        for (source, offset) in std::mem::take(&mut live.moved) {
+            let topic = live.inputs[&source];
+            live.meta.positions.insert((input_name(topic), source.partition), offset);
+            // The control topic is read by every shard, so one position of the group could not tell them apart.
+            if topic != InputTopic::Control {
+                transaction.positions.push((source, offset));
+            }
+        }
+        let meta = live.meta.encode();
+        for (key, value) in &rows {
+            match key.first() {
+                None | Some(&RESERVED) => return Err(TaskError::Broken(format!("machine wrote to the reserved table: {key:?}"))),
+                Some(&table) if table >= DERIVED => {}
+                Some(_) => transaction.records.push((live.changelog.clone(), row_record(key, value.as_deref()))),
+            }
+        }
+        transaction.records.push((live.changelog.clone(), row_record(META_KEY, Some(&meta))));
+        for output in outputs {
+            transaction.records.push(live.place(output, &self.context)?);
+        }
+        let receipt = live.session.commit(transaction)?;
+        let end = receipt
+            .changelog_end
+            .ok_or_else(|| TaskError::Broken("a commit with a meta row moved no changelog".to_owned()))?;
+
+        rows.push((META_KEY.to_vec(), Some(meta)));
+        self.store.apply(rows, end)?;
+        live.machine.committed();
+        live.committed_at = self.now;
+        self.flush_due = true;
+        self.failures = 0;
+        self.store_failures = 0;
+        self.report(measurements);
+        let seconds = begun.elapsed().as_secs_f64();
+        self.report(vec![measurement(observe::COMMIT_SECONDS, [], Measure::Sample(seconds))]);
+        Ok(())
+    }
+
+    /// What is done by time rather than by input.
+    fn maintain(&mut self, due: Timestamp) -> Result<(), TaskError> {
+        let (now, shard) = (self.now, self.shard);
+        let config = self.context.config;
+        let live = self.live.as_mut().expect("only a running task is maintained");
+        let quiet_ms = now.0 - live.committed_at.0;
+        if (!live.moved.is_empty() && quiet_ms >= config.idle_commit_ms) || quiet_ms >= config.heartbeat_ms {
+            self.commit(Effects::default())?;
+        }
+        if self.flush_due && now.0 - self.flushed_at.0 >= config.flush_every_ms {
+            self.store.flush()?;
+            self.flushed_at = now;
+            self.flush_due = false;
+        }
+        let live = self.live.as_mut().expect("only a running task is maintained");
+        if now.0 - live.measured_at.0 >= config.measure_every_ms {
+            live.measured_at = now;
+            let mut measurements = live.lag();
+            let store = Text::from(format!("shard-{shard}"));
+            measurements.push(measurement(
+                observe::STATE_BYTES,
+                [("store", store)],
+                Measure::Set(self.store.size_bytes() as f64),
+            ));
+            let overdue_ms = if due == Timestamp::MAX { 0 } else { now.0.saturating_sub(due.0).max(0) };
+            measurements.push(measurement(observe::TIMERS_DUE_LAG_SECONDS, [], Measure::Set(overdue_ms as f64 / 1_000.0)));
+            self.report(measurements);
+        }
+        let live = self.live.as_mut().expect("only a running task is maintained");
+        if now.0 - live.topology_checked_at.0 >= config.topology_check_ms {
+            live.topology_checked_at = now;
+            let inputs = self.context.topology.inputs(&*self.context.log, shard)?;
+            if inputs.into_iter().collect::<BTreeMap<_, _>>() != live.inputs {
+                return Err(LogError::Unavailable("the partitions of a source have changed".to_owned()).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what depends on the failed attempt and enters the state that follows from the error.
+    fn fail(&mut self, error: &TaskError) -> Progress {
+        self.live = None;
+        let reason = chain(error);
+        let disposition = match error {
+            TaskError::Log(error) => error.disposition(),
+            TaskError::Panicked(_) => Disposition::Recover,
+            TaskError::State(_) if self.store_failures >= 2 => Disposition::Stop,
+            TaskError::State(_) => Disposition::Recover,
+            TaskError::Broken(_) => Disposition::Stop,
+        };
+        self.store_failures += u32::from(matches!(error, TaskError::State(_)));
+        let next = match disposition {
+            Disposition::Release => ShardState::Released,
+            Disposition::Stop => ShardState::Failed { reason },
+            Disposition::Recover => {
+                let (first, most) = self.context.config.backoff_ms;
+                let pause_ms = first.saturating_mul(1 << self.failures.min(20)).min(most);
+                self.failures += 1;
+                let cause = Text::from(cause(error));
+                self.report(vec![measurement(observe::TRANSACTIONS_ABORTED, [("cause", cause)], Measure::Add(1))]);
+                ShardState::Waiting {
+                    until: self.context.clock.now().plus_ms(pause_ms),
+                    reason,
+                }
+            }
+        };
+        let progress = match &next {
+            ShardState::Waiting { until, .. } => Progress::Waiting(*until),
+            _ => Progress::Ended,
+        };
+        self.enter(next);
+        progress
+    }
+
+    fn enter(&mut self, next: ShardState) {
+        debug_assert!(self.state.may_become(&next), "{:?} to {next:?}", self.state);
+        let shard = self.shard;
+        match &next {
+            ShardState::Opening => tracing::debug!(shard, "shard opens"),
+            ShardState::Running => tracing::info!(shard, "shard runs"),
+            ShardState::Waiting { reason, .. } => tracing::warn!(shard, reason, "shard recovers"),
+            ShardState::Released => tracing::info!(shard, "shard released to another process"),
+            ShardState::Failed { reason } => tracing::error!(shard, reason, "shard failed"),
+        }
+        self.state = next;
+        self.context.observer.state_changed(shard, &self.state);
+    }
+
+    fn report(&self, mut measurements: Vec<Measurement>) {
+        if measurements.is_empty() {
+            return;
+        }
+        let now = self.context.clock.now();
+        for measurement in &mut measurements {
+            if let Measure::SecondsSince(instant) = measurement.value {
+                measurement.value = Measure::Sample(now.0.saturating_sub(instant.0).max(0) as f64 / 1_000.0);
+            }
+        }
+        self.context.observer.measured(self.shard, &measurements);
+    }
+}
+
+impl TaskConfig {
+    fn budget(&self, idle: bool) -> Budget {
+        Budget {
+            timers_max: self.timers_max,
+            background_max: if idle { self.background_idle_max } else { self.background_busy_max },
+        }
+    }
+}
+
+impl Live {
+    /// Notes the positions behind the records and hands them on as inputs: definitions first, then messages, records, sources; per partition in order.
+    fn take(&mut self, delivered: Vec<Delivered>) -> Vec<Input> {
+        let mut inputs = Vec::with_capacity(delivered.len());
+        for Delivered {
+            source,
+            offset,
+            timestamp,
+            record,
+        } in delivered
+        {
+            let Some(&topic) = self.inputs.get(&source) else { continue };
+            let partition = source.partition;
+            self.moved.insert(source, offset + 1);
+            inputs.push(Input {
+                topic,
+                partition,
+                offset,
+                timestamp,
+                key: record.key,
+                value: record.value,
+                headers: record.headers,
+            });
+        }
+        inputs.sort_by_key(|input| input.topic);
+        inputs
+    }
+
+    fn place(&mut self, output: Output, context: &TaskContext) -> Result<(TopicPartition, Record), TaskError> {
+        let Output {
+            topic,
+            partition,
+            key,
+            value,
+            headers,
+        } = output;
+        let (name, count) = match self.outputs.get(&topic) {
+            Some(known) => known,
+            None => {
+                let found = output_topic(&topic, context)?;
+                self.outputs.entry(topic).or_insert(found)
+            }
+        };
+        let partition = match partition {
+            Partition::Shard(number) if number < *count => number,
+            Partition::Shard(number) => return Err(TaskError::Broken(format!("output to partition {number} of {name}, which has {count}"))),
+            Partition::Hash(bytes) => partition_of(&bytes, *count),
+        };
+        Ok((
+            TopicPartition {
+                topic: Arc::clone(name),
+                partition,
+            },
+            Record { key, value, headers },
+        ))
+    }
+
+    fn lag(&self) -> Vec<Measurement> {
+        let gauge = |(source, records): (TopicPartition, u64)| {
+            let labels = [("topic", Text::from(&*source.topic)), ("partition", Text::from(source.partition.to_string()))];
+            measurement(observe::CONSUMER_LAG, labels, Measure::Set(records as f64))
+        };
+        self.session.lag().into_iter().map(gauge).collect()
+    }
+}
+
+/// The name and the number of partitions of a topic; a destination's topic is created where it is missing.
+fn output_topic(topic: &OutputTopic, context: &TaskContext) -> Result<(Arc<str>, u32), TaskError> {
+    let name = context.topology.output(topic);
+    let count = match (context.log.partitions(&name)?, topic) {
+        (Some(count), _) => count,
+        (None, OutputTopic::Destination(destination)) => {
+            let spec = context.topology.destination_spec(destination);
+            context.log.create_topic(&spec)?;
+            spec.partitions
+        }
+        (None, _) => return Err(LogError::NoSuchTopic(name).into()),
+    };
+    Ok((name.into(), count))
+}
+
+fn row_record(key: &[u8], value: Option<&[u8]>) -> Record {
+    Record {
+        key: Some(Bytes::copy_from_slice(key)),
+        value: value.map(Bytes::copy_from_slice),
+        headers: Vec::new(),
+    }
+}
+
+/// The cause as the metric's label has it.
+fn cause(error: &TaskError) -> &'static str {
+    match error {
+        TaskError::Log(LogError::Fenced) => "fenced",
+        TaskError::Log(LogError::OutcomeUnknown(_)) => "outcome-unknown",
+        TaskError::Log(LogError::Aborted(_)) => "aborted",
+        TaskError::Log(LogError::Unavailable(_) | LogError::NoSuchTopic(_)) => "unavailable",
+        TaskError::Log(LogError::OffsetLost { .. } | LogError::Failure(_)) => "log-failure",
+        TaskError::State(_) => "store",
+        TaskError::Panicked(_) | TaskError::Broken(_) => "invariant",
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,220 @@
+//! Which topics there are, how a deployment names them, and which partitions a shard reads.
+//!
+//! The names are those of the topic catalogue, `schemas/topics.yaml`; a test compares.
+
+use std::sync::Arc;
+
+use millrace_log::{DELETE_CONSUMED, Log, LogError, TopicPartition, TopicSpec};
+use millrace_model::SourceKind;
+use millrace_shard::machine::{InputTopic, OutputTopic};
+
+/// The names and the number of shards of one deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    prefix: String,
+    shards: u32,
+}
+
+const WEEK_MS: &str = "604800000";
+
+impl Topology {
+    /// # Panics
+    /// Where there is no shard.
+    pub fn new(prefix: impl Into<String>, shards: u32) -> Topology {
+        assert!(shards > 0, "a deployment has at least one shard");
+        Topology { prefix: prefix.into(), shards }
+    }
+
+    pub fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    pub fn input(&self, topic: InputTopic) -> String {
+        format!("{}{}", self.prefix, input_name(topic))
+    }
+
+    pub fn output(&self, topic: &OutputTopic) -> String {
+        let prefix = &self.prefix;
+        match topic {
+            OutputTopic::Records => format!("{prefix}internal.records"),
+            OutputTopic::Inbox => format!("{prefix}internal.inbox"),
+            OutputTopic::Membership => format!("{prefix}audience.membership"),
+            OutputTopic::Destination(name) => format!("{prefix}destination.{name}"),
+            OutputTopic::DeadLetter => format!("{prefix}dead-letter"),
+        }
+    }
+
+    pub fn changelog(&self) -> String {
+        format!("{}internal.changelog", self.prefix)
+    }
+
+    /// The empty topic whose group decides who owns which shard.
+    pub fn ownership(&self) -> String {
+        format!("{}internal.shards", self.prefix)
+    }
+
+    /// Transactional id of a shard.
+    pub fn transactional_id(&self, shard: u32) -> String {
+        format!("{}shard.{shard}", self.prefix)
+    }
+
+    /// The group under which shards send their positions.
+    pub fn group(&self) -> String {
+        format!("{}shards", self.prefix)
+    }
+
+    /// What a shard reads: the control topic whole, its own partition of inbox and records, and every source partition `q` with
+    /// `q % shards == shard`. A source topic that does not exist is not read.
+    ///
+    /// # Errors
+    /// `NoSuchTopic` where an internal topic or the control topic does not exist; what the log says otherwise.
+    pub fn inputs(&self, log: &dyn Log, shard: u32) -> Result<Vec<(TopicPartition, InputTopic)>, LogError> {
+        let mut inputs = Vec::new();
+        for topic in [InputTopic::Control, InputTopic::Inbox, InputTopic::Records] {
+            let name = self.input(topic);
+            let expected = if topic == InputTopic::Control { 1 } else { self.shards };
+            match log.partitions(&name)? {
+                None => return Err(LogError::NoSuchTopic(name)),
+                Some(found) if found != expected => {
+                    return Err(LogError::Failure(format!("topic {name} has {found} partitions where {expected} are needed")));
+                }
+                Some(_) => {}
+            }
+            let partition = if topic == InputTopic::Control { 0 } else { shard };
+            inputs.push((TopicPartition { topic: name.into(), partition }, topic));
+        }
+        for kind in SourceKind::ALL {
+            let topic = InputTopic::Source(kind);
+            let name: Arc<str> = self.input(topic).into();
+            let count = log.partitions(&name)?.unwrap_or(0);
+            let own = (0..count).filter(|partition| partition % self.shards == shard);
+            inputs.extend(own.map(|partition| {
+                (
+                    TopicPartition {
+                        topic: Arc::clone(&name),
+                        partition,
+                    },
+                    topic,
+                )
+            }));
+        }
+        Ok(inputs)
+    }
+
+    /// Every topic but those of destinations, as the embedded and the simulated log are to have them.
+    pub fn specs(&self, source_partitions: u32) -> Vec<TopicSpec> {
+        let mut specs = Vec::new();
+        for kind in SourceKind::ALL {
+            let name = self.input(InputTopic::Source(kind));
+            specs.push(match kind {
+                SourceKind::Activity => deleted(name, source_partitions, "34560000000"),
+                _ => compacted(name, source_partitions),
+            });
+        }
+        specs.push(compacted(self.input(InputTopic::Control), 1));
+        specs.push(compacted(self.output(&OutputTopic::Membership), self.shards));
+        specs.push(deleted(self.output(&OutputTopic::DeadLetter), 1, "2592000000"));
+        for topic in [OutputTopic::Records, OutputTopic::Inbox] {
+            let mut spec = deleted(self.output(&topic), self.shards, WEEK_MS);
+            spec.settings.push((DELETE_CONSUMED.to_owned(), "true".to_owned()));
+            specs.push(spec);
+        }
+        specs.push(compacted(self.changelog(), self.shards));
+        specs
+    }
+
+    /// A destination's topic, created at its first use.
+    pub fn destination_spec(&self, name: &str) -> TopicSpec {
+        compacted(format!("{}destination.{name}", self.prefix), self.shards)
+    }
+}
+
+/// The name behind the prefix; also how the meta row names an input, so that a change of prefix does not lose positions.
+pub fn input_name(topic: InputTopic) -> String {
+    match topic {
+        InputTopic::Control => "control.segments".to_owned(),
+        InputTopic::Inbox => "internal.inbox".to_owned(),
+        InputTopic::Records => "internal.records".to_owned(),
+        InputTopic::Source(kind) => format!("source.{}", kind.name()),
+    }
+}
+
+fn compacted(name: String, partitions: u32) -> TopicSpec {
+    TopicSpec {
+        name,
+        partitions,
+        compacted: true,
+        settings: vec![("delete.retention.ms".to_owned(), WEEK_MS.to_owned())],
+    }
+}
+
+fn deleted(name: String, partitions: u32, retention_ms: &str) -> TopicSpec {
+    TopicSpec {
+        name,
+        partitions,
+        compacted: false,
+        settings: vec![("retention.ms".to_owned(), retention_ms.to_owned())],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Name to cleanup and retention, of the catalogue.
+    fn catalogue() -> BTreeMap<String, (String, String)> {
+        let text = include_str!("../../../schemas/topics.yaml");
+        let mut topics: BTreeMap<String, (String, String)> = BTreeMap::new();
+        let mut current = String::new();
+        for line in text.lines().map(str::trim) {
+            if let Some(name) = line.strip_prefix("- name: ") {
+                current = name.to_owned();
+            } else if let Some(cleanup) = line.strip_prefix("cleanup: ") {
+                topics.entry(current.clone()).or_default().0 = cleanup.to_owned();
+            } else if let Some(retention) = line.strip_prefix("retention: ") {
+                topics.entry(current.clone()).or_default().1 = retention.to_owned();
+            }
+        }
+        topics
+    }
+
+    #[test]
+    fn names_and_settings_are_those_of_the_catalogue() {
+        let catalogue = catalogue();
+        let topology = Topology::new("", 4);
+        let mut specs = topology.specs(4);
+        specs.push(TopicSpec {
+            name: "destination.<name>".into(),
+            ..topology.destination_spec("any")
+        });
+        for spec in specs {
+            let (cleanup, retention) = catalogue.get(&spec.name).unwrap_or_else(|| panic!("{} is not in the catalogue", spec.name));
+            assert_eq!(cleanup == "compact", spec.compacted, "{}", spec.name);
+            let days: i64 = retention.trim_end_matches('d').parse().unwrap();
+            let ms = &spec.settings[0].1;
+            assert_eq!(ms, &(days * millrace_model::DAY_MS).to_string(), "{}", spec.name);
+        }
+        assert!(catalogue.contains_key(&topology.ownership()));
+    }
+
+    #[test]
+    fn source_partitions_are_shared_out_without_rest() {
+        let log = crate::simulation::plain_log();
+        let topology = Topology::new("t.", 3);
+        topology.specs(7).iter().for_each(|spec| log.create_topic(spec).unwrap());
+        let mut read = Vec::new();
+        for shard in 0..3 {
+            let inputs = topology.inputs(&log, shard).unwrap();
+            read.extend(
+                inputs
+                    .into_iter()
+                    .filter(|(_, topic)| *topic == InputTopic::Source(SourceKind::Person))
+                    .map(|(input, _)| input.partition),
+            );
+        }
+        read.sort_unstable();
+        assert_eq!(read, (0..7).collect::<Vec<_>>());
+    }
+}

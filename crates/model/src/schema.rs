@@ -104,7 +104,10 @@ impl RecordType {
     /// # Errors
     /// Where the text is no JSON, or uses Avro types outside the supported set.
     pub fn from_avro(schema: &str, text: &str) -> Result<Arc<RecordType>, SchemaError> {
-        let fail = |reason: String| SchemaError { schema: schema.to_owned(), reason };
+        let fail = |reason: String| SchemaError {
+            schema: schema.to_owned(),
+            reason,
+        };
         let json: Json = serde_json::from_str(text).map_err(|error| fail(error.to_string()))?;
         let mut reader = AvroReader { known: BTreeMap::new() };
         match reader.read(&json, "").map_err(fail)? {
@@ -157,7 +160,12 @@ impl AvroReader {
             "string" => Type::Text,
             _ => {
                 let full = full_name(name, namespace);
-                Type::Record(self.known.get(&full).cloned().ok_or_else(|| format!("type `{full}` is not supported, or not defined before its use"))?)
+                Type::Record(
+                    self.known
+                        .get(&full)
+                        .cloned()
+                        .ok_or_else(|| format!("type `{full}` is not supported, or not defined before its use"))?,
+                )
             }
         })
     }
@@ -205,7 +213,11 @@ impl AvroReader {
                 return Err(at("defined twice".to_owned()));
             }
         }
-        let record = Arc::new(RecordType { name: Text::new(name), fields, atomic: json["millrace.atomic"] == true });
+        let record = Arc::new(RecordType {
+            name: Text::new(name),
+            fields,
+            atomic: json["millrace.atomic"] == true,
+        });
         if self.known.insert(full_name(name, namespace), record.clone()).is_some() {
             return Err(format!("record `{name}` is defined twice"));
         }
@@ -214,7 +226,11 @@ impl AvroReader {
 }
 
 fn full_name(name: &str, namespace: &str) -> String {
-    if name.contains('.') || namespace.is_empty() { name.to_owned() } else { format!("{namespace}.{name}") }
+    if name.contains('.') || namespace.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{namespace}.{name}")
+    }
 }
 
 #[cfg(test)]
@@ -341,12 +357,17 @@ mod tests {
             activity extra Any
         ";
         for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let [kind, path, expected] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let [kind, path, expected] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
             let found = type_at(&schema, SourceKind::from_name(kind).unwrap(), path).map(word);
             assert_eq!(found.as_deref(), Some(expected), "{kind} {path}");
         }
         for kind in SourceKind::ALL {
-            for field in ["modifiedAt", "isDeleted", "changedFields", "extSourceSystemAudit", "extra"].into_iter().chain(kind.key_field()) {
+            for field in ["modifiedAt", "isDeleted", "changedFields", "extSourceSystemAudit", "extra"]
+                .into_iter()
+                .chain(kind.key_field())
+            {
                 assert!(type_at(&schema, kind, field).is_some(), "{} {field}", kind.name());
             }
         }

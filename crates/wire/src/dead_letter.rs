@@ -53,7 +53,12 @@ mod tests {
 
     #[test]
     fn names_and_values() {
-        let origin = DeadLetterOrigin { topic: "millrace.source.person", partition: 3, offset: 42, stage: "ingest" };
+        let origin = DeadLetterOrigin {
+            topic: "millrace.source.person",
+            partition: 3,
+            offset: 42,
+            stage: "ingest",
+        };
         let headers = dead_letter_headers(origin, &Reason::WrongType.because("`isWon`: expected true or false, found text `yes`"));
         let shown: Vec<String> = headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(

@@ -27,7 +27,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { value_bytes_max: 1 << 20, key_bytes_max: 1_024, future_ms_max: 5 * 60 * 1_000 }
+        Limits {
+            value_bytes_max: 1 << 20,
+            key_bytes_max: 1_024,
+            future_ms_max: 5 * 60 * 1_000,
+        }
     }
 }
 
@@ -106,7 +110,12 @@ impl Decoder {
     /// # Errors
     /// Where a schema of this build does not parse: a defect a test finds.
     pub fn builder(schema: Arc<Schema>) -> Result<DecoderBuilder, AvroSchemaError> {
-        let decoder = Decoder { schema, limits: Limits::default(), writers: BTreeMap::new(), registry: None };
+        let decoder = Decoder {
+            schema,
+            limits: Limits::default(),
+            writers: BTreeMap::new(),
+            registry: None,
+        };
         let mut builder = DecoderBuilder { decoder };
         for kind in SourceKind::ALL {
             builder = builder.writer_schema(kind, Schema::avro_text(kind))?;
@@ -124,19 +133,37 @@ impl Decoder {
     ///
     /// # Errors
     /// [`DecodeError::Rejected`] is for the dead-letter topic, [`DecodeError::Retry`] for a later attempt at the same record.
-    pub fn decode(&self, kind: SourceKind, key: Option<&[u8]>, value: Option<&[u8]>, record_timestamp: Timestamp, now: Timestamp) -> Result<Decoded, DecodeError> {
+    pub fn decode(
+        &self,
+        kind: SourceKind,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        record_timestamp: Timestamp,
+        now: Timestamp,
+    ) -> Result<Decoded, DecodeError> {
         let key = self.key(key)?;
         let Some(value) = value else {
             let change = record::tombstone(kind, key, record_timestamp)?;
-            return Ok(Decoded { change, unknown_fields: Vec::new() });
+            return Ok(Decoded {
+                change,
+                unknown_fields: Vec::new(),
+            });
         };
         if value.len() > self.limits.value_bytes_max {
-            return Err(Reason::Oversize.because(format!("value of {} bytes, {} allowed", value.len(), self.limits.value_bytes_max)).into());
+            return Err(Reason::Oversize
+                .because(format!("value of {} bytes, {} allowed", value.len(), self.limits.value_bytes_max))
+                .into());
         }
         let mut reading = Reading::default();
         let fields = self.fields(kind, value, &mut reading)?;
         let (fields, unknown_fields) = record::graft_unknown(fields, reading.unknown)?;
-        let context = record::Context { limits: &self.limits, record_type: self.schema.record(kind), key, record_timestamp, now };
+        let context = record::Context {
+            limits: &self.limits,
+            record_type: self.schema.record(kind),
+            key,
+            record_timestamp,
+            now,
+        };
         let change = match kind {
             SourceKind::Activity => SourceChange::Event(context.event(fields)?),
             _ => SourceChange::Record(context.change(kind, fields)?),
@@ -160,7 +187,9 @@ impl Decoder {
             [0xC3, 0x01, rest @ ..] => self.single_object(kind, rest, reading),
             [0x00, rest @ ..] => self.confluent(kind, rest, reading),
             _ if value.trim_ascii_start().first() == Some(&b'{') => self.json(kind, value, reading),
-            [first, ..] => Err(Reason::UnknownEncoding.because(format!("first byte is {first:#04x}; expected `{{`, c3 01 or 00")).into()),
+            [first, ..] => Err(Reason::UnknownEncoding
+                .because(format!("first byte is {first:#04x}; expected `{{`, c3 01 or 00"))
+                .into()),
         }
     }
 
@@ -178,14 +207,29 @@ impl Decoder {
         };
         match self.writers.get(fingerprint) {
             Some((of, schema)) if *of == kind => self.datum(kind, schema, datum, reading),
-            Some((of, _)) => Err(Reason::UnknownFingerprint.because(format!("fingerprint {:016x} is the schema of {}, not of {}", u64::from_le_bytes(*fingerprint), of.name(), kind.name())).into()),
-            None => Err(Reason::UnknownFingerprint.because(format!("fingerprint {:016x} is of no known schema of {}", u64::from_le_bytes(*fingerprint), kind.name())).into()),
+            Some((of, _)) => Err(Reason::UnknownFingerprint
+                .because(format!(
+                    "fingerprint {:016x} is the schema of {}, not of {}",
+                    u64::from_le_bytes(*fingerprint),
+                    of.name(),
+                    kind.name()
+                ))
+                .into()),
+            None => Err(Reason::UnknownFingerprint
+                .because(format!(
+                    "fingerprint {:016x} is of no known schema of {}",
+                    u64::from_le_bytes(*fingerprint),
+                    kind.name()
+                ))
+                .into()),
         }
     }
 
     fn confluent(&self, kind: SourceKind, bytes: &[u8], reading: &mut Reading) -> Result<Map, DecodeError> {
         let Some(registry) = &self.registry else {
-            return Err(Reason::UnknownEncoding.because("Confluent wire format, but no schema registry is configured").into());
+            return Err(Reason::UnknownEncoding
+                .because("Confluent wire format, but no schema registry is configured")
+                .into());
         };
         let Some((id, payload)) = bytes.split_first_chunk::<4>() else {
             return Err(Reason::BadAvro.because("Confluent wire format ends before its schema id does").into());
@@ -212,7 +256,9 @@ impl Decoder {
         D::Error: std::fmt::Display,
     {
         let record = self.schema.record(kind);
-        reading.record(record, deserializer).map_err(|error| reading.rejection.take().unwrap_or_else(|| malformed.because(error.to_string())).into())
+        reading
+            .record(record, deserializer)
+            .map_err(|error| reading.rejection.take().unwrap_or_else(|| malformed.because(error.to_string())).into())
     }
 }
 

@@ -96,7 +96,10 @@ impl Reason {
 
     /// A rejection for this reason. `detail`: where, what was expected, what was found.
     pub fn because(self, detail: impl Into<String>) -> Rejection {
-        Rejection { reason: Text::const_new(self.as_str()), detail: detail.into() }
+        Rejection {
+            reason: Text::const_new(self.as_str()),
+            detail: detail.into(),
+        }
     }
 }
 

@@ -90,7 +90,12 @@ impl RegistryClient {
     const UNKNOWN_IDS_MAX: usize = 10_000;
 
     pub fn new(source: Box<dyn SchemaSource>) -> RegistryClient {
-        RegistryClient { source, known: Mutex::default(), unknown: Mutex::default(), registered: Mutex::default() }
+        RegistryClient {
+            source,
+            known: Mutex::default(),
+            unknown: Mutex::default(),
+            registered: Mutex::default(),
+        }
     }
 
     /// How the bytes behind `id` are written.
@@ -140,16 +145,24 @@ impl RegistryClient {
         let attempt = unknown.entry(id).or_default();
         *attempt = attempt.saturating_add(1);
         if *attempt < RegistryClient::UNKNOWN_ATTEMPTS {
-            DecodeError::Retry(WireError::SchemaIdUnknown { id, attempt: *attempt, of: RegistryClient::UNKNOWN_ATTEMPTS })
+            DecodeError::Retry(WireError::SchemaIdUnknown {
+                id,
+                attempt: *attempt,
+                of: RegistryClient::UNKNOWN_ATTEMPTS,
+            })
         } else {
-            Reason::UnknownSchemaId.because(format!("the registry does not know schema id {id} after {attempt} attempts")).into()
+            Reason::UnknownSchemaId
+                .because(format!("the registry does not know schema id {id} after {attempt} attempts"))
+                .into()
         }
     }
 }
 
 fn payload(schema: &RegisteredSchema) -> Result<Payload, String> {
     match schema.schema_type.as_str() {
-        "AVRO" => AvroSchema::parse(&schema.text, &schema.references).map(Payload::Avro).map_err(|error| error.to_string()),
+        "AVRO" => AvroSchema::parse(&schema.text, &schema.references)
+            .map(Payload::Avro)
+            .map_err(|error| error.to_string()),
         "JSON" => Ok(Payload::Json),
         other => Err(format!("schemas of type {other} are not supported")),
     }

@@ -20,7 +20,11 @@ fn text(file: &str) -> String {
 /// Both readings of one type, step by step. Named types that come again are looked up in `known`.
 fn agree<'a>(place: &str, avro: &'a Avro, ty: &Type, known: &mut Vec<&'a Avro>) {
     let avro = match avro {
-        Avro::Ref { name } => known.iter().find(|schema| schema.name() == Some(name)).copied().unwrap_or_else(|| panic!("{place}: {name} is not known")),
+        Avro::Ref { name } => known
+            .iter()
+            .find(|schema| schema.name() == Some(name))
+            .copied()
+            .unwrap_or_else(|| panic!("{place}: {name} is not known")),
         other => other,
     };
     match (avro, ty) {
@@ -39,7 +43,11 @@ fn agree<'a>(place: &str, avro: &'a Avro, ty: &Type, known: &mut Vec<&'a Avro>) 
         (Avro::Record(record), Type::Record(ours)) => {
             known.push(avro);
             assert_eq!(record.name.name(), ours.name, "{place}");
-            assert_eq!(record.attributes.get("millrace.atomic").is_some_and(|mark| *mark == true), ours.atomic, "{place}");
+            assert_eq!(
+                record.attributes.get("millrace.atomic").is_some_and(|mark| *mark == true),
+                ours.atomic,
+                "{place}"
+            );
             let names: BTreeSet<&str> = record.fields.iter().map(|field| field.name.as_str()).collect();
             assert_eq!(names, ours.fields.keys().map(|name| name.as_str()).collect(), "{place}");
             for field in &record.fields {
@@ -62,7 +70,13 @@ fn both_readings_of_the_source_schemas_agree() {
         let avro = Avro::parse_str(&file).unwrap();
         agree(kind.name(), &avro, &Type::Record(schema.record(kind).clone()), &mut Vec::new());
     }
-    assert_eq!(std::fs::read_dir(folder().join("source")).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count(), SourceKind::ALL.len());
+    assert_eq!(
+        std::fs::read_dir(folder().join("source"))
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().is_file())
+            .count(),
+        SourceKind::ALL.len()
+    );
 }
 
 /// Types of one name have one shape, whatever file they stand in, so that a registry and generated code can hold them side by side.
@@ -99,7 +113,14 @@ fn the_catalogue_names_every_topic_once_and_files_that_exist() {
     for kind in SourceKind::ALL {
         assert!(names.contains(&format!("source.{}", kind.name()).as_str()), "{}", kind.name());
     }
-    for name in ["control.segments", "audience.membership", "destination.<name>", "dead-letter", "profile.person", "profile.account"] {
+    for name in [
+        "control.segments",
+        "audience.membership",
+        "destination.<name>",
+        "dead-letter",
+        "profile.person",
+        "profile.account",
+    ] {
         assert!(names.contains(&name), "{name}");
     }
     for name in ["records", "inbox", "changelog", "shards", "hosts"] {
@@ -111,7 +132,10 @@ fn the_catalogue_names_every_topic_once_and_files_that_exist() {
         for text in ["key", "value", "placement", "doc"] {
             assert!(!field(text).is_empty());
         }
-        assert!(["shards", "source", "1"].contains(&topic["partitions"].as_str().unwrap_or(&topic["partitions"].to_string())), "{name}");
+        assert!(
+            ["shards", "source", "1"].contains(&topic["partitions"].as_str().unwrap_or(&topic["partitions"].to_string())),
+            "{name}"
+        );
         assert!(["compact", "delete"].contains(&field("cleanup")), "{name}");
         assert!(field("retention").strip_suffix('d').is_some_and(|days| days.parse::<u32>().is_ok()), "{name}");
         assert!(topic["writers"].is_array() && topic["readers"].is_array(), "{name}");
@@ -127,7 +151,11 @@ fn every_reason_is_documented() {
     for reason in millrace_wire::Reason::ALL {
         assert!(page.contains(&format!("| `{reason}` |")), "{reason}");
     }
-    let rows = page.lines().skip_while(|line| !line.starts_with("| reason ")).filter(|line| line.starts_with("| `")).count();
+    let rows = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| reason "))
+        .filter(|line| line.starts_with("| `"))
+        .count();
     assert_eq!(rows, millrace_wire::Reason::ALL.len());
 }
 

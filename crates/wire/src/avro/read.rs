@@ -53,13 +53,19 @@ impl<'de> Input<'de> {
     }
 
     fn take(&mut self, length: usize) -> Result<&'de [u8]> {
-        let (taken, rest) = self.bytes.split_at_checked(length).ok_or_else(|| AvroError(format!("{length} bytes expected, {} left", self.bytes.len())))?;
+        let (taken, rest) = self
+            .bytes
+            .split_at_checked(length)
+            .ok_or_else(|| AvroError(format!("{length} bytes expected, {} left", self.bytes.len())))?;
         self.bytes = rest;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (taken, rest) = self.bytes.split_first_chunk::<N>().ok_or_else(|| AvroError(format!("{N} bytes expected, {} left", self.bytes.len())))?;
+        let (taken, rest) = self
+            .bytes
+            .split_first_chunk::<N>()
+            .ok_or_else(|| AvroError(format!("{N} bytes expected, {} left", self.bytes.len())))?;
         self.bytes = rest;
         Ok(*taken)
     }
@@ -97,19 +103,31 @@ impl<'de> Input<'de> {
 
     fn step(&mut self) -> Result<()> {
         self.steps += 1;
-        if self.steps > STEPS_MAX { Err(AvroError(format!("more than {STEPS_MAX} values"))) } else { Ok(()) }
+        if self.steps > STEPS_MAX {
+            Err(AvroError(format!("more than {STEPS_MAX} values")))
+        } else {
+            Ok(())
+        }
     }
 
     fn enter(&mut self) -> Result<()> {
         self.depth += 1;
-        if self.depth > DEPTH_MAX { Err(AvroError(format!("nested deeper than {DEPTH_MAX}"))) } else { Ok(()) }
+        if self.depth > DEPTH_MAX {
+            Err(AvroError(format!("nested deeper than {DEPTH_MAX}")))
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl AvroSchema {
     /// A deserializer of one datum at the start of the input.
     pub(crate) fn datum<'a, 'de>(&'a self, input: &'a mut Input<'de>) -> Datum<'a, 'de> {
-        Datum { schema: self, node: self.top, input }
+        Datum {
+            schema: self,
+            node: self.top,
+            input,
+        }
     }
 }
 
@@ -128,7 +146,9 @@ impl<'a, 'de> Datum<'a, 'de> {
         // A union may not hold a union directly, but may refer to nothing else either, so this ends.
         while let Node::Union(branches) = &schema.nodes[self.node] {
             let index = self.input.length()?;
-            self.node = *branches.get(index).ok_or_else(|| AvroError(format!("branch {index} of a union of {}", branches.len())))?;
+            self.node = *branches
+                .get(index)
+                .ok_or_else(|| AvroError(format!("branch {index} of a union of {}", branches.len())))?;
         }
         Ok((&schema.nodes[self.node], self))
     }
@@ -165,9 +185,34 @@ impl<'a, 'de> Datum<'a, 'de> {
                 };
                 visitor.visit_f64(decimal(bytes, *scale))
             }
-            Node::List(items) => nested(input, |input| visitor.visit_seq(Blocks { schema, node: *items, input, remaining: 0, done: false, json: false })),
-            Node::Map { values, json } => nested(input, |input| visitor.visit_map(Blocks { schema, node: *values, input, remaining: 0, done: false, json: *json })),
-            Node::Record(fields) => nested(input, |input| visitor.visit_map(Fields { schema, fields: fields.iter(), value: schema.top, input })),
+            Node::List(items) => nested(input, |input| {
+                visitor.visit_seq(Blocks {
+                    schema,
+                    node: *items,
+                    input,
+                    remaining: 0,
+                    done: false,
+                    json: false,
+                })
+            }),
+            Node::Map { values, json } => nested(input, |input| {
+                visitor.visit_map(Blocks {
+                    schema,
+                    node: *values,
+                    input,
+                    remaining: 0,
+                    done: false,
+                    json: *json,
+                })
+            }),
+            Node::Record(fields) => nested(input, |input| {
+                visitor.visit_map(Fields {
+                    schema,
+                    fields: fields.iter(),
+                    value: schema.top,
+                    input,
+                })
+            }),
         }
     }
 }
@@ -189,7 +234,11 @@ impl<'de> Deserializer<'de> for Datum<'_, 'de> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let (node, datum) = self.settle()?;
-        if matches!(node, Node::Null) { visitor.visit_none() } else { visitor.visit_some(datum) }
+        if matches!(node, Node::Null) {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(datum)
+        }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
@@ -289,7 +338,11 @@ impl<'de> Blocks<'_, 'de> {
             let value = seed.deserialize(&mut json).and_then(|value| json.end().map(|()| value));
             return value.map_err(|error| AvroError(format!("value of a map of JSON texts is none: {error}")));
         }
-        seed.deserialize(Datum { schema: self.schema, node: self.node, input: self.input })
+        seed.deserialize(Datum {
+            schema: self.schema,
+            node: self.node,
+            input: self.input,
+        })
     }
 }
 
@@ -335,7 +388,11 @@ impl<'de> MapAccess<'de> for Fields<'_, 'de> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value> {
-        seed.deserialize(Datum { schema: self.schema, node: self.value, input: self.input })
+        seed.deserialize(Datum {
+            schema: self.schema,
+            node: self.value,
+            input: self.input,
+        })
     }
 }
 
@@ -348,7 +405,9 @@ fn uuid_text(bytes: &[u8]) -> Result<String> {
 /// The nearest double; exact digits beyond its 53 bits are lost, as in JSON.
 fn decimal(bytes: &[u8], scale: u32) -> f64 {
     let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
-    let magnitude = bytes.iter().fold(0.0, |sum, byte| sum * 256.0 + f64::from(if negative { !byte } else { *byte }));
+    let magnitude = bytes
+        .iter()
+        .fold(0.0, |sum, byte| sum * 256.0 + f64::from(if negative { !byte } else { *byte }));
     let unscaled = if negative { -magnitude - 1.0 } else { magnitude };
     unscaled / 10f64.powi(i32::try_from(scale).unwrap_or(i32::MAX))
 }

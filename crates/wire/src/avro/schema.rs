@@ -35,16 +35,26 @@ pub(super) enum Node {
     Text,
     Fixed(usize),
     /// Sixteen bytes shown as text.
-    Uuid { fixed: bool },
+    Uuid {
+        fixed: bool,
+    },
     Symbol(Vec<String>),
     /// Days since 1970.
     Date,
     /// Units since 1970; this many make a millisecond.
-    Instant { per_ms: i64 },
+    Instant {
+        per_ms: i64,
+    },
     /// Two's complement, big-endian, with so many digits behind the point; of fixed size or with a length before it.
-    Decimal { scale: u32, fixed: Option<usize> },
+    Decimal {
+        scale: u32,
+        fixed: Option<usize>,
+    },
     List(NodeId),
-    Map { values: NodeId, json: bool },
+    Map {
+        values: NodeId,
+        json: bool,
+    },
     Union(Vec<NodeId>),
     Record(Vec<(String, NodeId)>),
 }
@@ -60,11 +70,23 @@ impl AvroSchema {
             [] => (Schema::parse_str(text).map_err(fail)?, Vec::new()),
             _ => Schema::parse_str_with_list(text, references).map_err(fail)?,
         };
-        let fingerprint = schema.fingerprint::<Rabin>().bytes.try_into().map_err(|_| AvroSchemaError("fingerprint of another length".to_owned()))?;
+        let fingerprint = schema
+            .fingerprint::<Rabin>()
+            .bytes
+            .try_into()
+            .map_err(|_| AvroSchemaError("fingerprint of another length".to_owned()))?;
         let others = others.iter().filter_map(|other| Some((other.name()?.fullname(None), other))).collect();
-        let mut compiler = Compiler { nodes: Vec::new(), known: BTreeMap::new(), others };
+        let mut compiler = Compiler {
+            nodes: Vec::new(),
+            known: BTreeMap::new(),
+            others,
+        };
         let top = compiler.add(&schema, None)?;
-        Ok(AvroSchema { nodes: compiler.nodes, top, fingerprint })
+        Ok(AvroSchema {
+            nodes: compiler.nodes,
+            top,
+            fingerprint,
+        })
     }
 
     /// CRC-64-AVRO of the schema's canonical form, little-endian, as single-object encoding writes it.
@@ -113,12 +135,18 @@ impl<'a> Compiler<'a> {
                     InnerDecimalSchema::Bytes => None,
                     InnerDecimalSchema::Fixed(fixed) => Some(fixed.size),
                 };
-                Node::Decimal { scale: u32::try_from(decimal.scale).map_err(|_| AvroSchemaError(format!("decimal of scale {}", decimal.scale)))?, fixed }
+                Node::Decimal {
+                    scale: u32::try_from(decimal.scale).map_err(|_| AvroSchemaError(format!("decimal of scale {}", decimal.scale)))?,
+                    fixed,
+                }
             }
             Schema::Array(array) => Node::List(self.add(&array.items, namespace)?),
             Schema::Map(map) => {
                 let json = matches!(*map.types, Schema::String) && map.attributes.get("millrace.any").is_some_and(|mark| *mark == true);
-                Node::Map { values: self.add(&map.types, namespace)?, json }
+                Node::Map {
+                    values: self.add(&map.types, namespace)?,
+                    json,
+                }
             }
             Schema::Union(union) => Node::Union(union.variants().iter().map(|branch| self.add(branch, namespace)).collect::<Result<_, _>>()?),
             Schema::Record(record) => {

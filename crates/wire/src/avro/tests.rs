@@ -18,7 +18,11 @@ fn read(schema: &str, datum: &[u8]) -> Result<Json, String> {
 
 fn write(schema: &str, value: Avro) -> Vec<u8> {
     let schema = apache_avro::Schema::parse_str(schema).unwrap();
-    GenericDatumWriter::builder(&schema).build().unwrap().write_value_to_vec(value.resolve(&schema).unwrap()).unwrap()
+    GenericDatumWriter::builder(&schema)
+        .build()
+        .unwrap()
+        .write_value_to_vec(value.resolve(&schema).unwrap())
+        .unwrap()
 }
 
 #[test]
@@ -33,22 +37,46 @@ fn every_type_is_read_as_written() {
         (r#""float""#.to_owned(), Avro::Float(0.5), json!(0.5)),
         (r#""double""#.to_owned(), Avro::Double(-1e300), json!(-1e300)),
         (r#""string""#.to_owned(), Avro::String("é".to_owned()), json!("é")),
-        (r#"{"type":"enum","name":"E","symbols":["A","B"]}"#.to_owned(), Avro::String("B".to_owned()), json!("B")),
-        (r#"{"type":"array","items":"int"}"#.to_owned(), Avro::Array(vec![Avro::Int(1), Avro::Int(2)]), json!([1, 2])),
-        (r#"{"type":"map","values":"int"}"#.to_owned(), Avro::Map([("a".to_owned(), Avro::Int(1))].into()), json!({"a": 1})),
-        (r#"{"type":"map","values":"string"}"#.to_owned(), Avro::Map([("a".to_owned(), Avro::String("1".to_owned()))].into()), json!({"a": "1"})),
+        (
+            r#"{"type":"enum","name":"E","symbols":["A","B"]}"#.to_owned(),
+            Avro::String("B".to_owned()),
+            json!("B"),
+        ),
+        (
+            r#"{"type":"array","items":"int"}"#.to_owned(),
+            Avro::Array(vec![Avro::Int(1), Avro::Int(2)]),
+            json!([1, 2]),
+        ),
+        (
+            r#"{"type":"map","values":"int"}"#.to_owned(),
+            Avro::Map([("a".to_owned(), Avro::Int(1))].into()),
+            json!({"a": 1}),
+        ),
+        (
+            r#"{"type":"map","values":"string"}"#.to_owned(),
+            Avro::Map([("a".to_owned(), Avro::String("1".to_owned()))].into()),
+            json!({"a": "1"}),
+        ),
         (
             r#"{"type":"map","values":"string","millrace.any":true}"#.to_owned(),
             Avro::Map([("a".to_owned(), Avro::String("{\"b\":[1]}".to_owned()))].into()),
             json!({"a": {"b": [1]}}),
         ),
-        (r#"["null","int","string"]"#.to_owned(), Avro::Union(2, Box::new(Avro::String("x".to_owned()))), json!("x")),
+        (
+            r#"["null","int","string"]"#.to_owned(),
+            Avro::Union(2, Box::new(Avro::String("x".to_owned()))),
+            json!("x"),
+        ),
         (logical("int", "date"), Avro::Date(-1), json!(-86_400_000)),
         (logical("long", "timestamp-millis"), Avro::TimestampMillis(7), json!(7)),
         (logical("long", "timestamp-micros"), Avro::TimestampMicros(-1), json!(-1)),
         (logical("long", "timestamp-nanos"), Avro::TimestampNanos(7_999_999), json!(7)),
         (logical("long", "local-timestamp-millis"), Avro::LocalTimestampMillis(7), json!(7)),
-        (logical("string", "uuid"), Avro::Uuid(apache_avro::Uuid::from_u128(1)), json!("00000000-0000-0000-0000-000000000001")),
+        (
+            logical("string", "uuid"),
+            Avro::Uuid(apache_avro::Uuid::from_u128(1)),
+            json!("00000000-0000-0000-0000-000000000001"),
+        ),
         (
             r#"{"type":{"type":"fixed","name":"U","size":16},"logicalType":"uuid"}"#.to_owned(),
             Avro::Fixed(16, (0..16).collect()),
@@ -58,7 +86,16 @@ fn every_type_is_read_as_written() {
             r#"{"type":"record","name":"a.R","fields":[{"name":"n","type":"int"},{"name":"next","type":["null","R"]}]}"#.to_owned(),
             Avro::Record(vec![
                 ("n".to_owned(), Avro::Int(1)),
-                ("next".to_owned(), Avro::Union(1, Box::new(Avro::Record(vec![("n".to_owned(), Avro::Int(2)), ("next".to_owned(), Avro::Union(0, Box::new(Avro::Null)))])))),
+                (
+                    "next".to_owned(),
+                    Avro::Union(
+                        1,
+                        Box::new(Avro::Record(vec![
+                            ("n".to_owned(), Avro::Int(2)),
+                            ("next".to_owned(), Avro::Union(0, Box::new(Avro::Null))),
+                        ])),
+                    ),
+                ),
             ]),
             json!({"n": 1, "next": {"n": 2, "next": null}}),
         ),
@@ -71,7 +108,13 @@ fn every_type_is_read_as_written() {
 #[test]
 fn decimals_are_doubles() {
     let schema = r#"{"type":"bytes","logicalType":"decimal","precision":20,"scale":2}"#;
-    let table: &[(&[u8], f64)] = &[(&[0x02, 0x00], 0.0), (&[0x04, 0x30, 0x39], 123.45), (&[0x02, 0xFF], -0.01), (&[0x04, 0xCF, 0xC7], -123.45), (&[0x00], 0.0)];
+    let table: &[(&[u8], f64)] = &[
+        (&[0x02, 0x00], 0.0),
+        (&[0x04, 0x30, 0x39], 123.45),
+        (&[0x02, 0xFF], -0.01),
+        (&[0x04, 0xCF, 0xC7], -123.45),
+        (&[0x00], 0.0),
+    ];
     for (datum, expected) in table {
         assert_eq!(read(schema, datum), Ok(json!(expected)), "{datum:x?}");
     }
@@ -110,10 +153,18 @@ fn hostile_bytes_meet_bounds() {
         (r#""boolean""#, &[2], "boolean of byte 2"),
         (r#"["null","int"]"#, &[0x04], "branch 2 of a union of 2"),
         (r#"{"type":"enum","name":"E","symbols":["A"]}"#, &[0x02], "symbol 1 of 1"),
-        (list_of_nothing, &[0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], "more than 4000000 values"),
+        (
+            list_of_nothing,
+            &[0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01],
+            "more than 4000000 values",
+        ),
         (list_of_nothing, &[0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], "length -"),
         (endless, &[0x02; 1_000], "nested deeper than 128"),
-        (r#"{"type":"map","values":"string","millrace.any":true}"#, &[0x02, 0x02, b'a', 0x02, b'x', 0x00], "map of JSON texts"),
+        (
+            r#"{"type":"map","values":"string","millrace.any":true}"#,
+            &[0x02, 0x02, b'a', 0x02, b'x', 0x00],
+            "map of JSON texts",
+        ),
     ];
     for (schema, datum, expected) in table {
         let error = read(schema, datum).unwrap_err();

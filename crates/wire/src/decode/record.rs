@@ -5,7 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use millrace_model::{Change, Event, EventOperation, Identity, Map, Operation, Path, RecordType, Rejection, SourceChange, SourceKind, SubjectKind, Text, Timestamp, Type, Value, namespace};
+use millrace_model::{
+    Change, Event, EventOperation, Identity, Map, Operation, Path, RecordType, Rejection, SourceChange, SourceKind, SubjectKind, Text, Timestamp, Type, Value,
+    namespace,
+};
 
 use super::Limits;
 use super::typed::key_object_of;
@@ -30,7 +33,12 @@ pub(super) fn tombstone(kind: SourceKind, key: Option<&str>, record_timestamp: T
         return Err(Reason::TombstoneOnActivity.because("the key of this topic names a person, not an event; send the event's `_id` with `isDeleted: true`"));
     }
     let key = key.ok_or_else(|| Reason::TombstoneWithoutKey.because("null value and no key: nothing says what is removed"))?;
-    Ok(SourceChange::Record(Change { kind, key: Text::new(key), modified_at: record_timestamp, operation: Operation::Tombstone }))
+    Ok(SourceChange::Record(Change {
+        kind,
+        key: Text::new(key),
+        modified_at: record_timestamp,
+        operation: Operation::Tombstone,
+    }))
 }
 
 /// Moves fields the schema does not know to `extra` at their own path (`x` to `extra.x`, `web.x` to `extra.web.x`), where `extra` says nothing itself.
@@ -60,7 +68,9 @@ pub(super) fn graft_unknown(mut fields: Map, unknown: Vec<(Vec<Text>, Option<Val
 }
 
 fn graft(place: &mut Value, path: &[Text], value: Value) {
-    let (Value::Map(map), Some((first, rest))) = (place, path.split_first()) else { return };
+    let (Value::Map(map), Some((first, rest))) = (place, path.split_first()) else {
+        return;
+    };
     match (map.get_mut(first), rest) {
         (None, []) => {
             map.insert(first, value);
@@ -84,10 +94,18 @@ impl Context<'_> {
         let modified_at = book.modified_at.unwrap_or(self.record_timestamp);
         let operation = match book.changed_fields {
             _ if book.deleted => Operation::Delete,
-            Some(paths) => Operation::Patch { paths: self.changed_paths(&paths)?, value: Value::Map(fields) },
+            Some(paths) => Operation::Patch {
+                paths: self.changed_paths(&paths)?,
+                value: Value::Map(fields),
+            },
             None => Operation::Replace(Value::Map(fields)),
         };
-        Ok(Change { kind, key, modified_at, operation })
+        Ok(Change {
+            kind,
+            key,
+            modified_at,
+            operation,
+        })
     }
 
     /// The event of an activity. A deletion needs no `timestamp` (its `modified_at` stands in), and `changedFields` means nothing: an event counts whole.
@@ -101,23 +119,38 @@ impl Context<'_> {
         let occurred_at = fields.get("timestamp").and_then(Value::as_time);
         let identities = self.identities(&fields)?;
         if book.deleted {
-            return Ok(Event { id, occurred_at: occurred_at.unwrap_or(modified_at), modified_at, identities, operation: EventOperation::Delete });
+            return Ok(Event {
+                id,
+                occurred_at: occurred_at.unwrap_or(modified_at),
+                modified_at,
+                identities,
+                operation: EventOperation::Delete,
+            });
         }
         let occurred_at = occurred_at.ok_or_else(|| Reason::MissingTimestamp.because("`timestamp` is missing"))?;
         if occurred_at > self.now.plus_ms(self.limits.future_ms_max) {
-            let detail = format!("`timestamp` is {occurred_at}, now is {}, {} ms ahead are allowed", self.now, self.limits.future_ms_max);
+            let detail = format!(
+                "`timestamp` is {occurred_at}, now is {}, {} ms ahead are allowed",
+                self.now, self.limits.future_ms_max
+            );
             return Err(Reason::FromTheFuture.because(detail));
         }
-        Ok(Event { id, occurred_at, modified_at, identities, operation: EventOperation::Put(Value::Map(fields)) })
+        Ok(Event {
+            id,
+            occurred_at,
+            modified_at,
+            identities,
+            operation: EventOperation::Put(Value::Map(fields)),
+        })
     }
 
     /// The record's own `sourceKey`; afterwards the key object stands in the fields wherever it came from.
     fn record_key(&self, key_field: &str, fields: &mut Map) -> Result<Text, Rejection> {
         let own = fields.get(key_field).map(|key| key.field("sourceKey")).and_then(Value::as_str);
         match (own, self.key) {
-            (Some(own), Some(kafka)) if own != kafka => {
-                Err(Reason::KeyMismatch.because(format!("`{key_field}.sourceKey` is `{own}`, the Kafka key is `{kafka}`; compaction and tombstones go by the Kafka key, so both must be equal")))
-            }
+            (Some(own), Some(kafka)) if own != kafka => Err(Reason::KeyMismatch.because(format!(
+                "`{key_field}.sourceKey` is `{own}`, the Kafka key is `{kafka}`; compaction and tombstones go by the Kafka key, so both must be equal"
+            ))),
             (Some(own), _) => {
                 self.bounded(key_field, own)?;
                 Ok(Text::new(own))
@@ -173,7 +206,11 @@ impl Context<'_> {
         if found.is_empty()
             && let Some(key) = self.key
         {
-            found.extend(if key.contains(':') { Identity::parse(key).ok() } else { Identity::new(namespace::PERSON, key) });
+            found.extend(if key.contains(':') {
+                Identity::parse(key).ok()
+            } else {
+                Identity::new(namespace::PERSON, key)
+            });
         }
         found.retain(|identity| SubjectKind::of_namespace(identity.namespace()) == SubjectKind::Person);
         for identity in &found {
@@ -207,6 +244,10 @@ impl Bookkeeping {
             Value::List(names) => Some(names),
             _ => None,
         };
-        Bookkeeping { modified_at: modified_at.as_time(), deleted: deleted.as_bool().unwrap_or_default(), changed_fields }
+        Bookkeeping {
+            modified_at: modified_at.as_time(),
+            deleted: deleted.as_bool().unwrap_or_default(),
+            changed_fields,
+        }
     }
 }

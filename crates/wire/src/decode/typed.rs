@@ -41,7 +41,11 @@ impl Reading {
     }
 
     fn wrong_type<E: Error>(&mut self, expected: &str, found: impl fmt::Display) -> E {
-        let place = if self.path.is_empty() { "the record".to_owned() } else { format!("`{}`", self.path.join(".")) };
+        let place = if self.path.is_empty() {
+            "the record".to_owned()
+        } else {
+            format!("`{}`", self.path.join("."))
+        };
         self.reject(Reason::WrongType.because(format!("{place}: expected {expected}, found {found}")))
     }
 
@@ -98,7 +102,11 @@ impl Typed<'_> {
     }
 
     fn instant<E: Error>(self, instant: Timestamp) -> Result<Value, E> {
-        if (INSTANT_MIN..=INSTANT_MAX).contains(&instant) { Ok(Value::Time(instant)) } else { Err(self.mismatch(format_args!("{} ms, which is outside the years 1 to 9999", instant.0))) }
+        if (INSTANT_MIN..=INSTANT_MAX).contains(&instant) {
+            Ok(Value::Time(instant))
+        } else {
+            Err(self.mismatch(format_args!("{} ms, which is outside the years 1 to 9999", instant.0)))
+        }
     }
 }
 
@@ -144,7 +152,7 @@ impl<'de> Visitor<'de> for Typed<'_> {
             (Type::Float, _) if number.is_finite() => Ok(Value::Float(number)),
             (Type::Int, Some(whole)) => Ok(Value::Int(whole)),
             (Type::Time, Some(whole)) => self.instant(Timestamp(whole)),
-            _ => Err(self.mismatch(format_args!("number {number}"))),
+            _ => Err(self.mismatch(format_args!("number {number:?}"))),
         }
     }
 
@@ -227,7 +235,7 @@ impl<'de> Visitor<'de> for RecordVisitor<'_> {
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        Err(self.mismatch(format_args!("number {number}")))
+        Err(self.mismatch(format_args!("number {number:?}")))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
@@ -300,8 +308,18 @@ fn key_object(map: Map) -> Option<Map> {
         instance = instance.or(Some(key_instance));
         ty = ty.or(Some(key_type));
     }
-    let fields = [("sourceID", id), ("sourceInstanceID", instance), ("sourceKey", Some(key.as_str())), ("sourceType", ty)];
-    Some(fields.into_iter().filter_map(|(name, text)| Some((Text::const_new(name), Value::text(text?)))).collect())
+    let fields = [
+        ("sourceID", id),
+        ("sourceInstanceID", instance),
+        ("sourceKey", Some(key.as_str())),
+        ("sourceType", ty),
+    ];
+    Some(
+        fields
+            .into_iter()
+            .filter_map(|(name, text)| Some((Text::const_new(name), Value::text(text?))))
+            .collect(),
+    )
 }
 
 /// Reads any value as it stands: what lies under `extra`.
@@ -333,7 +351,11 @@ impl<'de> Visitor<'de> for AnyVisitor<'_> {
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        if number.is_finite() { Ok(Value::Float(number)) } else { Err(self.reading.wrong_type("a finite number", number)) }
+        if number.is_finite() {
+            Ok(Value::Float(number))
+        } else {
+            Err(self.reading.wrong_type("a finite number", number))
+        }
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
@@ -346,7 +368,10 @@ impl<'de> Visitor<'de> for AnyVisitor<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Typed { ty: &Type::Any, reading: self.reading })? {
+        while let Some(item) = items.next_element_seed(Typed {
+            ty: &Type::Any,
+            reading: self.reading,
+        })? {
             list.push(item);
         }
         Ok(Value::List(list))
@@ -355,7 +380,10 @@ impl<'de> Visitor<'de> for AnyVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut fields = Vec::new();
         while let Some(name) = entries.next_key_seed(NameSeed)? {
-            let value = entries.next_value_seed(Typed { ty: &Type::Any, reading: self.reading })?;
+            let value = entries.next_value_seed(Typed {
+                ty: &Type::Any,
+                reading: self.reading,
+            })?;
             if !value.is_null() {
                 fields.push((name, value));
             }
@@ -422,7 +450,7 @@ impl Visitor<'_> for NameSeed {
 /// The beginning of a text, short enough for a header.
 fn head(text: &str) -> &str {
     let end = (0..=60).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text.get(..end.min(text.len())).unwrap_or(text)
+    &text[..end]
 }
 
 #[cfg(test)]

@@ -34,7 +34,10 @@ pub enum OutputCodec {
     /// Avro single-object encoding.
     SingleObject,
     /// Avro in the Confluent wire format, with the ids under which a registry keeps the two schemas.
-    Confluent { membership: i32, destination_state: i32 },
+    Confluent {
+        membership: i32,
+        destination_state: i32,
+    },
 }
 
 /// One kind of output record.
@@ -113,9 +116,23 @@ impl Output {
         let parse = |text: &str| AvroSchema::parse(text, &[]).expect("output schemas of this build parse");
         // The writer borrows its schema, and both live as long as the process.
         let schema: &'static Schema = Box::leak(Box::new(Schema::parse_str(text).expect("output schemas of this build parse")));
-        let writer = GenericDatumWriter::builder(schema).human_readable(false).build().expect("output schemas of this build resolve");
-        let known = earlier.iter().copied().chain([text]).map(parse).map(|schema| (schema.fingerprint(), schema)).collect();
-        Output { text, fingerprint: parse(text).fingerprint(), writer, known }
+        let writer = GenericDatumWriter::builder(schema)
+            .human_readable(false)
+            .build()
+            .expect("output schemas of this build resolve");
+        let known = earlier
+            .iter()
+            .copied()
+            .chain([text])
+            .map(parse)
+            .map(|schema| (schema.fingerprint(), schema))
+            .collect();
+        Output {
+            text,
+            fingerprint: parse(text).fingerprint(),
+            writer,
+            known,
+        }
     }
 
     fn single_object<T: Serialize>(&self, record: &T) -> Result<Vec<u8>, OutputError> {
@@ -133,20 +150,26 @@ impl Output {
     }
 
     fn datum<T: Serialize>(&self, mut bytes: Vec<u8>, record: &T) -> Result<Vec<u8>, OutputError> {
-        self.writer.write_ser(&mut bytes, record).map_err(|error| OutputError::Unwritable(Box::new(error)))?;
+        self.writer
+            .write_ser(&mut bytes, record)
+            .map_err(|error| OutputError::Unwritable(Box::new(error)))?;
         Ok(bytes)
     }
 
     fn decode<T: DeserializeOwned>(&self, bytes: &[u8], registry: Option<&RegistryClient>) -> Result<T, DecodeError> {
         match bytes {
             [0xC3, 0x01, rest @ ..] => {
-                let (fingerprint, datum) = rest.split_first_chunk::<8>().ok_or_else(|| Reason::BadAvro.because("ends before its fingerprint does"))?;
+                let (fingerprint, datum) = rest
+                    .split_first_chunk::<8>()
+                    .ok_or_else(|| Reason::BadAvro.because("ends before its fingerprint does"))?;
                 let known = self.known.get(fingerprint);
                 let schema = known.ok_or_else(|| Reason::UnknownFingerprint.because(format!("fingerprint {:016x}", u64::from_le_bytes(*fingerprint))))?;
                 read(schema, datum)
             }
             [0x00, rest @ ..] => {
-                let (id, datum) = rest.split_first_chunk::<4>().ok_or_else(|| Reason::BadAvro.because("ends before its schema id does"))?;
+                let (id, datum) = rest
+                    .split_first_chunk::<4>()
+                    .ok_or_else(|| Reason::BadAvro.because("ends before its schema id does"))?;
                 match registry {
                     None => read(&self.known[&self.fingerprint], datum),
                     Some(registry) => match &*registry.payload(i32::from_be_bytes(*id))? {

@@ -12,7 +12,11 @@ pub(super) mod instant {
     use super::*;
 
     pub fn serialize<S: Serializer>(instant: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(instant) } else { serializer.serialize_i64(instant.0) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(instant)
+        } else {
+            serializer.serialize_i64(instant.0)
+        }
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
@@ -88,7 +92,10 @@ struct Named<'a> {
 
 impl<'a> From<&'a Identity> for Named<'a> {
     fn from(identity: &'a Identity) -> Named<'a> {
-        Named { namespace: identity.namespace().into(), id: identity.id().into() }
+        Named {
+            namespace: identity.namespace().into(),
+            id: identity.id().into(),
+        }
     }
 }
 

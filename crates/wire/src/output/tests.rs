@@ -19,7 +19,10 @@ fn membership() -> Membership {
         evaluated_at: Timestamp(1_767_225_600_001),
         valid_until: Some(Timestamp(1_769_904_000_000)),
         sequence: 12,
-        identities: [("b2b_person", "7@m1.Marketo"), ("email", "p2@townsend.com")].into_iter().filter_map(|(namespace, id)| Identity::new(namespace, id)).collect(),
+        identities: [("b2b_person", "7@m1.Marketo"), ("email", "p2@townsend.com")]
+            .into_iter()
+            .filter_map(|(namespace, id)| Identity::new(namespace, id))
+            .collect(),
         cause: Cause {
             kind: CauseKind::Record,
             topic: Some("millrace.source.activity".to_owned()),
@@ -31,8 +34,20 @@ fn membership() -> Membership {
 }
 
 fn exit() -> Membership {
-    let cause = Cause { kind: CauseKind::Merge, topic: None, key: None, event_id: None };
-    Membership { status: Status::Exited, valid_until: None, identities: Vec::new(), cause, merged_into: Some("b2b_person:1@m1.Marketo".to_owned()), ..membership() }
+    let cause = Cause {
+        kind: CauseKind::Merge,
+        topic: None,
+        key: None,
+        event_id: None,
+    };
+    Membership {
+        status: Status::Exited,
+        valid_until: None,
+        identities: Vec::new(),
+        cause,
+        merged_into: Some("b2b_person:1@m1.Marketo".to_owned()),
+        ..membership()
+    }
 }
 
 fn state() -> DestinationState {
@@ -41,16 +56,32 @@ fn state() -> DestinationState {
         audience: "new-product-upsell".to_owned(),
         identity: Identity::new("email", "p2@townsend.com").unwrap(),
         state: Presence::Present,
-        attributes: [("jobTitle".to_owned(), json!("VP")), ("score".to_owned(), json!(7.5)), ("tags".to_owned(), json!(["a", null]))].into(),
+        attributes: [
+            ("jobTitle".to_owned(), json!("VP")),
+            ("score".to_owned(), json!(7.5)),
+            ("tags".to_owned(), json!(["a", null])),
+        ]
+        .into(),
         changed_at: Timestamp(1_767_225_600_001),
     }
 }
 
 fn absent() -> DestinationState {
-    DestinationState { state: Presence::Absent, attributes: BTreeMap::new(), ..state() }
+    DestinationState {
+        state: Presence::Absent,
+        attributes: BTreeMap::new(),
+        ..state()
+    }
 }
 
-const CODECS: [OutputCodec; 3] = [OutputCodec::Json, OutputCodec::SingleObject, OutputCodec::Confluent { membership: 7, destination_state: 8 }];
+const CODECS: [OutputCodec; 3] = [
+    OutputCodec::Json,
+    OutputCodec::SingleObject,
+    OutputCodec::Confluent {
+        membership: 7,
+        destination_state: 8,
+    },
+];
 
 #[test]
 fn every_encoding_reads_back() {
@@ -94,7 +125,10 @@ fn later_fields_and_other_encodings_of_instants_are_borne() {
         "evaluatedAt": "1970-01-01T00:00:00.006Z", "sequence": 1, "cause": {"kind": "timer"}, "added": {"later": true}
     });
     let read = OutputCodec::decode_membership(json.to_string().as_bytes(), None).unwrap();
-    assert_eq!((read.last_qualification_time, read.evaluated_at, read.valid_until, read.merged_into), (Timestamp(5), Timestamp(6), None, None));
+    assert_eq!(
+        (read.last_qualification_time, read.evaluated_at, read.valid_until, read.merged_into),
+        (Timestamp(5), Timestamp(6), None, None)
+    );
 }
 
 #[test]

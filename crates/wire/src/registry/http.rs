@@ -72,7 +72,10 @@ impl HttpSchemaSource {
         if settings.urls.is_empty() {
             return Err(SchemaSourceError::Refused("no registry address is configured".to_owned()));
         }
-        let client = Client::builder().timeout(settings.timeout).build().map_err(|error| SchemaSourceError::Refused(error.to_string()))?;
+        let client = Client::builder()
+            .timeout(settings.timeout)
+            .build()
+            .map_err(|error| SchemaSourceError::Refused(error.to_string()))?;
         Ok(HttpSchemaSource { client, settings })
     }
 
@@ -81,7 +84,10 @@ impl HttpSchemaSource {
         let mut last = SchemaSourceError::Unavailable("no address".to_owned());
         for base in &self.settings.urls {
             let mut url = base.clone();
-            url.path_segments_mut().map_err(|()| SchemaSourceError::Refused(format!("`{base}` cannot be a base address")))?.pop_if_empty().extend(path);
+            url.path_segments_mut()
+                .map_err(|()| SchemaSourceError::Refused(format!("`{base}` cannot be a base address")))?
+                .pop_if_empty()
+                .extend(path);
             let mut request = request(&self.client, url).header("Accept", MEDIA_TYPE);
             if let Some((user, password)) = &self.settings.basic {
                 request = request.basic_auth(user, Some(password));
@@ -120,13 +126,18 @@ impl SchemaSource for HttpSchemaSource {
             references.push(referenced.schema);
             open.extend(referenced.references);
         }
-        Ok(RegisteredSchema { schema_type: answer.schema_type.unwrap_or_else(|| "AVRO".to_owned()), text: answer.schema, references })
+        Ok(RegisteredSchema {
+            schema_type: answer.schema_type.unwrap_or_else(|| "AVRO".to_owned()),
+            text: answer.schema,
+            references,
+        })
     }
 
     fn register(&self, subject: &str, schema: &str) -> Result<i32, SchemaSourceError> {
         let body = serde_json::json!({ "schema": schema, "schemaType": "AVRO" }).to_string();
-        let answer: RegisterAnswer =
-            self.ask(&["subjects", subject, "versions"], |client, url| client.post(url).header("Content-Type", MEDIA_TYPE).body(body.clone()))?;
+        let answer: RegisterAnswer = self.ask(&["subjects", subject, "versions"], |client, url| {
+            client.post(url).header("Content-Type", MEDIA_TYPE).body(body.clone())
+        })?;
         Ok(answer.id)
     }
 }

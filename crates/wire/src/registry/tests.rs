@@ -27,7 +27,7 @@ struct Registry {
 impl Registry {
     fn answer(&mut self, method: &str, path: &str, authorization: Option<&str>, body: &[u8]) -> (u16, Json) {
         if let Some(status) = self.outage {
-            return (status, json!({"error_code": u32::from(status) * 100 + 2, "message": "later"}));
+            return (status, json!({"error_code": status, "message": "later"}));
         }
         if self.authorization.as_deref().is_some_and(|wanted| Some(wanted) != authorization) {
             return (401, json!({"error_code": 401, "message": "Unauthorized"}));
@@ -39,7 +39,9 @@ impl Registry {
                 None => (404, json!({"error_code": 40403, "message": "Schema not found"})),
             },
             ("GET", ["subjects", subject, "versions", version]) => {
-                let Some(ids) = self.subjects.get(*subject) else { return (404, json!({"error_code": 40401, "message": "Subject not found."})) };
+                let Some(ids) = self.subjects.get(*subject) else {
+                    return (404, json!({"error_code": 40401, "message": "Subject not found."}));
+                };
                 match version.parse::<usize>().ok().and_then(|version| ids.get(version.checked_sub(1)?)) {
                     Some(id) => {
                         let mut answer = self.schemas[id - 1].clone();
@@ -88,7 +90,11 @@ impl Server {
     fn start() -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = Url::parse(&format!("http://{}/base/", listener.local_addr().unwrap())).unwrap();
-        let server = Server { url, registry: Arc::default(), requests: Arc::default() };
+        let server = Server {
+            url,
+            registry: Arc::default(),
+            requests: Arc::default(),
+        };
         let (registry, requests) = (server.registry.clone(), server.requests.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -102,14 +108,22 @@ impl Server {
                     head.push(line.trim_end().to_owned());
                 }
                 let Some(request) = head.first() else { continue };
-                let header = |name: &str| head.iter().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value));
+                let header = |name: &str| {
+                    head.iter()
+                        .find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+                };
                 let mut body = vec![0; header("content-length").map_or(0, |length| length.parse().unwrap())];
                 reader.read_exact(&mut body).unwrap();
-                let [method, path, _] = request.split(' ').collect::<Vec<_>>()[..] else { panic!("{request}") };
+                let [method, path, _] = request.split(' ').collect::<Vec<_>>()[..] else {
+                    panic!("{request}")
+                };
                 requests.fetch_add(1, Ordering::SeqCst);
                 let (status, answer) = lock(&registry).answer(method, path.strip_prefix("/base").unwrap(), header("authorization"), &body);
                 let answer = answer.to_string();
-                let text = format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}", answer.len());
+                let text = format!(
+                    "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+                    answer.len()
+                );
                 reader.get_mut().write_all(text.as_bytes()).unwrap();
             }
         });
@@ -117,7 +131,12 @@ impl Server {
     }
 
     fn settings(&self) -> HttpSettings {
-        HttpSettings { urls: vec![self.url.clone()], basic: None, bearer: None, timeout: Duration::from_secs(20) }
+        HttpSettings {
+            urls: vec![self.url.clone()],
+            basic: None,
+            bearer: None,
+            timeout: Duration::from_secs(20),
+        }
     }
 
     fn client(&self) -> RegistryClient {
@@ -185,7 +204,10 @@ fn references_are_fetched_too() {
 fn an_unknown_id_is_retried_and_may_become_known() {
     let server = Server::start();
     let client = server.client();
-    assert_eq!((0..6).map(|_| kind(client.payload(1))).collect::<Vec<_>>(), ["retry 1", "retry 2", "retry 3", "retry 4", "unknown-schema-id", "unknown-schema-id"]);
+    assert_eq!(
+        (0..6).map(|_| kind(client.payload(1))).collect::<Vec<_>>(),
+        ["retry 1", "retry 2", "retry 3", "retry 4", "unknown-schema-id", "unknown-schema-id"]
+    );
     assert_eq!(kind(client.payload(2)), "retry 1");
     assert_eq!(server.register(json!({"schema": r#""int""#})), 1);
     assert_eq!(kind(client.payload(1)), "avro");
@@ -219,7 +241,13 @@ fn the_next_address_is_asked() {
     let client = RegistryClient::new(Box::new(HttpSchemaSource::new(HttpSettings { urls, ..up.settings() }).unwrap()));
     assert_eq!(kind(client.payload(id)), "avro");
     assert_eq!((down.requests(), up.requests()), (1, 1));
-    assert!(HttpSchemaSource::new(HttpSettings { urls: Vec::new(), ..up.settings() }).is_err());
+    assert!(
+        HttpSchemaSource::new(HttpSettings {
+            urls: Vec::new(),
+            ..up.settings()
+        })
+        .is_err()
+    );
 }
 
 #[test]
@@ -228,10 +256,32 @@ fn credentials_are_sent() {
     let id = server.register(json!({"schema": r#""int""#}));
     let client = |settings: HttpSettings| RegistryClient::new(Box::new(HttpSchemaSource::new(settings).unwrap()));
     lock(&server.registry).authorization = Some("Basic dXNlcjpwYXNz".to_owned());
-    assert_eq!(kind(client(HttpSettings { basic: Some(("user".to_owned(), "pass".to_owned())), ..server.settings() }).payload(id)), "avro");
-    assert_eq!(kind(client(server.settings()).payload(id)), "retry", "wrong credentials are an operator's error, no reason to lose records");
+    assert_eq!(
+        kind(
+            client(HttpSettings {
+                basic: Some(("user".to_owned(), "pass".to_owned())),
+                ..server.settings()
+            })
+            .payload(id)
+        ),
+        "avro"
+    );
+    assert_eq!(
+        kind(client(server.settings()).payload(id)),
+        "retry",
+        "wrong credentials are an operator's error, no reason to lose records"
+    );
     lock(&server.registry).authorization = Some("Bearer token".to_owned());
-    assert_eq!(kind(client(HttpSettings { bearer: Some("token".to_owned()), ..server.settings() }).payload(id)), "avro");
+    assert_eq!(
+        kind(
+            client(HttpSettings {
+                bearer: Some("token".to_owned()),
+                ..server.settings()
+            })
+            .payload(id)
+        ),
+        "avro"
+    );
 }
 
 #[test]
@@ -254,12 +304,16 @@ fn records_in_the_confluent_format() {
     ]}).to_string()}));
     let datum = [2, b'A', 14, 20, 4, 0x30, 0x39, 0x90, 0x4E];
     let of_avro = decode(&confluent(id, &datum)).unwrap();
-    let of_json = decode(br#"{"rating":"A","accountScore":7,"accountOrganization":{"numberOfEmployees":10,"annualRevenue":{"amount":123.45}},"modifiedAt":5}"#).unwrap();
+    let of_json =
+        decode(br#"{"rating":"A","accountScore":7,"accountOrganization":{"numberOfEmployees":10,"annualRevenue":{"amount":123.45}},"modifiedAt":5}"#).unwrap();
     assert_eq!(of_avro, of_json);
     assert_eq!(of_avro.unknown_fields, ["rating"]);
 
     let json_id = server.register(json!({"schema": "{}", "schemaType": "JSON"}));
-    assert_eq!(decode(&confluent(json_id, br#"{"accountName":"T"}"#)).unwrap(), decode(br#"{"accountName":"T"}"#).unwrap());
+    assert_eq!(
+        decode(&confluent(json_id, br#"{"accountName":"T"}"#)).unwrap(),
+        decode(br#"{"accountName":"T"}"#).unwrap()
+    );
 
     let reason = |bytes: &[u8]| match decode(bytes) {
         Err(DecodeError::Rejected(rejection)) => rejection.reason.to_string(),
@@ -278,7 +332,13 @@ fn outputs_are_registered_once() {
     let client = server.client();
     let topics = ["m.destination.a".to_owned(), "m.destination.b".to_owned()];
     let codec = OutputCodec::confluent(&client, "m.audience.membership", &topics).unwrap();
-    assert_eq!(codec, OutputCodec::Confluent { membership: 1, destination_state: 2 });
+    assert_eq!(
+        codec,
+        OutputCodec::Confluent {
+            membership: 1,
+            destination_state: 2
+        }
+    );
     assert_eq!(OutputCodec::confluent(&client, "m.audience.membership", &topics).unwrap(), codec);
     assert_eq!(server.requests(), 3);
     let subjects: Vec<String> = lock(&server.registry).subjects.keys().cloned().collect();

@@ -9,7 +9,11 @@ use super::*;
 /// One field `f` of each type.
 fn read(ty: Type, json: &str) -> String {
     let field = Field { ty, doc: String::new() };
-    let record = RecordType { name: "R".into(), fields: [(Text::new("f"), field)].into(), atomic: false };
+    let record = RecordType {
+        name: "R".into(),
+        fields: [(Text::new("f"), field)].into(),
+        atomic: false,
+    };
     let mut reading = Reading::default();
     let text = format!(r#"{{"f":{json}}}"#);
     match reading.record(&record, &mut serde_json::Deserializer::from_str(&text)) {
@@ -20,7 +24,18 @@ fn read(ty: Type, json: &str) -> String {
 
 #[test]
 fn what_fits_a_type() {
-    let record = Type::Record(Arc::new(RecordType { name: "Inner".into(), fields: [(Text::new("x"), Field { ty: Type::Int, doc: String::new() })].into(), atomic: false }));
+    let record = Type::Record(Arc::new(RecordType {
+        name: "Inner".into(),
+        fields: [(
+            Text::new("x"),
+            Field {
+                ty: Type::Int,
+                doc: String::new(),
+            },
+        )]
+        .into(),
+        atomic: false,
+    }));
     let list = |ty: Type| Type::List(Box::new(ty));
     let table = [
         (Type::Bool, "true", "true"),
@@ -31,9 +46,13 @@ fn what_fits_a_type() {
         (Type::Int, "5.5", "`f`: expected a whole number, found number 5.5"),
         (Type::Int, "1e300", "`f`: expected a whole number, found number 1e300"),
         (Type::Int, "\"5\"", "`f`: expected a whole number, found text `5`"),
-        (Type::Int, "9223372036854775808", "`f`: expected a whole number, found number 9223372036854775808"),
+        (
+            Type::Int,
+            "9223372036854775808",
+            "`f`: expected a whole number, found number 9223372036854775808",
+        ),
         (Type::Float, "5", "5.0"),
-        (Type::Float, "18446744073709551615", "1.8446744073709552e19"),
+        (Type::Float, "18446744073709551615", "1.8446744073709552e+19"),
         (Type::Float, "\"12.5\"", "`f`: expected a number, found text `12.5`"),
         (Type::Text, "\" a \"", "\" a \""),
         (Type::Text, "5", "`f`: expected a text, found number 5"),
@@ -42,7 +61,11 @@ fn what_fits_a_type() {
         (Type::Time, "\"2026-01-01\"", "\"2026-01-01T00:00:00.000Z\""),
         (Type::Time, "1767225600000", "\"2026-01-01T00:00:00.000Z\""),
         (Type::Time, "1.7672256e12", "\"2026-01-01T00:00:00.000Z\""),
-        (Type::Time, "\"01/02/2026\"", "`f`: expected an instant (RFC 3339, plain date or epoch milliseconds), found text `01/02/2026`"),
+        (
+            Type::Time,
+            "\"01/02/2026\"",
+            "`f`: expected an instant (RFC 3339, plain date or epoch milliseconds), found text `01/02/2026`",
+        ),
         (
             Type::Time,
             "999999999999999",
@@ -53,12 +76,16 @@ fn what_fits_a_type() {
         (list(record.clone()), "[{\"x\":1},{},null]", "[{\"x\":1},{}]"),
         (list(record.clone()), "[{\"x\":\"y\"}]", "`f.x`: expected a whole number, found text `y`"),
         (Type::Map(Box::new(record.clone())), "{\"b\":{\"x\":1},\"a\":null}", "{\"b\":{\"x\":1}}"),
-        (Type::Map(Box::new(record.clone())), "{\"b\":{\"x\":[]}}", "`f.b.x`: expected a whole number, found a list"),
+        (
+            Type::Map(Box::new(record.clone())),
+            "{\"b\":{\"x\":[]}}",
+            "`f.b.x`: expected a whole number, found a list",
+        ),
         (record.clone(), "{\"x\":null}", "{}"),
         (record.clone(), "[]", "`f`: expected an object, found a list"),
         (record, "\"x\"", "`f`: expected an object, found text `x`"),
         (Type::Any, "{\"a\":[1,2.5,null,{\"b\":null}],\"c\":null}", "{\"a\":[1,2.5,null,{}]}"),
-        (Type::Any, "18446744073709551615", "1.8446744073709552e19"),
+        (Type::Any, "18446744073709551615", "1.8446744073709552e+19"),
         (Type::Text, "null", "null"),
     ];
     for (ty, json, expected) in table {
@@ -72,15 +99,33 @@ fn key_objects() {
     let table = [
         (r#"{"sourceKey":" 1001@marketo1.Marketo "}"#, full),
         (r#"{"sourceType":"Marketo","sourceInstanceID":" marketo1","sourceID":"1001"}"#, full),
-        (r#"{"sourceType":"Marketo","sourceInstanceID":"marketo1","sourceID":"1001","sourceKey":" "}"#, full),
-        (r#"{"sourceKey":"a@b.c@i.n.T"}"#, r#"{"sourceID":"a@b.c","sourceInstanceID":"i.n","sourceKey":"a@b.c@i.n.T","sourceType":"T"}"#),
+        (
+            r#"{"sourceType":"Marketo","sourceInstanceID":"marketo1","sourceID":"1001","sourceKey":" "}"#,
+            full,
+        ),
+        (
+            r#"{"sourceKey":"a@b.c@i.n.T"}"#,
+            r#"{"sourceID":"a@b.c","sourceInstanceID":"i.n","sourceKey":"a@b.c@i.n.T","sourceType":"T"}"#,
+        ),
         (r#"{"sourceKey":"plain"}"#, r#"{"sourceKey":"plain"}"#),
         (r#"{"sourceKey":"@.","sourceID":"own"}"#, r#"{"sourceID":"own","sourceKey":"@."}"#),
         (r#"{"sourceKey":" ","sourceID":"1"}"#, "null"),
         (r#"{}"#, "null"),
     ];
-    let fields = ["sourceType", "sourceInstanceID", "sourceID", "sourceKey"].map(|name| (Text::new(name), Field { ty: Type::Text, doc: String::new() }));
-    let key = Type::Record(Arc::new(RecordType { name: "B2BSource".into(), fields: fields.into(), atomic: true }));
+    let fields = ["sourceType", "sourceInstanceID", "sourceID", "sourceKey"].map(|name| {
+        (
+            Text::new(name),
+            Field {
+                ty: Type::Text,
+                doc: String::new(),
+            },
+        )
+    });
+    let key = Type::Record(Arc::new(RecordType {
+        name: "B2BSource".into(),
+        fields: fields.into(),
+        atomic: true,
+    }));
     for (json, expected) in table {
         assert_eq!(read(key.clone(), json), expected, "{json}");
     }

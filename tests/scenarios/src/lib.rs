@@ -1,1 +1,335 @@
-//! millrace-test-scenarios
+//! The whole engine in memory: several shards, a virtual clock, and messages between shards that take their time.
+//!
+//! A scenario publishes source records, lets the cluster settle, moves the clock, and asks who is in which segment. Nothing here fails or crashes (the
+//! simulation does that); what varies, by seed, is the order in which messages of different senders arrive and how they are batched.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millrace_model::{Schema, SourceKind, Timestamp};
+use millrace_oracle::worlds::random::Random;
+use millrace_oracle::{Rule, SourceRecord, Subject};
+use millrace_shard::engine::{Config, Shard, shard_of};
+use millrace_shard::machine::{Budget, Input, InputTopic, Machine, Output, OutputTopic, Partition};
+use millrace_shard::query::{Query, Reader, Shards};
+use millrace_shard::state::{DERIVED, RowChange, StateError, StateView};
+use millrace_wire::{Decoder, DestinationState, Membership, OutputCodec, Status};
+
+/// Steps after which a cluster that does not settle is declared stuck.
+const STEPS_MAX: usize = 1_000_000;
+
+/// Committed rows in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Table(pub BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl StateView for Table {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        if lower >= upper {
+            return Ok(Vec::new());
+        }
+        Ok(self.0.range(lower.to_vec()..upper.to_vec()).take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+impl Table {
+    fn apply(&mut self, rows: Vec<RowChange>) {
+        for (key, value) in rows {
+            match value {
+                Some(value) => self.0.insert(key, value),
+                None => self.0.remove(&key),
+            };
+        }
+    }
+}
+
+/// Where a record waits: its sender (`None`: a producer outside), its reader's input.
+type Channel = (Option<u32>, u32, InputTopic);
+
+struct Node {
+    machine: Shard,
+    table: Table,
+}
+
+/// Some shards and what flows between them.
+pub struct Cluster {
+    config: Arc<Config>,
+    nodes: Vec<Node>,
+    channels: BTreeMap<Channel, VecDeque<Input>>,
+    offsets: BTreeMap<(u32, InputTopic), i64>,
+    random: Random,
+    pub now: Timestamp,
+    /// The membership topic, in order of commit.
+    pub changes: Vec<Membership>,
+    /// The last value per key of the destination topics.
+    pub destinations: BTreeMap<(String, String), DestinationState>,
+    /// Every record of the destination topics.
+    pub activations: Vec<DestinationState>,
+    /// Reasons of dead letters.
+    pub dead_letters: Vec<String>,
+    more: BTreeSet<u32>,
+}
+
+/// The configuration of a test deployment.
+pub fn config(shards: u32) -> Config {
+    let schema = Arc::new(Schema::built_in().expect("the schemas of the build parse"));
+    let decoder = Decoder::builder(Arc::clone(&schema)).expect("the schemas of the build are Avro").build();
+    let priority = millrace_identity::Priority::new(["email", "ecid"]);
+    Config {
+        shards,
+        topic_prefix: "millrace.".to_owned(),
+        schema,
+        decoder: Arc::new(decoder),
+        output: Arc::new(OutputCodec::Json),
+        policy: millrace_identity::Policy::default().with_priority(priority),
+        settings: millrace_segment::Settings::default(),
+        destinations: BTreeMap::new(),
+    }
+}
+
+impl Cluster {
+    pub fn new(shards: u32, seed: u64, now: Timestamp) -> Cluster {
+        Cluster::with(config(shards), seed, now)
+    }
+
+    pub fn with(config: Config, seed: u64, now: Timestamp) -> Cluster {
+        let config = Arc::new(config);
+        let node = |number| {
+            let mut machine = Shard::new(number, Arc::clone(&config));
+            let table = Table::default();
+            machine.start(&table).expect("an empty table can be read");
+            Node { machine, table }
+        };
+        Cluster {
+            nodes: (0..config.shards).map(node).collect(),
+            config,
+            channels: BTreeMap::new(),
+            offsets: BTreeMap::new(),
+            random: Random::new(seed),
+            now,
+            changes: Vec::new(),
+            destinations: BTreeMap::new(),
+            activations: Vec::new(),
+            dead_letters: Vec::new(),
+            more: BTreeSet::new(),
+        }
+    }
+
+    /// Puts a definition on the control topic.
+    pub fn define(&mut self, name: &str, text: Option<&str>) {
+        for shard in 0..self.config.shards {
+            let (key, value) = (Some(Bytes::copy_from_slice(name.as_bytes())), text.map(|text| Bytes::copy_from_slice(text.as_bytes())));
+            self.enqueue(None, shard, InputTopic::Control, self.now, key, value, Vec::new());
+        }
+    }
+
+    /// Puts a rule on the control topic, published.
+    pub fn publish(&mut self, rule: &Rule) {
+        self.define(&rule.name, Some(&definition(rule, "published")));
+    }
+
+    /// Appends to a source topic; every key to one partition, as producers do.
+    ///
+    /// # Panics
+    /// On a topic that does not exist: a defect of the test.
+    pub fn source(&mut self, record: &SourceRecord) {
+        let value = record.value.as_ref().map(|value| Bytes::from(value.to_string()));
+        self.source_bytes(&record.topic, Some(record.key.as_bytes()), value, record.timestamp_ms);
+    }
+
+    /// As `source`, with any bytes.
+    ///
+    /// # Panics
+    /// On a topic that does not exist: a defect of the test.
+    pub fn source_bytes(&mut self, topic: &str, key: Option<&[u8]>, value: Option<Bytes>, timestamp_ms: i64) {
+        let kind = SourceKind::from_name(topic).unwrap_or_else(|| panic!("no source topic {topic}"));
+        let shard = shard_of(&String::from_utf8_lossy(key.unwrap_or_default()), self.config.shards);
+        self.enqueue(None, shard, InputTopic::Source(kind), Timestamp(timestamp_ms), key.map(Bytes::copy_from_slice), value, Vec::new());
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn enqueue(
+        &mut self,
+        sender: Option<u32>,
+        shard: u32,
+        topic: InputTopic,
+        timestamp: Timestamp,
+        key: Option<Bytes>,
+        value: Option<Bytes>,
+        headers: Vec<(String, Bytes)>,
+    ) {
+        let input = Input { topic, partition: shard, offset: 0, timestamp, key, value, headers };
+        self.channels.entry((sender, shard, topic)).or_default().push_back(input);
+    }
+
+    /// Delivers everything, in a random order that keeps each sender's, until nothing is left to do at this instant.
+    ///
+    /// # Panics
+    /// Where it never ends, or an invariant of the output is broken.
+    pub fn settle(&mut self) {
+        for _ in 0..STEPS_MAX {
+            let waiting: Vec<Channel> = self.channels.iter().filter(|(_, queue)| !queue.is_empty()).map(|(channel, _)| *channel).collect();
+            let (shard, inputs) = if waiting.is_empty() {
+                let busy = self.more.pop_first();
+                let due = (0..self.config.shards).find(|shard| self.next_timer(*shard) <= self.now);
+                match busy.or(due) {
+                    Some(shard) => (shard, Vec::new()),
+                    None => return,
+                }
+            } else {
+                let channel = waiting[self.random.below(waiting.len())];
+                let count = 1 + self.random.below(4);
+                (channel.1, self.take(channel, count))
+            };
+            self.step(shard, &inputs);
+        }
+        panic!("the cluster does not settle");
+    }
+
+    fn take(&mut self, channel: Channel, count: usize) -> Vec<Input> {
+        let Some(queue) = self.channels.get_mut(&channel) else { return Vec::new() };
+        let count = count.min(queue.len());
+        let mut inputs: Vec<Input> = queue.drain(..count).collect();
+        for input in &mut inputs {
+            let offset = self.offsets.entry((channel.1, channel.2)).or_default();
+            input.offset = *offset;
+            *offset += 1;
+        }
+        inputs
+    }
+
+    fn step(&mut self, shard: u32, inputs: &[Input]) {
+        let budget = Budget { timers_max: 1 + self.random.below(20), background_max: self.random.below(20) + 1 };
+        let node = &mut self.nodes[shard as usize];
+        let effects = node.machine.step(&node.table, inputs, self.now, budget).unwrap_or_else(|error| panic!("shard {shard}: {error:?}"));
+        node.machine.committed();
+        node.table.apply(effects.rows);
+        if effects.more {
+            self.more.insert(shard);
+        }
+        for output in effects.outputs {
+            self.route(shard, output);
+        }
+    }
+
+    fn route(&mut self, sender: u32, output: Output) {
+        match (output.topic, output.partition) {
+            (OutputTopic::Inbox, Partition::Shard(to)) => self.enqueue(Some(sender), to, InputTopic::Inbox, self.now, output.key, output.value, output.headers),
+            (OutputTopic::Records, Partition::Shard(to)) => {
+                self.enqueue(Some(sender), to, InputTopic::Records, self.now, output.key, output.value, output.headers);
+            }
+            (OutputTopic::Membership, _) => {
+                let value = output.value.expect("a change of membership has a value");
+                let change = OutputCodec::decode_membership(&value, None).expect("our own output can be read");
+                self.check_change(&change);
+                self.changes.push(change);
+            }
+            (OutputTopic::Destination(name), _) => {
+                let value = output.value.expect("a destination state has a value");
+                let state = OutputCodec::decode_destination_state(&value, None).expect("our own output can be read");
+                self.destinations.insert((name.to_string(), state.key()), state.clone());
+                self.activations.push(state);
+            }
+            (OutputTopic::DeadLetter, _) => {
+                let reason = output.headers.iter().find(|(name, _)| name == "millrace.reason").map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+                self.dead_letters.push(reason.expect("a dead letter says why"));
+            }
+            (topic, partition) => panic!("output to {topic:?} {partition:?}"),
+        }
+    }
+
+    /// The promises of the membership topic: `realized` and `exited` alternate per key; `sequence` grows and `evaluatedAt` never runs back per subject.
+    fn check_change(&self, change: &Membership) {
+        let last = self.changes.iter().rev().find(|known| known.segment == change.segment && known.subject_id == change.subject_id);
+        let expected = if last.is_none_or(|last| last.status == Status::Exited) { Status::Realized } else { Status::Exited };
+        assert_eq!(change.status, expected, "{change:?} behind {last:?}");
+        if let Some(last) = self.changes.iter().rev().find(|known| known.subject_id == change.subject_id) {
+            assert!(change.sequence > last.sequence && change.evaluated_at >= last.evaluated_at, "{change:?} behind {last:?}");
+        }
+    }
+
+    fn next_timer(&self, shard: u32) -> Timestamp {
+        let node = &self.nodes[shard as usize];
+        node.machine.next_timer(&node.table).expect("tables in memory can be read")
+    }
+
+    /// Moves the clock, stopping at every instant at which something is due.
+    pub fn advance(&mut self, to: Timestamp) {
+        self.settle();
+        while let Some(next) = (0..self.config.shards).map(|shard| self.next_timer(shard)).min().filter(|next| *next <= to) {
+            self.now = self.now.max(next);
+            self.settle();
+        }
+        self.now = self.now.max(to);
+        self.settle();
+    }
+
+    /// Moves the clock without delivering what waits; stops for nothing.
+    pub fn advance_unsettled(&mut self, to: Timestamp) {
+        self.now = self.now.max(to);
+    }
+
+    /// Canonical ids of the members of a segment, as the membership topic tells.
+    pub fn members(&self, segment: &str) -> BTreeSet<String> {
+        let mut members = BTreeSet::new();
+        for change in self.changes.iter().filter(|change| change.segment == segment) {
+            match change.status {
+                Status::Realized => members.insert(change.subject_id.clone()),
+                Status::Exited => members.remove(&change.subject_id),
+            };
+        }
+        members
+    }
+
+    /// Derived rows are exactly those that follow from the base rows.
+    ///
+    /// # Panics
+    /// Where they are not.
+    pub fn check_derived(&mut self) {
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            let base: Vec<RowChange> =
+                node.table.0.iter().filter(|(key, _)| key[0] < DERIVED).map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+            let mut derived = Table::default();
+            derived.apply(node.machine.derive(&Table::default(), &base).expect("tables in memory can be read"));
+            let kept: BTreeMap<_, _> = node.table.0.range(vec![DERIVED]..).map(|(key, value)| (key.clone(), value.clone())).collect();
+            assert_eq!(kept, derived.0, "derived rows of shard {number}");
+        }
+    }
+
+    /// Questions to the cluster.
+    pub fn query(&self) -> Query {
+        let readers = self.nodes.iter().map(|node| Arc::new(node.table.clone()) as Reader).collect();
+        Query::new(Arc::clone(&self.config), Arc::new(Readers(readers)))
+    }
+
+    /// Rows of one table over all shards, for tests that count them.
+    pub fn rows(&self, table: u8) -> usize {
+        self.nodes.iter().map(|node| node.table.0.range(vec![table]..vec![table + 1]).count()).sum()
+    }
+}
+
+struct Readers(Vec<Reader>);
+
+impl Shards for Readers {
+    fn reader(&self, shard: u32) -> Option<Reader> {
+        self.0.get(shard as usize).cloned()
+    }
+}
+
+/// The definition document of a rule.
+pub fn definition(rule: &Rule, status: &str) -> String {
+    let subject = match rule.subject {
+        Subject::Person => "person",
+        Subject::Account => "account",
+    };
+    serde_json::json!({
+        "kind": "Segment",
+        "metadata": { "name": rule.name },
+        "spec": { "subject": subject, "status": status, "timeZone": rule.time_zone, "pql": rule.pql },
+    })
+    .to_string()
+}

@@ -1,0 +1,91 @@
+//! Random worlds: whatever the stream, the batching and the order between shards, memberships equal the oracle's.
+
+use std::collections::BTreeSet;
+
+use millrace_model::Timestamp;
+use millrace_oracle::worlds::random::{self, Random};
+use millrace_oracle::worlds::{rules, shrink};
+use millrace_oracle::{Config, Oracle, Rule, SourceRecord};
+use millrace_test_scenarios::Cluster;
+
+const SHARDS: u32 = 3;
+
+/// The first difference between the engine and the oracle, over a stream fed by `seed`'s schedule.
+fn difference(seed: u64, records: &[SourceRecord], start_ms: i64, rules: &[Rule]) -> Option<String> {
+    let mut schedule = Random::new(seed ^ 0x5eed);
+    let mut cluster = Cluster::new(SHARDS, seed, Timestamp(start_ms));
+    let (early, late): (Vec<&Rule>, Vec<&Rule>) = rules.iter().partition(|_| schedule.chance(70));
+    early.into_iter().for_each(|rule| cluster.publish(rule));
+    let mut pending_rules = late;
+    for (at, record) in records.iter().enumerate() {
+        cluster.advance_unsettled(Timestamp(record.timestamp_ms));
+        cluster.source(record);
+        if schedule.chance(10) {
+            if let Some(rule) = pending_rules.pop() {
+                cluster.publish(rule);
+            }
+        }
+        if schedule.chance(15) {
+            cluster.settle();
+            let published: Vec<Rule> = rules.iter().filter(|rule| !pending_rules.contains(rule)).cloned().collect();
+            if let Some(found) = compare(&cluster, &records[..=at], &published) {
+                return Some(format!("behind record {at}: {found}"));
+            }
+        }
+    }
+    pending_rules.into_iter().for_each(|rule| cluster.publish(rule));
+    cluster.settle();
+    if let Some(found) = compare(&cluster, records, rules) {
+        return Some(format!("at the end: {found}"));
+    }
+    cluster.check_derived();
+    let borders = random::borders(records, cluster.now.0);
+    for border in borders {
+        if schedule.chance(75) {
+            continue;
+        }
+        cluster.advance(Timestamp(border));
+        if let Some(found) = compare(&cluster, records, rules) {
+            return Some(format!("by time alone: {found}"));
+        }
+    }
+    cluster.check_derived();
+    None
+}
+
+fn compare(cluster: &Cluster, records: &[SourceRecord], rules: &[Rule]) -> Option<String> {
+    let world = Oracle::evaluate(records, rules, cluster.now.0, &Config::default());
+    if !world.oversized.is_empty() {
+        return None;
+    }
+    rules.iter().find_map(|rule| {
+        let expected: BTreeSet<String> = world.members[&rule.name].clone();
+        let found = cluster.members(&rule.name);
+        (expected != found).then(|| format!("at {}: {} should hold {expected:?} and holds {found:?}\n{}", cluster.now, rule.name, rule.pql))
+    })
+}
+
+fn check(seeds: std::ops::Range<u64>, changes: usize) {
+    for seed in seeds {
+        let stream = random::stream(seed, changes);
+        let rules = rules::all();
+        if let Some(found) = difference(seed, &stream.records, stream.start_ms, &rules) {
+            let least = shrink::shrink(&stream.records, |records| difference(seed, records, stream.start_ms, &rules).is_some());
+            let story: Vec<String> = least
+                .iter()
+                .map(|record| format!("{} {} {} {}", record.timestamp_ms, record.topic, record.key, record.value.as_ref().map_or("tombstone".into(), ToString::to_string)))
+                .collect();
+            panic!("seed {seed}: {found}\nshrunk to {:?}:\n{}", difference(seed, &least, stream.start_ms, &rules), story.join("\n"));
+        }
+    }
+}
+
+#[test]
+fn short_streams() {
+    check(0..150, 12);
+}
+
+#[test]
+fn long_streams() {
+    check(1_000..1_040, 80);
+}

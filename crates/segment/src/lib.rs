@@ -9,9 +9,32 @@ mod format;
 pub mod json;
 mod lexer;
 mod parser;
+#[cfg(test)]
+mod round_trips;
 mod same;
-pub mod plan;
 
+mod definition;
+mod types;
+mod core;
+mod check;
+mod compile;
+mod normal;
+mod calendar;
+mod eval;
+mod split;
+pub mod plan;
+mod explain;
+mod world;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use compile::{Compiled, compile};
+pub use definition::{Definition, NAME_BYTES_MAX, Status, parse_definitions};
 pub use diagnostic::{Diagnostic, Severity, did_you_mean};
+pub use explain::{EVIDENCE_MAX, Evidence, Explanation, explain};
 pub use format::format;
 pub use parser::{DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX, parse};
+pub use plan::{Plan, Settings};
+pub use world::{Link, World, WorldEvent};

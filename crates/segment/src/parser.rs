@@ -10,6 +10,7 @@
 //! **Bounds.** Text, nodes, nesting while parsing and height of the tree are bounded, so nobody who walks a tree needs a guard of his own. Long
 //! chains of `and` or `or` are built balanced (see `chain`), all others lean to the left. Time is linear in the text.
 
+mod cursor;
 pub(crate) mod forms;
 pub(crate) mod words;
 
@@ -48,8 +49,6 @@ pub fn parse(text: &str) -> Result<Expr, Vec<Diagnostic>> {
     diagnostics.truncate(DIAGNOSTICS_MAX);
     Err(diagnostics)
 }
-
-const UNCLOSED: &str = "unclosed-bracket";
 
 /// A diagnostic has been reported; the caller recovers or passes it on.
 #[derive(Debug)]
@@ -102,207 +101,6 @@ impl<'a> Parser<'a> {
             }
         }
         expr
-    }
-
-    // Tokens.
-
-    fn kind(&self) -> &Kind<'a> {
-        self.kind_at(0)
-    }
-
-    fn kind_at(&self, ahead: usize) -> &Kind<'a> {
-        // The last token is `End`, and nothing moves past it.
-        &self.tokens[(self.at + ahead).min(self.tokens.len() - 1)].kind
-    }
-
-    fn span(&self) -> Span {
-        self.tokens[self.at.min(self.tokens.len() - 1)].span
-    }
-
-    /// From `start` to the end of the token before the current one.
-    fn since(&self, start: Span) -> Span {
-        let end = if self.at == 0 { start.end } else { self.tokens[(self.at - 1).min(self.tokens.len() - 1)].span.end };
-        Span { start: start.start, end: end.max(start.start) }
-    }
-
-    fn advance(&mut self) {
-        if self.at + 1 < self.tokens.len() {
-            self.at += 1;
-        }
-    }
-
-    /// The current word, if it is one and no quoted name.
-    fn bare(&self, ahead: usize) -> Option<&'a str> {
-        match self.kind_at(ahead) {
-            Kind::Word(word) => Some(word),
-            _ => None,
-        }
-    }
-
-    /// Which of `keywords` the current token is.
-    fn word(&self, keywords: &[&'static str]) -> Option<&'static str> {
-        self.bare(0).and_then(|word| keyword(word, keywords))
-    }
-
-    fn sign_at(&self, ahead: usize) -> Option<&'static str> {
-        match self.kind_at(ahead) {
-            Kind::Sign(sign) => Some(sign),
-            _ => None,
-        }
-    }
-
-    fn is_sign(&self, sign: &str) -> bool {
-        self.sign_at(0) == Some(sign)
-    }
-
-    fn take_sign(&mut self, sign: &str) -> bool {
-        let found = self.is_sign(sign);
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    fn take_word(&mut self, word: &'static str) -> bool {
-        let found = self.word(&[word]).is_some();
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    /// A name that is no reserved word, or any name between backquotes.
-    fn name_at(&self, ahead: usize) -> Option<String> {
-        match self.kind_at(ahead) {
-            Kind::Word(word) if !is_reserved(word) => Some((*word).to_owned()),
-            Kind::Quoted(name) => Some(name.clone().into_owned()),
-            _ => None,
-        }
-    }
-
-    fn expect_name(&mut self, what: &str) -> Parsed<String> {
-        match self.name_at(0) {
-            Some(name) => {
-                self.advance();
-                Ok(name)
-            }
-            None => self.unexpected(what),
-        }
-    }
-
-    fn expect_sign(&mut self, sign: &'static str) -> Parsed<()> {
-        if self.take_sign(sign) { Ok(()) } else { self.unexpected(&format!("`{sign}`")) }
-    }
-
-    /// The bracket that closes the one at `open`.
-    fn expect_close(&mut self, open: Span, close: &'static str, or: &str) -> Parsed<()> {
-        if self.take_sign(close) {
-            return Ok(());
-        }
-        if *self.kind() != Kind::End {
-            return self.unexpected(&format!("{or}`{close}`"));
-        }
-        // One is enough: the brackets around it are open as well.
-        if self.diagnostics.iter().any(|earlier| earlier.code == UNCLOSED) {
-            return Err(Failed);
-        }
-        self.fail(Diagnostic::error(UNCLOSED, open, "the bracket is not closed").expecting(format!("`{close}` before the end of the rule")))
-    }
-
-    /// A keyword; a word one slip away from it is reported and taken for it.
-    fn expect_word(&mut self, keywords: &[&'static str]) -> Parsed<&'static str> {
-        if let Some(found) = self.word(keywords) {
-            self.advance();
-            return Ok(found);
-        }
-        let expected = one_of(keywords);
-        let meant = self.bare(0).and_then(|word| did_you_mean(word, keywords.iter().copied()));
-        let span = self.span();
-        let found = self.kind().describe();
-        let failed = self.fail(Diagnostic::error("unexpected-token", span, format!("found {found}")).expecting(expected).suggesting(meant));
-        match meant {
-            // `did_you_mean` gives one of the candidates.
-            Some(meant) => {
-                self.advance();
-                keywords.iter().copied().find(|keyword| *keyword == meant).ok_or(Failed)
-            }
-            None => failed,
-        }
-    }
-
-    // Reports and recovery.
-
-    fn fail<T>(&mut self, diagnostic: Diagnostic) -> Parsed<T> {
-        // What follows from a finding at the same place is noise.
-        let known = self.diagnostics.iter().rev().take(4).any(|earlier| earlier.span.start == diagnostic.span.start);
-        if !known {
-            self.diagnostics.push(diagnostic);
-        }
-        if self.diagnostics.len() >= DIAGNOSTICS_MAX {
-            self.at = self.tokens.len() - 1;
-        }
-        Err(Failed)
-    }
-
-    /// Refuses the whole rule: nothing further is read.
-    fn refuse<T>(&mut self, code: &'static str, span: Span, message: String) -> Parsed<T> {
-        let failed = self.fail(Diagnostic::error(code, span, message));
-        self.at = self.tokens.len() - 1;
-        failed
-    }
-
-    fn unexpected<T>(&mut self, expected: &str) -> Parsed<T> {
-        let (span, found) = (self.span(), self.kind().describe());
-        self.fail(Diagnostic::error("unexpected-token", span, format!("found {found}")).expecting(expected))
-    }
-
-    /// To the next place where an operand or item may end: a comma, a closing bracket, `and`, `or`, `where` or the end. Bracketed parts are skipped whole.
-    fn skip(&mut self) {
-        let mut open = 0_usize;
-        loop {
-            match self.kind() {
-                Kind::End => return,
-                Kind::Sign("(" | "[" | "{") => open += 1,
-                Kind::Sign(")" | "]" | "}") if open == 0 => return,
-                Kind::Sign(")" | "]" | "}") => open -= 1,
-                Kind::Sign(",") if open == 0 => return,
-                Kind::Word(_) if open == 0 && self.word(&["and", "or", "where"]).is_some() => return,
-                _ => {}
-            }
-            self.advance();
-        }
-    }
-
-    /// The result, or a null in its place with the parser behind what could not be read.
-    fn recovered(&mut self, parsed: Parsed) -> Expr {
-        parsed.unwrap_or_else(|Failed| {
-            let start = self.span();
-            self.skip();
-            self.height = 1;
-            Expr { span: self.since(start), node: Node::Null }
-        })
-    }
-
-    // Trees.
-
-    /// A node above children of which the highest has height `below`.
-    fn node(&mut self, start: Span, node: Node, below: usize) -> Parsed {
-        let span = self.since(start);
-        self.nodes += 1;
-        if self.nodes > NODES_MAX {
-            return self.refuse("too-large", start, format!("the rule has more than {NODES_MAX} parts"));
-        }
-        if below >= DEPTH_MAX {
-            return self.refuse("too-deep", start, format!("the rule is nested deeper than {DEPTH_MAX} levels"));
-        }
-        self.height = below + 1;
-        Ok(Expr { span, node })
-    }
-
-    fn leaf(&mut self, node: Node) -> Parsed {
-        let start = self.span();
-        self.advance();
-        self.node(start, node, 0)
     }
 
     /// A whole expression; never fails, so it may be followed by anything that closes it.
@@ -604,16 +402,18 @@ impl<'a> Parser<'a> {
             return self.aggregate(aggregate);
         }
         // `sum v.x from …`, where an `over` was forgotten or mistyped.
-        let follows = self.name_at(1).is_some() && self.bare(1).is_none_or(|next| unit(next).is_none() && words::direction(next).is_none());
+        let named = self.name_at(1).is_some();
+        let follows = named && self.bare(1).is_none_or(|next| unit(next).is_none() && words::direction(next).is_none());
+        let ranges = named && self.bare(2).is_some_and(|word| is_keyword(word, "from"));
         match self.sign_at(1) {
             Some("(") if is_keyword(word, "chain") => return self.chain(),
             Some("(") if !is_reserved(word) || keyword(word, &["in", "notIn"]).is_some() => return self.call(word.to_owned()),
             Some("=>") if !is_reserved(word) => return self.lambda(),
-            _ if follows => {
+            _ if follows || ranges => {
                 if let Some(quantifier) = quantifier(word) {
                     return self.quantified(quantifier);
                 }
-                if let Some(aggregate) = aggregate(word) {
+                if follows && let Some(aggregate) = aggregate(word) {
                     return self.aggregate(aggregate);
                 }
             }
@@ -622,7 +422,7 @@ impl<'a> Parser<'a> {
         if let Some(moment) = self.moment() {
             return moment;
         }
-        if follows && self.bare(2).is_some_and(|word| is_keyword(word, "from"))
+        if ranges
             && let Some(meant) = did_you_mean(word, ["exists", "some", "forall", "all", "none", "one", "select"])
         {
             let report = Diagnostic::error("unexpected-token", self.span(), format!("found `{word}`"));
@@ -709,19 +509,6 @@ fn next(level: Level) -> Level {
         Level::Product => Level::Sign,
         Level::Sign | Level::Postfix => Level::Postfix,
     }
-}
-
-fn one_of(keywords: &[&str]) -> String {
-    let mut list = String::new();
-    for (i, keyword) in keywords.iter().enumerate() {
-        if i > 0 {
-            list.push_str(if i + 1 == keywords.len() { " or " } else { ", " });
-        }
-        list.push('`');
-        list.push_str(keyword);
-        list.push('`');
-    }
-    list
 }
 
 /// Which words begin `AGGREGATE E over …`: each `over` belongs to the last aggregate's word before it between the same brackets. Found beforehand,

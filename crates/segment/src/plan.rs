@@ -6,11 +6,20 @@
 //! matching rows kept with the person). What is left is the *residual*: small, and evaluated over features, rows and the subject's own fields.
 //! Features may themselves rest on features of further things.
 
+pub(crate) mod build;
+
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
-use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{DAY_MS, Relation, SubjectKind, Text, Timestamp, Value};
 use serde::{Deserialize, Serialize};
+
+use crate::compile::Compiled;
+use crate::core::Core;
+use crate::diagnostic::Diagnostic;
+use crate::eval::{Context, Machine};
+use crate::explain::Condition;
 
 /// Names a feature by a hash of its kind and normalised expression: the same on every shard, in every build.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -114,3 +123,123 @@ pub struct Timed<T> {
 
 /// Which kind a feature belongs to is part of its identity; re-exported for readers of plans.
 pub type FeatureKind = SubjectKind;
+
+/// What a deployment sets for all rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The currency of amounts that name none, and the one in which amounts are compared and added up.
+    pub default_currency: Text,
+    /// The value of one unit of a currency in the default currency. Amounts in a currency without rate are null.
+    pub rates: BTreeMap<Text, f64>,
+    /// How long events are kept. Windows that look farther back are warned of.
+    pub retention_ms: i64,
+    /// Features, queries and segments of a plan in all, each. Every subject is evaluated for each it has.
+    pub parts_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { default_currency: Text::const_new("USD"), rates: BTreeMap::new(), retention_ms: 400 * DAY_MS, parts_max: 20_000 }
+    }
+}
+
+/// A set of rules, taken apart.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// In order of evaluation: those referred to first, else by name.
+    pub segments: Vec<SegmentPlan>,
+    /// Each once; those that others rest on first.
+    pub features: Vec<FeaturePlan>,
+    /// Each once, by id.
+    pub queries: Vec<EventQuery>,
+    /// What is accepted but probably not meant; by segment.
+    pub warnings: Vec<(Text, Diagnostic)>,
+}
+
+impl Plan {
+    /// Takes rules apart, all of them together. The ids of a rule's features and queries do not depend on the other rules.
+    ///
+    /// # Errors
+    /// Segments that refer to each other in a circle or to a segment of another kind of subject, names that are used twice, and rules that cannot
+    /// be kept incrementally, each with the reason. The definitions are to be changed.
+    pub fn build(compiled: &[Compiled], settings: &Settings) -> Result<Plan, Vec<Diagnostic>> {
+        build::plan(compiled, settings)
+    }
+}
+
+/// A segment's rule, as it is evaluated for each subject.
+#[derive(Clone, Debug)]
+pub struct SegmentPlan {
+    pub name: Text,
+    pub subject: SubjectKind,
+    /// Yields a boolean.
+    pub residual: Residual,
+    pub reads: Reads,
+    /// The conditions of the rule as written, for explanations.
+    pub(crate) conditions: Condition<Residual>,
+}
+
+/// A value of one thing that rules about other things rest on.
+#[derive(Clone, Debug)]
+pub struct FeaturePlan {
+    pub id: FeatureId,
+    pub kind: FeatureKind,
+    /// Yields any value, null and lists among them.
+    pub residual: Residual,
+    pub reads: Reads,
+}
+
+/// The events a rule asks about, and what it asks of each.
+#[derive(Clone, Debug)]
+pub struct EventQuery {
+    pub id: QueryId,
+    pub keep: Keep,
+    /// The event types the predicate allows; `None` where it does not say. Events of other types match in no case.
+    pub event_types: Option<Vec<Text>>,
+    predicate: Arc<Core>,
+    columns: Arc<Vec<Core>>,
+    context: Context,
+}
+
+impl EventQuery {
+    /// The columns of an event that matches, in the order `EventRow` keeps them; `None` where it does not match. The event is the map of typed
+    /// fields with `_id` and `timestamp`. Does not depend on time.
+    pub fn matches(&self, event: &Value) -> Option<Vec<Value>> {
+        let mut machine = Machine::over_event(event, &self.context);
+        // Nothing about one event is unknown.
+        if !machine.test(&self.predicate).is_ok_and(|(flag, _)| flag) {
+            return None;
+        }
+        Some(self.columns.iter().map(|column| machine.eval(column).map_or(Value::Null, |(val, _)| val.into_value())).collect())
+    }
+
+    /// Columns of each row.
+    pub fn columns(&self) -> usize {
+        self.columns.len()
+    }
+}
+
+/// What is left of an expression: evaluated over a `View`.
+#[derive(Clone, Debug)]
+pub struct Residual {
+    pub(crate) core: Arc<Core>,
+    pub(crate) context: Context,
+    /// Yields a boolean whatever the expression does.
+    pub(crate) condition: bool,
+}
+
+impl Residual {
+    /// The value at `now`, and the earliest later instant at which time alone could change it. That instant is a lower bound, later than `now`.
+    ///
+    /// # Errors
+    /// `Unknown` where something that decides is not known yet. Evaluate again when it comes.
+    pub fn evaluate(&self, view: &dyn View, now: Timestamp) -> Result<Timed<Value>, Unknown> {
+        let mut machine = Machine::over_view(view, &self.context, now);
+        let (value, valid_until) = if self.condition {
+            machine.test(&self.core).map(|(flag, until)| (Value::Bool(flag), until))?
+        } else {
+            machine.eval(&self.core).map(|(val, until)| (val.into_value(), until))?
+        };
+        Ok(Timed { value, valid_until })
+    }
+}

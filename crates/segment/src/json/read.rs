@@ -1,5 +1,7 @@
 //! JSON to syntax tree.
 
+mod forms;
+
 use serde_json::{Map, Value};
 
 use super::{Form, form};
@@ -52,7 +54,7 @@ struct Failed;
 type Read<T> = Result<T, Failed>;
 
 impl Reader {
-    fn fail<T>(&mut self, code: &'static str, message: &str, suggestion: Option<&str>) -> Read<T> {
+    pub(super) fn fail<T>(&mut self, code: &'static str, message: &str, suggestion: Option<&str>) -> Read<T> {
         if self.diagnostics.len() < DIAGNOSTICS_MAX {
             let mut place = String::from("$");
             for at in &self.path {
@@ -66,7 +68,7 @@ impl Reader {
         Err(Failed)
     }
 
-    fn at<T>(&mut self, at: At, inner: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn at<T>(&mut self, at: At, inner: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(at);
         let result = inner(self);
         self.path.pop();
@@ -74,7 +76,7 @@ impl Reader {
     }
 
     /// A node; null in the place of what cannot be read.
-    fn node(&mut self, value: &Value) -> Expr {
+    pub(super) fn node(&mut self, value: &Value) -> Expr {
         if self.diagnostics.len() >= DIAGNOSTICS_MAX {
             return self.null();
         }
@@ -94,7 +96,7 @@ impl Reader {
     }
 
     /// A node above children of which the highest has height `below`.
-    fn grown(&mut self, node: Node, below: usize, nodes: usize) -> Read<Expr> {
+    pub(super) fn grown(&mut self, node: Node, below: usize, nodes: usize) -> Read<Expr> {
         self.nodes += nodes;
         self.height = below + 1;
         if self.nodes > NODES_MAX {
@@ -153,7 +155,7 @@ impl Reader {
 
     // Members.
 
-    fn text<'v>(&mut self, object: &'v Map<String, Value>, member: &'static str) -> Read<&'v str> {
+    pub(super) fn text<'v>(&mut self, object: &'v Map<String, Value>, member: &'static str) -> Read<&'v str> {
         match object.get(member).map(Value::as_str) {
             Some(Some(text)) => Ok(text),
             Some(None) => self.fail("bad-member", &format!("`{member}` is a text"), None),
@@ -161,14 +163,14 @@ impl Reader {
         }
     }
 
-    fn name(&mut self, object: &Map<String, Value>, member: &'static str) -> Read<String> {
+    pub(super) fn name(&mut self, object: &Map<String, Value>, member: &'static str) -> Read<String> {
         match self.text(object, member)? {
             "" => self.fail("empty-name", &format!("`{member}` is empty"), None),
             name => Ok(name.to_owned()),
         }
     }
 
-    fn list<'v>(&mut self, object: &'v Map<String, Value>, member: &'static str) -> Read<&'v [Value]> {
+    pub(super) fn list<'v>(&mut self, object: &'v Map<String, Value>, member: &'static str) -> Read<&'v [Value]> {
         match object.get(member).map(Value::as_array) {
             Some(Some(list)) => Ok(list),
             Some(None) => self.fail("bad-member", &format!("`{member}` is a list"), None),
@@ -176,21 +178,21 @@ impl Reader {
         }
     }
 
-    fn member(&mut self, object: &Map<String, Value>, member: &'static str) -> Read<Expr> {
+    pub(super) fn member(&mut self, object: &Map<String, Value>, member: &'static str) -> Read<Expr> {
         match object.get(member) {
             Some(value) => Ok(self.at(At::Member(member), |reader| reader.node(value))),
             None => self.fail("missing-member", &format!("`{member}` is missing"), None),
         }
     }
 
-    fn optional(&mut self, object: &Map<String, Value>, member: &'static str) -> Option<Expr> {
+    pub(super) fn optional(&mut self, object: &Map<String, Value>, member: &'static str) -> Option<Expr> {
         self.height = 0;
         let value = object.get(member).filter(|value| !value.is_null())?;
         Some(self.at(At::Member(member), |reader| reader.node(value)))
     }
 
     /// The nodes of a list, and the height of the highest.
-    fn nodes(&mut self, values: &[Value], member: &'static str) -> (Vec<Expr>, usize) {
+    pub(super) fn nodes(&mut self, values: &[Value], member: &'static str) -> (Vec<Expr>, usize) {
         let mut below = 0;
         let mut nodes = Vec::with_capacity(values.len());
         self.path.push(At::Member(member));
@@ -202,7 +204,7 @@ impl Reader {
         (nodes, below)
     }
 
-    fn within<T>(&mut self, names: Vec<String>, inner: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn within<T>(&mut self, names: Vec<String>, inner: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.scope.len();
         self.scope.extend(names);
         let result = inner(self);
@@ -350,99 +352,6 @@ impl Reader {
         self.fail("bad-parameters", &format!("`{name}` takes {expected} parameters, not {count}"), None)
     }
 
-    fn occurs(&mut self, subject: &Value, when: &Value) -> Read<Expr> {
-        self.path.push(At::Member("params"));
-        let subject = self.at(At::Item(0), |reader| reader.node(subject));
-        let below = self.height;
-        let when = self.at(At::Item(1), |reader| reader.window(when));
-        self.path.pop();
-        self.grown(Node::Occurs { subject: Box::new(subject), when: when? }, below.max(self.height), 1)
-    }
-
-    /// The window of `occurs` or of a step; `height` is its highest part's afterwards.
-    fn window(&mut self, value: &Value) -> Read<When> {
-        let Some(object) = value.as_object().filter(|object| object.get("nodeType").is_some_and(|kind| kind == "fnApply")) else {
-            return self.fail("bad-window", "a window is a fnApply of a comparison, `before`, `after`, `from`, `on` or `between`", None);
-        };
-        let name = self.text(object, "fnName")?;
-        let params = self.list(object, "params")?;
-        let plain = |value: &Value| value.get("value").and_then(Value::as_str).map(str::to_owned);
-        if let (Some(comparison), [_, unit, direction, _]) = (words::comparison(name), params) {
-            let unit = plain(unit).as_deref().and_then(words::unit);
-            let direction = plain(direction).as_deref().and_then(words::direction);
-            let (Some(unit), Some(direction)) = (unit, direction) else {
-                return self.fail("bad-window", "the second parameter is a unit of time, the third `before`, `after` or `from`", None);
-            };
-            let (mut nodes, below) = self.nodes(&[params[0].clone(), params[3].clone()], "params");
-            self.height = below;
-            let anchor = Box::new(nodes.remove(1));
-            return Ok(When::Offset { comparison, amount: Box::new(nodes.remove(0)), unit, direction, anchor });
-        }
-        let expected = if name == "between" { 2 } else { 1 };
-        let direction = words::direction(name);
-        if params.len() != expected || (direction.is_none() && !matches!(name, "on" | "between")) {
-            return self.fail("bad-window", &format!("no window is made by `{name}` with {} parameters", params.len()), None);
-        }
-        let (mut nodes, below) = self.nodes(params, "params");
-        self.height = below;
-        let first = Box::new(nodes.remove(0));
-        Ok(match (direction, nodes.pop()) {
-            (Some(direction), _) => When::Relative { direction, anchor: first },
-            (None, Some(to)) => When::Between { from: first, to: Box::new(to) },
-            (None, None) => When::On(first),
-        })
-    }
-
-    fn chain(&mut self, events: &Value, timestamp: &Value, steps: &Value) -> Read<Expr> {
-        self.path.push(At::Member("params"));
-        let events = self.at(At::Item(0), |reader| reader.node(events));
-        let mut below = self.height;
-        let timestamp = self.at(At::Item(1), |reader| reader.node(timestamp));
-        below = below.max(self.height);
-        let list = steps.get("value").and_then(Value::as_array).filter(|list| !list.is_empty());
-        let label = |step: &Value| step.get("label").and_then(Value::as_str).map(str::to_owned);
-        let labels = list.into_iter().flatten().filter_map(label).collect();
-        let steps: Vec<Read<Step>> = self.within(labels, |reader| {
-            let read = |(index, value)| {
-                let step = reader.at(At::Item(index), |reader| reader.step(value));
-                below = below.max(reader.height);
-                step
-            };
-            list.into_iter().flatten().enumerate().map(read).collect()
-        });
-        self.path.pop();
-        if steps.is_empty() {
-            return self.fail("bad-parameters", "the third parameter of `chain` is a literal List of steps, at least one", None);
-        }
-        let steps = steps.into_iter().collect::<Read<Vec<Step>>>()?;
-        self.grown(Node::Chain { events: Box::new(events), timestamp: Box::new(timestamp), steps }, below, 1)
-    }
-
-    fn step(&mut self, value: &Value) -> Read<Step> {
-        let Some(object) = value.as_object().filter(|object| object.get("nodeType").is_some_and(|kind| kind == "chainStep")) else {
-            return self.fail("bad-node", "a step is a `chainStep`", None);
-        };
-        let label = self.name(object, "label")?;
-        let negated = match object.get("negated") {
-            None => false,
-            Some(Value::Bool(negated)) => *negated,
-            Some(_) => return self.fail("bad-member", "`negated` is true or false", None),
-        };
-        let what = self.optional(object, "what");
-        let mut below = self.height;
-        let condition = self.optional(object, "where");
-        below = below.max(self.height);
-        let count = self.optional(object, "count");
-        below = below.max(self.height);
-        self.height = 0;
-        let when = match object.get("when").filter(|when| !when.is_null()) {
-            Some(when) => Some(self.at(At::Member("when"), |reader| reader.window(when))?),
-            None => None,
-        };
-        self.height = self.height.max(below);
-        Ok(Step { label, negated, what, when, condition, count })
-    }
-
     fn lambda(&mut self, object: &Map<String, Value>) -> Read<Expr> {
         let declared = self.list(object, "params")?;
         if !(1..=2).contains(&declared.len()) {
@@ -455,120 +364,6 @@ impl Reader {
         }
         let body = self.within(parameters.clone(), |reader| reader.member(object, "body"))?;
         self.grown(Node::Lambda { parameters, body: Box::new(body) }, self.height, 1)
-    }
-
-    // Forms with variables.
-
-    fn select(&mut self, object: &Map<String, Value>) -> Read<Expr> {
-        let has_item = object.contains_key("expression");
-        let before = self.scope.len();
-        let ranging = self.variables(object, has_item);
-        let below = self.height;
-        let item = self.optional(object, "expression");
-        let below = below.max(self.height);
-        self.scope.truncate(before);
-        let (bindings, mut conditions) = ranging?;
-        let nameless = bindings.iter().any(|binding| binding.variable.is_none());
-        if nameless && item.as_ref().is_some_and(|item| first_name(item).is_some()) {
-            return self.fail("missing-member", "`varName` is missing: the expression names fields", None);
-        }
-        let (condition, below) = self.joined(&mut conditions, below)?;
-        self.grown(Node::Select { item: item.map(Box::new), bindings, condition }, below, 1)
-    }
-
-    fn aggregation(&mut self, object: &Map<String, Value>) -> Read<Expr> {
-        let name = self.text(object, "fnName")?;
-        let Some(aggregate) = words::aggregate(name) else {
-            let near = did_you_mean(name, ["count", "sum", "average", "min", "max"]);
-            return self.fail("unknown-aggregate", &format!("unknown aggregate `{name}`"), near);
-        };
-        let before = self.scope.len();
-        let ranging = self.variables(object, false);
-        let below = self.height;
-        let item = self.member(object, "expression");
-        let below = below.max(self.height);
-        self.scope.truncate(before);
-        let (bindings, mut conditions) = ranging?;
-        let (condition, below) = self.joined(&mut conditions, below)?;
-        self.grown(Node::Aggregate { aggregate, item: Box::new(item?), bindings, condition }, below, 1)
-    }
-
-    fn quantification(&mut self, object: &Map<String, Value>) -> Read<Expr> {
-        let word = self.text(object, "quantifier")?;
-        let Some(quantifier) = words::quantifier(word) else {
-            let near = did_you_mean(word, ["exists", "forall", "none", "one"]);
-            return self.fail("unknown-quantifier", &format!("unknown quantifier `{word}`"), near);
-        };
-        let before = self.scope.len();
-        let ranging = self.variables(object, false);
-        let below = self.height;
-        self.scope.truncate(before);
-        let (mut bindings, mut conditions) = ranging?;
-        if quantifier != Quantifier::Forall {
-            let (condition, below) = self.joined(&mut conditions, below)?;
-            return self.grown(Node::Quantifier { quantifier, bindings, condition }, below, 1);
-        }
-        // As in the text: a condition on an earlier variable of `forall` holds of all its values, whatever the later ones are.
-        let mut condition = conditions.pop().flatten().map(Box::new);
-        let mut height = below;
-        for at in (0..conditions.len()).rev() {
-            let Some(outer) = conditions[at].take() else { continue };
-            let inner = Node::Quantifier { quantifier, bindings: bindings.split_off(at + 1), condition };
-            let inner = self.grown(inner, height, 1)?;
-            let both = Node::Binary { operator: Binary::And, left: Box::new(outer), right: Box::new(inner) };
-            condition = Some(Box::new(self.grown(both, self.height, 1)?));
-            height = self.height;
-        }
-        self.grown(Node::Quantifier { quantifier, bindings, condition }, height, 1)
-    }
-
-    /// The declarations of `variables`, with the condition of each. They stay in scope; `height` is the highest part's afterwards.
-    fn variables(&mut self, object: &Map<String, Value>, may_be_nameless: bool) -> Read<(Vec<Binding>, Vec<Option<Expr>>)> {
-        let declarations = self.list(object, "variables")?;
-        if declarations.is_empty() {
-            return self.fail("bad-member", "`variables` is empty", None);
-        }
-        let (mut bindings, mut conditions, mut below) = (Vec::new(), Vec::new(), 0);
-        self.path.push(At::Member("variables"));
-        let mut read = Ok(());
-        for (index, value) in declarations.iter().enumerate() {
-            let declared = self.at(At::Item(index), |reader| {
-                let Some(declaration) = value.as_object().filter(|object| object.get("nodeType").is_none_or(|kind| kind == "varDecl")) else {
-                    return reader.fail("bad-node", "a variable is a `varDecl`", None);
-                };
-                let source = reader.member(declaration, "from");
-                below = below.max(reader.height);
-                let nameless = may_be_nameless && declarations.len() == 1 && !declaration.contains_key("varName");
-                let variable = if nameless { None } else { Some(reader.name(declaration, "varName")?) };
-                reader.scope.extend(variable.clone());
-                let condition = reader.optional(declaration, "where");
-                below = below.max(reader.height);
-                bindings.push(Binding { variable, source: source? });
-                conditions.push(condition);
-                Ok(())
-            });
-            read = read.and(declared);
-        }
-        self.path.pop();
-        self.height = below;
-        read.map(|()| (bindings, conditions))
-    }
-
-    /// Conditions of several variables hold together.
-    fn joined(&mut self, conditions: &mut Vec<Option<Expr>>, mut height: usize) -> Read<(Option<Box<Expr>>, usize)> {
-        let mut joined: Option<Expr> = None;
-        for condition in conditions.drain(..).flatten() {
-            joined = Some(match joined {
-                None => condition,
-                Some(before) => {
-                    let node = Node::Binary { operator: Binary::And, left: Box::new(before), right: Box::new(condition) };
-                    let both = self.grown(node, height, 1)?;
-                    height = self.height;
-                    both
-                }
-            });
-        }
-        Ok((joined.map(Box::new), height))
     }
 }
 

@@ -108,6 +108,8 @@ fn names_that_are_keywords() {
         ("last = this", Some("`last` = `this`")),
         ("days = 3 and on = 4", Some("`days` = 3 and `on` = 4")),
         ("v.timestamp occurs <= days days before before", Some("v.timestamp occurs <= `days` days before `before`")),
+        ("exists day from xEvent where day.x", Some("exists `day` from xEvent where `day`.x")),
+        ("t occurs <= count days from now", Some("t occurs <= `count` days from now")),
         ("exists last from xEvent where last.count > 1", Some("exists `last` from xEvent where `last`.count > 1")),
         ("chain.length = if", Some("`chain`.length = `if`")),
         ("And = 3 and Or.x = 4", None),
@@ -278,6 +280,32 @@ fn chains() {
     ]);
 }
 
+/// The questions that marketing asks of accounts, deals and people.
+#[test]
+fn business_rules() {
+    for text in [
+        "exists r from opportunityRoles where r.personRole = \"Decision Maker\"",
+        "opportunityRoles.opportunity.opportunityAmount.amount.max() > 1000000",
+        "exists r from opportunityRoles where r.opportunity.account.accountBillingAddress.country = \"Canada\"",
+        "exists r from opportunityRoles where r.personRole = \"Decision Maker\" and r.opportunity.account.accountOrganization.industry = \"Finance\"",
+        "xEvent[web.webPageDetails.name = \"Pricing\" and timestamp occurs <= 3 days before now]",
+        "extendedWorkDetails.departments.includes(\"HR\") and accounts.opportunities[not isClosed and opportunityAmount.amount >= 1000000].count() > 0",
+        "extendedWorkDetails.jobTitle.contains(\"Vice President\", false) and (count v over v from xEvent where v.timestamp occurs last month) >= 3",
+        "exists a from accounts : exists o from a.related.opportunities where not o.isClosed",
+        "b2b.personScore > 80",
+        "parent.accountOrganization.annualRevenue.amount > 100000000",
+        "exists r from accountRelations where \"Manager\" in r.personRoles and r.account.accountName = \"Acme\" and r.isActive",
+        "exists m from campaignMemberships where m.campaign.actualCost.amount > m.campaign.budgetedCost.amount",
+        "listMemberships.list.marketingListName.includes(\"Anniversary users\")",
+        "none p from persons where p.extendedWorkDetails.jobTitle in [\"COO\", \"CMO\"]",
+        "persons[xEvent[web.webPageDetails.name = \"Pricing\" and timestamp occurs this week]].distinct().count() >= 3",
+        "chain(xEvent, timestamp, [A: WHAT(eventType = \"a\"), B: not WHAT(eventType = \"b\") WHEN(<= 24 hours before now)]) and not inSegment(\"x\")",
+        "topN(xEvent, timestamp, 5).head().web.webPageDetails.URL.matches(\"(?i)/pricing\")",
+    ] {
+        parsed(text);
+    }
+}
+
 #[test]
 fn comments_and_blanks() {
     check_all(&[
@@ -401,6 +429,48 @@ fn mistyped_words() {
           |                                   ^^^
           = expected a unit of time, as `days`
           = did you mean `week`?
+    "#]]);
+    check_errors("exsits v from a where v.x not in [1] or selct v from b or a And b", expect![[r#"
+        error[unexpected-token]: found `exsits`
+         --> line 1, column 1
+          |
+        1 | exsits v from a where v.x not in [1] or selct v from b or a And b
+          | ^^^^^^
+          = expected a quantifier or `select`
+          = did you mean `exists`?
+
+        error[unexpected-token]: found `not in`
+         --> line 1, column 27
+          |
+        1 | exsits v from a where v.x not in [1] or selct v from b or a And b
+          |                           ^^^
+          = expected an operator
+          = did you mean `notIn`?
+
+        error[unexpected-token]: found `selct`
+         --> line 1, column 41
+          |
+        1 | exsits v from a where v.x not in [1] or selct v from b or a And b
+          |                                         ^^^^^
+          = expected a quantifier or `select`
+          = did you mean `select`?
+
+        error[unexpected-token]: found `And`
+         --> line 1, column 61
+          |
+        1 | exsits v from a where v.x not in [1] or selct v from b or a And b
+          |                                                             ^^^
+          = expected an operator
+          = did you mean `and`?
+    "#]]);
+    check_errors("select v.x from a wher v.y", expect![[r#"
+        error[unexpected-token]: found `wher`
+         --> line 1, column 19
+          |
+        1 | select v.x from a wher v.y
+          |                   ^^^^
+          = expected `where`
+          = did you mean `where`?
     "#]]);
     check_errors("sum v.x ovr v from a", expect![[r#"
         error[unexpected-token]: found `ovr`

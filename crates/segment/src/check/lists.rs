@@ -1,0 +1,249 @@
+//! Paths through lists, filters, comprehensions, quantifiers and aggregates.
+
+use millrace_model::{Relation, Value};
+
+use super::{Checker, Frame, Typed};
+use crate::ast::{Aggregate, Binding, Comparison, Expr, Node, Quantifier, Span};
+use crate::core::{Bind, Core, Op, Var};
+use crate::diagnostic::Diagnostic;
+use crate::types::Ty;
+
+impl Checker<'_> {
+    /// `f` for each item of a list: lists are flattened, nulls left out, things reached twice taken once.
+    pub(super) fn path(&mut self, of: Typed, f: impl FnOnce(&mut Self, Typed) -> Typed) -> Typed {
+        let var = self.fresh();
+        let body = f(self, Typed::new(Core::Var(var), of.ty.item()));
+        self.collect(of.core, var, body)
+    }
+
+    /// The list of `body` over the items `var` of `source`.
+    pub(super) fn collect(&mut self, source: Core, var: Var, body: Typed) -> Typed {
+        if body.ty == Ty::Broken {
+            return Typed::broken();
+        }
+        let bind = if matches!(body.ty, Ty::List(_) | Ty::Any) { Bind::FlatMap } else { Bind::Map };
+        let item = body.ty.item();
+        let list = Core::bind(bind, source, var, body.core);
+        let list = if matches!(item, Ty::Thing(..)) && !distinct(&list) { Core::apply(Op::DistinctThings, vec![list]) } else { list };
+        Typed::new(list, Ty::List(Box::new(item)))
+    }
+
+    /// Runs an argument with the item of a list: a function of one parameter, or an expression in which bare names are the item's fields.
+    pub(super) fn with_item<T>(&mut self, var: Var, item: Ty, argument: &Expr, f: impl FnOnce(&mut Self, &Expr) -> T) -> T {
+        let item = Typed::new(Core::Var(var), item);
+        match &argument.node {
+            Node::Lambda { parameters, body } => {
+                if parameters.len() != 1 {
+                    self.errors.push(Diagnostic::error("parameters", argument.span, "a function of one parameter is needed here"));
+                }
+                let name = parameters.first().cloned().unwrap_or_default();
+                self.lambdas.push(vec![item.clone()]);
+                let result = self.within(Frame::Named(name, item), |checker| f(checker, body));
+                self.lambdas.pop();
+                result
+            }
+            _ => self.within(Frame::Implicit(item), |checker| f(checker, argument)),
+        }
+    }
+
+    pub(super) fn filter(&mut self, of: Typed, condition: &Expr) -> Typed {
+        let Some(item) = self.items(&of, condition.span) else { return Typed::broken() };
+        let var = self.fresh();
+        let body = self.with_item(var, item.clone(), condition, |checker, condition| checker.condition(condition));
+        Typed::new(Core::bind(Bind::Filter, of.core, var, body), Ty::List(Box::new(item)))
+    }
+
+    /// The items of something that can be gone through; a single thing or value is a list of one.
+    pub(super) fn items(&mut self, of: &Typed, span: Span) -> Option<Ty> {
+        match &of.ty {
+            Ty::List(item) => Some((**item).clone()),
+            Ty::Any => Some(Ty::Any),
+            Ty::Thing(..) | Ty::Row(..) | Ty::Event | Ty::Record(_) => Some(of.ty.clone()),
+            Ty::Broken => None,
+            ty => {
+                let message = format!("a list is needed here, this is {}", ty.show());
+                self.refuse("not-a-list", span, message);
+                None
+            }
+        }
+    }
+
+    /// Binds each binding in turn, then runs `f`; returns the sources with their variables.
+    fn bind<T>(&mut self, bindings: &[Binding], default: Option<&str>, f: impl FnOnce(&mut Self) -> T) -> (Vec<(Core, Var, Ty)>, T) {
+        let depth = self.scopes.len();
+        let mut bound = Vec::with_capacity(bindings.len());
+        for binding in bindings {
+            let source = self.expr(&binding.source);
+            let item = self.items(&source, binding.source.span).unwrap_or(Ty::Broken);
+            let var = self.fresh();
+            let typed = Typed::new(Core::Var(var), item.clone());
+            self.scopes.push(match binding.variable.as_deref().or(default) {
+                Some(name) => Frame::Named(name.to_owned(), typed),
+                None => Frame::Implicit(typed),
+            });
+            bound.push((source.core, var, item));
+        }
+        let result = f(self);
+        self.scopes.truncate(depth);
+        (bound, result)
+    }
+
+    pub(super) fn quantifier(&mut self, quantifier: Quantifier, bindings: &[Binding], condition: Option<&Expr>) -> Typed {
+        let (bound, body) = self.bind(bindings, None, |checker| condition.map_or(Core::bool(true), |condition| checker.condition(condition)));
+        let exists = |bound: Vec<(Core, Var, Ty)>, body: Core| {
+            bound.into_iter().rev().fold(body, |body, (source, var, _)| Core::bind(Bind::AtLeast(1), source, var, body))
+        };
+        let core = match quantifier {
+            Quantifier::Exists => exists(bound, body),
+            Quantifier::None => Core::not(exists(bound, body)),
+            Quantifier::Forall => Core::not(exists(bound, Core::not(body))),
+            Quantifier::One => {
+                // One: the combinations that satisfy it are counted.
+                let mut combinations = Core::Literal(Value::List(vec![Value::Bool(true)]));
+                let mut condition = Some(body);
+                for (source, var, _) in bound.into_iter().rev() {
+                    let source = match condition.take() {
+                        Some(condition) => Core::bind(Bind::Filter, source, var, condition),
+                        None => source,
+                    };
+                    // The innermost filter and the map over it need variables of their own.
+                    let (outer, inner) = if let Core::Bind { bind: Bind::Filter, .. } = &source { (self.fresh(), combinations) } else { (var, combinations) };
+                    combinations = Core::bind(Bind::FlatMap, source, outer, inner);
+                }
+                let count = Core::apply(Op::Aggregate(Aggregate::Count), vec![combinations]);
+                Core::apply(Op::Compare(Comparison::Equal), vec![count, Core::Literal(Value::Int(1))])
+            }
+        };
+        Typed::new(core, Ty::Bool)
+    }
+
+    pub(super) fn select(&mut self, item: Option<&Expr>, bindings: &[Binding], condition: Option<&Expr>) -> Typed {
+        // `select o.x from A`: the first name of the expression is the variable.
+        let default = match (item, bindings) {
+            (Some(item), [binding]) if binding.variable.is_none() => root(item).map(str::to_owned),
+            (None, [binding]) if binding.variable.is_none() => None,
+            _ => None,
+        };
+        let (mut bound, (body, condition)) = self.bind(bindings, default.as_deref(), |checker| {
+            let condition = condition.map_or(Core::bool(true), |condition| checker.condition(condition));
+            (item.map(|item| checker.expr(item)), condition)
+        });
+        if bound.is_empty() || body.as_ref().is_some_and(|body| body.ty == Ty::Broken) || bound.iter().any(|(_, _, ty)| *ty == Ty::Broken) {
+            return Typed::broken();
+        }
+        let Some(body) = body else {
+            // The items of the first binding for which the others can be chosen.
+            let (source, var, item) = bound.remove(0);
+            let condition = bound.into_iter().rev().fold(condition, |body, (source, var, _)| Core::bind(Bind::AtLeast(1), source, var, body));
+            return Typed::new(Core::bind(Bind::Filter, source, var, condition), Ty::List(Box::new(item)));
+        };
+        // The items satisfying the condition, innermost binding last.
+        let last = bound.len() - 1;
+        let (source, var, _) = bound.remove(last);
+        let filtered = if condition == Core::bool(true) { source } else { Core::bind(Bind::Filter, source, var, condition) };
+        let fresh = self.fresh();
+        let body = Typed::new(body.core.substitute(var, &Core::Var(fresh)), body.ty);
+        let (list, rest) = match peel(&body.core, fresh) {
+            // A path through a to-one relation: each thing once, as in a path through the list.
+            Some((thing, hole, rest)) if bound.is_empty() && rest != Core::Var(hole) => {
+                let things = Core::apply(Op::DistinctThings, vec![Core::bind(Bind::Map, filtered, fresh, thing)]);
+                (things, Typed::new(rest.substitute(hole, &Core::Var(fresh)), body.ty))
+            }
+            _ => (filtered, body),
+        };
+        let inner_var = self.fresh();
+        let rest = Typed::new(rest.core.substitute(fresh, &Core::Var(inner_var)), rest.ty);
+        let mut typed = self.collect(list, inner_var, rest);
+        for (source, var, _) in bound.into_iter().rev() {
+            typed = self.collect(source, var, typed);
+        }
+        typed
+    }
+
+    pub(super) fn aggregate(&mut self, aggregate: Aggregate, list: Typed, span: Span) -> Typed {
+        let name = format!("{aggregate:?}").to_lowercase();
+        let item = match &list.ty {
+            Ty::Broken => return Typed::broken(),
+            Ty::Groups(_) | Ty::Map(_) if aggregate == Aggregate::Count => {
+                let keys = Core::apply(Op::Keys, vec![list.core]);
+                return Typed::new(Core::apply(Op::Aggregate(aggregate), vec![keys]), Ty::Int);
+            }
+            _ => match self.items(&list, span) {
+                Some(item) => item,
+                None => return Typed::broken(),
+            },
+        };
+        let ty = match (aggregate, &item) {
+            (Aggregate::Count, _) => Ty::Int,
+            (_, Ty::Any | Ty::Broken) => item.clone(),
+            (Aggregate::Average, Ty::Int | Ty::Float) => Ty::Float,
+            (Aggregate::Sum, Ty::Int | Ty::Float) => item.clone(),
+            (Aggregate::Min | Aggregate::Max, Ty::Int | Ty::Float | Ty::Text | Ty::Time) => item.clone(),
+            _ => {
+                let message = format!("`{name}` of {}; name a field of the items that can be added up or ordered", list.ty.show());
+                return self.refuse("type", span, message);
+            }
+        };
+        Typed::new(Core::apply(Op::Aggregate(aggregate), vec![list.core]), ty)
+    }
+}
+
+/// Whether a list of things holds each thing once by construction.
+pub(crate) fn distinct(list: &Core) -> bool {
+    match list {
+        Core::Apply(Op::Relation(_) | Op::DistinctThings | Op::Events, _) => true,
+        Core::Bind { bind: Bind::Filter | Bind::Top { .. }, source, .. } => distinct(source),
+        // Every deal has one account, every role one deal, every row one person, every event one person.
+        Core::Bind { bind: Bind::FlatMap, source, var, body } => distinct(source) && disjoint(body, *var),
+        _ => false,
+    }
+}
+
+/// Whether the lists `body` yields for different `var` have nothing in common, and nothing twice.
+fn disjoint(body: &Core, var: Var) -> bool {
+    match body {
+        Core::Apply(Op::Relation(relation), of) => {
+            of[0] == Core::Var(var)
+                && matches!(
+                    relation,
+                    Relation::Opportunities
+                        | Relation::Roles
+                        | Relation::AccountRelations
+                        | Relation::OpportunityRoles
+                        | Relation::CampaignMemberships
+                        | Relation::ListMemberships
+                )
+        }
+        Core::Apply(Op::Events, of) => of[0] == Core::Var(var),
+        Core::Bind { bind: Bind::Filter, source, .. } => disjoint(source, var),
+        Core::Bind { bind: Bind::FlatMap, source, var: inner, body } => disjoint(source, var) && disjoint(body, *inner),
+        _ => false,
+    }
+}
+
+/// The first name of an expression such as `o.a.b`.
+fn root(expr: &Expr) -> Option<&str> {
+    match &expr.node {
+        Node::Name(name) => Some(name),
+        Node::Field { of, .. } | Node::Filter { of, .. } | Node::Method { of, .. } => root(of),
+        Node::Binary { left, right, .. } => root(left).or_else(|| root(right)),
+        Node::Negate(of) | Node::Not(of) => root(of),
+        Node::Call { arguments, .. } => arguments.iter().find_map(root),
+        Node::Object(fields) => fields.iter().find_map(|(_, value)| root(value)),
+        Node::Array(items) => items.iter().find_map(root),
+        _ => None,
+    }
+}
+
+/// A path of fields over a to-one relation: the thing, and the path with a hole in the thing's place.
+fn peel(core: &Core, hole: Var) -> Option<(Core, Var, Core)> {
+    // The hole is the same variable: the path over it is free of everything else.
+    match core {
+        Core::Apply(Op::Relation(relation), _) if relation.to_one() => Some((core.clone(), hole, Core::Var(hole))),
+        Core::Apply(op @ (Op::Field(_) | Op::Amount), of) => {
+            let (thing, hole, rest) = peel(&of[0], hole)?;
+            Some((thing, hole, Core::apply(op.clone(), vec![rest])))
+        }
+        _ => None,
+    }
+}

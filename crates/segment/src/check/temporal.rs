@@ -1,0 +1,176 @@
+//! `occurs` and chains.
+
+use millrace_model::Value;
+
+use super::{Checker, Frame, Typed};
+use crate::ast::{Expr, Span, Step, Unit, When};
+use crate::core::{Bind, ChainStep, Core, Op};
+use crate::diagnostic::Diagnostic;
+use crate::types::Ty;
+
+impl Checker<'_> {
+    pub(super) fn occurs(&mut self, subject: &Expr, when: &When, span: Span) -> Typed {
+        let typed = self.expr(subject);
+        let Some(fact) = self.instant(typed, subject.span) else {
+            // The window may hold mistakes of its own.
+            self.when(Core::null(), when, span);
+            return Typed::broken();
+        };
+        let core = self.when(fact, when, span);
+        Typed::new(core, Ty::Bool)
+    }
+
+    /// An expression as an instant; an event stands for its own.
+    fn instant(&mut self, typed: Typed, span: Span) -> Option<Core> {
+        match typed.ty {
+            Ty::Time | Ty::Any | Ty::Null => Some(typed.core),
+            Ty::Text => {
+                let Core::Literal(value) = &typed.core else { return Some(typed.core) };
+                match value.as_str().and_then(|text| millrace_model::Timestamp::parse(text).ok()) {
+                    Some(instant) => Some(Core::Literal(Value::Time(instant))),
+                    None => {
+                        let message = format!("`{}` is no instant", value.to_json());
+                        self.refuse("type", span, message);
+                        None
+                    }
+                }
+            }
+            Ty::Event => Some(Core::field(typed.core, "timestamp")),
+            Ty::Broken => None,
+            ty => {
+                let diagnostic = Diagnostic::error("type", span, format!("an instant is needed here, this is {}", ty.show()));
+                let remedy = matches!(ty, Ty::List(_)).then_some("`exists x from … where x.timestamp occurs …` asks of a list's items");
+                self.fail(Diagnostic { expected: remedy.map(str::to_owned), ..diagnostic });
+                None
+            }
+        }
+    }
+
+    fn when(&mut self, fact: Core, when: &When, span: Span) -> Core {
+        match when {
+            When::Offset { comparison, amount, unit, direction, anchor } => {
+                let count = self.expr(amount);
+                if !matches!(count.ty, Ty::Int | Ty::Float | Ty::Any | Ty::Broken) {
+                    let message = format!("a number of units is needed here, this is {}", count.ty.show());
+                    self.refuse("type", amount.span, message);
+                }
+                if let Core::Literal(Value::Float(number)) = &count.core
+                    && number.fract() != 0.0
+                    && crate::calendar::fixed_ms(*unit).is_none()
+                {
+                    self.fail(Diagnostic::error("type", amount.span, "months and years are whole").expecting("a whole number, or days"));
+                }
+                let typed = self.expr(anchor);
+                let Some(anchor) = self.instant(typed, anchor.span) else { return Core::bool(false) };
+                Core::apply(Op::Window { comparison: *comparison, unit: *unit, direction: *direction }, vec![fact, count.core, anchor])
+            }
+            When::Relative { direction, anchor } => {
+                let typed = self.expr(anchor);
+                let Some(anchor) = self.instant(typed, anchor.span) else { return Core::bool(false) };
+                Core::apply(Op::Relative(*direction), vec![fact, anchor])
+            }
+            When::On(anchor) => {
+                let typed = self.expr(anchor);
+                let Some(anchor) = self.instant(typed, anchor.span) else { return Core::bool(false) };
+                Core::apply(Op::On, vec![fact, anchor])
+            }
+            When::Between { from, to } => {
+                let (low, high) = (self.expr(from), self.expr(to));
+                let (Some(low), Some(high)) = (self.instant(low, from.span), self.instant(high, to.span)) else { return Core::bool(false) };
+                if let (Core::Literal(Value::Time(low)), Core::Literal(Value::Time(high))) = (&low, &high)
+                    && low > high
+                {
+                    self.warnings.push(Diagnostic::warning("empty-window", span, "the window ends before it begins: nothing lies in it"));
+                }
+                Core::apply(Op::Between, vec![fact, low, high])
+            }
+        }
+    }
+
+    pub(super) fn chain(&mut self, events: &Expr, timestamp: &Expr, steps: &[Step]) -> Typed {
+        let typed = self.expr(events);
+        let source = match &typed.ty {
+            Ty::List(item) if **item == Ty::Event => typed.core,
+            Ty::Broken => Core::null(),
+            ty => {
+                let message = format!("a chain goes through events, this is {}", ty.show());
+                self.fail(Diagnostic::error("type", events.span, message).expecting("`xEvent`, or a filter of it")).core
+            }
+        };
+        if !names_timestamp(timestamp) {
+            self.refuse("chain", timestamp.span, "the steps of a chain are ordered by `timestamp`");
+        }
+        let depth = self.scopes.len();
+        let mut chain: Vec<ChainStep> = Vec::with_capacity(steps.len());
+        for step in steps {
+            let var = self.fresh();
+            let event = Typed::new(Core::Var(var), Ty::Event);
+            self.scopes.push(Frame::Named(step.label.clone(), event.clone()));
+            self.scopes.push(Frame::Implicit(event));
+            let mut conditions = Vec::new();
+            if let Some(what) = &step.what {
+                conditions.push(self.condition(what));
+            }
+            if let Some(when) = &step.when {
+                conditions.push(self.when(Core::field(Core::Var(var), "timestamp"), when, timestamp.span));
+            }
+            if let Some(condition) = &step.condition {
+                conditions.push(self.condition(condition));
+            }
+            self.scopes.pop();
+            if step.negated {
+                // Nothing is taken, so later steps cannot speak of it.
+                self.scopes.pop();
+            }
+            let count = step.count.as_ref().map_or(1, |count| self.positive(count, "COUNT"));
+            // What does not speak of earlier steps selects candidates.
+            let earlier: Vec<u32> = chain.iter().map(|step| step.var).collect();
+            let (related, own): (Vec<Core>, Vec<Core>) =
+                Core::and(conditions).conjuncts().into_iter().partition(|condition| condition.free().iter().any(|free| earlier.contains(free)));
+            let inner = self.fresh();
+            let own = Core::and(own).substitute(var, &Core::Var(inner));
+            let source = source.clone().refresh(&mut self.next_var);
+            let source = if own == Core::bool(true) { source } else { Core::bind(Bind::Filter, source, inner, own) };
+            chain.push(ChainStep { negated: step.negated, source, var, body: Core::and(related), count });
+        }
+        self.scopes.truncate(depth);
+        if steps.is_empty() {
+            return self.refuse("chain", events.span, "a chain has at least one step");
+        }
+        Typed::new(Core::Chain(chain), Ty::Bool)
+    }
+
+    /// A literal whole number from one on.
+    pub(super) fn positive(&mut self, expr: &Expr, what: &str) -> u32 {
+        match self.expr(expr).core {
+            Core::Literal(Value::Int(number)) if (1..=100_000).contains(&number) => number as u32,
+            _ => {
+                self.refuse("count", expr.span, format!("`{what}` wants a whole number from 1 to 100000, written out"));
+                1
+            }
+        }
+    }
+}
+
+/// Whole units of a period, at least: for comparing windows with what is retained.
+pub(crate) fn least_ms(unit: Unit, amount: f64) -> f64 {
+    let day = millrace_model::DAY_MS as f64;
+    let length = match unit {
+        Unit::Month => 28.0 * day,
+        Unit::Year => 365.0 * day,
+        Unit::Decade => 3_652.0 * day,
+        Unit::Century => 36_524.0 * day,
+        Unit::Millennium => 365_242.0 * day,
+        fixed => crate::calendar::fixed_ms(fixed).unwrap_or(0) as f64,
+    };
+    length * amount
+}
+
+/// `timestamp`, `$1.timestamp`, `x.timestamp`.
+fn names_timestamp(expr: &Expr) -> bool {
+    match &expr.node {
+        crate::ast::Node::Name(name) => name == "timestamp",
+        crate::ast::Node::Field { name, .. } => name == "timestamp",
+        _ => false,
+    }
+}

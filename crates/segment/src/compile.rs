@@ -1,0 +1,139 @@
+//! From a definition to a checked rule.
+
+use std::sync::Arc;
+
+use millrace_model::{Schema, Text, Timestamp, Value};
+
+use crate::ast::{Binary, Expr, Node, Span};
+use crate::check::{Checker, SIZE_MAX};
+use crate::core::{Core, Var};
+use crate::definition::Definition;
+use crate::diagnostic::Diagnostic;
+use crate::eval::{Context, Machine, Money};
+use crate::explain::Condition;
+use crate::normal::normalise;
+use crate::plan::{Settings, Timed, Unknown};
+use crate::world::World;
+
+/// A definition whose rule parses and fits the schema. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Compiled(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    definition: Definition,
+    ast: Expr,
+    conditions: Condition<Core>,
+    next_var: Var,
+    warnings: Vec<Diagnostic>,
+    segments: Vec<(Text, Span)>,
+}
+
+/// Parses and type-checks a definition's rule.
+///
+/// # Errors
+/// Everything that is wrong with it, with places in `definition.pql`.
+pub fn compile(definition: &Definition, schema: &Schema) -> Result<Compiled, Vec<Diagnostic>> {
+    let ast = crate::parse(&definition.pql)?;
+    let mut checker = Checker::new(schema, definition.subject, definition.time_zone);
+    let conditions = rule(&mut checker, &ast, &definition.pql);
+    if !checker.errors.is_empty() {
+        return Err(checker.errors);
+    }
+    let mut size = 0;
+    conditions.leaves(&mut |leaf, _| size += leaf.size());
+    if size > SIZE_MAX {
+        let message = format!("the rule has {size} steps once `let` and functions are filled in, more than {SIZE_MAX}");
+        return Err(vec![Diagnostic::error("too-large", ast.span, message)]);
+    }
+    let mut next_var = checker.next_var();
+    let mut warnings = std::mem::take(&mut checker.warnings);
+    conditions.leaves(&mut |leaf, span| {
+        if let Core::Literal(value) = normalise(leaf.clone(), &mut next_var) {
+            let always = if value == Value::Bool(true) { "true" } else { "false" };
+            warnings.push(Diagnostic::warning("constant", span, format!("this condition is always {always}")));
+        }
+    });
+    let segments = std::mem::take(&mut checker.segments);
+    Ok(Compiled(Arc::new(Inner { definition: definition.clone(), ast, conditions, next_var, warnings, segments })))
+}
+
+/// The conditions of a rule, down to where `and`, `or` and `not` end.
+fn rule(checker: &mut Checker<'_>, expr: &Expr, text: &str) -> Condition<Core> {
+    match &expr.node {
+        Node::Binary { operator: operator @ (Binary::And | Binary::Or), .. } => {
+            let mut of = Vec::new();
+            operands(*operator, expr, &mut of);
+            let of = of.into_iter().map(|operand| rule(checker, operand, text)).collect();
+            if *operator == Binary::And { Condition::All { span: expr.span, of } } else { Condition::Any { span: expr.span, of } }
+        }
+        Node::Not(of) => Condition::Not { span: expr.span, of: Box::new(rule(checker, of, text)) },
+        _ => {
+            let core = checker.condition(expr);
+            let place = expr.span.start as usize..expr.span.end as usize;
+            let text = text.get(place).filter(|text| !text.is_empty()).map_or_else(|| crate::format(expr), str::to_owned);
+            Condition::Leaf { span: expr.span, text, of: core }
+        }
+    }
+}
+
+fn operands<'e>(operator: Binary, expr: &'e Expr, found: &mut Vec<&'e Expr>) {
+    match &expr.node {
+        Node::Binary { operator: inner, left, right } if *inner == operator => {
+            operands(operator, left, found);
+            operands(operator, right, found);
+        }
+        _ => found.push(expr),
+    }
+}
+
+impl Compiled {
+    pub fn definition(&self) -> &Definition {
+        &self.0.definition
+    }
+
+    pub fn ast(&self) -> &Expr {
+        &self.0.ast
+    }
+
+    /// What is accepted, but probably not meant. More is found when rules are planned together.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.0.warnings
+    }
+
+    /// The segments the rule refers to, with places.
+    pub fn segments(&self) -> &[(Text, Span)] {
+        &self.0.segments
+    }
+
+    /// The rule's own value over whole data, without a plan.
+    ///
+    /// # Errors
+    /// `Unknown` is never returned by a `World`; it is kept in the type because the evaluator is the same.
+    pub fn evaluate(&self, world: &dyn World, id: &str, settings: &Settings, now: Timestamp) -> Result<Timed<bool>, Unknown> {
+        let core = self.0.conditions.join();
+        self.evaluate_core(&core, world, id, settings, now)
+    }
+
+    pub(crate) fn evaluate_core(&self, core: &Core, world: &dyn World, id: &str, settings: &Settings, now: Timestamp) -> Result<Timed<bool>, Unknown> {
+        let money = Money { default_currency: settings.default_currency.clone(), rates: settings.rates.clone() };
+        let context = Context { zone: self.0.definition.time_zone, money: Arc::new(money), layouts: Arc::default() };
+        let mut machine = Machine::over_world(world, self.0.definition.subject, id, &context, now);
+        let (value, valid_until) = machine.test(core)?;
+        Ok(Timed { value, valid_until })
+    }
+
+    /// The rule in normal form, as one expression.
+    pub(crate) fn normal(&self) -> Core {
+        let mut next = self.0.next_var;
+        normalise(self.0.conditions.join(), &mut next)
+    }
+
+    pub(crate) fn conditions(&self) -> &Condition<Core> {
+        &self.0.conditions
+    }
+
+    pub(crate) fn next_var(&self) -> Var {
+        self.0.next_var
+    }
+}

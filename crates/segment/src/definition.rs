@@ -1,0 +1,297 @@
+//! Segment definitions: the YAML or JSON documents that people write and the control topic carries.
+
+use chrono_tz::Tz;
+use millrace_model::{SubjectKind, Text};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_norway::{Mapping, Value as Yaml};
+
+use crate::ast::Span;
+use crate::diagnostic::{Diagnostic, did_you_mean};
+
+/// A rule and what is to be done with its members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// `[a-z0-9-]+`, at most `NAME_BYTES_MAX` bytes.
+    pub name: Text,
+    pub description: String,
+    /// `Person` or `Account`.
+    pub subject: SubjectKind,
+    pub status: Status,
+    /// The time zone of calendar words and calendar steps. Stored by its name.
+    #[serde(serialize_with = "zone_name", deserialize_with = "zone_of_name")]
+    pub time_zone: Tz,
+    /// The rule as text; of a rule in JSON form its canonical text.
+    pub pql: String,
+    /// Names of destinations, in the order written, each once.
+    pub destinations: Vec<Text>,
+}
+
+/// How far a definition takes effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Status {
+    /// Can be previewed; emits nothing.
+    Draft,
+    #[default]
+    Published,
+    /// Everyone has left.
+    Inactive,
+}
+
+/// Names are topic keys and parts of metrics.
+pub const NAME_BYTES_MAX: usize = 128;
+
+impl Status {
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Draft => "draft",
+            Status::Published => "published",
+            Status::Inactive => "inactive",
+        }
+    }
+}
+
+fn zone_name<S: Serializer>(zone: &Tz, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(zone.name())
+}
+
+fn zone_of_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    name.parse().map_err(|_| serde::de::Error::custom(format!("`{name}` is no time zone")))
+}
+
+/// Reads definitions: YAML or JSON, one or more documents divided by `---`.
+///
+/// # Errors
+/// Everything that is wrong with the text, with places in it. Rules are not parsed here; see `compile`.
+pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>> {
+    let mut reader = Reader { text, from: 0, problems: Vec::new() };
+    let mut definitions: Vec<Definition> = Vec::new();
+    for document in serde_norway::Deserializer::from_str(text) {
+        match Yaml::deserialize(document) {
+            Ok(Yaml::Null) => {}
+            Ok(yaml) => {
+                if let Some(definition) = reader.definition(&yaml) {
+                    if definitions.iter().any(|known| known.name == definition.name) {
+                        reader.problem("duplicate", &definition.name, format!("the segment `{}` is defined twice", definition.name));
+                    }
+                    definitions.push(definition);
+                }
+                reader.next_document();
+            }
+            Err(error) => {
+                let at = error.location().map_or(0, |location| location.index());
+                let place = span(at.min(text.len()), at.min(text.len()));
+                reader.problems.push(Diagnostic::error("yaml", place, format!("neither YAML nor JSON: {error}")));
+                // What follows a syntax error is read wrongly.
+                break;
+            }
+        }
+    }
+    if reader.problems.is_empty() && definitions.is_empty() {
+        reader.problems.push(Diagnostic::error("empty", Span::default(), "there is no definition here").expecting("a document with `kind: Segment`"));
+    }
+    if reader.problems.is_empty() { Ok(definitions) } else { Err(reader.problems) }
+}
+
+fn span(start: usize, end: usize) -> Span {
+    Span { start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
+}
+
+/// Reads one document after the other, collecting what is wrong.
+struct Reader<'t> {
+    text: &'t str,
+    /// Where the current document begins.
+    from: usize,
+    problems: Vec<Diagnostic>,
+}
+
+impl Reader<'_> {
+    /// The parsed tree holds no places: the first mention of a word within the document serves.
+    fn place(&self, word: &str) -> Span {
+        let document = &self.text[self.from..];
+        let end = document.find("\n---").unwrap_or(document.len());
+        match document[..end].find(word) {
+            Some(at) => span(self.from + at, self.from + at + word.len()),
+            None => span(self.from, self.from),
+        }
+    }
+
+    fn next_document(&mut self) {
+        let document = &self.text[self.from..];
+        self.from += document.find("\n---").map_or(document.len(), |at| at + 4);
+    }
+
+    fn problem(&mut self, code: &'static str, word: &str, message: String) -> &mut Diagnostic {
+        let place = self.place(word);
+        self.problems.push(Diagnostic::error(code, place, message));
+        let last = self.problems.len() - 1;
+        &mut self.problems[last]
+    }
+
+    /// A map with no keys but these.
+    fn map<'y>(&mut self, yaml: &'y Yaml, name: &str, keys: &[&str]) -> Option<&'y Mapping> {
+        let Yaml::Mapping(map) = yaml else {
+            self.problem("type", name, format!("`{name}` is a map with the keys {}", keys.join(", ")));
+            return None;
+        };
+        for key in map.keys() {
+            let Some(key) = key.as_str() else {
+                self.problem("type", name, format!("the keys of `{name}` are texts"));
+                continue;
+            };
+            if !keys.contains(&key) {
+                let near = did_you_mean(key, keys.iter().copied()).map(str::to_owned);
+                let problem = self.problem("unknown-key", key, format!("`{name}` has no key `{key}`"));
+                problem.suggestion = near;
+                problem.expected = Some(keys.join(", "));
+            }
+        }
+        Some(map)
+    }
+
+    /// A text; missing or null is the default.
+    fn text(&mut self, map: &Mapping, key: &str, default: &str) -> String {
+        match map.get(key) {
+            None | Some(Yaml::Null) => default.to_owned(),
+            Some(Yaml::String(text)) => text.clone(),
+            Some(_) => {
+                self.problem("type", key, format!("`{key}` is a text"));
+                default.to_owned()
+            }
+        }
+    }
+
+    /// One of several words; the first is the default.
+    fn word<T: Copy>(&mut self, map: &Mapping, key: &str, words: &[(&str, T)]) -> T {
+        let text = self.text(map, key, words[0].0);
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return *value;
+        }
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let near = did_you_mean(&text, known.iter().copied()).map(str::to_owned);
+        let problem = self.problem("unknown-value", &text, format!("`{key}` cannot be `{text}`"));
+        problem.suggestion = near;
+        problem.expected = Some(known.join(", "));
+        words[0].1
+    }
+
+    fn definition(&mut self, yaml: &Yaml) -> Option<Definition> {
+        let problems = self.problems.len();
+        let top = self.map(yaml, "definition", &["kind", "metadata", "spec"])?;
+        let kind = self.text(top, "kind", "");
+        if kind != "Segment" {
+            self.problem("kind", "kind", format!("a definition has `kind: Segment`, this has `{kind}`"));
+        }
+        let (metadata, spec) = (self.part(top, "metadata", &["name", "description"]), self.part(top, "spec", &SPEC));
+        let (metadata, spec) = (metadata?, spec?);
+        let name = self.text(metadata, "name", "");
+        let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !plain {
+            let message = format!("`{name}` is no name: small letters, digits and hyphens, 1 to {NAME_BYTES_MAX} of them");
+            self.problem("name", "name", message);
+        }
+        let zone = self.text(spec, "timeZone", "UTC");
+        let time_zone = zone.parse().unwrap_or_else(|_| {
+            let near = did_you_mean(&zone, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())).map(str::to_owned);
+            let problem = self.problem("unknown-value", &zone, format!("`{zone}` is no time zone"));
+            problem.suggestion = near;
+            problem.expected = Some("a name such as `Europe/Berlin`".to_owned());
+            Tz::UTC
+        });
+        let definition = Definition {
+            name: Text::new(&name),
+            description: self.text(metadata, "description", ""),
+            subject: self.word(spec, "subject", &[("person", SubjectKind::Person), ("account", SubjectKind::Account)]),
+            status: self.word(spec, "status", &[("published", Status::Published), ("draft", Status::Draft), ("inactive", Status::Inactive)]),
+            time_zone,
+            pql: self.pql(spec),
+            destinations: self.destinations(spec),
+        };
+        (self.problems.len() == problems).then_some(definition)
+    }
+
+    fn part<'y>(&mut self, top: &'y Mapping, key: &str, keys: &[&str]) -> Option<&'y Mapping> {
+        match top.get(key) {
+            Some(part) => self.map(part, key, keys),
+            None => {
+                self.problem("missing-key", "", format!("`{key}` is missing"));
+                None
+            }
+        }
+    }
+
+    /// The rule: text, or an object in JSON form.
+    fn pql(&mut self, spec: &Mapping) -> String {
+        match spec.get("pql") {
+            None | Some(Yaml::Null) => {
+                self.problem("missing-key", "spec", "`pql` is missing: a segment has a rule".to_owned());
+                String::new()
+            }
+            // The JSON form may also come as a text that holds it.
+            Some(Yaml::String(text)) if text.trim_start().starts_with('{') => match serde_json::from_str(text) {
+                Ok(json) => self.json(&json),
+                Err(_) => text.clone(),
+            },
+            Some(Yaml::String(text)) => text.clone(),
+            Some(object @ Yaml::Mapping(_)) => match serde_json::to_value(object) {
+                Ok(json) => self.json(&json),
+                Err(error) => {
+                    self.problem("pql", "pql", format!("the rule is no JSON: {error}"));
+                    String::new()
+                }
+            },
+            // `pql: true` is YAML's boolean.
+            Some(Yaml::Bool(flag)) => flag.to_string(),
+            Some(_) => {
+                self.problem("type", "pql", "`pql` is a text, or an object in JSON form".to_owned());
+                String::new()
+            }
+        }
+    }
+
+    fn json(&mut self, json: &serde_json::Value) -> String {
+        // `{"type": "PQL", "format": "pql/json", "value": …}` wraps the rule.
+        let rule = match json.get("value") {
+            Some(value) if json.get("format").is_some() => match value.as_str() {
+                Some(text) => match serde_json::from_str(text) {
+                    Ok(inner) => inner,
+                    Err(_) => return text.to_owned(),
+                },
+                None => value.clone(),
+            },
+            _ => json.clone(),
+        };
+        match crate::json::from_json(&rule) {
+            Ok(expr) => crate::format(&expr),
+            Err(problems) => {
+                let place = self.place("pql");
+                self.problems.extend(problems.into_iter().map(|problem| Diagnostic { span: place, ..problem }));
+                String::new()
+            }
+        }
+    }
+
+    fn destinations(&mut self, spec: &Mapping) -> Vec<Text> {
+        let items = match spec.get("destinations") {
+            None | Some(Yaml::Null) => return Vec::new(),
+            Some(Yaml::Sequence(items)) => items,
+            Some(_) => {
+                self.problem("type", "destinations", "`destinations` is a list of names".to_owned());
+                return Vec::new();
+            }
+        };
+        let mut names: Vec<Text> = Vec::new();
+        for item in items {
+            match item.as_str().filter(|name| !name.trim().is_empty()) {
+                Some(name) if names.iter().any(|known| known == name) => {}
+                Some(name) => names.push(Text::new(name)),
+                None => {
+                    self.problem("type", "destinations", "`destinations` is a list of names".to_owned());
+                }
+            }
+        }
+        names
+    }
+}
+
+const SPEC: [&str; 5] = ["subject", "status", "timeZone", "pql", "destinations"];

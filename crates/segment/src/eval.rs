@@ -1,0 +1,422 @@
+//! The evaluator: core expressions over a `View` or a `World`, with validity.
+//!
+//! Every evaluation returns a value and the earliest later instant at which time alone could change it. The instant is a lower bound: waking too
+//! early costs an evaluation, waking too late would be wrong. It is as late as can be had cheaply: a true disjunction holds as long as its most
+//! durable branch, a false one until its first branch may turn, a threshold until enough of its items may have turned.
+//!
+//! What is not known yet (a feature under way) is an error of evaluation unless the rest decides without it.
+
+mod chain;
+mod functions;
+mod time;
+mod values;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
+
+use crate::core::{Bind, Core, Op, Var};
+use crate::explain::Evidence;
+use crate::plan::{EventRow, Features, Item, QueryId, Target, Unknown, View};
+use crate::types::target_of_row;
+use crate::world::{Link, World, WorldEvent};
+
+/// Never: no passage of time changes the value.
+pub(crate) const NEVER: Timestamp = Timestamp::MAX;
+
+/// What evaluation needs beside expression and data.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Context {
+    pub zone: Tz,
+    pub money: Arc<Money>,
+    /// The columns of each query, in the order of its rows'.
+    pub layouts: Arc<BTreeMap<QueryId, Vec<u64>>>,
+}
+
+/// Currencies and their worth.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Money {
+    pub default_currency: Text,
+    pub rates: BTreeMap<Text, f64>,
+}
+
+/// Where attributes, relations and events come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    View(&'a dyn View),
+    World(&'a dyn World),
+    /// Nothing but what is bound.
+    None,
+}
+
+/// A thing, row or event.
+#[derive(Clone, Debug)]
+pub(crate) enum Object<'a> {
+    /// The subject of a view.
+    Subject,
+    /// An item of the subject's relation: a thing, or a row.
+    Item(&'a Item, Relation),
+    /// The thing a row leads to.
+    Target(&'a Text, &'a Features),
+    Event(&'a EventRow, &'a [u64]),
+    WorldThing(SubjectKind, &'a str),
+    WorldRow(&'a Link, Relation),
+    WorldEvent(&'a WorldEvent),
+}
+
+/// A value under evaluation.
+#[derive(Clone, Debug)]
+pub(crate) enum Val<'a> {
+    Own(Value),
+    Ref(&'a Value),
+    Object(Object<'a>),
+    List(Vec<Val<'a>>),
+    Map(Vec<(Text, Val<'a>)>),
+}
+
+/// A value and how long it holds.
+pub(crate) type Timed<'a> = (Val<'a>, Timestamp);
+
+/// An item of a list that may not be there yet.
+pub(crate) struct Slot<'a> {
+    pub val: Val<'a>,
+    pub presence: Presence,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Presence {
+    Here,
+    /// An event ahead of now.
+    From(Timestamp),
+    /// It is not known whether the thing has a live record.
+    Unknown,
+}
+
+pub(crate) struct Machine<'a> {
+    pub source: Source<'a>,
+    pub now: Timestamp,
+    pub context: &'a Context,
+    /// Bound variables, innermost last.
+    pub bound: Vec<(Var, Val<'a>)>,
+    /// What decided, where somebody asks.
+    pub trace: Option<Vec<Evidence>>,
+}
+
+impl<'a> Machine<'a> {
+    pub fn over_view(view: &'a dyn View, context: &'a Context, now: Timestamp) -> Machine<'a> {
+        let subject = Val::Object(Object::Subject);
+        Machine { source: Source::View(view), now, context, bound: vec![(crate::core::SUBJECT, subject)], trace: None }
+    }
+
+    pub fn over_world(world: &'a dyn World, kind: SubjectKind, id: &'a str, context: &'a Context, now: Timestamp) -> Machine<'a> {
+        let subject = Val::Object(Object::WorldThing(kind, id));
+        Machine { source: Source::World(world), now, context, bound: vec![(crate::core::SUBJECT, subject)], trace: None }
+    }
+
+    /// An expression of one event alone.
+    pub fn over_event(event: &'a Value, context: &'a Context) -> Machine<'a> {
+        Machine { source: Source::None, now: Timestamp(0), context, bound: vec![(crate::core::SUBJECT, Val::Ref(event))], trace: None }
+    }
+
+    pub(crate) fn with<T>(&mut self, var: Var, val: Val<'a>, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.bound.push((var, val));
+        let result = f(self);
+        self.bound.pop();
+        result
+    }
+
+    /// The value of an expression.
+    pub fn eval(&mut self, core: &'a Core) -> Result<Timed<'a>, Unknown> {
+        match core {
+            Core::Literal(value) => Ok((Val::Ref(value), NEVER)),
+            Core::Var(var) => {
+                let val = self.bound.iter().rev().find(|(known, _)| known == var).map(|(_, val)| val.clone());
+                Ok((val.unwrap_or(Val::Own(Value::Null)), NEVER))
+            }
+            Core::Moment(moment) => {
+                let stairs = crate::calendar::staircase(*moment);
+                let at = crate::calendar::stand(self.context.zone, self.now, stairs);
+                Ok((Val::Own(Value::Time(at)), crate::calendar::next_step(self.context.zone, self.now, stairs)))
+            }
+            Core::Rows(_) => self.present(core),
+            Core::Apply(op, operands) => self.apply(core, op, operands),
+            Core::Bind { bind: Bind::AtLeast(_), .. } | Core::Chain(_) => {
+                let (flag, until) = self.test(core)?;
+                Ok((Val::Own(Value::Bool(flag)), until))
+            }
+            Core::Bind { bind, source, var, body } => self.bind(*bind, source, *var, body),
+            Core::Groups { source, key, group, body } => {
+                let (groups, mut until) = self.eval(source)?;
+                let mut out = Vec::new();
+                for (name, items) in groups.entries() {
+                    let (val, val_until) =
+                        self.with(*key, Val::Own(Value::Text(name)), |machine| machine.with(*group, items, |machine| machine.eval(body)))?;
+                    until = until.min(val_until);
+                    if !val.is_null() {
+                        out.push(val);
+                    }
+                }
+                Ok((Val::List(out), until))
+            }
+        }
+    }
+
+    /// The truth of a condition: null and what is no boolean are false.
+    pub fn test(&mut self, core: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        match core {
+            Core::Apply(Op::And, operands) => self.all(operands, false),
+            Core::Apply(Op::Or, operands) => self.all(operands, true),
+            Core::Apply(Op::Not, of) => self.test(&of[0]).map(|(flag, until)| (!flag, until)),
+            Core::Bind { bind: Bind::AtLeast(count), source, var, body } => self.at_least(*count as usize, source, *var, body),
+            Core::Chain(steps) => self.chain(steps),
+            _ => {
+                let (val, until) = self.eval(core)?;
+                Ok((val.truth(), until))
+            }
+        }
+    }
+
+    /// `and` (`deciding` false) and `or` (`deciding` true): one operand that equals `deciding` settles the whole.
+    fn all(&mut self, operands: &'a [Core], deciding: bool) -> Result<(bool, Timestamp), Unknown> {
+        let mut settled: Option<Timestamp> = None;
+        let mut open = NEVER;
+        let mut unknown = false;
+        for operand in operands {
+            match self.test(operand) {
+                Ok((flag, until)) if flag == deciding => {
+                    if until == NEVER {
+                        return Ok((deciding, NEVER));
+                    }
+                    settled = Some(settled.map_or(until, |known| known.max(until)));
+                }
+                Ok((_, until)) => open = open.min(until),
+                Err(Unknown) => unknown = true,
+            }
+        }
+        match settled {
+            Some(until) => Ok((deciding, until)),
+            None if unknown => Err(Unknown),
+            None => Ok((!deciding, open)),
+        }
+    }
+
+    fn at_least(&mut self, count: usize, source: &'a Core, var: Var, body: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        let (slots, bound) = self.slots(source)?;
+        if slots.len() < count {
+            return Ok((false, bound));
+        }
+        let mut holding: Vec<Timestamp> = Vec::new();
+        let mut failing: Vec<Timestamp> = Vec::new();
+        let mut unknown = 0;
+        let mut lasting = 0;
+        for slot in slots {
+            match slot.presence {
+                Presence::From(at) => {
+                    failing.push(at);
+                    continue;
+                }
+                Presence::Unknown => {
+                    unknown += 1;
+                    continue;
+                }
+                Presence::Here => {}
+            }
+            let shown = self.trace.is_some().then(|| slot.val.clone());
+            match self.with(var, slot.val, |machine| machine.test(body)) {
+                Ok((true, until)) => {
+                    if let (Some(trace), Some(val)) = (&mut self.trace, shown) {
+                        trace.extend(Evidence::of(&val, source));
+                    }
+                    lasting += usize::from(until == NEVER);
+                    holding.push(until);
+                    if lasting >= count {
+                        return Ok((true, bound));
+                    }
+                }
+                Ok((false, until)) => failing.push(until),
+                Err(Unknown) => unknown += 1,
+            }
+        }
+        if holding.len() >= count {
+            // It holds until so many have expired that `count` are no longer left.
+            holding.sort_unstable_by(|a, b| b.cmp(a));
+            return Ok((true, bound.min(holding[count - 1])));
+        }
+        if holding.len() + unknown >= count {
+            return Err(Unknown);
+        }
+        let missing = count - holding.len() - unknown;
+        failing.sort_unstable();
+        Ok((false, failing.get(missing - 1).copied().unwrap_or(NEVER).min(bound)))
+    }
+
+    /// The items of a list, those ahead of now and those not known among them; and how long the list stays so apart from these.
+    pub(crate) fn slots(&mut self, source: &'a Core) -> Result<(Vec<Slot<'a>>, Timestamp), Unknown> {
+        match source {
+            Core::Rows(query) => {
+                let Source::View(view) = self.source else { return Ok((Vec::new(), NEVER)) };
+                let layout = self.context.layouts.get(query).map_or(&[][..], Vec::as_slice);
+                let now = self.now;
+                let slot = |row: &'a EventRow| Slot { val: Val::Object(Object::Event(row, layout)), presence: Presence::of(row.at, now) };
+                Ok((view.events(*query).iter().map(slot).collect(), NEVER))
+            }
+            Core::Apply(Op::Events, of) => {
+                let (person, until) = self.eval(&of[0])?;
+                let (Source::World(world), Val::Object(Object::WorldThing(SubjectKind::Person, id))) = (self.source, person) else {
+                    return Ok((Vec::new(), until));
+                };
+                let now = self.now;
+                let slot = |event: &'a WorldEvent| Slot { val: Val::Object(Object::WorldEvent(event)), presence: Presence::of(event.at, now) };
+                Ok((world.events(id).iter().map(slot).collect(), until))
+            }
+            Core::Apply(Op::Relation(relation), of) if !relation.to_one() => {
+                let (thing, until) = self.eval(&of[0])?;
+                Ok((self.related(&thing, *relation)?, until))
+            }
+            other => {
+                let (val, until) = self.eval(other)?;
+                Ok((val.items().into_iter().map(|val| Slot { val, presence: Presence::Here }).collect(), until))
+            }
+        }
+    }
+
+    /// A list of items that may be ahead of now, as it is now.
+    fn present(&mut self, source: &'a Core) -> Result<Timed<'a>, Unknown> {
+        let (slots, mut until) = self.slots(source)?;
+        let mut items = Vec::with_capacity(slots.len());
+        for slot in slots {
+            match slot.presence {
+                Presence::Here => items.push(slot.val),
+                Presence::From(at) => until = until.min(at),
+                Presence::Unknown => return Err(Unknown),
+            }
+        }
+        Ok((Val::List(items), until))
+    }
+
+    fn related(&mut self, thing: &Val<'a>, relation: Relation) -> Result<Vec<Slot<'a>>, Unknown> {
+        match (thing, self.source) {
+            (Val::Object(Object::Subject), Source::View(view)) => {
+                let rows = relation.row().is_some();
+                let slots = view.related(relation)?.iter().filter_map(|item| {
+                    let presence = match &item.target {
+                        // A row is there whatever it leads to.
+                        _ if rows => Presence::Here,
+                        Target::Known { .. } => Presence::Here,
+                        Target::Unknown => Presence::Unknown,
+                        Target::Missing => return None,
+                    };
+                    Some(Slot { val: Val::Object(Object::Item(item, relation)), presence })
+                });
+                Ok(slots.collect())
+            }
+            (Val::Object(Object::WorldThing(kind, id)), Source::World(world)) => {
+                let object = |link: &'a Link| match (relation.target(), &link.target) {
+                    (Some(kind), Some(id)) => Object::WorldThing(kind, id),
+                    _ => Object::WorldRow(link, relation),
+                };
+                let links = world.related(*kind, id, relation).iter().filter(|link| relation.row().is_some() || link.target.is_some());
+                Ok(links.map(|link| Slot { val: Val::Object(object(link)), presence: Presence::Here }).collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The one thing a relation leads to.
+    fn one(&mut self, from: &Val<'a>, relation: Relation) -> Result<Val<'a>, Unknown> {
+        match from {
+            Val::Object(Object::Item(item, _)) => match &item.target {
+                Target::Known { id, features } => Ok(Val::Object(Object::Target(id, features))),
+                Target::Missing => Ok(Val::Own(Value::Null)),
+                Target::Unknown => Err(Unknown),
+            },
+            Val::Object(Object::WorldRow(link, row)) => Ok(match (&link.target, target_of_row(*row)) {
+                (Some(id), Some(kind)) => Val::Object(Object::WorldThing(kind, id)),
+                _ => Val::Own(Value::Null),
+            }),
+            Val::Object(Object::Subject | Object::WorldThing(..)) => match self.related(from, relation)?.into_iter().next() {
+                Some(Slot { presence: Presence::Unknown, .. }) => Err(Unknown),
+                Some(slot) => Ok(slot.val),
+                None => Ok(Val::Own(Value::Null)),
+            },
+            _ => Ok(Val::Own(Value::Null)),
+        }
+    }
+
+    fn bind(&mut self, bind: Bind, source: &'a Core, var: Var, body: &'a Core) -> Result<Timed<'a>, Unknown> {
+        let (list, mut until) = if bind == Bind::Filter { (Vec::new(), NEVER) } else { self.eval(source).map(|(val, until)| (val.items(), until))? };
+        match bind {
+            Bind::Filter => {
+                let (slots, bound) = self.slots(source)?;
+                until = bound;
+                let mut kept = Vec::new();
+                for slot in slots {
+                    match slot.presence {
+                        Presence::From(at) => {
+                            until = until.min(at);
+                            continue;
+                        }
+                        Presence::Unknown => return Err(Unknown),
+                        Presence::Here => {}
+                    }
+                    let (flag, flag_until) = self.with(var, slot.val.clone(), |machine| machine.test(body))?;
+                    until = until.min(flag_until);
+                    if flag {
+                        kept.push(slot.val);
+                    }
+                }
+                Ok((Val::List(kept), until))
+            }
+            Bind::Map | Bind::FlatMap => {
+                let mut out = Vec::with_capacity(list.len());
+                for item in list {
+                    let (val, val_until) = self.with(var, item, |machine| machine.eval(body))?;
+                    until = until.min(val_until);
+                    if bind == Bind::FlatMap {
+                        out.extend(val.items().into_iter().filter(|val| !val.is_null()));
+                    } else if !val.is_null() {
+                        out.push(val);
+                    }
+                }
+                Ok((Val::List(out), until))
+            }
+            Bind::Top { count, lowest } => {
+                let mut keyed: Vec<(Value, Val<'a>)> = Vec::with_capacity(list.len());
+                for item in list {
+                    let (key, key_until) = self.with(var, item.clone(), |machine| machine.eval(body))?;
+                    until = until.min(key_until);
+                    if !key.is_null() {
+                        keyed.push((key.into_value(), item));
+                    }
+                }
+                // Stable: ties stay in the order of the list, which for events is that of time.
+                keyed.sort_by(|(a, _), (b, _)| if lowest { a.cmp(b) } else { b.cmp(a) });
+                keyed.truncate(count as usize);
+                Ok((Val::List(keyed.into_iter().map(|(_, item)| item).collect()), until))
+            }
+            Bind::GroupBy => {
+                let mut groups: BTreeMap<Text, Vec<Val<'a>>> = BTreeMap::new();
+                for item in list {
+                    let (key, key_until) = self.with(var, item.clone(), |machine| machine.eval(body))?;
+                    until = until.min(key_until);
+                    if let Some(key) = values::key(&key.into_value()) {
+                        groups.entry(key).or_default().push(item);
+                    }
+                }
+                Ok((Val::Map(groups.into_iter().map(|(key, items)| (key, Val::List(items))).collect()), until))
+            }
+            Bind::AtLeast(count) => {
+                let (flag, until) = self.at_least(count as usize, source, var, body)?;
+                Ok((Val::Own(Value::Bool(flag)), until))
+            }
+        }
+    }
+}
+
+impl Presence {
+    fn of(at: Timestamp, now: Timestamp) -> Presence {
+        if at > now { Presence::From(at) } else { Presence::Here }
+    }
+}

@@ -1,0 +1,202 @@
+//! Chains: steps strictly in time order, some of them absences.
+//!
+//! Without conditions between steps a chain is decided in one pass over the steps: of all that follows, only the instants at which a step may have
+//! ended matter, and those form a suffix of its candidates. Conditions that speak of earlier steps need a search.
+
+use millrace_model::Timestamp;
+
+use super::{Machine, NEVER, Presence, Val};
+use crate::core::{Bind, ChainStep, Core};
+use crate::explain::Evidence;
+use crate::plan::Unknown;
+
+/// An event that satisfies its step's own condition now.
+struct Candidate<'a> {
+    at: Timestamp,
+    /// Until when it satisfies it.
+    until: Timestamp,
+    val: Val<'a>,
+}
+
+/// The candidates of one step, in order of time.
+struct Candidates<'a> {
+    events: Vec<Candidate<'a>>,
+    /// When the earliest event may be added to them.
+    gained: Timestamp,
+    /// When the earliest may be lost.
+    lost: Timestamp,
+}
+
+impl<'a> Machine<'a> {
+    pub(super) fn chain(&mut self, steps: &'a [ChainStep]) -> Result<(bool, Timestamp), Unknown> {
+        let mut found = Vec::with_capacity(steps.len());
+        for step in steps {
+            found.push(self.candidates(&step.source)?);
+        }
+        let gained = found.iter().map(|step| step.gained).min().unwrap_or(NEVER);
+        let lost = found.iter().map(|step| step.lost).min().unwrap_or(NEVER);
+        let correlated = steps.iter().any(|step| step.body != Core::bool(true));
+        if correlated {
+            let mut until = gained.min(lost);
+            let flag = self.search(steps, &found, 0, None, &mut until)?;
+            return Ok((flag, until));
+        }
+        if steps.iter().any(|step| step.negated) {
+            return Ok((decided(steps, &found), gained.min(lost)));
+        }
+        Ok(match latest(steps, &found) {
+            Some((witness, until)) => {
+                if let Some(trace) = &mut self.trace {
+                    trace.extend(witness.into_iter().filter_map(|candidate| Evidence::event(&candidate.val)));
+                }
+                (true, until)
+            }
+            // What expires cannot help; something must be gained.
+            None => (false, gained),
+        })
+    }
+
+    fn candidates(&mut self, source: &'a Core) -> Result<Candidates<'a>, Unknown> {
+        let (base, condition) = match source {
+            Core::Bind { bind: Bind::Filter, source, var, body } => (&**source, Some((*var, &**body))),
+            other => (other, None),
+        };
+        let (slots, bound) = self.slots(base)?;
+        let mut found = Candidates { events: Vec::new(), gained: bound, lost: bound };
+        for slot in slots {
+            let Some(at) = slot.val.at() else { continue };
+            if let Presence::From(from) = slot.presence {
+                found.gained = found.gained.min(from);
+                continue;
+            }
+            let (flag, until) = match condition {
+                Some((var, body)) => self.with(var, slot.val.clone(), |machine| machine.test(body))?,
+                None => (true, NEVER),
+            };
+            if flag {
+                found.lost = found.lost.min(until);
+                found.events.push(Candidate { at, until, val: slot.val });
+            } else {
+                found.gained = found.gained.min(until);
+            }
+        }
+        // Lists other than stored ones may be in another order.
+        found.events.sort_by_key(|candidate| candidate.at);
+        Ok(found)
+    }
+
+    /// Depth first over the events a step may end with. `until` takes in the validity of the conditions tried.
+    fn search(
+        &mut self,
+        steps: &'a [ChainStep],
+        found: &[Candidates<'a>],
+        at: usize,
+        before: Option<Timestamp>,
+        until: &mut Timestamp,
+    ) -> Result<bool, Unknown> {
+        let Some(step) = (at..steps.len()).find(|index| !steps[*index].negated) else {
+            // Nothing may follow: the absences reach up to now.
+            return self.absent(steps, found, at..steps.len(), before, None, until);
+        };
+        let mut group: Vec<&Candidate<'a>> = Vec::new();
+        for candidate in found[step].events.iter().filter(|candidate| before.is_none_or(|before| candidate.at > before)) {
+            let (flag, holds) = self.with(steps[step].var, candidate.val.clone(), |machine| machine.test(&steps[step].body))?;
+            *until = (*until).min(holds);
+            if !flag {
+                continue;
+            }
+            group.push(candidate);
+            if group.len() < steps[step].count as usize {
+                continue;
+            }
+            // The earliest of the group leaves the least room before it.
+            if !self.absent(steps, found, at..step, before, Some(group[0].at), until)? {
+                return Ok(false);
+            }
+            let last = candidate.at;
+            if self.with(steps[step].var, candidate.val.clone(), |machine| machine.search(steps, found, step + 1, Some(last), until))? {
+                if let Some(trace) = &mut self.trace {
+                    trace.extend(group.iter().filter_map(|candidate| Evidence::event(&candidate.val)));
+                }
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether none of the negated steps has its events strictly between two instants; without an end, up to now.
+    fn absent(
+        &mut self,
+        steps: &'a [ChainStep],
+        found: &[Candidates<'a>],
+        range: std::ops::Range<usize>,
+        after: Option<Timestamp>,
+        end: Option<Timestamp>,
+        until: &mut Timestamp,
+    ) -> Result<bool, Unknown> {
+        for index in range {
+            let mut count = 0;
+            for candidate in &found[index].events {
+                if after.is_some_and(|after| candidate.at <= after) || end.is_some_and(|end| candidate.at >= end) {
+                    continue;
+                }
+                let (flag, holds) = self.with(steps[index].var, candidate.val.clone(), |machine| machine.test(&steps[index].body))?;
+                *until = (*until).min(holds);
+                count += u32::from(flag);
+            }
+            if count >= steps[index].count {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A chain without negated steps, matched from its end: the witness is made of the latest events, which windows up to now keep longest.
+fn latest<'c, 'a>(steps: &[ChainStep], found: &'c [Candidates<'a>]) -> Option<(Vec<&'c Candidate<'a>>, Timestamp)> {
+    let mut before = NEVER;
+    let mut witness = Vec::new();
+    for (step, candidates) in steps.iter().zip(found).rev() {
+        let end = candidates.events.partition_point(|candidate| candidate.at < before);
+        let begin = end.checked_sub(step.count as usize)?;
+        let taken = &candidates.events[begin..end];
+        before = taken.first().map_or(before, |candidate| candidate.at);
+        witness.extend(taken.iter().rev());
+    }
+    witness.reverse();
+    let until = witness.iter().map(|candidate| candidate.until).min().unwrap_or(NEVER);
+    Some((witness, until))
+}
+
+/// A chain with negated steps and no conditions between steps.
+fn decided(steps: &[ChainStep], found: &[Candidates<'_>]) -> bool {
+    // The instants at which the last positive step may have ended; `None`: there was none yet.
+    let mut ends: Vec<Option<Timestamp>> = vec![None];
+    let mut absences: Vec<usize> = Vec::new();
+    let clear = |absences: &[usize], after: Option<Timestamp>, end: Option<Timestamp>| {
+        absences.iter().all(|index| {
+            let events = &found[*index].events;
+            let from = after.map_or(0, |after| events.partition_point(|candidate| candidate.at <= after));
+            let to = end.map_or(events.len(), |end| events.partition_point(|candidate| candidate.at < end));
+            to.saturating_sub(from) < steps[*index].count as usize
+        })
+    };
+    for (index, step) in steps.iter().enumerate() {
+        if step.negated {
+            absences.push(index);
+            continue;
+        }
+        let events = &found[index].events;
+        // From each end the step begins with the next candidate; it may end with any later one that leaves enough between.
+        let earliest = ends.iter().filter_map(|after| {
+            let begin = after.map_or(0, |after| events.partition_point(|candidate| candidate.at <= after));
+            let first = events.get(begin)?;
+            clear(&absences, *after, Some(first.at)).then_some(begin + step.count as usize - 1)
+        });
+        let Some(earliest) = earliest.min().filter(|rank| *rank < events.len()) else { return false };
+        ends = events[earliest..].iter().map(|candidate| Some(candidate.at)).collect();
+        ends.dedup();
+        absences.clear();
+    }
+    ends.iter().any(|after| clear(&absences, *after, None))
+}

@@ -1,0 +1,188 @@
+//! Values under evaluation: fields, items, truth, comparison.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use millrace_model::{Map, Text, Timestamp, Value};
+
+use super::{Object, Val};
+use crate::ast::Comparison;
+use crate::check::coerce;
+
+const NULL: &Value = &Value::Null;
+
+impl<'a> Val<'a> {
+    pub fn null() -> Val<'a> {
+        Val::Own(Value::Null)
+    }
+
+    pub fn is_null(&self) -> bool {
+        match self {
+            Val::Own(value) => value.is_null(),
+            Val::Ref(value) => value.is_null(),
+            _ => false,
+        }
+    }
+
+    pub fn truth(&self) -> bool {
+        match self {
+            Val::Own(value) => *value == Value::Bool(true),
+            Val::Ref(value) => **value == Value::Bool(true),
+            // A list in the place of a condition, under `Any`.
+            Val::List(items) => !items.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// As a plain value; things are null.
+    pub fn value(&self) -> Cow<'_, Value> {
+        match self {
+            Val::Own(value) => Cow::Borrowed(value),
+            Val::Ref(value) => Cow::Borrowed(value),
+            Val::Object(_) => Cow::Borrowed(NULL),
+            Val::List(items) => Cow::Owned(Value::List(items.iter().map(|item| item.value().into_owned()).collect())),
+            Val::Map(entries) => Cow::Owned(Value::Map(entries.iter().map(|(name, value)| (name.clone(), value.value().into_owned())).collect())),
+        }
+    }
+
+    pub fn into_value(self) -> Value {
+        match self {
+            Val::Own(value) => value,
+            other => other.value().into_owned(),
+        }
+    }
+
+    /// The items of a list; of null none, of anything else itself.
+    pub fn items(self) -> Vec<Val<'a>> {
+        match self {
+            Val::List(items) => items,
+            Val::Own(Value::List(items)) => items.into_iter().map(Val::Own).collect(),
+            Val::Ref(Value::List(items)) => items.iter().map(Val::Ref).collect(),
+            other if other.is_null() => Vec::new(),
+            other => vec![other],
+        }
+    }
+
+    pub fn is_list(&self) -> bool {
+        matches!(self, Val::List(_) | Val::Own(Value::List(_)) | Val::Ref(Value::List(_)))
+    }
+
+    /// The entries of a map, in order of keys.
+    pub fn entries(self) -> Vec<(Text, Val<'a>)> {
+        match self {
+            Val::Map(entries) => entries,
+            Val::Own(Value::Map(map)) => map.into_iter().map(|(name, value)| (name, Val::Own(value))).collect(),
+            Val::Ref(Value::Map(map)) => map.iter().map(|(name, value)| (name.clone(), Val::Ref(value))).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A field of a value that is no thing; of a list, those of its items.
+    pub fn plain_field(self, name: &str) -> Val<'a> {
+        match self {
+            Val::Ref(Value::Map(map)) => Val::Ref(map.get(name).unwrap_or(NULL)),
+            Val::Own(Value::Map(mut map)) => Val::Own(map.remove(name).unwrap_or_default()),
+            Val::Map(entries) => entries.into_iter().find(|(known, _)| known == name).map_or(Val::null(), |(_, val)| val),
+            list if list.is_list() => {
+                let mut out = Vec::new();
+                for item in list.items() {
+                    let field = item.plain_field(name);
+                    out.extend(field.items().into_iter().filter(|val| !val.is_null()));
+                }
+                Val::List(out)
+            }
+            _ => Val::null(),
+        }
+    }
+
+    /// The canonical or source id of a thing, row or event.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Val::Object(Object::Item(item, _)) => Some(&item.id),
+            Val::Object(Object::Target(id, _)) => Some(id),
+            Val::Object(Object::Event(row, _)) => Some(&row.id),
+            Val::Object(Object::WorldThing(_, id)) => Some(id),
+            Val::Object(Object::WorldRow(link, _)) => Some(&link.id),
+            Val::Object(Object::WorldEvent(event)) => Some(&event.id),
+            // Rows of list-valued features, and events under their own record.
+            Val::Own(value) => value.field(crate::core::ROW_ID).as_str(),
+            Val::Ref(value) => value.field(crate::core::ROW_ID).as_str().or_else(|| value.field("_id").as_str()),
+            _ => None,
+        }
+    }
+
+    /// The instant of an event.
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Val::Object(Object::Event(row, _)) => Some(row.at),
+            Val::Object(Object::WorldEvent(event)) => Some(event.at),
+            _ => None,
+        }
+    }
+}
+
+/// A value as a key of a map; null and composites are none.
+pub(super) fn key(value: &Value) -> Option<Text> {
+    match value {
+        Value::Null | Value::List(_) | Value::Map(_) => None,
+        Value::Text(text) => Some(text.clone()),
+        other => coerce(other, &Value::text("")).and_then(|text| text.as_str().map(Text::new)),
+    }
+}
+
+/// A comparison under the null rule: false where a side is null or cannot be read as the other's type.
+pub(super) fn compare(comparison: Comparison, left: &Value, right: &Value) -> bool {
+    if left.is_null() || right.is_null() {
+        return false;
+    }
+    let Some(right) = read_as(right, left) else { return false };
+    if let (Value::List(a), Value::List(b)) = (left, &*right) {
+        let equal = within(a, b) && within(b, a);
+        return match comparison {
+            Comparison::Equal => equal,
+            Comparison::NotEqual => !equal,
+            _ => false,
+        };
+    }
+    let order = left.cmp(&right);
+    match comparison {
+        Comparison::Equal => order == Ordering::Equal,
+        Comparison::NotEqual => order != Ordering::Equal,
+        _ if matches!(left, Value::Map(_)) => false,
+        Comparison::Less => order == Ordering::Less,
+        Comparison::LessOrEqual => order != Ordering::Greater,
+        Comparison::Greater => order == Ordering::Greater,
+        Comparison::GreaterOrEqual => order != Ordering::Less,
+    }
+}
+
+fn read_as<'v>(value: &'v Value, like: &Value) -> Option<Cow<'v, Value>> {
+    let same = std::mem::discriminant(value) == std::mem::discriminant(like);
+    if same { Some(Cow::Borrowed(value)) } else { coerce(value, like).map(Cow::Owned) }
+}
+
+/// Whether `list` holds `value`, its items read as the value's type.
+pub(super) fn holds(list: &[Value], value: &Value) -> bool {
+    list.iter().any(|item| compare(Comparison::Equal, value, item))
+}
+
+/// Whether every item of `a` is in `b`; nulls aside.
+pub(super) fn within(a: &[Value], b: &[Value]) -> bool {
+    a.iter().filter(|item| !item.is_null()).all(|item| holds(b, item))
+}
+
+/// A number that exists: infinities and what is no number are null.
+pub(super) fn number(value: f64) -> Value {
+    if value.is_finite() { Value::Float(value) } else { Value::Null }
+}
+
+/// One map of several; later entries win.
+pub(super) fn merge(maps: Vec<Val<'_>>) -> Value {
+    let mut merged = Map::new();
+    for map in maps {
+        for (name, value) in map.entries() {
+            merged.insert(name, value.into_value());
+        }
+    }
+    Value::Map(merged)
+}

@@ -1,0 +1,286 @@
+//! Building of plans: segments in order, features and queries each once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+use millrace_model::{SubjectKind, Text, Value};
+
+use super::{EventQuery, FeatureId, FeaturePlan, Keep, Plan, QueryId, Residual, SegmentPlan, Settings};
+use crate::ast::{Comparison, Span};
+use crate::compile::Compiled;
+use crate::core::{Core, Op, SUBJECT, Var};
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::eval::{Context, Machine, Money, Source};
+use crate::explain::Condition;
+use crate::normal::normalise;
+use crate::split::{Split, Splitter, hash, longest_window, reads};
+
+/// Depth of features that rest on features. Relations are bounded to four, so a rule that passes the type-check stays below.
+const DEPTH_MAX: usize = 16;
+
+/// Collects what rules need.
+pub(crate) struct Planner<'s> {
+    settings: &'s Settings,
+    money: Arc<Money>,
+    features: Vec<FeaturePlan>,
+    known: BTreeSet<FeatureId>,
+    queries: BTreeMap<QueryId, EventQuery>,
+    depth: usize,
+}
+
+pub(super) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, Vec<Diagnostic>> {
+    let order = order(compiled)?;
+    let mut planner = Planner::new(settings);
+    let mut problems = Vec::new();
+    let mut warnings = Vec::new();
+    let mut segments = Vec::new();
+    for rule in order {
+        let name = &rule.definition().name;
+        warnings.extend(rule.warnings().iter().map(|warning| (name.clone(), warning.clone())));
+        warnings.extend(unknown_segments(rule, compiled).into_iter().map(|warning| (name.clone(), warning)));
+        warnings.extend(long_windows(rule, settings).into_iter().map(|warning| (name.clone(), warning)));
+        match planner.segment(rule) {
+            Ok(segment) => segments.push(segment),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let parts = segments.len().max(planner.features.len()).max(planner.queries.len());
+    if parts > settings.parts_max {
+        let message = format!("the rules together need {parts} parts, more than the limit of {} (`parts_max`)", settings.parts_max);
+        problems.push(Diagnostic::error("too-many", Span::default(), message));
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Plan { segments, features: planner.features, queries: planner.queries.into_values().collect(), warnings })
+}
+
+/// Rules in order of evaluation.
+fn order(compiled: &[Compiled]) -> Result<Vec<&Compiled>, Vec<Diagnostic>> {
+    let mut by_name: BTreeMap<&Text, &Compiled> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for rule in compiled {
+        if by_name.insert(&rule.definition().name, rule).is_some() {
+            problems.push(Diagnostic::error("duplicate", Span::default(), format!("the segment `{}` is defined twice", rule.definition().name)));
+        }
+    }
+    for rule in by_name.values() {
+        for (name, span) in rule.segments() {
+            if let Some(other) = by_name.get(name)
+                && other.definition().subject != rule.definition().subject
+            {
+                let (own, others) = (rule.definition().subject.name(), other.definition().subject.name());
+                let message = format!("`{}` is about the {own}, the segment `{name}` about the {others}", rule.definition().name);
+                problems.push(Diagnostic::error("subject", *span, message));
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut done: BTreeSet<&Text> = BTreeSet::new();
+    let mut order = Vec::with_capacity(compiled.len());
+    while done.len() < by_name.len() {
+        let ready: Vec<&Text> = by_name
+            .iter()
+            .filter(|(name, _)| !done.contains(*name))
+            .filter(|(_, rule)| rule.segments().iter().all(|(other, _)| !by_name.contains_key(other) || done.contains(other)))
+            .map(|(name, _)| *name)
+            .collect();
+        if ready.is_empty() {
+            return Err(vec![circle(&by_name, &done)]);
+        }
+        for name in ready {
+            done.insert(name);
+            order.push(by_name[name]);
+        }
+    }
+    Ok(order)
+}
+
+/// Names one circle among the rules that are left.
+fn circle(by_name: &BTreeMap<&Text, &Compiled>, done: &BTreeSet<&Text>) -> Diagnostic {
+    let open = |rule: &&Compiled| rule.segments().iter().find(|(name, _)| by_name.contains_key(name) && !done.contains(name)).cloned();
+    let mut path: Vec<Text> = Vec::new();
+    let mut span = Span::default();
+    let mut current = by_name.keys().find(|name| !done.contains(*name)).map(|name| (*name).clone());
+    while let Some(name) = current {
+        if let Some(at) = path.iter().position(|known| *known == name) {
+            path.drain(..at);
+            path.push(name);
+            break;
+        }
+        current = by_name.get(&name).and_then(open).map(|(next, place)| {
+            span = place;
+            next
+        });
+        path.push(name);
+    }
+    Diagnostic::error("cycle", span, format!("segments refer to each other in a circle: {}", path.join(" → ")))
+}
+
+fn unknown_segments(rule: &Compiled, all: &[Compiled]) -> Vec<Diagnostic> {
+    let known = |name: &Text| all.iter().any(|other| other.definition().name == *name);
+    let unknown = rule.segments().iter().filter(|(name, _)| !known(name));
+    unknown
+        .map(|(name, span)| {
+            let near = did_you_mean(name, all.iter().map(|other| other.definition().name.as_str())).map(str::to_owned);
+            let message = format!("there is no published segment `{name}`; it counts as empty until there is");
+            Diagnostic::warning("unknown-segment", *span, message).suggesting(near)
+        })
+        .collect()
+}
+
+fn long_windows(rule: &Compiled, settings: &Settings) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    rule.conditions().leaves(&mut |leaf, span| {
+        if let Some((unit, amount)) = longest_window(leaf)
+            && crate::check::least_ms(unit, amount) > settings.retention_ms as f64
+        {
+            let days = settings.retention_ms / millrace_model::DAY_MS;
+            let message = format!("the window of {amount} {unit:?} is longer than the {days} days events are kept").to_lowercase();
+            found.push(Diagnostic::warning("long-window", span, message));
+        }
+    });
+    found
+}
+
+impl<'s> Planner<'s> {
+    pub fn new(settings: &'s Settings) -> Planner<'s> {
+        let money = Arc::new(Money { default_currency: settings.default_currency.clone(), rates: settings.rates.clone() });
+        Planner { settings, money, features: Vec::new(), known: BTreeSet::new(), queries: BTreeMap::new(), depth: 0 }
+    }
+
+    fn segment(&mut self, rule: &Compiled) -> Result<SegmentPlan, Diagnostic> {
+        let zone = rule.definition().time_zone;
+        let mut layouts = BTreeMap::new();
+        let mut next = rule.next_var();
+        let split = rule.conditions().try_map(&mut |core: &Core, span: Span| {
+            let core = normalise(core.clone(), &mut next);
+            let split = Splitter::split(self, core, zone, next).map_err(|reason| {
+                Diagnostic::error("not-incremental", span, format!("this cannot be kept incrementally: {reason}")).expecting("a rule in two segments, or fewer relations at once")
+            })?;
+            layouts.extend(split.layouts);
+            Ok(split.core)
+        })?;
+        let context = self.context(zone, layouts);
+        let whole = split.join();
+        let reads = reads(&whole);
+        let residual = |core: Core| Residual { core: Arc::new(core), context: context.clone(), condition: true };
+        let definition = rule.definition();
+        Ok(SegmentPlan { name: definition.name.clone(), subject: definition.subject, reads, conditions: split.map(&residual), residual: residual(whole) })
+    }
+
+    fn context(&self, zone: Tz, layouts: BTreeMap<QueryId, Vec<u64>>) -> Context {
+        Context { zone, money: self.money.clone(), layouts: Arc::new(layouts) }
+    }
+
+    /// The feature that an expression about a thing of this kind is.
+    ///
+    /// # Errors
+    /// Why it cannot be kept incrementally.
+    pub fn feature(&mut self, kind: SubjectKind, core: Core, zone: Tz, mut next: Var) -> Result<FeatureId, String> {
+        let core = normalise(core, &mut next);
+        let id = FeatureId(self.name_of(kind.name(), &core, zone));
+        if self.known.contains(&id) {
+            return Ok(id);
+        }
+        if self.depth >= DEPTH_MAX {
+            return Err("it goes through too many relations".into());
+        }
+        self.depth += 1;
+        let split = Splitter::split(self, core, zone, next);
+        self.depth -= 1;
+        let Split { core, reads, layouts } = split?;
+        self.known.insert(id);
+        let residual = Residual { core: Arc::new(core), context: self.context(zone, layouts), condition: false };
+        self.features.push(FeaturePlan { id, kind, residual, reads });
+        Ok(id)
+    }
+
+    /// A name for an expression about one thing or event, the same wherever it is used.
+    pub fn name_of(&self, purpose: &str, core: &Core, zone: Tz) -> u64 {
+        hash(purpose, &core.clone().replace(&Core::Var(Var::MAX), &Core::Var(SUBJECT)).canonical(), &self.settings_of([core], zone))
+    }
+
+    /// The settings that the value of expressions depends on, as text.
+    fn settings_of<'c>(&self, cores: impl IntoIterator<Item = &'c Core> + Clone, zone: Tz) -> String {
+        let mut settings = String::new();
+        if cores.clone().into_iter().any(Core::zoned) {
+            settings.push_str(zone.name());
+        }
+        if cores.into_iter().any(Core::monetary) {
+            settings.push_str(&format!("\n{} {:?}", self.settings.default_currency, self.settings.rates));
+        }
+        settings
+    }
+
+    pub fn query(&mut self, mut predicate: Vec<Core>, columns: BTreeMap<u64, Core>, keep: Keep, zone: Tz) -> QueryId {
+        // The order in which conditions were written does not matter.
+        predicate.sort_by_cached_key(Core::canonical);
+        let predicate = Core::and(predicate);
+        let names: Vec<String> = columns.keys().map(|name| format!("{name:016x}")).collect();
+        let text = format!("{}\n{}\n{keep:?}", predicate.canonical(), names.join(" "));
+        let id = QueryId(hash("query", &text, &self.settings_of([&predicate], zone)));
+        let context = self.context(zone, BTreeMap::new());
+        self.queries.entry(id).or_insert_with(|| {
+            let event_types = event_types(&predicate).map(|types| types.into_iter().collect());
+            EventQuery { id, keep, event_types, predicate: Arc::new(predicate), columns: Arc::new(columns.into_values().collect()), context }
+        });
+        id
+    }
+
+    /// An expression that reads nothing, as a literal unless it depends on time.
+    pub fn constant(&self, core: Core, zone: Tz) -> Core {
+        if core.any(&|node| matches!(node, Core::Moment(_))) {
+            return core;
+        }
+        let context = self.context(zone, BTreeMap::new());
+        let mut machine = Machine { source: Source::None, now: millrace_model::Timestamp(0), context: &context, bound: Vec::new(), trace: None };
+        let value = machine.eval(&core).map(|(val, _)| val.into_value());
+        value.map_or(core, Core::Literal)
+    }
+}
+
+/// The event types a predicate allows; `None` where it does not say.
+fn event_types(predicate: &Core) -> Option<BTreeSet<Text>> {
+    let is_type = |core: &Core| *core == Core::field(Core::Var(SUBJECT), "eventType");
+    let text = |value: &Value| value.as_str().map(Text::new);
+    let Core::Apply(op, operands) = predicate else { return None };
+    match op {
+        Op::And => operands.iter().filter_map(event_types).min_by_key(BTreeSet::len),
+        Op::Or => {
+            let branches: Option<Vec<BTreeSet<Text>>> = operands.iter().map(event_types).collect();
+            branches.map(|branches| branches.into_iter().flatten().collect())
+        }
+        Op::Compare(Comparison::Equal) | Op::Text { test: crate::core::TextTest::Equals, negated: false, case_sensitive: true } => {
+            let literal = match (&operands[0], &operands[1]) {
+                (of, Core::Literal(value)) | (Core::Literal(value), of) if is_type(of) => value,
+                _ => return None,
+            };
+            text(literal).map(|name| [name].into())
+        }
+        Op::In { negated: false } if is_type(&operands[0]) => match &operands[1] {
+            Core::Literal(Value::List(values)) => values.iter().map(text).collect(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A condition tree whose leaves are expressions.
+impl Condition<Core> {
+    /// The whole as one expression.
+    pub(crate) fn join(&self) -> Core {
+        match self {
+            Condition::All { of, .. } => Core::and(of.iter().map(Condition::join).collect()),
+            Condition::Any { of, .. } => match of.len() {
+                1 => of[0].join(),
+                _ => Core::apply(Op::Or, of.iter().map(Condition::join).collect()),
+            },
+            Condition::Not { of, .. } => Core::not(of.join()),
+            Condition::Leaf { of, .. } => of.clone(),
+        }
+    }
+}

@@ -1,0 +1,548 @@
+//! The split of an expression: what is computed elsewhere, and what is left.
+//!
+//! Read top down, the first sub-expression that depends on one thing alone becomes a feature of that thing, the first that depends on one event
+//! alone (and not on time) a column of its query. Where things of things are needed one by one (to count each once, to relate them to something
+//! else), the feature is a list of rows, each with the thing's id and the values asked of it; the values are gathered while the rest is split, so the
+//! feature is named last. What is left reads only what a `View` offers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono_tz::Tz;
+use millrace_model::{Relation, SubjectKind, Text, Value};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::ast::{Comparison, Direction, Moment, Unit};
+use crate::core::{Bind, ChainStep, Core, Op, ROW_ID, SUBJECT, Var};
+use crate::plan::{Keep, QueryId, Reads, build::Planner};
+
+/// Stands for the host of a far list until its rows are known.
+const HOST: Var = Var::MAX;
+/// Stands for an anchor while it is looked whether an expression depends on it alone.
+const ANCHOR: Var = Var::MAX - 1;
+
+/// What an expression's value, or the items of its list, are to the residual.
+#[derive(Clone, Debug, PartialEq)]
+enum Class {
+    Plain,
+    Subject,
+    /// A thing whose features are at hand.
+    Thing(SubjectKind),
+    /// A row of the subject, with its fields.
+    Row(Relation),
+    /// An event of the subject, kept by these queries.
+    Event(BTreeSet<usize>),
+    /// A thing of another thing, at hand as a row of these far lists.
+    Remote(BTreeSet<usize>),
+    /// A thing, row or event of another thing, not at hand.
+    Far(Far),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Far {
+    Thing,
+    Row(Relation),
+    Event,
+}
+
+/// A class, and whether it is that of a list's items.
+type Sort = (Class, bool);
+
+/// An event query being put together.
+struct Query {
+    predicate: Vec<Core>,
+    columns: BTreeMap<u64, Core>,
+    keep: Keep,
+}
+
+/// A far list being put together.
+struct FarList {
+    /// Of `HOST`.
+    list: Core,
+    var: Var,
+    columns: BTreeMap<Text, Core>,
+    host: Host,
+}
+
+enum Host {
+    /// A thing at hand: the list is a feature of it.
+    Thing(SubjectKind),
+    /// A row of far lists: the list is a column of theirs.
+    Rows(BTreeSet<usize>),
+}
+
+/// The residual of an expression, and what it reads.
+pub(crate) struct Split {
+    pub core: Core,
+    pub reads: Reads,
+    pub layouts: BTreeMap<QueryId, Vec<u64>>,
+}
+
+pub(crate) struct Splitter<'p, 's> {
+    planner: &'p mut Planner<'s>,
+    zone: Tz,
+    sorts: BTreeMap<Var, Sort>,
+    next: Var,
+    queries: Vec<Query>,
+    far: Vec<FarList>,
+    refused: Option<String>,
+}
+
+impl<'p, 's> Splitter<'p, 's> {
+    /// Splits an expression about a subject. `next` is above every variable in use.
+    ///
+    /// # Errors
+    /// Why it cannot be kept incrementally.
+    pub fn split(planner: &'p mut Planner<'s>, core: Core, zone: Tz, next: Var) -> Result<Split, String> {
+        let mut splitter = Splitter { planner, zone, sorts: BTreeMap::new(), next, queries: Vec::new(), far: Vec::new(), refused: None };
+        splitter.sorts.insert(SUBJECT, (Class::Subject, false));
+        let (core, (class, _)) = splitter.expr(core);
+        if class != Class::Plain && splitter.refused.is_none() {
+            splitter.refused = Some("its result is no value".into());
+        }
+        splitter.finish(core)
+    }
+
+    fn fresh(&mut self) -> Var {
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn refuse(&mut self, reason: &str) {
+        self.refused.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// What the value of an expression not yet split is.
+    fn sort(&mut self, core: &Core) -> Sort {
+        match core {
+            Core::Var(var) => self.sorts.get(var).cloned().unwrap_or((Class::Plain, false)),
+            Core::Rows(query) => (Class::Event([query.0 as usize].into()), true),
+            Core::Apply(op, operands) => match op {
+                Op::Relation(relation) => {
+                    let (class, many) = self.sort(&operands[0]);
+                    let near = match relation.target() {
+                        Some(kind) => Class::Thing(kind),
+                        None => Class::Row(*relation),
+                    };
+                    let class = match class {
+                        Class::Subject => near,
+                        Class::Row(_) => near,
+                        Class::Plain => Class::Plain,
+                        _ => Class::Far(if relation.row().is_some() { Far::Row(*relation) } else { Far::Thing }),
+                    };
+                    (class, many || !relation.to_one())
+                }
+                Op::Events => match self.sort(&operands[0]).0 {
+                    Class::Subject => (Class::Event(BTreeSet::new()), true),
+                    Class::Plain => (Class::Plain, true),
+                    _ => (Class::Far(Far::Event), true),
+                },
+                Op::DistinctThings | Op::Distinct => (self.sort(&operands[0]).0, true),
+                Op::Head => (self.sort(&operands[0]).0, false),
+                Op::Values | Op::Get => (self.sort(&operands[0]).0, true),
+                Op::If => {
+                    let then = self.sort(&operands[1]);
+                    if then.0 == Class::Plain { self.sort(&operands[2]) } else { then }
+                }
+                Op::List => operands.first().map_or((Class::Plain, true), |first| (self.sort(first).0, true)),
+                Op::Feature(_) | Op::Column(_) => (Class::Plain, false),
+                Op::Field(name) if name.starts_with("#far") => {
+                    let index = name["#far".len()..].parse().unwrap_or(0);
+                    (Class::Remote([index].into()), true)
+                }
+                _ => (Class::Plain, false),
+            },
+            Core::Bind { bind, source, var, body } => {
+                let (class, _) = self.sort(source);
+                self.sorts.entry(*var).or_insert((class.clone(), false));
+                match bind {
+                    Bind::Filter | Bind::Top { .. } | Bind::GroupBy => (class, true),
+                    Bind::Map | Bind::FlatMap => (self.sort(body).0, true),
+                    Bind::AtLeast(_) => (Class::Plain, false),
+                }
+            }
+            Core::Groups { source, group, body, .. } => {
+                let class = self.sort(source).0;
+                self.sorts.entry(*group).or_insert((class, true));
+                (self.sort(body).0, true)
+            }
+            Core::Literal(_) | Core::Moment(_) | Core::Chain(_) => (Class::Plain, false),
+        }
+    }
+
+    /// The one thing, far row or event at hand that an expression depends on, if it depends on nothing else.
+    fn anchor(&mut self, core: &Core) -> Option<(Core, Class)> {
+        let mut found = Vec::new();
+        self.anchors(core, &mut found);
+        let (anchor, class) = found.into_iter().next()?;
+        if anchor == *core {
+            return None;
+        }
+        let free = core.clone().replace(&anchor, &Core::Var(ANCHOR)).free();
+        (free.len() == 1 && free.contains(&ANCHOR)).then_some((anchor, class))
+    }
+
+    fn anchors(&mut self, core: &Core, found: &mut Vec<(Core, Class)>) {
+        let (class, many) = self.sort(core);
+        if !many && matches!(class, Class::Thing(_) | Class::Remote(_) | Class::Event(_)) {
+            found.push((core.clone(), class));
+            return;
+        }
+        let mut children = Vec::new();
+        core.each(&mut |child| children.push(child));
+        for child in children {
+            if found.is_empty() {
+                self.anchors(child, found);
+            }
+        }
+    }
+
+    /// The anchor of an expression that can be computed at its anchor.
+    fn movable(&mut self, core: &Core) -> Option<(Core, Class)> {
+        let (anchor, class) = self.anchor(core)?;
+        let direct = |of: &Core| *of == anchor;
+        match core {
+            // Ids are at hand, and so is whether there is a thing at all.
+            Core::Apply(Op::Id | Op::IsNull | Op::IsNotNull, of) if direct(&of[0]) => None,
+            Core::Apply(Op::Field(name), of) if matches!(class, Class::Event(_)) && direct(&of[0]) && matches!(&**name, "timestamp" | "_id") => None,
+            // A conjunction may hold a test for the thing itself, which is not the thing's to answer.
+            _ if matches!(class, Class::Thing(_)) && core.any(&|node| matches!(node, Core::Apply(Op::IsNull | Op::IsNotNull, of) if direct(&of[0]))) => None,
+            _ if matches!(class, Class::Event(_)) && core.temporal() => None,
+            _ => Some((anchor, class)),
+        }
+    }
+
+    fn expr(&mut self, core: Core) -> (Core, Sort) {
+        let (class, many) = self.sort(&core);
+        match class {
+            Class::Plain => {
+                if let Some((anchor, class)) = self.movable(&core) {
+                    return (self.moved(core, anchor, class), (Class::Plain, false));
+                }
+            }
+            Class::Far(_) => {
+                if let Some((anchor, class @ (Class::Thing(_) | Class::Remote(_)))) = self.anchor(&core) {
+                    return self.far_list(core, anchor, class, many);
+                }
+            }
+            _ => {}
+        }
+        match core {
+            Core::Apply(op @ (Op::And | Op::Or), operands) => (self.junction(op, operands), (Class::Plain, false)),
+            Core::Apply(Op::Events, of) if of[0] == Core::Var(SUBJECT) => {
+                let index = self.query(Vec::new(), Keep::All);
+                (Core::Rows(QueryId(index as u64)), (Class::Event([index].into()), true))
+            }
+            Core::Apply(op, operands) => {
+                let mut class = Class::Plain;
+                let operands = operands.into_iter().map(|operand| {
+                    let (core, (operand_class, _)) = self.expr(operand);
+                    class = self.union(std::mem::replace(&mut class, Class::Plain), operand_class);
+                    core
+                });
+                let core = Core::Apply(op, operands.collect());
+                let sort = self.sort(&core);
+                // What passes items on has the items' class; the rest is plain whatever it reads.
+                let passes = matches!(&core, Core::Apply(Op::DistinctThings | Op::Distinct | Op::Head | Op::If | Op::List | Op::Values | Op::Get, _));
+                let sort = if passes { (class, sort.1) } else { sort };
+                if matches!(sort.0, Class::Far(_)) {
+                    self.refuse("it goes through things of several things at once");
+                }
+                (core, sort)
+            }
+            Core::Bind { bind, source, var, body } => self.bind(bind, *source, var, *body),
+            Core::Groups { source, key, group, body } => {
+                let (source, (class, _)) = self.expr(*source);
+                self.sorts.insert(group, (class, true));
+                let (body, (class, _)) = self.expr(*body);
+                (Core::Groups { source: Box::new(source), key, group, body: Box::new(body) }, (class, true))
+            }
+            Core::Chain(steps) => {
+                let steps = steps.into_iter().map(|step| {
+                    let (source, (class, _)) = self.expr(step.source);
+                    if !matches!(class, Class::Event(_)) {
+                        self.refuse("a chain goes through another person's events and depends on more than that person");
+                    }
+                    self.sorts.insert(step.var, (class, false));
+                    let (body, _) = self.expr(step.body);
+                    ChainStep { source, body, ..step }
+                });
+                (Core::Chain(steps.collect()), (Class::Plain, false))
+            }
+            other => (other, (class, many)),
+        }
+    }
+
+    /// The class of items that may be of either class.
+    fn union(&mut self, a: Class, b: Class) -> Class {
+        match (a, b) {
+            (Class::Event(a), Class::Event(b)) => Class::Event(&a | &b),
+            (Class::Remote(a), Class::Remote(b)) => Class::Remote(&a | &b),
+            (Class::Plain, other) => other,
+            (a, Class::Plain) => a,
+            (a, b) => {
+                if a != b {
+                    self.refuse("it mixes things from near and far in one list");
+                }
+                a
+            }
+        }
+    }
+
+    /// Conditions about the same thing or event move together.
+    fn junction(&mut self, op: Op, operands: Vec<Core>) -> Core {
+        let mut groups: Vec<(Option<Core>, Vec<Core>)> = Vec::new();
+        for operand in operands {
+            let anchor = self.movable(&operand).map(|(anchor, _)| anchor);
+            match groups.iter_mut().find(|(known, _)| known.is_some() && *known == anchor) {
+                Some((_, group)) => group.push(operand),
+                None => groups.push((anchor, vec![operand])),
+            }
+        }
+        let mut split = Vec::with_capacity(groups.len());
+        for (_, mut group) in groups {
+            let core = if group.len() == 1 { group.remove(0) } else { Core::Apply(op.clone(), group) };
+            split.push(self.expr(core).0);
+        }
+        if split.len() == 1 { split.remove(0) } else { Core::Apply(op, split) }
+    }
+
+    /// An expression computed at its anchor.
+    fn moved(&mut self, core: Core, anchor: Core, class: Class) -> Core {
+        match class {
+            Class::Thing(kind) => {
+                let feature = core.clone().replace(&anchor, &Core::Var(SUBJECT));
+                let otherwise = self.planner.constant(core.replace(&anchor, &Core::null()), self.zone);
+                let of = self.expr(anchor).0;
+                match self.planner.feature(kind, feature, self.zone, self.next) {
+                    Ok(id) => Core::apply(Op::Feature(id), vec![of, otherwise]),
+                    Err(reason) => {
+                        self.refuse(&reason);
+                        Core::null()
+                    }
+                }
+            }
+            Class::Event(queries) => {
+                let column = core.replace(&anchor, &Core::Var(SUBJECT));
+                let id = self.planner.name_of("column", &column, self.zone);
+                for query in &queries {
+                    self.queries[*query].columns.insert(id, column.clone());
+                }
+                Core::apply(Op::Column(id), vec![self.expr(anchor).0])
+            }
+            Class::Remote(lists) => {
+                let column = core.replace(&anchor, &Core::Var(HOST));
+                let name = Text::new(format!("c{:016x}", self.planner.name_of("column", &column, self.zone)));
+                for list in &lists {
+                    let var = self.far[*list].var;
+                    self.far[*list].columns.insert(name.clone(), column.clone().substitute(HOST, &Core::Var(var)));
+                }
+                Core::apply(Op::Field(name), vec![self.expr(anchor).0])
+            }
+            _ => core,
+        }
+    }
+
+    /// Things of a thing, one row each.
+    fn far_list(&mut self, core: Core, anchor: Core, class: Class, many: bool) -> (Core, Sort) {
+        let list = core.replace(&anchor, &Core::Var(HOST));
+        let host = match class {
+            Class::Thing(kind) => Host::Thing(kind),
+            Class::Remote(lists) => Host::Rows(lists),
+            _ => return (Core::null(), (Class::Plain, false)),
+        };
+        let (of, var, index) = (self.expr(anchor).0, self.fresh(), self.far.len());
+        self.far.push(FarList { list, var, columns: BTreeMap::new(), host });
+        let rows = Core::apply(Op::Field(Text::new(format!("#far{index}"))), vec![of]);
+        (if many { rows } else { Core::apply(Op::Head, vec![rows]) }, (Class::Remote([index].into()), many))
+    }
+
+    fn query(&mut self, predicate: Vec<Core>, keep: Keep) -> usize {
+        self.queries.push(Query { predicate, columns: BTreeMap::new(), keep });
+        self.queries.len() - 1
+    }
+
+    fn bind(&mut self, bind: Bind, source: Core, var: Var, body: Core) -> (Core, Sort) {
+        let condition = matches!(bind, Bind::Filter | Bind::AtLeast(_));
+        let (source, body, class) = if condition && source == Core::apply(Op::Events, vec![Core::Var(SUBJECT)]) {
+            // The part of the condition that speaks of the event alone is asked once, when the event arrives.
+            self.sorts.insert(var, (Class::Event(BTreeSet::new()), false));
+            let (own, rest): (Vec<Core>, Vec<Core>) =
+                body.conjuncts().into_iter().partition(|part| !part.temporal() && part.free().iter().all(|free| *free == var) && !part.free().is_empty());
+            let keep = match bind {
+                Bind::AtLeast(count) if rest.iter().all(|part| newest_first(part, var)) => Keep::Newest(count as usize),
+                _ => Keep::All,
+            };
+            let own = own.into_iter().map(|part| part.substitute(var, &Core::Var(SUBJECT))).collect();
+            let index = self.query(own, keep);
+            (Core::Rows(QueryId(index as u64)), Core::and(rest), Class::Event([index].into()))
+        } else {
+            let (source, body) = self.push_down(condition, source, var, body);
+            let (source, (class, _)) = self.expr(source);
+            (source, body, class)
+        };
+        self.sorts.insert(var, (class.clone(), false));
+        let (body, (body_class, _)) = self.expr(body);
+        let sort = match bind {
+            Bind::Filter | Bind::Top { .. } | Bind::GroupBy => (class, true),
+            Bind::Map | Bind::FlatMap => (body_class, true),
+            Bind::AtLeast(_) => (Class::Plain, false),
+        };
+        (Core::bind(bind, source, var, body), sort)
+    }
+
+    /// Conditions on the items of a far list that speak of nothing but item and host are asked where the list is made.
+    fn push_down(&mut self, condition: bool, source: Core, var: Var, body: Core) -> (Core, Core) {
+        if !condition || !matches!(self.sort(&source).0, Class::Far(_)) {
+            return (source, body);
+        }
+        let Some((anchor, _)) = self.anchor(&source) else { return (source, body) };
+        let local = |part: &Core| {
+            let free = part.clone().replace(&anchor, &Core::Var(ANCHOR)).free();
+            free.iter().all(|free| *free == ANCHOR || *free == var)
+        };
+        let (own, rest): (Vec<Core>, Vec<Core>) = body.conjuncts().into_iter().partition(local);
+        if own.is_empty() {
+            return (source, Core::and(rest));
+        }
+        let inner = self.fresh();
+        let own = Core::and(own).substitute(var, &Core::Var(inner));
+        (Core::bind(Bind::Filter, source, inner, own), Core::and(rest))
+    }
+
+    /// Names what was gathered.
+    fn finish(mut self, mut core: Core) -> Result<Split, String> {
+        // A far list within another's rows is made after it, so the last is named first.
+        while let Some(far) = self.far.pop() {
+            let index = self.far.len();
+            let mut names = vec![Text::new(ROW_ID)];
+            let mut values = vec![Core::apply(Op::Id, vec![Core::Var(far.var)])];
+            for (name, column) in far.columns {
+                names.push(name);
+                values.push(column);
+            }
+            let rows = Core::bind(Bind::Map, far.list, far.var, Core::apply(Op::Record(names), values));
+            let marker = Text::new(format!("#far{index}"));
+            match far.host {
+                Host::Thing(kind) => {
+                    let rows = rows.substitute(HOST, &Core::Var(SUBJECT));
+                    let id = self.planner.feature(kind, rows, self.zone, self.next)?;
+                    core = rewrite(core, &mut |node| match node {
+                        Core::Apply(Op::Field(name), of) if name == marker => {
+                            let mut operands = of;
+                            operands.push(Core::Literal(Value::List(Vec::new())));
+                            Core::Apply(Op::Feature(id), operands)
+                        }
+                        other => other,
+                    });
+                }
+                Host::Rows(lists) => {
+                    let name = Text::new(format!("c{:016x}", self.planner.name_of("rows", &rows, self.zone)));
+                    for list in lists {
+                        let var = self.far[list].var;
+                        self.far[list].columns.insert(name.clone(), rows.clone().substitute(HOST, &Core::Var(var)));
+                    }
+                    core = rewrite(core, &mut |node| match node {
+                        Core::Apply(Op::Field(known), of) if known == marker => Core::Apply(Op::Field(name.clone()), of),
+                        other => other,
+                    });
+                }
+            }
+        }
+        let mut ids = Vec::new();
+        let mut layouts = BTreeMap::new();
+        for query in std::mem::take(&mut self.queries) {
+            let layout: Vec<u64> = query.columns.keys().copied().collect();
+            let id = self.planner.query(query.predicate, query.columns, query.keep, self.zone);
+            layouts.insert(id, layout);
+            ids.push(id);
+        }
+        core = rewrite(core, &mut |node| match node {
+            Core::Rows(index) => Core::Rows(ids[index.0 as usize]),
+            other => other,
+        });
+        if let Some(reason) = self.refused {
+            return Err(reason);
+        }
+        let reads = reads(&core);
+        Ok(Split { core, reads, layouts })
+    }
+}
+
+/// `f` at every node, innermost first.
+fn rewrite(core: Core, f: &mut dyn FnMut(Core) -> Core) -> Core {
+    let core = core.map(&mut |child| rewrite(child, f));
+    f(core)
+}
+
+/// Whether a condition on an event that is not ahead of now holds of every later such event if it holds of one.
+fn newest_first(condition: &Core, var: Var) -> bool {
+    let Core::Apply(op, operands) = condition else { return false };
+    if operands.first() != Some(&Core::field(Core::Var(var), "timestamp")) {
+        return false;
+    }
+    let still = |core: &Core| matches!(core, Core::Literal(_) | Core::Moment(_));
+    match op {
+        Op::Window { comparison: Comparison::Less | Comparison::LessOrEqual, direction: Direction::Before, .. } => {
+            operands[2] == Core::Moment(Moment::Now) && matches!(operands[1], Core::Literal(_))
+        }
+        Op::Relative(Direction::After | Direction::From) | Op::Compare(Comparison::Greater | Comparison::GreaterOrEqual) => still(&operands[1]),
+        Op::On => matches!(operands[1], Core::Moment(Moment::Today | Moment::This(_))),
+        Op::Between => still(&operands[1]) && matches!(operands[2], Core::Moment(Moment::Now | Moment::Today | Moment::This(_) | Moment::Tomorrow)),
+        _ => false,
+    }
+}
+
+/// What a residual reads.
+pub(crate) fn reads(core: &Core) -> Reads {
+    let mut reads = Reads::default();
+    gather(core, &mut reads);
+    reads.relations.sort_unstable();
+    reads.relations.dedup();
+    reads.features.sort_unstable();
+    reads.features.dedup();
+    reads.queries.sort_unstable();
+    reads.queries.dedup();
+    reads.segments.sort_unstable();
+    reads.segments.dedup();
+    reads
+}
+
+fn gather(core: &Core, reads: &mut Reads) {
+    match core {
+        Core::Rows(query) => reads.queries.push(*query),
+        Core::Apply(op, operands) => match op {
+            Op::Field(_) if operands[0] == Core::Var(SUBJECT) => reads.attributes = true,
+            Op::Relation(relation) if operands[0] == Core::Var(SUBJECT) => reads.relations.push(*relation),
+            Op::Feature(id) => reads.features.push(*id),
+            Op::InSegment(name) => reads.segments.push(name.clone()),
+            _ => {}
+        },
+        _ => {}
+    }
+    core.each(&mut |child| gather(child, reads));
+}
+
+/// The name of an expression: a hash of what it is for, its text and the settings it depends on.
+pub(crate) fn hash(purpose: &str, text: &str, settings: &str) -> u64 {
+    xxh3_64(format!("{purpose}\n{text}\n{settings}").as_bytes())
+}
+
+/// The longest look-back of windows up to now, in milliseconds; for comparing with what is retained.
+pub(crate) fn longest_window(core: &Core) -> Option<(Unit, f64)> {
+    let mut longest: Option<(Unit, f64)> = None;
+    fn walk(core: &Core, longest: &mut Option<(Unit, f64)>) {
+        if let Core::Apply(Op::Window { unit, direction: Direction::Before, .. }, operands) = core
+            && matches!(&operands[0], Core::Apply(Op::Field(name), _) if name == "timestamp")
+            && let Core::Literal(amount) = &operands[1]
+            && let Some(amount) = amount.as_f64()
+        {
+            let ms = |(unit, amount): (Unit, f64)| crate::check::least_ms(unit, amount);
+            if longest.is_none_or(|known| ms((*unit, amount)) > ms(known)) {
+                *longest = Some((*unit, amount));
+            }
+        }
+        core.each(&mut |child| walk(child, longest));
+    }
+    walk(core, &mut longest);
+    longest
+}

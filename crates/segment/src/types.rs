@@ -1,0 +1,270 @@
+//! The types of the core language, and what may be asked of each.
+
+use std::sync::Arc;
+
+use millrace_model::{RecordType, Relation, Schema, SourceKind, SubjectKind, Text, Type};
+
+/// The type of an expression.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ty {
+    Null,
+    Bool,
+    Int,
+    Float,
+    Text,
+    Time,
+    List(Box<Ty>),
+    Map(Box<Ty>),
+    Record(Arc<RecordType>),
+    /// The result of `groupBy`: lists of such items by key.
+    Groups(Box<Ty>),
+    /// Typed when it is evaluated.
+    Any,
+    /// A unified thing, so many relations away from the subject.
+    Thing(SubjectKind, u8),
+    /// A row of a relation.
+    Row(Relation, u8),
+    /// An experience event of a person.
+    Event,
+    /// Already refused; fits everywhere, so that one mistake is reported once.
+    Broken,
+}
+
+/// What a field access yields.
+pub enum Member {
+    Field(Ty),
+    /// The amount of a money record.
+    Amount,
+    Relation(Relation, Ty),
+    Events,
+    /// A field that is known to be this.
+    False,
+}
+
+impl Ty {
+    pub fn of(ty: &Type) -> Ty {
+        match ty {
+            Type::Bool => Ty::Bool,
+            Type::Int => Ty::Int,
+            Type::Float => Ty::Float,
+            Type::Text => Ty::Text,
+            Type::Time => Ty::Time,
+            Type::List(item) => Ty::List(Box::new(Ty::of(item))),
+            Type::Map(value) => Ty::Map(Box::new(Ty::of(value))),
+            Type::Record(record) => Ty::Record(record.clone()),
+            Type::Any => Ty::Any,
+        }
+    }
+
+    /// For messages.
+    pub fn show(&self) -> String {
+        match self {
+            Ty::Null => "null".into(),
+            Ty::Bool => "a boolean".into(),
+            Ty::Int => "a whole number".into(),
+            Ty::Float => "a number".into(),
+            Ty::Text => "a text".into(),
+            Ty::Time => "an instant".into(),
+            Ty::List(item) => format!("a list of {}", item.plural()),
+            Ty::Map(_) | Ty::Groups(_) => "a map".into(),
+            Ty::Record(record) => format!("a record {}", record.name),
+            Ty::Any | Ty::Broken => "any value".into(),
+            Ty::Thing(kind, _) => match kind {
+                SubjectKind::Account | SubjectKind::Opportunity => format!("an {}", kind.name()),
+                _ => format!("a {}", kind.name()),
+            },
+            Ty::Row(relation, _) => format!("a row of {}", relation.name()),
+            Ty::Event => "an event".into(),
+        }
+    }
+
+    fn plural(&self) -> String {
+        match self {
+            Ty::Bool => "booleans".into(),
+            Ty::Int => "whole numbers".into(),
+            Ty::Float => "numbers".into(),
+            Ty::Text => "texts".into(),
+            Ty::Time => "instants".into(),
+            Ty::List(_) => "lists".into(),
+            Ty::Map(_) | Ty::Groups(_) => "maps".into(),
+            Ty::Record(record) => format!("records {}", record.name),
+            Ty::Null | Ty::Any | Ty::Broken => "values".into(),
+            Ty::Thing(SubjectKind::Opportunity, _) => "opportunities".into(),
+            Ty::Thing(kind, _) => format!("{}s", kind.name()),
+            Ty::Row(relation, _) => format!("rows of {}", relation.name()),
+            Ty::Event => "events".into(),
+        }
+    }
+
+    pub fn is_number(&self) -> bool {
+        matches!(self, Ty::Int | Ty::Float)
+    }
+
+    /// Stands for a thing, row or event, or a list of such.
+    pub fn is_object(&self) -> bool {
+        match self {
+            Ty::Thing(..) | Ty::Row(..) | Ty::Event => true,
+            Ty::List(item) | Ty::Groups(item) => item.is_object(),
+            _ => false,
+        }
+    }
+
+    /// What a binder over a value of this type binds: the item of a list, else the value itself.
+    pub fn item(&self) -> Ty {
+        match self {
+            Ty::List(item) => (**item).clone(),
+            other => other.clone(),
+        }
+    }
+
+    /// The one type of two branches; `None` where they do not go together.
+    pub fn join(&self, other: &Ty) -> Option<Ty> {
+        Some(match (self, other) {
+            (Ty::Broken, _) | (_, Ty::Broken) => Ty::Broken,
+            (Ty::Null, ty) | (ty, Ty::Null) => ty.clone(),
+            (Ty::Any, _) | (_, Ty::Any) => Ty::Any,
+            (a, b) if a.is_number() && b.is_number() => if a == b { a.clone() } else { Ty::Float },
+            (Ty::Thing(a, m), Ty::Thing(b, n)) if a == b => Ty::Thing(*a, *m.max(n)),
+            (Ty::Row(a, m), Ty::Row(b, n)) if a == b => Ty::Row(*a, *m.max(n)),
+            (Ty::List(a), Ty::List(b)) => Ty::List(Box::new(a.join(b)?)),
+            (Ty::Map(a), Ty::Map(b)) => Ty::Map(Box::new(a.join(b)?)),
+            (a, b) if a == b => a.clone(),
+            _ => return None,
+        })
+    }
+}
+
+/// The source kind whose record a thing of this kind has.
+pub fn source_of(kind: SubjectKind) -> SourceKind {
+    match kind {
+        SubjectKind::Person => SourceKind::Person,
+        SubjectKind::Account => SourceKind::Account,
+        SubjectKind::Opportunity => SourceKind::Opportunity,
+        SubjectKind::Campaign => SourceKind::Campaign,
+        SubjectKind::List => SourceKind::MarketingList,
+    }
+}
+
+/// The relations a rule may follow from a thing.
+pub fn relations_of(kind: SubjectKind) -> &'static [Relation] {
+    match kind {
+        SubjectKind::Person => {
+            &[Relation::Accounts, Relation::AccountRelations, Relation::OpportunityRoles, Relation::CampaignMemberships, Relation::ListMemberships]
+        }
+        SubjectKind::Account => &[Relation::Opportunities, Relation::Parent, Relation::Related, Relation::Persons],
+        SubjectKind::Opportunity => &[Relation::Account, Relation::Roles, Relation::Campaign],
+        SubjectKind::Campaign | SubjectKind::List => &[],
+    }
+}
+
+/// The one thing a row leads to. Rows reached from the far side (`roles`) lead nowhere new.
+pub fn relation_of_row(row: Relation) -> Option<Relation> {
+    match row {
+        Relation::AccountRelations => Some(Relation::Account),
+        Relation::OpportunityRoles => Some(Relation::Opportunity),
+        Relation::CampaignMemberships => Some(Relation::Campaign),
+        Relation::ListMemberships => Some(Relation::List),
+        _ => None,
+    }
+}
+
+/// The kind of thing a row leads to.
+pub fn target_of_row(row: Relation) -> Option<SubjectKind> {
+    relation_of_row(row).and_then(Relation::target)
+}
+
+/// The member `name` of a thing, row, event or record; `None` where there is none such.
+pub fn member(schema: &Schema, of: &Ty, name: &str) -> Option<Member> {
+    let record = |kind: SourceKind| {
+        let record = schema.record(kind);
+        match record.fields.get(name) {
+            Some(field) => Some(Member::Field(Ty::of(&field.ty))),
+            // Custom namespaces, and custom fields where a schema does not list them.
+            None if name == "extra" || name.starts_with('_') => Some(Member::Field(Ty::Any)),
+            None => None,
+        }
+    };
+    match of {
+        Ty::Thing(kind, hops) => {
+            if name == "isDeleted" {
+                return Some(Member::False);
+            }
+            if *kind == SubjectKind::Person && name == "xEvent" {
+                return Some(Member::Events);
+            }
+            match relations_of(*kind).iter().find(|relation| relation.name() == name) {
+                Some(relation) => Some(Member::Relation(*relation, relation_ty(*relation, *hops))),
+                None => record(source_of(*kind)),
+            }
+        }
+        Ty::Row(row, hops) => {
+            if name == "isDeleted" {
+                return Some(Member::False);
+            }
+            match relation_of_row(*row) {
+                // The hop to the row and the hop to its thing are one: `opportunityRoles.opportunity` is a path of two words and one step away.
+                Some(relation) if relation.name() == name => {
+                    Some(Member::Relation(relation, Ty::Thing(relation.target().unwrap_or(SubjectKind::Account), *hops)))
+                }
+                _ => record(row.row().unwrap_or(SourceKind::AccountPerson)),
+            }
+        }
+        Ty::Event => {
+            if name == "isDeleted" {
+                return Some(Member::False);
+            }
+            match name {
+                "timestamp" => Some(Member::Field(Ty::Time)),
+                "_id" => Some(Member::Field(Ty::Text)),
+                _ => record(SourceKind::Activity),
+            }
+        }
+        Ty::Record(record) => {
+            if name == "amount" && record.fields.contains_key("currencyCode") && record.fields.contains_key("amount") {
+                return Some(Member::Amount);
+            }
+            let custom = name.starts_with('_').then_some(Member::Field(Ty::Any));
+            record.fields.get(name).map(|field| Member::Field(Ty::of(&field.ty))).or(custom)
+        }
+        Ty::Map(value) => Some(Member::Field((**value).clone())),
+        Ty::Any | Ty::Broken => Some(Member::Field(of.clone())),
+        _ => None,
+    }
+}
+
+/// What a relation yields.
+fn relation_ty(relation: Relation, hops: u8) -> Ty {
+    let hops = hops.saturating_add(1);
+    let item = match relation.target() {
+        Some(kind) => Ty::Thing(kind, hops),
+        None => Ty::Row(relation, hops),
+    };
+    if relation.to_one() { item } else { Ty::List(Box::new(item)) }
+}
+
+/// Every member's name, for suggestions.
+pub fn members(schema: &Schema, of: &Ty) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let mut record = |record: &RecordType| names.extend(record.fields.keys().map(Text::to_string));
+    match of {
+        Ty::Thing(kind, _) => {
+            record(schema.record(source_of(*kind)));
+            names.extend(relations_of(*kind).iter().map(|relation| relation.name().to_owned()));
+            names.push("isDeleted".into());
+            if *kind == SubjectKind::Person {
+                names.push("xEvent".into());
+            }
+        }
+        Ty::Row(row, _) => {
+            record(schema.record(row.row().unwrap_or(SourceKind::AccountPerson)));
+            names.extend(relation_of_row(*row).map(|relation| relation.name().to_owned()));
+        }
+        Ty::Event => {
+            record(schema.record(SourceKind::Activity));
+            names.push("timestamp".into());
+        }
+        Ty::Record(of) => record(of),
+        _ => {}
+    }
+    names
+}

@@ -1,0 +1,34 @@
+//! Whole data, for evaluating rules without a plan: previews and tests.
+
+use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
+
+/// Everything rules can ask about, of any thing. The same evaluator that runs residuals over a `View` runs whole rules over this.
+pub trait World {
+    /// The merged record of a thing; null where it has no live record.
+    fn attributes(&self, kind: SubjectKind, id: &str) -> &Value;
+    /// The items of a relation, each once, in ascending order of `Link::id`. Things without a live record are left out.
+    fn related(&self, kind: SubjectKind, id: &str, relation: Relation) -> &[Link];
+    /// A person's events in ascending order of `(at, id)`, those ahead of now among them.
+    fn events(&self, person: &str) -> &[WorldEvent];
+    /// Whether a thing is in a segment; false for segments that do not exist.
+    fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> bool;
+}
+
+/// One item of a relation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Canonical id of the thing, or the row's own source key.
+    pub id: Text,
+    /// The row's fields (`Relation::row` relations only), else `Null`.
+    pub row: Value,
+    /// Canonical id of the thing a row leads to, where it has a live record; of a thing its own id.
+    pub target: Option<Text>,
+}
+
+/// An event of a person.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorldEvent {
+    pub at: Timestamp,
+    pub id: Text,
+    pub value: Value,
+}

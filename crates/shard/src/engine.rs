@@ -129,6 +129,7 @@ impl Machine for Shard {
             audiences: BTreeMap::new(),
             outputs: Vec::new(),
             measurements: Vec::new(),
+            records: BTreeMap::new(),
         };
         for input in inputs {
             step.take(input)?;
@@ -215,6 +216,8 @@ struct Step<'a> {
     audiences: BTreeMap<Text, i64>,
     outputs: Vec<Output>,
     measurements: Vec<Measurement>,
+    /// Records by stage, topic and outcome.
+    records: BTreeMap<(&'static str, &'static str, &'static str), u64>,
 }
 
 impl Step<'_> {
@@ -282,6 +285,10 @@ impl Step<'_> {
     }
 
     fn finish(mut self, more: bool) -> Result<Effects, StateError> {
+        for ((stage, topic, outcome), count) in std::mem::take(&mut self.records) {
+            let labels = vec![("stage", Text::const_new(stage)), ("topic", Text::const_new(topic)), ("outcome", Text::const_new(outcome))];
+            self.measurements.push(Measurement { name: "millrace_records_total", labels, value: Measure::Add(count) });
+        }
         self.write_fanouts()?;
         self.write_audiences()?;
         for (subject, CachedSubject { row, before }) in std::mem::take(&mut self.subjects) {

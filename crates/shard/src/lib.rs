@@ -1,4 +1,18 @@
 //! The stages of a shard composed: `(state view, messages, now) -> effects`.
+//!
+//! Pure: no clock, no thread, no file, no socket. What it is *not*: it does not know Kafka, RocksDB or how commits are made; `millrace-runtime` drives
+//! it through `machine`.
+
+pub mod state;
 
 pub mod machine;
-pub mod state;
+
+pub mod engine;
+pub mod key;
+pub mod merge;
+pub mod message;
+pub mod program;
+pub mod query;
+pub mod record;
+pub mod row;
+pub mod tx;

@@ -56,7 +56,9 @@ impl Step<'_> {
         }
         let mut row = self.subject(subject)?.clone();
         let alive = is_alive(subject.kind, &row, now);
-        self.features(subject, &mut row, &dirty, alive, &program, &origin)?;
+        // It appeared, or went, perhaps by time alone.
+        dirty.all |= alive != row.announced;
+        self.features(subject, &mut row, &dirty, alive, revision < program.revision, &program, &origin)?;
         let memberships_before: BTreeSet<Text> = row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
         if row.departing == 0 {
             self.memberships(subject, &mut row, &dirty, alive, &program)?;
@@ -152,7 +154,17 @@ impl Step<'_> {
     }
 
     /// Computes the subject's features and tells subscribers and parents what changed for them.
-    fn features(&mut self, subject: &SubjectId, row: &mut SubjectRow, dirty: &Dirty, alive: bool, program: &Program, origin: &Origin) -> Result<(), StateError> {
+    #[allow(clippy::too_many_arguments)]
+    fn features(
+        &mut self,
+        subject: &SubjectId,
+        row: &mut SubjectRow,
+        dirty: &Dirty,
+        alive: bool,
+        upgraded: bool,
+        program: &Program,
+        origin: &Origin,
+    ) -> Result<(), StateError> {
         let known: BTreeMap<FeatureId, (Value, Timestamp)> = row.features.drain(..).map(|(id, value, until)| (id, (value, until))).collect();
         let mut after = Vec::new();
         if alive {
@@ -179,7 +191,8 @@ impl Step<'_> {
         };
         let down = select(&|id| program.reads_down(subject.kind, id), row);
         let before: Features = known.iter().filter(|(id, _)| program.reads_down(subject.kind, **id)).map(|(id, (value, _))| (*id, value.clone())).collect();
-        let changed = down != before || row.announced != alive;
+        // Under a new plan others may read what nobody read before.
+        let changed = upgraded || down != before || row.announced != alive;
         let told: Vec<u32> = if changed { row.subscribers.iter().copied().collect() } else { dirty.greet.intersection(&row.subscribers).copied().collect() };
         for shard in told {
             self.send(shard, Message::Features { subject: subject.clone(), exists: alive, features: down.clone() }, origin);
@@ -370,9 +383,8 @@ impl Step<'_> {
         let status = if realized { "realized" } else { "exited" };
         self.count("millrace_membership_changes_total", vec![("segment", name.clone()), ("status", Text::const_new(status))]);
         if let Some(ingested_at) = origin.ingested_at {
-            #[allow(clippy::cast_precision_loss)]
-            let seconds = (self.now.0 - ingested_at.0).max(0) as f64 / 1_000.0;
-            self.measurements.push(Measurement { name: "millrace_end_to_end_seconds", labels: Vec::new(), value: Measure::Sample(seconds) });
+            let value = Measure::SecondsSince(ingested_at);
+            self.measurements.push(Measurement { name: "millrace_end_to_end_seconds", labels: Vec::new(), value });
         }
         Ok(())
     }

@@ -30,12 +30,13 @@ impl Step<'_> {
 
     /// A home's report of an event, direct or with the home's arrival.
     pub(super) fn put_copy(&mut self, subject: &SubjectId, id: &str, epoch: u64, copy: EventCopy, origin: &Origin) -> Result<(), StateError> {
-        if copy.occurred_at <= self.retained_from() {
+        let event: EventRow = self.tx.get(&key::event(subject, id))?.unwrap_or_default();
+        let known = event.copies.iter().find(|known| known.home == copy.home);
+        // One that replaces a kept copy is taken all the same, and dropped when the subject is evaluated.
+        if known.is_none() && copy.occurred_at <= self.retained_from() {
             self.count_record("person", "activity", "expired");
             return Ok(());
         }
-        let event: EventRow = self.tx.get(&key::event(subject, id))?.unwrap_or_default();
-        let known = event.copies.iter().find(|known| known.home == copy.home);
         if known.is_some_and(|known| known.modified_at > copy.modified_at) {
             self.count_record("person", "activity", "stale");
             return Ok(());

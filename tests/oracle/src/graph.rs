@@ -60,7 +60,7 @@ pub(crate) struct Graph {
     clusters: BTreeMap<Kind, Clusters>,
     things: BTreeMap<(Kind, String), Unified>,
     /// Live relation rows by topic and source key.
-    rows: BTreeMap<(String, String), (Record, Json)>,
+    rows: BTreeMap<(String, String), Record>,
 }
 
 impl Kind {
@@ -102,7 +102,7 @@ fn source_key(value: &Json) -> Option<String> {
 
 /// The identities a record of a unified thing claims, its own first.
 fn claimed(kind: Kind, record: &Record) -> Vec<Identity> {
-    let twin = source_key(&record.at("extSourceSystemAudit.externalKey"));
+    let twin = source_key(record.at("extSourceSystemAudit.externalKey"));
     let mut identities: Vec<Identity> = [Some(record.key.clone()), twin]
         .into_iter()
         .flatten()
@@ -110,7 +110,7 @@ fn claimed(kind: Kind, record: &Record) -> Vec<Identity> {
         .collect();
     if kind == Kind::Person {
         identities.extend(record.at("workEmail.address").as_str().and_then(|address| Identity::new("email", address)));
-        identities.extend(listed(&record.at("identities")));
+        identities.extend(listed(record.at("identities")));
     }
     identities
 }
@@ -212,11 +212,10 @@ impl Graph {
         for thing in things.values_mut() {
             thing.attributes = merge(&thing.records.iter().collect::<Vec<_>>());
         }
-        let rows = records
-            .into_iter()
-            .flat_map(|(topic, rows)| rows.into_iter().map(move |row| ((topic.clone(), row.key.clone()), (merge(&[&row]), row))))
-            .map(|(key, (fields, row))| (key, (row, fields)))
-            .collect();
+        let mut rows = BTreeMap::new();
+        for (topic, of_topic) in records {
+            rows.extend(of_topic.into_iter().map(|row| ((topic.clone(), row.key.clone()), row)));
+        }
         Graph { now, clusters, things, rows }
     }
 
@@ -264,8 +263,8 @@ impl Graph {
     /// Live rows of a topic whose field `end` leads to the thing.
     fn rows(&self, topic: &str, end: &str, kind: Kind, id: &str) -> impl Iterator<Item = (&(String, String), &Json)> {
         let rows = self.rows.iter().filter(move |((known, _), _)| known == topic);
-        rows.filter(move |(_, (_, fields))| self.canonical(kind, &fields[end]).as_deref() == Some(id))
-            .map(|(key, (_, fields))| (key, fields))
+        rows.filter(move |(_, row)| self.canonical(kind, &row.fields[end]).as_deref() == Some(id))
+            .map(|(key, row)| (key, &row.fields))
     }
 
     fn row_values(&self, topic: &str, end: &str, kind: Kind, id: &str) -> Value {
@@ -278,7 +277,7 @@ impl Graph {
     /// The live accounts of a person, by all its records' keys and by relation rows.
     pub fn accounts(&self, person: &str) -> BTreeSet<String> {
         let records = self.things.get(&(Kind::Person, person.to_owned())).map_or(&[][..], |thing| &thing.records);
-        let of_records = records.iter().filter_map(|record| self.lead(Kind::Account, &record.at("b2b.accountKey")));
+        let of_records = records.iter().filter_map(|record| self.lead(Kind::Account, record.at("b2b.accountKey")));
         let of_rows = self
             .rows("account-person", "personKey", Kind::Person, person)
             .filter_map(|(_, fields)| self.lead(Kind::Account, &fields["accountKey"]));
@@ -321,7 +320,7 @@ impl Graph {
                     .relation(*kind, id, attributes, name)
                     .unwrap_or_else(|| Value::of_field(name, &attributes[name]));
             }
-            Thing::Row(topic, key) => &self.rows[&(topic.clone(), key.clone())].1,
+            Thing::Row(topic, key) => &self.rows[&(topic.clone(), key.clone())].fields,
             Thing::Event(person, id) => &self.things[&(Kind::Person, person.clone())].events[id].value,
         };
         let target = match name {
@@ -372,8 +371,8 @@ impl Graph {
 
 /// The accounts a link unites, while it is valid.
 fn members(link: &Record, now: i64) -> Option<Vec<Identity>> {
-    let from = instant(&link.at("validFrom")).unwrap_or(i64::MIN);
-    let to = instant(&link.at("validTo")).unwrap_or(i64::MAX);
+    let from = instant(link.at("validFrom")).unwrap_or(i64::MIN);
+    let to = instant(link.at("validTo")).unwrap_or(i64::MAX);
     let accounts = link.at("members");
     (from <= now && now < to).then(|| {
         accounts

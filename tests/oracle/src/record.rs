@@ -23,6 +23,8 @@ pub(crate) struct Leaf {
 pub(crate) struct Record {
     pub key: String,
     pub leaves: BTreeMap<Path, Leaf>,
+    /// The leaves as a tree.
+    pub fields: Json,
 }
 
 const BOOKKEEPING: [&str; 3] = ["modifiedAt", "isDeleted", "changedFields"];
@@ -40,7 +42,10 @@ pub(crate) fn replay(key: &str, changes: &[&SourceRecord]) -> Option<Record> {
     for (modified_at, value) in versions {
         held = apply(key, held, value, modified_at);
     }
-    held
+    held.map(|record| Record {
+        fields: merge(&[&record]),
+        ..record
+    })
 }
 
 fn apply(key: &str, held: Option<Record>, value: &Json, modified_at: i64) -> Option<Record> {
@@ -160,10 +165,8 @@ fn set(tree: &mut Json, path: &[String], value: Json) {
 
 impl Record {
     /// The value at a dotted path, inner parts of leaves included.
-    pub fn at(&self, dotted: &str) -> Json {
-        at(&merge(&[self]), &dotted.split('.').map(str::to_owned).collect::<Vec<_>>())
-            .cloned()
-            .unwrap_or(Json::Null)
+    pub fn at(&self, dotted: &str) -> &Json {
+        dotted.split('.').fold(&self.fields, |value, name| &value[name])
     }
 }
 

@@ -176,7 +176,7 @@ pub fn reaches(reads: &Reads, kind: SubjectKind) -> bool {
 
 /// The kind of thing at the end of a relation, through the row where it yields rows.
 pub fn leads_to(relation: Relation) -> Option<SubjectKind> {
-    relation.target().or(match relation.row()? {
+    relation.target().or_else(|| match relation.row()? {
         SourceKind::AccountPerson => Some(SubjectKind::Account),
         SourceKind::OpportunityPerson if relation == Relation::OpportunityRoles => Some(SubjectKind::Opportunity),
         SourceKind::CampaignMember => Some(SubjectKind::Campaign),

@@ -306,6 +306,10 @@ impl Cluster {
         Query::new(Arc::clone(&self.config), Arc::new(Readers(readers)))
     }
 
+    pub fn dump(&self, table: u8) -> Vec<(usize, String, Vec<u8>)> {
+        self.nodes.iter().enumerate().flat_map(|(n, node)| node.table.0.range(vec![table]..vec![table + 1]).map(move |(k, v)| (n, String::from_utf8_lossy(k).into_owned(), v.clone()))).collect()
+    }
+
     /// Rows of one table over all shards, for tests that count them.
     pub fn rows(&self, table: u8) -> usize {
         self.nodes.iter().map(|node| node.table.0.range(vec![table]..vec![table + 1]).count()).sum()

@@ -2,7 +2,7 @@
 //!
 //! A record's changes are ordered here, once; what is left goes to the owner of the record's node. A node knows its canonical id, who claims it, and
 //! who follows it. Claims stay here until they matter: the identity writer hears of a node when two homes claim it, or when one does and the node
-//! carries data of its own. The writer's verdict on a node passes through here too, so that owners hear of a move behind all data sent before it.
+//! carries data of its own or could name the cluster. The writer's verdict on a node passes through here too, so that owners hear of a move behind all data sent before it.
 
 use std::collections::BTreeSet;
 
@@ -184,7 +184,9 @@ impl Step<'_> {
 
     /// Tells the writer what it has to know of a node's claims, after `changed` came or went.
     fn escalate(&mut self, node: &Identity, row: &mut NodeRow, changed: Option<(&Identity, bool)>, origin: &Origin) -> Result<(), StateError> {
-        let matters = row.homes >= 2 || (row.anchored && row.homes >= 1);
+        // A claimed source key may be less than its home, and name the cluster; any other identity is never less than a home that claims it.
+        let may_name = SubjectKind::ALL.iter().any(|kind| kind.namespace() == node.namespace());
+        let matters = row.homes >= 2 || (row.homes >= 1 && (row.anchored || may_name));
         match (row.escalated, matters) {
             (false, true) => {
                 for home in self.claimants(node)? {

@@ -97,7 +97,7 @@ fn every_type_is_read_as_written() {
                     ),
                 ),
             ]),
-            json!({"n": 1, "next": {"n": 2, "next": null}}),
+            json!({"n": 1, "next": {"n": 2}}),
         ),
     ];
     for (schema, value, expected) in table {
@@ -192,7 +192,9 @@ proptest! {
         prop_assert_eq!(theirs.is_ok(), ours.is_ok(), "{:?} {:?}", theirs, ours);
         if let Ok(theirs) = theirs {
             prop_assert_eq!(rest.len(), input.left());
-            prop_assert_eq!(Json::try_from(theirs).unwrap(), ours.unwrap());
+            let mut theirs = Json::try_from(theirs).unwrap();
+            theirs.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            prop_assert_eq!(theirs, ours.unwrap());
         }
     }
 }

@@ -52,16 +52,12 @@ pub(super) fn graft_unknown(mut fields: Map, unknown: Vec<(Vec<Text>, Option<Val
     let mut names = BTreeSet::new();
     for (path, value) in unknown {
         names.insert(path.join("."));
-        match value {
-            None | Some(Value::Null) => {}
-            Some(value) => {
-                if fields.get("extra").is_none() {
-                    fields.insert("extra", Value::Map(Map::new()));
-                }
-                if let Some(extra) = fields.get_mut("extra") {
-                    graft(extra, &path, value);
-                }
-            }
+        let Some(value) = value else { continue };
+        if fields.get("extra").is_none() {
+            fields.insert("extra", Value::Map(Map::new()));
+        }
+        if let Some(extra) = fields.get_mut("extra") {
+            graft(extra, &path, value);
         }
     }
     Ok((fields, names.into_iter().collect()))

@@ -147,7 +147,7 @@ fn unknown_fields_go_to_extra() {
             "identities":[{"namespace":"ecid","id":"1","colour":"red"}]}"#,
         expect![[r#"
             person p @1000 replace {"extra":{"n":1,"tier":"silver","workEmail":5,"x":{"y":[1,null]}},"identities":[{"id":"1","namespace":"ecid"}],"personKey":{"sourceKey":"p"},"workEmail":{"address":"a@b.c"}}
-            unknown: identities.colour, none, tier, workEmail.verified, x"#]],
+            unknown: identities.colour, tier, workEmail.verified, x"#]],
     );
     check(
         SourceKind::Activity,

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use millrace_model::{Field, Map, RecordType, Rejection, Text, Timestamp, Type, Value};
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::Reason;
 
@@ -265,15 +265,12 @@ impl<'de> Visitor<'de> for RecordVisitor<'_> {
                 }
                 Name::Unknown(name) => {
                     reading.path.push(name);
-                    let value = if reading.lists == 0 {
-                        Some(entries.next_value_seed(Typed { ty: &Type::Any, reading })?)
-                    } else {
-                        entries.next_value::<IgnoredAny>()?;
-                        None
-                    };
+                    let value = entries.next_value_seed(Typed { ty: &Type::Any, reading })?;
                     let path = reading.path.clone();
                     reading.path.pop();
-                    reading.unknown.push((path, value));
+                    if !value.is_null() {
+                        reading.unknown.push((path, (reading.lists == 0).then_some(value)));
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Cleaning: retention, and rewriting of segments without what is dead.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::sync::{Arc, PoisonError};
 
@@ -57,6 +57,7 @@ impl Shared {
                 }
                 round.push(segment);
             }
+            self.write_starts()?;
             let verdict = Verdict { newest: &newest, now };
             for group in groups(round, self.config.segment_bytes) {
                 self.rewrite(&group, &verdict)?;
@@ -71,26 +72,28 @@ impl Shared {
 
     fn drop_empty_segments(&self) -> Result<(), LogError> {
         let mut empty = self.closed_segments();
-        let mut index = self.index();
-        let mut live = std::collections::BTreeSet::new();
-        index
-            .topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .flat_map(|partition| &partition.batches)
-            .for_each(|batch| {
-                live.insert(batch.segment);
-            });
+        let live: BTreeSet<u32> = {
+            let index = self.index();
+            let partitions = index.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.flat_map(|partition| &partition.batches).map(|batch| batch.segment).collect()
+        };
         empty.retain(|segment| !live.contains(&segment.first));
-        empty.iter().for_each(|segment| {
-            index.segments.remove(&segment.first);
-        });
-        drop(index);
+        if !empty.is_empty() {
+            self.write_starts()?;
+        }
         for segment in empty {
+            self.index().segments.remove(&segment.first);
             let path = segment::path(&self.dir, segment.first, segment.last);
             fs::remove_file(&path).map_err(failure("remove", &path))?;
         }
         Ok(())
+    }
+
+    /// Makes durable where partitions begin, before records below are removed.
+    fn write_starts(&self) -> Result<(), LogError> {
+        let mut writer = self.writer();
+        let catalogue = self.index().catalogue();
+        writer.write_catalogue(&catalogue)
     }
 
     /// The batches of a group of segments, by partition, in order of offsets; and whether their topic is compacted.
@@ -150,7 +153,7 @@ impl Shared {
             }
             kept.extend(put_batch(&mut bytes, first, place, gathered));
         }
-        let file = segment::create(&self.dir, first, last, &bytes)?;
+        let file = segment::create(&self.dir, first, last, &bytes, self.config.durability)?;
 
         {
             let mut index = self.index();

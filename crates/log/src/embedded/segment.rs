@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::failure;
 use super::format::{self, Body, Catalogue, FRAME_HEADER, Part};
 use super::index::{Batch, Index, Place};
 use super::writer::Writer;
+use super::{Durability, failure};
 use crate::{LogError, Offset};
 
 const SUFFIX: &str = ".journal";
@@ -29,8 +29,8 @@ pub(super) fn path(dir: &Path, first: u32, last: u32) -> PathBuf {
     dir.join(format!("{first:010}-{last:010}{SUFFIX}"))
 }
 
-/// Makes a segment of `bytes`, durable and whole or not there.
-pub(super) fn create(dir: &Path, first: u32, last: u32, bytes: &[u8]) -> Result<File, LogError> {
+/// Makes a segment of `bytes`, whole or not there; on return on disk, unless nothing is to be waited for.
+pub(super) fn create(dir: &Path, first: u32, last: u32, bytes: &[u8], durability: Durability) -> Result<File, LogError> {
     let path = path(dir, first, last);
     let temporary = path.with_extension("tmp");
     let file = OpenOptions::new()
@@ -41,24 +41,25 @@ pub(super) fn create(dir: &Path, first: u32, last: u32, bytes: &[u8]) -> Result<
         .open(&temporary)
         .map_err(failure("create", &temporary))?;
     file.write_all_at(bytes, 0).map_err(failure("write", &temporary))?;
-    file.sync_all().map_err(failure("sync", &temporary))?;
+    let waits = durability != Durability::Never;
+    if waits {
+        file.sync_all().map_err(failure("sync", &temporary))?;
+    }
     fs::rename(&temporary, &path).map_err(failure("rename", &temporary))?;
-    sync_folder(dir)?;
+    if waits {
+        File::open(dir).and_then(|folder| folder.sync_all()).map_err(failure("sync", dir))?;
+    }
     Ok(file)
 }
 
-pub(super) fn sync_folder(dir: &Path) -> Result<(), LogError> {
-    File::open(dir).and_then(|folder| folder.sync_all()).map_err(failure("sync", dir))
-}
-
 /// Reads the folder: removes left-overs, cuts a torn tail, builds the index. A folder without segments gets its first.
-pub(super) fn load(dir: &Path) -> Result<(Index, Writer), LogError> {
+pub(super) fn load(dir: &Path, durability: Durability) -> Result<(Index, Writer), LogError> {
     let names = live_segments(dir)?;
     let Some((&active, _)) = names.last_key_value() else {
         let mut bytes = Vec::new();
         format::frame(&mut bytes, |body| format::put_catalogue(body, false, &Catalogue::default()));
-        create(dir, 1, 1, &bytes)?;
-        return load(dir);
+        create(dir, 1, 1, &bytes, durability)?;
+        return load(dir, durability);
     };
     let mut found = Found::default();
     let mut segments = BTreeMap::new();

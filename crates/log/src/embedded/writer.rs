@@ -254,7 +254,7 @@ impl Writer {
         let number = self.segment + 1;
         let mut bytes = Vec::new();
         format::frame(&mut bytes, |body| format::put_catalogue(body, false, &index.catalogue()));
-        let file = segment::create(&self.dir, number, number, &bytes)?;
+        let file = segment::create(&self.dir, number, number, &bytes, shared.config.durability)?;
         let reading = file.try_clone().map_err(failure("open", &self.dir))?;
 
         let active = index.active;

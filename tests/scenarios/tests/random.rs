@@ -61,15 +61,14 @@ fn compare(cluster: &Cluster, records: &[SourceRecord], rules: &[Rule]) -> Optio
     rules.iter().find_map(|rule| {
         let expected: BTreeSet<String> = world.members[&rule.name].clone();
         let found = cluster.members(&rule.name);
-        (expected != found).then(|| format!("at {}: {} should hold {expected:?} and holds {found:?}\n{}", cluster.now, rule.name, rule.pql))
+        (expected != found).then(|| format!("at {}: {} should hold {expected:?} and holds {found:?}\n{}\n{}", cluster.now, rule.name, rule.pql, if std::env::var("ROWS").is_ok() { cluster.persons() } else { String::new() }))
     })
 }
 
 fn check(seeds: std::ops::Range<u64>, changes: usize) {
     for seed in seeds {
         let stream = random::stream(seed, changes);
-        let mut rules = rules::all();
-        rules.retain(|rule| rule.name != "latest-is-pricing");
+        let rules = rules::all();
         if let Some(found) = difference(seed, &stream.records, stream.start_ms, &rules) {
             let least = shrink::shrink(&stream.records, |records| difference(seed, records, stream.start_ms, &rules).is_some());
             let story: Vec<String> = least
@@ -87,6 +86,20 @@ fn short_streams() {
 }
 
 #[test]
+fn middling_streams() {
+    check(500..650, 40);
+}
+
+#[test]
 fn long_streams() {
-    check(1_000..1_040, 80);
+    check(1_000..1_060, 80);
+}
+
+/// Another range of seeds than those above: `SEEDS=5000..9000 CHANGES=60 cargo test -p millrace-test-scenarios further_seeds`.
+#[test]
+fn further_seeds() {
+    let Ok(range) = std::env::var("SEEDS") else { return check(2_000..2_010, 30) };
+    let (from, to) = range.split_once("..").expect("SEEDS is like 5000..9000");
+    let changes = std::env::var("CHANGES").map_or(40, |text| text.parse().expect("CHANGES is a number"));
+    check(from.parse().expect("a number")..to.parse().expect("a number"), changes);
 }

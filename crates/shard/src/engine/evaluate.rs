@@ -67,7 +67,9 @@ impl Step<'_> {
         if changed || dirty.profile || revision < program.revision {
             self.activations(subject, &mut row, &origin)?;
         }
-        if !row.open {
+        // What arrived is reported as soon as the entries it causes are known. Where those wait for this subject's own departures, it is reported at
+        // once: two subjects that exchange nodes would wait for each other for ever.
+        if !row.open || row.departing > 0 {
             for arrival in std::mem::take(&mut row.arrivals) {
                 let from = SubjectId { kind: subject.kind, id: arrival.from };
                 self.send_to_subject(&from.clone(), Message::Arrived { subject: from, node: arrival.node, epoch: arrival.epoch }, &origin);

@@ -32,8 +32,8 @@ impl Step<'_> {
     pub(super) fn put_copy(&mut self, subject: &SubjectId, id: &str, epoch: u64, copy: EventCopy, origin: &Origin) -> Result<(), StateError> {
         let event: EventRow = self.tx.get(&key::event(subject, id))?.unwrap_or_default();
         let known = event.copies.iter().find(|known| known.home == copy.home);
-        // One that replaces a kept copy is taken all the same, and dropped when the subject is evaluated.
-        if known.is_none() && copy.occurred_at <= self.retained_from() {
+        // One that replaces a kept version is taken all the same, and dropped when the subject is evaluated.
+        if event.copies.is_empty() && copy.occurred_at <= self.retained_from() {
             self.count_record("person", "activity", "expired");
             return Ok(());
         }
@@ -239,7 +239,8 @@ impl Step<'_> {
             if let Some(copy) = event.effective().filter(|copy| copy.occurred_at > cutoff) {
                 oldest_kept = Some(oldest_kept.map_or(copy.occurred_at, |known| known.min(copy.occurred_at)));
             }
-            if event.copies.iter().any(|copy| copy.occurred_at <= cutoff) {
+            let all_old = event.copies.iter().all(|copy| copy.occurred_at <= cutoff);
+            if all_old || event.copies.iter().any(|copy| copy.occurred_at <= cutoff && copy.body.is_some()) {
                 old.extend(event_id(&event_key).map(|id| (id, event)));
             }
         }
@@ -250,7 +251,13 @@ impl Step<'_> {
                     self.count_link(subject, &copy.home, &other, None, false, origin)?;
                 }
             }
-            let change = self.replace_event(subject, &id, event, |event| event.copies.retain(|copy| copy.occurred_at > cutoff))?;
+            let change = self.replace_event(subject, &id, event, |event| {
+                // Beside a copy that is kept an old one stays as a mark: were it the later version, the kept one must not count again.
+                event.copies.iter_mut().filter(|copy| copy.occurred_at <= cutoff).for_each(|copy| copy.body = None);
+                if event.copies.iter().all(|copy| copy.occurred_at <= cutoff) {
+                    event.copies.clear();
+                }
+            })?;
             touched.queries.extend(change.queries);
             touched.population |= change.population;
         }

@@ -15,23 +15,49 @@ pub(crate) fn build(operator: Binary, mut operands: Vec<Expr>) -> Expr {
         return join(operator, build(operator, operands), build(operator, right));
     }
     let mut operands = operands.into_iter();
-    let Some(first) = operands.next() else { return Expr { span: Span::default(), node: Node::Null } };
+    let Some(first) = operands.next() else {
+        return Expr {
+            span: Span::default(),
+            node: Node::Null,
+        };
+    };
     operands.fold(first, |left, right| join(operator, left, right))
 }
 
 fn join(operator: Binary, left: Expr, right: Expr) -> Expr {
-    let span = Span { start: left.span.start, end: right.span.end };
-    Expr { span, node: Node::Binary { operator, left: Box::new(left), right: Box::new(right) } }
+    let span = Span {
+        start: left.span.start,
+        end: right.span.end,
+    };
+    Expr {
+        span,
+        node: Node::Binary {
+            operator,
+            left: Box::new(left),
+            right: Box::new(right),
+        },
+    }
 }
 
 /// Levels that `build` puts above its operands.
 pub(crate) fn height(operands: usize) -> usize {
-    if operands > LEANING_MAX { 1 + height(operands - operands / 2) } else { operands.saturating_sub(1) }
+    if operands > LEANING_MAX {
+        1 + height(operands - operands / 2)
+    } else {
+        operands.saturating_sub(1)
+    }
 }
 
 /// The operands from which `build` makes this very tree: as many as can be had, at least two. `None` for anything but `and` and `or`.
 pub(crate) fn operands(expr: &Expr) -> Option<(Binary, Vec<&Expr>)> {
-    let Node::Binary { operator: operator @ (Binary::And | Binary::Or), left, right } = &expr.node else { return None };
+    let Node::Binary {
+        operator: operator @ (Binary::And | Binary::Or),
+        left,
+        right,
+    } = &expr.node
+    else {
+        return None;
+    };
     let mut all = Vec::new();
     collect(expr, *operator, &mut all);
     if has_shape(expr, *operator, all.len()) {

@@ -49,24 +49,40 @@ pub struct Diagnostic {
 impl Diagnostic {
     #[must_use]
     pub fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
-        Diagnostic { severity: Severity::Error, code, span, message: message.into(), expected: None, suggestion: None }
+        Diagnostic {
+            severity: Severity::Error,
+            code,
+            span,
+            message: message.into(),
+            expected: None,
+            suggestion: None,
+        }
     }
 
     #[must_use]
     pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
-        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, span, message) }
+        Diagnostic {
+            severity: Severity::Warning,
+            ..Diagnostic::error(code, span, message)
+        }
     }
 
     /// Adds what could stand in the place.
     #[must_use]
     pub fn expecting(self, expected: impl Into<String>) -> Self {
-        Diagnostic { expected: Some(expected.into()), ..self }
+        Diagnostic {
+            expected: Some(expected.into()),
+            ..self
+        }
     }
 
     /// Adds what was probably meant, if anything.
     #[must_use]
     pub fn suggesting<S: Into<String>>(self, suggestion: Option<S>) -> Self {
-        Diagnostic { suggestion: suggestion.map(Into::into), ..self }
+        Diagnostic {
+            suggestion: suggestion.map(Into::into),
+            ..self
+        }
     }
 
     /// Line and column of the beginning, both counted from one, columns in characters.
@@ -87,7 +103,11 @@ impl Diagnostic {
         let line_start = source[..start].rfind('\n').map_or(0, |at| at + 1);
         let line_end = source[start..].find('\n').map_or(source.len(), |at| start + at);
         let (excerpt, before) = excerpt(&source[line_start..line_end], column - 1);
-        let width = source[start..end.min(line_end)].chars().count().min(excerpt.chars().count().saturating_sub(before)).max(1);
+        let width = source[start..end.min(line_end)]
+            .chars()
+            .count()
+            .min(excerpt.chars().count().saturating_sub(before))
+            .max(1);
 
         let number = line.to_string();
         let margin = " ".repeat(number.len());

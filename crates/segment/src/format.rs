@@ -40,7 +40,12 @@ struct Place {
 
 impl Place {
     /// Between brackets of its own, or alone.
-    const BRACKETED: Place = Place { level: Level::Or, last: true, plain_in: false, item: false };
+    const BRACKETED: Place = Place {
+        level: Level::Or,
+        last: true,
+        plain_in: false,
+        item: false,
+    };
 
     /// An operand that something follows.
     fn inner(self, level: Level) -> Place {
@@ -82,7 +87,10 @@ fn level_of(expr: &Expr) -> Level {
 
 /// Whether the form takes in whatever operators follow it.
 fn reaches(expr: &Expr) -> bool {
-    matches!(expr.node, Node::Quantifier { .. } | Node::Select { .. } | Node::Aggregate { .. } | Node::Let { .. } | Node::Lambda { .. })
+    matches!(
+        expr.node,
+        Node::Quantifier { .. } | Node::Select { .. } | Node::Aggregate { .. } | Node::Let { .. } | Node::Lambda { .. }
+    )
 }
 
 /// The expression without parentheses around it.
@@ -110,7 +118,11 @@ fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
         }
         Node::Method { of, name, arguments } => method(of, name, arguments, place),
         Node::Call { function, arguments } => {
-            let name = if lexer::is_word(function) && is_normal_call(function, arguments.len()) { function.clone() } else { quoted(function, '`') };
+            let name = if lexer::is_word(function) && is_normal_call(function, arguments.len()) {
+                function.clone()
+            } else {
+                quoted(function, '`')
+            };
             called(name, arguments)
         }
         Node::Lambda { parameters, body } => {
@@ -125,17 +137,41 @@ fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
             _ => concat([text("-"), layout_of(inner, place.end(Level::Sign))]),
         },
         Node::Binary { operator, left, right } => binary(expr, (*operator, left, right), level, place),
-        Node::Quantifier { quantifier, bindings, condition } => {
-            ranging(vec![text(quantifier_word(*quantifier)), text(" ")], bindings, condition.as_deref(), place)
-        }
-        Node::Aggregate { aggregate, item, bindings, condition } => {
-            let item = layout_of(item, Place { item: true, ..place.inner(Level::Or) });
-            ranging(vec![text(aggregate_word(*aggregate)), text(" "), item, text(" over ")], bindings, condition.as_deref(), place)
+        Node::Quantifier {
+            quantifier,
+            bindings,
+            condition,
+        } => ranging(vec![text(quantifier_word(*quantifier)), text(" ")], bindings, condition.as_deref(), place),
+        Node::Aggregate {
+            aggregate,
+            item,
+            bindings,
+            condition,
+        } => {
+            let item = layout_of(
+                item,
+                Place {
+                    item: true,
+                    ..place.inner(Level::Or)
+                },
+            );
+            ranging(
+                vec![text(aggregate_word(*aggregate)), text(" "), item, text(" over ")],
+                bindings,
+                condition.as_deref(),
+                place,
+            )
         }
         Node::Select { item, bindings, condition } => select(item.as_deref(), bindings, condition.as_deref(), place),
         Node::Let { name, value, body } => Layout::Group(vec![
             text(format!("let {} = ", bare_name(name))),
-            layout_of(value, Place { plain_in: true, ..place.inner(Level::Or) }),
+            layout_of(
+                value,
+                Place {
+                    plain_in: true,
+                    ..place.inner(Level::Or)
+                },
+            ),
             text(" in"),
             Layout::Indent(vec![Layout::Line, layout_of(body, place.end(Level::Or))]),
         ]),
@@ -144,7 +180,13 @@ fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
             concat([subject, text(" occurs "), window(when, place)])
         }
         Node::Chain { events, timestamp, steps } => {
-            let mut parts = vec![text("chain("), layout_of(events, Place::BRACKETED), text(", "), layout_of(timestamp, Place::BRACKETED), text(", ")];
+            let mut parts = vec![
+                text("chain("),
+                layout_of(events, Place::BRACKETED),
+                text(", "),
+                layout_of(timestamp, Place::BRACKETED),
+                text(", "),
+            ];
             parts.push(listed("[", steps.iter().map(step), "]"));
             parts.push(text(")"));
             Layout::Concat(parts)
@@ -154,9 +196,11 @@ fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
 
 fn method(of: &Expr, name: &str, arguments: &[Expr], place: Place) -> Layout {
     match arguments {
-        [pattern] if name == "like" => {
-            concat([layout_of(of, place.inner(Level::Sum)), text(" like "), layout_of(pattern, place.end(Level::Sum))])
-        }
+        [pattern] if name == "like" => concat([
+            layout_of(of, place.inner(Level::Sum)),
+            text(" like "),
+            layout_of(pattern, place.end(Level::Sum)),
+        ]),
         _ => concat([layout_of(of, place.inner(Level::Postfix)), text("."), called(member_name(name), arguments)]),
     }
 }
@@ -169,7 +213,11 @@ fn binary(expr: &Expr, (operator, left, right): (Binary, &Expr, &Expr), level: L
         let mut parts = Vec::with_capacity(operands.len());
         for (at, operand) in operands.into_iter().enumerate() {
             let layout = layout_of(operand, if at == last { place.end(inner) } else { place.inner(inner) });
-            parts.push(if at == 0 { layout } else { concat([Layout::Line, text(word), text(" "), layout]) });
+            parts.push(if at == 0 {
+                layout
+            } else {
+                concat([Layout::Line, text(word), text(" "), layout])
+            });
         }
         if operator == Binary::And && place.level == Level::And {
             // An `and` within an `or` is set off where it needs lines of its own.
@@ -183,7 +231,13 @@ fn binary(expr: &Expr, (operator, left, right): (Binary, &Expr, &Expr), level: L
         Level::Sum => (Level::Sum, Level::Product),
         _ => (Level::Product, Level::Sign),
     };
-    concat([layout_of(left, place.inner(before)), text(" "), text(word), text(" "), layout_of(right, place.end(after))])
+    concat([
+        layout_of(left, place.inner(before)),
+        text(" "),
+        text(word),
+        text(" "),
+        layout_of(right, place.end(after)),
+    ])
 }
 
 /// `HEAD v from a, w from b where c`
@@ -210,7 +264,9 @@ fn filtered(condition: Option<&Expr>, place: Place) -> Layout {
 
 fn select(item: Option<&Expr>, bindings: &[Binding], condition: Option<&Expr>, place: Place) -> Layout {
     let mut parts = vec![text("select ")];
-    let Some(item) = item else { return ranging(parts, bindings, condition, place) };
+    let Some(item) = item else {
+        return ranging(parts, bindings, condition, place);
+    };
     if matches!(item.node, Node::Moment(_)) {
         // Bare, `select now from a` selects items called so.
         parts.extend([text("("), layout_of(item, Place::BRACKETED), text(")")]);
@@ -233,15 +289,24 @@ fn select(item: Option<&Expr>, bindings: &[Binding], condition: Option<&Expr>, p
 
 fn window(when: &When, place: Place) -> Layout {
     match when {
-        When::Offset { comparison, amount, unit, direction, anchor } => {
+        When::Offset {
+            comparison,
+            amount,
+            unit,
+            direction,
+            anchor,
+        } => {
             let plural = !matches!(amount.node, Node::Int(1));
             let words = format!(" {} {} ", unit_word(*unit, plural), direction_word(*direction));
             let comparison = text(format!("{} ", comparison_text(*comparison)));
-            concat([comparison, layout_of(amount, place.inner(Level::Sum)), text(words), layout_of(anchor, place.end(Level::Sum))])
+            concat([
+                comparison,
+                layout_of(amount, place.inner(Level::Sum)),
+                text(words),
+                layout_of(anchor, place.end(Level::Sum)),
+            ])
         }
-        When::Relative { direction, anchor } => {
-            concat([text(direction_word(*direction)), text(" "), layout_of(anchor, place.end(Level::Sum))])
-        }
+        When::Relative { direction, anchor } => concat([text(direction_word(*direction)), text(" "), layout_of(anchor, place.end(Level::Sum))]),
         When::On(anchor) if matches!(anchor.node, Node::Moment(_)) => layout_of(anchor, place.end(Level::Sum)),
         When::On(anchor) => concat([text("on "), layout_of(anchor, place.end(Level::Sum))]),
         When::Between { from, to } => {
@@ -257,7 +322,13 @@ fn step(step: &Step) -> Layout {
         if !clauses.is_empty() {
             clauses.push(Layout::Line);
         }
-        clauses.push(Layout::Group(vec![text(name), text("("), Layout::Indent(vec![Layout::Break, inner]), Layout::Break, text(")")]));
+        clauses.push(Layout::Group(vec![
+            text(name),
+            text("("),
+            Layout::Indent(vec![Layout::Break, inner]),
+            Layout::Break,
+            text(")"),
+        ]));
     };
     if let Some(what) = &step.what {
         clause("WHAT", layout_of(what, Place::BRACKETED));
@@ -305,7 +376,11 @@ fn concat<const N: usize>(parts: [Layout; N]) -> Layout {
 
 /// A name where a keyword could stand as well.
 fn bare_name(name: &str) -> String {
-    if lexer::is_word(name) && !words::is_taken(name) { name.to_owned() } else { quoted(name, '`') }
+    if lexer::is_word(name) && !words::is_taken(name) {
+        name.to_owned()
+    } else {
+        quoted(name, '`')
+    }
 }
 
 /// A name behind a dot, where no keyword stands.

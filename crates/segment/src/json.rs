@@ -25,6 +25,7 @@ use serde_json::Value;
 
 use crate::ast::Expr;
 use crate::diagnostic::Diagnostic;
+use crate::parser::words;
 
 /// The JSON form of a rule.
 #[must_use]
@@ -53,13 +54,8 @@ enum Form {
 }
 
 fn form(name: &str, params: usize) -> Form {
-    let operator = match name {
-        "and" | "or" => true,
-        "=" | "!=" | "<" | "<=" | ">" | ">=" | "+" | "*" | "/" | "%" | "in" | "notIn" | "[]" | "occurs" => true,
-        "-" | "not" | "!" | "^" => true,
-        "chain" => true,
-        _ => false,
-    };
+    const OPERATORS: [&str; 7] = ["-", "not", "!", "^", "[]", "occurs", "chain"];
+    let operator = OPERATORS.contains(&name) || words::operator(name).is_some();
     if operator {
         Form::Operator
     } else if FUNCTIONS.contains(&name) || params == 0 {

@@ -58,8 +58,9 @@ fn shortened(text: &str) -> String {
 }
 
 /// Longer signs first, so that the first match is the right one.
-const SIGNS: [&str; 23] =
-    ["=>", "!=", "<=", ">=", "=", "<", ">", "!", "+", "-", "*", "/", "%", "(", ")", "[", "]", "{", "}", ",", ".", ":", "^"];
+const SIGNS: [&str; 23] = [
+    "=>", "!=", "<=", ">=", "=", "<", ">", "!", "+", "-", "*", "/", "%", "(", ")", "[", "]", "{", "}", ",", ".", ":", "^",
+];
 
 /// Signs of other languages: what is written, what it is here.
 const FOREIGN_SIGNS: [(&str, Kind<'static>, &str); 8] = [
@@ -80,7 +81,10 @@ pub(crate) fn tokens<'a>(text: &'a str, diagnostics: &mut Vec<Diagnostic>) -> Ve
     while let Some(token) = lexer.next() {
         tokens.push(token);
     }
-    tokens.push(Token { kind: Kind::End, span: lexer.span_from(text.len()) });
+    tokens.push(Token {
+        kind: Kind::End,
+        span: lexer.span_from(text.len()),
+    });
     tokens
 }
 
@@ -111,7 +115,10 @@ impl<'a> Lexer<'a, '_> {
 
     /// Texts are bounded by the parser before they come here, so offsets fit.
     fn span_from(&self, start: usize) -> Span {
-        Span { start: start as u32, end: self.at.max(start) as u32 }
+        Span {
+            start: start as u32,
+            end: self.at.max(start) as u32,
+        }
     }
 
     fn error(&mut self, code: &'static str, start: usize, message: impl Into<String>, suggestion: Option<&str>) {
@@ -137,7 +144,10 @@ impl<'a> Lexer<'a, '_> {
                 _ => self.sign(),
             };
             if let Some(kind) = kind {
-                return Some(Token { kind, span: self.span_from(start) });
+                return Some(Token {
+                    kind,
+                    span: self.span_from(start),
+                });
             }
         }
     }
@@ -150,13 +160,16 @@ impl<'a> Lexer<'a, '_> {
             let rest = &rest[blanks..];
             if rest.starts_with("//") {
                 self.at += rest.find('\n').unwrap_or(rest.len());
-            } else if rest.starts_with("/*") {
+            } else if let Some(comment) = rest.strip_prefix("/*") {
                 let start = self.at;
-                match rest[2..].find("*/") {
+                match comment.find("*/") {
                     Some(end) => self.at += end + 4,
                     None => {
                         self.at = self.text.len();
-                        let span = Span { start: start as u32, end: start as u32 + 2 };
+                        let span = Span {
+                            start: start as u32,
+                            end: start as u32 + 2,
+                        };
                         self.report(Diagnostic::error("unclosed-comment", span, "the comment is not closed").expecting("`*/`"));
                     }
                 }
@@ -232,7 +245,11 @@ impl<'a> Lexer<'a, '_> {
             let message = format!("a number runs into a name: `{}`", shortened(&self.text[start..self.at]));
             self.error("bad-number", start, message, Some(&format!("{} {}", shortened(written), shortened(glued))));
         }
-        let number = if whole { written.parse().ok().map(Kind::Int) } else { written.parse().ok().filter(|n: &f64| n.is_finite()).map(Kind::Float) };
+        let number = if whole {
+            written.parse().ok().map(Kind::Int)
+        } else {
+            written.parse().ok().filter(|n: &f64| n.is_finite()).map(Kind::Float)
+        };
         if number.is_none() {
             self.error("number-out-of-range", start, format!("the number {} is too large", shortened(written)), None);
         }
@@ -280,7 +297,10 @@ impl<'a> Lexer<'a, '_> {
         if closed {
             self.at += 1;
         } else {
-            let span = Span { start: start as u32, end: start as u32 + 1 };
+            let span = Span {
+                start: start as u32,
+                end: start as u32 + 1,
+            };
             let what = if name { "the name" } else { "the text" };
             self.report(Diagnostic::error("unclosed-text", span, format!("{what} is not closed on its line")).expecting(format!("`{quote}`")));
         }
@@ -315,10 +335,18 @@ impl<'a> Lexer<'a, '_> {
     fn unicode(&mut self, start: usize) -> Option<char> {
         let unit = |at: usize| {
             let digits = self.text.get(at..at + 5)?.strip_prefix('u')?;
-            if digits.bytes().all(|b| b.is_ascii_hexdigit()) { u32::from_str_radix(digits, 16).ok() } else { None }
+            if digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+                u32::from_str_radix(digits, 16).ok()
+            } else {
+                None
+            }
         };
         let first = unit(self.at)?;
-        let pair = if self.text[self.at + 5..].starts_with('\\') { unit(self.at + 6) } else { None };
+        let pair = if self.text[self.at + 5..].starts_with('\\') {
+            unit(self.at + 6)
+        } else {
+            None
+        };
         self.at += 5;
         match (first, pair) {
             (0xD800..=0xDBFF, Some(second @ 0xDC00..=0xDFFF)) => {

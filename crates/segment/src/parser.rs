@@ -39,7 +39,16 @@ pub fn parse(text: &str) -> Result<Expr, Vec<Diagnostic>> {
     let mut diagnostics = Vec::new();
     let tokens = lexer::tokens(text, &mut diagnostics);
     let comprehensions = comprehensions(&tokens);
-    let mut parser = Parser { tokens, comprehensions, at: 0, depth: 0, height: 0, nodes: 0, plain_in: false, diagnostics };
+    let mut parser = Parser {
+        tokens,
+        comprehensions,
+        at: 0,
+        depth: 0,
+        height: 0,
+        nodes: 0,
+        plain_in: false,
+        diagnostics,
+    };
     let expr = parser.rule();
     if parser.diagnostics.is_empty() {
         return Ok(expr);
@@ -123,15 +132,22 @@ impl<'a> Parser<'a> {
             return self.refuse("too-deep", self.span(), format!("the rule is nested deeper than {DEPTH_MAX} levels"));
         }
         self.depth += 1;
-        let parsed = if level <= Level::And { Ok(self.chained(level)) } else { self.operators(level) };
+        let parsed = if level <= Level::And {
+            Ok(self.chained(level))
+        } else {
+            self.operators(level)
+        };
         self.depth -= 1;
         parsed
     }
 
     /// `a or b or …`, `a and b and …`.
     fn chained(&mut self, level: Level) -> Expr {
-        let (operator, words, next): (_, &[&'static str], _) =
-            if level == Level::Or { (Binary::Or, &["or"], Level::And) } else { (Binary::And, &["and"], Level::Not) };
+        let (operator, words, next): (_, &[&'static str], _) = if level == Level::Or {
+            (Binary::Or, &["or"], Level::And)
+        } else {
+            (Binary::And, &["and"], Level::Not)
+        };
         let mut operands = Vec::new();
         let mut below = 0;
         loop {
@@ -177,7 +193,9 @@ impl<'a> Parser<'a> {
         let Some(word) = self.bare(0) else { return };
         if is_keyword(word, "not") && self.bare(1).is_some_and(|next| is_keyword(next, "in")) {
             let span = self.span();
-            let report = Diagnostic::error("unexpected-token", span, "found `not in`").expecting("an operator").suggesting(Some("notIn"));
+            let report = Diagnostic::error("unexpected-token", span, "found `not in`")
+                .expecting("an operator")
+                .suggesting(Some("notIn"));
             let _: Parsed<()> = self.fail(report);
             self.skip();
             return;
@@ -186,7 +204,11 @@ impl<'a> Parser<'a> {
             return;
         }
         let span = self.span();
-        let report = |meant: &str| Diagnostic::error("unexpected-token", span, format!("found `{word}`")).expecting("an operator").suggesting(Some(meant));
+        let report = |meant: &str| {
+            Diagnostic::error("unexpected-token", span, format!("found `{word}`"))
+                .expecting("an operator")
+                .suggesting(Some(meant))
+        };
         if words::METHODS.contains(&word) {
             let message = format!("`{word}` is a method");
             let _: Parsed<()> = self.fail(Diagnostic::error("method-as-operator", span, message).suggesting(Some(format!(".{word}(…)"))));
@@ -208,11 +230,7 @@ impl<'a> Parser<'a> {
         let start = self.span();
         let mut left = self.prefixed()?;
         let mut compared = false;
-        loop {
-            let Some((operator, binds)) = self.operator() else { break };
-            if binds < level {
-                break;
-            }
+        while let Some((operator, binds)) = self.operator().filter(|(_, binds)| *binds >= level) {
             if binds == Level::Comparison && std::mem::replace(&mut compared, true) {
                 let report = Diagnostic::error("chained-comparison", self.span(), "comparisons do not chain");
                 return self.fail(report.expecting("`and`, `or`, or parentheses around the first comparison"));
@@ -221,15 +239,35 @@ impl<'a> Parser<'a> {
             self.advance();
             left = match operator {
                 Infix::Binary(operator) => {
-                    let tighter = if binds == Level::Comparison || binds == Level::Sum { next(binds) } else { Level::Sign };
+                    let tighter = if binds == Level::Comparison || binds == Level::Sum {
+                        next(binds)
+                    } else {
+                        Level::Sign
+                    };
                     let right = self.operand(tighter)?;
                     let below = below.max(self.height);
-                    self.node(start, Node::Binary { operator, left: Box::new(left), right: Box::new(right) }, below)?
+                    self.node(
+                        start,
+                        Node::Binary {
+                            operator,
+                            left: Box::new(left),
+                            right: Box::new(right),
+                        },
+                        below,
+                    )?
                 }
                 Infix::Like => {
                     let right = self.operand(Level::Sum)?;
                     let below = below.max(self.height);
-                    self.node(start, Node::Method { of: Box::new(left), name: "like".to_owned(), arguments: vec![right] }, below)?
+                    self.node(
+                        start,
+                        Node::Method {
+                            of: Box::new(left),
+                            name: "like".to_owned(),
+                            arguments: vec![right],
+                        },
+                        below,
+                    )?
                 }
                 Infix::Occurs => {
                     let when = self.when()?;
@@ -275,7 +313,9 @@ impl<'a> Parser<'a> {
             let bare = !matches!(self.kind_at(1), Kind::Sign("." | "["));
             match *self.kind() {
                 Kind::Int(number) if bare => {
-                    let Some(number) = 0_i64.checked_sub_unsigned(number) else { return self.out_of_range(start) };
+                    let Some(number) = 0_i64.checked_sub_unsigned(number) else {
+                        return self.out_of_range(start);
+                    };
                     self.advance();
                     return self.node(start, Node::Int(number), 0);
                 }
@@ -323,7 +363,14 @@ impl<'a> Parser<'a> {
                 let condition = self.enclosed();
                 below = below.max(self.height);
                 self.expect_close(open, "]", "")?;
-                of = self.node(start, Node::Filter { of: Box::new(of), condition: Box::new(condition) }, below)?;
+                of = self.node(
+                    start,
+                    Node::Filter {
+                        of: Box::new(of),
+                        condition: Box::new(condition),
+                    },
+                    below,
+                )?;
             } else {
                 return Ok(of);
             }
@@ -422,9 +469,7 @@ impl<'a> Parser<'a> {
         if let Some(moment) = self.moment() {
             return moment;
         }
-        if ranges
-            && let Some(meant) = did_you_mean(word, ["exists", "some", "forall", "all", "none", "one", "select"])
-        {
+        if ranges && let Some(meant) = did_you_mean(word, ["exists", "some", "forall", "all", "none", "one", "select"]) {
             let report = Diagnostic::error("unexpected-token", self.span(), format!("found `{word}`"));
             let _: Parsed<()> = self.fail(report.expecting("a quantifier or `select`").suggesting(Some(meant)));
             return match quantifier(meant) {
@@ -432,7 +477,11 @@ impl<'a> Parser<'a> {
                 None => self.select(),
             };
         }
-        if is_reserved(word) { self.unexpected("an expression") } else { self.leaf(Node::Name(word.to_owned())) }
+        if is_reserved(word) {
+            self.unexpected("an expression")
+        } else {
+            self.leaf(Node::Name(word.to_owned()))
+        }
     }
 
     /// At a name followed by `(`.
@@ -442,7 +491,11 @@ impl<'a> Parser<'a> {
         self.advance();
         let arguments = self.arguments()?;
         let below = self.height;
-        let node = if bare { call(name, arguments) } else { Node::Call { function: name, arguments } };
+        let node = if bare {
+            call(name, arguments)
+        } else {
+            Node::Call { function: name, arguments }
+        };
         self.node(start, node, below)
     }
 }
@@ -475,7 +528,10 @@ pub(crate) fn call(name: String, mut arguments: Vec<Expr>) -> Node {
     }
     match (words::instant(&name), keyword(&name, &FUNCTIONS)) {
         (Some(moment), _) if arguments.is_empty() => Node::Moment(moment),
-        (_, Some(word)) => Node::Call { function: word.to_owned(), arguments },
+        (_, Some(word)) => Node::Call {
+            function: word.to_owned(),
+            arguments,
+        },
         _ => Node::Call { function: name, arguments },
     }
 }
@@ -483,20 +539,29 @@ pub(crate) fn call(name: String, mut arguments: Vec<Expr>) -> Node {
 /// Whether a bare `name(…)` with so many arguments is a call of that name, and not some other form.
 pub(crate) fn is_normal_call(name: &str, arguments: usize) -> bool {
     let renamed = keyword(name, &FUNCTIONS).is_some_and(|word| word != name);
-    !renamed && !is_keyword(name, "chain") && !(arguments == 0 && words::instant(name).is_some()) && !is_reserved(name)
+    let moment = arguments == 0 && words::instant(name).is_some();
+    !(renamed || moment || is_keyword(name, "chain") || is_reserved(name))
 }
 
 /// What a method call stands for.
 pub(crate) fn method(of: Expr, name: String, mut arguments: Vec<Expr>) -> Node {
     match keyword(&name, &["in", "notIn"]) {
         Some(word) if arguments.len() == 1 => membership(word, of, arguments.swap_remove(0)),
-        _ => Node::Method { of: Box::new(of), name, arguments },
+        _ => Node::Method {
+            of: Box::new(of),
+            name,
+            arguments,
+        },
     }
 }
 
 /// `in` and `notIn` in any of their three forms are one operator.
 fn membership(word: &str, left: Expr, right: Expr) -> Node {
-    Node::Binary { operator: if word == "in" { Binary::In } else { Binary::NotIn }, left: Box::new(left), right: Box::new(right) }
+    Node::Binary {
+        operator: if word == "in" { Binary::In } else { Binary::NotIn },
+        left: Box::new(left),
+        right: Box::new(right),
+    }
 }
 
 fn next(level: Level) -> Level {

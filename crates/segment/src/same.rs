@@ -21,24 +21,70 @@ impl Expr {
             (Node::Call { function: f, arguments: a }, Node::Call { function: g, arguments: b }) => f == g && all(a, b),
             (Node::Method { of: a, name: n, arguments: x }, Node::Method { of: b, name: m, arguments: y }) => n == m && a.same(b) && all(x, y),
             (Node::Not(a), Node::Not(b)) | (Node::Negate(a), Node::Negate(b)) => a.same(b),
-            (Node::Binary { operator: o, left: a, right: b }, Node::Binary { operator: p, left: c, right: d }) => o == p && a.same(c) && b.same(d),
             (
-                Node::Quantifier { quantifier: q, bindings: a, condition: c },
-                Node::Quantifier { quantifier: r, bindings: b, condition: d },
+                Node::Binary {
+                    operator: o,
+                    left: a,
+                    right: b,
+                },
+                Node::Binary {
+                    operator: p,
+                    left: c,
+                    right: d,
+                },
+            ) => o == p && a.same(c) && b.same(d),
+            (
+                Node::Quantifier {
+                    quantifier: q,
+                    bindings: a,
+                    condition: c,
+                },
+                Node::Quantifier {
+                    quantifier: r,
+                    bindings: b,
+                    condition: d,
+                },
             ) => q == r && bound(a, b) && optional(c.as_deref(), d.as_deref()),
-            (Node::Select { item: i, bindings: a, condition: c }, Node::Select { item: j, bindings: b, condition: d }) => {
-                optional(i.as_deref(), j.as_deref()) && bound(a, b) && optional(c.as_deref(), d.as_deref())
-            }
             (
-                Node::Aggregate { aggregate: f, item: i, bindings: a, condition: c },
-                Node::Aggregate { aggregate: g, item: j, bindings: b, condition: d },
+                Node::Select {
+                    item: i,
+                    bindings: a,
+                    condition: c,
+                },
+                Node::Select {
+                    item: j,
+                    bindings: b,
+                    condition: d,
+                },
+            ) => optional(i.as_deref(), j.as_deref()) && bound(a, b) && optional(c.as_deref(), d.as_deref()),
+            (
+                Node::Aggregate {
+                    aggregate: f,
+                    item: i,
+                    bindings: a,
+                    condition: c,
+                },
+                Node::Aggregate {
+                    aggregate: g,
+                    item: j,
+                    bindings: b,
+                    condition: d,
+                },
             ) => f == g && i.same(j) && bound(a, b) && optional(c.as_deref(), d.as_deref()),
             (Node::Let { name: n, value: a, body: b }, Node::Let { name: m, value: c, body: d }) => n == m && a.same(c) && b.same(d),
             (Node::Moment(a), Node::Moment(b)) => a == b,
             (Node::Occurs { subject: a, when: x }, Node::Occurs { subject: b, when: y }) => a.same(b) && window(x, y),
             (
-                Node::Chain { events: a, timestamp: t, steps: x },
-                Node::Chain { events: b, timestamp: u, steps: y },
+                Node::Chain {
+                    events: a,
+                    timestamp: t,
+                    steps: x,
+                },
+                Node::Chain {
+                    events: b,
+                    timestamp: u,
+                    steps: y,
+                },
             ) => a.same(b) && t.same(u) && x.len() == y.len() && x.iter().zip(y).all(|(x, y)| step(x, y)),
             _ => false,
         }
@@ -63,7 +109,20 @@ fn bound(a: &[Binding], b: &[Binding]) -> bool {
 
 fn window(a: &When, b: &When) -> bool {
     let kind = match (a, b) {
-        (When::Offset { comparison: c, unit: u, direction: d, .. }, When::Offset { comparison: e, unit: v, direction: f, .. }) => c == e && u == v && d == f,
+        (
+            When::Offset {
+                comparison: c,
+                unit: u,
+                direction: d,
+                ..
+            },
+            When::Offset {
+                comparison: e,
+                unit: v,
+                direction: f,
+                ..
+            },
+        ) => c == e && u == v && d == f,
         (When::Relative { direction: d, .. }, When::Relative { direction: e, .. }) => d == e,
         (When::On(_), When::On(_)) | (When::Between { .. }, When::Between { .. }) => true,
         _ => false,

@@ -35,7 +35,11 @@ impl Layout {
     pub(super) fn print(&self) -> String {
         let mut out = String::new();
         let mut column = 0;
-        let mut stack = vec![Part { layout: self, indent: 0, flat: false }];
+        let mut stack = vec![Part {
+            layout: self,
+            indent: 0,
+            flat: false,
+        }];
         while let Some(part) = stack.pop() {
             match part.layout {
                 Layout::Text(text) => {
@@ -54,7 +58,11 @@ impl Layout {
                     column = part.indent;
                 }
                 Layout::Concat(parts) => stack.extend(parts.iter().rev().map(|layout| Part { layout, ..part })),
-                Layout::Indent(parts) => stack.extend(parts.iter().rev().map(|layout| Part { layout, indent: (part.indent + INDENT).min(INDENT_MAX), ..part })),
+                Layout::Indent(parts) => stack.extend(parts.iter().rev().map(|layout| Part {
+                    layout,
+                    indent: (part.indent + INDENT).min(INDENT_MAX),
+                    ..part
+                })),
                 Layout::Group(parts) => {
                     let flat = part.flat || fits(parts, &stack, WIDTH.saturating_sub(column));
                     stack.extend(parts.iter().rev().map(|layout| Part { layout, flat, ..part }));
@@ -77,7 +85,9 @@ fn fits(parts: &[Layout], rest: &[Part<'_>], mut room: usize) -> bool {
     let mut ahead: Vec<(&Layout, bool)> = parts.iter().rev().map(|layout| (layout, true)).collect();
     let mut rest = rest.iter().rev();
     loop {
-        let Some((layout, flat)) = ahead.pop().or_else(|| rest.next().map(|part| (part.layout, part.flat))) else { return true };
+        let Some((layout, flat)) = ahead.pop().or_else(|| rest.next().map(|part| (part.layout, part.flat))) else {
+            return true;
+        };
         match layout {
             Layout::Text(text) => match room.checked_sub(text.chars().take(room + 1).count()) {
                 Some(left) => room = left,

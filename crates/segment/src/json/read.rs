@@ -5,10 +5,10 @@ mod forms;
 use serde_json::{Map, Value};
 
 use super::{Form, form};
-use crate::ast::{Binary, Binding, Expr, Node, Quantifier, Span, Step, When};
+use crate::ast::{Binary, Expr, Node, Span};
 use crate::chain;
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
-use crate::parser::forms::{CLIMB_MAX, first_name};
+use crate::parser::forms::CLIMB_MAX;
 use crate::parser::{DEPTH_MAX, NODES_MAX, call, method, words};
 
 const NODE_TYPES: [&str; 11] = [
@@ -26,7 +26,14 @@ const NODE_TYPES: [&str; 11] = [
 ];
 
 pub(super) fn rule(value: &Value) -> Result<Expr, Vec<Diagnostic>> {
-    let mut reader = Reader { path: Vec::new(), scope: Vec::new(), depth: 0, height: 0, nodes: 0, diagnostics: Vec::new() };
+    let mut reader = Reader {
+        path: Vec::new(),
+        scope: Vec::new(),
+        depth: 0,
+        height: 0,
+        nodes: 0,
+        diagnostics: Vec::new(),
+    };
     let expr = reader.node(value);
     if reader.diagnostics.is_empty() { Ok(expr) } else { Err(reader.diagnostics) }
 }
@@ -63,7 +70,8 @@ impl Reader {
                     At::Item(index) => place.push_str(&format!("[{index}]")),
                 }
             }
-            self.diagnostics.push(Diagnostic::error(code, Span::default(), format!("{place}: {message}")).suggesting(suggestion));
+            self.diagnostics
+                .push(Diagnostic::error(code, Span::default(), format!("{place}: {message}")).suggesting(suggestion));
         }
         Err(Failed)
     }
@@ -92,7 +100,10 @@ impl Reader {
 
     fn null(&mut self) -> Expr {
         self.height = 1;
-        Expr { span: Span::default(), node: Node::Null }
+        Expr {
+            span: Span::default(),
+            node: Node::Null,
+        }
     }
 
     /// A node above children of which the highest has height `below`.
@@ -109,13 +120,21 @@ impl Reader {
     }
 
     fn read(&mut self, value: &Value) -> Read<Expr> {
-        let Some(object) = value.as_object() else { return self.fail("bad-node", "a node is an object", None) };
+        let Some(object) = value.as_object() else {
+            return self.fail("bad-node", "a node is an object", None);
+        };
         let kind = self.text(object, "nodeType")?;
         match kind {
             "literal" => self.literal(object),
             "parameterReference" => {
-                let position = object.get("position").and_then(Value::as_u64).and_then(|position| u32::try_from(position).ok()).filter(|position| *position > 0);
-                let Some(position) = position else { return self.fail("bad-member", "`position` is a number from one", None) };
+                let position = object
+                    .get("position")
+                    .and_then(Value::as_u64)
+                    .and_then(|position| u32::try_from(position).ok())
+                    .filter(|position| *position > 0);
+                let Some(position) = position else {
+                    return self.fail("bad-member", "`position` is a number from one", None);
+                };
                 self.grown(Node::Parameter(position), 0, 1)
             }
             "varRef" => {
@@ -128,7 +147,9 @@ impl Reader {
             }
             "fieldLookup" => {
                 let name = self.name(object, "fieldName")?;
-                let Some(of) = object.get("object") else { return self.fail("missing-member", "`object` is missing", None) };
+                let Some(of) = object.get("object") else {
+                    return self.fail("missing-member", "`object` is missing", None);
+                };
                 if is_implicit(of) && !self.scope.contains(&name) {
                     return self.grown(Node::Name(name), 0, 1);
                 }
@@ -146,7 +167,15 @@ impl Reader {
                 let below = self.height;
                 let body = self.within(vec![name.clone()], |reader| reader.member(object, "body"))?;
                 let below = below.max(self.height);
-                self.grown(Node::Let { name, value: Box::new(value), body: Box::new(body) }, below, 1)
+                self.grown(
+                    Node::Let {
+                        name,
+                        value: Box::new(value),
+                        body: Box::new(body),
+                    },
+                    below,
+                    1,
+                )
             }
             "varDecl" | "chainStep" => self.fail("bad-node", &format!("a `{kind}` is no expression"), None),
             _ => self.fail("unknown-node", &format!("unknown nodeType `{kind}`"), did_you_mean(kind, NODE_TYPES)),
@@ -281,7 +310,9 @@ impl Reader {
         self.path.push(At::Member("value"));
         for (index, value) in values.as_array().into_iter().flatten().enumerate() {
             let entry = self.at(At::Item(index), |reader| {
-                let Some(entry) = value.as_object() else { return reader.fail("bad-node", "an entry has `key` and `value`", None) };
+                let Some(entry) = value.as_object() else {
+                    return reader.fail("bad-node", "an entry has `key` and `value`", None);
+                };
                 Ok((reader.text(entry, "key")?.to_owned(), reader.member(entry, "value")?))
             });
             below = below.max(self.height);
@@ -307,15 +338,24 @@ impl Reader {
             ("occurs", [subject, when]) => return self.occurs(subject, when),
             ("chain", [events, timestamp, steps]) => return self.chain(events, timestamp, steps),
             ("^", [levels]) => {
-                let levels = levels.get("value").and_then(Value::as_u64).and_then(|levels| u32::try_from(levels).ok()).filter(|levels| (1..=CLIMB_MAX).contains(levels));
-                let Some(levels) = levels else { return self.fail("bad-member", &format!("`^` takes the number of levels, from one to {CLIMB_MAX}"), None) };
+                let levels = levels
+                    .get("value")
+                    .and_then(Value::as_u64)
+                    .and_then(|levels| u32::try_from(levels).ok())
+                    .filter(|levels| (1..=CLIMB_MAX).contains(levels));
+                let Some(levels) = levels else {
+                    return self.fail("bad-member", &format!("`^` takes the number of levels, from one to {CLIMB_MAX}"), None);
+                };
                 return self.grown(Node::Climb(levels), 0, 1);
             }
             _ => {}
         }
         let (mut nodes, below) = self.nodes(params, "params");
         let node = match wanted {
-            Form::Function if object.contains_key("form") => Node::Call { function: name, arguments: nodes },
+            Form::Function if object.contains_key("form") => Node::Call {
+                function: name,
+                arguments: nodes,
+            },
             Form::Function => call(name, nodes),
             Form::Method => {
                 let of = nodes.remove(0);
@@ -341,11 +381,26 @@ impl Reader {
             _ if count != 2 => "two",
             (_, Some(operator)) => {
                 let right = Box::new(params.remove(1));
-                return self.grown(Node::Binary { operator, left: Box::new(params.remove(0)), right }, below, 1);
+                return self.grown(
+                    Node::Binary {
+                        operator,
+                        left: Box::new(params.remove(0)),
+                        right,
+                    },
+                    below,
+                    1,
+                );
             }
             ("[]", _) => {
                 let condition = Box::new(params.remove(1));
-                return self.grown(Node::Filter { of: Box::new(params.remove(0)), condition }, below, 1);
+                return self.grown(
+                    Node::Filter {
+                        of: Box::new(params.remove(0)),
+                        condition,
+                    },
+                    below,
+                    1,
+                );
             }
             _ => "two",
         };
@@ -359,11 +414,20 @@ impl Reader {
         }
         let mut parameters = Vec::with_capacity(declared.len());
         for value in declared {
-            let Some(declaration) = value.as_object() else { return self.fail("bad-node", "a parameter is a `varDecl`", None) };
+            let Some(declaration) = value.as_object() else {
+                return self.fail("bad-node", "a parameter is a `varDecl`", None);
+            };
             parameters.push(self.name(declaration, "varName")?);
         }
         let body = self.within(parameters.clone(), |reader| reader.member(object, "body"))?;
-        self.grown(Node::Lambda { parameters, body: Box::new(body) }, self.height, 1)
+        self.grown(
+            Node::Lambda {
+                parameters,
+                body: Box::new(body),
+            },
+            self.height,
+            1,
+        )
     }
 }
 

@@ -42,7 +42,14 @@ fn published_shapes() {
     let gender = field("gender", field("person", profile()));
     check_read(&apply("in", &[gender, literal("List", json!(["female"]))]), "person.gender in [\"female\"]");
     let variable = json!({ "nodeType": "varRef", "varName": "_Checkouts1" });
-    let equals = apply("equals", &[field("eventType", variable), literal("String", json!("commerce.checkouts")), literal("Boolean", json!(true))]);
+    let equals = apply(
+        "equals",
+        &[
+            field("eventType", variable),
+            literal("String", json!("commerce.checkouts")),
+            literal("Boolean", json!(true)),
+        ],
+    );
     check_read(
         &json!({ "nodeType": "select", "variables": [{ "nodeType": "varDecl", "varName": "_Checkouts1", "from": field("xEvent", profile()), "where": equals }] }),
         "select _Checkouts1 from xEvent where _Checkouts1.eventType.equals(\"commerce.checkouts\", true)",
@@ -140,7 +147,10 @@ fn written() {
 fn variables() {
     let declared = |name: &str, from: Value, condition: Value| json!({ "nodeType": "varDecl", "varName": name, "from": from, "where": condition });
     let of = |name: &str, field_name: &str| field(field_name, json!({ "nodeType": "varRef", "varName": name }));
-    let variables = [declared("v", field("xEvent", profile()), of("v", "a")), declared("w", of("v", "items"), of("w", "b"))];
+    let variables = [
+        declared("v", field("xEvent", profile()), of("v", "a")),
+        declared("w", of("v", "items"), of("w", "b")),
+    ];
     let quantified = |quantifier: &str| json!({ "nodeType": "quantification", "quantifier": quantifier, "variables": variables });
     check_read(&quantified("exists"), "exists v from xEvent, w from v.items where v.a and w.b");
     check_read(&quantified("forall"), "forall v from xEvent where v.a and forall w from v.items where w.b");
@@ -150,39 +160,75 @@ fn variables() {
 
 #[test]
 fn refused() {
-    check_refused(&json!(3), expect![[r#"
+    check_refused(
+        &json!(3),
+        expect![[r#"
         $: a node is an object
-    "#]]);
-    check_refused(&json!({}), expect![[r#"
+    "#]],
+    );
+    check_refused(
+        &json!({}),
+        expect![[r#"
         $: `nodeType` is missing
-    "#]]);
-    check_refused(&json!({ "nodeType": "fnAply" }), expect![[r#"
+    "#]],
+    );
+    check_refused(
+        &json!({ "nodeType": "fnAply" }),
+        expect![[r#"
         $: unknown nodeType `fnAply`; did you mean `fnApply`?
-    "#]]);
-    check_refused(&json!({ "nodeType": "varRef", "varName": "v" }), expect![[r#"
+    "#]],
+    );
+    check_refused(
+        &json!({ "nodeType": "varRef", "varName": "v" }),
+        expect![[r#"
         $: no variable `v` is declared around this
-    "#]]);
-    check_refused(&apply("and", &[literal("Boolean", json!(1)), literal("Bolean", json!(true)), field("", profile())]), expect![[r#"
+    "#]],
+    );
+    check_refused(
+        &apply("and", &[literal("Boolean", json!(1)), literal("Bolean", json!(true)), field("", profile())]),
+        expect![[r#"
         $.params[0]: `value` is no Boolean
         $.params[1]: unknown literalType `Bolean`; did you mean `Boolean`?
         $.params[2]: `fieldName` is empty
-    "#]]);
-    check_refused(&apply("=", &[profile()]), expect![[r#"
+    "#]],
+    );
+    check_refused(
+        &apply("=", &[profile()]),
+        expect![[r#"
         $: `=` takes two parameters, not 1
-    "#]]);
-    check_refused(&apply("occurs", &[profile(), apply("<=", &[profile(), literal("String", json!("dayz")), profile(), profile()])]), expect![[r#"
+    "#]],
+    );
+    check_refused(
+        &apply(
+            "occurs",
+            &[profile(), apply("<=", &[profile(), literal("String", json!("dayz")), profile(), profile()])],
+        ),
+        expect![[r#"
         $.params[1]: the second parameter is a unit of time, the third `before`, `after` or `from`
-    "#]]);
-    check_refused(&apply("chain", &[profile(), profile(), literal("List", json!([]))]), expect![[r#"
+    "#]],
+    );
+    check_refused(
+        &apply("chain", &[profile(), profile(), literal("List", json!([]))]),
+        expect![[r#"
         $: the third parameter of `chain` is a literal List of steps, at least one
-    "#]]);
-    check_refused(&json!({ "nodeType": "select", "variables": [] }), expect![[r#"
+    "#]],
+    );
+    check_refused(
+        &json!({ "nodeType": "select", "variables": [] }),
+        expect![[r#"
         $: `variables` is empty
-    "#]]);
-    check_refused(&json!({ "nodeType": "quantification", "quantifier": "exist", "variables": [] }), expect![[r#"
+    "#]],
+    );
+    check_refused(
+        &json!({ "nodeType": "quantification", "quantifier": "exist", "variables": [] }),
+        expect![[r#"
         $: unknown quantifier `exist`; did you mean `exists`?
-    "#]]);
-    check_refused(&json!({ "nodeType": "parameterReference", "position": 0 }), expect![[r#"
+    "#]],
+    );
+    check_refused(
+        &json!({ "nodeType": "parameterReference", "position": 0 }),
+        expect![[r#"
         $: `position` is a number from one
-    "#]]);
+    "#]],
+    );
 }

@@ -20,7 +20,13 @@ pub(super) fn node<'e>(expr: &'e Expr, scope: &mut Scope<'e>) -> Value {
         Node::Text(value) => literal("String", text(value)),
         Node::Moment(moment) => literal("RelativeTime", Value::String(moment_text(*moment))),
         Node::Array(items) => literal("List", items.iter().map(|item| plain(item).unwrap_or_else(|| node(item, scope))).collect()),
-        Node::Object(entries) => literal("Object", entries.iter().map(|(key, value)| object([("key", text(key)), ("value", node(value, scope))])).collect()),
+        Node::Object(entries) => literal(
+            "Object",
+            entries
+                .iter()
+                .map(|(key, value)| object([("key", text(key)), ("value", node(value, scope))]))
+                .collect(),
+        ),
         Node::Name(name) if scope.contains(&name.as_str()) => tagged("varRef", [("varName", text(name))]),
         Node::Name(name) => lookup(name, parameter(1)),
         Node::Parameter(1) => with(parameter(1), "explicit", Value::Bool(true)),
@@ -34,16 +40,22 @@ pub(super) fn node<'e>(expr: &'e Expr, scope: &mut Scope<'e>) -> Value {
             tagged("fnCreate", [("params", declared), ("body", body)])
         }
         Node::Call { function, arguments } => named(function, Form::Function, arguments.iter().map(|argument| node(argument, scope)).collect()),
-        Node::Method { of, name, arguments } => {
-            named(name, Form::Method, std::iter::once(&**of).chain(arguments).map(|argument| node(argument, scope)).collect())
-        }
+        Node::Method { of, name, arguments } => named(
+            name,
+            Form::Method,
+            std::iter::once(&**of).chain(arguments).map(|argument| node(argument, scope)).collect(),
+        ),
         Node::Not(inner) => apply("not", vec![node(inner, scope)]),
         Node::Negate(inner) => apply("-", vec![node(inner, scope)]),
         Node::Binary { operator, left, right } => {
             let operands = chain::operands(expr).map_or_else(|| vec![&**left, &**right], |(_, operands)| operands);
             apply(operator_text(*operator), operands.into_iter().map(|operand| node(operand, scope)).collect())
         }
-        Node::Quantifier { quantifier, bindings, condition } => {
+        Node::Quantifier {
+            quantifier,
+            bindings,
+            condition,
+        } => {
             let (variables, _) = ranging(None, bindings, condition.as_deref(), scope);
             tagged("quantification", [("quantifier", text(quantifier_word(*quantifier))), ("variables", variables)])
         }
@@ -55,10 +67,18 @@ pub(super) fn node<'e>(expr: &'e Expr, scope: &mut Scope<'e>) -> Value {
                 None => node,
             }
         }
-        Node::Aggregate { aggregate, item, bindings, condition } => {
+        Node::Aggregate {
+            aggregate,
+            item,
+            bindings,
+            condition,
+        } => {
             let (variables, item) = ranging(Some(item), bindings, condition.as_deref(), scope);
             let name = text(aggregate_word(*aggregate));
-            tagged("aggregation", [("fnName", name), ("expression", item.unwrap_or_default()), ("variables", variables)])
+            tagged(
+                "aggregation",
+                [("fnName", name), ("expression", item.unwrap_or_default()), ("variables", variables)],
+            )
         }
         Node::Let { name, value, body } => {
             let value = node(value, scope);
@@ -136,7 +156,11 @@ fn apply(name: &str, params: Vec<Value>) -> Value {
 fn named(name: &str, wanted: Form, params: Vec<Value>) -> Value {
     let understood = form(name, params.len()) == wanted && (wanted == Form::Method || is_normal_call(name, params.len()));
     let node = apply(name, params);
-    if understood { node } else { with(node, "form", text(if wanted == Form::Method { "method" } else { "function" })) }
+    if understood {
+        node
+    } else {
+        with(node, "form", text(if wanted == Form::Method { "method" } else { "function" }))
+    }
 }
 
 /// The declarations, the condition with the last of them, and what is computed of the items.
@@ -163,7 +187,13 @@ fn ranging<'e>(item: Option<&'e Expr>, bindings: &'e [Binding], condition: Optio
 
 fn window<'e>(when: &'e When, scope: &mut Scope<'e>) -> Value {
     match when {
-        When::Offset { comparison, amount, unit, direction, anchor } => {
+        When::Offset {
+            comparison,
+            amount,
+            unit,
+            direction,
+            anchor,
+        } => {
             let unit = literal("String", text(unit_word(*unit, false)));
             let direction = literal("String", text(direction_word(*direction)));
             apply(comparison_text(*comparison), vec![node(amount, scope), unit, direction, node(anchor, scope)])

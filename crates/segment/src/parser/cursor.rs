@@ -1,6 +1,6 @@
 //! The parser's hold on its tokens: looking, taking, expecting; reporting and skipping; building bounded nodes.
 
-use super::words::{is_keyword, is_reserved, keyword};
+use super::words::{is_reserved, keyword};
 use super::{DEPTH_MAX, Failed, NODES_MAX, Parsed, Parser};
 use crate::ast::{Expr, Node, Span};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
@@ -26,8 +26,15 @@ impl<'a> Parser<'a> {
 
     /// From `start` to the end of the token before the current one.
     pub(super) fn since(&self, start: Span) -> Span {
-        let end = if self.at == 0 { start.end } else { self.tokens[(self.at - 1).min(self.tokens.len() - 1)].span.end };
-        Span { start: start.start, end: end.max(start.start) }
+        let end = if self.at == 0 {
+            start.end
+        } else {
+            self.tokens[(self.at - 1).min(self.tokens.len() - 1)].span.end
+        };
+        Span {
+            start: start.start,
+            end: end.max(start.start),
+        }
     }
 
     pub(super) fn advance(&mut self) {
@@ -96,7 +103,11 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn expect_sign(&mut self, sign: &'static str) -> Parsed<()> {
-        if self.take_sign(sign) { Ok(()) } else { self.unexpected(&format!("`{sign}`")) }
+        if self.take_sign(sign) {
+            Ok(())
+        } else {
+            self.unexpected(&format!("`{sign}`"))
+        }
     }
 
     /// The bracket that closes the one at `open`.
@@ -124,7 +135,11 @@ impl<'a> Parser<'a> {
         let meant = self.bare(0).and_then(|word| did_you_mean(word, keywords.iter().copied()));
         let span = self.span();
         let found = self.kind().describe();
-        let failed = self.fail(Diagnostic::error("unexpected-token", span, format!("found {found}")).expecting(expected).suggesting(meant));
+        let failed = self.fail(
+            Diagnostic::error("unexpected-token", span, format!("found {found}"))
+                .expecting(expected)
+                .suggesting(meant),
+        );
         match meant {
             // `did_you_mean` gives one of the candidates.
             Some(meant) => {
@@ -184,7 +199,10 @@ impl<'a> Parser<'a> {
             let start = self.span();
             self.skip();
             self.height = 1;
-            Expr { span: self.since(start), node: Node::Null }
+            Expr {
+                span: self.since(start),
+                node: Node::Null,
+            }
         })
     }
 

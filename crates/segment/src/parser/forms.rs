@@ -23,12 +23,25 @@ impl Parser<'_> {
         let start = self.span();
         self.advance();
         let (variable, source) = self.binding()?;
-        let bound = self.bindings_from(Binding { variable: Some(variable), source })?;
+        let bound = self.bindings_from(Binding {
+            variable: Some(variable),
+            source,
+        })?;
         let below = bound.height;
-        let Bindings { mut bindings, mut conditions, .. } = bound;
+        let Bindings {
+            mut bindings, mut conditions, ..
+        } = bound;
         if quantifier != Quantifier::Forall {
             let (condition, height) = self.joined(conditions, below)?;
-            return self.node(start, Node::Quantifier { quantifier, bindings, condition }, height);
+            return self.node(
+                start,
+                Node::Quantifier {
+                    quantifier,
+                    bindings,
+                    condition,
+                },
+                height,
+            );
         }
         // `forall` with a condition between its bindings asserts it of every item of the first, with or without items of the second: it nests.
         let mut condition: Option<Expr> = conditions.pop().flatten();
@@ -36,13 +49,28 @@ impl Parser<'_> {
         for at in (0..conditions.len()).rev() {
             let Some(outer) = conditions[at].take() else { continue };
             let inner_bindings = bindings.split_off(at + 1);
-            let span = Span { start: inner_bindings[0].source.span.start, end: self.since(start).end };
-            let inner = Node::Quantifier { quantifier, bindings: inner_bindings, condition: condition.map(Box::new) };
+            let span = Span {
+                start: inner_bindings[0].source.span.start,
+                end: self.since(start).end,
+            };
+            let inner = Node::Quantifier {
+                quantifier,
+                bindings: inner_bindings,
+                condition: condition.map(Box::new),
+            };
             let inner = self.node(span, inner, height)?;
             condition = Some(self.node(start, and(outer, inner), self.height)?);
             height = self.height;
         }
-        self.node(start, Node::Quantifier { quantifier, bindings, condition: condition.map(Box::new) }, height)
+        self.node(
+            start,
+            Node::Quantifier {
+                quantifier,
+                bindings,
+                condition: condition.map(Box::new),
+            },
+            height,
+        )
     }
 
     /// `sum E over V from A where C`
@@ -55,10 +83,22 @@ impl Parser<'_> {
         let (variable, source) = self.binding()?;
         let height = below.max(self.height);
         self.height = height;
-        let bound = self.bindings_from(Binding { variable: Some(variable), source })?;
+        let bound = self.bindings_from(Binding {
+            variable: Some(variable),
+            source,
+        })?;
         let below = bound.height.max(below);
         let (condition, below) = self.joined(bound.conditions, below)?;
-        self.node(start, Node::Aggregate { aggregate, item: Box::new(item), bindings: bound.bindings, condition }, below)
+        self.node(
+            start,
+            Node::Aggregate {
+                aggregate,
+                item: Box::new(item),
+                bindings: bound.bindings,
+                condition,
+            },
+            below,
+        )
     }
 
     /// `select V from A where C`, `select EXPR from PATH V? where C`
@@ -84,7 +124,10 @@ impl Parser<'_> {
         }
         let (item, variable) = match (plain, item, named) {
             (Some(name), _, Some(variable)) => {
-                let span = Span { start: begin.start, end: begin.end };
+                let span = Span {
+                    start: begin.start,
+                    end: begin.end,
+                };
                 (Some(Box::new(Expr { span, node: Node::Name(name) })), Some(variable))
             }
             (Some(name), _, None) => (None, Some(name)),
@@ -97,7 +140,15 @@ impl Parser<'_> {
         self.height = below;
         let bound = self.bindings_from(Binding { variable, source })?;
         let (condition, below) = self.joined(bound.conditions, bound.height)?;
-        self.node(start, Node::Select { item, bindings: bound.bindings, condition }, below)
+        self.node(
+            start,
+            Node::Select {
+                item,
+                bindings: bound.bindings,
+                condition,
+            },
+            below,
+        )
     }
 
     /// The variable behind a path: a name that continues nothing else.
@@ -120,7 +171,11 @@ impl Parser<'_> {
 
     /// The rest of a binding whose source has just been read, and all bindings after it.
     fn bindings_from(&mut self, first: Binding) -> Parsed<Bindings> {
-        let mut bound = Bindings { bindings: vec![first], conditions: Vec::new(), height: self.height };
+        let mut bound = Bindings {
+            bindings: vec![first],
+            conditions: Vec::new(),
+            height: self.height,
+        };
         loop {
             let condition = if self.take_sign(":") || self.take_where() {
                 let condition = self.condition();
@@ -137,7 +192,10 @@ impl Parser<'_> {
             self.advance();
             let (variable, source) = self.binding()?;
             bound.height = bound.height.max(self.height);
-            bound.bindings.push(Binding { variable: Some(variable), source });
+            bound.bindings.push(Binding {
+                variable: Some(variable),
+                source,
+            });
         }
     }
 
@@ -189,7 +247,15 @@ impl Parser<'_> {
         self.expect_word(&["in"])?;
         let body = self.condition();
         let below = below.max(self.height);
-        self.node(start, Node::Let { name, value: Box::new(value), body: Box::new(body) }, below)
+        self.node(
+            start,
+            Node::Let {
+                name,
+                value: Box::new(value),
+                body: Box::new(body),
+            },
+            below,
+        )
     }
 
     /// At `(`: whether a lambda's parameters follow. A lambda has one or two, so the look ahead is bounded.
@@ -223,7 +289,14 @@ impl Parser<'_> {
         }
         self.expect_sign("=>")?;
         let body = self.condition();
-        self.node(start, Node::Lambda { parameters, body: Box::new(body) }, self.height)
+        self.node(
+            start,
+            Node::Lambda {
+                parameters,
+                body: Box::new(body),
+            },
+            self.height,
+        )
     }
 
     /// `{"k": expr, …}`
@@ -314,7 +387,9 @@ impl Parser<'_> {
         let names = words::UNITS.iter().flat_map(|(one, many, _)| [*one, *many]);
         let meant = self.bare(0).and_then(|word| did_you_mean(word, names));
         let (span, found) = (self.span(), self.kind().describe());
-        let report = Diagnostic::error("unexpected-token", span, format!("found {found}")).expecting("a unit of time, as `days`").suggesting(meant);
+        let report = Diagnostic::error("unexpected-token", span, format!("found {found}"))
+            .expecting("a unit of time, as `days`")
+            .suggesting(meant);
         let failed = self.fail(report);
         match meant.and_then(unit) {
             Some(unit) => {
@@ -336,11 +411,20 @@ impl Parser<'_> {
             let direction = direction(self.expect_word(&["before", "after", "from"])?).ok_or(super::Failed)?;
             let anchor = Box::new(self.operand(Level::Sum)?);
             self.height = self.height.max(below);
-            return Ok(When::Offset { comparison, amount, unit, direction, anchor });
+            return Ok(When::Offset {
+                comparison,
+                amount,
+                unit,
+                direction,
+                anchor,
+            });
         }
         if let Some(direction) = self.bare(0).and_then(direction) {
             self.advance();
-            return Ok(When::Relative { direction, anchor: Box::new(self.operand(Level::Sum)?) });
+            return Ok(When::Relative {
+                direction,
+                anchor: Box::new(self.operand(Level::Sum)?),
+            });
         }
         if self.take_word("between") {
             let from = Box::new(self.operand(Level::Sum)?);
@@ -388,7 +472,15 @@ impl Parser<'_> {
         }
         self.expect_close(list, "]", "`WHAT(…)`, `WHEN(…)`, `WHERE(…)`, `COUNT(…)`, `,` or ")?;
         self.expect_close(open, ")", "")?;
-        self.node(start, Node::Chain { events: Box::new(events), timestamp: Box::new(timestamp), steps }, below)
+        self.node(
+            start,
+            Node::Chain {
+                events: Box::new(events),
+                timestamp: Box::new(timestamp),
+                steps,
+            },
+            below,
+        )
     }
 
     /// `LABEL: [not] WHAT(condition) WHEN(window) WHERE(condition) COUNT(n)`, the clauses in any order, each at most once.
@@ -397,7 +489,14 @@ impl Parser<'_> {
         let label = self.expect_name("the label of a step, as in `A: WHAT(…)`")?;
         self.expect_sign(":")?;
         let negated = self.take_word("not") || self.take_sign("!");
-        let mut step = Step { label, negated, what: None, when: None, condition: None, count: None };
+        let mut step = Step {
+            label,
+            negated,
+            what: None,
+            when: None,
+            condition: None,
+            count: None,
+        };
         let mut seen = [false; CLAUSES.len()];
         let mut below = 0;
         while let Some(word) = self.bare(0) {
@@ -407,7 +506,11 @@ impl Parser<'_> {
             let Some(at) = clause.or_else(meant) else { break };
             if clause.is_none() || std::mem::replace(&mut seen[at], true) {
                 let meant = clause.is_none().then(|| CLAUSES[at].to_uppercase());
-                let message = if clause.is_none() { format!("found `{word}`") } else { format!("a second `{}` in one step", word.to_uppercase()) };
+                let message = if clause.is_none() {
+                    format!("found `{word}`")
+                } else {
+                    format!("a second `{}` in one step", word.to_uppercase())
+                };
                 let _: Parsed<()> = self.fail(Diagnostic::error("bad-clause", start, message).suggesting(meant));
             }
             self.advance();
@@ -440,7 +543,11 @@ impl Parser<'_> {
 }
 
 fn and(left: Expr, right: Expr) -> Node {
-    Node::Binary { operator: Binary::And, left: Box::new(left), right: Box::new(right) }
+    Node::Binary {
+        operator: Binary::And,
+        left: Box::new(left),
+        right: Box::new(right),
+    }
 }
 
 /// The first name of an expression that nothing in it binds, in the order of the text.
@@ -483,7 +590,10 @@ fn first_of_bindings<'e>(item: Option<&'e Expr>, bindings: &'e [Binding], condit
         found = found.or_else(|| first_free(&binding.source, bound));
         bound.extend(binding.variable.as_deref());
     }
-    let found = item.and_then(|item| first_free(item, bound)).or(found).or_else(|| condition.and_then(|condition| first_free(condition, bound)));
+    let found = item
+        .and_then(|item| first_free(item, bound))
+        .or(found)
+        .or_else(|| condition.and_then(|condition| first_free(condition, bound)));
     bound.truncate(before);
     found
 }

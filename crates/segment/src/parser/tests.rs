@@ -90,7 +90,10 @@ fn paths_and_filters() {
         ("xEvent[productListItems[SKU = \"PS\" or ^^.person.gender = \"f\"]]", None),
         ("a[b[c = ^name]]", Some("a[b[c = ^.name]]")),
         ("a[b[c = ^]]", None),
-        ("xEvent[(timestamp occurs < 7 days before now) and product=\"PS\"].sum(commerce.order.priceTotal)", Some("xEvent[timestamp occurs < 7 days before now and product = \"PS\"].sum(commerce.order.priceTotal)")),
+        (
+            "xEvent[(timestamp occurs < 7 days before now) and product=\"PS\"].sum(commerce.order.priceTotal)",
+            Some("xEvent[timestamp occurs < 7 days before now and product = \"PS\"].sum(commerce.order.priceTotal)"),
+        ),
         ("extra.`my field`.`9`", None),
         ("`my field` = 1", None),
         ("[1, 2][x > 1].count()", None),
@@ -107,10 +110,16 @@ fn names_that_are_keywords() {
         ("one = 1 and all = 2 and some in [3]", Some("`one` = 1 and `all` = 2 and `some` in [3]")),
         ("last = this", Some("`last` = `this`")),
         ("days = 3 and on = 4", Some("`days` = 3 and `on` = 4")),
-        ("v.timestamp occurs <= days days before before", Some("v.timestamp occurs <= `days` days before `before`")),
+        (
+            "v.timestamp occurs <= days days before before",
+            Some("v.timestamp occurs <= `days` days before `before`"),
+        ),
         ("exists day from xEvent where day.x", Some("exists `day` from xEvent where `day`.x")),
         ("t occurs <= count days from now", Some("t occurs <= `count` days from now")),
-        ("exists last from xEvent where last.count > 1", Some("exists `last` from xEvent where `last`.count > 1")),
+        (
+            "exists last from xEvent where last.count > 1",
+            Some("exists `last` from xEvent where `last`.count > 1"),
+        ),
         ("chain.length = if", Some("`chain`.length = `if`")),
         ("And = 3 and Or.x = 4", None),
     ]);
@@ -140,7 +149,10 @@ fn booleans() {
 #[test]
 fn comparisons_and_arithmetic() {
     check_all(&[
-        ("a!=1 and b<=2 and c>=3 and d<4 and e>5", Some("a != 1 and b <= 2 and c >= 3 and d < 4 and e > 5")),
+        (
+            "a!=1 and b<=2 and c>=3 and d<4 and e>5",
+            Some("a != 1 and b <= 2 and c >= 3 and d < 4 and e > 5"),
+        ),
         ("person.birthMonth in [3, 6, 9]", None),
         ("person.birthMonth notIn [3, 6, 9]", None),
         ("a IN b or a NOTIN b", Some("a in b or a notIn b")),
@@ -186,8 +198,14 @@ fn ranging() {
         ("all E from xEvent where E.x", Some("forall E from xEvent where E.x")),
         ("none E from xEvent where E.x", None),
         ("one E from xEvent where E.x", None),
-        ("exists E from xEvent where (E.price > 50), I from E.items where I.SKU = \"PS\"", Some("exists E from xEvent, I from E.items where E.price > 50 and I.SKU = \"PS\"")),
-        ("exists E from xEvent where E.a or E.b, I from E.items : I.c", Some("exists E from xEvent, I from E.items where (E.a or E.b) and I.c")),
+        (
+            "exists E from xEvent where (E.price > 50), I from E.items where I.SKU = \"PS\"",
+            Some("exists E from xEvent, I from E.items where E.price > 50 and I.SKU = \"PS\""),
+        ),
+        (
+            "exists E from xEvent where E.a or E.b, I from E.items : I.c",
+            Some("exists E from xEvent, I from E.items where (E.a or E.b) and I.c"),
+        ),
         (
             "forall E from xEvent where (E.price > 50), I from E.items where I.SKU = \"PS\"",
             Some("forall E from xEvent where E.price > 50 and forall I from E.items where I.SKU = \"PS\""),
@@ -228,8 +246,14 @@ fn select_and_aggregates() {
         ("count - 1", Some("`count` - 1")),
         ("max (min Y over Y from X.ys) over X from xs", None),
         ("average v.a over v from a, w from v.b where w.x", None),
-        ("let S = (sum X.t over X from xEvent where X.c = 1) in (S > 100 and S < 1000)", Some("let S = (sum X.t over X from xEvent where X.c = 1) in S > 100 and S < 1000")),
-        ("let S = sum X.t over X from xEvent where X.c = 1 in S > 1", Some("let S = (sum X.t over X from xEvent where X.c = 1) in S > 1")),
+        (
+            "let S = (sum X.t over X from xEvent where X.c = 1) in (S > 100 and S < 1000)",
+            Some("let S = (sum X.t over X from xEvent where X.c = 1) in S > 100 and S < 1000"),
+        ),
+        (
+            "let S = sum X.t over X from xEvent where X.c = 1 in S > 1",
+            Some("let S = (sum X.t over X from xEvent where X.c = 1) in S > 1"),
+        ),
         ("let ok = (a in [1]) in ok", None),
         ("let ok = a notIn [1] in ok", None),
         ("let a = [x in y] in a.includes(true)", None),
@@ -272,10 +296,19 @@ fn chains() {
             "CHAIN(xEvent, timestamp, [C0: WHAT(eventType.equals(\"commerce.checkouts\", false))\nWHEN(<= 24 hours before now)])",
             Some("chain(xEvent, timestamp, [\n    C0: WHAT(eventType.equals(\"commerce.checkouts\", false)) WHEN(<= 24 hours before now)\n])"),
         ),
-        ("chain(xEvent, timestamp, [A: What(x) when(today) COUNT(5) ] )", Some("chain(xEvent, timestamp, [A: WHAT(x) WHEN(today) COUNT(5)])")),
-        ("chain(xEvent, timestamp, [A: WHAT(x), B: NOT WHAT(y), C: COUNT(2) WHERE(A.z = z) WHAT(z)])", Some("chain(xEvent, timestamp, [A: WHAT(x), B: not WHAT(y), C: WHAT(z) WHERE(A.z = z) COUNT(2)])")),
+        (
+            "chain(xEvent, timestamp, [A: What(x) when(today) COUNT(5) ] )",
+            Some("chain(xEvent, timestamp, [A: WHAT(x) WHEN(today) COUNT(5)])"),
+        ),
+        (
+            "chain(xEvent, timestamp, [A: WHAT(x), B: NOT WHAT(y), C: COUNT(2) WHERE(A.z = z) WHAT(z)])",
+            Some("chain(xEvent, timestamp, [A: WHAT(x), B: not WHAT(y), C: WHAT(z) WHERE(A.z = z) COUNT(2)])"),
+        ),
         ("chain(xEvent, timestamp, [A: WHAT()])", None),
-        ("not(chain(xEvent, timestamp, [A: WHAT(x)])) and b", Some("not chain(xEvent, timestamp, [A: WHAT(x)]) and b")),
+        (
+            "not(chain(xEvent, timestamp, [A: WHAT(x)])) and b",
+            Some("not chain(xEvent, timestamp, [A: WHAT(x)]) and b"),
+        ),
         ("chain(xEvent, timestamp, [A: WHEN(between date(2020, 1, 1) and now)])", None),
     ]);
 }
@@ -318,12 +351,21 @@ fn comments_and_blanks() {
 /// What the text binds together, beyond what the canonical text shows.
 #[test]
 fn reach() {
-    let Node::Binary { operator, left, right } = parsed("a and exists v from b where c and d or e").node else { panic!("an operator") };
+    let Node::Binary { operator, left, right } = parsed("a and exists v from b where c and d or e").node else {
+        panic!("an operator")
+    };
     assert_eq!(operator, Binary::And);
     assert!(matches!(left.node, Node::Name(_)));
-    let Node::Quantifier { condition: Some(condition), .. } = right.node else { panic!("a quantifier") };
+    let Node::Quantifier {
+        condition: Some(condition), ..
+    } = right.node
+    else {
+        panic!("a quantifier")
+    };
     assert!(condition.same(&parsed("c and d or e")));
-    let Node::Select { bindings, item, .. } = parsed("select o.x from a where o.y").node else { panic!("a select") };
+    let Node::Select { bindings, item, .. } = parsed("select o.x from a where o.y").node else {
+        panic!("a select")
+    };
     assert_eq!((bindings[0].variable.as_deref(), item.is_some()), (Some("o"), true));
 }
 
@@ -358,7 +400,9 @@ fn long_rules_break_before_operators() {
 
 #[test]
 fn mistyped_words() {
-    check_errors("exists v frm xEvent wher v.a = 1 adn v.b occurs <= 3 dyas befor now", expect![[r#"
+    check_errors(
+        "exists v frm xEvent wher v.a = 1 adn v.b occurs <= 3 dyas befor now",
+        expect![[r#"
         error[unexpected-token]: found `frm`
          --> line 1, column 10
           |
@@ -398,8 +442,11 @@ fn mistyped_words() {
           |                                                           ^^^^^
           = expected `before`, `after` or `from`
           = did you mean `before`?
-    "#]]);
-    check_errors("a contains \"x\" and b startsWith \"y\"", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "a contains \"x\" and b startsWith \"y\"",
+        expect![[r#"
         error[method-as-operator]: `contains` is a method
          --> line 1, column 3
           |
@@ -413,8 +460,11 @@ fn mistyped_words() {
         1 | a contains "x" and b startsWith "y"
           |                      ^^^^^^^^^^
           = did you mean `.startsWith(…)`?
-    "#]]);
-    check_errors("t occurs lst wek or t occurs last wek", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "t occurs lst wek or t occurs last wek",
+        expect![[r#"
         error[unexpected-token]: found `wek`
          --> line 1, column 14
           |
@@ -429,8 +479,11 @@ fn mistyped_words() {
           |                                   ^^^
           = expected a unit of time, as `days`
           = did you mean `week`?
-    "#]]);
-    check_errors("exsits v from a where v.x not in [1] or selct v from b or a And b", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "exsits v from a where v.x not in [1] or selct v from b or a And b",
+        expect![[r#"
         error[unexpected-token]: found `exsits`
          --> line 1, column 1
           |
@@ -462,8 +515,11 @@ fn mistyped_words() {
           |                                                             ^^^
           = expected an operator
           = did you mean `and`?
-    "#]]);
-    check_errors("select v.x from a wher v.y", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "select v.x from a wher v.y",
+        expect![[r#"
         error[unexpected-token]: found `wher`
          --> line 1, column 19
           |
@@ -471,8 +527,11 @@ fn mistyped_words() {
           |                   ^^^^
           = expected `where`
           = did you mean `where`?
-    "#]]);
-    check_errors("sum v.x ovr v from a", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "sum v.x ovr v from a",
+        expect![[r#"
         error[unexpected-token]: found `ovr`
          --> line 1, column 9
           |
@@ -480,8 +539,11 @@ fn mistyped_words() {
           |         ^^^
           = expected `over`
           = did you mean `over`?
-    "#]]);
-    check_errors("chain(xEvent, timestamp, [A: WAHT(x) WHAT(y) WHEN(today), B WHAT(z)])", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "chain(xEvent, timestamp, [A: WAHT(x) WHAT(y) WHEN(today), B WHAT(z)])",
+        expect![[r#"
         error[bad-clause]: found `WAHT`
          --> line 1, column 30
           |
@@ -495,12 +557,15 @@ fn mistyped_words() {
         1 | chain(xEvent, timestamp, [A: WAHT(x) WHAT(y) WHEN(today), B WHAT(z)])
           |                                                             ^^^^
           = expected `:`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn several_errors() {
-    check_errors("(a = ) and b in [1, , 2] or = 3 and f(c,, d)", expect![[r#"
+    check_errors(
+        "(a = ) and b in [1, , 2] or = 3 and f(c,, d)",
+        expect![[r#"
         error[unexpected-token]: found `)`
          --> line 1, column 6
           |
@@ -528,8 +593,11 @@ fn several_errors() {
         1 | (a = ) and b in [1, , 2] or = 3 and f(c,, d)
           |                                         ^
           = expected an expression
-    "#]]);
-    check_errors("a && b == 1 || c <> 'x' and #d", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "a && b == 1 || c <> 'x' and #d",
+        expect![[r#"
         error[foreign-sign]: `&&` is no sign of this language
          --> line 1, column 3
           |
@@ -570,8 +638,11 @@ fn several_errors() {
           |
         1 | a && b == 1 || c <> 'x' and #d
           |                             ^
-    "#]]);
-    check_errors("a = 1 = 2 and let x 3 in x and {k: 1}", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "a = 1 = 2 and let x 3 in x and {k: 1}",
+        expect![[r#"
         error[chained-comparison]: comparisons do not chain
          --> line 1, column 7
           |
@@ -592,84 +663,114 @@ fn several_errors() {
         1 | a = 1 = 2 and let x 3 in x and {k: 1}
           |                                 ^
           = did you mean `"k"`?
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn incomplete_rules() {
-    check_errors("", expect![[r#"
+    check_errors(
+        "",
+        expect![[r#"
         error[empty-rule]: the rule is empty
          --> line 1, column 1
           |
         1 | 
           | ^
           = expected a condition
-    "#]]);
-    check_errors("a and", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "a and",
+        expect![[r#"
         error[unexpected-token]: found the end of the rule
          --> line 1, column 6
           |
         1 | a and
           |      ^
           = expected an expression
-    "#]]);
-    check_errors("a)", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "a)",
+        expect![[r#"
         error[unexpected-token]: found `)`
          --> line 1, column 2
           |
         1 | a)
           |  ^
           = expected `and`, `or`, another operator or the end of the rule
-    "#]]);
-    check_errors("f(a, (b", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "f(a, (b",
+        expect![[r#"
         error[unclosed-bracket]: the bracket is not closed
          --> line 1, column 6
           |
         1 | f(a, (b
           |      ^
           = expected `)` before the end of the rule
-    "#]]);
-    check_errors("a = \"x\nand b", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "a = \"x\nand b",
+        expect![[r#"
         error[unclosed-text]: the text is not closed on its line
          --> line 1, column 5
           |
         1 | a = "x
           |     ^
           = expected `"`
-    "#]]);
-    check_errors("a /* b", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "a /* b",
+        expect![[r#"
         error[unclosed-comment]: the comment is not closed
          --> line 1, column 3
           |
         1 | a /* b
           |   ^^
           = expected `*/`
-    "#]]);
-    check_errors("exists where a", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "exists where a",
+        expect![[r#"
         error[unexpected-token]: found `where`
          --> line 1, column 8
           |
         1 | exists where a
           |        ^^^^^
           = expected `and`, `or`, another operator or the end of the rule
-    "#]]);
-    check_errors("t occurs <= 3", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "t occurs <= 3",
+        expect![[r#"
         error[unexpected-token]: found the end of the rule
          --> line 1, column 14
           |
         1 | t occurs <= 3
           |              ^
           = expected a unit of time, as `days`
-    "#]]);
-    check_errors("x.", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "x.",
+        expect![[r#"
         error[unexpected-token]: found the end of the rule
          --> line 1, column 3
           |
         1 | x.
           |   ^
           = expected the name of a field or method
-    "#]]);
-    check_errors("99999999999999999999 > 9223372036854775808 or 3days", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "99999999999999999999 > 9223372036854775808 or 3days",
+        expect![[r#"
         error[number-out-of-range]: the number 99999999999999999999 is too large
          --> line 1, column 1
           |
@@ -689,8 +790,11 @@ fn incomplete_rules() {
         1 | 99999999999999999999 > 9223372036854775808 or 3days
           |                                               ^^^^^
           = did you mean `3 days`?
-    "#]]);
-    check_errors("$0 = $x", expect![[r#"
+    "#]],
+    );
+    check_errors(
+        "$0 = $x",
+        expect![[r#"
         error[bad-parameter]: parameters are counted from one, as `$1`
          --> line 1, column 1
           |
@@ -702,5 +806,6 @@ fn incomplete_rules() {
           |
         1 | $0 = $x
           |      ^^
-    "#]]);
+    "#]],
+    );
 }

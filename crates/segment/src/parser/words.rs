@@ -3,13 +3,37 @@
 use crate::ast::{Aggregate, Binary, Comparison, Direction, Moment, Quantifier, Unit};
 
 /// Words that never stand for a bare name: fields so called are reached behind a dot or between backquotes.
-pub(crate) const RESERVED: [&str; 15] =
-    ["and", "or", "not", "in", "notIn", "like", "occurs", "where", "from", "over", "select", "let", "true", "false", "null"];
+pub(crate) const RESERVED: [&str; 15] = [
+    "and", "or", "not", "in", "notIn", "like", "occurs", "where", "from", "over", "select", "let", "true", "false", "null",
+];
 
 /// Words that stand for a bare name where the form they introduce does not follow.
 pub(crate) const CONTEXTUAL: [&str; 25] = [
-    "exists", "some", "forall", "all", "none", "one", "count", "sum", "average", "min", "max", "now", "today", "yesterday", "tomorrow", "this", "last", "next",
-    "before", "after", "between", "on", "chain", "if", "date",
+    "exists",
+    "some",
+    "forall",
+    "all",
+    "none",
+    "one",
+    "count",
+    "sum",
+    "average",
+    "min",
+    "max",
+    "now",
+    "today",
+    "yesterday",
+    "tomorrow",
+    "this",
+    "last",
+    "next",
+    "before",
+    "after",
+    "between",
+    "on",
+    "chain",
+    "if",
+    "date",
 ];
 
 /// Units as they are written, singular first.
@@ -67,13 +91,19 @@ pub(crate) fn is_taken(word: &str) -> bool {
 }
 
 pub(crate) fn unit(word: &str) -> Option<Unit> {
-    UNITS.iter().find(|(one, many, _)| is_keyword(word, one) || is_keyword(word, many)).map(|(_, _, unit)| *unit)
+    UNITS
+        .iter()
+        .find(|(one, many, _)| is_keyword(word, one) || is_keyword(word, many))
+        .map(|(_, _, unit)| *unit)
 }
 
 /// The unit's word: singular beside a one and after `this`, `last`, `next`, else plural.
 pub(crate) fn unit_word(wanted: Unit, plural: bool) -> &'static str {
     // Every unit stands in the table.
-    UNITS.iter().find(|(_, _, unit)| *unit == wanted).map_or("", |(one, many, _)| if plural { many } else { one })
+    UNITS
+        .iter()
+        .find(|(_, _, unit)| *unit == wanted)
+        .map_or("", |(one, many, _)| if plural { many } else { one })
 }
 
 pub(crate) fn quantifier(word: &str) -> Option<Quantifier> {

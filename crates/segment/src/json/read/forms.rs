@@ -15,13 +15,24 @@ impl Reader {
         let below = self.height;
         let when = self.at(At::Item(1), |reader| reader.window(when));
         self.path.pop();
-        self.grown(Node::Occurs { subject: Box::new(subject), when: when? }, below.max(self.height), 1)
+        self.grown(
+            Node::Occurs {
+                subject: Box::new(subject),
+                when: when?,
+            },
+            below.max(self.height),
+            1,
+        )
     }
 
     /// The window of `occurs` or of a step; `height` is its highest part's afterwards.
     fn window(&mut self, value: &Value) -> Read<When> {
         let Some(object) = value.as_object().filter(|object| object.get("nodeType").is_some_and(|kind| kind == "fnApply")) else {
-            return self.fail("bad-window", "a window is a fnApply of a comparison, `before`, `after`, `from`, `on` or `between`", None);
+            return self.fail(
+                "bad-window",
+                "a window is a fnApply of a comparison, `before`, `after`, `from`, `on` or `between`",
+                None,
+            );
         };
         let name = self.text(object, "fnName")?;
         let params = self.list(object, "params")?;
@@ -30,12 +41,22 @@ impl Reader {
             let unit = plain(unit).as_deref().and_then(words::unit);
             let direction = plain(direction).as_deref().and_then(words::direction);
             let (Some(unit), Some(direction)) = (unit, direction) else {
-                return self.fail("bad-window", "the second parameter is a unit of time, the third `before`, `after` or `from`", None);
+                return self.fail(
+                    "bad-window",
+                    "the second parameter is a unit of time, the third `before`, `after` or `from`",
+                    None,
+                );
             };
             let (mut nodes, below) = self.nodes(&[params[0].clone(), params[3].clone()], "params");
             self.height = below;
             let anchor = Box::new(nodes.remove(1));
-            return Ok(When::Offset { comparison, amount: Box::new(nodes.remove(0)), unit, direction, anchor });
+            return Ok(When::Offset {
+                comparison,
+                amount: Box::new(nodes.remove(0)),
+                unit,
+                direction,
+                anchor,
+            });
         }
         let expected = if name == "between" { 2 } else { 1 };
         let direction = words::direction(name);
@@ -71,14 +92,29 @@ impl Reader {
         });
         self.path.pop();
         if steps.is_empty() {
-            return self.fail("bad-parameters", "the third parameter of `chain` is a literal List of steps, at least one", None);
+            return self.fail(
+                "bad-parameters",
+                "the third parameter of `chain` is a literal List of steps, at least one",
+                None,
+            );
         }
         let steps = steps.into_iter().collect::<Read<Vec<Step>>>()?;
-        self.grown(Node::Chain { events: Box::new(events), timestamp: Box::new(timestamp), steps }, below, 1)
+        self.grown(
+            Node::Chain {
+                events: Box::new(events),
+                timestamp: Box::new(timestamp),
+                steps,
+            },
+            below,
+            1,
+        )
     }
 
     fn step(&mut self, value: &Value) -> Read<Step> {
-        let Some(object) = value.as_object().filter(|object| object.get("nodeType").is_some_and(|kind| kind == "chainStep")) else {
+        let Some(object) = value
+            .as_object()
+            .filter(|object| object.get("nodeType").is_some_and(|kind| kind == "chainStep"))
+        else {
             return self.fail("bad-node", "a step is a `chainStep`", None);
         };
         let label = self.name(object, "label")?;
@@ -99,7 +135,14 @@ impl Reader {
             None => None,
         };
         self.height = self.height.max(below);
-        Ok(Step { label, negated, what, when, condition, count })
+        Ok(Step {
+            label,
+            negated,
+            what,
+            when,
+            condition,
+            count,
+        })
     }
 
     pub(super) fn select(&mut self, object: &Map<String, Value>) -> Read<Expr> {
@@ -116,7 +159,15 @@ impl Reader {
             return self.fail("missing-member", "`varName` is missing: the expression names fields", None);
         }
         let (condition, below) = self.joined(&mut conditions, below)?;
-        self.grown(Node::Select { item: item.map(Box::new), bindings, condition }, below, 1)
+        self.grown(
+            Node::Select {
+                item: item.map(Box::new),
+                bindings,
+                condition,
+            },
+            below,
+            1,
+        )
     }
 
     pub(super) fn aggregation(&mut self, object: &Map<String, Value>) -> Read<Expr> {
@@ -133,7 +184,16 @@ impl Reader {
         self.scope.truncate(before);
         let (bindings, mut conditions) = ranging?;
         let (condition, below) = self.joined(&mut conditions, below)?;
-        self.grown(Node::Aggregate { aggregate, item: Box::new(item?), bindings, condition }, below, 1)
+        self.grown(
+            Node::Aggregate {
+                aggregate,
+                item: Box::new(item?),
+                bindings,
+                condition,
+            },
+            below,
+            1,
+        )
     }
 
     pub(super) fn quantification(&mut self, object: &Map<String, Value>) -> Read<Expr> {
@@ -149,20 +209,44 @@ impl Reader {
         let (mut bindings, mut conditions) = ranging?;
         if quantifier != Quantifier::Forall {
             let (condition, below) = self.joined(&mut conditions, below)?;
-            return self.grown(Node::Quantifier { quantifier, bindings, condition }, below, 1);
+            return self.grown(
+                Node::Quantifier {
+                    quantifier,
+                    bindings,
+                    condition,
+                },
+                below,
+                1,
+            );
         }
         // As in the text: a condition on an earlier variable of `forall` holds of all its values, whatever the later ones are.
         let mut condition = conditions.pop().flatten().map(Box::new);
         let mut height = below;
         for at in (0..conditions.len()).rev() {
             let Some(outer) = conditions[at].take() else { continue };
-            let inner = Node::Quantifier { quantifier, bindings: bindings.split_off(at + 1), condition };
+            let inner = Node::Quantifier {
+                quantifier,
+                bindings: bindings.split_off(at + 1),
+                condition,
+            };
             let inner = self.grown(inner, height, 1)?;
-            let both = Node::Binary { operator: Binary::And, left: Box::new(outer), right: Box::new(inner) };
+            let both = Node::Binary {
+                operator: Binary::And,
+                left: Box::new(outer),
+                right: Box::new(inner),
+            };
             condition = Some(Box::new(self.grown(both, self.height, 1)?));
             height = self.height;
         }
-        self.grown(Node::Quantifier { quantifier, bindings, condition }, height, 1)
+        self.grown(
+            Node::Quantifier {
+                quantifier,
+                bindings,
+                condition,
+            },
+            height,
+            1,
+        )
     }
 
     /// The declarations of `variables`, with the condition of each. They stay in scope; `height` is the highest part's afterwards.
@@ -204,7 +288,11 @@ impl Reader {
             joined = Some(match joined {
                 None => condition,
                 Some(before) => {
-                    let node = Node::Binary { operator: Binary::And, left: Box::new(before), right: Box::new(condition) };
+                    let node = Node::Binary {
+                        operator: Binary::And,
+                        left: Box::new(before),
+                        right: Box::new(condition),
+                    };
                     let both = self.grown(node, height, 1)?;
                     height = self.height;
                     both

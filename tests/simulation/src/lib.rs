@@ -1,1 +1,1 @@
-//! millrace-test-simulation
+//! The whole engine on the simulated log: see `tests/engine.rs`.

@@ -118,6 +118,9 @@ struct Shared {
     /// Something became readable.
     arrived: Condvar,
     cleaning: Mutex<()>,
+    /// What the keeper waits for.
+    errand: Mutex<Errand>,
+    errand_given: Condvar,
     /// Held open for its lock.
     _lock: File,
 }
@@ -145,6 +148,8 @@ impl EmbeddedLog {
             index: Mutex::new(index),
             arrived: Condvar::new(),
             cleaning: Mutex::default(),
+            errand: Mutex::default(),
+            errand_given: Condvar::new(),
             _lock: lock,
         });
         let keeper = Arc::new(Keeper::start(Arc::clone(&shared))?);
@@ -201,7 +206,7 @@ impl Log for EmbeddedLog {
         }
         let mut catalogue = index.catalogue();
         catalogue.add(spec);
-        writer.write_catalogue(&catalogue)?;
+        writer.write_catalogue(&catalogue, self.shared.config.durability)?;
         index.add_topic(spec);
         Ok(())
     }
@@ -255,68 +260,84 @@ impl Shared {
     }
 }
 
+/// What the keeper is to do before its time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Errand {
+    /// A segment was closed: look whether cleaning pays.
+    clean: bool,
+    stop: bool,
+}
+
 /// The thread that syncs by interval and cleans.
 struct Keeper {
-    signal: Arc<(Mutex<bool>, Condvar)>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
-    /// How often retention is looked at. Time alone seldom frees much, so a minute is soon enough.
+    /// How often retention is looked at where no segment is closed. Time alone seldom frees much, so a minute is soon enough.
     const CLEAN_EVERY: Duration = Duration::from_secs(60);
 
     fn start(shared: Arc<Shared>) -> Result<Keeper, LogError> {
-        let signal = Arc::new((Mutex::new(false), Condvar::new()));
-        let theirs = Arc::clone(&signal);
-        let work = move || {
-            let pause = match shared.config.durability {
-                Durability::Interval(every) => every.clamp(Duration::from_millis(1), Keeper::CLEAN_EVERY),
-                Durability::Commit | Durability::Never => Keeper::CLEAN_EVERY,
-            };
-            let (stop, wake) = &*theirs;
-            let mut since_clean = Duration::ZERO;
-            let mut stopped = stop.lock().unwrap_or_else(PoisonError::into_inner);
-            loop {
-                let (guard, _) = wake
-                    .wait_timeout_while(stopped, pause, |stopped| !*stopped)
-                    .unwrap_or_else(PoisonError::into_inner);
-                let last = *guard;
-                drop(guard);
-                if shared.config.durability != Durability::Never
-                    && let Err(error) = shared.sync()
-                {
-                    tracing::error!(%error, "cannot sync the log");
-                }
-                if last {
-                    return;
-                }
-                since_clean += pause;
-                if since_clean >= Keeper::CLEAN_EVERY {
-                    since_clean = Duration::ZERO;
-                    if let Err(error) = shared.clean(system_now(), false) {
-                        tracing::error!(%error, "cannot clean the log");
-                    }
-                }
-                stopped = stop.lock().unwrap_or_else(PoisonError::into_inner);
-            }
-        };
+        let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("log-keeper".into())
-            .spawn(work)
+            .spawn(move || theirs.keep())
             .map_err(|error| LogError::Failure(format!("cannot start the log's keeper: {error}")))?;
-        Ok(Keeper { signal, thread: Some(thread) })
+        Ok(Keeper { shared, thread: Some(thread) })
     }
 }
 
 impl Drop for Keeper {
     /// Waits for a last sync.
     fn drop(&mut self) {
-        let (stop, wake) = &*self.signal;
-        *stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        wake.notify_all();
+        self.shared.give(Errand { clean: false, stop: true });
         if let Some(thread) = self.thread.take() {
             // A panic of the keeper has been printed; there is nothing left to do about it.
             let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn give(&self, errand: Errand) {
+        let mut given = self.errand.lock().unwrap_or_else(PoisonError::into_inner);
+        *given = Errand {
+            clean: given.clean || errand.clean,
+            stop: given.stop || errand.stop,
+        };
+        self.errand_given.notify_all();
+    }
+
+    /// The keeper's life.
+    fn keep(&self) {
+        let pause = match self.config.durability {
+            Durability::Interval(every) => every.clamp(Duration::from_millis(1), Keeper::CLEAN_EVERY),
+            Durability::Commit | Durability::Never => Keeper::CLEAN_EVERY,
+        };
+        let mut since_clean = Duration::ZERO;
+        loop {
+            let errand = {
+                let given = self.errand.lock().unwrap_or_else(PoisonError::into_inner);
+                let waited = self.errand_given.wait_timeout_while(given, pause, |errand| !errand.clean && !errand.stop);
+                let (mut given, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                std::mem::take(&mut *given)
+            };
+            if self.config.durability != Durability::Never
+                && let Err(error) = self.sync()
+            {
+                tracing::error!(%error, "cannot sync the log");
+            }
+            if errand.stop {
+                return;
+            }
+            since_clean += pause;
+            if errand.clean || since_clean >= Keeper::CLEAN_EVERY {
+                since_clean = Duration::ZERO;
+                if let Err(error) = self.clean(system_now(), false) {
+                    tracing::error!(%error, "cannot clean the log");
+                }
+            }
         }
     }
 }

@@ -3,6 +3,9 @@
 //! A shard that fails says so in its health and leaves the others alone. One that another process took over, though it is still assigned here, is
 //! tried again after a while: either the revocation is on its way, or the other process was wrong.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

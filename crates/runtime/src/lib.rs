@@ -17,3 +17,5 @@ pub mod simulation;
 pub mod state;
 pub mod task;
 pub mod topology;
+#[cfg(test)]
+mod toy;

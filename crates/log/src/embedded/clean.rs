@@ -93,7 +93,7 @@ impl Shared {
     fn write_starts(&self) -> Result<(), LogError> {
         let mut writer = self.writer();
         let catalogue = self.index().catalogue();
-        writer.write_catalogue(&catalogue)
+        writer.write_catalogue(&catalogue, self.config.durability)
     }
 
     /// The batches of a group of segments, by partition, in order of offsets; and whether their topic is compacted.

@@ -78,7 +78,10 @@ pub(super) fn load(dir: &Path, durability: Durability) -> Result<(Index, Writer)
         if first == active {
             if end < bytes.len() {
                 tracing::warn!(file = %path.display(), bytes = bytes.len() - end, "cut a torn tail");
-                file.set_len(end as u64).and_then(|()| file.sync_all()).map_err(failure("cut", &path))?;
+                file.set_len(end as u64).map_err(failure("cut", &path))?;
+                if durability != Durability::Never {
+                    file.sync_all().map_err(failure("sync", &path))?;
+                }
             }
             length = end as u64;
         }

@@ -11,7 +11,7 @@ use millrace_model::Timestamp;
 use super::format::{self, BODY_BYTES_MAX, BatchBuilder, Catalogue};
 use super::index::{Batch, Index, Place};
 use super::segment::{self, Segment};
-use super::{Durability, Shared, failure, system_now};
+use super::{Durability, Errand, Shared, failure, system_now};
 use crate::{LogError, Offset, Receipt, Transaction};
 
 /// A group that has grown beyond this is written; what still queues forms the next one.
@@ -120,11 +120,11 @@ impl Writer {
         *epoch
     }
 
-    /// Appends a catalogue, at once durable.
-    pub fn write_catalogue(&mut self, catalogue: &Catalogue) -> Result<(), LogError> {
+    /// Appends a catalogue; on return on disk, unless nothing is to be waited for.
+    pub fn write_catalogue(&mut self, catalogue: &Catalogue, durability: Durability) -> Result<(), LogError> {
         self.buffer.clear();
         format::frame(&mut self.buffer, |body| format::put_catalogue(body, false, catalogue));
-        self.write_buffer(Durability::Commit)
+        self.write_buffer(if durability == Durability::Never { durability } else { Durability::Commit })
     }
 
     /// Writes all of `waiting` and sets their outcomes.
@@ -155,11 +155,12 @@ impl Writer {
                 }
                 Err(error) => group.into_iter().for_each(|(pending, _)| pending.resolve(Err(error.again()))),
             }
-            if self.length >= shared.config.segment_bytes
-                && let Err(error) = self.roll(shared)
-            {
-                // The active segment still takes commits; the next one tries again.
-                tracing::warn!(%error, "cannot begin a new segment");
+            if self.length >= shared.config.segment_bytes {
+                match self.roll(shared) {
+                    Ok(()) => shared.give(Errand { clean: true, stop: false }),
+                    // The active segment still takes commits; the next one tries again.
+                    Err(error) => tracing::warn!(%error, "cannot begin a new segment"),
+                }
             }
         }
     }

@@ -169,11 +169,14 @@ impl<'p, 's> Splitter<'p, 's> {
         }
     }
 
-    /// The one thing, far row or event at hand that an expression depends on, if it depends on nothing else.
+    /// The one thing, far row or event that an expression depends on, if it depends on nothing else. One at hand is preferred to one that has to be
+    /// brought there.
     fn anchor(&mut self, core: &Core) -> Option<(Core, Class)> {
-        let mut found = Vec::new();
-        self.anchors(core, &mut found);
-        let (anchor, class) = found.into_iter().next()?;
+        self.anchor_among(core, false).or_else(|| self.anchor_among(core, true))
+    }
+
+    fn anchor_among(&mut self, core: &Core, far: bool) -> Option<(Core, Class)> {
+        let (anchor, class) = self.first_object(core, far)?;
         if anchor == *core {
             return None;
         }
@@ -181,19 +184,15 @@ impl<'p, 's> Splitter<'p, 's> {
         (free.len() == 1 && free.contains(&ANCHOR)).then_some((anchor, class))
     }
 
-    fn anchors(&mut self, core: &Core, found: &mut Vec<(Core, Class)>) {
+    /// The first thing, far row or event within an expression.
+    fn first_object(&mut self, core: &Core, far: bool) -> Option<(Core, Class)> {
         let (class, many) = self.sort(core);
-        if !many && matches!(class, Class::Thing(_) | Class::Remote(_) | Class::Event(_)) {
-            found.push((core.clone(), class));
-            return;
+        if !many && (matches!(class, Class::Thing(_) | Class::Remote(_) | Class::Event(_)) || far && matches!(class, Class::Far(_))) {
+            return Some((core.clone(), class));
         }
         let mut children = Vec::new();
         core.each(&mut |child| children.push(child));
-        for child in children {
-            if found.is_empty() {
-                self.anchors(child, found);
-            }
-        }
+        children.into_iter().find_map(|child| self.first_object(child, far))
     }
 
     /// The anchor of an expression that can be computed at its anchor.
@@ -206,7 +205,7 @@ impl<'p, 's> Splitter<'p, 's> {
             Core::Apply(Op::Field(name), of) if matches!(class, Class::Event(_)) && direct(&of[0]) && matches!(&**name, "timestamp" | "_id") => None,
             // A conjunction may hold a test for the thing itself, which is not the thing's to answer.
             _ if matches!(class, Class::Thing(_)) && core.any(&|node| matches!(node, Core::Apply(Op::IsNull | Op::IsNotNull, of) if direct(&of[0]))) => None,
-            _ if matches!(class, Class::Event(_)) && core.temporal() => None,
+            _ if matches!(class, Class::Event(_)) && core.clone().replace(&anchor, &Core::Var(ANCHOR)).temporal() => None,
             _ => Some((anchor, class)),
         }
     }
@@ -215,13 +214,13 @@ impl<'p, 's> Splitter<'p, 's> {
         let (class, many) = self.sort(&core);
         match class {
             Class::Plain => {
-                if let Some((anchor, class)) = self.movable(&core) {
-                    return (self.moved(core, anchor, class), (Class::Plain, false));
+                if let Some((anchor, _)) = self.movable(&core) {
+                    return (self.moved(core, anchor), (Class::Plain, false));
                 }
             }
             Class::Far(_) => {
-                if let Some((anchor, class @ (Class::Thing(_) | Class::Remote(_)))) = self.anchor(&core) {
-                    return self.far_list(core, anchor, class, many);
+                if let Some((anchor, _)) = self.anchor(&core) {
+                    return self.far_list(core, anchor, many);
                 }
             }
             _ => {}
@@ -234,20 +233,24 @@ impl<'p, 's> Splitter<'p, 's> {
             }
             Core::Apply(op, operands) => {
                 let mut class = Class::Plain;
-                let operands = operands.into_iter().map(|operand| {
-                    let (core, (operand_class, _)) = self.expr(operand);
-                    class = self.union(std::mem::replace(&mut class, Class::Plain), operand_class);
-                    core
-                });
-                let core = Core::Apply(op, operands.collect());
-                let sort = self.sort(&core);
-                // What passes items on has the items' class; the rest is plain whatever it reads.
-                let passes = matches!(&core, Core::Apply(Op::DistinctThings | Op::Distinct | Op::Head | Op::If | Op::List | Op::Values | Op::Get, _));
-                let sort = if passes { (class, sort.1) } else { sort };
-                if matches!(sort.0, Class::Far(_)) {
+                let operands: Vec<Core> = operands
+                    .into_iter()
+                    .map(|operand| {
+                        let (core, (operand_class, _)) = self.expr(operand);
+                        class = self.union(std::mem::replace(&mut class, Class::Plain), operand_class);
+                        core
+                    })
+                    .collect();
+                let passes = matches!(op, Op::DistinctThings | Op::Distinct | Op::Head | Op::If | Op::List | Op::Values | Op::Get);
+                let core = Core::Apply(op, operands);
+                let (own, many) = self.sort(&core);
+                if passes {
+                    return (core, (class, many));
+                }
+                if matches!(own, Class::Far(_)) {
                     self.refuse("it goes through things of several things at once");
                 }
-                (core, sort)
+                (core, (own, many))
             }
             Core::Bind { bind, source, var, body } => self.bind(bind, *source, var, *body),
             Core::Groups { source, key, group, body } => {
@@ -307,12 +310,12 @@ impl<'p, 's> Splitter<'p, 's> {
     }
 
     /// An expression computed at its anchor.
-    fn moved(&mut self, core: Core, anchor: Core, class: Class) -> Core {
+    fn moved(&mut self, core: Core, anchor: Core) -> Core {
+        let (of, (class, _)) = self.expr(anchor.clone());
         match class {
             Class::Thing(kind) => {
                 let feature = core.clone().replace(&anchor, &Core::Var(SUBJECT));
                 let otherwise = self.planner.constant(core.replace(&anchor, &Core::null()), self.zone);
-                let of = self.expr(anchor).0;
                 match self.planner.feature(kind, feature, self.zone, self.next) {
                     Ok(id) => Core::apply(Op::Feature(id), vec![of, otherwise]),
                     Err(reason) => {
@@ -327,7 +330,7 @@ impl<'p, 's> Splitter<'p, 's> {
                 for query in &queries {
                     self.queries[*query].columns.insert(id, column.clone());
                 }
-                Core::apply(Op::Column(id), vec![self.expr(anchor).0])
+                Core::apply(Op::Column(id), vec![of])
             }
             Class::Remote(lists) => {
                 let column = core.replace(&anchor, &Core::Var(HOST));
@@ -336,21 +339,28 @@ impl<'p, 's> Splitter<'p, 's> {
                     let var = self.far[*list].var;
                     self.far[*list].columns.insert(name.clone(), column.clone().substitute(HOST, &Core::Var(var)));
                 }
-                Core::apply(Op::Field(name), vec![self.expr(anchor).0])
+                Core::apply(Op::Field(name), vec![of])
             }
-            _ => core,
+            _ => {
+                self.refuse("it goes through things of several things at once");
+                Core::null()
+            }
         }
     }
 
     /// Things of a thing, one row each.
-    fn far_list(&mut self, core: Core, anchor: Core, class: Class, many: bool) -> (Core, Sort) {
+    fn far_list(&mut self, core: Core, anchor: Core, many: bool) -> (Core, Sort) {
         let list = core.replace(&anchor, &Core::Var(HOST));
+        let (of, (class, _)) = self.expr(anchor);
         let host = match class {
             Class::Thing(kind) => Host::Thing(kind),
             Class::Remote(lists) => Host::Rows(lists),
-            _ => return (Core::null(), (Class::Plain, false)),
+            _ => {
+                self.refuse("it goes through things of several things at once");
+                return (Core::null(), (Class::Plain, many));
+            }
         };
-        let (of, var, index) = (self.expr(anchor).0, self.fresh(), self.far.len());
+        let (var, index) = (self.fresh(), self.far.len());
         self.far.push(FarList { list, var, columns: BTreeMap::new(), host });
         let rows = Core::apply(Op::Field(Text::new(format!("#far{index}"))), vec![of]);
         (if many { rows } else { Core::apply(Op::Head, vec![rows]) }, (Class::Remote([index].into()), many))
@@ -363,6 +373,8 @@ impl<'p, 's> Splitter<'p, 's> {
 
     fn bind(&mut self, bind: Bind, source: Core, var: Var, body: Core) -> (Core, Sort) {
         let condition = matches!(bind, Bind::Filter | Bind::AtLeast(_));
+        // The subject as a list of one: its item is the subject.
+        let body = if source == Core::Var(SUBJECT) { body.substitute(var, &source) } else { body };
         let (source, body, class) = if condition && source == Core::apply(Op::Events, vec![Core::Var(SUBJECT)]) {
             // The part of the condition that speaks of the event alone is asked once, when the event arrives.
             self.sorts.insert(var, (Class::Event(BTreeSet::new()), false));

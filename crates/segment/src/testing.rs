@@ -250,7 +250,10 @@ impl View for TreeView<'_> {
     }
 
     fn related(&self, relation: Relation) -> Result<&[Item], Unknown> {
-        Ok(self.related.get(&relation).expect("what is read is declared").as_slice())
+        match self.related.get(&relation) {
+            Some(items) => Ok(items),
+            None => panic!("{relation:?} of a {} is read and not declared", self.kind.name()),
+        }
     }
 
     fn events(&self, query: QueryId) -> &[EventRow] {

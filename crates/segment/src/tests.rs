@@ -1,3 +1,9 @@
 //! Tests of meaning: rules over small worlds, in every way of evaluating them.
 
 mod b2b;
+mod conformance;
+mod definitions;
+mod plans;
+mod random;
+mod refusals;
+mod validity;

@@ -26,10 +26,12 @@ impl<'a> Val<'a> {
 
     pub fn truth(&self) -> bool {
         match self {
-            Val::Own(value) => *value == Value::Bool(true),
-            Val::Ref(value) => **value == Value::Bool(true),
             // A list in the place of a condition, under `Any`.
             Val::List(items) => !items.is_empty(),
+            Val::Own(Value::List(items)) => !items.is_empty(),
+            Val::Ref(Value::List(items)) => !items.is_empty(),
+            Val::Own(value) => *value == Value::Bool(true),
+            Val::Ref(value) => **value == Value::Bool(true),
             _ => false,
         }
     }

@@ -1,0 +1,119 @@
+//! Reading of definitions.
+
+use expect_test::expect;
+
+use crate::{Status, parse_definitions};
+
+#[test]
+fn yaml_and_json() {
+    let text = r#"
+kind: Segment
+metadata: { name: new-product-upsell, description: "Bodea upsell" }
+spec:
+  subject: person            # or account
+  status: draft
+  timeZone: Europe/Berlin
+  pql: |
+    b2b.personScore > 80
+  destinations: [marketo-1, linkedin, linkedin]
+---
+{"kind": "Segment", "metadata": {"name": "b"}, "spec": {"subject": "account", "pql": "parent.isNull()"}}
+---
+kind: Segment
+metadata: { name: c }
+spec:
+  pql: {"nodeType": "literal", "literalType": "Boolean", "value": true}
+"#;
+    let definitions = parse_definitions(text).expect("definitions");
+    let shown: Vec<_> = definitions.iter().map(|d| (d.name.as_str(), d.subject.name(), d.status, d.time_zone.name(), d.pql.trim(), d.destinations.len())).collect();
+    assert_eq!(
+        shown,
+        [
+            ("new-product-upsell", "person", Status::Draft, "Europe/Berlin", "b2b.personScore > 80", 2),
+            ("b", "account", Status::Published, "UTC", "parent.isNull()", 0),
+            ("c", "person", Status::Published, "UTC", "true", 0),
+        ]
+    );
+    let json = serde_json::to_string(&definitions[0]).expect("json");
+    assert_eq!(serde_json::from_str::<crate::Definition>(&json).expect("definition"), definitions[0]);
+}
+
+#[test]
+fn refused_definitions() {
+    let text = r#"
+kind: Segmant
+metadata: { nam: x, name: "Up Sell" }
+spec:
+  subjct: person
+  status: publishd
+  timeZone: Europe/Berln
+  destinations: 5
+---
+kind: Segment
+"#;
+    let problems = parse_definitions(text).expect_err("refused");
+    let shown: String = problems.iter().map(|problem| problem.render(text)).collect();
+    expect![[r#"
+        error[kind]: a definition has `kind: Segment`, this has `Segmant`
+         --> line 2, column 1
+          |
+        2 | kind: Segmant
+          | ^^^^
+        error[unknown-key]: `metadata` has no key `nam`
+         --> line 3, column 13
+          |
+        3 | metadata: { nam: x, name: "Up Sell" }
+          |             ^^^
+          = expected name, description
+          = did you mean `name`?
+        error[unknown-key]: `spec` has no key `subjct`
+         --> line 5, column 3
+          |
+        5 |   subjct: person
+          |   ^^^^^^
+          = expected subject, status, timeZone, pql, destinations
+          = did you mean `subject`?
+        error[name]: `Up Sell` is no name: small letters, digits and hyphens, 1 to 128 of them
+         --> line 3, column 21
+          |
+        3 | metadata: { nam: x, name: "Up Sell" }
+          |                     ^^^^
+        error[unknown-value]: `Europe/Berln` is no time zone
+         --> line 7, column 13
+          |
+        7 |   timeZone: Europe/Berln
+          |             ^^^^^^^^^^^^
+          = expected a name such as `Europe/Berlin`
+          = did you mean `Europe/Berlin`?
+        error[unknown-value]: `status` cannot be `publishd`
+         --> line 6, column 11
+          |
+        6 |   status: publishd
+          |           ^^^^^^^^
+          = expected published, draft, inactive
+          = did you mean `published`?
+        error[missing-key]: `pql` is missing: a segment has a rule
+         --> line 4, column 1
+          |
+        4 | spec:
+          | ^^^^
+        error[type]: `destinations` is a list of names
+         --> line 8, column 3
+          |
+        8 |   destinations: 5
+          |   ^^^^^^^^^^^^
+        error[missing-key]: `metadata` is missing
+         --> line 9, column 4
+          |
+        9 | ---
+          |    ^
+        error[missing-key]: `spec` is missing
+         --> line 9, column 4
+          |
+        9 | ---
+          |    ^
+    "#]].assert_eq(&shown);
+    for text in ["", "# nothing", "- a", "kind: [", "5"] {
+        assert!(!parse_definitions(text).expect_err("refused").is_empty(), "{text}");
+    }
+}

@@ -1,0 +1,157 @@
+//! What rules are taken apart into.
+
+use std::fmt::Write;
+
+use chrono_tz::Tz;
+use expect_test::{Expect, expect};
+use millrace_model::{SubjectKind, Value};
+
+use crate::plan::Keep;
+use crate::testing::{Tree, TreeView, at, compiled, settings};
+use crate::{Plan, explain};
+
+/// The parts of a plan; the ids are named by their place.
+fn show(subject: SubjectKind, pql: &str) -> String {
+    let plan = Plan::build(&[compiled(subject, Tz::UTC, pql)], &settings()).expect("a plan");
+    let mut out = String::new();
+    for query in &plan.queries {
+        let _ = writeln!(out, "{:?} keep {:?} types {:?} columns {}", query.id, query.keep, query.event_types, query.columns());
+    }
+    for feature in &plan.features {
+        let _ = writeln!(out, "{:?} of {}: {}", feature.id, feature.kind.name(), feature.residual.core.canonical());
+    }
+    let _ = writeln!(out, "residual: {}", plan.segments[0].residual.core.canonical());
+    for (at, id) in plan.features.iter().map(|feature| format!("{:?}", feature.id)).chain(plan.queries.iter().map(|query| format!("{:?}", query.id))).enumerate() {
+        out = out.replace(&format!("Feature({})", &id), &format!("#{at}")).replace(&id, &format!("#{at}"));
+    }
+    out
+}
+
+fn check(subject: SubjectKind, pql: &str, expected: Expect) {
+    expected.assert_eq(&show(subject, pql));
+}
+
+#[test]
+fn shapes() {
+    check(
+        SubjectKind::Person,
+        r#"sum(select o.opportunityAmount.amount from accounts.opportunities where o.isClosed and o.isWon) > 1000000
+           and exists v from xEvent where v.eventType = "view" and v.web.webPageDetails.name = "New product" and v.timestamp occurs <= 1 month before now"#,
+        expect![[r##"
+            #3 keep Newest(1) types Some(["view"]) columns 0
+            #0 of opportunity: (And (."isClosed" $0) (."isWon" $0))
+            #1 of opportunity: (Amount (."opportunityAmount" $0))
+            #2 of account: (Aggregate(Sum) (Map (Filter (Relation(Opportunities) $0) $1: (#0 $1 false)) $1: (#1 $1 null)))
+            residual: (And (Compare(Greater) (Aggregate(Sum) (Map (Relation(Accounts) $0) $1: (#2 $1 0))) 1000000) (AtLeast(1) #3 $1: (Window { comparison: LessOrEqual, unit: Month, direction: Before } (."timestamp" $1) 1 Now)))
+        "##]],
+    );
+    check(SubjectKind::Person, r#"exists a from accounts where a.accountOrganization.industry = "Finance" and a.accountName = person.name.lastName"#, expect![[r##"
+        #0 of account: (Compare(Equal) (."industry" (."accountOrganization" $0)) "Finance")
+        #1 of account: (."accountName" $0)
+        residual: (AtLeast(1) (Relation(Accounts) $0) $1: (And (#0 $1 false) (Compare(Equal) (#1 $1 null) (."lastName" (."name" (."person" $0))))))
+    "##]]);
+    check(SubjectKind::Person, "sum(accounts.related.opportunities.opportunityAmount.amount) > 5", expect![[r##"
+        #0 of opportunity: (."opportunityAmount" $0)
+        #1 of account: (Record(["#id", "c6c485d7fda35b605"]) (Id $0) (Aggregate(Sum) (Map (Map (Relation(Opportunities) $0) $1: (#0 $1 null)) $1: (Amount $1))))
+        #2 of account: (Map (Relation(Related) $0) $1: (#1 $1 {"#id":null,"c6c485d7fda35b605":0,}))
+        residual: (Compare(Greater) (Aggregate(Sum) (Map (DistinctThings (FlatMap (Relation(Accounts) $0) $1: (#2 $1 []))) $1: (."c6c485d7fda35b605" $1))) 5)
+    "##]]);
+    check(SubjectKind::Person, "exists o from accounts.opportunities where o.isWon and o.opportunityAmount.amount > b2b.personScore", expect![[r##"
+        #0 of opportunity: (."isWon" $0)
+        #1 of opportunity: (Record(["#id", "c6caf803e83b4270d"]) (Id $0) (Amount (."opportunityAmount" $0)))
+        #2 of account: (Map (Filter (Relation(Opportunities) $0) $1: (#0 $1 null)) $1: (#1 $1 {"#id":null,"c6caf803e83b4270d":null,}))
+        residual: (AtLeast(1) (Relation(Accounts) $0) $1: (AtLeast(1) (#2 $1 []) $2: (Compare(Greater) (."c6caf803e83b4270d" $2) (."personScore" (."b2b" $0)))))
+    "##]]);
+    check(SubjectKind::Account, "count(persons[xEvent[eventType in [\"a\", \"b\"] and timestamp occurs this week]]) >= 3", expect![[r##"
+        #1 keep Newest(1) types Some(["a", "b"]) columns 0
+        #0 of person: (AtLeast(1) #1 $1: (On (."timestamp" $1) This(Week)))
+        residual: (AtLeast(3) (Relation(Persons) $0) $1: (#0 $1 (AtLeast(1) (Events null) $2: (And (In { negated: false } (."eventType" $2) ["a","b",]) (On (."timestamp" $2) This(Week))))))
+    "##]]);
+    check(SubjectKind::Person, r#"chain(xEvent, timestamp, [A: WHAT(eventType = "a"), B: WHAT(eventType = "b" and extra.x > 1) WHEN(today)])"#, expect![[r##"
+        #0 keep All types Some(["b"]) columns 0
+        #1 keep All types Some(["a"]) columns 0
+        residual: (Chain [step 1 (Filter #1 $1: true): true] [step 1 (Filter #0 $2: (On (."timestamp" $2) Today)): true])
+    "##]]);
+}
+
+#[test]
+fn ids_are_stable() {
+    // Ids are part of stored state: a change here loses every feature and row that is kept.
+    let plan = Plan::build(
+        &[compiled(SubjectKind::Person, Tz::UTC, r#"(exists a from accounts where a.accountName = "Acme") and xEvent[eventType = "x"]"#)],
+        &settings(),
+    )
+    .expect("a plan");
+    expect![[r#"
+        (
+            feature 379e92c33a0cdebe,
+            query eb6920aa7b788869,
+        )
+    "#]].assert_debug_eq(&(plan.features[0].id, plan.queries[0].id));
+    let other = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, r#"accounts.exists((q) => q.accountName = "Acme") or xEvent[eventType = "x"].count() >= 1"#)], &settings());
+    let other = other.expect("a plan");
+    assert_eq!((other.features[0].id, other.queries[0].id), (plan.features[0].id, plan.queries[0].id));
+}
+
+#[test]
+fn kept_rows() {
+    for (pql, keep) in [
+        ("exists v from xEvent where v.eventType = \"x\"", Keep::Newest(1)),
+        ("not(exists v from xEvent where v.timestamp occurs <= 3 days before now)", Keep::Newest(1)),
+        ("xEvent[timestamp occurs < 1 month before now].count() >= 3", Keep::Newest(3)),
+        ("xEvent[timestamp occurs today].count() > 3", Keep::Newest(4)),
+        ("xEvent.count() = 2", Keep::Newest(3)),
+        ("xEvent[timestamp occurs after date(2026, 1, 1)].count() < 3", Keep::Newest(3)),
+        ("exists v from xEvent where v.timestamp occurs > 3 days before now", Keep::All),
+        ("exists v from xEvent where v.timestamp occurs last month", Keep::All),
+        ("exists v from xEvent where v.timestamp occurs <= 3 days before today", Keep::All),
+        ("xEvent.productListItems.count() > 3", Keep::All),
+    ] {
+        let plan = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, pql)], &settings()).expect("a plan");
+        assert_eq!(plan.queries.iter().map(|query| query.keep).max_by_key(|keep| if let Keep::Newest(n) = keep { *n } else { usize::MAX }), Some(keep), "{pql}");
+    }
+}
+
+#[test]
+fn explanations() {
+    let tree = Tree::read(&serde_json::json!({
+        "person": {"p": {"b2b": {"personScore": 90}}},
+        "account": {"a": {"accountName": "Acme"}},
+        "accountRelations": [{"id": "r", "person": "p", "to": "a", "row": {"personRole": "Boss"}}],
+        "events": {"p": [{"_id": "e", "timestamp": "2026-06-01T00:00:00Z", "eventType": "x"}]},
+    }));
+    let pql = r#"b2b.personScore > 80 and (not(inSegment("s")) or false)
+        and (exists a from accounts where a.accountName = "Acme") and (exists r from accountRelations where r.personRole = "Boss")
+        and exists v from xEvent where v.eventType = "x" and v.timestamp occurs <= 1 month before now"#;
+    let plan = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, pql)], &settings()).expect("a plan");
+    let now = at("2026-06-15T00:00:00Z");
+    let view = TreeView::new(&tree, &plan, SubjectKind::Person, "p", &plan.segments[0].reads, now);
+    let explanation = explain(&plan.segments[0], &view, now);
+    let whole = plan.segments[0].residual.evaluate(&view, now).expect("known");
+    assert_eq!((explanation.value.map(Value::Bool), explanation.valid_until), (Some(whole.value), whole.valid_until));
+    fn write(explanation: &crate::Explanation, depth: usize, out: &mut String) {
+        let _ = writeln!(out, "{}{:?} until {}: {}", "  ".repeat(depth), explanation.value, explanation.valid_until, explanation.text.replace('\n', " "));
+        for piece in &explanation.evidence {
+            let _ = writeln!(out, "{}  {piece:?}", "  ".repeat(depth));
+        }
+        explanation.of.iter().for_each(|child| write(child, depth + 1, out));
+    }
+    let mut out = String::new();
+    write(&explanation, 0, &mut out);
+    expect![[r#"
+        Some(true) until 2026-07-01T00:00:00.001Z: and
+          Some(true) until 9223372036854775807: b2b.personScore > 80
+            Attribute { path: "b2b.personScore", value: Float(90.0) }
+          Some(true) until 9223372036854775807: or
+            Some(true) until 9223372036854775807: not
+              Some(false) until 9223372036854775807: inSegment("s")
+                Segment { name: "s", member: false }
+            Some(false) until 9223372036854775807: false
+          Some(true) until 9223372036854775807: exists a from accounts where a.accountName = "Acme"
+            Thing { relation: Accounts, id: "a", value: Bool(true) }
+          Some(true) until 9223372036854775807: exists r from accountRelations where r.personRole = "Boss"
+            Row { relation: AccountRelations, id: "r" }
+          Some(true) until 2026-07-01T00:00:00.001Z: exists v from xEvent where v.eventType = "x" and v.timestamp occurs <= 1 month before now
+            Event { at: Timestamp(1780272000000), id: "e" }
+    "#]].assert_eq(&out);
+}

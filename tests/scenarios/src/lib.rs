@@ -4,7 +4,7 @@
 //! simulation does that); what varies, by seed, is the order in which messages of different senders arrive and how they are batched.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use millrace_model::{Schema, SourceKind, Timestamp};
@@ -76,14 +76,19 @@ pub struct Cluster {
 
 /// The configuration of a test deployment.
 pub fn config(shards: u32) -> Config {
-    let schema = Arc::new(Schema::built_in().expect("the schemas of the build parse"));
-    let decoder = Decoder::builder(Arc::clone(&schema)).expect("the schemas of the build are Avro").build();
+    // The same for every deployment, and slow to read.
+    static BUILT: LazyLock<(Arc<Schema>, Arc<Decoder>)> = LazyLock::new(|| {
+        let schema = Arc::new(Schema::built_in().expect("the schemas of the build parse"));
+        let decoder = Decoder::builder(Arc::clone(&schema)).expect("the schemas of the build are Avro").build();
+        (schema, Arc::new(decoder))
+    });
+    let (schema, decoder) = BUILT.clone();
     let priority = millrace_identity::Priority::new(["email", "ecid"]);
     Config {
         shards,
         topic_prefix: "millrace.".to_owned(),
         schema,
-        decoder: Arc::new(decoder),
+        decoder,
         output: Arc::new(OutputCodec::Json),
         policy: millrace_identity::Policy::default().with_priority(priority),
         settings: millrace_segment::Settings::default(),

@@ -56,8 +56,6 @@ pub struct Topics {
     pub shards: u32,
     /// 1 to 1024.
     pub source_partitions: u32,
-    /// 1 to 32767.
-    pub replication: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +69,8 @@ pub struct Kafka {
     /// `host:port` pairs; not empty where the log is Kafka.
     pub bootstrap: Vec<String>,
     pub application_id: String,
+    /// Not empty; `None`: to be made of machine and process.
+    pub instance: Option<String>,
     /// Client properties under librdkafka's names, `bootstrap.servers` left out.
     pub properties: BTreeMap<String, Secret>,
 }
@@ -79,12 +79,16 @@ pub struct Kafka {
 pub struct Registry {
     /// Without a trailing slash; empty: no registry.
     pub urls: Vec<String>,
+    /// Name and password.
+    pub basic: Option<(String, Secret)>,
+    pub token: Option<Secret>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     pub path: PathBuf,
     pub cache_bytes: u64,
+    pub write_buffers_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,8 +135,9 @@ pub struct Loop {
     pub poll_records: usize,
     pub poll_bytes: usize,
     pub poll_wait: Duration,
-    /// Units of deferred work (due timers, fan-out, backfill) a transaction may do.
-    pub work_units: usize,
+    pub timers: usize,
+    pub background_busy: usize,
+    pub background_idle: usize,
     pub flush_interval: Duration,
 }
 

@@ -41,8 +41,6 @@ pub struct Topics {
     pub shards: u32,
     /// Partitions of each source topic this command creates. Topics that exist keep what they have.
     pub source_partitions: u32,
-    /// Replication factor of the topics `topics create` makes on Kafka. 3 wherever there are three brokers.
-    pub replication: u16,
 }
 
 /// Where records are kept.
@@ -71,6 +69,9 @@ pub struct Kafka {
     pub bootstrap: String,
     /// Names this deployment to Kafka: the prefix of its consumer groups and transactional ids. Two deployments on one Kafka need two.
     pub application_id: String,
+    /// Names this process among those of the deployment; the same after its restart (a pod's name), never the same for two. With it a restart within
+    /// the session time-out moves no shard. Left out: a name of this machine and process.
+    pub instance: Option<String>,
     /// Passed to the Kafka client as they are, under librdkafka's names: `security.protocol`, `sasl.username`, `ssl.ca.location` …
     /// A value `file:<path>` is read from that file at start. In environment variables a single underscore stands for the dot:
     /// `MILLRACE__KAFKA__PROPERTIES__SASL_PASSWORD=file:/run/secrets/kafka`.
@@ -83,6 +84,12 @@ pub struct Kafka {
 pub struct Registry {
     /// Tried in order. With a registry, records in Confluent wire format can be read, and Avro output is written in it.
     pub urls: Vec<String>,
+    /// For a registry that asks for a name and a password.
+    pub user: Option<String>,
+    /// The password to `user`; may be a `file:<path>`.
+    pub password: Option<String>,
+    /// For a registry that asks for a token; may be a `file:<path>`.
+    pub token: Option<String>,
 }
 
 /// What is written to the output topics.
@@ -108,6 +115,8 @@ pub struct State {
     pub path: String,
     /// Memory for blocks read from disk, for all shards of the process together.
     pub cache: String,
+    /// Memory for rows not yet written to disk, for all shards of the process together.
+    pub write_buffers: String,
 }
 
 /// Which identities are united, and the guards against uniting too much. An identity that trips a guard is set aside, counted, and united when it fits.
@@ -180,9 +189,13 @@ pub struct Loop {
     pub poll_bytes: String,
     /// How long to wait for a first record before looking at timers and deferred work.
     pub poll_wait: String,
-    /// How many units of deferred work (due timers, members of a changed account, profiles under a new segment) one transaction may do
-    /// besides its records.
-    pub work_units: u32,
+    /// The most due timers of one transaction.
+    pub timers: u32,
+    /// Subjects looked at for deferred work (members of a changed account, profiles under a new segment) in a transaction that has records too:
+    /// small, so that live input goes first.
+    pub background_busy: u32,
+    /// The same in a transaction without records.
+    pub background_idle: u32,
     /// How often the local state is made to survive a crash. Longer means more to re-read after one.
     pub flush_interval: String,
 }
@@ -242,7 +255,6 @@ impl Default for Topics {
             prefix: "millrace.".to_owned(),
             shards: 4,
             source_partitions: 4,
-            replication: 1,
         }
     }
 }
@@ -252,6 +264,7 @@ impl Default for Kafka {
         Kafka {
             bootstrap: String::new(),
             application_id: "millrace".to_owned(),
+            instance: None,
             properties: BTreeMap::new(),
         }
     }
@@ -269,7 +282,8 @@ impl Default for State {
     fn default() -> State {
         State {
             path: ".millrace/state".to_owned(),
-            cache: "128MiB".to_owned(),
+            cache: "256MiB".to_owned(),
+            write_buffers: "128MiB".to_owned(),
         }
     }
 }
@@ -318,9 +332,11 @@ impl Default for Loop {
     fn default() -> Loop {
         Loop {
             poll_records: 2_000,
-            poll_bytes: "8MiB".to_owned(),
+            poll_bytes: "4MiB".to_owned(),
             poll_wait: "50ms".to_owned(),
-            work_units: 2_000,
+            timers: 1_000,
+            background_busy: 500,
+            background_idle: 5_000,
             flush_interval: "60s".to_owned(),
         }
     }

@@ -53,6 +53,7 @@ fn defaults_hold_and_show() {
         kafka:
           application_id: millrace
           bootstrap: ''
+          instance: null
           properties: {}
         log:
           kind: embedded
@@ -60,21 +61,26 @@ fn defaults_hold_and_show() {
         log_format: text
         log_level: info
         loop:
+          background_busy: 500
+          background_idle: 5000
           flush_interval: 60s
-          poll_bytes: 8MiB
+          poll_bytes: 4MiB
           poll_records: 2000
           poll_wait: 50ms
-          work_units: 2000
+          timers: 1000
         output:
           encoding: avro
         registry:
+          password: null
+          token: null
           urls: []
+          user: null
         state:
-          cache: 128MiB
+          cache: 256MiB
           path: .millrace/state
+          write_buffers: 128MiB
         topics:
           prefix: millrace.
-          replication: 1
           shards: 4
           source_partitions: 4
     "#]],

@@ -30,6 +30,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
         state: State {
             path: check.path("state.path", &raw.state.path),
             cache_bytes: check.bytes("state.cache", &raw.state.cache),
+            write_buffers_bytes: check.bytes("state.write_buffers", &raw.state.write_buffers),
         },
         identity: identity(&raw.identity, &mut check),
         events: Events {
@@ -79,7 +80,6 @@ fn topics(raw: &raw::Topics, check: &mut Check<'_>) -> Topics {
         prefix: raw.prefix.clone(),
         shards: check.within("topics.shards", raw.shards, 1, PARTITIONS_MAX),
         source_partitions: check.within("topics.source_partitions", raw.source_partitions, 1, PARTITIONS_MAX),
-        replication: check.within("topics.replication", u32::from(raw.replication), 1, 32_767) as u16,
     }
 }
 
@@ -105,6 +105,7 @@ fn kafka(raw: &raw::Kafka) -> Kafka {
             .map(str::to_owned)
             .collect(),
         application_id: raw.application_id.clone(),
+        instance: raw.instance.clone().filter(|name| !name.trim().is_empty()),
         properties: raw
             .properties
             .iter()
@@ -119,8 +120,14 @@ fn registry(raw: &raw::Registry, check: &mut Check<'_>) -> Registry {
             check.wrong(&format!("registry.urls[{at}]"), "expected a URL that begins with http:// or https://");
         }
     }
+    if raw.user.is_some() != raw.password.is_some() {
+        check.wrong("registry.password", "user and password belong together");
+    }
+    let password = raw.password.as_deref().map(|text| Secret::new("password", text));
     Registry {
         urls: raw.urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
+        basic: raw.user.clone().zip(password),
+        token: raw.token.as_deref().map(|text| Secret::new("token", text)),
     }
 }
 
@@ -199,7 +206,9 @@ fn budget(raw: &raw::Loop, check: &mut Check<'_>) -> Loop {
         poll_records: check.within("loop.poll_records", raw.poll_records, 1, 100_000) as usize,
         poll_bytes: poll_bytes as usize,
         poll_wait: check.duration("loop.poll_wait", &raw.poll_wait),
-        work_units: check.within("loop.work_units", raw.work_units, 1, 1_000_000) as usize,
+        timers: check.within("loop.timers", raw.timers, 1, 1_000_000) as usize,
+        background_busy: check.within("loop.background_busy", raw.background_busy, 1, 1_000_000) as usize,
+        background_idle: check.within("loop.background_idle", raw.background_idle, 1, 1_000_000) as usize,
         flush_interval: check.duration("loop.flush_interval", &raw.flush_interval),
     }
 }
@@ -209,6 +218,9 @@ fn effective(raw: &Raw) -> serde_json::Value {
     let mut shown = raw.clone();
     for (name, value) in &mut shown.kafka.properties {
         *value = Scalar::Text(Secret::new(name, &value.text()).to_string());
+    }
+    for (name, value) in [("password", &mut shown.registry.password), ("token", &mut shown.registry.token)] {
+        *value = value.take().map(|text| Secret::new(name, &text).to_string());
     }
     for url in &mut shown.registry.urls {
         if let Some((scheme, rest)) = url.split_once("://")

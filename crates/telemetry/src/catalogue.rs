@@ -9,6 +9,7 @@ pub enum Counter {
     SinkDeliveries,
     InvariantViolations,
     TransactionsAborted,
+    IdentityParked,
 }
 
 /// What is so now.
@@ -45,14 +46,20 @@ const fn declare(name: &'static str, help: &'static str, labels: &'static [&'sta
 }
 
 impl Counter {
-    pub const ALL: [Counter; 6] = [
+    pub const ALL: [Counter; 7] = [
         Counter::Records,
         Counter::DeadLetters,
         Counter::MembershipChanges,
         Counter::SinkDeliveries,
         Counter::InvariantViolations,
         Counter::TransactionsAborted,
+        Counter::IdentityParked,
     ];
+
+    /// The one of this name, if there is.
+    pub fn named(name: &str) -> Option<Counter> {
+        Counter::ALL.into_iter().find(|metric| metric.declaration().name == name)
+    }
 
     pub(crate) const fn declaration(self) -> Declaration {
         match self {
@@ -86,6 +93,7 @@ impl Counter {
                 "Transactions given up, by cause; each is followed by a recovery.",
                 &["cause"],
             ),
+            Counter::IdentityParked => declare("millrace_identity_parked_total", "Links set aside by a guardrail, by reason.", &["reason"]),
         }
     }
 }
@@ -101,6 +109,11 @@ impl Gauge {
         Gauge::ShardsOwned,
         Gauge::BuildInfo,
     ];
+
+    /// The one of this name, if there is.
+    pub fn named(name: &str) -> Option<Gauge> {
+        Gauge::ALL.into_iter().find(|metric| metric.declaration().name == name)
+    }
 
     pub(crate) const fn declaration(self) -> Declaration {
         match self {
@@ -134,6 +147,11 @@ impl Gauge {
 
 impl Histogram {
     pub const ALL: [Histogram; 4] = [Histogram::Commit, Histogram::EndToEnd, Histogram::Restore, Histogram::IdentityClusterSize];
+
+    /// The one of this name, if there is.
+    pub fn named(name: &str) -> Option<Histogram> {
+        Histogram::ALL.into_iter().find(|metric| metric.declaration().name == name)
+    }
 
     pub(crate) const fn declaration(self) -> Declaration {
         match self {

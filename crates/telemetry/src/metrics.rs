@@ -133,6 +133,7 @@ mod tests {
         lines.sort();
         expect![[r#"
             counter millrace_dead_letters_total{topic,reason}
+            counter millrace_identity_parked_total{reason}
             counter millrace_invariant_violations_total{id}
             counter millrace_membership_changes_total{segment,status}
             counter millrace_records_total{stage,topic,outcome}

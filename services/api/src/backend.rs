@@ -1,0 +1,158 @@
+//! What the API asks of the process behind it.
+
+use millrace_model::Identity;
+
+use crate::dto::{
+    AccountView, AppendView, DeadLetterView, EventView, ExplainView, MemberView, OpportunityView, Page, PersonView, ReadyView, RecordLine, ReferenceView,
+    SegmentView,
+};
+
+/// A part of a list that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// 1 to 1,000.
+    pub limit: usize,
+    /// `Page::next` of the part before; `None`: from the first.
+    pub after: Option<String>,
+}
+
+/// Whose membership is to be explained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Person(Identity),
+    Account(Identity),
+}
+
+/// Why a question or an order cannot be met.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The person, account or segment does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// The asker's mistake; asking again does not help.
+    #[error("{0}")]
+    Refused(String),
+    /// A definition that does not hold: one entry per diagnostic, each with its place.
+    #[error("the definition does not hold")]
+    InvalidDefinition(Vec<String>),
+    /// Not now: a shard is being restored, or is not here. Ask again later.
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("{context}")]
+    Failure {
+        context: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Questions, answered from committed state. All methods block; the API calls them on threads meant for that.
+///
+/// A person or account is named by any of its identities, the canonical one included.
+pub trait Queries: Send + Sync {
+    /// # Errors
+    /// `NotFound` where nothing bears the identity.
+    fn person(&self, identity: &Identity) -> Result<PersonView, BackendError>;
+
+    /// Newest first.
+    ///
+    /// # Errors
+    /// As for `person`.
+    fn person_events(&self, identity: &Identity, page: &PageRequest) -> Result<Page<EventView>, BackendError>;
+
+    /// # Errors
+    /// `NotFound` where there is no such subject or segment, `Refused` where the segment is about the other kind of subject.
+    fn explain(&self, subject: &Subject, segment: &str) -> Result<ExplainView, BackendError>;
+
+    /// # Errors
+    /// `NotFound` where nothing bears the identity.
+    fn account(&self, identity: &Identity) -> Result<AccountView, BackendError>;
+
+    /// In ascending order of ids.
+    ///
+    /// # Errors
+    /// As for `account`.
+    fn account_persons(&self, identity: &Identity, page: &PageRequest) -> Result<Page<ReferenceView>, BackendError>;
+
+    /// In ascending order of ids.
+    ///
+    /// # Errors
+    /// As for `account`.
+    fn account_opportunities(&self, identity: &Identity, page: &PageRequest) -> Result<Page<OpportunityView>, BackendError>;
+
+    /// All definitions in force, by name.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    fn segments(&self) -> Result<Vec<SegmentView>, BackendError>;
+
+    /// # Errors
+    /// `NotFound` where there is no such segment.
+    fn segment(&self, name: &str) -> Result<SegmentView, BackendError>;
+
+    /// In ascending order of subject ids.
+    ///
+    /// # Errors
+    /// As for `segment`.
+    fn members(&self, name: &str, page: &PageRequest) -> Result<Page<MemberView>, BackendError>;
+
+    /// Whether every shard of this process answers.
+    fn ready(&self) -> ReadyView;
+}
+
+/// Orders, and reads of the log. All methods block.
+pub trait Commands: Send + Sync {
+    /// Checks the definition in `text` (YAML or JSON, one document whose name is `name`) and puts it on the control topic.
+    ///
+    /// # Errors
+    /// `InvalidDefinition` with every diagnostic, `Refused` where the name differs.
+    fn put_segment(&self, name: &str, text: &str) -> Result<(), BackendError>;
+
+    /// Takes a definition back; its members exit. One that does not exist is no error.
+    ///
+    /// # Errors
+    /// Where the log cannot be written.
+    fn delete_segment(&self, name: &str) -> Result<(), BackendError>;
+
+    /// Appends records to source topics, in order. Lines that are none are told, the others appended.
+    ///
+    /// # Errors
+    /// Where the log cannot be written.
+    fn append(&self, lines: Vec<Result<RecordLine, String>>) -> Result<AppendView, BackendError>;
+
+    /// The membership topic as JSON lines.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    fn changes(&self, from: ChangesFrom) -> Result<Box<dyn Changes>, BackendError>;
+
+    /// The newest dead letters, newest first.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetterView>, BackendError>;
+}
+
+/// Where a stream of membership changes begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangesFrom {
+    /// The earliest change the log still holds.
+    Start,
+    /// Only changes from now on.
+    End,
+}
+
+/// A stream of membership changes, each the JSON value of a membership record. Dropped when the asker leaves.
+pub trait Changes: Send {
+    /// The next changes, waiting at most about a second; empty where none came.
+    ///
+    /// # Errors
+    /// Where the log cannot be read; the stream ends.
+    fn next(&mut self) -> Result<Vec<serde_json::Value>, BackendError>;
+
+    /// Whether everything that was there when this was called has been returned.
+    ///
+    /// # Errors
+    /// As for `next`.
+    fn caught_up(&mut self) -> Result<bool, BackendError>;
+}

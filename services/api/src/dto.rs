@@ -1,0 +1,277 @@
+//! Bodies of the API. They age apart from logic: fields are added, never renamed.
+//!
+//! Instants are RFC 3339 texts in UTC with milliseconds. Ids of unified things are `namespace:id`. Absent fields and null mean the same.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One name of a person, account, deal, campaign or list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct IdentityView {
+    pub namespace: String,
+    pub id: String,
+}
+
+/// Where a merged field's value is from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvenanceView {
+    /// The source key of the record that won.
+    pub source_key: String,
+    /// The source's own modification instant of the winning value.
+    pub modified_at: String,
+}
+
+/// A related thing, named and no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReferenceView {
+    pub id: String,
+    /// The account's, deal's, campaign's or list's name, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Source keys of the records that make it up.
+    #[serde(default)]
+    pub source_keys: Vec<String>,
+}
+
+/// A relation row: a person on an account, a deal, a campaign or a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RelationView {
+    /// As rules write it: `accountRelations`, `opportunityRoles`, `campaignMemberships`, `listMemberships`.
+    pub relation: String,
+    /// The row's own source key.
+    pub key: String,
+    /// What the row leads to; absent where that has no live record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<ReferenceView>,
+    pub fields: Value,
+}
+
+/// A subject's standing in one segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MembershipView {
+    pub segment: String,
+    /// `realized` or `exited`.
+    pub status: String,
+    /// When the subject entered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_qualification_time: Option<String>,
+    /// The next instant at which time alone would change it; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<String>,
+}
+
+/// A unified person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PersonView {
+    /// The canonical id.
+    pub id: String,
+    pub identities: Vec<IdentityView>,
+    /// The merged record.
+    pub attributes: Value,
+    /// Per leaf of `attributes`, by dotted path.
+    pub provenance: BTreeMap<String, ProvenanceView>,
+    /// Every distinct account the person belongs to.
+    pub accounts: Vec<ReferenceView>,
+    pub relations: Vec<RelationView>,
+    /// Segments the person is in or once was in.
+    pub segments: Vec<MembershipView>,
+    /// How many events are kept.
+    pub events: u64,
+    /// The person that absorbed this one, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<String>,
+}
+
+/// A unified account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountView {
+    /// The canonical id.
+    pub id: String,
+    /// The source keys that are this one company, and what else names it.
+    pub identities: Vec<IdentityView>,
+    /// The merged record.
+    pub attributes: Value,
+    /// Per leaf of `attributes`, by dotted path.
+    pub provenance: BTreeMap<String, ProvenanceView>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ReferenceView>,
+    pub related: Vec<ReferenceView>,
+    /// Segments the account is in or once was in.
+    pub segments: Vec<MembershipView>,
+}
+
+/// A unified deal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OpportunityView {
+    pub id: String,
+    pub identities: Vec<IdentityView>,
+    pub attributes: Value,
+}
+
+/// A kept event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EventView {
+    /// `_id`
+    pub id: String,
+    pub timestamp: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    pub fields: Value,
+}
+
+/// A part of a list, and where the next part begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Pass as `after` for the next part; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A segment definition as it is in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SegmentView {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// `person` or `account`.
+    pub subject: String,
+    /// `draft`, `published` or `inactive`.
+    pub status: String,
+    pub version: u64,
+    pub time_zone: String,
+    pub pql: String,
+    pub destinations: Vec<String>,
+    /// Members on the shards of the answering process.
+    pub members: u64,
+    /// How much of the first evaluation is done, 0 to 1; absent once it is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
+}
+
+/// A member of a segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberView {
+    pub subject_id: String,
+}
+
+/// Why a subject is in a segment, or is not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplainView {
+    pub segment: String,
+    pub segment_version: u64,
+    /// `person` or `account`.
+    pub subject_type: String,
+    pub subject_id: String,
+    /// The rule's value as of `evaluatedAt`; absent while a fact that decides it has not arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<bool>,
+    /// What was last written to the membership topic, if anything was: `realized` or `exited`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    pub evaluated_at: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<String>,
+    pub condition: ConditionView,
+    /// The source records behind each related thing, by its id: what a data steward opens next.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub records: BTreeMap<String, Vec<String>>,
+}
+
+/// One condition of a rule, and those it is made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConditionView {
+    /// The condition as the rule writes it; `and`, `or`, `not` where it is made of others.
+    pub text: String,
+    /// Absent while a fact that decides it has not arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<String>,
+    /// The facts it rests on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<EvidenceView>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<ConditionView>,
+}
+
+/// A fact a condition rests on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EvidenceView {
+    /// `event`, `account`, `opportunity`, `relation`, `attribute`, `segment` …
+    pub kind: String,
+    /// `_id` of the event, id of the thing, path of the field.
+    pub id: String,
+    /// What it says, in a few words: a name, an amount, an instant.
+    pub value: Value,
+}
+
+/// A record to be appended to a source topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordLine {
+    /// The topic's full name, or the kind alone: `person`, `account-link`, `activity` …
+    pub topic: String,
+    #[serde(default)]
+    pub key: Option<String>,
+    /// The record as JSON; null: a tombstone.
+    #[serde(default)]
+    pub value: Option<Value>,
+    /// What the record's timestamp is to be: RFC 3339 or epoch milliseconds. Absent: now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<Value>,
+}
+
+/// What became of a batch of lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AppendView {
+    pub accepted: u64,
+    pub rejected: Vec<RejectedLine>,
+}
+
+/// A line that is no record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RejectedLine {
+    /// Counted from one within the batch.
+    pub line: u64,
+    pub reason: String,
+}
+
+/// A record nobody could use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeadLetterView {
+    /// Where it came from.
+    pub topic: String,
+    pub partition: u32,
+    pub offset: i64,
+    pub reason: String,
+    pub detail: String,
+    /// Key and value as text, where they are text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+/// Whether the process is up to its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadyView {
+    pub ready: bool,
+    /// What is still to come, or what is wrong; empty where ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<String>,
+}

@@ -1,0 +1,188 @@
+//! `/openapi.json`: the routes as OpenAPI 3.1, the bodies' schemas made from the DTOs.
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use crate::dto::{
+    AccountView, AppendView, DeadLetterView, EventView, ExplainView, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, SegmentView,
+};
+use crate::problem::Problem;
+
+/// One operation of the API.
+struct Operation {
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    query: &'static [(&'static str, &'static str)],
+    /// Content type and schema of the request's body.
+    request: Option<(&'static str, Value)>,
+    /// Content type and schema of the answer; `None`: 204.
+    response: Option<(&'static str, Value)>,
+}
+
+const PAGE: &[(&str, &str)] = &[("limit", "1 to 1000, 100 if absent"), ("after", "`next` of the part before")];
+const SEGMENT: &[(&str, &str)] = &[("segment", "the segment's name")];
+const STREAM: &[(&str, &str)] = &[
+    ("from", "`start` (if absent) or `end`"),
+    ("follow", "`false`: end when everything that was there has been sent"),
+];
+const LIMIT: &[(&str, &str)] = &[("limit", "1 to 1000, 100 if absent")];
+const NDJSON: &str = "application/x-ndjson";
+const JSON: &str = "application/json";
+
+/// The description of the API.
+pub fn openapi() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = "/components/schemas".into();
+    let mut generator = settings.into_generator();
+    let operations = operations(&mut generator);
+    let problem = schema::<Problem>(&mut generator);
+    let mut paths = Map::new();
+    for operation in operations {
+        let entry = paths.entry(operation.path).or_insert_with(|| json!({}));
+        entry[operation.method] = describe(&operation, &problem);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Millrace", "version": env!("CARGO_PKG_VERSION"), "description": "Profiles, segments and explanations of a B2B customer data platform."},
+        "paths": paths,
+        "components": {"schemas": generator.take_definitions(true)},
+    })
+}
+
+fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
+    let read = |path, summary, query, body| Operation {
+        method: "get",
+        path,
+        summary,
+        query,
+        request: None,
+        response: Some((JSON, body)),
+    };
+    vec![
+        read(
+            "/v1/persons/{id}",
+            "A unified person by canonical id, or any `namespace:id`",
+            &[],
+            schema::<PersonView>(generator),
+        ),
+        read(
+            "/v1/persons/{namespace}/{id}",
+            "A unified person by any identity",
+            &[],
+            schema::<PersonView>(generator),
+        ),
+        read(
+            "/v1/persons/{id}/events",
+            "The person's kept events, newest first",
+            PAGE,
+            schema::<Page<EventView>>(generator),
+        ),
+        read(
+            "/v1/persons/{id}/explain",
+            "Why the person is in a segment, or is not",
+            SEGMENT,
+            schema::<ExplainView>(generator),
+        ),
+        read(
+            "/v1/accounts/{sourceKey}",
+            "A unified account by the source key of any of its records",
+            &[],
+            schema::<AccountView>(generator),
+        ),
+        read(
+            "/v1/accounts/{sourceKey}/persons",
+            "The account's persons",
+            PAGE,
+            schema::<Page<ReferenceView>>(generator),
+        ),
+        read(
+            "/v1/accounts/{sourceKey}/opportunities",
+            "The account's deals",
+            PAGE,
+            schema::<Page<OpportunityView>>(generator),
+        ),
+        read(
+            "/v1/accounts/{sourceKey}/explain",
+            "Why the account is in a segment, or is not",
+            SEGMENT,
+            schema::<ExplainView>(generator),
+        ),
+        read("/v1/segments", "All definitions in force", &[], schema::<Vec<SegmentView>>(generator)),
+        read("/v1/segments/{name}", "One definition", &[], schema::<SegmentView>(generator)),
+        Operation {
+            method: "put",
+            path: "/v1/segments/{name}",
+            summary: "Checks a definition and puts it in force",
+            query: &[],
+            request: Some(("application/yaml", json!({"type": "string"}))),
+            response: None,
+        },
+        Operation {
+            method: "delete",
+            path: "/v1/segments/{name}",
+            summary: "Takes a definition back; its members exit",
+            query: &[],
+            request: None,
+            response: None,
+        },
+        read(
+            "/v1/segments/{name}/members",
+            "The segment's members on this process",
+            PAGE,
+            schema::<Page<MemberView>>(generator),
+        ),
+        Operation {
+            method: "post",
+            path: "/v1/records",
+            summary: "Appends records to source topics, one JSON object a line; from this machine only",
+            query: &[],
+            request: Some((NDJSON, schema::<RecordLine>(generator))),
+            response: Some((JSON, schema::<AppendView>(generator))),
+        },
+        Operation {
+            method: "get",
+            path: "/v1/changes",
+            summary: "Membership changes as they are committed, one JSON object a line",
+            query: STREAM,
+            request: None,
+            response: Some((NDJSON, json!({"type": "object"}))),
+        },
+        read(
+            "/v1/dead-letters",
+            "The newest records nobody could use",
+            LIMIT,
+            schema::<Vec<DeadLetterView>>(generator),
+        ),
+    ]
+}
+
+fn describe(operation: &Operation, problem: &Value) -> Value {
+    let in_path = operation.path.split(['{', '}']).skip(1).step_by(2).map(|name| (name, "path", true, ""));
+    let in_query = operation.query.iter().map(|(name, text)| (*name, "query", *name == "segment", *text));
+    let parameters: Vec<Value> = in_path
+        .chain(in_query)
+        .map(|(name, place, required, text)| json!({"name": name, "in": place, "required": required, "description": text, "schema": {"type": "string"}}))
+        .collect();
+    let (status, answer) = match &operation.response {
+        Some((kind, schema)) => ("200", json!({"description": "done", "content": {*kind: {"schema": schema}}})),
+        None => ("204", json!({"description": "done"})),
+    };
+    let mut described = json!({
+        "summary": operation.summary,
+        "parameters": parameters,
+        "responses": {
+            status: answer,
+            "default": {"description": "a problem (RFC 9457)", "content": {"application/problem+json": {"schema": problem}}},
+        },
+    });
+    if let Some((kind, schema)) = &operation.request {
+        described["requestBody"] = json!({"required": true, "content": {*kind: {"schema": schema}}});
+    }
+    described
+}
+
+fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    generator.subschema_for::<T>().to_value()
+}

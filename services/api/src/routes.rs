@@ -1,0 +1,216 @@
+//! The routes of the API and their handlers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use millrace_model::{Identity, namespace};
+
+use crate::backend::{BackendError, ChangesFrom, Commands, PageRequest, Queries, Subject};
+use crate::dto::{
+    AccountView, AppendView, DeadLetterView, EventView, ExplainView, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, SegmentView,
+};
+use crate::openapi::openapi;
+use crate::problem::Problem;
+use crate::stream;
+
+/// A batch of records, or a definition, is not larger than this; senders split.
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// Items of a list where the asker names no number, and the most of one answer.
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1_000;
+
+#[derive(Clone)]
+struct Api {
+    queries: Arc<dyn Queries>,
+    commands: Arc<dyn Commands>,
+}
+
+type Parameters = Query<BTreeMap<String, String>>;
+
+/// The router of the API's port. Serve it with connection information (`serve` does): records are taken from this machine only.
+pub fn api_router(queries: Arc<dyn Queries>, commands: Arc<dyn Commands>) -> Router {
+    Router::new()
+        .route("/v1/persons/{id}", get(person))
+        .route("/v1/persons/{id}/events", get(person_events))
+        .route("/v1/persons/{id}/explain", get(explain_person))
+        .route("/v1/persons/{id}/{rest}", get(person_by_namespace))
+        .route("/v1/accounts/{key}", get(account))
+        .route("/v1/accounts/{key}/persons", get(account_persons))
+        .route("/v1/accounts/{key}/opportunities", get(account_opportunities))
+        .route("/v1/accounts/{key}/explain", get(explain_account))
+        .route("/v1/segments", get(segments))
+        .route("/v1/segments/{name}", get(segment).put(put_segment).delete(delete_segment))
+        .route("/v1/segments/{name}/members", get(members))
+        .route("/v1/records", post(records))
+        .route("/v1/changes", get(changes))
+        .route("/v1/dead-letters", get(dead_letters))
+        .route("/openapi.json", get(|| async { Json(openapi()) }))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(Api { queries, commands })
+}
+
+pub(crate) async fn no_such_route(uri: Uri) -> Problem {
+    Problem::not_found(format!("nothing is served at {}; /openapi.json lists what is", uri.path()))
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "The method is not served here",
+        format!("{method} {}", uri.path()),
+    )
+}
+
+/// Runs what blocks on a thread meant for it.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, BackendError> + Send + 'static) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome.map_err(Problem::from),
+        Err(panic) => {
+            tracing::error!(error = %panic, "request handler panicked");
+            Err(Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "failure",
+                "The server failed; its log says why",
+                "internal error",
+            ))
+        }
+    }
+}
+
+async fn person(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<PersonView>, Problem> {
+    let identity = canonical(&id)?;
+    blocking(move || api.queries.person(&identity)).await.map(Json)
+}
+
+async fn person_by_namespace(State(api): State<Api>, Path((namespace, id)): Path<(String, String)>) -> Result<Json<PersonView>, Problem> {
+    let identity = Identity::new(&namespace, &id).ok_or_else(|| Problem::bad_request("an identity needs a namespace and an id"))?;
+    blocking(move || api.queries.person(&identity)).await.map(Json)
+}
+
+async fn person_events(State(api): State<Api>, Path(id): Path<String>, Query(query): Parameters) -> Result<Json<Page<EventView>>, Problem> {
+    let (identity, page) = (canonical(&id)?, page(&query)?);
+    blocking(move || api.queries.person_events(&identity, &page)).await.map(Json)
+}
+
+async fn explain_person(State(api): State<Api>, Path(id): Path<String>, Query(query): Parameters) -> Result<Json<ExplainView>, Problem> {
+    explain(api, Subject::Person(canonical(&id)?), &query).await
+}
+
+async fn account(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<AccountView>, Problem> {
+    let identity = account_identity(&key)?;
+    blocking(move || api.queries.account(&identity)).await.map(Json)
+}
+
+async fn account_persons(State(api): State<Api>, Path(key): Path<String>, Query(query): Parameters) -> Result<Json<Page<ReferenceView>>, Problem> {
+    let (identity, page) = (account_identity(&key)?, page(&query)?);
+    blocking(move || api.queries.account_persons(&identity, &page)).await.map(Json)
+}
+
+async fn account_opportunities(State(api): State<Api>, Path(key): Path<String>, Query(query): Parameters) -> Result<Json<Page<OpportunityView>>, Problem> {
+    let (identity, page) = (account_identity(&key)?, page(&query)?);
+    blocking(move || api.queries.account_opportunities(&identity, &page)).await.map(Json)
+}
+
+async fn explain_account(State(api): State<Api>, Path(key): Path<String>, Query(query): Parameters) -> Result<Json<ExplainView>, Problem> {
+    explain(api, Subject::Account(account_identity(&key)?), &query).await
+}
+
+async fn explain(api: Api, subject: Subject, query: &BTreeMap<String, String>) -> Result<Json<ExplainView>, Problem> {
+    let segment = query
+        .get("segment")
+        .cloned()
+        .ok_or_else(|| Problem::bad_request("`segment` is missing: /explain?segment=<name>"))?;
+    blocking(move || api.queries.explain(&subject, &segment)).await.map(Json)
+}
+
+async fn segments(State(api): State<Api>) -> Result<Json<Vec<SegmentView>>, Problem> {
+    blocking(move || api.queries.segments()).await.map(Json)
+}
+
+async fn segment(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<SegmentView>, Problem> {
+    blocking(move || api.queries.segment(&name)).await.map(Json)
+}
+
+/// Answers once the definition is on the control topic; the shards take it up from there.
+async fn put_segment(State(api): State<Api>, Path(name): Path<String>, text: String) -> Result<StatusCode, Problem> {
+    blocking(move || api.commands.put_segment(&name, &text)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn delete_segment(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    blocking(move || api.commands.delete_segment(&name)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn members(State(api): State<Api>, Path(name): Path<String>, Query(query): Parameters) -> Result<Json<Page<MemberView>>, Problem> {
+    let page = page(&query)?;
+    blocking(move || api.queries.members(&name, &page)).await.map(Json)
+}
+
+async fn records(State(api): State<Api>, ConnectInfo(peer): ConnectInfo<SocketAddr>, body: String) -> Result<Json<AppendView>, Problem> {
+    if !peer.ip().is_loopback() {
+        let detail = "records are taken from this machine only; produce to the source topics instead";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not from where you are", detail));
+    }
+    blocking(move || {
+        let lines = body
+            .lines()
+            .map(|line| serde_json::from_str::<RecordLine>(line).map_err(|error| error.to_string()))
+            .collect();
+        api.commands.append(lines)
+    })
+    .await
+    .map(Json)
+}
+
+/// Membership changes, one JSON object a line. `from=start|end`; `follow=false` ends when everything that was there has been sent.
+async fn changes(State(api): State<Api>, Query(query): Parameters) -> Result<Response, Problem> {
+    let from = match query.get("from").map(String::as_str) {
+        None | Some("start") => ChangesFrom::Start,
+        Some("end") => ChangesFrom::End,
+        Some(other) => return Err(Problem::bad_request(format!("`from` is `{other}`; expected `start` or `end`"))),
+    };
+    let follow = match query.get("follow").map(String::as_str) {
+        None | Some("true") => true,
+        Some("false") => false,
+        Some(other) => return Err(Problem::bad_request(format!("`follow` is `{other}`; expected `true` or `false`"))),
+    };
+    let changes = blocking(move || api.commands.changes(from)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], stream::body(changes, follow)).into_response())
+}
+
+async fn dead_letters(State(api): State<Api>, Query(query): Parameters) -> Result<Json<Vec<DeadLetterView>>, Problem> {
+    let limit = page(&query)?.limit;
+    blocking(move || api.commands.dead_letters(limit)).await.map(Json)
+}
+
+/// `namespace:id`, as profiles show it.
+fn canonical(text: &str) -> Result<Identity, Problem> {
+    Identity::parse(text).map_err(|error| Problem::bad_request(format!("{error}; ask /v1/persons/{{namespace}}/{{id}} or /v1/persons/{{namespace:id}}")))
+}
+
+/// A source key, or `b2b_account:` and a source key.
+fn account_identity(text: &str) -> Result<Identity, Problem> {
+    let key = text.strip_prefix(namespace::ACCOUNT).and_then(|rest| rest.strip_prefix(':')).unwrap_or(text);
+    Identity::new(namespace::ACCOUNT, key).ok_or_else(|| Problem::bad_request("an account is asked for by its source key"))
+}
+
+fn page(query: &BTreeMap<String, String>) -> Result<PageRequest, Problem> {
+    let limit = match query.get("limit").map(|text| text.parse::<usize>()) {
+        None => PAGE_DEFAULT,
+        Some(Ok(limit @ 1..=PAGE_MAX)) => limit,
+        Some(_) => return Err(Problem::bad_request(format!("`limit` is a number from 1 to {PAGE_MAX}"))),
+    };
+    Ok(PageRequest {
+        limit,
+        after: query.get("after").cloned(),
+    })
+}

@@ -1,0 +1,266 @@
+//! The API against a backend of one person.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use millrace_model::Identity;
+use millrace_telemetry::Metrics;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::backend::{BackendError, Changes, ChangesFrom, Commands, PageRequest, Queries, Subject};
+use crate::dto::*;
+use crate::{api_router, health_router, openapi};
+
+/// Knows `email:p2@townsend.com` and segment `upsell`; remembers what it was told.
+#[derive(Default)]
+struct One {
+    told: Mutex<Vec<String>>,
+}
+
+fn missing<T>(what: impl ToString) -> Result<T, BackendError> {
+    Err(BackendError::NotFound(format!("no {}", what.to_string())))
+}
+
+impl Queries for One {
+    fn person(&self, identity: &Identity) -> Result<PersonView, BackendError> {
+        if identity.to_string() != "email:p2@townsend.com" {
+            return missing(identity);
+        }
+        Ok(PersonView {
+            id: "b2b_person:2@m1.Marketo".to_owned(),
+            identities: Vec::new(),
+            attributes: json!({"person": {"name": {"firstName": "Pia"}}}),
+            provenance: Default::default(),
+            accounts: Vec::new(),
+            relations: Vec::new(),
+            segments: Vec::new(),
+            events: 1,
+            merged_into: None,
+        })
+    }
+
+    fn person_events(&self, _: &Identity, page: &PageRequest) -> Result<Page<EventView>, BackendError> {
+        Ok(Page {
+            items: Vec::new(),
+            next: Some(format!("{}/{:?}", page.limit, page.after)),
+        })
+    }
+
+    fn explain(&self, subject: &Subject, segment: &str) -> Result<ExplainView, BackendError> {
+        missing(format!("{subject:?} {segment}"))
+    }
+
+    fn account(&self, identity: &Identity) -> Result<AccountView, BackendError> {
+        missing(identity)
+    }
+
+    fn account_persons(&self, identity: &Identity, _: &PageRequest) -> Result<Page<ReferenceView>, BackendError> {
+        missing(identity)
+    }
+
+    fn account_opportunities(&self, _: &Identity, _: &PageRequest) -> Result<Page<OpportunityView>, BackendError> {
+        Err(BackendError::Unavailable("shard 3 is being restored".to_owned()))
+    }
+
+    fn segments(&self) -> Result<Vec<SegmentView>, BackendError> {
+        Ok(Vec::new())
+    }
+
+    fn segment(&self, name: &str) -> Result<SegmentView, BackendError> {
+        missing(name)
+    }
+
+    fn members(&self, name: &str, _: &PageRequest) -> Result<Page<MemberView>, BackendError> {
+        missing(name)
+    }
+
+    fn ready(&self) -> ReadyView {
+        ReadyView {
+            ready: false,
+            waiting_for: vec!["shard 3".to_owned()],
+        }
+    }
+}
+
+impl Commands for One {
+    fn put_segment(&self, name: &str, text: &str) -> Result<(), BackendError> {
+        if text.is_empty() {
+            return Err(BackendError::InvalidDefinition(vec!["line 1: unknown field x.y".to_owned()]));
+        }
+        self.told.lock().unwrap().push(format!("{name}: {text}"));
+        Ok(())
+    }
+
+    fn delete_segment(&self, _: &str) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn append(&self, lines: Vec<Result<RecordLine, String>>) -> Result<AppendView, BackendError> {
+        let rejected = (1..).zip(&lines).filter_map(|(line, parsed)| {
+            Some(RejectedLine {
+                line,
+                reason: parsed.as_ref().err()?.clone(),
+            })
+        });
+        let rejected: Vec<RejectedLine> = rejected.collect();
+        Ok(AppendView {
+            accepted: (lines.len() - rejected.len()) as u64,
+            rejected,
+        })
+    }
+
+    fn changes(&self, _: ChangesFrom) -> Result<Box<dyn Changes>, BackendError> {
+        Ok(Box::new(Two(vec![json!({"status": "exited"}), json!({"status": "realized"})])))
+    }
+
+    fn dead_letters(&self, _: usize) -> Result<Vec<DeadLetterView>, BackendError> {
+        Ok(Vec::new())
+    }
+}
+
+struct Two(Vec<Value>);
+
+impl Changes for Two {
+    fn next(&mut self) -> Result<Vec<Value>, BackendError> {
+        Ok(self.0.pop().into_iter().collect())
+    }
+
+    fn caught_up(&mut self) -> Result<bool, BackendError> {
+        Ok(self.0.is_empty())
+    }
+}
+
+/// Status, content type and body of one request, as a peer at `address` sees it.
+async fn ask(router: Router, address: &str, request: Request<Body>) -> String {
+    let mut request = request;
+    let peer: SocketAddr = address.parse().unwrap();
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let response = router.oneshot(request).await.unwrap();
+    let kind = response
+        .headers()
+        .get("content-type")
+        .map(|kind| kind.to_str().unwrap().to_owned())
+        .unwrap_or_default();
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    format!("{status} {kind} {}", String::from_utf8_lossy(&body))
+}
+
+async fn api(method: &str, uri: &str, body: &str) -> String {
+    let one = Arc::new(One::default());
+    let request = Request::builder().method(method).uri(uri).body(Body::from(body.to_owned())).unwrap();
+    ask(api_router(one.clone(), one), "127.0.0.1:5000", request).await
+}
+
+#[tokio::test]
+async fn routes_answer() {
+    let table = [
+        (
+            "GET",
+            "/v1/persons/email/P2@Townsend.com",
+            "",
+            "200 application/json {\"id\":\"b2b_person:2@m1.Marketo\"",
+        ),
+        (
+            "GET",
+            "/v1/persons/email:p2@townsend.com",
+            "",
+            "200 application/json {\"id\":\"b2b_person:2@m1.Marketo\"",
+        ),
+        (
+            "GET",
+            "/v1/persons/email%3Ap2@townsend.com/events?limit=5&after=x",
+            "",
+            "200 application/json {\"items\":[],\"next\":\"5/Some(\\\"x\\\")\"}",
+        ),
+        (
+            "GET",
+            "/v1/persons/p2",
+            "",
+            "400 application/problem+json {\"type\":\"urn:millrace:problem:bad-request\"",
+        ),
+        (
+            "GET",
+            "/v1/persons/email/p9@townsend.com",
+            "",
+            "404 application/problem+json {\"type\":\"urn:millrace:problem:not-found\"",
+        ),
+        ("GET", "/v1/persons/email:p2@townsend.com/events?limit=0", "", "400 application/problem+json"),
+        ("GET", "/v1/persons/email:p2@townsend.com/explain", "", "400 application/problem+json"),
+        ("GET", "/v1/accounts/b2b_account:1@crm1.SFDC/opportunities", "", "503 application/problem+json"),
+        ("PUT", "/v1/segments/upsell", "kind: Segment", "204  "),
+        (
+            "PUT",
+            "/v1/segments/upsell",
+            "",
+            "422 application/problem+json {\"type\":\"urn:millrace:problem:invalid-definition\"",
+        ),
+        ("DELETE", "/v1/segments/upsell", "", "204  "),
+        ("POST", "/v1/segments", "", "405 application/problem+json"),
+        ("GET", "/v2", "", "404 application/problem+json"),
+        (
+            "GET",
+            "/v1/changes?follow=false",
+            "",
+            "200 application/x-ndjson {\"status\":\"realized\"}\n{\"status\":\"exited\"}\n",
+        ),
+        ("GET", "/v1/changes?from=middle", "", "400 application/problem+json"),
+    ];
+    for (method, uri, body, expected) in table {
+        let answer = api(method, uri, body).await;
+        assert!(answer.starts_with(expected), "{method} {uri}\n{answer}");
+    }
+}
+
+#[tokio::test]
+async fn records_are_taken_line_by_line_and_from_this_machine_only() {
+    let lines = "{\"topic\":\"person\",\"key\":\"1@m.M\",\"value\":{}}\nnot json\n{\"topic\":\"person\",\"colour\":\"red\"}\n{\"topic\":\"person\",\"key\":\"1@m.M\",\"value\":null}\n";
+    let answer = api("POST", "/v1/records", lines).await;
+    assert!(
+        answer.starts_with("200 application/json {\"accepted\":2,\"rejected\":[{\"line\":2,") && answer.contains("unknown field `colour`"),
+        "{answer}"
+    );
+    let one = Arc::new(One::default());
+    let request = Request::builder().method("POST").uri("/v1/records").body(Body::from("")).unwrap();
+    let answer = ask(api_router(one.clone(), one), "10.0.0.7:5000", request).await;
+    assert!(answer.starts_with("403 application/problem+json"), "{answer}");
+}
+
+#[tokio::test]
+async fn health_metrics_and_readiness_are_told() {
+    for (uri, expected) in [
+        ("/healthz", "200 text/plain; charset=utf-8 ok"),
+        ("/readyz", "503 application/json {\"ready\":false,\"waitingFor\":[\"shard 3\"]}"),
+        ("/metrics", "200 text/plain; version=0.0.4; charset=utf-8 # HELP millrace_"),
+    ] {
+        let router = health_router(Arc::new(One::default()), Metrics::new().unwrap());
+        let answer = ask(router, "127.0.0.1:5000", Request::builder().uri(uri).body(Body::empty()).unwrap()).await;
+        assert!(answer.starts_with(expected), "{uri}\n{answer}");
+    }
+}
+
+/// Everything described is served: no described operation meets the router's own 404 or 405.
+#[tokio::test]
+async fn every_described_operation_is_served() {
+    let description = openapi();
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            let uri = path
+                .replace("{id}", "email:x")
+                .replace("{namespace}", "email")
+                .replace("{sourceKey}", "k")
+                .replace("{name}", "n");
+            let answer = api(&method.to_uppercase(), &format!("{uri}?segment=n&follow=false"), "").await;
+            assert!(!answer.starts_with("405") && !answer.contains("nothing is served"), "{method} {path}\n{answer}");
+        }
+    }
+    assert!(
+        description["components"]["schemas"]["PersonView"]["properties"]["provenance"].is_object(),
+        "{description}"
+    );
+}

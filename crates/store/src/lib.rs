@@ -1,1 +1,91 @@
-//! millrace-store
+//! The state port on RocksDB: one database per shard, never ahead of Kafka, never wiped by a crash.
+//!
+//! ```text
+//! <directory>/FORMAT      "millrace-store 1\n": who wrote the folder, and in which layout
+//! <directory>/db/         RocksDB
+//!     default             key ""            the changelog position, 8 bytes big-endian
+//!                         key t.. (t<0x80)  rows that are in the changelog
+//!     derived             key t.. (t>=0x80) rows derived from them
+//! ```
+//!
+//! * **Durability.** The write-ahead log is off: the changelog topic is the log. A batch and the changelog position behind it go into one write, and the
+//!   column families are flushed atomically, so that what a crash leaves is the state after some earlier batch together with that batch's position;
+//!   recovery replays the changelog from there.
+//! * **Two column families.** Derived tables hold queues (timers) whose rows are deleted at the front as fast as they are added at the back. Kept apart,
+//!   their deletion markers neither slow the reads of the rest nor force it to be compacted; a collector compacts files that are mostly such markers, and
+//!   the store remembers where the first live row of each derived table may be, so that a scan from the front does not walk over markers.
+//! * **Shared memory.** All stores of a process share one block cache and one budget of write buffers (`Resources`), however many shards it hosts.
+//!
+//! What it is *not*: it knows no keys, no rows and no codecs of the shard; it does not decide when to flush.
+
+mod database;
+mod directory;
+mod front;
+mod resources;
+mod store;
+
+pub use database::Reader;
+pub use resources::{Limits, Resources};
+pub use store::RocksStore;
+
+use std::path::PathBuf;
+
+/// Why a store could not be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder was written by a newer version of this software. Run that version, or give this one an empty folder: the state is rebuilt from the
+    /// changelog.
+    #[error("store {path} has format {found}, newer than {supported}, the newest this version reads")]
+    NewerFormat { path: PathBuf, found: u32, supported: u32 },
+    /// The folder holds something else. Nothing in it was touched.
+    #[error("{path} is not empty and is not a store")]
+    NotAStore { path: PathBuf },
+    /// Another store handle, of this process or another, has the folder open. Close it first; two shards never share a folder.
+    #[error("store {path} is in use")]
+    Locked { path: PathBuf },
+    /// A reader outlived its store: the shard was given up or is being recovered. Ask its owner again.
+    #[error("the store is closed")]
+    Closed,
+    /// A row with an empty key: a key begins with its table.
+    #[error("a row with an empty key")]
+    EmptyKey,
+    /// The row of the changelog position is not one.
+    #[error("changelog position of {length} bytes where there should be 8")]
+    DamagedPosition { length: usize },
+    /// The folder cannot be read or written.
+    #[error("store folder {path}")]
+    Directory {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// RocksDB failed: disk full, a damaged file, …
+    #[error("rocksdb")]
+    Database(#[from] rocksdb::Error),
+}
+
+/// What the owner of a store does about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Drop the folder and restore from the changelog.
+    Rebuild,
+    /// Drop the handle.
+    Release,
+    /// A person must act; the shard stops.
+    Stop,
+}
+
+impl StoreError {
+    /// What to do about it.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::DamagedPosition { .. } => Disposition::Rebuild,
+            Self::Database(error) if error.kind() == rocksdb::ErrorKind::Corruption => Disposition::Rebuild,
+            Self::Closed => Disposition::Release,
+            Self::Database(_) | Self::NewerFormat { .. } | Self::NotAStore { .. } | Self::Locked { .. } | Self::EmptyKey | Self::Directory { .. } => {
+                Disposition::Stop
+            }
+        }
+    }
+}

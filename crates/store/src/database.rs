@@ -1,0 +1,149 @@
+//! Reads of the database, by its owner and by others.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use millrace_shard::state::{DERIVED, StateError, StateView};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, Options, ReadOptions};
+
+use crate::{Resources, StoreError};
+
+const DERIVED_FAMILY: &str = "derived";
+
+/// The smallest key a row can have: before it there is only the changelog position.
+const FIRST_KEY: &[u8] = &[0];
+
+/// The key of the changelog position, in the default column family.
+pub const POSITION_KEY: &[u8] = &[];
+
+/// An open database.
+pub struct Database {
+    pub db: DB,
+    pub path: PathBuf,
+}
+
+impl Database {
+    pub fn open(path: &Path, database: &Path, resources: &Resources) -> Result<Self, StoreError> {
+        let families = [
+            ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, resources.table_options()),
+            ColumnFamilyDescriptor::new(DERIVED_FAMILY, resources.derived_options()),
+        ];
+        let db = DB::open_cf_descriptors(&resources.database_options(), database, families).map_err(|error| open_error(path, error))?;
+        Ok(Self { db, path: path.to_path_buf() })
+    }
+
+    /// Deletes the database's files. It must not be open.
+    pub fn destroy(path: &Path, database: &Path) -> Result<(), StoreError> {
+        DB::destroy(&Options::default(), database).map_err(|error| open_error(path, error))
+    }
+
+    pub fn derived(&self) -> &ColumnFamily {
+        self.db.cf_handle(DERIVED_FAMILY).expect("the database is opened with this column family")
+    }
+
+    pub fn families(&self) -> [&ColumnFamily; 2] {
+        [
+            self.db.cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME).expect("every database has it"),
+            self.derived(),
+        ]
+    }
+
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = match key.first() {
+            None => None,
+            Some(&table) if table < DERIVED => self.db.get_pinned(key)?,
+            Some(_) => self.db.get_pinned_cf(self.derived(), key)?,
+        };
+        Ok(row.map(|row| row.to_vec()))
+    }
+
+    pub fn position(&self) -> Result<Option<i64>, StoreError> {
+        let Some(row) = self.db.get_pinned(POSITION_KEY)? else { return Ok(None) };
+        let bytes = row.as_ref().try_into().map_err(|_| StoreError::DamagedPosition { length: row.len() })?;
+        Ok(Some(i64::from_be_bytes(bytes)))
+    }
+
+    /// The rows of one side of the boundary between changelogged and derived tables, or of both as of one instant.
+    pub fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let boundary: &[u8] = &[DERIVED];
+        let lower = lower.max(FIRST_KEY);
+        let mut rows = Vec::new();
+        if lower >= upper || limit == 0 {
+            return Ok(rows);
+        }
+        if upper <= boundary {
+            collect(self.db.raw_iterator_opt(bounds(lower, upper)), limit, &mut rows)?;
+        } else if lower >= boundary {
+            collect(self.db.raw_iterator_cf_opt(self.derived(), bounds(lower, upper)), limit, &mut rows)?;
+        } else {
+            let snapshot = self.db.snapshot();
+            collect(snapshot.raw_iterator_opt(bounds(lower, boundary)), limit, &mut rows)?;
+            collect(snapshot.raw_iterator_cf_opt(self.derived(), bounds(boundary, upper)), limit, &mut rows)?;
+        }
+        Ok(rows)
+    }
+}
+
+/// Both bounds, always: an iterator without an upper bound walks over the deletion markers behind the last row wanted, one without a lower bound over
+/// those before the first when it is placed.
+fn bounds(lower: &[u8], upper: &[u8]) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(lower);
+    options.set_iterate_upper_bound(upper);
+    options.set_total_order_seek(true);
+    options
+}
+
+fn collect(mut rows: DBRawIterator<'_>, limit: usize, into: &mut Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), StoreError> {
+    rows.seek_to_first();
+    while into.len() < limit {
+        let Some((key, value)) = rows.item() else { break };
+        into.push((key.to_vec(), value.to_vec()));
+        rows.next();
+    }
+    // An iterator ends in silence where a read fails.
+    rows.status()?;
+    Ok(())
+}
+
+fn open_error(path: &Path, error: rocksdb::Error) -> StoreError {
+    // RocksDB has no kind of its own for a held lock; both of its messages name the lock file.
+    if error.kind() == rocksdb::ErrorKind::IOError && error.to_string().contains("/LOCK: ") {
+        return StoreError::Locked { path: path.to_path_buf() };
+    }
+    StoreError::Database(error)
+}
+
+/// Reads committed rows from any thread. Every single read sees each batch whole or not at all; two reads may have a batch between them.
+///
+/// It does not keep the store open: after the store is dropped its reads fail with `Closed`.
+pub struct Reader(pub(crate) Weak<Database>);
+
+impl Reader {
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
+        self.0.upgrade().ok_or(StoreError::Closed)
+    }
+}
+
+impl StateView for Reader {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.database().and_then(|database| database.get(key)).map_err(StateError::from_store)
+    }
+
+    fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        self.database()
+            .and_then(|database| database.scan(lower, upper, limit))
+            .map_err(StateError::from_store)
+    }
+}
+
+/// `StateError` is the port's: it carries ours as its source.
+pub trait FromStore {
+    fn from_store(error: StoreError) -> Self;
+}
+
+impl FromStore for StateError {
+    fn from_store(error: StoreError) -> Self {
+        Self(Box::new(error))
+    }
+}

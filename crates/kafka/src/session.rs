@@ -1,0 +1,121 @@
+//! One owner's hold on one shard: a transactional producer, a consumer of the inputs, and for the restore a consumer of the changelog.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millrace_log::{Delivered, LogError, Offset, PollLimits, Receipt, ShardIdentity, ShardSession, TopicPartition, Transaction};
+use rdkafka::consumer::ConsumerGroupMetadata;
+
+use crate::consumer::{Consumer, Next};
+use crate::metadata::Metadata;
+use crate::producer::Producer;
+use crate::properties::Properties;
+
+/// How long a restore waits for the next record before it counts the log as unavailable.
+const RESTORE_STALLED: Duration = Duration::from_secs(60);
+
+/// How long one wait of a restore is.
+const RESTORE_STEP: Duration = Duration::from_millis(500);
+
+pub struct Session {
+    properties: Properties,
+    metadata: Arc<Metadata>,
+    shard: ShardIdentity,
+    producer: Producer,
+    inputs: Consumer,
+    group: ConsumerGroupMetadata,
+}
+
+impl Session {
+    pub fn open(properties: &Properties, metadata: &Arc<Metadata>, shard: &ShardIdentity) -> Result<Self, LogError> {
+        let producer = Producer::open(&properties.transactional_producer(&shard.transactional_id), Some(shard.changelog.clone()))?;
+        producer.init_transactions()?;
+        let inputs = Consumer::open(&properties.consumer(&shard.group, false))?;
+        // Without a member id or generation: the broker takes the positions of such a sender in any state of the group. What keeps others out is the
+        // transactional id.
+        let group = inputs.group_metadata()?;
+        Ok(Self {
+            properties: properties.clone(),
+            metadata: Arc::clone(metadata),
+            shard: shard.clone(),
+            producer,
+            inputs,
+            group,
+        })
+    }
+
+    /// Reads the changelog until the broker says that this is its end: what a reader sees last may be long before it, as aborted records, control
+    /// records and the gaps of a compaction are not handed out.
+    fn read_to_end(&self, from: Offset, end: Offset, apply: &mut dyn FnMut(Delivered)) -> Result<Offset, LogError> {
+        let mut changelog = Consumer::open(&self.properties.consumer(&self.shard.group, true))?;
+        changelog.assign(&[(self.shard.changelog.clone(), from)])?;
+        let mut behind = end;
+        let mut heard = Instant::now();
+        loop {
+            match changelog.next(RESTORE_STEP, &self.metadata)? {
+                Next::Record(record) => {
+                    behind = behind.max(record.offset + 1);
+                    heard = Instant::now();
+                    apply(record);
+                }
+                Next::End => return Ok(behind),
+                Next::Nothing if heard.elapsed() > RESTORE_STALLED => {
+                    return Err(LogError::Unavailable(format!(
+                        "nothing read from the changelog for {} s",
+                        RESTORE_STALLED.as_secs()
+                    )));
+                }
+                Next::Nothing => {}
+            }
+        }
+    }
+
+    /// Where the broker did not tell the offset of a record it had taken already, the end of the changelog is behind it: its only writer is this session.
+    fn changelog_end(&self, end_unknown: bool, end: Option<Offset>) -> Result<Option<Offset>, LogError> {
+        if !end_unknown {
+            return Ok(end);
+        }
+        match self.metadata.watermarks(&self.shard.changelog) {
+            Ok((_, end)) => Ok(Some(end)),
+            // Committed; where to is not known. A recovery finds out.
+            Err(error) => Err(LogError::OutcomeUnknown(error.to_string())),
+        }
+    }
+}
+
+impl ShardSession for Session {
+    fn restore(&mut self, from: Offset, apply: &mut dyn FnMut(Delivered)) -> Result<Offset, LogError> {
+        let TopicPartition { topic, partition } = &self.shard.changelog;
+        let (low, end) = self.metadata.watermarks(&self.shard.changelog)?;
+        if from > end || (0..low).contains(&from) {
+            return Err(LogError::OffsetLost {
+                topic: topic.to_string(),
+                partition: *partition,
+                offset: from,
+            });
+        }
+        if from.max(low) == end { Ok(end) } else { self.read_to_end(from, end, apply) }
+    }
+
+    fn assign(&mut self, inputs: &[(TopicPartition, Offset)]) -> Result<(), LogError> {
+        self.inputs.assign(inputs)
+    }
+
+    fn poll(&mut self, limits: PollLimits) -> Result<Vec<Delivered>, LogError> {
+        self.inputs.poll(limits, &self.metadata)
+    }
+
+    fn commit(&mut self, transaction: Transaction) -> Result<Receipt, LogError> {
+        if transaction.records.is_empty() && transaction.positions.is_empty() {
+            return Ok(Receipt { changelog_end: None });
+        }
+        let progress = self.producer.commit(&transaction, &self.group, self.properties.commit_within())?;
+        Ok(Receipt {
+            changelog_end: self.changelog_end(progress.end_unknown, progress.end)?,
+        })
+    }
+
+    fn lag(&self) -> Vec<(TopicPartition, u64)> {
+        self.inputs.lag()
+    }
+}

@@ -1,0 +1,11 @@
+//! The log port on a real broker.
+
+mod broker {
+    pub mod world;
+
+    mod failures;
+    mod ownership;
+    mod reading;
+    mod topics;
+    mod transactions;
+}

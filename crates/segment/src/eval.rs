@@ -104,6 +104,13 @@ pub(crate) struct Machine<'a> {
     pub trace: Option<Vec<Evidence>>,
 }
 
+/// The value of an expression without variables that depends on no setting and no time, as a literal.
+pub(crate) fn constant(core: &Core) -> Option<Core> {
+    let context = Context { zone: Tz::UTC, money: Arc::default(), layouts: Arc::default() };
+    let mut machine = Machine { source: Source::None, now: Timestamp(0), context: &context, bound: Vec::new(), trace: None };
+    machine.eval(core).ok().map(|(val, _)| Core::Literal(val.into_value()))
+}
+
 impl<'a> Machine<'a> {
     pub fn over_view(view: &'a dyn View, context: &'a Context, now: Timestamp) -> Machine<'a> {
         let subject = Val::Object(Object::Subject);

@@ -24,6 +24,11 @@ pub(crate) fn normalise(core: Core, next: &mut Var) -> Core {
 
 /// One rule at the top of an expression; `Err` gives it back where none applies.
 fn step(core: Core, next: &mut Var) -> Result<Core, Core> {
+    if let Core::Apply(op, operands) = &core
+        && let Some(literal) = folded(op, operands)
+    {
+        return Ok(literal);
+    }
     match core {
         Core::Apply(Op::And, operands) => {
             let nested = operands.iter().any(|operand| matches!(operand, Core::Apply(Op::And, _) | Core::Literal(Value::Bool(_))));
@@ -213,6 +218,26 @@ fn objects(list: &Core) -> bool {
     }
 }
 
+/// Whether an expression is a path of fields of a variable.
+fn is_path(core: &Core, var: Var) -> bool {
+    match core {
+        Core::Apply(Op::Field(_) | Op::Amount, of) => of[0] == Core::Var(var) || is_path(&of[0], var),
+        _ => false,
+    }
+}
+
+/// The value of an operation on literals, where it depends on no setting.
+fn folded(op: &Op, operands: &[Core]) -> Option<Core> {
+    let foldable = matches!(
+        op,
+        Op::Compare(_) | Op::Arithmetic(_) | Op::Negate | Op::Text { .. } | Op::Matches(_) | Op::In { .. } | Op::Intersects | Op::SubsetOf | Op::IsNull | Op::IsNotNull
+    );
+    if !foldable || operands.is_empty() || !operands.iter().all(|operand| matches!(operand, Core::Literal(_))) {
+        return None;
+    }
+    crate::eval::constant(&Core::Apply(op.clone(), operands.to_vec()))
+}
+
 fn bound(bind: Bind, source: Core, var: Var, body: Core, next: &mut Var) -> Result<Core, Core> {
     match (bind, source) {
         (Bind::Filter, source) if body == Core::bool(true) => Ok(source),
@@ -224,6 +249,10 @@ fn bound(bind: Bind, source: Core, var: Var, body: Core, next: &mut Var) -> Resu
         }
         (Bind::Filter | Bind::Map | Bind::FlatMap, Core::Bind { bind: Bind::FlatMap, source, var: outer, body: list }) => {
             Ok(Core::bind(Bind::FlatMap, *source, outer, Core::bind(bind, *list, var, body)))
+        }
+        // A path of two fields is one walk over the list; null has no fields.
+        (Bind::Map, Core::Bind { bind: Bind::Map, source, var: inner, body: item }) if is_path(&body, var) => {
+            Ok(Core::bind(Bind::Map, *source, inner, body.substitute(var, &item)))
         }
         (Bind::AtLeast(1), Core::Bind { bind: Bind::FlatMap, source, var: outer, body: list }) => {
             let inner = if objects(&list) { body } else { Core::and(vec![Core::apply(Op::IsNotNull, vec![Core::Var(var)]), body]) };

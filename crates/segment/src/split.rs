@@ -372,6 +372,11 @@ impl<'p, 's> Splitter<'p, 's> {
     }
 
     fn bind(&mut self, bind: Bind, source: Core, var: Var, body: Core) -> (Core, Sort) {
+        if let (Bind::Map, Core::Bind { bind: Bind::Filter, source: list, var: inner, body: condition }) = (bind, &source)
+            && let Some(value) = self.chosen(list, *inner, condition, var, &body)
+        {
+            return self.bind(Bind::Map, (**list).clone(), var, value);
+        }
         let condition = matches!(bind, Bind::Filter | Bind::AtLeast(_));
         // The subject as a list of one: its item is the subject.
         let body = if source == Core::Var(SUBJECT) { body.substitute(var, &source) } else { body };
@@ -400,6 +405,16 @@ impl<'p, 's> Splitter<'p, 's> {
             Bind::AtLeast(_) => (Class::Plain, false),
         };
         (Core::bind(bind, source, var, body), sort)
+    }
+
+    /// A condition on things and the value of those that satisfy it, as one expression: what does not satisfy it tells nothing of itself.
+    fn chosen(&mut self, list: &Core, inner: Var, condition: &Core, var: Var, value: &Core) -> Option<Core> {
+        let (class @ Class::Thing(_), true) = self.sort(list) else { return None };
+        self.sorts.insert(var, (class, false));
+        let condition = condition.clone().substitute(inner, &Core::Var(var));
+        let chosen = Core::apply(Op::If, vec![condition, value.clone(), Core::null()]);
+        self.sort(value).0.eq(&Class::Plain).then_some(())?;
+        self.movable(&chosen).is_some_and(|(anchor, _)| anchor == Core::Var(var)).then_some(chosen)
     }
 
     /// Conditions on the items of a far list that speak of nothing but item and host are asked where the list is made.

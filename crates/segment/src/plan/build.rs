@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Text, Value};
 
 use super::{EventQuery, FeatureId, FeaturePlan, Keep, Plan, QueryId, Residual, SegmentPlan, Settings};
-use crate::ast::{Comparison, Span};
+use crate::ast::{Aggregate, Comparison, Span};
 use crate::compile::Compiled;
 use crate::core::{Core, Op, SUBJECT, Var};
 use crate::diagnostic::{Diagnostic, did_you_mean};
@@ -40,6 +40,7 @@ pub(super) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, V
         warnings.extend(rule.warnings().iter().map(|warning| (name.clone(), warning.clone())));
         warnings.extend(unknown_segments(rule, compiled).into_iter().map(|warning| (name.clone(), warning)));
         warnings.extend(long_windows(rule, settings).into_iter().map(|warning| (name.clone(), warning)));
+        warnings.extend(mixed_currencies(rule, settings).into_iter().map(|warning| (name.clone(), warning)));
         match planner.segment(rule) {
             Ok(segment) => segments.push(segment),
             Err(problem) => problems.push(problem),
@@ -141,6 +142,22 @@ fn long_windows(rule: &Compiled, settings: &Settings) -> Vec<Diagnostic> {
             let days = settings.retention_ms / millrace_model::DAY_MS;
             let message = format!("the window of {amount} {unit:?} is longer than the {days} days events are kept").to_lowercase();
             found.push(Diagnostic::warning("long-window", span, message));
+        }
+    });
+    found
+}
+
+/// Sums of money where no currency but the default one counts.
+fn mixed_currencies(rule: &Compiled, settings: &Settings) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    if !settings.rates.is_empty() {
+        return found;
+    }
+    let adds = |node: &Core| matches!(node, Core::Apply(Op::Aggregate(Aggregate::Sum | Aggregate::Average), of) if of[0].monetary());
+    rule.conditions().leaves(&mut |leaf, span| {
+        if leaf.any(&adds) {
+            let message = format!("no rates are configured: only amounts in {} are added up", settings.default_currency);
+            found.push(Diagnostic::warning("currencies", span, message));
         }
     });
     found

@@ -38,11 +38,10 @@ fn shapes() {
         r#"sum(select o.opportunityAmount.amount from accounts.opportunities where o.isClosed and o.isWon) > 1000000
            and exists v from xEvent where v.eventType = "view" and v.web.webPageDetails.name = "New product" and v.timestamp occurs <= 1 month before now"#,
         expect![[r##"
-            #3 keep Newest(1) types Some(["view"]) columns 0
-            #0 of opportunity: (And (."isClosed" $0) (."isWon" $0))
-            #1 of opportunity: (Amount (."opportunityAmount" $0))
-            #2 of account: (Aggregate(Sum) (Map (Filter (Relation(Opportunities) $0) $1: (#0 $1 false)) $1: (#1 $1 null)))
-            residual: (And (Compare(Greater) (Aggregate(Sum) (Map (Relation(Accounts) $0) $1: (#2 $1 0))) 1000000) (AtLeast(1) #3 $1: (Window { comparison: LessOrEqual, unit: Month, direction: Before } (."timestamp" $1) 1 Now)))
+            #2 keep Newest(1) types Some(["view"]) columns 0
+            #0 of opportunity: (If (And (."isClosed" $0) (."isWon" $0)) (Amount (."opportunityAmount" $0)) null)
+            #1 of account: (Aggregate(Sum) (Map (Relation(Opportunities) $0) $1: (#0 $1 null)))
+            residual: (And (Compare(Greater) (Aggregate(Sum) (Map (Relation(Accounts) $0) $1: (#1 $1 0))) 1000000) (AtLeast(1) #2 $1: (Window { comparison: LessOrEqual, unit: Month, direction: Before } (."timestamp" $1) 1 Now)))
         "##]],
     );
     check(SubjectKind::Person, r#"exists a from accounts where a.accountOrganization.industry = "Finance" and a.accountName = person.name.lastName"#, expect![[r##"
@@ -51,16 +50,15 @@ fn shapes() {
         residual: (AtLeast(1) (Relation(Accounts) $0) $1: (And (#0 $1 false) (Compare(Equal) (#1 $1 null) (."lastName" (."name" (."person" $0))))))
     "##]]);
     check(SubjectKind::Person, "sum(accounts.related.opportunities.opportunityAmount.amount) > 5", expect![[r##"
-        #0 of opportunity: (."opportunityAmount" $0)
-        #1 of account: (Record(["#id", "c6c485d7fda35b605"]) (Id $0) (Aggregate(Sum) (Map (Map (Relation(Opportunities) $0) $1: (#0 $1 null)) $1: (Amount $1))))
-        #2 of account: (Map (Relation(Related) $0) $1: (#1 $1 {"#id":null,"c6c485d7fda35b605":0,}))
-        residual: (Compare(Greater) (Aggregate(Sum) (Map (DistinctThings (FlatMap (Relation(Accounts) $0) $1: (#2 $1 []))) $1: (."c6c485d7fda35b605" $1))) 5)
+        #0 of opportunity: (Amount (."opportunityAmount" $0))
+        #1 of account: (Record(["#id", "c4f0675892baec93e"]) (Id $0) (Aggregate(Sum) (Map (Relation(Opportunities) $0) $1: (#0 $1 null))))
+        #2 of account: (Map (Relation(Related) $0) $1: (#1 $1 {"#id":null,"c4f0675892baec93e":0,}))
+        residual: (Compare(Greater) (Aggregate(Sum) (Map (DistinctThings (FlatMap (Relation(Accounts) $0) $1: (#2 $1 []))) $1: (."c4f0675892baec93e" $1))) 5)
     "##]]);
     check(SubjectKind::Person, "exists o from accounts.opportunities where o.isWon and o.opportunityAmount.amount > b2b.personScore", expect![[r##"
-        #0 of opportunity: (."isWon" $0)
-        #1 of opportunity: (Record(["#id", "c6caf803e83b4270d"]) (Id $0) (Amount (."opportunityAmount" $0)))
-        #2 of account: (Map (Filter (Relation(Opportunities) $0) $1: (#0 $1 null)) $1: (#1 $1 {"#id":null,"c6caf803e83b4270d":null,}))
-        residual: (AtLeast(1) (Relation(Accounts) $0) $1: (AtLeast(1) (#2 $1 []) $2: (Compare(Greater) (."c6caf803e83b4270d" $2) (."personScore" (."b2b" $0)))))
+        #0 of opportunity: (If (."isWon" $0) (Record(["#id", "c6caf803e83b4270d"]) (Id $0) (Amount (."opportunityAmount" $0))) null)
+        #1 of account: (Map (Relation(Opportunities) $0) $1: (#0 $1 null))
+        residual: (AtLeast(1) (Relation(Accounts) $0) $1: (AtLeast(1) (#1 $1 []) $2: (Compare(Greater) (."c6caf803e83b4270d" $2) (."personScore" (."b2b" $0)))))
     "##]]);
     check(SubjectKind::Account, "count(persons[xEvent[eventType in [\"a\", \"b\"] and timestamp occurs this week]]) >= 3", expect![[r##"
         #1 keep Newest(1) types Some(["a", "b"]) columns 0

@@ -312,7 +312,7 @@ fn agree(seed: u64, subject: SubjectKind, zone: Tz) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn rules_about_persons(seed in any::<u64>(), zone in prop::sample::select(vec![Tz::UTC, Tz::Europe__Berlin])) {

@@ -143,6 +143,7 @@ fn refused_rules() {
             ^.homeAddress.city = "x"
               error[climb] `^` climbs out of the rule
             1 = 1 or b2b.isConverted
+              warning[constant] this condition is always true
             exists o from accounts.opportunities, r from o.roles where r.opportunity.isWon
               error[unknown-field] a role reached from an opportunity leads back to it: speak of the opportunity itself; did you mean opportunityKey
         "#]],

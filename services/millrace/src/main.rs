@@ -1,1 +1,59 @@
-fn main() {}
+//! `millrace`: the one executable.
+
+mod backend;
+mod cli;
+mod client;
+mod commands;
+mod engine;
+mod gateway;
+mod node;
+mod observer;
+mod orders;
+mod refusal;
+mod settings;
+mod shown;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{AccountCommand, Cli, Command, DeadLetterCommand, PersonCommand, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand};
+use crate::settings::Settings;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(help) => return refusal::of_arguments(&help),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refusal::tell(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let settings = Settings::load(&cli.common)?;
+    if cli.common.check_config {
+        return commands::check_config::run(&settings);
+    }
+    match cli.command {
+        Command::Demo(options) => commands::demo::run(&settings, &options),
+        Command::Run => commands::run::run(&settings),
+        Command::Processor => commands::processor::run(&settings),
+        Command::Topics(TopicsCommand::Create) => commands::topics::create(&settings),
+        Command::Topics(TopicsCommand::Check) => commands::topics::check(&settings),
+        Command::Segment(SegmentCommand::Apply { files }) => commands::segment::apply(&settings, &files),
+        Command::Segment(SegmentCommand::Lint { files }) => commands::segment::lint(&settings, &files),
+        Command::Segment(SegmentCommand::List) => commands::segment::list(&settings),
+        Command::Segment(SegmentCommand::Show { name }) => commands::segment::show(&settings, &name),
+        Command::Segment(SegmentCommand::Delete { name }) => commands::segment::delete(&settings, &name),
+        Command::Person(PersonCommand::Show { id }) => commands::person::show(&settings, &id),
+        Command::Person(PersonCommand::Explain { id, segment }) => commands::person::explain(&settings, &id, &segment),
+        Command::Account(AccountCommand::Show { key }) => commands::account::show(&settings, &key),
+        Command::Account(AccountCommand::Explain { key, segment }) => commands::account::explain(&settings, &key, &segment),
+        Command::DeadLetter(DeadLetterCommand::List { limit }) => commands::dead_letter::list(&settings, limit),
+        Command::Source(SourceCommand::File { path }) => commands::source_file::run(&settings, &path),
+        Command::Sink(SinkCommand::File(options)) => commands::sink_file::run(&settings, &options),
+        Command::Bench(options) => commands::bench::run(&settings, &options),
+    }
+}

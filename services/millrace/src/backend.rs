@@ -1,0 +1,381 @@
+//! The API's questions, answered by the engine's committed state.
+
+use std::sync::Arc;
+
+use millrace_api::backend::{BackendError, PageRequest, Queries, Subject};
+use millrace_api::dto::{
+    AccountView, ConditionView, EventView, EvidenceView, ExplainView, IdentityView, MemberView, MembershipView, OpportunityView, Page, PersonView,
+    ProvenanceView, ReadyView, ReferenceView, RelationView, SegmentView,
+};
+use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Timestamp, Value};
+use millrace_runtime::clock::Clock;
+use millrace_segment::{Evidence, Explanation};
+use millrace_shard::query::{Explained, Profile, Query, QueryError, SegmentState, StoredEvent};
+use millrace_shard::row::{Membership, ProfileRelation, SubjectId};
+
+/// Says whether the shards of this process answer.
+pub type Readiness = dyn Fn() -> ReadyView + Send + Sync;
+
+/// Questions to the shards of this process.
+pub struct EngineQueries {
+    query: Query,
+    clock: Arc<dyn Clock>,
+    readiness: Box<Readiness>,
+}
+
+impl EngineQueries {
+    pub fn new(query: Query, clock: Arc<dyn Clock>, readiness: Box<Readiness>) -> EngineQueries {
+        EngineQueries { query, clock, readiness }
+    }
+
+    /// The living subject behind an identity.
+    fn profile(&self, identity: &Identity) -> Result<Profile, BackendError> {
+        let subject = self.query.resolve(identity).map_err(failure)?;
+        let profile = self.query.profile(&subject, self.clock.now()).map_err(failure)?;
+        profile
+            .filter(|profile| profile.alive || profile.merged_into.is_some())
+            .ok_or_else(|| BackendError::NotFound(format!("nothing is known of {identity}")))
+    }
+
+    fn reference(&self, subject: &SubjectId) -> Result<ReferenceView, BackendError> {
+        let profile = self.query.profile(subject, self.clock.now()).map_err(failure)?;
+        let source_keys = profile
+            .iter()
+            .flat_map(|profile| profile.records.iter().map(|(node, _)| node.id().to_owned()))
+            .collect();
+        let name = profile.and_then(|profile| name_of(subject.kind, &profile.merged.value));
+        Ok(ReferenceView {
+            id: subject.id.0.to_string(),
+            name,
+            source_keys,
+        })
+    }
+
+    fn relation(&self, row: &ProfileRelation) -> Result<RelationView, BackendError> {
+        let target = match &row.target {
+            Some(node) => Some(self.reference(&self.query.resolve(node).map_err(failure)?)?),
+            None => None,
+        };
+        Ok(RelationView {
+            relation: relation_name(row.kind).to_owned(),
+            key: row.key.to_string(),
+            target,
+            fields: row.value.to_json(),
+        })
+    }
+
+    /// One part of a list of related things, from behind `after` on.
+    fn children(&self, account: &Identity, kind: SubjectKind, page: &PageRequest) -> Result<(Vec<SubjectId>, Option<String>), BackendError> {
+        let account = self.profile(account)?.subject;
+        let mut children = self.query.children(&account, kind).map_err(failure)?;
+        children.sort();
+        let rest = children
+            .into_iter()
+            .filter(|child| page.after.as_ref().is_none_or(|after| child.id.0.to_string() > *after));
+        Ok(cut(rest.collect(), page, |child| child.id.0.to_string()))
+    }
+}
+
+impl Queries for EngineQueries {
+    fn person(&self, identity: &Identity) -> Result<PersonView, BackendError> {
+        let profile = self.profile(identity)?;
+        let accounts = profile.accounts.iter().map(|id| self.reference(&account(id)));
+        Ok(PersonView {
+            id: profile.subject.id.0.to_string(),
+            identities: profile.identities.iter().map(identity_view).collect(),
+            accounts: accounts.collect::<Result<_, _>>()?,
+            relations: profile.rows.iter().map(|row| self.relation(row)).collect::<Result<_, _>>()?,
+            segments: profile.memberships.iter().map(membership_view).collect(),
+            events: profile.events,
+            merged_into: profile.merged_into.as_ref().map(|id| id.0.to_string()),
+            provenance: provenance(&profile),
+            attributes: profile.merged.value.to_json(),
+        })
+    }
+
+    fn person_events(&self, identity: &Identity, page: &PageRequest) -> Result<Page<EventView>, BackendError> {
+        let subject = self.profile(identity)?.subject;
+        let mut events = self.query.events(&subject, usize::MAX).map_err(failure)?;
+        if let Some(after) = &page.after {
+            // Newest first; the place is the last event of the part before.
+            let place = events.iter().position(|event| event_place(event) == *after);
+            let place = place.ok_or_else(|| BackendError::Refused(format!("`after` names no event of this person: `{after}`")))?;
+            events.drain(..=place);
+        }
+        let (events, next) = cut(events, page, event_place);
+        Ok(Page {
+            items: events.iter().map(event_view).collect(),
+            next,
+        })
+    }
+
+    fn explain(&self, subject: &Subject, segment: &str) -> Result<ExplainView, BackendError> {
+        let (Subject::Person(identity) | Subject::Account(identity)) = subject;
+        let subject = self.profile(identity)?.subject;
+        let state = self.state_of(segment)?;
+        let about = state.accepted.compiled.definition().subject;
+        if about != subject.kind {
+            return Err(BackendError::Refused(format!("segment `{segment}` is about {}s", about.name())));
+        }
+        let explained = self.query.explain(&subject, segment, self.clock.now()).map_err(failure)?;
+        explained.map(|explained| explain_view(&explained)).ok_or_else(|| {
+            let status = state.accepted.compiled.definition().status.name();
+            BackendError::Refused(format!("segment `{segment}` is {status}; only published segments are evaluated"))
+        })
+    }
+
+    fn account(&self, identity: &Identity) -> Result<AccountView, BackendError> {
+        let profile = self.profile(identity)?;
+        let named = |field: &Value| {
+            let key = field
+                .field("sourceKey")
+                .as_str()
+                .and_then(|key| Identity::new(SubjectKind::Account.namespace(), key));
+            key.map(|key| self.query.resolve(&key).map_err(failure).and_then(|subject| self.reference(&subject)))
+        };
+        Ok(AccountView {
+            id: profile.subject.id.0.to_string(),
+            identities: profile.identities.iter().map(identity_view).collect(),
+            parent: named(profile.merged.value.field("accountParentKey")).transpose()?,
+            related: profile
+                .merged
+                .value
+                .field("relatedAccountKeys")
+                .as_list()
+                .unwrap_or_default()
+                .iter()
+                .filter_map(named)
+                .collect::<Result<_, _>>()?,
+            segments: profile.memberships.iter().map(membership_view).collect(),
+            provenance: provenance(&profile),
+            attributes: profile.merged.value.to_json(),
+        })
+    }
+
+    fn account_persons(&self, identity: &Identity, page: &PageRequest) -> Result<Page<ReferenceView>, BackendError> {
+        let (persons, next) = self.children(identity, SubjectKind::Person, page)?;
+        Ok(Page {
+            items: persons.iter().map(|person| self.reference(person)).collect::<Result<_, _>>()?,
+            next,
+        })
+    }
+
+    fn account_opportunities(&self, identity: &Identity, page: &PageRequest) -> Result<Page<OpportunityView>, BackendError> {
+        let (deals, next) = self.children(identity, SubjectKind::Opportunity, page)?;
+        let mut items = Vec::with_capacity(deals.len());
+        for deal in deals {
+            if let Some(profile) = self.query.profile(&deal, self.clock.now()).map_err(failure)? {
+                let identities = profile.identities.iter().map(identity_view).collect();
+                items.push(OpportunityView {
+                    id: deal.id.0.to_string(),
+                    identities,
+                    attributes: profile.merged.value.to_json(),
+                });
+            }
+        }
+        Ok(Page { items, next })
+    }
+
+    fn segments(&self) -> Result<Vec<SegmentView>, BackendError> {
+        Ok(self.query.segments().map_err(failure)?.iter().map(segment_view).collect())
+    }
+
+    fn segment(&self, name: &str) -> Result<SegmentView, BackendError> {
+        self.state_of(name).map(|state| segment_view(&state))
+    }
+
+    fn members(&self, name: &str, page: &PageRequest) -> Result<Page<MemberView>, BackendError> {
+        let kind = self.state_of(name)?.accepted.compiled.definition().subject;
+        let after = page
+            .after
+            .as_deref()
+            .map(Identity::parse)
+            .transpose()
+            .map_err(|error| BackendError::Refused(format!("`after`: {error}")))?;
+        let after = after.map(|id| SubjectId { kind, id: CanonicalId(id) });
+        let members = self.query.members(name, after.as_ref(), page.limit + 1).map_err(failure)?;
+        let (members, next) = cut(members, page, |member| member.id.0.to_string());
+        Ok(Page {
+            items: members
+                .iter()
+                .map(|member| MemberView {
+                    subject_id: member.id.0.to_string(),
+                })
+                .collect(),
+            next,
+        })
+    }
+
+    fn ready(&self) -> ReadyView {
+        (self.readiness)()
+    }
+}
+
+impl EngineQueries {
+    fn state_of(&self, segment: &str) -> Result<SegmentState, BackendError> {
+        let states = self.query.segments().map_err(failure)?;
+        let state = states.into_iter().find(|state| state.accepted.compiled.definition().name == segment);
+        state.ok_or_else(|| BackendError::NotFound(format!("there is no segment `{segment}`")))
+    }
+}
+
+/// The first `limit` of what is left, and where the next part begins if there is one.
+fn cut<T>(mut rest: Vec<T>, page: &PageRequest, place: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
+    let more = rest.len() > page.limit;
+    rest.truncate(page.limit);
+    let next = if more { rest.last().map(place) } else { None };
+    (rest, next)
+}
+
+fn failure(error: QueryError) -> BackendError {
+    match error {
+        QueryError::NotHere(shard) => BackendError::Unavailable(format!("shard {shard} is not open in this process now")),
+        error => BackendError::Failure {
+            context: "reading the state".to_owned(),
+            source: Box::new(error),
+        },
+    }
+}
+
+fn account(id: &CanonicalId) -> SubjectId {
+    SubjectId {
+        kind: SubjectKind::Account,
+        id: id.clone(),
+    }
+}
+
+fn identity_view(identity: &Identity) -> IdentityView {
+    IdentityView {
+        namespace: identity.namespace().to_owned(),
+        id: identity.id().to_owned(),
+    }
+}
+
+fn instant(at: Timestamp) -> Option<String> {
+    (at != Timestamp::MAX && at != Timestamp::MIN).then(|| at.to_string())
+}
+
+fn status(realized: bool) -> String {
+    if realized { "realized" } else { "exited" }.to_owned()
+}
+
+fn membership_view(membership: &Membership) -> MembershipView {
+    MembershipView {
+        segment: membership.segment.to_string(),
+        status: status(membership.realized),
+        last_qualification_time: instant(membership.qualified_at),
+        valid_until: instant(membership.valid_until),
+    }
+}
+
+fn provenance(profile: &Profile) -> std::collections::BTreeMap<String, ProvenanceView> {
+    let shown = profile.merged.provenance.iter().map(|(path, from)| {
+        let view = ProvenanceView {
+            source_key: from.node.id().to_owned(),
+            modified_at: from.modified_at.to_string(),
+        };
+        (path.clone(), view)
+    });
+    shown.collect()
+}
+
+/// What people call it.
+fn name_of(kind: SubjectKind, record: &Value) -> Option<String> {
+    let text = |path: &str| record.at(path).as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    match kind {
+        SubjectKind::Person => {
+            let parts: Vec<String> = [text("person.name.firstName"), text("person.name.lastName")].into_iter().flatten().collect();
+            if parts.is_empty() { text("workEmail.address") } else { Some(parts.join(" ")) }
+        }
+        SubjectKind::Account => text("accountName"),
+        SubjectKind::Opportunity => text("opportunityName"),
+        SubjectKind::Campaign => text("campaignName"),
+        SubjectKind::List => text("marketingListName"),
+    }
+}
+
+fn relation_name(kind: SourceKind) -> &'static str {
+    let relations = [
+        Relation::AccountRelations,
+        Relation::OpportunityRoles,
+        Relation::CampaignMemberships,
+        Relation::ListMemberships,
+    ];
+    relations
+        .into_iter()
+        .find(|relation| relation.row() == Some(kind))
+        .map_or(kind.name(), Relation::name)
+}
+
+fn event_place(event: &StoredEvent) -> String {
+    format!("{}|{}", event.occurred_at.0, event.id)
+}
+
+fn event_view(event: &StoredEvent) -> EventView {
+    EventView {
+        id: event.id.to_string(),
+        timestamp: event.occurred_at.to_string(),
+        event_type: event.body.field("eventType").as_str().map(str::to_owned),
+        fields: event.body.to_json(),
+    }
+}
+
+fn segment_view(state: &SegmentState) -> SegmentView {
+    let definition = state.accepted.compiled.definition();
+    SegmentView {
+        name: definition.name.to_string(),
+        description: (!definition.description.is_empty()).then(|| definition.description.clone()),
+        subject: definition.subject.name().to_owned(),
+        status: definition.status.name().to_owned(),
+        version: state.accepted.row.version,
+        time_zone: definition.time_zone.name().to_owned(),
+        pql: definition.pql.clone(),
+        destinations: definition.destinations.iter().map(ToString::to_string).collect(),
+        members: state.members,
+        progress: (state.shards_done < state.shards).then(|| f64::from(state.shards_done) / f64::from(state.shards)),
+    }
+}
+
+fn explain_view(explained: &Explained) -> ExplainView {
+    let records = explained
+        .records
+        .iter()
+        .map(|(thing, nodes)| (thing.to_string(), nodes.iter().map(ToString::to_string).collect()));
+    ExplainView {
+        segment: explained.segment.to_string(),
+        segment_version: explained.version,
+        subject_type: explained.subject.kind.name().to_owned(),
+        subject_id: explained.subject.id.0.to_string(),
+        value: explained.explanation.value,
+        status: explained.membership.as_ref().map(|membership| status(membership.realized)),
+        evaluated_at: explained.evaluated_at.to_string(),
+        valid_until: instant(explained.explanation.valid_until),
+        condition: condition_view(&explained.explanation),
+        records: records.collect(),
+    }
+}
+
+fn condition_view(explanation: &Explanation) -> ConditionView {
+    ConditionView {
+        text: explanation.text.clone(),
+        value: explanation.value,
+        valid_until: instant(explanation.valid_until),
+        evidence: explanation.evidence.iter().map(evidence_view).collect(),
+        conditions: explanation.of.iter().map(condition_view).collect(),
+    }
+}
+
+fn evidence_view(evidence: &Evidence) -> EvidenceView {
+    let (kind, id, value) = match evidence {
+        Evidence::Event { at, id } => ("event", id.to_string(), at.to_string().into()),
+        Evidence::Thing { relation, id, value } => (relation.target().map_or(relation.name(), SubjectKind::name), id.to_string(), value.to_json()),
+        Evidence::Row { relation, id } => (relation.name(), id.to_string(), serde_json::Value::Null),
+        Evidence::Attribute { path, value } => ("attribute", path.clone(), value.to_json()),
+        Evidence::Segment { name, member } => ("segment", name.to_string(), (*member).into()),
+    };
+    EvidenceView {
+        kind: kind.to_owned(),
+        id,
+        value,
+    }
+}

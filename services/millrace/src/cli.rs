@@ -1,0 +1,210 @@
+//! The command line: what can be asked for, and the help that says so.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Real-time B2B customer data platform: who is in which audience, the moment the last fact arrives, and why.
+#[derive(Debug, Parser)]
+#[command(
+    name = "millrace",
+    version,
+    max_term_width = 110,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Common {
+    /// Configuration file, TOML or YAML; `docs/configuration.md` lists the keys. Variables MILLRACE__SECTION__KEY go over it
+    #[arg(long, global = true, value_name = "FILE", env = "MILLRACE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Show the effective configuration and the topics it means, touch nothing
+    #[arg(long, global = true)]
+    pub check_config: bool,
+    /// How answers are written
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub output: Output,
+    /// The running instance that is asked; the configured API address if absent
+    #[arg(long, global = true, value_name = "URL")]
+    pub server: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tell the Bodea story on this machine, with nothing installed: who is in the audience after each fact, and why
+    Demo(DemoOptions),
+    /// Run everything in one process: on the embedded log, or on Kafka where that is configured
+    Run,
+    /// Run the shards that this process is given, on Kafka
+    Processor,
+    /// Topics of this deployment
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Segment definitions
+    #[command(subcommand)]
+    Segment(SegmentCommand),
+    /// Unified persons
+    #[command(subcommand)]
+    Person(PersonCommand),
+    /// Unified accounts
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Records nobody could use
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
+    /// Put records into the source topics
+    #[command(subcommand)]
+    Source(SourceCommand),
+    /// Take membership changes out
+    #[command(subcommand)]
+    Sink(SinkCommand),
+    /// Measure this machine: visits a second through one process on the embedded log
+    Bench(BenchOptions),
+}
+
+#[derive(Debug, Args)]
+pub struct DemoOptions {
+    /// Keep the API up after the story, to look around
+    #[arg(long)]
+    pub serve: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Create the topics that are missing; leave those that are there
+    Create,
+    /// Compare the topics with the catalogue
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SegmentCommand {
+    /// Check definitions and put them in force: all of them, or none where one is wrong
+    Apply {
+        /// YAML or JSON files; `-`: standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Check definitions, touch nothing
+    Lint {
+        /// YAML or JSON files; `-`: standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// The definitions in force, with their numbers of members
+    List,
+    /// One definition
+    Show { name: String },
+    /// Take a definition back; its members exit
+    Delete { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PersonCommand {
+    /// Everything known of a person, and where it is from
+    Show {
+        /// `namespace:id` (`email:p2@townsend.com`), or a canonical id
+        id: String,
+    },
+    /// Why a person is in a segment, or is not
+    Explain {
+        /// `namespace:id` (`email:p2@townsend.com`), or a canonical id
+        id: String,
+        #[arg(long)]
+        segment: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Everything known of an account, and where it is from
+    Show {
+        /// The source key of any of its records, such as `1001@crm1.Salesforce`
+        key: String,
+    },
+    /// Why an account is in a segment, or is not
+    Explain {
+        /// The source key of any of its records
+        key: String,
+        #[arg(long)]
+        segment: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadLetterCommand {
+    /// The newest, with their reasons
+    List {
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SourceCommand {
+    /// JSON lines {"topic", "key", "value"[, "timestamp"]}; the topic may be the kind alone, such as `person`
+    File {
+        /// `-`: standard input
+        #[arg(default_value = "-")]
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SinkCommand {
+    /// Membership changes as JSON lines
+    File(SinkFileOptions),
+}
+
+#[derive(Debug, Args)]
+pub struct SinkFileOptions {
+    /// `-`: standard output
+    #[arg(default_value = "-")]
+    pub path: PathBuf,
+    /// Only changes from now on
+    #[arg(long)]
+    pub from_end: bool,
+    /// End when everything that was there has been written
+    #[arg(long, conflicts_with = "from_end")]
+    pub once: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchOptions {
+    /// Persons to spread the visits over
+    #[arg(long, default_value_t = 10_000)]
+    pub persons: u32,
+    /// Visits to process
+    #[arg(long, default_value_t = 200_000)]
+    pub visits: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

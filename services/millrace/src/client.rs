@@ -1,0 +1,168 @@
+//! The HTTP client of a running instance.
+
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+use anyhow::Context;
+use millrace_api::Problem;
+use millrace_api::backend::{BackendError, Changes, ChangesFrom, Commands};
+use millrace_api::dto::{AppendView, DeadLetterView, RecordLine};
+use reqwest::blocking::{Client as Http, Response};
+use reqwest::{Method, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use crate::refusal::Refusal;
+
+/// A restore may keep an answer waiting; a stream has no end.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Asks one instance.
+pub struct Client {
+    base: Url,
+    http: Http,
+}
+
+impl Client {
+    /// # Errors
+    /// A refusal where `base` is no URL.
+    pub fn new(base: &str) -> anyhow::Result<Client> {
+        let base = Url::parse(base)
+            .ok()
+            .filter(|url| !url.cannot_be_a_base())
+            .ok_or_else(|| Refusal(format!("--server: `{base}` is no URL")))?;
+        let http = Http::builder()
+            .timeout(None::<Duration>)
+            .connect_timeout(Duration::from_secs(5))
+            .build()
+            .context("cannot set an HTTP client up")?;
+        Ok(Client { base, http })
+    }
+
+    /// `GET` of the path made of `steps`, each percent-encoded as needed.
+    ///
+    /// # Errors
+    /// What the instance answered, or that it did not.
+    pub fn get<T: DeserializeOwned>(&self, steps: &[&str], query: &[(&str, &str)]) -> anyhow::Result<T> {
+        let response = self.send(Method::GET, steps, query, None, Some(TIMEOUT))?;
+        response.json().context("the instance answers in a form this version cannot read")
+    }
+
+    fn send(&self, method: Method, steps: &[&str], query: &[(&str, &str)], body: Option<String>, timeout: Option<Duration>) -> anyhow::Result<Response> {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(steps);
+        }
+        let mut request = self.http.request(method, url).query(query);
+        if let Some(timeout) = timeout {
+            request = request.timeout(timeout);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = request
+            .send()
+            .with_context(|| format!("no instance answers at {}; start one with `millrace run`, or name one with --server", self.base))?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(refused(response))
+        }
+    }
+}
+
+/// The problem document as an error; a definition that does not hold is a refusal.
+fn refused(response: Response) -> anyhow::Error {
+    let status = response.status();
+    match response.json::<Problem>() {
+        Ok(problem) if status == StatusCode::UNPROCESSABLE_ENTITY => Refusal(format!("{}\n{}", problem.title.to_lowercase(), problem.errors.join("\n"))).into(),
+        Ok(problem) => anyhow::anyhow!("{}", problem.detail),
+        Err(_) => anyhow::anyhow!("the instance answers {status}"),
+    }
+}
+
+fn failure(error: anyhow::Error) -> BackendError {
+    match error.downcast::<Refusal>() {
+        Ok(refusal) => BackendError::InvalidDefinition(vec![refusal.0]),
+        Err(error) => BackendError::Failure {
+            context: "asking the instance".to_owned(),
+            source: error.into(),
+        },
+    }
+}
+
+impl Commands for Client {
+    fn put_segment(&self, name: &str, text: &str) -> Result<(), BackendError> {
+        self.send(Method::PUT, &["v1", "segments", name], &[], Some(text.to_owned()), Some(TIMEOUT))
+            .map(drop)
+            .map_err(failure)
+    }
+
+    fn delete_segment(&self, name: &str) -> Result<(), BackendError> {
+        self.send(Method::DELETE, &["v1", "segments", name], &[], None, Some(TIMEOUT))
+            .map(drop)
+            .map_err(failure)
+    }
+
+    fn append(&self, lines: Vec<Result<RecordLine, String>>) -> Result<AppendView, BackendError> {
+        let mut body = String::new();
+        for line in &lines {
+            // What cannot be read here cannot be read there: it keeps its number, and is refused with its reason.
+            let text = line.as_ref().map_or_else(|reason| Ok(reason.clone()), serde_json::to_string);
+            body.push_str(&text.map_err(|error| BackendError::Refused(error.to_string()))?.replace('\n', " "));
+            body.push('\n');
+        }
+        let response = self.send(Method::POST, &["v1", "records"], &[], Some(body), Some(TIMEOUT)).map_err(failure)?;
+        let mut view: AppendView = response.json().map_err(|error| failure(error.into()))?;
+        for rejected in &mut view.rejected {
+            if let Some(Err(reason)) = usize::try_from(rejected.line).ok().and_then(|line| lines.get(line.wrapping_sub(1))) {
+                rejected.reason.clone_from(reason);
+            }
+        }
+        Ok(view)
+    }
+
+    fn changes(&self, from: ChangesFrom) -> Result<Box<dyn Changes>, BackendError> {
+        self.stream(from, true)
+    }
+
+    fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetterView>, BackendError> {
+        self.get(&["v1", "dead-letters"], &[("limit", &limit.to_string())]).map_err(failure)
+    }
+}
+
+impl Client {
+    /// Membership changes; without `follow` only those that are there now.
+    pub fn stream(&self, from: ChangesFrom, follow: bool) -> Result<Box<dyn Changes>, BackendError> {
+        let from = if from == ChangesFrom::Start { "start" } else { "end" };
+        let follow = if follow { "true" } else { "false" };
+        let response = self
+            .send(Method::GET, &["v1", "changes"], &[("from", from), ("follow", follow)], None, None)
+            .map_err(failure)?;
+        Ok(Box::new(Lines {
+            lines: BufReader::new(response),
+            ended: false,
+        }))
+    }
+}
+
+/// A stream of JSON lines; ends where the instance ends it.
+struct Lines {
+    lines: BufReader<Response>,
+    ended: bool,
+}
+
+impl Changes for Lines {
+    fn next(&mut self) -> Result<Vec<serde_json::Value>, BackendError> {
+        let mut line = String::new();
+        let read = self.lines.read_line(&mut line).map_err(|error| failure(error.into()))?;
+        if read == 0 {
+            self.ended = true;
+            return Ok(Vec::new());
+        }
+        serde_json::from_str(&line).map(|change| vec![change]).map_err(|error| failure(error.into()))
+    }
+
+    fn caught_up(&mut self) -> Result<bool, BackendError> {
+        Ok(self.ended)
+    }
+}

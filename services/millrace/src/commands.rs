@@ -1,0 +1,14 @@
+//! One module per command.
+
+pub mod account;
+pub mod bench;
+pub mod check_config;
+pub mod dead_letter;
+pub mod demo;
+pub mod person;
+pub mod processor;
+pub mod run;
+pub mod segment;
+pub mod sink_file;
+pub mod source_file;
+pub mod topics;

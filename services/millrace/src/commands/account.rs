@@ -1,0 +1,17 @@
+//! `account show|explain`: asks the running instance.
+
+use millrace_api::dto::{AccountView, ExplainView};
+
+use crate::client::Client;
+use crate::settings::Settings;
+use crate::shown;
+
+pub fn show(settings: &Settings, key: &str) -> anyhow::Result<()> {
+    let view: AccountView = Client::new(&settings.server_url())?.get(&["v1", "accounts", key], &[])?;
+    shown::show(settings.output, &view, shown::account)
+}
+
+pub fn explain(settings: &Settings, key: &str, segment: &str) -> anyhow::Result<()> {
+    let view: ExplainView = Client::new(&settings.server_url())?.get(&["v1", "accounts", key, "explain"], &[("segment", segment)])?;
+    shown::show(settings.output, &view, shown::explanation)
+}

@@ -1,0 +1,25 @@
+//! `--check-config`: what the layers come to and the topics it means; touches nothing.
+
+use serde_json::json;
+
+use crate::settings::Settings;
+use crate::shown;
+
+pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    let topology = settings.topology();
+    let mut topics: Vec<_> = topology.specs(settings.config.topics.source_partitions);
+    topics.extend(settings.config.destinations.keys().map(|name| topology.destination_spec(name)));
+    let listed: Vec<_> = topics
+        .iter()
+        .map(|spec| json!({"name": spec.name, "partitions": spec.partitions, "cleanup": if spec.compacted { "compact" } else { "delete" }}))
+        .collect();
+    let answer = json!({"configuration": settings.config.effective, "topics": listed});
+    shown::show(settings.output, &answer, |answer| {
+        let yaml = serde_norway::to_string(&answer["configuration"]).unwrap_or_default();
+        let lines = topics.iter().map(|spec| {
+            let cleanup = if spec.compacted { "compact" } else { "delete" };
+            format!("  {}  {} partitions, {cleanup}\n", spec.name, spec.partitions)
+        });
+        format!("{yaml}\n# topics\n{}", lines.map(|line| format!("#{line}")).collect::<String>())
+    })
+}

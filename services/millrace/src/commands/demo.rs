@@ -1,0 +1,145 @@
+//! `demo`: the Bodea story on this machine, one fact at a time, and after each who is in the audience and why.
+//!
+//! The real engine on the real embedded log, in a folder that goes when the command ends; only the clock is the story's own, so that a month can pass.
+//! The story begins 33 days ago and ends today, so that `--serve` goes on under the machine's clock.
+
+mod stage;
+mod story;
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use millrace_config::Config;
+use millrace_model::{DAY_MS, Timestamp};
+use millrace_runtime::clock::{Clock, SystemClock};
+use millrace_segment::Explanation;
+
+use self::stage::Stage;
+use self::story::{Act, PEOPLE, SEGMENT, Step};
+use crate::cli::DemoOptions;
+use crate::settings::Settings;
+
+/// How long ago the story begins: a visit of its first day is more than a month old today, whatever the month.
+const BEGINS_DAYS_AGO: i64 = 33;
+
+pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let mut config = millrace_config::parse(None, std::iter::empty())?;
+    config.http = settings.config.http;
+    let today = SystemClock.now();
+    let begins = Timestamp(today.0 - BEGINS_DAYS_AGO * DAY_MS);
+    let mut stage = Stage::open(&config, begins)?;
+
+    println!("{}", story::OPENING);
+    stage.define(SEGMENT, story::DEFINITION)?;
+    let steps = story::steps(begins, today);
+    let mut right = 0;
+    for (number, step) in (1..).zip(&steps) {
+        right += usize::from(tell(&mut stage, number, step)?);
+    }
+    println!(
+        "{right} of {} facts led where they should, in {:.1} s.\n",
+        steps.len(),
+        begun.elapsed().as_secs_f64()
+    );
+    if right < steps.len() {
+        bail!("the story did not end as it should");
+    }
+    if options.serve { serve(stage, &config) } else { farewell(&config) }
+}
+
+/// Plays one step and shows what came of it; whether that is what should.
+fn tell(stage: &mut Stage, number: usize, step: &Step) -> anyhow::Result<bool> {
+    println!("{number}  {}", step.title);
+    for line in step.meaning.lines() {
+        println!("   {line}");
+    }
+    let begun = Instant::now();
+    match &step.act {
+        Act::Facts { at, records } => {
+            stage.pass_until(*at)?;
+            stage.append(records.clone())?;
+        }
+        Act::Silence { until } => stage.pass_until(*until)?,
+    }
+    let taken = begun.elapsed();
+    let mut text = String::new();
+    for change in stage.changes()? {
+        let _ = writeln!(text, "   {}", shown_change(&change));
+    }
+    let members = stage.members(SEGMENT)?;
+    let names: Vec<&str> = PEOPLE
+        .iter()
+        .filter(|person| members.contains(&person.canonical.to_owned()))
+        .map(|person| person.name)
+        .collect();
+    let audience = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+    let _ = writeln!(text, "   audience: {audience}{}", shown_time(taken));
+    for person in &PEOPLE {
+        if let Some(explanation) = stage.explain(person.canonical, SEGMENT)? {
+            let _ = writeln!(text, "     {}  {}", person.name, shown_reasons(&explanation));
+        }
+    }
+    let right = names == step.expected;
+    if !right {
+        let expected = if step.expected.is_empty() {
+            "nobody".to_owned()
+        } else {
+            step.expected.join(", ")
+        };
+        let _ = writeln!(text, "   WRONG: expected {expected}");
+    }
+    println!("{text}");
+    Ok(right)
+}
+
+/// One membership record, as it stands on the topic.
+fn shown_change(change: &serde_json::Value) -> String {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let id = text(&change["subjectId"]);
+    let name = PEOPLE.iter().find(|person| person.canonical == id).map_or(id.as_str(), |person| person.name);
+    let sign = if change["status"] == "realized" { "+" } else { "-" };
+    let cause = match change["cause"]["kind"].as_str() {
+        Some("timer") => "time alone".to_owned(),
+        Some("link") => format!("the link {}", text(&change["cause"]["key"])),
+        Some("merge") => "records that proved to be one".to_owned(),
+        _ => match change["cause"]["eventId"].as_str() {
+            Some(event) => format!("the event {event}"),
+            None => format!("the record {}", text(&change["cause"]["key"])),
+        },
+    };
+    format!("{sign} {name} {}, because of {cause}", text(&change["status"]))
+}
+
+fn shown_time(taken: Duration) -> String {
+    format!("   ({:.1} ms)", taken.as_secs_f64() * 1_000.0)
+}
+
+/// The rule's two conditions with their values, and when time alone would change them.
+fn shown_reasons(explanation: &Explanation) -> String {
+    let shown = story::CONDITIONS.iter().zip(&explanation.of).map(|(words, condition)| {
+        let mark = match condition.value {
+            Some(true) => "yes",
+            Some(false) => "no ",
+            None => "?  ",
+        };
+        let until = match (condition.value, condition.valid_until) {
+            (Some(true), until) if until != Timestamp::MAX => format!(" (until {})", &until.to_string()[..10]),
+            _ => String::new(),
+        };
+        format!("{words}: {mark}{until}")
+    });
+    shown.collect::<Vec<_>>().join("   ")
+}
+
+fn serve(stage: Stage, config: &Config) -> anyhow::Result<()> {
+    let node = stage.into_node(config)?;
+    println!("{}", story::looking_around(config.http.api_address));
+    node.serve(config)
+}
+
+fn farewell(config: &Config) -> anyhow::Result<()> {
+    println!("{}", story::where_next(config.http.api_address));
+    Ok(())
+}

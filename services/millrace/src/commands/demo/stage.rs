@@ -1,0 +1,187 @@
+//! The engine on one thread, on a log of its own and under a clock of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use millrace_api::backend::{Changes, ChangesFrom, Commands};
+use millrace_api::dto::RecordLine;
+use millrace_config::Config;
+use millrace_log::{Durability, EmbeddedConfig, EmbeddedLog, Log};
+use millrace_model::{Identity, Timestamp};
+use millrace_runtime::clock::{Clock, ManualClock};
+use millrace_runtime::host::AllShards;
+use millrace_runtime::memory_store::MemoryDisk;
+use millrace_runtime::observe::Unobserved;
+use millrace_runtime::task::{Progress, ShardTask, TaskContext};
+use millrace_runtime::topology::Topology;
+use millrace_segment::Explanation;
+use millrace_shard::query::{Query, Reader, Shards};
+use millrace_shard::state::{StateError, StateStore};
+
+use crate::engine;
+use crate::gateway::told;
+use crate::node::{Node, Parts, machines};
+use crate::orders::LogOrders;
+
+/// The story's engine.
+pub struct Stage {
+    // In this order: tasks hold the log, the log holds the folder's files.
+    tasks: Vec<ShardTask>,
+    changes: Box<dyn Changes>,
+    orders: LogOrders,
+    query: Query,
+    clock: Arc<ManualClock>,
+    disks: Vec<MemoryDisk>,
+    log: Arc<dyn Log>,
+    folder: tempfile::TempDir,
+}
+
+/// Committed state of the story's shards.
+struct Readers(BTreeMap<u32, Reader>);
+
+impl Shards for Readers {
+    fn reader(&self, shard: u32) -> Option<Reader> {
+        self.0.get(&shard).cloned()
+    }
+}
+
+impl Stage {
+    /// Everything is empty, and it is `begins`.
+    pub fn open(config: &Config, begins: Timestamp) -> anyhow::Result<Stage> {
+        let folder = tempfile::tempdir().context("cannot make a folder for the demo")?;
+        // Nobody misses the story after a power loss.
+        let durability = EmbeddedConfig {
+            durability: Durability::Never,
+            ..EmbeddedConfig::default()
+        };
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(folder.path(), durability)?);
+        let topology = Topology::new(config.topics.prefix.clone(), config.topics.shards);
+        for spec in topology.specs(config.topics.source_partitions) {
+            log.create_topic(&spec)?;
+        }
+        let engine = Arc::new(engine::engine_config(config)?);
+        let clock = Arc::new(ManualClock::new(begins));
+        let mut task_config = engine::task_config(config);
+        task_config.poll.wait_ms_max = 0;
+        let context = TaskContext {
+            topology,
+            log: Arc::clone(&log),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            observer: Arc::new(Unobserved),
+            make_machine: machines(&engine),
+            config: task_config,
+        };
+        let disks: Vec<MemoryDisk> = (0..config.topics.shards).map(|_| MemoryDisk::default()).collect();
+        let tasks: Vec<ShardTask> = (0..)
+            .zip(&disks)
+            .map(|(shard, disk)| ShardTask::new(shard, context.clone(), Box::new(disk.open())))
+            .collect();
+        let readers = Readers(tasks.iter().map(|task| (task.shard(), task.reader())).collect());
+        let query = Query::new(engine, Arc::new(readers));
+        let orders = LogOrders::new(Arc::clone(&log), config)?;
+        let changes = orders.changes(ChangesFrom::Start).map_err(told)?;
+        Ok(Stage {
+            tasks,
+            changes,
+            orders,
+            query,
+            clock,
+            disks,
+            log,
+            folder,
+        })
+    }
+
+    /// Puts a definition in force and waits until it is.
+    pub fn define(&mut self, name: &str, text: &str) -> anyhow::Result<()> {
+        self.orders.put_segment(name, text).map_err(told)?;
+        self.settle().map(drop)
+    }
+
+    /// Appends records and waits until all that follows from them is committed.
+    pub fn append(&mut self, records: Vec<RecordLine>) -> anyhow::Result<()> {
+        let answer = self.orders.append(records.into_iter().map(Ok).collect()).map_err(told)?;
+        if let Some(rejected) = answer.rejected.first() {
+            bail!("the story's record {}: {}", rejected.line, rejected.reason);
+        }
+        self.settle().map(drop)
+    }
+
+    /// Lets time pass, from one due timer to the next, so that each is met at its own instant.
+    pub fn pass_until(&mut self, instant: Timestamp) -> anyhow::Result<()> {
+        loop {
+            let due = self.settle()?;
+            if due >= instant {
+                break;
+            }
+            self.clock.set(due.max(self.clock.now()));
+        }
+        self.clock.set(instant);
+        self.settle().map(drop)
+    }
+
+    /// Membership records since the last call, in the order of the topic's partitions.
+    pub fn changes(&mut self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let mut changes = Vec::new();
+        while !self.changes.caught_up().map_err(told)? {
+            changes.extend(self.changes.next().map_err(told)?);
+        }
+        Ok(changes)
+    }
+
+    /// Canonical ids of a segment's members.
+    pub fn members(&self, segment: &str) -> anyhow::Result<Vec<String>> {
+        let members = self.query.members(segment, None, usize::MAX)?;
+        Ok(members.iter().map(|member| member.id.0.to_string()).collect())
+    }
+
+    /// Why a person is in a segment, or is not.
+    pub fn explain(&self, id: &str, segment: &str) -> anyhow::Result<Option<Explanation>> {
+        let subject = self.query.resolve(&Identity::parse(id)?)?;
+        let explained = self.query.explain(&subject, segment, self.clock.now())?;
+        Ok(explained.map(|explained| explained.explanation))
+    }
+
+    /// Hands log and state over to a process under the machine's clock, which keeps the folder until it ends.
+    pub fn into_node(self, config: &Config) -> anyhow::Result<Node> {
+        let Stage { tasks, disks, log, folder, .. } = self;
+        for task in tasks {
+            task.close()?;
+        }
+        let open_store = Arc::new(move |shard: u32| -> Result<Box<dyn StateStore>, StateError> {
+            // The folder is the log's: it lives as long as stores can be opened.
+            let _ = folder.path();
+            let disk = disks
+                .get(shard as usize)
+                .ok_or_else(|| StateError(format!("there is no shard {shard}").into()))?;
+            Ok(Box::new(disk.open()))
+        });
+        Node::start(
+            config,
+            Parts {
+                log,
+                ownership: Box::new(AllShards::new(config.topics.shards)),
+                open_store,
+            },
+        )
+    }
+
+    /// Steps every shard until none has anything to do; the instant of the earliest timer.
+    fn settle(&mut self) -> anyhow::Result<Timestamp> {
+        loop {
+            let mut due = Timestamp::MAX;
+            let mut quiet = true;
+            for task in &mut self.tasks {
+                match task.step() {
+                    Progress::Worked => quiet = false,
+                    Progress::Idle(next) => due = due.min(next),
+                    Progress::Waiting(_) | Progress::Ended => bail!("shard {} stopped: {:?}", task.shard(), task.state()),
+                }
+            }
+            if quiet {
+                return Ok(due);
+            }
+        }
+    }
+}

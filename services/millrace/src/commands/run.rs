@@ -1,0 +1,15 @@
+//! `run`: everything in one process. On Kafka it makes the topics that are missing and shares the shards with other processes.
+
+use millrace_config::LogKind;
+
+use crate::commands::topics;
+use crate::node::{Node, configured_parts};
+use crate::settings::Settings;
+
+pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    settings.init_logs()?;
+    if settings.config.log.kind == LogKind::Kafka {
+        topics::create_missing(settings)?;
+    }
+    Node::start(&settings.config, configured_parts(settings)?)?.serve(&settings.config)
+}

@@ -1,0 +1,181 @@
+//! `segment apply|lint|list|show|delete`.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::Context;
+use millrace_api::dto::SegmentView;
+use millrace_model::Schema;
+use millrace_segment::{Compiled, Definition, compile, parse_definitions};
+
+use crate::client::Client;
+use crate::gateway::{self, told};
+use crate::refusal::Refusal;
+use crate::settings::Settings;
+use crate::shown;
+
+/// A definition that holds, with its own text.
+struct Checked {
+    name: String,
+    text: String,
+    compiled: Compiled,
+}
+
+/// Checks all files first; nothing is applied where one of them is wrong.
+pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
+    let definitions = read(files)?;
+    let commands = gateway::commands(settings)?;
+    for definition in &definitions {
+        commands
+            .put_segment(&definition.name, &definition.text)
+            .map_err(told)
+            .with_context(|| format!("segment {}", definition.name))?;
+    }
+    let names: Vec<&String> = definitions.iter().map(|definition| &definition.name).collect();
+    shown::show(settings.output, &names, |names| names.iter().map(|name| format!("{name}: applied\n")).collect())
+}
+
+pub fn lint(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
+    let definitions = read(files)?;
+    let mut findings = Vec::new();
+    for definition in &definitions {
+        for warning in definition.compiled.warnings() {
+            findings.push(format!(
+                "segment {}: {}",
+                definition.name,
+                warning.render(&definition.compiled.definition().pql)
+            ));
+        }
+    }
+    shown::show(settings.output, &findings, |findings| match findings.as_slice() {
+        [] => definitions.iter().map(|definition| format!("{}: good\n", definition.name)).collect(),
+        findings => findings.join("\n"),
+    })
+}
+
+pub fn list(settings: &Settings) -> anyhow::Result<()> {
+    let views: Vec<SegmentView> = Client::new(&settings.server_url())?.get(&["v1", "segments"], &[])?;
+    shown::show(settings.output, views.as_slice(), shown::segments)
+}
+
+pub fn show(settings: &Settings, name: &str) -> anyhow::Result<()> {
+    let view: SegmentView = Client::new(&settings.server_url())?.get(&["v1", "segments", name], &[])?;
+    shown::show(settings.output, &view, shown::segment)
+}
+
+pub fn delete(settings: &Settings, name: &str) -> anyhow::Result<()> {
+    gateway::commands(settings)?.delete_segment(name).map_err(told)?;
+    shown::show(settings.output, &name, |name| format!("{name}: deleted\n"))
+}
+
+/// Checks a text that is to hold exactly one definition.
+///
+/// # Errors
+/// Every finding, rendered beside its line.
+pub fn check_one(text: &str, schema: &Schema) -> Result<Definition, Vec<String>> {
+    let mut definitions = check(text, schema)?;
+    match definitions.pop() {
+        Some(only) if definitions.is_empty() => Ok(only.compiled.definition().clone()),
+        found => Err(vec![format!(
+            "expected one definition, found {}",
+            definitions.len() + usize::from(found.is_some())
+        )]),
+    }
+}
+
+/// Reads and checks all files.
+fn read(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Checked>> {
+    let schema = Schema::built_in()?;
+    let mut definitions: Vec<Checked> = Vec::new();
+    let mut problems = Vec::new();
+    for file in files {
+        let file = file.as_ref();
+        match check(&read_text(file)?, &schema) {
+            Ok(found) => definitions.extend(found),
+            Err(found) => problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", file.display()))),
+        }
+    }
+    let mut names: Vec<&str> = definitions.iter().map(|definition| definition.name.as_str()).collect();
+    names.sort_unstable();
+    problems.extend(
+        names
+            .windows(2)
+            .filter(|pair| pair[0] == pair[1])
+            .map(|pair| format!("the segment `{}` is defined twice", pair[0])),
+    );
+    if problems.is_empty() && definitions.is_empty() {
+        problems.push("no definitions found".to_owned());
+    }
+    if problems.is_empty() {
+        Ok(definitions)
+    } else {
+        Err(Refusal(problems.join("\n")).into())
+    }
+}
+
+fn read_text(file: &Path) -> anyhow::Result<String> {
+    if file.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// Parses and compiles every definition of a text. Places are those of the whole text for its form, of the rule for what is wrong in the rule.
+fn check(text: &str, schema: &Schema) -> Result<Vec<Checked>, Vec<String>> {
+    parse_definitions(text).map_err(|problems| problems.iter().map(|problem| problem.render(text)).collect::<Vec<_>>())?;
+    let mut checked = Vec::new();
+    let mut problems = Vec::new();
+    for document in documents(text) {
+        for definition in parse_definitions(document).map_err(|problems| problems.iter().map(|problem| problem.render(document)).collect::<Vec<_>>())? {
+            match compile(&definition, schema) {
+                Ok(compiled) => checked.push(Checked {
+                    name: definition.name.to_string(),
+                    text: document.to_owned(),
+                    compiled,
+                }),
+                Err(found) => problems.extend(
+                    found
+                        .iter()
+                        .map(|problem| format!("segment {}: {}", definition.name, problem.render(&definition.pql))),
+                ),
+            }
+        }
+    }
+    if problems.is_empty() { Ok(checked) } else { Err(problems) }
+}
+
+/// The documents of a YAML text: divided by lines that begin with `---`, which cannot stand inside a value at the first column.
+fn documents(text: &str) -> Vec<&str> {
+    let mut documents = Vec::new();
+    let mut begin = 0;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if line.trim_end() == "---" || line.starts_with("--- ") {
+            documents.push(&text[begin..at]);
+            begin = at;
+        }
+        at += line.len();
+    }
+    documents.push(&text[begin..]);
+    documents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_divided_where_yaml_divides_them() {
+        let table: [(&str, &[&str]); 4] = [
+            ("a: 1\n", &["a: 1\n"]),
+            ("---\na: 1\n---\nb: 2\n", &["", "---\na: 1\n", "---\nb: 2\n"]),
+            ("a: |\n  ---\n", &["a: |\n  ---\n"]),
+            ("{\"a\": 1}", &["{\"a\": 1}"]),
+        ];
+        for (text, expected) in table {
+            assert_eq!(documents(text), expected, "{text}");
+        }
+    }
+}

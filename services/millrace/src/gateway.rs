@@ -1,0 +1,30 @@
+//! Orders to a deployment: straight to its log where that is Kafka, over HTTP to the instance that holds the log otherwise.
+
+use std::sync::Arc;
+
+use millrace_api::backend::{BackendError, Commands};
+
+use crate::client::Client;
+use crate::engine;
+use crate::orders::LogOrders;
+use crate::refusal::Refusal;
+use crate::settings::Settings;
+
+/// The way to give orders under these settings.
+pub fn commands(settings: &Settings) -> anyhow::Result<Box<dyn Commands>> {
+    if settings.log_is_shared() {
+        let log = Arc::new(engine::kafka_log(&settings.config)?);
+        return Ok(Box::new(LogOrders::new(log, &settings.config)?));
+    }
+    Ok(Box::new(Client::new(&settings.server_url())?))
+}
+
+/// An order's failure for the command line: definitions that do not hold and wrong requests are refusals.
+pub fn told(error: BackendError) -> anyhow::Error {
+    match error {
+        BackendError::InvalidDefinition(errors) => Refusal(errors.join("\n")).into(),
+        BackendError::Refused(detail) => Refusal(detail).into(),
+        BackendError::Failure { context, source } => anyhow::Error::from_boxed(source).context(context),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,248 @@
+//! One process of a deployment: its shards, its ports, its end.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use millrace_api::backend::{Commands, Queries};
+use millrace_api::dto::ReadyView;
+use millrace_api::{api_router, health_router, serve};
+use millrace_config::{Config, LogKind};
+use millrace_kafka::KafkaLog;
+use millrace_log::{EmbeddedConfig, EmbeddedLog, Log, LogError};
+use millrace_runtime::clock::{Clock, SystemClock};
+use millrace_runtime::host::{AllShards, Host, HostHandle, OpenStore, Ownership};
+use millrace_runtime::state::ShardState;
+use millrace_runtime::task::{MakeMachine, TaskContext};
+use millrace_runtime::topology::Topology;
+use millrace_shard::engine::{Config as EngineConfig, Shard};
+use millrace_shard::query::{Query, Reader, Shards};
+use millrace_shard::state::{StateError, StateStore};
+use millrace_store::{Disposition, Limits, Resources, RocksStore};
+use millrace_telemetry::{Gauge, Metrics};
+use tokio::net::TcpListener;
+
+use crate::backend::EngineQueries;
+use crate::engine;
+use crate::observer::MetricsObserver;
+use crate::orders::LogOrders;
+use crate::settings::Settings;
+
+/// Threads for requests that block; a request beyond them waits.
+const REQUESTS_MAX: usize = 32;
+
+/// A running process.
+pub struct Node {
+    handle: HostHandle,
+    host: JoinHandle<Result<(), LogError>>,
+    pub queries: Arc<dyn Queries>,
+    pub commands: Arc<dyn Commands>,
+    metrics: Metrics,
+}
+
+/// What a node is made of where there is a choice.
+pub struct Parts {
+    pub log: Arc<dyn Log>,
+    pub ownership: Box<dyn Ownership>,
+    pub open_store: Arc<OpenStore>,
+}
+
+/// Committed state of the shards this process runs.
+struct Hosted(HostHandle);
+
+impl Shards for Hosted {
+    fn reader(&self, shard: u32) -> Option<Reader> {
+        self.0.reader(shard)
+    }
+}
+
+impl Node {
+    /// Starts the shards; the topics must exist.
+    pub fn start(config: &Config, parts: Parts) -> anyhow::Result<Node> {
+        let engine = Arc::new(engine::engine_config(config)?);
+        let metrics = Metrics::new()?;
+        metrics.set(Gauge::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let context = TaskContext {
+            topology: Topology::new(config.topics.prefix.clone(), config.topics.shards),
+            log: Arc::clone(&parts.log),
+            clock: Arc::clone(&clock),
+            observer: Arc::new(MetricsObserver::new(metrics.clone())),
+            make_machine: machines(&engine),
+            config: engine::task_config(config),
+        };
+        let host = Host::new(context, parts.open_store);
+        let handle = host.handle();
+        let query = Query::new(engine, Arc::new(Hosted(handle.clone())));
+        let readiness = handle.clone();
+        let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness))));
+        let commands = Arc::new(LogOrders::new(parts.log, config)?);
+        let ownership = parts.ownership;
+        let host = std::thread::Builder::new()
+            .name("host".to_owned())
+            .spawn(move || host.run(ownership))
+            .context("cannot start a thread")?;
+        Ok(Node {
+            handle,
+            host,
+            queries,
+            commands,
+            metrics,
+        })
+    }
+
+    /// Serves both ports until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
+    pub fn serve(self, config: &Config) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(REQUESTS_MAX)
+            .enable_all()
+            .build()?;
+        let served = runtime.block_on(self.until_told(config));
+        // Streams of changes have no end of their own.
+        runtime.shutdown_background();
+        let stopped = self.stop();
+        served.and(stopped)
+    }
+
+    /// Stops the shards and waits for them.
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.handle.stop();
+        match self.host.join() {
+            Ok(outcome) => outcome.context("the shards ended"),
+            Err(_) => anyhow::bail!("the host thread panicked"),
+        }
+    }
+
+    async fn until_told(&self, config: &Config) -> anyhow::Result<()> {
+        let api = api_router(Arc::clone(&self.queries), Arc::clone(&self.commands));
+        let health = health_router(Arc::clone(&self.queries), self.metrics.clone());
+        let api_listener = listen(config.http.api_address).await?;
+        let health_listener = listen(config.http.metrics_address).await?;
+        tracing::info!(api = %api_listener.local_addr()?, metrics = %health_listener.local_addr()?, "listening");
+        let never = std::future::pending;
+        tokio::select! {
+            outcome = serve(api_listener, api, never()) => outcome.context("the API ended"),
+            outcome = serve(health_listener, health, never()) => outcome.context("the metrics port ended"),
+            outcome = told_to_end() => outcome,
+            () = self.host_ended() => Ok(()),
+        }
+    }
+
+    /// Returns once the host thread has ended by itself: why, `stop` tells.
+    async fn host_ended(&self) {
+        while !self.host.is_finished() {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+async fn told_to_end() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("told to terminate"),
+        _ = interrupt.recv() => tracing::info!("interrupted"),
+    }
+    Ok(())
+}
+
+fn ready(handle: &HostHandle) -> ReadyView {
+    let waiting = handle.health().into_iter().filter(|health| health.state != ShardState::Running);
+    let mut waiting_for: Vec<String> = waiting
+        .map(|health| match health.state {
+            ShardState::Waiting { reason, .. } | ShardState::Failed { reason } => format!("shard {}: {reason}", health.shard),
+            state => format!("shard {} is {}", health.shard, state.name()),
+        })
+        .collect();
+    let ready = handle.ready();
+    if !ready && waiting_for.is_empty() {
+        waiting_for.push("no shard is assigned yet".to_owned());
+    }
+    ReadyView { ready, waiting_for }
+}
+
+/// Machines over the engine.
+pub fn machines(engine: &Arc<EngineConfig>) -> Arc<MakeMachine> {
+    let engine = Arc::clone(engine);
+    Arc::new(move |shard| Box::new(Shard::new(shard, Arc::clone(&engine))))
+}
+
+/// RocksDB stores under the configured folder; a damaged one is made anew and restored from the changelog.
+pub fn rocks_stores(config: &Config) -> Arc<OpenStore> {
+    let limits = Limits {
+        block_cache_bytes: bytes(config.state.cache_bytes),
+        write_buffers_bytes: bytes(config.state.write_buffers_bytes),
+    };
+    let (resources, root) = (Resources::new(limits), config.state.path.clone());
+    Arc::new(move |shard| open_store(&root.join(format!("shard-{shard}")), &resources))
+}
+
+fn open_store(path: &Path, resources: &Resources) -> Result<Box<dyn StateStore>, StateError> {
+    let opened = match RocksStore::open(path, resources) {
+        Err(error) if error.disposition() == Disposition::Rebuild => {
+            tracing::warn!(path = %path.display(), %error, "store is damaged; it is rebuilt from the changelog");
+            RocksStore::destroy(path).and_then(|()| RocksStore::open(path, resources))
+        }
+        other => other,
+    };
+    opened
+        .map(|store| Box::new(store) as Box<dyn StateStore>)
+        .map_err(|error| StateError(Box::new(error)))
+}
+
+fn bytes(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// The embedded log in its folder, with its topics.
+pub fn embedded_log(settings: &Settings, config: EmbeddedConfig) -> anyhow::Result<EmbeddedLog> {
+    let path: PathBuf = settings.config.log.path.clone();
+    let log = EmbeddedLog::open(&path, config).with_context(|| format!("cannot open the log {}", path.display()))?;
+    for spec in settings.topology().specs(settings.config.topics.source_partitions) {
+        log.create_topic(&spec).with_context(|| format!("topic {}", spec.name))?;
+    }
+    Ok(log)
+}
+
+/// The parts of a process by configuration: all shards on the embedded log, those the group gives it on Kafka.
+pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
+    let open_store = rocks_stores(&settings.config);
+    match settings.config.log.kind {
+        LogKind::Embedded => {
+            let log = Arc::new(embedded_log(settings, EmbeddedConfig::default())?);
+            Ok(Parts {
+                log,
+                ownership: Box::new(AllShards::new(settings.config.topics.shards)),
+                open_store,
+            })
+        }
+        LogKind::Kafka => {
+            let log = engine::kafka_log(&settings.config)?;
+            let ownership = join(settings, &log)?;
+            Ok(Parts {
+                log: Arc::new(log),
+                ownership: Box::new(ownership),
+                open_store,
+            })
+        }
+    }
+}
+
+fn join(settings: &Settings, log: &KafkaLog) -> anyhow::Result<millrace_kafka::GroupOwnership> {
+    let config = &settings.config;
+    let instance = config.kafka.instance.clone().unwrap_or_else(|| {
+        let machine = std::env::var("HOSTNAME").unwrap_or_else(|_| "millrace".to_owned());
+        format!("{machine}-{}", std::process::id())
+    });
+    let group = format!("{}.shards", config.kafka.application_id);
+    log.join(&group, &settings.topology().ownership(), &instance)
+        .context("cannot join the group of shard owners")
+}

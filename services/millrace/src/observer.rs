@@ -1,0 +1,106 @@
+//! What shards measure, as this process' metrics.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use millrace_model::Text;
+use millrace_runtime::observe::Observer;
+use millrace_runtime::state::ShardState;
+use millrace_shard::machine::{Measure, Measurement};
+use millrace_telemetry::{Counter, Gauge, Histogram, Metrics};
+
+/// A gauge's series within this process.
+type Series = (Gauge, Vec<Text>);
+
+/// Passes measurements on. Shards measure each their own part of a gauge: the process tells the sum, of delays the greatest.
+pub struct MetricsObserver {
+    metrics: Metrics,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Default)]
+struct Parts {
+    gauges: BTreeMap<Series, BTreeMap<u32, f64>>,
+    states: BTreeMap<u32, &'static str>,
+}
+
+/// The words of `ShardState::name` that count as owning the shard.
+const STATES: [&str; 4] = ["opening", "running", "waiting", "failed"];
+
+impl MetricsObserver {
+    pub fn new(metrics: Metrics) -> MetricsObserver {
+        MetricsObserver {
+            metrics,
+            parts: Mutex::default(),
+        }
+    }
+
+    fn set(&self, parts: &mut Parts, shard: u32, series: Series, value: f64) {
+        let shares = parts.gauges.entry(series.clone()).or_default();
+        shares.insert(shard, value);
+        let whole = match series.0 {
+            Gauge::TimersDueLag => shares.values().copied().fold(0.0, f64::max),
+            _ => shares.values().sum(),
+        };
+        let labels: Vec<&str> = series.1.iter().map(Text::as_str).collect();
+        self.metrics.set(series.0, &labels, whole);
+    }
+}
+
+impl Observer for MetricsObserver {
+    fn measured(&self, shard: u32, measurements: &[Measurement]) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        for measurement in measurements {
+            let labels: Vec<&str> = measurement.labels.iter().map(|(_, value)| value.as_str()).collect();
+            match measurement.value {
+                Measure::Add(amount) => match Counter::named(measurement.name) {
+                    Some(counter) => self.metrics.add(counter, &labels, amount),
+                    None => tracing::debug!(name = measurement.name, "no such counter"),
+                },
+                Measure::Set(value) => match Gauge::named(measurement.name) {
+                    Some(gauge) => self.set(
+                        &mut parts,
+                        shard,
+                        (gauge, measurement.labels.iter().map(|(_, value)| value.clone()).collect()),
+                        value,
+                    ),
+                    None => tracing::debug!(name = measurement.name, "no such gauge"),
+                },
+                Measure::Sample(value) => match Histogram::named(measurement.name) {
+                    Some(histogram) => self.metrics.observe(histogram, &labels, value),
+                    None => tracing::debug!(name = measurement.name, "no such histogram"),
+                },
+                // The runtime has made samples of these before it tells.
+                Measure::SecondsSince(_) => {}
+            }
+        }
+    }
+
+    fn state_changed(&self, shard: u32, state: &ShardState) {
+        match state {
+            ShardState::Failed { reason } => tracing::error!(shard, reason, "shard failed; a person must act"),
+            ShardState::Waiting { until, reason } => tracing::warn!(shard, reason, %until, "shard recovers"),
+            ShardState::Released => tracing::info!(shard, "shard released"),
+            ShardState::Opening | ShardState::Running => tracing::info!(shard, state = state.name(), "shard"),
+        }
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(state, ShardState::Released) {
+            parts.states.remove(&shard);
+            let held: Vec<Series> = parts
+                .gauges
+                .iter()
+                .filter(|(_, shares)| shares.contains_key(&shard))
+                .map(|(series, _)| series.clone())
+                .collect();
+            for series in held {
+                self.set(&mut parts, shard, series, 0.0);
+            }
+        } else {
+            parts.states.insert(shard, state.name());
+        }
+        for name in STATES {
+            let count = parts.states.values().filter(|state| **state == name).count();
+            self.metrics.set(Gauge::ShardsOwned, &[name], count as f64);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! How the process ends: 0 done, 64 bad configuration, definition or arguments, 1 otherwise.
+
+use std::process::ExitCode;
+
+use millrace_config::ConfigError;
+
+/// `EX_USAGE` of sysexits.
+const BAD_INPUT: u8 = 64;
+
+/// What was asked for cannot be: a definition that does not hold, a configuration that does not suit the command. Exit status 64.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+/// Prints the chain of causes once, and answers with the status it means.
+pub fn tell(error: &anyhow::Error) -> ExitCode {
+    eprintln!("millrace: {error:#}");
+    let refused = error.chain().any(|cause| cause.is::<Refusal>() || cause.is::<ConfigError>());
+    if refused { ExitCode::from(BAD_INPUT) } else { ExitCode::FAILURE }
+}
+
+/// Prints help, version, or what is wrong with the arguments.
+pub fn of_arguments(error: &clap::Error) -> ExitCode {
+    // Where the stream is closed there is nobody to tell.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(BAD_INPUT) } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,62 @@
+//! What a command works under: the checked configuration and the common arguments.
+
+use millrace_config::{Config, LogFormat, LogKind};
+use millrace_runtime::topology::Topology;
+
+use crate::cli::{Common, Output};
+use crate::refusal::Refusal;
+
+/// Configuration and common arguments of one call.
+pub struct Settings {
+    pub config: Config,
+    pub output: Output,
+    /// Given by `--server`.
+    pub server: Option<String>,
+}
+
+impl Settings {
+    /// Reads file and environment, and checks them.
+    pub fn load(common: &Common) -> anyhow::Result<Settings> {
+        let config = millrace_config::load(common.config.as_deref(), std::env::vars())?;
+        Ok(Settings {
+            config,
+            output: common.output,
+            server: common.server.clone(),
+        })
+    }
+
+    /// Where the running instance answers.
+    pub fn server_url(&self) -> String {
+        match &self.server {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.config.http.api_address),
+        }
+    }
+
+    /// Whether this process may talk to the log itself: Kafka, and no instance was named.
+    pub fn log_is_shared(&self) -> bool {
+        self.config.log.kind == LogKind::Kafka && self.server.is_none()
+    }
+
+    /// # Errors
+    /// A refusal where the log is embedded: one process holds it, so the command has no meaning.
+    pub fn require_kafka(&self, command: &str) -> anyhow::Result<()> {
+        match self.config.log.kind {
+            LogKind::Kafka => Ok(()),
+            LogKind::Embedded => Err(Refusal(format!(
+                "`{command}` works on Kafka: set kafka.bootstrap; on the embedded log `millrace run` is the one process"
+            ))
+            .into()),
+        }
+    }
+
+    pub fn topology(&self) -> Topology {
+        Topology::new(self.config.topics.prefix.clone(), self.config.topics.shards)
+    }
+
+    /// Sets logs up; for commands that run services.
+    pub fn init_logs(&self) -> anyhow::Result<()> {
+        millrace_telemetry::init_logs(&self.config.logging.filter, self.config.logging.format == LogFormat::Json)
+            .map_err(|error| Refusal(format!("log_level: {error}")).into())
+    }
+}

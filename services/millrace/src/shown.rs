@@ -1,0 +1,239 @@
+//! Answers on standard output: plain text for people, JSON for programs.
+
+use std::fmt::Write;
+
+use anyhow::Context;
+use millrace_api::dto::{
+    AccountView, ConditionView, DeadLetterView, EvidenceView, ExplainView, MembershipView, PersonView, ProvenanceView, ReferenceView, SegmentView,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::Output;
+
+/// Prints an answer in the form asked for.
+pub fn show<T: Serialize + ?Sized>(output: Output, answer: &T, text: impl Fn(&T) -> String) -> anyhow::Result<()> {
+    let shown = match output {
+        Output::Json => serde_json::to_string_pretty(answer).context("cannot write the answer as JSON")? + "\n",
+        Output::Text => text(answer),
+    };
+    use std::io::Write;
+    match std::io::stdout().write_all(shown.as_bytes()) {
+        // `millrace … | head`: whoever read has read enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write the answer"),
+    }
+}
+
+pub fn person(view: &PersonView) -> String {
+    let mut out = format!("{}\n", view.id);
+    if let Some(into) = &view.merged_into {
+        let _ = writeln!(out, "  absorbed by {into}");
+    }
+    let identities: Vec<String> = view
+        .identities
+        .iter()
+        .map(|identity| format!("{}:{}", identity.namespace, identity.id))
+        .collect();
+    section(&mut out, "identities", &identities);
+    attributes(&mut out, &view.attributes, &view.provenance);
+    section(&mut out, "accounts", &view.accounts.iter().map(reference).collect::<Vec<_>>());
+    let relations = view.relations.iter().map(|row| {
+        format!(
+            "{} {} → {}",
+            row.relation,
+            row.key,
+            row.target.as_ref().map_or("nothing that exists".to_owned(), reference)
+        )
+    });
+    section(&mut out, "relations", &relations.collect::<Vec<_>>());
+    section(&mut out, "segments", &view.segments.iter().map(membership).collect::<Vec<_>>());
+    let _ = writeln!(out, "events kept: {}", view.events);
+    out
+}
+
+pub fn account(view: &AccountView) -> String {
+    let mut out = format!("{}\n", view.id);
+    let identities: Vec<String> = view
+        .identities
+        .iter()
+        .map(|identity| format!("{}:{}", identity.namespace, identity.id))
+        .collect();
+    section(&mut out, "identities", &identities);
+    attributes(&mut out, &view.attributes, &view.provenance);
+    section(&mut out, "parent", &view.parent.iter().map(reference).collect::<Vec<_>>());
+    section(&mut out, "related", &view.related.iter().map(reference).collect::<Vec<_>>());
+    section(&mut out, "segments", &view.segments.iter().map(membership).collect::<Vec<_>>());
+    out
+}
+
+pub fn segments(views: &[SegmentView]) -> String {
+    if views.is_empty() {
+        return "no segments; `millrace segment apply FILE` puts one in force\n".to_owned();
+    }
+    let rows = views.iter().map(|view| {
+        [
+            view.name.clone(),
+            view.subject.clone(),
+            view.status.clone(),
+            members(view),
+            view.description.clone().unwrap_or_default(),
+        ]
+    });
+    let head = ["segment", "about", "status", "members", "description"].map(str::to_owned);
+    table(std::iter::once(head).chain(rows).collect())
+}
+
+pub fn segment(view: &SegmentView) -> String {
+    let mut out = format!(
+        "{} (version {}, {}, about {}s, {})\n",
+        view.name, view.version, view.status, view.subject, view.time_zone
+    );
+    if let Some(description) = &view.description {
+        let _ = writeln!(out, "  {description}");
+    }
+    let _ = writeln!(out, "  {} members", members(view));
+    if !view.destinations.is_empty() {
+        let _ = writeln!(out, "  sent to {}", view.destinations.join(", "));
+    }
+    out.push('\n');
+    for line in view.pql.lines() {
+        let _ = writeln!(out, "    {line}");
+    }
+    out
+}
+
+pub fn dead_letters(views: &[DeadLetterView]) -> String {
+    if views.is_empty() {
+        return "no dead letters\n".to_owned();
+    }
+    views
+        .iter()
+        .map(|view| {
+            format!(
+                "{}/{} {}  {}: {}\n    key {}\n",
+                view.topic,
+                view.partition,
+                view.offset,
+                view.reason,
+                view.detail,
+                view.key.as_deref().unwrap_or("none")
+            )
+        })
+        .collect()
+}
+
+/// In or out, until when, and the conditions as an indented tree.
+pub fn explanation(view: &ExplainView) -> String {
+    let standing = match view.value {
+        Some(true) => "is in",
+        Some(false) => "is not in",
+        None => "may be in, a fact that decides has not arrived yet,",
+    };
+    let mut out = format!("{} {standing} {}, as of {}\n", view.subject_id, view.segment, view.evaluated_at);
+    if let Some(until) = &view.valid_until {
+        let _ = writeln!(out, "by time alone this can change at {until}");
+    }
+    condition(&mut out, &view.condition, 0);
+    if !view.records.is_empty() {
+        out.push_str("records behind it\n");
+        for (thing, records) in &view.records {
+            let _ = writeln!(out, "  {thing}: {}", records.join(", "));
+        }
+    }
+    out
+}
+
+fn condition(out: &mut String, view: &ConditionView, depth: usize) {
+    let mark = match view.value {
+        Some(true) => "✓",
+        Some(false) => "✗",
+        None => "?",
+    };
+    let indent = "  ".repeat(depth + 1);
+    let words = match view.text.as_str() {
+        "and" => "all of",
+        "or" => "any of",
+        text => text,
+    };
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let until = view.valid_until.as_ref().map(|until| format!("   until {until}")).unwrap_or_default();
+    let _ = writeln!(out, "{indent}{mark} {words}{until}");
+    for fact in &view.evidence {
+        let _ = writeln!(out, "{indent}    {}", evidence(fact));
+    }
+    for inner in &view.conditions {
+        condition(out, inner, depth + 1);
+    }
+}
+
+pub fn evidence(fact: &EvidenceView) -> String {
+    match &fact.value {
+        Value::Null | Value::Bool(true) => format!("{} {}", fact.kind, fact.id),
+        Value::String(text) => format!("{} {}: {text}", fact.kind, fact.id),
+        other => format!("{} {}: {other}", fact.kind, fact.id),
+    }
+}
+
+fn members(view: &SegmentView) -> String {
+    match view.progress {
+        Some(done) => format!("{} ({:.0} % evaluated)", view.members, done * 100.0),
+        None => view.members.to_string(),
+    }
+}
+
+fn reference(view: &ReferenceView) -> String {
+    let name = view.name.as_deref().map(|name| format!("{name}, ")).unwrap_or_default();
+    let records = match view.source_keys.len() {
+        0 | 1 => String::new(),
+        _ => format!(" (of {})", view.source_keys.join(", ")),
+    };
+    format!("{name}{}{records}", view.id)
+}
+
+fn membership(view: &MembershipView) -> String {
+    let since = view.last_qualification_time.as_ref().map(|at| format!(" since {at}")).unwrap_or_default();
+    let until = view.valid_until.as_ref().map(|at| format!(", by time alone until {at}")).unwrap_or_default();
+    match view.status.as_str() {
+        "realized" => format!("{}: in{since}{until}", view.segment),
+        _ => format!("{}: out", view.segment),
+    }
+}
+
+fn section(out: &mut String, title: &str, lines: &[String]) {
+    if !lines.is_empty() {
+        let _ = writeln!(out, "{title}");
+        for line in lines {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+}
+
+/// Leaves of the merged record with where each is from.
+fn attributes(out: &mut String, record: &Value, provenance: &std::collections::BTreeMap<String, ProvenanceView>) {
+    if provenance.is_empty() {
+        return;
+    }
+    out.push_str("attributes\n");
+    let rows = provenance.iter().map(|(path, from)| {
+        let value = path.split('.').fold(Some(record), |value, step| value.and_then(|value| value.get(step)));
+        let value = match value {
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => String::new(),
+        };
+        [format!("  {path}"), value, format!("{} at {}", from.source_key, from.modified_at)]
+    });
+    out.push_str(&table(rows.collect()));
+}
+
+/// Columns as wide as their widest cell, two blanks between.
+fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
+    let widths: [usize; N] = std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let mut out = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    out
+}

@@ -9,14 +9,17 @@
 //!
 //! One thread at a time; calls never block. Time moves by `advance` alone.
 
+mod session;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millrace_model::Timestamp;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use self::session::{Cursor, PlainReader, Session};
 use crate::random::Random;
-use crate::{Delivered, Log, LogError, Offset, PollLimits, Reader, Receipt, Record, ShardIdentity, ShardSession, TopicPartition, TopicSpec, Transaction};
+use crate::{Delivered, Log, LogError, Offset, Reader, Receipt, Record, ShardIdentity, ShardSession, TopicPartition, TopicSpec, Transaction};
 
 /// How often each fault occurs, in times out of a thousand. None by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -392,215 +395,5 @@ impl Log for SimulatedLog {
             .collect();
         let cursor = Cursor::new(&world, &from)?;
         Ok(Box::new(PlainReader { log: self.clone(), cursor }))
-    }
-}
-
-fn digest(transaction: &Transaction) -> u64 {
-    let mut hash = Xxh3::new();
-    let mut part = |bytes: &[u8]| {
-        hash.update(&(bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
-    for (partition, record) in &transaction.records {
-        part(partition.topic.as_bytes());
-        part(&partition.partition.to_le_bytes());
-        part(record.key.as_deref().unwrap_or_default());
-        part(record.value.as_deref().unwrap_or_default());
-        part(&[u8::from(record.key.is_some()), u8::from(record.value.is_some())]);
-        for (name, value) in &record.headers {
-            part(name.as_bytes());
-            part(value);
-        }
-    }
-    for (partition, offset) in &transaction.positions {
-        part(partition.topic.as_bytes());
-        part(&partition.partition.to_le_bytes());
-        part(&offset.to_le_bytes());
-    }
-    hash.digest()
-}
-
-#[derive(Default)]
-struct Cursor {
-    inputs: Vec<(TopicPartition, Offset)>,
-}
-
-impl Cursor {
-    fn new(world: &World, from: &[(TopicPartition, Offset)]) -> Result<Cursor, LogError> {
-        let mut inputs = Vec::with_capacity(from.len());
-        for (partition, offset) in from {
-            let held = world.partition(partition)?;
-            let position = if *offset < 0 { held.start } else { *offset };
-            if position < held.start || position > held.next {
-                return Err(lost(partition, position));
-            }
-            inputs.push((partition.clone(), position));
-        }
-        Ok(Cursor { inputs })
-    }
-
-    /// Reads up to `limit` records, beginning with the input `turn`.
-    fn read(&mut self, world: &World, limit: usize, turn: usize) -> Result<Vec<Delivered>, LogError> {
-        let mut delivered = Vec::new();
-        let count = self.inputs.len();
-        for step in 0..count {
-            let (partition, position) = &mut self.inputs[(turn + step) % count];
-            let held = world.partition(partition)?;
-            if *position < held.start {
-                return Err(lost(partition, *position));
-            }
-            for entry in world.readable(held, *position).take(limit - delivered.len()) {
-                delivered.push(entry.delivered(partition));
-                *position = entry.offset + 1;
-            }
-        }
-        Ok(delivered)
-    }
-
-    fn unread(&self, world: &World) -> Vec<(TopicPartition, u64)> {
-        let count = |(partition, position): &(TopicPartition, Offset)| {
-            let held = world
-                .partition(partition)
-                .map(|held| held.entries.iter().filter(|entry| entry.offset >= *position).count());
-            (partition.clone(), held.unwrap_or(0) as u64)
-        };
-        self.inputs.iter().map(count).collect()
-    }
-}
-
-fn lost(partition: &TopicPartition, offset: Offset) -> LogError {
-    LogError::OffsetLost {
-        topic: partition.topic.to_string(),
-        partition: partition.partition,
-        offset,
-    }
-}
-
-struct Session {
-    log: SimulatedLog,
-    identity: ShardIdentity,
-    epoch: u64,
-    /// Saw an error; the protocol wants it dropped.
-    broken: bool,
-    cursor: Cursor,
-}
-
-impl Session {
-    fn usable(&self) -> Result<(), LogError> {
-        if self.broken {
-            Err(LogError::Failure("a session was used after an error".to_owned()))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn fail<T>(&mut self, error: LogError) -> Result<T, LogError> {
-        self.broken = true;
-        Err(error)
-    }
-}
-
-impl ShardSession for Session {
-    fn restore(&mut self, from: Offset, apply: &mut dyn FnMut(Delivered)) -> Result<Offset, LogError> {
-        self.usable()?;
-        let (records, end, cut) = {
-            let mut world = self.log.world();
-            let changelog = self.identity.changelog.clone();
-            let mut cursor = Cursor::new(&world, &[(changelog.clone(), from)])?;
-            let records = cursor.read(&world, usize::MAX, 0)?;
-            let end = world.partition(&changelog)?.next;
-            let cut = world
-                .fault(|faults| faults.restore_cut)
-                .then(|| world.random.below(records.len() as u64 + 1) as usize);
-            world
-                .trace
-                .add(format!("restore {} from {from} to {end} cut {cut:?}", self.identity.transactional_id));
-            (records, end, cut)
-        };
-        // Outside of the lock: the caller may look at the log.
-        let taken = cut.unwrap_or(records.len());
-        records.into_iter().take(taken).for_each(apply);
-        if cut.is_some() {
-            self.fail(LogError::Unavailable("simulated, midway of a restore".to_owned()))
-        } else {
-            Ok(end)
-        }
-    }
-
-    fn assign(&mut self, inputs: &[(TopicPartition, Offset)]) -> Result<(), LogError> {
-        self.usable()?;
-        self.cursor = Cursor::new(&self.log.world(), inputs)?;
-        Ok(())
-    }
-
-    fn poll(&mut self, limits: PollLimits) -> Result<Vec<Delivered>, LogError> {
-        self.usable()?;
-        let log = self.log.clone();
-        let mut world = log.world();
-        if world.fault(|faults| faults.poll_unavailable) {
-            return self.fail(LogError::Unavailable("simulated".to_owned()));
-        }
-        let most = limits.records_max.max(1);
-        let short = world.fault(|faults| faults.poll_short);
-        let limit = if short { 1 + world.random.below(most.min(10) as u64) as usize } else { most };
-        let turn = world.random.below(self.cursor.inputs.len() as u64) as usize;
-        let delivered = self.cursor.read(&world, limit, turn)?;
-        if !delivered.is_empty() {
-            let line = format!("poll {} {} records", self.identity.transactional_id, delivered.len());
-            world.trace.add(line);
-        }
-        Ok(delivered)
-    }
-
-    fn commit(&mut self, transaction: Transaction) -> Result<Receipt, LogError> {
-        self.usable()?;
-        if transaction.records.is_empty() && transaction.positions.is_empty() {
-            return Ok(Receipt { changelog_end: None });
-        }
-        let log = self.log.clone();
-        let mut world = log.world();
-        let id = self.identity.transactional_id.clone();
-        if world.epochs.get(&id) != Some(&self.epoch) {
-            world.trace.add(format!("fenced {id} epoch {}", self.epoch));
-            return self.fail(LogError::Fenced);
-        }
-        if world.fault(|faults| faults.commit_aborted) {
-            world.abort(&transaction)?;
-            world.trace.add(format!("aborted {id}"));
-            return self.fail(LogError::Aborted("simulated".to_owned()));
-        }
-        let unknown = world.fault(|faults| faults.commit_unknown);
-        if unknown && world.random.chance(500) {
-            world.abort(&transaction)?;
-            world.trace.add(format!("unknown {id}, not committed"));
-            return self.fail(LogError::OutcomeUnknown("simulated".to_owned()));
-        }
-        let line = format!("commit {id} {} records {:016x}", transaction.records.len(), digest(&transaction));
-        let receipt = world.commit(&self.identity, transaction)?;
-        world.trace.add(line);
-        if unknown {
-            world.trace.add(format!("unknown {id}, committed"));
-            return self.fail(LogError::OutcomeUnknown("simulated".to_owned()));
-        }
-        Ok(receipt)
-    }
-
-    fn lag(&self) -> Vec<(TopicPartition, u64)> {
-        self.cursor.unread(&self.log.world())
-    }
-}
-
-struct PlainReader {
-    log: SimulatedLog,
-    cursor: Cursor,
-}
-
-impl Reader for PlainReader {
-    fn poll(&mut self, limits: PollLimits) -> Result<Vec<Delivered>, LogError> {
-        self.cursor.read(&self.log.world(), limits.records_max.max(1), 0)
-    }
-
-    fn caught_up(&mut self) -> Result<bool, LogError> {
-        Ok(self.cursor.unread(&self.log.world()).iter().all(|(_, unread)| *unread == 0))
     }
 }

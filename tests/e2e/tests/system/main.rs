@@ -1,0 +1,7 @@
+//! The whole system on a real Kafka, judged from outside.
+
+mod graceful;
+mod kills;
+mod malformed;
+mod segments;
+mod topics;

@@ -32,6 +32,12 @@ pub struct Program {
     up: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
     /// Kinds of things that account rules reach as children.
     child_kinds: BTreeSet<SubjectKind>,
+    /// Places in `plan.segments`, ascending: by subject, by what a segment reads, by the segment it rests on, by name.
+    of_subject: BTreeMap<SubjectKind, Vec<usize>>,
+    by_query: BTreeMap<QueryId, Vec<usize>>,
+    by_related: BTreeMap<(SubjectKind, SubjectKind), Vec<usize>>,
+    by_segment: BTreeMap<Text, Vec<usize>>,
+    by_name: BTreeMap<Text, usize>,
 }
 
 /// A definition with what is known of it.
@@ -100,16 +106,46 @@ impl Program {
                 }
             }
         }
+        for (at, segment) in plan.segments.iter().enumerate() {
+            program.by_name.insert(segment.name.clone(), at);
+            program.of_subject.entry(segment.subject).or_default().push(at);
+            segment.reads.queries.iter().for_each(|query| program.by_query.entry(*query).or_default().push(at));
+            segment.reads.segments.iter().for_each(|name| program.by_segment.entry(name.clone()).or_default().push(at));
+            for kind in SubjectKind::ALL.into_iter().filter(|kind| reaches(&segment.reads, *kind)) {
+                program.by_related.entry((segment.subject, kind)).or_default().push(at);
+            }
+        }
         program.plan = plan;
         Ok(program)
     }
 
-    pub fn segments(&self, kind: SubjectKind) -> impl Iterator<Item = &SegmentPlan> {
-        self.plan.segments.iter().filter(move |segment| segment.subject == kind)
+    pub fn segment(&self, name: &str) -> Option<&SegmentPlan> {
+        self.segment_place(name).map(|at| &self.plan.segments[at])
     }
 
-    pub fn segment(&self, name: &str) -> Option<&SegmentPlan> {
-        self.plan.segments.iter().find(|segment| segment.name == name)
+    /// The place of a segment in `plan.segments`.
+    pub fn segment_place(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Places of a subject kind's segments, in order of evaluation.
+    pub fn segments_of(&self, subject: SubjectKind) -> &[usize] {
+        self.of_subject.get(&subject).map_or(&[], Vec::as_slice)
+    }
+
+    /// Places of the segments that read an event query.
+    pub fn segments_reading(&self, query: QueryId) -> &[usize] {
+        self.by_query.get(&query).map_or(&[], Vec::as_slice)
+    }
+
+    /// Places of a subject kind's segments that look at related things of a kind.
+    pub fn segments_reaching(&self, subject: SubjectKind, kind: SubjectKind) -> &[usize] {
+        self.by_related.get(&(subject, kind)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Places of the segments that rest on another: all behind it.
+    pub fn segments_resting_on(&self, name: &str) -> &[usize] {
+        self.by_segment.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Dependencies first.

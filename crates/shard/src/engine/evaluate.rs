@@ -257,27 +257,28 @@ impl Step<'_> {
             || dirty.related.iter().any(|kind| program::reaches(reads, *kind))
     }
 
-    /// Evaluates the subject's segments and emits what changed.
+    /// Evaluates the segments that what changed can affect, in order, and emits what came of it. Work does not grow with segments that are not affected.
     fn memberships(&mut self, subject: &SubjectId, row: &mut SubjectRow, dirty: &Dirty, alive: bool, program: &Program) -> Result<(), StateError> {
         if !matches!(subject.kind, SubjectKind::Person | SubjectKind::Account) {
             return Ok(());
         }
-        let mut known: BTreeMap<Text, Membership> = row.memberships.drain(..).map(|membership| (membership.segment.clone(), membership)).collect();
-        let mut changed: BTreeSet<Text> = BTreeSet::new();
+        let mut waiting = self.segments_to_evaluate(subject.kind, row, dirty, program);
+        let mut emitted: Vec<(Text, bool, Timestamp)> = Vec::new();
+        if dirty.all {
+            // Members of segments that are no more leave.
+            row.memberships.retain(|membership| {
+                let exists = program.segment_place(&membership.segment).is_some();
+                if !exists && membership.realized {
+                    emitted.push((membership.segment.clone(), false, membership.qualified_at));
+                }
+                exists
+            });
+        }
         let mut open: BTreeSet<Text> = BTreeSet::new();
-        let mut after = Vec::new();
-        let mut emitted = Vec::new();
-        for segment in program.segments(subject.kind) {
-            let before = known.remove(&segment.name);
-            let was_in = before.as_ref().is_some_and(|membership| membership.realized);
-            let until = before.as_ref().map_or(Timestamp::MAX, |membership| membership.valid_until);
-            let rests_on_changed = segment.reads.segments.iter().any(|name| changed.contains(name) || open.contains(name));
-            if alive && !rests_on_changed && !row.open && !self.affected(dirty, &segment.reads, until) {
-                after.extend(before);
-                continue;
-            }
+        while let Some(place) = waiting.pop_first() {
+            let segment = &program.plan.segments[place];
             let result = if alive {
-                let view = self.segment_view(subject, segment, &after, &open);
+                let view = self.segment_view(subject, segment, &row.memberships, &open);
                 let result = segment.residual.evaluate(&view, self.now);
                 view.finish()?;
                 result
@@ -286,35 +287,53 @@ impl Step<'_> {
             };
             let Ok(Timed { value, valid_until }) = result else {
                 open.insert(segment.name.clone());
-                after.extend(before);
+                waiting.extend(program.segments_resting_on(&segment.name));
                 continue;
             };
             let realized = value.as_bool().unwrap_or(false);
-            let mut membership = Membership { segment: segment.name.clone(), realized, qualified_at: self.now, valid_until };
-            if realized == was_in {
-                membership.qualified_at = before.map_or(self.now, |before| before.qualified_at);
-            } else {
-                changed.insert(segment.name.clone());
-                let entered_at = if realized { self.now } else { before.map_or(self.now, |before| before.qualified_at) };
+            let known = row.memberships.binary_search_by(|membership| membership.segment.cmp(&segment.name));
+            let before = known.ok().map(|at| &row.memberships[at]);
+            let was_in = before.is_some_and(|membership| membership.realized);
+            let mut entered_at = before.map_or(self.now, |membership| membership.qualified_at);
+            if realized != was_in {
+                if realized {
+                    entered_at = self.now;
+                }
                 emitted.push((segment.name.clone(), realized, entered_at));
+                waiting.extend(program.segments_resting_on(&segment.name));
             }
-            if realized || valid_until < Timestamp::MAX {
-                after.push(membership);
+            let worth_keeping = realized || valid_until < Timestamp::MAX;
+            let membership = Membership { segment: segment.name.clone(), realized, qualified_at: entered_at, valid_until };
+            match known {
+                Ok(at) if worth_keeping => row.memberships[at] = membership,
+                Ok(at) => drop(row.memberships.remove(at)),
+                Err(at) if worth_keeping => row.memberships.insert(at, membership),
+                Err(_) => {}
             }
         }
-        // What is left belongs to segments that are no more.
-        for (name, membership) in known {
-            if membership.realized {
-                emitted.push((name, false, membership.qualified_at));
-            }
-        }
-        after.sort_by(|a, b| a.segment.cmp(&b.segment));
-        row.memberships = after;
         row.open = !open.is_empty();
         for (name, realized, entered_at) in emitted {
             self.emit(subject, row, &name, realized, entered_at, alive, program, &dirty.origin)?;
         }
         Ok(())
+    }
+
+    /// Places of the segments to evaluate: all of them where anything may have changed, else those that read what did or whose time has come.
+    fn segments_to_evaluate(&self, kind: SubjectKind, row: &SubjectRow, dirty: &Dirty, program: &Program) -> BTreeSet<usize> {
+        // Which segments were left open is not kept: that is rare, and short.
+        if dirty.all || row.open {
+            return program.segments_of(kind).iter().copied().collect();
+        }
+        let mut places = BTreeSet::new();
+        let due = row.memberships.iter().filter(|membership| membership.valid_until <= self.now);
+        places.extend(due.filter_map(|membership| program.segment_place(&membership.segment)));
+        for query in &dirty.queries {
+            places.extend(program.segments_reading(*query));
+        }
+        for related in &dirty.related {
+            places.extend(program.segments_reaching(kind, *related));
+        }
+        places
     }
 
     fn segment_view<'s>(&'s self, subject: &'s SubjectId, segment: &SegmentPlan, decided: &[Membership], open: &BTreeSet<Text>) -> SubjectView<'s> {

@@ -45,8 +45,8 @@ impl Step<'_> {
                     self.send_to_node(new, message, origin);
                 }
                 row.claims = claims;
-                self.anchor(&node, origin)?;
-                self.route(node, Data::Fragment { sequence: row.sequence, fragment }, origin)?;
+                let node_row = self.anchored(&node, origin)?;
+                self.route(node, node_row, Data::Fragment { sequence: row.sequence, fragment }, origin);
             }
             None if kind == SourceKind::AccountLink => self.link(&row_id, &mut row, current.as_ref(), origin),
             None => {
@@ -122,38 +122,42 @@ impl Step<'_> {
 
     /// An event on its way to the owner of its home.
     pub(super) fn route_event(&mut self, home: Identity, event: Event, origin: &Origin) -> Result<(), StateError> {
-        self.anchor(&home, origin)?;
-        self.route(home, Data::Event(event), origin)
+        let row = self.anchored(&home, origin)?;
+        self.route(home, row, Data::Event(event), origin);
+        Ok(())
     }
 
     /// A relation row, on its way to the owner of a node it names.
     pub(super) fn attach(&mut self, node: Identity, row: RowId, sequence: u64, value: Option<Value>, origin: &Origin) -> Result<(), StateError> {
-        self.anchor(&node, origin)?;
-        self.route(node, Data::Row { row, sequence, value }, origin)
+        let node_row = self.anchored(&node, origin)?;
+        self.route(node, node_row, Data::Row { row, sequence, value }, origin);
+        Ok(())
     }
 
-    fn route(&mut self, node: Identity, data: Data, origin: &Origin) -> Result<(), StateError> {
-        let row = self.node(&node)?;
+    fn route(&mut self, node: Identity, row: NodeRow, data: Data, origin: &Origin) {
         let subject = owner(&node, row.canonical);
         let message = Message::Data { subject: subject.clone(), node, epoch: row.epoch, data };
         self.send_to_subject(&subject, message, origin);
-        Ok(())
     }
 
     fn node(&self, node: &Identity) -> Result<NodeRow, StateError> {
         Ok(self.tx.get(&key::node(node))?.unwrap_or_default())
     }
 
-    /// The node matters by itself from now on: one claim suffices to tell the writer.
+    /// A link names the node.
     pub(super) fn anchor(&mut self, node: &Identity, origin: &Origin) -> Result<(), StateError> {
+        self.anchored(node, origin).map(drop)
+    }
+
+    /// The node's row. It matters by itself from now on: one claim suffices to tell the writer.
+    fn anchored(&mut self, node: &Identity, origin: &Origin) -> Result<NodeRow, StateError> {
         let mut row = self.node(node)?;
-        if row.anchored {
-            return Ok(());
+        if !row.anchored {
+            row.anchored = true;
+            self.escalate(node, &mut row, None, origin)?;
+            self.tx.put(key::node(node), &row);
         }
-        row.anchored = true;
-        self.escalate(node, &mut row, None, origin)?;
-        self.tx.put(key::node(node), &row);
-        Ok(())
+        Ok(row)
     }
 
     pub(super) fn claim(&mut self, node: &Identity, home: &Identity, claim: Claim, present: bool, origin: &Origin) -> Result<(), StateError> {

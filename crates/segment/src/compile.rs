@@ -124,6 +124,7 @@ impl Compiled {
     }
 
     /// The rule in normal form, as one expression.
+    #[cfg(test)]
     pub(crate) fn normal(&self) -> Core {
         let mut next = self.0.next_var;
         normalise(self.0.conditions.join(), &mut next)

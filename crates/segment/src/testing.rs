@@ -186,11 +186,13 @@ pub struct TreeView<'t> {
     events: BTreeMap<QueryId, Vec<EventRow>>,
     /// Until when the features that are read hold.
     pub valid_until: Timestamp,
+    /// Relations of which it is not known which items there are.
+    unlisted: BTreeSet<Relation>,
 }
 
 impl<'t> TreeView<'t> {
     pub fn new(tree: &'t Tree, plan: &Plan, kind: SubjectKind, id: &str, reads: &Reads, now: Timestamp) -> TreeView<'t> {
-        let mut view = TreeView { tree, kind, id: Text::new(id), related: BTreeMap::new(), events: BTreeMap::new(), valid_until: Timestamp::MAX };
+        let mut view = TreeView { tree, kind, id: Text::new(id), related: BTreeMap::new(), events: BTreeMap::new(), valid_until: Timestamp::MAX, unlisted: BTreeSet::new() };
         for relation in reads.relations.iter().copied().filter(|relation| relations_of(kind).contains(relation)) {
             let mut items = Vec::new();
             for link in tree.related(kind, id, relation) {
@@ -228,6 +230,25 @@ impl<'t> TreeView<'t> {
         view
     }
 
+    /// Forgets what `hidden` says, asked once for each relation, target and feature.
+    pub fn forget(&mut self, hidden: &mut dyn FnMut() -> bool) {
+        for (relation, items) in &mut self.related {
+            if hidden() {
+                self.unlisted.insert(*relation);
+            }
+            for item in items {
+                if let Target::Known { features, .. } = &mut item.target {
+                    let mut known = (**features).clone();
+                    known.retain(|_, _| !hidden());
+                    *features = Arc::new(known);
+                }
+                if item.target != Target::Missing && hidden() {
+                    item.target = Target::Unknown;
+                }
+            }
+        }
+    }
+
     fn features(&mut self, plan: &Plan, kind: SubjectKind, id: &str, reads: &Reads, now: Timestamp) -> Features {
         let mut features = Features::new();
         for feature in plan.features.iter().filter(|feature| feature.kind == kind && reads.features.contains(&feature.id)) {
@@ -251,6 +272,7 @@ impl View for TreeView<'_> {
 
     fn related(&self, relation: Relation) -> Result<&[Item], Unknown> {
         match self.related.get(&relation) {
+            Some(_) if self.unlisted.contains(&relation) => Err(Unknown),
             Some(items) => Ok(items),
             None => panic!("{relation:?} of a {} is read and not declared", self.kind.name()),
         }

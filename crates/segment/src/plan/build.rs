@@ -183,7 +183,10 @@ impl<'s> Planner<'s> {
         })?;
         let context = self.context(zone, layouts);
         let whole = split.join();
-        let reads = reads(&whole);
+        // Of every condition, those that cannot matter to the whole included: explanations evaluate each.
+        let mut leaves = Vec::new();
+        split.leaves(&mut |leaf: &Core, _| leaves.push(leaf.clone()));
+        let reads = reads(&Core::apply(Op::List, leaves));
         let residual = |core: Core| Residual { core: Arc::new(core), context: context.clone(), condition: true };
         let definition = rule.definition();
         Ok(SegmentPlan { name: definition.name.clone(), subject: definition.subject, reads, conditions: split.map(&residual), residual: residual(whole) })

@@ -115,7 +115,7 @@ fn run(pql: &str, zone: Tz, events: &[(i64, u8)], due: i64, from: i64) -> (usize
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.div_ceil(8), ..ProptestConfig::default() })]
 
     #[test]
     fn values_hold_as_long_as_promised(

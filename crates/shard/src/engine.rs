@@ -93,12 +93,16 @@ pub struct Shard {
     program: Arc<Program>,
     /// No timer is registered before this instant: keeps scans of the timer table off its deleted front.
     timers_from: Timestamp,
+    /// The gauge of late timers shows something.
+    lagging: bool,
     started: bool,
+    /// The sizes of audiences have been told.
+    told: bool,
 }
 
 impl Shard {
     pub fn new(number: u32, config: Arc<Config>) -> Shard {
-        Shard { number, config, program: Arc::new(Program::default()), timers_from: Timestamp::MIN, started: false }
+        Shard { number, config, program: Arc::new(Program::default()), timers_from: Timestamp::MIN, lagging: false, started: false, told: false }
     }
 }
 
@@ -135,7 +139,10 @@ impl Machine for Shard {
             step.take(input)?;
         }
         let mut timers_from = self.timers_from;
-        let timers_left = step.mark_due(&mut timers_from, budget.timers_max)?;
+        let timers_left = step.mark_due(&mut timers_from, &mut self.lagging, budget.timers_max)?;
+        if !std::mem::replace(&mut self.told, true) {
+            step.tell_audiences()?;
+        }
         let background_left = step.settle(budget.background_max)?;
         self.timers_from = timers_from;
         self.program = Arc::clone(&step.program);

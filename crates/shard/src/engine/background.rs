@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use millrace_model::{SubjectKind, Timestamp};
+use millrace_model::{SubjectKind, Text, Timestamp};
 
 use super::derive::{self, Wake};
 use super::{Step, Turn};
 use crate::key::{Key, Parts, table};
+use crate::machine::{Measure, Measurement};
 use crate::message::{CauseKind, Origin};
 use crate::row::{self, BackfillRow, FanoutRow, SubjectId};
 use crate::state::StateError;
@@ -16,19 +17,16 @@ use crate::tx::prefix_end;
 const BACKFILL_ORDER: [SubjectKind; 5] = [SubjectKind::Campaign, SubjectKind::List, SubjectKind::Opportunity, SubjectKind::Account, SubjectKind::Person];
 
 impl Step<'_> {
-    /// Marks what is due now. `from` is moved up to what is left. Whether more is due than the budget allows.
-    pub(super) fn mark_due(&mut self, from: &mut Timestamp, timers_max: usize) -> Result<bool, StateError> {
+    /// Marks what is due now. `from` is moved up to what is left; `lagging` is whether the gauge of lateness shows something. Whether more is due than the
+    /// budget allows.
+    pub(super) fn mark_due(&mut self, from: &mut Timestamp, lagging: &mut bool, timers_max: usize) -> Result<bool, StateError> {
         let lower = Key::new(table::TIMER).instant(*from).done();
         let upper = Key::new(table::TIMER).instant(self.now.plus_ms(1)).done();
         let due = self.tx.scan(&lower, &upper, timers_max)?;
+        let mut latest_by = 0;
         for (timer_key, _) in &due {
             let Some((at, wake)) = derive::wake_of(timer_key) else { continue };
-            self.measurements.push(crate::machine::Measurement {
-                name: "millrace_timers_due_lag_seconds",
-                labels: Vec::new(),
-                #[allow(clippy::cast_precision_loss)]
-                value: crate::machine::Measure::Sample((self.now.0 - at.0) as f64 / 1_000.0),
-            });
+            latest_by = latest_by.max(self.now.0 - at.0);
             match wake {
                 Wake::Subject(subject) => {
                     let dirty = self.dirty.entry(Turn::of(&subject)).or_insert_with(|| super::Dirty::new(Origin::timer()));
@@ -36,6 +34,12 @@ impl Step<'_> {
                 }
                 Wake::Link(link) => self.link_due(&link)?,
             }
+        }
+        if !due.is_empty() || *lagging {
+            *lagging = !due.is_empty();
+            #[allow(clippy::cast_precision_loss)]
+            let value = Measure::Set(latest_by as f64 / 1_000.0);
+            self.measurements.push(Measurement { name: "millrace_timers_due_lag_seconds", labels: Vec::new(), value });
         }
         let left = due.len() == timers_max;
         // Everything before the last one fired is gone; timers set later than that may still lie before now, but never before a fired one: a wake-up
@@ -172,6 +176,22 @@ impl Step<'_> {
         self.dirty.entry(Turn::of(subject)).or_insert_with(|| super::Dirty::new(origin));
     }
 
+    /// The size of every audience: told once, when a shard begins, and then by change.
+    pub(super) fn tell_audiences(&mut self) -> Result<(), StateError> {
+        for (row_key, value) in self.tx.scan_prefix(&[table::AUDIENCE])? {
+            if let Some(segment) = Parts::of(&row_key).text() {
+                self.tell_audience(segment.into(), row::decode(&value)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_audience(&mut self, segment: Text, members: u64) {
+        #[allow(clippy::cast_precision_loss)]
+        let value = Measure::Set(members as f64);
+        self.measurements.push(Measurement { name: "millrace_audience_size", labels: vec![("segment", segment)], value });
+    }
+
     /// Adds this step's changes to the number of members of each segment.
     pub(super) fn write_audiences(&mut self) -> Result<(), StateError> {
         for (segment, change) in std::mem::take(&mut self.audiences) {
@@ -182,9 +202,7 @@ impl Step<'_> {
             let before: u64 = self.tx.get(&row_key)?.unwrap_or_default();
             let after = before.saturating_add_signed(change);
             if after == 0 { self.tx.delete(row_key) } else { self.tx.put(row_key, &after) }
-            #[allow(clippy::cast_precision_loss)]
-            let size = crate::machine::Measure::Set(after as f64);
-            self.measurements.push(crate::machine::Measurement { name: "millrace_audience_size", labels: vec![("segment", segment)], value: size });
+            self.tell_audience(segment, after);
         }
         Ok(())
     }

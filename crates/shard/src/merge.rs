@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use millrace_model::{Identity, RecordType, Text, Timestamp, Type, Value};
 
-use crate::record::Fragment;
+use crate::record::{Fragment, set};
 
 /// A merged record and, for each leaf, where it comes from.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,7 +46,7 @@ pub fn merge<'a>(fragments: impl IntoIterator<Item = (&'a Identity, &'a Fragment
     // Where one record has a leaf and another a branch (fields of `extra` only), the branch, which sorts behind, takes the place.
     for (path, leaf) in leaves {
         merged.provenance.insert(path.join("."), Provenance { node: leaf.node, modified_at: leaf.modified_at });
-        put(&mut merged.value, &path, leaf.value);
+        set(&mut merged.value, &path, leaf.value);
     }
     merged
 }
@@ -55,46 +55,13 @@ fn leaves_of(fragment: &Fragment, record: &RecordType) -> BTreeMap<Vec<Text>, (T
     let mut leaves = BTreeMap::new();
     collect(&fragment.value, Shape::Record(record), fragment.at, &mut Vec::new(), &mut leaves);
     for patch in &fragment.patches {
+        // Ingest widens a path that leads into an atomic value to the whole of it.
         let steps = patch.path.steps();
-        let mut shape = Shape::Record(record);
-        for (depth, step) in steps.iter().enumerate() {
-            shape = shape.field(step);
-            if matches!(shape, Shape::Leaf) && depth + 1 < steps.len() {
-                // The path leads into an atomic value: the whole of it takes the patch.
-                patch_atomic(&mut leaves, &steps[..=depth], fragment);
-                break;
-            }
-        }
-        if matches!(shape, Shape::Leaf) && leads_into_atomic(record, steps) {
-            continue;
-        }
+        let shape = steps.iter().fold(Shape::Record(record), |shape, step| shape.field(step));
         leaves.retain(|path, _| !path.starts_with(steps));
         collect(&patch.value, shape, patch.at, &mut steps.to_vec(), &mut leaves);
     }
     leaves
-}
-
-fn leads_into_atomic(record: &RecordType, steps: &[Text]) -> bool {
-    let mut shape = Shape::Record(record);
-    for step in &steps[..steps.len() - 1] {
-        shape = shape.field(step);
-        if matches!(shape, Shape::Leaf) {
-            return true;
-        }
-    }
-    false
-}
-
-/// An atomic value some of whose fields were patched: its current value, as new as the newest patch of it.
-fn patch_atomic(leaves: &mut BTreeMap<Vec<Text>, (Timestamp, Value)>, path: &[Text], fragment: &Fragment) {
-    let current = fragment.current();
-    let value = path.iter().fold(&current, |value, step| value.field(step)).clone();
-    let touched = fragment.patches.iter().filter(|patch| patch.path.steps().starts_with(path) || path.starts_with(patch.path.steps()));
-    let newest = touched.map(|patch| patch.at).max().unwrap_or(fragment.at);
-    leaves.remove(path);
-    if !value.is_null() {
-        leaves.insert(path.to_vec(), (newest, value));
-    }
 }
 
 /// How the merge descends.
@@ -119,12 +86,7 @@ impl<'a> Shape<'a> {
         match ty {
             Type::Record(record) if record.atomic => Shape::Leaf,
             Type::Record(record) => Shape::Record(record),
-            Type::Map(inner) => match Shape::of(inner) {
-                Shape::Leaf => Shape::Open,
-                // Maps of records are rare, and open is right for them but for atomic values inside.
-                _ => Shape::Open,
-            },
-            Type::Any => Shape::Open,
+            Type::Map(_) | Type::Any => Shape::Open,
             _ => Shape::Leaf,
         }
     }
@@ -146,19 +108,52 @@ fn collect(value: &Value, shape: Shape<'_>, at: Timestamp, path: &mut Vec<Text>,
     }
 }
 
-fn put(target: &mut Value, path: &[Text], value: Value) {
-    let Some((first, rest)) = path.split_first() else {
-        *target = value;
-        return;
-    };
-    if !matches!(target, Value::Map(_)) {
-        *target = Value::Map(Default::default());
+#[cfg(test)]
+mod tests {
+    use millrace_model::{Change, Operation, Path, Schema, SourceKind};
+
+    use super::*;
+    use crate::record::RecordState;
+
+    fn fragment(at: i64, json: &str, patch: Option<(i64, &str, &str)>) -> Fragment {
+        let value = |json: &str| Value::from_json(&serde_json::from_str(json).expect("valid in the table"));
+        let change = |at, operation| Change { kind: SourceKind::Opportunity, key: "k".into(), modified_at: Timestamp(at), operation };
+        let mut state = RecordState::default();
+        state.apply(change(at, Operation::Replace(value(json))));
+        if let Some((at, path, json)) = patch {
+            state.apply(change(at, Operation::Patch { paths: Path::parse(path).into_iter().collect(), value: value(json) }));
+        }
+        state.fragment().expect("it was written")
     }
-    let Value::Map(map) = target else { return };
-    if map.get(first).is_none() {
-        map.insert(first, Value::Null);
-    }
-    if let Some(inner) = map.get_mut(first) {
-        put(inner, rest, value);
+
+    #[test]
+    fn the_latest_version_of_each_leaf_wins() {
+        let schema = Schema::built_in().expect("the schemas of the build parse");
+        let record = schema.record(SourceKind::Opportunity);
+        let a = Identity::new("b2b_opportunity", "a").expect("an identity");
+        let b = Identity::new("b2b_opportunity", "b").expect("an identity");
+        let table = [
+            // An amount and its currency are one value.
+            (
+                fragment(1, r#"{"opportunityAmount":{"amount":1,"currencyCode":"EUR"},"isWon":true}"#, None),
+                fragment(2, r#"{"opportunityAmount":{"amount":2}}"#, None),
+                r#"{"opportunityAmount":{"amount":2},"isWon":true}"#,
+            ),
+            // Null and absent never win; equal versions go to the least node.
+            (fragment(1, r#"{"isWon":true,"opportunityStage":"x"}"#, None), fragment(1, r#"{"isWon":null,"opportunityStage":"y"}"#, None), r#"{"isWon":true,"opportunityStage":"x"}"#),
+            // A partial update makes its path newer than the rest of its record.
+            (
+                fragment(1, r#"{"opportunityStage":"x","opportunityName":"n"}"#, Some((5, "opportunityStage", r#"{"opportunityStage":"z"}"#))),
+                fragment(3, r#"{"opportunityStage":"y","opportunityName":"m"}"#, None),
+                r#"{"opportunityStage":"z","opportunityName":"m"}"#,
+            ),
+            // Custom fields merge by leaf as well.
+            (fragment(1, r#"{"extra":{"p":1,"q":{"r":1}}}"#, None), fragment(2, r#"{"extra":{"q":{"s":2}}}"#, None), r#"{"extra":{"p":1,"q":{"r":1,"s":2}}}"#),
+        ];
+        for (of_a, of_b, expected) in &table {
+            let expected: serde_json::Value = serde_json::from_str(expected).expect("valid in the table");
+            assert_eq!(merge([(&a, of_a), (&b, of_b)], record).value.to_json(), expected);
+            assert_eq!(merge([(&b, of_b), (&a, of_a)], record).value.to_json(), expected, "in the other order");
+        }
     }
 }

@@ -112,7 +112,7 @@ impl Fragment {
 }
 
 /// Sets the value at a path, making maps on the way where there are none.
-fn set(target: &mut Value, path: &[Text], value: Value) {
+pub(crate) fn set(target: &mut Value, path: &[Text], value: Value) {
     let Some((first, rest)) = path.split_first() else {
         *target = value;
         return;

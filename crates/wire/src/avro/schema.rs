@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use apache_avro::Schema;
-use apache_avro::rabin::Rabin;
 use apache_avro::schema::{InnerDecimalSchema, Name, UuidSchema};
+
+use super::canonical;
 
 /// The text is no Avro schema this reader can use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,11 +71,7 @@ impl AvroSchema {
             [] => (Schema::parse_str(text).map_err(fail)?, Vec::new()),
             _ => Schema::parse_str_with_list(text, references).map_err(fail)?,
         };
-        let fingerprint = schema
-            .fingerprint::<Rabin>()
-            .bytes
-            .try_into()
-            .map_err(|_| AvroSchemaError("fingerprint of another length".to_owned()))?;
+        let fingerprint = canonical::fingerprint(&serde_json::from_str(text).map_err(|error| AvroSchemaError(error.to_string()))?);
         let others = others.iter().filter_map(|other| Some((other.name()?.fullname(None), other))).collect();
         let mut compiler = Compiler {
             nodes: Vec::new(),

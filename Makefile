@@ -10,7 +10,7 @@ env := source scripts/env
 
 # The Bodea case on the embedded log, then the verdict. Needs no Kafka.
 demo: setup
-	@$(env); cargo run --quiet --release -p millrace -- demo
+	@$(env); cargo run --quiet -p millrace -- demo
 
 # All that continuous integration runs: every test of the workspace, then the whole system with real Kafka, judged from outside.
 test: setup

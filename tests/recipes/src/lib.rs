@@ -2,6 +2,8 @@
 //!
 //! What it is *not*: a Markdown parser. It knows headings, fenced blocks and tables, as these documents write them.
 
+pub mod cases;
+
 use millrace_oracle::{Rule, SourceRecord, Subject};
 use serde_json::Value as Json;
 
@@ -37,7 +39,14 @@ pub fn blocks(document: &str) -> Vec<Block<'_>> {
                 block.text.push_str(line);
                 block.text.push('\n');
             }
-            (None, Some(language)) => open = Some(Block { language: language.trim(), text: String::new(), line: number + 1, heading }),
+            (None, Some(language)) => {
+                open = Some(Block {
+                    language: language.trim(),
+                    text: String::new(),
+                    line: number + 1,
+                    heading,
+                })
+            }
             (None, None) if line.starts_with('#') => heading = line.trim_start_matches('#').trim(),
             (None, None) => {}
         }
@@ -61,7 +70,9 @@ pub fn rows<'d>(document: &'d str, columns: (&str, &str)) -> Vec<(usize, &'d str
         }
         let mut cells = line.split(" | ").map(|cell| cell.trim_matches(['|', ' ']));
         let mut cell = || cells.next().and_then(|cell| cell.strip_prefix('`')).and_then(|cell| cell.strip_suffix('`'));
-        let (Some(first), Some(second)) = (cell(), cell()) else { panic!("line {}: two cells between backquotes are needed", number + 1) };
+        let (Some(first), Some(second)) = (cell(), cell()) else {
+            panic!("line {}: two cells between backquotes are needed", number + 1)
+        };
         found.push((number + 1, first, second));
     }
     found
@@ -75,7 +86,12 @@ pub fn records(text: &str, timestamp_ms: i64) -> Vec<SourceRecord> {
     let read = |line: &str| {
         let json: Json = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         let word = |name: &str| json[name].as_str().unwrap_or_else(|| panic!("no {name}: {line}")).to_owned();
-        SourceRecord { topic: word("topic"), key: word("key"), value: Some(json["value"].clone()), timestamp_ms }
+        SourceRecord {
+            topic: word("topic"),
+            key: word("key"),
+            value: Some(json["value"].clone()),
+            timestamp_ms,
+        }
     };
     text.lines().filter(|line| !line.trim().is_empty()).map(read).collect()
 }
@@ -94,7 +110,12 @@ pub fn subject(language: &str) -> Subject {
 
 /// A rule in UTC.
 pub fn rule(name: &str, subject: Subject, pql: &str) -> Rule {
-    Rule { name: name.to_owned(), subject, time_zone: "UTC".to_owned(), pql: pql.to_owned() }
+    Rule {
+        name: name.to_owned(),
+        subject,
+        time_zone: "UTC".to_owned(),
+        pql: pql.to_owned(),
+    }
 }
 
 /// A recipe: a heading such as ``3. `name`: purpose`` and the rules under it, the recipe's own first, its variants behind it as `name-2` and on.
@@ -118,10 +139,18 @@ pub fn recipes() -> Vec<Recipe> {
         };
         let (number, name): (usize, &str) = parts().unwrap_or_else(|| panic!("the heading over line {} names no recipe: {}", block.line, block.heading));
         if found.last().is_none_or(|recipe| recipe.number != number) {
-            found.push(Recipe { number, name: name.to_owned(), rules: Vec::new() });
+            found.push(Recipe {
+                number,
+                name: name.to_owned(),
+                rules: Vec::new(),
+            });
         }
         if let Some(recipe) = found.last_mut() {
-            let name = if recipe.rules.is_empty() { name.to_owned() } else { format!("{name}-{}", recipe.rules.len() + 1) };
+            let name = if recipe.rules.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{name}-{}", recipe.rules.len() + 1)
+            };
             recipe.rules.push(rule(&name, subject(block.language), block.text.trim_end()));
         }
     }

@@ -76,7 +76,7 @@ pub enum Command {
     /// Take membership changes out
     #[command(subcommand)]
     Sink(SinkCommand),
-    /// Measure this machine: visits a second through one process on the embedded log
+    /// Measure this machine: load, visits, latency, fan-out, expiry, backfill, recovery
     Bench(BenchOptions),
 }
 
@@ -189,12 +189,44 @@ pub struct SinkFileOptions {
 
 #[derive(Debug, Args)]
 pub struct BenchOptions {
-    /// Persons to spread the visits over
-    #[arg(long, default_value_t = 10_000)]
+    /// What to measure once the population is loaded, separated by commas; everything where this is left out
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub only: Vec<Scenario>,
+    /// Persons of the population; accounts are a tenth of them
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub persons: u32,
-    /// Visits to process
-    #[arg(long, default_value_t = 200_000)]
-    pub visits: u32,
+    /// How long visits are measured, in seconds: once as fast as they are taken, once at a rate
+    #[arg(long, default_value_t = 20)]
+    pub seconds: u64,
+    /// Visits a second while latency is measured; half of the measured throughput where this is left out
+    #[arg(long)]
+    pub rate: Option<u32>,
+    /// Persons of the one account of the fan-out
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub account_persons: u32,
+    /// Memberships that expire within one second
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub timers: u32,
+    /// On the configured Kafka, in topics of its own, which stay there; on an embedded log of its own where this is left out
+    #[arg(long)]
+    pub kafka: bool,
+}
+
+/// A measurement of `bench`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Only the population: time, memory, state
+    Load,
+    /// Visits by known persons: throughput, then latency at half of it
+    Visits,
+    /// One more segment under live input
+    Backfill,
+    /// A deal that concerns everybody of a large account
+    FanOut,
+    /// Memberships that end by silence at the same time
+    Expiry,
+    /// Killed without warning: with its disk, and without
+    Recovery,
 }
 
 #[cfg(test)]

@@ -113,6 +113,12 @@ impl<'s> Checker<'s> {
         result
     }
 
+    /// Runs `f` with a name for the subject: the parameter of a function around the whole rule.
+    pub(crate) fn naming_subject<T>(&mut self, name: &str, f: impl FnOnce(&mut Self) -> T) -> T {
+        let subject = Typed::new(Core::Var(SUBJECT), Ty::Thing(self.subject, 0));
+        self.within(Frame::Named(name.to_owned(), subject), f)
+    }
+
     /// A condition: a boolean, or a list that is not empty.
     pub(crate) fn condition(&mut self, expr: &Expr) -> Core {
         let typed = self.expr(expr);
@@ -167,10 +173,6 @@ impl<'s> Checker<'s> {
                 let of = self.expr(of);
                 self.filter(of, condition)
             }
-            Node::Lambda { parameters, body } if self.depth == 1 && parameters.len() == 1 => {
-                let subject = Typed::new(Core::Var(SUBJECT), Ty::Thing(self.subject, 0));
-                self.within(Frame::Named(parameters[0].clone(), subject), |checker| checker.expr(body))
-            }
             Node::Lambda { .. } => self.refuse("stray-lambda", span, "a function can stand only as the argument of an array method or around the whole rule"),
             Node::Call { function, arguments } => self.call(function, arguments, span),
             Node::Method { of, name, arguments } => {
@@ -182,13 +184,9 @@ impl<'s> Checker<'s> {
                 Typed::new(Core::not(of), Ty::Bool)
             }
             Node::Negate(of) => self.negate(of),
-            Node::Binary { operator: Binary::And, left, right } => {
-                let conditions = vec![self.condition(left), self.condition(right)];
-                Typed::new(Core::and(conditions), Ty::Bool)
-            }
-            Node::Binary { operator: Binary::Or, left, right } => {
-                let conditions = vec![self.condition(left), self.condition(right)];
-                Typed::new(Core::apply(Op::Or, conditions), Ty::Bool)
+            Node::Binary { operator: operator @ (Binary::And | Binary::Or), .. } => {
+                let conditions: Vec<Core> = operands(*operator, expr).into_iter().map(|operand| self.condition(operand)).collect();
+                Typed::new(if *operator == Binary::And { Core::and(conditions) } else { Core::apply(Op::Or, conditions) }, Ty::Bool)
             }
             Node::Binary { operator, left, right } => self.binary(*operator, left, right, span),
             Node::Quantifier { quantifier, bindings, condition } => self.quantifier(*quantifier, bindings, condition.as_deref()),
@@ -335,4 +333,19 @@ impl<'s> Checker<'s> {
             }
         }
     }
+}
+
+/// The operands of `a and b and …`, in order. Long rows of conditions lean to the left; they are gone through without recursion.
+pub(crate) fn operands(operator: Binary, expr: &Expr) -> Vec<&Expr> {
+    let mut reversed = Vec::new();
+    let mut rest = expr;
+    while let Node::Binary { operator: inner, left, right } = &rest.node
+        && *inner == operator
+    {
+        reversed.extend(operands(operator, right).into_iter().rev());
+        rest = left;
+    }
+    reversed.push(rest);
+    reversed.reverse();
+    reversed
 }

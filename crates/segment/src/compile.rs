@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millrace_model::{Schema, Text, Timestamp, Value};
 
 use crate::ast::{Binary, Expr, Node, Span};
-use crate::check::{Checker, SIZE_MAX};
+use crate::check::{Checker, SIZE_MAX, operands};
 use crate::core::{Core, Var};
 use crate::definition::Definition;
 use crate::diagnostic::Diagnostic;
@@ -62,11 +62,10 @@ pub fn compile(definition: &Definition, schema: &Schema) -> Result<Compiled, Vec
 fn rule(checker: &mut Checker<'_>, expr: &Expr, text: &str) -> Condition<Core> {
     match &expr.node {
         Node::Binary { operator: operator @ (Binary::And | Binary::Or), .. } => {
-            let mut of = Vec::new();
-            operands(*operator, expr, &mut of);
-            let of = of.into_iter().map(|operand| rule(checker, operand, text)).collect();
+            let of = operands(*operator, expr).into_iter().map(|operand| rule(checker, operand, text)).collect();
             if *operator == Binary::And { Condition::All { span: expr.span, of } } else { Condition::Any { span: expr.span, of } }
         }
+        Node::Lambda { parameters, body } if parameters.len() == 1 => checker.naming_subject(&parameters[0], |checker| rule(checker, body, text)),
         Node::Not(of) => Condition::Not { span: expr.span, of: Box::new(rule(checker, of, text)) },
         _ => {
             let core = checker.condition(expr);
@@ -74,16 +73,6 @@ fn rule(checker: &mut Checker<'_>, expr: &Expr, text: &str) -> Condition<Core> {
             let text = text.get(place).filter(|text| !text.is_empty()).map_or_else(|| crate::format(expr), str::to_owned);
             Condition::Leaf { span: expr.span, text, of: core }
         }
-    }
-}
-
-fn operands<'e>(operator: Binary, expr: &'e Expr, found: &mut Vec<&'e Expr>) {
-    match &expr.node {
-        Node::Binary { operator: inner, left, right } if *inner == operator => {
-            operands(operator, left, found);
-            operands(operator, right, found);
-        }
-        _ => found.push(expr),
     }
 }
 

@@ -180,6 +180,14 @@ fn deep_and_long_rules_end() {
     }
 }
 
+#[test]
+fn long_rows_of_conditions_are_no_depth() {
+    let row = (0..400).map(|n| format!("v.extra.n = {n}")).collect::<Vec<_>>().join(" or ");
+    let row = format!("(exists v from xEvent where {row}) and {}", vec!["b2b.isConverted"; 400].join(" and "));
+    let plan = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, &row)], &settings()).expect("a plan");
+    assert_eq!(plan.queries.len(), 1);
+}
+
 fn named(name: &str, subject: SubjectKind, pql: &str) -> Compiled {
     let mut definition = definition(subject, Tz::UTC, pql);
     definition.name = name.into();

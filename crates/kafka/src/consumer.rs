@@ -89,7 +89,10 @@ impl Consumer {
 
     pub fn lag(&self) -> Vec<(TopicPartition, u64)> {
         let context = self.consumer.context();
-        self.inputs.iter().map(|input| (input.source.clone(), context.lag(&input.source))).collect()
+        self.inputs
+            .iter()
+            .map(|input| (input.source.clone(), context.lag(&input.source, input.position)))
+            .collect()
     }
 
     /// The next records within the limits. Empty where nothing came in time.

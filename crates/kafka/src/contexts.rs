@@ -58,14 +58,27 @@ impl ConsumerContext for Plain {}
 /// Of consumers: keeps what the last statistics said about each partition.
 #[derive(Default)]
 pub struct Consuming {
-    lag: Mutex<BTreeMap<(String, i32), u64>>,
+    fetched: Mutex<BTreeMap<(String, i32), Fetched>>,
+}
+
+/// How far a partition is fetched. Negative offsets are not known.
+#[derive(Clone, Copy)]
+struct Fetched {
+    /// Behind the last record that committed-only readers may see.
+    stable: Offset,
+    /// Past control records, which take offsets and are not handed out.
+    next: Offset,
+    /// Whether records are fetched and wait, of any partition: librdkafka has one queue for all.
+    waiting: bool,
 }
 
 impl Consuming {
-    /// Records not yet handed out, as of the last statistics; 0 before the first.
-    pub fn lag(&self, source: &TopicPartition) -> u64 {
-        let lag = lock(&self.lag);
-        lag.get(&(source.topic.to_string(), source.partition.cast_signed())).copied().unwrap_or(0)
+    /// Records not yet handed out, as of the last statistics, for a consumer that is at `position`. 0 before the first statistics.
+    pub fn lag(&self, source: &TopicPartition, position: Offset) -> u64 {
+        let known = lock(&self.fetched).get(&(source.topic.to_string(), source.partition.cast_signed())).copied();
+        let Some(Fetched { stable, next, waiting }) = known else { return 0 };
+        let reached = if waiting { position } else { position.max(next) };
+        stable.saturating_sub(reached.max(0)).max(0).cast_unsigned()
     }
 }
 
@@ -79,19 +92,18 @@ impl ClientContext for Consuming {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let mut lag = lock(&self.lag);
-        lag.clear();
+        let mut fetched = lock(&self.fetched);
+        fetched.clear();
         for (name, topic) in statistics.topics {
             for (partition, state) in topic.partitions {
-                // What is fetched and waits, and what is stable on the broker and not fetched. The next offset to fetch is past control records, which a
-                // difference of record offsets would count for ever.
-                let unfetched = if state.next_offset < 0 {
-                    0
-                } else {
-                    state.ls_offset.saturating_sub(state.next_offset).max(0)
-                };
-                let records = unfetched.saturating_add(state.fetchq_cnt.max(0));
-                lag.insert((name.clone(), partition), records.cast_unsigned());
+                fetched.insert(
+                    (name.clone(), partition),
+                    Fetched {
+                        stable: state.ls_offset,
+                        next: state.next_offset,
+                        waiting: state.fetchq_cnt > 0,
+                    },
+                );
             }
         }
     }
@@ -175,6 +187,37 @@ impl ProducerContext for Deliveries {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
                 progress.failure.get_or_insert(code);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_counts_what_is_fetched_and_not_handed_out_and_no_markers() {
+        let source = TopicPartition {
+            topic: "t".into(),
+            partition: 3,
+        };
+        let lag = |known: Option<(Offset, Offset, bool)>, position| {
+            let consuming = Consuming::default();
+            if let Some((stable, next, waiting)) = known {
+                lock(&consuming.fetched).insert(("t".to_owned(), 3), Fetched { stable, next, waiting });
+            }
+            consuming.lag(&source, position)
+        };
+        for (case, known, position, expected) in [
+            ("no statistics yet", None, 5, 0),
+            ("nothing fetched yet", Some((-1001, -1001, false)), 5, 0),
+            ("the rest is on the broker", Some((100, 40, false)), 40, 60),
+            ("part of the rest is fetched", Some((100, 40, true)), 10, 90),
+            ("behind the last record is a marker", Some((4, 4, false)), 3, 0),
+            ("statistics older than the position", Some((4, 4, true)), 9, 0),
+            ("from the earliest, nothing handed out", Some((4, 2, true)), -2, 4),
+        ] {
+            assert_eq!(lag(known, position), expected, "{case}");
         }
     }
 }

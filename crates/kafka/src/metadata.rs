@@ -29,23 +29,24 @@ const SPREAD_AGAIN_MS: u64 = 20;
 /// Answers about topics. Shared by all sessions and readers of a log.
 pub struct Metadata {
     client: BaseConsumer<Plain>,
+    /// Sees undecided records as well.
+    uncommitted: BaseConsumer<Plain>,
     admin: AdminClient<Plain>,
 }
 
 impl Metadata {
     pub fn open(properties: &Properties) -> Result<Self, LogError> {
-        let config = properties.metadata();
         let failed = |error| errors::request("creating a client", &error);
+        let config = properties.metadata("read_committed");
         Ok(Self {
             client: config.create_with_context(Plain).map_err(failed)?,
+            uncommitted: properties.metadata("read_uncommitted").create_with_context(Plain).map_err(failed)?,
             admin: config.create_with_context(Plain).map_err(failed)?,
         })
     }
 
     fn client(&self) -> &Client<Plain> {
-        // Serves the logs that have gathered; without a group there is nothing else to come.
-        self.client.poll(Duration::ZERO);
-        self.client.client()
+        served(&self.client)
     }
 
     /// `None` where the topic does not exist.
@@ -66,11 +67,12 @@ impl Metadata {
 
     /// The earliest offset, and the one behind the last record that committed-only readers may see now.
     pub fn watermarks(&self, source: &TopicPartition) -> Result<(Offset, Offset), LogError> {
-        let answer = self.client().fetch_watermarks(&source.topic, source.partition.cast_signed(), REQUEST_WITHIN);
-        answer.map_err(|error| match error.rdkafka_error_code() {
-            Some(code) if errors::no_such_topic(code) => LogError::NoSuchTopic(source.topic.to_string()),
-            _ => errors::request("asking for offsets", &error),
-        })
+        watermarks(self.client(), source)
+    }
+
+    /// As `watermarks`, with the offset behind the last record of all, decided or not.
+    pub fn uncommitted_watermarks(&self, source: &TopicPartition) -> Result<(Offset, Offset), LogError> {
+        watermarks(served(&self.uncommitted), source)
     }
 
     pub fn create(&self, spec: &TopicSpec) -> Result<(), LogError> {
@@ -141,6 +143,20 @@ impl Metadata {
         spec.settings.sort();
         Ok(Some(spec))
     }
+}
+
+/// Serves the logs that have gathered; without a group there is nothing else to come.
+fn served(client: &BaseConsumer<Plain>) -> &Client<Plain> {
+    client.poll(Duration::ZERO);
+    client.client()
+}
+
+fn watermarks(client: &Client<Plain>, source: &TopicPartition) -> Result<(Offset, Offset), LogError> {
+    let answer = client.fetch_watermarks(&source.topic, source.partition.cast_signed(), REQUEST_WITHIN);
+    answer.map_err(|error| match error.rdkafka_error_code() {
+        Some(code) if errors::no_such_topic(code) => LogError::NoSuchTopic(source.topic.to_string()),
+        _ => errors::request("asking for offsets", &error),
+    })
 }
 
 fn options() -> AdminOptions {

@@ -36,9 +36,9 @@ impl Properties {
         config
     }
 
-    /// A client for metadata, watermarks and topics. It joins no group.
-    pub fn metadata(&self) -> ClientConfig {
-        let mut config = self.config(&[], &[("isolation.level", "read_committed"), ("allow.auto.create.topics", "false")]);
+    /// A client for metadata, watermarks and topics. It joins no group. `isolation`: whether it is told offsets of undecided records too.
+    pub fn metadata(&self, isolation: &str) -> ClientConfig {
+        let mut config = self.config(&[], &[("isolation.level", isolation), ("allow.auto.create.topics", "false")]);
         config.remove("group.id");
         config
     }

@@ -14,6 +14,12 @@ use crate::properties::Properties;
 /// How long a restore waits for the next record before it counts the log as unavailable.
 const RESTORE_STALLED: Duration = Duration::from_secs(60);
 
+/// How long a restore waits for the broker to write the markers of decided transactions.
+const DECIDED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How soon it asks again.
+const DECIDED_AGAIN: Duration = Duration::from_millis(20);
+
 /// How long one wait of a restore is.
 const RESTORE_STEP: Duration = Duration::from_millis(500);
 
@@ -42,6 +48,28 @@ impl Session {
             inputs,
             group,
         })
+    }
+
+    /// The changelog's earliest offset and its end, once every record in it is decided.
+    ///
+    /// This session has fenced the one before, so that nobody else writes here and nothing can be open. Yet a broker that crashes between the decision
+    /// and its marker in the partition may restart without ever writing the marker (seen with Kafka 4.3): the commit is hidden until a later transaction
+    /// of this shard ends. To go on from the state before it would be to do its work twice.
+    fn decided(&self) -> Result<(Offset, Offset), LogError> {
+        let deadline = Instant::now() + DECIDED_WITHIN;
+        loop {
+            let (_, all) = self.metadata.uncommitted_watermarks(&self.shard.changelog)?;
+            let (low, end) = self.metadata.watermarks(&self.shard.changelog)?;
+            if end >= all {
+                return Ok((low, end));
+            }
+            if Instant::now() > deadline {
+                let TopicPartition { topic, partition } = &self.shard.changelog;
+                let text = format!("{topic}/{partition} holds a transaction without an end from offset {end} on, see Kafka's tools for hanging transactions");
+                return Err(LogError::Unavailable(text));
+            }
+            std::thread::sleep(DECIDED_AGAIN);
+        }
     }
 
     /// Reads the changelog until the broker says that this is its end: what a reader sees last may be long before it, as aborted records, control
@@ -86,7 +114,7 @@ impl Session {
 impl ShardSession for Session {
     fn restore(&mut self, from: Offset, apply: &mut dyn FnMut(Delivered)) -> Result<Offset, LogError> {
         let TopicPartition { topic, partition } = &self.shard.changelog;
-        let (low, end) = self.metadata.watermarks(&self.shard.changelog)?;
+        let (low, end) = self.decided()?;
         if from > end || (0..low).contains(&from) {
             return Err(LogError::OffsetLost {
                 topic: topic.to_string(),

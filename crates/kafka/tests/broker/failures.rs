@@ -5,7 +5,7 @@ use std::time::Instant;
 use millrace_kafka_harness::KafkaBroker;
 use millrace_log::{Log, LogError};
 
-use super::world::{PATIENCE, World, records, restore, to, values};
+use super::world::{PATIENCE, World, records, restore, to, until, values};
 
 #[test]
 fn a_commit_without_a_broker_has_an_unknown_outcome_and_a_recovery_tells() {
@@ -14,6 +14,7 @@ fn a_commit_without_a_broker_has_an_unknown_outcome_and_a_recovery_tells() {
     let (input, shard) = (world.topic("input"), world.shard());
     let mut session = world.log.open_shard(&shard).unwrap();
     session.commit(records(to(&shard.changelog, &["kept"]))).unwrap();
+    until("the commit is seen", || values(&world.read_all(&[&shard.changelog])) == ["kept"]);
 
     broker.kill();
     let began = Instant::now();

@@ -184,3 +184,11 @@ pub fn read(reader: &mut dyn Reader, count: usize) -> Vec<Delivered> {
     }
     records
 }
+
+/// Tries until it holds.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "still not: {what}");
+    }
+}

@@ -17,8 +17,6 @@ use crate::settings::Settings;
 const TICK: Duration = Duration::from_millis(10);
 /// Of visits at a rate, one in so many makes its person enter a segment.
 const ENTRY_EVERY: u64 = 10;
-/// Persons of the fan-out stand behind the population, in their own account.
-const FAN_ACCOUNT: &str = "fan-out";
 /// How long a killed process had been processing.
 const BEFORE_KILL: Duration = Duration::from_secs(5);
 /// Seconds of work that wait for a process that is to be killed twice.
@@ -79,14 +77,16 @@ impl<'a> Bench<'a> {
             .map(|number| world.account(number))
             .chain((0..world.deals()).map(|number| world.deal(number)))
             .chain((0..world.persons).map(|number| world.person(number)));
-        let (before, begun) = (site.reading(), Instant::now());
+        let (before, begun, used) = (site.reading(), Instant::now(), processor_seconds("shard-"));
         site.feed(records)?;
         let seconds = (site.settle()? - begun).as_secs_f64();
+        let used = processor_seconds("shard-") - used;
         let appended = (site.reading().appended - before.appended) as f64;
         let changelog = (site.reading().changelog_bytes - before.changelog_bytes) as f64;
         // Shards say their size every few seconds; what is not flushed by then is in memory.
         self.note("load", "time", seconds, "s", None);
         self.note("load", "records", appended / seconds, "/s", None);
+        self.note("load", "processor of shards a record", used / appended * 1e6, "µs", None);
         self.note("load", "resident memory", mebibytes(machine::resident_bytes()), "MiB", None);
         self.note("load", "state", mebibytes(site.state_bytes()), "MiB", None);
         self.note("load", "changelog a record", changelog / appended, "bytes", None);
@@ -185,14 +185,16 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// A deal that concerns a hundred thousand persons.
+    /// A deal that concerns everybody of one account. These persons, and their account, stand behind the population.
     pub fn fan_out(&mut self, site: &Site) -> anyhow::Result<()> {
         let (first, count) = (self.world.persons, self.options.account_persons);
         let world = self.world.clone();
         let now = site.now();
         let visits = self.visits;
         self.visits += u64::from(count);
-        site.feed((first..first + count).map(|person| world.person_of(person, FAN_ACCOUNT)))?;
+        let account = format!("a{}", world.accounts());
+        site.append(vec![world.account(world.accounts())])?;
+        site.feed((first..first + count).map(|person| world.person_of(person, &account)))?;
         site.feed(
             (visits + 1..)
                 .zip(first..first + count)
@@ -201,7 +203,7 @@ impl<'a> Bench<'a> {
         site.settle()?;
 
         let before = site.reading();
-        site.append(vec![self.world.deal_of("fan-1", FAN_ACCOUNT, 900_000, true)])?;
+        site.append(vec![self.world.deal_of("fan-1", &account, 900_000, true)])?;
         site.settle()?;
         let after = site.reading();
         let told = (after.features - before.features) as f64;
@@ -213,7 +215,7 @@ impl<'a> Bench<'a> {
 
         let (before, begun) = (after, Instant::now());
         site.watch.expect((first..first + count).map(|person| ((UPSELL, person), begun)));
-        site.append(vec![self.world.deal_of("fan-2", FAN_ACCOUNT, 200_000, true)])?;
+        site.append(vec![self.world.deal_of("fan-2", &account, 200_000, true)])?;
         let taken = self.collect(site)?;
         self.note("fan-out", "persons", taken.len() as f64, "", None);
         self.note("fan-out", "deal to the first", seconds(quantile(&taken, 0.0)), "s", None);

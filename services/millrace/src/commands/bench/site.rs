@@ -242,7 +242,9 @@ impl Site {
 
     /// Bytes of the shards' state as they last said.
     pub fn state_bytes(&self) -> f64 {
-        self.observed.board.lock().unwrap_or_else(PoisonError::into_inner).state_bytes.values().sum()
+        let board = self.observed.board.lock().unwrap_or_else(PoisonError::into_inner);
+        // The sum of nothing is -0.
+        board.state_bytes.values().fold(0.0, |whole, bytes| whole + bytes)
     }
 
     /// Seconds that shards have spent in commits, log and store together.

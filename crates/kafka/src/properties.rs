@@ -105,6 +105,9 @@ impl Properties {
             ("transaction.timeout.ms", timeout.as_str()),
             // A commit hands over all its records at once and waits for them: lingering would only delay it.
             ("linger.ms", "0"),
+            // A broker answers a commit before it has ended the transaction everywhere, and the next one's first requests may have to be repeated until it
+            // has: a matter of milliseconds, where the usual pause is a tenth of a second.
+            ("retry.backoff.ms", "5"),
             ("compression.type", "lz4"),
             ("queue.buffering.max.kbytes", "65536"),
         ];

@@ -143,6 +143,19 @@ impl Program {
         self.by_related.get(&(subject, kind)).map_or(&[], Vec::as_slice)
     }
 
+    /// Every query that the segments at these places, or those that rest on them, read.
+    pub fn queries_of(&self, places: &BTreeSet<usize>) -> BTreeSet<QueryId> {
+        let mut queries = BTreeSet::new();
+        let mut seen = places.clone();
+        let mut waiting: Vec<usize> = places.iter().copied().collect();
+        while let Some(place) = waiting.pop() {
+            let segment = &self.plan.segments[place];
+            queries.extend(segment.reads.queries.iter().copied());
+            waiting.extend(self.segments_resting_on(&segment.name).iter().filter(|resting| seen.insert(**resting)));
+        }
+        queries
+    }
+
     /// Places of the segments that rest on another: all behind it.
     pub fn segments_resting_on(&self, name: &str) -> &[usize] {
         self.by_segment.get(name).map_or(&[], Vec::as_slice)

@@ -31,8 +31,11 @@ pub enum FormatError {
 
 /// Version byte and postcard.
 pub fn encode<R: Serialize>(value: &R) -> Vec<u8> {
+    // Most rows are shorter than this, and fit without growing.
+    let mut bytes = Vec::with_capacity(256);
+    bytes.push(VERSION);
     // Plain data in memory always serialises: every row type is made of maps, sequences and numbers.
-    postcard::to_extend(value, vec![VERSION]).expect("row types serialise")
+    postcard::to_extend(value, bytes).expect("row types serialise")
 }
 
 /// # Errors

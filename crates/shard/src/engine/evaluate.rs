@@ -42,9 +42,7 @@ impl Step<'_> {
         if dirty.profile && self.merge_profile(subject, &origin)? {
             dirty.all = true;
         }
-        let touched = self.expire(subject, &origin)?;
-        dirty.all |= touched.population;
-        dirty.queries.extend(touched.queries);
+        dirty.queries.extend(self.expire(subject, &origin)?);
 
         let now = self.now;
         let row = self.subject(subject)?;
@@ -170,20 +168,20 @@ impl Step<'_> {
         let known: BTreeMap<FeatureId, (Value, Timestamp)> = row.features.drain(..).map(|(id, value, until)| (id, (value, until))).collect();
         let mut after = Vec::new();
         if alive {
+            let queries = program.features(subject.kind).flat_map(|feature| feature.reads.queries.iter().copied());
+            let view = SubjectView::new(self, subject, queries);
             for feature in program.features(subject.kind) {
                 let kept = known.get(&feature.id).filter(|(_, until)| !self.affected(dirty, &feature.reads, *until));
                 if let Some((value, until)) = kept {
                     after.push((feature.id, value.clone(), *until));
                     continue;
                 }
-                let view = SubjectView::new(self, subject, feature.reads.queries.iter().copied());
-                let result = feature.residual.evaluate(&view, self.now);
-                view.finish()?;
                 // A feature whose facts are missing stays unknown to everyone who reads it.
-                if let Ok(Timed { value, valid_until }) = result {
+                if let Ok(Timed { value, valid_until }) = feature.residual.evaluate(&view, self.now) {
                     after.push((feature.id, value, valid_until));
                 }
             }
+            view.finish()?;
         }
         after.sort_by_key(|(id, _, _)| *id);
         row.features = after;
@@ -275,13 +273,13 @@ impl Step<'_> {
             });
         }
         let mut open: BTreeSet<Text> = BTreeSet::new();
+        // One view for all: what several segments read is read once.
+        let mut view = SubjectView::new(self, subject, program.queries_of(&waiting));
         while let Some(place) = waiting.pop_first() {
             let segment = &program.plan.segments[place];
             let result = if alive {
-                let view = self.segment_view(subject, segment, &row.memberships, &open);
-                let result = segment.residual.evaluate(&view, self.now);
-                view.finish()?;
-                result
+                tell_segments(&mut view, segment, &row.memberships, &open);
+                segment.residual.evaluate(&view, self.now)
             } else {
                 Ok(Timed { value: Value::Bool(false), valid_until: Timestamp::MAX })
             };
@@ -311,6 +309,7 @@ impl Step<'_> {
                 Err(_) => {}
             }
         }
+        view.finish()?;
         row.open = !open.is_empty();
         for (name, realized, entered_at) in emitted {
             self.emit(subject, row, &name, realized, entered_at, alive, program, &dirty.origin)?;
@@ -334,15 +333,6 @@ impl Step<'_> {
             places.extend(program.segments_reaching(kind, *related));
         }
         places
-    }
-
-    fn segment_view<'s>(&'s self, subject: &'s SubjectId, segment: &SegmentPlan, decided: &[Membership], open: &BTreeSet<Text>) -> SubjectView<'s> {
-        let mut view = SubjectView::new(self, subject, segment.reads.queries.iter().copied());
-        for name in &segment.reads.segments {
-            let member = decided.iter().any(|membership| membership.segment == *name && membership.realized);
-            view.set_segment(name.clone(), (!open.contains(name)).then_some(member));
-        }
-        view
     }
 
     /// One change of membership.
@@ -413,20 +403,20 @@ impl Step<'_> {
     /// The instant at which time alone ends the present answer: instants at which the answer stays the same are looked past.
     fn end_of(&self, subject: &SubjectId, row: &SubjectRow, segment: &SegmentPlan, realized: bool) -> Result<Timestamp, StateError> {
         let mut at = self.now;
+        let mut view = SubjectView::new(self, subject, segment.reads.queries.iter().copied());
+        tell_segments(&mut view, segment, &row.memberships, &BTreeSet::new());
         for _ in 0..HORIZON_STEPS_MAX {
-            let view = self.segment_view(subject, segment, &row.memberships, &BTreeSet::new());
-            let result = segment.residual.evaluate(&view, at);
-            view.finish()?;
-            match result {
+            match segment.residual.evaluate(&view, at) {
                 Ok(Timed { value, valid_until }) if value.as_bool().unwrap_or(false) == realized => {
-                    if valid_until == Timestamp::MAX {
-                        return Ok(valid_until);
-                    }
                     at = valid_until;
+                    if at == Timestamp::MAX {
+                        break;
+                    }
                 }
-                _ => return Ok(at),
+                _ => break,
             }
         }
+        view.finish()?;
         Ok(at)
     }
 
@@ -441,6 +431,14 @@ impl Step<'_> {
             identities.extend(parts.node());
         }
         Ok(identities)
+    }
+}
+
+/// Tells a view what is decided of the segments that another rests on.
+fn tell_segments(view: &mut SubjectView<'_>, segment: &SegmentPlan, decided: &[Membership], open: &BTreeSet<Text>) {
+    for name in &segment.reads.segments {
+        let member = decided.iter().any(|membership| membership.segment == *name && membership.realized);
+        view.set_segment(name.clone(), (!open.contains(name)).then_some(member));
     }
 }
 

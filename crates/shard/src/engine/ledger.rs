@@ -59,11 +59,7 @@ impl Step<'_> {
             let at = event.copies.partition_point(|known| known.home < copy.home);
             event.copies.insert(at, copy);
         })?;
-        let dirty = self.mark(subject, origin);
-        dirty.queries.extend(touched.queries);
-        if touched.population {
-            dirty.all = true;
-        }
+        self.mark(subject, origin).queries.extend(touched);
         Ok(())
     }
 
@@ -85,20 +81,20 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Changes one event of the ledger, and with it the counters of the subject and the rows of its queries.
+    /// Changes one event of the ledger, and with it the counters of the subject and the rows of its queries; which queries.
     pub(super) fn replace_event(
         &mut self,
         subject: &SubjectId,
         id: &str,
         mut event: EventRow,
         change: impl FnOnce(&mut EventRow),
-    ) -> Result<Touched, StateError> {
+    ) -> Result<Vec<QueryId>, StateError> {
         let before = event.effective().cloned();
         change(&mut event);
         let after = event.effective().cloned();
         let event_key = key::event(subject, id);
         if event.copies.is_empty() { self.tx.delete(event_key) } else { self.tx.put(event_key, &event) }
-        let mut touched = Touched::default();
+        let mut touched = Vec::new();
         let same = |a: &EventCopy, b: &EventCopy| a.occurred_at == b.occurred_at && a.body == b.body;
         match (&before, &after) {
             (Some(before), Some(after)) if same(before, after) => return Ok(touched),
@@ -115,12 +111,10 @@ impl Step<'_> {
     }
 
     /// An event that counts from now on.
-    fn remember(&mut self, subject: &SubjectId, id: &str, event: &EventCopy, touched: &mut Touched) -> Result<(), StateError> {
-        let now = self.now;
+    fn remember(&mut self, subject: &SubjectId, id: &str, event: &EventCopy, touched: &mut Vec<QueryId>) -> Result<(), StateError> {
         let row = self.subject(subject)?;
         row.events += 1;
         let oldest = row.oldest_event_at.map_or(event.occurred_at, |oldest| oldest.min(event.occurred_at));
-        touched.population |= row.events == 1 || (oldest <= now && row.oldest_event_at.is_some_and(|known| known > now));
         row.oldest_event_at = Some(oldest);
         let stale = row.revision;
         let Some(body) = &event.body else { return Ok(()) };
@@ -132,23 +126,21 @@ impl Step<'_> {
             }
             if let Some(columns) = query.matches(body) {
                 self.keep(subject, query, Kept { at: event.occurred_at, id: id.into(), columns })?;
-                touched.queries.push(query.id);
+                touched.push(query.id);
             }
         }
         Ok(())
     }
 
     /// An event that no longer counts.
-    fn forget(&mut self, subject: &SubjectId, id: &str, event: &EventCopy, touched: &mut Touched) -> Result<(), StateError> {
+    fn forget(&mut self, subject: &SubjectId, id: &str, event: &EventCopy, touched: &mut Vec<QueryId>) -> Result<(), StateError> {
         let row = self.subject(subject)?;
         row.events = row.events.saturating_sub(1);
-        touched.population |= row.events == 0;
         let was_oldest = row.oldest_event_at == Some(event.occurred_at);
         if row.events == 0 {
             row.oldest_event_at = None;
         } else if was_oldest {
             let oldest = self.oldest_event(subject)?;
-            touched.population |= oldest.is_some_and(|at| at > self.now);
             self.subject(subject)?.oldest_event_at = oldest;
         }
         let Some(body) = &event.body else { return Ok(()) };
@@ -169,7 +161,7 @@ impl Step<'_> {
                 rows = self.fill(subject, std::slice::from_ref(&query))?.remove(&query.id).unwrap_or_default();
             }
             self.put_rows(rows_key, &rows);
-            touched.queries.push(query.id);
+            touched.push(query.id);
         }
         Ok(())
     }
@@ -225,10 +217,10 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Drops events that are too old to be kept.
-    pub(super) fn expire(&mut self, subject: &SubjectId, origin: &Origin) -> Result<Touched, StateError> {
+    /// Drops events that are too old to be kept; which queries that touches.
+    pub(super) fn expire(&mut self, subject: &SubjectId, origin: &Origin) -> Result<Vec<QueryId>, StateError> {
         let cutoff = self.retained_from();
-        let mut touched = Touched::default();
+        let mut touched = Vec::new();
         if self.subject(subject)?.oldest_event_at.is_none_or(|oldest| oldest > cutoff) {
             return Ok(touched);
         }
@@ -258,8 +250,7 @@ impl Step<'_> {
                     event.copies.clear();
                 }
             })?;
-            touched.queries.extend(change.queries);
-            touched.population |= change.population;
+            touched.extend(change);
         }
         Ok(touched)
     }
@@ -279,14 +270,6 @@ impl Step<'_> {
     pub(super) fn retained_from(&self) -> Timestamp {
         self.now.plus_ms(-self.config.retention_ms())
     }
-}
-
-/// What a change of the ledger touches.
-#[derive(Debug, Default)]
-pub(super) struct Touched {
-    pub queries: Vec<QueryId>,
-    /// The subject may have begun or ceased to exist.
-    pub population: bool,
 }
 
 /// The identities an event's links count for: the others it carries, and its home where that is not the canonical id.

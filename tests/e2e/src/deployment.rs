@@ -393,6 +393,14 @@ impl Node {
         Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
+    /// What it counts, for messages of failing tests.
+    pub fn counts(&self) -> String {
+        let page = self.health("/metrics").map_or_else(|error| error, |(_, page)| page);
+        let told = |line: &&str| !line.starts_with('#') && !line.contains("_bucket{") && !line.ends_with(" 0");
+        let lines: Vec<&str> = page.lines().filter(told).collect();
+        format!("--- the metrics of {} ---\n{}", self.instance, lines.join("\n"))
+    }
+
     /// The end of its log.
     pub fn tail(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();

@@ -39,6 +39,12 @@ fn renamed(record: &SourceRecord, world: usize) -> SourceRecord {
     renamed
 }
 
+/// The world a key belongs to; `None` where it was not renamed.
+pub fn of(key: &str) -> Option<usize> {
+    let id = key.split_once(':').map_or(key, |(_, id)| id);
+    id.trim_start().strip_prefix('w')?.split_once('.')?.0.parse().ok()
+}
+
 /// The name in front, behind what blanks there are: they belong to the case.
 fn name(id: &str, world: usize) -> String {
     let blanks = id.len() - id.trim_start().len();
@@ -102,7 +108,7 @@ mod tests {
         let together: BTreeSet<(String, String)> = flat(members(&all)).collect();
         let mut alone = BTreeSet::new();
         for world in 0..count {
-            let own = side_by_side(1, count, 60, end_ms).into_iter().filter(|record| record.key.contains(&format!("w{world}.")));
+            let own = side_by_side(1, count, 60, end_ms).into_iter().filter(|record| of(&record.key) == Some(world));
             alone.extend(flat(members(&own.collect::<Vec<_>>())));
         }
         assert!(together.len() > 20, "{}", together.len());

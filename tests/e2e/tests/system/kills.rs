@@ -62,6 +62,7 @@ fn three_processes_under_kills_write_what_the_oracle_says_once() {
         let harms = harm(&mut nodes, || deployment.apply(late));
         (harms, producing.join().expect("production goes on"))
     });
+    println!("the storm is over: {harms:?}");
     nodes.iter().for_each(Node::wait_ready);
 
     let letters = judge::dead_letters(&deployment).unwrap_or_else(|error| panic!("{error}"));

@@ -68,7 +68,7 @@ fn questions(deployment: &Deployment, url: &str) {
     let explained = ask(&["person", "explain", bodea::PERSONS[2], "--segment", SEGMENT]).succeeded().json();
     assert_eq!((&explained["value"], &explained["status"]), (&json!(true), &json!("realized")), "{explained}");
     let text = explained.to_string();
-    assert!(text.contains("visit-3") && text.contains("1100000"), "both facts are named: {text}");
+    assert!(text.contains("visit-3") && text.contains("006B@crm2.Salesforce"), "both facts are named: {text}");
     let told = deployment.millrace(&["--server", url, "person", "explain", bodea::PERSONS[2], "--segment", SEGMENT]).succeeded();
     assert!(told.stdout.contains("visit-3"), "{told:?}");
 

@@ -335,7 +335,7 @@ impl Default for Loop {
             poll_bytes: "4MiB".to_owned(),
             poll_wait: "50ms".to_owned(),
             timers: 1_000,
-            background_busy: 500,
+            background_busy: 100,
             background_idle: 5_000,
             flush_interval: "60s".to_owned(),
         }

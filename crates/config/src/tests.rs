@@ -61,7 +61,7 @@ fn defaults_hold_and_show() {
         log_format: text
         log_level: info
         loop:
-          background_busy: 500
+          background_busy: 100
           background_idle: 5000
           flush_interval: 60s
           poll_bytes: 4MiB

@@ -67,7 +67,7 @@ impl Default for TaskConfig {
                 wait_ms_max: 50,
             },
             timers_max: 1_000,
-            background_busy_max: 500,
+            background_busy_max: 100,
             background_idle_max: 5_000,
             flush_every_ms: 60_000,
             idle_commit_ms: 10_000,

@@ -52,16 +52,45 @@ fn everything(view: &dyn StateView) -> Model {
 
 /// What a crash leaves: the files as they are now, without what the process still holds in memory.
 fn crash(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            crash(&entry.path(), &target);
-        } else if entry.file_name() != "LOCK" {
-            std::fs::copy(entry.path(), target).unwrap();
+    // RocksDB deletes files in the background: a copy during which any came or went is no instant of the folder, and is made again.
+    for _ in 0..1_000 {
+        let before = names(from);
+        if to.exists() {
+            std::fs::remove_dir_all(to).unwrap();
+        }
+        match copy(from, to) {
+            Ok(()) if names(from) == before => return,
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => panic!("{}: {error}", from.display()),
         }
     }
+    panic!("{} never holds still", from.display());
+}
+
+fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+    let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    let below = |path: &std::path::PathBuf| if path.is_dir() { names_or_none(path) } else { Vec::new() };
+    names.iter().flat_map(|path| std::iter::once(path.clone().into_os_string()).chain(below(path))).collect()
+}
+
+fn names_or_none(folder: &Path) -> Vec<std::ffi::OsString> {
+    if folder.exists() { names(folder) } else { Vec::new() }
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if entry.file_name() != "LOCK" {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone, Debug)]

@@ -35,11 +35,11 @@ impl Step<'_> {
         // One that replaces a kept version is taken all the same, and dropped when the subject is evaluated.
         if event.copies.is_empty() && copy.occurred_at <= self.retained_from() {
             self.count_record("person", "activity", "expired");
-            return Ok(());
+            return self.disclaim(subject, &copy, epoch, origin);
         }
         if known.is_some_and(|known| known.modified_at > copy.modified_at) {
             self.count_record("person", "activity", "stale");
-            return Ok(());
+            return self.disclaim(subject, &copy, epoch, origin);
         }
         if known == Some(&copy) {
             self.count_record("person", "activity", "duplicate");
@@ -60,6 +60,20 @@ impl Step<'_> {
             event.copies.insert(at, copy);
         })?;
         self.mark(subject, origin).queries.extend(touched);
+        Ok(())
+    }
+
+    /// A copy that arrives here and does not count may have been counted by the home's former owner, who claimed its identities. Where no event here
+    /// carries them, nobody else can take that back.
+    fn disclaim(&mut self, subject: &SubjectId, copy: &EventCopy, epoch: u64, origin: &Origin) -> Result<(), StateError> {
+        if copy.body.is_none() {
+            return Ok(());
+        }
+        for other in &copy.others {
+            if self.tx.get_bytes(&Step::event_link_key(subject, &copy.home, other))?.is_none() {
+                self.event_claim(&copy.home, other, epoch, false, origin);
+            }
+        }
         Ok(())
     }
 

@@ -189,6 +189,10 @@ proptest! {
         let ours_schema = AvroSchema::parse(text, &[]).unwrap();
         let mut input = Input::new(&bytes);
         let ours = Json::deserialize(ours_schema.datum(&mut input));
+        // The specification knows no negative length of a text; `apache-avro` takes one for none at all.
+        if ours.as_ref().is_err_and(|error| format!("{error:?}").contains("length -")) {
+            return Ok(());
+        }
         prop_assert_eq!(theirs.is_ok(), ours.is_ok(), "{:?} {:?}", theirs, ours);
         if let Ok(theirs) = theirs {
             prop_assert_eq!(rest.len(), input.left());

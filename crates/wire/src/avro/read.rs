@@ -322,7 +322,8 @@ impl<'de> Blocks<'_, 'de> {
         if self.remaining == 0 && !self.done {
             let count = self.input.long()?;
             if count < 0 {
-                self.input.length()?;
+                // The block's size in bytes, for readers that pass over it.
+                self.input.long()?;
             }
             self.remaining = count.unsigned_abs();
             self.done = count == 0;

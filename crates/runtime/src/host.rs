@@ -258,6 +258,8 @@ impl Host {
             // A panic was caught inside and posted.
             let _ = thread.thread.map(JoinHandle::join);
             self.shared.board().shards.remove(&shard);
+            // Whatever the thread's last state was, what it measured is no longer here.
+            self.context.observer.state_changed(shard, &ShardState::Released);
         }
     }
 

@@ -230,6 +230,7 @@ fn revoked_shards_stop_and_new_owners_go_on() {
         .unwrap();
     assert_eq!(first_told.recv_timeout(Duration::from_secs(60)).unwrap(), BTreeSet::from([0]));
     assert_eq!(first.handle.health().len() as u32, SHARDS - 1);
+    first.await_state("released", &[0]);
     give_second
         .send(Changes {
             assigned: BTreeSet::from([0]),

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Identity, SubjectKind, Text, namespace};
 
+use serde::Serialize;
+
 use crate::{Edge, Reason};
 
 /// Identities in one person, unless configured: the bound customers know from other platforms.
@@ -17,7 +19,7 @@ const OTHER_IDENTITIES_MAX: u64 = 50;
 /// The order of namespaces, most trusted first: decides who names a cluster and which edges are considered first.
 ///
 /// The five namespaces of source keys always come first, then those listed, then all others alphabetically.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Priority {
     positions: BTreeMap<Text, u32>,
 }
@@ -25,7 +27,7 @@ pub struct Priority {
 /// The guardrails and the priority: configuration of the whole deployment, the same for the whole life of a graph.
 ///
 /// Namespaces are case-insensitive here as everywhere. The rows of a graph hold verdicts, so a changed policy needs [`crate::rebuild`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Policy {
     priority: Priority,
     identities_max: BTreeMap<SubjectKind, u64>,

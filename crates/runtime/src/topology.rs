@@ -12,17 +12,28 @@ use millrace_shard::machine::{InputTopic, OutputTopic};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     prefix: String,
+    application: String,
     shards: u32,
 }
 
 const WEEK_MS: &str = "604800000";
 
 impl Topology {
+    /// The application's id is the prefix without its dot, until `with_application` gives another.
+    ///
     /// # Panics
     /// Where there is no shard.
     pub fn new(prefix: impl Into<String>, shards: u32) -> Topology {
         assert!(shards > 0, "a deployment has at least one shard");
-        Topology { prefix: prefix.into(), shards }
+        let prefix = prefix.into();
+        let application = prefix.trim_end_matches('.').to_owned();
+        Topology { prefix, application, shards }
+    }
+
+    /// Groups and transactional ids begin with this.
+    #[must_use]
+    pub fn with_application(self, id: impl Into<String>) -> Topology {
+        Topology { application: id.into(), ..self }
     }
 
     pub fn shards(&self) -> u32 {
@@ -55,12 +66,17 @@ impl Topology {
 
     /// Transactional id of a shard.
     pub fn transactional_id(&self, shard: u32) -> String {
-        format!("{}shard.{shard}", self.prefix)
+        format!("{}.shard.{shard}", self.application)
     }
 
     /// The group under which shards send their positions.
-    pub fn group(&self) -> String {
-        format!("{}shards", self.prefix)
+    pub fn positions_group(&self) -> String {
+        format!("{}.positions", self.application)
+    }
+
+    /// The group whose members share the shards.
+    pub fn owners_group(&self) -> String {
+        format!("{}.shards", self.application)
     }
 
     /// What a shard reads: the control topic whole, its own partition of inbox and records, and every source partition `q` with

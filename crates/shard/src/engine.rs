@@ -6,7 +6,8 @@
 //! the budget of the step.
 //!
 //! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `related` (follow,
-//! subscribe, replicas), `evaluate`, `activation`, `background`, `definitions`.
+//! subscribe, replicas), `evaluate`, `activation`, `background`, `definitions`,
+//! `configuration`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use millrace_model::{Identity, Path, Schema, SubjectKind, Text, Timestamp};
 use millrace_segment::Settings;
 use millrace_segment::plan::QueryId;
 use millrace_wire::{Decoder, OutputCodec};
+use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::key::{self, table};
@@ -28,6 +30,7 @@ use crate::tx::Tx;
 
 mod activation;
 mod background;
+mod configuration;
 mod definitions;
 mod derive;
 mod evaluate;
@@ -69,7 +72,7 @@ impl Config {
 }
 
 /// What a destination identifies its members by, and what else it wants to know of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Destination {
     pub namespace: Text,
     /// The destination's attribute name, and the profile field it takes.
@@ -96,13 +99,13 @@ pub struct Shard {
     /// The gauge of late timers shows something.
     lagging: bool,
     started: bool,
-    /// The sizes of audiences have been told.
-    told: bool,
+    /// A first step compares the configuration and tells the sizes of audiences.
+    stepped: bool,
 }
 
 impl Shard {
     pub fn new(number: u32, config: Arc<Config>) -> Shard {
-        Shard { number, config, program: Arc::new(Program::default()), timers_from: Timestamp::MIN, lagging: false, started: false, told: false }
+        Shard { number, config, program: Arc::new(Program::default()), timers_from: Timestamp::MIN, lagging: false, started: false, stepped: false }
     }
 }
 
@@ -135,12 +138,16 @@ impl Machine for Shard {
             measurements: Vec::new(),
             records: BTreeMap::new(),
         };
+        let first = !std::mem::replace(&mut self.stepped, true);
+        if first {
+            step.adopt_configuration()?;
+        }
         for input in inputs {
             step.take(input)?;
         }
         let mut timers_from = self.timers_from;
         let timers_left = step.mark_due(&mut timers_from, &mut self.lagging, budget.timers_max)?;
-        if !std::mem::replace(&mut self.told, true) {
+        if first {
             step.tell_audiences()?;
         }
         let background_left = step.settle(budget.background_max)?;

@@ -56,6 +56,8 @@ pub mod table {
     pub const AUDIENCE: u8 = 0x41;
     /// The plan's revision and when each query came in.
     pub const REVISION: u8 = 0x42;
+    /// The configuration that the rows rest on.
+    pub const CONFIGURATION: u8 = 0x43;
     /// Derived: wake-ups by instant.
     pub const TIMER: u8 = 0x80;
     /// Derived: subjects that refer to a node.

@@ -351,6 +351,15 @@ pub struct DefinitionRow {
     pub accepted_at: Timestamp,
 }
 
+/// `CONFIGURATION`: under which the rows were written, as hashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationRow {
+    /// What rules and destinations rest on.
+    pub rules: u64,
+    /// What verdicts on identities rest on.
+    pub identity: u64,
+}
+
 /// `REVISION`: the plan's life.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevisionRow {

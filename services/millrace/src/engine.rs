@@ -54,6 +54,11 @@ pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
     })
 }
 
+/// How the deployment names what is its own.
+pub fn topology(config: &Config) -> Topology {
+    Topology::new(config.topics.prefix.clone(), config.topics.shards).with_application(&config.kafka.application_id)
+}
+
 fn told(destination: &millrace_config::Destination) -> Destination {
     let attributes = destination.attributes.iter().map(|(name, path)| (Text::from(name), path.clone())).collect();
     Destination {
@@ -85,7 +90,7 @@ fn output_codec(config: &Config, registry: Option<&RegistryClient>) -> anyhow::R
         (OutputEncoding::Json, _) => Ok(OutputCodec::Json),
         (OutputEncoding::Avro, None) => Ok(OutputCodec::SingleObject),
         (OutputEncoding::Avro, Some(registry)) => {
-            let topology = Topology::new(config.topics.prefix.clone(), config.topics.shards);
+            let topology = topology(config);
             let destinations: Vec<String> = config
                 .destinations
                 .keys()

@@ -16,7 +16,6 @@ use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_runtime::host::{AllShards, Host, HostHandle, OpenStore, Ownership};
 use millrace_runtime::state::ShardState;
 use millrace_runtime::task::{MakeMachine, TaskContext};
-use millrace_runtime::topology::Topology;
 use millrace_shard::engine::{Config as EngineConfig, Shard};
 use millrace_shard::query::{Query, Reader, Shards};
 use millrace_shard::state::{StateError, StateStore};
@@ -66,7 +65,7 @@ impl Node {
         metrics.set(Gauge::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let context = TaskContext {
-            topology: Topology::new(config.topics.prefix.clone(), config.topics.shards),
+            topology: engine::topology(config),
             log: Arc::clone(&parts.log),
             clock: Arc::clone(&clock),
             observer: Arc::new(MetricsObserver::new(metrics.clone())),
@@ -242,7 +241,7 @@ fn join(settings: &Settings, log: &KafkaLog) -> anyhow::Result<millrace_kafka::G
         let machine = std::env::var("HOSTNAME").unwrap_or_else(|_| "millrace".to_owned());
         format!("{machine}-{}", std::process::id())
     });
-    let group = format!("{}.shards", config.kafka.application_id);
-    log.join(&group, &settings.topology().ownership(), &instance)
+    let topology = settings.topology();
+    log.join(&topology.owners_group(), &topology.ownership(), &instance)
         .context("cannot join the group of shard owners")
 }

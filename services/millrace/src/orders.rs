@@ -41,7 +41,7 @@ impl LogOrders {
     pub fn new(log: Arc<dyn Log>, config: &Config) -> anyhow::Result<LogOrders> {
         Ok(LogOrders {
             log,
-            topology: Topology::new(config.topics.prefix.clone(), config.topics.shards),
+            topology: engine::topology(config),
             schema: Schema::built_in()?,
             registry: engine::registry(config)?,
             partitions: Mutex::default(),

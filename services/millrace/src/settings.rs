@@ -4,6 +4,7 @@ use millrace_config::{Config, LogFormat, LogKind};
 use millrace_runtime::topology::Topology;
 
 use crate::cli::{Common, Output};
+use crate::engine;
 use crate::refusal::Refusal;
 
 /// Configuration and common arguments of one call.
@@ -51,7 +52,7 @@ impl Settings {
     }
 
     pub fn topology(&self) -> Topology {
-        Topology::new(self.config.topics.prefix.clone(), self.config.topics.shards)
+        engine::topology(&self.config)
     }
 
     /// Sets logs up; for commands that run services.

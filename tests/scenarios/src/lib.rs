@@ -124,6 +124,20 @@ impl Cluster {
         }
     }
 
+    /// All processes stop and start under another configuration, with the rows they had.
+    ///
+    /// # Panics
+    /// Where the number of shards is another: that is fixed for ever.
+    pub fn restart(&mut self, config: Config) {
+        assert_eq!(config.shards, self.config.shards);
+        self.config = Arc::new(config);
+        for (number, node) in (0..).zip(&mut self.nodes) {
+            node.machine = Shard::new(number, Arc::clone(&self.config));
+            node.machine.start(&node.table).expect("tables in memory can be read");
+            self.more.insert(number);
+        }
+    }
+
     /// Puts a definition on the control topic.
     pub fn define(&mut self, name: &str, text: Option<&str>) {
         for shard in 0..self.config.shards {

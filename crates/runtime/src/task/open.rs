@@ -28,7 +28,7 @@ impl ShardTask {
         };
         let identity = ShardIdentity {
             transactional_id: topology.transactional_id(self.shard),
-            group: topology.group(),
+            group: topology.positions_group(),
             changelog: changelog.clone(),
         };
         let mut session = self.context.log.open_shard(&identity)?;

@@ -1,6 +1,6 @@
 //! The identity writer's adapter: its graph lies in this shard's rows, its moves go to the nodes' resolve stages.
 
-use millrace_identity::{Evidence, GraphStore, Reason};
+use millrace_identity::{Evidence, GraphStore, Outcome, Reason};
 use millrace_model::Text;
 
 use super::Step;
@@ -77,16 +77,28 @@ impl Step<'_> {
     pub(super) fn weigh(&mut self, evidence: &Evidence, origin: &Origin) -> Result<(), StateError> {
         let config = std::sync::Arc::clone(&self.config);
         let outcome = millrace_identity::apply(&mut Graph(&mut self.tx), &config.policy, evidence).map_err(|error| StateError(Box::new(error)))?;
-        for parked in &outcome.parked {
-            self.count("millrace_identity_parked_total", vec![("reason", reason(&parked.reason))]);
-        }
         #[allow(clippy::cast_precision_loss)]
         let size = Measure::Sample(outcome.cluster_size as f64);
         self.measurements.push(Measurement { name: "millrace_identity_cluster_size", labels: Vec::new(), value: size });
+        self.follow_verdicts(outcome, origin);
+        Ok(())
+    }
+
+    /// Gives every verdict anew, under the present policy.
+    pub(super) fn weigh_all(&mut self, origin: &Origin) -> Result<(), StateError> {
+        let config = std::sync::Arc::clone(&self.config);
+        let outcome = millrace_identity::rebuild(&mut Graph(&mut self.tx), &config.policy).map_err(|error| StateError(Box::new(error)))?;
+        self.follow_verdicts(outcome, origin);
+        Ok(())
+    }
+
+    fn follow_verdicts(&mut self, outcome: Outcome, origin: &Origin) {
+        for parked in &outcome.parked {
+            self.count("millrace_identity_parked_total", vec![("reason", reason(&parked.reason))]);
+        }
         for moved in outcome.moves {
             let message = Message::Canonical { node: moved.node.clone(), from: moved.from, to: moved.to, epoch: moved.epoch };
             self.send_to_node(&moved.node, message, origin);
         }
-        Ok(())
     }
 }

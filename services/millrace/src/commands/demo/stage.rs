@@ -14,7 +14,6 @@ use millrace_runtime::host::AllShards;
 use millrace_runtime::memory_store::MemoryDisk;
 use millrace_runtime::observe::Unobserved;
 use millrace_runtime::task::{Progress, ShardTask, TaskContext};
-use millrace_runtime::topology::Topology;
 use millrace_segment::Explanation;
 use millrace_shard::query::{Query, Reader, Shards};
 use millrace_shard::state::{StateError, StateStore};
@@ -56,7 +55,7 @@ impl Stage {
             ..EmbeddedConfig::default()
         };
         let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(folder.path(), durability)?);
-        let topology = Topology::new(config.topics.prefix.clone(), config.topics.shards);
+        let topology = engine::topology(config);
         for spec in topology.specs(config.topics.source_partitions) {
             log.create_topic(&spec)?;
         }

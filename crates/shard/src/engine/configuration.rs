@@ -1,0 +1,59 @@
+//! What rests on the configuration follows it: currency rates, retention, destinations and identity rules may change from one start to the next, and
+//! so may the program itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Config, IDENTITY_SHARD, Step};
+use crate::key::{Key, table};
+use crate::message::{CauseKind, Origin};
+use crate::program::Program;
+use crate::row::{self, ConfigurationRow, RevisionRow};
+use crate::state::StateError;
+
+impl Config {
+    fn fingerprints(&self) -> ConfigurationRow {
+        let settings = &self.settings;
+        // The program's version stands for what it makes of the same rules.
+        let rules = (env!("CARGO_PKG_VERSION"), &settings.default_currency, &settings.rates, settings.retention_ms, &self.destinations);
+        ConfigurationRow { rules: xxh3_64(&row::encode(&rules)), identity: xxh3_64(&row::encode(&self.policy)) }
+    }
+}
+
+impl Step<'_> {
+    /// Where the configuration is another than the one the rows were written under: every subject is brought up in the background, as under a new
+    /// definition, and every verdict on identities is given anew.
+    pub(super) fn adopt_configuration(&mut self) -> Result<(), StateError> {
+        let row_key = Key::new(table::CONFIGURATION).done();
+        let known: Option<ConfigurationRow> = self.tx.get(&row_key)?;
+        let present = self.config.fingerprints();
+        if known.as_ref() == Some(&present) {
+            return Ok(());
+        }
+        self.tx.put(row_key, &present);
+        let Some(known) = known else { return Ok(()) };
+        let origin = Origin { cause: CauseKind::Definition, ..Origin::timer() };
+        if known.identity != present.identity && self.number == IDENTITY_SHARD {
+            tracing::info!("identity rules have changed: every verdict is given anew");
+            self.weigh_all(&origin)?;
+        }
+        if known.rules != present.rules {
+            // Columns of event queries rest on rates too: as if every query were new, all are filled again.
+            let revision = RevisionRow { revision: self.program.revision + 1, queries: BTreeMap::new() };
+            match Program::build(self.program.definitions.clone(), revision, &self.config) {
+                Ok(program) => self.program = Arc::new(program),
+                // They did fit together when they were taken; what is evaluated stays as it is.
+                Err(problems) => {
+                    tracing::error!(?problems, "stored definitions do not fit together");
+                    return Ok(());
+                }
+            }
+            tracing::info!(shard = self.number, revision = self.program.revision, "the configuration has changed: subjects are brought up to date");
+            self.tx.put(Key::new(table::REVISION).done(), &self.program.revision_row());
+            self.start_backfill(origin);
+        }
+        Ok(())
+    }
+}

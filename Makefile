@@ -14,7 +14,7 @@ demo: setup
 
 # All that continuous integration runs: every test of the workspace, then the whole system with real Kafka, judged from outside.
 test: setup
-	@$(env); cargo test --workspace --exclude millrace-test-e2e
+	@$(env); cargo test --workspace --exclude millrace-test-e2e --no-fail-fast
 	@$(env); cargo build -p millrace
 	@$(env); scripts/kafka; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e

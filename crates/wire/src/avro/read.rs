@@ -323,7 +323,7 @@ impl<'de> Blocks<'_, 'de> {
             let count = self.input.long()?;
             if count < 0 {
                 // The block's size in bytes, for readers that pass over it.
-                self.input.long()?;
+                self.input.length()?;
             }
             self.remaining = count.unsigned_abs();
             self.done = count == 0;

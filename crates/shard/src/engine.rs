@@ -305,6 +305,7 @@ impl Step<'_> {
         }
         self.write_fanouts()?;
         self.write_audiences()?;
+        let mut appeared: i64 = 0;
         for (subject, CachedSubject { row, before }) in std::mem::take(&mut self.subjects) {
             let empty = SubjectRow { revision: row.revision, ..SubjectRow::default() } == row;
             if before.as_ref() == Some(&row) || (before.is_none() && empty) {
@@ -320,7 +321,13 @@ impl Step<'_> {
                 }
             }
             let row_key = key::of_subject(table::SUBJECT, &subject);
+            appeared += i64::from(before.is_none()) - i64::from(empty);
             if empty { self.tx.delete(row_key) } else { self.tx.put(row_key, &row) }
+        }
+        if appeared != 0 {
+            let row_key = key::Key::new(table::POPULATION).done();
+            let population: u64 = self.tx.get(&row_key)?.unwrap_or_default();
+            self.tx.put(row_key, &population.saturating_add_signed(appeared));
         }
         Ok(Effects { rows: self.tx.into_rows(), outputs: self.outputs, measurements: self.measurements, more })
     }

@@ -48,9 +48,11 @@ pub mod table {
     pub const FANOUT: u8 = 0x30;
     /// The backfill's cursor.
     pub const BACKFILL: u8 = 0x31;
+    /// The latest revision to which every subject has been brought.
+    pub const BACKFILLED: u8 = 0x32;
     /// Members behind a destination identity.
     pub const ACTIVATION: u8 = 0x38;
-    /// Segment definitions by name.
+    /// The definition in force, by name.
     pub const DEFINITION: u8 = 0x40;
     /// Members per segment on this shard.
     pub const AUDIENCE: u8 = 0x41;
@@ -58,6 +60,14 @@ pub mod table {
     pub const REVISION: u8 = 0x42;
     /// The configuration that the rows rest on.
     pub const CONFIGURATION: u8 = 0x43;
+    /// Versions of a definition, by name and number.
+    pub const VERSION: u8 = 0x44;
+    /// The draft beside a definition in force, by name.
+    pub const DRAFT: u8 = 0x45;
+    /// The last record of the control topic that changed anything.
+    pub const CONTROL: u8 = 0x46;
+    /// Subjects of this shard.
+    pub const POPULATION: u8 = 0x47;
     /// Derived: wake-ups by instant.
     pub const TIMER: u8 = 0x80;
     /// Derived: subjects that refer to a node.

@@ -9,6 +9,7 @@ pub mod machine;
 
 pub mod engine;
 pub mod key;
+pub mod lifecycle;
 pub mod merge;
 pub mod message;
 pub mod program;

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use millrace_model::{Relation, SourceKind, SubjectKind, Text, Value};
 use millrace_segment::plan::{EventQuery, FeatureId, FeaturePlan, Plan, QueryId, Reads, SegmentPlan};
 use millrace_segment::ast::Span;
-use millrace_segment::{Compiled, Diagnostic, Status};
+use millrace_segment::{Compiled, Diagnostic};
 
 use crate::engine::Config;
 use crate::key::{Key, Parts, table};
+use crate::lifecycle::{Accepted, Definitions};
 use crate::row::{self, DefinitionRow, RevisionRow};
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
@@ -19,8 +20,7 @@ pub struct Program {
     /// Grows with every change of the set.
     pub revision: u64,
     pub plan: Plan,
-    /// Every definition that was accepted, whatever its status.
-    pub definitions: BTreeMap<Text, Accepted>,
+    pub definitions: Definitions,
     introduced: BTreeMap<QueryId, u64>,
     /// Queries by the event type they ask for; those that ask for none apart.
     by_event_type: BTreeMap<Text, Vec<usize>>,
@@ -40,28 +40,10 @@ pub struct Program {
     by_name: BTreeMap<Text, usize>,
 }
 
-/// A definition with what is known of it.
-#[derive(Clone)]
-pub struct Accepted {
-    pub row: DefinitionRow,
-    pub compiled: Compiled,
-}
-
 impl Program {
     /// From the stored definitions. One that no longer compiles (a newer program refuses what an older took) is left out and logged.
     pub fn load(view: &dyn StateView, config: &Config) -> Result<Program, StateError> {
-        let lower = Key::new(table::DEFINITION).done();
-        let mut definitions = BTreeMap::new();
-        for (row_key, value) in view.scan(&lower, &prefix_end(&lower), usize::MAX)? {
-            let Some(name) = Parts::of(&row_key).text() else { continue };
-            let row: DefinitionRow = row::decode(&value)?;
-            match compile(&row.text, config) {
-                Ok(compiled) => {
-                    definitions.insert(Text::from(name), Accepted { row, compiled });
-                }
-                Err(problems) => tracing::error!(segment = name, ?problems, "stored definition does not compile; the segment is left out"),
-            }
-        }
+        let definitions = Definitions::stored(stored(view, config, table::DEFINITION)?, stored(view, config, table::DRAFT)?);
         let revision: RevisionRow = view.get(&Key::new(table::REVISION).done())?.as_deref().map(row::decode).transpose()?.unwrap_or_default();
         match Program::build(definitions, revision, config) {
             Ok(program) => Ok(program),
@@ -76,12 +58,8 @@ impl Program {
     ///
     /// # Errors
     /// Where they do not fit together: a cycle of segments.
-    pub fn build(definitions: BTreeMap<Text, Accepted>, revision: RevisionRow, config: &Config) -> Result<Program, Vec<Diagnostic>> {
-        let published: Vec<Compiled> = definitions
-            .values()
-            .filter(|accepted| accepted.compiled.definition().status == Status::Published)
-            .map(|accepted| accepted.compiled.clone())
-            .collect();
+    pub fn build(definitions: Definitions, revision: RevisionRow, config: &Config) -> Result<Program, Vec<Diagnostic>> {
+        let published: Vec<Compiled> = definitions.published().map(|accepted| accepted.compiled.clone()).collect();
         let plan = Plan::build(&published, &config.settings)?;
         let mut program = Program { revision: revision.revision, definitions, introduced: revision.queries, ..Program::default() };
         for (at, query) in plan.queries.iter().enumerate() {
@@ -199,6 +177,23 @@ impl Program {
     pub fn has_parents(&self, kind: SubjectKind) -> bool {
         self.child_kinds.contains(&kind)
     }
+}
+
+/// The definitions of a table, by name.
+fn stored(view: &dyn StateView, config: &Config, of: u8) -> Result<BTreeMap<Text, Accepted>, StateError> {
+    let lower = Key::new(of).done();
+    let mut definitions = BTreeMap::new();
+    for (row_key, value) in view.scan(&lower, &prefix_end(&lower), usize::MAX)? {
+        let Some(name) = Parts::of(&row_key).text() else { continue };
+        let row: DefinitionRow = row::decode(&value)?;
+        match compile(&row.text, config) {
+            Ok(compiled) => {
+                definitions.insert(Text::from(name), Accepted { row, compiled });
+            }
+            Err(problems) => tracing::error!(segment = name, ?problems, "stored definition does not compile; the segment is left out"),
+        }
+    }
+    Ok(definitions)
 }
 
 /// Parses and type-checks one stored definition.

@@ -13,9 +13,10 @@ use millrace_segment::plan::{QueryId, Target, View};
 use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, is_alive, shard_of_node, source_kind};
 use crate::key::{self, Key, Parts, table};
 use crate::merge::{Merged, merge};
-use crate::program::{Accepted, Program};
+use crate::lifecycle::{Accepted, Version};
+use crate::program::{self, Program};
 use crate::record::Fragment;
-use crate::row::{self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, ProfileRelation, ProfileRow, RevisionRow, SubjectId, SubjectRow};
+use crate::row::{self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, ProfileRelation, ProfileRow, SubjectId, SubjectRow, VersionRow};
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
 
@@ -44,7 +45,8 @@ pub enum QueryError {
 pub struct Query {
     config: Arc<Config>,
     shards: Arc<dyn Shards>,
-    program: Mutex<Option<Arc<Program>>>,
+    /// As of a record of the control topic.
+    program: Mutex<Option<(u64, Arc<Program>)>>,
 }
 
 /// A subject as it stands.
@@ -81,12 +83,28 @@ pub struct StoredEvent {
 #[derive(Clone)]
 pub struct SegmentState {
     pub accepted: Accepted,
+    /// The draft beside it.
+    pub draft: Option<Accepted>,
     pub members: u64,
-    /// Shards that have brought every subject to the present set of definitions, of those asked.
-    pub shards_done: u32,
-    pub shards: u32,
-    /// Subjects brought up so far by running backfills.
-    pub scanned: u64,
+    /// How far each shard that is here has evaluated it, ascending.
+    pub progress: Vec<Progress>,
+}
+
+/// How many of a shard's subjects have been evaluated under a definition since it took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub shard: u32,
+    pub done: u64,
+    pub of: u64,
+    pub complete: bool,
+}
+
+impl SegmentState {
+    /// Subjects done, and of how many, over all shards; and whether every shard is through.
+    pub fn whole(&self) -> (u64, u64, bool) {
+        let sum = |of: &dyn Fn(&Progress) -> u64| self.progress.iter().map(of).sum();
+        (sum(&|shard| shard.done), sum(&|shard| shard.of), self.progress.iter().all(|shard| shard.complete))
+    }
 }
 
 /// Why a subject is, or is not, in a segment.
@@ -141,13 +159,13 @@ impl Query {
     /// The definitions as a shard that is here has them.
     fn program(&self) -> Result<Arc<Program>, QueryError> {
         let shard = (0..self.config.shards).find_map(|shard| self.shards.reader(shard)).ok_or(QueryError::NotHere(0))?;
-        let revision: RevisionRow = get(&shard, &Key::new(table::REVISION).done())?.unwrap_or_default();
+        let control: u64 = get(&shard, &Key::new(table::CONTROL).done())?.unwrap_or_default();
         let mut cached = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cached {
-            Some(program) if program.revision == revision.revision => Ok(Arc::clone(program)),
+            Some((known, program)) if *known == control => Ok(Arc::clone(program)),
             _ => {
                 let program = Arc::new(Program::load(&*shard, &self.config)?);
-                *cached = Some(Arc::clone(&program));
+                *cached = Some((control, Arc::clone(&program)));
                 Ok(program)
             }
         }
@@ -254,25 +272,50 @@ impl Query {
     /// Where no shard is here, or a store failed.
     pub fn segments(&self) -> Result<Vec<SegmentState>, QueryError> {
         let program = self.program()?;
-        let mut states: Vec<SegmentState> = program
-            .definitions
-            .values()
-            .map(|accepted| SegmentState { accepted: accepted.clone(), members: 0, shards_done: 0, shards: 0, scanned: 0 })
-            .collect();
-        for reader in (0..self.config.shards).filter_map(|shard| self.shards.reader(shard)) {
+        let state = |accepted: &Accepted| SegmentState {
+            draft: program.definitions.draft(&accepted.compiled.definition().name).cloned(),
+            accepted: accepted.clone(),
+            members: 0,
+            progress: Vec::new(),
+        };
+        let mut states: Vec<SegmentState> = program.definitions.iter().map(state).collect();
+        for (shard, reader) in (0..self.config.shards).filter_map(|shard| Some((shard, self.shards.reader(shard)?))) {
             let backfill: Option<BackfillRow> = get(&reader, &Key::new(table::BACKFILL).done())?;
+            let complete_at: u64 = get(&reader, &Key::new(table::BACKFILLED).done())?.unwrap_or_default();
+            let of: u64 = get(&reader, &Key::new(table::POPULATION).done())?.unwrap_or_default();
             for state in &mut states {
                 let name = &state.accepted.compiled.definition().name;
                 let members: u64 = get(&reader, &Key::new(table::AUDIENCE).text(name).done())?.unwrap_or_default();
                 state.members += members;
-                state.shards += 1;
-                if backfill.as_ref().is_none_or(|backfill| backfill.done) {
-                    state.shards_done += 1;
-                }
-                state.scanned += backfill.as_ref().map_or(0, |backfill| backfill.scanned);
+                let version = Key::new(table::VERSION).text(name).number(state.accepted.row.version).done();
+                let revision = get::<VersionRow>(&reader, &version)?.map(|version| version.revision);
+                // A shard that has not taken the version up yet has evaluated nobody under it.
+                let complete = revision.is_some_and(|revision| revision <= complete_at);
+                let running = backfill.as_ref().filter(|backfill| revision.is_some_and(|revision| revision <= backfill.revision));
+                let done = if complete { of } else { running.map_or(0, |backfill| backfill.scanned.min(of)) };
+                state.progress.push(Progress { shard, done, of, complete });
             }
         }
         Ok(states)
+    }
+
+    /// The kept versions of a name, ascending; none where there is no such name.
+    ///
+    /// # Errors
+    /// Where no shard is here, or its store failed.
+    pub fn versions(&self, name: &str) -> Result<Vec<Version>, QueryError> {
+        let reader = (0..self.config.shards).find_map(|shard| self.shards.reader(shard)).ok_or(QueryError::NotHere(0))?;
+        let in_force: Option<row::DefinitionRow> = get(&reader, &key::named(table::DEFINITION, name))?;
+        let mut versions = Vec::new();
+        for (version_key, value) in scan(&reader, &key::named(table::VERSION, name))? {
+            let mut parts = Parts::of(&version_key);
+            let _ = parts.text();
+            let Some(number) = parts.number() else { continue };
+            let row: VersionRow = row::decode(&value)?;
+            let in_force = in_force.as_ref().is_some_and(|in_force| in_force.version == number);
+            versions.push(Version { number, compiled: program::compile(&row.text, &self.config).ok(), row, in_force });
+        }
+        Ok(versions)
     }
 
     /// Members of a segment on the shards that are here, in ascending order of canonical ids, from behind `after`.

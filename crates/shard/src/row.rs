@@ -340,7 +340,7 @@ pub struct BackfillRow {
     pub origin: Origin,
 }
 
-/// `DEFINITION`: a segment's definition as accepted.
+/// `DEFINITION` and `DRAFT`: a definition as accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DefinitionRow {
     /// The definition document, YAML or JSON.
@@ -358,6 +358,17 @@ pub struct ConfigurationRow {
     pub rules: u64,
     /// What verdicts on identities rest on.
     pub identity: u64,
+}
+
+/// `VERSION`: a text that a name had, or has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRow {
+    /// The definition document, YAML or JSON.
+    pub text: String,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// The plan's revision from then on.
+    pub revision: u64,
 }
 
 /// `REVISION`: the plan's life.

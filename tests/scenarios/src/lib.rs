@@ -191,22 +191,30 @@ impl Cluster {
     /// Where it never ends, or an invariant of the output is broken.
     pub fn settle(&mut self) {
         for _ in 0..STEPS_MAX {
-            let waiting: Vec<Channel> = self.channels.iter().filter(|(_, queue)| !queue.is_empty()).map(|(channel, _)| *channel).collect();
-            let (shard, inputs) = if waiting.is_empty() {
-                let busy = self.more.pop_first();
-                let due = (0..self.config.shards).find(|shard| self.next_timer(*shard) <= self.now);
-                match busy.or(due) {
-                    Some(shard) => (shard, Vec::new()),
-                    None => return,
-                }
-            } else {
-                let channel = waiting[self.random.below(waiting.len())];
-                let count = 1 + self.random.below(4);
-                (channel.1, self.take(channel, count))
-            };
-            self.step(shard, &inputs);
+            if !self.act() {
+                return;
+            }
         }
         panic!("the cluster does not settle");
+    }
+
+    /// One step of one shard; false where nothing is left to do at this instant.
+    pub fn act(&mut self) -> bool {
+        let waiting: Vec<Channel> = self.channels.iter().filter(|(_, queue)| !queue.is_empty()).map(|(channel, _)| *channel).collect();
+        let (shard, inputs) = if waiting.is_empty() {
+            let busy = self.more.pop_first();
+            let due = (0..self.config.shards).find(|shard| self.next_timer(*shard) <= self.now);
+            match busy.or(due) {
+                Some(shard) => (shard, Vec::new()),
+                None => return false,
+            }
+        } else {
+            let channel = waiting[self.random.below(waiting.len())];
+            let count = 1 + self.random.below(4);
+            (channel.1, self.take(channel, count))
+        };
+        self.step(shard, &inputs);
+        true
     }
 
     fn take(&mut self, channel: Channel, count: usize) -> Vec<Input> {

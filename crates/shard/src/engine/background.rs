@@ -168,6 +168,7 @@ impl Step<'_> {
         job.scanned += scanned as u64;
         job.done = true;
         self.tx.put(Key::new(table::BACKFILL).done(), &job);
+        self.tx.put(Key::new(table::BACKFILLED).done(), &job.revision);
         Ok(scanned.max(1))
     }
 

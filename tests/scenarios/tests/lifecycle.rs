@@ -1,0 +1,186 @@
+//! The life of definitions: drafts, versions, segments that rest on others, and how far an evaluation is.
+
+use std::collections::BTreeSet;
+
+use millrace_model::Timestamp;
+use millrace_oracle::worlds::{NOON_MS, record};
+use millrace_shard::lifecycle::{VERSIONS_MAX, to_restore};
+use millrace_shard::query::SegmentState;
+use millrace_test_scenarios::Cluster;
+use millrace_wire::Status;
+use serde_json::json;
+
+const SHARDS: u32 = 3;
+const SEEDS: std::ops::Range<u64> = 0..20;
+
+/// Persons `1` to `9`, with a score of ten times that.
+fn cluster(seed: u64) -> Cluster {
+    let mut cluster = Cluster::new(SHARDS, seed, Timestamp(NOON_MS));
+    for number in 1..=9 {
+        cluster.source(&person(number, 0, number * 10));
+    }
+    cluster.settle();
+    cluster
+}
+
+fn person(number: i64, at: i64, score: i64) -> millrace_oracle::SourceRecord {
+    record("person", &format!("{number}@m1.Marketo"), NOON_MS + at, json!({ "b2b": { "personScore": score } }))
+}
+
+fn text(name: &str, status: &str, pql: &str) -> String {
+    json!({ "kind": "Segment", "metadata": { "name": name }, "spec": { "status": status, "pql": pql } }).to_string()
+}
+
+/// Defines and settles; what was emitted meanwhile, as `+segment person` and `-segment person`.
+fn define(cluster: &mut Cluster, name: &str, status: &str, pql: &str) -> BTreeSet<String> {
+    emitted(cluster, |cluster| cluster.define(name, Some(&text(name, status, pql))))
+}
+
+fn delete(cluster: &mut Cluster, name: &str) -> BTreeSet<String> {
+    emitted(cluster, |cluster| cluster.define(name, None))
+}
+
+fn emitted(cluster: &mut Cluster, order: impl FnOnce(&mut Cluster)) -> BTreeSet<String> {
+    let before = cluster.changes.len();
+    order(cluster);
+    cluster.settle();
+    let changes = &cluster.changes[before..];
+    let told: BTreeSet<String> = changes.iter().map(told).collect();
+    assert_eq!(told.len(), changes.len(), "each change once: {changes:?}");
+    told
+}
+
+fn told(change: &millrace_wire::Membership) -> String {
+    let sign = if change.status == Status::Realized { "+" } else { "-" };
+    let number = change.subject_id.trim_start_matches("b2b_person:").trim_end_matches("@m1.Marketo");
+    format!("{sign}{} {number}", change.segment)
+}
+
+fn state(cluster: &Cluster, name: &str) -> SegmentState {
+    let states = cluster.query().segments().expect("tables in memory can be read");
+    states.into_iter().find(|state| state.accepted.compiled.definition().name == name).expect("the segment is there")
+}
+
+fn set(items: &[&str]) -> BTreeSet<String> {
+    items.iter().map(|item| (*item).to_owned()).collect()
+}
+
+#[test]
+fn every_step_of_a_life_emits_exactly_the_difference() {
+    for seed in SEEDS {
+        let mut cluster = cluster(seed);
+        assert_eq!(define(&mut cluster, "hot", "draft", "b2b.personScore > 70"), set(&[]));
+        assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 70"), set(&["+hot 8", "+hot 9"]));
+        assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 60 and b2b.personScore < 90"), set(&["+hot 7", "-hot 9"]));
+        assert_eq!(define(&mut cluster, "hot", "inactive", "b2b.personScore > 70"), set(&["-hot 7", "-hot 8"]));
+        assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 80"), set(&["+hot 9"]));
+        assert_eq!(define(&mut cluster, "hot", "draft", "b2b.personScore > 10"), set(&[]));
+        assert_eq!(emitted(&mut cluster, |cluster| cluster.source(&person(2, 1, 85))), set(&["+hot 2"]), "the published rule goes on");
+        assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 80"), set(&[]), "the draft is given up");
+        assert_eq!(delete(&mut cluster, "hot"), set(&["-hot 2", "-hot 9"]));
+        assert_eq!(delete(&mut cluster, "hot"), set(&[]));
+        assert_eq!(cluster.dead_letters, Vec::<String>::new());
+        cluster.check_derived();
+    }
+}
+
+#[test]
+fn a_draft_stands_beside_what_is_published_until_it_is_published() {
+    let mut cluster = cluster(1);
+    define(&mut cluster, "hot", "published", "b2b.personScore > 80");
+    define(&mut cluster, "hot", "draft", "b2b.personScore > 70");
+    let beside = state(&cluster, "hot");
+    assert_eq!((beside.accepted.row.version, beside.draft.map(|draft| draft.row.version)), (1, Some(2)));
+    assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 70"), set(&["+hot 8"]));
+    let after = state(&cluster, "hot");
+    assert_eq!((after.accepted.row.version, after.draft.is_none(), after.members), (3, true, 2));
+}
+
+#[test]
+fn versions_are_kept_and_brought_back() {
+    let mut cluster = cluster(2);
+    define(&mut cluster, "hot", "published", "b2b.personScore > 80");
+    define(&mut cluster, "hot", "published", "b2b.personScore > 50");
+    let versions = cluster.query().versions("hot").expect("tables in memory can be read");
+    let before = to_restore(&versions, None).expect("there is one before").row.text.clone();
+    assert_eq!(emitted(&mut cluster, |cluster| cluster.define("hot", Some(&before))), set(&["-hot 6", "-hot 7", "-hot 8"]));
+    let versions = cluster.query().versions("hot").expect("tables in memory can be read");
+    let shown: Vec<(u64, bool)> = versions.iter().map(|version| (version.number, version.in_force)).collect();
+    assert_eq!(shown, [(1, false), (2, false), (3, true)]);
+    assert_eq!(versions[0].row.text, versions[2].row.text);
+    // Drafts without end do not push out what is in force.
+    for score in 0..30 {
+        define(&mut cluster, "hot", "draft", &format!("b2b.personScore > {score}"));
+    }
+    let versions = cluster.query().versions("hot").expect("tables in memory can be read");
+    let numbers: Vec<u64> = versions.iter().map(|version| version.number).collect();
+    assert_eq!((numbers.len(), numbers[0], numbers[1], numbers[VERSIONS_MAX - 1]), (VERSIONS_MAX, 3, 15, 33));
+    delete(&mut cluster, "hot");
+    assert!(cluster.query().versions("hot").expect("tables in memory can be read").is_empty());
+}
+
+/// `either` rests on two segments that swap; `odd` on both and on `either`.
+#[test]
+fn dependents_do_not_flicker() {
+    for seed in SEEDS {
+        let mut cluster = cluster(seed);
+        define(&mut cluster, "low", "published", "b2b.personScore <= 50");
+        define(&mut cluster, "high", "published", "b2b.personScore > 50");
+        define(&mut cluster, "either", "published", r#"inSegment("low") or inSegment("high")"#);
+        define(&mut cluster, "odd", "published", r#"inSegment("low") and inSegment("high") or not(inSegment("either"))"#);
+        assert_eq!(emitted(&mut cluster, |cluster| cluster.source(&person(3, 1, 60))), set(&["-low 3", "+high 3"]));
+        let swapped = emitted(&mut cluster, |cluster| {
+            cluster.define("low", Some(&text("low", "published", "b2b.personScore <= 80")));
+            cluster.define("high", Some(&text("high", "published", "b2b.personScore > 80")));
+        });
+        let expected = ["-high 3", "-high 6", "-high 7", "-high 8", "+low 3", "+low 6", "+low 7", "+low 8"];
+        let unexpected: Vec<&String> = swapped.iter().filter(|change| change.contains("either")).collect();
+        assert!(unexpected.is_empty() && expected.iter().all(|change| swapped.contains(*change)), "seed {seed}: {swapped:?}");
+        assert!(cluster.members("odd").is_empty(), "seed {seed}");
+    }
+}
+
+/// Orders are refused where others rest on a segment; a deletion on the topic itself is obeyed, and counts as an empty segment.
+#[test]
+fn what_rests_on_a_deleted_segment_sees_it_empty() {
+    let mut cluster = cluster(3);
+    define(&mut cluster, "hot", "published", "b2b.personScore > 80");
+    define(&mut cluster, "rest", "published", r#"b2b.personScore > 70 and not(inSegment("hot"))"#);
+    define(&mut cluster, "also", "published", r#"inSegment("hot")"#);
+    assert_eq!(cluster.members("rest").len(), 1);
+    assert_eq!(delete(&mut cluster, "hot"), set(&["-hot 9", "+rest 9", "-also 9"]));
+    assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 80"), set(&["+hot 9", "-rest 9", "+also 9"]));
+    assert_eq!(define(&mut cluster, "hot", "inactive", "b2b.personScore > 80"), set(&["-hot 9", "+rest 9", "-also 9"]));
+}
+
+/// A circle is refused whichever record closes it, a draft's publication included, and what was there stays.
+#[test]
+fn a_circle_is_refused() {
+    let mut cluster = cluster(4);
+    define(&mut cluster, "a", "published", r#"b2b.personScore > 80 or inSegment("b")"#);
+    define(&mut cluster, "b", "draft", r#"inSegment("a")"#);
+    assert_eq!(cluster.dead_letters, Vec::<String>::new());
+    assert_eq!(define(&mut cluster, "b", "published", r#"inSegment("a")"#), set(&[]));
+    assert_eq!(cluster.dead_letters, ["bad-definition"]);
+    assert_eq!(state(&cluster, "b").accepted.compiled.definition().status, millrace_segment::Status::Draft);
+    assert_eq!(define(&mut cluster, "b", "published", "b2b.personScore > 70"), set(&["+a 8", "+b 8", "+b 9"]));
+}
+
+#[test]
+fn progress_grows_to_the_whole_and_is_the_definitions_own() {
+    let mut cluster = cluster(5);
+    define(&mut cluster, "first", "published", "b2b.personScore > 80");
+    assert_eq!(state(&cluster, "first").whole(), (9, 9, true));
+    cluster.define("second", Some(&text("second", "published", "b2b.personScore > 50")));
+    let mut seen = Vec::new();
+    while cluster.act() {
+        let (first, states) = (state(&cluster, "first"), cluster.query().segments().expect("tables in memory can be read"));
+        assert_eq!(first.whole(), (9, 9, true), "another's evaluation is not its own");
+        seen.extend(states.iter().find(|state| state.accepted.compiled.definition().name == "second").map(SegmentState::whole));
+    }
+    assert!(seen.is_sorted_by_key(|(done, _, _)| *done), "{seen:?}");
+    assert!(seen.iter().any(|(done, of, complete)| *done < *of && !complete), "{seen:?}");
+    assert_eq!(seen.last(), Some(&(9, 9, true)));
+    let shards: Vec<u32> = state(&cluster, "second").progress.iter().map(|progress| progress.shard).collect();
+    assert_eq!(shards, [0, 1, 2]);
+}

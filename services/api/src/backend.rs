@@ -4,7 +4,7 @@ use millrace_model::Identity;
 
 use crate::dto::{
     AccountView, AppendView, DeadLetterView, EventView, ExplainView, MemberView, OpportunityView, Page, PersonView, ReadyView, RecordLine, ReferenceView,
-    SegmentView,
+    SegmentView, VersionView,
 };
 
 /// A part of a list that is asked for.
@@ -32,6 +32,9 @@ pub enum BackendError {
     /// The asker's mistake; asking again does not help.
     #[error("{0}")]
     Refused(String),
+    /// Others rest on what the order would take away; they are named.
+    #[error("{0}")]
+    InUse(String),
     /// A definition that does not hold: one entry per diagnostic, each with its place.
     #[error("the definition does not hold")]
     InvalidDefinition(Vec<String>),
@@ -90,6 +93,18 @@ pub trait Queries: Send + Sync {
     /// `NotFound` where there is no such segment.
     fn segment(&self, name: &str) -> Result<SegmentView, BackendError>;
 
+    /// The kept versions of a definition, newest first.
+    ///
+    /// # Errors
+    /// As for `segment`.
+    fn versions(&self, name: &str) -> Result<Vec<VersionView>, BackendError>;
+
+    /// The version that a rollback brings back: `to`, else the last other one that was in force.
+    ///
+    /// # Errors
+    /// As for `segment`; `Refused` where there is no such version, or it is a draft.
+    fn version_to_restore(&self, name: &str, to: Option<u64>) -> Result<VersionView, BackendError>;
+
     /// In ascending order of subject ids.
     ///
     /// # Errors
@@ -102,16 +117,17 @@ pub trait Queries: Send + Sync {
 
 /// Orders, and reads of the log. All methods block.
 pub trait Commands: Send + Sync {
-    /// Checks the definition in `text` (YAML or JSON, one document whose name is `name`) and puts it on the control topic.
+    /// Checks the definition in `text` (YAML or JSON, one document whose name is `name`), by itself and together with the others, and puts it on the
+    /// control topic.
     ///
     /// # Errors
-    /// `InvalidDefinition` with every diagnostic, `Refused` where the name differs.
+    /// `InvalidDefinition` with every diagnostic, `Refused` where the name differs, `InUse` where published segments rest on one that would be no more.
     fn put_segment(&self, name: &str, text: &str) -> Result<(), BackendError>;
 
     /// Takes a definition back; its members exit. One that does not exist is no error.
     ///
     /// # Errors
-    /// Where the log cannot be written.
+    /// `InUse` where published segments rest on it; where the log cannot be written.
     fn delete_segment(&self, name: &str) -> Result<(), BackendError>;
 
     /// Appends records to source topics, in order. Lines that are none are told, the others appended.

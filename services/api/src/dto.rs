@@ -157,6 +157,64 @@ pub struct SegmentView {
     /// How much of the first evaluation is done, 0 to 1; absent once it is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
+    /// The first evaluation in numbers.
+    #[serde(default)]
+    pub evaluation: EvaluationView,
+    /// The draft beside what is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<DraftView>,
+}
+
+/// How many subjects have been evaluated under a definition since it took effect, on the shards of the answering process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvaluationView {
+    pub done: u64,
+    pub of: u64,
+    pub complete: bool,
+    /// In ascending order of shards.
+    #[serde(default)]
+    pub shards: Vec<ShardEvaluationView>,
+}
+
+/// One shard's part of `EvaluationView`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ShardEvaluationView {
+    pub shard: u32,
+    pub done: u64,
+    pub of: u64,
+    pub complete: bool,
+}
+
+/// A draft that waits beside a published or inactive definition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DraftView {
+    pub version: u64,
+    pub accepted_at: String,
+    pub pql: String,
+}
+
+/// One version of a definition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionView {
+    /// Grows with every version; versions of other definitions lie between.
+    pub version: u64,
+    pub accepted_at: String,
+    /// `draft`, `published` or `inactive`; absent where this release no longer reads the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    pub in_force: bool,
+    /// The definition document.
+    pub text: String,
+}
+
+/// What a rollback brought back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackView {
+    /// The version whose text is in force again, as a new version.
+    pub version: u64,
 }
 
 /// A member of a segment.

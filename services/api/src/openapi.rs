@@ -5,7 +5,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::dto::{
-    AccountView, AppendView, DeadLetterView, EventView, ExplainView, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, SegmentView,
+    AccountView, AppendView, DeadLetterView, EventView, ExplainView, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, RollbackView,
+    SegmentView, VersionView,
 };
 use crate::problem::Problem;
 
@@ -28,6 +29,7 @@ const STREAM: &[(&str, &str)] = &[
     ("follow", "`false`: end when everything that was there has been sent"),
 ];
 const LIMIT: &[(&str, &str)] = &[("limit", "1 to 1000, 100 if absent")];
+const ROLLBACK: &[(&str, &str)] = &[("to", "the version; the last other one that was in force if absent")];
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
 
@@ -133,6 +135,20 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
             PAGE,
             schema::<Page<MemberView>>(generator),
         ),
+        read(
+            "/v1/segments/{name}/versions",
+            "The kept versions of a definition, newest first",
+            &[],
+            schema::<Vec<VersionView>>(generator),
+        ),
+        Operation {
+            method: "post",
+            path: "/v1/segments/{name}/rollback",
+            summary: "Puts an earlier version in force again, as a new version",
+            query: ROLLBACK,
+            request: None,
+            response: Some((JSON, schema::<RollbackView>(generator))),
+        },
         Operation {
             method: "post",
             path: "/v1/records",

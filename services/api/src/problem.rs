@@ -50,6 +50,7 @@ impl From<BackendError> for Problem {
         match error {
             BackendError::NotFound(detail) => Problem::not_found(detail),
             BackendError::Refused(detail) => Problem::bad_request(detail),
+            BackendError::InUse(detail) => Problem::new(StatusCode::CONFLICT, "in-use", "Others rest on it", detail),
             BackendError::InvalidDefinition(errors) => {
                 let detail = format!(
                     "{} to correct",

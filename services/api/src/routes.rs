@@ -13,7 +13,8 @@ use millrace_model::{Identity, namespace};
 
 use crate::backend::{BackendError, ChangesFrom, Commands, PageRequest, Queries, Subject};
 use crate::dto::{
-    AccountView, AppendView, DeadLetterView, EventView, ExplainView, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, SegmentView,
+    AccountView, AppendView, DeadLetterView, EventView, ExplainView, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, RollbackView,
+    SegmentView, VersionView,
 };
 use crate::openapi::openapi;
 use crate::problem::Problem;
@@ -48,6 +49,8 @@ pub fn api_router(queries: Arc<dyn Queries>, commands: Arc<dyn Commands>) -> Rou
         .route("/v1/segments", get(segments))
         .route("/v1/segments/{name}", get(segment).put(put_segment).delete(delete_segment))
         .route("/v1/segments/{name}/members", get(members))
+        .route("/v1/segments/{name}/versions", get(versions))
+        .route("/v1/segments/{name}/rollback", post(rollback))
         .route("/v1/records", post(records))
         .route("/v1/changes", get(changes))
         .route("/v1/dead-letters", get(dead_letters))
@@ -148,6 +151,23 @@ async fn put_segment(State(api): State<Api>, Path(name): Path<String>, text: Str
 
 async fn delete_segment(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
     blocking(move || api.commands.delete_segment(&name)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn versions(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Vec<VersionView>>, Problem> {
+    blocking(move || api.queries.versions(&name)).await.map(Json)
+}
+
+/// `to=VERSION` names the version; without it the last other one that was in force comes back.
+async fn rollback(State(api): State<Api>, Path(name): Path<String>, Query(query): Parameters) -> Result<Json<RollbackView>, Problem> {
+    let to = query.get("to").map(|text| text.parse::<u64>());
+    let to = to.transpose().map_err(|_| Problem::bad_request("`to` is the number of a version"))?;
+    blocking(move || {
+        let restored = api.queries.version_to_restore(&name, to)?;
+        api.commands.put_segment(&name, &restored.text)?;
+        Ok(RollbackView { version: restored.version })
+    })
+    .await
+    .map(Json)
 }
 
 async fn members(State(api): State<Api>, Path(name): Path<String>, Query(query): Parameters) -> Result<Json<Page<MemberView>>, Problem> {

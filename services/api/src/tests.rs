@@ -75,6 +75,24 @@ impl Queries for One {
         missing(name)
     }
 
+    fn versions(&self, name: &str) -> Result<Vec<VersionView>, BackendError> {
+        self.version_to_restore(name, None).map(|version| vec![version])
+    }
+
+    fn version_to_restore(&self, name: &str, to: Option<u64>) -> Result<VersionView, BackendError> {
+        match (name, to) {
+            ("upsell", None | Some(3)) => Ok(VersionView {
+                version: 3,
+                accepted_at: "2026-03-18T12:00:00.000Z".to_owned(),
+                status: Some("published".to_owned()),
+                in_force: false,
+                text: "kind: Segment".to_owned(),
+            }),
+            ("upsell", Some(other)) => Err(BackendError::Refused(format!("there is no version {other}"))),
+            _ => missing(name),
+        }
+    }
+
     fn members(&self, name: &str, _: &PageRequest) -> Result<Page<MemberView>, BackendError> {
         missing(name)
     }
@@ -96,8 +114,11 @@ impl Commands for One {
         Ok(())
     }
 
-    fn delete_segment(&self, _: &str) -> Result<(), BackendError> {
-        Ok(())
+    fn delete_segment(&self, name: &str) -> Result<(), BackendError> {
+        match name {
+            "base" => Err(BackendError::InUse("`base` is used by `upsell`".to_owned())),
+            _ => Ok(()),
+        }
     }
 
     fn append(&self, lines: Vec<Result<RecordLine, String>>) -> Result<AppendView, BackendError> {
@@ -201,6 +222,12 @@ async fn routes_answer() {
             "422 application/problem+json {\"type\":\"urn:millrace:problem:invalid-definition\"",
         ),
         ("DELETE", "/v1/segments/upsell", "", "204  "),
+        ("DELETE", "/v1/segments/base", "", "409 application/problem+json {\"type\":\"urn:millrace:problem:in-use\""),
+        ("GET", "/v1/segments/upsell/versions", "", "200 application/json [{\"version\":3,"),
+        ("POST", "/v1/segments/upsell/rollback", "", "200 application/json {\"version\":3}"),
+        ("POST", "/v1/segments/upsell/rollback?to=4", "", "400 application/problem+json"),
+        ("POST", "/v1/segments/upsell/rollback?to=last", "", "400 application/problem+json"),
+        ("POST", "/v1/segments/other/rollback", "", "404 application/problem+json"),
         ("POST", "/v1/segments", "", "405 application/problem+json"),
         ("GET", "/v2", "", "404 application/problem+json"),
         (

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use millrace_api::backend::{BackendError, PageRequest, Queries, Subject};
 use millrace_api::dto::{
-    AccountView, ConditionView, EventView, EvidenceView, ExplainView, IdentityView, MemberView, MembershipView, OpportunityView, Page, PersonView,
-    ProvenanceView, ReadyView, ReferenceView, RelationView, SegmentView,
+    AccountView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, IdentityView, MemberView, MembershipView, OpportunityView, Page,
+    PersonView, ProvenanceView, ReadyView, ReferenceView, RelationView, SegmentView, ShardEvaluationView, VersionView,
 };
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Timestamp, Value};
 use millrace_runtime::clock::Clock;
 use millrace_segment::{Evidence, Explanation};
+use millrace_shard::lifecycle::{Version, to_restore};
 use millrace_shard::query::{Explained, Profile, Query, QueryError, SegmentState, StoredEvent};
 use millrace_shard::row::{Membership, ProfileRelation, SubjectId};
 
@@ -184,6 +185,16 @@ impl Queries for EngineQueries {
         self.state_of(name).map(|state| segment_view(&state))
     }
 
+    fn versions(&self, name: &str) -> Result<Vec<VersionView>, BackendError> {
+        Ok(self.versions_of(name)?.iter().rev().map(version_view).collect())
+    }
+
+    fn version_to_restore(&self, name: &str, to: Option<u64>) -> Result<VersionView, BackendError> {
+        let versions = self.versions_of(name)?;
+        let version = to_restore(&versions, to).map_err(|error| BackendError::Refused(format!("segment `{name}`: {error}")))?;
+        Ok(version_view(version))
+    }
+
     fn members(&self, name: &str, page: &PageRequest) -> Result<Page<MemberView>, BackendError> {
         let kind = self.state_of(name)?.accepted.compiled.definition().subject;
         let after = page
@@ -215,8 +226,18 @@ impl EngineQueries {
     fn state_of(&self, segment: &str) -> Result<SegmentState, BackendError> {
         let states = self.query.segments().map_err(failure)?;
         let state = states.into_iter().find(|state| state.accepted.compiled.definition().name == segment);
-        state.ok_or_else(|| BackendError::NotFound(format!("there is no segment `{segment}`")))
+        state.ok_or_else(|| no_segment(segment))
     }
+
+    /// Ascending.
+    fn versions_of(&self, segment: &str) -> Result<Vec<Version>, BackendError> {
+        let versions = self.query.versions(segment).map_err(failure)?;
+        if versions.is_empty() { Err(no_segment(segment)) } else { Ok(versions) }
+    }
+}
+
+fn no_segment(name: &str) -> BackendError {
+    BackendError::NotFound(format!("there is no segment `{name}`"))
 }
 
 /// The first `limit` of what is left, and where the next part begins if there is one.
@@ -322,6 +343,13 @@ fn event_view(event: &StoredEvent) -> EventView {
 
 fn segment_view(state: &SegmentState) -> SegmentView {
     let definition = state.accepted.compiled.definition();
+    let (done, of, complete) = state.whole();
+    let shards = state.progress.iter().map(|progress| ShardEvaluationView {
+        shard: progress.shard,
+        done: progress.done,
+        of: progress.of,
+        complete: progress.complete,
+    });
     SegmentView {
         name: definition.name.to_string(),
         description: (!definition.description.is_empty()).then(|| definition.description.clone()),
@@ -332,7 +360,29 @@ fn segment_view(state: &SegmentState) -> SegmentView {
         pql: definition.pql.clone(),
         destinations: definition.destinations.iter().map(ToString::to_string).collect(),
         members: state.members,
-        progress: (state.shards_done < state.shards).then(|| f64::from(state.shards_done) / f64::from(state.shards)),
+        #[allow(clippy::cast_precision_loss)]
+        progress: (!complete).then(|| done as f64 / of.max(1) as f64),
+        evaluation: EvaluationView {
+            done,
+            of,
+            complete,
+            shards: shards.collect(),
+        },
+        draft: state.draft.as_ref().map(|draft| DraftView {
+            version: draft.row.version,
+            accepted_at: draft.row.accepted_at.to_string(),
+            pql: draft.compiled.definition().pql.clone(),
+        }),
+    }
+}
+
+fn version_view(version: &Version) -> VersionView {
+    VersionView {
+        version: version.number,
+        accepted_at: version.row.accepted_at.to_string(),
+        status: version.compiled.as_ref().map(|compiled| compiled.definition().status.name().to_owned()),
+        in_force: version.in_force,
+        text: version.row.text.clone(),
     }
 }
 

@@ -113,7 +113,16 @@ pub enum SegmentCommand {
     List,
     /// One definition
     Show { name: String },
-    /// Take a definition back; its members exit
+    /// The versions of a definition, newest first
+    History { name: String },
+    /// Put an earlier version in force again, as a new version
+    Rollback {
+        name: String,
+        /// The version; the last other one that was in force where this is left out
+        #[arg(long, value_name = "VERSION")]
+        to: Option<u64>,
+    },
+    /// Take a definition back with its history; its members exit
     Delete { name: String },
 }
 

@@ -47,6 +47,15 @@ impl Client {
         response.json().context("the instance answers in a form this version cannot read")
     }
 
+    /// `POST` without a body.
+    ///
+    /// # Errors
+    /// As for `get`.
+    pub fn post<T: DeserializeOwned>(&self, steps: &[&str], query: &[(&str, &str)]) -> anyhow::Result<T> {
+        let response = self.send(Method::POST, steps, query, None, Some(TIMEOUT))?;
+        response.json().context("the instance answers in a form this version cannot read")
+    }
+
     fn send(&self, method: Method, steps: &[&str], query: &[(&str, &str)], body: Option<String>, timeout: Option<Duration>) -> anyhow::Result<Response> {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -75,6 +84,7 @@ fn refused(response: Response) -> anyhow::Error {
     let status = response.status();
     match response.json::<Problem>() {
         Ok(problem) if status == StatusCode::UNPROCESSABLE_ENTITY => Refusal(format!("{}\n{}", problem.title.to_lowercase(), problem.errors.join("\n"))).into(),
+        Ok(problem) if status == StatusCode::CONFLICT => Refusal(problem.detail).into(),
         Ok(problem) => anyhow::anyhow!("{}", problem.detail),
         Err(_) => anyhow::anyhow!("the instance answers {status}"),
     }

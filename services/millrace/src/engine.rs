@@ -40,12 +40,7 @@ pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
         decoder: Arc::new(decoder.build()),
         output: Arc::new(output_codec(config, registry.as_deref())?),
         policy: policy(config),
-        settings: RuleSettings {
-            default_currency: Text::from(&config.currency.default),
-            rates: config.currency.rates.iter().map(|(name, rate)| (Text::from(name), *rate)).collect(),
-            retention_ms: i64::try_from(config.events.retention.as_millis()).unwrap_or(i64::MAX),
-            ..RuleSettings::default()
-        },
+        settings: rule_settings(config),
         destinations: config
             .destinations
             .iter()
@@ -57,6 +52,16 @@ pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
 /// How the deployment names what is its own.
 pub fn topology(config: &Config) -> Topology {
     Topology::new(config.topics.prefix.clone(), config.topics.shards).with_application(&config.kafka.application_id)
+}
+
+/// What rules are read under.
+pub fn rule_settings(config: &Config) -> RuleSettings {
+    RuleSettings {
+        default_currency: Text::from(&config.currency.default),
+        rates: config.currency.rates.iter().map(|(name, rate)| (Text::from(name), *rate)).collect(),
+        retention_ms: i64::try_from(config.events.retention.as_millis()).unwrap_or(i64::MAX),
+        ..RuleSettings::default()
+    }
 }
 
 fn told(destination: &millrace_config::Destination) -> Destination {

@@ -19,11 +19,11 @@ pub fn commands(settings: &Settings) -> anyhow::Result<Box<dyn Commands>> {
     Ok(Box::new(Client::new(&settings.server_url())?))
 }
 
-/// An order's failure for the command line: definitions that do not hold and wrong requests are refusals.
+/// An order's failure for the command line: definitions that do not hold, or that others rest on, and wrong requests are refusals.
 pub fn told(error: BackendError) -> anyhow::Error {
     match error {
         BackendError::InvalidDefinition(errors) => Refusal(errors.join("\n")).into(),
-        BackendError::Refused(detail) => Refusal(detail).into(),
+        BackendError::Refused(detail) | BackendError::InUse(detail) => Refusal(detail).into(),
         BackendError::Failure { context, source } => anyhow::Error::from_boxed(source).context(context),
         other => other.into(),
     }

@@ -46,6 +46,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Segment(SegmentCommand::Lint { files }) => commands::segment::lint(&settings, &files),
         Command::Segment(SegmentCommand::List) => commands::segment::list(&settings),
         Command::Segment(SegmentCommand::Show { name }) => commands::segment::show(&settings, &name),
+        Command::Segment(SegmentCommand::History { name }) => commands::segment::history(&settings, &name),
+        Command::Segment(SegmentCommand::Rollback { name, to }) => commands::segment::rollback(&settings, &name, to),
         Command::Segment(SegmentCommand::Delete { name }) => commands::segment::delete(&settings, &name),
         Command::Person(PersonCommand::Show { id }) => commands::person::show(&settings, &id),
         Command::Person(PersonCommand::Explain { id, segment }) => commands::person::explain(&settings, &id, &segment),

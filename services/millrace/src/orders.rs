@@ -10,14 +10,19 @@ use millrace_api::dto::{AppendView, DeadLetterView, RecordLine, RejectedLine};
 use millrace_config::Config;
 use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition};
 use millrace_model::{Schema, SourceKind, Timestamp};
+use millrace_segment::Settings;
 use millrace_runtime::murmur::partition_of;
 use millrace_runtime::topology::Topology;
+use millrace_shard::lifecycle::Definitions;
 use millrace_shard::machine::{InputTopic, OutputTopic};
 use millrace_wire::{OutputCodec, RegistryClient, header};
 use serde_json::Value;
 
 use crate::commands::segment::check_one;
 use crate::engine;
+use definitions::{ControlTopic, check_delete, check_put};
+
+mod definitions;
 
 /// What a reader takes at once.
 const READ: PollLimits = PollLimits {
@@ -31,7 +36,10 @@ pub struct LogOrders {
     log: Arc<dyn Log>,
     topology: Topology,
     schema: Schema,
+    rules: Settings,
     registry: Option<Arc<RegistryClient>>,
+    /// `None` until the first order that is checked against it.
+    control: Mutex<Option<ControlTopic>>,
     partitions: Mutex<BTreeMap<String, u32>>,
     /// Spreads records without key.
     turn: AtomicU32,
@@ -43,7 +51,9 @@ impl LogOrders {
             log,
             topology: engine::topology(config),
             schema: Schema::built_in()?,
+            rules: engine::rule_settings(config),
             registry: engine::registry(config)?,
+            control: Mutex::default(),
             partitions: Mutex::default(),
             turn: AtomicU32::new(0),
         })
@@ -58,6 +68,22 @@ impl LogOrders {
         let count = count.ok_or_else(|| BackendError::Unavailable(format!("topic {topic} does not exist; `millrace topics create` makes it")))?;
         known.insert(topic.to_owned(), count);
         Ok(count)
+    }
+
+    /// Writes to the control topic what holds against the definitions that are there. One order after the other: each sees those before it.
+    fn order(&self, name: &str, value: Option<&str>, check: impl Fn(&Definitions) -> Result<(), BackendError>) -> Result<(), BackendError> {
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let topic = match &mut *control {
+            Some(topic) => topic,
+            None => control.insert(ControlTopic::new(self.reader(&self.topology.input(InputTopic::Control))?)),
+        };
+        let checked = topic.read(&self.schema).and_then(check);
+        if matches!(checked, Err(BackendError::Unavailable(_) | BackendError::Failure { .. })) {
+            // What was read of the topic may be less than it holds: the next order begins anew.
+            *control = None;
+        }
+        checked?;
+        self.put_control(name, value)
     }
 
     fn put_control(&self, name: &str, value: Option<&str>) -> Result<(), BackendError> {
@@ -162,18 +188,16 @@ fn failure(context: &str, error: LogError) -> BackendError {
 
 impl Commands for LogOrders {
     fn put_segment(&self, name: &str, text: &str) -> Result<(), BackendError> {
-        let definition = check_one(text, &self.schema).map_err(BackendError::InvalidDefinition)?;
-        if definition.name != name {
-            return Err(BackendError::Refused(format!(
-                "the definition is named `{}`, the request names `{name}`",
-                definition.name
-            )));
+        let compiled = check_one(text, &self.schema).map_err(BackendError::InvalidDefinition)?;
+        let defined = &compiled.definition().name;
+        if defined != name {
+            return Err(BackendError::Refused(format!("the definition is named `{defined}`, the request names `{name}`")));
         }
-        self.put_control(name, Some(text))
+        self.order(name, Some(text), |definitions| check_put(definitions, text, &compiled, &self.rules))
     }
 
     fn delete_segment(&self, name: &str) -> Result<(), BackendError> {
-        self.put_control(name, None)
+        self.order(name, None, |definitions| check_delete(definitions, name))
     }
 
     fn append(&self, lines: Vec<Result<RecordLine, String>>) -> Result<AppendView, BackendError> {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use anyhow::Context;
 use millrace_api::dto::{
     AccountView, ConditionView, DeadLetterView, EvidenceView, ExplainView, MembershipView, PersonView, ProvenanceView, ReferenceView, SegmentView,
+    VersionView,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -93,12 +94,39 @@ pub fn segment(view: &SegmentView) -> String {
         let _ = writeln!(out, "  {description}");
     }
     let _ = writeln!(out, "  {} members", members(view));
+    let evaluation = &view.evaluation;
+    if !evaluation.complete {
+        let _ = writeln!(out, "  evaluated for {} of {} {}s", evaluation.done, evaluation.of, view.subject);
+        for shard in evaluation.shards.iter().filter(|shard| !shard.complete) {
+            let _ = writeln!(out, "    shard {}: {} of {}", shard.shard, shard.done, shard.of);
+        }
+    }
     if !view.destinations.is_empty() {
         let _ = writeln!(out, "  sent to {}", view.destinations.join(", "));
     }
+    rule(&mut out, &view.pql);
+    if let Some(draft) = &view.draft {
+        let _ = write!(out, "\nbeside it a draft (version {}, of {})\n", draft.version, draft.accepted_at);
+        rule(&mut out, &draft.pql);
+    }
+    out
+}
+
+fn rule(out: &mut String, pql: &str) {
     out.push('\n');
-    for line in view.pql.lines() {
+    for line in pql.lines() {
         let _ = writeln!(out, "    {line}");
+    }
+}
+
+pub fn versions(views: &[VersionView]) -> String {
+    let mut out = String::new();
+    for view in views {
+        let mark = if view.in_force { ", in force" } else { "" };
+        let status = view.status.as_deref().unwrap_or("no longer readable");
+        let _ = writeln!(out, "version {} ({status}{mark}), of {}", view.version, view.accepted_at);
+        rule(&mut out, view.text.trim_end());
+        out.push('\n');
     }
     out
 }

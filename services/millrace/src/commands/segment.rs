@@ -1,12 +1,12 @@
-//! `segment apply|lint|list|show|delete`.
+//! `segment apply|lint|list|show|history|rollback|delete`.
 
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
-use millrace_api::dto::SegmentView;
+use millrace_api::dto::{RollbackView, SegmentView, VersionView};
 use millrace_model::Schema;
-use millrace_segment::{Compiled, Definition, compile, parse_definitions};
+use millrace_segment::{Compiled, compile, parse_definitions};
 
 use crate::client::Client;
 use crate::gateway::{self, told};
@@ -63,6 +63,18 @@ pub fn show(settings: &Settings, name: &str) -> anyhow::Result<()> {
     shown::show(settings.output, &view, shown::segment)
 }
 
+pub fn history(settings: &Settings, name: &str) -> anyhow::Result<()> {
+    let views: Vec<VersionView> = Client::new(&settings.server_url())?.get(&["v1", "segments", name, "versions"], &[])?;
+    shown::show(settings.output, views.as_slice(), shown::versions)
+}
+
+pub fn rollback(settings: &Settings, name: &str, to: Option<u64>) -> anyhow::Result<()> {
+    let to = to.map(|version| version.to_string());
+    let query: Vec<(&str, &str)> = to.iter().map(|version| ("to", version.as_str())).collect();
+    let view: RollbackView = Client::new(&settings.server_url())?.post(&["v1", "segments", name, "rollback"], &query)?;
+    shown::show(settings.output, &view, |view| format!("{name}: version {} applied again\n", view.version))
+}
+
 pub fn delete(settings: &Settings, name: &str) -> anyhow::Result<()> {
     gateway::commands(settings)?.delete_segment(name).map_err(told)?;
     shown::show(settings.output, &name, |name| format!("{name}: deleted\n"))
@@ -72,10 +84,10 @@ pub fn delete(settings: &Settings, name: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Every finding, rendered beside its line.
-pub fn check_one(text: &str, schema: &Schema) -> Result<Definition, Vec<String>> {
+pub fn check_one(text: &str, schema: &Schema) -> Result<Compiled, Vec<String>> {
     let mut definitions = check(text, schema)?;
     match definitions.pop() {
-        Some(only) if definitions.is_empty() => Ok(only.compiled.definition().clone()),
+        Some(only) if definitions.is_empty() => Ok(only.compiled),
         found => Err(vec![format!(
             "expected one definition, found {}",
             definitions.len() + usize::from(found.is_some())

@@ -162,7 +162,7 @@ impl<'a> Bench<'a> {
                 looked_at = Instant::now();
                 let segments = site.query.segments()?;
                 let late = segments.iter().find(|state| state.accepted.compiled.definition().name == name);
-                if late.is_some_and(|state| state.shards_done == shards) {
+                if late.is_some_and(|state| state.progress.len() == shards as usize && state.whole().2) {
                     done_at = Some(looked_at);
                 }
             }

@@ -1,0 +1,179 @@
+//! The definitions as the control topic tells them: what an order is checked against before it is given.
+
+use bytes::Bytes;
+use millrace_api::backend::BackendError;
+use millrace_log::Reader;
+use millrace_model::{Schema, Text};
+use millrace_segment::{Compiled, Diagnostic, Plan, Settings, Status};
+use millrace_shard::lifecycle::{Accepted, Definitions};
+use millrace_shard::row::DefinitionRow;
+
+use super::{caught_up, poll};
+use crate::commands::segment::check_one;
+
+/// Reads on from order to order.
+pub struct ControlTopic {
+    reader: Box<dyn Reader>,
+    definitions: Definitions,
+}
+
+impl ControlTopic {
+    /// `reader` stands at the topic's beginning.
+    pub fn new(reader: Box<dyn Reader>) -> ControlTopic {
+        ControlTopic {
+            reader,
+            definitions: Definitions::default(),
+        }
+    }
+
+    /// The definitions as they stand now. What the shards refuse by itself is left aside.
+    pub fn read(&mut self, schema: &Schema) -> Result<&Definitions, BackendError> {
+        while !caught_up(&mut *self.reader)? {
+            for delivered in poll(&mut *self.reader)? {
+                let name = String::from_utf8_lossy(delivered.record.key.as_deref().unwrap_or_default()).into_owned();
+                match delivered.record.value {
+                    None => drop(self.definitions.remove(&name)),
+                    Some(value) => {
+                        if let Some(compiled) = readable(&name, &value, schema) {
+                            let text = String::from_utf8_lossy(&value).into_owned();
+                            let version = u64::try_from(delivered.offset).unwrap_or_default() + 1;
+                            let accepted_at = delivered.timestamp;
+                            let row = DefinitionRow { text, version, accepted_at };
+                            self.definitions.put(Accepted { row, compiled });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(&self.definitions)
+    }
+}
+
+fn readable(name: &str, value: &Bytes, schema: &Schema) -> Option<Compiled> {
+    let compiled = check_one(std::str::from_utf8(value).ok()?, schema).ok()?;
+    (compiled.definition().name == name).then_some(compiled)
+}
+
+/// Whether a definition fits among the others.
+///
+/// # Errors
+/// `InUse` where it takes a published segment away that others rest on; `InvalidDefinition` for a circle, or a segment of another kind of subject.
+pub fn check_put(definitions: &Definitions, text: &str, compiled: &Compiled, settings: &Settings) -> Result<(), BackendError> {
+    let definition = compiled.definition();
+    let row = DefinitionRow {
+        text: text.to_owned(),
+        version: u64::MAX,
+        accepted_at: millrace_model::Timestamp::MAX,
+    };
+    let mut after = definitions.clone();
+    after.put(Accepted {
+        row,
+        compiled: compiled.clone(),
+    });
+    if definition.status == Status::Inactive {
+        check_unused(definitions, &definition.name, "made inactive")?;
+    }
+    match plan(&after, settings) {
+        // Where the others do not fit together as they are, this one is not to blame.
+        Err(problems) if plan(definitions, settings).is_ok() => {
+            Err(BackendError::InvalidDefinition(problems.iter().map(|problem| problem.render(&definition.pql)).collect()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a definition can go.
+///
+/// # Errors
+/// `InUse` where published segments rest on it.
+pub fn check_delete(definitions: &Definitions, name: &str) -> Result<(), BackendError> {
+    check_unused(definitions, name, "deleted")
+}
+
+fn check_unused(definitions: &Definitions, name: &str, what: &str) -> Result<(), BackendError> {
+    let published = definitions.get(name).is_some_and(|accepted| accepted.status() == Status::Published);
+    let dependents: Vec<Text> = if published { definitions.dependents(name) } else { Vec::new() };
+    if dependents.is_empty() {
+        return Ok(());
+    }
+    let names = dependents.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let (rest, them) = if dependents.len() == 1 { ("rests", "that one") } else { ("rest", "those") };
+    Err(BackendError::InUse(format!(
+        "segment `{name}` cannot be {what}: {names} {rest} on it; change, deactivate or delete {them} first"
+    )))
+}
+
+fn plan(definitions: &Definitions, settings: &Settings) -> Result<Plan, Vec<Diagnostic>> {
+    let published: Vec<Compiled> = definitions.published().map(|accepted| accepted.compiled.clone()).collect();
+    Plan::build(&published, settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use millrace_api::backend::Commands;
+    use millrace_log::simulated::{Faults, SimulatedLog};
+    use millrace_log::{Log, TopicSpec};
+    use millrace_model::Timestamp;
+
+    use super::super::LogOrders;
+    use super::*;
+
+    fn orders() -> LogOrders {
+        let log = SimulatedLog::new(1, Faults::default(), Timestamp(0));
+        let spec = TopicSpec {
+            name: "millrace.control.segments".to_owned(),
+            partitions: 1,
+            compacted: true,
+            settings: Vec::new(),
+        };
+        log.create_topic(&spec).unwrap();
+        let config = millrace_config::parse(None, []).unwrap();
+        LogOrders::new(Arc::new(log), &config).unwrap()
+    }
+
+    fn text(name: &str, subject: &str, status: &str, rule: &str) -> String {
+        format!("kind: Segment\nmetadata: {{ name: {name} }}\nspec: {{ subject: {subject}, status: {status}, pql: '{rule}' }}")
+    }
+
+    fn told(outcome: Result<(), BackendError>) -> String {
+        match outcome {
+            Ok(()) => "done".to_owned(),
+            Err(BackendError::InUse(detail)) => format!("in use: {detail}"),
+            Err(BackendError::InvalidDefinition(problems)) => format!("invalid: {}", problems.join("\n")),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn orders_are_checked_against_what_is_there() {
+        let orders = orders();
+        let table = [
+            (("base", "person", "published", "b2b.personScore > 1"), "done"),
+            (("upper", "person", "published", r#"inSegment("base")"#), "done"),
+            (("top", "person", "published", r#"inSegment("base") or inSegment("upper")"#), "done"),
+            (
+                ("base", "person", "inactive", "b2b.personScore > 1"),
+                "in use: segment `base` cannot be made inactive: `top`, `upper` rest on it; change",
+            ),
+            (
+                ("base", "person", "published", r#"inSegment("top")"#),
+                "invalid: error[cycle]: segments refer to each other in a circle",
+            ),
+            (("base", "account", "published", "accountScore > 1"), "invalid: error[subject]"),
+            (("base", "person", "draft", r#"inSegment("top")"#), "done"),
+            (("top", "person", "inactive", r#"inSegment("base")"#), "done"),
+        ];
+        for ((name, subject, status, rule), expected) in table {
+            let found = told(orders.put_segment(name, &text(name, subject, status, rule)));
+            assert!(found.starts_with(expected), "{name} {status} {rule}\n{found}");
+        }
+        let refused = told(orders.delete_segment("base"));
+        let expected = "in use: segment `base` cannot be deleted: `upper` rests on it; change, deactivate or delete that one first";
+        assert_eq!(refused, expected);
+        for name in ["upper", "base", "base", "never-was"] {
+            assert_eq!(told(orders.delete_segment(name)), "done", "{name}");
+        }
+    }
+}

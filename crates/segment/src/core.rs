@@ -31,6 +31,8 @@ pub enum Core {
     Moment(Moment),
     /// The kept rows of an event query of the subject. Residuals only.
     Rows(QueryId),
+    /// An aggregate of an event query's rows that is kept up to date, and how it is computed from the rows. Residuals only.
+    Tally { query: QueryId, whole: Box<Core> },
     Apply(Op, Vec<Core>),
     /// `body` for each item of `source`; null is an empty list, a single value a list of one.
     Bind { bind: Bind, source: Box<Core>, var: Var, body: Box<Core> },
@@ -250,6 +252,7 @@ impl Core {
     pub fn each<'a>(&'a self, f: &mut dyn FnMut(&'a Core)) {
         match self {
             Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) => {}
+            Core::Tally { whole, .. } => f(whole),
             Core::Apply(_, operands) => operands.iter().for_each(f),
             Core::Bind { source, body, .. } | Core::Groups { source, body, .. } => {
                 f(source);
@@ -268,6 +271,7 @@ impl Core {
     pub fn map(self, f: &mut dyn FnMut(Core) -> Core) -> Core {
         match self {
             Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) => self,
+            Core::Tally { query, whole } => Core::Tally { query, whole: Box::new(f(*whole)) },
             Core::Apply(op, operands) => Core::Apply(op, operands.into_iter().map(f).collect()),
             Core::Bind { bind, source, var, body } => Core::Bind { bind, source: Box::new(f(*source)), var, body: Box::new(f(*body)) },
             Core::Groups { source, key, group, body } => Core::Groups { source: Box::new(f(*source)), key, group, body: Box::new(f(*body)) },
@@ -423,6 +427,7 @@ impl Core {
             Core::Rows(query) => {
                 let _ = write!(out, "{query:?}");
             }
+            Core::Tally { whole, .. } => whole.write(names, out),
             Core::Apply(op, operands) => {
                 let _ = match op {
                     Op::Field(name) => write!(out, "(.{name:?}"),

@@ -20,6 +20,8 @@ use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
 use crate::core::{Bind, Core, Op, Var};
 use crate::explain::Evidence;
 use crate::plan::{EventRow, Features, Item, QueryId, Target, Unknown, View};
+pub(crate) use values::number;
+
 use crate::types::target_of_row;
 use crate::world::{Link, World, WorldEvent};
 
@@ -148,6 +150,14 @@ impl<'a> Machine<'a> {
                 Ok((Val::Own(Value::Time(at)), crate::calendar::next_step(self.context.zone, self.now, stairs)))
             }
             Core::Rows(_) => self.present(core),
+            Core::Tally { query, whole } => match self.source {
+                // Who asks for evidence is shown the events.
+                Source::View(view) if self.trace.is_none() => match view.tally(*query, self.now) {
+                    Some(kept) => Ok((Val::Own(kept.value), kept.valid_until)),
+                    None => self.eval(whole),
+                },
+                _ => self.eval(whole),
+            },
             Core::Apply(op, operands) => self.apply(core, op, operands),
             Core::Bind { bind: Bind::AtLeast(_), .. } | Core::Chain(_) => {
                 let (flag, until) = self.test(core)?;

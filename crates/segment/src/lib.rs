@@ -24,6 +24,7 @@ mod eval;
 mod split;
 pub mod plan;
 mod explain;
+pub mod tally;
 mod world;
 #[cfg(test)]
 mod testing;

@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine};
 use crate::explain::Condition;
+use crate::tally::Tally;
 
 /// Names a feature by a hash of its kind and normalised expression: the same on every shard, in every build.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,6 +62,8 @@ pub trait View {
     fn related(&self, relation: Relation) -> Result<&[Item], Unknown>;
     /// The kept rows of an event query, in ascending order of `(at, id)`; events ahead of now among them.
     fn events(&self, query: QueryId) -> &[EventRow];
+    /// The kept aggregate of a query with `Keep::Tally`, as at `now`; `None`: it is to be computed from `events`.
+    fn tally(&self, query: QueryId, now: Timestamp) -> Option<Timed<Value>>;
     /// Whether the subject is in another segment; `Some(false)` for a segment that does not exist.
     fn in_segment(&self, name: &str) -> Option<bool>;
 }
@@ -101,6 +104,8 @@ pub enum Keep {
     All,
     /// The newest so many, beside those ahead of now.
     Newest(usize),
+    /// None as rows: what is asked of them is kept as a tally, event by event.
+    Tally,
 }
 
 /// What a compiled expression reads: the inverted index of the engine is made of these.
@@ -196,6 +201,8 @@ pub struct EventQuery {
     pub keep: Keep,
     /// The event types the predicate allows; `None` where it does not say. Events of other types match in no case.
     pub event_types: Option<Vec<Text>>,
+    /// With `Keep::Tally`, and only then.
+    pub tally: Option<Tally>,
     predicate: Arc<Core>,
     columns: Arc<Vec<Core>>,
     context: Context,

@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::ast::{Comparison, Direction, Moment, Unit};
 use crate::core::{Bind, ChainStep, Core, Op, ROW_ID, SUBJECT, Var};
 use crate::plan::{Keep, QueryId, Reads, build::Planner};
+use crate::tally::Shape;
 
 /// Stands for the host of a far list until its rows are known.
 const HOST: Var = Var::MAX;
@@ -52,6 +53,7 @@ struct Query {
     predicate: Vec<Core>,
     columns: BTreeMap<u64, Core>,
     keep: Keep,
+    shape: Option<Shape>,
 }
 
 /// A far list being put together.
@@ -165,7 +167,7 @@ impl<'p, 's> Splitter<'p, 's> {
                 self.sorts.entry(*group).or_insert((class, true));
                 (self.sort(body).0, true)
             }
-            Core::Literal(_) | Core::Moment(_) | Core::Chain(_) => (Class::Plain, false),
+            Core::Literal(_) | Core::Moment(_) | Core::Chain(_) | Core::Tally { .. } => (Class::Plain, false),
         }
     }
 
@@ -242,7 +244,7 @@ impl<'p, 's> Splitter<'p, 's> {
                     })
                     .collect();
                 let passes = matches!(op, Op::DistinctThings | Op::Distinct | Op::Head | Op::If | Op::List | Op::Values | Op::Get);
-                let core = Core::Apply(op, operands);
+                let core = self.tallied(Core::Apply(op, operands));
                 let (own, many) = self.sort(&core);
                 if passes {
                     return (core, (class, many));
@@ -273,6 +275,19 @@ impl<'p, 's> Splitter<'p, 's> {
             }
             other => (other, (class, many)),
         }
+    }
+
+    /// What is asked of all events of a query, each judged alone, is kept as a tally.
+    fn tallied(&mut self, core: Core) -> Core {
+        let Some((shape, index)) = Shape::of(&core) else { return core };
+        let query = &mut self.queries[index as usize];
+        // A few rows are less than a tally.
+        if query.keep != Keep::All {
+            return core;
+        }
+        query.keep = Keep::Tally;
+        query.shape = Some(shape);
+        Core::Tally { query: QueryId(index), whole: Box::new(core) }
     }
 
     /// The class of items that may be of either class.
@@ -367,7 +382,7 @@ impl<'p, 's> Splitter<'p, 's> {
     }
 
     fn query(&mut self, predicate: Vec<Core>, keep: Keep) -> usize {
-        self.queries.push(Query { predicate, columns: BTreeMap::new(), keep });
+        self.queries.push(Query { predicate, columns: BTreeMap::new(), keep, shape: None });
         self.queries.len() - 1
     }
 
@@ -404,7 +419,7 @@ impl<'p, 's> Splitter<'p, 's> {
             Bind::Map | Bind::FlatMap => (body_class, true),
             Bind::AtLeast(_) => (Class::Plain, false),
         };
-        (Core::bind(bind, source, var, body), sort)
+        (self.tallied(Core::bind(bind, source, var, body)), sort)
     }
 
     /// A condition on things and the value of those that satisfy it, as one expression: what does not satisfy it tells nothing of itself.
@@ -479,12 +494,13 @@ impl<'p, 's> Splitter<'p, 's> {
         let mut layouts = BTreeMap::new();
         for query in std::mem::take(&mut self.queries) {
             let layout: Vec<u64> = query.columns.keys().copied().collect();
-            let id = self.planner.query(query.predicate, query.columns, query.keep, self.zone);
+            let id = self.planner.query(query.predicate, query.columns, query.keep, query.shape, self.zone);
             layouts.insert(id, layout);
             ids.push(id);
         }
         core = rewrite(core, &mut |node| match node {
             Core::Rows(index) => Core::Rows(ids[index.0 as usize]),
+            Core::Tally { query, whole } => Core::Tally { query: ids[query.0 as usize], whole },
             other => other,
         });
         if let Some(reason) = self.refused {

@@ -8,6 +8,7 @@ use millrace_model::{Relation, Schema, SourceKind, SubjectKind, Text, Timestamp,
 use serde_json::Value as Json;
 
 use crate::plan::{EventRow, Features, Item, Plan, QueryId, Reads, Settings, Target, Timed, Unknown, View};
+use crate::tally::{Tally, Totals};
 use crate::types::{relations_of, source_of};
 use crate::{Compiled, Definition, Link, Status, World, WorldEvent};
 
@@ -184,6 +185,7 @@ pub struct TreeView<'t> {
     id: Text,
     related: BTreeMap<Relation, Vec<Item>>,
     events: BTreeMap<QueryId, Vec<EventRow>>,
+    tallies: BTreeMap<QueryId, Tally>,
     /// Until when the features that are read hold.
     pub valid_until: Timestamp,
     /// Relations of which it is not known which items there are.
@@ -192,7 +194,7 @@ pub struct TreeView<'t> {
 
 impl<'t> TreeView<'t> {
     pub fn new(tree: &'t Tree, plan: &Plan, kind: SubjectKind, id: &str, reads: &Reads, now: Timestamp) -> TreeView<'t> {
-        let mut view = TreeView { tree, kind, id: Text::new(id), related: BTreeMap::new(), events: BTreeMap::new(), valid_until: Timestamp::MAX, unlisted: BTreeSet::new() };
+        let mut view = TreeView { tree, kind, id: Text::new(id), related: BTreeMap::new(), events: BTreeMap::new(), tallies: BTreeMap::new(), valid_until: Timestamp::MAX, unlisted: BTreeSet::new() };
         for relation in reads.relations.iter().copied().filter(|relation| relations_of(kind).contains(relation)) {
             let mut items = Vec::new();
             for link in tree.related(kind, id, relation) {
@@ -226,6 +228,7 @@ impl<'t> TreeView<'t> {
                 rows.drain(..ahead.saturating_sub(count));
             }
             view.events.insert(*id, rows);
+            view.tallies.extend(query.tally.clone().map(|tally| (*id, tally)));
         }
         view
     }
@@ -280,6 +283,25 @@ impl View for TreeView<'_> {
 
     fn events(&self, query: QueryId) -> &[EventRow] {
         self.events.get(&query).expect("what is read is declared")
+    }
+
+    /// From scratch, as the engine keeps it: verdict by verdict.
+    fn tally(&self, query: QueryId, now: Timestamp) -> Option<Timed<Value>> {
+        self.tallies.get(&query).map(|tally| {
+            let mut totals = Totals::default();
+            let mut values: BTreeSet<Value> = BTreeSet::new();
+            let mut valid_until = Timestamp::MAX;
+            for verdict in self.events(query).iter().map(|row| tally.judge(row, now)) {
+                valid_until = valid_until.min(verdict.valid_until);
+                if let Some(value) = verdict.value {
+                    totals.add(&value);
+                    values.insert(value);
+                }
+            }
+            totals.distinct = values.len() as u64;
+            let extreme = if tally.greatest() { values.pop_last() } else { values.pop_first() };
+            Timed { value: tally.result(&totals, extreme), valid_until }
+        })
     }
 
     fn in_segment(&self, name: &str) -> Option<bool> {

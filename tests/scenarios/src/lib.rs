@@ -377,3 +377,73 @@ pub fn definition(rule: &Rule, status: &str) -> String {
     })
     .to_string()
 }
+
+/// One shard alone, for measurements.
+pub struct Solo {
+    machine: Shard,
+    table: Table,
+    now: Timestamp,
+    offset: i64,
+}
+
+impl Solo {
+    /// # Panics
+    /// Where the configuration has more than one shard.
+    pub fn new(config: Config, now: Timestamp) -> Solo {
+        assert_eq!(config.shards, 1);
+        let mut machine = Shard::new(0, Arc::new(config));
+        let table = Table::default();
+        machine.start(&table).expect("an empty table can be read");
+        Solo { machine, table, now, offset: 0 }
+    }
+
+    /// Puts a rule about persons in force, and brings everybody up to it.
+    ///
+    /// # Panics
+    /// Where the engine refuses it.
+    pub fn define(&mut self, name: &str, pql: &str) {
+        let text = serde_json::json!({ "kind": "Segment", "metadata": { "name": name }, "spec": { "subject": "person", "pql": pql } }).to_string();
+        self.run(InputTopic::Control, name, Bytes::from(text));
+    }
+
+    /// Takes a record, and does all that follows.
+    ///
+    /// # Panics
+    /// Where the engine refuses it.
+    pub fn take(&mut self, kind: SourceKind, key: &str, value: Bytes) {
+        self.run(InputTopic::Source(kind), key, value);
+    }
+
+    /// What a record would do, in bytes of changed rows; nothing is done.
+    ///
+    /// # Panics
+    /// Where the step fails.
+    pub fn weigh(&mut self, kind: SourceKind, key: &str, value: Bytes) -> usize {
+        let input = self.input(InputTopic::Source(kind), key, value);
+        let effects = self.machine.step(&self.table, &[input], self.now, ALONE).expect("rows in memory can be read");
+        effects.rows.iter().filter(|(key, _)| key[0] < DERIVED).map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+    }
+
+    fn run(&mut self, topic: InputTopic, key: &str, value: Bytes) {
+        let mut inputs = vec![self.input(topic, key, value)];
+        loop {
+            let effects = self.machine.step(&self.table, &inputs, self.now, ALONE).expect("rows in memory can be read");
+            self.table.apply(effects.rows);
+            let refused = effects.outputs.iter().any(|output| output.topic == OutputTopic::DeadLetter);
+            assert!(!refused, "{:?}", effects.outputs);
+            inputs.clear();
+            if !effects.more {
+                return;
+            }
+        }
+    }
+
+    fn input(&mut self, topic: InputTopic, key: &str, value: Bytes) -> Input {
+        self.offset += 1;
+        let key = Some(Bytes::copy_from_slice(key.as_bytes()));
+        Input { topic, partition: 0, offset: self.offset, timestamp: self.now, key, value: Some(value), headers: Vec::new() }
+    }
+}
+
+/// A step without haste.
+const ALONE: Budget = Budget { timers_max: 1_000, background_max: 1_000 };

@@ -9,6 +9,7 @@ use crate::ast::{Aggregate, Comparison};
 use crate::core::{Arithmetic, Core, DatePart, Op, TextTest};
 use crate::explain::Evidence;
 use crate::plan::{Target, Unknown};
+use crate::tally::Totals;
 
 impl<'a> Machine<'a> {
     pub(super) fn apply(&mut self, core: &'a Core, op: &'a Op, operands: &'a [Core]) -> Result<Timed<'a>, Unknown> {
@@ -306,20 +307,10 @@ fn aggregated(aggregate: Aggregate, items: Vec<Val<'_>>) -> Value {
     let present = items.iter().filter(|item| !item.is_null());
     match aggregate {
         Aggregate::Count => Value::Int(present.count() as i64),
-        Aggregate::Sum => {
-            let mut whole: Option<i64> = Some(0);
-            let mut total = 0.0;
-            for item in present {
-                let value = item.value();
-                let Some(number) = value.as_f64() else { continue };
-                total += number;
-                whole = whole.zip(value.as_i64()).and_then(|(sum, number)| sum.checked_add(number));
-            }
-            whole.map_or_else(|| values::number(total), Value::Int)
-        }
-        Aggregate::Average => {
-            let numbers: Vec<f64> = present.filter_map(|item| item.value().as_f64()).collect();
-            if numbers.is_empty() { Value::Null } else { values::number(numbers.iter().sum::<f64>() / numbers.len() as f64) }
+        Aggregate::Sum | Aggregate::Average => {
+            let mut totals = Totals::default();
+            present.for_each(|item| totals.add(&item.value()));
+            if aggregate == Aggregate::Sum { totals.sum() } else { totals.average() }
         }
         Aggregate::Min => present.map(|item| item.value().into_owned()).min().unwrap_or_default(),
         Aggregate::Max => present.map(|item| item.value().into_owned()).max().unwrap_or_default(),

@@ -174,7 +174,7 @@ pub(super) fn within(a: &[Value], b: &[Value]) -> bool {
 }
 
 /// A number that exists: infinities and what is no number are null.
-pub(super) fn number(value: f64) -> Value {
+pub(crate) fn number(value: f64) -> Value {
     if value.is_finite() { Value::Float(value) } else { Value::Null }
 }
 

@@ -15,6 +15,7 @@ use crate::eval::{Context, Machine, Money, Source};
 use crate::explain::Condition;
 use crate::normal::normalise;
 use crate::split::{Split, Splitter, hash, longest_window, reads};
+use crate::tally::{Shape, Tally};
 
 /// Depth of features that rest on features. Relations are bounded to four, so a rule that passes the type-check stays below.
 const DEPTH_MAX: usize = 16;
@@ -236,17 +237,24 @@ impl<'s> Planner<'s> {
         settings
     }
 
-    pub fn query(&mut self, mut predicate: Vec<Core>, columns: BTreeMap<u64, Core>, keep: Keep, zone: Tz) -> QueryId {
+    pub fn query(&mut self, mut predicate: Vec<Core>, columns: BTreeMap<u64, Core>, keep: Keep, shape: Option<Shape>, zone: Tz) -> QueryId {
         // The order in which conditions were written does not matter.
         predicate.sort_by_cached_key(Core::canonical);
         let predicate = Core::and(predicate);
         let names: Vec<String> = columns.keys().map(|name| format!("{name:016x}")).collect();
-        let text = format!("{}\n{}\n{keep:?}", predicate.canonical(), names.join(" "));
-        let id = QueryId(hash("query", &text, &self.settings_of([&predicate], zone)));
+        let mut text = format!("{}\n{}\n{keep:?}", predicate.canonical(), names.join(" "));
+        let mut settings = self.settings_of([&predicate], zone);
+        if let Some(shape) = &shape {
+            text = format!("{text}\n{}", shape.canonical());
+            settings = self.settings_of([&predicate, &shape.condition], zone);
+        }
+        let id = QueryId(hash("query", &text, &settings));
         let context = self.context(zone, BTreeMap::new());
         self.queries.entry(id).or_insert_with(|| {
             let event_types = event_types(&predicate).map(|types| types.into_iter().collect());
-            EventQuery { id, keep, event_types, predicate: Arc::new(predicate), columns: Arc::new(columns.into_values().collect()), context }
+            let layout = Arc::new(columns.keys().copied().collect());
+            let tally = shape.map(|shape| Tally { shape: Arc::new(shape), layout, context: context.clone() });
+            EventQuery { id, keep, event_types, tally, predicate: Arc::new(predicate), columns: Arc::new(columns.into_values().collect()), context }
         });
         id
     }

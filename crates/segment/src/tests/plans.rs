@@ -100,13 +100,17 @@ fn kept_rows() {
         ("xEvent[timestamp occurs today].count() > 3", Keep::Newest(4)),
         ("xEvent.count() = 2", Keep::Newest(3)),
         ("xEvent[timestamp occurs after date(2026, 1, 1)].count() < 3", Keep::Newest(3)),
-        ("exists v from xEvent where v.timestamp occurs > 3 days before now", Keep::All),
-        ("exists v from xEvent where v.timestamp occurs last month", Keep::All),
-        ("exists v from xEvent where v.timestamp occurs <= 3 days before today", Keep::All),
-        ("xEvent.productListItems.count() > 3", Keep::All),
+        ("exists v from xEvent where v.timestamp occurs > 3 days before now", Keep::Tally),
+        ("exists v from xEvent where v.timestamp occurs last month", Keep::Tally),
+        ("exists v from xEvent where v.timestamp occurs <= 3 days before today", Keep::Tally),
+        ("xEvent.productListItems.count() > 3", Keep::Tally),
+        ("sum(select v.commerce.order.priceTotal from xEvent where v.timestamp occurs <= 3 days before now) > 3", Keep::Tally),
+        ("max(select v.timestamp from xEvent where v.eventType = \"x\") occurs > 3 days before now", Keep::Tally),
+        ("count(distinct(select v.web.webPageDetails.name from xEvent)) > 3", Keep::Tally),
+        ("exists v from xEvent where v.web.webPageDetails.name = workEmail.address", Keep::All),
     ] {
         let plan = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, pql)], &settings()).expect("a plan");
-        assert_eq!(plan.queries.iter().map(|query| query.keep).max_by_key(|keep| if let Keep::Newest(n) = keep { *n } else { usize::MAX }), Some(keep), "{pql}");
+        assert_eq!(plan.queries.iter().map(|query| query.keep).max_by_key(|keep| if let Keep::Newest(n) = keep { *n } else { usize::MAX }), Some(keep), "{pql}\n{}", plan.segments[0].residual.core.canonical());
     }
 }
 

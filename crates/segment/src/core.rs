@@ -12,6 +12,7 @@ use millrace_model::{Relation, Text, Value};
 
 use crate::ast::{Aggregate, Comparison, Direction, Moment, Unit};
 use crate::plan::{FeatureId, QueryId};
+use crate::tally::Asked;
 
 /// A bound variable; unique within a rule.
 pub type Var = u32;
@@ -32,7 +33,7 @@ pub enum Core {
     /// The kept rows of an event query of the subject. Residuals only.
     Rows(QueryId),
     /// An aggregate of an event query's rows that is kept up to date, and how it is computed from the rows. Residuals only.
-    Tally { query: QueryId, whole: Box<Core> },
+    Tally { query: QueryId, asked: Asked, whole: Box<Core> },
     Apply(Op, Vec<Core>),
     /// `body` for each item of `source`; null is an empty list, a single value a list of one.
     Bind { bind: Bind, source: Box<Core>, var: Var, body: Box<Core> },
@@ -271,7 +272,7 @@ impl Core {
     pub fn map(self, f: &mut dyn FnMut(Core) -> Core) -> Core {
         match self {
             Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) => self,
-            Core::Tally { query, whole } => Core::Tally { query, whole: Box::new(f(*whole)) },
+            Core::Tally { query, asked, whole } => Core::Tally { query, asked, whole: Box::new(f(*whole)) },
             Core::Apply(op, operands) => Core::Apply(op, operands.into_iter().map(f).collect()),
             Core::Bind { bind, source, var, body } => Core::Bind { bind, source: Box::new(f(*source)), var, body: Box::new(f(*body)) },
             Core::Groups { source, key, group, body } => Core::Groups { source: Box::new(f(*source)), key, group, body: Box::new(f(*body)) },

@@ -150,10 +150,10 @@ impl<'a> Machine<'a> {
                 Ok((Val::Own(Value::Time(at)), crate::calendar::next_step(self.context.zone, self.now, stairs)))
             }
             Core::Rows(_) => self.present(core),
-            Core::Tally { query, whole } => match self.source {
+            Core::Tally { query, asked, whole } => match self.source {
                 // Who asks for evidence is shown the events.
                 Source::View(view) if self.trace.is_none() => match view.tally(*query, self.now) {
-                    Some(kept) => Ok((Val::Own(kept.value), kept.valid_until)),
+                    Some(kept) => Ok((Val::Own(asked.answer(kept.totals, kept.extreme)), kept.valid_until)),
                     None => self.eval(whole),
                 },
                 _ => self.eval(whole),

@@ -20,7 +20,7 @@ use crate::core::Core;
 use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine};
 use crate::explain::Condition;
-use crate::tally::Tally;
+use crate::tally::{Tallied, Tally};
 
 /// Names a feature by a hash of its kind and normalised expression: the same on every shard, in every build.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ pub trait View {
     /// The kept rows of an event query, in ascending order of `(at, id)`; events ahead of now among them.
     fn events(&self, query: QueryId) -> &[EventRow];
     /// The kept aggregate of a query with `Keep::Tally`, as at `now`; `None`: it is to be computed from `events`.
-    fn tally(&self, query: QueryId, now: Timestamp) -> Option<Timed<Value>>;
+    fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied>;
     /// Whether the subject is in another segment; `Some(false)` for a segment that does not exist.
     fn in_segment(&self, name: &str) -> Option<bool>;
 }

@@ -286,8 +286,9 @@ impl<'p, 's> Splitter<'p, 's> {
             return core;
         }
         query.keep = Keep::Tally;
+        let asked = shape.asked;
         query.shape = Some(shape);
-        Core::Tally { query: QueryId(index), whole: Box::new(core) }
+        Core::Tally { query: QueryId(index), asked, whole: Box::new(core) }
     }
 
     /// The class of items that may be of either class.
@@ -500,7 +501,7 @@ impl<'p, 's> Splitter<'p, 's> {
         }
         core = rewrite(core, &mut |node| match node {
             Core::Rows(index) => Core::Rows(ids[index.0 as usize]),
-            Core::Tally { query, whole } => Core::Tally { query: ids[query.0 as usize], whole },
+            Core::Tally { query, asked, whole } => Core::Tally { query: ids[query.0 as usize], asked, whole },
             other => other,
         });
         if let Some(reason) = self.refused {

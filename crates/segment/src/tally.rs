@@ -33,12 +33,17 @@ pub(crate) enum Question {
     AtLeast(u32),
 }
 
+/// A question, and whether each value counts once; that goes with counts only.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Asked {
+    question: Question,
+    distinct: bool,
+}
+
 /// An aggregate as rules write it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Shape {
-    pub question: Question,
-    /// Each value once; counts only.
-    pub distinct: bool,
+    pub asked: Asked,
     pub measured: Measured,
     /// Of the event, as `SUBJECT`; depends on time and on nothing else.
     pub condition: Core,
@@ -51,7 +56,8 @@ impl Shape {
             Core::Bind { bind: Bind::AtLeast(count), source, var, body } => match &**source {
                 Core::Rows(_) => {
                     let (condition, query) = filtered(source, Some((*var, body)))?;
-                    return Some((Shape { question: Question::AtLeast(*count), distinct: false, measured: Measured::Event, condition }, query));
+                    let asked = Asked { question: Question::AtLeast(*count), distinct: false };
+                    return Some((Shape { asked, measured: Measured::Event, condition }, query));
                 }
                 // Null is never counted.
                 list if **body == Core::bool(true) || **body == Core::apply(Op::IsNotNull, vec![Core::Var(*var)]) => (Question::AtLeast(*count), list),
@@ -83,12 +89,12 @@ impl Shape {
         };
         // Only values come in twice and have an order; events have not.
         let valued = distinct || matches!(question, Question::Aggregate(Aggregate::Min | Aggregate::Max));
-        (!valued || measured != Measured::Event).then_some((Shape { question, distinct, measured, condition }, query))
+        (!valued || measured != Measured::Event).then_some((Shape { asked: Asked { question, distinct }, measured, condition }, query))
     }
 
     /// The same text for the same aggregate.
     pub fn canonical(&self) -> String {
-        format!("{:?} {} {:?} {}", self.question, self.distinct, self.measured, self.condition.canonical())
+        format!("{:?} {:?} {}", self.asked, self.measured, self.condition.canonical())
     }
 }
 
@@ -202,18 +208,34 @@ impl Tally {
 
     /// Whether it has to be kept how often each value counts.
     pub fn keeps_values(&self) -> bool {
-        self.shape.distinct || matches!(self.shape.question, Question::Aggregate(Aggregate::Min | Aggregate::Max))
+        self.shape.asked.distinct || self.has_extreme()
     }
 
-    /// Whether the greatest of the values is asked for, rather than the least.
+    /// Whether the least or the greatest value is asked for.
+    pub fn has_extreme(&self) -> bool {
+        matches!(self.shape.asked.question, Question::Aggregate(Aggregate::Min | Aggregate::Max))
+    }
+
+    /// Whether that is the greatest.
     pub fn greatest(&self) -> bool {
-        self.shape.question == Question::Aggregate(Aggregate::Max)
+        self.shape.asked.question == Question::Aggregate(Aggregate::Max)
     }
+}
 
-    /// The aggregate; `extreme` is the least or greatest value that counts.
-    pub fn result(&self, totals: &Totals, extreme: Option<Value>) -> Value {
-        let count = if self.shape.distinct { totals.distinct } else { totals.values };
-        match self.shape.question {
+/// A tally as it is kept.
+#[derive(Clone, Debug)]
+pub struct Tallied {
+    pub totals: Totals,
+    /// The least or greatest value that counts, where that is asked for.
+    pub extreme: Option<Value>,
+    pub valid_until: Timestamp,
+}
+
+impl Asked {
+    /// What the totals say.
+    pub(crate) fn answer(self, totals: Totals, extreme: Option<Value>) -> Value {
+        let count = if self.distinct { totals.distinct } else { totals.values };
+        match self.question {
             Question::AtLeast(least) => Value::Bool(count >= u64::from(least)),
             Question::Aggregate(Aggregate::Count) => Value::Int(i64::try_from(count).unwrap_or(i64::MAX)),
             Question::Aggregate(Aggregate::Sum) => totals.sum(),

@@ -8,7 +8,7 @@ use millrace_model::{Relation, Schema, SourceKind, SubjectKind, Text, Timestamp,
 use serde_json::Value as Json;
 
 use crate::plan::{EventRow, Features, Item, Plan, QueryId, Reads, Settings, Target, Timed, Unknown, View};
-use crate::tally::{Tally, Totals};
+use crate::tally::{Tallied, Tally, Totals};
 use crate::types::{relations_of, source_of};
 use crate::{Compiled, Definition, Link, Status, World, WorldEvent};
 
@@ -286,7 +286,7 @@ impl View for TreeView<'_> {
     }
 
     /// From scratch, as the engine keeps it: verdict by verdict.
-    fn tally(&self, query: QueryId, now: Timestamp) -> Option<Timed<Value>> {
+    fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied> {
         self.tallies.get(&query).map(|tally| {
             let mut totals = Totals::default();
             let mut values: BTreeSet<Value> = BTreeSet::new();
@@ -300,7 +300,7 @@ impl View for TreeView<'_> {
             }
             totals.distinct = values.len() as u64;
             let extreme = if tally.greatest() { values.pop_last() } else { values.pop_first() };
-            Timed { value: tally.result(&totals, extreme), valid_until }
+            Tallied { totals, extreme, valid_until }
         })
     }
 

@@ -5,7 +5,7 @@
 //! that sends features and memberships on and may mark further subjects. Due timers and background work (fan-out, backfill) only mark subjects, within
 //! the budget of the step.
 //!
-//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `related` (follow,
+//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `tally`, `related` (follow,
 //! subscribe, replicas), `evaluate`, `activation`, `background`, `definitions`,
 //! `configuration`.
 
@@ -40,6 +40,7 @@ mod ledger;
 mod owner;
 mod related;
 mod resolve;
+mod tally;
 mod view;
 
 pub use evaluate::{is_alive, source_kind};

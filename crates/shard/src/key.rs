@@ -5,7 +5,7 @@
 //!
 //! Everything of one subject lies together within a table: the subject's kind and canonical id come first.
 
-use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Timestamp};
+use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Timestamp, Value};
 use millrace_segment::plan::QueryId;
 
 use crate::row::SubjectId;
@@ -40,6 +40,12 @@ pub mod table {
     pub const MOVED: u8 = 0x17;
     /// How many retained events of a home node carry another identity.
     pub const EVENT_LINK: u8 = 0x18;
+    /// An aggregate over an event query.
+    pub const TALLY: u8 = 0x19;
+    /// Whether an event counts for a tally.
+    pub const VERDICT: u8 = 0x1a;
+    /// How often a value counts for a tally.
+    pub const TALLIED_VALUE: u8 = 0x1b;
     /// Which thing a referred-to node is, as this shard was told.
     pub const ALIAS: u8 = 0x20;
     /// A thing's features, as this shard was told.
@@ -76,6 +82,8 @@ pub mod table {
     pub const ALIAS_OF: u8 = 0x82;
     /// Derived: members of a segment.
     pub const MEMBER: u8 = 0x83;
+    /// Derived: verdicts of a tally by the instant at which they end.
+    pub const AGENDA: u8 = 0x84;
 }
 
 /// Builds one key.
@@ -160,6 +168,57 @@ pub fn query(subject: &SubjectId, query: QueryId) -> Vec<u8> {
     Key::new(table::QUERY).subject(subject).number(query.0).done()
 }
 
+pub fn tally(subject: &SubjectId, query: QueryId) -> Vec<u8> {
+    Key::new(table::TALLY).subject(subject).number(query.0).done()
+}
+
+pub fn verdicts(subject: &SubjectId, query: QueryId) -> Vec<u8> {
+    Key::new(table::VERDICT).subject(subject).number(query.0).done()
+}
+
+pub fn verdict(subject: &SubjectId, query: QueryId, id: &str) -> Vec<u8> {
+    Key::new(table::VERDICT).subject(subject).number(query.0).text(id).done()
+}
+
+pub fn agenda(subject: &SubjectId, query: QueryId) -> Vec<u8> {
+    Key::new(table::AGENDA).subject(subject).number(query.0).done()
+}
+
+pub fn tallied_values(subject: &SubjectId, query: QueryId) -> Vec<u8> {
+    Key::new(table::TALLIED_VALUE).subject(subject).number(query.0).done()
+}
+
+/// Sorts as the values do, or the other way round.
+pub fn tallied_value(subject: &SubjectId, query: QueryId, value: &Value, descending: bool) -> Vec<u8> {
+    let mut row_key = tallied_values(subject, query);
+    let from = row_key.len();
+    row_key.extend(ordered(value));
+    if descending {
+        row_key[from..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
+    row_key
+}
+
+/// Bytes that sort as values do, and are the same for equal ones. Lists and maps have no place among others than that they are told apart.
+fn ordered(value: &Value) -> Vec<u8> {
+    let signed = |number: i64| ((number as u64) ^ (1 << 63)).to_be_bytes();
+    match value {
+        Value::Null => vec![0],
+        Value::Bool(flag) => vec![1, u8::from(*flag)],
+        Value::Int(_) | Value::Float(_) => {
+            let number = value.as_f64().unwrap_or_default() + 0.0;
+            let bits = number.to_bits();
+            let bits = if bits >> 63 == 1 { !bits } else { bits | (1 << 63) };
+            // Whole numbers beyond what a float tells apart.
+            let whole = value.as_i64().unwrap_or(number as i64);
+            [&[2][..], &bits.to_be_bytes(), &signed(whole)].concat()
+        }
+        Value::Text(text) => Key(vec![3]).text(text).done(),
+        Value::Time(at) => [&[4][..], &signed(at.0)].concat(),
+        Value::List(_) | Value::Map(_) => [vec![5], crate::row::encode(value)].concat(),
+    }
+}
+
 pub fn child(parent: &SubjectId, child: &SubjectId) -> Vec<u8> {
     Key::new(table::CHILD).subject(parent).subject(child).done()
 }
@@ -238,6 +297,20 @@ impl<'a> Parts<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tallied_values_sort_as_values_do() {
+        let number = |number: f64| Value::Float(number);
+        let values = [
+            Value::Bool(false), Value::Bool(true), number(-1e300), Value::Int(i64::MIN), Value::Int(-2), number(-1.5), number(0.0), Value::Int(1),
+            number(1.5), Value::Int(1 << 60), Value::Int((1 << 60) + 1), number(1e300), Value::text(""), Value::text("a"), Value::text("a\0"),
+            Value::text("b"), Value::Time(Timestamp(-1)), Value::Time(Timestamp(1)),
+        ];
+        let keys: Vec<_> = values.iter().map(ordered).collect();
+        assert!(values.is_sorted() && keys.is_sorted(), "{keys:?}");
+        assert_eq!(ordered(&number(-0.0)), ordered(&Value::Int(0)));
+        assert_eq!(ordered(&number(7.0)), ordered(&Value::Int(7)));
+    }
 
     #[test]
     fn parts_read_back_and_sort_as_their_values() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Relation, SourceKind, SubjectKind, Text, Value};
-use millrace_segment::plan::{EventQuery, FeatureId, FeaturePlan, Plan, QueryId, Reads, SegmentPlan};
+use millrace_segment::plan::{EventQuery, FeatureId, FeaturePlan, Keep, Plan, QueryId, Reads, SegmentPlan};
 use millrace_segment::ast::Span;
 use millrace_segment::{Compiled, Diagnostic};
 
@@ -148,6 +148,11 @@ impl Program {
     pub fn queries_for(&self, event: &Value) -> impl Iterator<Item = &EventQuery> {
         let typed = event.field("eventType").as_str().and_then(|name| self.by_event_type.get(name));
         typed.into_iter().flatten().chain(&self.any_event_type).map(|at| &self.plan.queries[*at])
+    }
+
+    /// These queries, with what is kept of their events.
+    pub fn kept(&self, ids: impl IntoIterator<Item = QueryId>) -> impl Iterator<Item = (QueryId, Keep)> {
+        ids.into_iter().filter_map(|id| self.query(id).map(|query| (id, query.keep)))
     }
 
     pub fn query(&self, id: QueryId) -> Option<&EventQuery> {

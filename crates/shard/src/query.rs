@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use millrace_identity::ClusterReport;
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::Explanation;
-use millrace_segment::plan::{QueryId, Target, View};
+use millrace_segment::plan::{Target, View};
 
 use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, is_alive, shard_of_node, source_kind};
 use crate::key::{self, Key, Parts, table};
@@ -348,7 +348,7 @@ impl Query {
         let reader = self.owner_of(&subject.id.0)?;
         let row: SubjectRow = get(&reader, &key::of_subject(table::SUBJECT, subject))?.unwrap_or_default();
         let committed = Committed(reader);
-        let mut view = SubjectView::new(&committed, subject, plan.reads.queries.iter().copied().collect::<Vec<QueryId>>());
+        let mut view = SubjectView::new(&committed, subject, program.kept(plan.reads.queries.iter().copied()));
         for name in &plan.reads.segments {
             view.set_segment(name.clone(), Some(row.memberships.iter().any(|membership| membership.segment == *name && membership.realized)));
         }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::{FeatureId, Features, QueryId};
+use millrace_segment::tally::Totals;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +168,41 @@ impl EventRow {
 
 /// `QUERY`: kept rows, ascending by `(at, id)`.
 pub type QueryRows = Vec<millrace_segment::plan::EventRow>;
+
+/// `TALLY`: an aggregate over an event query's events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TallyRow {
+    /// Events with a verdict.
+    pub events: u64,
+    pub totals: Totals,
+    /// The least or greatest value that counts, where that is asked for.
+    pub extreme: Option<Value>,
+    /// When the first verdict ends.
+    pub valid_until: Timestamp,
+}
+
+impl Default for TallyRow {
+    fn default() -> TallyRow {
+        TallyRow { events: 0, totals: Totals::default(), extreme: None, valid_until: Timestamp::MAX }
+    }
+}
+
+/// `VERDICT`: an event of a tally.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerdictRow {
+    pub at: Timestamp,
+    pub columns: Vec<Value>,
+    /// What it contributes; `None` where it does not count.
+    pub value: Option<Value>,
+    pub valid_until: Timestamp,
+}
+
+/// `TALLIED_VALUE`: how often a value counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TalliedValueRow {
+    pub value: Value,
+    pub times: u64,
+}
 
 /// `EVENT_LINK`: how many retained events of a home carry another identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

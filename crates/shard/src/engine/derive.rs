@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use millrace_model::{Identity, SourceKind, Text, Timestamp};
 
+use millrace_segment::plan::QueryId;
+
 use crate::key::{Key, Parts, table};
-use crate::row::{self, AliasRow, Membership, ProfileRow, RecordRow, SubjectId, SubjectRow};
+use crate::row::{self, AliasRow, Membership, ProfileRow, RecordRow, SubjectId, SubjectRow, VerdictRow};
 use crate::state::{RowChange, StateError, StateView};
 
 /// A subject's wake-up.
@@ -47,6 +49,11 @@ pub(super) fn aliases_of(thing: &SubjectId) -> Vec<u8> {
     Key::new(table::ALIAS_OF).subject(thing).done()
 }
 
+/// The end of a verdict.
+pub(super) fn agenda_entry(subject: &SubjectId, query: QueryId, until: Timestamp, id: &str) -> Vec<u8> {
+    Key::new(table::AGENDA).subject(subject).number(query.0).instant(until).text(id).done()
+}
+
 pub(super) fn member(segment: &str, subject: &SubjectId) -> Vec<u8> {
     Key::new(table::MEMBER).text(segment).subject(subject).done()
 }
@@ -65,7 +72,7 @@ fn realized(memberships: &[Membership]) -> BTreeSet<Text> {
 pub(super) fn derive(view: &dyn StateView, rows: &[RowChange]) -> Result<Vec<RowChange>, StateError> {
     let mut derived = Vec::new();
     for (row_key, after) in rows {
-        let derives = matches!(row_key.first(), Some(&(table::SUBJECT | table::PROFILE | table::ALIAS | table::RECORD)));
+        let derives = matches!(row_key.first(), Some(&(table::SUBJECT | table::PROFILE | table::VERDICT | table::ALIAS | table::RECORD)));
         if !derives {
             continue;
         }
@@ -97,6 +104,13 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
             let Some(subject) = parts.subject() else { return Ok(keys) };
             let profile: ProfileRow = row::decode(value)?;
             keys.extend(references(&profile).iter().map(|node| dependent(node, &subject)));
+        }
+        Some(&table::VERDICT) => {
+            let (Some(subject), Some(query), Some(id)) = (parts.subject(), parts.number(), parts.text()) else { return Ok(keys) };
+            let verdict: VerdictRow = row::decode(value)?;
+            if verdict.valid_until < Timestamp::MAX {
+                keys.insert(agenda_entry(&subject, QueryId(query), verdict.valid_until, &id));
+            }
         }
         Some(&table::ALIAS) => {
             let Some(node) = parts.node() else { return Ok(keys) };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_model::{CanonicalId, Identity, Map, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
-use millrace_segment::plan::{FeatureId, Features, Reads, SegmentPlan, Timed};
+use millrace_segment::plan::{FeatureId, FeaturePlan, Features, QueryId, Reads, SegmentPlan, Timed};
 
 use super::resolve::{identities_of, key_at};
 use super::view::{Rows, SubjectView};
@@ -168,12 +168,18 @@ impl Step<'_> {
         let known: BTreeMap<FeatureId, (Value, Timestamp)> = row.features.drain(..).map(|(id, value, until)| (id, (value, until))).collect();
         let mut after = Vec::new();
         if alive {
-            let queries = program.features(subject.kind).flat_map(|feature| feature.reads.queries.iter().copied());
-            let view = SubjectView::new(self, subject, queries);
+            let stands = |step: &Self, feature: &FeaturePlan| known.get(&feature.id).filter(|(_, until)| !step.affected(dirty, &feature.reads, *until)).cloned();
+            let mut queries = BTreeSet::new();
+            for feature in program.features(subject.kind).filter(|feature| !feature.reads.queries.is_empty()) {
+                if stands(self, feature).is_none() {
+                    queries.extend(feature.reads.queries.iter().copied());
+                }
+            }
+            self.advance_tallies(subject, &queries, program)?;
+            let view = SubjectView::new(self, subject, program.kept(queries));
             for feature in program.features(subject.kind) {
-                let kept = known.get(&feature.id).filter(|(_, until)| !self.affected(dirty, &feature.reads, *until));
-                if let Some((value, until)) = kept {
-                    after.push((feature.id, value.clone(), *until));
+                if let Some((value, until)) = stands(self, feature) {
+                    after.push((feature.id, value, until));
                     continue;
                 }
                 // A feature whose facts are missing stays unknown to everyone who reads it.
@@ -247,6 +253,10 @@ impl Step<'_> {
         Ok(())
     }
 
+    fn advance_tallies(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>, program: &Program) -> Result<(), StateError> {
+        queries.iter().filter_map(|id| program.query(*id)).try_for_each(|query| self.advance_tally(subject, query))
+    }
+
     /// Whether something that reads so is to be computed again, the last result holding until `until`.
     fn affected(&self, dirty: &Dirty, reads: &Reads, until: Timestamp) -> bool {
         dirty.all
@@ -274,7 +284,9 @@ impl Step<'_> {
         }
         let mut open: BTreeSet<Text> = BTreeSet::new();
         // One view for all: what several segments read is read once.
-        let mut view = SubjectView::new(self, subject, program.queries_of(&waiting));
+        let queries = program.queries_of(&waiting);
+        self.advance_tallies(subject, &queries, program)?;
+        let mut view = SubjectView::new(self, subject, program.kept(queries));
         while let Some(place) = waiting.pop_first() {
             let segment = &program.plan.segments[place];
             let result = if alive {
@@ -403,7 +415,7 @@ impl Step<'_> {
     /// The instant at which time alone ends the present answer: instants at which the answer stays the same are looked past.
     fn end_of(&self, subject: &SubjectId, row: &SubjectRow, segment: &SegmentPlan, realized: bool) -> Result<Timestamp, StateError> {
         let mut at = self.now;
-        let mut view = SubjectView::new(self, subject, segment.reads.queries.iter().copied());
+        let mut view = SubjectView::new(self, subject, self.program.kept(segment.reads.queries.iter().copied()));
         tell_segments(&mut view, segment, &row.memberships, &BTreeSet::new());
         for _ in 0..HORIZON_STEPS_MAX {
             match segment.residual.evaluate(&view, at) {

@@ -163,6 +163,12 @@ impl Step<'_> {
             if query.matches(body).is_none() {
                 continue;
             }
+            if let Some(tally) = &query.tally {
+                if self.untally_event(subject, query, tally, id)? {
+                    touched.push(query.id);
+                }
+                continue;
+            }
             let rows_key = key::query(subject, query.id);
             let Some(mut rows) = self.tx.get::<QueryRows>(&rows_key)? else { continue };
             let kept = rows.len();
@@ -181,6 +187,9 @@ impl Step<'_> {
     }
 
     fn keep(&mut self, subject: &SubjectId, query: &EventQuery, row: Kept) -> Result<(), StateError> {
+        if let Some(tally) = &query.tally {
+            return self.tally_event(subject, query, tally, row);
+        }
         let rows_key = key::query(subject, query.id);
         let mut rows: QueryRows = self.tx.get(&rows_key)?.unwrap_or_default();
         insert(&mut rows, row, query.keep, self.now);
@@ -219,14 +228,25 @@ impl Step<'_> {
                 self.tx.delete(rows_key);
             }
         }
-        let new: Vec<&EventQuery> = program.plan.queries.iter().filter(|query| program.introduced(query.id) > revision).collect();
+        let is_new = |query: &EventQuery| program.introduced(query.id) > revision;
+        for (head_key, _) in self.tx.scan_prefix(&key::of_subject(table::TALLY, subject))? {
+            let mut parts = Parts::of(&head_key);
+            let _ = parts.subject();
+            if let Some(id) = parts.number().map(QueryId).filter(|id| program.query(*id).is_none_or(is_new)) {
+                self.drop_tally(subject, id)?;
+            }
+        }
+        let new: Vec<&EventQuery> = program.plan.queries.iter().filter(|query| is_new(query)).collect();
         if new.is_empty() || self.subject(subject)?.events == 0 {
             return Ok(());
         }
         let mut filled = self.fill(subject, &new)?;
         for query in new {
             let rows = filled.remove(&query.id).unwrap_or_default();
-            self.put_rows(key::query(subject, query.id), &rows);
+            match &query.tally {
+                Some(tally) => rows.into_iter().try_for_each(|row| self.tally_event(subject, query, tally, row))?,
+                None => self.put_rows(key::query(subject, query.id), &rows),
+            }
         }
         Ok(())
     }

@@ -4,11 +4,12 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Value};
-use millrace_segment::plan::{EventRow, Features, Item, QueryId, Target, Unknown, View};
+use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_segment::plan::{EventRow, Features, Item, Keep, QueryId, Target, Unknown, View};
+use millrace_segment::tally::Tallied;
 
 use crate::key::{self, Key, table};
-use crate::row::{self, AliasRow, ProfileRow, QueryRows, Reference, ReplicaRow, SubjectId};
+use crate::row::{self, AliasRow, ProfileRow, QueryRows, Reference, ReplicaRow, SubjectId, TallyRow, VerdictRow};
 use crate::state::StateError;
 
 /// Read access to rows: a step's overlay, or committed state.
@@ -32,7 +33,7 @@ pub struct SubjectView<'a> {
     id: Text,
     profile: OnceCell<ProfileRow>,
     related: [OnceCell<Result<Vec<Item>, Unknown>>; RELATIONS],
-    queries: BTreeMap<QueryId, OnceCell<QueryRows>>,
+    queries: BTreeMap<QueryId, (Keep, OnceCell<QueryRows>)>,
     segments: BTreeMap<Text, Option<bool>>,
     /// The first failure of the store: the evaluation's result is void then.
     failure: RefCell<Option<StateError>>,
@@ -40,14 +41,14 @@ pub struct SubjectView<'a> {
 
 impl<'a> SubjectView<'a> {
     /// `queries`: those that may be read.
-    pub fn new(rows: &'a dyn Rows, subject: &'a SubjectId, queries: impl IntoIterator<Item = QueryId>) -> SubjectView<'a> {
+    pub fn new(rows: &'a dyn Rows, subject: &'a SubjectId, queries: impl IntoIterator<Item = (QueryId, Keep)>) -> SubjectView<'a> {
         SubjectView {
             rows,
             subject,
             id: subject.text(),
             profile: OnceCell::new(),
             related: Default::default(),
-            queries: queries.into_iter().map(|id| (id, OnceCell::new())).collect(),
+            queries: queries.into_iter().map(|(id, keep)| (id, (keep, OnceCell::new()))).collect(),
             segments: BTreeMap::new(),
             failure: RefCell::new(None),
         }
@@ -158,6 +159,20 @@ impl<'a> SubjectView<'a> {
         items
     }
 
+    /// The events of a tally, ascending by time.
+    fn verdicts(&self, query: QueryId) -> QueryRows {
+        let rows = self.note(self.rows.rows(&key::verdicts(self.subject, query))).unwrap_or_default();
+        let mut events = Vec::with_capacity(rows.len());
+        for (verdict_key, value) in rows {
+            let mut parts = key::Parts::of(&verdict_key);
+            let _ = (parts.subject(), parts.number());
+            let (Some(id), Some(verdict)) = (parts.text(), self.note(row::decode::<VerdictRow>(&value))) else { continue };
+            events.push(EventRow { at: verdict.at, id: id.into(), columns: verdict.columns });
+        }
+        events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        events
+    }
+
     fn children(&self, kind: SubjectKind) -> Vec<Item> {
         let rows = self.note(self.rows.rows(&key::children(self.subject, kind))).unwrap_or_default();
         let mut items = Vec::with_capacity(rows.len());
@@ -192,9 +207,16 @@ impl View for SubjectView<'_> {
 
     fn events(&self, query: QueryId) -> &[EventRow] {
         match self.queries.get(&query) {
-            Some(cell) => cell.get_or_init(|| self.read(&key::query(self.subject, query)).unwrap_or_default()),
+            Some((Keep::Tally, cell)) => cell.get_or_init(|| self.verdicts(query)),
+            Some((_, cell)) => cell.get_or_init(|| self.read(&key::query(self.subject, query)).unwrap_or_default()),
             None => &[],
         }
+    }
+
+    fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied> {
+        let head: TallyRow = self.read(&key::tally(self.subject, query)).unwrap_or_default();
+        // Beyond that the rows have to be looked at: by who asks about other instants than the engine's.
+        (head.valid_until > now).then_some(Tallied { totals: head.totals, extreme: head.extreme, valid_until: head.valid_until })
     }
 
     fn in_segment(&self, name: &str) -> Option<bool> {

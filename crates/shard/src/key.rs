@@ -32,7 +32,7 @@ pub mod table {
     pub const ROW: u8 = 0x13;
     /// The event ledger.
     pub const EVENT: u8 = 0x14;
-    /// Kept rows of event queries.
+    /// The newest rows of event queries that keep so many.
     pub const QUERY: u8 = 0x15;
     /// Things that named this subject as their parent.
     pub const CHILD: u8 = 0x16;
@@ -42,7 +42,7 @@ pub mod table {
     pub const EVENT_LINK: u8 = 0x18;
     /// An aggregate over an event query.
     pub const TALLY: u8 = 0x19;
-    /// Whether an event counts for a tally.
+    /// An event of a query that keeps all of them.
     pub const VERDICT: u8 = 0x1a;
     /// How often a value counts for a tally.
     pub const TALLIED_VALUE: u8 = 0x1b;

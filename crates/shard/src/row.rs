@@ -166,7 +166,7 @@ impl EventRow {
     }
 }
 
-/// `QUERY`: kept rows, ascending by `(at, id)`.
+/// `QUERY`: the newest rows of a query that keeps so many, ascending by `(at, id)`.
 pub type QueryRows = Vec<millrace_segment::plan::EventRow>;
 
 /// `TALLY`: an aggregate over an event query's events.
@@ -187,7 +187,7 @@ impl Default for TallyRow {
     }
 }
 
-/// `VERDICT`: an event of a tally.
+/// `VERDICT`: an event of a query that keeps all of them, and whether it counts for the query's tally.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerdictRow {
     pub at: Timestamp,
@@ -195,6 +195,13 @@ pub struct VerdictRow {
     /// What it contributes; `None` where it does not count.
     pub value: Option<Value>,
     pub valid_until: Timestamp,
+}
+
+impl VerdictRow {
+    /// Of a query without a tally.
+    pub fn plain(event: millrace_segment::plan::EventRow) -> VerdictRow {
+        VerdictRow { at: event.at, columns: event.columns, value: None, valid_until: Timestamp::MAX }
+    }
 }
 
 /// `TALLIED_VALUE`: how often a value counts.

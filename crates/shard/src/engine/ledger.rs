@@ -1,4 +1,4 @@
-//! The event ledger of a person, and the rows that event queries keep of it.
+//! The event ledger of a person, and what event queries keep of it: the newest rows in one row, or a row an event, with a tally where one is asked for.
 //!
 //! The ledger is the truth; queries keep only what rules need and are brought up to date with each change of it. An event id counts once however
 //! many homes of the person reported it.
@@ -11,7 +11,7 @@ use millrace_segment::plan::{EventQuery, EventRow as Kept, Keep, QueryId};
 use super::Step;
 use crate::key::{self, Parts, table};
 use crate::message::Origin;
-use crate::row::{self, EventCopy, EventLinkRow, EventRow, QueryRows, SubjectId};
+use crate::row::{self, EventCopy, EventLinkRow, EventRow, QueryRows, SubjectId, VerdictRow};
 use crate::state::StateError;
 
 impl Step<'_> {
@@ -169,6 +169,14 @@ impl Step<'_> {
                 }
                 continue;
             }
+            if query.keep == Keep::All {
+                let event_key = key::verdict(subject, query.id, id);
+                if self.tx.get_bytes(&event_key)?.is_some() {
+                    self.tx.delete(event_key);
+                    touched.push(query.id);
+                }
+                continue;
+            }
             let rows_key = key::query(subject, query.id);
             let Some(mut rows) = self.tx.get::<QueryRows>(&rows_key)? else { continue };
             let kept = rows.len();
@@ -176,10 +184,8 @@ impl Step<'_> {
             if rows.len() == kept {
                 continue;
             }
-            if matches!(query.keep, Keep::Newest(_)) {
-                // What had been dropped behind this row may count again.
-                rows = self.fill(subject, std::slice::from_ref(&query))?.remove(&query.id).unwrap_or_default();
-            }
+            // What had been dropped behind this row may count again.
+            rows = self.fill(subject, std::slice::from_ref(&query))?.remove(&query.id).unwrap_or_default();
             self.put_rows(rows_key, &rows);
             touched.push(query.id);
         }
@@ -189,6 +195,10 @@ impl Step<'_> {
     fn keep(&mut self, subject: &SubjectId, query: &EventQuery, row: Kept) -> Result<(), StateError> {
         if let Some(tally) = &query.tally {
             return self.tally_event(subject, query, tally, row);
+        }
+        if query.keep == Keep::All {
+            self.tx.put(key::verdict(subject, query.id, &row.id), &VerdictRow::plain(row));
+            return Ok(());
         }
         let rows_key = key::query(subject, query.id);
         let mut rows: QueryRows = self.tx.get(&rows_key)?.unwrap_or_default();
@@ -229,11 +239,9 @@ impl Step<'_> {
             }
         }
         let is_new = |query: &EventQuery| program.introduced(query.id) > revision;
-        for (head_key, _) in self.tx.scan_prefix(&key::of_subject(table::TALLY, subject))? {
-            let mut parts = Parts::of(&head_key);
-            let _ = parts.subject();
-            if let Some(id) = parts.number().map(QueryId).filter(|id| program.query(*id).is_none_or(is_new)) {
-                self.drop_tally(subject, id)?;
+        for id in self.queries_with_events(subject)? {
+            if program.query(id).is_none_or(is_new) {
+                self.drop_query_events(subject, id)?;
             }
         }
         let new: Vec<&EventQuery> = program.plan.queries.iter().filter(|query| is_new(query)).collect();
@@ -243,9 +251,9 @@ impl Step<'_> {
         let mut filled = self.fill(subject, &new)?;
         for query in new {
             let rows = filled.remove(&query.id).unwrap_or_default();
-            match &query.tally {
-                Some(tally) => rows.into_iter().try_for_each(|row| self.tally_event(subject, query, tally, row))?,
-                None => self.put_rows(key::query(subject, query.id), &rows),
+            match query.keep {
+                Keep::Newest(_) => self.put_rows(key::query(subject, query.id), &rows),
+                Keep::All | Keep::Tally => rows.into_iter().try_for_each(|row| self.keep(subject, query, row))?,
             }
         }
         Ok(())

@@ -4,11 +4,11 @@
 //! have ended are given again, so that an event costs the same whatever lies beside it.
 
 use millrace_model::{Timestamp, Value};
-use millrace_segment::plan::{EventQuery, EventRow as Kept};
+use millrace_segment::plan::{EventQuery, EventRow as Kept, QueryId};
 use millrace_segment::tally::Tally;
 
 use super::{Step, derive};
-use crate::key::{self, Parts};
+use crate::key::{self, Parts, table};
 use crate::row::{TallyRow, TalliedValueRow, SubjectId, VerdictRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
@@ -83,8 +83,24 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Forgets a tally whole, with whatever query it belonged to.
-    pub(super) fn drop_tally(&mut self, subject: &SubjectId, query: millrace_segment::plan::QueryId) -> Result<(), StateError> {
+    /// The queries that keep a row an event of this subject, of the present plan or an older one.
+    pub(super) fn queries_with_events(&self, subject: &SubjectId) -> Result<Vec<QueryId>, StateError> {
+        let prefix = key::of_subject(table::VERDICT, subject);
+        let (mut lower, end) = (prefix.clone(), prefix_end(&prefix));
+        let mut found = Vec::new();
+        // One look a query, however many events it has.
+        while let Some((first, _)) = self.tx.scan(&lower, &end, 1)?.first() {
+            let mut parts = Parts::of(first);
+            let _ = parts.subject();
+            let Some(id) = parts.number().map(QueryId) else { break };
+            found.push(id);
+            lower = prefix_end(&key::verdicts(subject, id));
+        }
+        Ok(found)
+    }
+
+    /// Forgets every event that a query kept, and its tally.
+    pub(super) fn drop_query_events(&mut self, subject: &SubjectId, query: QueryId) -> Result<(), StateError> {
         for prefix in [key::verdicts(subject, query), key::tallied_values(subject, query), key::agenda(subject, query)] {
             for (row_key, _) in self.tx.scan_prefix(&prefix)? {
                 self.tx.delete(row_key);

@@ -159,7 +159,7 @@ impl<'a> SubjectView<'a> {
         items
     }
 
-    /// The events of a tally, ascending by time.
+    /// The events of a query that keeps all, ascending by time.
     fn verdicts(&self, query: QueryId) -> QueryRows {
         let rows = self.note(self.rows.rows(&key::verdicts(self.subject, query))).unwrap_or_default();
         let mut events = Vec::with_capacity(rows.len());
@@ -207,8 +207,8 @@ impl View for SubjectView<'_> {
 
     fn events(&self, query: QueryId) -> &[EventRow] {
         match self.queries.get(&query) {
-            Some((Keep::Tally, cell)) => cell.get_or_init(|| self.verdicts(query)),
-            Some((_, cell)) => cell.get_or_init(|| self.read(&key::query(self.subject, query)).unwrap_or_default()),
+            Some((Keep::All | Keep::Tally, cell)) => cell.get_or_init(|| self.verdicts(query)),
+            Some((Keep::Newest(_), cell)) => cell.get_or_init(|| self.read(&key::query(self.subject, query)).unwrap_or_default()),
             None => &[],
         }
     }

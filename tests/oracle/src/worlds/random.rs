@@ -361,7 +361,7 @@ impl Writer {
         } else if self.random.chance(25) {
             json!({ "eventType": "web.formFilledOut" })
         } else {
-            let items = json!([{ "SKU": self.random.pick(&["PS", "LR"]), "quantity": self.random.below(3) }]);
+            let items = json!([{ "SKU": self.random.pick(&["PS", "LR"]), "quantity": self.random.below(3), "priceTotal": self.random.below(40) as f64 / 4.0 }]);
             json!({ "eventType": PAGE_VIEW, "web": { "webPageDetails": { "name": self.random.pick(&PAGES) } }, "productListItems": items })
         };
         let mut sent = event(id, at, identities, fields);

@@ -112,6 +112,21 @@ and ((exists o from accounts.opportunities where not(o.isClosed) and o.opportuni
             "mail-domain",
             r#"workEmail.address.matches("(?i)@acme\.") or workEmail.address.endsWith("@TOWNSEND.com", false)"#,
         ),
+        person("quiet-for-days", "max(select v.timestamp from xEvent) occurs > 3 days before now"),
+        person(
+            "came-back",
+            "(exists v from xEvent where v.timestamp occurs > 3 days before now) and (exists v from xEvent where v.timestamp occurs <= 1 day before now)",
+        ),
+        person(
+            "well-read",
+            "count(distinct(select v.web.webPageDetails.name from xEvent where v.timestamp occurs <= 7 days before now)) >= 2",
+        ),
+        person(
+            "spent-lately",
+            "sum(select i.priceTotal from xEvent.productListItems where i.priceTotal > 1) > 20
+or sum(select v.productListItems.priceTotal.sum() from xEvent where v.timestamp occurs <= 7 days before now) > 8.5",
+        ),
+        person("busy-week", "xEvent[timestamp occurs this week].count() in [2, 3]"),
         person("biggest-deal-open", "accounts.opportunities.topN(opportunityAmount.amount, 1)[not(isClosed)]"),
         account(
             "no-chiefs",

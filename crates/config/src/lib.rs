@@ -79,6 +79,8 @@ pub struct Kafka {
 pub struct Registry {
     /// Without a trailing slash; empty: no registry.
     pub urls: Vec<String>,
+    /// Certificates in PEM form, trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
     /// Name and password.
     pub basic: Option<(String, Secret)>,
     pub token: Option<Secret>,

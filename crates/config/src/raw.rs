@@ -85,6 +85,8 @@ pub struct Kafka {
 pub struct Registry {
     /// Tried in order. With a registry, records in Confluent wire format can be read, and Avro output is written in it.
     pub urls: Vec<String>,
+    /// Certificates in PEM form: authorities that are trusted beside the system's, for `https` addresses.
+    pub ca_file: Option<String>,
     /// For a registry that asks for a name and a password.
     pub user: Option<String>,
     /// The password to `user`; may be a `file:<path>`.

@@ -31,59 +31,60 @@ fn defaults_hold_and_show() {
         "",
         &[],
         expect![[r#"
-        currency:
-          default: USD
-          rates: {}
-        destinations: {}
-        events:
-          future_limit: 5m
-          retention: 400d
-        http:
-          api_address: 127.0.0.1:8080
-          metrics_address: 127.0.0.1:9090
-        identity:
-          blocked: []
-          max_claims_per_identity: {}
-          max_identities_account: 1000
-          max_identities_person: 50
-          namespace_priority:
-          - email
-          - ecid
-          unique_per_cluster: []
-        kafka:
-          application_id: millrace
-          bootstrap: ''
-          instance: null
-          properties: {}
-        log:
-          kind: embedded
-          path: .millrace/log
-        log_format: text
-        log_level: info
-        loop:
-          background_busy: 100
-          background_idle: 5000
-          flush_interval: 60s
-          poll_bytes: 4MiB
-          poll_records: 2000
-          poll_wait: 50ms
-          timers: 1000
-        output:
-          encoding: avro
-        registry:
-          password: null
-          token: null
-          urls: []
-          user: null
-        state:
-          cache: 256MiB
-          path: .millrace/state
-          write_buffers: 128MiB
-        topics:
-          prefix: millrace.
-          shards: 4
-          source_partitions: 4
-    "#]],
+            currency:
+              default: USD
+              rates: {}
+            destinations: {}
+            events:
+              future_limit: 5m
+              retention: 400d
+            http:
+              api_address: 127.0.0.1:8080
+              metrics_address: 127.0.0.1:9090
+            identity:
+              blocked: []
+              max_claims_per_identity: {}
+              max_identities_account: 1000
+              max_identities_person: 50
+              namespace_priority:
+              - email
+              - ecid
+              unique_per_cluster: []
+            kafka:
+              application_id: millrace
+              bootstrap: ''
+              instance: null
+              properties: {}
+            log:
+              kind: embedded
+              path: .millrace/log
+            log_format: text
+            log_level: info
+            loop:
+              background_busy: 100
+              background_idle: 5000
+              flush_interval: 60s
+              poll_bytes: 4MiB
+              poll_records: 2000
+              poll_wait: 50ms
+              timers: 1000
+            output:
+              encoding: avro
+            registry:
+              ca_file: null
+              password: null
+              token: null
+              urls: []
+              user: null
+            state:
+              cache: 256MiB
+              path: .millrace/state
+              write_buffers: 128MiB
+            topics:
+              prefix: millrace.
+              shards: 4
+              source_partitions: 4
+        "#]],
     );
 }
 

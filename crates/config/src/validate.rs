@@ -126,6 +126,7 @@ fn registry(raw: &raw::Registry, check: &mut Check<'_>) -> Registry {
     let password = raw.password.as_deref().map(|text| Secret::new("password", text));
     Registry {
         urls: raw.urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
+        ca_file: raw.ca_file.as_ref().map(PathBuf::from),
         basic: raw.user.clone().zip(password),
         token: raw.token.as_deref().map(|text| Secret::new("token", text)),
     }

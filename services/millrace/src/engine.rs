@@ -1,6 +1,7 @@
 //! From the configuration to what the engine, the log and the stores are told.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,9 +127,14 @@ pub fn registry(config: &Config) -> anyhow::Result<Option<Arc<RegistryClient>>> 
         urls: urls.collect::<Result<_, _>>()?,
         basic,
         bearer,
+        authorities: rules.ca_file.as_ref().map(read_authorities).transpose()?,
         timeout: REGISTRY_TIMEOUT,
     };
     Ok(Some(Arc::new(RegistryClient::new(Box::new(HttpSchemaSource::new(settings)?)))))
+}
+
+fn read_authorities(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| Refusal(format!("registry.ca_file: cannot read {}: {error}", path.display())).into())
 }
 
 /// The configured Kafka cluster.

@@ -20,6 +20,10 @@ use clap::Parser;
 use crate::cli::{AccountCommand, Cli, Command, DeadLetterCommand, PersonCommand, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand};
 use crate::settings::Settings;
 
+/// Shards allocate in short bursts on threads of their own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

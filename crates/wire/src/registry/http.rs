@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use reqwest::blocking::{Client, RequestBuilder, Response};
-use reqwest::{StatusCode, Url};
+use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
+use reqwest::{Certificate, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -26,6 +26,8 @@ pub struct HttpSettings {
     pub basic: Option<(String, String)>,
     /// Bearer token.
     pub bearer: Option<String>,
+    /// Certificates (PEM) of authorities that are trusted beside the system's.
+    pub authorities: Option<Vec<u8>>,
     /// Longest wait for one answer.
     pub timeout: Duration,
 }
@@ -67,15 +69,20 @@ struct ErrorAnswer {
 
 impl HttpSchemaSource {
     /// # Errors
-    /// Where no address is given or the HTTP client cannot be built.
+    /// Where no address is given, the authorities' certificates cannot be read, or the HTTP client cannot be built.
     pub fn new(settings: HttpSettings) -> Result<HttpSchemaSource, SchemaSourceError> {
         if settings.urls.is_empty() {
             return Err(SchemaSourceError::Refused("no registry address is configured".to_owned()));
         }
-        let client = Client::builder()
-            .timeout(settings.timeout)
-            .build()
-            .map_err(|error| SchemaSourceError::Refused(error.to_string()))?;
+        let mut client = Client::builder().timeout(settings.timeout);
+        if let Some(pem) = &settings.authorities {
+            let authorities = Certificate::from_pem_bundle(pem).unwrap_or_default();
+            if authorities.is_empty() {
+                return Err(SchemaSourceError::Refused("the authorities' file holds no certificate in PEM form".to_owned()));
+            }
+            client = authorities.into_iter().fold(client, ClientBuilder::add_root_certificate);
+        }
+        let client = client.build().map_err(|error| SchemaSourceError::Refused(error.to_string()))?;
         Ok(HttpSchemaSource { client, settings })
     }
 

@@ -88,8 +88,12 @@ struct Server {
 impl Server {
     /// Serves until the test's process ends.
     fn start() -> Server {
+        Server::listen("http", None)
+    }
+
+    fn listen(scheme: &str, tls: Option<Arc<rustls::ServerConfig>>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = Url::parse(&format!("http://{}/base/", listener.local_addr().unwrap())).unwrap();
+        let url = Url::parse(&format!("{scheme}://{}/base/", listener.local_addr().unwrap())).unwrap();
         let server = Server {
             url,
             registry: Arc::default(),
@@ -97,34 +101,14 @@ impl Server {
         };
         let (registry, requests) = (server.registry.clone(), server.requests.clone());
         std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut reader = BufReader::new(stream.unwrap());
-                let mut head = Vec::new();
-                loop {
-                    let mut line = String::new();
-                    if reader.read_line(&mut line).unwrap() <= 2 {
-                        break;
+            for stream in listener.incoming().map(Result::unwrap) {
+                match &tls {
+                    Some(tls) => {
+                        let connection = rustls::ServerConnection::new(tls.clone()).unwrap();
+                        serve(rustls::StreamOwned::new(connection, stream), &registry, &requests);
                     }
-                    head.push(line.trim_end().to_owned());
+                    None => serve(stream, &registry, &requests),
                 }
-                let Some(request) = head.first() else { continue };
-                let header = |name: &str| {
-                    head.iter()
-                        .find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
-                };
-                let mut body = vec![0; header("content-length").map_or(0, |length| length.parse().unwrap())];
-                reader.read_exact(&mut body).unwrap();
-                let [method, path, _] = request.split(' ').collect::<Vec<_>>()[..] else {
-                    panic!("{request}")
-                };
-                requests.fetch_add(1, Ordering::SeqCst);
-                let (status, answer) = lock(&registry).answer(method, path.strip_prefix("/base").unwrap(), header("authorization"), &body);
-                let answer = answer.to_string();
-                let text = format!(
-                    "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
-                    answer.len()
-                );
-                reader.get_mut().write_all(text.as_bytes()).unwrap();
             }
         });
         server
@@ -135,6 +119,7 @@ impl Server {
             urls: vec![self.url.clone()],
             basic: None,
             bearer: None,
+            authorities: None,
             timeout: Duration::from_secs(20),
         }
     }
@@ -150,6 +135,39 @@ impl Server {
     fn requests(&self) -> u32 {
         self.requests.load(Ordering::SeqCst)
     }
+}
+
+/// Answers one request; a client that goes away in between has had enough.
+fn serve(stream: impl Read + Write, registry: &Mutex<Registry>, requests: &AtomicU32) {
+    let mut reader = BufReader::new(stream);
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        match reader.read_line(&mut line) {
+            Ok(0..=2) => break,
+            Ok(_) => head.push(line.trim_end().to_owned()),
+            Err(_) => return,
+        }
+    }
+    let Some(request) = head.first() else { return };
+    let header = |name: &str| {
+        head.iter()
+            .find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+    };
+    let mut body = vec![0; header("content-length").map_or(0, |length| length.parse().unwrap())];
+    reader.read_exact(&mut body).unwrap();
+    let [method, path, _] = request.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{request}")
+    };
+    requests.fetch_add(1, Ordering::SeqCst);
+    let (status, answer) = lock(registry).answer(method, path.strip_prefix("/base").unwrap(), header("authorization"), &body);
+    let answer = answer.to_string();
+    let text = format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+        answer.len()
+    );
+    reader.get_mut().write_all(text.as_bytes()).unwrap();
+    reader.get_mut().flush().unwrap();
 }
 
 /// `avro`, `json`, or why not.
@@ -180,6 +198,31 @@ fn schemas_are_fetched_once() {
         assert_eq!(kind(client.payload(broken)), "unusable-schema");
     }
     assert_eq!(server.requests(), 4);
+}
+
+#[test]
+fn https_is_spoken_and_trusts_whom_it_is_told_to() {
+    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key.into())
+        .unwrap();
+    let server = Server::listen("https", Some(Arc::new(tls)));
+    let id = server.register(json!({"schema": r#""string""#}));
+    assert_eq!(kind(server.client().payload(id)), "retry", "an authority nobody named");
+    assert_eq!(server.requests(), 0);
+    let client = |authorities: &str| {
+        let settings = HttpSettings {
+            authorities: Some(authorities.as_bytes().to_vec()),
+            ..server.settings()
+        };
+        HttpSchemaSource::new(settings).map(|source| RegistryClient::new(Box::new(source)))
+    };
+    assert_eq!(kind(client(&own.cert.pem()).unwrap().payload(id)), "avro");
+    assert!(client("no certificate").err().unwrap().to_string().contains("holds no certificate"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub enum SourceKind {
     MarketingListMember,
     AccountLink,
     Activity,
+    AudienceMember,
 }
 
 /// A unified thing that has a profile. Persons and accounts can be subjects of segments.
@@ -61,10 +62,12 @@ pub enum Relation {
     Opportunity,
     /// Marketing-list-member row → its one list.
     List,
+    /// Person or account → audience-member rows.
+    AudienceMemberships,
 }
 
 impl SourceKind {
-    pub const ALL: [SourceKind; 11] = [
+    pub const ALL: [SourceKind; 12] = [
         SourceKind::Person,
         SourceKind::Account,
         SourceKind::Opportunity,
@@ -76,6 +79,7 @@ impl SourceKind {
         SourceKind::MarketingListMember,
         SourceKind::AccountLink,
         SourceKind::Activity,
+        SourceKind::AudienceMember,
     ];
 
     /// The last part of the source topic's name, and of the schema file's.
@@ -92,6 +96,7 @@ impl SourceKind {
             SourceKind::MarketingListMember => "marketing-list-member",
             SourceKind::AccountLink => "account-link",
             SourceKind::Activity => "activity",
+            SourceKind::AudienceMember => "audience-member",
         }
     }
 
@@ -112,6 +117,7 @@ impl SourceKind {
             SourceKind::MarketingList => "marketingListKey",
             SourceKind::MarketingListMember => "marketingListMemberKey",
             SourceKind::AccountLink => "linkKey",
+            SourceKind::AudienceMember => "audienceMemberKey",
             SourceKind::Activity => return None,
         })
     }
@@ -176,6 +182,7 @@ impl Relation {
             Relation::Campaign => "campaign",
             Relation::Opportunity => "opportunity",
             Relation::List => "list",
+            Relation::AudienceMemberships => "audienceMemberships",
         }
     }
 
@@ -186,6 +193,7 @@ impl Relation {
             Relation::OpportunityRoles | Relation::Roles => Some(SourceKind::OpportunityPerson),
             Relation::CampaignMemberships => Some(SourceKind::CampaignMember),
             Relation::ListMemberships => Some(SourceKind::MarketingListMember),
+            Relation::AudienceMemberships => Some(SourceKind::AudienceMember),
             _ => None,
         }
     }

@@ -77,6 +77,7 @@ impl Schema {
             SourceKind::MarketingListMember => include_str!("../../../schemas/source/marketing-list-member.avsc"),
             SourceKind::AccountLink => include_str!("../../../schemas/source/account-link.avsc"),
             SourceKind::Activity => include_str!("../../../schemas/source/activity.avsc"),
+            SourceKind::AudienceMember => include_str!("../../../schemas/source/audience-member.avsc"),
         }
     }
 
@@ -336,6 +337,11 @@ mod tests {
             marketing-list marketingListName Text
             marketing-list-member marketingListKey B2BSource
             marketing-list-member personKey B2BSource
+            audience-member audience Text
+            audience-member member Text
+            audience-member personKey B2BSource
+            audience-member accountKey B2BSource
+            audience-member validUntil Time
             account-link linkKey B2BSource
             account-link members [B2BSource]
             account-link validFrom Time

@@ -1,7 +1,7 @@
-//! Segment definitions: the YAML or JSON documents that people write and the control topic carries.
+//! Definitions of segments and external audiences: the YAML or JSON documents that people write and the control topic carries.
 
 use chrono_tz::Tz;
-use millrace_model::{SubjectKind, Text};
+use millrace_model::{DAY_MS, SubjectKind, Text};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_norway::{Mapping, Value as Yaml};
 
@@ -11,6 +11,7 @@ use crate::diagnostic::{Diagnostic, did_you_mean};
 /// A rule and what is to be done with its members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
+    pub kind: Kind,
     /// `[a-z0-9-]+`, at most `NAME_BYTES_MAX` bytes.
     pub name: Text,
     pub description: String,
@@ -20,11 +21,28 @@ pub struct Definition {
     /// The time zone of calendar words and calendar steps. Stored by its name.
     #[serde(serialize_with = "zone_name", deserialize_with = "zone_of_name")]
     pub time_zone: Tz,
-    /// The rule as text; of a rule in JSON form its canonical text.
+    /// The rule as text; of a rule in JSON form its canonical text, of an external audience the rule that it means.
     pub pql: String,
     /// Names of destinations, in the order written, each once.
     pub destinations: Vec<Text>,
 }
+
+/// What a definition defines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Members are those for whom the rule holds.
+    #[default]
+    Segment,
+    /// Members are brought in. A membership that names no end of its own counts for so many milliseconds from its `modifiedAt`; `None`: until it is
+    /// withdrawn.
+    ExternalAudience { expires_after_ms: Option<i64> },
+}
+
+/// How long a membership of an external audience counts unless anything else is said: 30 days, as in the systems such audiences come from.
+pub const EXPIRES_AFTER_MS: i64 = 30 * DAY_MS;
+
+/// The longest `expiresAfter`: 100 years, so that instants stay within the calendar.
+const EXPIRES_AFTER_MS_MAX: i64 = 36_500 * DAY_MS;
 
 /// How far a definition takes effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,6 +57,16 @@ pub enum Status {
 
 /// Names are topic keys and parts of metrics.
 pub const NAME_BYTES_MAX: usize = 128;
+
+impl Kind {
+    /// As definitions write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Segment => "Segment",
+            Kind::ExternalAudience { .. } => "ExternalAudience",
+        }
+    }
+}
 
 impl Status {
     pub fn name(self) -> &'static str {
@@ -179,10 +207,15 @@ impl Reader<'_> {
         let problems = self.problems.len();
         let top = self.map(yaml, "definition", &["kind", "metadata", "spec"])?;
         let kind = self.text(top, "kind", "");
-        if kind != "Segment" {
-            self.problem("kind", "kind", format!("a definition has `kind: Segment`, this has `{kind}`"));
+        let external = kind == "ExternalAudience";
+        if !external && kind != "Segment" {
+            self.problem("kind", "kind", format!("a definition has `kind: Segment` or `kind: ExternalAudience`, this has `{kind}`"));
         }
-        let (metadata, spec) = (self.part(top, "metadata", &["name", "description"]), self.part(top, "spec", &SPEC));
+        let keys: &[&str] = if external { &EXTERNAL_SPEC } else { &SPEC };
+        let metadata = self.part(top, "metadata", &["name", "description"]);
+        // An external audience may have nothing to say but its name.
+        let nothing = Mapping::new();
+        let spec = if external && top.get("spec").is_none() { Some(&nothing) } else { self.part(top, "spec", keys) };
         let (metadata, spec) = (metadata?, spec?);
         let name = self.text(metadata, "name", "");
         let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
@@ -198,13 +231,21 @@ impl Reader<'_> {
             problem.expected = Some("a name such as `Europe/Berlin`".to_owned());
             Tz::UTC
         });
+        let subject = self.word(spec, "subject", &[("person", SubjectKind::Person), ("account", SubjectKind::Account)]);
+        let status = self.word(spec, "status", &[("published", Status::Published), ("draft", Status::Draft), ("inactive", Status::Inactive)]);
+        let kind = if external { Kind::ExternalAudience { expires_after_ms: self.expires_after(spec) } } else { Kind::Segment };
+        let pql = match kind {
+            Kind::Segment => self.pql(spec),
+            Kind::ExternalAudience { expires_after_ms } => membership_rule(&name, expires_after_ms),
+        };
         let definition = Definition {
+            kind,
             name: Text::new(&name),
             description: self.text(metadata, "description", ""),
-            subject: self.word(spec, "subject", &[("person", SubjectKind::Person), ("account", SubjectKind::Account)]),
-            status: self.word(spec, "status", &[("published", Status::Published), ("draft", Status::Draft), ("inactive", Status::Inactive)]),
+            subject,
+            status,
             time_zone,
-            pql: self.pql(spec),
+            pql,
             destinations: self.destinations(spec),
         };
         (self.problems.len() == problems).then_some(definition)
@@ -271,6 +312,24 @@ impl Reader<'_> {
         }
     }
 
+    /// How long memberships count: a number with a unit, or `never`.
+    fn expires_after(&mut self, spec: &Mapping) -> Option<i64> {
+        let text = self.text(spec, "expiresAfter", "30d");
+        if text == "never" {
+            return None;
+        }
+        let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = DURATIONS.iter().find(|(name, _, _)| *name == unit).map(|(_, ms, _)| *ms);
+        let ms = number.parse::<i64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+        if let Some(ms) = ms.filter(|ms| (1..=EXPIRES_AFTER_MS_MAX).contains(ms)) {
+            return Some(ms);
+        }
+        let problem = self.problem("unknown-value", &text, format!("`expiresAfter` cannot be `{text}`"));
+        problem.expected = Some("a number with a unit such as `30d` or `12h` (s, m, h, d, w), at most 36500d, or `never`".to_owned());
+        Some(EXPIRES_AFTER_MS)
+    }
+
     fn destinations(&mut self, spec: &Mapping) -> Vec<Text> {
         let items = match spec.get("destinations") {
             None | Some(Yaml::Null) => return Vec::new(),
@@ -294,4 +353,22 @@ impl Reader<'_> {
     }
 }
 
+/// What an external audience means as a rule: its memberships are rows of the subject, and end by themselves.
+fn membership_rule(name: &str, expires_after_ms: Option<i64>) -> String {
+    let open = match expires_after_ms {
+        None => "m.validUntil.isNull()".to_owned(),
+        Some(ms) => {
+            let (number, unit) = DURATIONS.iter().rev().find(|(_, unit, _)| ms % unit == 0).map_or((ms, "milliseconds"), |(_, unit, name)| (ms / unit, name));
+            format!("m.validUntil.isNull() and m.modifiedAt occurs < {number} {unit} before now")
+        }
+    };
+    format!("exists m from audienceMemberships where m.audience = \"{name}\"\n    and (m.validUntil > now or {open})\n")
+}
+
+/// Units of durations: as definitions write them, in milliseconds, as rules write them; ascending.
+const DURATIONS: [(&str, i64, &str); 5] =
+    [("s", 1_000, "seconds"), ("m", 60_000, "minutes"), ("h", 3_600_000, "hours"), ("d", DAY_MS, "days"), ("w", 7 * DAY_MS, "weeks")];
+
 const SPEC: [&str; 5] = ["subject", "status", "timeZone", "pql", "destinations"];
+
+const EXTERNAL_SPEC: [&str; 4] = ["subject", "status", "expiresAfter", "destinations"];

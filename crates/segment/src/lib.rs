@@ -32,7 +32,7 @@ mod testing;
 mod tests;
 
 pub use compile::{Compiled, compile};
-pub use definition::{Definition, NAME_BYTES_MAX, Status, parse_definitions};
+pub use definition::{Definition, EXPIRES_AFTER_MS, Kind, NAME_BYTES_MAX, Status, parse_definitions};
 pub use diagnostic::{Diagnostic, Severity, did_you_mean};
 pub use explain::{EVIDENCE_MAX, Evidence, Explanation, explain};
 pub use format::format;

@@ -311,6 +311,7 @@ impl View for TreeView<'_> {
 
 pub fn definition(subject: SubjectKind, zone: Tz, pql: &str) -> Definition {
     Definition {
+        kind: crate::Kind::Segment,
         name: Text::const_new("rule"),
         description: String::new(),
         subject,

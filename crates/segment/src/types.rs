@@ -149,9 +149,16 @@ pub fn source_of(kind: SubjectKind) -> SourceKind {
 pub fn relations_of(kind: SubjectKind) -> &'static [Relation] {
     match kind {
         SubjectKind::Person => {
-            &[Relation::Accounts, Relation::AccountRelations, Relation::OpportunityRoles, Relation::CampaignMemberships, Relation::ListMemberships]
+            &[
+                Relation::Accounts,
+                Relation::AccountRelations,
+                Relation::OpportunityRoles,
+                Relation::CampaignMemberships,
+                Relation::ListMemberships,
+                Relation::AudienceMemberships,
+            ]
         }
-        SubjectKind::Account => &[Relation::Opportunities, Relation::Parent, Relation::Related, Relation::Persons],
+        SubjectKind::Account => &[Relation::Opportunities, Relation::Parent, Relation::Related, Relation::Persons, Relation::AudienceMemberships],
         SubjectKind::Opportunity => &[Relation::Account, Relation::Roles, Relation::Campaign],
         SubjectKind::Campaign | SubjectKind::List => &[],
     }

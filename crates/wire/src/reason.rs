@@ -29,7 +29,7 @@ pub enum Reason {
     WrongType,
     /// `changedFields` names a field that does not exist.
     UnknownChangedField,
-    /// Neither the value nor the Kafka key names the record.
+    /// Neither the value nor the Kafka key names the record; a membership names no audience.
     MissingKey,
     /// The value's key and the Kafka key differ.
     KeyMismatch,
@@ -41,7 +41,7 @@ pub enum Reason {
     MissingId,
     /// An activity without `timestamp`.
     MissingTimestamp,
-    /// An activity without any identity of a person.
+    /// An activity without any identity of a person, or a membership of an external audience without a member.
     NoIdentity,
     /// An activity further ahead of now than is allowed.
     FromTheFuture,

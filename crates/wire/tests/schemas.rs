@@ -162,5 +162,5 @@ fn every_reason_is_documented() {
 #[test]
 fn the_definition_schema_is_json() {
     let schema: Json = serde_json::from_str(&text("segment.schema.json")).unwrap();
-    assert_eq!(schema["properties"]["kind"]["const"], "Segment");
+    assert_eq!(schema["properties"]["kind"]["enum"][0], "Segment");
 }

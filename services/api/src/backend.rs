@@ -3,7 +3,7 @@
 use millrace_model::Identity;
 
 use crate::dto::{
-    AccountView, AppendView, DeadLetterView, EventView, ExplainView, MemberView, OpportunityView, Page, PersonView, ReadyView, RecordLine, ReferenceView,
+    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, ReadyView, RecordLine, ReferenceView,
     SegmentView, VersionView,
 };
 
@@ -135,6 +135,13 @@ pub trait Commands: Send + Sync {
     /// # Errors
     /// Where the log cannot be written.
     fn append(&self, lines: Vec<Result<RecordLine, String>>) -> Result<AppendView, BackendError>;
+
+    /// Brings members into an external audience. With `replace` the lines are all there is: whoever else is in by a record of the topic is taken out, and
+    /// one line that is no member stops the whole.
+    ///
+    /// # Errors
+    /// `NotFound` where no external audience is called so; where the log cannot be read or written.
+    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: bool) -> Result<ImportView, BackendError>;
 
     /// The membership topic as JSON lines.
     ///

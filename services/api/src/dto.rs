@@ -137,11 +137,14 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// A segment definition as it is in force.
+/// A definition as it is in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SegmentView {
     pub name: String,
+    /// `Segment` or `ExternalAudience`.
+    #[serde(default)]
+    pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// `person` or `account`.
@@ -150,6 +153,7 @@ pub struct SegmentView {
     pub status: String,
     pub version: u64,
     pub time_zone: String,
+    /// The rule; of an external audience what its memberships mean as a rule.
     pub pql: String,
     pub destinations: Vec<String>,
     /// Members on the shards of the answering process.
@@ -291,6 +295,26 @@ pub struct RecordLine {
     /// What the record's timestamp is to be: RFC 3339 or epoch milliseconds. Absent: now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Value>,
+}
+
+/// A member to be brought into an external audience.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MemberLine {
+    /// `namespace:id` of any identity of the person, or `b2b_account:` and a source key.
+    pub member: String,
+    /// RFC 3339. Absent: the audience's `expiresAfter`, counted from the import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<String>,
+}
+
+/// What became of an import.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImportView {
+    pub accepted: u64,
+    /// Memberships that were taken out because the import replaces all.
+    pub removed: u64,
+    pub rejected: Vec<RejectedLine>,
 }
 
 /// What became of a batch of lines.

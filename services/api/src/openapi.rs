@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::dto::{
-    AccountView, AppendView, DeadLetterView, EventView, ExplainView, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, RollbackView,
+    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, RollbackView,
     SegmentView, VersionView,
 };
 use crate::problem::Problem;
@@ -29,6 +29,7 @@ const STREAM: &[(&str, &str)] = &[
     ("follow", "`false`: end when everything that was there has been sent"),
 ];
 const LIMIT: &[(&str, &str)] = &[("limit", "1 to 1000, 100 if absent")];
+const REPLACE: &[(&str, &str)] = &[("replace", "`true`: the lines are all members there are")];
 const ROLLBACK: &[(&str, &str)] = &[("to", "the version; the last other one that was in force if absent")];
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
@@ -148,6 +149,14 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
             query: ROLLBACK,
             request: None,
             response: Some((JSON, schema::<RollbackView>(generator))),
+        },
+        Operation {
+            method: "post",
+            path: "/v1/audiences/{name}/members",
+            summary: "Brings members into an external audience, one JSON object a line; from this machine only",
+            query: REPLACE,
+            request: Some((NDJSON, schema::<MemberLine>(generator))),
+            response: Some((JSON, schema::<ImportView>(generator))),
         },
         Operation {
             method: "post",

@@ -10,10 +10,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_model::{Identity, namespace};
+use serde::de::DeserializeOwned;
 
 use crate::backend::{BackendError, ChangesFrom, Commands, PageRequest, Queries, Subject};
 use crate::dto::{
-    AccountView, AppendView, DeadLetterView, EventView, ExplainView, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, RollbackView,
+    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, RollbackView,
     SegmentView, VersionView,
 };
 use crate::openapi::openapi;
@@ -22,6 +23,9 @@ use crate::stream;
 
 /// A batch of records, or a definition, is not larger than this; senders split.
 const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// A whole audience is replaced by one request: about two million members.
+const IMPORT_BYTES_MAX: usize = 128 << 20;
 
 /// Items of a list where the asker names no number, and the most of one answer.
 const PAGE_DEFAULT: usize = 100;
@@ -51,6 +55,7 @@ pub fn api_router(queries: Arc<dyn Queries>, commands: Arc<dyn Commands>) -> Rou
         .route("/v1/segments/{name}/members", get(members))
         .route("/v1/segments/{name}/versions", get(versions))
         .route("/v1/segments/{name}/rollback", post(rollback))
+        .route("/v1/audiences/{name}/members", post(import).layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX)))
         .route("/v1/records", post(records))
         .route("/v1/changes", get(changes))
         .route("/v1/dead-letters", get(dead_letters))
@@ -175,20 +180,39 @@ async fn members(State(api): State<Api>, Path(name): Path<String>, Query(query):
     blocking(move || api.queries.members(&name, &page)).await.map(Json)
 }
 
-async fn records(State(api): State<Api>, ConnectInfo(peer): ConnectInfo<SocketAddr>, body: String) -> Result<Json<AppendView>, Problem> {
-    if !peer.ip().is_loopback() {
-        let detail = "records are taken from this machine only; produce to the source topics instead";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not from where you are", detail));
+/// Records are taken from this machine only.
+fn near(peer: SocketAddr) -> Result<(), Problem> {
+    if peer.ip().is_loopback() {
+        return Ok(());
     }
-    blocking(move || {
-        let lines = body
-            .lines()
-            .map(|line| serde_json::from_str::<RecordLine>(line).map_err(|error| error.to_string()))
-            .collect();
-        api.commands.append(lines)
-    })
-    .await
-    .map(Json)
+    let detail = "records are taken from this machine only; produce to the source topics instead";
+    Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not from where you are", detail))
+}
+
+/// Each line as JSON, or what is wrong with it.
+fn json_lines<T: DeserializeOwned>(body: &str) -> Vec<Result<T, String>> {
+    body.lines().map(|line| serde_json::from_str(line).map_err(|error| error.to_string())).collect()
+}
+
+async fn records(State(api): State<Api>, ConnectInfo(peer): ConnectInfo<SocketAddr>, body: String) -> Result<Json<AppendView>, Problem> {
+    near(peer)?;
+    blocking(move || api.commands.append(json_lines::<RecordLine>(&body))).await.map(Json)
+}
+
+async fn import(
+    State(api): State<Api>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(name): Path<String>,
+    Query(query): Parameters,
+    body: String,
+) -> Result<Json<ImportView>, Problem> {
+    near(peer)?;
+    let replace = match query.get("replace").map(String::as_str) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => return Err(Problem::bad_request(format!("`replace` is `{other}`; expected `true` or `false`"))),
+    };
+    blocking(move || api.commands.import(&name, json_lines::<MemberLine>(&body), replace)).await.map(Json)
 }
 
 /// Membership changes, one JSON object a line. `from=start|end`; `follow=false` ends when everything that was there has been sent.

@@ -135,6 +135,17 @@ impl Commands for One {
         })
     }
 
+    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: bool) -> Result<ImportView, BackendError> {
+        if audience != "partners" {
+            return missing(audience);
+        }
+        Ok(ImportView {
+            accepted: lines.iter().filter(|line| line.is_ok()).count() as u64,
+            removed: u64::from(replace),
+            rejected: Vec::new(),
+        })
+    }
+
     fn changes(&self, _: ChangesFrom) -> Result<Box<dyn Changes>, BackendError> {
         Ok(Box::new(Two(vec![json!({"status": "exited"}), json!({"status": "realized"})])))
     }
@@ -228,6 +239,14 @@ async fn routes_answer() {
         ("POST", "/v1/segments/upsell/rollback?to=4", "", "400 application/problem+json"),
         ("POST", "/v1/segments/upsell/rollback?to=last", "", "400 application/problem+json"),
         ("POST", "/v1/segments/other/rollback", "", "404 application/problem+json"),
+        (
+            "POST",
+            "/v1/audiences/partners/members?replace=true",
+            "{\"member\":\"email:a@b.c\"}\nx\n",
+            "200 application/json {\"accepted\":1,\"removed\":1,",
+        ),
+        ("POST", "/v1/audiences/partners/members?replace=maybe", "", "400 application/problem+json"),
+        ("POST", "/v1/audiences/others/members", "", "404 application/problem+json"),
         ("POST", "/v1/segments", "", "405 application/problem+json"),
         ("GET", "/v2", "", "404 application/problem+json"),
         (

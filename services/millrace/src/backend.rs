@@ -321,6 +321,7 @@ fn relation_name(kind: SourceKind) -> &'static str {
         Relation::OpportunityRoles,
         Relation::CampaignMemberships,
         Relation::ListMemberships,
+        Relation::AudienceMemberships,
     ];
     relations
         .into_iter()
@@ -352,6 +353,7 @@ fn segment_view(state: &SegmentState) -> SegmentView {
     });
     SegmentView {
         name: definition.name.to_string(),
+        kind: definition.kind.name().to_owned(),
         description: (!definition.description.is_empty()).then(|| definition.description.clone()),
         subject: definition.subject.name().to_owned(),
         status: definition.status.name().to_owned(),

@@ -61,6 +61,9 @@ pub enum Command {
     /// Segment definitions
     #[command(subcommand)]
     Segment(SegmentCommand),
+    /// External audiences
+    #[command(subcommand)]
+    Audience(AudienceCommand),
     /// Unified persons
     #[command(subcommand)]
     Person(PersonCommand),
@@ -124,6 +127,19 @@ pub enum SegmentCommand {
     },
     /// Take a definition back with its history; its members exit
     Delete { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AudienceCommand {
+    /// Bring members in: JSON lines {"member": "namespace:id"[, "validUntil"]}, or a .csv file with a head that names `member` or `namespace` and `id`
+    Import {
+        name: String,
+        /// `-`: JSON lines on standard input
+        file: PathBuf,
+        /// The file holds all members there are: take everybody else out
+        #[arg(long)]
+        replace: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

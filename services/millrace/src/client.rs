@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::Context;
 use millrace_api::Problem;
 use millrace_api::backend::{BackendError, Changes, ChangesFrom, Commands};
-use millrace_api::dto::{AppendView, DeadLetterView, RecordLine};
+use millrace_api::dto::{AppendView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
 use reqwest::blocking::{Client as Http, Response};
 use reqwest::{Method, StatusCode, Url};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::refusal::Refusal;
@@ -100,6 +101,26 @@ fn failure(error: anyhow::Error) -> BackendError {
     }
 }
 
+/// One JSON object a line. What cannot be read here cannot be read there: it keeps its number, and is refused.
+fn lines<T: Serialize>(lines: &[Result<T, String>]) -> Result<String, BackendError> {
+    let mut body = String::new();
+    for line in lines {
+        let text = line.as_ref().map_or_else(|reason| Ok(reason.clone()), serde_json::to_string);
+        body.push_str(&text.map_err(|error| BackendError::Refused(error.to_string()))?.replace('\n', " "));
+        body.push('\n');
+    }
+    Ok(body)
+}
+
+/// Where a line could not be read here, that is why it was refused.
+fn give_reasons<T>(rejected: &mut [RejectedLine], lines: &[Result<T, String>]) {
+    for rejected in rejected {
+        if let Some(Err(reason)) = usize::try_from(rejected.line).ok().and_then(|line| lines.get(line.wrapping_sub(1))) {
+            rejected.reason.clone_from(reason);
+        }
+    }
+}
+
 impl Commands for Client {
     fn put_segment(&self, name: &str, text: &str) -> Result<(), BackendError> {
         self.send(Method::PUT, &["v1", "segments", name], &[], Some(text.to_owned()), Some(TIMEOUT))
@@ -114,20 +135,21 @@ impl Commands for Client {
     }
 
     fn append(&self, lines: Vec<Result<RecordLine, String>>) -> Result<AppendView, BackendError> {
-        let mut body = String::new();
-        for line in &lines {
-            // What cannot be read here cannot be read there: it keeps its number, and is refused with its reason.
-            let text = line.as_ref().map_or_else(|reason| Ok(reason.clone()), serde_json::to_string);
-            body.push_str(&text.map_err(|error| BackendError::Refused(error.to_string()))?.replace('\n', " "));
-            body.push('\n');
-        }
+        let body = self::lines(&lines)?;
         let response = self.send(Method::POST, &["v1", "records"], &[], Some(body), Some(TIMEOUT)).map_err(failure)?;
         let mut view: AppendView = response.json().map_err(|error| failure(error.into()))?;
-        for rejected in &mut view.rejected {
-            if let Some(Err(reason)) = usize::try_from(rejected.line).ok().and_then(|line| lines.get(line.wrapping_sub(1))) {
-                rejected.reason.clone_from(reason);
-            }
-        }
+        give_reasons(&mut view.rejected, &lines);
+        Ok(view)
+    }
+
+    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: bool) -> Result<ImportView, BackendError> {
+        let body = self::lines(&lines)?;
+        let replace = if replace { "true" } else { "false" };
+        let response = self
+            .send(Method::POST, &["v1", "audiences", audience, "members"], &[("replace", replace)], Some(body), None)
+            .map_err(failure)?;
+        let mut view: ImportView = response.json().map_err(|error| failure(error.into()))?;
+        give_reasons(&mut view.rejected, &lines);
         Ok(view)
     }
 

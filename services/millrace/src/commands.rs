@@ -1,6 +1,7 @@
 //! One module per command.
 
 pub mod account;
+pub mod audience;
 pub mod bench;
 pub mod check_config;
 pub mod dead_letter;

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{AccountCommand, Cli, Command, DeadLetterCommand, PersonCommand, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand};
+use crate::cli::{AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, PersonCommand, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand};
 use crate::settings::Settings;
 
 /// Shards allocate in short bursts on threads of their own.
@@ -53,6 +53,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Segment(SegmentCommand::History { name }) => commands::segment::history(&settings, &name),
         Command::Segment(SegmentCommand::Rollback { name, to }) => commands::segment::rollback(&settings, &name, to),
         Command::Segment(SegmentCommand::Delete { name }) => commands::segment::delete(&settings, &name),
+        Command::Audience(AudienceCommand::Import { name, file, replace }) => commands::audience::import(&settings, &name, &file, replace),
         Command::Person(PersonCommand::Show { id }) => commands::person::show(&settings, &id),
         Command::Person(PersonCommand::Explain { id, segment }) => commands::person::explain(&settings, &id, &segment),
         Command::Account(AccountCommand::Show { key }) => commands::account::show(&settings, &key),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use millrace_api::backend::{BackendError, Changes, ChangesFrom, Commands};
-use millrace_api::dto::{AppendView, DeadLetterView, RecordLine, RejectedLine};
+use millrace_api::dto::{AppendView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
 use millrace_config::Config;
 use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition};
 use millrace_model::{Schema, SourceKind, Timestamp};
@@ -22,7 +22,10 @@ use crate::commands::segment::check_one;
 use crate::engine;
 use definitions::{ControlTopic, check_delete, check_put};
 
+mod audiences;
 mod definitions;
+#[cfg(test)]
+mod tests;
 
 /// What a reader takes at once.
 const READ: PollLimits = PollLimits {
@@ -71,19 +74,26 @@ impl LogOrders {
     }
 
     /// Writes to the control topic what holds against the definitions that are there. One order after the other: each sees those before it.
-    fn order(&self, name: &str, value: Option<&str>, check: impl Fn(&Definitions) -> Result<(), BackendError>) -> Result<(), BackendError> {
+    fn order(&self, name: &str, value: Option<&str>, check: impl FnOnce(&Definitions) -> Result<(), BackendError>) -> Result<(), BackendError> {
+        self.with_definitions(|definitions| {
+            check(definitions)?;
+            self.put_control(name, value)
+        })
+    }
+
+    /// Asks, or acts on, the definitions as the control topic has them; nobody else does meanwhile.
+    fn with_definitions<T>(&self, act: impl FnOnce(&Definitions) -> Result<T, BackendError>) -> Result<T, BackendError> {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let topic = match &mut *control {
             Some(topic) => topic,
             None => control.insert(ControlTopic::new(self.reader(&self.topology.input(InputTopic::Control))?)),
         };
-        let checked = topic.read(&self.schema).and_then(check);
-        if matches!(checked, Err(BackendError::Unavailable(_) | BackendError::Failure { .. })) {
-            // What was read of the topic may be less than it holds: the next order begins anew.
+        let outcome = topic.read(&self.schema).and_then(act);
+        if matches!(outcome, Err(BackendError::Unavailable(_) | BackendError::Failure { .. })) {
+            // What was read of the topic may be less than it holds: whoever asks next begins anew.
             *control = None;
         }
-        checked?;
-        self.put_control(name, value)
+        outcome
     }
 
     fn put_control(&self, name: &str, value: Option<&str>) -> Result<(), BackendError> {
@@ -215,6 +225,10 @@ impl Commands for LogOrders {
             self.log.append(records).map_err(|error| failure("appending records", error))?;
         }
         Ok(view)
+    }
+
+    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: bool) -> Result<ImportView, BackendError> {
+        self.import_members(audience, lines, replace)
     }
 
     fn changes(&self, from: ChangesFrom) -> Result<Box<dyn Changes>, BackendError> {

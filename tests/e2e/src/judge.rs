@@ -14,7 +14,7 @@ use crate::{now_ms, wait_for, worlds};
 const MEMBERSHIP: &str = "schemas/output/audience-membership.avsc";
 
 /// The source topics but that of activities, and it.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "person",
     "account",
     "opportunity",
@@ -24,6 +24,7 @@ const SOURCES: [&str; 11] = [
     "campaign-member",
     "marketing-list",
     "marketing-list-member",
+    "audience-member",
     "account-link",
     "activity",
 ];

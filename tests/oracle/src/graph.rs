@@ -76,6 +76,10 @@ impl Kind {
         }
     }
 
+    fn of_namespace(namespace: &str) -> Kind {
+        Kind::ALL.into_iter().find(|kind| kind.namespace() == namespace).unwrap_or(Kind::Person)
+    }
+
     fn topic(self) -> &'static str {
         match self {
             Kind::Person => "person",
@@ -274,6 +278,24 @@ impl Graph {
         )
     }
 
+    /// Live memberships of external audiences that name the thing, by any identity or by source key.
+    fn audience_memberships(&self, kind: Kind, id: &str) -> Value {
+        let end = match kind {
+            Kind::Account => "accountKey",
+            _ => "personKey",
+        };
+        let named = |fields: &Json| {
+            let (namespace, name) = fields["member"].as_str()?.split_once(':')?;
+            let identity = Identity::new(namespace, name)?;
+            (Kind::of_namespace(&identity.namespace) == kind).then(|| self.clusters[&kind].canonical(&identity))
+        };
+        let of_topic = self.rows.iter().filter(|((topic, _), _)| topic == "audience-member");
+        let found = of_topic.filter(|(_, row)| {
+            named(&row.fields).as_deref() == Some(id) || self.canonical(kind, &row.fields[end]).as_deref() == Some(id)
+        });
+        Value::list(found.map(|((topic, key), _)| Value::Thing(Thing::Row(topic.clone(), key.clone()))))
+    }
+
     /// The live accounts of a person, by all its records' keys and by relation rows.
     pub fn accounts(&self, person: &str) -> BTreeSet<String> {
         let records = self.things.get(&(Kind::Person, person.to_owned())).map_or(&[][..], |thing| &thing.records);
@@ -348,6 +370,7 @@ impl Graph {
             (Kind::Person, "opportunityRoles") => self.row_values("opportunity-person", "personKey", kind, id),
             (Kind::Person, "campaignMemberships") => self.row_values("campaign-member", "personKey", kind, id),
             (Kind::Person, "listMemberships") => self.row_values("marketing-list-member", "personKey", kind, id),
+            (Kind::Person | Kind::Account, "audienceMemberships") => self.audience_memberships(kind, id),
             (Kind::Person, "xEvent") => Value::list(self.events(id).into_iter().map(|event| Value::Thing(Thing::Event(id.to_owned(), event)))),
             (Kind::Account, "opportunities") => self.all(Kind::Opportunity, |_, deal| {
                 self.canonical(Kind::Account, &deal["accountKey"]).as_deref() == Some(id)

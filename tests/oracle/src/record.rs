@@ -60,6 +60,11 @@ fn apply(key: &str, held: Option<Record>, value: &Json, modified_at: i64) -> Opt
         for (path, value) in leaves(value) {
             record.leaves.insert(path, Leaf { value, modified_at });
         }
+        if value["audience"].is_string() {
+            // How long a membership of an external audience counts rests on its version.
+            let value = Json::from(modified_at);
+            record.leaves.insert(vec!["modifiedAt".to_owned()], Leaf { value, modified_at });
+        }
         return Some(record);
     };
     if paths.is_empty() {

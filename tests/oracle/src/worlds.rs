@@ -43,6 +43,7 @@ pub fn key_field(topic: &str) -> &'static str {
         "campaign-member" => "campaignMemberKey",
         "marketing-list" => "marketingListKey",
         "marketing-list-member" => "marketingListMemberKey",
+        "audience-member" => "audienceMemberKey",
         "account-link" => "linkKey",
         other => panic!("topic {other} has no keyed records"),
     }

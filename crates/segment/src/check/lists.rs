@@ -212,6 +212,7 @@ fn disjoint(body: &Core, var: Var) -> bool {
                         | Relation::OpportunityRoles
                         | Relation::CampaignMemberships
                         | Relation::ListMemberships
+                        | Relation::AudienceMemberships
                 )
         }
         Core::Apply(Op::Events, of) => of[0] == Core::Var(var),

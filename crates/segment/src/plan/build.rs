@@ -9,6 +9,7 @@ use millrace_model::{SubjectKind, Text, Value};
 use super::{EventQuery, FeatureId, FeaturePlan, Keep, Plan, QueryId, Residual, SegmentPlan, Settings};
 use crate::ast::{Aggregate, Comparison, Span};
 use crate::compile::Compiled;
+use crate::definition::Kind;
 use crate::core::{Core, Op, SUBJECT, Var};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::eval::{Context, Machine, Money, Source};
@@ -136,6 +137,9 @@ fn unknown_segments(rule: &Compiled, all: &[Compiled]) -> Vec<Diagnostic> {
 
 fn long_windows(rule: &Compiled, settings: &Settings) -> Vec<Diagnostic> {
     let mut found = Vec::new();
+    if rule.definition().kind != Kind::Segment {
+        return found;
+    }
     rule.conditions().leaves(&mut |leaf, span| {
         if let Some((unit, amount)) = longest_window(leaf)
             && crate::check::least_ms(unit, amount) > settings.retention_ms as f64

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::{Status, parse_definitions};
+use crate::{Kind, Status, parse_definitions};
 
 #[test]
 fn yaml_and_json() {
@@ -54,7 +54,7 @@ kind: Segment
     let problems = parse_definitions(text).expect_err("refused");
     let shown: String = problems.iter().map(|problem| problem.render(text)).collect();
     expect![[r#"
-        error[kind]: a definition has `kind: Segment`, this has `Segmant`
+        error[kind]: a definition has `kind: Segment` or `kind: ExternalAudience`, this has `Segmant`
          --> line 2, column 1
           |
         2 | kind: Segmant
@@ -115,5 +115,26 @@ kind: Segment
     "#]].assert_eq(&shown);
     for text in ["", "# nothing", "- a", "kind: [", "5"] {
         assert!(!parse_definitions(text).expect_err("refused").is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn external_audiences_mean_a_rule_about_their_memberships() {
+    let audience = |spec: &str| parse_definitions(&format!("kind: ExternalAudience\nmetadata: {{ name: partners }}\n{spec}"));
+    let table = [
+        ("", "occurs < 30 days before now", Some(2_592_000_000)),
+        ("spec: { expiresAfter: 36h }", "occurs < 36 hours before now", Some(129_600_000)),
+        ("spec: { expiresAfter: 14d, subject: account }", "occurs < 2 weeks before now", Some(1_209_600_000)),
+        ("spec: { expiresAfter: never }", "or m.validUntil.isNull())", None),
+    ];
+    for (spec, part, expires_after_ms) in table {
+        let definition = audience(spec).expect("a definition").remove(0);
+        assert_eq!(definition.kind, Kind::ExternalAudience { expires_after_ms }, "{spec}");
+        assert!(definition.pql.contains(part), "{spec}: {}", definition.pql);
+        let compiled = crate::compile(&definition, crate::testing::schema_once()).expect("the rule compiles");
+        assert!(compiled.warnings().is_empty(), "{spec}");
+    }
+    for spec in ["spec: { expiresAfter: 0d }", "spec: { expiresAfter: 30 }", "spec: { expiresAfter: 99999999d }", "spec: { pql: 'true' }"] {
+        assert!(audience(spec).is_err(), "{spec}");
     }
 }

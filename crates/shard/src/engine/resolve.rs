@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 
 use millrace_identity::{Edge, Evidence};
 use millrace_identity::Claim as ClaimId;
-use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectKind, Timestamp, Value, namespace};
+use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
 
 use super::{IDENTITY_SHARD, Step};
 use crate::key::{self, Key, Parts, table};
 use crate::message::{Claim, Data, Message, Origin, RowId};
-use crate::record::Applied;
+use crate::record::{Applied, Fragment};
 use crate::row::{ClaimRow, NodeRow, RecordRow, SubjectId};
 use crate::state::StateError;
 
@@ -31,7 +31,7 @@ impl Step<'_> {
         }
         row.sequence += 1;
         let fragment = row.state.fragment();
-        let current = fragment.as_ref().map(|fragment| fragment.current());
+        let current = fragment.as_ref().map(|fragment| current(kind, fragment));
         match node {
             Some(node) => {
                 let mut claims = current.as_ref().map(|value| identities_of(kind, value)).unwrap_or_default();
@@ -290,9 +290,22 @@ pub fn identities_of(kind: SourceKind, value: &Value) -> BTreeSet<Identity> {
     found
 }
 
+/// A record's fields as they hold now; a membership's validity counts from its `modifiedAt`, so that is one of them.
+fn current(kind: SourceKind, fragment: &Fragment) -> Value {
+    let mut value = fragment.current();
+    if kind == SourceKind::AudienceMember && fragment.at > Timestamp::MIN {
+        crate::record::set(&mut value, &[Text::const_new("modifiedAt")], Value::Time(fragment.at));
+    }
+    value
+}
+
 /// The nodes a relation row belongs to.
 fn ends_of(kind: SourceKind, value: &Value) -> BTreeSet<Identity> {
     let mut ends = BTreeSet::new();
+    if kind == SourceKind::AudienceMember {
+        ends.extend(value.field("member").as_str().and_then(|member| Identity::parse(member).ok()));
+        ends.extend(key_at(value, "accountKey", SubjectKind::Account));
+    }
     ends.extend(key_at(value, "personKey", SubjectKind::Person));
     if kind == SourceKind::OpportunityPerson {
         ends.extend(key_at(value, "opportunityKey", SubjectKind::Opportunity));

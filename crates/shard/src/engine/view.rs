@@ -24,7 +24,7 @@ pub trait Rows {
     fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError>;
 }
 
-const RELATIONS: usize = 14;
+const RELATIONS: usize = 15;
 
 /// One subject during one evaluation.
 pub struct SubjectView<'a> {

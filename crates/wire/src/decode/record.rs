@@ -87,6 +87,9 @@ impl Context<'_> {
         let key_field = kind.key_field().unwrap_or_default();
         let key = self.record_key(key_field, &mut fields)?;
         let book = Bookkeeping::take(&mut fields);
+        if kind == SourceKind::AudienceMember && !book.deleted && book.changed_fields.is_none() {
+            audience_membership(&fields)?;
+        }
         let modified_at = book.modified_at.unwrap_or(self.record_timestamp);
         let operation = match book.changed_fields {
             _ if book.deleted => Operation::Delete,
@@ -224,6 +227,23 @@ impl Context<'_> {
         }
         Err(Reason::Oversize.because(format!("`{what}` of {} bytes, {} allowed", text.len(), self.limits.key_bytes_max)))
     }
+}
+
+/// A membership names its audience, and who is in it.
+fn audience_membership(fields: &Map) -> Result<(), Rejection> {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    if text("audience").is_none() {
+        return Err(Reason::MissingKey.because("`audience` is missing: which external audience this is a membership of"));
+    }
+    if let Some(member) = text("member") {
+        let parsed = Identity::parse(member);
+        return parsed.map(drop).map_err(|error| Reason::NoIdentity.because(format!("`member`: {error}; expected `namespace:id`")));
+    }
+    let named = |name: &str| fields.get(name).is_some_and(|key| key.field("sourceKey").as_str().is_some());
+    if named("personKey") || named("accountKey") {
+        return Ok(());
+    }
+    Err(Reason::NoIdentity.because("neither `member`, `personKey` nor `accountKey` says who is in the audience"))
 }
 
 /// The bookkeeping fields of a record.

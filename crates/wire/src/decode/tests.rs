@@ -406,6 +406,10 @@ fn record_of_any_kind() -> impl Strategy<Value = (SourceKind, serde_json::Value)
                 json["_id"] = "e".into();
                 json["timestamp"] = 5.into();
             }
+            if kind == SourceKind::AudienceMember {
+                json["audience"] = "a".into();
+                json["member"] = "email:a@b.c".into();
+            }
             (kind, json)
         })
     })
@@ -440,5 +444,24 @@ proptest! {
             value.insert(0, b'{');
         }
         let _ = reason(DECODER.decode(kind, key.as_deref(), Some(&value), RECORD_TIMESTAMP, NOW));
+    }
+}
+
+#[test]
+fn a_membership_names_its_audience_and_its_member() {
+    let table = [
+        (r#"{"audience":"partners","member":"Email: A@b.c"}"#, "ok"),
+        (r#"{"audience":"partners","personKey":{"sourceKey":"1@m.M"}}"#, "ok"),
+        (r#"{"audience":"partners","accountKey":{"sourceKey":"1@m.M"},"validUntil":"2026-03-18"}"#, "ok"),
+        (r#"{"audience":"partners","isDeleted":true}"#, "ok"),
+        (r#"{"changedFields":["validUntil"]}"#, "ok"),
+        (r#"{"member":"email:a@b.c"}"#, "missing-key"),
+        (r#"{"audience":" ","member":"email:a@b.c"}"#, "missing-key"),
+        (r#"{"audience":"partners"}"#, "no-identity"),
+        (r#"{"audience":"partners","member":"a@b.c"}"#, "no-identity"),
+        (r#"{"audience":"partners","member":"email:a@b.c","validUntil":"soon"}"#, "wrong-type"),
+    ];
+    for (value, expected) in table {
+        assert_eq!(reason(decode(SourceKind::AudienceMember, Some("any key"), Some(value.as_bytes()))), expected, "{value}");
     }
 }

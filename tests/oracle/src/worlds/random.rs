@@ -80,6 +80,16 @@ const DEALS: [&str; 5] = [
 const CAMPAIGNS: [&str; 3] = ["c1@m1.Marketo", "c2@m2.Marketo", "c3@crm1.Salesforce"];
 const LISTS: [&str; 2] = ["l1@m1.Marketo", "l2@m1.Marketo"];
 const ROWS: [&str; 4] = ["r1@crm1.Salesforce", "r2@crm1.Salesforce", "r3@crm2.Salesforce", "r4@m1.Marketo"];
+const AUDIENCES: [&str; 2] = ["partners", "webinar"];
+const MEMBERS: [&str; 7] = [
+    "email:ann@townsend.com",
+    "Email: BOB@acme.com",
+    "ecid:e1",
+    "b2b_person:1@m1.Marketo",
+    "b2b_person:3@crm1.Salesforce",
+    "b2b_account:a1@crm1.Salesforce",
+    "b2b_account:a3@m1.Marketo",
+];
 const LINKS: [&str; 2] = ["k1@mdm.MDM", "k2@mdm.MDM"];
 /// Ids of events that carry one identity, not always the same.
 const SINGLE_EVENTS: [&str; 6] = ["s1", "s2", "s3", "s4", "s5", "s6"];
@@ -124,7 +134,10 @@ pub fn borders(records: &[SourceRecord], from_ms: i64) -> Vec<i64> {
         if let Some(at) = value["timestamp"].as_i64() {
             borders.extend([at, at + DAY_MS, at + 3 * DAY_MS, at + 7 * DAY_MS, month(at), at + 400 * DAY_MS]);
         }
-        borders.extend(["validFrom", "validTo"].iter().filter_map(|name| value[*name].as_i64()));
+        if value["audience"].is_string() {
+            borders.extend(value["modifiedAt"].as_i64().map(|at| at + 5 * DAY_MS));
+        }
+        borders.extend(["validFrom", "validTo", "validUntil"].iter().filter_map(|name| value[*name].as_i64()));
     }
     borders = borders.into_iter().flat_map(|at| [at - 1, at, at + 1]).filter(|at| *at >= from_ms).collect();
     borders.sort_unstable();
@@ -165,7 +178,8 @@ impl Writer {
             61..64 => self.keyed("campaign-member", &ROWS),
             64..66 => self.keyed("marketing-list", &LISTS),
             66..69 => self.keyed("marketing-list-member", &ROWS),
-            69..74 => self.keyed("account-link", &LINKS),
+            69..73 => self.keyed("audience-member", &ROWS),
+            73..77 => self.keyed("account-link", &LINKS),
             _ => self.event(),
         }
     }
@@ -208,6 +222,10 @@ impl Writer {
             paths.push(first);
         }
         let mut fields = json!({});
+        if topic == "audience-member" && !partial {
+            // Without them a record is invalid.
+            fields = json!({ "audience": self.random.pick(&AUDIENCES), "member": self.random.pick(&MEMBERS) });
+        }
         for (path, value) in &paths {
             let value = if partial && self.random.chance(20) { Json::Null } else { value.clone() };
             let place = path.split('.').fold(&mut fields, |place, name| &mut place[name]);
@@ -301,6 +319,19 @@ impl Writer {
                 ("hasResponded", json!(self.random.chance(50))),
             ],
             "marketing-list" => vec![("marketingListName", json!(self.random.pick(&["Anniversary users", "Others"])))],
+            "audience-member" => {
+                let mut paths = vec![
+                    ("audience", json!(self.random.pick(&AUDIENCES))),
+                    ("member", json!(self.random.pick(&MEMBERS))),
+                ];
+                if self.random.chance(40) {
+                    paths.push(("validUntil", json!(self.random.around(self.at, 5 * DAY_MS) + 3 * DAY_MS)));
+                }
+                if self.random.chance(10) {
+                    paths.push(("personKey", self.key(&PERSONS)));
+                }
+                paths
+            }
             "marketing-list-member" => vec![("personKey", self.key(&PERSONS)), ("marketingListKey", self.key(&LISTS))],
             _ => {
                 let members: Vec<Json> = (0..2 + self.random.below(3)).map(|_| self.key(&ACCOUNTS)).collect();

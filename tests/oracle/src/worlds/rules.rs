@@ -12,11 +12,19 @@ fn rule(name: &str, subject: Subject, time_zone: &str, pql: &str) -> Rule {
     }
 }
 
+/// What an external audience whose memberships count for five days means.
+fn audience(name: &str) -> String {
+    format!(
+        r#"exists m from audienceMemberships where m.audience = "{name}"
+and (m.validUntil > now or m.validUntil.isNull() and m.modifiedAt occurs < 5 days before now)"#
+    )
+}
+
 /// Rules over everything random worlds are made of. Names are unique; some refer to others.
 pub fn all() -> Vec<Rule> {
-    let person = |name, pql| rule(name, Subject::Person, "UTC", pql);
+    let person = |name: &str, pql: &str| rule(name, Subject::Person, "UTC", pql);
     let person_in = |name, zone, pql| rule(name, Subject::Person, zone, pql);
-    let account = |name, pql| rule(name, Subject::Account, "UTC", pql);
+    let account = |name: &str, pql: &str| rule(name, Subject::Account, "UTC", pql);
     vec![
         bodea::rule(),
         person("decision-maker", r#"exists r from opportunityRoles where r.personRole = "Decision Maker""#),
@@ -72,6 +80,12 @@ and ((exists o from accounts.opportunities where not(o.isClosed) and o.opportuni
             "anniversary",
             r#"exists m from listMemberships where m.list.marketingListName = "Anniversary users" and m.isDeleted = false"#,
         ),
+        person("partners", &audience("partners")),
+        person(
+            "active-partners",
+            r#"inSegment("partners") and exists v from xEvent where v.timestamp occurs <= 7 days before now"#,
+        ),
+        account("webinar", &audience("webinar")),
         person("never-visited", "not(exists v from xEvent)"),
         person("unknown-title", "extendedWorkDetails.jobTitle.isNull()"),
         person(

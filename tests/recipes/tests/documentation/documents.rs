@@ -2,11 +2,12 @@
 
 use millrace_model::{Schema, SubjectKind, Text};
 use millrace_oracle::Subject;
-use millrace_segment::{Definition, Plan, Settings, Status, compile, format, parse, parse_definitions};
+use millrace_segment::{Definition, Kind, Plan, Settings, Status, compile, format, parse, parse_definitions};
 use millrace_test_recipes::{Block, RECIPES, REFERENCE, blocks, subject};
 
 fn definition(subject: Subject, pql: &str) -> Definition {
     Definition {
+        kind: Kind::Segment,
         name: Text::new("example"),
         description: String::new(),
         subject: if subject == Subject::Person {

@@ -1,0 +1,70 @@
+//! Orders against a log in memory.
+
+use millrace_api::backend::{BackendError, Commands};
+use millrace_log::simulated::{Faults, SimulatedLog};
+use millrace_log::{Log, TopicSpec};
+use millrace_model::Timestamp;
+
+use super::LogOrders;
+
+/// A topic of one partition.
+pub fn topic(name: &str) -> TopicSpec {
+    TopicSpec {
+        name: name.to_owned(),
+        partitions: 1,
+        compacted: true,
+        settings: Vec::new(),
+    }
+}
+
+/// Orders on a log that has the control topic, and the log.
+pub fn orders_and_log() -> (LogOrders, SimulatedLog) {
+    let log = SimulatedLog::new(1, Faults::default(), Timestamp(0));
+    log.create_topic(&topic("millrace.control.segments")).unwrap();
+    let config = millrace_config::parse(None, []).unwrap();
+    (LogOrders::new(std::sync::Arc::new(log.clone()), &config).unwrap(), log)
+}
+
+fn text(name: &str, subject: &str, status: &str, rule: &str) -> String {
+    format!("kind: Segment\nmetadata: {{ name: {name} }}\nspec: {{ subject: {subject}, status: {status}, pql: '{rule}' }}")
+}
+
+fn told(outcome: Result<(), BackendError>) -> String {
+    match outcome {
+        Ok(()) => "done".to_owned(),
+        Err(BackendError::InUse(detail)) => format!("in use: {detail}"),
+        Err(BackendError::InvalidDefinition(problems)) => format!("invalid: {}", problems.join("\n")),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn orders_are_checked_against_what_is_there() {
+    let (orders, _) = orders_and_log();
+    let table = [
+        (("base", "person", "published", "b2b.personScore > 1"), "done"),
+        (("upper", "person", "published", r#"inSegment("base")"#), "done"),
+        (("top", "person", "published", r#"inSegment("base") or inSegment("upper")"#), "done"),
+        (
+            ("base", "person", "inactive", "b2b.personScore > 1"),
+            "in use: segment `base` cannot be made inactive: `top`, `upper` rest on it; change",
+        ),
+        (
+            ("base", "person", "published", r#"inSegment("top")"#),
+            "invalid: error[cycle]: segments refer to each other in a circle",
+        ),
+        (("base", "account", "published", "accountScore > 1"), "invalid: error[subject]"),
+        (("base", "person", "draft", r#"inSegment("top")"#), "done"),
+        (("top", "person", "inactive", r#"inSegment("base")"#), "done"),
+    ];
+    for ((name, subject, status, rule), expected) in table {
+        let found = told(orders.put_segment(name, &text(name, subject, status, rule)));
+        assert!(found.starts_with(expected), "{name} {status} {rule}\n{found}");
+    }
+    let refused = told(orders.delete_segment("base"));
+    let expected = "in use: segment `base` cannot be deleted: `upper` rests on it; change, deactivate or delete that one first";
+    assert_eq!(refused, expected);
+    for name in ["upper", "base", "base", "never-was"] {
+        assert_eq!(told(orders.delete_segment(name)), "done", "{name}");
+    }
+}

@@ -3,6 +3,8 @@
 //! A scenario publishes source records, lets the cluster settle, moves the clock, and asks who is in which segment. Nothing here fails or crashes (the
 //! simulation does that); what varies, by seed, is the order in which messages of different senders arrive and how they are batched.
 
+pub mod visits;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, LazyLock};
 

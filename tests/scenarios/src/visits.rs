@@ -1,0 +1,70 @@
+//! One visit into histories of any length, under rules that ask different things of them: what the cost of a visit is measured with.
+
+use bytes::Bytes;
+use millrace_model::{DAY_MS, SourceKind, Timestamp};
+use serde_json::json;
+
+use crate::{Solo, config};
+
+const NOW: i64 = 1_780_000_000_000;
+const KEY: &str = "b2b_person:1@m1.Marketo";
+
+/// Lengths of histories, in events.
+pub const HISTORIES: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];
+
+/// Numbers of segments.
+pub const SEGMENTS: [u32; 4] = [5, 50, 500, 5_000];
+
+/// Rules that keep different things of the history.
+pub const RULES: [(&str, &str); 6] = [
+    ("exists in a window", r#"exists v from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now"#),
+    ("at least 5 in a window", r#"count(select v from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now) >= 5"#),
+    ("sum in a window", r#"sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now) > 1000000000"#),
+    ("sum of all", r#"sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "e") > 1000000000"#),
+    ("distinct pages of all", r#"count(distinct(select v.web.webPageDetails.name from xEvent where v.eventType = "e")) > 50"#),
+    ("sequence", r#"chain(xEvent, timestamp, [A: WHAT(eventType = "e"), B: WHAT(eventType = "never") WHEN(<= 1 day after A)])"#),
+];
+
+fn event(number: u32, at: i64, kind: &str) -> Bytes {
+    let record = json!({
+        "_id": format!("e{number}"), "timestamp": at, "personKey": { "sourceKey": "1@m1.Marketo" }, "eventType": kind,
+        "web": { "webPageDetails": { "name": format!("page {}", number % 20), "URL": "https://example.com/new-product" } },
+        "commerce": { "order": { "priceTotal": 10.0 } },
+    });
+    Bytes::from(record.to_string())
+}
+
+/// A person with so many events behind it.
+fn person(history: u32) -> Solo {
+    let mut solo = Solo::new(config(1), Timestamp(NOW));
+    solo.take(SourceKind::Person, "1@m1.Marketo", Bytes::from(json!({ "b2b": { "personScore": 7 } }).to_string()));
+    // Evenly over three hundred days.
+    for number in 0..history {
+        let at = NOW - 300 * DAY_MS + i64::from(number) * (300 * DAY_MS / i64::from(history));
+        solo.take(SourceKind::Activity, KEY, event(number, at, "e"));
+    }
+    solo
+}
+
+/// A person with a history, under one of the rules.
+pub fn with_history(pql: &str, history: u32) -> Solo {
+    let mut solo = person(history);
+    solo.define("rule", pql);
+    solo
+}
+
+/// A person with a short history, under so many segments, of which five look at its events.
+pub fn with_segments(segments: u32) -> Solo {
+    let mut solo = person(100);
+    for number in 0..segments {
+        let kind = if number < 5 { "e".to_owned() } else { format!("other-{number}") };
+        let pql = format!(r#"count(select v from xEvent where v.eventType = "{kind}" and v.timestamp occurs <= 30 days before now) >= {}"#, 5 + number % 7);
+        solo.define(&format!("segment-{number}"), &pql);
+    }
+    solo
+}
+
+/// Weighs one more visit; the bytes of the rows it changes.
+pub fn visit(solo: &mut Solo) -> usize {
+    solo.weigh(SourceKind::Activity, KEY, event(u32::MAX, NOW - 1, "e"))
+}

@@ -10,7 +10,7 @@ use crate::core::{Core, Var};
 use crate::definition::Definition;
 use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine, Money};
-use crate::explain::Condition;
+use crate::explain::{Condition, Explanation, explained, observed};
 use crate::normal::normalise;
 use crate::plan::{Settings, Timed, Unknown};
 use crate::world::World;
@@ -105,11 +105,20 @@ impl Compiled {
     }
 
     pub(crate) fn evaluate_core(&self, core: &Core, world: &dyn World, id: &str, settings: &Settings, now: Timestamp) -> Result<Timed<bool>, Unknown> {
-        let money = Money { default_currency: settings.default_currency.clone(), rates: settings.rates.clone() };
-        let context = Context { zone: self.0.definition.time_zone, money: Arc::new(money), layouts: Arc::default() };
+        let context = self.context(settings);
         let mut machine = Machine::over_world(world, self.0.definition.subject, id, &context, now);
         let (value, valid_until) = machine.test(core)?;
         Ok(Timed { value, valid_until })
+    }
+
+    /// The rule made ready to be evaluated over whole data for many subjects.
+    pub fn whole(&self, settings: &Settings) -> Whole {
+        Whole { compiled: self.clone(), core: self.0.conditions.join(), context: self.context(settings) }
+    }
+
+    fn context(&self, settings: &Settings) -> Context {
+        let money = Money { default_currency: settings.default_currency.clone(), rates: settings.rates.clone() };
+        Context { zone: self.0.definition.time_zone, money: Arc::new(money), layouts: Arc::default() }
     }
 
     /// The rule in normal form, as one expression.
@@ -125,5 +134,33 @@ impl Compiled {
 
     pub(crate) fn next_var(&self) -> Var {
         self.0.next_var
+    }
+}
+
+/// A rule that is evaluated over whole data: as one expression, with the settings it depends on.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    compiled: Compiled,
+    core: Core,
+    context: Context,
+}
+
+impl Whole {
+    /// The rule's value for a thing of the definition's kind.
+    ///
+    /// # Errors
+    /// As for `Compiled::evaluate`.
+    pub fn evaluate(&self, world: &dyn World, id: &str, now: Timestamp) -> Result<Timed<bool>, Unknown> {
+        let (value, valid_until) = self.machine(world, id, now).test(&self.core)?;
+        Ok(Timed { value, valid_until })
+    }
+
+    /// The rule's conditions one by one, as `explain` gives them of a plan.
+    pub fn explain(&self, world: &dyn World, id: &str, now: Timestamp) -> Explanation {
+        explained(self.compiled.conditions(), &|leaf: &Core| observed(self.machine(world, id, now), leaf))
+    }
+
+    fn machine<'a>(&'a self, world: &'a dyn World, id: &'a str, now: Timestamp) -> Machine<'a> {
+        Machine::over_world(world, self.compiled.definition().subject, id, &self.context, now)
     }
 }

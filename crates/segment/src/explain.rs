@@ -114,12 +114,16 @@ fn relation_in(core: &Core) -> Option<Relation> {
 
 /// Evaluates the conditions of a segment one by one, for one subject at `now`.
 pub fn explain(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> Explanation {
-    explained(&segment.conditions, view, now)
+    explained(&segment.conditions, &|leaf: &Residual| observed(Machine::over_view(view, &leaf.context, now), &leaf.core))
 }
 
-fn explained(condition: &Condition<Residual>, view: &dyn View, now: Timestamp) -> Explanation {
-    let junction = |word: &str, span: Span, of: &[Condition<Residual>], deciding: bool| {
-        let of: Vec<Explanation> = of.iter().map(|child| explained(child, view, now)).collect();
+/// What was seen of one leaf: its value, how long that holds, and the evidence.
+pub(crate) type Observed = (Option<bool>, Timestamp, Vec<Evidence>);
+
+/// The tree of conditions with the values of its leaves.
+pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Observed) -> Explanation {
+    let junction = |word: &str, span: Span, of: &[Condition<T>], deciding: bool| {
+        let of: Vec<Explanation> = of.iter().map(|child| explained(child, observe)).collect();
         let settling = of.iter().filter(|child| child.value == Some(deciding)).map(|child| child.valid_until).max();
         let (value, valid_until) = match settling {
             Some(until) => (Some(deciding), until),
@@ -132,28 +136,29 @@ fn explained(condition: &Condition<Residual>, view: &dyn View, now: Timestamp) -
         Condition::All { span, of } => junction("and", *span, of, false),
         Condition::Any { span, of } => junction("or", *span, of, true),
         Condition::Not { span, of } => {
-            let of = explained(of, view, now);
+            let of = explained(of, observe);
             let (value, valid_until) = (of.value.map(|flag| !flag), of.valid_until);
             Explanation { text: "not".to_owned(), span: *span, value, valid_until, evidence: Vec::new(), of: vec![of] }
         }
         Condition::Leaf { span, text, of } => {
-            let mut machine = Machine::over_view(view, &of.context, now);
-            machine.trace = Some(Vec::new());
-            let (value, valid_until) = match machine.test(&of.core) {
-                Ok((flag, until)) => (Some(flag), until),
-                Err(Unknown) => (None, Timestamp::MAX),
-            };
-            let mut evidence = machine.trace.unwrap_or_default();
-            let mut seen: Vec<Evidence> = Vec::new();
-            evidence.retain(|piece| {
-                let new = !seen.contains(piece);
-                if new {
-                    seen.push(piece.clone());
-                }
-                new
-            });
-            evidence.truncate(EVIDENCE_MAX);
+            let (value, valid_until, evidence) = observe(of);
             Explanation { text: text.clone(), span: *span, value, valid_until, evidence, of: Vec::new() }
         }
     }
+}
+
+/// Evaluates one leaf with a machine of its own. Each piece of evidence is told once.
+pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core) -> Observed {
+    machine.trace = Some(Vec::new());
+    let (value, valid_until) = match machine.test(core) {
+        Ok((flag, until)) => (Some(flag), until),
+        Err(Unknown) => (None, Timestamp::MAX),
+    };
+    let mut evidence: Vec<Evidence> = Vec::new();
+    for piece in machine.trace.unwrap_or_default() {
+        if evidence.len() < EVIDENCE_MAX && !evidence.contains(&piece) {
+            evidence.push(piece);
+        }
+    }
+    (value, valid_until, evidence)
 }

@@ -31,7 +31,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, Whole, compile};
 pub use definition::{Definition, EXPIRES_AFTER_MS, Kind, NAME_BYTES_MAX, Status, parse_definitions};
 pub use diagnostic::{Diagnostic, Severity, did_you_mean};
 pub use explain::{EVIDENCE_MAX, Evidence, Explanation, explain};

@@ -126,10 +126,13 @@ pub struct Destination {
     pub attributes: BTreeMap<String, Path>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     pub api_address: SocketAddr,
     pub metrics_address: SocketAddr,
+    /// A URL without a trailing slash; `None`: to be made of `api_address`.
+    pub advertised_address: Option<String>,
+    pub internal_token: Option<Secret>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -180,6 +180,12 @@ pub struct Http {
     pub api_address: String,
     /// Metrics, health and readiness, for Prometheus and Kubernetes.
     pub metrics_address: String,
+    /// Where other instances reach this one's API, as `host:port` or a URL: what is asked about a shard that they do not own they read here. Left out:
+    /// `api_address`, with this machine's name where that stands for every address. In Kubernetes set it to the pod's IP address and port.
+    pub advertised_address: Option<String>,
+    /// What instances show each other to read rows under `/internal` of the API's port; the same at all of them; may be a `file:<path>`. Left out:
+    /// whoever reaches the port can read there, so let no gateway pass `/internal` on, and let only instances in (a network policy).
+    pub internal_token: Option<String>,
 }
 
 /// How much a shard takes on at once. The defaults suit; larger polls raise throughput, smaller ones lower latency.
@@ -327,6 +333,8 @@ impl Default for Http {
         Http {
             api_address: "127.0.0.1:8080".to_owned(),
             metrics_address: "127.0.0.1:9090".to_owned(),
+            advertised_address: None,
+            internal_token: None,
         }
     }
 }

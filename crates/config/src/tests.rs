@@ -39,7 +39,9 @@ fn defaults_hold_and_show() {
               future_limit: 5m
               retention: 400d
             http:
+              advertised_address: null
               api_address: 127.0.0.1:8080
+              internal_token: null
               metrics_address: 127.0.0.1:9090
             identity:
               blocked: []

@@ -43,10 +43,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
             .iter()
             .map(|(name, one)| (name.clone(), destination(name, one, &mut check)))
             .collect(),
-        http: Http {
-            api_address: check.address("http.api_address", &raw.http.api_address),
-            metrics_address: check.address("http.metrics_address", &raw.http.metrics_address),
-        },
+        http: http(&raw.http, &mut check),
         budget: budget(&raw.budget, &mut check),
         logging: Logging {
             filter: check.filled("log_level", &raw.log_level),
@@ -129,6 +126,23 @@ fn registry(raw: &raw::Registry, check: &mut Check<'_>) -> Registry {
         ca_file: raw.ca_file.as_ref().map(PathBuf::from),
         basic: raw.user.clone().zip(password),
         token: raw.token.as_deref().map(|text| Secret::new("token", text)),
+    }
+}
+
+fn http(raw: &raw::Http, check: &mut Check<'_>) -> Http {
+    let advertised = raw.advertised_address.as_ref().map(|address| {
+        let url = if address.contains("://") { address.trim_end_matches('/').to_owned() } else { format!("http://{address}") };
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or_default();
+        if rest.is_empty() || rest.contains(char::is_whitespace) {
+            check.wrong("http.advertised_address", "expected `host:port`, or a URL that begins with http:// or https://");
+        }
+        url
+    });
+    Http {
+        api_address: check.address("http.api_address", &raw.api_address),
+        metrics_address: check.address("http.metrics_address", &raw.metrics_address),
+        advertised_address: advertised,
+        internal_token: raw.internal_token.as_deref().map(|text| Secret::new("token", text)),
     }
 }
 
@@ -220,7 +234,12 @@ fn effective(raw: &Raw) -> serde_json::Value {
     for (name, value) in &mut shown.kafka.properties {
         *value = Scalar::Text(Secret::new(name, &value.text()).to_string());
     }
-    for (name, value) in [("password", &mut shown.registry.password), ("token", &mut shown.registry.token)] {
+    let hidden = [
+        ("password", &mut shown.registry.password),
+        ("token", &mut shown.registry.token),
+        ("token", &mut shown.http.internal_token),
+    ];
+    for (name, value) in hidden {
         *value = value.take().map(|text| Secret::new(name, &text).to_string());
     }
     for url in &mut shown.registry.urls {

@@ -64,6 +64,11 @@ impl Topology {
         format!("{}internal.shards", self.prefix)
     }
 
+    /// Where instances tell which shards they have open.
+    pub fn hosts(&self) -> String {
+        format!("{}internal.hosts", self.prefix)
+    }
+
     /// Transactional id of a shard.
     pub fn transactional_id(&self, shard: u32) -> String {
         format!("{}.shard.{shard}", self.application)
@@ -136,6 +141,7 @@ impl Topology {
             specs.push(spec);
         }
         specs.push(compacted(self.changelog(), self.shards));
+        specs.push(compacted(self.hosts(), 1));
         specs
     }
 

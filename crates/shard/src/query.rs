@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_identity::ClusterReport;
-use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::Explanation;
+use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::{Target, View};
+use millrace_segment::{Diagnostic, Explanation};
 
 use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, is_alive, shard_of_node, source_kind};
 use crate::key::{self, Key, Parts, table};
@@ -20,25 +20,44 @@ use crate::row::{self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, Pr
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
 
+mod past;
+mod preview;
+mod world;
+
+pub use past::Past;
+pub use preview::{Preview, Reasoned, SAMPLE_MAX, Sampled};
+
 /// Edges and claims shown of a cluster: an address shared by thousands has thousands, and nobody reads them.
 const CLUSTER_EDGES_MAX: usize = 200;
 
 /// Committed state of one shard.
 pub type Reader = Arc<dyn StateView + Send + Sync>;
 
-/// Finds the committed state of shards; `None` for a shard that lives in another process, or is not open now.
+/// Finds the committed state of shards.
 pub trait Shards: Send + Sync {
-    fn reader(&self, shard: u32) -> Option<Reader>;
+    /// A shard that is open in this process.
+    fn here(&self, shard: u32) -> Option<Reader>;
+
+    /// A shard wherever it is open; `None` where no process is known to have it open now.
+    fn reader(&self, shard: u32) -> Option<Reader> {
+        self.here(shard)
+    }
 }
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// The shard that knows is not here: ask the process that owns it, or try again.
-    #[error("shard {0} is not open in this process")]
-    NotHere(u32),
+    /// The shard that knows is open nowhere: being restored, or between two owners. Try again.
+    #[error("shard {0} is not open now")]
+    NotOpen(u32),
     #[error(transparent)]
     State(#[from] StateError),
+    /// A draft that does not fit together with the other definitions.
+    #[error("the definition does not hold")]
+    Invalid(Vec<Diagnostic>),
+    /// An instant of which nothing can be said, and why.
+    #[error("{0}")]
+    Instant(String),
 }
 
 /// Questions to a deployment.
@@ -120,6 +139,8 @@ pub struct Explained {
     /// The source records behind the things the answer rests on.
     pub records: BTreeMap<Text, Vec<Identity>>,
     pub evaluated_at: Timestamp,
+    /// For an instant of the past: what the answer rests on.
+    pub past: Option<Past>,
 }
 
 /// Committed rows of one shard, as evaluation reads them.
@@ -148,17 +169,29 @@ impl Query {
         Query { config, shards, program: Mutex::new(None) }
     }
 
+    /// The types definitions are checked against.
+    pub fn schema(&self) -> &Schema {
+        &self.config.schema
+    }
+
     fn at(&self, shard: u32) -> Result<Reader, QueryError> {
-        self.shards.reader(shard).ok_or(QueryError::NotHere(shard))
+        self.shards.reader(shard).ok_or(QueryError::NotOpen(shard))
     }
 
     fn owner_of(&self, node: &Identity) -> Result<Reader, QueryError> {
         self.at(shard_of_node(node, self.config.shards))
     }
 
-    /// The definitions as a shard that is here has them.
+    /// A shard, one that is here where there is one: every shard has the definitions.
+    fn any(&self) -> Result<Reader, QueryError> {
+        let all = || 0..self.config.shards;
+        let here = all().find_map(|shard| self.shards.here(shard));
+        here.or_else(|| all().find_map(|shard| self.shards.reader(shard))).ok_or(QueryError::NotOpen(0))
+    }
+
+    /// The definitions as a shard has them.
     fn program(&self) -> Result<Arc<Program>, QueryError> {
-        let shard = (0..self.config.shards).find_map(|shard| self.shards.reader(shard)).ok_or(QueryError::NotHere(0))?;
+        let shard = self.any()?;
         let control: u64 = get(&shard, &Key::new(table::CONTROL).done())?.unwrap_or_default();
         let mut cached = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cached {
@@ -174,7 +207,7 @@ impl Query {
     /// The thing an identity belongs to. An identity that nothing but one home claims belongs to that home.
     ///
     /// # Errors
-    /// Where a shard is not here, or its store failed.
+    /// Where a shard is not open, or its store failed.
     pub fn resolve(&self, node: &Identity) -> Result<SubjectId, QueryError> {
         let reader = self.owner_of(node)?;
         let row: NodeRow = get(&reader, &key::node(node))?.unwrap_or_default();
@@ -198,7 +231,7 @@ impl Query {
     /// A subject's profile; `None` where nothing is known of it.
     ///
     /// # Errors
-    /// Where a shard is not here, or its store failed.
+    /// Where a shard is not open, or its store failed.
     pub fn profile(&self, subject: &SubjectId, now: Timestamp) -> Result<Option<Profile>, QueryError> {
         let reader = self.owner_of(&subject.id.0)?;
         let Some(row) = get::<SubjectRow>(&reader, &key::of_subject(table::SUBJECT, subject))? else { return Ok(None) };
@@ -248,7 +281,7 @@ impl Query {
     /// A person's retained events, newest first.
     ///
     /// # Errors
-    /// Where a shard is not here, or its store failed.
+    /// Where a shard is not open, or its store failed.
     pub fn events(&self, subject: &SubjectId, limit: usize) -> Result<Vec<StoredEvent>, QueryError> {
         let reader = self.owner_of(&subject.id.0)?;
         let mut events = Vec::new();
@@ -266,10 +299,18 @@ impl Query {
         Ok(events)
     }
 
-    /// Every accepted definition with its state over the shards that are here.
+    /// An accepted definition.
     ///
     /// # Errors
-    /// Where no shard is here, or a store failed.
+    /// Where no shard is open, or a store failed.
+    pub fn definition(&self, name: &str) -> Result<Option<Accepted>, QueryError> {
+        Ok(self.program()?.definitions.get(name).cloned())
+    }
+
+    /// Every accepted definition with its state over all shards.
+    ///
+    /// # Errors
+    /// Where a shard is not open, or a store failed: there is no number of a part of the members.
     pub fn segments(&self) -> Result<Vec<SegmentState>, QueryError> {
         let program = self.program()?;
         let state = |accepted: &Accepted| SegmentState {
@@ -279,7 +320,8 @@ impl Query {
             progress: Vec::new(),
         };
         let mut states: Vec<SegmentState> = program.definitions.iter().map(state).collect();
-        for (shard, reader) in (0..self.config.shards).filter_map(|shard| Some((shard, self.shards.reader(shard)?))) {
+        for shard in 0..self.config.shards {
+            let reader = self.at(shard)?;
             let backfill: Option<BackfillRow> = get(&reader, &Key::new(table::BACKFILL).done())?;
             let complete_at: u64 = get(&reader, &Key::new(table::BACKFILLED).done())?.unwrap_or_default();
             let of: u64 = get(&reader, &Key::new(table::POPULATION).done())?.unwrap_or_default();
@@ -302,9 +344,9 @@ impl Query {
     /// The kept versions of a name, ascending; none where there is no such name.
     ///
     /// # Errors
-    /// Where no shard is here, or its store failed.
+    /// Where no shard is open, or its store failed.
     pub fn versions(&self, name: &str) -> Result<Vec<Version>, QueryError> {
-        let reader = (0..self.config.shards).find_map(|shard| self.shards.reader(shard)).ok_or(QueryError::NotHere(0))?;
+        let reader = self.any()?;
         let in_force: Option<row::DefinitionRow> = get(&reader, &key::named(table::DEFINITION, name))?;
         let mut versions = Vec::new();
         for (version_key, value) in scan(&reader, &key::named(table::VERSION, name))? {
@@ -318,15 +360,16 @@ impl Query {
         Ok(versions)
     }
 
-    /// Members of a segment on the shards that are here, in ascending order of canonical ids, from behind `after`.
+    /// Members of a segment, in ascending order of canonical ids, from behind `after`.
     ///
     /// # Errors
-    /// Where a store failed.
+    /// Where a shard is not open, or a store failed: a list without the members of a shard would look whole.
     pub fn members(&self, segment: &str, after: Option<&SubjectId>, limit: usize) -> Result<Vec<SubjectId>, QueryError> {
         let prefix = Key::new(table::MEMBER).text(segment).done();
         let lower = after.map_or_else(|| prefix.clone(), |after| prefix_end(&Key::new(table::MEMBER).text(segment).subject(after).done()));
         let mut members = Vec::new();
-        for reader in (0..self.config.shards).filter_map(|shard| self.shards.reader(shard)) {
+        for shard in 0..self.config.shards {
+            let reader = self.at(shard)?;
             for (member_key, _) in reader.scan(&lower, &prefix_end(&prefix), limit)? {
                 let mut parts = Parts::of(&member_key);
                 let _ = parts.text();
@@ -341,7 +384,7 @@ impl Query {
     /// Why a subject is, or is not, in a published segment, as at `now`; `None` where there is no such segment.
     ///
     /// # Errors
-    /// Where a shard is not here, or its store failed.
+    /// Where a shard is not open, or its store failed.
     pub fn explain(&self, subject: &SubjectId, segment: &str, now: Timestamp) -> Result<Option<Explained>, QueryError> {
         let program = self.program()?;
         let Some(plan) = program.segment(segment).filter(|plan| plan.subject == subject.kind) else { return Ok(None) };
@@ -364,19 +407,20 @@ impl Query {
             }
         }
         view.finish()?;
-        let mut records = BTreeMap::new();
-        for (id, thing) in things {
-            records.insert(id, self.supporting_records(&thing)?);
-        }
         Ok(Some(Explained {
             subject: subject.clone(),
             segment: segment.into(),
             version: program.definitions.get(segment).map_or(0, |accepted| accepted.row.version),
             membership: row.memberships.into_iter().find(|membership| membership.segment == segment),
             explanation,
-            records,
+            records: self.supporting(things)?,
             evaluated_at: now,
+            past: None,
         }))
+    }
+
+    fn supporting(&self, things: BTreeMap<Text, SubjectId>) -> Result<BTreeMap<Text, Vec<Identity>>, QueryError> {
+        things.into_iter().map(|(id, thing)| Ok((id, self.supporting_records(&thing)?))).collect()
     }
 
     /// The source records of a thing and, for an account, of its deals.
@@ -397,7 +441,7 @@ impl Query {
     /// The deals or persons that name an account as theirs, where rules ask for them.
     ///
     /// # Errors
-    /// Where the shard is not here, or its store failed.
+    /// Where the shard is not open, or its store failed.
     pub fn children(&self, account: &SubjectId, kind: SubjectKind) -> Result<Vec<SubjectId>, QueryError> {
         let reader = self.owner_of(&account.id.0)?;
         let mut children = Vec::new();
@@ -412,7 +456,7 @@ impl Query {
     /// The identity graph around an identity: edges, the claims behind them, what is parked and why.
     ///
     /// # Errors
-    /// Where the identity writer is not here, or its store failed.
+    /// Where the identity writer is not open, or its store failed.
     pub fn cluster(&self, node: &Identity) -> Result<ClusterReport, QueryError> {
         let reader = self.at(IDENTITY_SHARD)?;
         let graph = CommittedGraph(&*reader);

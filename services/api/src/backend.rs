@@ -1,10 +1,10 @@
 //! What the API asks of the process behind it.
 
-use millrace_model::Identity;
+use millrace_model::{Identity, Timestamp};
 
 use crate::dto::{
-    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, ReadyView, RecordLine, ReferenceView,
-    SegmentView, VersionView,
+    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, PreviewView,
+    ReadyView, RecordLine, ReferenceView, SegmentView, VersionView,
 };
 
 /// A part of a list that is asked for.
@@ -63,9 +63,12 @@ pub trait Queries: Send + Sync {
     /// As for `person`.
     fn person_events(&self, identity: &Identity, page: &PageRequest) -> Result<Page<EventView>, BackendError>;
 
+    /// Why a subject is in a segment, or is not: now, or at an instant of the past.
+    ///
     /// # Errors
-    /// `NotFound` where there is no such subject or segment, `Refused` where the segment is about the other kind of subject.
-    fn explain(&self, subject: &Subject, segment: &str) -> Result<ExplainView, BackendError>;
+    /// `NotFound` where there is no such subject or segment, `Refused` where the segment is about the other kind of subject, or where nothing can be
+    /// said of the instant.
+    fn explain(&self, subject: &Subject, segment: &str, at: Option<Timestamp>) -> Result<ExplainView, BackendError>;
 
     /// # Errors
     /// `NotFound` where nothing bears the identity.
@@ -110,6 +113,13 @@ pub trait Queries: Send + Sync {
     /// # Errors
     /// As for `segment`.
     fn members(&self, name: &str, page: &PageRequest) -> Result<Page<MemberView>, BackendError>;
+
+    /// What the definition in `text` (YAML or JSON, one document) would do if it were published, with at most `sample_max` subjects of each kind shown.
+    /// Changes nothing; takes as long as reading everybody does.
+    ///
+    /// # Errors
+    /// `InvalidDefinition` with every diagnostic, `Unavailable` where another preview is under way or a shard is not there.
+    fn preview(&self, text: &str, sample_max: usize) -> Result<PreviewView, BackendError>;
 
     /// Whether every shard of this process answers.
     fn ready(&self) -> ReadyView;

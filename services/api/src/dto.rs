@@ -156,7 +156,7 @@ pub struct SegmentView {
     /// The rule; of an external audience what its memberships mean as a rule.
     pub pql: String,
     pub destinations: Vec<String>,
-    /// Members on the shards of the answering process.
+    /// Members now.
     pub members: u64,
     /// How much of the first evaluation is done, 0 to 1; absent once it is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -247,9 +247,63 @@ pub struct ExplainView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
     pub condition: ConditionView,
+    /// For an instant of the past that was asked for: what the answer rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<PastView>,
     /// The source records behind each related thing, by its id: what a data steward opens next.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub records: BTreeMap<String, Vec<String>>,
+}
+
+/// What an answer about an instant of the past rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PastView {
+    /// Records, relations and links are as they stood at this instant: their earlier values are not kept.
+    pub records_as_of: String,
+    /// Only events behind this instant are kept; windows that reach farther back see nothing there.
+    pub events_from: String,
+}
+
+/// What a definition would do if it were published.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewView {
+    pub segment: String,
+    /// `person` or `account`.
+    pub subject_type: String,
+    pub evaluated_at: String,
+    /// Subjects looked at: every one there is.
+    pub population: u64,
+    /// How many the definition takes, and some of them.
+    pub audience: SampleView,
+    /// The version that is published under the same name now; absent: none, and everyone in the audience enters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_version: Option<u64>,
+    /// Members of the published version.
+    pub members: u64,
+    /// Who is not a member, and would be.
+    pub entering: SampleView,
+    /// Who is a member, and would be no longer.
+    pub leaving: SampleView,
+    /// What is accepted, but probably not meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// An exact number of subjects, and some of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SampleView {
+    pub count: u64,
+    pub sample: Vec<ReasonedView>,
+}
+
+/// A subject and why the definition takes it, or does not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReasonedView {
+    pub subject_id: String,
+    pub condition: ConditionView,
 }
 
 /// One condition of a rule, and those it is made of.

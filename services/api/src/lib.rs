@@ -9,6 +9,7 @@
 pub mod backend;
 pub mod dto;
 mod health;
+pub mod internal;
 mod openapi;
 mod problem;
 mod routes;

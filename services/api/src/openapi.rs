@@ -5,8 +5,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::dto::{
-    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, RollbackView,
-    SegmentView, VersionView,
+    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, PreviewView,
+    RecordLine, ReferenceView, RollbackView, SegmentView, VersionView,
 };
 use crate::problem::Problem;
 
@@ -23,7 +23,11 @@ struct Operation {
 }
 
 const PAGE: &[(&str, &str)] = &[("limit", "1 to 1000, 100 if absent"), ("after", "`next` of the part before")];
-const SEGMENT: &[(&str, &str)] = &[("segment", "the segment's name")];
+const EXPLAIN: &[(&str, &str)] = &[
+    ("segment", "the segment's name"),
+    ("at", "an instant of the past within the retained history, RFC 3339; now if absent"),
+];
+const SAMPLE: &[(&str, &str)] = &[("sample", "0 to 100 subjects of each kind, 10 if absent")];
 const STREAM: &[(&str, &str)] = &[
     ("from", "`start` (if absent) or `end`"),
     ("follow", "`false`: end when everything that was there has been sent"),
@@ -85,7 +89,7 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
         read(
             "/v1/persons/{id}/explain",
             "Why the person is in a segment, or is not",
-            SEGMENT,
+            EXPLAIN,
             schema::<ExplainView>(generator),
         ),
         read(
@@ -109,11 +113,19 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
         read(
             "/v1/accounts/{sourceKey}/explain",
             "Why the account is in a segment, or is not",
-            SEGMENT,
+            EXPLAIN,
             schema::<ExplainView>(generator),
         ),
         read("/v1/segments", "All definitions in force", &[], schema::<Vec<SegmentView>>(generator)),
         read("/v1/segments/{name}", "One definition", &[], schema::<SegmentView>(generator)),
+        Operation {
+            method: "post",
+            path: "/v1/segments/preview",
+            summary: "What a definition would do if it were published: the exact number, some subjects with reasons, who would enter and leave",
+            query: SAMPLE,
+            request: Some(("application/yaml", json!({"type": "string"}))),
+            response: Some((JSON, schema::<PreviewView>(generator))),
+        },
         Operation {
             method: "put",
             path: "/v1/segments/{name}",

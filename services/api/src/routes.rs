@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
@@ -9,13 +10,13 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use millrace_model::{Identity, namespace};
+use millrace_model::{Identity, Timestamp, namespace};
 use serde::de::DeserializeOwned;
 
 use crate::backend::{BackendError, ChangesFrom, Commands, PageRequest, Queries, Subject};
 use crate::dto::{
-    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, RecordLine, ReferenceView, RollbackView,
-    SegmentView, VersionView,
+    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, PreviewView,
+    RecordLine, ReferenceView, RollbackView, SegmentView, VersionView,
 };
 use crate::openapi::openapi;
 use crate::problem::Problem;
@@ -30,6 +31,10 @@ const IMPORT_BYTES_MAX: usize = 128 << 20;
 /// Items of a list where the asker names no number, and the most of one answer.
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
+
+/// Subjects a preview shows of each kind where the asker names no number, and the most.
+const SAMPLE_DEFAULT: usize = 10;
+const SAMPLE_MAX: usize = 100;
 
 #[derive(Clone)]
 struct Api {
@@ -51,7 +56,7 @@ pub fn api_router(queries: Arc<dyn Queries>, commands: Arc<dyn Commands>) -> Rou
         .route("/v1/accounts/{key}/opportunities", get(account_opportunities))
         .route("/v1/accounts/{key}/explain", get(explain_account))
         .route("/v1/segments", get(segments))
-        .route("/v1/segments/{name}", get(segment).put(put_segment).delete(delete_segment))
+        .route("/v1/segments/{name}", get(segment).put(put_segment).delete(delete_segment).post(preview))
         .route("/v1/segments/{name}/members", get(members))
         .route("/v1/segments/{name}/versions", get(versions))
         .route("/v1/segments/{name}/rollback", post(rollback))
@@ -138,7 +143,8 @@ async fn explain(api: Api, subject: Subject, query: &BTreeMap<String, String>) -
         .get("segment")
         .cloned()
         .ok_or_else(|| Problem::bad_request("`segment` is missing: /explain?segment=<name>"))?;
-    blocking(move || api.queries.explain(&subject, &segment)).await.map(Json)
+    let at = query.get("at").map(|text| instant(text)).transpose()?;
+    blocking(move || api.queries.explain(&subject, &segment, at)).await.map(Json)
 }
 
 async fn segments(State(api): State<Api>) -> Result<Json<Vec<SegmentView>>, Problem> {
@@ -173,6 +179,22 @@ async fn rollback(State(api): State<Api>, Path(name): Path<String>, Query(query)
     })
     .await
     .map(Json)
+}
+
+/// `POST /v1/segments/preview`. A segment may be called `preview` all the same: the other methods are about it.
+async fn preview(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(query): Parameters,
+    method: Method,
+    uri: Uri,
+    text: String,
+) -> Result<Json<PreviewView>, Problem> {
+    if name != "preview" {
+        return Err(no_such_method(method, uri).await);
+    }
+    let sample_max = number(&query, "sample", SAMPLE_DEFAULT, 0..=SAMPLE_MAX)?;
+    blocking(move || api.queries.preview(&text, sample_max)).await.map(Json)
 }
 
 async fn members(State(api): State<Api>, Path(name): Path<String>, Query(query): Parameters) -> Result<Json<Page<MemberView>>, Problem> {
@@ -248,13 +270,20 @@ fn account_identity(text: &str) -> Result<Identity, Problem> {
 }
 
 fn page(query: &BTreeMap<String, String>) -> Result<PageRequest, Problem> {
-    let limit = match query.get("limit").map(|text| text.parse::<usize>()) {
-        None => PAGE_DEFAULT,
-        Some(Ok(limit @ 1..=PAGE_MAX)) => limit,
-        Some(_) => return Err(Problem::bad_request(format!("`limit` is a number from 1 to {PAGE_MAX}"))),
-    };
     Ok(PageRequest {
-        limit,
+        limit: number(query, "limit", PAGE_DEFAULT, 1..=PAGE_MAX)?,
         after: query.get("after").cloned(),
     })
+}
+
+fn number(query: &BTreeMap<String, String>, name: &str, absent: usize, range: RangeInclusive<usize>) -> Result<usize, Problem> {
+    match query.get(name).map(|text| text.parse::<usize>()) {
+        None => Ok(absent),
+        Some(Ok(number)) if range.contains(&number) => Ok(number),
+        Some(_) => Err(Problem::bad_request(format!("`{name}` is a number from {} to {}", range.start(), range.end()))),
+    }
+}
+
+fn instant(text: &str) -> Result<Timestamp, Problem> {
+    Timestamp::parse(text).map_err(|_| Problem::bad_request(format!("`at` is `{text}`; expected RFC 3339, such as 2026-03-31T12:00:00Z")))
 }

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
-use millrace_model::Identity;
+use millrace_model::{Identity, Timestamp};
 use millrace_telemetry::Metrics;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -51,8 +51,8 @@ impl Queries for One {
         })
     }
 
-    fn explain(&self, subject: &Subject, segment: &str) -> Result<ExplainView, BackendError> {
-        missing(format!("{subject:?} {segment}"))
+    fn explain(&self, subject: &Subject, segment: &str, at: Option<Timestamp>) -> Result<ExplainView, BackendError> {
+        missing(format!("{subject:?} {segment} {at:?}"))
     }
 
     fn account(&self, identity: &Identity) -> Result<AccountView, BackendError> {
@@ -95,6 +95,10 @@ impl Queries for One {
 
     fn members(&self, name: &str, _: &PageRequest) -> Result<Page<MemberView>, BackendError> {
         missing(name)
+    }
+
+    fn preview(&self, text: &str, sample_max: usize) -> Result<PreviewView, BackendError> {
+        Err(BackendError::InvalidDefinition(vec![format!("line 1: {text} {sample_max}")]))
     }
 
     fn ready(&self) -> ReadyView {
@@ -247,6 +251,17 @@ async fn routes_answer() {
         ),
         ("POST", "/v1/audiences/partners/members?replace=maybe", "", "400 application/problem+json"),
         ("POST", "/v1/audiences/others/members", "", "404 application/problem+json"),
+        (
+            "POST",
+            "/v1/segments/preview?sample=3",
+            "pql",
+            "422 application/problem+json {\"type\":\"urn:millrace:problem:invalid-definition\",\"title\":\"The definition does not hold\",\"status\":422,\
+             \"detail\":\"1 fault to correct\",\"errors\":[\"line 1: pql 3\"]}",
+        ),
+        ("POST", "/v1/segments/preview?sample=101", "", "400 application/problem+json"),
+        ("POST", "/v1/segments/upsell", "", "405 application/problem+json"),
+        ("GET", "/v1/accounts/1@crm1.SFDC/explain?segment=upsell&at=yesterday", "", "400 application/problem+json"),
+        ("GET", "/v1/accounts/1@crm1.SFDC/explain?segment=upsell&at=2026-03-31T12:00:00Z", "", "404 application/problem+json"),
         ("POST", "/v1/segments", "", "405 application/problem+json"),
         ("GET", "/v2", "", "404 application/problem+json"),
         (

@@ -1,32 +1,43 @@
 //! The API's questions, answered by the engine's committed state.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, TryLockError};
 
 use millrace_api::backend::{BackendError, PageRequest, Queries, Subject};
 use millrace_api::dto::{
     AccountView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, IdentityView, MemberView, MembershipView, OpportunityView, Page,
-    PersonView, ProvenanceView, ReadyView, ReferenceView, RelationView, SegmentView, ShardEvaluationView, VersionView,
+    PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView, SampleView, SegmentView, ShardEvaluationView,
+    VersionView,
 };
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Timestamp, Value};
 use millrace_runtime::clock::Clock;
 use millrace_segment::{Evidence, Explanation};
-use millrace_shard::lifecycle::{Version, to_restore};
-use millrace_shard::query::{Explained, Profile, Query, QueryError, SegmentState, StoredEvent};
+use millrace_shard::lifecycle::{Accepted, Version, to_restore};
+use millrace_shard::query::{Explained, Past, Preview, Profile, Query, QueryError, Reasoned, Sampled, SegmentState, StoredEvent};
 use millrace_shard::row::{Membership, ProfileRelation, SubjectId};
+
+use crate::commands::segment::check_one;
+use crate::remote::Away;
 
 /// Says whether the shards of this process answer.
 pub type Readiness = dyn Fn() -> ReadyView + Send + Sync;
 
-/// Questions to the shards of this process.
+/// Questions to the shards of the deployment.
 pub struct EngineQueries {
     query: Query,
     clock: Arc<dyn Clock>,
     readiness: Box<Readiness>,
+    /// Held by the preview under way: it reads everything there is, so there is one at a time.
+    previewing: Mutex<()>,
 }
 
 impl EngineQueries {
     pub fn new(query: Query, clock: Arc<dyn Clock>, readiness: Box<Readiness>) -> EngineQueries {
-        EngineQueries { query, clock, readiness }
+        EngineQueries {
+            query,
+            clock,
+            readiness,
+            previewing: Mutex::new(()),
+        }
     }
 
     /// The living subject behind an identity.
@@ -110,17 +121,21 @@ impl Queries for EngineQueries {
         })
     }
 
-    fn explain(&self, subject: &Subject, segment: &str) -> Result<ExplainView, BackendError> {
+    fn explain(&self, subject: &Subject, segment: &str, at: Option<Timestamp>) -> Result<ExplainView, BackendError> {
         let (Subject::Person(identity) | Subject::Account(identity)) = subject;
         let subject = self.profile(identity)?.subject;
-        let state = self.state_of(segment)?;
-        let about = state.accepted.compiled.definition().subject;
+        let accepted = self.definition(segment)?;
+        let about = accepted.compiled.definition().subject;
         if about != subject.kind {
             return Err(BackendError::Refused(format!("segment `{segment}` is about {}s", about.name())));
         }
-        let explained = self.query.explain(&subject, segment, self.clock.now()).map_err(failure)?;
-        explained.map(|explained| explain_view(&explained)).ok_or_else(|| {
-            let status = state.accepted.compiled.definition().status.name();
+        let now = self.clock.now();
+        let explained = match at {
+            Some(at) => self.query.explain_past(&subject, segment, at, now),
+            None => self.query.explain(&subject, segment, now),
+        };
+        explained.map_err(failure)?.map(|explained| explain_view(&explained)).ok_or_else(|| {
+            let status = accepted.compiled.definition().status.name();
             BackendError::Refused(format!("segment `{segment}` is {status}; only published segments are evaluated"))
         })
     }
@@ -196,7 +211,7 @@ impl Queries for EngineQueries {
     }
 
     fn members(&self, name: &str, page: &PageRequest) -> Result<Page<MemberView>, BackendError> {
-        let kind = self.state_of(name)?.accepted.compiled.definition().subject;
+        let kind = self.definition(name)?.compiled.definition().subject;
         let after = page
             .after
             .as_deref()
@@ -217,12 +232,38 @@ impl Queries for EngineQueries {
         })
     }
 
+    fn preview(&self, text: &str, sample_max: usize) -> Result<PreviewView, BackendError> {
+        let compiled = check_one(text, self.query.schema()).map_err(BackendError::InvalidDefinition)?;
+        let definition = compiled.definition();
+        let _turn = match self.previewing.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(BackendError::Unavailable("another preview is under way in this process; ask again when it is done".to_owned()));
+            }
+            Ok(turn) => turn,
+            // A preview that panicked left nothing behind.
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+        };
+        let preview = self.query.preview(&compiled, sample_max, self.clock.now()).map_err(|error| match error {
+            QueryError::Invalid(problems) => {
+                let told = problems.iter().map(|problem| format!("segment {}: {}", definition.name, problem.render(&definition.pql)));
+                BackendError::InvalidDefinition(told.collect())
+            }
+            error => failure(error),
+        })?;
+        Ok(preview_view(&preview, &definition.pql))
+    }
+
     fn ready(&self) -> ReadyView {
         (self.readiness)()
     }
 }
 
 impl EngineQueries {
+    fn definition(&self, segment: &str) -> Result<Accepted, BackendError> {
+        let accepted = self.query.definition(segment).map_err(failure)?;
+        accepted.ok_or_else(|| BackendError::NotFound(format!("there is no segment `{segment}`")))
+    }
+
     fn state_of(&self, segment: &str) -> Result<SegmentState, BackendError> {
         let states = self.query.segments().map_err(failure)?;
         let state = states.into_iter().find(|state| state.accepted.compiled.definition().name == segment);
@@ -250,7 +291,9 @@ fn cut<T>(mut rest: Vec<T>, page: &PageRequest, place: impl Fn(&T) -> String) ->
 
 fn failure(error: QueryError) -> BackendError {
     match error {
-        QueryError::NotHere(shard) => BackendError::Unavailable(format!("shard {shard} is not open in this process now")),
+        QueryError::NotOpen(shard) => BackendError::Unavailable(format!("no instance has shard {shard} open now; it may be on its way to another")),
+        QueryError::State(error) if error.0.is::<Away>() => BackendError::Unavailable(error.0.to_string()),
+        QueryError::Instant(reason) => BackendError::Refused(reason),
         error => BackendError::Failure {
             context: "reading the state".to_owned(),
             source: Box::new(error),
@@ -403,7 +446,41 @@ fn explain_view(explained: &Explained) -> ExplainView {
         evaluated_at: explained.evaluated_at.to_string(),
         valid_until: instant(explained.explanation.valid_until),
         condition: condition_view(&explained.explanation),
+        past: explained.past.as_ref().map(past_view),
         records: records.collect(),
+    }
+}
+
+fn past_view(past: &Past) -> PastView {
+    PastView {
+        records_as_of: past.records_as_of.to_string(),
+        events_from: past.events_from.to_string(),
+    }
+}
+
+fn preview_view(preview: &Preview, pql: &str) -> PreviewView {
+    PreviewView {
+        segment: preview.name.to_string(),
+        subject_type: preview.subject.name().to_owned(),
+        evaluated_at: preview.evaluated_at.to_string(),
+        population: preview.population,
+        audience: sample_view(&preview.audience),
+        published_version: preview.published,
+        members: preview.members,
+        entering: sample_view(&preview.entering),
+        leaving: sample_view(&preview.leaving),
+        warnings: preview.warnings.iter().map(|warning| warning.render(pql)).collect(),
+    }
+}
+
+fn sample_view(sampled: &Sampled) -> SampleView {
+    let reasoned = |Reasoned { subject, explanation }: &Reasoned| ReasonedView {
+        subject_id: subject.id.0.to_string(),
+        condition: condition_view(explanation),
+    };
+    SampleView {
+        count: sampled.count,
+        sample: sampled.sample.iter().map(reasoned).collect(),
     }
 }
 

@@ -112,6 +112,14 @@ pub enum SegmentCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// How many and whom a definition would take now, why, and who would enter and leave; changes nothing
+    Preview {
+        /// A YAML or JSON file with one definition; `-`: standard input
+        file: PathBuf,
+        /// Subjects shown of each kind
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=100))]
+        sample: u16,
+    },
     /// The definitions in force, with their numbers of members
     List,
     /// One definition
@@ -155,6 +163,9 @@ pub enum PersonCommand {
         id: String,
         #[arg(long)]
         segment: String,
+        /// An instant of the past within the retained history, RFC 3339; now if absent
+        #[arg(long, value_name = "INSTANT")]
+        at: Option<String>,
     },
 }
 
@@ -171,6 +182,9 @@ pub enum AccountCommand {
         key: String,
         #[arg(long)]
         segment: String,
+        /// An instant of the past within the retained history, RFC 3339; now if absent
+        #[arg(long, value_name = "INSTANT")]
+        at: Option<String>,
     },
 }
 

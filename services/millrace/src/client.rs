@@ -48,12 +48,12 @@ impl Client {
         response.json().context("the instance answers in a form this version cannot read")
     }
 
-    /// `POST` without a body.
+    /// `POST`, with a text or without a body. Waits for the answer as long as it takes: a preview reads everybody.
     ///
     /// # Errors
     /// As for `get`.
-    pub fn post<T: DeserializeOwned>(&self, steps: &[&str], query: &[(&str, &str)]) -> anyhow::Result<T> {
-        let response = self.send(Method::POST, steps, query, None, Some(TIMEOUT))?;
+    pub fn post<T: DeserializeOwned>(&self, steps: &[&str], query: &[(&str, &str)], body: Option<String>) -> anyhow::Result<T> {
+        let response = self.send(Method::POST, steps, query, body, None)?;
         response.json().context("the instance answers in a form this version cannot read")
     }
 

@@ -6,10 +6,12 @@ mod client;
 mod commands;
 mod engine;
 mod gateway;
+mod hosts;
 mod node;
 mod observer;
 mod orders;
 mod refusal;
+mod remote;
 mod settings;
 mod shown;
 
@@ -48,6 +50,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Topics(TopicsCommand::Check) => commands::topics::check(&settings),
         Command::Segment(SegmentCommand::Apply { files }) => commands::segment::apply(&settings, &files),
         Command::Segment(SegmentCommand::Lint { files }) => commands::segment::lint(&settings, &files),
+        Command::Segment(SegmentCommand::Preview { file, sample }) => commands::segment::preview(&settings, &file, sample.into()),
         Command::Segment(SegmentCommand::List) => commands::segment::list(&settings),
         Command::Segment(SegmentCommand::Show { name }) => commands::segment::show(&settings, &name),
         Command::Segment(SegmentCommand::History { name }) => commands::segment::history(&settings, &name),
@@ -55,9 +58,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Segment(SegmentCommand::Delete { name }) => commands::segment::delete(&settings, &name),
         Command::Audience(AudienceCommand::Import { name, file, replace }) => commands::audience::import(&settings, &name, &file, replace),
         Command::Person(PersonCommand::Show { id }) => commands::person::show(&settings, &id),
-        Command::Person(PersonCommand::Explain { id, segment }) => commands::person::explain(&settings, &id, &segment),
+        Command::Person(PersonCommand::Explain { id, segment, at }) => commands::person::explain(&settings, &id, &segment, at.as_deref()),
         Command::Account(AccountCommand::Show { key }) => commands::account::show(&settings, &key),
-        Command::Account(AccountCommand::Explain { key, segment }) => commands::account::explain(&settings, &key, &segment),
+        Command::Account(AccountCommand::Explain { key, segment, at }) => commands::account::explain(&settings, &key, &segment, at.as_deref()),
         Command::DeadLetter(DeadLetterCommand::List { limit }) => commands::dead_letter::list(&settings, limit),
         Command::Source(SourceCommand::File { path }) => commands::source_file::run(&settings, &path),
         Command::Sink(SinkCommand::File(options)) => commands::sink_file::run(&settings, &options),

@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use millrace_api::backend::{Commands, Queries};
 use millrace_api::dto::ReadyView;
+use millrace_api::internal::{ShardRows, internal_router};
 use millrace_api::{api_router, health_router, serve};
-use millrace_config::{Config, LogKind};
+use millrace_config::{Config, LogKind, Secret};
 use millrace_kafka::KafkaLog;
 use millrace_log::{EmbeddedConfig, EmbeddedLog, Log, LogError};
 use millrace_runtime::clock::{Clock, SystemClock};
@@ -17,7 +18,7 @@ use millrace_runtime::host::{AllShards, Host, HostHandle, OpenStore, Ownership};
 use millrace_runtime::state::ShardState;
 use millrace_runtime::task::{MakeMachine, TaskContext};
 use millrace_shard::engine::{Config as EngineConfig, Shard};
-use millrace_shard::query::{Query, Reader, Shards};
+use millrace_shard::query::Query;
 use millrace_shard::state::{StateError, StateStore};
 use millrace_store::{Disposition, Limits, Resources, RocksStore};
 use millrace_telemetry::{Gauge, Metrics};
@@ -25,12 +26,17 @@ use tokio::net::TcpListener;
 
 use crate::backend::EngineQueries;
 use crate::engine;
+use crate::hosts::{Hosts, Presence, PresenceThread};
 use crate::observer::MetricsObserver;
 use crate::orders::LogOrders;
+use crate::remote::{Deployment, OwnRows, Peers};
 use crate::settings::Settings;
 
 /// Threads for requests that block; a request beyond them waits.
 const REQUESTS_MAX: usize = 32;
+
+/// Threads for reads of other instances. Apart from those of requests, which may themselves wait for other instances.
+const READS_MAX: usize = 8;
 
 /// A running process.
 pub struct Node {
@@ -39,6 +45,10 @@ pub struct Node {
     pub queries: Arc<dyn Queries>,
     pub commands: Arc<dyn Commands>,
     metrics: Metrics,
+    /// Where other instances share the log.
+    presence: Option<PresenceThread>,
+    rows: Arc<dyn ShardRows>,
+    token: Option<String>,
 }
 
 /// What a node is made of where there is a choice.
@@ -46,15 +56,8 @@ pub struct Parts {
     pub log: Arc<dyn Log>,
     pub ownership: Box<dyn Ownership>,
     pub open_store: Arc<OpenStore>,
-}
-
-/// Committed state of the shards this process runs.
-struct Hosted(HostHandle);
-
-impl Shards for Hosted {
-    fn reader(&self, shard: u32) -> Option<Reader> {
-        self.0.reader(shard)
-    }
+    /// The name of this process among others on the same log; `None`: there are no others.
+    pub instance: Option<String>,
 }
 
 impl Node {
@@ -74,7 +77,18 @@ impl Node {
         };
         let host = Host::new(context, parts.open_store);
         let handle = host.handle();
-        let query = Query::new(engine, Arc::new(Hosted(handle.clone())));
+        let token = config.http.internal_token.as_ref().map(Secret::reveal).transpose()?;
+        let (peers, presence) = match parts.instance {
+            None => (None, None),
+            Some(instance) => {
+                let hosts = Arc::new(Hosts::default());
+                let presence = presence(config, instance, &parts.log, &clock, &handle);
+                (Some(Peers::new(Arc::clone(&hosts), token.clone())?), Some(presence.start(hosts)?))
+            }
+        };
+        let deployment = Deployment { here: handle.clone(), peers };
+        let query = Query::new(engine, Arc::new(deployment));
+        let own = handle.clone();
         let readiness = handle.clone();
         let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness))));
         let commands = Arc::new(LogOrders::new(parts.log, config)?);
@@ -89,6 +103,9 @@ impl Node {
             queries,
             commands,
             metrics,
+            presence,
+            rows: Arc::new(OwnRows(move |shard| own.reader(shard))),
+            token,
         })
     }
 
@@ -99,15 +116,20 @@ impl Node {
             .max_blocking_threads(REQUESTS_MAX)
             .enable_all()
             .build()?;
-        let served = runtime.block_on(self.until_told(config));
+        let reads = tokio::runtime::Builder::new_current_thread().max_blocking_threads(READS_MAX).build()?;
+        let served = runtime.block_on(self.until_told(config, reads.handle()));
         // Streams of changes have no end of their own.
         runtime.shutdown_background();
+        reads.shutdown_background();
         let stopped = self.stop();
         served.and(stopped)
     }
 
     /// Stops the shards and waits for them.
     pub fn stop(self) -> anyhow::Result<()> {
+        if let Some(presence) = self.presence {
+            presence.stop();
+        }
         self.handle.stop();
         match self.host.join() {
             Ok(outcome) => outcome.context("the shards ended"),
@@ -115,8 +137,9 @@ impl Node {
         }
     }
 
-    async fn until_told(&self, config: &Config) -> anyhow::Result<()> {
-        let api = api_router(Arc::clone(&self.queries), Arc::clone(&self.commands));
+    async fn until_told(&self, config: &Config, reads: &tokio::runtime::Handle) -> anyhow::Result<()> {
+        let internal = internal_router(Arc::clone(&self.rows), self.token.clone(), reads.clone());
+        let api = api_router(Arc::clone(&self.queries), Arc::clone(&self.commands)).merge(internal);
         let health = health_router(Arc::clone(&self.queries), self.metrics.clone());
         let api_listener = listen(config.http.api_address).await?;
         let health_listener = listen(config.http.metrics_address).await?;
@@ -151,6 +174,33 @@ async fn told_to_end() -> anyhow::Result<()> {
         _ = interrupt.recv() => tracing::info!("interrupted"),
     }
     Ok(())
+}
+
+fn presence(config: &Config, instance: String, log: &Arc<dyn Log>, clock: &Arc<dyn Clock>, handle: &HostHandle) -> Presence {
+    let handle = handle.clone();
+    let running = move || handle.health().into_iter().filter(|health| health.state == ShardState::Running).map(|health| health.shard).collect();
+    Presence {
+        log: Arc::clone(log),
+        clock: Arc::clone(clock),
+        topic: engine::topology(config).hosts(),
+        instance,
+        address: advertised(config),
+        open: Box::new(running),
+    }
+}
+
+/// Where others reach the API of this process.
+fn advertised(config: &Config) -> String {
+    let address = config.http.api_address;
+    match &config.http.advertised_address {
+        Some(url) => url.clone(),
+        None if address.ip().is_unspecified() => format!("http://{}:{}", machine(), address.port()),
+        None => format!("http://{address}"),
+    }
+}
+
+fn machine() -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned())
 }
 
 fn ready(handle: &HostHandle) -> ReadyView {
@@ -221,27 +271,31 @@ pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
                 log,
                 ownership: Box::new(AllShards::new(settings.config.topics.shards)),
                 open_store,
+                instance: None,
             })
         }
         LogKind::Kafka => {
             let log = engine::kafka_log(&settings.config)?;
-            let ownership = join(settings, &log)?;
+            let instance = instance(&settings.config);
+            let ownership = join(settings, &log, &instance)?;
             Ok(Parts {
                 log: Arc::new(log),
                 ownership: Box::new(ownership),
                 open_store,
+                instance: Some(instance),
             })
         }
     }
 }
 
-fn join(settings: &Settings, log: &KafkaLog) -> anyhow::Result<millrace_kafka::GroupOwnership> {
-    let config = &settings.config;
-    let instance = config.kafka.instance.clone().unwrap_or_else(|| {
-        let machine = std::env::var("HOSTNAME").unwrap_or_else(|_| "millrace".to_owned());
-        format!("{machine}-{}", std::process::id())
-    });
+/// The name of this process among those of the deployment.
+fn instance(config: &Config) -> String {
+    let named = config.kafka.instance.clone();
+    named.unwrap_or_else(|| format!("{}-{}", machine(), std::process::id()))
+}
+
+fn join(settings: &Settings, log: &KafkaLog, instance: &str) -> anyhow::Result<millrace_kafka::GroupOwnership> {
     let topology = settings.topology();
-    log.join(&topology.owners_group(), &topology.ownership(), &instance)
+    log.join(&topology.owners_group(), &topology.ownership(), instance)
         .context("cannot join the group of shard owners")
 }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use anyhow::Context;
 use millrace_api::dto::{
-    AccountView, ConditionView, DeadLetterView, EvidenceView, ExplainView, MembershipView, PersonView, ProvenanceView, ReferenceView, SegmentView,
-    VersionView,
+    AccountView, ConditionView, DeadLetterView, EvidenceView, ExplainView, MembershipView, PersonView, PreviewView, ProvenanceView, ReferenceView,
+    SampleView, SegmentView, VersionView,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -162,6 +162,9 @@ pub fn explanation(view: &ExplainView) -> String {
     if let Some(until) = &view.valid_until {
         let _ = writeln!(out, "by time alone this can change at {until}");
     }
+    if let Some(past) = &view.past {
+        let _ = writeln!(out, "records as they stood at {}; events from {} on", past.records_as_of, past.events_from);
+    }
     condition(&mut out, &view.condition, 0);
     if !view.records.is_empty() {
         out.push_str("records behind it\n");
@@ -170,6 +173,41 @@ pub fn explanation(view: &ExplainView) -> String {
         }
     }
     out
+}
+
+/// Numbers first, then some of those who are taken, enter and leave, each with the conditions.
+pub fn preview(view: &PreviewView) -> String {
+    let mut out = format!(
+        "{} would take {} of {} {}s, as of {}\n",
+        view.segment, view.audience.count, view.population, view.subject_type, view.evaluated_at
+    );
+    let _ = match view.published_version {
+        Some(version) => writeln!(
+            out,
+            "version {version} has {}: {} would enter, {} leave",
+            view.members, view.entering.count, view.leaving.count
+        ),
+        None => writeln!(out, "it is not published: all of them would enter"),
+    };
+    for warning in &view.warnings {
+        let _ = writeln!(out, "{warning}");
+    }
+    sample(&mut out, "taken", &view.audience);
+    if view.published_version.is_some() {
+        sample(&mut out, "entering", &view.entering);
+        sample(&mut out, "leaving", &view.leaving);
+    }
+    out
+}
+
+fn sample(out: &mut String, title: &str, view: &SampleView) {
+    if !view.sample.is_empty() {
+        let _ = writeln!(out, "{title}, {} of {}", view.sample.len(), view.count);
+    }
+    for reasoned in &view.sample {
+        let _ = writeln!(out, "  {}", reasoned.subject_id);
+        condition(out, &reasoned.condition, 1);
+    }
 }
 
 fn condition(out: &mut String, view: &ConditionView, depth: usize) {

@@ -361,7 +361,7 @@ impl Cluster {
 struct Readers(Vec<Reader>);
 
 impl Shards for Readers {
-    fn reader(&self, shard: u32) -> Option<Reader> {
+    fn here(&self, shard: u32) -> Option<Reader> {
         self.0.get(shard as usize).cloned()
     }
 }

@@ -33,7 +33,7 @@ fn the_catalogue_is_what_is_created() {
     let topology = Topology::new("", SHARDS);
     let mut made: BTreeMap<String, _> = topology.specs(SOURCE_PARTITIONS).into_iter().map(|spec| (spec.name.clone(), spec)).collect();
     made.insert("destination.<name>".to_owned(), topology.destination_spec("<name>"));
-    // Made beside these: the empty topic of the ownership group. Not made yet: addresses of instances and profiles, which the catalogue marks.
+    // Made beside these: the empty topic of the ownership group. Not made yet: profiles, which the catalogue marks.
     let mut described = Vec::new();
     for entry in catalogue.topics {
         let Some(spec) = made.get(&entry.name) else {
@@ -54,5 +54,5 @@ fn the_catalogue_is_what_is_created() {
     }
     assert!(made.is_empty(), "created, but not in the catalogue: {:?}", made.keys());
     described.sort();
-    assert_eq!(described, ["internal.hosts", "internal.shards", "profile.account", "profile.person"], "in the catalogue, but not created");
+    assert_eq!(described, ["internal.shards", "profile.account", "profile.person"], "in the catalogue, but not created");
 }

@@ -11,7 +11,8 @@ pub fn show(settings: &Settings, key: &str) -> anyhow::Result<()> {
     shown::show(settings.output, &view, shown::account)
 }
 
-pub fn explain(settings: &Settings, key: &str, segment: &str) -> anyhow::Result<()> {
-    let view: ExplainView = Client::new(&settings.server_url())?.get(&["v1", "accounts", key, "explain"], &[("segment", segment)])?;
+pub fn explain(settings: &Settings, key: &str, segment: &str, at: Option<&str>) -> anyhow::Result<()> {
+    let query: Vec<(&str, &str)> = [("segment", segment)].into_iter().chain(at.map(|at| ("at", at))).collect();
+    let view: ExplainView = Client::new(&settings.server_url())?.get(&["v1", "accounts", key, "explain"], &query)?;
     shown::show(settings.output, &view, shown::explanation)
 }

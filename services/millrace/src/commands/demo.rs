@@ -26,7 +26,7 @@ const BEGINS_DAYS_AGO: i64 = 33;
 pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut config = millrace_config::parse(None, std::iter::empty())?;
-    config.http = settings.config.http;
+    config.http = settings.config.http.clone();
     let today = SystemClock.now();
     let begins = Timestamp(today.0 - BEGINS_DAYS_AGO * DAY_MS);
     let mut stage = Stage::open(&config, begins)?;

@@ -1,10 +1,10 @@
-//! `segment apply|lint|list|show|history|rollback|delete`.
+//! `segment apply|lint|preview|list|show|history|rollback|delete`.
 
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
-use millrace_api::dto::{RollbackView, SegmentView, VersionView};
+use millrace_api::dto::{PreviewView, RollbackView, SegmentView, VersionView};
 use millrace_model::Schema;
 use millrace_segment::{Compiled, compile, parse_definitions};
 
@@ -53,6 +53,14 @@ pub fn lint(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<(
     })
 }
 
+/// Asks the running instance what one definition would do.
+pub fn preview(settings: &Settings, file: &Path, sample_max: usize) -> anyhow::Result<()> {
+    let text = read_text(file)?;
+    check_one(&text, &Schema::built_in()?).map_err(|problems| Refusal(problems.join("\n")))?;
+    let view: PreviewView = Client::new(&settings.server_url())?.post(&["v1", "segments", "preview"], &[("sample", &sample_max.to_string())], Some(text))?;
+    shown::show(settings.output, &view, shown::preview)
+}
+
 pub fn list(settings: &Settings) -> anyhow::Result<()> {
     let views: Vec<SegmentView> = Client::new(&settings.server_url())?.get(&["v1", "segments"], &[])?;
     shown::show(settings.output, views.as_slice(), shown::segments)
@@ -71,7 +79,7 @@ pub fn history(settings: &Settings, name: &str) -> anyhow::Result<()> {
 pub fn rollback(settings: &Settings, name: &str, to: Option<u64>) -> anyhow::Result<()> {
     let to = to.map(|version| version.to_string());
     let query: Vec<(&str, &str)> = to.iter().map(|version| ("to", version.as_str())).collect();
-    let view: RollbackView = Client::new(&settings.server_url())?.post(&["v1", "segments", name, "rollback"], &query)?;
+    let view: RollbackView = Client::new(&settings.server_url())?.post(&["v1", "segments", name, "rollback"], &query, None)?;
     shown::show(settings.output, &view, |view| format!("{name}: version {} applied again\n", view.version))
 }
 

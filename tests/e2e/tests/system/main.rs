@@ -4,4 +4,5 @@ mod graceful;
 mod kills;
 mod malformed;
 mod segments;
+mod several;
 mod topics;

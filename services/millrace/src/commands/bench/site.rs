@@ -89,7 +89,7 @@ impl Observer for Observed {
 struct Hosted(HostHandle);
 
 impl Shards for Hosted {
-    fn reader(&self, shard: u32) -> Option<Reader> {
+    fn here(&self, shard: u32) -> Option<Reader> {
         self.0.reader(shard)
     }
 }

@@ -40,7 +40,7 @@ pub struct Stage {
 struct Readers(BTreeMap<u32, Reader>);
 
 impl Shards for Readers {
-    fn reader(&self, shard: u32) -> Option<Reader> {
+    fn here(&self, shard: u32) -> Option<Reader> {
         self.0.get(&shard).cloned()
     }
 }
@@ -162,6 +162,7 @@ impl Stage {
                 log,
                 ownership: Box::new(AllShards::new(config.topics.shards)),
                 open_store,
+                instance: None,
             },
         )
     }

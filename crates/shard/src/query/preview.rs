@@ -1,0 +1,215 @@
+//! A drafted definition over the whole population: how many, who, why, and what would change against the published version.
+//!
+//! A draft has no maintained features, so its rule is evaluated naively over whole data. Accounts, deals, campaigns and lists that it reaches are
+//! held in memory; persons are met one by one. Nothing is written, and no shard waits: rows are read page by page as they are committed, so under
+//! live input the answer is exact for rows that did not change while it was made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millrace_model::{Relation, SubjectKind, Text, Timestamp};
+use millrace_segment::plan::{Plan, Reads};
+use millrace_segment::{Compiled, Diagnostic, Explanation, Status, Whole, compile};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::world::{Found, Moment, Sight, Thing, Things, Walk};
+use super::{Query, QueryError};
+use crate::lifecycle::Accepted;
+use crate::program::{Program, leads_to};
+use crate::row::{DefinitionRow, RevisionRow, SubjectId};
+
+/// The most subjects a sample shows.
+pub const SAMPLE_MAX: usize = 100;
+
+/// What a draft would do.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    pub name: Text,
+    pub subject: SubjectKind,
+    pub evaluated_at: Timestamp,
+    /// Subjects looked at: all that live.
+    pub population: u64,
+    /// Those in the draft's audience.
+    pub audience: Sampled,
+    /// The version in force under the same name, where it is published; else everyone in the audience enters.
+    pub published: Option<u64>,
+    /// Members of the published version.
+    pub members: u64,
+    pub entering: Sampled,
+    pub leaving: Sampled,
+    /// What is accepted, but probably not meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// How many, and some of them: the same subjects whenever the same ones are asked about, spread evenly.
+#[derive(Clone, Debug)]
+pub struct Sampled {
+    pub count: u64,
+    /// In no order that means anything.
+    pub sample: Vec<Reasoned>,
+}
+
+/// A subject and why the draft takes it, or does not.
+#[derive(Clone, Debug)]
+pub struct Reasoned {
+    pub subject: SubjectId,
+    pub explanation: Explanation,
+}
+
+/// Keeps those with the least hashes of their ids: a uniform sample, whatever the order they come in.
+struct Sampler {
+    count: u64,
+    sample_max: usize,
+    kept: BTreeMap<(u64, Text), Reasoned>,
+}
+
+impl Sampler {
+    fn new(sample_max: usize) -> Sampler {
+        Sampler { count: 0, sample_max, kept: BTreeMap::new() }
+    }
+
+    fn offer(&mut self, subject: &SubjectId, explain: impl FnOnce() -> Explanation) {
+        self.count += 1;
+        let id = subject.text();
+        let place = (xxh3_64(id.as_bytes()), id);
+        if self.kept.len() >= self.sample_max && self.kept.last_key_value().is_none_or(|(last, _)| *last < place) {
+            return;
+        }
+        self.kept.insert(place, Reasoned { subject: subject.clone(), explanation: explain() });
+        if self.kept.len() > self.sample_max {
+            self.kept.pop_last();
+        }
+    }
+
+    fn done(self) -> Sampled {
+        Sampled { count: self.count, sample: self.kept.into_values().collect() }
+    }
+}
+
+/// One preview in progress.
+struct Draft {
+    whole: Whole,
+    name: Text,
+    now: Timestamp,
+    population: u64,
+    members: u64,
+    audience: Sampler,
+    entering: Sampler,
+    leaving: Sampler,
+}
+
+impl Draft {
+    fn judge(&mut self, subject: &SubjectId, alive: bool, member: bool, sight: &Sight<'_>) {
+        let id = subject.text();
+        // A world says everything; nothing is unknown in it.
+        let taken = alive && self.whole.evaluate(sight, &id, self.now).is_ok_and(|answer| answer.value);
+        let explain = || self.whole.explain(sight, &id, self.now);
+        self.population += u64::from(alive);
+        self.members += u64::from(member);
+        if taken {
+            self.audience.offer(subject, explain);
+        }
+        match (member, taken) {
+            (false, true) => self.entering.offer(subject, explain),
+            (true, false) => self.leaving.offer(subject, explain),
+            _ => {}
+        }
+    }
+}
+
+impl Query {
+    /// What a rule would do if it were published at `now`, over every shard; `inSegment` is answered by present memberships.
+    ///
+    /// # Errors
+    /// `Invalid` where it does not fit together with the other definitions. Where a shard cannot be read: there is no answer for a part of the population.
+    pub fn preview(&self, compiled: &Compiled, sample_max: usize, now: Timestamp) -> Result<Preview, QueryError> {
+        let program = self.program()?;
+        let definition = compiled.definition();
+        let (reads, warnings) = self.draft(&program, compiled)?;
+        let moment = Moment { at: now, retained_from: now.plus_ms(-self.config.retention_ms()), past: false };
+        let mut things = Things::new(self, &program, moment);
+        for kind in reads.kinds(definition.subject) {
+            things.hold(kind)?;
+        }
+        for kind in reads.children() {
+            things.gather(kind)?;
+        }
+        let published = program.segment(&definition.name).and_then(|_| program.definitions.get(&definition.name)).map(|accepted| accepted.row.version);
+        let sampler = || Sampler::new(sample_max.min(SAMPLE_MAX));
+        let mut draft = Draft {
+            whole: compiled.whole(&self.config.settings),
+            name: definition.name.clone(),
+            now,
+            population: 0,
+            members: 0,
+            audience: sampler(),
+            entering: sampler(),
+            leaving: sampler(),
+        };
+        for shard in 0..self.config.shards {
+            let mut walk = Walk::over(self, shard, definition.subject, definition.subject == SubjectKind::Person && reads.events);
+            while let Some(Found { subject, row, profile, events }) = walk.next()? {
+                let thing = Thing::new(subject.kind, row, profile, now);
+                let (alive, member) = (thing.alive, thing.segments.contains(&draft.name));
+                let sight = if subject.kind == SubjectKind::Person {
+                    Sight::with_person(&things, subject.text(), thing, &events)?
+                } else {
+                    Sight::new(&things)
+                };
+                draft.judge(&subject, alive, member, &sight);
+                things.finish()?;
+            }
+        }
+        Ok(Preview {
+            name: draft.name,
+            subject: definition.subject,
+            evaluated_at: now,
+            population: draft.population,
+            audience: draft.audience.done(),
+            published,
+            members: draft.members,
+            entering: draft.entering.done(),
+            leaving: draft.leaving.done(),
+            warnings,
+        })
+    }
+
+    /// What the draft reads, once it is clear that it fits together with the other definitions.
+    fn draft(&self, program: &Program, compiled: &Compiled) -> Result<(Needs, Vec<Diagnostic>), QueryError> {
+        let mut definition = compiled.definition().clone();
+        definition.status = Status::Published;
+        let published = compile(&definition, &self.config.schema).map_err(QueryError::Invalid)?;
+        let mut together = program.definitions.clone();
+        let row = DefinitionRow { text: String::new(), version: 0, accepted_at: Timestamp::MIN };
+        together.put(Accepted { row, compiled: published.clone() });
+        Program::build(together, RevisionRow::default(), &self.config).map_err(QueryError::Invalid)?;
+        let plan = Plan::build(&[published], &self.config.settings).map_err(QueryError::Invalid)?;
+        let reads = plan.segments.iter().map(|segment| &segment.reads).chain(plan.features.iter().map(|feature| &feature.reads));
+        let needs = Needs::of(reads, !plan.queries.is_empty());
+        let warnings = compiled.warnings().iter().cloned().chain(plan.warnings.into_iter().map(|(_, warning)| warning));
+        Ok((needs, warnings.collect()))
+    }
+}
+
+/// What a rule reaches.
+struct Needs {
+    relations: BTreeSet<Relation>,
+    events: bool,
+}
+
+impl Needs {
+    fn of<'r>(reads: impl Iterator<Item = &'r Reads>, events: bool) -> Needs {
+        Needs { relations: reads.flat_map(|reads| reads.relations.iter().copied()).collect(), events }
+    }
+
+    /// Kinds to be held: every kind that is reached, and the subjects' own, persons apart.
+    fn kinds(&self, subject: SubjectKind) -> BTreeSet<SubjectKind> {
+        let reached = self.relations.iter().filter_map(|relation| leads_to(*relation));
+        reached.chain([subject]).filter(|kind| *kind != SubjectKind::Person).collect()
+    }
+
+    /// Kinds that are reached as an account's children.
+    fn children(&self) -> BTreeSet<SubjectKind> {
+        let children = self.relations.iter().filter(|relation| matches!(relation, Relation::Opportunities | Relation::Persons));
+        children.filter_map(|relation| relation.target()).collect()
+    }
+}

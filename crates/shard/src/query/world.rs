@@ -1,0 +1,419 @@
+//! Whole data out of committed rows, for rules that have no plan: previews, and answers about the past.
+//!
+//! `Things` keeps accounts, deals, campaigns and lists once they are read, one by one or all of a kind in one pass (`hold`). A person's profile and
+//! events are kept by a `Sight`, which serves one evaluation: a walk over the population holds one person at a time.
+//!
+//! Rows are read as they were committed when they were asked for. A failed read is noted, and voids whatever was evaluated: see `finish`.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use elsa::FrozenBTreeMap;
+use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_segment::{Link, World, WorldEvent};
+
+use super::{Query, QueryError, get};
+use crate::engine::{is_alive, shard_of_node};
+use crate::key::{self, Key, Parts, table};
+use crate::program::{Program, leads_to};
+use crate::row::{self, EventRow, NodeRow, ProfileRow, Reference, SubjectId, SubjectRow};
+use crate::tx::prefix_end;
+
+/// Rows of one read of a pass; bounds what a pass holds of a shard.
+const PAGE_ROWS: usize = 1_000;
+
+/// The instant an evaluation is about, and the events it sees.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub at: Timestamp,
+    /// Events at or before this instant are not kept.
+    pub retained_from: Timestamp,
+    /// An instant of the past: later events are not looked at, and other segments are asked by their rules.
+    pub past: bool,
+}
+
+/// What rules see of a unified thing.
+pub(super) struct Thing {
+    pub alive: bool,
+    /// The segments it is in now.
+    pub segments: BTreeSet<Text>,
+    pub profile: ProfileRow,
+}
+
+impl Thing {
+    pub fn new(kind: SubjectKind, row: SubjectRow, profile: ProfileRow, at: Timestamp) -> Thing {
+        let alive = is_alive(kind, &row, at);
+        let segments = row.memberships.into_iter().filter(|membership| membership.realized).map(|membership| membership.segment).collect();
+        Thing { alive, segments, profile }
+    }
+}
+
+/// Everything but persons.
+pub(super) struct Things<'q> {
+    query: &'q Query,
+    program: &'q Program,
+    moment: Moment,
+    /// Kinds of which everything is in `known` and `moved`.
+    held: BTreeSet<SubjectKind>,
+    moved: BTreeMap<Identity, CanonicalId>,
+    known: FrozenBTreeMap<(SubjectKind, Text), Box<Option<Thing>>>,
+    links: FrozenBTreeMap<(SubjectKind, Text, Relation), Vec<Link>>,
+    /// Of an account, where they were gathered ahead: ids of its deals and persons, by kind.
+    children: BTreeMap<SubjectKind, BTreeMap<CanonicalId, BTreeSet<Text>>>,
+    failure: RefCell<Option<QueryError>>,
+}
+
+impl<'q> Things<'q> {
+    pub fn new(query: &'q Query, program: &'q Program, moment: Moment) -> Things<'q> {
+        Things {
+            query,
+            program,
+            moment,
+            held: BTreeSet::new(),
+            moved: BTreeMap::new(),
+            known: FrozenBTreeMap::new(),
+            links: FrozenBTreeMap::new(),
+            children: BTreeMap::new(),
+            failure: RefCell::new(None),
+        }
+    }
+
+    /// Reads everything of a kind, which is not that of persons, in one pass over all shards.
+    ///
+    /// # Errors
+    /// Where a shard cannot be read.
+    pub fn hold(&mut self, kind: SubjectKind) -> Result<(), QueryError> {
+        for shard in 0..self.query.config.shards {
+            let mut nodes = Pages::over(self.query, shard, Key::new(table::NODE).text(kind.namespace()).done());
+            while let Some((node_key, value)) = nodes.next()? {
+                let row: NodeRow = row::decode(&value)?;
+                if let (Some(node), Some(canonical)) = (Parts::of(&node_key).node(), row.canonical) {
+                    self.moved.insert(node, canonical);
+                }
+            }
+            let mut walk = Walk::over(self.query, shard, kind, false);
+            while let Some(found) = walk.next()? {
+                let thing = Thing::new(kind, found.row, found.profile, self.moment.at);
+                self.known.insert((kind, found.subject.text()), Box::new(Some(thing)));
+            }
+        }
+        self.held.insert(kind);
+        Ok(())
+    }
+
+    /// Gathers which deals or persons are an account's, in one pass over all shards: their ids are held, persons themselves are not.
+    ///
+    /// # Errors
+    /// Where a shard cannot be read.
+    pub fn gather(&mut self, kind: SubjectKind) -> Result<(), QueryError> {
+        let mut children: BTreeMap<CanonicalId, BTreeSet<Text>> = BTreeMap::new();
+        for shard in 0..self.query.config.shards {
+            let mut walk = Walk::over(self.query, shard, kind, false);
+            while let Some(found) = walk.next()? {
+                if !is_alive(kind, &found.row, self.moment.at) {
+                    continue;
+                }
+                for node in account_nodes(kind, &found.profile) {
+                    children.entry(self.thing_of(node)?.id).or_default().insert(found.subject.text());
+                }
+            }
+        }
+        self.children.insert(kind, children);
+        Ok(())
+    }
+
+    /// # Errors
+    /// The first failed read, where there was one: what was evaluated since is void.
+    pub fn finish(&self) -> Result<(), QueryError> {
+        self.failure.borrow_mut().take().map_or(Ok(()), Err)
+    }
+
+    fn note<T>(&self, result: Result<T, QueryError>) -> Option<T> {
+        result.map_err(|error| self.failure.borrow_mut().get_or_insert(error).to_string()).ok()
+    }
+
+    fn load(&self, kind: SubjectKind, id: &str) -> Result<Option<Thing>, QueryError> {
+        let Ok(identity) = Identity::parse(id) else { return Ok(None) };
+        let reader = self.query.owner_of(&identity)?;
+        let subject = SubjectId { kind, id: CanonicalId(identity) };
+        let Some(row) = get::<SubjectRow>(&reader, &key::of_subject(table::SUBJECT, &subject))? else { return Ok(None) };
+        let profile = get(&reader, &key::of_subject(table::PROFILE, &subject))?.unwrap_or_default();
+        Ok(Some(Thing::new(kind, row, profile, self.moment.at)))
+    }
+
+    fn thing(&self, kind: SubjectKind, id: &str) -> Option<&Thing> {
+        let place = (kind, Text::new(id));
+        if let Some(known) = self.known.get(&place) {
+            return known.as_ref();
+        }
+        let loaded = if self.held.contains(&kind) { None } else { self.note(self.load(kind, id))? };
+        self.known.insert(place, Box::new(loaded)).as_ref()
+    }
+
+    fn thing_of(&self, node: &Identity) -> Result<SubjectId, QueryError> {
+        let kind = SubjectKind::of_namespace(node.namespace());
+        let canonical = if self.held.contains(&kind) {
+            self.moved.get(node).cloned()
+        } else {
+            get::<NodeRow>(&self.query.owner_of(node)?, &key::node(node))?.and_then(|row| row.canonical)
+        };
+        Ok(SubjectId { kind, id: canonical.unwrap_or_else(|| CanonicalId(node.clone())) })
+    }
+
+    /// The distinct live things behind nodes.
+    fn distinct<'n>(&self, nodes: impl Iterator<Item = &'n Identity>) -> Vec<Link> {
+        let mut ids: BTreeSet<Text> = BTreeSet::new();
+        for node in nodes {
+            let Some(thing) = self.note(self.thing_of(node)) else { continue };
+            if self.thing(thing.kind, &thing.text()).is_some_and(|thing| thing.alive) {
+                ids.insert(thing.text());
+            }
+        }
+        ids.into_iter().map(|id| Link { id: id.clone(), row: Value::Null, target: Some(id) }).collect()
+    }
+
+    fn links(&self, kind: SubjectKind, id: &str, profile: &ProfileRow, relation: Relation) -> Vec<Link> {
+        let referred = |wanted: Reference| profile.references.iter().filter(move |(reference, _)| *reference == wanted).map(|(_, node)| node);
+        match (kind, relation) {
+            (SubjectKind::Person, Relation::Accounts) => self.distinct(account_nodes(kind, profile)),
+            (SubjectKind::Account, Relation::Parent) => self.distinct(referred(Reference::Parent)),
+            (SubjectKind::Account, Relation::Related) => self.distinct(referred(Reference::Related)),
+            (SubjectKind::Opportunity, Relation::Account) => self.distinct(referred(Reference::Account)),
+            (SubjectKind::Opportunity, Relation::Campaign) => self.distinct(referred(Reference::Campaign)),
+            (SubjectKind::Account, Relation::Opportunities) => self.children_of(id, SubjectKind::Opportunity),
+            (SubjectKind::Account, Relation::Persons) => self.children_of(id, SubjectKind::Person),
+            _ => relation.row().map_or_else(Vec::new, |rows| self.rows(profile, rows, relation)),
+        }
+    }
+
+    fn rows(&self, profile: &ProfileRow, kind: SourceKind, relation: Relation) -> Vec<Link> {
+        let leads = leads_to(relation).is_some();
+        let target = |node: &Identity| {
+            let thing = self.note(self.thing_of(node))?;
+            self.thing(thing.kind, &thing.text()).filter(|thing| thing.alive).map(|_| thing.text())
+        };
+        let link = |row: &row::ProfileRelation| Link {
+            id: row.key.clone(),
+            row: row.value.clone(),
+            target: row.target.as_ref().filter(|_| leads).and_then(target),
+        };
+        let mut links: Vec<Link> = profile.rows.iter().filter(|row| row.kind == kind).map(link).collect();
+        links.sort_by(|a, b| a.id.cmp(&b.id));
+        links
+    }
+
+    /// As gathered ahead, else as kept for published rules.
+    fn children_of(&self, account: &str, kind: SubjectKind) -> Vec<Link> {
+        let Ok(id) = Identity::parse(account).map(CanonicalId) else { return Vec::new() };
+        let ids: BTreeSet<Text> = match self.children.get(&kind) {
+            Some(gathered) => gathered.get(&id).cloned().unwrap_or_default(),
+            None => {
+                let children = self.note(self.query.children(&SubjectId { kind: SubjectKind::Account, id }, kind)).unwrap_or_default();
+                children.iter().map(SubjectId::text).collect()
+            }
+        };
+        ids.into_iter().map(|id| Link { id: id.clone(), row: Value::Null, target: Some(id) }).collect()
+    }
+
+    fn read_events(&self, person: &str) -> Result<Vec<WorldEvent>, QueryError> {
+        let Ok(identity) = Identity::parse(person) else { return Ok(Vec::new()) };
+        let shard = shard_of_node(&identity, self.query.config.shards);
+        let subject = SubjectId { kind: SubjectKind::Person, id: CanonicalId(identity) };
+        let mut pages = Pages::over(self.query, shard, key::of_subject(table::EVENT, &subject));
+        let mut rows = Vec::new();
+        while let Some(row) = pages.next()? {
+            rows.push(row);
+        }
+        self.events_of(&rows)
+    }
+
+    /// The events that count, of ledger rows.
+    fn events_of(&self, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<WorldEvent>, QueryError> {
+        let mut events = Vec::new();
+        for (event_key, value) in rows {
+            let mut parts = Parts::of(event_key);
+            let _ = parts.subject();
+            let event: EventRow = row::decode(value)?;
+            let Moment { at: now, retained_from, past } = self.moment;
+            let seen = event.effective().filter(|copy| copy.occurred_at > retained_from && !(past && copy.occurred_at > now));
+            if let (Some(id), Some(copy)) = (parts.text(), seen) {
+                events.push(WorldEvent { at: copy.occurred_at, id: id.into(), value: copy.body.clone().unwrap_or_default() });
+            }
+        }
+        events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        Ok(events)
+    }
+}
+
+/// The nodes by which a deal or person names its accounts.
+fn account_nodes(kind: SubjectKind, profile: &ProfileRow) -> impl Iterator<Item = &Identity> {
+    let direct = profile.references.iter().filter(|(reference, _)| *reference == Reference::Account).map(|(_, node)| node);
+    let rows = profile.rows.iter().filter(move |row| kind == SubjectKind::Person && row.kind == SourceKind::AccountPerson);
+    direct.chain(rows.filter_map(|row| row.target.as_ref()))
+}
+
+/// A person during one evaluation.
+struct Person {
+    thing: Option<Thing>,
+    events: OnceCell<Vec<WorldEvent>>,
+}
+
+/// Whole data for the evaluation of one subject.
+pub(super) struct Sight<'t> {
+    things: &'t Things<'t>,
+    persons: FrozenBTreeMap<Text, Box<Person>>,
+    links: FrozenBTreeMap<(Text, Relation), Vec<Link>>,
+}
+
+impl<'t> Sight<'t> {
+    pub fn new(things: &'t Things<'t>) -> Sight<'t> {
+        Sight { things, persons: FrozenBTreeMap::new(), links: FrozenBTreeMap::new() }
+    }
+
+    /// A person that is read already, with the rows of the ledger.
+    ///
+    /// # Errors
+    /// Where a row cannot be read.
+    pub fn with_person(things: &'t Things<'t>, id: Text, thing: Thing, events: &[(Vec<u8>, Vec<u8>)]) -> Result<Sight<'t>, QueryError> {
+        let sight = Sight::new(things);
+        let events = things.events_of(events)?.into();
+        sight.persons.insert(id, Box::new(Person { thing: Some(thing), events }));
+        Ok(sight)
+    }
+
+    fn person(&self, id: &str) -> &Person {
+        if let Some(known) = self.persons.get(id) {
+            return known;
+        }
+        let thing = self.things.note(self.things.load(SubjectKind::Person, id)).flatten();
+        self.persons.insert(Text::new(id), Box::new(Person { thing, events: OnceCell::new() }))
+    }
+
+    pub fn thing(&self, kind: SubjectKind, id: &str) -> Option<&Thing> {
+        if kind == SubjectKind::Person { self.person(id).thing.as_ref() } else { self.things.thing(kind, id) }
+    }
+}
+
+impl World for Sight<'_> {
+    fn attributes(&self, kind: SubjectKind, id: &str) -> &Value {
+        const NULL: &Value = &Value::Null;
+        self.thing(kind, id).filter(|thing| thing.alive).map_or(NULL, |thing| &thing.profile.attributes)
+    }
+
+    fn related(&self, kind: SubjectKind, id: &str, relation: Relation) -> &[Link] {
+        let compute = || {
+            let thing = self.thing(kind, id).filter(|thing| thing.alive);
+            thing.map_or_else(Vec::new, |thing| self.things.links(kind, id, &thing.profile, relation))
+        };
+        if kind == SubjectKind::Person {
+            let place = (Text::new(id), relation);
+            return self.links.get(&place).unwrap_or_else(|| self.links.insert(place, compute()));
+        }
+        let place = (kind, Text::new(id), relation);
+        self.things.links.get(&place).unwrap_or_else(|| self.things.links.insert(place, compute()))
+    }
+
+    fn events(&self, person: &str) -> &[WorldEvent] {
+        self.person(person).events.get_or_init(|| self.things.note(self.things.read_events(person)).unwrap_or_default())
+    }
+
+    /// Now: as it was last decided. At an instant of the past: by the other segment's present rule.
+    fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> bool {
+        let things = self.things;
+        match things.program.definitions.get(name).filter(|_| things.moment.past && things.program.segment(name).is_some()) {
+            Some(accepted) => {
+                let whole = accepted.compiled.whole(&things.query.config.settings);
+                whole.evaluate(self, id, things.moment.at).is_ok_and(|answer| answer.value)
+            }
+            None => self.thing(kind, id).is_some_and(|thing| thing.segments.contains(name)),
+        }
+    }
+}
+
+/// The rows of a shard under a prefix, in ascending order of keys, read page by page. The shard is looked for with every page: it may move meanwhile,
+/// and no store is kept open by whoever reads long.
+struct Pages<'q> {
+    query: &'q Query,
+    shard: u32,
+    lower: Vec<u8>,
+    upper: Vec<u8>,
+    page: VecDeque<(Vec<u8>, Vec<u8>)>,
+    ended: bool,
+}
+
+impl<'q> Pages<'q> {
+    fn over(query: &'q Query, shard: u32, prefix: Vec<u8>) -> Pages<'q> {
+        Pages { query, shard, upper: prefix_end(&prefix), lower: prefix, page: VecDeque::new(), ended: false }
+    }
+
+    fn fill(&mut self) -> Result<(), QueryError> {
+        if self.page.is_empty() && !self.ended {
+            self.page = self.query.at(self.shard)?.scan(&self.lower, &self.upper, PAGE_ROWS)?.into();
+            self.ended = self.page.len() < PAGE_ROWS;
+            if let Some((last, _)) = self.page.back() {
+                self.lower.clone_from(last);
+                // The least key behind the last one read.
+                self.lower.push(0);
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, QueryError> {
+        self.fill()?;
+        Ok(self.page.pop_front())
+    }
+
+    /// Passes over rows of subjects before `subject` (a key without its table byte) and takes the next row where it is that subject's.
+    fn of_subject(&mut self, subject: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, QueryError> {
+        loop {
+            self.fill()?;
+            match self.page.front() {
+                Some((front, _)) if front[1..].starts_with(subject) => return Ok(self.page.pop_front()),
+                Some((front, _)) if front[1..] < *subject => drop(self.page.pop_front()),
+                _ => return Ok(None),
+            }
+        }
+    }
+}
+
+/// A subject met on a walk.
+pub(super) struct Found {
+    pub subject: SubjectId,
+    pub row: SubjectRow,
+    pub profile: ProfileRow,
+    /// The rows of the ledger, where they were asked for.
+    pub events: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Every subject of a kind on one shard: several tables read side by side, as each is ordered by subject.
+pub(super) struct Walk<'q> {
+    subjects: Pages<'q>,
+    profiles: Pages<'q>,
+    events: Option<Pages<'q>>,
+}
+
+impl<'q> Walk<'q> {
+    pub fn over(query: &'q Query, shard: u32, kind: SubjectKind, events: bool) -> Walk<'q> {
+        let rows = |table: u8| Pages::over(query, shard, Key::new(table).byte(kind as u8).done());
+        Walk { subjects: rows(table::SUBJECT), profiles: rows(table::PROFILE), events: events.then(|| rows(table::EVENT)) }
+    }
+
+    pub fn next(&mut self) -> Result<Option<Found>, QueryError> {
+        let Some((subject_key, value)) = self.subjects.next()? else { return Ok(None) };
+        let Some(subject) = Parts::of(&subject_key).subject() else { return self.next() };
+        let row = row::decode(&value)?;
+        let place = &subject_key[1..];
+        let profile = match self.profiles.of_subject(place)? {
+            Some((_, value)) => row::decode(&value)?,
+            None => ProfileRow::default(),
+        };
+        let mut events = Vec::new();
+        if let Some(pages) = &mut self.events {
+            while let Some(row) = pages.of_subject(place)? {
+                events.push(row);
+            }
+        }
+        Ok(Some(Found { subject, row, profile, events }))
+    }
+}

@@ -1,0 +1,201 @@
+//! Which instance has which shard open: told and heard over the compacted topic `internal.hosts`.
+//!
+//! Every instance keeps one row there, under its name: its address, the shards it has open, and since when. It writes the row anew whenever they
+//! change, and takes it back when it ends in good order. All instances follow the topic. Where two rows claim a shard, the later one is believed
+//! first: the earlier one's writer was killed, or does not know yet that it lost the shard.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition};
+use millrace_model::Timestamp;
+use millrace_runtime::clock::Clock;
+use serde::{Deserialize, Serialize};
+
+/// How soon a change of shards is told.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long it rests where the topic cannot be read or written.
+const REST: Duration = Duration::from_secs(5);
+
+/// A row of the topic, JSON under the instance's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRow {
+    pub instance: String,
+    /// The base of the instance's API, such as `http://10.0.0.7:8080`.
+    pub address: String,
+    /// The shards it has open.
+    pub shards: BTreeSet<u32>,
+    /// When it had exactly these first, RFC 3339.
+    pub since: String,
+}
+
+/// What instances say of themselves. Shared by whoever asks and the thread that follows the topic.
+#[derive(Default)]
+pub struct Hosts {
+    /// By instance, with the offset of the row.
+    rows: RwLock<BTreeMap<String, (i64, HostRow)>>,
+}
+
+impl Hosts {
+    /// Addresses of the instances that claim a shard, the latest claim first.
+    pub fn claimants(&self, shard: u32) -> Vec<String> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let mut claims: Vec<&(i64, HostRow)> = rows.values().filter(|(_, row)| row.shards.contains(&shard)).collect();
+        claims.sort_by_key(|(offset, _)| std::cmp::Reverse(*offset));
+        claims.into_iter().map(|(_, row)| row.address.clone()).collect()
+    }
+
+    /// Takes a record of the topic. What cannot be read is left out: a row of a later version.
+    pub fn hear(&self, delivered: &Delivered) {
+        let Some(instance) = delivered.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else { return };
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        match delivered.record.value.as_deref().map(serde_json::from_slice::<HostRow>) {
+            None => drop(rows.remove(instance)),
+            Some(Ok(row)) => drop(rows.insert(instance.to_owned(), (delivered.offset, row))),
+            Some(Err(error)) => tracing::warn!(instance, %error, "row of an instance cannot be read"),
+        }
+    }
+}
+
+/// An instance on the topic.
+pub struct Presence {
+    pub log: Arc<dyn Log>,
+    pub clock: Arc<dyn Clock>,
+    /// The topic's full name.
+    pub topic: String,
+    pub instance: String,
+    pub address: String,
+    /// The shards this process has open now.
+    pub open: Box<dyn Fn() -> BTreeSet<u32> + Send>,
+}
+
+/// The thread that tells and follows.
+pub struct PresenceThread {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Presence {
+    /// Starts the thread; what it hears goes into `hosts`, where its own row is left out.
+    pub fn start(self, hosts: Arc<Hosts>) -> anyhow::Result<PresenceThread> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told_to_stop = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("hosts".to_owned()).spawn(move || self.run(&hosts, &told_to_stop)).context("cannot start a thread")?;
+        Ok(PresenceThread { stop, thread })
+    }
+
+    fn run(&self, hosts: &Hosts, stop: &AtomicBool) {
+        let mut reader = None;
+        let mut told = None;
+        while !stop.load(Ordering::Relaxed) {
+            if let Err(error) = self.turn(hosts, &mut reader, &mut told) {
+                tracing::warn!(%error, topic = self.topic, "other instances do not hear of this one's shards now, nor this one of theirs");
+                reader = None;
+                std::thread::park_timeout(REST);
+            }
+        }
+        if told.is_some()
+            && let Err(error) = self.tell(None)
+        {
+            tracing::warn!(%error, "cannot take this instance's row back");
+        }
+    }
+
+    fn turn(&self, hosts: &Hosts, reader: &mut Option<Box<dyn Reader>>, told: &mut Option<BTreeSet<u32>>) -> Result<(), LogError> {
+        let open = (self.open)();
+        if told.as_ref() != Some(&open) {
+            self.tell(Some(&open))?;
+            *told = Some(open);
+        }
+        let reader = match reader {
+            Some(reader) => reader,
+            None => reader.insert(self.log.reader(&[(self.partition(), EARLIEST)])?),
+        };
+        let limits = PollLimits { records_max: 1_000, bytes_max: 1 << 20, wait_ms_max: LOOK_EVERY.as_millis() as u64 };
+        for delivered in reader.poll(limits)? {
+            if delivered.record.key.as_deref() != Some(self.instance.as_bytes()) {
+                hosts.hear(&delivered);
+            }
+        }
+        Ok(())
+    }
+
+    fn partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.as_str().into(), partition: 0 }
+    }
+
+    fn tell(&self, open: Option<&BTreeSet<u32>>) -> Result<(), LogError> {
+        let row = open.map(|shards| HostRow {
+            instance: self.instance.clone(),
+            address: self.address.clone(),
+            shards: shards.clone(),
+            since: self.now().to_string(),
+        });
+        let value = row.map(|row| serde_json::to_vec(&row)).transpose().map_err(|error| LogError::Failure(error.to_string()))?;
+        let record = Record { key: Some(Bytes::copy_from_slice(self.instance.as_bytes())), value: value.map(Bytes::from), headers: Vec::new() };
+        self.log.append(vec![(self.partition(), record)])
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl PresenceThread {
+    /// Takes the instance's row back and waits until that is done.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.thread().unpark();
+        // It does not panic; if it did, the row stays, as after a crash.
+        let _ = self.thread.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(offset: i64, instance: &str, shards: Option<&[u32]>) -> Delivered {
+        let row = |shards: &[u32]| HostRow {
+            instance: instance.to_owned(),
+            address: format!("http://{instance}:8080"),
+            shards: shards.iter().copied().collect(),
+            since: "2026-01-01T00:00:00.000Z".to_owned(),
+        };
+        let value = shards.map(|shards| Bytes::from(serde_json::to_vec(&row(shards)).unwrap()));
+        Delivered {
+            source: TopicPartition { topic: "t.internal.hosts".into(), partition: 0 },
+            offset,
+            timestamp: Timestamp(0),
+            record: Record { key: Some(Bytes::copy_from_slice(instance.as_bytes())), value, headers: Vec::new() },
+        }
+    }
+
+    #[test]
+    fn the_latest_claim_comes_first_and_a_tombstone_takes_it_back() {
+        let hosts = Hosts::default();
+        hosts.hear(&record(1, "a", Some(&[0, 1])));
+        hosts.hear(&record(2, "b", Some(&[1, 2])));
+        assert_eq!(hosts.claimants(1), ["http://b:8080", "http://a:8080"]);
+        hosts.hear(&record(3, "a", Some(&[0, 1, 3])));
+        assert_eq!(hosts.claimants(1), ["http://a:8080", "http://b:8080"]);
+        hosts.hear(&record(4, "a", None));
+        assert_eq!(hosts.claimants(1), ["http://b:8080"]);
+        assert!(hosts.claimants(0).is_empty());
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_changes_nothing() {
+        let hosts = Hosts::default();
+        hosts.hear(&record(1, "a", Some(&[0])));
+        let mut strange = record(2, "b", None);
+        strange.record.value = Some(Bytes::from_static(b"{\"instance\":7}"));
+        hosts.hear(&strange);
+        assert_eq!(hosts.claimants(0), ["http://a:8080"]);
+    }
+}

@@ -13,7 +13,6 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition};
-use millrace_model::Timestamp;
 use millrace_runtime::clock::Clock;
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +93,7 @@ impl Presence {
         let mut told = None;
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = self.turn(hosts, &mut reader, &mut told) {
-                tracing::warn!(%error, topic = self.topic, "other instances do not hear of this one's shards now, nor this one of theirs");
+                tracing::warn!(%error, "other instances do not hear of this one's shards now, nor this one of theirs; `millrace topics check` looks for the topic");
                 reader = None;
                 std::thread::park_timeout(REST);
             }
@@ -107,15 +106,17 @@ impl Presence {
     }
 
     fn turn(&self, hosts: &Hosts, reader: &mut Option<Box<dyn Reader>>, told: &mut Option<BTreeSet<u32>>) -> Result<(), LogError> {
+        let reader = match reader {
+            Some(reader) => reader,
+            // Asked for first: writing to a topic that is not there may make it, and not as a compacted one.
+            None if self.log.partitions(&self.topic)?.is_none() => return Err(LogError::NoSuchTopic(self.topic.clone())),
+            None => reader.insert(self.log.reader(&[(self.partition(), EARLIEST)])?),
+        };
         let open = (self.open)();
         if told.as_ref() != Some(&open) {
             self.tell(Some(&open))?;
             *told = Some(open);
         }
-        let reader = match reader {
-            Some(reader) => reader,
-            None => reader.insert(self.log.reader(&[(self.partition(), EARLIEST)])?),
-        };
         let limits = PollLimits { records_max: 1_000, bytes_max: 1 << 20, wait_ms_max: LOOK_EVERY.as_millis() as u64 };
         for delivered in reader.poll(limits)? {
             if delivered.record.key.as_deref() != Some(self.instance.as_bytes()) {
@@ -134,15 +135,11 @@ impl Presence {
             instance: self.instance.clone(),
             address: self.address.clone(),
             shards: shards.clone(),
-            since: self.now().to_string(),
+            since: self.clock.now().to_string(),
         });
         let value = row.map(|row| serde_json::to_vec(&row)).transpose().map_err(|error| LogError::Failure(error.to_string()))?;
         let record = Record { key: Some(Bytes::copy_from_slice(self.instance.as_bytes())), value: value.map(Bytes::from), headers: Vec::new() };
         self.log.append(vec![(self.partition(), record)])
-    }
-
-    fn now(&self) -> Timestamp {
-        self.clock.now()
     }
 }
 
@@ -158,6 +155,8 @@ impl PresenceThread {
 
 #[cfg(test)]
 mod tests {
+    use millrace_model::Timestamp;
+
     use super::*;
 
     fn record(offset: i64, instance: &str, shards: Option<&[u32]>) -> Delivered {

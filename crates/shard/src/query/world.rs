@@ -22,6 +22,9 @@ use crate::tx::prefix_end;
 /// Rows of one read of a pass; bounds what a pass holds of a shard.
 const PAGE_ROWS: usize = 1_000;
 
+/// A key and its value.
+type Row = (Vec<u8>, Vec<u8>);
+
 /// The instant an evaluation is about, and the events it sees.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
@@ -228,7 +231,7 @@ impl<'q> Things<'q> {
     }
 
     /// The events that count, of ledger rows.
-    fn events_of(&self, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<WorldEvent>, QueryError> {
+    fn events_of(&self, rows: &[Row]) -> Result<Vec<WorldEvent>, QueryError> {
         let mut events = Vec::new();
         for (event_key, value) in rows {
             let mut parts = Parts::of(event_key);
@@ -274,7 +277,7 @@ impl<'t> Sight<'t> {
     ///
     /// # Errors
     /// Where a row cannot be read.
-    pub fn with_person(things: &'t Things<'t>, id: Text, thing: Thing, events: &[(Vec<u8>, Vec<u8>)]) -> Result<Sight<'t>, QueryError> {
+    pub fn with_person(things: &'t Things<'t>, id: Text, thing: Thing, events: &[Row]) -> Result<Sight<'t>, QueryError> {
         let sight = Sight::new(things);
         let events = things.events_of(events)?.into();
         sight.persons.insert(id, Box::new(Person { thing: Some(thing), events }));
@@ -337,7 +340,7 @@ struct Pages<'q> {
     shard: u32,
     lower: Vec<u8>,
     upper: Vec<u8>,
-    page: VecDeque<(Vec<u8>, Vec<u8>)>,
+    page: VecDeque<Row>,
     ended: bool,
 }
 
@@ -359,13 +362,13 @@ impl<'q> Pages<'q> {
         Ok(())
     }
 
-    fn next(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, QueryError> {
+    fn next(&mut self) -> Result<Option<Row>, QueryError> {
         self.fill()?;
         Ok(self.page.pop_front())
     }
 
     /// Passes over rows of subjects before `subject` (a key without its table byte) and takes the next row where it is that subject's.
-    fn of_subject(&mut self, subject: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, QueryError> {
+    fn of_subject(&mut self, subject: &[u8]) -> Result<Option<Row>, QueryError> {
         loop {
             self.fill()?;
             match self.page.front() {
@@ -383,7 +386,7 @@ pub(super) struct Found {
     pub row: SubjectRow,
     pub profile: ProfileRow,
     /// The rows of the ledger, where they were asked for.
-    pub events: Vec<(Vec<u8>, Vec<u8>)>,
+    pub events: Vec<Row>,
 }
 
 /// Every subject of a kind on one shard: several tables read side by side, as each is ordered by subject.

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, TryLockError};
 
 use millrace_api::backend::{BackendError, PageRequest, Queries, Subject};
 use millrace_api::dto::{
-    AccountView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, IdentityView, MemberView, MembershipView, OpportunityView, Page,
-    PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView, SampleView, SegmentView, ShardEvaluationView,
+    AccountView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, IdentityView, MemberView, MembershipView, OpportunityView,
+    Page, PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView, SampleView, SegmentView, ShardEvaluationView,
     VersionView,
 };
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Timestamp, Value};

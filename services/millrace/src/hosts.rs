@@ -84,7 +84,8 @@ impl Presence {
     pub fn start(self, hosts: Arc<Hosts>) -> anyhow::Result<PresenceThread> {
         let stop = Arc::new(AtomicBool::new(false));
         let told_to_stop = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("hosts".to_owned()).spawn(move || self.run(&hosts, &told_to_stop)).context("cannot start a thread")?;
+        let follow = move || self.run(&hosts, &told_to_stop);
+        let thread = std::thread::Builder::new().name("hosts".to_owned()).spawn(follow).context("cannot start a thread")?;
         Ok(PresenceThread { stop, thread })
     }
 

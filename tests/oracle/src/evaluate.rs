@@ -207,6 +207,9 @@ impl Evaluation<'_> {
     }
 
     /// Without a variable the first name of the item expression is the variable; without an item expression the first variable is the item.
+    ///
+    /// Where the item is a path from a binding, a thing that several items lead to is gone on from once: `select r.opportunity.x from
+    /// opportunityRoles r` names each deal's once, however many roles it has.
     fn select(&mut self, item: Option<&Expr>, bindings: &[Binding], condition: Option<&Expr>) -> Value {
         let mut bindings = bindings.to_vec();
         if let (Some(item), Some(first)) = (item, bindings.first_mut())
@@ -215,6 +218,17 @@ impl Evaluation<'_> {
             first.variable = first_name(item);
         }
         let variable = bindings.first().and_then(|binding| binding.variable.clone());
+        if let Some(item) = item
+            && let Some(steps) = path(item)
+            && bindings.iter().any(|binding| binding.variable.as_deref() == Some(steps[0]))
+        {
+            let start = Expr {
+                span: item.span,
+                node: Node::Name(steps[0].to_owned()),
+            };
+            let firsts = Value::list(self.tuples(&bindings, condition, |e| e.value(&start)));
+            return steps[1..].iter().fold(firsts, |of, name| self.field(of, name));
+        }
         Value::list(self.tuples(&bindings, condition, |e| match (item, &variable) {
             (Some(item), _) => e.value(item),
             (None, Some(variable)) => e.name(variable),
@@ -336,6 +350,21 @@ impl Evaluation<'_> {
             (Comparison::Equal, _) => same_unit(),
             (Comparison::NotEqual, _) => !same_unit(),
         }
+    }
+}
+
+/// The names of a path of two or more, such as `r.opportunity.account`.
+pub(crate) fn path(expr: &Expr) -> Option<Vec<&str>> {
+    match &expr.node {
+        Node::Field { of, name } => {
+            let mut names = match &of.node {
+                Node::Name(first) => vec![first.as_str()],
+                _ => path(of)?,
+            };
+            names.push(name);
+            Some(names)
+        }
+        _ => None,
     }
 }
 

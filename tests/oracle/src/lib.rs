@@ -16,6 +16,8 @@
 //! * A person known from events alone is a thing that lives: its rows tie it to accounts in both directions.
 //! * A deal belongs to the account of its merged `accountKey`; a person to those of all its records.
 //! * A partial update of a part of money or of a key changes that part, and the whole is as new as its newest part.
+//! * A path goes on from each thing once, in `select r.opportunity.x from opportunityRoles r` and `opportunityRoles.sum(opportunity.x)` too; `map`, and
+//!   an expression that is no path, give a value for each item.
 //! * Mapping a list leaves nulls out, so `count` does not count them; `groupBy`, `topN` and `bottomN` leave out items whose key is null.
 //! * `<= n units after X` mirrors `before`: `T - n units <= X <= T`. `= n units before X` means that the fact's calendar unit is the n-th before
 //!   that of X; `on X` means X's day; `date(…)` is midnight in the rule's time zone.

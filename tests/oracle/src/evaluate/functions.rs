@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use millrace_segment::ast::{Aggregate, Expr, Node};
 use regex::Regex;
 
-use super::{Evaluation, qualifies, total};
+use super::{Evaluation, path, qualifies, total};
 use crate::calendar::{date, date_parts};
 use crate::value::{Value, compare, contains, equal, subset};
 
@@ -46,7 +46,7 @@ impl Evaluation<'_> {
     pub(super) fn method(&mut self, of: Value, name: &str, arguments: &[Expr]) -> Value {
         if let Some(aggregate) = aggregate(name) {
             let mut items = match arguments.first() {
-                Some(path) => self.map(of.items(), path).items(),
+                Some(argument) => self.along(of.items(), argument).items(),
                 None => of.items(),
             };
             if aggregate == Aggregate::Count && !arguments.is_empty() {
@@ -85,11 +85,38 @@ impl Evaluation<'_> {
         Value::list(items.into_iter().map(|item| self.for_item(argument, item)).collect::<Vec<_>>())
     }
 
+    /// As `map`; along a path of fields each thing on the way is gone on from once.
+    fn along(&mut self, items: Vec<Value>, argument: &Expr) -> Value {
+        let (names, own) = match &argument.node {
+            Node::Lambda { parameters, body } => (path(body), parameters.first().map(String::as_str)),
+            _ => (path(argument), None),
+        };
+        let Some(names) = names else { return self.map(items, argument) };
+        let known = self.variables.iter().any(|(name, _)| name == names[0]);
+        match own {
+            Some(own) if own == names[0] => names[1..].iter().fold(Value::list(items), |of, name| self.field(of, name)),
+            None if !known => names.iter().fold(Value::list(items), |of, name| self.field(of, name)),
+            _ => self.map(items, argument),
+        }
+    }
+
     /// Methods whose argument is evaluated once per item.
     fn over_items(&mut self, of: &Value, name: &str, arguments: &[Expr]) -> Option<Value> {
         Some(match (name, arguments) {
-            ("exists", []) => Value::Bool(!of.clone().items().is_empty()),
-            ("exists", [condition]) => Value::Bool(of.clone().items().into_iter().any(|item| self.for_item(condition, item).holds())),
+            ("exists" | "some" | "forall" | "all" | "none" | "one", [] | [_]) => {
+                let items = of.clone().items();
+                let all = items.len();
+                let holding = match arguments.first() {
+                    Some(condition) => items.into_iter().filter(|item| self.for_item(condition, item.clone()).holds()).count(),
+                    None => all,
+                };
+                Value::Bool(match name {
+                    "exists" | "some" => holding > 0,
+                    "forall" | "all" => holding == all,
+                    "none" => holding == 0,
+                    _ => holding == 1,
+                })
+            }
             ("filter", [condition]) => Value::list(
                 of.clone()
                     .items()
@@ -169,8 +196,9 @@ fn of_list(of: &Value, name: &str, arguments: &[Value]) -> Option<Value> {
         "intersects" => both(|a, b| a.iter().any(|item| contains(b, item))),
         "subsetOf" => both(subset),
         "supersetOf" => both(|a, b| subset(b, a)),
-        "includes" => match of {
-            Value::List(items) => Value::Bool(contains(items, argument)),
+        "includes" => match (of, argument) {
+            (Value::List(items), Value::List(wanted)) => Value::Bool(subset(wanted, items)),
+            (Value::List(items), _) => Value::Bool(contains(items, argument)),
             _ => Value::Bool(false),
         },
         "in" | "notIn" => match argument {

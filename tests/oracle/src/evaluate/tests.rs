@@ -146,6 +146,31 @@ fn values_compare_as_the_first_s_type() {
 }
 
 #[test]
+fn a_deal_reached_through_two_roles_counts_once() {
+    let role = |id: &str, name: &str| {
+        let fields = json!({ "personKey": key("1"), "opportunityKey": key("d"), "personRole": name });
+        record("opportunity-person", id, AT, fields)
+    };
+    let mut records = records();
+    records.extend([role("r1", "Champion"), role("r2", "Buyer")]);
+    for (pql, expected) in [
+        ("opportunityRoles.count() = 2 and opportunityRoles.opportunity.count() = 1", true),
+        ("sum(select r.opportunity.opportunityAmount.amount from opportunityRoles r) = 10", true),
+        (
+            "sum(select r.opportunity.opportunityAmount.amount from opportunityRoles where r.personRole.isNotNull()) = 10",
+            true,
+        ),
+        ("(sum r.opportunity.opportunityAmount.amount over r from opportunityRoles) = 10", true),
+        ("opportunityRoles.sum(opportunity.opportunityAmount.amount) = 10", true),
+        ("opportunityRoles.sum((r) => r.opportunity.opportunityAmount.amount) = 10", true),
+        ("opportunityRoles.map((r) => r.opportunity.opportunityAmount.amount).sum() = 20", true),
+        ("sum(select r.opportunity.opportunityAmount.amount * 2 from opportunityRoles r) = 40", true),
+    ] {
+        assert_eq!(holds_at(&records, pql, "UTC", NOON_MS), expected, "{pql}");
+    }
+}
+
+#[test]
 fn texts() {
     check(&[
         ("workEmail.address.startsWith(\"ann\")", true),
@@ -172,6 +197,16 @@ fn texts() {
 fn lists_sets_and_maps() {
     check(&[
         ("extendedWorkDetails.departments.includes(\"HR\")", true),
+        ("extendedWorkDetails.departments.includes([\"HR\", \"Sales\"])", true),
+        ("extendedWorkDetails.departments.includes([\"HR\", \"IT\"])", false),
+        ("xEvent.some(web.webPageDetails.name = \"a\") and xEvent.all(eventType = \"view\")", true),
+        ("xEvent.forall(web.webPageDetails.name = \"a\")", false),
+        (
+            "xEvent.none(web.webPageDetails.name = \"z\") and xEvent.one(web.webPageDetails.name = \"b\")",
+            true,
+        ),
+        ("xEvent.one((v) => v.web.webPageDetails.name = \"a\") or xEvent.none() or xEvent.one()", false),
+        ("xEvent.some() and xEvent[eventType = \"z\"].none()", true),
         ("\"HR\" in extendedWorkDetails.departments", true),
         ("extendedWorkDetails.departments.intersects([\"HR\", \"IT\"])", true),
         ("extendedWorkDetails.departments.intersects([\"IT\"])", false),

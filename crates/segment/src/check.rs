@@ -3,10 +3,10 @@
 //! What the checker promises: the core it returns evaluates without type errors on any data that fits the schema; where data does not fit
 //! (under `Any`), the value is null. `let` and lambdas are gone: they are substituted where they are used.
 
-mod calls;
+pub(crate) mod calls;
 mod compare;
 mod lists;
-mod temporal;
+pub(crate) mod temporal;
 
 use chrono_tz::Tz;
 use millrace_model::{Schema, SubjectKind, Text, Value};
@@ -18,14 +18,13 @@ use crate::types::{Member, Ty, member, members};
 
 pub(crate) use compare::coerce;
 pub(crate) use lists::distinct;
-pub(crate) use temporal::least_ms;
 
 /// Relations from the subject to the farthest thing of a path.
 pub const HOPS_MAX: u8 = 4;
 /// Nodes of a rule's core, after `let` and lambdas are substituted. Rules written by people have tens to hundreds.
 pub const SIZE_MAX: usize = 20_000;
 /// Nesting of a rule's text.
-const DEPTH_MAX: usize = 128;
+pub(crate) const DEPTH_MAX: usize = 128;
 
 /// An expression and its type.
 #[derive(Clone, Debug)]
@@ -62,6 +61,8 @@ pub(crate) struct Checker<'s> {
     next_var: Var,
     depth: usize,
     size: usize,
+    /// Regular expressions so far.
+    patterns: usize,
     pub(crate) errors: Vec<Diagnostic>,
     pub(crate) warnings: Vec<Diagnostic>,
     /// Segments referred to, and where.
@@ -80,6 +81,7 @@ impl<'s> Checker<'s> {
             next_var: SUBJECT + 1,
             depth: 0,
             size: 0,
+            patterns: 0,
             errors: Vec::new(),
             warnings: Vec::new(),
             segments: Vec::new(),
@@ -236,12 +238,10 @@ impl<'s> Checker<'s> {
                 && known == name
             {
                 let mut typed = typed.clone();
-                typed.core = typed.core.refresh(&mut self.next_var);
-                // Substitution may multiply: the only way a short rule becomes long.
-                self.size += typed.core.size();
-                if self.size > SIZE_MAX {
-                    return self.refuse("too-large", span, format!("more than {SIZE_MAX} steps once `let` is filled in"));
+                if !self.grow(typed.core.size(), span) {
+                    return Typed::broken();
                 }
+                typed.core = typed.core.refresh(&mut self.next_var);
                 return typed;
             }
         }
@@ -250,6 +250,15 @@ impl<'s> Checker<'s> {
             return self.unknown_name(name, &item.ty, span);
         }
         self.field(item, name, span)
+    }
+
+    /// Before an expression is written out once more, which is how a short rule becomes long.
+    fn grow(&mut self, size: usize, span: Span) -> bool {
+        self.size += size;
+        if self.size > SIZE_MAX {
+            self.refuse("too-large", span, format!("more than {SIZE_MAX} steps once `let` and the events of chains are filled in"));
+        }
+        self.size <= SIZE_MAX
     }
 
     fn implicit(&self, level: usize) -> Option<Typed> {

@@ -7,6 +7,7 @@ use millrace_model::{Schema, Text, Timestamp, Value};
 use crate::ast::{Binary, Expr, Node, Span};
 use crate::check::{Checker, SIZE_MAX, operands};
 use crate::core::{Core, Var};
+use crate::cost::{DEGREE_MAX, cost};
 use crate::definition::Definition;
 use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine, Money};
@@ -48,6 +49,20 @@ pub fn compile(definition: &Definition, schema: &Schema) -> Result<Compiled, Vec
     }
     let mut next_var = checker.next_var();
     let mut warnings = std::mem::take(&mut checker.warnings);
+    let mut costly = Vec::new();
+    conditions.leaves(&mut |leaf, span| {
+        let cost = cost(leaf);
+        if cost.degree > DEGREE_MAX {
+            let message = format!("{} lists are combined, every item of one with every item of the others; more than {DEGREE_MAX} take too long", cost.degree);
+            costly.push(Diagnostic::error("too-costly", span, message).expecting("conditions that speak of fewer lists, or earlier steps, at once"));
+        } else if cost.long > 1 {
+            let message = "events or persons are compared with each other: every evaluation goes through all pairs of those that match";
+            warnings.push(Diagnostic::warning("expensive", span, message).expecting("a chain without conditions between its steps, or narrower conditions on each side"));
+        }
+    });
+    if !costly.is_empty() {
+        return Err(costly);
+    }
     conditions.leaves(&mut |leaf, span| {
         if let Core::Literal(value) = normalise(leaf.clone(), &mut next_var) {
             let always = if value == Value::Bool(true) { "true" } else { "false" };
@@ -85,7 +100,7 @@ impl Compiled {
         &self.0.ast
     }
 
-    /// What is accepted, but probably not meant. More is found when rules are planned together.
+    /// What is accepted, but probably not meant. `lint` finds more, over rules together.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.0.warnings
     }

@@ -121,6 +121,22 @@ pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>>
     if reader.problems.is_empty() { Ok(definitions) } else { Err(reader.problems) }
 }
 
+/// The documents of a YAML text, in order: divided by lines that begin with `---`, which cannot stand inside a value at the first column.
+pub fn documents(text: &str) -> Vec<&str> {
+    let mut documents = Vec::new();
+    let mut begin = 0;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if line.trim_end() == "---" || line.starts_with("--- ") {
+            documents.push(&text[begin..at]);
+            begin = at;
+        }
+        at += line.len();
+    }
+    documents.push(&text[begin..]);
+    documents
+}
+
 fn span(start: usize, end: usize) -> Span {
     Span { start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
 }
@@ -291,25 +307,11 @@ impl Reader<'_> {
     }
 
     fn json(&mut self, json: &serde_json::Value) -> String {
-        // `{"type": "PQL", "format": "pql/json", "value": …}` wraps the rule.
-        let rule = match json.get("value") {
-            Some(value) if json.get("format").is_some() => match value.as_str() {
-                Some(text) => match serde_json::from_str(text) {
-                    Ok(inner) => inner,
-                    Err(_) => return text.to_owned(),
-                },
-                None => value.clone(),
-            },
-            _ => json.clone(),
-        };
-        match crate::json::from_json(&rule) {
-            Ok(expr) => crate::format(&expr),
-            Err(problems) => {
-                let place = self.place("pql");
-                self.problems.extend(problems.into_iter().map(|problem| Diagnostic { span: place, ..problem }));
-                String::new()
-            }
-        }
+        rule_of_json(json).unwrap_or_else(|problems| {
+            let place = self.place("pql");
+            self.problems.extend(problems.into_iter().map(|problem| Diagnostic { span: place, ..problem }));
+            String::new()
+        })
     }
 
     /// How long memberships count: a number with a unit, or `never`.
@@ -368,6 +370,31 @@ fn membership_rule(name: &str, expires_after_ms: Option<i64>) -> String {
 /// Units of durations: as definitions write them, in milliseconds, as rules write them; ascending.
 const DURATIONS: [(&str, i64, &str); 5] =
     [("s", 1_000, "seconds"), ("m", 60_000, "minutes"), ("h", 3_600_000, "hours"), ("d", DAY_MS, "days"), ("w", 7 * DAY_MS, "weeks")];
+
+/// `expiresAfter` as definitions write it.
+pub(crate) fn expires_after(ms: Option<i64>) -> String {
+    let Some(ms) = ms else { return "never".to_owned() };
+    let unit = DURATIONS.iter().rev().find(|(_, length, _)| ms % length == 0);
+    unit.map_or_else(String::new, |(name, length, _)| format!("{}{name}", ms / length))
+}
+
+/// The text of a rule in JSON form, bare or within `{"type": "PQL", "format": "pql/json", "value": …}`.
+///
+/// # Errors
+/// As of `from_json`.
+pub(crate) fn rule_of_json(json: &serde_json::Value) -> Result<String, Vec<Diagnostic>> {
+    let rule = match json.get("value") {
+        Some(value) if json.get("format").is_some() => match value.as_str() {
+            Some(text) => match serde_json::from_str(text) {
+                Ok(inner) => inner,
+                Err(_) => return Ok(text.to_owned()),
+            },
+            None => value.clone(),
+        },
+        _ => json.clone(),
+    };
+    crate::json::from_json(&rule).map(|expr| crate::format(&expr))
+}
 
 const SPEC: [&str; 5] = ["subject", "status", "timeZone", "pql", "destinations"];
 

@@ -8,7 +8,7 @@ mod layout;
 
 use std::fmt::Write;
 
-use crate::ast::{Binary, Binding, Expr, Node, Step, When};
+use crate::ast::{Binary, Binding, Expr, Node, Span, Step, When};
 use crate::chain;
 use crate::lexer;
 use crate::parser::forms::first_name;
@@ -23,6 +23,58 @@ use layout::{Layout, text};
 #[must_use]
 pub fn format(expr: &Expr) -> String {
     layout_of(expr, Place::BRACKETED).print()
+}
+
+/// As `format`, of the rule that `text` holds, with its comments.
+///
+/// Comments before, behind and between the conditions that `and` or `or` joins at the top keep their places, those behind a condition on its line.
+///
+/// # Errors
+/// The place of a comment within a condition: it cannot be said where it belongs once the condition is laid out anew.
+pub(crate) fn format_with_comments(expr: &Expr, text: &str) -> Result<String, Span> {
+    let comments = lexer::comments(text);
+    if comments.is_empty() {
+        return Ok(format(expr));
+    }
+    let (word, operands, inner) = match chain::operands(expr) {
+        Some((operator, operands)) => (operator_text(operator), operands, if operator == Binary::Or { Level::And } else { Level::Not }),
+        None => ("", vec![expr], Level::Or),
+    };
+    let within = |comment: &&Span| operands.iter().any(|operand| operand.span.start < comment.start && comment.end < operand.span.end);
+    if let Some(comment) = comments.iter().find(within) {
+        return Err(*comment);
+    }
+    let mut out = String::new();
+    let mut comments = comments.into_iter().peekable();
+    let last = operands.len() - 1;
+    for (at, operand) in operands.iter().enumerate() {
+        while let Some(comment) = comments.next_if(|comment| comment.end <= operand.span.start) {
+            write_comment(&mut out, text, comment);
+        }
+        if at > 0 {
+            if !out.ends_with('\n') {
+                out.push('\n');
+            }
+            out.push_str(word);
+            out.push(' ');
+        }
+        let place = if at == last { Place::BRACKETED.end(inner) } else { Place::BRACKETED.inner(inner) };
+        out.push_str(&layout_of(operand, place).print());
+    }
+    comments.for_each(|comment| write_comment(&mut out, text, comment));
+    out.truncate(out.trim_end().len());
+    Ok(out)
+}
+
+/// A comment on a line of its own, or at the end of the line on which it was written; ends in a line end.
+fn write_comment(out: &mut String, text: &str, comment: Span) {
+    let (start, end) = (comment.start as usize, comment.end as usize);
+    let line = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    if !out.is_empty() && !out.ends_with('\n') {
+        out.push(if text[line..start].trim().is_empty() { '\n' } else { ' ' });
+    }
+    out.push_str(text[start..end].trim_end());
+    out.push('\n');
 }
 
 /// What stands around an expression, as far as it decides about parentheses.

@@ -76,7 +76,12 @@ const FOREIGN_SIGNS: [(&str, Kind<'static>, &str); 8] = [
 
 /// All tokens of `text`, `End` last. What is wrong goes to `diagnostics` and is left out or repaired, so that the parser can go on.
 pub(crate) fn tokens<'a>(text: &'a str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Token<'a>> {
-    let mut lexer = Lexer { text, at: 0, diagnostics };
+    let mut lexer = Lexer {
+        text,
+        at: 0,
+        comments: Vec::new(),
+        diagnostics,
+    };
     let mut tokens = Vec::with_capacity(text.len() / 4 + 1);
     while let Some(token) = lexer.next() {
         tokens.push(token);
@@ -86,6 +91,18 @@ pub(crate) fn tokens<'a>(text: &'a str, diagnostics: &mut Vec<Diagnostic>) -> Ve
         span: lexer.span_from(text.len()),
     });
     tokens
+}
+
+/// The places of all comments, in order, their signs among them, the line's end not.
+pub(crate) fn comments(text: &str) -> Vec<Span> {
+    let mut lexer = Lexer {
+        text,
+        at: 0,
+        comments: Vec::new(),
+        diagnostics: &mut Vec::new(),
+    };
+    while lexer.next().is_some() {}
+    lexer.comments
 }
 
 /// Whether `name` can be written without backquotes, keywords aside.
@@ -105,6 +122,7 @@ fn continues_word(c: char) -> bool {
 struct Lexer<'a, 'd> {
     text: &'a str,
     at: usize,
+    comments: Vec<Span>,
     diagnostics: &'d mut Vec<Diagnostic>,
 }
 
@@ -158,12 +176,16 @@ impl<'a> Lexer<'a, '_> {
             let blanks = rest.len() - rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}').len();
             self.at += blanks;
             let rest = &rest[blanks..];
+            let start = self.at;
             if rest.starts_with("//") {
                 self.at += rest.find('\n').unwrap_or(rest.len());
+                self.comments.push(self.span_from(start));
             } else if let Some(comment) = rest.strip_prefix("/*") {
-                let start = self.at;
                 match comment.find("*/") {
-                    Some(end) => self.at += end + 4,
+                    Some(end) => {
+                        self.at += end + 4;
+                        self.comments.push(self.span_from(start));
+                    }
                     None => {
                         self.at = self.text.len();
                         let span = Span {

@@ -10,6 +10,9 @@ use crate::ast::{Aggregate, Comparison};
 use crate::check::distinct;
 use crate::core::{Bind, Core, Op, Var};
 
+/// Nodes that may be written twice. What is larger stays as it is: copies within copies would double a rule with every level of its nesting.
+const COPY_MAX: usize = 100;
+
 /// The normal form. `next` is above every variable in use.
 pub(crate) fn normalise(core: Core, next: &mut Var) -> Core {
     let mut core = core.map(&mut |child| normalise(child, next));
@@ -149,7 +152,7 @@ fn compared(comparison: Comparison, mut operands: Vec<Core>, next: &mut Var) -> 
             if limit.fract() != 0.0 {
                 return Ok(Core::bool(negated));
             }
-            if one_only && limit != 0.0 || limit.abs() > 1e9 {
+            if one_only && limit != 0.0 || limit.abs() > 1e9 || operands[0].size() > COPY_MAX {
                 return Err(Core::Apply(Op::Compare(comparison), operands));
             }
             let counted = operands.remove(0);
@@ -218,6 +221,13 @@ fn objects(list: &Core) -> bool {
     }
 }
 
+/// How often a variable is used.
+fn uses(core: &Core, var: Var) -> usize {
+    let mut count = usize::from(*core == Core::Var(var));
+    core.each(&mut |child| count += uses(child, var));
+    count
+}
+
 /// Whether an expression is a path of fields of a variable.
 fn is_path(core: &Core, var: Var) -> bool {
     match core {
@@ -258,7 +268,7 @@ fn bound(bind: Bind, source: Core, var: Var, body: Core, next: &mut Var) -> Resu
             let inner = if objects(&list) { body } else { Core::and(vec![Core::apply(Op::IsNotNull, vec![Core::Var(var)]), body]) };
             Ok(Core::bind(Bind::AtLeast(1), *source, outer, Core::bind(Bind::AtLeast(1), *list, var, inner)))
         }
-        (Bind::AtLeast(_), Core::Bind { bind: Bind::Map, source, var: inner, body: item }) => {
+        (Bind::AtLeast(_), Core::Bind { bind: Bind::Map, source, var: inner, body: item }) if item.size() * (1 + uses(&body, var)) <= COPY_MAX => {
             let present = Core::apply(Op::IsNotNull, vec![item.clone().refresh(next)]);
             let body = Core::and(vec![present, body.inline(var, &item, next)]);
             Ok(Core::bind(bind, *source, inner, body))

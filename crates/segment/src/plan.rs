@@ -157,8 +157,6 @@ pub struct Plan {
     pub features: Vec<FeaturePlan>,
     /// Each once, by id.
     pub queries: Vec<EventQuery>,
-    /// What is accepted but probably not meant; by segment.
-    pub warnings: Vec<(Text, Diagnostic)>,
 }
 
 impl Plan {
@@ -168,7 +166,7 @@ impl Plan {
     /// Segments that refer to each other in a circle or to a segment of another kind of subject, names that are used twice, and rules that cannot
     /// be kept incrementally, each with the reason. The definitions are to be changed.
     pub fn build(compiled: &[Compiled], settings: &Settings) -> Result<Plan, Vec<Diagnostic>> {
-        build::plan(compiled, settings)
+        build::plan(compiled, settings).map_err(|problems| problems.into_iter().map(|(_, problem)| problem).collect())
     }
 }
 
@@ -218,6 +216,11 @@ impl EventQuery {
             return None;
         }
         Some(self.columns.iter().map(|column| machine.eval(column).map_or(Value::Null, |(val, _)| val.into_value())).collect())
+    }
+
+    /// Whether every event matches.
+    pub(crate) fn takes_all(&self) -> bool {
+        *self.predicate == Core::bool(true)
     }
 
     /// Columns of each row.

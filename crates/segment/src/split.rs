@@ -11,7 +11,7 @@ use chrono_tz::Tz;
 use millrace_model::{Relation, SubjectKind, Text, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ast::{Comparison, Direction, Moment, Unit};
+use crate::ast::{Comparison, Direction, Moment};
 use crate::core::{Bind, ChainStep, Core, Op, ROW_ID, SUBJECT, Var};
 use crate::plan::{Keep, QueryId, Reads, build::Planner};
 use crate::tally::Shape;
@@ -569,24 +569,4 @@ fn gather(core: &Core, reads: &mut Reads) {
 /// The name of an expression: a hash of what it is for, its text and the settings it depends on.
 pub(crate) fn hash(purpose: &str, text: &str, settings: &str) -> u64 {
     xxh3_64(format!("{purpose}\n{text}\n{settings}").as_bytes())
-}
-
-/// The longest look-back of windows up to now, in milliseconds; for comparing with what is retained.
-pub(crate) fn longest_window(core: &Core) -> Option<(Unit, f64)> {
-    let mut longest: Option<(Unit, f64)> = None;
-    fn walk(core: &Core, longest: &mut Option<(Unit, f64)>) {
-        if let Core::Apply(Op::Window { unit, direction: Direction::Before, .. }, operands) = core
-            && matches!(&operands[0], Core::Apply(Op::Field(name), _) if name == "timestamp")
-            && let Core::Literal(amount) = &operands[1]
-            && let Some(amount) = amount.as_f64()
-        {
-            let ms = |(unit, amount): (Unit, f64)| crate::check::least_ms(unit, amount);
-            if longest.is_none_or(|known| ms((*unit, amount)) > ms(known)) {
-                *longest = Some((*unit, amount));
-            }
-        }
-        core.each(&mut |child| walk(child, longest));
-    }
-    walk(core, &mut longest);
-    longest
 }

@@ -3,7 +3,11 @@
 mod b2b;
 mod conformance;
 mod definitions;
+mod fuzz;
+mod limits;
+mod lint;
 mod plans;
 mod random;
 mod refusals;
+mod rewrite;
 mod validity;

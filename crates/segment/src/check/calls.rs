@@ -11,7 +11,13 @@ use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::types::Ty;
 
 /// Compiled size of a regular expression; a pattern a person writes needs a hundredth.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+pub(crate) const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Regular expressions of one rule: together they take at most a hundred times that much memory.
+pub(crate) const PATTERNS_MAX: usize = 100;
+/// Characters of a `like` pattern, and of a regular expression: matching takes time in proportion to the pattern and to the text.
+pub(crate) const PATTERN_CHARS_MAX: usize = 1_000;
+/// Groups of a regular expression that can be asked for.
+pub(crate) const GROUP_MAX: i64 = 100;
 
 /// Names that stand alone.
 const FUNCTIONS: [&str; 9] = ["date", "if", "inSegment", "currentMonth", "currentYear", "currentDayOfMonth", "mapEntry", "not", "now"];
@@ -150,8 +156,11 @@ impl Checker<'_> {
             },
             "regexGroup" => {
                 let group = match self.expr(&arguments[1]).core {
-                    Core::Literal(Value::Int(number)) if (0..=100).contains(&number) => number as u32,
-                    _ => return self.refuse("arguments", arguments[1].span, "the number of a group is needed here, written out"),
+                    Core::Literal(Value::Int(number)) if (0..=GROUP_MAX).contains(&number) => number as u32,
+                    _ => {
+                        let message = format!("the number of a group is needed here, 0 to {GROUP_MAX}, written out");
+                        return self.refuse("arguments", arguments[1].span, message);
+                    }
                 };
                 match self.pattern(of, &arguments[0], span) {
                     Some((text, pattern)) => Typed::new(Core::apply(Op::RegexGroup(pattern, group), vec![text]), Ty::Text),
@@ -227,6 +236,11 @@ impl Checker<'_> {
 
     fn text_test(&mut self, of: Typed, test: TextTest, negated: bool, arguments: &[Expr], span: Span) -> Typed {
         let pattern = self.expr(&arguments[0]);
+        if let (TextTest::Like, Core::Literal(Value::Text(text))) = (test, &pattern.core)
+            && !self.pattern_fits(text, arguments[0].span)
+        {
+            return Typed::broken();
+        }
         let case_sensitive = match arguments.get(1).map(|argument| self.expr(argument).core) {
             None | Some(Core::Literal(Value::Bool(true))) => true,
             Some(Core::Literal(Value::Bool(false))) => false,
@@ -249,6 +263,14 @@ impl Checker<'_> {
         }
     }
 
+    fn pattern_fits(&mut self, text: &str, span: Span) -> bool {
+        let count = text.chars().count();
+        if count > PATTERN_CHARS_MAX {
+            self.refuse("pattern", span, format!("a pattern of {count} characters, more than {PATTERN_CHARS_MAX}"));
+        }
+        count <= PATTERN_CHARS_MAX
+    }
+
     fn pattern(&mut self, of: Typed, argument: &Expr, span: Span) -> Option<(Core, Pattern)> {
         if !matches!(of.ty, Ty::Text | Ty::Any | Ty::Null | Ty::Broken) {
             let message = format!("a text is needed here, this is {}", of.ty.show());
@@ -259,6 +281,14 @@ impl Checker<'_> {
             self.refuse("regex", argument.span, "a regular expression is written out as a text");
             return None;
         };
+        if !self.pattern_fits(&text, argument.span) {
+            return None;
+        }
+        self.patterns += 1;
+        if self.patterns > PATTERNS_MAX {
+            self.refuse("regex", argument.span, format!("more than {PATTERNS_MAX} regular expressions in one rule"));
+            return None;
+        }
         match regex::RegexBuilder::new(&text).size_limit(PATTERN_BYTES_MAX).build() {
             Ok(regex) => (of.ty != Ty::Broken).then_some((of.core, Pattern(Arc::new(regex)))),
             Err(error) => {
@@ -365,7 +395,11 @@ impl Checker<'_> {
         let list = match (aggregate, &body.ty) {
             // `count(condition)`: the items for which it holds.
             (Aggregate::Count, Ty::Bool) => Typed::new(Core::bind(Bind::Filter, of.core, var, body.core), Ty::List(Box::new(item))),
-            _ => self.collect(of.core, var, body),
+            (_, Ty::Broken) => Typed::broken(),
+            _ => match self.path_from_item(argument) {
+                Some(names) => self.follow(of.core, item, &names, argument.span),
+                None => self.collect(of.core, var, body),
+            },
         };
         self.aggregate(aggregate, list, span)
     }

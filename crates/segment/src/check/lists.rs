@@ -137,27 +137,52 @@ impl Checker<'_> {
             let condition = bound.into_iter().rev().fold(condition, |body, (source, var, _)| Core::bind(Bind::AtLeast(1), source, var, body));
             return Typed::new(Core::bind(Bind::Filter, source, var, condition), Ty::List(Box::new(item)));
         };
+        // A path from one of the bindings: its things, and from there on as from any list.
+        let names = item.and_then(path);
+        let variable = |binding: &Binding| binding.variable.as_deref().or(default.as_deref()).map(str::to_owned);
+        let begin = names.as_ref().and_then(|names| bindings.iter().rposition(|binding| variable(binding).as_deref() == Some(names[0])));
+        let begin = begin.filter(|begin| bound.len() == 1 || bound[*begin].2.is_object());
         // The items satisfying the condition, innermost binding last.
         let last = bound.len() - 1;
+        let body = begin.map_or(body, |begin| Typed::new(Core::Var(bound[begin].1), bound[begin].2.clone()));
         let (source, var, _) = bound.remove(last);
         let filtered = if condition == Core::bool(true) { source } else { Core::bind(Bind::Filter, source, var, condition) };
-        let fresh = self.fresh();
-        let body = Typed::new(body.core.substitute(var, &Core::Var(fresh)), body.ty);
-        let (list, rest) = match peel(&body.core, fresh) {
-            // A path through a to-one relation: each thing once, as in a path through the list.
-            Some((thing, hole, rest)) if bound.is_empty() && rest != Core::Var(hole) => {
-                let things = Core::apply(Op::DistinctThings, vec![Core::bind(Bind::Map, filtered, fresh, thing)]);
-                (things, Typed::new(rest.substitute(hole, &Core::Var(fresh)), body.ty))
-            }
-            _ => (filtered, body),
+        let mut typed = if begin == Some(last) {
+            Typed::new(filtered, Ty::List(Box::new(body.ty)))
+        } else {
+            let inner = self.fresh();
+            let body = Typed::new(body.core.substitute(var, &Core::Var(inner)), body.ty);
+            self.collect(filtered, inner, body)
         };
-        let inner_var = self.fresh();
-        let rest = Typed::new(rest.core.substitute(fresh, &Core::Var(inner_var)), rest.ty);
-        let mut typed = self.collect(list, inner_var, rest);
+        let several = !bound.is_empty();
         for (source, var, _) in bound.into_iter().rev() {
             typed = self.collect(source, var, typed);
         }
-        typed
+        let (Some(names), Some(_)) = (names, begin) else { return typed };
+        if several && !distinct(&typed.core) {
+            typed.core = Core::apply(Op::DistinctThings, vec![typed.core]);
+        }
+        self.follow(typed.core, typed.ty.item(), &names[1..], item.map_or(Span::default(), |item| item.span))
+    }
+
+    /// A path of fields from the items of a list: each thing on the way is gone on from once, however many items lead to it.
+    pub(super) fn follow(&mut self, list: Core, item: Ty, names: &[&str], span: Span) -> Typed {
+        names.iter().fold(Typed::new(list, Ty::List(Box::new(item))), |of, name| self.field(of, name, span))
+    }
+
+    /// The fields that an argument evaluated for each item names one after the other, if it is such a path from the item.
+    pub(super) fn path_from_item<'e>(&self, argument: &'e Expr) -> Option<Vec<&'e str>> {
+        match &argument.node {
+            Node::Lambda { parameters, body } => {
+                let names = path(body)?;
+                (*parameters == [names[0]]).then(|| names[1..].to_vec())
+            }
+            _ => {
+                let names = path(argument)?;
+                let named = self.scopes.iter().any(|frame| matches!(frame, Frame::Named(known, _) if known == names[0]));
+                (!named).then_some(names)
+            }
+        }
     }
 
     pub(super) fn aggregate(&mut self, aggregate: Aggregate, list: Typed, span: Span) -> Typed {
@@ -236,15 +261,13 @@ fn root(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// A path of fields over a to-one relation: the thing, and the path with a hole in the thing's place.
-fn peel(core: &Core, hole: Var) -> Option<(Core, Var, Core)> {
-    // The hole is the same variable: the path over it is free of everything else.
-    match core {
-        Core::Apply(Op::Relation(relation), _) if relation.to_one() => Some((core.clone(), hole, Core::Var(hole))),
-        Core::Apply(op @ (Op::Field(_) | Op::Amount), of) => {
-            let (thing, hole, rest) = peel(&of[0], hole)?;
-            Some((thing, hole, Core::apply(op.clone(), vec![rest])))
-        }
-        _ => None,
-    }
+/// The names of a path such as `r.opportunity.account`, two or more.
+fn path(expr: &Expr) -> Option<Vec<&str>> {
+    let Node::Field { of, name } = &expr.node else { return None };
+    let mut names = match &of.node {
+        Node::Name(first) => vec![first.as_str()],
+        _ => path(of)?,
+    };
+    names.push(name);
+    Some(names)
 }

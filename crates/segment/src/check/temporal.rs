@@ -3,10 +3,16 @@
 use millrace_model::Value;
 
 use super::{Checker, Frame, Typed};
-use crate::ast::{Expr, Span, Step, Unit, When};
+use crate::ast::{Expr, Span, Step, When};
 use crate::core::{Bind, ChainStep, Core, Op};
 use crate::diagnostic::Diagnostic;
 use crate::types::Ty;
+
+/// Steps of one chain: a search goes one level deeper with each.
+pub(crate) const STEPS_MAX: usize = 100;
+
+/// What `COUNT`, `topN` and `bottomN` may ask for.
+pub(crate) const COUNT_MAX: i64 = 100_000;
 
 impl Checker<'_> {
     pub(super) fn occurs(&mut self, subject: &Expr, when: &When, span: Span) -> Typed {
@@ -100,6 +106,13 @@ impl Checker<'_> {
         if !names_timestamp(timestamp) {
             self.refuse("chain", timestamp.span, "the steps of a chain are ordered by `timestamp`");
         }
+        if steps.len() > STEPS_MAX {
+            return self.refuse("chain", events.span, format!("a chain of {} steps, more than {STEPS_MAX}", steps.len()));
+        }
+        // Every step has the events for itself.
+        if !self.grow(source.size() * steps.len(), events.span) {
+            return Typed::broken();
+        }
         let depth = self.scopes.len();
         let mut chain: Vec<ChainStep> = Vec::with_capacity(steps.len());
         for step in steps {
@@ -143,27 +156,13 @@ impl Checker<'_> {
     /// A literal whole number from one on.
     pub(super) fn positive(&mut self, expr: &Expr, what: &str) -> u32 {
         match self.expr(expr).core {
-            Core::Literal(Value::Int(number)) if (1..=100_000).contains(&number) => number as u32,
+            Core::Literal(Value::Int(number)) if (1..=COUNT_MAX).contains(&number) => number as u32,
             _ => {
-                self.refuse("count", expr.span, format!("`{what}` wants a whole number from 1 to 100000, written out"));
+                self.refuse("count", expr.span, format!("`{what}` wants a whole number from 1 to {COUNT_MAX}, written out"));
                 1
             }
         }
     }
-}
-
-/// Whole units of a period, at least: for comparing windows with what is retained.
-pub(crate) fn least_ms(unit: Unit, amount: f64) -> f64 {
-    let day = millrace_model::DAY_MS as f64;
-    let length = match unit {
-        Unit::Month => 28.0 * day,
-        Unit::Year => 365.0 * day,
-        Unit::Decade => 3_652.0 * day,
-        Unit::Century => 36_524.0 * day,
-        Unit::Millennium => 365_242.0 * day,
-        fixed => crate::calendar::fixed_ms(fixed).unwrap_or(0) as f64,
-    };
-    length * amount
 }
 
 /// `timestamp`, `$1.timestamp`, `x.timestamp`.

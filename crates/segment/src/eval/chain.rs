@@ -1,12 +1,17 @@
 //! Chains: steps strictly in time order, some of them absences.
 //!
 //! Without conditions between steps a chain is decided in one pass over the steps: of all that follows, only the instants at which a step may have
-//! ended matter, and those form a suffix of its candidates. Conditions that speak of earlier steps need a search.
+//! ended matter, and those form a suffix of its candidates. Conditions that speak of earlier steps need a search, which does not try twice what has
+//! failed: what is ahead depends on the instant reached and on the events still spoken of alone. So its time is bounded by a power of the number of
+//! events, one more than the steps spoken of at once (see `cost`), and grows with the number of steps as the steps do.
+
+use std::collections::BTreeSet;
 
 use millrace_model::Timestamp;
 
 use super::{Machine, NEVER, Presence, Val};
 use crate::core::{Bind, ChainStep, Core};
+use crate::cost::linked;
 use crate::explain::Evidence;
 use crate::plan::Unknown;
 
@@ -27,6 +32,20 @@ struct Candidates<'a> {
     lost: Timestamp,
 }
 
+/// A search through the candidates of all steps.
+struct Search<'c, 'a> {
+    steps: &'a [ChainStep],
+    found: &'c [Candidates<'a>],
+    /// By step: the earlier steps that are spoken of from it on.
+    linked: Vec<Vec<usize>>,
+    /// By step: the place of the event taken among the candidates.
+    taken: Vec<usize>,
+    /// From where it does not go on: the step, the instant reached, the events of the steps spoken of.
+    failed: BTreeSet<(usize, Option<Timestamp>, Vec<usize>)>,
+    /// The least validity of the conditions tried.
+    until: Timestamp,
+}
+
 impl<'a> Machine<'a> {
     pub(super) fn chain(&mut self, steps: &'a [ChainStep]) -> Result<(bool, Timestamp), Unknown> {
         let mut found = Vec::with_capacity(steps.len());
@@ -37,9 +56,18 @@ impl<'a> Machine<'a> {
         let lost = found.iter().map(|step| step.lost).min().unwrap_or(NEVER);
         let correlated = steps.iter().any(|step| step.body != Core::bool(true));
         if correlated {
-            let mut until = gained.min(lost);
-            let flag = self.search(steps, &found, 0, None, &mut until)?;
-            return Ok((flag, until));
+            let linked = (0..steps.len()).map(|at| linked(steps, at)).collect();
+            let taken = vec![0; steps.len()];
+            let mut search = Search {
+                steps,
+                found: &found,
+                linked,
+                taken,
+                failed: BTreeSet::new(),
+                until: gained.min(lost),
+            };
+            let flag = self.search(&mut search, 0, None)?;
+            return Ok((flag, search.until));
         }
         if steps.iter().any(|step| step.negated) {
             return Ok((decided(steps, &found), gained.min(lost)));
@@ -58,11 +86,20 @@ impl<'a> Machine<'a> {
 
     fn candidates(&mut self, source: &'a Core) -> Result<Candidates<'a>, Unknown> {
         let (base, condition) = match source {
-            Core::Bind { bind: Bind::Filter, source, var, body } => (&**source, Some((*var, &**body))),
+            Core::Bind {
+                bind: Bind::Filter,
+                source,
+                var,
+                body,
+            } => (&**source, Some((*var, &**body))),
             other => (other, None),
         };
         let (slots, bound) = self.slots(base)?;
-        let mut found = Candidates { events: Vec::new(), gained: bound, lost: bound };
+        let mut found = Candidates {
+            events: Vec::new(),
+            gained: bound,
+            lost: bound,
+        };
         for slot in slots {
             let Some(at) = slot.val.at() else { continue };
             if let Presence::From(from) = slot.presence {
@@ -85,23 +122,30 @@ impl<'a> Machine<'a> {
         Ok(found)
     }
 
-    /// Depth first over the events a step may end with. `until` takes in the validity of the conditions tried.
-    fn search(
-        &mut self,
-        steps: &'a [ChainStep],
-        found: &[Candidates<'a>],
-        at: usize,
-        before: Option<Timestamp>,
-        until: &mut Timestamp,
-    ) -> Result<bool, Unknown> {
+    /// Depth first over the events a step may end with.
+    fn search(&mut self, search: &mut Search<'_, 'a>, at: usize, before: Option<Timestamp>) -> Result<bool, Unknown> {
+        let (steps, found) = (search.steps, search.found);
+        let state = (
+            at,
+            before,
+            search.linked.get(at).into_iter().flatten().map(|step| search.taken[*step]).collect(),
+        );
+        if search.failed.contains(&state) {
+            return Ok(false);
+        }
         let Some(step) = (at..steps.len()).find(|index| !steps[*index].negated) else {
             // Nothing may follow: the absences reach up to now.
-            return self.absent(steps, found, at..steps.len(), before, None, until);
+            return self.absent(search, at..steps.len(), before, None);
         };
         let mut group: Vec<&Candidate<'a>> = Vec::new();
-        for candidate in found[step].events.iter().filter(|candidate| before.is_none_or(|before| candidate.at > before)) {
+        for (place, candidate) in found[step]
+            .events
+            .iter()
+            .enumerate()
+            .filter(|(_, candidate)| before.is_none_or(|before| candidate.at > before))
+        {
             let (flag, holds) = self.with(steps[step].var, candidate.val.clone(), |machine| machine.test(&steps[step].body))?;
-            *until = (*until).min(holds);
+            search.until = search.until.min(holds);
             if !flag {
                 continue;
             }
@@ -110,30 +154,32 @@ impl<'a> Machine<'a> {
                 continue;
             }
             // The earliest of the group leaves the least room before it.
-            if !self.absent(steps, found, at..step, before, Some(group[0].at), until)? {
-                return Ok(false);
+            if group.len() == steps[step].count as usize && !self.absent(search, at..step, before, Some(group[0].at))? {
+                break;
             }
-            let last = candidate.at;
-            if self.with(steps[step].var, candidate.val.clone(), |machine| machine.search(steps, found, step + 1, Some(last), until))? {
+            search.taken[step] = place;
+            if self.with(steps[step].var, candidate.val.clone(), |machine| {
+                machine.search(search, step + 1, Some(candidate.at))
+            })? {
                 if let Some(trace) = &mut self.trace {
                     trace.extend(group.iter().filter_map(|candidate| Evidence::event(&candidate.val)));
                 }
                 return Ok(true);
             }
         }
+        search.failed.insert(state);
         Ok(false)
     }
 
     /// Whether none of the negated steps has its events strictly between two instants; without an end, up to now.
     fn absent(
         &mut self,
-        steps: &'a [ChainStep],
-        found: &[Candidates<'a>],
+        search: &mut Search<'_, 'a>,
         range: std::ops::Range<usize>,
         after: Option<Timestamp>,
         end: Option<Timestamp>,
-        until: &mut Timestamp,
     ) -> Result<bool, Unknown> {
+        let (steps, found) = (search.steps, search.found);
         for index in range {
             let mut count = 0;
             for candidate in &found[index].events {
@@ -141,7 +187,7 @@ impl<'a> Machine<'a> {
                     continue;
                 }
                 let (flag, holds) = self.with(steps[index].var, candidate.val.clone(), |machine| machine.test(&steps[index].body))?;
-                *until = (*until).min(holds);
+                search.until = search.until.min(holds);
                 count += u32::from(flag);
             }
             if count >= steps[index].count {
@@ -193,7 +239,9 @@ fn decided(steps: &[ChainStep], found: &[Candidates<'_>]) -> bool {
             let first = events.get(begin)?;
             clear(&absences, *after, Some(first.at)).then_some(begin + step.count as usize - 1)
         });
-        let Some(earliest) = earliest.min().filter(|rank| *rank < events.len()) else { return false };
+        let Some(earliest) = earliest.min().filter(|rank| *rank < events.len()) else {
+            return false;
+        };
         ends = events[earliest..].iter().map(|candidate| Some(candidate.at)).collect();
         ends.dedup();
         absences.clear();

@@ -7,15 +7,14 @@ use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Text, Value};
 
 use super::{EventQuery, FeatureId, FeaturePlan, Keep, Plan, QueryId, Residual, SegmentPlan, Settings};
-use crate::ast::{Aggregate, Comparison, Span};
+use crate::ast::{Comparison, Span};
 use crate::compile::Compiled;
-use crate::definition::Kind;
 use crate::core::{Core, Op, SUBJECT, Var};
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine, Money, Source};
 use crate::explain::Condition;
 use crate::normal::normalise;
-use crate::split::{Split, Splitter, hash, longest_window, reads};
+use crate::split::{Split, Splitter, hash, reads};
 use crate::tally::{Shape, Tally};
 
 /// Depth of features that rest on features. Relations are bounded to four, so a rule that passes the type-check stays below.
@@ -31,41 +30,38 @@ pub(crate) struct Planner<'s> {
     depth: usize,
 }
 
-pub(super) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, Vec<Diagnostic>> {
+/// The plan, or what is wrong with which segment.
+pub(crate) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, Vec<(Text, Diagnostic)>> {
     let order = order(compiled)?;
     let mut planner = Planner::new(settings);
     let mut problems = Vec::new();
-    let mut warnings = Vec::new();
-    let mut segments = Vec::new();
+    let mut segments: Vec<SegmentPlan> = Vec::new();
     for rule in order {
-        let name = &rule.definition().name;
-        warnings.extend(rule.warnings().iter().map(|warning| (name.clone(), warning.clone())));
-        warnings.extend(unknown_segments(rule, compiled).into_iter().map(|warning| (name.clone(), warning)));
-        warnings.extend(long_windows(rule, settings).into_iter().map(|warning| (name.clone(), warning)));
-        warnings.extend(mixed_currencies(rule, settings).into_iter().map(|warning| (name.clone(), warning)));
         match planner.segment(rule) {
             Ok(segment) => segments.push(segment),
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push((rule.definition().name.clone(), problem)),
         }
     }
     let parts = segments.len().max(planner.features.len()).max(planner.queries.len());
     if parts > settings.parts_max {
         let message = format!("the rules together need {parts} parts, more than the limit of {} (`parts_max`)", settings.parts_max);
-        problems.push(Diagnostic::error("too-many", Span::default(), message));
+        let last = segments.last().map(|segment| segment.name.clone()).unwrap_or_default();
+        problems.push((last, Diagnostic::error("too-many", Span::default(), message)));
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Plan { segments, features: planner.features, queries: planner.queries.into_values().collect(), warnings })
+    Ok(Plan { segments, features: planner.features, queries: planner.queries.into_values().collect() })
 }
 
 /// Rules in order of evaluation.
-fn order(compiled: &[Compiled]) -> Result<Vec<&Compiled>, Vec<Diagnostic>> {
+fn order(compiled: &[Compiled]) -> Result<Vec<&Compiled>, Vec<(Text, Diagnostic)>> {
     let mut by_name: BTreeMap<&Text, &Compiled> = BTreeMap::new();
     let mut problems = Vec::new();
     for rule in compiled {
         if by_name.insert(&rule.definition().name, rule).is_some() {
-            problems.push(Diagnostic::error("duplicate", Span::default(), format!("the segment `{}` is defined twice", rule.definition().name)));
+            let name = &rule.definition().name;
+            problems.push((name.clone(), Diagnostic::error("duplicate", Span::default(), format!("the segment `{name}` is defined twice"))));
         }
     }
     for rule in by_name.values() {
@@ -75,7 +71,7 @@ fn order(compiled: &[Compiled]) -> Result<Vec<&Compiled>, Vec<Diagnostic>> {
             {
                 let (own, others) = (rule.definition().subject.name(), other.definition().subject.name());
                 let message = format!("`{}` is about the {own}, the segment `{name}` about the {others}", rule.definition().name);
-                problems.push(Diagnostic::error("subject", *span, message));
+                problems.push((rule.definition().name.clone(), Diagnostic::error("subject", *span, message)));
             }
         }
     }
@@ -103,7 +99,7 @@ fn order(compiled: &[Compiled]) -> Result<Vec<&Compiled>, Vec<Diagnostic>> {
 }
 
 /// Names one circle among the rules that are left.
-fn circle(by_name: &BTreeMap<&Text, &Compiled>, done: &BTreeSet<&Text>) -> Diagnostic {
+fn circle(by_name: &BTreeMap<&Text, &Compiled>, done: &BTreeSet<&Text>) -> (Text, Diagnostic) {
     let open = |rule: &&Compiled| rule.segments().iter().find(|(name, _)| by_name.contains_key(name) && !done.contains(name)).cloned();
     let mut path: Vec<Text> = Vec::new();
     let mut span = Span::default();
@@ -120,52 +116,9 @@ fn circle(by_name: &BTreeMap<&Text, &Compiled>, done: &BTreeSet<&Text>) -> Diagn
         });
         path.push(name);
     }
-    Diagnostic::error("cycle", span, format!("segments refer to each other in a circle: {}", path.join(" → ")))
-}
-
-fn unknown_segments(rule: &Compiled, all: &[Compiled]) -> Vec<Diagnostic> {
-    let known = |name: &Text| all.iter().any(|other| other.definition().name == *name);
-    let unknown = rule.segments().iter().filter(|(name, _)| !known(name));
-    unknown
-        .map(|(name, span)| {
-            let near = did_you_mean(name, all.iter().map(|other| other.definition().name.as_str())).map(str::to_owned);
-            let message = format!("there is no published segment `{name}`; it counts as empty until there is");
-            Diagnostic::warning("unknown-segment", *span, message).suggesting(near)
-        })
-        .collect()
-}
-
-fn long_windows(rule: &Compiled, settings: &Settings) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    if rule.definition().kind != Kind::Segment {
-        return found;
-    }
-    rule.conditions().leaves(&mut |leaf, span| {
-        if let Some((unit, amount)) = longest_window(leaf)
-            && crate::check::least_ms(unit, amount) > settings.retention_ms as f64
-        {
-            let days = settings.retention_ms / millrace_model::DAY_MS;
-            let message = format!("the window of {amount} {unit:?} is longer than the {days} days events are kept").to_lowercase();
-            found.push(Diagnostic::warning("long-window", span, message));
-        }
-    });
-    found
-}
-
-/// Sums of money where no currency but the default one counts.
-fn mixed_currencies(rule: &Compiled, settings: &Settings) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    if !settings.rates.is_empty() {
-        return found;
-    }
-    let adds = |node: &Core| matches!(node, Core::Apply(Op::Aggregate(Aggregate::Sum | Aggregate::Average), of) if of[0].monetary());
-    rule.conditions().leaves(&mut |leaf, span| {
-        if leaf.any(&adds) {
-            let message = format!("no rates are configured: only amounts in {} are added up", settings.default_currency);
-            found.push(Diagnostic::warning("currencies", span, message));
-        }
-    });
-    found
+    // The last reference of the circle stands in the rule before its end.
+    let last = path.iter().rev().nth(1).cloned().unwrap_or_default();
+    (last, Diagnostic::error("cycle", span, format!("segments refer to each other in a circle: {}", path.join(" → "))))
 }
 
 impl<'s> Planner<'s> {

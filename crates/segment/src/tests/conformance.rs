@@ -7,9 +7,9 @@ use serde_json::json;
 use crate::Plan;
 use crate::testing::{Tree, at, compiled, settings, value};
 
-const NOW: &str = "2026-06-17T12:00:00Z";
+pub(super) const NOW: &str = "2026-06-17T12:00:00Z";
 
-fn world() -> Tree {
+pub(super) fn world() -> Tree {
     let event = |id: &str, at: &str, ty: &str, fields: serde_json::Value| {
         let mut event = json!({"_id": id, "timestamp": at, "eventType": ty});
         event.as_object_mut().expect("map").extend(fields.as_object().expect("map").clone());
@@ -254,6 +254,19 @@ fn relations() {
         count(accounts.related.opportunities) = 1
         opportunityRoles.opportunity.opportunityAmount.amount.sum() = 130
         sum(select r.opportunity.opportunityAmount.amount from opportunityRoles r where r.personRole.isNotNull()) = 130
+        sum(select r.opportunity.opportunityAmount.amount from opportunityRoles where r.personRole.isNotNull()) = 130
+        (sum r.opportunity.opportunityAmount.amount over r from opportunityRoles) = 130
+        opportunityRoles.sum(opportunity.opportunityAmount.amount) = 130
+        opportunityRoles.sum((r) => r.opportunity.opportunityAmount.amount) = 130
+        (sum o.opportunityAmount.amount over a from accounts, r from a.related, o from r.opportunities) = 1000
+        (sum o.opportunityAmount.amount over a from accounts, o from a.opportunities where o.isClosed) = 100
+        (sum r.opportunity.opportunityAmount.amount over r from opportunityRoles, a from accounts where a.accountName.isNotNull()) = 130
+        (count v.eventType over v from xEvent, w from xEvent where v.timestamp < w.timestamp) = 3
+        (count v.eventType.startsWith("v") over v from xEvent, w from xEvent where v.timestamp < w.timestamp) = 6
+        opportunityRoles.count(opportunity) = 2
+        count(select a.related.accountName from accounts a) = 1
+        accounts.count(related.accountName) = 1
+        opportunityRoles.map((r) => r.opportunity.opportunityAmount.amount).sum() = 230
         opportunityRoles.opportunity.account.accountName.count() = 2
         exists r from accountRelations where r.account.isNull()
         exists r from accountRelations where not(r.account.accountName = "Acme") and r.personRole = "w"

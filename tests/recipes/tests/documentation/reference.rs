@@ -97,34 +97,3 @@ fn no_expression_has_another_value() {
         );
     }
 }
-
-#[test]
-fn the_limits_are_those_of_the_code() {
-    let settings = Settings::default();
-    let grouped = |number: usize| {
-        let digits = number.to_string();
-        let parts: Vec<&str> = digits
-            .as_bytes()
-            .rchunks(3)
-            .rev()
-            .map(|part| std::str::from_utf8(part).expect("digits"))
-            .collect();
-        parts.join(",")
-    };
-    for line in [
-        format!("| text of a rule | {} bytes |", grouped(TEXT_BYTES_MAX)),
-        format!("| parts of a rule, as written and once `let` is filled in | {} |", grouped(NODES_MAX)),
-        format!("| name of a segment | {} bytes |", grouped(NAME_BYTES_MAX)),
-        format!(
-            "| features, event queries and segments of all rules together | {} each |",
-            grouped(settings.parts_max)
-        ),
-        format!(
-            "| how far back events are kept | {} days (`events.retention`) |",
-            settings.retention_ms / millrace_model::DAY_MS
-        ),
-    ] {
-        assert!(REFERENCE.contains(&line), "the reference does not say: {line}");
-    }
-    assert!(DEPTH_MAX >= 128, "the parser goes as deep as the checker");
-}

@@ -146,7 +146,7 @@ impl Reader {
     }
 
     pub(super) fn select(&mut self, object: &Map<String, Value>) -> Read<Expr> {
-        let has_item = object.contains_key("expression");
+        let has_item = object.get("expression").is_some_and(|expression| !expression.is_null());
         let before = self.scope.len();
         let ranging = self.variables(object, has_item);
         let below = self.height;

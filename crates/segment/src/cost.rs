@@ -1,0 +1,121 @@
+//! How often a rule goes through lists: what an evaluation costs is the product of the lists that are gone through inside each other.
+//!
+//! A path from thing to thing (`a from accounts, o from a.opportunities`) visits each item once, however long it is. Lists that do not hang together
+//! (`a from xEvent, b from xEvent`) are combined, every item of one with every item of the other. The *degree* of an expression is the number of lists
+//! combined so; of a chain it is one more than the number of earlier steps that conditions speak of at the same time.
+
+use millrace_model::Relation;
+
+use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var};
+
+/// Lists that a rule may combine. A thousand events compared three at a time are a thousand million comparisons.
+pub(crate) const DEGREE_MAX: usize = 3;
+
+/// What an expression goes through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cost {
+    /// Lists combined.
+    pub degree: usize,
+    /// Those among them that grow with time: events, and the persons of an account.
+    pub long: usize,
+}
+
+impl Cost {
+    fn max(self, other: Cost) -> Cost {
+        Cost {
+            degree: self.degree.max(other.degree),
+            long: self.long.max(other.long),
+        }
+    }
+
+    fn plus(self, other: Cost) -> Cost {
+        Cost {
+            degree: self.degree + other.degree,
+            long: self.long + other.long,
+        }
+    }
+}
+
+/// The cost of the part of an expression that costs most.
+pub(crate) fn cost(core: &Core) -> Cost {
+    within(core, None)
+}
+
+/// `item`: the variable of the innermost list gone through.
+fn within(core: &Core, item: Option<Var>) -> Cost {
+    let mut most = Cost::default();
+    match core {
+        Core::Bind { source, var, body, .. } => {
+            most = within(source, item).max(step(source, item).plus(within(body, Some(*var))));
+        }
+        Core::Groups { source, group, body, .. } => {
+            most = within(source, item).max(step(source, item).plus(within(body, Some(*group))));
+        }
+        Core::Chain(steps) => {
+            let links = links(steps);
+            for step in steps {
+                let inner = match &step.source {
+                    Core::Bind {
+                        bind: Bind::Filter, var, body, ..
+                    } => within(body, Some(*var)),
+                    _ => Cost::default(),
+                };
+                let body = within(&step.body, Some(step.var));
+                let own = Cost {
+                    degree: 1 + links,
+                    long: 1 + links,
+                };
+                most = most.max(own.plus(body)).max(Cost { degree: 1, long: 1 }.plus(inner));
+            }
+        }
+        other => other.each(&mut |child| most = most.max(within(child, item))),
+    }
+    most
+}
+
+/// What going through a list adds: nothing where it belongs to the item at hand.
+fn step(source: &Core, item: Option<Var>) -> Cost {
+    let (root, long) = root(source);
+    if root.is_some() && root == item && root != Some(SUBJECT) {
+        return Cost::default();
+    }
+    Cost {
+        degree: 1,
+        long: usize::from(long),
+    }
+}
+
+/// The variable at which a list begins, and whether the list grows with time.
+fn root(list: &Core) -> (Option<Var>, bool) {
+    match list {
+        Core::Var(var) => (Some(*var), false),
+        Core::Bind {
+            bind: Bind::FlatMap | Bind::Map,
+            source,
+            body,
+            ..
+        } => {
+            let (var, long) = root(source);
+            (var, long || root(body).1)
+        }
+        Core::Bind { source, .. } | Core::Groups { source, .. } => root(source),
+        Core::Apply(op, operands) => {
+            let (var, long) = operands.first().map_or((None, false), root);
+            (var, long || matches!(op, Op::Events | Op::Relation(Relation::Persons)))
+        }
+        _ => (None, false),
+    }
+}
+
+/// The steps before a step that it and those behind it speak of, at most: what a search has to remember.
+pub(crate) fn links(steps: &[ChainStep]) -> usize {
+    (0..steps.len()).map(|at| linked(steps, at).len()).max().unwrap_or(0)
+}
+
+/// The steps before `at` that are spoken of from there on, in order.
+pub(crate) fn linked(steps: &[ChainStep], at: usize) -> Vec<usize> {
+    let spoken: Vec<_> = steps[at..].iter().map(|step| step.body.free()).collect();
+    (0..at)
+        .filter(|earlier| spoken.iter().any(|free| free.contains(&steps[*earlier].var)))
+        .collect()
+}

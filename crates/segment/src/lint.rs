@@ -1,0 +1,275 @@
+//! Findings on a set of rules as a whole: what is refused, and what is accepted but probably not meant.
+//!
+//! Here, and not in `compile`, stands whatever depends on the other rules, on the deployment's settings or on the present: references to segments,
+//! circles, windows longer than events are kept, money without rates, shapes that cost much.
+
+use std::collections::BTreeMap;
+
+use millrace_model::{Text, Timestamp, Value};
+
+use crate::ast::{Aggregate, Comparison, Direction, Span, Unit};
+use crate::calendar::{add, staircase, stand};
+use crate::compile::Compiled;
+use crate::core::{Core, Op, TextTest};
+use crate::definition::{Kind, Status};
+use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
+use crate::normal::normalise;
+use crate::plan::{Keep, Settings, build};
+
+/// Types of events that are in common use; all others are the deployment's own. Link clicks are spelled both ways.
+const EVENT_TYPES: [&str; 35] = [
+    "web.webpagedetails.pageViews",
+    "web.webinteraction.linkClicks",
+    "web.webInteraction.linkClicks",
+    "web.formFilledOut",
+    "commerce.checkouts",
+    "commerce.productListAdds",
+    "commerce.productListOpens",
+    "commerce.productListRemovals",
+    "commerce.productListViews",
+    "commerce.productViews",
+    "commerce.purchases",
+    "commerce.saveForLaters",
+    "directMarketing.emailSent",
+    "directMarketing.emailDelivered",
+    "directMarketing.emailOpened",
+    "directMarketing.emailClicked",
+    "directMarketing.emailBounced",
+    "directMarketing.emailBouncedSoft",
+    "directMarketing.emailUnsubscribed",
+    "leadOperation.newLead",
+    "leadOperation.convertLead",
+    "leadOperation.mergeLeads",
+    "leadOperation.scoreChanged",
+    "leadOperation.revenueStageChanged",
+    "leadOperation.statusInCampaignProgressionChanged",
+    "leadOperation.interestingMoment",
+    "leadOperation.callWebhook",
+    "leadOperation.changeEngagementCampaignCadence",
+    "leadOperation.changeCampaignStream",
+    "leadOperation.addToCampaign",
+    "listOperation.addToList",
+    "listOperation.removeFromList",
+    "opportunityEvent.addToOpportunity",
+    "opportunityEvent.removeFromOpportunity",
+    "opportunityEvent.opportunityUpdated",
+];
+
+/// Findings with the names of the segments they are about, in the order of `compiled`, errors first within one. Places are those in the rules.
+///
+/// `now` says what "kept" means: an event is kept until it is `settings.retention_ms` old.
+pub fn lint(compiled: &[Compiled], settings: &Settings, now: Timestamp) -> Vec<(Text, Diagnostic)> {
+    let mut found: Vec<(Text, Diagnostic)> = Vec::new();
+    match build::plan(compiled, settings) {
+        Ok(plan) => {
+            for segment in &plan.segments {
+                let whole = |query: &&crate::plan::EventQuery| segment.reads.queries.contains(&query.id) && query.keep == Keep::All && query.takes_all();
+                if plan.queries.iter().any(|query| whole(&query)) {
+                    let message = "every event of every person is kept and gone through for this rule";
+                    let warning = Diagnostic::warning("expensive", Span::default(), message);
+                    found.push((segment.name.clone(), warning.expecting("a condition on `eventType`")));
+                }
+            }
+        }
+        Err(problems) => found.extend(problems),
+    }
+    // The rule of an external audience is not written by anybody.
+    for rule in compiled.iter().filter(|rule| rule.definition().kind == Kind::Segment) {
+        let mut warnings = rule.warnings().to_vec();
+        warnings.extend(references(rule, compiled));
+        rule.conditions().leaves(&mut |leaf, span| {
+            warnings.extend(long_window(leaf, rule, settings, now).map(|message| Diagnostic::warning("long-window", span, message.0).expecting(message.1)));
+            strange_event_types(leaf, &mut |name, near| {
+                let message = format!("`{name}` is no event type in common use");
+                warnings.push(Diagnostic::warning("event-type", span, message).suggesting(Some(near)));
+            });
+            warnings.extend(mixed_currencies(leaf, settings).map(|message| Diagnostic::warning("currencies", span, message)));
+        });
+        warnings.extend(never(rule));
+        found.extend(warnings.into_iter().map(|warning| (rule.definition().name.clone(), warning)));
+    }
+    let place = |name: &Text| compiled.iter().position(|rule| rule.definition().name == *name);
+    found.sort_by_key(|(name, finding)| (place(name), finding.severity == Severity::Warning, finding.span.start));
+    found
+}
+
+/// Segments that are not there, or not in force.
+fn references(rule: &Compiled, all: &[Compiled]) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (name, span) in rule.segments() {
+        match all.iter().find(|other| other.definition().name == *name).map(|other| other.definition().status) {
+            Some(Status::Published) => {}
+            Some(status) => {
+                let message = format!("the segment `{name}` is {}: it counts as empty until it is published", status.name());
+                found.push(Diagnostic::warning("unknown-segment", *span, message));
+            }
+            None => {
+                let near = did_you_mean(name, all.iter().map(|other| other.definition().name.as_str())).map(str::to_owned);
+                let message = format!("there is no segment `{name}` here; it counts as empty until there is");
+                found.push(Diagnostic::warning("unknown-segment", *span, message).suggesting(near));
+            }
+        }
+    }
+    found
+}
+
+/// What to say where a condition looks back to events that are no longer kept, and the remedy.
+fn long_window(leaf: &Core, rule: &Compiled, settings: &Settings, now: Timestamp) -> Option<(String, String)> {
+    let kept_from = now.plus_ms(-settings.retention_ms);
+    let earliest = reach_back(leaf, rule, now).filter(|earliest| *earliest < kept_from)?;
+    let day = |at: Timestamp| at.to_string().chars().take(10).collect::<String>();
+    let (days, wanted) = (
+        settings.retention_ms / millrace_model::DAY_MS,
+        now.0.saturating_sub(earliest.0) / millrace_model::DAY_MS + 1,
+    );
+    let message = format!(
+        "the window looks back to {}, events are kept for {days} days, from {} on",
+        day(earliest),
+        day(kept_from)
+    );
+    let complete = now.plus_ms(wanted.saturating_mul(millrace_model::DAY_MS) - settings.retention_ms);
+    Some((
+        message,
+        format!(
+            "a shorter window, or `events.retention` of {wanted} days: set today, the window is complete from {} on",
+            day(complete)
+        ),
+    ))
+}
+
+/// The earliest instant that the windows over events look back to.
+fn reach_back(core: &Core, rule: &Compiled, now: Timestamp) -> Option<Timestamp> {
+    let zone = rule.definition().time_zone;
+    let at = |core: &Core| match core {
+        Core::Literal(value) => value.as_time(),
+        Core::Moment(moment) => Some(stand(zone, now, staircase(*moment))),
+        _ => None,
+    };
+    let mut earliest = match core {
+        Core::Apply(op, operands) if operands.iter().any(is_timestamp) => match op {
+            Op::Window { unit, direction, .. } => at(&operands[2]).zip(amount(&operands[1])).map(|(anchor, amount)| match direction {
+                Direction::Before => add(zone, anchor, -whole(*unit, amount), *unit),
+                Direction::After | Direction::From => anchor,
+            }),
+            Op::Relative(_) | Op::On | Op::Between | Op::Compare(_) => operands.iter().find_map(at),
+            _ => None,
+        },
+        _ => None,
+    };
+    core.each(&mut |child| earliest = earliest.into_iter().chain(reach_back(child, rule, now)).min());
+    earliest
+}
+
+fn is_timestamp(core: &Core) -> bool {
+    matches!(core, Core::Apply(Op::Field(name), _) if name == "timestamp")
+}
+
+fn amount(core: &Core) -> Option<f64> {
+    if let Core::Literal(value) = core { value.as_f64() } else { None }
+}
+
+/// Calendar units move by whole steps.
+fn whole(unit: Unit, amount: f64) -> f64 {
+    if crate::calendar::fixed_ms(unit).is_some() { amount } else { amount.trunc() }
+}
+
+/// Tells of event types that are compared with and are nearly, but not quite, one in common use.
+fn strange_event_types(core: &Core, tell: &mut dyn FnMut(&str, &str)) {
+    let named = |core: &Core| matches!(core, Core::Apply(Op::Field(name), _) if name == "eventType");
+    if let Core::Apply(Op::Compare(_) | Op::In { .. } | Op::Text { test: TextTest::Equals, .. }, operands) = core
+        && operands.iter().any(named)
+    {
+        for operand in operands {
+            let Core::Literal(value) = operand else { continue };
+            for name in value.as_list().unwrap_or(std::slice::from_ref(value)).iter().filter_map(Value::as_str) {
+                if !EVENT_TYPES.contains(&name)
+                    && let Some(near) = did_you_mean(name, EVENT_TYPES)
+                {
+                    tell(name, near);
+                }
+            }
+        }
+    }
+    core.each(&mut |child| strange_event_types(child, tell));
+}
+
+/// Money added up where no currency but the default one counts.
+fn mixed_currencies(leaf: &Core, settings: &Settings) -> Option<String> {
+    let adds = |node: &Core| matches!(node, Core::Apply(Op::Aggregate(Aggregate::Sum | Aggregate::Average), of) if of[0].monetary());
+    (settings.rates.is_empty() && leaf.any(&adds)).then(|| format!("no rates are configured: only amounts in {} are added up", settings.default_currency))
+}
+
+/// Conditions that nobody can satisfy: one value that is to be two things at once.
+fn never(rule: &Compiled) -> Option<Diagnostic> {
+    let mut next = rule.next_var();
+    let whole = normalise(rule.conditions().join(), &mut next);
+    if let Core::Literal(value) = &whole {
+        let outcome = if *value == Value::Bool(true) {
+            "always true: everybody is in the segment"
+        } else {
+            "never true: nobody is in the segment"
+        };
+        return Some(Diagnostic::warning("constant", rule.ast().span, format!("the rule is {outcome}")));
+    }
+    contradiction(&whole).map(|what| Diagnostic::warning("contradiction", rule.ast().span, what))
+}
+
+/// A value and the ends between which conditions hold it.
+#[derive(Default)]
+struct Bounds<'c> {
+    equal: Option<&'c Value>,
+    low: Option<(&'c Value, bool)>,
+    high: Option<(&'c Value, bool)>,
+}
+
+fn contradiction(core: &Core) -> Option<String> {
+    let mut found = None;
+    if let Core::Apply(Op::And, operands) = core {
+        let mut bounds: BTreeMap<String, Bounds<'_>> = BTreeMap::new();
+        for operand in operands {
+            let Core::Apply(Op::Compare(comparison), sides) = operand else { continue };
+            let (of, Core::Literal(value)) = (&sides[0], &sides[1]) else { continue };
+            if matches!(value, Value::List(_) | Value::Map(_) | Value::Null) {
+                continue;
+            }
+            let known = bounds.entry(of.canonical()).or_default();
+            // Values of different types are compared as the data has it.
+            let same = known
+                .low
+                .into_iter()
+                .chain(known.high)
+                .all(|(other, _)| std::mem::discriminant(other) == std::mem::discriminant(value));
+            if !same {
+                continue;
+            }
+            let (low, high) = match comparison {
+                Comparison::Equal => (Some((value, true)), Some((value, true))),
+                Comparison::Greater => (Some((value, false)), None),
+                Comparison::GreaterOrEqual => (Some((value, true)), None),
+                Comparison::Less => (None, Some((value, false))),
+                Comparison::LessOrEqual => (None, Some((value, true))),
+                Comparison::NotEqual => (None, None),
+            };
+            let other = known.equal.filter(|other| *comparison == Comparison::Equal && *other != value);
+            if *comparison == Comparison::Equal {
+                known.equal = Some(value);
+            }
+            known.low = known.low.into_iter().chain(low).max_by(|(a, a_in), (b, b_in)| a.cmp(b).then(b_in.cmp(a_in)));
+            known.high = known.high.into_iter().chain(high).min_by(|(a, a_in), (b, b_in)| a.cmp(b).then(a_in.cmp(b_in)));
+            let Some(((low, low_in), (high, high_in))) = known.low.zip(known.high) else {
+                continue;
+            };
+            let wanted = if let Some(other) = other {
+                format!("both {} and {}", other.to_json(), value.to_json())
+            } else if low > high || low == high && !(low_in && high_in) {
+                let (least, most) = (if low_in { "at least" } else { "above" }, if high_in { "at most" } else { "below" });
+                format!("{least} {} and {most} {}", low.to_json(), high.to_json())
+            } else {
+                continue;
+            };
+            found = found.or(Some(format!("a condition is never true: it wants one value to be {wanted}")));
+        }
+    }
+    core.each(&mut |child| found = found.take().or_else(|| contradiction(child)));
+    found
+}

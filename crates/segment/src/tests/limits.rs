@@ -1,0 +1,218 @@
+//! Every limit of the reference: what reaches it is accepted, what goes beyond is refused by name; large and deep rules end.
+
+use chrono_tz::Tz;
+use millrace_model::SubjectKind;
+use serde_json::json;
+
+use crate::check::calls::{GROUP_MAX, PATTERN_CHARS_MAX, PATTERNS_MAX};
+use crate::check::temporal::{COUNT_MAX, STEPS_MAX};
+use crate::check::{DEPTH_MAX, HOPS_MAX, SIZE_MAX};
+use crate::cost::DEGREE_MAX;
+use crate::parser::forms::CLIMB_MAX;
+use crate::testing::{Tree, at, definition, schema_once, settings, value};
+use crate::{NAME_BYTES_MAX, NODES_MAX, Plan, TEXT_BYTES_MAX, compile, parse_definitions};
+
+const REFERENCE: &str = include_str!("../../../../docs/segments.md");
+
+/// The codes with which a rule about persons is refused.
+fn refused(pql: &str) -> Vec<&'static str> {
+    let compiled = compile(&definition(SubjectKind::Person, Tz::UTC, pql), schema_once());
+    compiled.map_or_else(|problems| problems.iter().map(|problem| problem.code).collect(), |_| Vec::new())
+}
+
+fn repeated(count: usize, separator: &str, part: impl Fn(usize) -> String) -> String {
+    (0..count).map(part).collect::<Vec<_>>().join(separator)
+}
+
+fn nested(open: &str, inner: &str, close: &str, levels: usize) -> String {
+    format!("{}{inner}{}", open.repeat(levels), close.repeat(levels))
+}
+
+#[test]
+fn each_limit_is_where_the_reference_says() {
+    let regex = |count: usize| repeated(count, " or ", |n| format!("homeAddress.city.matches(\"a{n}\")"));
+    let steps = |count: usize| format!("chain(xEvent, timestamp, [{}])", repeated(count, ", ", |n| format!("A{n}: WHAT(true)")));
+    let lists = |count: usize| format!("exists {} where v0 != v1", repeated(count, ", ", |n| format!("v{n} from xEvent")));
+    let linked = |count: usize| {
+        let earlier = repeated(count, ", ", |n| format!("A{n}: WHAT(true)"));
+        format!(
+            "chain(xEvent, timestamp, [{earlier}, B: WHERE({})])",
+            repeated(count, " and ", |n| format!("B.eventType = A{n}.eventType"))
+        )
+    };
+    let like = |count: usize| format!("homeAddress.city like \"{}\"", "a".repeat(count));
+    let found = |count: usize| format!("homeAddress.city.matches(\"{}\")", "a".repeat(count));
+    let counted = |count: i64| format!("chain(xEvent, timestamp, [A: COUNT({count})])");
+    let top = |count: i64| format!("xEvent.topN(timestamp, {count}).count() > 1");
+    let group = |number: i64| format!("homeAddress.city.regexGroup(\"a\", {number}) = \"a\"");
+    let parents = |count: usize| format!("accounts.parent{}.accountName.count() > 1", ".parent".repeat(count - 2));
+    let text = |bytes: usize| format!("b2b.isConverted{}", " ".repeat(bytes - "b2b.isConverted".len()));
+    let items = |count: usize| format!("b2b.personScore in [{}]", repeated(count, ", ", |n| n.to_string()));
+    let filled = |uses: usize| {
+        format!(
+            "let x = {} in {}",
+            vec!["b2b.personScore"; 99].join(" + "),
+            repeated(uses, " or ", |_| "x > 1".to_owned())
+        )
+    };
+    let climb = |levels: u32| format!("{}.homeAddress.city = \"a\"", "^".repeat(levels as usize));
+    let table = [
+        (text(TEXT_BYTES_MAX), text(TEXT_BYTES_MAX + 1), "too-long"),
+        (items(NODES_MAX - 10), items(NODES_MAX), "too-large"),
+        // `x` has 99 values of three nodes each and the signs between them.
+        (filled(SIZE_MAX / 400), filled(SIZE_MAX / 390), "too-large"),
+        (
+            nested("not(", "b2b.isConverted", ")", DEPTH_MAX - 3),
+            nested("not(", "b2b.isConverted", ")", 2 * DEPTH_MAX),
+            "too-deep",
+        ),
+        (parents(usize::from(HOPS_MAX)), parents(usize::from(HOPS_MAX) + 1), "too-far"),
+        (counted(COUNT_MAX), counted(COUNT_MAX + 1), "count"),
+        (top(COUNT_MAX), top(COUNT_MAX + 1), "count"),
+        (steps(STEPS_MAX), steps(STEPS_MAX + 1), "chain"),
+        (lists(DEGREE_MAX), lists(DEGREE_MAX + 1), "too-costly"),
+        (linked(DEGREE_MAX - 1), linked(DEGREE_MAX), "too-costly"),
+        (regex(PATTERNS_MAX), regex(PATTERNS_MAX + 1), "regex"),
+        (like(PATTERN_CHARS_MAX), like(PATTERN_CHARS_MAX + 1), "pattern"),
+        (found(PATTERN_CHARS_MAX), found(PATTERN_CHARS_MAX + 1), "pattern"),
+        (
+            "homeAddress.city.matches(\"a{1000}\")".to_owned(),
+            "homeAddress.city.matches(\"(a{1000}){1000}\")".to_owned(),
+            "regex",
+        ),
+        (group(GROUP_MAX), group(GROUP_MAX + 1), "arguments"),
+        (format!("not(accounts[{}])", climb(1)), climb(CLIMB_MAX + 1), "too-deep"),
+    ];
+    for (fits, beyond, code) in table {
+        let shown = |pql: &str| pql.chars().take(80).collect::<String>();
+        assert_eq!(refused(&fits), Vec::<&str>::new(), "{}", shown(&fits));
+        assert!(refused(&beyond).contains(&code), "{:?} of {}", refused(&beyond), shown(&beyond));
+    }
+    let json = |levels: usize| {
+        let pql = crate::json::to_json(&crate::parse(&nested("not(", "b2b.isConverted", ")", levels)).expect("a rule"));
+        json!({"kind": "Segment", "metadata": {"name": "a"}, "spec": {"pql": pql}}).to_string()
+    };
+    assert!(parse_definitions(&json(55)).is_ok());
+    assert_eq!(parse_definitions(&json(100)).expect_err("too deep")[0].code, "yaml");
+    let named = |length: usize| format!("kind: Segment\nmetadata: {{ name: {} }}\nspec: {{ pql: 'true' }}\n", "a".repeat(length));
+    assert!(parse_definitions(&named(NAME_BYTES_MAX)).is_ok());
+    assert_eq!(parse_definitions(&named(NAME_BYTES_MAX + 1)).expect_err("too long")[0].code, "name");
+}
+
+#[test]
+fn the_reference_states_these_numbers() {
+    let limits = REFERENCE.split("## Limits").nth(1).expect("a chapter on limits");
+    let grouped = |number: usize| {
+        let digits = number.to_string();
+        let parts: Vec<&str> = digits
+            .as_bytes()
+            .rchunks(3)
+            .rev()
+            .map(|part| std::str::from_utf8(part).expect("digits"))
+            .collect();
+        parts.join(",")
+    };
+    for (row, number) in [
+        ("text of a rule", TEXT_BYTES_MAX),
+        ("parts of a rule", NODES_MAX.min(SIZE_MAX)),
+        ("nesting", DEPTH_MAX),
+        ("relations from the subject", usize::from(HOPS_MAX)),
+        ("`COUNT(n)`", COUNT_MAX as usize),
+        ("steps of a chain", STEPS_MAX),
+        ("lists combined", DEGREE_MAX),
+        ("earlier steps", DEGREE_MAX - 1),
+        ("regular expressions of a rule", PATTERNS_MAX),
+        ("a pattern", PATTERN_CHARS_MAX),
+        ("group of a regular expression", GROUP_MAX as usize),
+        ("levels of `^`", CLIMB_MAX as usize),
+        ("name of a segment", NAME_BYTES_MAX),
+        ("features, event queries", crate::Settings::default().parts_max),
+    ] {
+        let line = limits.lines().find(|line| line.contains(row)).unwrap_or_else(|| panic!("no row of {row}"));
+        assert!(line.contains(&grouped(number)), "{line}: {}", grouped(number));
+    }
+}
+
+/// Ten thousand nodes or a thousand levels in every shape: refused, or compiled, planned and evaluated. Copies within copies would not end.
+#[test]
+fn large_and_deep_rules_end() {
+    let tree = Tree::read(&json!({
+        "person": {"p": {"b2b": {"personScore": 3}, "extra": {"n": 1}}},
+        "events": {"p": [{"_id": "e", "timestamp": "2026-06-15T10:00:00Z", "eventType": "a"}]},
+    }));
+    let doubled = |levels: usize| nested("(select v from xEvent where ", "v.eventType.isNull()", ").count() = 1", levels);
+    let shapes = [
+        vec!["b2b.isConverted"; 5_000].join(" and "),
+        repeated(3_000, " or ", |n| format!("b2b.personScore = {n}")),
+        format!("exists v from xEvent where {}", repeated(2_500, " or ", |n| format!("v.extra.n = {n}"))),
+        repeated(1_000, " or ", |n| format!("xEvent[extra.n = {n}].count() > 1")),
+        repeated(1_000, " or ", |n| format!("(exists a from accounts where a.accountName = \"{n}\")")),
+        repeated(500, " and ", |n| {
+            format!("sum(accounts.related.opportunities[opportunityStage = \"{n}\"].opportunityAmount.amount) > b2b.personScore")
+        }),
+        format!("{{{}}}.get(\"k1\") = 1", repeated(3_000, ", ", |n| format!("\"k{n}\": {n}"))),
+        format!(
+            "chain(xEvent[{}], timestamp, [{}])",
+            repeated(3_000, " or ", |n| format!("extra.n = {n}")),
+            repeated(90, ", ", |n| format!("A{n}: WHAT(true)"))
+        ),
+        format!("exists {} where v0 != v1", repeated(2_000, ", ", |n| format!("v{n} from xEvent"))),
+        format!("xEvent{}.count() > 0", ".topN(timestamp, 3)".repeat(120)),
+        format!("xEvent.productListItems.quantity{}.exists($1 > 3)", ".map((x) => x + x)".repeat(100)),
+        format!("xEvent.extra{}.exists((y) => y.a.a.a = 3)", ".map((x) => {\"a\": x, \"b\": x})".repeat(100)),
+        doubled(2),
+        doubled(3),
+        doubled(100),
+        nested("xEvent[^.", "xEvent[eventType = \"a\"]", "]", 60),
+        nested("if(b2b.isConverted, true, ", "b2b.isConverted", ")", 120),
+        nested("not(", "b2b.isConverted", ")", 1_000),
+        nested("(", "b2b.isConverted", ")", 1_000),
+        nested("exists v from xEvent where (", "v.eventType.isNull()", ")", 1_000),
+        format!("{}b2b.personScore > 1", "-".repeat(1_000)),
+        format!("b2b{} > 1", ".personScore".repeat(1_000)),
+        format!("{} > 1", vec!["b2b.personScore"; 1_000].join(" + ")),
+    ];
+    for pql in shapes {
+        let Ok(rule) = compile(&definition(SubjectKind::Person, Tz::UTC, &pql), schema_once()) else {
+            continue;
+        };
+        let Ok(plan) = Plan::build(std::slice::from_ref(&rule), &settings()) else {
+            continue;
+        };
+        value(&rule, &plan, &tree, "p", at("2026-06-17T10:00:00Z"));
+    }
+}
+
+/// A search for steps that speak of each other does not try twice what has failed: this one would take 60 to the power of 12.
+#[test]
+fn chains_of_linked_steps_end() {
+    let events: Vec<_> = (0..60)
+        .map(|n| json!({"_id": format!("e{n:02}"), "timestamp": format!("2026-06-15T10:{n:02}:00Z"), "extra": {"n": n}}))
+        .collect();
+    let tree = Tree::read(&json!({"person": {"p": {}}, "events": {"p": events}}));
+    let steps = |last: &str| {
+        let linked = repeated(11, ", ", |n| {
+            format!("A{}: WHERE(A{}.extra.n > A{n}.extra.n and A{}.extra.n > A0.extra.n)", n + 1, n + 1, n + 1)
+        });
+        format!("chain(xEvent, timestamp, [A0: WHAT(true), {linked}, Z: WHERE(extra.n {last} A11.extra.n)])")
+    };
+    for (last, expected) in [("<", false), (">", true)] {
+        let pql = steps(last);
+        let rule = compile(&definition(SubjectKind::Person, Tz::UTC, &pql), schema_once()).expect("a rule");
+        let plan = Plan::build(std::slice::from_ref(&rule), &settings()).expect("a plan");
+        assert_eq!(value(&rule, &plan, &tree, "p", at("2026-06-17T10:00:00Z")).value, expected, "{pql}");
+    }
+}
+
+/// Patterns that take a backtracking matcher exponential time.
+#[test]
+fn regular_expressions_are_linear() {
+    let text = "a".repeat(20_000);
+    let tree = Tree::read(&json!({"person": {"p": {"extra": {"s": text}}}}));
+    for pattern in ["(a+)+$b", "(a|a)*b", "(a|aa)+b", "a*a*a*a*a*a*b", "(.*)(.*)(.*)b"] {
+        let pql = format!("extra.s.matches(\"{pattern}\")");
+        let rule = compile(&definition(SubjectKind::Person, Tz::UTC, &pql), schema_once()).expect("a rule");
+        let plan = Plan::build(std::slice::from_ref(&rule), &settings()).expect("a plan");
+        assert!(!value(&rule, &plan, &tree, "p", at("2026-06-17T10:00:00Z")).value, "{pql}");
+    }
+}

@@ -120,6 +120,17 @@ pub enum SegmentCommand {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=100))]
         sample: u16,
     },
+    /// Lay out the rules of definitions, or rules by themselves, in the one form; without options to standard output
+    Fmt(FmtOptions),
+    /// Turn rules between text and JSON form, in definitions or by themselves; to standard output
+    Convert {
+        /// The form to turn them into
+        #[arg(long, value_enum)]
+        to: RuleForm,
+        /// YAML or JSON files of definitions, or files with one rule; `-`: standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
     /// The definitions in force, with their numbers of members
     List,
     /// One definition
@@ -135,6 +146,28 @@ pub enum SegmentCommand {
     },
     /// Take a definition back with its history; its members exit
     Delete { name: String },
+}
+
+#[derive(Debug, Args)]
+pub struct FmtOptions {
+    /// Write nothing, say which files would change; exit status 1 where one would
+    #[arg(long, conflicts_with = "write")]
+    pub check: bool,
+    /// Write the files that change
+    #[arg(long)]
+    pub write: bool,
+    /// YAML or JSON files of definitions, or files with one rule; `-`: standard input
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// A form of rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RuleForm {
+    /// As people write them.
+    Text,
+    /// The tree that programs exchange.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,7 +19,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, PersonCommand, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand};
+use crate::cli::{
+    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand,
+};
 use crate::settings::Settings;
 
 /// Shards allocate in short bursts on threads of their own.
@@ -51,6 +53,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Segment(SegmentCommand::Apply { files }) => commands::segment::apply(&settings, &files),
         Command::Segment(SegmentCommand::Lint { files }) => commands::segment::lint(&settings, &files),
         Command::Segment(SegmentCommand::Preview { file, sample }) => commands::segment::preview(&settings, &file, sample.into()),
+        Command::Segment(SegmentCommand::Fmt(options)) => commands::segment::fmt(&settings, &options),
+        Command::Segment(SegmentCommand::Convert { to, files }) => commands::segment::convert(&settings, form(to), &files),
         Command::Segment(SegmentCommand::List) => commands::segment::list(&settings),
         Command::Segment(SegmentCommand::Show { name }) => commands::segment::show(&settings, &name),
         Command::Segment(SegmentCommand::History { name }) => commands::segment::history(&settings, &name),
@@ -65,5 +69,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Source(SourceCommand::File { path }) => commands::source_file::run(&settings, &path),
         Command::Sink(SinkCommand::File(options)) => commands::sink_file::run(&settings, &options),
         Command::Bench(options) => commands::bench::run(&settings, &options),
+    }
+}
+
+fn form(form: RuleForm) -> millrace_segment::Form {
+    match form {
+        RuleForm::Text => millrace_segment::Form::Text,
+        RuleForm::Json => millrace_segment::Form::Json,
     }
 }

@@ -62,3 +62,105 @@ fn the_demo_tells_the_story_to_its_end() {
         .collect();
     assert_eq!(audiences, ["nobody", "nobody", "p2", "p1, p2", "p2", "nobody", "p2", "nobody"], "{text}");
 }
+
+/// A definition of this name with this rule, in a file of its own.
+fn define(folder: &Path, name: &str, pql: &str) -> String {
+    let file = format!("{name}.yaml");
+    let text = format!("# ours\nkind: Segment\nmetadata: {{ name: {name} }}\nspec:\n  pql: |\n    {pql}\n");
+    std::fs::write(folder.join(&file), text).unwrap();
+    file
+}
+
+#[test]
+fn lint_looks_at_all_files_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let warm = define(path, "warm", "b2b.personScore > 50");
+    let refers = define(path, "refers", "inSegment(\"warn\") and xEvent[timestamp occurs <= 3 years before now]");
+    let first = define(path, "first", "b2b.isConverted or inSegment(\"second\")");
+    let second = define(path, "second", "not(inSegment(\"first\"))");
+    let output = millrace(path, &["segment", "lint", &warm, &refers]);
+    let text = told(&output);
+    assert_eq!(status(&output), Some(0), "{text}");
+    for word in [
+        "segment refers: warning[unknown-segment]: there is no segment `warn`",
+        "did you mean `warm`?",
+        "warning[long-window]",
+        "complete from",
+    ] {
+        assert!(text.contains(word), "{word}\n{text}");
+    }
+    let output = millrace(path, &["segment", "lint", "--output", "json", &warm, &refers]);
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(findings[0]["segment"], "refers");
+    assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&1.into(), &1.into()));
+    for command in ["lint", "apply"] {
+        let output = millrace(path, &["segment", command, &first, &second, "--server", "http://127.0.0.1:1"]);
+        assert_eq!(status(&output), Some(64), "{}", told(&output));
+        assert!(
+            told(&output).contains("error[cycle]: segments refer to each other in a circle: first → second → first"),
+            "{}",
+            told(&output)
+        );
+    }
+}
+
+#[test]
+fn rules_are_laid_out_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let wild = define(path, "wild", "b2b.personScore>50   AND b2b.isConverted");
+    let tame = define(path, "tame", "b2b.isConverted");
+    std::fs::write(path.join("rule.pql"), "b2b.personScore>50").unwrap();
+    let formatted = "# ours\nkind: Segment\nmetadata: { name: wild }\nspec:\n  pql: |\n    b2b.personScore > 50 and b2b.isConverted\n";
+    let table: &[(&[&str], i32, &str)] = &[
+        (&["segment", "fmt", &wild], 0, formatted),
+        (&["segment", "fmt", "rule.pql"], 0, "b2b.personScore > 50\n"),
+        (&["segment", "fmt", "--check", &tame], 0, "tame.yaml: as it should be"),
+        (&["segment", "fmt", "--check", &tame, &wild], 1, "wild.yaml: would change"),
+        (&["segment", "fmt", "--write", "-"], 64, "standard input cannot be written"),
+        (&["segment", "fmt", "--write", "--check", &tame], 64, "--check"),
+        (&["segment", "fmt", "--write", &tame, &wild, "absent.yaml"], 1, "absent.yaml"),
+        (&["segment", "fmt", "--check", &wild], 1, "wild.yaml"),
+        (&["segment", "fmt", "--write", &tame, &wild], 0, "wild.yaml: written"),
+        (&["segment", "fmt", "--check", &tame, &wild], 0, "wild.yaml: as it should be"),
+    ];
+    for (arguments, expected, word) in table {
+        let output = millrace(path, arguments);
+        assert_eq!(status(&output), Some(*expected), "{arguments:?}\n{}", told(&output));
+        assert!(told(&output).contains(word), "{arguments:?}\n{}", told(&output));
+    }
+    assert_eq!(std::fs::read_to_string(path.join(&wild)).unwrap(), formatted);
+    let broken = define(path, "broken", "b2b.personScore >");
+    define(path, "wild", "b2b.personScore>50");
+    let output = millrace(path, &["segment", "fmt", "--write", &wild, &broken]);
+    assert_eq!(status(&output), Some(64), "{}", told(&output));
+    assert!(told(&output).contains("broken.yaml: error[unexpected-token]"), "{}", told(&output));
+    assert!(
+        std::fs::read_to_string(path.join(&wild)).unwrap().contains("personScore>50"),
+        "written beside a file that is wrong"
+    );
+}
+
+#[test]
+fn rules_are_converted_there_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let rule = "exists v from xEvent where v.eventType = \"a\" and v.timestamp occurs <= 1 month before now";
+    let file = define(path, "one", rule);
+    std::fs::write(path.join("rule.pql"), rule).unwrap();
+    for (file, ending) in [(file.as_str(), "json.yaml"), ("rule.pql", "json.pql")] {
+        let json = millrace(path, &["segment", "convert", "--to", "json", file]);
+        assert_eq!(status(&json), Some(0), "{}", told(&json));
+        assert!(told(&json).contains("\"nodeType\": \"quantification\""), "{}", told(&json));
+        std::fs::write(path.join(ending), &json.stdout).unwrap();
+        let text = millrace(path, &["segment", "convert", "--to", "text", ending]);
+        assert_eq!(status(&text), Some(0), "{}", told(&text));
+        assert!(told(&text).contains(rule), "{}", told(&text));
+    }
+    assert_eq!(status(&millrace(path, &["segment", "lint", "json.yaml"])), Some(0));
+    let broken = define(path, "broken", "b2b.personScore >");
+    let output = millrace(path, &["segment", "convert", "--to", "json", &broken]);
+    assert_eq!(status(&output), Some(64));
+    assert!(told(&output).contains("broken.yaml: error[unexpected-token]"), "{}", told(&output));
+}

@@ -1,18 +1,25 @@
-//! `segment apply|lint|preview|list|show|history|rollback|delete`.
+//! `segment apply|lint|fmt|convert|preview|list|show|history|rollback|delete`.
+
+mod rewrite;
 
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
 use millrace_api::dto::{PreviewView, RollbackView, SegmentView, VersionView};
-use millrace_model::Schema;
-use millrace_segment::{Compiled, compile, parse_definitions};
+use millrace_model::{Schema, Text};
+use millrace_runtime::clock::{Clock, SystemClock};
+use millrace_segment::{Compiled, Diagnostic, Severity, compile, documents, parse_definitions};
+use serde::Serialize;
 
 use crate::client::Client;
+use crate::engine;
 use crate::gateway::{self, told};
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown;
+
+pub use rewrite::{convert, fmt};
 
 /// A definition that holds, with its own text.
 struct Checked {
@@ -24,6 +31,7 @@ struct Checked {
 /// Checks all files first; nothing is applied where one of them is wrong.
 pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
     let definitions = read(files)?;
+    refuse(&definitions, &findings(settings, &definitions))?;
     let commands = gateway::commands(settings)?;
     for definition in &definitions {
         commands
@@ -35,21 +43,15 @@ pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<
     shown::show(settings.output, &names, |names| names.iter().map(|name| format!("{name}: applied\n")).collect())
 }
 
+/// Checks definitions as one set: what is wrong refuses them, what is probably not meant is told.
 pub fn lint(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
     let definitions = read(files)?;
-    let mut findings = Vec::new();
-    for definition in &definitions {
-        for warning in definition.compiled.warnings() {
-            findings.push(format!(
-                "segment {}: {}",
-                definition.name,
-                warning.render(&definition.compiled.definition().pql)
-            ));
-        }
-    }
-    shown::show(settings.output, &findings, |findings| match findings.as_slice() {
+    let findings = findings(settings, &definitions);
+    refuse(&definitions, &findings)?;
+    let views: Vec<FindingView<'_>> = findings.iter().map(|(name, finding)| view(&definitions, name, finding)).collect();
+    shown::show(settings.output, &views, |_| match findings.as_slice() {
         [] => definitions.iter().map(|definition| format!("{}: good\n", definition.name)).collect(),
-        findings => findings.join("\n"),
+        findings => rendered(&definitions, findings).join("\n"),
     })
 }
 
@@ -59,6 +61,65 @@ pub fn preview(settings: &Settings, file: &Path, sample_max: usize) -> anyhow::R
     check_one(&text, &Schema::built_in()?).map_err(|problems| Refusal(problems.join("\n")))?;
     let view: PreviewView = Client::new(&settings.server_url())?.post(&["v1", "segments", "preview"], &[("sample", &sample_max.to_string())], Some(text))?;
     shown::show(settings.output, &view, shown::preview)
+}
+
+/// A finding about a rule, for programs.
+#[derive(Serialize)]
+struct FindingView<'f> {
+    segment: &'f str,
+    severity: &'static str,
+    code: &'static str,
+    message: &'f str,
+    /// Place in the rule, both counted from one.
+    line: usize,
+    column: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<&'f str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggestion: Option<&'f str>,
+}
+
+fn view<'f>(definitions: &[Checked], name: &'f Text, finding: &'f Diagnostic) -> FindingView<'f> {
+    let (line, column) = finding.position(rule_of(definitions, name));
+    FindingView {
+        segment: name,
+        severity: finding.severity.as_str(),
+        code: finding.code,
+        message: &finding.message,
+        line,
+        column,
+        expected: finding.expected.as_deref(),
+        suggestion: finding.suggestion.as_deref(),
+    }
+}
+
+fn rule_of<'d>(definitions: &'d [Checked], name: &str) -> &'d str {
+    let definition = definitions.iter().find(|definition| definition.name == name);
+    definition.map_or("", |definition| &definition.compiled.definition().pql)
+}
+
+fn rendered(definitions: &[Checked], findings: &[(Text, Diagnostic)]) -> Vec<String> {
+    findings
+        .iter()
+        .map(|(name, finding)| format!("segment {name}: {}", finding.render(rule_of(definitions, name))))
+        .collect()
+}
+
+/// What is to be said of the definitions together, under the configuration and at the present.
+fn findings(settings: &Settings, definitions: &[Checked]) -> Vec<(Text, Diagnostic)> {
+    let compiled: Vec<Compiled> = definitions.iter().map(|definition| definition.compiled.clone()).collect();
+    millrace_segment::lint(&compiled, &engine::rule_settings(&settings.config), SystemClock.now())
+}
+
+/// # Errors
+/// A refusal where one of the findings is an error.
+fn refuse(definitions: &[Checked], findings: &[(Text, Diagnostic)]) -> anyhow::Result<()> {
+    let errors: Vec<_> = findings.iter().filter(|(_, finding)| finding.severity == Severity::Error).cloned().collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal(rendered(definitions, &errors).join("\n")).into())
+    }
 }
 
 pub fn list(settings: &Settings) -> anyhow::Result<()> {
@@ -164,38 +225,4 @@ fn check(text: &str, schema: &Schema) -> Result<Vec<Checked>, Vec<String>> {
         }
     }
     if problems.is_empty() { Ok(checked) } else { Err(problems) }
-}
-
-/// The documents of a YAML text: divided by lines that begin with `---`, which cannot stand inside a value at the first column.
-fn documents(text: &str) -> Vec<&str> {
-    let mut documents = Vec::new();
-    let mut begin = 0;
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        if line.trim_end() == "---" || line.starts_with("--- ") {
-            documents.push(&text[begin..at]);
-            begin = at;
-        }
-        at += line.len();
-    }
-    documents.push(&text[begin..]);
-    documents
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn documents_are_divided_where_yaml_divides_them() {
-        let table: [(&str, &[&str]); 4] = [
-            ("a: 1\n", &["a: 1\n"]),
-            ("---\na: 1\n---\nb: 2\n", &["", "---\na: 1\n", "---\nb: 2\n"]),
-            ("a: |\n  ---\n", &["a: |\n  ---\n"]),
-            ("{\"a\": 1}", &["{\"a\": 1}"]),
-        ];
-        for (text, expected) in table {
-            assert_eq!(documents(text), expected, "{text}");
-        }
-    }
 }

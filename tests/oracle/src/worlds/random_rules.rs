@@ -185,6 +185,14 @@ impl Writer {
         let count = self.random.below(3);
         let comparison = self.random.pick(&[">=", ">", "=", "<"]);
         let amount = shape.amounts();
+        let further = shape.to_one().iter().find(|(_, target)| hops > 0 && !target.amounts().is_empty());
+        if let Some((one, target)) = further
+            && self.random.chance(30)
+        {
+            let value = format!("{one}.{}", target.amounts()[0]);
+            let limit = self.limit(target.amounts()[0]);
+            return self.through(shape, path, &value, depth, hops, &format!("{comparison} {limit}"));
+        }
         match self.random.below(7) {
             0 | 1 => {
                 let (variable, condition) = self.named(shape, depth, hops);
@@ -218,7 +226,24 @@ impl Writer {
                 let limit = self.limit(amount[0]);
                 format!("{path}.{}.{}() {comparison} {limit}", amount[0], self.random.pick(&["sum", "max", "min"]))
             }
-            _ => format!("{path}.exists({})", self.condition(shape, "", depth, hops)),
+            _ => {
+                let quantifier = self.random.pick(&["exists", "exists", "some", "all", "forall", "none", "one"]);
+                format!("{path}.{quantifier}({})", self.condition(shape, "", depth, hops))
+            }
+        }
+    }
+
+    /// A condition on a value of the things that the items at `path` lead to, each once however many items lead to it.
+    fn through(&mut self, shape: Shape, path: &str, value: &str, depth: usize, hops: usize, wanted: &str) -> String {
+        let aggregate = self.random.pick(&["sum", "sum", "max", "average"]);
+        if self.random.chance(30) {
+            return format!("{path}.{aggregate}({value}) {wanted}");
+        }
+        let (variable, condition) = self.named(shape, depth, hops);
+        if self.random.chance(50) {
+            format!("{aggregate}(select {variable}.{value} from {path} {variable} where {condition}) {wanted}")
+        } else {
+            format!("({aggregate} {variable}.{value} over {variable} from {path} where {condition}) {wanted}")
         }
     }
 
@@ -252,7 +277,13 @@ impl Writer {
                 String::new()
             };
             let count = if negated.is_empty() && self.random.chance(25) { " COUNT(2)" } else { "" };
-            steps.push(format!("S{place}: {negated}WHAT({what}){when}{count}"));
+            let link = if place > 0 && self.random.chance(20) {
+                let comparison = self.random.pick(&["=", "!="]);
+                format!(" WHERE(web.webPageDetails.name {comparison} S0.web.webPageDetails.name)")
+            } else {
+                String::new()
+            };
+            steps.push(format!("S{place}: {negated}WHAT({what}){when}{link}{count}"));
         }
         format!("chain(xEvent, timestamp, [{}])", steps.join(", "))
     }

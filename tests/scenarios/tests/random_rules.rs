@@ -1,0 +1,79 @@
+//! Random well-typed rules over random worlds at random instants: the engine, which keeps everything incrementally, and the oracle, which evaluates
+//! everything from the beginning, name the same members.
+
+use millrace_model::{Schema, Timestamp};
+use millrace_oracle::worlds::random::{self, Random};
+use millrace_oracle::worlds::random_rules;
+use millrace_oracle::{Config, Oracle, Rule, SourceRecord};
+use millrace_segment::{Plan, Settings, compile, parse_definitions};
+use millrace_test_scenarios::{Cluster, definition};
+
+/// `SEEDS=1000..2000 cargo test -p millrace-test-scenarios --test random_rules` runs others.
+fn seeds() -> std::ops::Range<u64> {
+    let Ok(range) = std::env::var("SEEDS") else { return 0..150 };
+    let (from, to) = range.split_once("..").expect("SEEDS is like 100..200");
+    from.parse().expect("a number")..to.parse().expect("a number")
+}
+
+/// Rules of a seed that hold; the writer of rules does not count relations, so some go too far.
+fn rules(seed: u64, schema: &Schema) -> Vec<Rule> {
+    let all = (0..4).map(|number| random_rules::rule(seed * 4 + number, &format!("r{number}")));
+    let holds = |rule: &Rule| {
+        let definitions = parse_definitions(&definition(rule, "published")).expect("a definition");
+        match compile(&definitions[0], schema) {
+            Ok(compiled) => {
+                Plan::build(&[compiled], &Settings::default()).unwrap_or_else(|problems| panic!("{}\n{problems:?}", rule.pql));
+                true
+            }
+            Err(problems) => {
+                assert!(problems.iter().all(|problem| problem.code == "too-far"), "{}\n{problems:?}", rule.pql);
+                false
+            }
+        }
+    };
+    all.filter(holds).collect()
+}
+
+fn compare(seed: u64, cluster: &mut Cluster, told: &[SourceRecord], rules: &[Rule]) {
+    cluster.settle();
+    let world = Oracle::evaluate(told, rules, cluster.now.0, &Config::default());
+    for rule in rules {
+        let right = &world.members[&rule.name];
+        assert_eq!(
+            &cluster.members(&rule.name),
+            right,
+            "engine (left) and oracle (right), seed {seed} at {}: {} in {}",
+            cluster.now,
+            rule.pql,
+            rule.time_zone
+        );
+    }
+}
+
+#[test]
+fn engine_and_oracle_agree_on_random_rules() {
+    let schema = Schema::built_in().expect("the schemas of the build parse");
+    for seed in seeds() {
+        let mut random = Random::new(seed ^ 0x51ed);
+        let stream = random::stream(seed, 12 + random.below(25));
+        let rules = rules(seed, &schema);
+        let mut cluster = Cluster::new(2, seed, Timestamp(stream.end_ms));
+        rules.iter().for_each(|rule| cluster.publish(rule));
+        for (at, record) in stream.records.iter().enumerate() {
+            cluster.source(record);
+            if random.chance(10) {
+                compare(seed, &mut cluster, &stream.records[..=at], &rules);
+            }
+        }
+        compare(seed, &mut cluster, &stream.records, &rules);
+        let mut borders = random::borders(&stream.records, stream.end_ms);
+        for _ in 0..3 {
+            borders.retain(|border| *border > cluster.now.0);
+            if borders.is_empty() {
+                break;
+            }
+            cluster.advance(Timestamp(borders[random.below(borders.len())]));
+            compare(seed, &mut cluster, &stream.records, &rules);
+        }
+    }
+}

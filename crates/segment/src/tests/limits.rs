@@ -126,6 +126,10 @@ fn the_reference_states_these_numbers() {
         ("group of a regular expression", GROUP_MAX as usize),
         ("levels of `^`", CLIMB_MAX as usize),
         ("name of a segment", NAME_BYTES_MAX),
+        (
+            "how far back events are kept",
+            (crate::Settings::default().retention_ms / millrace_model::DAY_MS) as usize,
+        ),
         ("features, event queries", crate::Settings::default().parts_max),
     ] {
         let line = limits.lines().find(|line| line.contains(row)).unwrap_or_else(|| panic!("no row of {row}"));

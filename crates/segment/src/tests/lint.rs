@@ -92,9 +92,7 @@ fn windows_longer_than_events_are_kept() {
         ],
         expect![[r#"
             relative: warning[long-window] at 0: the window looks back to 2024-03-18, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 731 days: set today, the window is complete from 2027-02-12 on
-            never: warning[expensive] at 0: every event of every person is kept and gone through for this rule; a condition on `eventType`
             never: warning[long-window] at 4: the window looks back to 2024-11-03, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 501 days: set today, the window is complete from 2026-06-27 on
-            calendar: warning[expensive] at 0: every event of every person is kept and gone through for this rule; a condition on `eventType`
             calendar: warning[long-window] at 0: the window looks back to 2025-01-01, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 442 days: set today, the window is complete from 2026-04-29 on
             fixed: warning[long-window] at 19: the window looks back to 2024-01-01, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 808 days: set today, the window is complete from 2027-04-30 on
             compared: warning[long-window] at 0: the window looks back to 2024-05-01, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 687 days: set today, the window is complete from 2026-12-30 on
@@ -167,7 +165,6 @@ fn money_and_cost() {
             pairs: warning[expensive] at 0: events or persons are compared with each other: every evaluation goes through all pairs of those that match; a chain without conditions between its steps, or narrower conditions on each side
             linked: warning[expensive] at 0: every event of every person is kept and gone through for this rule; a condition on `eventType`
             linked: warning[expensive] at 0: events or persons are compared with each other: every evaluation goes through all pairs of those that match; a chain without conditions between its steps, or narrower conditions on each side
-            whole: warning[expensive] at 0: every event of every person is kept and gone through for this rule; a condition on `eventType`
             people: warning[expensive] at 0: events or persons are compared with each other: every evaluation goes through all pairs of those that match; a chain without conditions between its steps, or narrower conditions on each side
         "#]],
     );

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use millrace_model::{SubjectKind, Timestamp};
 use millrace_oracle::worlds::NOON_MS;
 use millrace_oracle::{Config, Oracle, Rule, Subject};
-use millrace_segment::{DEPTH_MAX, NAME_BYTES_MAX, NODES_MAX, Settings, TEXT_BYTES_MAX, parse_definitions};
+use millrace_segment::parse_definitions;
 use millrace_test_recipes::{REFERENCE, blocks, records, rows, rule};
 use millrace_test_scenarios::Cluster;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use millrace_model::{Text, Value};
 
+use super::lists::leads_on;
 use super::{Checker, Frame, Typed};
 use crate::ast::{Aggregate, Comparison, Expr, Moment, Node, Span, Unit};
 use crate::core::{Bind, Core, DatePart, Op, Pattern, TextTest};
@@ -20,10 +21,10 @@ pub(crate) const PATTERN_CHARS_MAX: usize = 1_000;
 pub(crate) const GROUP_MAX: i64 = 100;
 
 /// Names that stand alone.
-const FUNCTIONS: [&str; 9] = ["date", "if", "inSegment", "currentMonth", "currentYear", "currentDayOfMonth", "mapEntry", "not", "now"];
+pub(crate) const FUNCTIONS: [&str; 9] = ["date", "if", "inSegment", "currentMonth", "currentYear", "currentDayOfMonth", "mapEntry", "not", "now"];
 
 /// Names that stand behind a dot, or take their receiver as first argument.
-const METHODS: [&str; 48] = [
+pub(crate) const METHODS: [&str; 44] = [
     "like",
     "startsWith",
     "doesNotStartWith",
@@ -68,10 +69,6 @@ const METHODS: [&str; 48] = [
     "getMonth",
     "getYear",
     "getDayOfMonth",
-    "toString",
-    "occurs",
-    "chain",
-    "select",
 ];
 
 impl Checker<'_> {
@@ -141,8 +138,7 @@ impl Checker<'_> {
             "distinct" | "head" | "keys" | "values" | "isNull" | "isNotNull" | "getMonth" | "getYear" | "getDayOfMonth" => 0..=0,
             _ => 1..=1,
         };
-        let known = METHODS.contains(&name) && !matches!(name, "toString" | "occurs" | "chain" | "select");
-        if !known {
+        if !METHODS.contains(&name) {
             let near = did_you_mean(name, METHODS).map(str::to_owned);
             return self.fail(Diagnostic::error("unknown-function", span, format!("there is no method `{name}`")).suggesting(near));
         }
@@ -396,7 +392,7 @@ impl Checker<'_> {
             // `count(condition)`: the items for which it holds.
             (Aggregate::Count, Ty::Bool) => Typed::new(Core::bind(Bind::Filter, of.core, var, body.core), Ty::List(Box::new(item))),
             (_, Ty::Broken) => Typed::broken(),
-            _ => match self.path_from_item(argument) {
+            _ => match self.path_from_item(argument).filter(|_| leads_on(&body.core)) {
                 Some(names) => self.follow(of.core, item, &names, argument.span),
                 None => self.collect(of.core, var, body),
             },

@@ -141,7 +141,7 @@ impl Checker<'_> {
         let names = item.and_then(path);
         let variable = |binding: &Binding| binding.variable.as_deref().or(default.as_deref()).map(str::to_owned);
         let begin = names.as_ref().and_then(|names| bindings.iter().rposition(|binding| variable(binding).as_deref() == Some(names[0])));
-        let begin = begin.filter(|begin| bound.len() == 1 || bound[*begin].2.is_object());
+        let begin = begin.filter(|begin| if bound.len() == 1 { leads_on(&body.core) } else { bound[*begin].2.is_object() });
         // The items satisfying the condition, innermost binding last.
         let last = bound.len() - 1;
         let body = begin.map_or(body, |begin| Typed::new(Core::Var(bound[begin].1), bound[begin].2.clone()));
@@ -259,6 +259,11 @@ fn root(expr: &Expr) -> Option<&str> {
         Node::Array(items) => items.iter().find_map(root),
         _ => None,
     }
+}
+
+/// Whether an expression goes on to other things.
+pub(super) fn leads_on(core: &Core) -> bool {
+    core.any(&|node| matches!(node, Core::Apply(Op::Relation(_) | Op::Events, _)))
 }
 
 /// The names of a path such as `r.opportunity.account`, two or more.

@@ -4,7 +4,7 @@ use chrono_tz::Tz;
 use millrace_model::SubjectKind;
 use serde_json::json;
 
-use crate::check::calls::{GROUP_MAX, PATTERN_CHARS_MAX, PATTERNS_MAX};
+use crate::check::calls::{FUNCTIONS, GROUP_MAX, METHODS, PATTERN_CHARS_MAX, PATTERNS_MAX};
 use crate::check::temporal::{COUNT_MAX, STEPS_MAX};
 use crate::check::{DEPTH_MAX, HOPS_MAX, SIZE_MAX};
 use crate::cost::DEGREE_MAX;
@@ -94,6 +94,16 @@ fn each_limit_is_where_the_reference_says() {
     };
     assert!(parse_definitions(&json(55)).is_ok());
     assert_eq!(parse_definitions(&json(100)).expect_err("too deep")[0].code, "yaml");
+    // Aliases of aliases: a million where they are written out.
+    let aliases = repeated(6, "", |n| {
+        format!(
+            "a{}: &a{} [{}]\n",
+            n + 1,
+            n + 1,
+            vec![if n == 0 { "x".to_owned() } else { format!("*a{n}") }; 10].join(", ")
+        )
+    });
+    assert_eq!(parse_definitions(&aliases).expect_err("a bomb")[0].code, "yaml");
     let named = |length: usize| format!("kind: Segment\nmetadata: {{ name: {} }}\nspec: {{ pql: 'true' }}\n", "a".repeat(length));
     assert!(parse_definitions(&named(NAME_BYTES_MAX)).is_ok());
     assert_eq!(parse_definitions(&named(NAME_BYTES_MAX + 1)).expect_err("too long")[0].code, "name");
@@ -134,6 +144,19 @@ fn the_reference_states_these_numbers() {
     ] {
         let line = limits.lines().find(|line| line.contains(row)).unwrap_or_else(|| panic!("no row of {row}"));
         assert!(line.contains(&grouped(number)), "{line}: {}", grouped(number));
+    }
+}
+
+#[test]
+fn the_reference_has_an_example_of_every_function() {
+    let examples: String = REFERENCE
+        .lines()
+        .filter(|line| line.starts_with("| `") || !line.starts_with('|'))
+        .collect::<Vec<_>>()
+        .join("\n");
+    for name in METHODS.into_iter().chain(FUNCTIONS) {
+        let shown = ["(", " "].iter().any(|behind| examples.contains(&format!("{name}{behind}")));
+        assert!(shown, "no example of `{name}`");
     }
 }
 

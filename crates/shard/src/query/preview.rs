@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Relation, SubjectKind, Text, Timestamp};
 use millrace_segment::plan::{Plan, Reads};
-use millrace_segment::{Compiled, Diagnostic, Explanation, Status, Whole, compile};
+use millrace_segment::{Compiled, Diagnostic, Explanation, Status, Whole, compile, lint};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::world::{Found, Moment, Sight, Thing, Things, Walk};
@@ -124,7 +124,7 @@ impl Query {
     pub fn preview(&self, compiled: &Compiled, sample_max: usize, now: Timestamp) -> Result<Preview, QueryError> {
         let program = self.program()?;
         let definition = compiled.definition();
-        let (reads, warnings) = self.draft(&program, compiled)?;
+        let (reads, warnings) = self.draft(&program, compiled, now)?;
         let moment = Moment { at: now, retained_from: now.plus_ms(-self.config.retention_ms()), past: false };
         let mut things = Things::new(self, &program, moment);
         for kind in reads.kinds(definition.subject) {
@@ -174,7 +174,7 @@ impl Query {
     }
 
     /// What the draft reads, once it is clear that it fits together with the other definitions.
-    fn draft(&self, program: &Program, compiled: &Compiled) -> Result<(Needs, Vec<Diagnostic>), QueryError> {
+    fn draft(&self, program: &Program, compiled: &Compiled, now: Timestamp) -> Result<(Needs, Vec<Diagnostic>), QueryError> {
         let mut definition = compiled.definition().clone();
         definition.status = Status::Published;
         let published = compile(&definition, &self.config.schema).map_err(QueryError::Invalid)?;
@@ -182,10 +182,11 @@ impl Query {
         let row = DefinitionRow { text: String::new(), version: 0, accepted_at: Timestamp::MIN };
         together.put(Accepted { row, compiled: published.clone() });
         Program::build(together, RevisionRow::default(), &self.config).map_err(QueryError::Invalid)?;
-        let plan = Plan::build(&[published], &self.config.settings).map_err(QueryError::Invalid)?;
+        let alone = [published];
+        let plan = Plan::build(&alone, &self.config.settings).map_err(QueryError::Invalid)?;
         let reads = plan.segments.iter().map(|segment| &segment.reads).chain(plan.features.iter().map(|feature| &feature.reads));
         let needs = Needs::of(reads, !plan.queries.is_empty());
-        let warnings = compiled.warnings().iter().cloned().chain(plan.warnings.into_iter().map(|(_, warning)| warning));
+        let warnings = lint(&alone, &self.config.settings, now).into_iter().map(|(_, warning)| warning);
         Ok((needs, warnings.collect()))
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod calls;
 mod compare;
+mod computed;
 mod lists;
 pub(crate) mod temporal;
 
@@ -14,9 +15,11 @@ use millrace_model::{Schema, SubjectKind, Text, Value};
 use crate::ast::{Binary, Expr, Node, Span};
 use crate::core::{Bind, Core, Op, SUBJECT, Var};
 use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::compile::Library;
 use crate::types::{Member, Ty, member, members};
 
 pub(crate) use compare::coerce;
+pub(crate) use computed::Attribute;
 pub(crate) use lists::distinct;
 
 /// Relations from the subject to the farthest thing of a path.
@@ -67,10 +70,16 @@ pub(crate) struct Checker<'s> {
     pub(crate) warnings: Vec<Diagnostic>,
     /// Segments referred to, and where.
     pub(crate) segments: Vec<(Text, Span)>,
+    library: &'s Library,
+    /// Computed attributes referred to, and where.
+    pub(crate) attributes: Vec<(Text, Span)>,
+    /// Computed attributes that are being filled in, the outermost first.
+    expanding: Vec<Text>,
 }
 
 impl<'s> Checker<'s> {
-    pub(crate) fn new(schema: &'s Schema, subject: SubjectKind, zone: Tz) -> Checker<'s> {
+    /// `defined`: the computed attribute whose own expression this is.
+    pub(crate) fn new(schema: &'s Schema, subject: SubjectKind, zone: Tz, library: &'s Library, defined: Option<Text>) -> Checker<'s> {
         let first = Typed::new(Core::Var(SUBJECT), Ty::Thing(subject, 0));
         Checker {
             schema,
@@ -85,6 +94,9 @@ impl<'s> Checker<'s> {
             errors: Vec::new(),
             warnings: Vec::new(),
             segments: Vec::new(),
+            library,
+            attributes: Vec::new(),
+            expanding: defined.into_iter().collect(),
         }
     }
 
@@ -167,10 +179,13 @@ impl<'s> Checker<'s> {
             Node::Name(name) => self.name(name, span),
             Node::Parameter(position) => self.parameter(*position, span),
             Node::Climb(levels) => self.climb(*levels, span),
-            Node::Field { of, name } => {
-                let of = self.expr(of);
-                self.field(of, name, span)
-            }
+            Node::Field { of, name } => match self.owner_of_computed(of) {
+                Some(owner) => self.computed(owner, name, span),
+                None => {
+                    let of = self.expr(of);
+                    self.field(of, name, span)
+                }
+            },
             Node::Filter { of, condition } => {
                 let of = self.expr(of);
                 self.filter(of, condition)
@@ -208,7 +223,7 @@ impl<'s> Checker<'s> {
     }
 
     /// A value that is no thing, row or event.
-    fn plain(&mut self, expr: &Expr) -> Typed {
+    pub(crate) fn plain(&mut self, expr: &Expr) -> Typed {
         let typed = self.expr(expr);
         if typed.ty.is_object() {
             return self.refuse("not-a-value", expr.span, format!("a value is needed here, this is {}; name one of its fields", typed.ty.show()));

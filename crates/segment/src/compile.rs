@@ -1,14 +1,15 @@
 //! From a definition to a checked rule.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_model::{Schema, Text, Timestamp, Value};
 
 use crate::ast::{Binary, Expr, Node, Span};
-use crate::check::{Checker, SIZE_MAX, operands};
+use crate::check::{Attribute, Checker, SIZE_MAX, operands};
 use crate::core::{Core, Var};
 use crate::cost::{DEGREE_MAX, cost};
-use crate::definition::Definition;
+use crate::definition::{Definition, Kind};
 use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine, Money};
 use crate::explain::{Condition, Explanation, explained, observed};
@@ -28,16 +29,80 @@ struct Inner {
     next_var: Var,
     warnings: Vec<Diagnostic>,
     segments: Vec<(Text, Span)>,
+    attributes: Vec<(Text, Span)>,
 }
 
-/// Parses and type-checks a definition's rule.
+/// The computed attributes that rules may name.
+#[derive(Clone, Debug, Default)]
+pub struct Library(BTreeMap<Text, Attribute>);
+
+impl Library {
+    /// Those among definitions.
+    pub fn of<'c>(definitions: impl IntoIterator<Item = &'c Compiled>) -> Library {
+        let attributes = definitions.into_iter().filter(|compiled| compiled.definition().kind == Kind::ComputedAttribute);
+        let named = attributes.map(|compiled| {
+            let definition = compiled.definition();
+            (definition.name.clone(), Attribute { subject: definition.subject, zone: definition.time_zone, expr: compiled.ast().clone() })
+        });
+        Library(named.collect())
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Attribute> {
+        self.0.get(name)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(Text::as_str)
+    }
+}
+
+/// Parses and type-checks a definition's rule, or the expression of a computed attribute. Other computed attributes that it names are not known yet, and count
+/// as null; `link` fills them in.
 ///
 /// # Errors
 /// Everything that is wrong with it, with places in `definition.pql`.
 pub fn compile(definition: &Definition, schema: &Schema) -> Result<Compiled, Vec<Diagnostic>> {
+    compile_with(definition, schema, &Library::default())
+}
+
+/// Definitions that are in force together, with the computed attributes that they name filled in.
+///
+/// # Errors
+/// What is wrong with a definition once they are, each message with the definition's name.
+pub fn link(definitions: &[Compiled], schema: &Schema) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
+    let library = Library::of(definitions);
+    let mut problems = Vec::new();
+    let mut linked = Vec::with_capacity(definitions.len());
+    for compiled in definitions {
+        if compiled.attributes().is_empty() {
+            linked.push(compiled.clone());
+            continue;
+        }
+        match compile_with(compiled.definition(), schema, &library) {
+            Ok(compiled) => linked.push(compiled),
+            Err(found) => {
+                let name = &compiled.definition().name;
+                let told = found.into_iter().map(|problem| Diagnostic { message: format!("in `{name}`: {}", problem.message), span: Span::default(), ..problem });
+                problems.extend(told);
+            }
+        }
+    }
+    if problems.is_empty() { Ok(linked) } else { Err(problems) }
+}
+
+/// As `compile`, where the computed attributes are known.
+///
+/// # Errors
+/// As for `compile`.
+pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library) -> Result<Compiled, Vec<Diagnostic>> {
     let ast = crate::parse(&definition.pql)?;
-    let mut checker = Checker::new(schema, definition.subject, definition.time_zone);
-    let conditions = rule(&mut checker, &ast, &definition.pql);
+    let attribute = definition.kind == Kind::ComputedAttribute;
+    let mut checker = Checker::new(schema, definition.subject, definition.time_zone, library, attribute.then(|| definition.name.clone()));
+    let conditions = if attribute {
+        Condition::Leaf { span: ast.span, text: definition.pql.clone(), of: checker.plain(&ast).core }
+    } else {
+        rule(&mut checker, &ast, &definition.pql)
+    };
     if !checker.errors.is_empty() {
         return Err(checker.errors);
     }
@@ -64,13 +129,14 @@ pub fn compile(definition: &Definition, schema: &Schema) -> Result<Compiled, Vec
         return Err(costly);
     }
     conditions.leaves(&mut |leaf, span| {
-        if let Core::Literal(value) = normalise(leaf.clone(), &mut next_var) {
+        if !attribute && let Core::Literal(value) = normalise(leaf.clone(), &mut next_var) {
             let always = if value == Value::Bool(true) { "true" } else { "false" };
             warnings.push(Diagnostic::warning("constant", span, format!("this condition is always {always}")));
         }
     });
     let segments = std::mem::take(&mut checker.segments);
-    Ok(Compiled(Arc::new(Inner { definition: definition.clone(), ast, conditions, next_var, warnings, segments })))
+    let attributes = std::mem::take(&mut checker.attributes);
+    Ok(Compiled(Arc::new(Inner { definition: definition.clone(), ast, conditions, next_var, warnings, segments, attributes })))
 }
 
 /// The conditions of a rule, down to where `and`, `or` and `not` end.
@@ -108,6 +174,11 @@ impl Compiled {
     /// The segments the rule refers to, with places.
     pub fn segments(&self) -> &[(Text, Span)] {
         &self.0.segments
+    }
+
+    /// The computed attributes the rule refers to, with places.
+    pub fn attributes(&self) -> &[(Text, Span)] {
+        &self.0.attributes
     }
 
     /// The rule's own value over whole data, without a plan.

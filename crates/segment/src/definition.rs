@@ -1,4 +1,4 @@
-//! Definitions of segments and external audiences: the YAML or JSON documents that people write and the control topic carries.
+//! Definitions of segments, external audiences and computed attributes: the YAML or JSON documents that people write and the control topic carries.
 
 use chrono_tz::Tz;
 use millrace_model::{DAY_MS, SubjectKind, Text};
@@ -36,6 +36,8 @@ pub enum Kind {
     /// Members are brought in. A membership that names no end of its own counts for so many milliseconds from its `modifiedAt`; `None`: until it is
     /// withdrawn.
     ExternalAudience { expires_after_ms: Option<i64> },
+    /// No members: the rule is an expression whose value is kept with every subject, and other rules name it as `computed.name`.
+    ComputedAttribute,
 }
 
 /// How long a membership of an external audience counts unless anything else is said: 30 days, as in the systems such audiences come from.
@@ -64,6 +66,7 @@ impl Kind {
         match self {
             Kind::Segment => "Segment",
             Kind::ExternalAudience { .. } => "ExternalAudience",
+            Kind::ComputedAttribute => "ComputedAttribute",
         }
     }
 }
@@ -224,10 +227,19 @@ impl Reader<'_> {
         let top = self.map(yaml, "definition", &["kind", "metadata", "spec"])?;
         let kind = self.text(top, "kind", "");
         let external = kind == "ExternalAudience";
-        if !external && kind != "Segment" {
-            self.problem("kind", "kind", format!("a definition has `kind: Segment` or `kind: ExternalAudience`, this has `{kind}`"));
-        }
-        let keys: &[&str] = if external { &EXTERNAL_SPEC } else { &SPEC };
+        let keys: &[&str] = match kind.as_str() {
+            "Segment" => &SPEC,
+            "ExternalAudience" => &EXTERNAL_SPEC,
+            "ComputedAttribute" => &ATTRIBUTE_SPEC,
+            _ => {
+                let known = ["Segment", "ExternalAudience", "ComputedAttribute"];
+                let near = did_you_mean(&kind, known).map(str::to_owned);
+                let problem = self.problem("kind", "kind", format!("`kind` cannot be `{kind}`"));
+                problem.suggestion = near;
+                problem.expected = Some(known.join(", "));
+                &SPEC
+            }
+        };
         let metadata = self.part(top, "metadata", &["name", "description"]);
         // An external audience may have nothing to say but its name.
         let nothing = Mapping::new();
@@ -249,9 +261,13 @@ impl Reader<'_> {
         });
         let subject = self.word(spec, "subject", &[("person", SubjectKind::Person), ("account", SubjectKind::Account)]);
         let status = self.word(spec, "status", &[("published", Status::Published), ("draft", Status::Draft), ("inactive", Status::Inactive)]);
-        let kind = if external { Kind::ExternalAudience { expires_after_ms: self.expires_after(spec) } } else { Kind::Segment };
+        let kind = match kind.as_str() {
+            "ExternalAudience" => Kind::ExternalAudience { expires_after_ms: self.expires_after(spec) },
+            "ComputedAttribute" => Kind::ComputedAttribute,
+            _ => Kind::Segment,
+        };
         let pql = match kind {
-            Kind::Segment => self.pql(spec),
+            Kind::Segment | Kind::ComputedAttribute => self.pql(spec),
             Kind::ExternalAudience { expires_after_ms } => membership_rule(&name, expires_after_ms),
         };
         let definition = Definition {
@@ -397,5 +413,7 @@ pub(crate) fn rule_of_json(json: &serde_json::Value) -> Result<String, Vec<Diagn
 }
 
 const SPEC: [&str; 5] = ["subject", "status", "timeZone", "pql", "destinations"];
+
+const ATTRIBUTE_SPEC: [&str; 4] = ["subject", "status", "timeZone", "pql"];
 
 const EXTERNAL_SPEC: [&str; 4] = ["subject", "status", "expiresAfter", "destinations"];

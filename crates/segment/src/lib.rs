@@ -34,7 +34,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{Compiled, Whole, compile};
+pub use compile::{Compiled, Library, Whole, compile, compile_with, link};
 pub use definition::{Definition, EXPIRES_AFTER_MS, Kind, NAME_BYTES_MAX, Status, documents, parse_definitions};
 pub use diagnostic::{Diagnostic, Severity, did_you_mean};
 pub use explain::{EVIDENCE_MAX, Evidence, Explanation, explain};

@@ -74,7 +74,7 @@ pub fn lint(compiled: &[Compiled], settings: &Settings, now: Timestamp) -> Vec<(
         Err(problems) => found.extend(problems),
     }
     // The rule of an external audience is not written by anybody.
-    for rule in compiled.iter().filter(|rule| rule.definition().kind == Kind::Segment) {
+    for rule in compiled.iter().filter(|rule| !matches!(rule.definition().kind, Kind::ExternalAudience { .. })) {
         let mut warnings = rule.warnings().to_vec();
         warnings.extend(references(rule, compiled));
         rule.conditions().leaves(&mut |leaf, span| {
@@ -85,7 +85,9 @@ pub fn lint(compiled: &[Compiled], settings: &Settings, now: Timestamp) -> Vec<(
             });
             warnings.extend(mixed_currencies(leaf, settings).map(|message| Diagnostic::warning("currencies", span, message)));
         });
-        warnings.extend(never(rule));
+        if rule.definition().kind == Kind::Segment {
+            warnings.extend(never(rule));
+        }
         found.extend(warnings.into_iter().map(|warning| (rule.definition().name.clone(), warning)));
     }
     let place = |name: &Text| compiled.iter().position(|rule| rule.definition().name == *name);

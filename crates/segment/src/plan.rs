@@ -153,6 +153,8 @@ impl Default for Settings {
 pub struct Plan {
     /// In order of evaluation: those referred to first, else by name.
     pub segments: Vec<SegmentPlan>,
+    /// Computed attributes, by name: each yields a value, and no other part of the plan rests on one.
+    pub attributes: Vec<SegmentPlan>,
     /// Each once; those that others rest on first.
     pub features: Vec<FeaturePlan>,
     /// Each once, by id.
@@ -170,12 +172,12 @@ impl Plan {
     }
 }
 
-/// A segment's rule, as it is evaluated for each subject.
+/// A segment's rule, or a computed attribute's expression, as it is evaluated for each subject.
 #[derive(Clone, Debug)]
 pub struct SegmentPlan {
     pub name: Text,
     pub subject: SubjectKind,
-    /// Yields a boolean.
+    /// Of a segment it yields a boolean.
     pub residual: Residual,
     pub reads: Reads,
     /// The conditions of the rule as written, for explanations.

@@ -60,7 +60,7 @@ pub fn format_text(text: &str) -> Result<Rewritten, Vec<Diagnostic>> {
         let from = rewritten.text.len();
         rewritten.text.push_str(document);
         let segments = parse_definitions(document).unwrap_or_default().into_iter();
-        for definition in segments.filter(|definition| definition.kind == Kind::Segment) {
+        for definition in segments.filter(|definition| !matches!(definition.kind, Kind::ExternalAudience { .. })) {
             let formatted = match format_with_comments(&crate::parse(&definition.pql)?, &definition.pql) {
                 Ok(formatted) => formatted,
                 Err(comment) => {
@@ -156,9 +156,9 @@ struct Spec<'d, R> {
 
 impl<'d, R> Document<'d, R> {
     fn of(definition: &'d Definition, pql: &'d R) -> Document<'d, R> {
-        // An external audience says how long a membership counts, a segment has a rule.
+        // An external audience says how long a membership counts, the others have a rule.
         let (ruled, expires_after) = match definition.kind {
-            Kind::Segment => (true, None),
+            Kind::Segment | Kind::ComputedAttribute => (true, None),
             Kind::ExternalAudience { expires_after_ms } => (false, Some(expires_after(expires_after_ms))),
         };
         Document {

@@ -6,7 +6,7 @@
 //! the budget of the step.
 //!
 //! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `tally`, `related` (follow,
-//! subscribe, replicas), `evaluate`, `activation`, `background`, `definitions`,
+//! subscribe, replicas), `evaluate`, `computed`, `activation`, `background`, `definitions`,
 //! `configuration`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +30,7 @@ use crate::tx::Tx;
 
 mod activation;
 mod background;
+mod computed;
 mod configuration;
 mod definitions;
 mod derive;

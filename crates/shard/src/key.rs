@@ -46,6 +46,8 @@ pub mod table {
     pub const VERDICT: u8 = 0x1a;
     /// How often a value counts for a tally.
     pub const TALLIED_VALUE: u8 = 0x1b;
+    /// Values of a subject's computed attributes.
+    pub const COMPUTED: u8 = 0x1c;
     /// Which thing a referred-to node is, as this shard was told.
     pub const ALIAS: u8 = 0x20;
     /// A thing's features, as this shard was told.

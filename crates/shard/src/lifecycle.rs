@@ -106,9 +106,10 @@ impl Definitions {
         }
     }
 
-    /// The published rules that rest on a name by `inSegment`, in ascending order.
+    /// The published rules that rest on a name, by `inSegment` or as a computed attribute, in ascending order.
     pub fn dependents(&self, name: &str) -> Vec<Text> {
-        let rests = |accepted: &&Accepted| accepted.compiled.segments().iter().any(|(other, _)| other == name);
+        let named = |compiled: &Compiled| compiled.segments().iter().chain(compiled.attributes()).any(|(other, _)| other == name);
+        let rests = |accepted: &&Accepted| named(&accepted.compiled);
         let found = self.published().filter(rests).map(|accepted| accepted.compiled.definition().name.clone());
         found.filter(|dependent| dependent != name).collect()
     }

@@ -60,7 +60,7 @@ impl Program {
     /// Where they do not fit together: a cycle of segments.
     pub fn build(definitions: Definitions, revision: RevisionRow, config: &Config) -> Result<Program, Vec<Diagnostic>> {
         let published: Vec<Compiled> = definitions.published().map(|accepted| accepted.compiled.clone()).collect();
-        let plan = Plan::build(&published, &config.settings)?;
+        let plan = Plan::build(&millrace_segment::link(&published, &config.schema)?, &config.settings)?;
         let mut program = Program { revision: revision.revision, definitions, introduced: revision.queries, ..Program::default() };
         for (at, query) in plan.queries.iter().enumerate() {
             program.query_at.insert(query.id, at);
@@ -70,7 +70,7 @@ impl Program {
             }
         }
         let kinds: BTreeMap<FeatureId, SubjectKind> = plan.features.iter().map(|feature| (feature.id, feature.kind)).collect();
-        let readers = plan.segments.iter().map(|segment| (segment.subject, &segment.reads));
+        let readers = plan.segments.iter().chain(&plan.attributes).map(|segment| (segment.subject, &segment.reads));
         let readers = readers.chain(plan.features.iter().map(|feature| (feature.kind, &feature.reads)));
         for (reader, reads) in readers {
             for feature in &reads.features {
@@ -137,6 +137,11 @@ impl Program {
     /// Places of the segments that rest on another: all behind it.
     pub fn segments_resting_on(&self, name: &str) -> &[usize] {
         self.by_segment.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// A subject kind's computed attributes, by name.
+    pub fn attributes_of(&self, subject: SubjectKind) -> impl Iterator<Item = &SegmentPlan> {
+        self.plan.attributes.iter().filter(move |attribute| attribute.subject == subject)
     }
 
     /// Dependencies first.

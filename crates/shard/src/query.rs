@@ -81,6 +81,8 @@ pub struct Profile {
     pub records: Vec<(Identity, Fragment)>,
     pub rows: Vec<ProfileRelation>,
     pub memberships: Vec<row::Membership>,
+    /// Ascending by name.
+    pub computed: row::ComputedRow,
     /// Retained events.
     pub events: u64,
     /// A person's accounts.
@@ -247,6 +249,7 @@ impl Query {
             identities.extend(parts.node());
             identities.extend(parts.node());
         }
+        let computed = get(&reader, &key::of_subject(table::COMPUTED, subject))?.unwrap_or_default();
         let committed = Committed(reader);
         let view = SubjectView::new(&committed, subject, []);
         let accounts = if subject.kind == SubjectKind::Person { view.parents(Relation::Accounts).unwrap_or_default() } else { Default::default() };
@@ -258,6 +261,7 @@ impl Query {
             records,
             rows: profile.rows,
             memberships: row.memberships,
+            computed,
             events: row.events,
             accounts: accounts.into_iter().collect(),
             merged_into: row.merged_into,

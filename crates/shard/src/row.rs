@@ -266,6 +266,18 @@ pub struct SubjectRow {
     pub activations: BTreeSet<ActivationKey>,
 }
 
+/// `COMPUTED`: ascending by name, the attributes that are not null or that time alone will change.
+pub type ComputedRow = Vec<ComputedValue>;
+
+/// The value of one computed attribute of a subject.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComputedValue {
+    pub attribute: Text,
+    pub value: Value,
+    /// The instant at which time alone could change it.
+    pub valid_until: Timestamp,
+}
+
 /// A wake-up instant; never by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timer(pub Timestamp);

@@ -77,6 +77,9 @@ pub struct PersonView {
     pub attributes: Value,
     /// Per leaf of `attributes`, by dotted path.
     pub provenance: BTreeMap<String, ProvenanceView>,
+    /// Values of computed attributes, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub computed: BTreeMap<String, Value>,
     /// Every distinct account the person belongs to.
     pub accounts: Vec<ReferenceView>,
     pub relations: Vec<RelationView>,
@@ -101,6 +104,9 @@ pub struct AccountView {
     pub attributes: Value,
     /// Per leaf of `attributes`, by dotted path.
     pub provenance: BTreeMap<String, ProvenanceView>,
+    /// Values of computed attributes, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub computed: BTreeMap<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ReferenceView>,
     pub related: Vec<ReferenceView>,
@@ -142,7 +148,7 @@ pub struct Page<T> {
 #[serde(rename_all = "camelCase")]
 pub struct SegmentView {
     pub name: String,
-    /// `Segment` or `ExternalAudience`.
+    /// `Segment`, `ExternalAudience` or `ComputedAttribute`.
     #[serde(default)]
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -36,6 +36,7 @@ impl Queries for One {
             identities: Vec::new(),
             attributes: json!({"person": {"name": {"firstName": "Pia"}}}),
             provenance: Default::default(),
+            computed: Default::default(),
             accounts: Vec::new(),
             relations: Vec::new(),
             segments: Vec::new(),

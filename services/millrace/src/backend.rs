@@ -101,6 +101,7 @@ impl Queries for EngineQueries {
             events: profile.events,
             merged_into: profile.merged_into.as_ref().map(|id| id.0.to_string()),
             provenance: provenance(&profile),
+            computed: computed(&profile),
             attributes: profile.merged.value.to_json(),
         })
     }
@@ -164,6 +165,7 @@ impl Queries for EngineQueries {
                 .collect::<Result<_, _>>()?,
             segments: profile.memberships.iter().map(membership_view).collect(),
             provenance: provenance(&profile),
+            computed: computed(&profile),
             attributes: profile.merged.value.to_json(),
         })
     }
@@ -330,6 +332,12 @@ fn membership_view(membership: &Membership) -> MembershipView {
         last_qualification_time: instant(membership.qualified_at),
         valid_until: instant(membership.valid_until),
     }
+}
+
+/// Values of computed attributes that have one.
+fn computed(profile: &Profile) -> std::collections::BTreeMap<String, serde_json::Value> {
+    let known = profile.computed.iter().filter(|kept| !kept.value.is_null());
+    known.map(|kept| (kept.attribute.to_string(), kept.value.to_json())).collect()
 }
 
 fn provenance(profile: &Profile) -> std::collections::BTreeMap<String, ProvenanceView> {

@@ -203,7 +203,7 @@ impl Commands for LogOrders {
         if defined != name {
             return Err(BackendError::Refused(format!("the definition is named `{defined}`, the request names `{name}`")));
         }
-        self.order(name, Some(text), |definitions| check_put(definitions, text, &compiled, &self.rules))
+        self.order(name, Some(text), |definitions| check_put(definitions, text, &compiled, &self.schema, &self.rules))
     }
 
     fn delete_segment(&self, name: &str) -> Result<(), BackendError> {

@@ -38,6 +38,8 @@ pub fn person(view: &PersonView) -> String {
         .collect();
     section(&mut out, "identities", &identities);
     attributes(&mut out, &view.attributes, &view.provenance);
+    let computed = view.computed.iter().map(|(name, value)| format!("{name}: {value}"));
+    section(&mut out, "computed", &computed.collect::<Vec<_>>());
     section(&mut out, "accounts", &view.accounts.iter().map(reference).collect::<Vec<_>>());
     let relations = view.relations.iter().map(|row| {
         format!(
@@ -62,6 +64,8 @@ pub fn account(view: &AccountView) -> String {
         .collect();
     section(&mut out, "identities", &identities);
     attributes(&mut out, &view.attributes, &view.provenance);
+    let computed = view.computed.iter().map(|(name, value)| format!("{name}: {value}"));
+    section(&mut out, "computed", &computed.collect::<Vec<_>>());
     section(&mut out, "parent", &view.parent.iter().map(reference).collect::<Vec<_>>());
     section(&mut out, "related", &view.related.iter().map(reference).collect::<Vec<_>>());
     section(&mut out, "segments", &view.segments.iter().map(membership).collect::<Vec<_>>());
@@ -75,20 +79,21 @@ pub fn segments(views: &[SegmentView]) -> String {
     let rows = views.iter().map(|view| {
         [
             view.name.clone(),
+            view.kind.clone(),
             view.subject.clone(),
             view.status.clone(),
             members(view),
             view.description.clone().unwrap_or_default(),
         ]
     });
-    let head = ["segment", "about", "status", "members", "description"].map(str::to_owned);
+    let head = ["name", "kind", "about", "status", "members", "description"].map(str::to_owned);
     table(std::iter::once(head).chain(rows).collect())
 }
 
 pub fn segment(view: &SegmentView) -> String {
     let mut out = format!(
-        "{} (version {}, {}, about {}s, {})\n",
-        view.name, view.version, view.status, view.subject, view.time_zone
+        "{} ({}, version {}, {}, about {}s, {})\n",
+        view.name, view.kind, view.version, view.status, view.subject, view.time_zone
     );
     if let Some(description) = &view.description {
         let _ = writeln!(out, "  {description}");

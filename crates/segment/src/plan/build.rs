@@ -10,6 +10,7 @@ use super::{EventQuery, FeatureId, FeaturePlan, Keep, Plan, QueryId, Residual, S
 use crate::ast::{Comparison, Span};
 use crate::compile::Compiled;
 use crate::core::{Core, Op, SUBJECT, Var};
+use crate::definition::Kind;
 use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine, Money, Source};
 use crate::explain::Condition;
@@ -36,13 +37,16 @@ pub(crate) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, V
     let mut planner = Planner::new(settings);
     let mut problems = Vec::new();
     let mut segments: Vec<SegmentPlan> = Vec::new();
+    let mut attributes = Vec::new();
     for rule in order {
         match planner.segment(rule) {
+            Ok(attribute) if rule.definition().kind == Kind::ComputedAttribute => attributes.push(attribute),
             Ok(segment) => segments.push(segment),
             Err(problem) => problems.push((rule.definition().name.clone(), problem)),
         }
     }
-    let parts = segments.len().max(planner.features.len()).max(planner.queries.len());
+    attributes.sort_by(|a, b| a.name.cmp(&b.name));
+    let parts = (segments.len() + attributes.len()).max(planner.features.len()).max(planner.queries.len());
     if parts > settings.parts_max {
         let message = format!("the rules together need {parts} parts, more than the limit of {} (`parts_max`)", settings.parts_max);
         let last = segments.last().map(|segment| segment.name.clone()).unwrap_or_default();
@@ -51,7 +55,7 @@ pub(crate) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, V
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Plan { segments, features: planner.features, queries: planner.queries.into_values().collect() })
+    Ok(Plan { segments, attributes, features: planner.features, queries: planner.queries.into_values().collect() })
 }
 
 /// Rules in order of evaluation.
@@ -66,7 +70,10 @@ fn order(compiled: &[Compiled]) -> Result<Vec<&Compiled>, Vec<(Text, Diagnostic)
     }
     for rule in by_name.values() {
         for (name, span) in rule.segments() {
-            if let Some(other) = by_name.get(name)
+            if by_name.get(name).is_some_and(|other| other.definition().kind == Kind::ComputedAttribute) {
+                let message = format!("`{name}` is a computed attribute and has no members; write `computed.{name}`");
+                problems.push((rule.definition().name.clone(), Diagnostic::error("subject", *span, message)));
+            } else if let Some(other) = by_name.get(name)
                 && other.definition().subject != rule.definition().subject
             {
                 let (own, others) = (rule.definition().subject.name(), other.definition().subject.name());
@@ -145,8 +152,9 @@ impl<'s> Planner<'s> {
         let mut leaves = Vec::new();
         split.leaves(&mut |leaf: &Core, _| leaves.push(leaf.clone()));
         let reads = reads(&Core::apply(Op::List, leaves));
-        let residual = |core: Core| Residual { core: Arc::new(core), context: context.clone(), condition: true };
         let definition = rule.definition();
+        let condition = definition.kind != Kind::ComputedAttribute;
+        let residual = |core: Core| Residual { core: Arc::new(core), context: context.clone(), condition };
         Ok(SegmentPlan { name: definition.name.clone(), subject: definition.subject, reads, conditions: split.map(&residual), residual: residual(whole) })
     }
 

@@ -54,11 +54,13 @@ kind: Segment
     let problems = parse_definitions(text).expect_err("refused");
     let shown: String = problems.iter().map(|problem| problem.render(text)).collect();
     expect![[r#"
-        error[kind]: a definition has `kind: Segment` or `kind: ExternalAudience`, this has `Segmant`
+        error[kind]: `kind` cannot be `Segmant`
          --> line 2, column 1
           |
         2 | kind: Segmant
           | ^^^^
+          = expected Segment, ExternalAudience, ComputedAttribute
+          = did you mean `Segment`?
         error[unknown-key]: `metadata` has no key `nam`
          --> line 3, column 13
           |
@@ -136,5 +138,50 @@ fn external_audiences_mean_a_rule_about_their_memberships() {
     }
     for spec in ["spec: { expiresAfter: 0d }", "spec: { expiresAfter: 30 }", "spec: { expiresAfter: 99999999d }", "spec: { pql: 'true' }"] {
         assert!(audience(spec).is_err(), "{spec}");
+    }
+}
+
+#[test]
+fn computed_attributes_are_filled_in_with_their_types() {
+    let schema = crate::testing::schema_once();
+    let compiled = |text: &str| {
+        let definitions = parse_definitions(text).expect("definitions");
+        definitions.iter().map(|definition| crate::compile(definition, schema).expect("each compiles by itself")).collect::<Vec<_>>()
+    };
+    let attributes = compiled(
+        r#"
+kind: ComputedAttribute
+metadata: { name: score }
+spec: { pql: b2b.personScore }
+---
+kind: ComputedAttribute
+metadata: { name: won }
+spec: { subject: account, pql: opportunities.count() }
+---
+kind: ComputedAttribute
+metadata: { name: today-in-berlin }
+spec: { pql: "xEvent[timestamp occurs today].count()", timeZone: Europe/Berlin }
+"#,
+    );
+    let library = crate::Library::of(&attributes);
+    let table = [
+        ("computed.score > 7", "good"),
+        ("let computed = b2b in computed.personScore > 7", "good"),
+        ("accounts[computed.won > 5 and ^.computed.score > 1]", "good"),
+        ("accounts.computed.won.sum() > 5", "good"),
+        ("computed.won > 5", "subject"),
+        ("accounts[computed.score > 5]", "subject"),
+        ("not(computed.score)", "not-boolean"),
+        ("computed.`today-in-berlin` > 1", "time-zone"),
+        ("computed.nothing > 1", "warning unknown-attribute"),
+        ("extra.computed.score > 1", "good"),
+    ];
+    for (pql, expected) in table {
+        let definition = crate::testing::definition(millrace_model::SubjectKind::Person, chrono_tz::Tz::UTC, pql);
+        let found = match crate::compile_with(&definition, schema, &library) {
+            Ok(compiled) => compiled.warnings().first().map_or("good".to_owned(), |warning| format!("warning {}", warning.code)),
+            Err(problems) => problems[0].code.to_owned(),
+        };
+        assert_eq!(found, expected, "{pql}");
     }
 }

@@ -73,16 +73,17 @@ impl Step<'_> {
                 self.send_to_subject(&from.clone(), Message::Arrived { subject: from, node: arrival.node, epoch: arrival.epoch }, &origin);
             }
         }
-        row.timer.0 = self.next_wake(&row);
+        let computed_until = self.compute(subject, &row, &dirty, alive, &program)?;
+        row.timer.0 = self.next_wake(&row, computed_until);
         *self.subject(subject)? = row;
         Ok(())
     }
 
-    fn next_wake(&self, row: &SubjectRow) -> Timestamp {
+    fn next_wake(&self, row: &SubjectRow, computed_until: Timestamp) -> Timestamp {
         let memberships = row.memberships.iter().map(|membership| membership.valid_until);
         let features = row.features.iter().map(|(_, _, valid_until)| *valid_until);
         let events = row.oldest_event_at.map(|oldest| if oldest > self.now { oldest } else { oldest.plus_ms(self.config.retention_ms()) });
-        memberships.chain(features).chain(events).filter(|at| *at > self.now).min().unwrap_or(Timestamp::MAX)
+        memberships.chain(features).chain(events).chain([computed_until]).filter(|at| *at > self.now).min().unwrap_or(Timestamp::MAX)
     }
 
     /// Merges fragments and rows again. Whether anything that rules can see is different.
@@ -253,12 +254,12 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn advance_tallies(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>, program: &Program) -> Result<(), StateError> {
+    pub(super) fn advance_tallies(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>, program: &Program) -> Result<(), StateError> {
         queries.iter().filter_map(|id| program.query(*id)).try_for_each(|query| self.advance_tally(subject, query))
     }
 
     /// Whether something that reads so is to be computed again, the last result holding until `until`.
-    fn affected(&self, dirty: &Dirty, reads: &Reads, until: Timestamp) -> bool {
+    pub(super) fn affected(&self, dirty: &Dirty, reads: &Reads, until: Timestamp) -> bool {
         dirty.all
             || until <= self.now
             || reads.queries.iter().any(|query| dirty.queries.contains(query))

@@ -9,7 +9,7 @@ use anyhow::Context;
 use millrace_api::dto::{PreviewView, RollbackView, SegmentView, VersionView};
 use millrace_model::{Schema, Text};
 use millrace_runtime::clock::{Clock, SystemClock};
-use millrace_segment::{Compiled, Diagnostic, Severity, compile, documents, parse_definitions};
+use millrace_segment::{Compiled, Diagnostic, Library, Severity, compile, compile_with, documents, parse_definitions};
 use serde::Serialize;
 
 use crate::client::Client;
@@ -31,7 +31,7 @@ struct Checked {
 /// Checks all files first; nothing is applied where one of them is wrong.
 pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
     let definitions = read(files)?;
-    refuse(&definitions, &findings(settings, &definitions))?;
+    refuse(&definitions, &findings(settings, &definitions)?)?;
     let commands = gateway::commands(settings)?;
     for definition in &definitions {
         commands
@@ -46,7 +46,7 @@ pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<
 /// Checks definitions as one set: what is wrong refuses them, what is probably not meant is told.
 pub fn lint(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
     let definitions = read(files)?;
-    let findings = findings(settings, &definitions);
+    let findings = findings(settings, &definitions)?;
     refuse(&definitions, &findings)?;
     let views: Vec<FindingView<'_>> = findings.iter().map(|(name, finding)| view(&definitions, name, finding)).collect();
     shown::show(settings.output, &views, |_| match findings.as_slice() {
@@ -106,9 +106,19 @@ fn rendered(definitions: &[Checked], findings: &[(Text, Diagnostic)]) -> Vec<Str
 }
 
 /// What is to be said of the definitions together, under the configuration and at the present.
-fn findings(settings: &Settings, definitions: &[Checked]) -> Vec<(Text, Diagnostic)> {
-    let compiled: Vec<Compiled> = definitions.iter().map(|definition| definition.compiled.clone()).collect();
-    millrace_segment::lint(&compiled, &engine::rule_settings(&settings.config), SystemClock.now())
+fn findings(settings: &Settings, definitions: &[Checked]) -> anyhow::Result<Vec<(Text, Diagnostic)>> {
+    let schema = Schema::built_in()?;
+    // Each compiles by itself; here the computed attributes that it names are filled in.
+    let library = Library::of(definitions.iter().map(|definition| &definition.compiled));
+    let (mut compiled, mut problems) = (Vec::new(), Vec::new());
+    for definition in definitions.iter().map(|definition| definition.compiled.definition()) {
+        match compile_with(definition, &schema, &library) {
+            Ok(linked) => compiled.push(linked),
+            Err(found) => problems.extend(found.into_iter().map(|problem| (definition.name.clone(), problem))),
+        }
+    }
+    problems.extend(millrace_segment::lint(&compiled, &engine::rule_settings(&settings.config), SystemClock.now()));
+    Ok(problems)
 }
 
 /// # Errors

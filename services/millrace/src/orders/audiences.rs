@@ -66,7 +66,7 @@ impl LogOrders {
     fn external_audience(&self, name: &str) -> Result<SubjectKind, BackendError> {
         self.with_definitions(|definitions| {
             let definition = definitions.get(name).map(|accepted| accepted.compiled.definition());
-            match definition.filter(|definition| definition.kind != Kind::Segment) {
+            match definition.filter(|definition| matches!(definition.kind, Kind::ExternalAudience { .. })) {
                 Some(definition) => Ok(definition.subject),
                 None => Err(BackendError::NotFound(format!(
                     "there is no external audience `{name}`; apply a definition with `kind: ExternalAudience` first"

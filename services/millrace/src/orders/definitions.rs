@@ -4,7 +4,7 @@ use bytes::Bytes;
 use millrace_api::backend::BackendError;
 use millrace_log::Reader;
 use millrace_model::{Schema, Text};
-use millrace_segment::{Compiled, Diagnostic, Plan, Settings, Status};
+use millrace_segment::{Compiled, Diagnostic, Plan, Settings, Status, link};
 use millrace_shard::lifecycle::{Accepted, Definitions};
 use millrace_shard::row::DefinitionRow;
 
@@ -57,8 +57,9 @@ fn readable(name: &str, value: &Bytes, schema: &Schema) -> Option<Compiled> {
 /// Whether a definition fits among the others.
 ///
 /// # Errors
-/// `InUse` where it takes a published segment away that others rest on; `InvalidDefinition` for a circle, or a segment of another kind of subject.
-pub fn check_put(definitions: &Definitions, text: &str, compiled: &Compiled, settings: &Settings) -> Result<(), BackendError> {
+/// `InUse` where it takes a published definition away that others rest on; `InvalidDefinition` for a circle, a definition about another kind of subject, or
+/// one that others cannot use as it is.
+pub fn check_put(definitions: &Definitions, text: &str, compiled: &Compiled, schema: &Schema, settings: &Settings) -> Result<(), BackendError> {
     let definition = compiled.definition();
     let row = DefinitionRow {
         text: text.to_owned(),
@@ -73,9 +74,9 @@ pub fn check_put(definitions: &Definitions, text: &str, compiled: &Compiled, set
     if definition.status == Status::Inactive {
         check_unused(definitions, &definition.name, "made inactive")?;
     }
-    match plan(&after, settings) {
+    match plan(&after, schema, settings) {
         // Where the others do not fit together as they are, this one is not to blame.
-        Err(problems) if plan(definitions, settings).is_ok() => {
+        Err(problems) if plan(definitions, schema, settings).is_ok() => {
             Err(BackendError::InvalidDefinition(problems.iter().map(|problem| problem.render(&definition.pql)).collect()))
         }
         _ => Ok(()),
@@ -99,11 +100,11 @@ fn check_unused(definitions: &Definitions, name: &str, what: &str) -> Result<(),
     let names = dependents.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let (rest, them) = if dependents.len() == 1 { ("rests", "that one") } else { ("rest", "those") };
     Err(BackendError::InUse(format!(
-        "segment `{name}` cannot be {what}: {names} {rest} on it; change, deactivate or delete {them} first"
+        "`{name}` cannot be {what}: {names} {rest} on it; change, deactivate or delete {them} first"
     )))
 }
 
-fn plan(definitions: &Definitions, settings: &Settings) -> Result<Plan, Vec<Diagnostic>> {
+fn plan(definitions: &Definitions, schema: &Schema, settings: &Settings) -> Result<Plan, Vec<Diagnostic>> {
     let published: Vec<Compiled> = definitions.published().map(|accepted| accepted.compiled.clone()).collect();
-    Plan::build(&published, settings)
+    Plan::build(&link(&published, schema)?, settings)
 }

@@ -47,7 +47,7 @@ fn orders_are_checked_against_what_is_there() {
         (("top", "person", "published", r#"inSegment("base") or inSegment("upper")"#), "done"),
         (
             ("base", "person", "inactive", "b2b.personScore > 1"),
-            "in use: segment `base` cannot be made inactive: `top`, `upper` rest on it; change",
+            "in use: `base` cannot be made inactive: `top`, `upper` rest on it; change",
         ),
         (
             ("base", "person", "published", r#"inSegment("top")"#),
@@ -62,9 +62,22 @@ fn orders_are_checked_against_what_is_there() {
         assert!(found.starts_with(expected), "{name} {status} {rule}\n{found}");
     }
     let refused = told(orders.delete_segment("base"));
-    let expected = "in use: segment `base` cannot be deleted: `upper` rests on it; change, deactivate or delete that one first";
+    let expected = "in use: `base` cannot be deleted: `upper` rests on it; change, deactivate or delete that one first";
     assert_eq!(refused, expected);
     for name in ["upper", "base", "base", "never-was"] {
         assert_eq!(told(orders.delete_segment(name)), "done", "{name}");
     }
+}
+
+#[test]
+fn attributes_are_checked_together_with_the_rules_that_name_them() {
+    let (orders, _) = orders_and_log();
+    let attribute = |rule: &str| format!("kind: ComputedAttribute\nmetadata: {{ name: rank }}\nspec: {{ pql: '{rule}' }}");
+    assert_eq!(told(orders.put_segment("rank", &attribute("b2b.personScore"))), "done");
+    assert_eq!(told(orders.put_segment("hot", &text("hot", "person", "published", "computed.rank > 7"))), "done");
+    let refused = told(orders.put_segment("rank", &attribute("b2b.isConverted")));
+    assert!(refused.starts_with("invalid: error[type]: in `hot`: "), "{refused}");
+    let refused = told(orders.put_segment("cold", &text("cold", "account", "published", "computed.rank < 7")));
+    assert!(refused.contains("`computed.rank` is about the person, here it is asked of the account"), "{refused}");
+    assert!(told(orders.delete_segment("rank")).starts_with("in use: `rank` cannot be deleted: `hot` rests on it"));
 }

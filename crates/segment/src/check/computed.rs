@@ -1,0 +1,104 @@
+//! `computed.name`: the expression of a computed attribute, checked in the place of its use.
+//!
+//! It stands there as if it were written there, about the thing it is asked of: what it shares with other rules is computed once, as always.
+
+use chrono_tz::Tz;
+use millrace_model::{SubjectKind, Text};
+
+use super::{Checker, Frame, SIZE_MAX, Typed};
+use crate::ast::{Expr, Node, Span};
+use crate::core::Core;
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::types::Ty;
+
+/// The word behind which computed attributes stand.
+const COMPUTED: &str = "computed";
+
+/// A computed attribute that rules may name.
+#[derive(Clone, Debug)]
+pub(crate) struct Attribute {
+    pub subject: SubjectKind,
+    pub zone: Tz,
+    pub expr: Expr,
+}
+
+impl Checker<'_> {
+    /// The thing whose computed attributes an expression stands for, if it does: `computed` alone, or behind a person or account, or a list of such.
+    pub(super) fn owner_of_computed(&mut self, of: &Expr) -> Option<Typed> {
+        let has = |typed: &Typed| matches!(typed.ty.item(), Ty::Thing(SubjectKind::Person | SubjectKind::Account, _));
+        match &of.node {
+            Node::Name(name) if name == COMPUTED => {
+                let shadowed = self.scopes.iter().any(|frame| matches!(frame, Frame::Named(known, _) if known == COMPUTED));
+                self.implicit(0).filter(|typed| !shadowed && has(typed))
+            }
+            // Anything longer is a path, and cheap to check twice.
+            Node::Field { of: owner, name } if name == COMPUTED => {
+                let (errors, warnings, attributes, segments) = (self.errors.len(), self.warnings.len(), self.attributes.len(), self.segments.len());
+                let owner = self.expr(owner);
+                let found = Some(owner).filter(has);
+                if found.is_none() {
+                    self.errors.truncate(errors);
+                    self.warnings.truncate(warnings);
+                    self.attributes.truncate(attributes);
+                    self.segments.truncate(segments);
+                }
+                found
+            }
+            _ => None,
+        }
+    }
+
+    /// The value of a computed attribute; through a list, for each item.
+    pub(super) fn computed(&mut self, owner: Typed, name: &str, span: Span) -> Typed {
+        if let Ty::List(_) = owner.ty {
+            return self.path(owner, |checker, item| checker.computed(item, name, span));
+        }
+        let Ty::Thing(kind, _) = owner.ty else { return Typed::broken() };
+        self.attributes.push((Text::new(name), span));
+        let library = self.library;
+        let Some(attribute) = library.get(name) else {
+            let near = did_you_mean(name, library.names()).map(str::to_owned);
+            let message = format!("there is no published computed attribute `{name}`; it counts as null until there is");
+            self.warnings.push(Diagnostic::warning("unknown-attribute", span, message).suggesting(near));
+            return Typed::new(Core::null(), Ty::Any);
+        };
+        if attribute.subject != kind {
+            let message = format!("`computed.{name}` is about the {}, here it is asked of the {}", attribute.subject.name(), kind.name());
+            return self.refuse("subject", span, message);
+        }
+        if let Some(at) = self.expanding.iter().position(|known| known == name) {
+            let circle: Vec<&str> = self.expanding[at..].iter().map(Text::as_str).chain([name]).collect();
+            return self.refuse("cycle", span, format!("computed attributes refer to each other in a circle: {}", circle.join(" → ")));
+        }
+        let typed = self.expand(attribute, name, owner, span);
+        self.size += typed.core.size();
+        if self.size > SIZE_MAX {
+            return self.refuse("too-large", span, format!("more than {SIZE_MAX} steps once computed attributes are filled in"));
+        }
+        if typed.core.zoned() && attribute.zone != self.zone {
+            let message = format!("`computed.{name}` is computed in the time zone {}, this rule in {}", attribute.zone, self.zone);
+            return self.fail(Diagnostic::error("time-zone", span, message).expecting("the same `timeZone` in both definitions"));
+        }
+        typed
+    }
+
+    /// Checks an attribute's expression about `owner`, where no name of this rule is known. What is wrong with it there is wrong at `span` here.
+    fn expand(&mut self, attribute: &Attribute, name: &str, owner: Typed, span: Span) -> Typed {
+        let scopes = std::mem::replace(&mut self.scopes, vec![Frame::Implicit(owner)]);
+        let lambdas = std::mem::take(&mut self.lambdas);
+        let zone = std::mem::replace(&mut self.zone, attribute.zone);
+        let (errors, warnings, segments, attributes) = (self.errors.len(), self.warnings.len(), self.segments.len(), self.attributes.len());
+        self.expanding.push(Text::new(name));
+        let mut typed = self.plain(&attribute.expr);
+        self.expanding.pop();
+        (self.scopes, self.lambdas, self.zone) = (scopes, lambdas, zone);
+        // They were told where the attribute is defined.
+        self.warnings.truncate(warnings);
+        self.segments[segments..].iter_mut().chain(&mut self.attributes[attributes..]).for_each(|(_, place)| *place = span);
+        if let Some(problem) = self.errors.split_off(errors).into_iter().next() {
+            let message = format!("`computed.{name}` cannot stand here: {}", problem.message);
+            typed = self.fail(Diagnostic { span, message, suggestion: None, ..problem });
+        }
+        typed
+    }
+}

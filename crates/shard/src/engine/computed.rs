@@ -1,0 +1,60 @@
+//! Computed attributes: the value of an expression, kept with each person or account for those who look at it. Rules do not read what is kept here: they
+//! have the expression filled in.
+
+use std::collections::BTreeMap;
+
+use millrace_model::{SubjectKind, Text, Timestamp, Value};
+use millrace_segment::plan::{SegmentPlan, Timed};
+
+use super::view::SubjectView;
+use super::{Dirty, Step};
+use crate::key::{self, table};
+use crate::program::Program;
+use crate::row::{ComputedRow, ComputedValue, SubjectId, SubjectRow};
+use crate::state::StateError;
+
+impl Step<'_> {
+    /// Computes what may have changed, once the memberships are decided; the instant at which time alone changes any.
+    pub(super) fn compute(&mut self, subject: &SubjectId, row: &SubjectRow, dirty: &Dirty, alive: bool, program: &Program) -> Result<Timestamp, StateError> {
+        if !matches!(subject.kind, SubjectKind::Person | SubjectKind::Account) {
+            return Ok(Timestamp::MAX);
+        }
+        let attributes: Vec<&SegmentPlan> = if alive { program.attributes_of(subject.kind).collect() } else { Vec::new() };
+        if attributes.is_empty() && !dirty.all {
+            return Ok(Timestamp::MAX);
+        }
+        let row_key = key::of_subject(table::COMPUTED, subject);
+        let before: ComputedRow = self.tx.get(&row_key)?.unwrap_or_default();
+        let mut known: BTreeMap<Text, ComputedValue> = before.iter().map(|kept| (kept.attribute.clone(), kept.clone())).collect();
+        let mut after = ComputedRow::new();
+        for attribute in attributes {
+            let kept = known.remove(&attribute.name);
+            let until = kept.as_ref().map_or(Timestamp::MAX, |kept| kept.valid_until);
+            // Which memberships changed is not told apart: to look again is cheap.
+            if attribute.reads.segments.is_empty() && !self.affected(dirty, &attribute.reads, until) {
+                after.extend(kept);
+                continue;
+            }
+            self.advance_tallies(subject, &attribute.reads.queries.iter().copied().collect(), program)?;
+            let mut view = SubjectView::new(self, subject, program.kept(attribute.reads.queries.iter().copied()));
+            for name in &attribute.reads.segments {
+                let member = row.memberships.iter().any(|membership| membership.segment == *name && membership.realized);
+                view.set_segment(name.clone(), Some(member));
+            }
+            let result = attribute.residual.evaluate(&view, self.now);
+            view.finish()?;
+            match result {
+                Ok(Timed { value, valid_until }) if value != Value::Null || valid_until < Timestamp::MAX => {
+                    after.push(ComputedValue { attribute: attribute.name.clone(), value, valid_until });
+                }
+                Ok(_) => {}
+                // A fact is missing. What was known stays; the fact's arrival is a change of a related thing.
+                Err(_) => after.extend(kept.map(|kept| ComputedValue { valid_until: Timestamp::MAX, ..kept })),
+            }
+        }
+        if after != before {
+            if after.is_empty() { self.tx.delete_if_present(row_key)? } else { self.tx.put(row_key, &after) }
+        }
+        Ok(after.iter().map(|kept| kept.valid_until).min().unwrap_or(Timestamp::MAX))
+    }
+}

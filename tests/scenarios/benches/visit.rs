@@ -6,6 +6,10 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use millrace_test_scenarios::visits::{HISTORIES, RULES, SEGMENTS, visit, with_history, with_segments};
 
+/// As the product allocates.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn against_history(criterion: &mut Criterion) {
     for (name, pql) in RULES {
         let mut group = criterion.benchmark_group(name);

@@ -5,6 +5,10 @@ use std::process::ExitCode;
 
 use millrace_test_scenarios::visits::{RULES, visit, with_history, with_segments};
 
+/// As the product allocates.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u32>().ok());

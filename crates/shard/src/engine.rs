@@ -17,6 +17,7 @@ use millrace_model::{Identity, Path, Schema, SubjectKind, Text, Timestamp};
 use millrace_segment::Settings;
 use millrace_segment::plan::QueryId;
 use millrace_wire::{Decoder, OutputCodec};
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -132,7 +133,7 @@ impl Machine for Shard {
             now,
             tx: Tx::new(view),
             queue: VecDeque::new(),
-            subjects: BTreeMap::new(),
+            subjects: FxHashMap::default(),
             dirty: BTreeMap::new(),
             fanouts: BTreeMap::new(),
             audiences: BTreeMap::new(),
@@ -195,8 +196,8 @@ impl Dirty {
 /// A subject's hot row, decoded once a step.
 struct CachedSubject {
     row: SubjectRow,
-    /// What the view held.
-    before: Option<SubjectRow>,
+    /// What the view held: its bytes, and the wake-up that was set.
+    before: Option<(Vec<u8>, Timestamp)>,
 }
 
 /// The order in which dirty subjects are evaluated: what others rest on comes first.
@@ -224,7 +225,7 @@ struct Step<'a> {
     now: Timestamp,
     tx: Tx<'a>,
     queue: VecDeque<Envelope>,
-    subjects: BTreeMap<SubjectId, CachedSubject>,
+    subjects: FxHashMap<SubjectId, CachedSubject>,
     dirty: BTreeMap<Turn, Dirty>,
     /// Fan-out jobs that are new or advanced in this step; `None`: finished.
     fanouts: BTreeMap<Identity, Option<FanoutRow>>,
@@ -310,10 +311,11 @@ impl Step<'_> {
         let mut appeared: i64 = 0;
         for (subject, CachedSubject { row, before }) in std::mem::take(&mut self.subjects) {
             let empty = SubjectRow { revision: row.revision, ..SubjectRow::default() } == row;
-            if before.as_ref() == Some(&row) || (before.is_none() && empty) {
+            let value = row::encode(&row);
+            if before.as_ref().map_or(empty, |(before, _)| *before == value) {
                 continue;
             }
-            let registered = before.as_ref().map_or(Timestamp::MAX, |before| before.timer.0);
+            let registered = before.as_ref().map_or(Timestamp::MAX, |(_, registered)| *registered);
             if registered != row.timer.0 {
                 if registered != Timestamp::MAX {
                     self.tx.delete(derive::subject_timer(registered, &subject));
@@ -324,7 +326,7 @@ impl Step<'_> {
             }
             let row_key = key::of_subject(table::SUBJECT, &subject);
             appeared += i64::from(before.is_none()) - i64::from(empty);
-            if empty { self.tx.delete(row_key) } else { self.tx.put(row_key, &row) }
+            if empty { self.tx.delete(row_key) } else { self.tx.put_bytes(row_key, value) }
         }
         if appeared != 0 {
             let row_key = key::Key::new(table::POPULATION).done();
@@ -356,9 +358,11 @@ impl Step<'_> {
     /// The subject's hot row, as this step left it.
     fn subject(&mut self, subject: &SubjectId) -> Result<&mut SubjectRow, StateError> {
         if !self.subjects.contains_key(subject) {
-            let before: Option<SubjectRow> = self.tx.get(&key::of_subject(table::SUBJECT, subject))?;
+            let bytes = self.tx.get_bytes(&key::of_subject(table::SUBJECT, subject))?;
+            let known: Option<SubjectRow> = bytes.as_deref().map(row::decode).transpose()?;
+            let before = bytes.zip(known.as_ref().map(|row| row.timer.0));
             // A new subject is born under the present plan: there is nothing older to bring up.
-            let row = before.clone().unwrap_or_else(|| SubjectRow { revision: self.program.revision, ..SubjectRow::default() });
+            let row = known.unwrap_or_else(|| SubjectRow { revision: self.program.revision, ..SubjectRow::default() });
             self.subjects.insert(subject.clone(), CachedSubject { row, before });
         }
         // The branch above has just put it there where it was missing.

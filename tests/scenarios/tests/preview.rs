@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use millrace_model::{CanonicalId, Identity, SubjectKind, Timestamp};
-use millrace_oracle::worlds::{DAY_MS, NOON_MS, bodea, random, rules};
+use millrace_oracle::worlds::{DAY_MS, NOON_MS, bodea, random, record, rules};
 use millrace_oracle::{Config, Oracle, Rule, SourceRecord, Subject};
 use millrace_segment::{Compiled, compile, parse_definitions};
 use millrace_shard::query::{Query, QueryError, SAMPLE_MAX, Sampled};
@@ -42,6 +42,23 @@ fn cluster(seed: u64, records: &[SourceRecord], start_ms: i64) -> Cluster {
     }
     cluster.settle();
     cluster
+}
+
+#[test]
+fn a_preview_knows_computed_attributes() {
+    let mut cluster = Cluster::new(SHARDS, 1, Timestamp(NOON_MS));
+    let attribute = |name: &str, pql: &str| format!("kind: ComputedAttribute\nmetadata: {{ name: {name} }}\nspec: {{ subject: person, pql: '{pql}' }}\n");
+    cluster.define("score", Some(&attribute("score", "b2b.personScore")));
+    cluster.define("doubled", Some(&attribute("doubled", "computed.score * 2")));
+    for (key, score) in [("1@m.M", 40), ("2@m.M", 60)] {
+        cluster.source(&record("person", key, NOON_MS, serde_json::json!({ "b2b": { "personScore": score } })));
+    }
+    cluster.settle();
+    let rule = Rule { name: "hot".to_owned(), pql: "computed.doubled > 100".to_owned(), ..rules::all()[0].clone() };
+    assert_eq!(audience(&cluster.query(), &rule, cluster.now), BTreeSet::from(["b2b_person:2@m.M".to_owned()]));
+    let drafted = parse_definitions(&attribute("tripled", "computed.score * 3")).expect("the form holds").remove(0);
+    let refused = cluster.query().preview(&compile(&drafted, &config(SHARDS).schema).expect("it holds"), SAMPLE_MAX, cluster.now);
+    assert!(matches!(refused, Err(QueryError::Invalid(problems)) if problems[0].message.contains("has no audience")));
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Relation, SubjectKind, Text, Timestamp};
 use millrace_segment::plan::{Plan, Reads};
-use millrace_segment::{Compiled, Diagnostic, Explanation, Status, Whole, compile, lint};
+use millrace_segment::ast::Span;
+use millrace_segment::{Compiled, Diagnostic, Explanation, Kind, Status, Whole, compile, link, lint};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::world::{Found, Moment, Sight, Thing, Things, Walk};
@@ -124,7 +125,7 @@ impl Query {
     pub fn preview(&self, compiled: &Compiled, sample_max: usize, now: Timestamp) -> Result<Preview, QueryError> {
         let program = self.program()?;
         let definition = compiled.definition();
-        let (reads, warnings) = self.draft(&program, compiled, now)?;
+        let (linked, reads, warnings) = self.draft(&program, compiled, now)?;
         let moment = Moment { at: now, retained_from: now.plus_ms(-self.config.retention_ms()), past: false };
         let mut things = Things::new(self, &program, moment);
         for kind in reads.kinds(definition.subject) {
@@ -136,7 +137,7 @@ impl Query {
         let published = program.segment(&definition.name).and_then(|_| program.definitions.get(&definition.name)).map(|accepted| accepted.row.version);
         let sampler = || Sampler::new(sample_max.min(SAMPLE_MAX));
         let mut draft = Draft {
-            whole: compiled.whole(&self.config.settings),
+            whole: linked.whole(&self.config.settings),
             name: definition.name.clone(),
             now,
             population: 0,
@@ -173,21 +174,30 @@ impl Query {
         })
     }
 
-    /// What the draft reads, once it is clear that it fits together with the other definitions.
-    fn draft(&self, program: &Program, compiled: &Compiled, now: Timestamp) -> Result<(Needs, Vec<Diagnostic>), QueryError> {
+    /// The draft with the computed attributes that it names filled in, and what it reads, once it is clear that it fits together with the other
+    /// definitions.
+    fn draft(&self, program: &Program, compiled: &Compiled, now: Timestamp) -> Result<(Compiled, Needs, Vec<Diagnostic>), QueryError> {
         let mut definition = compiled.definition().clone();
+        if definition.kind == Kind::ComputedAttribute {
+            let message = "a computed attribute is a value and has no audience; preview a segment that names it".to_owned();
+            return Err(QueryError::Invalid(vec![Diagnostic::error("no-audience", Span::default(), message)]));
+        }
         definition.status = Status::Published;
         let published = compile(&definition, &self.config.schema).map_err(QueryError::Invalid)?;
         let mut together = program.definitions.clone();
         let row = DefinitionRow { text: String::new(), version: 0, accepted_at: Timestamp::MIN };
         together.put(Accepted { row, compiled: published.clone() });
         Program::build(together, RevisionRow::default(), &self.config).map_err(QueryError::Invalid)?;
-        let alone = [published];
+        let attributes = program.definitions.published().filter(|accepted| accepted.compiled.definition().kind == Kind::ComputedAttribute);
+        let alone: Vec<Compiled> = attributes.map(|accepted| accepted.compiled.clone()).chain([published]).collect();
+        let alone = link(&alone, &self.config.schema).map_err(QueryError::Invalid)?;
         let plan = Plan::build(&alone, &self.config.settings).map_err(QueryError::Invalid)?;
         let reads = plan.segments.iter().map(|segment| &segment.reads).chain(plan.features.iter().map(|feature| &feature.reads));
         let needs = Needs::of(reads, !plan.queries.is_empty());
-        let warnings = lint(&alone, &self.config.settings, now).into_iter().map(|(_, warning)| warning);
-        Ok((needs, warnings.collect()))
+        let own = |(name, warning): (Text, Diagnostic)| (name == definition.name).then_some(warning);
+        let warnings = lint(&alone, &self.config.settings, now).into_iter().filter_map(own).collect();
+        let linked = alone.into_iter().find(|compiled| compiled.definition().name == definition.name);
+        Ok((linked.unwrap_or_else(|| compiled.clone()), needs, warnings))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use millrace_model::{SubjectKind, Timestamp};
 use millrace_oracle::worlds::NOON_MS;
 use millrace_oracle::{Config, Oracle, Rule, Subject};
-use millrace_segment::parse_definitions;
+use millrace_segment::{Kind, parse_definitions};
 use millrace_test_recipes::{REFERENCE, blocks, records, rows, rule};
 use millrace_test_scenarios::Cluster;
 
@@ -21,12 +21,13 @@ fn condition(expression: &str, value: &str) -> String {
     }
 }
 
-/// The definitions of the reference that are about people, for `inSegment`.
+/// The segments of the reference that are about people, for `inSegment`.
 fn published() -> Vec<Rule> {
     let mut rules = Vec::new();
     for block in blocks(REFERENCE).into_iter().filter(|block| block.language == "yaml") {
         let definitions = parse_definitions(&block.text).expect("another test reads them as well");
-        for definition in definitions.into_iter().filter(|definition| definition.subject == SubjectKind::Person) {
+        let segments = definitions.into_iter().filter(|definition| definition.kind == Kind::Segment);
+        for definition in segments.filter(|definition| definition.subject == SubjectKind::Person) {
             let time_zone = definition.time_zone.name().to_owned();
             rules.push(Rule {
                 name: definition.name.to_string(),

@@ -16,12 +16,12 @@ demo: setup
 test: setup
 	@$(env); cargo test --workspace --exclude millrace-test-e2e --no-fail-fast
 	@$(env); cargo build -p millrace
-	@$(env); scripts/kafka; python="$$(scripts/python-env)"; \
+	@$(env); scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
 
 # Only the whole system with real Kafka.
 e2e: setup
-	@$(env); cargo build -p millrace; scripts/kafka; python="$$(scripts/python-env)"; \
+	@$(env); cargo build -p millrace; scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
 
 build: setup

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use millrace_log::{Delivered, Disposition, Log, LogError, Offset, PollLimits, Record, ShardSession, TopicPartition, Transaction};
 use millrace_model::{DAY_MS, Text, Timestamp};
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition, RESERVED};
-use millrace_shard::state::{DERIVED, StateError, StateStore, StateView};
+use millrace_shard::state::{DERIVED, NotYet, StateError, StateStore, StateView};
 
 use crate::clock::Clock;
 use crate::meta::{META_KEY, Meta};
@@ -102,6 +102,9 @@ pub enum TaskError {
     Log(#[from] LogError),
     #[error("store")]
     State(#[from] StateError),
+    /// An input needs something from outside that does not answer yet.
+    #[error("waiting")]
+    NotYet(#[source] StateError),
     #[error("machine panicked: {0}")]
     Panicked(String),
     /// State or machine break a rule that no recovery mends.
@@ -261,12 +264,12 @@ impl ShardTask {
         let live = self.live.as_mut().expect("only a running task steps");
         let (store, now) = (&*self.store, self.now);
         if !self.context.config.panics_contained {
-            return Ok(live.machine.step(store, inputs, now, budget)?);
+            return live.machine.step(store, inputs, now, budget).map_err(stepped);
         }
         // The machine is dropped after a panic, and the view only reads, so nothing half-changed is seen again.
         let outcome = catch_unwind(AssertUnwindSafe(|| live.machine.step(store, inputs, now, budget)));
         match outcome {
-            Ok(effects) => Ok(effects?),
+            Ok(effects) => effects.map_err(stepped),
             Err(panic) => {
                 let text = panic
                     .downcast_ref::<&str>()
@@ -402,7 +405,7 @@ impl ShardTask {
         let reason = chain(error);
         let disposition = match error {
             TaskError::Log(error) => error.disposition(),
-            TaskError::Panicked(_) => Disposition::Recover,
+            TaskError::Panicked(_) | TaskError::NotYet(_) => Disposition::Recover,
             TaskError::State(_) if self.store_failures >= 2 => Disposition::Stop,
             TaskError::State(_) => Disposition::Recover,
             TaskError::Broken(_) => Disposition::Stop,
@@ -557,6 +560,11 @@ fn row_record(key: &[u8], value: Option<&[u8]>) -> Record {
     }
 }
 
+/// Why a step did not come about: the store, or what it waits for.
+fn stepped(error: StateError) -> TaskError {
+    if error.0.is::<NotYet>() { TaskError::NotYet(error) } else { TaskError::State(error) }
+}
+
 /// The cause as the metric's label has it.
 fn cause(error: &TaskError) -> &'static str {
     match error {
@@ -566,6 +574,7 @@ fn cause(error: &TaskError) -> &'static str {
         TaskError::Log(LogError::Unavailable(_) | LogError::NoSuchTopic(_)) => "unavailable",
         TaskError::Log(LogError::OffsetLost { .. } | LogError::Failure(_)) => "log-failure",
         TaskError::State(_) => "store",
+        TaskError::NotYet(_) => "not-yet",
         TaskError::Panicked(_) | TaskError::Broken(_) => "invariant",
     }
 }

@@ -14,6 +14,12 @@ pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 #[error("state store")]
 pub struct StateError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
+/// Within a `StateError` of a step: nothing is wrong with the store, but something that an input needs from outside, such as a schema registry, does not
+/// answer yet. The same inputs are to be handed over again later.
+#[derive(Debug, thiserror::Error)]
+#[error("an input cannot be taken yet")]
+pub struct NotYet(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
 /// A consistent read of committed state.
 pub trait StateView {
     /// # Errors

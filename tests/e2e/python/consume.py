@@ -2,15 +2,17 @@
 
     {"topic": ..., "partition": ..., "offset": ..., "timestamp": ms, "key": hex or null, "headers": [[name, hex], ...], "value": hex or null}
 
-With --schema, a value is an Avro single-object of that schema and no other, and is printed in place of its bytes as "record"; instants are milliseconds.
+With --registry, values are in Confluent's wire format and read under the schema the registry has of them. With --schema, a value is an Avro single-object of that schema and no other, and is printed in place of its bytes as "record"; instants are milliseconds.
 """
 
 import argparse
 import datetime
 import io
 import json
+import struct
 import sys
 import time
+import urllib.request
 
 import fastavro
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
@@ -46,14 +48,34 @@ class Reader:
         return record
 
 
+class RegistryReader:
+    def __init__(self, url):
+        self.url = url
+        self.schemas = {}
+
+    def read(self, data):
+        mark, number = struct.unpack(">bI", data[:5])
+        if mark != 0:
+            sys.exit(f"expected Confluent's wire format, found {data[:16].hex()}")
+        if number not in self.schemas:
+            with urllib.request.urlopen(f"{self.url}/schemas/ids/{number}", timeout=30) as answer:
+                self.schemas[number] = fastavro.parse_schema(json.loads(json.load(answer)["schema"]))
+        body = io.BytesIO(data[5:])
+        record = fastavro.schemaless_reader(body, self.schemas[number])
+        if body.read():
+            sys.exit(f"bytes behind the record: {data.hex()}")
+        return record
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("bootstrap")
     parser.add_argument("topics", nargs="+")
     parser.add_argument("--schema")
+    parser.add_argument("--registry")
     parser.add_argument("--within", type=float, default=60, help="seconds")
     options = parser.parse_args()
-    reader = Reader(options.schema) if options.schema else None
+    reader = Reader(options.schema) if options.schema else RegistryReader(options.registry) if options.registry else None
     consumer = Consumer(
         {
             "bootstrap.servers": options.bootstrap,

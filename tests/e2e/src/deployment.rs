@@ -52,6 +52,8 @@ pub struct Deployment {
     /// Stands before the name of every topic.
     pub prefix: String,
     shards: u32,
+    /// Further settings, as TOML.
+    more: String,
     folder: TempDir,
 }
 
@@ -69,10 +71,19 @@ impl Deployment {
     /// # Panics
     /// Where the disk cannot be written to.
     pub fn new(broker: &KafkaBroker, name: &str, shards: u32) -> Deployment {
+        Deployment::with_settings(broker, name, shards, "")
+    }
+
+    /// As `new`, with further sections of settings.
+    ///
+    /// # Panics
+    /// As `new`.
+    pub fn with_settings(broker: &KafkaBroker, name: &str, shards: u32, more: &str) -> Deployment {
         let deployment = Deployment {
             bootstrap: broker.bootstrap().to_owned(),
             prefix: format!("{name}."),
             shards,
+            more: more.to_owned(),
             folder: tempfile::Builder::new().prefix("millrace-e2e-").tempdir().expect("a folder"),
         };
         let api = free_address();
@@ -100,7 +111,7 @@ impl Deployment {
     }
 
     fn settings(&self, instance: &str, api: SocketAddr, metrics: SocketAddr) -> String {
-        let Deployment { bootstrap, prefix, shards, .. } = self;
+        let Deployment { bootstrap, prefix, shards, more, .. } = self;
         let session_ms = SESSION_TIMEOUT.as_millis();
         let state = self.state(instance);
         format!(
@@ -125,7 +136,7 @@ api_address = "{api}"
 metrics_address = "{metrics}"
 [loop]
 flush_interval = "5s"
-"#,
+{more}"#,
             state.display()
         )
     }
@@ -246,10 +257,20 @@ impl Outcome {
 }
 
 /// A child that does not outlive its owner.
-struct Running(Child);
+pub struct Running(Child);
 
 impl Running {
-    fn ended(&mut self) -> Result<ExitStatus, String> {
+    /// # Panics
+    /// Where the command cannot be run.
+    pub fn start(command: &mut Command) -> Running {
+        Running(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    /// How it ended.
+    ///
+    /// # Errors
+    /// That it has not.
+    pub fn ended(&mut self) -> Result<ExitStatus, String> {
         self.0.try_wait().map_err(|error| error.to_string())?.ok_or_else(|| "it still runs".to_owned())
     }
 
@@ -423,7 +444,7 @@ impl Node {
 }
 
 /// An address nobody listens on now.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("an address")
 }

@@ -49,13 +49,16 @@ pub struct Change {
     pub record: Json,
 }
 
-/// All changes of a deployment so far, read and decoded by Python.
+/// All changes of a deployment so far, read and decoded by Python: partition by partition, each in its order.
 ///
 /// # Errors
 /// Why they cannot be read.
 pub fn changes(deployment: &Deployment) -> Result<Vec<Change>, String> {
     let rows = outside::read(&deployment.bootstrap, &[deployment.topic("audience.membership")], Some(MEMBERSHIP))?;
-    Ok(rows.into_iter().map(change).collect())
+    let mut changes: Vec<Change> = rows.into_iter().map(change).collect();
+    // Between partitions a consumer's order is chance.
+    changes.sort_by_key(|change| change.partition);
+    Ok(changes)
 }
 
 fn change(row: Read) -> Change {

@@ -8,6 +8,7 @@
 pub mod deployment;
 pub mod judge;
 pub mod outside;
+pub mod registry;
 pub mod worlds;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

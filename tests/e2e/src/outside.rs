@@ -37,7 +37,10 @@ pub fn repository(path: &str) -> PathBuf {
 }
 
 /// A folder that a script of the repository prints.
-fn provided_by(script: &str) -> PathBuf {
+///
+/// # Panics
+/// Where the script fails.
+pub fn provided_by(script: &str) -> PathBuf {
     let path = repository(script);
     let output = Command::new(&path).stderr(Stdio::inherit()).output().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(output.status.success(), "{} failed", path.display());
@@ -112,6 +115,16 @@ impl Producer {
         self.write(&json!({ "topic": topic, "key": hex(record.key.as_bytes()), "record": record.value, "schema": schema }));
     }
 
+    /// A record in Confluent's wire format, under a schema that evolved apart from ours: with a field more, and without one that the record does not use.
+    ///
+    /// # Panics
+    /// As `send`.
+    pub fn send_confluent(&mut self, prefix: &str, record: &SourceRecord, registry: &str) {
+        let schema = repository(&format!("schemas/source/{}.avsc", record.topic)).display().to_string();
+        let topic = format!("{prefix}source.{}", record.topic);
+        self.write(&json!({ "topic": topic, "key": hex(record.key.as_bytes()), "record": record.value, "schema": schema, "registry": registry }));
+    }
+
     /// Hands on what was written so far.
     ///
     /// # Panics
@@ -158,6 +171,20 @@ pub fn read(bootstrap: &str, topics: &[String], schema: Option<&str>) -> Result<
     if let Some(schema) = schema {
         command.arg("--schema").arg(repository(schema));
     }
+    collect(command)
+}
+
+/// As `read`, of values in Confluent's wire format, under the schemas that the registry has of them.
+///
+/// # Errors
+/// Why they cannot be read.
+pub fn read_confluent(bootstrap: &str, topics: &[String], registry: &str) -> Result<Vec<Read>, String> {
+    let mut command = python("consume.py");
+    command.arg(bootstrap).args(topics).args(["--registry", registry]);
+    collect(command)
+}
+
+fn collect(mut command: Command) -> Result<Vec<Read>, String> {
     let output = command.stdin(Stdio::null()).output().expect("python can be run");
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());

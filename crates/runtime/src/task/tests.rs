@@ -7,7 +7,7 @@ use millrace_log::simulated::{Faults, SimulatedLog};
 use millrace_log::{Log, Record, TopicPartition, TopicSpec};
 use millrace_model::{DAY_MS, SourceKind, Timestamp};
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition};
-use millrace_shard::state::{RowChange, StateError, StateStore, StateView};
+use millrace_shard::state::{NotYet, RowChange, StateError, StateStore, StateView};
 
 use super::{Progress, ShardTask, TaskConfig, TaskContext};
 use crate::clock::ManualClock;
@@ -463,6 +463,57 @@ fn a_store_ahead_of_the_log_is_discarded() {
     world.settle();
     assert_eq!(*world.task.state(), ShardState::Running);
     assert_eq!((world.disk.get(b"ghost").unwrap(), world.disk.get(b"a").unwrap()), (None, Some(b"1".to_vec())));
+}
+
+/// Refuses inputs for the time being, so often.
+struct NotNow(Arc<Mutex<u32>>);
+
+impl Machine for NotNow {
+    fn derive(&mut self, _: &dyn StateView, _: &[RowChange]) -> Result<Vec<RowChange>, StateError> {
+        Ok(Vec::new())
+    }
+
+    fn start(&mut self, _: &dyn StateView) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    fn step(&mut self, _: &dyn StateView, inputs: &[Input], _: Timestamp, _: Budget) -> Result<Effects, StateError> {
+        let mut left = self.0.lock().unwrap();
+        if inputs.is_empty() || *left == 0 {
+            return Ok(rows(inputs));
+        }
+        *left -= 1;
+        Err(StateError(Box::new(NotYet("the registry is away".into()))))
+    }
+
+    fn committed(&mut self) {}
+
+    fn next_timer(&self, _: &dyn StateView) -> Result<Timestamp, StateError> {
+        Ok(Timestamp::MAX)
+    }
+}
+
+#[test]
+fn what_an_input_waits_for_is_no_failure_of_the_store() {
+    let mut world = World::new(config(), |inputs, _| rows(inputs));
+    let (left, clears) = (Arc::new(Mutex::new(7)), Arc::new(Mutex::new(0)));
+    let store = Failing {
+        store: world.disk.open(),
+        failures: Arc::default(),
+        cleared: Arc::clone(&clears),
+    };
+    let refusals = Arc::clone(&left);
+    world.context.make_machine = Arc::new(move |_| Box::new(NotNow(Arc::clone(&refusals))));
+    world.task = ShardTask::new(1, world.context.clone(), Box::new(store));
+    world.settle();
+    world.send("a");
+    for _ in 0..12 {
+        world.settle();
+        world.pass(60_000);
+    }
+    assert_eq!((*left.lock().unwrap(), *clears.lock().unwrap()), (0, 0));
+    assert_eq!(*world.task.state(), ShardState::Running);
+    assert!(world.disk.get(b"a").unwrap().is_some());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{Step, shard_of, shard_of_node};
 use crate::machine::{Input, InputTopic, Output, OutputTopic, Partition};
 use crate::message::{CauseKind, Envelope, Message, Origin};
 use crate::row;
-use crate::state::StateError;
+use crate::state::{NotYet, StateError};
 
 impl Step<'_> {
     pub(super) fn ingest(&mut self, kind: SourceKind, input: &Input) -> Result<(), StateError> {
@@ -20,7 +20,7 @@ impl Step<'_> {
                 return Ok(());
             }
             // The registry does not answer: nothing of this batch is committed, and the shard tries it again.
-            Err(error @ DecodeError::Retry(_)) => return Err(StateError(Box::new(error))),
+            Err(error @ DecodeError::Retry(_)) => return Err(StateError(Box::new(NotYet(Box::new(error))))),
         };
         let change = decoded.change;
         let outcome = if decoded.unknown_fields.is_empty() { "accepted" } else { "accepted-with-unknown-fields" };

@@ -1,5 +1,5 @@
 //! The registry client against a stand-in that speaks the API over HTTP on a loopback socket: ids shared by subjects, references, the documented
-//! error codes, credentials, outages. It is a stand-in and no proof: a real registry is met where whole-system tests bring one.
+//! error codes, credentials, outages. It is a stand-in and no proof: tests/e2e meets a real registry.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

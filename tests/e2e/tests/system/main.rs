@@ -3,6 +3,7 @@
 mod graceful;
 mod kills;
 mod malformed;
+mod registry;
 mod segments;
 mod several;
 mod topics;

@@ -1,11 +1,11 @@
 //! `audience import`: members of an external audience from a file.
 
-use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use millrace_api::dto::MemberLine;
 
+use crate::commands::segment::read_text;
 use crate::gateway::{self, told};
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -13,7 +13,7 @@ use crate::shown;
 
 /// Brings in every line that is a member; names the others with their numbers, and fails at the end where there were any.
 pub fn import(settings: &Settings, name: &str, file: &Path, replace: bool) -> anyhow::Result<()> {
-    let text = read(file)?;
+    let text = read_text(file)?;
     let csv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
     let members = if csv { of_csv(&text)? } else { of_json_lines(&text) };
     let (numbers, lines): (Vec<usize>, Vec<_>) = members.into_iter().unzip();
@@ -31,15 +31,6 @@ pub fn import(settings: &Settings, name: &str, file: &Path, replace: bool) -> an
         rejected if replace => bail!("{rejected} of {count} lines are no members of `{name}`; nobody was replaced"),
         rejected => bail!("{rejected} of {count} lines are no members of `{name}`"),
     }
-}
-
-fn read(file: &Path) -> anyhow::Result<String> {
-    if file.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// A line's number in the file, and the member it names or what is wrong with it.

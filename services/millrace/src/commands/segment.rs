@@ -204,7 +204,8 @@ fn read(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Checked>> {
     }
 }
 
-fn read_text(file: &Path) -> anyhow::Result<String> {
+/// The text of a file, or of standard input where it is called `-`.
+pub fn read_text(file: &Path) -> anyhow::Result<String> {
     if file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;

@@ -53,13 +53,13 @@ impl Step<'_> {
         let end = prefix_end(&agenda);
         loop {
             let page = self.tx.scan(&agenda, &end, AGENDA_ROWS)?;
-            let mut next = Timestamp::MAX;
+            let mut caught_up = page.len() < AGENDA_ROWS;
             for (entry, _) in &page {
                 let mut parts = Parts::of(entry);
                 let _ = (parts.subject(), parts.number());
                 let (Some(until), Some(id)) = (parts.instant(), parts.text()) else { continue };
                 if until > self.now {
-                    next = until;
+                    caught_up = true;
                     break;
                 }
                 let verdict_key = key::verdict(subject, query.id, &id);
@@ -70,15 +70,12 @@ impl Step<'_> {
                 self.take_back(subject, query, tally, &mut head, &verdict, &id)?;
                 self.give_verdict(subject, query, tally, &mut head, Kept { at: verdict.at, id: id.as_str().into(), columns: verdict.columns })?;
             }
-            if next < Timestamp::MAX || page.len() < AGENDA_ROWS {
-                // Verdicts given just now end later than now; the first on the agenda is the next to end.
-                head.valid_until = match next {
-                    Timestamp::MAX => self.first_on_agenda(&agenda, &end)?,
-                    next => next.min(self.first_on_agenda(&agenda, &end)?),
-                };
+            if caught_up {
                 break;
             }
         }
+        // Verdicts given just now are on the agenda as well.
+        head.valid_until = self.first_on_agenda(&agenda, &end)?;
         self.tx.put(head_key, &head);
         Ok(())
     }

@@ -6,7 +6,9 @@
 //! matching rows kept with the person). What is left is the *residual*: small, and evaluated over features, rows and the subject's own fields.
 //! Features may themselves rest on features of further things.
 
+mod bands;
 pub(crate) mod build;
+mod demand;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +23,9 @@ use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine};
 use crate::explain::Condition;
 use crate::tally::{Tallied, Tally};
+
+pub use bands::Bands;
+pub use demand::Demand;
 
 /// Names a feature by a hash of its kind and normalised expression: the same on every shard, in every build.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -192,6 +197,8 @@ pub struct FeaturePlan {
     /// Yields any value, null and lists among them.
     pub residual: Residual,
     pub reads: Reads,
+    /// Where that is all that persons with one account need of the value.
+    pub bands: Option<Bands>,
 }
 
 /// The events a rule asks about, and what it asks of each.
@@ -201,6 +208,8 @@ pub struct EventQuery {
     pub keep: Keep,
     /// The event types the predicate allows; `None` where it does not say. Events of other types match in no case.
     pub event_types: Option<Vec<Text>>,
+    /// What an event has to say at least to match; `None` where the predicate demands no text.
+    pub demand: Option<Demand>,
     /// With `Keep::Tally`, and only then.
     pub tally: Option<Tally>,
     predicate: Arc<Core>,

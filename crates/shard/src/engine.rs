@@ -139,6 +139,7 @@ impl Machine for Shard {
             audiences: BTreeMap::new(),
             outputs: Vec::new(),
             measurements: Vec::new(),
+            controls: Vec::new(),
             records: BTreeMap::new(),
         };
         let first = !std::mem::replace(&mut self.stepped, true);
@@ -148,6 +149,7 @@ impl Machine for Shard {
         for input in inputs {
             step.take(input)?;
         }
+        step.plan()?;
         let mut timers_from = self.timers_from;
         let timers_left = step.mark_due(&mut timers_from, &mut self.lagging, budget.timers_max)?;
         if first {
@@ -233,6 +235,8 @@ struct Step<'a> {
     audiences: BTreeMap<Text, i64>,
     outputs: Vec<Output>,
     measurements: Vec<Measurement>,
+    /// Definitions that came and are not planned for.
+    controls: Vec<definitions::Control>,
     /// Records by stage, topic and outcome.
     records: BTreeMap<(&'static str, &'static str, &'static str), u64>,
 }
@@ -240,8 +244,13 @@ struct Step<'a> {
 impl Step<'_> {
     /// Handles one input record and every message for this shard that follows from it.
     fn take(&mut self, input: &Input) -> Result<(), StateError> {
+        if input.topic == InputTopic::Control {
+            return self.define(input);
+        }
+        // What comes behind a definition meets it in force.
+        self.plan()?;
         match input.topic {
-            InputTopic::Control => self.define(input)?,
+            InputTopic::Control => {}
             InputTopic::Source(kind) => self.ingest(kind, input)?,
             InputTopic::Records | InputTopic::Inbox => {
                 let Some(value) = &input.value else { return Ok(()) };
@@ -275,7 +284,7 @@ impl Step<'_> {
             Message::Arrived { subject, node, epoch } => self.arrived(&subject, &node, epoch, origin),
             Message::Child { parent, child, features } => self.child(&parent, &child, features, origin),
             Message::Alias { node, canonical, epoch } => self.alias(&node, canonical, epoch, origin),
-            Message::Subscribe { subject, shard, on } => self.subscribe(&subject, shard, on, origin),
+            Message::Subscribe { subject, shard, detail } => self.subscribe(&subject, shard, detail, origin),
             Message::Features { subject, exists, features } => self.replica(&subject, exists, features, origin),
             Message::Activate { key, subject, present, attributes } => self.activate(&key, subject, present, attributes),
         }

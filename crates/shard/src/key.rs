@@ -5,8 +5,9 @@
 //!
 //! Everything of one subject lies together within a table: the subject's kind and canonical id come first.
 
-use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Timestamp, Value};
-use millrace_segment::plan::QueryId;
+use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_segment::plan::{EventQuery, QueryId};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::row::SubjectId;
 
@@ -32,7 +33,7 @@ pub mod table {
     pub const ROW: u8 = 0x13;
     /// The event ledger.
     pub const EVENT: u8 = 0x14;
-    /// The newest rows of event queries that keep so many.
+    /// The newest rows of event queries that keep so many, by the event types they ask for.
     pub const QUERY: u8 = 0x15;
     /// Things that named this subject as their parent.
     pub const CHILD: u8 = 0x16;
@@ -48,6 +49,8 @@ pub mod table {
     pub const TALLIED_VALUE: u8 = 0x1b;
     /// Values of a subject's computed attributes.
     pub const COMPUTED: u8 = 0x1c;
+    /// The destination identities that a subject counts for.
+    pub const ACTIVATED: u8 = 0x1d;
     /// Which thing a referred-to node is, as this shard was told.
     pub const ALIAS: u8 = 0x20;
     /// A thing's features, as this shard was told.
@@ -86,6 +89,17 @@ pub mod table {
     pub const MEMBER: u8 = 0x83;
     /// Derived: verdicts of a tally by the instant at which they end.
     pub const AGENDA: u8 = 0x84;
+}
+
+/// The event queries whose newest rows lie in one row, by a hash of the event types they ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bucket(pub u64);
+
+impl Bucket {
+    pub fn of(query: &EventQuery) -> Bucket {
+        // A type's name has no line break of its own, and if it had, two buckets would lie in one.
+        Bucket(query.event_types.as_ref().map_or(0, |types| xxh3_64(types.join("\n").as_bytes())))
+    }
 }
 
 /// Builds one key.
@@ -166,8 +180,15 @@ pub fn event(subject: &SubjectId, id: &str) -> Vec<u8> {
     Key::new(table::EVENT).subject(subject).text(id).done()
 }
 
-pub fn query(subject: &SubjectId, query: QueryId) -> Vec<u8> {
-    Key::new(table::QUERY).subject(subject).number(query.0).done()
+/// The id in an event's key.
+pub fn event_id(event_key: &[u8]) -> Option<Text> {
+    let mut parts = Parts::of(event_key);
+    parts.subject()?;
+    parts.text().map(Text::from)
+}
+
+pub fn kept(subject: &SubjectId, bucket: Bucket) -> Vec<u8> {
+    Key::new(table::QUERY).subject(subject).number(bucket.0).done()
 }
 
 pub fn tally(subject: &SubjectId, query: QueryId) -> Vec<u8> {

@@ -10,7 +10,7 @@ use millrace_segment::plan::Features;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Fragment;
-use crate::row::{ActivationKey, EventCopy, SubjectId};
+use crate::row::{ActivationKey, Detail, EventCopy, SubjectId};
 
 /// A message with what caused it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,8 +94,8 @@ pub enum Message {
     Child { parent: SubjectId, child: SubjectId, features: Option<Features> },
     /// Follower shard: which thing a node is.
     Alias { node: Identity, canonical: CanonicalId, epoch: u64 },
-    /// Owner of `subject`: tell this shard its features, now and at every change.
-    Subscribe { subject: SubjectId, shard: u32, on: bool },
+    /// Owner of `subject`: tell this shard its features, now and at every change, in this detail; `None`: no longer.
+    Subscribe { subject: SubjectId, shard: u32, detail: Option<Detail> },
     /// Subscribed shard.
     Features { subject: SubjectId, exists: bool, features: Features },
     /// activation of the key: whether the subject stands behind it.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Relation, SourceKind, SubjectKind, Text, Value};
-use millrace_segment::plan::{EventQuery, FeatureId, FeaturePlan, Keep, Plan, QueryId, Reads, SegmentPlan};
+use millrace_segment::plan::{Bands, Demand, EventQuery, FeatureId, FeaturePlan, Features, Plan, QueryId, Reads, SegmentPlan};
 use millrace_segment::ast::Span;
 use millrace_segment::{Compiled, Diagnostic};
 
@@ -14,6 +14,38 @@ use crate::row::{self, DefinitionRow, RevisionRow};
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
 
+/// The queries that demand a text in one field.
+#[derive(Default)]
+struct Demanded {
+    by_text: BTreeMap<Text, Vec<usize>>,
+    all: Vec<usize>,
+}
+
+impl Demanded {
+    fn add(&mut self, demand: &Demand, query: usize) {
+        demand.texts.iter().for_each(|text| self.by_text.entry(text.clone()).or_default().push(query));
+        self.all.push(query);
+    }
+
+    /// Those whose demand an event may meet.
+    fn of(&self, event: &Value, path: &[Text]) -> &[usize] {
+        let mut value = event;
+        for name in path {
+            // A path through a list leads to several values.
+            let Value::Map(fields) = value else { return if value.is_null() { &[] } else { &self.all } };
+            match fields.get(name) {
+                Some(field) => value = field,
+                None => return &[],
+            }
+        }
+        match value {
+            Value::Null => &[],
+            Value::Text(text) => self.by_text.get(text).map_or(&[], Vec::as_slice),
+            _ => &self.all,
+        }
+    }
+}
+
 /// The compiled set of definitions.
 #[derive(Default)]
 pub struct Program {
@@ -22,12 +54,15 @@ pub struct Program {
     pub plan: Plan,
     pub definitions: Definitions,
     introduced: BTreeMap<QueryId, u64>,
-    /// Queries by the event type they ask for; those that ask for none apart.
-    by_event_type: BTreeMap<Text, Vec<usize>>,
-    any_event_type: Vec<usize>,
+    /// Places in `plan.queries` by the field in which they demand a text, and by the text; those that demand none apart.
+    by_demand: BTreeMap<Vec<Text>, Demanded>,
+    undemanding: Vec<usize>,
     query_at: BTreeMap<QueryId, usize>,
     /// Features that dependents read, by kind of the thing.
     down: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
+    /// Features that can be told in bands, and those that bands are of.
+    bands: BTreeMap<FeatureId, Bands>,
+    of_bands: BTreeMap<FeatureId, FeatureId>,
     /// Features that an account's rules read of its opportunities and persons.
     up: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
     /// Kinds of things that account rules reach as children.
@@ -64,12 +99,15 @@ impl Program {
         let mut program = Program { revision: revision.revision, definitions, introduced: revision.queries, ..Program::default() };
         for (at, query) in plan.queries.iter().enumerate() {
             program.query_at.insert(query.id, at);
-            match &query.event_types {
-                Some(types) => types.iter().for_each(|name| program.by_event_type.entry(name.clone()).or_default().push(at)),
-                None => program.any_event_type.push(at),
+            match &query.demand {
+                Some(demand) => program.by_demand.entry(demand.path.clone()).or_default().add(demand, at),
+                None => program.undemanding.push(at),
             }
         }
         let kinds: BTreeMap<FeatureId, SubjectKind> = plan.features.iter().map(|feature| (feature.id, feature.kind)).collect();
+        let banded = plan.features.iter().filter_map(|feature| Some((feature.id, feature.bands.clone()?)));
+        program.bands = banded.collect();
+        program.of_bands = program.bands.iter().map(|(id, bands)| (bands.id, *id)).collect();
         let readers = plan.segments.iter().chain(&plan.attributes).map(|segment| (segment.subject, &segment.reads));
         let readers = readers.chain(plan.features.iter().map(|feature| (feature.kind, &feature.reads)));
         for (reader, reads) in readers {
@@ -151,13 +189,8 @@ impl Program {
 
     /// Queries that an event could match.
     pub fn queries_for(&self, event: &Value) -> impl Iterator<Item = &EventQuery> {
-        let typed = event.field("eventType").as_str().and_then(|name| self.by_event_type.get(name));
-        typed.into_iter().flatten().chain(&self.any_event_type).map(|at| &self.plan.queries[*at])
-    }
-
-    /// These queries, with what is kept of their events.
-    pub fn kept(&self, ids: impl IntoIterator<Item = QueryId>) -> impl Iterator<Item = (QueryId, Keep)> {
-        ids.into_iter().filter_map(|id| self.query(id).map(|query| (id, query.keep)))
+        let demanding = self.by_demand.iter().flat_map(|(path, demanded)| demanded.of(event, path));
+        demanding.chain(&self.undemanding).map(|at| &self.plan.queries[*at])
     }
 
     pub fn query(&self, id: QueryId) -> Option<&EventQuery> {
@@ -177,6 +210,25 @@ impl Program {
 
     pub fn reads_down(&self, kind: SubjectKind, feature: FeatureId) -> bool {
         self.down.get(&kind).is_some_and(|features| features.contains(&feature))
+    }
+
+    /// These features with numbers in bands where rules need no more.
+    pub fn banded(&self, features: &Features) -> Features {
+        let told = |(id, value): (&FeatureId, &Value)| match self.bands.get(id) {
+            Some(bands) => (bands.id, bands.of(value)),
+            None => (*id, value.clone()),
+        };
+        features.iter().map(told).collect()
+    }
+
+    /// Features in which numbers may be bands, with those in the place of the numbers, for one who sees no other number beside.
+    pub fn unbanded(&self, mut features: Features) -> Features {
+        let number = |(id, band): (&FeatureId, &Value)| Some((*self.of_bands.get(id)?, band.clone()));
+        let numbers: Features = features.iter().filter_map(number).collect();
+        for (id, band) in numbers {
+            features.entry(id).or_insert(band);
+        }
+        features
     }
 
     pub fn reads_up(&self, kind: SubjectKind, feature: FeatureId) -> bool {

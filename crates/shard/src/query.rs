@@ -16,7 +16,9 @@ use crate::merge::{Merged, merge};
 use crate::lifecycle::{Accepted, Version};
 use crate::program::{self, Program};
 use crate::record::Fragment;
-use crate::row::{self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, ProfileRelation, ProfileRow, SubjectId, SubjectRow, VersionRow};
+use crate::row::{
+    self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, ProfileRelation, ProfileRow, ReplicaRow, SubjectId, SubjectRow, VersionRow,
+};
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
 
@@ -158,6 +160,40 @@ impl Rows for Committed {
     }
 }
 
+/// Committed rows of one shard, with what other shards' things are as their owners have it: replicas may hold numbers in bands.
+struct Exact<'q> {
+    query: &'q Query,
+    program: &'q Program,
+    committed: Committed,
+}
+
+impl Exact<'_> {
+    /// The replica that a thing's owner would send; `None` where the owner is not open, or knows of no such thing.
+    fn replica(&self, replica_key: &[u8]) -> Result<Option<ReplicaRow>, StateError> {
+        let Some(thing) = Parts::of(replica_key).subject() else { return Ok(None) };
+        let Ok(owner) = self.query.owner_of(&thing.id.0) else { return Ok(None) };
+        let Some(row) = get::<SubjectRow>(&owner, &key::of_subject(table::SUBJECT, &thing))? else { return Ok(None) };
+        let features = row.features.into_iter().filter(|(id, _, _)| self.program.reads_down(thing.kind, *id));
+        let features = features.map(|(id, value, _)| (id, value)).collect();
+        Ok(Some(ReplicaRow { known: true, exists: row.announced, features, ..ReplicaRow::default() }))
+    }
+}
+
+impl Rows for Exact<'_> {
+    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        if key.first() == Some(&table::REPLICA) {
+            if let Some(replica) = self.replica(key)? {
+                return Ok(Some(row::encode(&replica)));
+            }
+        }
+        self.committed.row(key)
+    }
+
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        self.committed.rows(prefix)
+    }
+}
+
 fn get<R: serde::de::DeserializeOwned>(reader: &Reader, row_key: &[u8]) -> Result<Option<R>, StateError> {
     reader.get(row_key)?.as_deref().map(row::decode).transpose()
 }
@@ -251,7 +287,8 @@ impl Query {
         }
         let computed = get(&reader, &key::of_subject(table::COMPUTED, subject))?.unwrap_or_default();
         let committed = Committed(reader);
-        let view = SubjectView::new(&committed, subject, []);
+        let program = self.program()?;
+        let view = SubjectView::new(&committed, subject, &program, []);
         let accounts = if subject.kind == SubjectKind::Person { view.parents(Relation::Accounts).unwrap_or_default() } else { Default::default() };
         view.finish()?;
         Ok(Some(Profile {
@@ -290,12 +327,10 @@ impl Query {
         let reader = self.owner_of(&subject.id.0)?;
         let mut events = Vec::new();
         for (event_key, value) in scan(&reader, &key::of_subject(table::EVENT, subject))? {
-            let event: EventRow = row::decode(&value)?;
-            let mut parts = Parts::of(&event_key);
-            let _ = parts.subject();
-            if let (Some(copy), Some(id)) = (event.effective(), parts.text()) {
+            let Some(id) = key::event_id(&event_key) else { continue };
+            if let Some(copy) = EventRow::decode(subject, &id, &value)?.effective() {
                 let body = copy.body.clone().unwrap_or_default();
-                events.push(StoredEvent { id: id.into(), occurred_at: copy.occurred_at, home: copy.home.clone(), body });
+                events.push(StoredEvent { id, occurred_at: copy.occurred_at, home: copy.home.clone(), body });
             }
         }
         events.sort_by(|a, b| (b.occurred_at, &a.id).cmp(&(a.occurred_at, &b.id)));
@@ -394,8 +429,8 @@ impl Query {
         let Some(plan) = program.segment(segment).filter(|plan| plan.subject == subject.kind) else { return Ok(None) };
         let reader = self.owner_of(&subject.id.0)?;
         let row: SubjectRow = get(&reader, &key::of_subject(table::SUBJECT, subject))?.unwrap_or_default();
-        let committed = Committed(reader);
-        let mut view = SubjectView::new(&committed, subject, program.kept(plan.reads.queries.iter().copied()));
+        let exact = Exact { query: self, program: &program, committed: Committed(reader) };
+        let mut view = SubjectView::new(&exact, subject, &program, plan.reads.queries.iter().copied());
         for name in &plan.reads.segments {
             view.set_segment(name.clone(), Some(row.memberships.iter().any(|membership| membership.segment == *name && membership.realized)));
         }

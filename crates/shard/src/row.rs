@@ -141,8 +141,8 @@ pub struct RelationRow {
     pub value: Option<Value>,
 }
 
-/// `EVENT`: one event id in a subject's ledger, as each home node reported it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// `EVENT`: one event id in a subject's ledger, as each home node reported it. Read and written with its key, which says a part of it: `StoredCopy`.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EventRow {
     /// Ascending by home.
     pub copies: Vec<EventCopy>,
@@ -159,15 +159,130 @@ pub struct EventCopy {
     pub body: Option<Value>,
 }
 
+/// An `EventCopy` without what the row's key, or the copy itself, says already. `Home` and `Body` are borrowed where it is written.
+#[derive(Serialize, Deserialize)]
+struct StoredCopy<Home, Others, Body> {
+    /// `None`: the subject's canonical id.
+    home: Option<Home>,
+    modified_at: Timestamp,
+    occurred_at: Timestamp,
+    others: Others,
+    body: Body,
+    /// `_id` and `timestamp` belong into the body: the id of the key, and `occurred_at`.
+    named: bool,
+}
+
 impl EventRow {
     /// The copy that counts: the latest version, of equal ones the one with the greatest home. `None` where that one is deleted.
     pub fn effective(&self) -> Option<&EventCopy> {
         self.copies.iter().max_by(|a, b| (a.modified_at, &a.home).cmp(&(b.modified_at, &b.home))).filter(|copy| copy.body.is_some())
     }
+
+    /// As stored under the key of this subject and event id.
+    pub fn encode(&mut self, subject: &SubjectId, id: &str) -> Vec<u8> {
+        let named: Vec<bool> = self.copies.iter_mut().map(|copy| copy.leave_out_name(id)).collect();
+        let stored: Vec<_> = self.copies.iter().zip(&named).map(|(copy, named)| copy.stored(subject, *named)).collect();
+        let bytes = encode(&stored);
+        self.copies.iter_mut().zip(named).filter(|(_, named)| *named).for_each(|(copy, _)| copy.put_name_back(id));
+        bytes
+    }
+
+    /// The row under the key of this subject and event id.
+    ///
+    /// # Errors
+    /// Where the bytes are of a newer version, or damaged.
+    pub fn decode(subject: &SubjectId, id: &str, bytes: &[u8]) -> Result<EventRow, StateError> {
+        let restored = |stored: StoredCopy<Identity, Vec<Identity>, Option<Value>>| {
+            let StoredCopy { home, modified_at, occurred_at, others, body, named } = stored;
+            let mut copy = EventCopy { home: home.unwrap_or_else(|| subject.id.0.clone()), modified_at, occurred_at, others, body };
+            if named {
+                copy.put_name_back(id);
+            }
+            copy
+        };
+        let copies: Vec<_> = decode(bytes)?;
+        Ok(EventRow { copies: copies.into_iter().map(restored).collect() })
+    }
 }
 
-/// `QUERY`: the newest rows of a query that keeps so many, ascending by `(at, id)`.
+impl EventCopy {
+    fn stored(&self, subject: &SubjectId, named: bool) -> StoredCopy<&Identity, &[Identity], &Option<Value>> {
+        let EventCopy { home, modified_at, occurred_at, others, body } = self;
+        StoredCopy { home: (*home != subject.id.0).then_some(home), modified_at: *modified_at, occurred_at: *occurred_at, others, body, named }
+    }
+
+    /// Takes `_id` and `timestamp` out of the body where they are what the row says anyway; whether they are.
+    fn leave_out_name(&mut self, id: &str) -> bool {
+        let Some(Value::Map(fields)) = &mut self.body else { return false };
+        let known = fields.get("_id").and_then(Value::as_str) == Some(id) && fields.get("timestamp").and_then(Value::as_time) == Some(self.occurred_at);
+        if known {
+            fields.remove("_id");
+            fields.remove("timestamp");
+        }
+        known
+    }
+
+    fn put_name_back(&mut self, id: &str) {
+        if let Some(Value::Map(fields)) = &mut self.body {
+            fields.insert("_id", Value::text(id));
+            fields.insert("timestamp", Value::Time(self.occurred_at));
+        }
+    }
+}
+
+/// The newest rows of a query that keeps so many, ascending by `(at, id)`.
 pub type QueryRows = Vec<millrace_segment::plan::EventRow>;
+
+/// An instant that often is `Timestamp::MAX`, which takes ten bytes as a number and one as `None`.
+mod until {
+    use millrace_model::Timestamp;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        (*at != Timestamp::MAX).then_some(at).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(Timestamp::MAX))
+    }
+}
+
+/// `QUERY`: the newest rows of all queries that ask for the same event types, so that an event reads and writes them together. No query is without rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeptRow(pub BTreeMap<QueryId, QueryRows>);
+
+/// `KeptRow` as it is stored: what several queries keep of one event names it once.
+#[derive(Serialize, Deserialize)]
+struct StoredKeptRow {
+    /// Ascending.
+    events: Vec<(Timestamp, Text)>,
+    /// Places in `events`, with the columns.
+    queries: Vec<(QueryId, Vec<(usize, Vec<Value>)>)>,
+}
+
+impl Serialize for KeptRow {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut events: Vec<(Timestamp, Text)> = self.0.values().flatten().map(|row| (row.at, row.id.clone())).collect();
+        events.sort();
+        events.dedup();
+        let place = |row: &millrace_segment::plan::EventRow| events.partition_point(|(at, id)| (at, id) < (&row.at, &row.id));
+        let stored = |rows: &QueryRows| rows.iter().map(|row| (place(row), row.columns.clone())).collect();
+        let queries = self.0.iter().map(|(id, rows)| (*id, stored(rows))).collect();
+        StoredKeptRow { events, queries }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeptRow {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<KeptRow, D::Error> {
+        let StoredKeptRow { events, queries } = StoredKeptRow::deserialize(deserializer)?;
+        let row = |(place, columns): (usize, Vec<Value>)| {
+            let (at, id) = events.get(place).cloned().ok_or_else(|| serde::de::Error::custom("a row names no event"))?;
+            Ok(millrace_segment::plan::EventRow { at, id, columns })
+        };
+        let rows = |(id, rows): (QueryId, Vec<_>)| Ok((id, rows.into_iter().map(row).collect::<Result<_, D::Error>>()?));
+        queries.into_iter().map(rows).collect::<Result<_, D::Error>>().map(KeptRow)
+    }
+}
 
 /// `TALLY`: an aggregate over an event query's events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -178,6 +293,7 @@ pub struct TallyRow {
     /// The least or greatest value that counts, where that is asked for.
     pub extreme: Option<Value>,
     /// When the first verdict ends.
+    #[serde(with = "until")]
     pub valid_until: Timestamp,
 }
 
@@ -194,6 +310,7 @@ pub struct VerdictRow {
     pub columns: Vec<Value>,
     /// What it contributes; `None` where it does not count.
     pub value: Option<Value>,
+    #[serde(with = "until")]
     pub valid_until: Timestamp,
 }
 
@@ -251,8 +368,8 @@ pub struct SubjectRow {
     pub memberships: Vec<Membership>,
     /// This thing's features, with the instant until which each holds.
     pub features: Vec<(FeatureId, Value, Timestamp)>,
-    /// Shards that are told the features.
-    pub subscribers: BTreeSet<u32>,
+    /// Shards that are told the features, and how.
+    pub subscribers: BTreeMap<u32, Detail>,
     /// Whether subscribers last heard that the thing exists.
     pub announced: bool,
     /// Things this one named as its parents, and the features they were told.
@@ -262,9 +379,10 @@ pub struct SubjectRow {
     pub open: bool,
     /// Registered wake-up, `Timestamp::MAX` where none.
     pub timer: Timer,
-    /// Destination identities this subject counts for, by (destination, audience).
-    pub activations: BTreeSet<ActivationKey>,
 }
+
+/// `ACTIVATED`: the destination identities that a subject counts for.
+pub type ActivatedRow = BTreeSet<ActivationKey>;
 
 /// `COMPUTED`: ascending by name, the attributes that are not null or that time alone will change.
 pub type ComputedRow = Vec<ComputedValue>;
@@ -275,12 +393,13 @@ pub struct ComputedValue {
     pub attribute: Text,
     pub value: Value,
     /// The instant at which time alone could change it.
+    #[serde(with = "until")]
     pub valid_until: Timestamp,
 }
 
 /// A wake-up instant; never by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timer(pub Timestamp);
+pub struct Timer(#[serde(with = "until")] pub Timestamp);
 
 impl Default for Timer {
     fn default() -> Timer {
@@ -301,6 +420,7 @@ pub struct Membership {
     pub realized: bool,
     /// When the subject last entered; of no meaning where it is not in.
     pub qualified_at: Timestamp,
+    #[serde(with = "until")]
     pub valid_until: Timestamp,
 }
 
@@ -353,21 +473,40 @@ pub enum Reference {
     Campaign,
 }
 
+/// How much of a thing's features has to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Detail {
+    /// Numbers in bands, where rules need no more.
+    Banded,
+    Exact,
+}
+
 /// `ALIAS`: a node that subjects of this shard refer to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AliasRow {
     /// Subjects that refer to it.
     pub dependents: u64,
+    /// Those among them that need exact features.
+    pub exact: u64,
     /// The thing it is; `None` until told.
     pub canonical: Option<CanonicalId>,
     pub epoch: u64,
+}
+
+impl AliasRow {
+    /// What is needed of the thing, as far as this node goes.
+    pub fn detail(&self) -> Option<Detail> {
+        detail(self.dependents, self.exact)
+    }
 }
 
 /// `REPLICA`: a thing's features as told; a missing row is a thing not heard of yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaRow {
     /// Nodes that are this thing, referred to from here.
-    pub nodes: u32,
+    pub nodes: u64,
+    /// Those among them of which exact features are needed.
+    pub exact: u64,
     /// Whether its owner has spoken.
     pub known: bool,
     /// Whether it has a live record.
@@ -375,11 +514,24 @@ pub struct ReplicaRow {
     pub features: Features,
 }
 
+impl ReplicaRow {
+    /// What this shard asks the thing's owner for.
+    pub fn detail(&self) -> Option<Detail> {
+        detail(self.nodes, self.exact)
+    }
+}
+
+fn detail(all: u64, exact: u64) -> Option<Detail> {
+    (all > 0).then_some(if exact > 0 { Detail::Exact } else { Detail::Banded })
+}
+
 /// `FANOUT`: re-evaluation of everyone who refers to a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FanoutRow {
-    /// The last subject done.
-    pub cursor: Option<SubjectId>,
+    /// The key of the last dependent done.
+    pub cursor: Option<Vec<u8>>,
+    /// Of those alone who need exact features: for others nothing changed.
+    pub exact_only: bool,
     pub origin: Origin,
 }
 

@@ -14,7 +14,9 @@ use millrace_oracle::worlds::random::Random;
 use millrace_oracle::{Rule, SourceRecord, Subject};
 use millrace_shard::engine::{Config, Shard, shard_of};
 use millrace_shard::machine::{Budget, Input, InputTopic, Machine, Output, OutputTopic, Partition};
+use millrace_shard::message::{Envelope, Message};
 use millrace_shard::query::{Query, Reader, Shards};
+use millrace_shard::row;
 use millrace_shard::state::{DERIVED, RowChange, StateError, StateView};
 use millrace_wire::{Decoder, DestinationState, Membership, OutputCodec, Status};
 
@@ -73,6 +75,8 @@ pub struct Cluster {
     pub activations: Vec<DestinationState>,
     /// Reasons of dead letters.
     pub dead_letters: Vec<String>,
+    /// Messages in which an owner told another shard what it knows of a thing.
+    pub told: usize,
     more: BTreeSet<u32>,
 }
 
@@ -122,6 +126,7 @@ impl Cluster {
             destinations: BTreeMap::new(),
             activations: Vec::new(),
             dead_letters: Vec::new(),
+            told: 0,
             more: BTreeSet::new(),
         }
     }
@@ -247,7 +252,11 @@ impl Cluster {
 
     fn route(&mut self, sender: u32, output: Output) {
         match (output.topic, output.partition) {
-            (OutputTopic::Inbox, Partition::Shard(to)) => self.enqueue(Some(sender), to, InputTopic::Inbox, self.now, output.key, output.value, output.headers),
+            (OutputTopic::Inbox, Partition::Shard(to)) => {
+                let envelope: Envelope = row::decode(output.value.as_deref().expect("a message has a value")).expect("our own message can be read");
+                self.told += usize::from(matches!(envelope.message, Message::Features { .. }));
+                self.enqueue(Some(sender), to, InputTopic::Inbox, self.now, output.key, output.value, output.headers);
+            }
             (OutputTopic::Records, Partition::Shard(to)) => {
                 self.enqueue(Some(sender), to, InputTopic::Records, self.now, output.key, output.value, output.headers);
             }
@@ -404,8 +413,20 @@ impl Solo {
     /// # Panics
     /// Where the engine refuses it.
     pub fn define(&mut self, name: &str, pql: &str) {
-        let text = serde_json::json!({ "kind": "Segment", "metadata": { "name": name }, "spec": { "subject": "person", "pql": pql } }).to_string();
-        self.run(InputTopic::Control, name, Bytes::from(text));
+        self.define_all([(name.to_owned(), pql.to_owned())]);
+    }
+
+    /// As `define`, for many rules that come at once.
+    ///
+    /// # Panics
+    /// Where the engine refuses one.
+    pub fn define_all(&mut self, rules: impl IntoIterator<Item = (String, String)>) {
+        let input = |(name, pql): (String, String)| {
+            let text = serde_json::json!({ "kind": "Segment", "metadata": { "name": name }, "spec": { "subject": "person", "pql": pql } }).to_string();
+            self.input(InputTopic::Control, &name, Bytes::from(text))
+        };
+        let inputs = rules.into_iter().map(input).collect();
+        self.run(inputs);
     }
 
     /// Takes a record, and does all that follows.
@@ -413,7 +434,8 @@ impl Solo {
     /// # Panics
     /// Where the engine refuses it.
     pub fn take(&mut self, kind: SourceKind, key: &str, value: Bytes) {
-        self.run(InputTopic::Source(kind), key, value);
+        let input = self.input(InputTopic::Source(kind), key, value);
+        self.run(vec![input]);
     }
 
     /// What a record would do, in bytes of changed rows; nothing is done.
@@ -426,8 +448,7 @@ impl Solo {
         effects.rows.iter().filter(|(key, _)| key[0] < DERIVED).map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
     }
 
-    fn run(&mut self, topic: InputTopic, key: &str, value: Bytes) {
-        let mut inputs = vec![self.input(topic, key, value)];
+    fn run(&mut self, mut inputs: Vec<Input>) {
         loop {
             let effects = self.machine.step(&self.table, &inputs, self.now, ALONE).expect("rows in memory can be read");
             self.table.apply(effects.rows);

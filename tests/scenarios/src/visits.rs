@@ -12,6 +12,9 @@ const KEY: &str = "b2b_person:1@m1.Marketo";
 /// Lengths of histories, in events.
 pub const HISTORIES: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];
 
+/// Pages that are visited in turn.
+const PAGES: u32 = 20;
+
 /// Numbers of segments.
 pub const SEGMENTS: [u32; 4] = [5, 50, 500, 5_000];
 
@@ -28,7 +31,7 @@ pub const RULES: [(&str, &str); 6] = [
 fn event(number: u32, at: i64, kind: &str) -> Bytes {
     let record = json!({
         "_id": format!("e{number}"), "timestamp": at, "personKey": { "sourceKey": "1@m1.Marketo" }, "eventType": kind,
-        "web": { "webPageDetails": { "name": format!("page {}", number % 20), "URL": "https://example.com/new-product" } },
+        "web": { "webPageDetails": { "name": format!("page {}", number % PAGES), "URL": "https://example.com/new-product" } },
         "commerce": { "order": { "priceTotal": 10.0 } },
     });
     Bytes::from(record.to_string())
@@ -53,14 +56,19 @@ pub fn with_history(pql: &str, history: u32) -> Solo {
     solo
 }
 
-/// A person with a short history, under so many segments, of which five look at its events.
+/// A person with a short history, under so many segments of which all look at visits, and five at the page that is visited.
 pub fn with_segments(segments: u32) -> Solo {
     let mut solo = person(100);
-    for number in 0..segments {
-        let kind = if number < 5 { "e".to_owned() } else { format!("other-{number}") };
-        let pql = format!(r#"count(select v from xEvent where v.eventType = "{kind}" and v.timestamp occurs <= 30 days before now) >= {}"#, 5 + number % 7);
-        solo.define(&format!("segment-{number}"), &pql);
-    }
+    let visited = u32::MAX % PAGES;
+    let rule = |number: u32| {
+        let page = if number < 5 { format!("page {visited}") } else { format!("other page {number}") };
+        let pql = format!(
+            r#"count(select v from xEvent where v.eventType = "e" and v.web.webPageDetails.name = "{page}" and v.timestamp occurs <= 30 days before now) >= {}"#,
+            5 + number % 7
+        );
+        (format!("segment-{number}"), pql)
+    };
+    solo.define_all((0..segments).map(rule));
     solo
 }
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use millrace_model::{SubjectKind, Text, Value};
+use millrace_model::{SubjectKind, Text};
 
+use super::demand::{self, demands};
 use super::{EventQuery, FeatureId, FeaturePlan, Keep, Plan, QueryId, Residual, SegmentPlan, Settings};
-use crate::ast::{Comparison, Span};
+use crate::ast::Span;
 use crate::compile::Compiled;
 use crate::core::{Core, Op, SUBJECT, Var};
 use crate::definition::Kind;
@@ -55,7 +56,9 @@ pub(crate) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, V
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Plan { segments, attributes, features: planner.features, queries: planner.queries.into_values().collect() })
+    let mut features = planner.features;
+    super::bands::find(&segments.iter().chain(&attributes).collect::<Vec<_>>(), &mut features);
+    Ok(Plan { segments, attributes, features, queries: planner.queries.into_values().collect() })
 }
 
 /// Rules in order of evaluation.
@@ -181,7 +184,7 @@ impl<'s> Planner<'s> {
         let Split { core, reads, layouts } = split?;
         self.known.insert(id);
         let residual = Residual { core: Arc::new(core), context: self.context(zone, layouts), condition: false };
-        self.features.push(FeaturePlan { id, kind, residual, reads });
+        self.features.push(FeaturePlan { id, kind, residual, reads, bands: None });
         Ok(id)
     }
 
@@ -216,10 +219,12 @@ impl<'s> Planner<'s> {
         let id = QueryId(hash("query", &text, &settings));
         let context = self.context(zone, BTreeMap::new());
         self.queries.entry(id).or_insert_with(|| {
-            let event_types = event_types(&predicate).map(|types| types.into_iter().collect());
+            let demands = demands(&predicate);
+            let event_types = demands.get(&demand::event_type()).map(|types| types.iter().cloned().collect());
+            let demand = demand::strictest(&demands);
             let layout = Arc::new(columns.keys().copied().collect());
             let tally = shape.map(|shape| Tally { shape: Arc::new(shape), layout, context: context.clone() });
-            EventQuery { id, keep, event_types, tally, predicate: Arc::new(predicate), columns: Arc::new(columns.into_values().collect()), context }
+            EventQuery { id, keep, event_types, demand, tally, predicate: Arc::new(predicate), columns: Arc::new(columns.into_values().collect()), context }
         });
         id
     }
@@ -233,32 +238,6 @@ impl<'s> Planner<'s> {
         let mut machine = Machine { source: Source::None, now: millrace_model::Timestamp(0), context: &context, bound: Vec::new(), trace: None };
         let value = machine.eval(&core).map(|(val, _)| val.into_value());
         value.map_or(core, Core::Literal)
-    }
-}
-
-/// The event types a predicate allows; `None` where it does not say.
-fn event_types(predicate: &Core) -> Option<BTreeSet<Text>> {
-    let is_type = |core: &Core| *core == Core::field(Core::Var(SUBJECT), "eventType");
-    let text = |value: &Value| value.as_str().map(Text::new);
-    let Core::Apply(op, operands) = predicate else { return None };
-    match op {
-        Op::And => operands.iter().filter_map(event_types).min_by_key(BTreeSet::len),
-        Op::Or => {
-            let branches: Option<Vec<BTreeSet<Text>>> = operands.iter().map(event_types).collect();
-            branches.map(|branches| branches.into_iter().flatten().collect())
-        }
-        Op::Compare(Comparison::Equal) | Op::Text { test: crate::core::TextTest::Equals, negated: false, case_sensitive: true } => {
-            let literal = match (&operands[0], &operands[1]) {
-                (of, Core::Literal(value)) | (Core::Literal(value), of) if is_type(of) => value,
-                _ => return None,
-            };
-            text(literal).map(|name| [name].into())
-        }
-        Op::In { negated: false } if is_type(&operands[0]) => match &operands[1] {
-            Core::Literal(Value::List(values)) => values.iter().map(text).collect(),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

@@ -73,6 +73,27 @@ fn shapes() {
 }
 
 #[test]
+fn what_an_event_must_say() {
+    let name = "web.webPageDetails.name";
+    for (condition, demand) in [
+        ("eventType = \"x\"", Some(("eventType", vec!["x"]))),
+        ("web.webPageDetails.name = \"p\" and eventType = \"x\"", Some((name, vec!["p"]))),
+        ("eventType in [\"x\", \"y\"] and web.webPageDetails.name in [\"p\", \"q\", \"r\"]", Some(("eventType", vec!["x", "y"]))),
+        ("web.webPageDetails.name = \"p\" or web.webPageDetails.name.equals(\"q\")", Some((name, vec!["p", "q"]))),
+        ("(eventType = \"x\" and web.webPageDetails.name = \"p\") or eventType = \"y\"", Some(("eventType", vec!["x", "y"]))),
+        ("eventType in [\"x\", \"y\"] and eventType = \"x\"", Some(("eventType", vec!["x"]))),
+        ("web.webPageDetails.name = \"p\" or eventType = \"x\"", None),
+        ("not(eventType = \"x\")", None),
+        ("eventType.equals(\"x\", false)", None),
+        ("web.webPageDetails.name != \"p\"", None),
+    ] {
+        let plan = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, &format!("xEvent[{condition}]"))], &settings()).expect("a plan");
+        let found = plan.queries[0].demand.as_ref().map(|demand| (demand.path.join("."), demand.texts.iter().map(|text| text.as_str()).collect()));
+        assert_eq!(found.as_ref().map(|(path, texts): &(String, Vec<&str>)| (path.as_str(), texts.clone())), demand, "{condition}");
+    }
+}
+
+#[test]
 fn ids_are_stable() {
     // Ids are part of stored state: a change here loses every feature and row that is kept.
     let plan = Plan::build(

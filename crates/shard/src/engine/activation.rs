@@ -12,12 +12,12 @@ use super::{Step, shard_of};
 use crate::key::{self, Key, table};
 use crate::machine::{Output, OutputTopic, Partition};
 use crate::message::{Message, Origin};
-use crate::row::{ActivationKey, ActivationRow, ProfileRow, SubjectId, SubjectRow};
+use crate::row::{ActivatedRow, ActivationKey, ActivationRow, ProfileRow, SubjectId, SubjectRow};
 use crate::state::StateError;
 
 impl Step<'_> {
     /// Compares what the subject should count for with what it counts for.
-    pub(super) fn activations(&mut self, subject: &SubjectId, row: &mut SubjectRow, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn activations(&mut self, subject: &SubjectId, row: &SubjectRow, origin: &Origin) -> Result<(), StateError> {
         let realized: Vec<Text> = row.memberships.iter().filter(|membership| membership.realized).map(|membership| membership.segment.clone()).collect();
         let mut wanted: BTreeSet<ActivationKey> = BTreeSet::new();
         let program = std::sync::Arc::clone(&self.program);
@@ -38,11 +38,13 @@ impl Step<'_> {
                 }));
             }
         }
-        if wanted == row.activations {
+        let row_key = key::of_subject(table::ACTIVATED, subject);
+        let known: ActivatedRow = self.tx.get(&row_key)?.unwrap_or_default();
+        if wanted == known {
             return Ok(());
         }
-        let gone: Vec<ActivationKey> = row.activations.difference(&wanted).cloned().collect();
-        let new: Vec<ActivationKey> = wanted.difference(&row.activations).cloned().collect();
+        let gone: Vec<ActivationKey> = known.difference(&wanted).cloned().collect();
+        let new: Vec<ActivationKey> = wanted.difference(&known).cloned().collect();
         for key in gone {
             let message = Message::Activate { key: key.clone(), subject: subject.clone(), present: false, attributes: Value::Null };
             self.send(self.shard_of_activation(&key), message, origin);
@@ -59,7 +61,7 @@ impl Step<'_> {
             let message = Message::Activate { key: key.clone(), subject: subject.clone(), present: true, attributes: Value::Map(attributes) };
             self.send(self.shard_of_activation(&key), message, origin);
         }
-        row.activations = wanted;
+        if wanted.is_empty() { self.tx.delete(row_key) } else { self.tx.put(row_key, &wanted) }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use super::{Step, Turn};
 use crate::key::{Key, Parts, table};
 use crate::machine::{Measure, Measurement};
 use crate::message::{CauseKind, Origin};
-use crate::row::{self, BackfillRow, FanoutRow, SubjectId};
+use crate::row::{self, BackfillRow, Detail, FanoutRow, SubjectId};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
@@ -85,25 +85,19 @@ impl Step<'_> {
 
     fn fan_out_some(&mut self, budget: usize) -> Result<usize, StateError> {
         let Some((node, mut job)) = self.next_fanout()? else { return Ok(0) };
-        let prefix = Key::new(table::DEPENDENT).node(&node).done();
-        let lower = match &job.cursor {
-            Some(last) => prefix_end(&derive::dependent(&node, last)),
-            None => prefix.clone(),
-        };
+        let prefix = derive::dependents(&node, job.exact_only.then_some(Detail::Exact)).done();
+        let lower = job.cursor.as_deref().map_or_else(|| prefix.clone(), prefix_end);
         let dependents = self.tx.scan(&lower, &prefix_end(&prefix), budget)?;
         let kind = SubjectKind::of_namespace(node.namespace());
-        let mut last = None;
         for (dependent_key, _) in &dependents {
-            let mut parts = Parts::of(dependent_key);
-            let _ = parts.node();
-            let Some(subject) = parts.subject() else { continue };
-            self.mark(&subject, &job.origin.clone()).related.insert(kind);
-            last = Some(subject);
+            if let Some(subject) = derive::dependent_of(dependent_key) {
+                self.mark(&subject, &job.origin).related.insert(kind);
+            }
         }
         if dependents.len() < budget {
             self.fanouts.insert(node, None);
         } else {
-            job.cursor = last;
+            job.cursor = dependents.last().map(|(last, _)| last.clone());
             self.fanouts.insert(node, Some(job));
         }
         Ok(dependents.len().max(1))

@@ -36,7 +36,7 @@ impl Step<'_> {
                 continue;
             }
             self.advance_tallies(subject, &attribute.reads.queries.iter().copied().collect(), program)?;
-            let mut view = SubjectView::new(self, subject, program.kept(attribute.reads.queries.iter().copied()));
+            let mut view = SubjectView::new(self, subject, program, attribute.reads.queries.iter().copied());
             for name in &attribute.reads.segments {
                 let member = row.memberships.iter().any(|membership| membership.segment == *name && membership.realized);
                 view.set_segment(name.clone(), Some(member));

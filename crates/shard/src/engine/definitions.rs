@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millrace_model::{Rejection, Text};
-use millrace_segment::Diagnostic;
+use millrace_segment::{Compiled, Diagnostic};
 
 use super::Step;
 use crate::key::{self, Key, Parts, table};
@@ -14,15 +14,22 @@ use crate::program::{self, Program};
 use crate::row::{DefinitionRow, VersionRow};
 use crate::state::StateError;
 
+/// What a record of the control topic says of a name, until the step plans.
+pub(super) struct Control {
+    input: Input,
+    name: Text,
+    version: u64,
+    /// `None`: the name is no more.
+    definition: Option<(String, Compiled)>,
+}
+
 impl Step<'_> {
     /// A definition came, changed or went. One that cannot be used is a dead letter, and the one before it stays.
     pub(super) fn define(&mut self, input: &Input) -> Result<(), StateError> {
         let key = input.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         let name = Text::from(key.as_ref());
-        let version = u64::try_from(input.offset).unwrap_or_default() + 1;
-        let mut definitions = self.program.definitions.clone();
-        let taken = match input.value.as_deref().map(std::str::from_utf8) {
-            None => definitions.remove(&name),
+        let definition = match input.value.as_deref().map(std::str::from_utf8) {
+            None => None,
             Some(Err(_)) => return self.refuse(input, "bad-utf8", "the definition is not UTF-8 text".to_owned()),
             Some(Ok(text)) => {
                 let compiled = match program::compile(text, &self.config) {
@@ -33,33 +40,72 @@ impl Step<'_> {
                     let detail = format!("the record's key is `{name}`, the definition's name is `{}`; they must be equal", compiled.definition().name);
                     return self.refuse(input, "key-mismatch", detail);
                 }
-                definitions.put(Accepted { row: DefinitionRow { text: text.to_owned(), version, accepted_at: self.now }, compiled })
+                Some((text.to_owned(), compiled))
             }
         };
-        if taken == Taken::Nothing {
-            return Ok(());
-        }
-        let mut revision = self.program.revision_row();
-        revision.revision += u64::from(taken == Taken::Changed);
-        let program = match Program::build(definitions, revision, &self.config) {
-            Ok(program) => program,
-            Err(problems) => return self.refuse(input, "bad-definition", describe(&problems, "")),
-        };
-        self.program = Arc::new(program);
-        self.write_definition(&name, version, input.value.as_deref())?;
-        self.tx.put(Key::new(table::CONTROL).done(), &version);
-        if taken == Taken::Changed {
-            self.tx.put(Key::new(table::REVISION).done(), &self.program.revision_row());
-            let topic = format!("{}control.segments", self.config.topic_prefix);
-            self.start_backfill(Origin { cause: CauseKind::Definition, topic: topic.into(), key: name, ..Origin::timer() });
-        }
-        self.count_record("definitions", "control.segments", "accepted");
+        let version = u64::try_from(input.offset).unwrap_or_default() + 1;
+        self.controls.push(Control { input: input.clone(), name, version, definition });
         Ok(())
     }
 
+    /// Plans for the definitions that came since the last time: once for all of them, because a plan costs as much as all rules together. Where they do
+    /// not fit together it is found out one by one which do not.
+    pub(super) fn plan(&mut self) -> Result<(), StateError> {
+        let controls = std::mem::take(&mut self.controls);
+        if controls.is_empty() || self.adopt(&controls)?.is_ok() {
+            return Ok(());
+        }
+        for control in &controls {
+            if let Err(problems) = self.adopt(std::slice::from_ref(control))? {
+                self.refuse(&control.input, "bad-definition", describe(&problems, ""))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts definitions in force, all of them or, where they do not fit together with the others, none.
+    fn adopt(&mut self, controls: &[Control]) -> Result<Result<(), Vec<Diagnostic>>, StateError> {
+        let mut definitions = self.program.definitions.clone();
+        let mut news: Vec<(&Control, Taken)> = Vec::with_capacity(controls.len());
+        for control in controls {
+            let taken = match &control.definition {
+                None => definitions.remove(&control.name),
+                Some((text, compiled)) => {
+                    let row = DefinitionRow { text: text.clone(), version: control.version, accepted_at: self.now };
+                    definitions.put(Accepted { row, compiled: compiled.clone() })
+                }
+            };
+            if taken != Taken::Nothing {
+                news.push((control, taken));
+            }
+        }
+        let Some((last, _)) = news.last() else { return Ok(Ok(())) };
+        let changed: Vec<&Text> = news.iter().filter(|(_, taken)| *taken == Taken::Changed).map(|(control, _)| &control.name).collect();
+        let mut revision = self.program.revision_row();
+        revision.revision += u64::from(!changed.is_empty());
+        match Program::build(definitions, revision, &self.config) {
+            Ok(program) => self.program = Arc::new(program),
+            Err(problems) => return Ok(Err(problems)),
+        }
+        self.tx.put(Key::new(table::CONTROL).done(), &last.version);
+        for (control, _) in &news {
+            self.write_definition(control)?;
+            self.count_record("definitions", "control.segments", "accepted");
+        }
+        if !changed.is_empty() {
+            self.tx.put(Key::new(table::REVISION).done(), &self.program.revision_row());
+            let topic = format!("{}control.segments", self.config.topic_prefix);
+            // Of several, each change of membership names its own segment.
+            let key = if let [name] = changed[..] { name.clone() } else { Text::default() };
+            self.start_backfill(Origin { cause: CauseKind::Definition, topic: topic.into(), key, ..Origin::timer() });
+        }
+        Ok(Ok(()))
+    }
+
     /// Stores what a name has become: its definition in force, the draft beside it, and the version that came in; `None`: it is no more.
-    fn write_definition(&mut self, name: &Text, version: u64, text: Option<&[u8]>) -> Result<(), StateError> {
+    fn write_definition(&mut self, control: &Control) -> Result<(), StateError> {
         let program = Arc::clone(&self.program);
+        let (name, version) = (&control.name, control.version);
         for (of, accepted) in [(table::DEFINITION, program.definitions.get(name)), (table::DRAFT, program.definitions.draft(name))] {
             let row_key = key::named(of, name);
             match accepted {
@@ -67,8 +113,8 @@ impl Step<'_> {
                 None => self.tx.delete_if_present(row_key)?,
             }
         }
-        if let Some(text) = text {
-            let row = VersionRow { text: String::from_utf8_lossy(text).into_owned(), accepted_at: self.now, revision: program.revision };
+        if let Some((text, _)) = &control.definition {
+            let row = VersionRow { text: text.clone(), accepted_at: self.now, revision: program.revision };
             self.tx.put(Key::new(table::VERSION).text(name).number(version).done(), &row);
         }
         let mut kept = Vec::new();
@@ -79,8 +125,9 @@ impl Step<'_> {
         }
         let in_force = program.definitions.get(name).map(|accepted| accepted.row.version);
         let gone = match in_force {
-            Some(in_force) => outdated(&kept, in_force).into_iter().collect(),
-            None => kept,
+            // A name that comes back behind its deletion begins anew.
+            Some(in_force) if control.definition.is_some() => outdated(&kept, in_force).into_iter().collect(),
+            _ => kept,
         };
         for version in gone {
             self.tx.delete(Key::new(table::VERSION).text(name).number(version).done());

@@ -1,14 +1,14 @@
 //! Derived rows: timers, and the reverse of references, aliases and memberships. Written beside the rows they follow from, and made anew from those
 //! when a shard is restored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{Identity, SourceKind, Text, Timestamp};
+use millrace_model::{Identity, SourceKind, SubjectKind, Text, Timestamp, namespace};
 
 use millrace_segment::plan::QueryId;
 
 use crate::key::{Key, Parts, table};
-use crate::row::{self, AliasRow, Membership, ProfileRow, RecordRow, SubjectId, SubjectRow, VerdictRow};
+use crate::row::{self, AliasRow, Detail, Membership, ProfileRow, RecordRow, SubjectId, SubjectRow, VerdictRow};
 use crate::state::{RowChange, StateError, StateView};
 
 /// A subject's wake-up.
@@ -37,8 +37,27 @@ pub(super) fn wake_of(timer_key: &[u8]) -> Option<(Timestamp, Wake)> {
     Some((at, wake))
 }
 
-pub(super) fn dependent(node: &Identity, subject: &SubjectId) -> Vec<u8> {
-    Key::new(table::DEPENDENT).node(node).subject(subject).done()
+/// Those who need exact features come first.
+pub(super) fn dependent(node: &Identity, detail: Detail, subject: &SubjectId) -> Vec<u8> {
+    dependents(node, Some(detail)).subject(subject).done()
+}
+
+/// The prefix of all that refer to a node, or of those who need its thing in this detail.
+pub(super) fn dependents(node: &Identity, detail: Option<Detail>) -> Key {
+    let key = Key::new(table::DEPENDENT).node(node);
+    match detail {
+        None => key,
+        Some(Detail::Exact) => key.byte(0),
+        Some(Detail::Banded) => key.byte(1),
+    }
+}
+
+/// The subject of a dependent's key.
+pub(super) fn dependent_of(dependent_key: &[u8]) -> Option<SubjectId> {
+    let mut parts = Parts::of(dependent_key);
+    parts.node()?;
+    parts.byte()?;
+    parts.subject()
 }
 
 pub(super) fn alias_of(thing: &SubjectId, node: &Identity) -> Vec<u8> {
@@ -58,10 +77,14 @@ pub(super) fn member(segment: &str, subject: &SubjectId) -> Vec<u8> {
     Key::new(table::MEMBER).text(segment).subject(subject).done()
 }
 
-/// Every node a profile refers to.
-pub(super) fn references(profile: &ProfileRow) -> BTreeSet<Identity> {
-    let direct = profile.references.iter().map(|(_, node)| node.clone());
-    direct.chain(profile.rows.iter().filter_map(|row| row.target.clone())).collect()
+/// Every node a profile refers to, and in what detail its thing has to be known: only a person with several accounts adds their numbers up.
+pub(super) fn references(kind: SubjectKind, profile: &ProfileRow) -> BTreeMap<Identity, Detail> {
+    let direct = profile.references.iter().map(|(_, node)| node);
+    let nodes: BTreeSet<&Identity> = direct.chain(profile.rows.iter().filter_map(|row| row.target.as_ref())).collect();
+    let is_account = |node: &Identity| node.namespace() == namespace::ACCOUNT;
+    let adds_up = kind == SubjectKind::Person && nodes.iter().filter(|node| is_account(node)).nth(1).is_some();
+    let detail = |node: &Identity| if adds_up && is_account(node) { Detail::Exact } else { Detail::Banded };
+    nodes.into_iter().map(|node| (node.clone(), detail(node))).collect()
 }
 
 fn realized(memberships: &[Membership]) -> BTreeSet<Text> {
@@ -103,7 +126,7 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
         Some(&table::PROFILE) => {
             let Some(subject) = parts.subject() else { return Ok(keys) };
             let profile: ProfileRow = row::decode(value)?;
-            keys.extend(references(&profile).iter().map(|node| dependent(node, &subject)));
+            keys.extend(references(subject.kind, &profile).iter().map(|(node, detail)| dependent(node, *detail, &subject)));
         }
         Some(&table::VERDICT) => {
             let (Some(subject), Some(query), Some(id)) = (parts.subject(), parts.number(), parts.text()) else { return Ok(keys) };

@@ -19,7 +19,7 @@ use crate::merge::merge;
 use crate::message::{CauseKind, Message, Origin};
 use crate::program::{self, Program};
 use crate::record::Fragment;
-use crate::row::{self, FragmentRow, Membership, ProfileRelation, ProfileRow, Reference, RelationRow, SubjectId, SubjectRow};
+use crate::row::{self, Detail, FragmentRow, Membership, ProfileRelation, ProfileRow, Reference, RelationRow, SubjectId, SubjectRow};
 use crate::state::StateError;
 
 /// How often the end of a membership is looked for behind instants at which nothing changes. A bound: the last such instant is reported then.
@@ -63,7 +63,7 @@ impl Step<'_> {
         }
         let changed = memberships_before != row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
         if changed || dirty.profile || revision < program.revision {
-            self.activations(subject, &mut row, &origin)?;
+            self.activations(subject, &row, &origin)?;
         }
         // What arrived is reported as soon as the entries it causes are known. Where those wait for this subject's own departures, it is reported at
         // once: two subjects that exchange nodes would wait for each other for ever.
@@ -118,7 +118,7 @@ impl Step<'_> {
         if before_or_none == after {
             return Ok(population);
         }
-        self.refer(subject, &derive::references(&before_or_none), &derive::references(&after), origin)?;
+        self.refer(subject, &derive::references(subject.kind, &before_or_none), &derive::references(subject.kind, &after), origin)?;
         if after == ProfileRow::default() { self.tx.delete(profile_key) } else { self.tx.put(profile_key, &after) }
         Ok(true)
     }
@@ -177,7 +177,7 @@ impl Step<'_> {
                 }
             }
             self.advance_tallies(subject, &queries, program)?;
-            let view = SubjectView::new(self, subject, program.kept(queries));
+            let view = SubjectView::new(self, subject, program, queries);
             for feature in program.features(subject.kind) {
                 if let Some((value, until)) = stands(self, feature) {
                     after.push((feature.id, value, until));
@@ -198,11 +198,18 @@ impl Step<'_> {
         };
         let down = select(&|id| program.reads_down(subject.kind, id), row);
         let before: Features = known.iter().filter(|(id, _)| program.reads_down(subject.kind, **id)).map(|(id, (value, _))| (*id, value.clone())).collect();
+        let banded = program.banded(&down);
         // Under a new plan others may read what nobody read before.
-        let changed = upgraded || down != before || row.announced != alive;
-        let told: Vec<u32> = if changed { row.subscribers.iter().copied().collect() } else { dirty.greet.intersection(&row.subscribers).copied().collect() };
-        for shard in told {
-            self.send(shard, Message::Features { subject: subject.clone(), exists: alive, features: down.clone() }, origin);
+        let changed = upgraded || row.announced != alive;
+        let (exact_changed, banded_changed) = (changed || down != before, changed || banded != program.banded(&before));
+        for (shard, detail) in &row.subscribers {
+            let (features, changed) = match detail {
+                Detail::Exact => (&down, exact_changed),
+                Detail::Banded => (&banded, banded_changed),
+            };
+            if changed || dirty.greet.contains(shard) {
+                self.send(*shard, Message::Features { subject: subject.clone(), exists: alive, features: features.clone() }, origin);
+            }
         }
         row.announced = alive;
         if program.has_parents(subject.kind) || !row.parents.is_empty() {
@@ -227,7 +234,7 @@ impl Step<'_> {
         let mut parents = BTreeSet::new();
         if alive && program.has_parents(subject.kind) {
             let relation = if subject.kind == SubjectKind::Person { millrace_model::Relation::Accounts } else { millrace_model::Relation::Account };
-            let view = SubjectView::new(self, subject, []);
+            let view = SubjectView::new(self, subject, program, []);
             let accounts = view.parents(relation);
             view.finish()?;
             match accounts {
@@ -287,7 +294,7 @@ impl Step<'_> {
         // One view for all: what several segments read is read once.
         let queries = program.queries_of(&waiting);
         self.advance_tallies(subject, &queries, program)?;
-        let mut view = SubjectView::new(self, subject, program.kept(queries));
+        let mut view = SubjectView::new(self, subject, program, queries);
         while let Some(place) = waiting.pop_first() {
             let segment = &program.plan.segments[place];
             let result = if alive {
@@ -372,7 +379,7 @@ impl Step<'_> {
         let cause = millrace_wire::Cause {
             kind: if absorbed { CauseKind::Merge } else { origin.cause }.into(),
             topic: non_empty(&origin.topic),
-            key: non_empty(&origin.key),
+            key: non_empty(&origin.key).or_else(|| (origin.cause == CauseKind::Definition).then(|| name.to_string())),
             event_id: origin.event_id.as_ref().map(ToString::to_string),
         };
         let mut identities = self.identities(subject)?;
@@ -416,7 +423,7 @@ impl Step<'_> {
     /// The instant at which time alone ends the present answer: instants at which the answer stays the same are looked past.
     fn end_of(&self, subject: &SubjectId, row: &SubjectRow, segment: &SegmentPlan, realized: bool) -> Result<Timestamp, StateError> {
         let mut at = self.now;
-        let mut view = SubjectView::new(self, subject, self.program.kept(segment.reads.queries.iter().copied()));
+        let mut view = SubjectView::new(self, subject, &self.program, segment.reads.queries.iter().copied());
         tell_segments(&mut view, segment, &row.memberships, &BTreeSet::new());
         for _ in 0..HORIZON_STEPS_MAX {
             match segment.residual.evaluate(&view, at) {

@@ -4,15 +4,19 @@
 //! many homes of the person reported it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use millrace_model::{Event, EventOperation, Identity, Timestamp};
+use millrace_model::{Event, EventOperation, Identity, Text, Timestamp};
 use millrace_segment::plan::{EventQuery, EventRow as Kept, Keep, QueryId};
 
 use super::Step;
-use crate::key::{self, Parts, table};
+use crate::key::{self, Bucket, table};
 use crate::message::Origin;
-use crate::row::{self, EventCopy, EventLinkRow, EventRow, QueryRows, SubjectId, VerdictRow};
+use crate::row::{self, EventCopy, EventLinkRow, EventRow, KeptRow, QueryRows, SubjectId, VerdictRow};
 use crate::state::StateError;
+
+/// A subject's kept rows, while one change of its ledger goes through its queries; and whether they changed.
+type Buckets = BTreeMap<Bucket, (KeptRow, bool)>;
 
 impl Step<'_> {
     /// An event from resolve.
@@ -30,7 +34,8 @@ impl Step<'_> {
 
     /// A home's report of an event, direct or with the home's arrival.
     pub(super) fn put_copy(&mut self, subject: &SubjectId, id: &str, epoch: u64, copy: EventCopy, origin: &Origin) -> Result<(), StateError> {
-        let event: EventRow = self.tx.get(&key::event(subject, id))?.unwrap_or_default();
+        let stored = self.tx.get_bytes(&key::event(subject, id))?;
+        let event = stored.map(|stored| EventRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default();
         let known = event.copies.iter().find(|known| known.home == copy.home);
         // One that replaces a kept version is taken all the same, and dropped when the subject is evaluated.
         if event.copies.is_empty() && copy.occurred_at <= self.retained_from() {
@@ -105,12 +110,12 @@ impl Step<'_> {
     ) -> Result<Vec<QueryId>, StateError> {
         let before = event.effective().cloned();
         change(&mut event);
-        let after = event.effective().cloned();
         let event_key = key::event(subject, id);
-        if event.copies.is_empty() { self.tx.delete(event_key) } else { self.tx.put(event_key, &event) }
+        if event.copies.is_empty() { self.tx.delete(event_key) } else { self.tx.put_bytes(event_key, event.encode(subject, id)) }
+        let after = event.effective();
         let mut touched = Vec::new();
         let same = |a: &EventCopy, b: &EventCopy| a.occurred_at == b.occurred_at && a.body == b.body;
-        match (&before, &after) {
+        match (&before, after) {
             (Some(before), Some(after)) if same(before, after) => return Ok(touched),
             (None, None) => return Ok(touched),
             _ => {}
@@ -118,7 +123,7 @@ impl Step<'_> {
         if let Some(before) = &before {
             self.forget(subject, id, before, &mut touched)?;
         }
-        if let Some(after) = &after {
+        if let Some(after) = after {
             self.remember(subject, id, after, &mut touched)?;
         }
         Ok(touched)
@@ -133,16 +138,18 @@ impl Step<'_> {
         let stale = row.revision;
         let Some(body) = &event.body else { return Ok(()) };
         let program = std::sync::Arc::clone(&self.program);
+        let mut buckets = Buckets::default();
         for query in program.queries_for(body) {
             // A query that came in behind the subject's revision is filled from the whole ledger when the subject is brought up.
             if program.introduced(query.id) > stale {
                 continue;
             }
             if let Some(columns) = query.matches(body) {
-                self.keep(subject, query, Kept { at: event.occurred_at, id: id.into(), columns })?;
+                self.keep(subject, query, Kept { at: event.occurred_at, id: id.into(), columns }, &mut buckets)?;
                 touched.push(query.id);
             }
         }
+        self.write_buckets(subject, buckets);
         Ok(())
     }
 
@@ -159,6 +166,7 @@ impl Step<'_> {
         }
         let Some(body) = &event.body else { return Ok(()) };
         let program = std::sync::Arc::clone(&self.program);
+        let mut buckets = Buckets::default();
         for query in program.queries_for(body) {
             if query.matches(body).is_none() {
                 continue;
@@ -177,50 +185,63 @@ impl Step<'_> {
                 }
                 continue;
             }
-            let rows_key = key::query(subject, query.id);
-            let Some(mut rows) = self.tx.get::<QueryRows>(&rows_key)? else { continue };
-            let kept = rows.len();
-            rows.retain(|row| row.id != id);
-            if rows.len() == kept {
-                continue;
+            let (kept, changed) = self.bucket(subject, query, &mut buckets)?;
+            if kept.0.get(&query.id).is_some_and(|rows| rows.iter().any(|row| row.id == id)) {
+                // What had been dropped behind this row may count again.
+                match self.fill(subject, std::slice::from_ref(&query))?.remove(&query.id) {
+                    Some(rows) => kept.0.insert(query.id, rows),
+                    None => kept.0.remove(&query.id),
+                };
+                *changed = true;
+                touched.push(query.id);
             }
-            // What had been dropped behind this row may count again.
-            rows = self.fill(subject, std::slice::from_ref(&query))?.remove(&query.id).unwrap_or_default();
-            self.put_rows(rows_key, &rows);
-            touched.push(query.id);
+        }
+        self.write_buckets(subject, buckets);
+        Ok(())
+    }
+
+    fn keep(&mut self, subject: &SubjectId, query: &EventQuery, row: Kept, buckets: &mut Buckets) -> Result<(), StateError> {
+        match query.keep {
+            Keep::All => self.tx.put(key::verdict(subject, query.id, &row.id), &VerdictRow::plain(row)),
+            Keep::Newest(_) => {
+                let (kept, changed) = self.bucket(subject, query, buckets)?;
+                insert(kept.0.entry(query.id).or_default(), row, query.keep, self.now);
+                *changed = true;
+            }
+            Keep::Tally => {
+                if let Some(tally) = &query.tally {
+                    self.tally_event(subject, query, tally, row)?;
+                }
+            }
         }
         Ok(())
     }
 
-    fn keep(&mut self, subject: &SubjectId, query: &EventQuery, row: Kept) -> Result<(), StateError> {
-        if let Some(tally) = &query.tally {
-            return self.tally_event(subject, query, tally, row);
+    /// The kept rows of a query and its likes, read once.
+    fn bucket<'b>(&self, subject: &SubjectId, query: &EventQuery, buckets: &'b mut Buckets) -> Result<&'b mut (KeptRow, bool), StateError> {
+        let bucket = Bucket::of(query);
+        match buckets.entry(bucket) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => Ok(new.insert((self.tx.get(&key::kept(subject, bucket))?.unwrap_or_default(), false))),
         }
-        if query.keep == Keep::All {
-            self.tx.put(key::verdict(subject, query.id, &row.id), &VerdictRow::plain(row));
-            return Ok(());
-        }
-        let rows_key = key::query(subject, query.id);
-        let mut rows: QueryRows = self.tx.get(&rows_key)?.unwrap_or_default();
-        insert(&mut rows, row, query.keep, self.now);
-        self.put_rows(rows_key, &rows);
-        Ok(())
     }
 
-    fn put_rows(&mut self, rows_key: Vec<u8>, rows: &QueryRows) {
-        if rows.is_empty() { self.tx.delete(rows_key) } else { self.tx.put(rows_key, rows) }
+    fn write_buckets(&mut self, subject: &SubjectId, buckets: Buckets) {
+        for (bucket, (kept, _)) in buckets.into_iter().filter(|(_, (_, changed))| *changed) {
+            let kept_key = key::kept(subject, bucket);
+            if kept.0.is_empty() { self.tx.delete(kept_key) } else { self.tx.put(kept_key, &kept) }
+        }
     }
 
     /// The rows of queries, from the whole ledger.
-    fn fill(&mut self, subject: &SubjectId, queries: &[&EventQuery]) -> Result<BTreeMap<QueryId, QueryRows>, StateError> {
+    fn fill(&self, subject: &SubjectId, queries: &[&EventQuery]) -> Result<BTreeMap<QueryId, QueryRows>, StateError> {
         let mut filled: BTreeMap<QueryId, QueryRows> = BTreeMap::new();
-        for (event_key, value) in self.tx.scan_prefix(&key::of_subject(table::EVENT, subject))? {
-            let event: EventRow = row::decode(&value)?;
+        for (id, event) in self.stored_events(subject)? {
             let Some(copy) = event.effective() else { continue };
-            let (Some(body), Some(id)) = (&copy.body, event_id(&event_key)) else { continue };
+            let Some(body) = &copy.body else { continue };
             for query in queries {
                 if let Some(columns) = query.matches(body) {
-                    let row = Kept { at: copy.occurred_at, id: id.as_str().into(), columns };
+                    let row = Kept { at: copy.occurred_at, id: id.clone(), columns };
                     insert(filled.entry(query.id).or_default(), row, query.keep, self.now);
                 }
             }
@@ -231,11 +252,14 @@ impl Step<'_> {
     /// Brings a subject's query rows from an older revision of the plan to the present one.
     pub(super) fn upgrade_queries(&mut self, subject: &SubjectId, revision: u64) -> Result<(), StateError> {
         let program = std::sync::Arc::clone(&self.program);
-        for (rows_key, _) in self.tx.scan_prefix(&key::of_subject(table::QUERY, subject))? {
-            let mut parts = Parts::of(&rows_key);
-            let _ = parts.subject();
-            if parts.number().is_none_or(|id| program.query(QueryId(id)).is_none()) {
-                self.tx.delete(rows_key);
+        for (kept_key, value) in self.tx.scan_prefix(&key::of_subject(table::QUERY, subject))? {
+            let mut kept: KeptRow = row::decode(&value)?;
+            let before = kept.0.len();
+            kept.0.retain(|id, _| program.query(*id).is_some());
+            match kept.0.len() {
+                0 => self.tx.delete(kept_key),
+                after if after < before => self.tx.put(kept_key, &kept),
+                _ => {}
             }
         }
         let is_new = |query: &EventQuery| program.introduced(query.id) > revision;
@@ -249,13 +273,17 @@ impl Step<'_> {
             return Ok(());
         }
         let mut filled = self.fill(subject, &new)?;
+        let mut buckets = Buckets::default();
         for query in new {
-            let rows = filled.remove(&query.id).unwrap_or_default();
-            match query.keep {
-                Keep::Newest(_) => self.put_rows(key::query(subject, query.id), &rows),
-                Keep::All | Keep::Tally => rows.into_iter().try_for_each(|row| self.keep(subject, query, row))?,
+            if matches!(query.keep, Keep::Newest(_)) {
+                let (kept, changed) = self.bucket(subject, query, &mut buckets)?;
+                *changed |= kept.0.remove(&query.id).is_some();
+            }
+            for row in filled.remove(&query.id).unwrap_or_default() {
+                self.keep(subject, query, row, &mut buckets)?;
             }
         }
+        self.write_buckets(subject, buckets);
         Ok(())
     }
 
@@ -268,14 +296,13 @@ impl Step<'_> {
         }
         let mut old = Vec::new();
         let mut oldest_kept: Option<Timestamp> = None;
-        for (event_key, value) in self.tx.scan_prefix(&key::of_subject(table::EVENT, subject))? {
-            let event: EventRow = row::decode(&value)?;
+        for (id, event) in self.stored_events(subject)? {
             if let Some(copy) = event.effective().filter(|copy| copy.occurred_at > cutoff) {
                 oldest_kept = Some(oldest_kept.map_or(copy.occurred_at, |known| known.min(copy.occurred_at)));
             }
             let all_old = event.copies.iter().all(|copy| copy.occurred_at <= cutoff);
             if all_old || event.copies.iter().any(|copy| copy.occurred_at <= cutoff && copy.body.is_some()) {
-                old.extend(event_id(&event_key).map(|id| (id, event)));
+                old.push((id, event));
             }
         }
         self.subject(subject)?.oldest_event_at = oldest_kept;
@@ -299,13 +326,24 @@ impl Step<'_> {
 
     fn oldest_event(&self, subject: &SubjectId) -> Result<Option<Timestamp>, StateError> {
         let mut oldest: Option<Timestamp> = None;
-        for (_, value) in self.tx.scan_prefix(&key::of_subject(table::EVENT, subject))? {
-            let event: EventRow = row::decode(&value)?;
+        for (_, event) in self.stored_events(subject)? {
             if let Some(copy) = event.effective() {
                 oldest = Some(oldest.map_or(copy.occurred_at, |known| known.min(copy.occurred_at)));
             }
         }
         Ok(oldest)
+    }
+
+    /// The whole ledger, ascending by id.
+    pub(super) fn stored_events(&self, subject: &SubjectId) -> Result<Vec<(Text, EventRow)>, StateError> {
+        let mut events = Vec::new();
+        for (event_key, value) in self.tx.scan_prefix(&key::of_subject(table::EVENT, subject))? {
+            if let Some(id) = key::event_id(&event_key) {
+                let event = EventRow::decode(subject, &id, &value)?;
+                events.push((id, event));
+            }
+        }
+        Ok(events)
     }
 
     /// Events at or before this instant are no longer kept.
@@ -334,10 +372,4 @@ fn insert(rows: &mut QueryRows, row: Kept, keep: Keep, now: Timestamp) {
         let visible = rows.partition_point(|known| known.at <= now);
         rows.drain(..visible.saturating_sub(count));
     }
-}
-
-fn event_id(event_key: &[u8]) -> Option<String> {
-    let mut parts = Parts::of(event_key);
-    parts.subject()?;
-    parts.text()
 }

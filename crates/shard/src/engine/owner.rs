@@ -10,7 +10,7 @@ use millrace_model::{CanonicalId, Identity, SourceKind};
 use super::Step;
 use crate::key::{self, Key, Parts, table};
 use crate::message::{Bundle, Claim, Data, Message, Origin, RowId};
-use crate::row::{self, Arrival, EventCopy, EventRow, FragmentRow, MovedRow, RelationRow, SubjectId};
+use crate::row::{self, Arrival, EventCopy, FragmentRow, MovedRow, RelationRow, SubjectId};
 use crate::state::StateError;
 
 /// Events in one part of a move: keeps messages well under the broker's limit of one megabyte.
@@ -122,14 +122,10 @@ impl Step<'_> {
     /// Takes every copy that `node` reported out of the ledger.
     fn take_events(&mut self, subject: &SubjectId, node: &Identity) -> Result<Vec<(millrace_model::Text, EventCopy)>, StateError> {
         let mut taken = Vec::new();
-        for (event_key, value) in self.tx.scan_prefix(&key::of_subject(table::EVENT, subject))? {
-            let event: EventRow = row::decode(&value)?;
+        for (id, event) in self.stored_events(subject)? {
             let Some(copy) = event.copies.iter().find(|copy| copy.home == *node).cloned() else { continue };
-            let mut parts = Parts::of(&event_key);
-            let _ = parts.subject();
-            let Some(id) = parts.text() else { continue };
-            self.replace_event(subject, &id, event.clone(), |event| event.copies.retain(|copy| copy.home != *node))?;
-            taken.push((id.into(), copy));
+            self.replace_event(subject, &id, event, |event| event.copies.retain(|copy| copy.home != *node))?;
+            taken.push((id, copy));
         }
         Ok(taken)
     }

@@ -1,9 +1,10 @@
 //! Things that subjects of this shard refer to: which thing a node is (*follow*), what is known of it (*subscribe*), and children that name a parent.
 //!
 //! A shard follows each node its subjects refer to, once, and subscribes to each thing those nodes are, once, however many subjects refer to it.
-//! Whatever arrives starts a fan-out over the dependents.
+//! Whatever arrives starts a fan-out over the dependents. Where rules only compare a number with constants, and no subject here adds it to another, the
+//! shard asks for its band alone (`Detail`), and hears nothing of changes within.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{CanonicalId, Identity, SubjectKind};
 use millrace_segment::plan::Features;
@@ -11,37 +12,53 @@ use millrace_segment::plan::Features;
 use super::{Step, derive};
 use crate::key::{self, Key, Parts, table};
 use crate::message::{Message, Origin};
-use crate::row::{AliasRow, FanoutRow, ReplicaRow, SubjectId};
+use crate::row::{AliasRow, Detail, FanoutRow, ReplicaRow, SubjectId};
 use crate::state::StateError;
 
 impl Step<'_> {
-    /// A subject's references changed.
-    pub(super) fn refer(&mut self, subject: &SubjectId, before: &BTreeSet<Identity>, after: &BTreeSet<Identity>, origin: &Origin) -> Result<(), StateError> {
-        for node in after.difference(before) {
-            self.tx.put_bytes(derive::dependent(node, subject), Vec::new());
-            let alias_key = Key::new(table::ALIAS).node(node).done();
-            let mut alias: AliasRow = self.tx.get(&alias_key)?.unwrap_or_default();
-            alias.dependents += 1;
-            if alias.dependents == 1 {
-                self.send_to_node(node, Message::Follow { node: node.clone(), shard: self.number, on: true }, origin);
+    /// A subject's references changed, or what it has to know of the things behind them.
+    pub(super) fn refer(
+        &mut self,
+        subject: &SubjectId,
+        before: &BTreeMap<Identity, Detail>,
+        after: &BTreeMap<Identity, Detail>,
+        origin: &Origin,
+    ) -> Result<(), StateError> {
+        for (node, detail) in before {
+            if after.get(node) != Some(detail) {
+                self.tx.delete(derive::dependent(node, *detail, subject));
             }
-            self.tx.put(alias_key, &alias);
         }
-        for node in before.difference(after) {
-            self.tx.delete(derive::dependent(node, subject));
-            let alias_key = Key::new(table::ALIAS).node(node).done();
-            let Some(mut alias) = self.tx.get::<AliasRow>(&alias_key)? else { continue };
-            alias.dependents = alias.dependents.saturating_sub(1);
-            if alias.dependents > 0 {
-                self.tx.put(alias_key, &alias);
-                continue;
+        for (node, detail) in after {
+            if before.get(node) != Some(detail) {
+                self.tx.put_bytes(derive::dependent(node, *detail, subject), Vec::new());
             }
-            self.send_to_node(node, Message::Follow { node: node.clone(), shard: self.number, on: false }, origin);
-            if let Some(canonical) = &alias.canonical {
-                self.release(node, canonical, origin)?;
-            }
-            self.tx.delete(alias_key);
         }
+        let nodes: BTreeSet<&Identity> = before.keys().chain(after.keys()).collect();
+        for node in nodes {
+            self.depend(node, before.get(node).copied(), after.get(node).copied(), origin)?;
+        }
+        Ok(())
+    }
+
+    /// One subject refers to a node otherwise than before.
+    fn depend(&mut self, node: &Identity, before: Option<Detail>, after: Option<Detail>, origin: &Origin) -> Result<(), StateError> {
+        if before == after {
+            return Ok(());
+        }
+        let alias_key = Key::new(table::ALIAS).node(node).done();
+        let mut alias: AliasRow = self.tx.get(&alias_key)?.unwrap_or_default();
+        let known = alias.detail();
+        adjust(&mut alias.dependents, before.is_some(), after.is_some());
+        adjust(&mut alias.exact, before == Some(Detail::Exact), after == Some(Detail::Exact));
+        if known.is_some() != alias.detail().is_some() {
+            let follow = Message::Follow { node: node.clone(), shard: self.number, on: known.is_none() };
+            self.send_to_node(node, follow, origin);
+        }
+        if let Some(canonical) = &alias.canonical {
+            self.stand_behind(node, canonical, known, alias.detail(), origin)?;
+        }
+        if alias.dependents == 0 { self.tx.delete(alias_key) } else { self.tx.put(alias_key, &alias) }
         Ok(())
     }
 
@@ -54,47 +71,54 @@ impl Step<'_> {
             return Ok(());
         }
         if let Some(old) = alias.canonical.replace(canonical.clone()) {
-            self.release(node, &old, origin)?;
+            self.stand_behind(node, &old, alias.detail(), None, origin)?;
         }
+        self.stand_behind(node, &canonical, None, alias.detail(), origin)?;
         alias.epoch = epoch;
         self.tx.put(alias_key, &alias);
-        let thing = thing_of(node, canonical);
-        self.tx.put_bytes(derive::alias_of(&thing, node), Vec::new());
-        let replica_key = key::of_subject(table::REPLICA, &thing);
-        let mut replica: ReplicaRow = self.tx.get(&replica_key)?.unwrap_or_default();
-        replica.nodes += 1;
-        if replica.nodes == 1 {
-            self.send_to_subject(&thing.clone(), Message::Subscribe { subject: thing, shard: self.number, on: true }, origin);
-        }
-        self.tx.put(replica_key, &replica);
-        self.fan_out(node, origin);
-        Ok(())
+        self.fan_out(node, false, origin)
     }
 
-    /// A node is not this thing any more, or nobody here cares.
-    fn release(&mut self, node: &Identity, canonical: &CanonicalId, origin: &Origin) -> Result<(), StateError> {
-        let thing = thing_of(node, canonical.clone());
-        self.tx.delete(derive::alias_of(&thing, node));
-        let replica_key = key::of_subject(table::REPLICA, &thing);
-        let Some(mut replica) = self.tx.get::<ReplicaRow>(&replica_key)? else { return Ok(()) };
-        replica.nodes = replica.nodes.saturating_sub(1);
-        if replica.nodes > 0 {
-            self.tx.put(replica_key, &replica);
+    /// A node that is this thing comes to be referred to otherwise than before; `None`: not at all. What is asked of the thing's owner follows.
+    fn stand_behind(
+        &mut self,
+        node: &Identity,
+        canonical: &CanonicalId,
+        before: Option<Detail>,
+        after: Option<Detail>,
+        origin: &Origin,
+    ) -> Result<(), StateError> {
+        if before == after {
             return Ok(());
         }
-        self.tx.delete(replica_key);
-        self.send_to_subject(&thing.clone(), Message::Subscribe { subject: thing, shard: self.number, on: false }, origin);
+        let thing = thing_of(node, canonical.clone());
+        match (before, after) {
+            (None, Some(_)) => self.tx.put_bytes(derive::alias_of(&thing, node), Vec::new()),
+            (Some(_), None) => self.tx.delete(derive::alias_of(&thing, node)),
+            _ => {}
+        }
+        let replica_key = key::of_subject(table::REPLICA, &thing);
+        let mut replica: ReplicaRow = self.tx.get(&replica_key)?.unwrap_or_default();
+        let asked = replica.detail();
+        adjust(&mut replica.nodes, before.is_some(), after.is_some());
+        adjust(&mut replica.exact, before == Some(Detail::Exact), after == Some(Detail::Exact));
+        let detail = replica.detail();
+        if detail != asked {
+            self.send_to_subject(&thing.clone(), Message::Subscribe { subject: thing, shard: self.number, detail }, origin);
+        }
+        if replica.nodes == 0 { self.tx.delete(replica_key) } else { self.tx.put(replica_key, &replica) }
         Ok(())
     }
 
     /// At the owner: a shard wants to know, or no longer.
-    pub(super) fn subscribe(&mut self, subject: &SubjectId, shard: u32, on: bool, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn subscribe(&mut self, subject: &SubjectId, shard: u32, detail: Option<Detail>, origin: &Origin) -> Result<(), StateError> {
         let row = self.subject(subject)?;
-        if on {
-            row.subscribers.insert(shard);
-            self.mark(subject, origin).greet.insert(shard);
-        } else {
-            row.subscribers.remove(&shard);
+        match detail {
+            Some(detail) => {
+                row.subscribers.insert(shard, detail);
+                self.mark(subject, origin).greet.insert(shard);
+            }
+            None => drop(row.subscribers.remove(&shard)),
         }
         Ok(())
     }
@@ -106,6 +130,8 @@ impl Step<'_> {
         if replica.known && replica.exists == exists && replica.features == features {
             return Ok(());
         }
+        // Who needs no more than bands has nothing to look at where a number moved within its band.
+        let exact_only = replica.known && replica.exists == exists && self.program.banded(&replica.features) == self.program.banded(&features);
         replica.known = true;
         replica.exists = exists;
         replica.features = features;
@@ -115,7 +141,7 @@ impl Step<'_> {
             let mut parts = Parts::of(&alias_key);
             let _ = parts.subject();
             if let Some(node) = parts.node() {
-                self.fan_out(&node, origin);
+                self.fan_out(&node, exact_only, origin)?;
             }
         }
         Ok(())
@@ -132,9 +158,22 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn fan_out(&mut self, node: &Identity, origin: &Origin) {
-        self.fanouts.insert(node.clone(), Some(FanoutRow { cursor: None, origin: origin.clone() }));
+    /// Everyone who refers to a node is to be looked at, from the beginning; a job that is under way for more of them stays one for those.
+    fn fan_out(&mut self, node: &Identity, exact_only: bool, origin: &Origin) -> Result<(), StateError> {
+        let running = match self.fanouts.get(node) {
+            Some(job) => job.clone(),
+            None if exact_only => self.tx.get::<FanoutRow>(&Key::new(table::FANOUT).node(node).done())?,
+            None => None,
+        };
+        let exact_only = exact_only && running.is_none_or(|job| job.exact_only);
+        self.fanouts.insert(node.clone(), Some(FanoutRow { cursor: None, exact_only, origin: origin.clone() }));
+        Ok(())
     }
+}
+
+/// Counts one that was, or is, among those counted.
+fn adjust(count: &mut u64, before: bool, after: bool) {
+    *count = count.saturating_add(u64::from(after)).saturating_sub(u64::from(before));
 }
 
 /// The thing that a node of some kind is.

@@ -4,12 +4,14 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use elsa::FrozenBTreeMap;
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::{EventRow, Features, Item, Keep, QueryId, Target, Unknown, View};
 use millrace_segment::tally::Tallied;
 
-use crate::key::{self, Key, table};
-use crate::row::{self, AliasRow, ProfileRow, QueryRows, Reference, ReplicaRow, SubjectId, TallyRow, VerdictRow};
+use crate::key::{self, Bucket, Key, table};
+use crate::program::Program;
+use crate::row::{self, AliasRow, KeptRow, ProfileRow, QueryRows, Reference, ReplicaRow, SubjectId, TallyRow, VerdictRow};
 use crate::state::StateError;
 
 /// Read access to rows: a step's overlay, or committed state.
@@ -30,10 +32,12 @@ const RELATIONS: usize = 15;
 pub struct SubjectView<'a> {
     rows: &'a dyn Rows,
     subject: &'a SubjectId,
+    program: &'a Program,
     id: Text,
     profile: OnceCell<ProfileRow>,
     related: [OnceCell<Result<Vec<Item>, Unknown>>; RELATIONS],
-    queries: BTreeMap<QueryId, (Keep, OnceCell<QueryRows>)>,
+    queries: BTreeMap<QueryId, OnceCell<QueryRows>>,
+    kept: FrozenBTreeMap<Bucket, Box<KeptRow>>,
     segments: BTreeMap<Text, Option<bool>>,
     /// The first failure of the store: the evaluation's result is void then.
     failure: RefCell<Option<StateError>>,
@@ -41,14 +45,16 @@ pub struct SubjectView<'a> {
 
 impl<'a> SubjectView<'a> {
     /// `queries`: those that may be read.
-    pub fn new(rows: &'a dyn Rows, subject: &'a SubjectId, queries: impl IntoIterator<Item = (QueryId, Keep)>) -> SubjectView<'a> {
+    pub fn new(rows: &'a dyn Rows, subject: &'a SubjectId, program: &'a Program, queries: impl IntoIterator<Item = QueryId>) -> SubjectView<'a> {
         SubjectView {
             rows,
             subject,
+            program,
             id: subject.text(),
             profile: OnceCell::new(),
             related: Default::default(),
-            queries: queries.into_iter().map(|(id, keep)| (id, (keep, OnceCell::new()))).collect(),
+            queries: queries.into_iter().map(|id| (id, OnceCell::new())).collect(),
+            kept: FrozenBTreeMap::new(),
             segments: BTreeMap::new(),
             failure: RefCell::new(None),
         }
@@ -107,7 +113,12 @@ impl<'a> SubjectView<'a> {
                 let profile = self.profile();
                 let direct = profile.references.iter().filter(|(reference, _)| *reference == Reference::Account).map(|(_, node)| node);
                 let rows = profile.rows.iter().filter(|row| row.kind == SourceKind::AccountPerson).filter_map(|row| row.target.as_ref());
-                self.things(direct.chain(rows))
+                let mut items = self.things(direct.chain(rows))?;
+                // Who has one account needs no more of its numbers than their bands.
+                if let [Item { target: Target::Known { features, .. }, .. }] = items.as_mut_slice() {
+                    *features = Arc::new(self.program.unbanded(std::mem::take(Arc::make_mut(features))));
+                }
+                Ok(items)
             }
             (SubjectKind::Account, Relation::Parent) => self.referred(Reference::Parent),
             (SubjectKind::Account, Relation::Related) => self.referred(Reference::Related),
@@ -159,6 +170,11 @@ impl<'a> SubjectView<'a> {
         items
     }
 
+    fn kept(&self, bucket: Bucket) -> &KeptRow {
+        let read = || Box::new(self.read(&key::kept(self.subject, bucket)).unwrap_or_default());
+        self.kept.get(&bucket).unwrap_or_else(|| self.kept.insert(bucket, read()))
+    }
+
     /// The events of a query that keeps all, ascending by time.
     fn verdicts(&self, query: QueryId) -> QueryRows {
         let rows = self.note(self.rows.rows(&key::verdicts(self.subject, query))).unwrap_or_default();
@@ -206,10 +222,10 @@ impl View for SubjectView<'_> {
     }
 
     fn events(&self, query: QueryId) -> &[EventRow] {
-        match self.queries.get(&query) {
-            Some((Keep::All | Keep::Tally, cell)) => cell.get_or_init(|| self.verdicts(query)),
-            Some((Keep::Newest(_), cell)) => cell.get_or_init(|| self.read(&key::query(self.subject, query)).unwrap_or_default()),
-            None => &[],
+        let (Some(cell), Some(plan)) = (self.queries.get(&query), self.program.query(query)) else { return &[] };
+        match plan.keep {
+            Keep::All | Keep::Tally => cell.get_or_init(|| self.verdicts(query)),
+            Keep::Newest(_) => self.kept(Bucket::of(plan)).0.get(&query).map_or(&[], Vec::as_slice),
         }
     }
 

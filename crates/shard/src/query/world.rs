@@ -234,13 +234,12 @@ impl<'q> Things<'q> {
     fn events_of(&self, rows: &[Row]) -> Result<Vec<WorldEvent>, QueryError> {
         let mut events = Vec::new();
         for (event_key, value) in rows {
-            let mut parts = Parts::of(event_key);
-            let _ = parts.subject();
-            let event: EventRow = row::decode(value)?;
+            let (Some(subject), Some(id)) = (Parts::of(event_key).subject(), key::event_id(event_key)) else { continue };
+            let event = EventRow::decode(&subject, &id, value)?;
             let Moment { at: now, retained_from, past } = self.moment;
             let seen = event.effective().filter(|copy| copy.occurred_at > retained_from && !(past && copy.occurred_at > now));
-            if let (Some(id), Some(copy)) = (parts.text(), seen) {
-                events.push(WorldEvent { at: copy.occurred_at, id: id.into(), value: copy.body.clone().unwrap_or_default() });
+            if let Some(copy) = seen {
+                events.push(WorldEvent { at: copy.occurred_at, id, value: copy.body.clone().unwrap_or_default() });
             }
         }
         events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));

@@ -65,6 +65,18 @@ impl Process {
         Ok(self.begun.elapsed())
     }
 
+    /// Lets it process for a while, or until it has ingested so many records.
+    pub fn works_on(&mut self, long: Duration, records: u64) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < long && self.ingested() < records as f64 {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the process ended: {status}");
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
     /// Records that were ingested since its start; none as long as it does not answer.
     fn ingested(&self) -> f64 {
         let answer = self

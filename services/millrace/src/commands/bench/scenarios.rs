@@ -9,7 +9,7 @@ use super::child::Process;
 use super::machine::{self, processor_seconds};
 use super::report::Figure;
 use super::site::Site;
-use super::world::{self, LAUNCH, LAUNCH_WINDOW_MS, UPSELL, World};
+use super::world::{self, LAUNCH, LAUNCH_WINDOW_MS, Placed, UPSELL, World};
 use crate::cli::BenchOptions;
 use crate::settings::Settings;
 
@@ -17,10 +17,9 @@ use crate::settings::Settings;
 const TICK: Duration = Duration::from_millis(10);
 /// Of visits at a rate, one in so many makes its person enter a segment.
 const ENTRY_EVERY: u64 = 10;
-/// How long a killed process had been processing.
+/// How long a killed process had been processing, unless it had taken so many visits before.
 const BEFORE_KILL: Duration = Duration::from_secs(5);
-/// Seconds of work that wait for a process that is to be killed twice.
-const PILE_SECONDS: f64 = 30.0;
+const BEFORE_KILL_VISITS: u64 = 100_000;
 /// Visits a second where throughput was not measured.
 const RATE: f64 = 1_000.0;
 
@@ -213,16 +212,38 @@ impl<'a> Bench<'a> {
         let changed = (after.membership_records - before.membership_records) as f64;
         self.note("fan-out", "membership changes of it", changed, "", Some("0"));
 
-        let (before, begun) = (after, Instant::now());
-        site.watch.expect((first..first + count).map(|person| ((UPSELL, person), begun)));
-        site.append(vec![self.world.deal_of("fan-2", &account, 200_000, true)])?;
-        let taken = self.collect(site)?;
+        let before = after;
+        let crossing = self.world.deal_of("fan-2", &account, 200_000, true);
+        let taken = self.all_change(site, first..first + count, crossing)?;
         self.note("fan-out", "persons", taken.len() as f64, "", None);
         self.note("fan-out", "deal to the first", seconds(quantile(&taken, 0.0)), "s", None);
         self.note("fan-out", "deal to the last", seconds(quantile(&taken, 1.0)), "s", Some("≤ 5 s"));
         let told = (site.reading().features - before.features) as f64;
         self.note("fan-out", "feature messages of it", told, "", None);
+
+        let other = format!("a{}", world.accounts() + 1);
+        site.append(vec![world.account(world.accounts() + 1)])?;
+        site.settle()?;
+        let steps = [
+            ("deal moved to another account, to the last", world.deal_of("fan-2", &other, 200_000, true), None),
+            ("accounts linked, to the last", world.link([&account, &other], false), None),
+            ("link withdrawn, to the last", world.link([&account, &other], true), Some("≤ 2 s")),
+        ];
+        for (name, record, target) in steps {
+            let taken = self.all_change(site, first..first + count, record)?;
+            self.note("fan-out", name, seconds(quantile(&taken, 1.0)), "s", target);
+        }
         Ok(())
+    }
+
+    /// One record upon which all these persons enter or leave; how long each took.
+    fn all_change(&self, site: &Site, persons: std::ops::Range<u32>, record: Placed) -> anyhow::Result<Vec<Duration>> {
+        let begun = Instant::now();
+        site.watch.expect(persons.map(|person| ((UPSELL, person), begun)));
+        site.append(vec![record])?;
+        let taken = self.collect(site)?;
+        site.settle()?;
+        Ok(taken)
     }
 
     /// Many memberships that end within one second, by silence.
@@ -260,7 +281,8 @@ impl<'a> Bench<'a> {
 
     /// A process that is killed while it processes, with its disk and without.
     pub fn recovery(&mut self, site: Site) -> anyhow::Result<()> {
-        let pile = (self.rate() * 2.0 * PILE_SECONDS) as u64;
+        // Two processes are killed, and a third finds some left.
+        let pile = 3 * BEFORE_KILL_VISITS;
         let (visits, world) = (self.visits, self.world.clone());
         self.visits += pile;
         let now = site.now();
@@ -324,7 +346,7 @@ impl<'a> Bench<'a> {
 fn killed(settings: &Settings) -> anyhow::Result<Duration> {
     let mut process = Process::start(settings)?;
     let taken = process.processes()?;
-    std::thread::sleep(BEFORE_KILL);
+    process.works_on(BEFORE_KILL, BEFORE_KILL_VISITS)?;
     process.kill()?;
     Ok(taken)
 }

@@ -221,6 +221,16 @@ impl World {
         self.place(SourceKind::Opportunity, key, value)
     }
 
+    /// That two accounts are one company, or no longer.
+    pub fn link(&self, accounts: [&str; 2], withdrawn: bool) -> Placed {
+        let key = "link@bench.Bench".to_owned();
+        let [a, b] = accounts;
+        let value = format!(
+            r#"{{"linkKey":{{"sourceKey":"{key}"}},"members":[{{"sourceKey":"{a}@bench.Bench"}},{{"sourceKey":"{b}@bench.Bench"}}],"isDeleted":{withdrawn}}}"#
+        );
+        self.place(SourceKind::AccountLink, key, value)
+    }
+
     pub fn person(&self, number: u32) -> Placed {
         self.person_of(number, &format!("a{}", number % self.accounts()))
     }

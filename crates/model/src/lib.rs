@@ -7,6 +7,7 @@ mod identity;
 mod kind;
 mod path;
 mod schema;
+pub mod source_key;
 mod time;
 mod value;
 

@@ -25,7 +25,7 @@ use crate::key::{self, table};
 use crate::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition};
 use crate::message::{CauseKind, Envelope, Message, Origin};
 use crate::program::Program;
-use crate::row::{self, FanoutRow, SubjectId, SubjectRow};
+use crate::row::{self, SubjectId, SubjectRow};
 use crate::state::{RowChange, StateError, StateView};
 use crate::tx::Tx;
 
@@ -135,7 +135,7 @@ impl Machine for Shard {
             queue: VecDeque::new(),
             subjects: FxHashMap::default(),
             dirty: BTreeMap::new(),
-            fanouts: BTreeMap::new(),
+            fanouts: background::Fanouts::default(),
             audiences: BTreeMap::new(),
             outputs: Vec::new(),
             measurements: Vec::new(),
@@ -229,8 +229,7 @@ struct Step<'a> {
     queue: VecDeque<Envelope>,
     subjects: FxHashMap<SubjectId, CachedSubject>,
     dirty: BTreeMap<Turn, Dirty>,
-    /// Fan-out jobs that are new or advanced in this step; `None`: finished.
-    fanouts: BTreeMap<Identity, Option<FanoutRow>>,
+    fanouts: background::Fanouts,
     /// Change of the number of members, by segment.
     audiences: BTreeMap<Text, i64>,
     outputs: Vec<Output>,

@@ -235,6 +235,11 @@ impl Program {
         self.up.get(&kind).is_some_and(|features| features.contains(&feature))
     }
 
+    /// Whether account rules look at any thing as an account's child.
+    pub fn tells_parents(&self) -> bool {
+        !self.child_kinds.is_empty()
+    }
+
     /// Whether account rules look at things of this kind as an account's children.
     pub fn has_parents(&self, kind: SubjectKind) -> bool {
         self.child_kinds.contains(&kind)

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace, source_key};
 use millrace_segment::plan::{FeatureId, Features, QueryId};
 use millrace_segment::tally::Totals;
 use serde::de::DeserializeOwned;
@@ -168,8 +168,16 @@ struct StoredCopy<Home, Others, Body> {
     occurred_at: Timestamp,
     others: Others,
     body: Body,
-    /// `_id` and `timestamp` belong into the body: the id of the key, and `occurred_at`.
-    named: bool,
+    left_out: LeftOut,
+}
+
+/// What belongs into the body and is not repeated there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct LeftOut {
+    /// `_id` and `timestamp`: the id of the key, and `occurred_at`.
+    name: bool,
+    /// `personKey`: the home's.
+    person: bool,
 }
 
 impl EventRow {
@@ -180,10 +188,10 @@ impl EventRow {
 
     /// As stored under the key of this subject and event id.
     pub fn encode(&mut self, subject: &SubjectId, id: &str) -> Vec<u8> {
-        let named: Vec<bool> = self.copies.iter_mut().map(|copy| copy.leave_out_name(id)).collect();
-        let stored: Vec<_> = self.copies.iter().zip(&named).map(|(copy, named)| copy.stored(subject, *named)).collect();
+        let left_out: Vec<LeftOut> = self.copies.iter_mut().map(|copy| copy.leave_out(id)).collect();
+        let stored: Vec<_> = self.copies.iter().zip(&left_out).map(|(copy, left_out)| copy.stored(subject, *left_out)).collect();
         let bytes = encode(&stored);
-        self.copies.iter_mut().zip(named).filter(|(_, named)| *named).for_each(|(copy, _)| copy.put_name_back(id));
+        self.copies.iter_mut().zip(left_out).for_each(|(copy, left_out)| copy.put_back(id, left_out));
         bytes
     }
 
@@ -193,11 +201,9 @@ impl EventRow {
     /// Where the bytes are of a newer version, or damaged.
     pub fn decode(subject: &SubjectId, id: &str, bytes: &[u8]) -> Result<EventRow, StateError> {
         let restored = |stored: StoredCopy<Identity, Vec<Identity>, Option<Value>>| {
-            let StoredCopy { home, modified_at, occurred_at, others, body, named } = stored;
+            let StoredCopy { home, modified_at, occurred_at, others, body, left_out } = stored;
             let mut copy = EventCopy { home: home.unwrap_or_else(|| subject.id.0.clone()), modified_at, occurred_at, others, body };
-            if named {
-                copy.put_name_back(id);
-            }
+            copy.put_back(id, left_out);
             copy
         };
         let copies: Vec<_> = decode(bytes)?;
@@ -206,26 +212,35 @@ impl EventRow {
 }
 
 impl EventCopy {
-    fn stored(&self, subject: &SubjectId, named: bool) -> StoredCopy<&Identity, &[Identity], &Option<Value>> {
+    fn stored(&self, subject: &SubjectId, left_out: LeftOut) -> StoredCopy<&Identity, &[Identity], &Option<Value>> {
         let EventCopy { home, modified_at, occurred_at, others, body } = self;
-        StoredCopy { home: (*home != subject.id.0).then_some(home), modified_at: *modified_at, occurred_at: *occurred_at, others, body, named }
+        StoredCopy { home: (*home != subject.id.0).then_some(home), modified_at: *modified_at, occurred_at: *occurred_at, others, body, left_out }
     }
 
-    /// Takes `_id` and `timestamp` out of the body where they are what the row says anyway; whether they are.
-    fn leave_out_name(&mut self, id: &str) -> bool {
-        let Some(Value::Map(fields)) = &mut self.body else { return false };
-        let known = fields.get("_id").and_then(Value::as_str) == Some(id) && fields.get("timestamp").and_then(Value::as_time) == Some(self.occurred_at);
-        if known {
+    /// Takes out of the body what the row says anyway.
+    fn leave_out(&mut self, id: &str) -> LeftOut {
+        let Some(Value::Map(fields)) = &mut self.body else { return LeftOut::default() };
+        let name = fields.get("_id").and_then(Value::as_str) == Some(id) && fields.get("timestamp").and_then(Value::as_time) == Some(self.occurred_at);
+        if name {
             fields.remove("_id");
             fields.remove("timestamp");
         }
-        known
+        let key = fields.get("personKey").and_then(Value::as_map);
+        let person = self.home.namespace() == namespace::PERSON && key.is_some_and(|key| *key == source_key::object(self.home.id()));
+        if person {
+            fields.remove("personKey");
+        }
+        LeftOut { name, person }
     }
 
-    fn put_name_back(&mut self, id: &str) {
-        if let Some(Value::Map(fields)) = &mut self.body {
+    fn put_back(&mut self, id: &str, left_out: LeftOut) {
+        let Some(Value::Map(fields)) = &mut self.body else { return };
+        if left_out.name {
             fields.insert("_id", Value::text(id));
             fields.insert("timestamp", Value::Time(self.occurred_at));
+        }
+        if left_out.person {
+            fields.insert("personKey", Value::Map(source_key::object(self.home.id())));
         }
     }
 }
@@ -585,4 +600,47 @@ pub struct RevisionRow {
     pub revision: u64,
     /// The revision at which each query of the plan came in.
     pub queries: BTreeMap<QueryId, u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_read_as_it_was_written() {
+        let node = |text: &str| Identity::parse(text).expect("an identity");
+        let subject = SubjectId::of_node(&node("b2b_person:1@m1.Marketo"));
+        let key = |text: &str| Value::Map(source_key::object(text));
+        let body = |fields: &[(&str, Value)]| Some(Value::Map(fields.iter().map(|(name, value)| (Text::new(name), value.clone())).collect()));
+        let (id, at) = (("_id", Value::text("e")), ("timestamp", Value::Time(Timestamp(7))));
+        let person = ("personKey", key("1@m1.Marketo"));
+        let bodies = [
+            body(&[id.clone(), at.clone(), person.clone(), ("eventType", Value::text("x"))]),
+            body(&[id.clone(), at, ("personKey", key("2@m1.Marketo"))]),
+            body(&[id, ("timestamp", Value::Time(Timestamp(8))), person]),
+            body(&[]),
+            None,
+        ];
+        let mut lengths = Vec::new();
+        for (body, home) in bodies.iter().flat_map(|body| [(body, "b2b_person:1@m1.Marketo"), (body, "ecid:1@m1.Marketo")]) {
+            let copy = EventCopy { home: node(home), modified_at: Timestamp(9), occurred_at: Timestamp(7), others: vec![node("email:a@b.c")], body: body.clone() };
+            let mut row = EventRow { copies: vec![copy] };
+            let (before, bytes) = (row.clone(), row.encode(&subject, "e"));
+            assert_eq!(row, before, "writing changes nothing");
+            assert_eq!(EventRow::decode(&subject, "e", &bytes).expect("our own bytes"), before);
+            lengths.push(bytes.len());
+        }
+        assert!(lengths[0] + 60 < lengths[1], "what the key says is not repeated: {lengths:?}");
+    }
+
+    #[test]
+    fn kept_rows_are_read_as_they_were_written() {
+        let row = |at: i64, id: &str, columns: &[i64]| millrace_segment::plan::EventRow {
+            at: Timestamp(at),
+            id: id.into(),
+            columns: columns.iter().map(|column| Value::Int(*column)).collect(),
+        };
+        let kept = KeptRow([(QueryId(1), vec![row(1, "b", &[]), row(2, "a", &[])]), (QueryId(7), vec![row(2, "a", &[5, 6])])].into());
+        assert_eq!(decode::<KeptRow>(&encode(&kept)).expect("our own bytes"), kept);
+    }
 }

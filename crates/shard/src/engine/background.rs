@@ -1,8 +1,9 @@
 //! Work that time or earlier steps left: due timers, fan-out over dependents, backfill of a new plan. All of it only marks subjects, within a budget.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_model::{SubjectKind, Text, Timestamp};
+use millrace_model::{Identity, SubjectKind, Text, Timestamp};
 
 use super::derive::{self, Wake};
 use super::{Step, Turn};
@@ -15,6 +16,28 @@ use crate::tx::prefix_end;
 
 /// Kinds in the order in which a backfill takes them: what others rest on first.
 const BACKFILL_ORDER: [SubjectKind; 5] = [SubjectKind::Campaign, SubjectKind::List, SubjectKind::Opportunity, SubjectKind::Account, SubjectKind::Person];
+
+/// Fan-out jobs of one step.
+#[derive(Default)]
+pub(super) struct Fanouts {
+    /// Those that are new or advanced in this step; `None`: finished.
+    jobs: BTreeMap<Identity, Option<FanoutRow>>,
+    /// Those among them that are not finished.
+    waiting: BTreeSet<Identity>,
+    /// Of the stored jobs, those before this key are among `jobs`.
+    stored_from: Option<Vec<u8>>,
+}
+
+impl Fanouts {
+    pub(super) fn get(&self, node: &Identity) -> Option<&Option<FanoutRow>> {
+        self.jobs.get(node)
+    }
+
+    pub(super) fn put(&mut self, node: Identity, job: FanoutRow) {
+        self.waiting.insert(node.clone());
+        self.jobs.insert(node, Some(job));
+    }
+}
 
 impl Step<'_> {
     /// Marks what is due now. `from` is moved up to what is left; `lagging` is whether the gauge of lateness shows something. Whether more is due than the
@@ -61,26 +84,28 @@ impl Step<'_> {
 
     /// Whether background work is left for a later step.
     pub(super) fn background_waits(&mut self) -> Result<bool, StateError> {
-        if self.fanouts.values().any(Option::is_some) {
-            return Ok(true);
-        }
-        let stored = self.tx.scan(&[table::FANOUT], &[table::FANOUT + 1], self.fanouts.len() + 1)?;
-        let waits = stored.iter().any(|(job_key, _)| Parts::of(job_key).node().is_some_and(|node| !self.fanouts.contains_key(&node)));
-        Ok(waits || !self.backfill()?.done)
+        Ok(!self.fanouts.waiting.is_empty() || self.stored_fanout()?.is_some() || !self.backfill()?.done)
     }
 
     /// The next fan-out job: one of this step's, else a stored one.
-    fn next_fanout(&mut self) -> Result<Option<(millrace_model::Identity, FanoutRow)>, StateError> {
-        if let Some((node, job)) = self.fanouts.iter().find_map(|(node, job)| job.clone().map(|job| (node.clone(), job))) {
-            return Ok(Some((node, job)));
+    fn next_fanout(&mut self) -> Result<Option<(Identity, FanoutRow)>, StateError> {
+        if let Some(node) = self.fanouts.waiting.pop_first() {
+            let job = self.fanouts.jobs.get(&node).cloned().flatten();
+            return Ok(job.map(|job| (node, job)));
         }
-        for (job_key, value) in self.tx.scan(&[table::FANOUT], &[table::FANOUT + 1], self.fanouts.len() + 1)? {
-            let Some(node) = Parts::of(&job_key).node() else { continue };
-            if !self.fanouts.contains_key(&node) {
-                return Ok(Some((node, row::decode(&value)?)));
+        self.stored_fanout()
+    }
+
+    /// The first stored job that this step has not touched.
+    fn stored_fanout(&mut self) -> Result<Option<(Identity, FanoutRow)>, StateError> {
+        loop {
+            let lower = self.fanouts.stored_from.clone().unwrap_or_else(|| vec![table::FANOUT]);
+            let Some((job_key, value)) = self.tx.scan(&lower, &[table::FANOUT + 1], 1)?.pop() else { return Ok(None) };
+            match Parts::of(&job_key).node() {
+                Some(node) if !self.fanouts.jobs.contains_key(&node) => return Ok(Some((node, row::decode(&value)?))),
+                _ => self.fanouts.stored_from = Some(prefix_end(&job_key)),
             }
         }
-        Ok(None)
     }
 
     fn fan_out_some(&mut self, budget: usize) -> Result<usize, StateError> {
@@ -95,17 +120,17 @@ impl Step<'_> {
             }
         }
         if dependents.len() < budget {
-            self.fanouts.insert(node, None);
+            self.fanouts.jobs.insert(node, None);
         } else {
             job.cursor = dependents.last().map(|(last, _)| last.clone());
-            self.fanouts.insert(node, Some(job));
+            self.fanouts.put(node, job);
         }
         Ok(dependents.len().max(1))
     }
 
     /// Stores jobs that are left, and forgets stored ones that are done.
     pub(super) fn write_fanouts(&mut self) -> Result<(), StateError> {
-        for (node, job) in std::mem::take(&mut self.fanouts) {
+        for (node, job) in std::mem::take(&mut self.fanouts).jobs {
             let job_key = Key::new(table::FANOUT).node(&node).done();
             match job {
                 Some(job) => self.tx.put(job_key, &job),

@@ -76,7 +76,12 @@ impl Step<'_> {
         self.stand_behind(node, &canonical, None, alias.detail(), origin)?;
         alias.epoch = epoch;
         self.tx.put(alias_key, &alias);
-        self.fan_out(node, false, origin)
+        let replica: Option<ReplicaRow> = self.tx.get(&key::of_subject(table::REPLICA, &thing_of(node, canonical)))?;
+        // Nothing can be decided before the thing is heard of, and then everyone is looked at. But who tells a parent of itself knows now whom to tell.
+        if replica.is_some_and(|replica| replica.known) || self.program.tells_parents() {
+            self.fan_out(node, false, origin)?;
+        }
+        Ok(())
     }
 
     /// A node that is this thing comes to be referred to otherwise than before; `None`: not at all. What is asked of the thing's owner follows.
@@ -166,7 +171,7 @@ impl Step<'_> {
             None => None,
         };
         let exact_only = exact_only && running.is_none_or(|job| job.exact_only);
-        self.fanouts.insert(node.clone(), Some(FanoutRow { cursor: None, exact_only, origin: origin.clone() }));
+        self.fanouts.put(node.clone(), FanoutRow { cursor: None, exact_only, origin: origin.clone() });
         Ok(())
     }
 }

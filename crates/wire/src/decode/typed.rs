@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use millrace_model::{Field, Map, RecordType, Rejection, Text, Timestamp, Type, Value};
+use millrace_model::{Field, Map, RecordType, Rejection, Text, Timestamp, Type, Value, source_key};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::Reason;
@@ -296,11 +296,7 @@ fn key_object(map: Map) -> Option<Map> {
         (None, Some(id), Some(instance), Some(ty)) => Text::from(format!("{id}@{instance}.{ty}")),
         _ => return None,
     };
-    // `sourceID@sourceInstanceID.sourceType`: ids may hold an `@` and instances a dot, so the last of each divides.
-    if let Some((key_id, rest)) = key.rsplit_once('@')
-        && let Some((key_instance, key_type)) = rest.rsplit_once('.')
-        && [key_id, key_instance, key_type].iter().all(|part| !part.is_empty())
-    {
+    if let Some([key_id, key_instance, key_type]) = source_key::parts(&key) {
         id = id.or(Some(key_id));
         instance = instance.or(Some(key_instance));
         ty = ty.or(Some(key_type));

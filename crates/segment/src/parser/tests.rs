@@ -116,6 +116,7 @@ fn names_that_are_keywords() {
         ),
         ("exists day from xEvent where day.x", Some("exists `day` from xEvent where `day`.x")),
         ("t occurs <= count days from now", Some("t occurs <= `count` days from now")),
+        ("t occurs <= al days from now and t occurs = ones hours from u", None),
         (
             "exists last from xEvent where last.count > 1",
             Some("exists `last` from xEvent where `last`.count > 1"),

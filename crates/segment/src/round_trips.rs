@@ -8,6 +8,7 @@ use proptest::sample::select;
 use crate::ast::{Aggregate, Binary, Binding, Comparison, Direction, Expr, Moment, Node, Quantifier, Span, Step, Unit, When};
 use crate::diagnostic::{Diagnostic, render_all};
 use crate::parser::forms::first_name;
+use crate::parser::words;
 use crate::{DEPTH_MAX, NODES_MAX, format, json, parser};
 
 /// Writes and reads the tree in both forms.
@@ -55,12 +56,24 @@ fn name() -> impl Strategy<Value = String> {
         "like", "occurs", "true", "null", "before", "between", "week", "SUM", "NOW",
     ]);
     // One slip of the hand away from a keyword.
-    let near = select(vec![
-        "al", "nne", "ones", "som", "sexists", "selct", "frm", "form", "wher", "were", "ovr", "ad", "nd", "adn", "ro", "orr", "inn", "lke", "ocurs", "dyas", "wek", "hous", "befor",
-        "ater", "lst", "thi", "nxt", "betwen", "onn", "nott", "lett", "tru", "nul", "WHAT", "wht", "conut", "summ", "chian", "iff", "tody",
-    ]);
+    let keywords = [words::RESERVED.as_slice(), &words::CONTEXTUAL, &words::METHODS, &words::UNITS.map(|(one, ..)| one)].concat();
+    let near = (select(keywords), any::<prop::sample::Index>(), any::<bool>()).prop_map(|(word, at, left_out)| {
+        let mut letters: Vec<char> = word.chars().collect();
+        let at = at.index(letters.len() - 1);
+        if left_out {
+            letters.remove(at);
+        } else {
+            letters.swap(at, at + 1);
+        }
+        letters.into_iter().collect::<String>()
+    });
     let strange = select(vec!["my field", "9", "a`b", "\\", "a.b", "\n", "\"", "-"]);
-    prop_oneof![4 => plain, 2 => taken, 2 => near, 1 => strange].prop_map(str::to_owned)
+    prop_oneof![
+        4 => plain.prop_map(str::to_owned),
+        2 => taken.prop_map(str::to_owned),
+        2 => near,
+        1 => strange.prop_map(str::to_owned),
+    ]
 }
 
 fn unit() -> impl Strategy<Value = Unit> {

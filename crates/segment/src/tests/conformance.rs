@@ -54,10 +54,14 @@ pub(super) fn world() -> Tree {
 
 /// Every line's expression is true, after `not:` false.
 fn check(table: &str) {
+    check_in(Tz::UTC, table);
+}
+
+fn check_in(zone: Tz, table: &str) {
     let (tree, mut wrong) = (world(), Vec::new());
     for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (pql, expected) = line.strip_prefix("not:").map_or((line, true), |rest| (rest, false));
-        let rule = compiled(SubjectKind::Person, Tz::UTC, pql);
+        let rule = compiled(SubjectKind::Person, zone, pql);
         let plan = Plan::build(std::slice::from_ref(&rule), &settings()).unwrap_or_else(|problems| panic!("{pql}: {problems:?}"));
         if value(&rule, &plan, &tree, "p", at(NOW)).value != expected {
             wrong.push(line.to_owned());
@@ -411,6 +415,33 @@ fn chains() {
         chain(xEvent[eventType = "view"], timestamp, [A: WHAT(web.webPageDetails.name = "home"), N: not WHAT(true), B: WHAT(web.webPageDetails.name = "pricing")])
         not(chain(xEvent, timestamp, [A: WHAT(eventType = "never")])) and chain(xEvent, timestamp, [A: WHAT(eventType = "view")])
         chain(xEvent, timestamp, [A: WHAT(eventType = "view"), B: WHAT(eventType = "add"), C: WHAT(eventType = "buy"), D: WHAT(eventType = "view")])
+        "#,
+    );
+}
+
+/// Words of time and dates are those of the rule's zone; days and weeks are exact, months and years go by its calendar.
+#[test]
+fn time_zones() {
+    check_in(
+        Tz::Pacific__Auckland,
+        r#"
+        now = today and today = date(2026, 6, 18)
+        currentDayOfMonth() = 18
+        not: xEvent[timestamp occurs today]
+        xEvent[timestamp occurs yesterday].eventType = ["view"]
+        xEvent[timestamp occurs on date(2026, 6, 16)].eventType = ["buy"]
+        this week = date(2026, 6, 15) and last month = date(2026, 5, 1)
+        "#,
+    );
+    check_in(
+        Tz::America__New_York,
+        r#"
+        date(2026, 3, 8) occurs <= 23 hours before date(2026, 3, 9)
+        date(2026, 3, 8) occurs < 1 day before date(2026, 3, 9)
+        date(2026, 3, 1) occurs >= 1 week before date(2026, 3, 8)
+        not: date(2026, 3, 2) occurs >= 1 week before date(2026, 3, 9)
+        date(2026, 2, 9) occurs >= 1 month before date(2026, 3, 9) and date(2025, 3, 9) occurs >= 1 year before date(2026, 3, 9)
+        date(2025, 11, 2) occurs > 1 day before date(2025, 11, 3)
         "#,
     );
 }

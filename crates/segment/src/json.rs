@@ -2,12 +2,12 @@
 //!
 //! | nodeType | members |
 //! |---|---|
-//! | `literal` | `literalType` (`Null`, `Boolean`, `Integer`, `Double`, `String`, `List`, `Object`, `RelativeTime`), `value` |
+//! | `literal` | `literalType` (`Null`, `Boolean`, `Integer`, `Double`, `String`, `List`, `Object`, `RelativeTime`; as `value` has it where it is missing), `value` |
 //! | `parameterReference` | `position`, from one; `explicit: true` for a written `$1` |
-//! | `fieldLookup` | `fieldName`, `object`; a bare name is looked up in parameter 1 |
+//! | `fieldLookup` | `fieldName`, `object`; a bare name is looked up in parameter 1, which also stands in for a missing `object` |
 //! | `varRef` | `varName`, of a declaration around it |
 //! | `varDecl` | `varName`, `from`, `where` |
-//! | `fnApply` | `fnName`, `params`: operators, methods (the object first), functions; `form` where the name alone does not tell |
+//! | `fnApply` | `fnName`, `params`: operators (words in small or capital letters), methods (the object first), functions; `form` where the name alone does not tell |
 //! | `fnCreate` | `params` (`varDecl` without `from`), `body` |
 //! | `select`, `quantification`, `aggregation` | `variables` (`varDecl`), `expression`; `quantifier`; `fnName` |
 //! | `let` | `varName`, `value`, `body` |
@@ -53,10 +53,16 @@ enum Form {
     Operator,
 }
 
+/// The sign or word of the language that an application's name is, words in small letters.
+fn operator(name: &str) -> Option<&str> {
+    const SIGNS: [&str; 4] = ["-", "!", "^", "[]"];
+    const WORDS: [&str; 7] = ["and", "or", "not", "in", "notIn", "occurs", "chain"];
+    let sign = SIGNS.contains(&name) || words::operator(name).is_some();
+    if sign { Some(name) } else { words::keyword(name, &WORDS) }
+}
+
 fn form(name: &str, params: usize) -> Form {
-    const OPERATORS: [&str; 7] = ["-", "not", "!", "^", "[]", "occurs", "chain"];
-    let operator = OPERATORS.contains(&name) || words::operator(name).is_some();
-    if operator {
+    if operator(name).is_some() {
         Form::Operator
     } else if FUNCTIONS.contains(&name) || params == 0 {
         Form::Function

@@ -2,7 +2,7 @@
 //!
 //! Words are not sorted into keywords and names here: almost every keyword may also name a field, and only the parser knows which it is.
 //! A backslash in quoted text escapes `"`, `'`, `\`, `/`, `n`, `r`, `t` and `uXXXX`; before anything else it stands for itself, so that regular
-//! expressions can be written as they are. A name that is no word, or is taken by a keyword, is written between backquotes.
+//! expressions can be written as they are. Single quotes do as well as double ones: published rules that are embedded in JSON have them. A name that is no word, or is taken by a keyword, is written between backquotes.
 
 use std::borrow::Cow;
 
@@ -278,7 +278,7 @@ impl<'a> Lexer<'a, '_> {
         Some(number.unwrap_or(Kind::Int(0)))
     }
 
-    /// Text between double quotes, a name between backquotes; single quotes are reported and read as double ones.
+    /// Text between double or single quotes, a name between backquotes.
     fn quoted(&mut self, quote: char) -> Option<Kind<'a>> {
         let start = self.at;
         self.at += 1;
@@ -325,10 +325,6 @@ impl<'a> Lexer<'a, '_> {
             };
             let what = if name { "the name" } else { "the text" };
             self.report(Diagnostic::error("unclosed-text", span, format!("{what} is not closed on its line")).expecting(format!("`{quote}`")));
-        }
-        if quote == '\'' {
-            let meant = format!("\"{}\"", shortened(&value));
-            self.error("single-quotes", start, "text stands between double quotes", Some(&meant));
         }
         if name && value.is_empty() {
             self.error("empty-name", start, "a name has at least one character", None);

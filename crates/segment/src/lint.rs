@@ -3,14 +3,14 @@
 //! Here, and not in `compile`, stands whatever depends on the other rules, on the deployment's settings or on the present: references to segments,
 //! circles, windows longer than events are kept, money without rates, shapes that cost much.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Text, Timestamp, Value};
 
 use crate::ast::{Aggregate, Comparison, Direction, Span, Unit};
 use crate::calendar::{add, staircase, stand};
 use crate::compile::Compiled;
-use crate::core::{Core, Op, TextTest};
+use crate::core::{Bind, Core, Op, TextTest};
 use crate::definition::{Kind, Status};
 use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
 use crate::normal::normalise;
@@ -149,10 +149,12 @@ fn reach_back(core: &Core, rule: &Compiled, now: Timestamp) -> Option<Timestamp>
     };
     let mut earliest = match core {
         Core::Apply(op, operands) if operands.iter().any(is_timestamp) => match op {
-            Op::Window { unit, direction, .. } => at(&operands[2]).zip(amount(&operands[1])).map(|(anchor, amount)| match direction {
-                Direction::Before => add(zone, anchor, -whole(*unit, amount), *unit),
-                Direction::After | Direction::From => anchor,
-            }),
+            Op::Window { unit, direction, .. } => {
+                // Events before a known instant, or a known instant after events.
+                let before = at(&operands[2]).map(|anchor| (anchor, *direction == Direction::Before));
+                let known = before.or_else(|| at(&operands[0]).map(|fact| (fact, *direction != Direction::Before)));
+                known.zip(amount(&operands[1])).map(|((known, back), amount)| if back { add(zone, known, -whole(*unit, amount), *unit) } else { known })
+            }
             Op::Relative(_) | Op::On | Op::Between | Op::Compare(_) => operands.iter().find_map(at),
             _ => None,
         },
@@ -162,8 +164,13 @@ fn reach_back(core: &Core, rule: &Compiled, now: Timestamp) -> Option<Timestamp>
     earliest
 }
 
+/// The instant of an event, or the first or last of several.
 fn is_timestamp(core: &Core) -> bool {
-    matches!(core, Core::Apply(Op::Field(name), _) if name == "timestamp")
+    match core {
+        Core::Apply(Op::Field(name), _) => name == "timestamp",
+        Core::Apply(Op::Aggregate(Aggregate::Min | Aggregate::Max), of) => matches!(&of[0], Core::Bind { bind: Bind::Map, body, .. } if is_timestamp(body)),
+        _ => false,
+    }
 }
 
 fn amount(core: &Core) -> Option<f64> {
@@ -213,7 +220,38 @@ fn never(rule: &Compiled) -> Option<Diagnostic> {
         };
         return Some(Diagnostic::warning("constant", rule.ast().span, format!("the rule is {outcome}")));
     }
-    contradiction(&whole).map(|what| Diagnostic::warning("contradiction", rule.ast().span, what))
+    let warning = |code, what| Diagnostic::warning(code, rule.ast().span, what);
+    opposites(&whole).map(|(code, what)| warning(code, what.to_owned())).or_else(|| contradiction(&whole).map(|what| warning("contradiction", what)))
+}
+
+/// What a condition denies. `null_too`: also where neither holds of null.
+fn denied(core: &Core, null_too: bool) -> Option<Core> {
+    let Core::Apply(op, of) = core else { return None };
+    let stated = match *op {
+        Op::Not => return Some(of[0].clone()),
+        Op::Compare(Comparison::NotEqual) => Op::Compare(Comparison::Equal),
+        Op::In { negated: true } => Op::In { negated: false },
+        Op::Text { test, negated: true, case_sensitive } => Op::Text { test, negated: false, case_sensitive },
+        _ => return None,
+    };
+    null_too.then(|| Core::apply(stated, of.clone()))
+}
+
+/// A condition that stands beside its own denial.
+fn opposites(core: &Core) -> Option<(&'static str, &'static str)> {
+    let mut found = None;
+    if let Core::Apply(op @ (Op::And | Op::Or), operands) = core {
+        let stated: BTreeSet<String> = operands.iter().map(Core::canonical).collect();
+        let beside = |operand: &Core| denied(operand, *op == Op::And).is_some_and(|denied| stated.contains(&denied.canonical()));
+        if operands.iter().any(beside) {
+            found = Some(match op {
+                Op::And => ("contradiction", "a condition is never true: it wants something and its opposite"),
+                _ => ("constant", "a condition is always true: it takes something and its opposite"),
+            });
+        }
+    }
+    core.each(&mut |child| found = found.or_else(|| opposites(child)));
+    found
 }
 
 /// A value and the ends between which conditions hold it.

@@ -38,6 +38,8 @@ fn step(core: Core, next: &mut Var) -> Result<Core, Core> {
             if nested || operands.len() < 2 { Ok(Core::and(operands)) } else { Err(Core::Apply(Op::And, operands)) }
         }
         Core::Apply(Op::Or, operands) => or(operands),
+        // Nothing is in an empty list.
+        Core::Apply(Op::In { negated: false }, operands) if operands[1] == Core::Literal(Value::List(Vec::new())) => Ok(Core::bool(false)),
         Core::Apply(Op::Not, mut of) => match of.remove(0) {
             Core::Literal(Value::Bool(flag)) => Ok(Core::bool(!flag)),
             Core::Apply(Op::Not, mut inner) if boolean(&inner[0]) => Ok(inner.remove(0)),

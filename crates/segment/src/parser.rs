@@ -469,7 +469,8 @@ impl<'a> Parser<'a> {
         if let Some(moment) = self.moment() {
             return moment;
         }
-        if ranges && let Some(meant) = did_you_mean(word, ["exists", "some", "forall", "all", "none", "one", "select"]) {
+        // `al days from now` is a number of days, and no mistyped `all`.
+        if follows && ranges && let Some(meant) = did_you_mean(word, ["exists", "some", "forall", "all", "none", "one", "select"]) {
             let report = Diagnostic::error("unexpected-token", self.span(), format!("found `{word}`"));
             let _: Parsed<()> = self.fail(report.expecting("a quantifier or `select`").suggesting(Some(meant)));
             return match quantifier(meant) {

@@ -8,6 +8,7 @@ use proptest::sample::select;
 use crate::ast::{Aggregate, Binary, Binding, Comparison, Direction, Expr, Moment, Node, Quantifier, Span, Step, Unit, When};
 use crate::diagnostic::{Diagnostic, render_all};
 use crate::parser::forms::first_name;
+use crate::parser::words;
 use crate::{DEPTH_MAX, NODES_MAX, format, json, parser};
 
 /// Writes and reads the tree in both forms.
@@ -54,8 +55,25 @@ fn name() -> impl Strategy<Value = String> {
         "from", "count", "sum", "now", "last", "days", "on", "where", "in", "IN", "notIn", "not", "exists", "chain", "select", "let", "over", "if", "date",
         "like", "occurs", "true", "null", "before", "between", "week", "SUM", "NOW",
     ]);
+    // One slip of the hand away from a keyword.
+    let keywords = [words::RESERVED.as_slice(), &words::CONTEXTUAL, &words::METHODS, &words::UNITS.map(|(one, ..)| one)].concat();
+    let near = (select(keywords), any::<prop::sample::Index>(), any::<bool>()).prop_map(|(word, at, left_out)| {
+        let mut letters: Vec<char> = word.chars().collect();
+        let at = at.index(letters.len() - 1);
+        if left_out {
+            letters.remove(at);
+        } else {
+            letters.swap(at, at + 1);
+        }
+        letters.into_iter().collect::<String>()
+    });
     let strange = select(vec!["my field", "9", "a`b", "\\", "a.b", "\n", "\"", "-"]);
-    prop_oneof![4 => plain, 2 => taken, 1 => strange].prop_map(str::to_owned)
+    prop_oneof![
+        4 => plain.prop_map(str::to_owned),
+        2 => taken.prop_map(str::to_owned),
+        2 => near,
+        1 => strange.prop_map(str::to_owned),
+    ]
 }
 
 fn unit() -> impl Strategy<Value = Unit> {
@@ -83,7 +101,7 @@ fn leaf() -> impl Strategy<Value = Expr> {
         any::<bool>().prop_map(Node::Bool),
         prop_oneof![any::<i64>(), -3_i64..3, Just(i64::MIN)].prop_map(Node::Int),
         any::<f64>().prop_filter("a number", |number| number.is_finite()).prop_map(Node::Float),
-        prop_oneof![any::<String>(), "[a-z\\\\\"\n/un0-9]{0,8}"].prop_map(Node::Text),
+        prop_oneof![any::<String>(), name(), "[a-z\\\\\"\n/un0-9]{0,8}"].prop_map(Node::Text),
         name().prop_map(Node::Name),
         name().prop_map(Node::Name),
         name().prop_map(Node::Name),
@@ -270,8 +288,14 @@ fn damaged() -> impl Strategy<Value = String> {
     })
 }
 
+/// As many cases as `PROPTEST_CASES` asks for, at least 512.
+fn config() -> ProptestConfig {
+    let given = ProptestConfig::default();
+    ProptestConfig { cases: given.cases.max(512), failure_persistence: None, ..given }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn trees(tree in tree()) {

@@ -129,8 +129,14 @@ impl Checker<'_> {
             "notEqualTo" => Some((TextTest::Equals, true)),
             _ => None,
         };
+        if name == "equals" && arguments.len() > 1 {
+            return self.equals_any(of, arguments, span);
+        }
         if let Some((test, negated)) = test {
-            return if self.arity(arguments, 1..=2, name, span) { self.text_test(of, test, negated, arguments, span) } else { Typed::broken() };
+            if !self.arity(arguments, 1..=2, name, span) {
+                return Typed::broken();
+            }
+            return self.text_test(of, (test, negated), &arguments[0], arguments.get(1), span);
         }
         let allowed = match name {
             "topN" | "bottomN" | "regexGroup" => 2..=2,
@@ -230,19 +236,39 @@ impl Checker<'_> {
         }
     }
 
-    fn text_test(&mut self, of: Typed, test: TextTest, negated: bool, arguments: &[Expr], span: Span) -> Typed {
-        let pattern = self.expr(&arguments[0]);
+    /// `equals(a, b, …)`: any of them. A truth behind them says whether letter case counts.
+    fn equals_any(&mut self, of: Typed, arguments: &[Expr], span: Span) -> Typed {
+        let (values, case) = match arguments {
+            [values @ .., case @ Expr { node: Node::Bool(_), .. }] => (values, Some(case)),
+            values => (values, None),
+        };
+        let mut tests = Vec::with_capacity(values.len());
+        for value in values {
+            // Each comparison has the receiver for itself.
+            if !self.grow(of.core.size(), span) {
+                return Typed::broken();
+            }
+            let of = Typed::new(of.core.clone().refresh(&mut self.next_var), of.ty.clone());
+            let test = self.text_test(of, (TextTest::Equals, false), value, case, span);
+            if test.ty == Ty::Broken {
+                return test;
+            }
+            tests.push(test.core);
+        }
+        Typed::new(if tests.len() == 1 { tests.remove(0) } else { Core::apply(Op::Or, tests) }, Ty::Bool)
+    }
+
+    fn text_test(&mut self, of: Typed, (test, negated): (TextTest, bool), against: &Expr, case: Option<&Expr>, span: Span) -> Typed {
+        let pattern = self.expr(against);
         if let (TextTest::Like, Core::Literal(Value::Text(text))) = (test, &pattern.core)
-            && !self.pattern_fits(text, arguments[0].span)
+            && !self.pattern_fits(text, against.span)
         {
             return Typed::broken();
         }
-        let case_sensitive = match arguments.get(1).map(|argument| self.expr(argument).core) {
-            None | Some(Core::Literal(Value::Bool(true))) => true,
-            Some(Core::Literal(Value::Bool(false))) => false,
-            Some(_) => {
-                return self.fail(Diagnostic::error("arguments", arguments[1].span, "whether letter case counts is `true` or `false`, written out"));
-            }
+        let case_sensitive = match case.map(|case| (self.expr(case).core, case.span)) {
+            None | Some((Core::Literal(Value::Bool(true)), _)) => true,
+            Some((Core::Literal(Value::Bool(false)), _)) => false,
+            Some((_, span)) => return self.fail(Diagnostic::error("arguments", span, "whether letter case counts is `true` or `false`, written out")),
         };
         match (&of.ty, &pattern.ty) {
             (Ty::Broken, _) | (_, Ty::Broken) => Typed::broken(),

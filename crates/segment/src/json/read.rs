@@ -4,7 +4,7 @@ mod forms;
 
 use serde_json::{Map, Value};
 
-use super::{Form, form};
+use super::{Form, form, operator};
 use crate::ast::{Binary, Expr, Node, Span};
 use crate::chain;
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
@@ -147,13 +147,14 @@ impl Reader {
             }
             "fieldLookup" => {
                 let name = self.name(object, "fieldName")?;
-                let Some(of) = object.get("object") else {
-                    return self.fail("missing-member", "`object` is missing", None);
-                };
-                if is_implicit(of) && !self.scope.contains(&name) {
+                let of = object.get("object");
+                if of.is_none_or(is_implicit) && !self.scope.contains(&name) {
                     return self.grown(Node::Name(name), 0, 1);
                 }
-                let of = self.at(At::Member("object"), |reader| reader.node(of));
+                let of = match of {
+                    Some(of) => self.at(At::Member("object"), |reader| reader.node(of)),
+                    None => self.grown(Node::Parameter(1), 0, 1)?,
+                };
                 self.grown(Node::Field { of: Box::new(of), name }, self.height, 1)
             }
             "fnApply" => self.application(object),
@@ -245,8 +246,12 @@ impl Reader {
 
     fn literal(&mut self, object: &Map<String, Value>) -> Read<Expr> {
         const TYPES: [&str; 9] = ["Null", "Boolean", "Integer", "Double", "String", "List", "Object", "RelativeTime", "XDMObject"];
+        let value = object.get("value");
+        if let Some(value) = value.filter(|value| !value.is_object() && !object.contains_key("literalType")) {
+            return Ok(self.at(At::Member("value"), |reader| reader.item(value)));
+        }
         let kind = self.text(object, "literalType")?;
-        let value = object.get("value").unwrap_or(&Value::Null);
+        let value = value.unwrap_or(&Value::Null);
         let node = match kind {
             "Null" => Some(Node::Null),
             "Boolean" => value.as_bool().map(Node::Bool),
@@ -333,7 +338,7 @@ impl Reader {
             Some(Some("method")) if !params.is_empty() => Form::Method,
             Some(_) => return self.fail("bad-member", "`form` is `function`, or `method` with at least one parameter", None),
         };
-        match (name.as_str(), params) {
+        match (operator(&name).unwrap_or(&name), params) {
             _ if wanted != Form::Operator => {}
             ("occurs", [subject, when]) => return self.occurs(subject, when),
             ("chain", [events, timestamp, steps]) => return self.chain(events, timestamp, steps),
@@ -361,7 +366,7 @@ impl Reader {
                 let of = nodes.remove(0);
                 method(of, name, nodes)
             }
-            Form::Operator => return self.operation(&name, nodes, below),
+            Form::Operator => return self.operation(operator(&name).unwrap_or(&name), nodes, below),
         };
         self.grown(node, below, 1)
     }
@@ -369,11 +374,15 @@ impl Reader {
     fn operation(&mut self, name: &str, mut params: Vec<Expr>, below: usize) -> Read<Expr> {
         let count = params.len();
         let expected = match (name, words::operator(name)) {
+            (_, Some(Binary::And | Binary::Or)) if count == 1 => {
+                self.height = below;
+                return Ok(params.remove(0));
+            }
             (_, Some(operator @ (Binary::And | Binary::Or))) if count >= 2 => {
                 let node = chain::build(operator, params).node;
                 return self.grown(node, below + chain::height(count) - 1, count - 1);
             }
-            (_, Some(Binary::And | Binary::Or)) => "two or more",
+            (_, Some(Binary::And | Binary::Or)) => "one or more",
             ("-", _) if count == 1 => return self.grown(Node::Negate(Box::new(params.remove(0))), below, 1),
             ("not" | "!", _) if count == 1 => return self.grown(Node::Not(Box::new(params.remove(0))), below, 1),
             ("not" | "!" | "^", _) => "one",

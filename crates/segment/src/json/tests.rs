@@ -56,6 +56,26 @@ fn published_shapes() {
     );
 }
 
+/// Filters on source rows leave out what goes without saying, and write words in capitals.
+#[test]
+fn published_row_filters() {
+    let column = |name: &str| json!({ "nodeType": "fieldLookup", "fieldName": name });
+    let plain = |value: Value| json!({ "nodeType": "literal", "value": value });
+    let older = apply(">=", &[column("age"), plain(json!(20))]);
+    let elsewhere = apply("!=", &[column("city"), plain(json!("Ulm"))]);
+    let named = apply("in", &[column("name"), plain(json!(["Ann", "Bob"]))]);
+    let tall = apply(">", &[column("height"), plain(json!(1.8))]);
+    let unknown = apply("NOT", &[apply("isNull", &[column("age")])]);
+    check_read(
+        &apply("AND", &[older, apply("or", &[elsewhere, tall]), apply("and", &[named]), unknown]),
+        "age >= 20 and (city != \"Ulm\" or height > 1.8) and name in [\"Ann\", \"Bob\"] and not age.isNull()",
+    );
+    check_read(&apply("like", &[column("name"), plain(json!("%s"))]), "name like \"%s\"");
+    check_read(&apply("=", &[column("member"), plain(json!(true))]), "member = true");
+    let hidden = json!({ "nodeType": "let", "varName": "age", "value": plain(json!(1)), "body": column("age") });
+    check_read(&hidden, "let age = 1 in $1.age");
+}
+
 #[test]
 fn written() {
     let text = "t occurs <= 3 days before now and x.y in [1, z]";
@@ -223,6 +243,18 @@ fn refused() {
         &json!({ "nodeType": "quantification", "quantifier": "exist", "variables": [] }),
         expect![[r#"
         $: unknown quantifier `exist`; did you mean `exists`?
+    "#]],
+    );
+    check_refused(
+        &apply("and", &[]),
+        expect![[r#"
+        $: `and` takes one or more parameters, not 0
+    "#]],
+    );
+    check_refused(
+        &json!({ "nodeType": "literal" }),
+        expect![[r#"
+        $: `literalType` is missing
     "#]],
     );
     check_refused(

@@ -54,10 +54,14 @@ pub(super) fn world() -> Tree {
 
 /// Every line's expression is true, after `not:` false.
 fn check(table: &str) {
+    check_in(Tz::UTC, table);
+}
+
+fn check_in(zone: Tz, table: &str) {
     let (tree, mut wrong) = (world(), Vec::new());
     for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (pql, expected) = line.strip_prefix("not:").map_or((line, true), |rest| (rest, false));
-        let rule = compiled(SubjectKind::Person, Tz::UTC, pql);
+        let rule = compiled(SubjectKind::Person, zone, pql);
         let plan = Plan::build(std::slice::from_ref(&rule), &settings()).unwrap_or_else(|problems| panic!("{pql}: {problems:?}"));
         if value(&rule, &plan, &tree, "p", at(NOW)).value != expected {
             wrong.push(line.to_owned());
@@ -411,6 +415,155 @@ fn chains() {
         chain(xEvent[eventType = "view"], timestamp, [A: WHAT(web.webPageDetails.name = "home"), N: not WHAT(true), B: WHAT(web.webPageDetails.name = "pricing")])
         not(chain(xEvent, timestamp, [A: WHAT(eventType = "never")])) and chain(xEvent, timestamp, [A: WHAT(eventType = "view")])
         chain(xEvent, timestamp, [A: WHAT(eventType = "view"), B: WHAT(eventType = "add"), C: WHAT(eventType = "buy"), D: WHAT(eventType = "view")])
+        "#,
+    );
+}
+
+/// Words of time and dates are those of the rule's zone; days and weeks are exact, months and years go by its calendar.
+#[test]
+fn time_zones() {
+    check_in(
+        Tz::Pacific__Auckland,
+        r#"
+        now = today and today = date(2026, 6, 18)
+        currentDayOfMonth() = 18
+        not: xEvent[timestamp occurs today]
+        xEvent[timestamp occurs yesterday].eventType = ["view"]
+        xEvent[timestamp occurs on date(2026, 6, 16)].eventType = ["buy"]
+        this week = date(2026, 6, 15) and last month = date(2026, 5, 1)
+        "#,
+    );
+    check_in(
+        Tz::America__New_York,
+        r#"
+        date(2026, 3, 8) occurs <= 23 hours before date(2026, 3, 9)
+        date(2026, 3, 8) occurs < 1 day before date(2026, 3, 9)
+        date(2026, 3, 1) occurs >= 1 week before date(2026, 3, 8)
+        not: date(2026, 3, 2) occurs >= 1 week before date(2026, 3, 9)
+        date(2026, 2, 9) occurs >= 1 month before date(2026, 3, 9) and date(2025, 3, 9) occurs >= 1 year before date(2026, 3, 9)
+        date(2025, 11, 2) occurs > 1 day before date(2025, 11, 3)
+        "#,
+    );
+}
+
+/// The forms in which the public documents write their examples, over our own fields.
+#[test]
+fn published_forms() {
+    check(
+        r#"
+        person.birthDate.getMonth() in [2, 6, 9]
+        person.birthDate.getMonth() notIn [3, 6, 9]
+        person.birthDate.getYear() in [1990, 1991]
+        not: person.birthDate.getMonth() = currentMonth()
+        person.birthDate.getDayOfMonth() >= 15
+        homeAddress.country = 'CA'
+        homeAddress.country != 'say "hi"'
+        if (homeAddress.country = "CA", 1, 2) = 1
+        if(homeAddress.country in ["US","MX","CA"], "NA", "ROW") = "NA"
+        !(homeAddress.country = "US")
+        NOT(homeAddress.country.equals("US") OR homeAddress.country.equals("MX")) AND NOT (b2b.personScore > 90)
+        homeAddress.country.equals("canada", "ca", false)
+        not: homeAddress.country.equals("canada", "ca")
+        homeAddress.country.equals("US", "CA")
+        not(homeAddress.country.equals("US", "MX"))
+        not: homeAddress.postalCode.equals("K1A", "M5V")
+        b2b.personScore.equals(79, 80)
+        extendedWorkDetails.departments.head().equals("HR", "IT")
+        (Profile) => Profile.homeAddress.country = Profile.homeAddress.country
+        $1.homeAddress.country = $1.homeAddress.country
+        extra.list.supersetOf([1, 2])
+        extra.list.subsetOf(extra.list)
+        extra.list.intersection([2, 3]) = [2]
+        extra.map.values().exists(c = "x")
+        xEvent[productListItems[SKU="s2"]].count() = 1
+        xEvent[productListItems[SKU="s2" or ^.eventType="buy"]].count() = 2
+        xEvent[productListItems[SKU="s2" or ^eventType="buy"]].count() = 2
+        xEvent[productListItems[SKU="none" or ^^.b2b.isConverted=true]].count() = 2
+        not: xEvent[productListItems[SKU="none" or ^^.b2b.personScore=1]]
+        exists E from xEvent where (E.eventType = "buy"), I from E.productListItems where I.SKU = "s1"
+        not: exists E from xEvent where (E.eventType = "buy"), I from E.productListItems where I.SKU = "s2"
+        exists E from xEvent : E.eventType = "buy"
+        forall E from xEvent : E.timestamp < now
+        forall E from xEvent where (E.timestamp < now), I from E.productListItems where I.quantity > 0
+        not: forall E from xEvent where (E.eventType = "buy"), I from E.productListItems where I.quantity > 0
+        let S = (sum X.productListItems.priceTotal over X from xEvent where X.eventType = "add") in (S > 15 and S < 16)
+        select var1 from xEvent where var1.web.webPageDetails.name = "home"
+        not: select var1 from xEvent where var1._vendor.flag = false
+        xEvent[(timestamp occurs < 7 days before now) and eventType="view"].count() = 1
+        xEvent[(timestamp occurs < 7 days before now) and eventType="add"].sum(productListItems.priceTotal) = 15.5
+        xEvent[(productListItems.quantity.sum() > 5 or eventType = "buy") and (timestamp occurs <= 7 days before now)].count() = 1
+        xEvent[(timestamp occurs < 7 days before now)].groupBy(eventType).map((K, G) => mapEntry(K, G.count())).get("view") = 1
+        xEvent.groupBy(eventType).map((K, G) => mapEntry(K, G.sum(productListItems.quantity) > 2)).get("add") = true
+        xEvent.groupBy(eventType).map((K, G) => mapEntry(K, {"count": G.count(), "sum": G.sum(productListItems.quantity)})).get("add").sum = 3
+        xEvent[eventType.equals("VIEW", false)].topN(timestamp, 1).map({"at": timestamp, "page": web.webPageDetails.name}).head().page = "pricing"
+        inSegment("in-it") and CHAIN(xEvent, timestamp, [C0: WHAT(eventType.equals("VIEW", false)) WHEN(<= 24 hours before now)])
+        CHAIN(xEvent, timestamp, [C0: WHAT(eventType.equals("buy", false)) WHEN(yesterday), C1: WHAT(eventType.equals("view", false)) WHEN(today)])
+        chain(xEvent, timestamp, [A: WHAT(eventType = "view") WHEN(< 8 days before now) COUNT(2) ] )
+        not(chain(xEvent, timestamp, [A: WHAT(eventType = "view") WHEN(< 24 hours before now) COUNT(2) ] ))
+        chain(xEvent, timestamp, [A: WHAT(eventType = "buy") WHERE(extra.values().exists($1 = "red"))])
+        not: chain(xEvent, timestamp, [A: WHAT(eventType = "buy") WHERE(extra.values().exists($1 = "blue"))])
+        "#,
+    );
+}
+
+/// What the language leaves open and this implementation settles, as far as the tables above do not ask it.
+#[test]
+fn settled() {
+    check(
+        r#"
+        not: extra.missing = ["x"]
+        not: extra.missing != ["x"]
+        extra.list = [2, 1]
+        not: homeAddress.postalCode like "%"
+        not: homeAddress.postalCode.doesNotEndWith("x")
+        not: homeAddress.postalCode.endsWith("")
+        not: null in [null]
+        not: null notIn ["x"]
+        not: extra.missing < 1 or extra.missing >= 1
+        "a\nb" like "a%b"
+        xEvent[eventType = "none"].count() = 0
+        xEvent[eventType = "none"].sum(extra.n) = 0
+        xEvent[eventType = "none"].average(extra.n).isNull()
+        xEvent[eventType = "none"].min(extra.n).isNull() and xEvent[eventType = "none"].max(timestamp).isNull()
+        exists v from xEvent where v.eventType = "none" or b2b.isConverted
+        not: exists v from extra.missing where v.x or b2b.isConverted
+        (exists v from extra.missing where v.x) or b2b.isConverted
+        (P) => xEvent.count() = 4 and chain(xEvent, timestamp, [A: WHAT(eventType = "buy")]) and homeAddress.country = P.homeAddress.country
+        exists r from accountRelations where not(r.isDeleted)
+        xEvent[isDeleted = false].count() = 4
+        xEvent.topN(eventType, 1).head().web.webPageDetails.name = "home"
+        xEvent.bottomN(eventType, 2).eventType = ["add", "buy"]
+        xEvent.bottomN(timestamp, 2).head().eventType = "view"
+        date(2026, 6, 10) occurs <= 7 days before date(2026, 6, 17)
+        not: date(2026, 6, 10) occurs < 7 days before date(2026, 6, 17)
+        date(2026, 6, 10) occurs >= 7 days before date(2026, 6, 17)
+        not: date(2026, 6, 10) occurs > 7 days before date(2026, 6, 17)
+        date(2026, 6, 9) occurs > 7 days before date(2026, 6, 17)
+        not: date(2026, 6, 18) occurs <= 7 days before date(2026, 6, 17)
+        date(2026, 6, 17) occurs <= 0 days before date(2026, 6, 17)
+        date(2026, 6, 24) occurs <= 7 days after date(2026, 6, 17)
+        not: date(2026, 6, 25) occurs <= 7 days from date(2026, 6, 17)
+        date(2026, 6, 25) occurs > 7 days from date(2026, 6, 17)
+        date(2026, 6, 18) occurs from date(2026, 6, 17)
+        date(2026, 4, 30) occurs before last month
+        not: date(2026, 5, 1) occurs before last month
+        date(2026, 6, 1) occurs after last month
+        not: date(2026, 5, 31) occurs after last month
+        date(2026, 4, 1) occurs <= 1 month before last month
+        not: date(2026, 6, 16) occurs <= 1 month before last month
+        xEvent[timestamp occurs between date(2026, 6, 15) and date(2026, 6, 16)].count() = 1
+        xEvent[timestamp occurs between yesterday and yesterday].count() = 1
+        xEvent[timestamp occurs != 1 day before now].count() = 3
+        xEvent[timestamp occurs = 3 hours before now].count() = 1
+        not: xEvent[timestamp occurs = 2 hours before now]
+        xEvent[timestamp occurs <= 10800000 milliseconds before now].count() = 1
+        not: xEvent[timestamp occurs < 10800 seconds before now]
+        xEvent[timestamp occurs >= 180 minutes before now].count() = 4
+        xEvent[timestamp occurs <= 1 decade before now and timestamp occurs <= 3 centuries before now].count() = 4
+        xEvent[timestamp occurs this year and timestamp occurs this decade and timestamp occurs this century and timestamp occurs this millennium].count() = 4
+        date(2001, 1, 1) occurs last decade or date(2011, 1, 1) occurs last decade
+        date(1999, 12, 31) occurs last millennium and date(2100, 1, 1) occurs next century
+        date(2025, 6, 18) occurs <= 1 year before now and not(date(2025, 6, 17) occurs <= 1 year before now) and date(2024, 6, 18) occurs <= 2 years before now
         "#,
     );
 }

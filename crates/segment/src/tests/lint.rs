@@ -88,6 +88,9 @@ fn windows_longer_than_events_are_kept() {
             "fixed: b2b.isConverted or exists v from xEvent where v.timestamp occurs after date(2024, 1, 1)",
             "compared: xEvent[timestamp >= \"2024-05-01\"]",
             "chained: chain(xEvent, timestamp, [A: WHEN(between date(2023, 1, 1) and now)])",
+            "first: min(xEvent.timestamp) occurs > 2 years before now",
+            "turned: exists v from xEvent where now occurs <= 2 years after v.timestamp",
+            "last: xEvent[eventType = \"a\"].max(timestamp) occurs <= 2 years before now",
             "facts: person.birthDate occurs > 18 years before now",
         ],
         expect![[r#"
@@ -98,6 +101,9 @@ fn windows_longer_than_events_are_kept() {
             compared: warning[long-window] at 0: the window looks back to 2024-05-01, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 687 days: set today, the window is complete from 2026-12-30 on
             chained: warning[expensive] at 0: every event of every person is kept and gone through for this rule; a condition on `eventType`
             chained: warning[long-window] at 0: the window looks back to 2023-01-01, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 1173 days: set today, the window is complete from 2028-04-29 on
+            first: warning[long-window] at 0: the window looks back to 2024-03-18, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 731 days: set today, the window is complete from 2027-02-12 on
+            turned: warning[long-window] at 0: the window looks back to 2024-03-18, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 731 days: set today, the window is complete from 2027-02-12 on
+            last: warning[long-window] at 0: the window looks back to 2024-03-18, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 731 days: set today, the window is complete from 2027-02-12 on
         "#]],
     );
 }
@@ -114,6 +120,14 @@ fn always_and_never() {
             "within: exists v from xEvent where v.extra.n >= 5 and v.extra.n < 3",
             "fine: b2b.personScore >= 80 and b2b.personScore <= 80 and homeAddress.country != \"US\" and homeAddress.country = \"CA\"",
             "mixed: extra.x = 5 and extra.x = \"5\"",
+            "opposed: inSegment(\"all\") and b2b.isConverted and not(inSegment(\"all\"))",
+            "either: (b2b.personScore > 5 or not(b2b.personScore > 5)) and b2b.isConverted",
+            "unequal: b2b.personScore = 80 and b2b.personScore != 80",
+            "apart: homeAddress.city.contains(\"a\") and homeAddress.city.doesNotContain(\"a\")",
+            "either-known: homeAddress.country in [\"CA\"] or homeAddress.country notIn [\"CA\"]",
+            "counted: xEvent.count() >= 0",
+            "listed: homeAddress.country in []",
+            "none: exists v from xEvent where 1 > 2",
         ],
         expect![[r#"
             all: warning[constant] at 0: the rule is always true: everybody is in the segment
@@ -123,6 +137,16 @@ fn always_and_never() {
             two: warning[contradiction] at 0: a condition is never true: it wants one value to be both "CA" and "US"
             empty: warning[contradiction] at 0: a condition is never true: it wants one value to be above 80 and at most 80
             within: warning[contradiction] at 0: a condition is never true: it wants one value to be at least 5 and below 3
+            opposed: warning[contradiction] at 0: a condition is never true: it wants something and its opposite
+            either: warning[constant] at 1: a condition is always true: it takes something and its opposite
+            unequal: warning[contradiction] at 0: a condition is never true: it wants something and its opposite
+            apart: warning[contradiction] at 0: a condition is never true: it wants something and its opposite
+            counted: warning[constant] at 0: this condition is always true
+            counted: warning[constant] at 0: the rule is always true: everybody is in the segment
+            listed: warning[constant] at 0: this condition is always false
+            listed: warning[constant] at 0: the rule is never true: nobody is in the segment
+            none: warning[constant] at 0: this condition is always false
+            none: warning[constant] at 0: the rule is never true: nobody is in the segment
         "#]],
     );
 }

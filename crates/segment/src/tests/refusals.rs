@@ -52,7 +52,9 @@ fn refused_rules() {
             "accounts[extendedWorkDetails.jobTitle = \"x\"].count() > 0",
             "homeAddress.city.matches(\"(?=x)\")",
             "homeAddress.city.matches(\"(a)\\\\1\")",
+            "homeAddress.city.matches(\"(?<!x)y\") or homeAddress.city.regexGroup(\"(?<n>a)\\\\k<n>\", 1) = \"a\"",
             "homeAddress.city.matches(\"(\")",
+            "homeAddress.city.equals(\"a\", 5, \"b\", true) and b2b.personScore.equals(1, \"x\")",
             "accounts.persons.count() > 1",
             "accounts.parent.parent.parent.parent.accountName.count() > 1",
             "accounts.accountName.sum() > 1",
@@ -106,8 +108,13 @@ fn refused_rules() {
               error[regex] look-around is not supported: regular expressions run in linear time; two conditions joined by `and`
             homeAddress.city.matches("(a)\\1")
               error[regex] back-references are not supported: regular expressions run in linear time
+            homeAddress.city.matches("(?<!x)y") or homeAddress.city.regexGroup("(?<n>a)\\k<n>", 1) = "a"
+              error[regex] look-around is not supported: regular expressions run in linear time; two conditions joined by `and`
+              error[regex] back-references are not supported: regular expressions run in linear time
             homeAddress.city.matches("(")
               error[regex] no regular expression: unclosed group
+            homeAddress.city.equals("a", 5, "b", true) and b2b.personScore.equals(1, "x")
+              error[type] `"x"` is not a number
             accounts.persons.count() > 1
               error[persons] `persons` can be followed in rules about accounts only
             accounts.parent.parent.parent.parent.accountName.count() > 1

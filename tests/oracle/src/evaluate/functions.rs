@@ -241,6 +241,14 @@ fn of_text(of: &Value, name: &str, arguments: &[Value]) -> Option<Value> {
     if !["startsWith", "endsWith", "contains", "equals", "like", "matches", "regexGroup"].contains(&positive) {
         return None;
     }
+    if let ("equals", [values @ .., Value::Bool(_)] | values) = (name, arguments)
+        && values.len() > 1
+    {
+        // Any of them; a truth at the end is for all.
+        let case: Vec<Value> = arguments[values.len()..].to_vec();
+        let equals = |value: &Value| of_text(of, name, &[std::slice::from_ref(value), &case].concat()) == Some(Value::Bool(true));
+        return Some(Value::Bool(values.iter().any(equals)));
+    }
     let operands = of.text().zip(arguments.first().and_then(Value::text));
     if name == "regexGroup" {
         let group = |(text, pattern): (&str, &str)| {

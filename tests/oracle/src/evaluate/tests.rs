@@ -182,6 +182,8 @@ fn texts() {
         ("workEmail.address.contains(\"@town\")", true),
         ("workEmail.address.doesNotContain(\"@town\")", false),
         ("person.name.firstName.equals(\"ann\", false)", true),
+        ("person.name.firstName.equals(\"bob\", \"ANN\", false)", true),
+        ("person.name.firstName.equals(\"bob\", \"ANN\")", false),
         ("person.name.firstName.notEqualTo(\"ann\")", true),
         ("workEmail.address like \"a__@%.com\"", true),
         ("workEmail.address like \"a_@%\"", false),

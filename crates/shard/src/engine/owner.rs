@@ -42,6 +42,9 @@ impl Step<'_> {
             Some(moved) if moved.epoch > epoch => Ok(Some(moved)),
             Some(_) => {
                 self.tx.delete(moved_key);
+                if *node == subject.id.0 {
+                    self.subject(subject)?.merged_into = None;
+                }
                 Ok(None)
             }
             None => Ok(None),
@@ -96,7 +99,10 @@ impl Step<'_> {
         self.tx.put(moved_key, &MovedRow { to: to.clone(), epoch });
         let row = self.subject(&subject)?;
         row.departing += 1;
-        row.merged_into = Some(to.clone());
+        // Any node may leave; a subject was absorbed where the one that names it did.
+        if node == subject.id.0 {
+            row.merged_into = Some(to.clone());
+        }
         self.mark(&subject, origin).profile = true;
 
         let destination = SubjectId { kind: subject.kind, id: to };

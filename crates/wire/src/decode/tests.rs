@@ -113,8 +113,8 @@ fn partial_records() {
     check(
         SourceKind::Opportunity,
         Some("o1"),
-        r#"{"changedFields":["isWon","opportunityAmount.amount","opportunityAmount","extra.a.b","accountKey.sourceKey","modifiedAt"],"isWon":true,"modifiedAt":9}"#,
-        expect![[r#"opportunity o1 @9 patch [accountKey, extra.a.b, isWon, opportunityAmount] {"isWon":true,"opportunityKey":{"sourceKey":"o1"}}"#]],
+        r#"{"changedFields":["isWon","opportunityAmount.amount","expectedRevenue.amount","expectedRevenue","extra.a.b","accountKey.sourceKey","modifiedAt"],"isWon":true,"modifiedAt":9}"#,
+        expect![[r#"opportunity o1 @9 patch [accountKey, expectedRevenue, extra.a.b, isWon, opportunityAmount.amount] {"isWon":true,"opportunityKey":{"sourceKey":"o1"}}"#]],
     );
     check(
         SourceKind::Person,
@@ -222,6 +222,7 @@ fn activities() {
         ),
         "[ecid:1]"
     );
+    assert_eq!(identities(Some("ecid:1"), r#","identities":[{"namespace":"b2b_account","id":"a"}]"#), "[ecid:1]");
     assert_eq!(
         identities(None, r#","personKey":{"sourceKey":"p"},"identities":[{"namespace":"email","id":"A@B.C"}]"#),
         "[b2b_person:p, email:a@b.c]"

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use millrace_model::{Rejection, Text};
-use millrace_segment::Diagnostic;
 
 use super::Step;
 use crate::key::{self, Key, Parts, table};
@@ -27,7 +26,7 @@ impl Step<'_> {
             Some(Ok(text)) => {
                 let compiled = match program::compile(text, &self.config) {
                     Ok(compiled) => compiled,
-                    Err(problems) => return self.refuse(input, "bad-definition", describe(&problems, text)),
+                    Err(problems) => return self.refuse(input, "bad-definition", problems),
                 };
                 if compiled.definition().name != name {
                     let detail = format!("the record's key is `{name}`, the definition's name is `{}`; they must be equal", compiled.definition().name);
@@ -43,7 +42,7 @@ impl Step<'_> {
         revision.revision += u64::from(taken == Taken::Changed);
         let program = match Program::build(definitions, revision, &self.config) {
             Ok(program) => program,
-            Err(problems) => return self.refuse(input, "bad-definition", describe(&problems, "")),
+            Err(problems) => return self.refuse(input, "bad-definition", program::describe(&problems, "")),
         };
         self.program = Arc::new(program);
         self.write_definition(&name, version, input.value.as_deref())?;
@@ -95,8 +94,4 @@ impl Step<'_> {
         }
         Ok(())
     }
-}
-
-fn describe(problems: &[Diagnostic], text: &str) -> String {
-    problems.iter().map(|problem| problem.render(text)).collect::<Vec<_>>().join("\n")
 }

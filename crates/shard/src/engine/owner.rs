@@ -13,8 +13,8 @@ use crate::message::{Bundle, Claim, Data, Message, Origin, RowId};
 use crate::row::{self, Arrival, EventCopy, EventRow, FragmentRow, MovedRow, RelationRow, SubjectId};
 use crate::state::StateError;
 
-/// Events in one part of a move: keeps messages well under the broker's limit of one megabyte.
-const EVENTS_PER_PART: usize = 200;
+/// Events in one part of a move, in bytes: keeps messages well under what the log takes, however large the events are.
+const PART_BYTES: usize = 512 << 10;
 
 impl Step<'_> {
     /// Data of a node from resolve.
@@ -108,7 +108,13 @@ impl Step<'_> {
         let destination = SubjectId { kind: subject.kind, id: to };
         let mut events = events.into_iter().peekable();
         loop {
-            part.events = events.by_ref().take(EVENTS_PER_PART).collect();
+            let mut bytes = 0;
+            while bytes < PART_BYTES
+                && let Some(event) = events.next()
+            {
+                bytes += row::encode(&event.1).len();
+                part.events.push(event);
+            }
             let last = events.peek().is_none();
             let message = Message::Arrive {
                 subject: destination.clone(),

@@ -87,6 +87,7 @@ impl Context<'_> {
         let key_field = kind.key_field().unwrap_or_default();
         let key = self.record_key(key_field, &mut fields)?;
         let book = Bookkeeping::take(&mut fields);
+        self.bounded_names(&fields)?;
         if kind == SourceKind::AudienceMember && !book.deleted && book.changed_fields.is_none() {
             audience_membership(&fields)?;
         }
@@ -150,10 +151,7 @@ impl Context<'_> {
             (Some(own), Some(kafka)) if own != kafka => Err(Reason::KeyMismatch.because(format!(
                 "`{key_field}.sourceKey` is `{own}`, the Kafka key is `{kafka}`; compaction and tombstones go by the Kafka key, so both must be equal"
             ))),
-            (Some(own), _) => {
-                self.bounded(key_field, own)?;
-                Ok(Text::new(own))
-            }
+            (Some(own), _) => Ok(Text::new(own)),
             (None, Some(kafka)) => {
                 if let Some(key) = key_object_of(kafka) {
                     fields.insert(key_field, Value::Map(key));
@@ -217,6 +215,21 @@ impl Context<'_> {
             return Err(Reason::NoIdentity.because("neither `personKey`, `identities` nor the Kafka key names a person"));
         }
         Ok(found.into_iter().collect())
+    }
+
+    /// Whatever in a record names a thing becomes a key of state rows: its own key, keys of others, identities.
+    fn bounded_names(&self, fields: &Map) -> Result<(), Rejection> {
+        for (name, value) in fields.iter() {
+            match (name.as_str(), value) {
+                // What is custom names nothing.
+                ("extra", _) => {}
+                ("sourceKey" | "address" | "namespace" | "id" | "member", Value::Text(text)) => self.bounded(name, text)?,
+                (_, Value::Map(inner)) => self.bounded_names(inner)?,
+                (_, Value::List(items)) => items.iter().filter_map(Value::as_map).try_for_each(|item| self.bounded_names(item))?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn bounded(&self, what: &str, text: &str) -> Result<(), Rejection> {

@@ -79,6 +79,8 @@ pub struct Cluster {
     pub refused: Vec<Output>,
     /// How many records had which outcome, by the words of `millrace_records_total`: stage, topic, outcome.
     pub counted: BTreeMap<String, u64>,
+    /// The largest message from shard to shard, in bytes.
+    pub message_bytes_max: usize,
     more: BTreeSet<u32>,
 }
 
@@ -131,6 +133,7 @@ impl Cluster {
             written: Vec::new(),
             refused: Vec::new(),
             counted: BTreeMap::new(),
+            message_bytes_max: 0,
             more: BTreeSet::new(),
         }
     }
@@ -273,6 +276,9 @@ impl Cluster {
     }
 
     fn route(&mut self, sender: u32, output: Output) {
+        if matches!(output.topic, OutputTopic::Inbox | OutputTopic::Records) {
+            self.message_bytes_max = self.message_bytes_max.max(output.value.as_ref().map_or(0, Bytes::len));
+        }
         match (output.topic.clone(), output.partition.clone()) {
             (OutputTopic::Inbox, Partition::Shard(to)) => self.enqueue(Some(sender), to, InputTopic::Inbox, self.now, output.key, output.value, output.headers),
             (OutputTopic::Records, Partition::Shard(to)) => {

@@ -5,7 +5,7 @@ use millrace_oracle::SourceRecord;
 use millrace_oracle::worlds::{DAY_MS, MINUTE_MS, NOON_MS, event, key, record, tombstone};
 use serde_json::{Value as Json, json};
 
-use super::stage::{Stage, check};
+use super::stage::{Stage, check, ids};
 
 const ME: &[&str] = &["b2b_person:1@m.M"];
 const NOBODY: &[&str] = &[];
@@ -93,6 +93,22 @@ fn activities_link_the_identities_they_carry_while_they_are_kept() {
     later.value.as_mut().expect("an event")["modifiedAt"] = json!(NOON_MS);
     stage.tell(later);
     stage.expect("the link goes with the event", &["ecid:e1"]);
+}
+
+/// A profile that moves is told in parts, none of which is too large for the log.
+#[test]
+fn many_large_activities_move_in_parts() {
+    let mut stage = Stage::new(&["xEvent.count() = 101"]);
+    let text = "x".repeat(20_000);
+    for number in 0..100 {
+        stage.cluster.source(&visit(&format!("v{number}"), -DAY_MS, &["ecid:e1"], json!({ "extra": { "text": text } })));
+    }
+    stage.cluster.settle();
+    stage.cluster.source(&visit("login", -1, &["email:ann@acme.com", "ecid:e1"], json!({})));
+    stage.cluster.source(&person());
+    stage.cluster.settle();
+    assert_eq!(stage.cluster.members(&Stage::segment()), ids(ME));
+    assert!((100_000..1_000_000).contains(&stage.cluster.message_bytes_max), "{}", stage.cluster.message_bytes_max);
 }
 
 #[test]

@@ -85,6 +85,19 @@ fn only_changes_are_written() {
     assert_eq!(cluster.changes.len(), 2);
 }
 
+/// Time alone brings it back, and the exit says when.
+#[test]
+fn an_exit_has_an_end_too() {
+    let mut cluster = cluster(&format!("not({VISITED})"));
+    tell(&mut cluster, &person("1@m.M", 0, json!({ "workEmail": { "address": "ann@acme.com" } })));
+    assert_eq!((last(&cluster).status, last(&cluster).valid_until), (Status::Realized, None));
+    tell(&mut cluster, &visit("v1", 0));
+    let end = Timestamp(NOON_MS + 7 * DAY_MS + 1);
+    assert_eq!((last(&cluster).status, last(&cluster).valid_until), (Status::Exited, Some(end)));
+    cluster.advance(end);
+    assert_eq!((last(&cluster).status, last(&cluster).evaluated_at, last(&cluster).cause.kind), (Status::Realized, end, CauseKind::Timer));
+}
+
 #[test]
 fn a_definition_is_a_cause() {
     let mut cluster = cluster("b2b.personScore > 80");

@@ -101,6 +101,7 @@ impl Properties {
     /// A shard's producer.
     pub fn transactional_producer(&self, transactional_id: &str) -> ClientConfig {
         let timeout = TRANSACTION_TIMEOUT_MS.to_string();
+        let bytes_max = millrace_runtime::topology::RECORD_BYTES_MAX.to_string();
         let defaults = [
             ("transaction.timeout.ms", timeout.as_str()),
             // A commit hands over all its records at once and waits for them: lingering would only delay it.
@@ -110,6 +111,8 @@ impl Properties {
             ("retry.backoff.ms", "5"),
             ("compression.type", "lz4"),
             ("queue.buffering.max.kbytes", "65536"),
+            // As the topics are made that shards write.
+            ("message.max.bytes", bytes_max.as_str()),
         ];
         self.config(&defaults, &[("transactional.id", transactional_id), ("enable.idempotence", "true")])
     }

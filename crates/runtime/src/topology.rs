@@ -18,6 +18,9 @@ pub struct Topology {
 
 const WEEK_MS: &str = "604800000";
 
+/// The largest record a shard may write, in bytes.
+pub const RECORD_BYTES_MAX: u32 = 32 << 20;
+
 impl Topology {
     /// The application's id is the prefix without its dot, until `with_application` gives another.
     ///
@@ -133,21 +136,21 @@ impl Topology {
             });
         }
         specs.push(compacted(self.input(InputTopic::Control), 1));
-        specs.push(compacted(self.output(&OutputTopic::Membership), self.shards));
-        specs.push(deleted(self.output(&OutputTopic::DeadLetter), 1, "2592000000"));
+        specs.push(large(compacted(self.output(&OutputTopic::Membership), self.shards)));
+        specs.push(large(deleted(self.output(&OutputTopic::DeadLetter), 1, "2592000000")));
         for topic in [OutputTopic::Records, OutputTopic::Inbox] {
-            let mut spec = deleted(self.output(&topic), self.shards, WEEK_MS);
+            let mut spec = large(deleted(self.output(&topic), self.shards, WEEK_MS));
             spec.settings.push((DELETE_CONSUMED.to_owned(), "true".to_owned()));
             specs.push(spec);
         }
-        specs.push(compacted(self.changelog(), self.shards));
+        specs.push(large(compacted(self.changelog(), self.shards)));
         specs.push(compacted(self.hosts(), 1));
         specs
     }
 
     /// A destination's topic, created at its first use.
     pub fn destination_spec(&self, name: &str) -> TopicSpec {
-        compacted(format!("{}destination.{name}", self.prefix), self.shards)
+        large(compacted(format!("{}destination.{name}", self.prefix), self.shards))
     }
 }
 
@@ -177,6 +180,13 @@ fn deleted(name: String, partitions: u32, retention_ms: &str) -> TopicSpec {
         compacted: false,
         settings: vec![("retention.ms".to_owned(), retention_ms.to_owned())],
     }
+}
+
+/// A topic that shards write. One record there may rest on many source records of up to a megabyte each, and a shard whose commit is refused for its size
+/// stands still for ever; so it takes more than brokers usually do.
+fn large(mut spec: TopicSpec) -> TopicSpec {
+    spec.settings.push(("max.message.bytes".to_owned(), RECORD_BYTES_MAX.to_string()));
+    spec
 }
 
 #[cfg(test)]

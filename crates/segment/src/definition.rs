@@ -23,7 +23,7 @@ pub struct Definition {
     pub time_zone: Tz,
     /// The rule as text; of a rule in JSON form its canonical text, of an external audience the rule that it means.
     pub pql: String,
-    /// Names of destinations, in the order written, each once.
+    /// Names of destinations, as `name`, in the order written, each once.
     pub destinations: Vec<Text>,
 }
 
@@ -246,10 +246,8 @@ impl Reader<'_> {
         let spec = if external && top.get("spec").is_none() { Some(&nothing) } else { self.part(top, "spec", keys) };
         let (metadata, spec) = (metadata?, spec?);
         let name = self.text(metadata, "name", "");
-        let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || !plain {
-            let message = format!("`{name}` is no name: small letters, digits and hyphens, 1 to {NAME_BYTES_MAX} of them");
-            self.problem("name", "name", message);
+        if !is_name(&name) {
+            self.problem("name", "name", no_name(&name));
         }
         let zone = self.text(spec, "timeZone", "UTC");
         let time_zone = zone.parse().unwrap_or_else(|_| {
@@ -359,7 +357,10 @@ impl Reader<'_> {
         };
         let mut names: Vec<Text> = Vec::new();
         for item in items {
-            match item.as_str().filter(|name| !name.trim().is_empty()) {
+            match item.as_str() {
+                Some(name) if !is_name(name) => {
+                    self.problem("name", name, no_name(name));
+                }
                 Some(name) if names.iter().any(|known| known == name) => {}
                 Some(name) => names.push(Text::new(name)),
                 None => {
@@ -369,6 +370,16 @@ impl Reader<'_> {
         }
         names
     }
+}
+
+/// Names of definitions and destinations become keys, parts of metrics and of topic names: what Kafka would refuse must not get that far.
+fn is_name(text: &str) -> bool {
+    let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    plain && (1..=NAME_BYTES_MAX).contains(&text.len())
+}
+
+fn no_name(text: &str) -> String {
+    format!("`{text}` is no name: small letters, digits and hyphens, 1 to {NAME_BYTES_MAX} of them")
 }
 
 /// What an external audience means as a rule: its memberships are rows of the subject, and end by themselves.

@@ -1,7 +1,7 @@
 //! Several source records of one thing become one profile.
 //!
 //! Per leaf the latest version wins, of equal ones the record with the least node; null and absent never win over a value. Arrays are leaves, and so
-//! are the record types that the schema calls atomic: an amount with its currency, a source key.
+//! are the record types that the schema calls atomic: an amount with its currency, a source key. A currency without an amount wins over no amount.
 
 use std::collections::BTreeMap;
 
@@ -25,41 +25,48 @@ pub struct Provenance {
 }
 
 /// A leaf that some record speaks for.
-struct Leaf {
+struct Leaf<'a> {
     modified_at: Timestamp,
-    node: Identity,
+    node: &'a Identity,
     value: Value,
 }
 
 /// Merges fragments; their order does not matter.
 pub fn merge<'a>(fragments: impl IntoIterator<Item = (&'a Identity, &'a Fragment)>, record: &RecordType) -> Merged {
-    let mut leaves: BTreeMap<Vec<Text>, Leaf> = BTreeMap::new();
+    let mut leaves: BTreeMap<Vec<Text>, Leaf<'a>> = BTreeMap::new();
     for (node, fragment) in fragments {
         for (path, (modified_at, value)) in leaves_of(fragment, record) {
-            let wins = leaves.get(&path).is_none_or(|known| (modified_at, std::cmp::Reverse(node)) > (known.modified_at, std::cmp::Reverse(&known.node)));
+            let rank = |value: &Value, at: Timestamp, node: &'a Identity| (!lacks_amount(value), at, std::cmp::Reverse(node));
+            let wins = leaves.get(&path).is_none_or(|known| rank(&value, modified_at, node) > rank(&known.value, known.modified_at, known.node));
             if wins {
-                leaves.insert(path, Leaf { modified_at, node: node.clone(), value });
+                leaves.insert(path, Leaf { modified_at, node, value });
             }
         }
     }
     let mut merged = Merged { value: Value::Map(Default::default()), provenance: BTreeMap::new() };
     // Where one record has a leaf and another a branch (fields of `extra` only), the branch, which sorts behind, takes the place.
     for (path, leaf) in leaves {
-        merged.provenance.insert(path.join("."), Provenance { node: leaf.node, modified_at: leaf.modified_at });
+        merged.provenance.insert(path.join("."), Provenance { node: leaf.node.clone(), modified_at: leaf.modified_at });
         set(&mut merged.value, &path, leaf.value);
     }
     merged
+}
+
+/// Whether this is the currency of no amount.
+fn lacks_amount(value: &Value) -> bool {
+    !value.field("currencyCode").is_null() && value.field("amount").is_null()
 }
 
 fn leaves_of(fragment: &Fragment, record: &RecordType) -> BTreeMap<Vec<Text>, (Timestamp, Value)> {
     let mut leaves = BTreeMap::new();
     collect(&fragment.value, Shape::Record(record), fragment.at, &mut Vec::new(), &mut leaves);
     for patch in &fragment.patches {
-        // Ingest widens a path that leads into an atomic value to the whole of it.
-        let steps = patch.path.steps();
-        let shape = steps.iter().fold(Shape::Record(record), |shape, step| shape.field(step));
-        leaves.retain(|path, _| !path.starts_with(steps));
-        collect(&patch.value, shape, patch.at, &mut steps.to_vec(), &mut leaves);
+        let (depth, shape) = Shape::Record(record).reach(patch.path.steps());
+        let (place, part) = patch.path.steps().split_at(depth);
+        let mut value = if part.is_empty() { Value::Null } else { leaves.get(place).map(|(_, value)| value.clone()).unwrap_or_default() };
+        set(&mut value, part, patch.value.clone());
+        leaves.retain(|path, _| !path.starts_with(place));
+        collect(&value, shape, patch.at, &mut place.to_vec(), &mut leaves);
     }
     leaves
 }
@@ -74,6 +81,14 @@ enum Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
+    /// How far a path leads before it is inside a leaf, and what is there. A path on into a leaf changes a part of it, and the leaf is as new as that.
+    fn reach(self, path: &[Text]) -> (usize, Shape<'a>) {
+        path.iter().fold((0, self), |(depth, shape), step| match shape {
+            Shape::Leaf => (depth, Shape::Leaf),
+            _ => (depth + 1, shape.field(step)),
+        })
+    }
+
     fn field(self, name: &str) -> Shape<'a> {
         match self {
             Shape::Record(record) => record.fields.get(name).map_or(Shape::Open, |field| Shape::of(&field.ty)),
@@ -95,6 +110,7 @@ impl<'a> Shape<'a> {
 fn collect(value: &Value, shape: Shape<'_>, at: Timestamp, path: &mut Vec<Text>, leaves: &mut BTreeMap<Vec<Text>, (Timestamp, Value)>) {
     match (value, shape) {
         (Value::Null, _) => {}
+        (Value::Map(map), Shape::Leaf) if map.iter().all(|(_, part)| part.is_null()) => {}
         (Value::Map(map), Shape::Record(_) | Shape::Open) => {
             for (name, inner) in map.iter() {
                 path.push(name.clone());
@@ -146,6 +162,18 @@ mod tests {
                 fragment(1, r#"{"opportunityStage":"x","opportunityName":"n"}"#, Some((5, "opportunityStage", r#"{"opportunityStage":"z"}"#))),
                 fragment(3, r#"{"opportunityStage":"y","opportunityName":"m"}"#, None),
                 r#"{"opportunityStage":"z","opportunityName":"m"}"#,
+            ),
+            // A partial update of an amount leaves it its currency, and makes both newer than another record's.
+            (
+                fragment(1, r#"{"opportunityAmount":{"amount":1,"currencyCode":"EUR"}}"#, Some((5, "opportunityAmount.amount", r#"{"opportunityAmount":{"amount":3}}"#))),
+                fragment(3, r#"{"opportunityAmount":{"amount":2,"currencyCode":"USD"}}"#, None),
+                r#"{"opportunityAmount":{"amount":3,"currencyCode":"EUR"}}"#,
+            ),
+            // No amount never wins over an amount, whatever currency comes with it.
+            (
+                fragment(1, r#"{"opportunityAmount":{"amount":1,"currencyCode":"EUR"}}"#, None),
+                fragment(2, r#"{"opportunityAmount":{"currencyCode":"USD"}}"#, Some((3, "opportunityAmount.amount", "{}"))),
+                r#"{"opportunityAmount":{"amount":1,"currencyCode":"EUR"}}"#,
             ),
             // Custom fields merge by leaf as well.
             (fragment(1, r#"{"extra":{"p":1,"q":{"r":1}}}"#, None), fragment(2, r#"{"extra":{"q":{"s":2}}}"#, None), r#"{"extra":{"p":1,"q":{"r":1,"s":2}}}"#),

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Relation, SourceKind, SubjectKind, Text, Value};
 use millrace_segment::plan::{Bands, Demand, EventQuery, FeatureId, FeaturePlan, Features, Plan, QueryId, Reads, SegmentPlan};
-use millrace_segment::ast::Span;
 use millrace_segment::{Compiled, Diagnostic};
 
 use crate::engine::Config;
@@ -257,7 +256,7 @@ fn stored(view: &dyn StateView, config: &Config, of: u8) -> Result<BTreeMap<Text
             Ok(compiled) => {
                 definitions.insert(Text::from(name), Accepted { row, compiled });
             }
-            Err(problems) => tracing::error!(segment = name, ?problems, "stored definition does not compile; the segment is left out"),
+            Err(problems) => tracing::error!(segment = name, problems, "stored definition does not compile; the segment is left out"),
         }
     }
     Ok(definitions)
@@ -266,13 +265,18 @@ fn stored(view: &dyn StateView, config: &Config, of: u8) -> Result<BTreeMap<Text
 /// Parses and type-checks one stored definition.
 ///
 /// # Errors
-/// What is wrong with it, with places.
-pub fn compile(text: &str, config: &Config) -> Result<Compiled, Vec<Diagnostic>> {
-    let definitions = millrace_segment::parse_definitions(text)?;
+/// What is wrong with it, each with its place: in the document, or in the rule where the document is well.
+pub fn compile(text: &str, config: &Config) -> Result<Compiled, String> {
+    let definitions = millrace_segment::parse_definitions(text).map_err(|problems| describe(&problems, text))?;
     match definitions.as_slice() {
-        [definition] => millrace_segment::compile(definition, &config.schema),
-        _ => Err(vec![Diagnostic::error("one-definition", Span::default(), format!("expected one definition, found {}", definitions.len()))]),
+        [definition] => millrace_segment::compile(definition, &config.schema).map_err(|problems| describe(&problems, &definition.pql)),
+        _ => Err(format!("expected one definition, found {}", definitions.len())),
     }
+}
+
+/// Problems with their places in a text.
+pub fn describe(problems: &[Diagnostic], text: &str) -> String {
+    problems.iter().map(|problem| problem.render(text)).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether readers of the first kind see things of the second as children, told upwards, and not as replicas.

@@ -369,7 +369,7 @@ pub struct SubjectRow {
     pub oldest_event_at: Option<Timestamp>,
     /// Moves sent whose arrival is not acknowledged: until then no exit is reported.
     pub departing: u32,
-    /// Where the last departing node went.
+    /// Where the node that names the subject went, while it is there: who absorbed the subject.
     pub merged_into: Option<CanonicalId>,
     /// Arrivals to be acknowledged once the entries they cause are known.
     pub arrivals: Vec<Arrival>,

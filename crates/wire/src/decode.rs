@@ -19,7 +19,7 @@ use typed::Reading;
 pub struct Limits {
     /// Longest value in bytes. 1 MiB, because that is the broker's own default bound on a batch.
     pub value_bytes_max: usize,
-    /// Longest key, `_id` or `sourceKey` in bytes. 1,024, because identities are keys of state rows.
+    /// Longest key, `_id`, `sourceKey` or identity in bytes. 1,024, because identities are keys of state rows.
     pub key_bytes_max: usize,
     /// How far ahead of now an activity may lie, in milliseconds. 5 minutes: clocks differ.
     pub future_ms_max: i64,

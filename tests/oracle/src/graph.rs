@@ -151,6 +151,12 @@ fn read(source: &[SourceRecord], now: i64, config: &Config) -> (BTreeMap<String,
 fn event(record: &SourceRecord, value: &Json, place: usize, config: &Config) -> Option<Event> {
     let mut identities = listed(&value["identities"]);
     identities.extend(source_key(&value["personKey"]).and_then(|key| Kind::Person.identity(&key)));
+    if identities.is_empty() {
+        identities.extend(match record.key.split_once(':') {
+            Some((namespace, id)) => Identity::new(namespace, id),
+            None => Kind::Person.identity(&record.key),
+        });
+    }
     identities.sort_by_key(|identity| identity.rank(config));
     identities.dedup();
     let deleted = value["isDeleted"] == Json::Bool(true);

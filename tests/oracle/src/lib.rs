@@ -15,7 +15,8 @@
 //! * An event up to five minutes ahead links its identities at once; rules see it, and it makes a subject, from its own time on.
 //! * A person known from events alone is a thing that lives: its rows tie it to accounts in both directions.
 //! * A deal belongs to the account of its merged `accountKey`; a person to those of all its records.
-//! * A partial update of a part of money or of a key changes that part, and the whole is as new as its newest part.
+//! * A partial update of a part of money changes that part, and the whole is as new as its newest part; one of a part of a key changes the key.
+//!   A currency without an amount says nothing where another record has an amount.
 //! * A path goes on from each thing once, in `select r.opportunity.x from opportunityRoles r` and `opportunityRoles.sum(opportunity.x)` too; `map`, and
 //!   an expression that is no path, give a value for each item.
 //! * Mapping a list leaves nulls out, so `count` does not count them; `groupBy`, `topN` and `bottomN` leave out items whose key is null.

@@ -1,5 +1,6 @@
 //! What one key of a source topic holds: its changes replayed in order of version, as leaves that each know when they were said.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
@@ -83,14 +84,22 @@ fn apply(key: &str, held: Option<Record>, value: &Json, modified_at: i64) -> Opt
 
 /// Makes `record` say at `path` what `value` says there, which may be nothing.
 fn settle(record: &mut Record, path: &Path, value: &Json, modified_at: i64) {
-    // A path into a value that counts as one changes that part of it, and the whole is as new as its newest part.
     for depth in 1..path.len() {
         let (whole, part) = path.split_at(depth);
         let known = record.leaves.get(whole).map(|leaf| leaf.value.clone());
-        if known.as_ref().or(at(value, whole)).is_some_and(is_one_value) {
+        let either = || [known.as_ref(), at(value, whole)].into_iter().flatten();
+        // The parts of a key are one text taken apart, so a path into one means all of it.
+        if either().any(is_key) {
+            return settle(record, &whole.to_vec(), value, modified_at);
+        }
+        // A path into another value that counts as one changes that part of it, and the whole is as new as its newest part.
+        if either().any(is_one_value) {
             let mut combined = known.unwrap_or_else(|| Json::Object(Map::new()));
             set(&mut combined, part, at(value, path).cloned().unwrap_or(Json::Null));
-            record.leaves.insert(whole.to_vec(), Leaf { value: combined, modified_at });
+            record.leaves.remove(whole);
+            if is_one_value(&combined) {
+                record.leaves.insert(whole.to_vec(), Leaf { value: combined, modified_at });
+            }
             return;
         }
     }
@@ -119,11 +128,16 @@ pub(crate) fn instant(value: &Json) -> Option<i64> {
 
 /// An amount with its currency, and the key of a source: never taken apart.
 fn is_one_value(value: &Json) -> bool {
-    value.as_object().is_some_and(|fields| {
-        ["amount", "currencyCode", "sourceKey", "sourceID"]
-            .iter()
-            .any(|name| fields.contains_key(*name))
-    })
+    is_key(value) || !value["amount"].is_null() || !value["currencyCode"].is_null()
+}
+
+fn is_key(value: &Json) -> bool {
+    !value["sourceKey"].is_null() || !value["sourceID"].is_null()
+}
+
+/// Whether a leaf is the currency of no amount.
+fn lacks_amount(value: &Json) -> bool {
+    value["amount"].is_null() && !value["currencyCode"].is_null()
 }
 
 fn leaves(value: &Json) -> Vec<(Path, Json)> {
@@ -180,9 +194,9 @@ pub(crate) fn merge(records: &[&Record]) -> Json {
     let mut best: BTreeMap<&Path, (&Leaf, &str)> = BTreeMap::new();
     for record in records {
         for (path, leaf) in &record.leaves {
-            let better = best
-                .get(path)
-                .is_none_or(|(known, key)| leaf.modified_at > known.modified_at || (leaf.modified_at == known.modified_at && record.key.as_str() < *key));
+            // No amount wins over no amount only, whatever currency comes with it.
+            let rank = |leaf: &Leaf, key| (!lacks_amount(&leaf.value), leaf.modified_at, Reverse(key));
+            let better = best.get(path).is_none_or(|(known, key)| rank(leaf, record.key.as_str()) > rank(known, key));
             if better {
                 best.insert(path, (leaf, &record.key));
             }

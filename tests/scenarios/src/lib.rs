@@ -13,7 +13,7 @@ use millrace_model::{Schema, SourceKind, Timestamp};
 use millrace_oracle::worlds::random::Random;
 use millrace_oracle::{Rule, SourceRecord, Subject};
 use millrace_shard::engine::{Config, Shard, shard_of};
-use millrace_shard::machine::{Budget, Input, InputTopic, Machine, Output, OutputTopic, Partition};
+use millrace_shard::machine::{Budget, Input, InputTopic, Machine, Measure, Output, OutputTopic, Partition};
 use millrace_shard::message::{Envelope, Message};
 use millrace_shard::query::{Query, Reader, Shards};
 use millrace_shard::row;
@@ -77,6 +77,14 @@ pub struct Cluster {
     pub dead_letters: Vec<String>,
     /// Messages in which an owner told another shard what it knows of a thing.
     pub told: usize,
+    /// The membership topic as it was written, beside `changes`.
+    pub written: Vec<Output>,
+    /// The dead letters themselves, beside `dead_letters`.
+    pub refused: Vec<Output>,
+    /// How many records had which outcome, by the words of `millrace_records_total`: stage, topic, outcome.
+    pub counted: BTreeMap<String, u64>,
+    /// The largest message from shard to shard, in bytes.
+    pub message_bytes_max: usize,
     more: BTreeSet<u32>,
 }
 
@@ -127,6 +135,10 @@ impl Cluster {
             activations: Vec::new(),
             dead_letters: Vec::new(),
             told: 0,
+            written: Vec::new(),
+            refused: Vec::new(),
+            counted: BTreeMap::new(),
+            message_bytes_max: 0,
             more: BTreeSet::new(),
         }
     }
@@ -163,8 +175,16 @@ impl Cluster {
     /// # Panics
     /// On a topic that does not exist: a defect of the test.
     pub fn source(&mut self, record: &SourceRecord) {
+        self.source_with(record, Vec::new());
+    }
+
+    /// As `source`, with headers.
+    ///
+    /// # Panics
+    /// On a topic that does not exist: a defect of the test.
+    pub fn source_with(&mut self, record: &SourceRecord, headers: Vec<(String, Bytes)>) {
         let value = record.value.as_ref().map(|value| Bytes::from(value.to_string()));
-        self.source_bytes(&record.topic, Some(record.key.as_bytes()), value, record.timestamp_ms);
+        self.append(&record.topic, Some(record.key.as_bytes()), value, record.timestamp_ms, headers);
     }
 
     /// As `source`, with any bytes.
@@ -172,9 +192,13 @@ impl Cluster {
     /// # Panics
     /// On a topic that does not exist: a defect of the test.
     pub fn source_bytes(&mut self, topic: &str, key: Option<&[u8]>, value: Option<Bytes>, timestamp_ms: i64) {
+        self.append(topic, key, value, timestamp_ms, Vec::new());
+    }
+
+    fn append(&mut self, topic: &str, key: Option<&[u8]>, value: Option<Bytes>, timestamp_ms: i64, headers: Vec<(String, Bytes)>) {
         let kind = SourceKind::from_name(topic).unwrap_or_else(|| panic!("no source topic {topic}"));
         let shard = shard_of(&String::from_utf8_lossy(key.unwrap_or_default()), self.config.shards);
-        self.enqueue(None, shard, InputTopic::Source(kind), Timestamp(timestamp_ms), key.map(Bytes::copy_from_slice), value, Vec::new());
+        self.enqueue(None, shard, InputTopic::Source(kind), Timestamp(timestamp_ms), key.map(Bytes::copy_from_slice), value, headers);
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -248,10 +272,19 @@ impl Cluster {
         for output in effects.outputs {
             self.route(shard, output);
         }
+        for measurement in effects.measurements.into_iter().filter(|measurement| measurement.name == "millrace_records_total") {
+            let labels: Vec<&str> = measurement.labels.iter().map(|(_, value)| value.as_str()).collect();
+            if let Measure::Add(count) = measurement.value {
+                *self.counted.entry(labels.join(" ")).or_default() += count;
+            }
+        }
     }
 
     fn route(&mut self, sender: u32, output: Output) {
-        match (output.topic, output.partition) {
+        if matches!(output.topic, OutputTopic::Inbox | OutputTopic::Records) {
+            self.message_bytes_max = self.message_bytes_max.max(output.value.as_ref().map_or(0, Bytes::len));
+        }
+        match (output.topic.clone(), output.partition.clone()) {
             (OutputTopic::Inbox, Partition::Shard(to)) => {
                 let envelope: Envelope = row::decode(output.value.as_deref().expect("a message has a value")).expect("our own message can be read");
                 self.told += usize::from(matches!(envelope.message, Message::Features { .. }));
@@ -261,20 +294,25 @@ impl Cluster {
                 self.enqueue(Some(sender), to, InputTopic::Records, self.now, output.key, output.value, output.headers);
             }
             (OutputTopic::Membership, _) => {
-                let value = output.value.expect("a change of membership has a value");
-                let change = OutputCodec::decode_membership(&value, None).expect("our own output can be read");
+                let value = output.value.as_ref().expect("a change of membership has a value");
+                let change = OutputCodec::decode_membership(value, None).expect("our own output can be read");
                 self.check_change(&change);
+                assert_eq!(output.key.as_deref(), Some(change.key().as_bytes()));
+                assert_eq!(output.partition, Partition::Hash(Bytes::from(change.subject_id.clone())), "one subject, one partition");
                 self.changes.push(change);
+                self.written.push(output);
             }
             (OutputTopic::Destination(name), _) => {
                 let value = output.value.expect("a destination state has a value");
                 let state = OutputCodec::decode_destination_state(&value, None).expect("our own output can be read");
+                assert_eq!(output.key.as_deref(), Some(state.key().as_bytes()));
                 self.destinations.insert((name.to_string(), state.key()), state.clone());
                 self.activations.push(state);
             }
             (OutputTopic::DeadLetter, _) => {
                 let reason = output.headers.iter().find(|(name, _)| name == "millrace.reason").map(|(_, value)| String::from_utf8_lossy(value).into_owned());
                 self.dead_letters.push(reason.expect("a dead letter says why"));
+                self.refused.push(output);
             }
             (topic, partition) => panic!("output to {topic:?} {partition:?}"),
         }

@@ -115,6 +115,11 @@ kind: Segment
         9 | ---
           |    ^
     "#]].assert_eq(&shown);
+    let to = |name: &str| format!("{{kind: Segment, metadata: {{name: a}}, spec: {{pql: true, destinations: [{name}]}}}}");
+    assert!(parse_definitions(&to("linkedin-2")).is_ok());
+    for name in ["LinkedIn", "'my ads!'", "''", "7", "ads/x"] {
+        assert!(parse_definitions(&to(name)).is_err(), "{name}");
+    }
     for text in ["", "# nothing", "- a", "kind: [", "5"] {
         assert!(!parse_definitions(text).expect_err("refused").is_empty(), "{text}");
     }

@@ -1,7 +1,8 @@
 //! activation: who stands behind each destination identity, and the desired state that follows.
 //!
 //! A subject counts for every identity of a destination's namespace that it carries while it is in an audience that goes there. Several subjects may
-//! share an identity; the destination hears of the first that comes and the last that goes.
+//! share an identity; the destination hears of the first that comes and the last that goes, and whenever an attribute it maps is another than it was
+//! told: the desired state is the same whichever of two facts came first.
 
 use std::collections::BTreeSet;
 
@@ -16,8 +17,8 @@ use crate::row::{ActivatedRow, ActivationKey, ActivationRow, ProfileRow, Subject
 use crate::state::StateError;
 
 impl Step<'_> {
-    /// Compares what the subject should count for with what it counts for.
-    pub(super) fn activations(&mut self, subject: &SubjectId, row: &SubjectRow, origin: &Origin) -> Result<(), StateError> {
+    /// Compares what the subject should count for with what it counts for. `refreshed`: its attributes may be others than those it was last told with.
+    pub(super) fn activations(&mut self, subject: &SubjectId, row: &SubjectRow, refreshed: bool, origin: &Origin) -> Result<(), StateError> {
         let realized: Vec<Text> = row.memberships.iter().filter(|membership| membership.realized).map(|membership| membership.segment.clone()).collect();
         let mut wanted: BTreeSet<ActivationKey> = BTreeSet::new();
         let program = std::sync::Arc::clone(&self.program);
@@ -40,17 +41,14 @@ impl Step<'_> {
         }
         let row_key = key::of_subject(table::ACTIVATED, subject);
         let known: ActivatedRow = self.tx.get(&row_key)?.unwrap_or_default();
-        if wanted == known {
-            return Ok(());
-        }
-        let gone: Vec<ActivationKey> = known.difference(&wanted).cloned().collect();
-        let new: Vec<ActivationKey> = wanted.difference(&known).cloned().collect();
-        for key in gone {
+        let maps = |key: &ActivationKey| config.destinations.get(&key.destination).is_some_and(|destination| !destination.attributes.is_empty());
+        let told: Vec<ActivationKey> = wanted.iter().filter(|key| !known.contains(key) || (refreshed && maps(key))).cloned().collect();
+        for key in known.difference(&wanted) {
             let message = Message::Activate { key: key.clone(), subject: subject.clone(), present: false, attributes: Value::Null };
-            self.send(self.shard_of_activation(&key), message, origin);
+            self.send(self.shard_of_activation(key), message, origin);
         }
-        let profile: ProfileRow = if new.is_empty() { ProfileRow::default() } else { self.tx.get(&key::of_subject(table::PROFILE, subject))?.unwrap_or_default() };
-        for key in new {
+        let profile: ProfileRow = if told.is_empty() { ProfileRow::default() } else { self.tx.get(&key::of_subject(table::PROFILE, subject))?.unwrap_or_default() };
+        for key in told {
             let mut attributes = Map::new();
             for (name, path) in config.destinations.get(&key.destination).iter().flat_map(|destination| &destination.attributes) {
                 let value = path.steps().iter().fold(&profile.attributes, |value, step| value.field(step));
@@ -61,7 +59,9 @@ impl Step<'_> {
             let message = Message::Activate { key: key.clone(), subject: subject.clone(), present: true, attributes: Value::Map(attributes) };
             self.send(self.shard_of_activation(&key), message, origin);
         }
-        if wanted.is_empty() { self.tx.delete(row_key) } else { self.tx.put(row_key, &wanted) }
+        if wanted != known {
+            if wanted.is_empty() { self.tx.delete(row_key) } else { self.tx.put(row_key, &wanted) }
+        }
         Ok(())
     }
 
@@ -69,25 +69,24 @@ impl Step<'_> {
         shard_of(&format!("{}|{}|{}", key.destination, key.audience, key.identity), self.config.shards)
     }
 
-    /// At the key's shard: a subject comes to stand behind it, or no longer does.
+    /// At the key's shard: a subject comes to stand behind it, has other attributes, or no longer stands there.
     pub(super) fn activate(&mut self, key: &ActivationKey, subject: SubjectId, present: bool, attributes: Value) -> Result<(), StateError> {
         let row_key = Key::new(table::ACTIVATION).text(&key.destination).text(&key.audience).node(&key.identity).done();
         let mut row: ActivationRow = self.tx.get(&row_key)?.unwrap_or_default();
-        let before = !row.members.is_empty();
+        let before = desired(&row).cloned();
         if present {
             row.members.insert(subject, attributes);
         } else {
             row.members.remove(&subject);
         }
-        let after = !row.members.is_empty();
-        if before != after {
-            // Of several subjects that came in one step the least one's attributes are sent; destinations know one person per identity.
-            let attributes = row.members.values().next().and_then(Value::as_map).cloned().unwrap_or_default();
+        let after = desired(&row);
+        if before.as_ref() != after {
+            let attributes = after.and_then(Value::as_map).cloned().unwrap_or_default();
             let state = millrace_wire::DestinationState {
                 destination: key.destination.to_string(),
                 audience: key.audience.to_string(),
                 identity: key.identity.clone(),
-                state: if after { millrace_wire::Presence::Present } else { millrace_wire::Presence::Absent },
+                state: if after.is_some() { millrace_wire::Presence::Present } else { millrace_wire::Presence::Absent },
                 attributes: attributes.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect(),
                 changed_at: self.now,
             };
@@ -104,4 +103,9 @@ impl Step<'_> {
         if row.members.is_empty() { self.tx.delete(row_key) } else { self.tx.put(row_key, &row) }
         Ok(())
     }
+}
+
+/// The attributes to be at the destination; `None`: nobody is to be there. Of several subjects the least one's: destinations know one person per identity.
+fn desired(row: &ActivationRow) -> Option<&Value> {
+    row.members.values().next()
 }

@@ -34,7 +34,7 @@ impl Step<'_> {
             Some(Ok(text)) => {
                 let compiled = match program::compile(text, &self.config) {
                     Ok(compiled) => compiled,
-                    Err(problems) => return self.refuse(input, "bad-definition", describe(&problems, text)),
+                    Err(problems) => return self.refuse(input, "bad-definition", problems),
                 };
                 if compiled.definition().name != name {
                     let detail = format!("the record's key is `{name}`, the definition's name is `{}`; they must be equal", compiled.definition().name);
@@ -57,7 +57,7 @@ impl Step<'_> {
         }
         for control in &controls {
             if let Err(problems) = self.adopt(std::slice::from_ref(control))? {
-                self.refuse(&control.input, "bad-definition", describe(&problems, ""))?;
+                self.refuse(&control.input, "bad-definition", program::describe(&problems, ""))?;
             }
         }
         Ok(())
@@ -142,8 +142,4 @@ impl Step<'_> {
         }
         Ok(())
     }
-}
-
-fn describe(problems: &[Diagnostic], text: &str) -> String {
-    problems.iter().map(|problem| problem.render(text)).collect::<Vec<_>>().join("\n")
 }

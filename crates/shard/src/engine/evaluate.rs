@@ -62,8 +62,9 @@ impl Step<'_> {
             self.memberships(subject, &mut row, &dirty, alive, &program)?;
         }
         let changed = memberships_before != row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
-        if changed || dirty.profile || revision < program.revision {
-            self.activations(subject, &row, &origin)?;
+        // While nodes are on their way it counts for what it counted for: whoever they go to is told of before it goes.
+        if row.departing == 0 && (changed || dirty.profile || dirty.all) {
+            self.activations(subject, &row, dirty.all, &origin)?;
         }
         // What arrived is reported as soon as the entries it causes are known. Where those wait for this subject's own departures, it is reported at
         // once: two subjects that exchange nodes would wait for each other for ever.

@@ -13,8 +13,8 @@ use crate::message::{Bundle, Claim, Data, Message, Origin, RowId};
 use crate::row::{self, Arrival, EventCopy, FragmentRow, MovedRow, RelationRow, SubjectId};
 use crate::state::StateError;
 
-/// Events in one part of a move: keeps messages well under the broker's limit of one megabyte.
-const EVENTS_PER_PART: usize = 200;
+/// Events in one part of a move, in bytes: keeps messages well under what the log takes, however large the events are.
+const PART_BYTES: usize = 512 << 10;
 
 impl Step<'_> {
     /// Data of a node from resolve.
@@ -42,6 +42,9 @@ impl Step<'_> {
             Some(moved) if moved.epoch > epoch => Ok(Some(moved)),
             Some(_) => {
                 self.tx.delete(moved_key);
+                if *node == subject.id.0 {
+                    self.subject(subject)?.merged_into = None;
+                }
                 Ok(None)
             }
             None => Ok(None),
@@ -96,13 +99,22 @@ impl Step<'_> {
         self.tx.put(moved_key, &MovedRow { to: to.clone(), epoch });
         let row = self.subject(&subject)?;
         row.departing += 1;
-        row.merged_into = Some(to.clone());
+        // Any node may leave; a subject was absorbed where the one that names it did.
+        if node == subject.id.0 {
+            row.merged_into = Some(to.clone());
+        }
         self.mark(&subject, origin).profile = true;
 
         let destination = SubjectId { kind: subject.kind, id: to };
         let mut events = events.into_iter().peekable();
         loop {
-            part.events = events.by_ref().take(EVENTS_PER_PART).collect();
+            let mut bytes = 0;
+            while bytes < PART_BYTES
+                && let Some(event) = events.next()
+            {
+                bytes += row::encode(&event.1).len();
+                part.events.push(event);
+            }
             let last = events.peek().is_none();
             let message = Message::Arrive {
                 subject: destination.clone(),

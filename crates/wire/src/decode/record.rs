@@ -11,7 +11,7 @@ use millrace_model::{
 };
 
 use super::Limits;
-use super::typed::key_object_of;
+use super::typed::{is_key, key_object_of};
 use crate::Reason;
 
 /// Fields that say something about the change and nothing about the thing.
@@ -87,6 +87,7 @@ impl Context<'_> {
         let key_field = kind.key_field().unwrap_or_default();
         let key = self.record_key(key_field, &mut fields)?;
         let book = Bookkeeping::take(&mut fields);
+        self.bounded_names(&fields)?;
         if kind == SourceKind::AudienceMember && !book.deleted && book.changed_fields.is_none() {
             audience_membership(&fields)?;
         }
@@ -150,10 +151,7 @@ impl Context<'_> {
             (Some(own), Some(kafka)) if own != kafka => Err(Reason::KeyMismatch.because(format!(
                 "`{key_field}.sourceKey` is `{own}`, the Kafka key is `{kafka}`; compaction and tombstones go by the Kafka key, so both must be equal"
             ))),
-            (Some(own), _) => {
-                self.bounded(key_field, own)?;
-                Ok(Text::new(own))
-            }
+            (Some(own), _) => Ok(Text::new(own)),
             (None, Some(kafka)) => {
                 if let Some(key) = key_object_of(kafka) {
                     fields.insert(key_field, Value::Map(key));
@@ -164,7 +162,7 @@ impl Context<'_> {
         }
     }
 
-    /// `changedFields` as paths: known ones only, widened to the record that merges as one value, none twice or under another.
+    /// `changedFields` as paths: known ones only, those into a key widened to the key, none twice or under another.
     fn changed_paths(&self, names: &[Value]) -> Result<Vec<Path>, Rejection> {
         let mut paths = BTreeSet::new();
         for name in names.iter().filter_map(Value::as_str) {
@@ -184,11 +182,11 @@ impl Context<'_> {
         Ok(kept)
     }
 
-    /// A path into money or a key as the path to the money or key: such values are never half old and half new.
+    /// A path into a key as the path to the key: its parts are one text taken apart, so that part of a newer one beside part of an older one names nothing.
     fn whole(&self, path: Path) -> Path {
         let steps = path.steps();
-        let atomic = (1..steps.len()).find(|&len| matches!(self.record_type.type_at(&steps[..len]), Some(Type::Record(record)) if record.atomic));
-        atomic.and_then(|len| Path::parse(&steps[..len].join("."))).unwrap_or(path)
+        let key = (1..steps.len()).find(|&len| matches!(self.record_type.type_at(&steps[..len]), Some(Type::Record(record)) if is_key(record)));
+        key.and_then(|len| Path::parse(&steps[..len].join("."))).unwrap_or(path)
     }
 
     /// Who did it: `personKey` and `identities`, or else the Kafka key. Namespaces of accounts, deals, campaigns and lists name no person.
@@ -202,16 +200,14 @@ impl Context<'_> {
                 found.extend(Identity::new(namespace, id));
             }
         }
+        let names_person = |identity: &Identity| SubjectKind::of_namespace(identity.namespace()) == SubjectKind::Person;
+        found.retain(names_person);
         if found.is_empty()
             && let Some(key) = self.key
         {
-            found.extend(if key.contains(':') {
-                Identity::parse(key).ok()
-            } else {
-                Identity::new(namespace::PERSON, key)
-            });
+            let named = if key.contains(':') { Identity::parse(key).ok() } else { Identity::new(namespace::PERSON, key) };
+            found.extend(named.filter(names_person));
         }
-        found.retain(|identity| SubjectKind::of_namespace(identity.namespace()) == SubjectKind::Person);
         for identity in &found {
             self.bounded(identity.namespace(), identity.id())?;
         }
@@ -219,6 +215,21 @@ impl Context<'_> {
             return Err(Reason::NoIdentity.because("neither `personKey`, `identities` nor the Kafka key names a person"));
         }
         Ok(found.into_iter().collect())
+    }
+
+    /// Whatever in a record names a thing becomes a key of state rows: its own key, keys of others, identities.
+    fn bounded_names(&self, fields: &Map) -> Result<(), Rejection> {
+        for (name, value) in fields.iter() {
+            match (name.as_str(), value) {
+                // What is custom names nothing.
+                ("extra", _) => {}
+                ("sourceKey" | "address" | "namespace" | "id" | "member", Value::Text(text)) => self.bounded(name, text)?,
+                (_, Value::Map(inner)) => self.bounded_names(inner)?,
+                (_, Value::List(items)) => items.iter().filter_map(Value::as_map).try_for_each(|item| self.bounded_names(item))?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn bounded(&self, what: &str, text: &str) -> Result<(), Rejection> {

@@ -113,8 +113,8 @@ fn partial_records() {
     check(
         SourceKind::Opportunity,
         Some("o1"),
-        r#"{"changedFields":["isWon","opportunityAmount.amount","opportunityAmount","extra.a.b","accountKey.sourceKey","modifiedAt"],"isWon":true,"modifiedAt":9}"#,
-        expect![[r#"opportunity o1 @9 patch [accountKey, extra.a.b, isWon, opportunityAmount] {"isWon":true,"opportunityKey":{"sourceKey":"o1"}}"#]],
+        r#"{"changedFields":["isWon","opportunityAmount.amount","expectedRevenue.amount","expectedRevenue","extra.a.b","accountKey.sourceKey","modifiedAt"],"isWon":true,"modifiedAt":9}"#,
+        expect![[r#"opportunity o1 @9 patch [accountKey, expectedRevenue, extra.a.b, isWon, opportunityAmount.amount] {"isWon":true,"opportunityKey":{"sourceKey":"o1"}}"#]],
     );
     check(
         SourceKind::Person,
@@ -183,6 +183,20 @@ fn keys() {
     assert_eq!(reason(decode(SourceKind::Account, Some(&long), Some(b"{}"))), "oversize");
     let value = serde_json::json!({ "accountKey": { "sourceKey": long } }).to_string();
     assert_eq!(reason(decode(SourceKind::Account, None, Some(value.as_bytes()))), "oversize");
+    for value in [
+        serde_json::json!({ "workEmail": { "address": long } }),
+        serde_json::json!({ "identities": [{ "namespace": "ecid", "id": long }] }),
+        serde_json::json!({ "identities": [{ "namespace": long, "id": "1" }] }),
+        serde_json::json!({ "b2b": { "accountKey": { "sourceKey": long } } }),
+        serde_json::json!({ "b2b": { "accountKey": { "sourceID": long, "sourceInstanceID": "i", "sourceType": "T" } } }),
+        serde_json::json!({ "extSourceSystemAudit": { "externalKey": { "sourceKey": long } } }),
+    ] {
+        assert_eq!(reason(decode(SourceKind::Person, Some("p"), Some(value.to_string().as_bytes()))), "oversize", "{value}");
+    }
+    let value = serde_json::json!({ "extra": { "id": long }, "b2b": { "companyName": long } }).to_string();
+    assert_eq!(reason(decode(SourceKind::Person, Some("p"), Some(value.as_bytes()))), "ok");
+    let value = serde_json::json!({ "members": [{ "sourceKey": "a" }, { "sourceKey": long }] }).to_string();
+    assert_eq!(reason(decode(SourceKind::AccountLink, Some("k"), Some(value.as_bytes()))), "oversize");
     let decoded = DECODER.decode(SourceKind::Account, Some(b"\xFF"), Some(b"{}"), RECORD_TIMESTAMP, NOW);
     assert_eq!(reason(decoded), "bad-utf8");
 }
@@ -222,6 +236,7 @@ fn activities() {
         ),
         "[ecid:1]"
     );
+    assert_eq!(identities(Some("ecid:1"), r#","identities":[{"namespace":"b2b_account","id":"a"}]"#), "[ecid:1]");
     assert_eq!(
         identities(None, r#","personKey":{"sourceKey":"p"},"identities":[{"namespace":"email","id":"A@B.C"}]"#),
         "[b2b_person:p, email:a@b.c]"

@@ -275,11 +275,16 @@ impl<'de> Visitor<'de> for RecordVisitor<'_> {
             }
         }
         let map = reading.map(fields)?;
-        if record.name == "B2BSource" {
+        if is_key(record) {
             return Ok(key_object(map).map_or(Value::Null, Value::Map));
         }
         Ok(Value::Map(map))
     }
+}
+
+/// Whether this is the type of key objects.
+pub(crate) fn is_key(record: &RecordType) -> bool {
+    record.name == "B2BSource"
 }
 
 /// A key object from the text of its `sourceKey`; `None` where it is blank.

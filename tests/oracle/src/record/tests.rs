@@ -94,6 +94,19 @@ fn one_key() {
             Some(json!({"m": {"amount": 2, "currencyCode": "EUR"}})),
         ),
         (
+            "a part of money where there is none",
+            vec![(1, json!({"changedFields": ["m.amount"], "m": {"amount": null}, "a": 1}))],
+            Some(json!({})),
+        ),
+        (
+            "a part of a key is all of it",
+            vec![
+                (1, json!({"k": {"sourceKey": "1@i.T", "sourceID": "1"}})),
+                (2, json!({"changedFields": ["k.sourceKey"], "k": {"sourceKey": "2@i.T"}})),
+            ],
+            Some(json!({"k": {"sourceKey": "2@i.T"}})),
+        ),
+        (
             "a partial update with nothing under it",
             vec![(1, json!({"changedFields": ["a"], "a": 1, "b": 1}))],
             Some(json!({"a": 1})),
@@ -211,6 +224,14 @@ fn several_records_of_one_thing() {
                 ("k2", vec![(2, json!({"m": {"amount": 2}}))]),
             ],
             json!({"m": {"amount": 2}}),
+        ),
+        (
+            "no amount never wins over an amount, whatever currency comes with it",
+            vec![
+                ("k1", vec![(1, json!({"m": {"amount": 1, "currencyCode": "EUR"}}))]),
+                ("k2", vec![(2, json!({"m": {"amount": null, "currencyCode": "USD"}}))]),
+            ],
+            json!({"m": {"amount": 1, "currencyCode": "EUR"}}),
         ),
         (
             "a key is one",

@@ -288,6 +288,9 @@ impl Writer {
                     ("expectedCloseDate", json!(date)),
                 ];
                 if self.random.chance(30) {
+                    paths.push(("opportunityAmount.amount", json!(AMOUNTS[self.random.below(AMOUNTS.len())])));
+                }
+                if self.random.chance(30) {
                     paths.push(("campaignKey", self.key(&CAMPAIGNS)));
                 }
                 if self.random.chance(12) {

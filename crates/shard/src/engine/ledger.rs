@@ -29,18 +29,33 @@ impl Step<'_> {
         others.retain(|other| other != home);
         others.sort();
         let copy = EventCopy { home: home.clone(), modified_at: event.modified_at, occurred_at: event.occurred_at, others, body };
-        self.put_copy(subject, &event.id, epoch, copy, origin)
+        self.put_copy(subject, &event.id, epoch, copy, false, origin)
     }
 
     /// A home's report of an event, direct or with the home's arrival.
-    pub(super) fn put_copy(&mut self, subject: &SubjectId, id: &str, epoch: u64, copy: EventCopy, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn put_copy(
+        &mut self,
+        subject: &SubjectId,
+        id: &str,
+        epoch: u64,
+        mut copy: EventCopy,
+        arrives: bool,
+        origin: &Origin,
+    ) -> Result<(), StateError> {
         let stored = self.tx.get_bytes(&key::event(subject, id))?;
-        let event = stored.map(|stored| EventRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default();
+        let mut event = stored.map(|stored| EventRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default();
         let known = event.copies.iter().find(|known| known.home == copy.home);
         // One that replaces a kept version is taken all the same, and dropped when the subject is evaluated.
         if event.copies.is_empty() && copy.occurred_at <= self.retained_from() {
             self.count_record("person", "activity", "expired");
-            return self.disclaim(subject, &copy, epoch, origin);
+            self.disclaim(subject, &copy, epoch, origin)?;
+            if arrives {
+                // Where it came from it may have replaced a version that arrives behind it with another home, and must not count again.
+                copy.body = None;
+                event.copies.push(copy);
+                self.tx.put_bytes(key::event(subject, id), event.encode(subject, id));
+            }
+            return Ok(());
         }
         if known.is_some_and(|known| known.modified_at > copy.modified_at) {
             self.count_record("person", "activity", "stale");

@@ -166,7 +166,7 @@ impl Step<'_> {
             self.put_row(&subject, &node, epoch, &id, RelationRow { sequence, value }, origin)?;
         }
         for (id, copy) in part.events {
-            self.put_copy(&subject, &id, epoch, copy, origin)?;
+            self.put_copy(&subject, &id, epoch, copy, true, origin)?;
         }
         if last {
             self.subject(&subject)?.arrivals.push(Arrival { from, node, epoch });

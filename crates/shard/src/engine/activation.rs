@@ -47,7 +47,8 @@ impl Step<'_> {
             let message = Message::Activate { key: key.clone(), subject: subject.clone(), present: false, attributes: Value::Null };
             self.send(self.shard_of_activation(key), message, origin);
         }
-        let profile: ProfileRow = if told.is_empty() { ProfileRow::default() } else { self.tx.get(&key::of_subject(table::PROFILE, subject))?.unwrap_or_default() };
+        let profile: Option<ProfileRow> = if told.is_empty() { None } else { self.tx.get(&key::of_subject(table::PROFILE, subject))? };
+        let profile = profile.unwrap_or_default();
         for key in told {
             let mut attributes = Map::new();
             for (name, path) in config.destinations.get(&key.destination).iter().flat_map(|destination| &destination.attributes) {

@@ -205,7 +205,11 @@ impl Context<'_> {
         if found.is_empty()
             && let Some(key) = self.key
         {
-            let named = if key.contains(':') { Identity::parse(key).ok() } else { Identity::new(namespace::PERSON, key) };
+            let named = if key.contains(':') {
+                Identity::parse(key).ok()
+            } else {
+                Identity::new(namespace::PERSON, key)
+            };
             found.extend(named.filter(names_person));
         }
         for identity in &found {
@@ -248,7 +252,9 @@ fn audience_membership(fields: &Map) -> Result<(), Rejection> {
     }
     if let Some(member) = text("member") {
         let parsed = Identity::parse(member);
-        return parsed.map(drop).map_err(|error| Reason::NoIdentity.because(format!("`member`: {error}; expected `namespace:id`")));
+        return parsed
+            .map(drop)
+            .map_err(|error| Reason::NoIdentity.because(format!("`member`: {error}; expected `namespace:id`")));
     }
     let named = |name: &str| fields.get(name).is_some_and(|key| key.field("sourceKey").as_str().is_some());
     if named("personKey") || named("accountKey") {

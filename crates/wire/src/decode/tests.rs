@@ -114,7 +114,9 @@ fn partial_records() {
         SourceKind::Opportunity,
         Some("o1"),
         r#"{"changedFields":["isWon","opportunityAmount.amount","expectedRevenue.amount","expectedRevenue","extra.a.b","accountKey.sourceKey","modifiedAt"],"isWon":true,"modifiedAt":9}"#,
-        expect![[r#"opportunity o1 @9 patch [accountKey, expectedRevenue, extra.a.b, isWon, opportunityAmount.amount] {"isWon":true,"opportunityKey":{"sourceKey":"o1"}}"#]],
+        expect![[
+            r#"opportunity o1 @9 patch [accountKey, expectedRevenue, extra.a.b, isWon, opportunityAmount.amount] {"isWon":true,"opportunityKey":{"sourceKey":"o1"}}"#
+        ]],
     );
     check(
         SourceKind::Person,
@@ -191,7 +193,11 @@ fn keys() {
         serde_json::json!({ "b2b": { "accountKey": { "sourceID": long, "sourceInstanceID": "i", "sourceType": "T" } } }),
         serde_json::json!({ "extSourceSystemAudit": { "externalKey": { "sourceKey": long } } }),
     ] {
-        assert_eq!(reason(decode(SourceKind::Person, Some("p"), Some(value.to_string().as_bytes()))), "oversize", "{value}");
+        assert_eq!(
+            reason(decode(SourceKind::Person, Some("p"), Some(value.to_string().as_bytes()))),
+            "oversize",
+            "{value}"
+        );
     }
     let value = serde_json::json!({ "extra": { "id": long }, "b2b": { "companyName": long } }).to_string();
     assert_eq!(reason(decode(SourceKind::Person, Some("p"), Some(value.as_bytes()))), "ok");
@@ -236,7 +242,10 @@ fn activities() {
         ),
         "[ecid:1]"
     );
-    assert_eq!(identities(Some("ecid:1"), r#","identities":[{"namespace":"b2b_account","id":"a"}]"#), "[ecid:1]");
+    assert_eq!(
+        identities(Some("ecid:1"), r#","identities":[{"namespace":"b2b_account","id":"a"}]"#),
+        "[ecid:1]"
+    );
     assert_eq!(
         identities(None, r#","personKey":{"sourceKey":"p"},"identities":[{"namespace":"email","id":"A@B.C"}]"#),
         "[b2b_person:p, email:a@b.c]"
@@ -477,6 +486,10 @@ fn a_membership_names_its_audience_and_its_member() {
         (r#"{"audience":"partners","member":"email:a@b.c","validUntil":"soon"}"#, "wrong-type"),
     ];
     for (value, expected) in table {
-        assert_eq!(reason(decode(SourceKind::AudienceMember, Some("any key"), Some(value.as_bytes()))), expected, "{value}");
+        assert_eq!(
+            reason(decode(SourceKind::AudienceMember, Some("any key"), Some(value.as_bytes()))),
+            expected,
+            "{value}"
+        );
     }
 }

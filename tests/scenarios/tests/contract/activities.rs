@@ -58,7 +58,8 @@ fn an_id_counts_once_per_person() {
         visit("v", 0, &["email:bob@acme.com"], json!({})),
     ];
     check("two persons", &two, &[("xEvent.count() = 1", &["b2b_person:1@m.M", "b2b_person:2@m.M"])]);
-    let united = [&two[..], &[record("person", "2@m.M", NOON_MS + 1, json!({ "workEmail": { "address": "ann@acme.com" }, "identities": [{ "namespace": "email", "id": "bob@acme.com" }] }))]].concat();
+    let both = json!({ "workEmail": { "address": "ann@acme.com" }, "identities": [{ "namespace": "email", "id": "bob@acme.com" }] });
+    let united = [&two[..], &[record("person", "2@m.M", NOON_MS + 1, both)]].concat();
     check("one person", &united, &[("xEvent.count() = 1", ME), ("xEvent.count() = 2", NOBODY)]);
 }
 

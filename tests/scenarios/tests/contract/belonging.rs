@@ -89,8 +89,11 @@ fn a_deleted_thing_takes_nobody_else_s_records_with_it() {
         ("exists r from opportunityRoles where r.opportunity.account.accountName.isNotNull()", NOBODY),
     ];
     check("the account is deleted", &told(&[gone(&acme)]), cases);
-    let cases: &[(&str, &[&str])] =
-        &[(r#"exists r from opportunityRoles where r.personRole = "Champion""#, ME), ("opportunityRoles.opportunity.count() = 0", ME), ("accounts.opportunities.count() = 0", ME)];
+    let cases: &[(&str, &[&str])] = &[
+        (r#"exists r from opportunityRoles where r.personRole = "Champion""#, ME),
+        ("opportunityRoles.opportunity.count() = 0", ME),
+        ("accounts.opportunities.count() = 0", ME),
+    ];
     check("the deal is deleted", &told(&[gone(&rest[1])]), cases);
     check("the person is deleted, and rows make nobody", &told(&[gone(&me)]), &[("true", NOBODY)]);
     let acme_id: &[&str] = &["b2b_account:a@c.S"];

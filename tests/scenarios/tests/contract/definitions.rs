@@ -103,7 +103,8 @@ fn days_are_those_of_the_time_zone() {
     let mut cluster = cluster();
     for zone in ["UTC", "Europe/Berlin", "America/New_York"] {
         let name = zone.to_lowercase().replace(['/', '_'], "-");
-        let text = json!({ "kind": "Segment", "metadata": { "name": name }, "spec": { "timeZone": zone, "pql": "exists v from xEvent where v.timestamp occurs today" } });
+        let spec = json!({ "timeZone": zone, "pql": "exists v from xEvent where v.timestamp occurs today" });
+        let text = json!({ "kind": "Segment", "metadata": { "name": name }, "spec": spec });
         define(&mut cluster, &name, Some(&text.to_string()));
     }
     cluster.source(&event("v", NOON_MS, &["email:ann@acme.com"], json!({ "eventType": "x" })));

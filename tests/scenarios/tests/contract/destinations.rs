@@ -158,7 +158,8 @@ fn desired(records: &[SourceRecord], rules: &[Rule], now_ms: i64) -> Option<BTre
 
 #[test]
 fn desired_states_are_the_oracle_s_whatever_the_stream() {
-    let rules: Vec<Rule> = rules::all().into_iter().filter(|rule| ["high-score", "never-visited", "mail-domain", "one-account"].contains(&rule.name.as_str())).collect();
+    let names = ["high-score", "never-visited", "mail-domain", "one-account"];
+    let rules: Vec<Rule> = rules::all().into_iter().filter(|rule| names.contains(&rule.name.as_str())).collect();
     assert_eq!(rules.len(), 4);
     for seed in 0..80 {
         let stream = random::stream(seed, 40);

@@ -55,7 +55,12 @@ fn an_external_key_unites_things_and_not_rows() {
         record("marketing-list", "l@m.M", NOON_MS, twin_of("l@c.S")),
         record("marketing-list-member", "x@m.M", NOON_MS, json!({ "marketingListKey": key("l@m.M"), "personKey": key("1@m.M") })),
         // Of rows it is a field like any other.
-        record("account-person", "r@m.M", NOON_MS, json!({ "accountKey": key("a@m.M"), "personKey": key("1@m.M"), "extSourceSystemAudit": { "externalKey": key("r@c.S") } })),
+        record(
+            "account-person",
+            "r@m.M",
+            NOON_MS,
+            json!({ "accountKey": key("a@m.M"), "personKey": key("1@m.M"), "extSourceSystemAudit": { "externalKey": key("r@c.S") } }),
+        ),
         record("account-person", "r@c.S", NOON_MS, json!({ "accountKey": key("a@c.S"), "personKey": key("0@c.S") })),
     ];
     let cases: &[(&str, &[&str])] = &[
@@ -71,12 +76,15 @@ fn an_external_key_unites_things_and_not_rows() {
 #[test]
 fn links_unite_accounts_while_they_hold() {
     let accounts = ["a@1.S", "b@2.S", "c@3.S"].map(|source_key| record("account", source_key, NOON_MS, json!({ "accountName": source_key })));
-    let link = |members: &[&str]| record("account-link", "k@mdm.MDM", NOON_MS, json!({ "members": members.iter().map(|member| key(member)).collect::<Vec<_>>() }));
+    let members = |members: &[&str]| json!({ "members": members.iter().map(|member| key(member)).collect::<Vec<_>>() });
+    let link = |keys: &[&str]| record("account-link", "k@mdm.MDM", NOON_MS, members(keys));
     let told = |members: &[&str]| [&accounts[..], &[link(members)]].concat();
     let of = |ids: &'static [&'static str]| [("true", ids)];
     check_of(Subject::Account, "two of three", &told(&["b@2.S", "c@3.S"]), &of(&["b2b_account:a@1.S", "b2b_account:b@2.S"]));
     check_of(Subject::Account, "three", &told(&["c@3.S", "b@2.S", "a@1.S"]), &of(&["b2b_account:a@1.S"]));
-    check_of(Subject::Account, "over one without a record", &[&told(&["b@2.S", "x@9.S"])[..], &[record("account-link", "j@mdm.MDM", NOON_MS, json!({ "members": [key("x@9.S"), key("c@3.S")] }))]].concat(), &of(&["b2b_account:a@1.S", "b2b_account:b@2.S"]));
+    let second = record("account-link", "j@mdm.MDM", NOON_MS, members(&["x@9.S", "c@3.S"]));
+    let chained = [&told(&["b@2.S", "x@9.S"])[..], &[second]].concat();
+    check_of(Subject::Account, "over one without a record", &chained, &of(&["b2b_account:a@1.S", "b2b_account:b@2.S"]));
     check_of(Subject::Account, "one alone", &told(&["b@2.S"]), &of(&["b2b_account:a@1.S", "b2b_account:b@2.S", "b2b_account:c@3.S"]));
 
     let mut stage = Stage::about_accounts(&["true"]);

@@ -116,7 +116,9 @@ fn a_definition_is_a_cause() {
 #[test]
 fn a_link_is_a_cause_and_so_is_its_end() {
     let mut cluster = cluster("sum(select o.opportunityAmount.amount from accounts.opportunities) > 10");
-    let deal = |source_key: &str, account: &str| record("opportunity", source_key, NOON_MS, json!({ "accountKey": key(account), "opportunityAmount": { "amount": 6 } }));
+    let deal = |source_key: &str, account: &str| {
+        record("opportunity", source_key, NOON_MS, json!({ "accountKey": key(account), "opportunityAmount": { "amount": 6 } }))
+    };
     for record in [
         record("account", "a@1.S", NOON_MS, json!({})),
         record("account", "b@2.S", NOON_MS, json!({})),
@@ -127,7 +129,9 @@ fn a_link_is_a_cause_and_so_is_its_end() {
         tell(&mut cluster, &record);
     }
     assert!(cluster.changes.is_empty());
-    let link = |at: i64, to: Json| record("account-link", "k@mdm.MDM", NOON_MS + at, json!({ "members": [key("a@1.S"), key("b@2.S")], "validTo": to }));
+    let link = |at: i64, to: Json| {
+        record("account-link", "k@mdm.MDM", NOON_MS + at, json!({ "members": [key("a@1.S"), key("b@2.S")], "validTo": to }))
+    };
     let by_link = cause(CauseKind::Link, Some("millrace.source.account-link"), Some("k@mdm.MDM"), None);
     tell(&mut cluster, &link(0, Json::Null));
     assert_eq!((last(&cluster).status, &last(&cluster).cause), (Status::Realized, &by_link));
@@ -135,7 +139,8 @@ fn a_link_is_a_cause_and_so_is_its_end() {
     assert_eq!((last(&cluster).status, &last(&cluster).cause), (Status::Exited, &by_link));
     tell(&mut cluster, &link(1, json!(NOON_MS + DAY_MS)));
     cluster.advance(Timestamp(NOON_MS + DAY_MS));
-    assert_eq!((last(&cluster).status, last(&cluster).cause.kind, last(&cluster).evaluated_at), (Status::Exited, CauseKind::Timer, Timestamp(NOON_MS + DAY_MS)));
+    let end = last(&cluster);
+    assert_eq!((end.status, end.cause.kind, end.evaluated_at), (Status::Exited, CauseKind::Timer, Timestamp(NOON_MS + DAY_MS)));
 }
 
 #[test]
@@ -183,7 +188,8 @@ fn the_trace_of_a_record_is_passed_on() {
 #[test]
 fn accounts_are_subjects_too() {
     let mut cluster = Cluster::new(3, 1, Timestamp(NOON_MS));
-    cluster.define("s", Some(&json!({ "kind": "Segment", "metadata": { "name": "s" }, "spec": { "subject": "account", "pql": "opportunities.count() >= 1" } }).to_string()));
+    let spec = json!({ "subject": "account", "pql": "opportunities.count() >= 1" });
+    cluster.define("s", Some(&json!({ "kind": "Segment", "metadata": { "name": "s" }, "spec": spec }).to_string()));
     tell(&mut cluster, &record("account", "a@1.S", NOON_MS, json!({ "extSourceSystemAudit": { "externalKey": key("0@2.S") } })));
     tell(&mut cluster, &record("opportunity", "o@1.S", NOON_MS, json!({ "accountKey": key("a@1.S") })));
     let entry = last(&cluster);

@@ -63,6 +63,25 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Serde for an instant that often is `Timestamp::MAX`, which takes ten bytes as a number and one as `None`.
+pub mod or_never {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Timestamp;
+
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        (*at != Timestamp::MAX).then_some(at).serialize(serializer)
+    }
+
+    /// # Errors
+    /// The deserializer's.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(Timestamp::MAX))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

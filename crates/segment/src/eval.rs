@@ -100,6 +100,8 @@ pub(crate) struct Machine<'a> {
     pub source: Source<'a>,
     pub now: Timestamp,
     pub context: &'a Context,
+    /// When what others told was read, where it counts until when that holds.
+    pub told_at: Option<Timestamp>,
     /// Bound variables, innermost last.
     pub bound: Vec<(Var, Val<'a>)>,
     /// What decided, where somebody asks.
@@ -109,24 +111,35 @@ pub(crate) struct Machine<'a> {
 /// The value of an expression without variables that depends on no setting and no time, as a literal.
 pub(crate) fn constant(core: &Core) -> Option<Core> {
     let context = Context { zone: Tz::UTC, money: Arc::default(), layouts: Arc::default() };
-    let mut machine = Machine { source: Source::None, now: Timestamp(0), context: &context, bound: Vec::new(), trace: None };
+    let mut machine = Machine { source: Source::None, now: Timestamp(0), context: &context, told_at: None, bound: Vec::new(), trace: None };
     machine.eval(core).ok().map(|(val, _)| Core::Literal(val.into_value()))
 }
 
 impl<'a> Machine<'a> {
     pub fn over_view(view: &'a dyn View, context: &'a Context, now: Timestamp) -> Machine<'a> {
         let subject = Val::Object(Object::Subject);
-        Machine { source: Source::View(view), now, context, bound: vec![(crate::core::SUBJECT, subject)], trace: None }
+        Machine { source: Source::View(view), now, context, told_at: None, bound: vec![(crate::core::SUBJECT, subject)], trace: None }
     }
 
     pub fn over_world(world: &'a dyn World, kind: SubjectKind, id: &'a str, context: &'a Context, now: Timestamp) -> Machine<'a> {
         let subject = Val::Object(Object::WorldThing(kind, id));
-        Machine { source: Source::World(world), now, context, bound: vec![(crate::core::SUBJECT, subject)], trace: None }
+        Machine { source: Source::World(world), now, context, told_at: None, bound: vec![(crate::core::SUBJECT, subject)], trace: None }
     }
 
     /// An expression of one event alone.
     pub fn over_event(event: &'a Value, context: &'a Context) -> Machine<'a> {
-        Machine { source: Source::None, now: Timestamp(0), context, bound: vec![(crate::core::SUBJECT, Val::Ref(event))], trace: None }
+        Machine { source: Source::None, now: Timestamp(0), context, told_at: None, bound: vec![(crate::core::SUBJECT, Val::Ref(event))], trace: None }
+    }
+
+    /// How long a value that another keeps counts as holding. An instant that had passed when it was read says nothing: the owner is at it.
+    ///
+    /// # Errors
+    /// Where the value may be another by now.
+    fn held(&self, until: Timestamp) -> Result<Timestamp, Unknown> {
+        match self.told_at {
+            Some(told_at) if until > told_at => if until > self.now { Ok(until) } else { Err(Unknown) },
+            _ => Ok(NEVER),
+        }
     }
 
     pub(crate) fn with<T>(&mut self, var: Var, val: Val<'a>, f: impl FnOnce(&mut Self) -> T) -> T {

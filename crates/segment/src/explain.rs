@@ -114,7 +114,7 @@ fn relation_in(core: &Core) -> Option<Relation> {
 
 /// Evaluates the conditions of a segment one by one, for one subject at `now`.
 pub fn explain(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> Explanation {
-    explained(&segment.conditions, &|leaf: &Residual| observed(Machine::over_view(view, &leaf.context, now), &leaf.core))
+    explained(&segment.conditions, &|leaf: &Residual| observed(Machine { told_at: Some(now), ..Machine::over_view(view, &leaf.context, now) }, &leaf.core))
 }
 
 /// What was seen of one leaf: its value, how long that holds, and the evidence.

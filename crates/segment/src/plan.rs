@@ -47,8 +47,8 @@ impl fmt::Debug for QueryId {
     }
 }
 
-/// Values of one thing's features. A feature that is absent is not known yet.
-pub type Features = BTreeMap<FeatureId, Value>;
+/// Values of one thing's features, each with the instant until which it holds as far as time goes. A feature that is absent is not known yet.
+pub type Features = BTreeMap<FeatureId, Timed<Value>>;
 
 /// A fact that decides the answer has not arrived yet (a related thing's feature). Nothing is written on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +69,8 @@ pub trait View {
     fn events(&self, query: QueryId) -> &[EventRow];
     /// The kept aggregate of a query with `Keep::Tally`, as at `now`; `None`: it is to be computed from `events`.
     fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied>;
-    /// Whether the subject is in another segment; `Some(false)` for a segment that does not exist.
-    fn in_segment(&self, name: &str) -> Option<bool>;
+    /// Whether the subject is in another segment, and until when as far as time goes; `Some` of never for a segment that does not exist.
+    fn in_segment(&self, name: &str) -> Option<Timed<bool>>;
 }
 
 /// One item of a relation: a related thing, or a relation row with the thing it leads to.
@@ -125,10 +125,18 @@ pub struct Reads {
 }
 
 /// A value, and the earliest later instant at which time alone could change it (`Timestamp::MAX`: never).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timed<T> {
     pub value: T,
+    #[serde(with = "millrace_model::or_never")]
     pub valid_until: Timestamp,
+}
+
+impl<T> Timed<T> {
+    /// What no passage of time changes.
+    pub fn lasting(value: T) -> Timed<T> {
+        Timed { value, valid_until: Timestamp::MAX }
+    }
 }
 
 /// Which kind a feature belongs to is part of its identity; re-exported for readers of plans.
@@ -250,12 +258,26 @@ pub struct Residual {
 }
 
 impl Residual {
-    /// The value at `now`, and the earliest later instant at which time alone could change it. That instant is a lower bound, later than `now`.
+    /// The value at `now`, and the earliest later instant at which the subject has to be looked at again because of time alone. That instant is a
+    /// lower bound, later than `now`. Until when features and memberships of other segments hold has no part in it: who owns them looks at them then,
+    /// and tells.
     ///
     /// # Errors
     /// `Unknown` where something that decides is not known yet. Evaluate again when it comes.
     pub fn evaluate(&self, view: &dyn View, now: Timestamp) -> Result<Timed<Value>, Unknown> {
-        let mut machine = Machine::over_view(view, &self.context, now);
+        self.run(Machine::over_view(view, &self.context, now))
+    }
+
+    /// The value at `at`, now or later, as far as that can be foreseen from what the view holds at `now`, and the earliest later instant at which
+    /// time alone could change it anywhere: in the subject, in what it is related to, in other segments.
+    ///
+    /// # Errors
+    /// `Unknown` also where something that decides holds no longer at `at`.
+    pub fn foresee(&self, view: &dyn View, now: Timestamp, at: Timestamp) -> Result<Timed<Value>, Unknown> {
+        self.run(Machine { told_at: Some(now), ..Machine::over_view(view, &self.context, at) })
+    }
+
+    fn run<'a>(&'a self, mut machine: Machine<'a>) -> Result<Timed<Value>, Unknown> {
         let (value, valid_until) = if self.condition {
             machine.test(&self.core).map(|(flag, until)| (Value::Bool(flag), until))?
         } else {

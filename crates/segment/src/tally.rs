@@ -195,7 +195,7 @@ impl Tally {
             return Verdict { value: None, valid_until: row.at };
         }
         let event = Val::Object(Object::Event(row, &self.layout));
-        let mut machine = Machine { source: Source::None, now, context: &self.context, bound: vec![(SUBJECT, event)], trace: None };
+        let mut machine = Machine { source: Source::None, now, context: &self.context, told_at: None, bound: vec![(SUBJECT, event)], trace: None };
         // Nothing about one event is unknown.
         let (counts, valid_until) = machine.test(&self.shape.condition).unwrap_or((false, NEVER));
         let value = counts.then(|| match self.shape.measured {

@@ -173,8 +173,8 @@ impl World for Tree {
         self.events.get(person).map_or(&[], Vec::as_slice)
     }
 
-    fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> bool {
-        self.segments.contains(&(kind, Text::new(id), Text::new(name)))
+    fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> Timed<bool> {
+        Timed::lasting(self.segments.contains(&(kind, Text::new(id), Text::new(name))))
     }
 }
 
@@ -186,15 +186,13 @@ pub struct TreeView<'t> {
     related: BTreeMap<Relation, Vec<Item>>,
     events: BTreeMap<QueryId, Vec<EventRow>>,
     tallies: BTreeMap<QueryId, Tally>,
-    /// Until when the features that are read hold.
-    pub valid_until: Timestamp,
     /// Relations of which it is not known which items there are.
     unlisted: BTreeSet<Relation>,
 }
 
 impl<'t> TreeView<'t> {
     pub fn new(tree: &'t Tree, plan: &Plan, kind: SubjectKind, id: &str, reads: &Reads, now: Timestamp) -> TreeView<'t> {
-        let mut view = TreeView { tree, kind, id: Text::new(id), related: BTreeMap::new(), events: BTreeMap::new(), tallies: BTreeMap::new(), valid_until: Timestamp::MAX, unlisted: BTreeSet::new() };
+        let mut view = TreeView { tree, kind, id: Text::new(id), related: BTreeMap::new(), events: BTreeMap::new(), tallies: BTreeMap::new(), unlisted: BTreeSet::new() };
         for relation in reads.relations.iter().copied().filter(|relation| relations_of(kind).contains(relation)) {
             let mut items = Vec::new();
             for link in tree.related(kind, id, relation) {
@@ -252,13 +250,11 @@ impl<'t> TreeView<'t> {
         }
     }
 
-    fn features(&mut self, plan: &Plan, kind: SubjectKind, id: &str, reads: &Reads, now: Timestamp) -> Features {
+    fn features(&self, plan: &Plan, kind: SubjectKind, id: &str, reads: &Reads, now: Timestamp) -> Features {
         let mut features = Features::new();
         for feature in plan.features.iter().filter(|feature| feature.kind == kind && reads.features.contains(&feature.id)) {
             let view = TreeView::new(self.tree, plan, kind, id, &feature.reads, now);
-            let Timed { value, valid_until } = feature.residual.evaluate(&view, now).expect("nothing is unknown in a tree");
-            self.valid_until = self.valid_until.min(valid_until).min(view.valid_until);
-            features.insert(feature.id, value);
+            features.insert(feature.id, feature.residual.foresee(&view, now, now).expect("nothing is unknown in a tree"));
         }
         features
     }
@@ -304,7 +300,7 @@ impl View for TreeView<'_> {
         })
     }
 
-    fn in_segment(&self, name: &str) -> Option<bool> {
+    fn in_segment(&self, name: &str) -> Option<Timed<bool>> {
         Some(self.tree.in_segment(self.kind, &self.id, name))
     }
 }
@@ -340,11 +336,11 @@ pub fn value(rule: &Compiled, plan: &Plan, tree: &Tree, id: &str, now: Timestamp
     let normal = rule.evaluate_core(&rule.normal(), tree, id, &settings, now).expect("nothing is unknown in a tree");
     let segment = &plan.segments[0];
     let view = TreeView::new(tree, plan, segment.subject, id, &segment.reads, now);
-    let split = segment.residual.evaluate(&view, now).expect("nothing is unknown in a tree");
+    let split = segment.residual.foresee(&view, now, now).expect("nothing is unknown in a tree");
     let pql = &rule.definition().pql;
     assert_eq!(whole.value, normal.value, "normal form of {pql}\nfor {id} at {now}\n{}", rule.normal().canonical());
     assert_eq!(Some(whole.value), split.value.as_bool(), "plan of {pql}\nfor {id} at {now}\n{}", segment.residual.core.canonical());
-    let valid_until = normal.valid_until.max(whole.valid_until).max(split.valid_until.min(view.valid_until));
+    let valid_until = normal.valid_until.max(whole.valid_until).max(split.valid_until);
     assert!(valid_until > now, "{pql}: valid until {valid_until}, at {now}");
     Timed { value: whole.value, valid_until }
 }

@@ -2,6 +2,8 @@
 
 use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
 
+use crate::plan::Timed;
+
 /// Everything rules can ask about, of any thing. The same evaluator that runs residuals over a `View` runs whole rules over this.
 pub trait World {
     /// The merged record of a thing; null where it has no live record.
@@ -10,8 +12,8 @@ pub trait World {
     fn related(&self, kind: SubjectKind, id: &str, relation: Relation) -> &[Link];
     /// A person's events in ascending order of `(at, id)`, those ahead of now among them.
     fn events(&self, person: &str) -> &[WorldEvent];
-    /// Whether a thing is in a segment; false for segments that do not exist.
-    fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> bool;
+    /// Whether a thing is in a segment, and until when as far as time goes; false for segments that do not exist.
+    fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> Timed<bool>;
 }
 
 /// One item of a relation.

@@ -6,7 +6,7 @@
 //! the budget of the step.
 //!
 //! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `tally`, `related` (follow,
-//! subscribe, replicas), `evaluate`, `computed`, `activation`, `background`, `definitions`,
+//! subscribe, replicas), `evaluate`, `horizon`, `computed`, `activation`, `background`, `definitions`,
 //! `configuration`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -36,6 +36,7 @@ mod configuration;
 mod definitions;
 mod derive;
 mod evaluate;
+mod horizon;
 mod identity;
 mod ingest;
 mod ledger;
@@ -46,6 +47,7 @@ mod tally;
 mod view;
 
 pub use evaluate::{is_alive, source_kind};
+pub use horizon::ends;
 pub use identity::CommittedGraph;
 pub use view::{Rows, SubjectView};
 

@@ -90,13 +90,14 @@ pub enum Message {
     Arrive { subject: SubjectId, from: CanonicalId, node: Identity, epoch: u64, part: Bundle, last: bool },
     /// Owner of `subject`: a node that left it has arrived.
     Arrived { subject: SubjectId, node: Identity, epoch: u64 },
-    /// Owner of `parent`: a thing that names it as its parent, with the features the parent's rules read; `None`: no longer.
+    /// Owner of `parent`: a thing that names it as its parent, with the features the parent's rules read; `None`: no longer. That a feature holds for
+    /// another time than was told is told of deals, and not of persons: each visit moves such instants.
     Child { parent: SubjectId, child: SubjectId, features: Option<Features> },
     /// Follower shard: which thing a node is.
     Alias { node: Identity, canonical: CanonicalId, epoch: u64 },
     /// Owner of `subject`: tell this shard its features, now and at every change, in this detail; `None`: no longer.
     Subscribe { subject: SubjectId, shard: u32, detail: Option<Detail> },
-    /// Subscribed shard.
+    /// Subscribed shard. Told also where a feature only holds for another time than was told.
     Features { subject: SubjectId, exists: bool, features: Features },
     /// activation of the key: whether the subject stands behind it.
     Activate { key: ActivationKey, subject: SubjectId, present: bool, attributes: Value },

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Relation, SourceKind, SubjectKind, Text, Value};
-use millrace_segment::plan::{Bands, Demand, EventQuery, FeatureId, FeaturePlan, Features, Plan, QueryId, Reads, SegmentPlan};
+use millrace_segment::plan::{Bands, Demand, EventQuery, FeatureId, FeaturePlan, Features, Plan, QueryId, Reads, SegmentPlan, Timed};
 use millrace_segment::{Compiled, Diagnostic};
 
 use crate::engine::Config;
@@ -59,6 +59,8 @@ pub struct Program {
     query_at: BTreeMap<QueryId, usize>,
     /// Features that dependents read, by kind of the thing.
     down: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
+    /// Kinds of things whose features, as told downwards, features of others rest on.
+    passed_on: BTreeSet<SubjectKind>,
     /// Features that can be told in bands, and those that bands are of.
     bands: BTreeMap<FeatureId, Bands>,
     of_bands: BTreeMap<FeatureId, FeatureId>,
@@ -121,6 +123,9 @@ impl Program {
                 }
             }
         }
+        let below = plan.features.iter().flat_map(|feature| feature.reads.features.iter().map(|read| (feature.kind, read)));
+        let told_down = below.filter_map(|(reader, read)| kinds.get(read).copied().filter(|kind| !is_child(reader, *kind)));
+        program.passed_on = told_down.collect();
         for (at, segment) in plan.segments.iter().enumerate() {
             program.by_name.insert(segment.name.clone(), at);
             program.of_subject.entry(segment.subject).or_default().push(at);
@@ -211,18 +216,24 @@ impl Program {
         self.down.get(&kind).is_some_and(|features| features.contains(&feature))
     }
 
+    /// Whether things pass on what they are told of things of this kind.
+    pub fn passes_on(&self, kind: SubjectKind) -> bool {
+        self.passed_on.contains(&kind)
+    }
+
     /// These features with numbers in bands where rules need no more.
     pub fn banded(&self, features: &Features) -> Features {
-        let told = |(id, value): (&FeatureId, &Value)| match self.bands.get(id) {
-            Some(bands) => (bands.id, bands.of(value)),
-            None => (*id, value.clone()),
+        let told = |(id, told): (&FeatureId, &Timed<Value>)| match self.bands.get(id) {
+            // It stays in its band at least as long as it stays what it is.
+            Some(bands) => (bands.id, Timed { value: bands.of(&told.value), ..*told }),
+            None => (*id, told.clone()),
         };
         features.iter().map(told).collect()
     }
 
     /// Features in which numbers may be bands, with those in the place of the numbers, for one who sees no other number beside.
     pub fn unbanded(&self, mut features: Features) -> Features {
-        let number = |(id, band): (&FeatureId, &Value)| Some((*self.of_bands.get(id)?, band.clone()));
+        let number = |(id, band): (&FeatureId, &Timed<Value>)| Some((*self.of_bands.get(id)?, band.clone()));
         let numbers: Features = features.iter().filter_map(number).collect();
         for (id, band) in numbers {
             features.entry(id).or_insert(band);
@@ -243,6 +254,11 @@ impl Program {
     pub fn has_parents(&self, kind: SubjectKind) -> bool {
         self.child_kinds.contains(&kind)
     }
+}
+
+/// Whether two tellings differ at most in how long the values hold.
+pub fn same_values(a: &Features, b: &Features) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|((id, told), (other, then))| id == other && told.value == then.value)
 }
 
 /// The definitions of a table, by name.

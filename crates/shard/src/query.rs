@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_identity::ClusterReport;
 use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::plan::{Target, View};
+use millrace_segment::plan::{Target, Timed, View};
 use millrace_segment::{Diagnostic, Explanation};
 
-use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, is_alive, shard_of_node, source_kind};
+use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, ends, is_alive, shard_of_node, source_kind};
 use crate::key::{self, Key, Parts, table};
 use crate::merge::{Merged, merge};
 use crate::lifecycle::{Accepted, Version};
 use crate::program::{self, Program};
 use crate::record::Fragment;
 use crate::row::{
-    self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, ProfileRelation, ProfileRow, ReplicaRow, SubjectId, SubjectRow, VersionRow,
+    self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, OwnFeature, ProfileRelation, ProfileRow, ReplicaRow, SubjectId, SubjectRow, VersionRow,
 };
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
@@ -82,6 +82,7 @@ pub struct Profile {
     /// The source records that make it up.
     pub records: Vec<(Identity, Fragment)>,
     pub rows: Vec<ProfileRelation>,
+    /// With the instants until which they hold, as far as is known, in the place of those at which the subject is to be looked at.
     pub memberships: Vec<row::Membership>,
     /// Ascending by name.
     pub computed: row::ComputedRow,
@@ -173,8 +174,8 @@ impl Exact<'_> {
         let Some(thing) = Parts::of(replica_key).subject() else { return Ok(None) };
         let Ok(owner) = self.query.owner_of(&thing.id.0) else { return Ok(None) };
         let Some(row) = get::<SubjectRow>(&owner, &key::of_subject(table::SUBJECT, &thing))? else { return Ok(None) };
-        let features = row.features.into_iter().filter(|(id, _, _)| self.program.reads_down(thing.kind, *id));
-        let features = features.map(|(id, value, _)| (id, value)).collect();
+        let features = row.features.into_iter().filter(|feature| self.program.reads_down(thing.kind, feature.id));
+        let features = features.map(|OwnFeature { id, value, valid_until, .. }| (id, Timed { value, valid_until })).collect();
         Ok(Some(ReplicaRow { known: true, exists: row.announced, features, ..ReplicaRow::default() }))
     }
 }
@@ -286,18 +287,23 @@ impl Query {
             identities.extend(parts.node());
         }
         let computed = get(&reader, &key::of_subject(table::COMPUTED, subject))?.unwrap_or_default();
-        let committed = Committed(reader);
         let program = self.program()?;
-        let view = SubjectView::new(&committed, subject, &program, []);
+        let exact = Exact { query: self, program: &program, committed: Committed(reader) };
+        let view = SubjectView::new(&exact, subject, &program, []);
         let accounts = if subject.kind == SubjectKind::Person { view.parents(Relation::Accounts).unwrap_or_default() } else { Default::default() };
         view.finish()?;
+        let mut memberships = row.memberships.clone();
+        let ends = ends(&exact, subject, &program, &memberships, memberships.iter().map(|membership| &membership.segment), now)?;
+        for membership in &mut memberships {
+            membership.valid_until = ends.get(&membership.segment).copied().unwrap_or(Timestamp::MAX);
+        }
         Ok(Some(Profile {
             alive: is_alive(subject.kind, &row, now),
             identities: identities.into_iter().collect(),
             merged,
             records,
             rows: profile.rows,
-            memberships: row.memberships,
+            memberships,
             computed,
             events: row.events,
             accounts: accounts.into_iter().collect(),
@@ -431,8 +437,10 @@ impl Query {
         let row: SubjectRow = get(&reader, &key::of_subject(table::SUBJECT, subject))?.unwrap_or_default();
         let exact = Exact { query: self, program: &program, committed: Committed(reader) };
         let mut view = SubjectView::new(&exact, subject, &program, plan.reads.queries.iter().copied());
+        let ends = ends(&exact, subject, &program, &row.memberships, &plan.reads.segments, now)?;
         for name in &plan.reads.segments {
-            view.set_segment(name.clone(), Some(row.memberships.iter().any(|membership| membership.segment == *name && membership.realized)));
+            let value = row.memberships.iter().any(|membership| membership.segment == *name && membership.realized);
+            view.set_segment(name.clone(), Some(Timed { value, valid_until: ends.get(name).copied().unwrap_or(Timestamp::MAX) }));
         }
         let explanation = millrace_segment::explain(plan, &view, now);
         let mut things: BTreeMap<Text, SubjectId> = BTreeMap::new();

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace, source_key};
+use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace, or_never, source_key};
 use millrace_segment::plan::{FeatureId, Features, QueryId};
 use millrace_segment::tally::Totals;
 use serde::de::DeserializeOwned;
@@ -248,20 +248,6 @@ impl EventCopy {
 /// The newest rows of a query that keeps so many, ascending by `(at, id)`.
 pub type QueryRows = Vec<millrace_segment::plan::EventRow>;
 
-/// An instant that often is `Timestamp::MAX`, which takes ten bytes as a number and one as `None`.
-mod until {
-    use millrace_model::Timestamp;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-        (*at != Timestamp::MAX).then_some(at).serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        Ok(Option::deserialize(deserializer)?.unwrap_or(Timestamp::MAX))
-    }
-}
-
 /// `QUERY`: the newest rows of all queries that ask for the same event types, so that an event reads and writes them together. No query is without rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeptRow(pub BTreeMap<QueryId, QueryRows>);
@@ -308,7 +294,7 @@ pub struct TallyRow {
     /// The least or greatest value that counts, where that is asked for.
     pub extreme: Option<Value>,
     /// When the first verdict ends.
-    #[serde(with = "until")]
+    #[serde(with = "or_never")]
     pub valid_until: Timestamp,
 }
 
@@ -325,7 +311,7 @@ pub struct VerdictRow {
     pub columns: Vec<Value>,
     /// What it contributes; `None` where it does not count.
     pub value: Option<Value>,
-    #[serde(with = "until")]
+    #[serde(with = "or_never")]
     pub valid_until: Timestamp,
 }
 
@@ -381,8 +367,8 @@ pub struct SubjectRow {
     pub evaluated_at: Option<Timestamp>,
     /// Ascending by name: segments the subject is in, or whose answer time alone will change.
     pub memberships: Vec<Membership>,
-    /// This thing's features, with the instant until which each holds.
-    pub features: Vec<(FeatureId, Value, Timestamp)>,
+    /// This thing's features, ascending by id.
+    pub features: Vec<OwnFeature>,
     /// Shards that are told the features, and how.
     pub subscribers: BTreeMap<u32, Detail>,
     /// Whether subscribers last heard that the thing exists.
@@ -394,6 +380,20 @@ pub struct SubjectRow {
     pub open: bool,
     /// Registered wake-up, `Timestamp::MAX` where none.
     pub timer: Timer,
+}
+
+/// A feature at its owner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OwnFeature {
+    pub id: FeatureId,
+    pub value: Value,
+    /// When it is to be computed again because of time alone.
+    #[serde(with = "or_never")]
+    pub due_at: Timestamp,
+    /// Until when it holds as far as time goes. Earlier than `due_at` where a feature of another thing that it rests on ends before: that thing's owner
+    /// is due then.
+    #[serde(with = "or_never")]
+    pub valid_until: Timestamp,
 }
 
 /// `ACTIVATED`: the destination identities that a subject counts for.
@@ -408,13 +408,13 @@ pub struct ComputedValue {
     pub attribute: Text,
     pub value: Value,
     /// The instant at which time alone could change it.
-    #[serde(with = "until")]
+    #[serde(with = "or_never")]
     pub valid_until: Timestamp,
 }
 
 /// A wake-up instant; never by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timer(#[serde(with = "until")] pub Timestamp);
+pub struct Timer(#[serde(with = "or_never")] pub Timestamp);
 
 impl Default for Timer {
     fn default() -> Timer {
@@ -435,7 +435,8 @@ pub struct Membership {
     pub realized: bool,
     /// When the subject last entered; of no meaning where it is not in.
     pub qualified_at: Timestamp,
-    #[serde(with = "until")]
+    /// When the subject is to be looked at again because of time alone; until when the membership holds is `engine::ends`.
+    #[serde(with = "or_never")]
     pub valid_until: Timestamp,
 }
 
@@ -545,9 +546,25 @@ fn detail(all: u64, exact: u64) -> Option<Detail> {
 pub struct FanoutRow {
     /// The key of the last dependent done.
     pub cursor: Option<Vec<u8>>,
-    /// Of those alone who need exact features: for others nothing changed.
-    pub exact_only: bool,
+    pub reach: Reach,
     pub origin: Origin,
+}
+
+/// Who of those that refer to a thing is to be looked at because of what was told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reach {
+    /// Things alone: a value holds for a longer or shorter time than was known, and they pass that on.
+    Things,
+    /// Those alone who need exact features: a number moved within its band.
+    Exact,
+    All,
+}
+
+impl Reach {
+    /// Both.
+    pub fn and(self, other: Reach) -> Reach {
+        if self == other { self } else { Reach::All }
+    }
 }
 
 /// `BACKFILL`: bringing every subject to the plan's revision.

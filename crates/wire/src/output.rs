@@ -32,7 +32,7 @@ pub struct Membership {
     /// The instant the evaluation was made for.
     #[serde(with = "encode::instant")]
     pub evaluated_at: Timestamp,
-    /// The next instant at which time alone would change the status, as of `evaluated_at`.
+    /// The next instant at which time alone would change the status, as of `evaluated_at`. A lower bound.
     #[serde(with = "encode::optional_instant", default)]
     pub valid_until: Option<Timestamp>,
     /// Grows with every change of any membership of this subject.

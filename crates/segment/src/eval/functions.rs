@@ -4,15 +4,15 @@ use std::cmp::Ordering;
 
 use millrace_model::{Text, Timestamp, Value};
 
-use super::{Machine, NEVER, Object, Source, Timed, Val, values};
+use super::{Machine, NEVER, Object, Source, Val, values};
 use crate::ast::{Aggregate, Comparison};
 use crate::core::{Arithmetic, Core, DatePart, Op, TextTest};
 use crate::explain::Evidence;
-use crate::plan::{Target, Unknown};
+use crate::plan::{Target, Timed, Unknown};
 use crate::tally::Totals;
 
 impl<'a> Machine<'a> {
-    pub(super) fn apply(&mut self, core: &'a Core, op: &'a Op, operands: &'a [Core]) -> Result<Timed<'a>, Unknown> {
+    pub(super) fn apply(&mut self, core: &'a Core, op: &'a Op, operands: &'a [Core]) -> Result<super::Timed<'a>, Unknown> {
         let flag = |(flag, until): (bool, Timestamp)| (Val::Own(Value::Bool(flag)), until);
         match op {
             Op::And | Op::Or | Op::Not => self.test(core).map(flag),
@@ -39,19 +39,20 @@ impl<'a> Machine<'a> {
                     },
                     _ => return self.eval(&operands[1]),
                 };
-                features.get(id).map(|value| (Val::Ref(value), until)).ok_or(Unknown)
+                let told = features.get(id).ok_or(Unknown)?;
+                Ok((Val::Ref(&told.value), until.min(self.held(told.valid_until)?)))
             }
             Op::InSegment(name) => {
                 let (subject, until) = self.eval(&operands[0])?;
-                let member = match (&subject, self.source) {
+                let Timed { value: member, valid_until } = match (&subject, self.source) {
                     (Val::Object(Object::Subject), Source::View(view)) => view.in_segment(name).ok_or(Unknown)?,
                     (Val::Object(Object::WorldThing(kind, id)), Source::World(world)) => world.in_segment(*kind, id, name),
-                    _ => false,
+                    _ => Timed::lasting(false),
                 };
                 if let Some(trace) = &mut self.trace {
                     trace.push(Evidence::Segment { name: name.clone(), member });
                 }
-                Ok((Val::Own(Value::Bool(member)), until))
+                Ok((Val::Own(Value::Bool(member)), until.min(self.held(valid_until)?)))
             }
             _ => {
                 let mut evaluated = Vec::with_capacity(operands.len());

@@ -235,7 +235,7 @@ impl<'s> Planner<'s> {
             return core;
         }
         let context = self.context(zone, BTreeMap::new());
-        let mut machine = Machine { source: Source::None, now: millrace_model::Timestamp(0), context: &context, bound: Vec::new(), trace: None };
+        let mut machine = Machine { source: Source::None, now: millrace_model::Timestamp(0), context: &context, told_at: None, bound: Vec::new(), trace: None };
         let value = machine.eval(&core).map(|(val, _)| val.into_value());
         value.map_or(core, Core::Literal)
     }

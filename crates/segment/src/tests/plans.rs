@@ -150,7 +150,7 @@ fn explanations() {
     let now = at("2026-06-15T00:00:00Z");
     let view = TreeView::new(&tree, &plan, SubjectKind::Person, "p", &plan.segments[0].reads, now);
     let explanation = explain(&plan.segments[0], &view, now);
-    let whole = plan.segments[0].residual.evaluate(&view, now).expect("known");
+    let whole = plan.segments[0].residual.foresee(&view, now, now).expect("known");
     assert_eq!((explanation.value.map(Value::Bool), explanation.valid_until), (Some(whole.value), whole.valid_until));
     fn write(explanation: &crate::Explanation, depth: usize, out: &mut String) {
         let _ = writeln!(out, "{}{:?} until {}: {}", "  ".repeat(depth), explanation.value, explanation.valid_until, explanation.text.replace('\n', " "));

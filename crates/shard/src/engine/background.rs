@@ -10,7 +10,7 @@ use super::{Step, Turn};
 use crate::key::{Key, Parts, table};
 use crate::machine::{Measure, Measurement};
 use crate::message::{CauseKind, Origin};
-use crate::row::{self, BackfillRow, Detail, FanoutRow, SubjectId};
+use crate::row::{self, BackfillRow, FanoutRow, SubjectId};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
@@ -110,9 +110,9 @@ impl Step<'_> {
 
     fn fan_out_some(&mut self, budget: usize) -> Result<usize, StateError> {
         let Some((node, mut job)) = self.next_fanout()? else { return Ok(0) };
-        let prefix = derive::dependents(&node, job.exact_only.then_some(Detail::Exact)).done();
-        let lower = job.cursor.as_deref().map_or_else(|| prefix.clone(), prefix_end);
-        let dependents = self.tx.scan(&lower, &prefix_end(&prefix), budget)?;
+        let (first, end) = derive::dependents(&node, job.reach);
+        let lower = job.cursor.as_deref().map_or(first, prefix_end);
+        let dependents = self.tx.scan(&lower, &end, budget)?;
         let kind = SubjectKind::of_namespace(node.namespace());
         for (dependent_key, _) in &dependents {
             if let Some(subject) = derive::dependent_of(dependent_key) {

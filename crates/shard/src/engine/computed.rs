@@ -39,7 +39,7 @@ impl Step<'_> {
             let mut view = SubjectView::new(self, subject, program, attribute.reads.queries.iter().copied());
             for name in &attribute.reads.segments {
                 let member = row.memberships.iter().any(|membership| membership.segment == *name && membership.realized);
-                view.set_segment(name.clone(), Some(member));
+                view.set_segment(name.clone(), Some(Timed::lasting(member)));
             }
             let result = attribute.residual.evaluate(&view, self.now);
             view.finish()?;

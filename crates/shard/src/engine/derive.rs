@@ -8,8 +8,9 @@ use millrace_model::{Identity, SourceKind, SubjectKind, Text, Timestamp, namespa
 use millrace_segment::plan::QueryId;
 
 use crate::key::{Key, Parts, table};
-use crate::row::{self, AliasRow, Detail, Membership, ProfileRow, RecordRow, SubjectId, SubjectRow, VerdictRow};
+use crate::row::{self, AliasRow, Detail, Membership, ProfileRow, Reach, RecordRow, SubjectId, SubjectRow, VerdictRow};
 use crate::state::{RowChange, StateError, StateView};
+use crate::tx::prefix_end;
 
 /// A subject's wake-up.
 pub(super) fn subject_timer(at: Timestamp, subject: &SubjectId) -> Vec<u8> {
@@ -37,19 +38,32 @@ pub(super) fn wake_of(timer_key: &[u8]) -> Option<(Timestamp, Wake)> {
     Some((at, wake))
 }
 
-/// Those who need exact features come first.
+/// Persons who need exact features come first, then other persons, then things.
 pub(super) fn dependent(node: &Identity, detail: Detail, subject: &SubjectId) -> Vec<u8> {
-    dependents(node, Some(detail)).subject(subject).done()
+    let class = match (detail, subject.kind) {
+        (Detail::Exact, _) => EXACT,
+        (Detail::Banded, SubjectKind::Person) => BANDED,
+        (Detail::Banded, _) => THING,
+    };
+    Key::new(table::DEPENDENT).node(node).byte(class).subject(subject).done()
 }
 
-/// The prefix of all that refer to a node, or of those who need its thing in this detail.
-pub(super) fn dependents(node: &Identity, detail: Option<Detail>) -> Key {
-    let key = Key::new(table::DEPENDENT).node(node);
-    match detail {
-        None => key,
-        Some(Detail::Exact) => key.byte(0),
-        Some(Detail::Banded) => key.byte(1),
-    }
+/// Classes of dependents; no thing needs exact features.
+const EXACT: u8 = 0;
+const BANDED: u8 = 1;
+const THING: u8 = 2;
+
+/// Where those that refer to a node, and are to be looked at, begin and end.
+pub(super) fn dependents(node: &Identity, reach: Reach) -> (Vec<u8>, Vec<u8>) {
+    let key = || Key::new(table::DEPENDENT).node(node);
+    let prefix = match reach {
+        Reach::All => key(),
+        Reach::Exact => key().byte(EXACT),
+        Reach::Things => key().byte(THING),
+    };
+    let first = prefix.done();
+    let end = prefix_end(&first);
+    (first, end)
 }
 
 /// The subject of a dependent's key.

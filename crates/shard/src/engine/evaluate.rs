@@ -10,6 +10,7 @@ use bytes::Bytes;
 use millrace_model::{CanonicalId, Identity, Map, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
 use millrace_segment::plan::{FeatureId, FeaturePlan, Features, QueryId, Reads, SegmentPlan, Timed};
 
+use super::horizon::ends;
 use super::resolve::{identities_of, key_at};
 use super::view::{Rows, SubjectView};
 use super::{Dirty, Step, derive};
@@ -17,13 +18,10 @@ use crate::key::{self, table};
 use crate::machine::{Measure, Measurement, Output, OutputTopic, Partition};
 use crate::merge::merge;
 use crate::message::{CauseKind, Message, Origin};
-use crate::program::{self, Program};
+use crate::program::{self, Program, same_values};
 use crate::record::Fragment;
-use crate::row::{self, Detail, FragmentRow, Membership, ProfileRelation, ProfileRow, Reference, RelationRow, SubjectId, SubjectRow};
+use crate::row::{self, Detail, FragmentRow, Membership, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, SubjectId, SubjectRow};
 use crate::state::StateError;
-
-/// How often the end of a membership is looked for behind instants at which nothing changes. A bound: the last such instant is reported then.
-const HORIZON_STEPS_MAX: usize = 64;
 
 impl Rows for Step<'_> {
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
@@ -82,7 +80,7 @@ impl Step<'_> {
 
     fn next_wake(&self, row: &SubjectRow, computed_until: Timestamp) -> Timestamp {
         let memberships = row.memberships.iter().map(|membership| membership.valid_until);
-        let features = row.features.iter().map(|(_, _, valid_until)| *valid_until);
+        let features = row.features.iter().map(|feature| feature.due_at);
         let events = row.oldest_event_at.map(|oldest| if oldest > self.now { oldest } else { oldest.plus_ms(self.config.retention_ms()) });
         memberships.chain(features).chain(events).chain([computed_until]).filter(|at| *at > self.now).min().unwrap_or(Timestamp::MAX)
     }
@@ -167,10 +165,12 @@ impl Step<'_> {
         program: &Program,
         origin: &Origin,
     ) -> Result<(), StateError> {
-        let known: BTreeMap<FeatureId, (Value, Timestamp)> = row.features.drain(..).map(|(id, value, until)| (id, (value, until))).collect();
+        let mut known: BTreeMap<FeatureId, OwnFeature> = row.features.drain(..).map(|feature| (feature.id, feature)).collect();
+        // An instant that has passed said nothing any more, to whomever it was told: whoever's it is tells what came of it.
+        known.values_mut().filter(|feature| feature.valid_until <= self.now).for_each(|feature| feature.valid_until = Timestamp::MAX);
         let mut after = Vec::new();
         if alive {
-            let stands = |step: &Self, feature: &FeaturePlan| known.get(&feature.id).filter(|(_, until)| !step.affected(dirty, &feature.reads, *until)).cloned();
+            let stands = |step: &Self, feature: &FeaturePlan| known.get(&feature.id).filter(|known| !step.affected(dirty, &feature.reads, known.due_at)).cloned();
             let mut queries = BTreeSet::new();
             for feature in program.features(subject.kind).filter(|feature| !feature.reads.queries.is_empty()) {
                 if stands(self, feature).is_none() {
@@ -180,25 +180,25 @@ impl Step<'_> {
             self.advance_tallies(subject, &queries, program)?;
             let view = SubjectView::new(self, subject, program, queries);
             for feature in program.features(subject.kind) {
-                if let Some((value, until)) = stands(self, feature) {
-                    after.push((feature.id, value, until));
+                if let Some(known) = stands(self, feature) {
+                    after.push(known);
                     continue;
                 }
                 // A feature whose facts are missing stays unknown to everyone who reads it.
-                if let Ok(Timed { value, valid_until }) = feature.residual.evaluate(&view, self.now) {
-                    after.push((feature.id, value, valid_until));
+                if let Ok(Timed { value, valid_until: due_at }) = feature.residual.evaluate(&view, self.now) {
+                    let rests_on_others = !feature.reads.features.is_empty();
+                    let foreseen = rests_on_others.then(|| feature.residual.foresee(&view, self.now, self.now)).and_then(Result::ok);
+                    let valid_until = foreseen.map_or(due_at, |foreseen| foreseen.valid_until);
+                    after.push(OwnFeature { id: feature.id, value, due_at, valid_until });
                 }
             }
             view.finish()?;
         }
-        after.sort_by_key(|(id, _, _)| *id);
+        after.sort_by_key(|feature| feature.id);
         row.features = after;
 
-        let select = |reads: &dyn Fn(FeatureId) -> bool, row: &SubjectRow| -> Features {
-            row.features.iter().filter(|(id, _, _)| reads(*id)).map(|(id, value, _)| (*id, value.clone())).collect()
-        };
-        let down = select(&|id| program.reads_down(subject.kind, id), row);
-        let before: Features = known.iter().filter(|(id, _)| program.reads_down(subject.kind, **id)).map(|(id, (value, _))| (*id, value.clone())).collect();
+        let reads_down = |id| program.reads_down(subject.kind, id);
+        let (down, before) = (told(&row.features, reads_down), told(known.values(), reads_down));
         let banded = program.banded(&down);
         // Under a new plan others may read what nobody read before.
         let changed = upgraded || row.announced != alive;
@@ -214,23 +214,23 @@ impl Step<'_> {
         }
         row.announced = alive;
         if program.has_parents(subject.kind) || !row.parents.is_empty() {
-            self.tell_parents(subject, row, alive, program, &select, origin)?;
+            self.tell_parents(subject, row, alive, program, origin)?;
         }
         Ok(())
     }
 
-    /// Tells the accounts that this opportunity or person belongs to what their rules read of it.
+    /// Tells the accounts that this opportunity or person belongs to what their rules read of it. Of a person it is not told that a value holds for
+    /// another time than was told: each visit moves the end of a window, and one that flips nothing is to cost nothing.
     fn tell_parents(
         &mut self,
         subject: &SubjectId,
         row: &mut SubjectRow,
         alive: bool,
         program: &Program,
-        select: &dyn Fn(&dyn Fn(FeatureId) -> bool, &SubjectRow) -> Features,
         origin: &Origin,
     ) -> Result<(), StateError> {
         let wanted: Vec<FeatureId> = program.features(subject.kind).map(|feature| feature.id).filter(|id| program.reads_up(subject.kind, *id)).collect();
-        let up = select(&|id| program.reads_up(subject.kind, id), row);
+        let up = told(&row.features, |id| program.reads_up(subject.kind, id));
         let complete = wanted.iter().all(|id| up.contains_key(id));
         let mut parents = BTreeSet::new();
         if alive && program.has_parents(subject.kind) {
@@ -251,8 +251,9 @@ impl Step<'_> {
         for gone in row.parents.difference(&parents) {
             self.send_to_subject(&parent_of(gone), Message::Child { parent: parent_of(gone), child: subject.clone(), features: None }, origin);
         }
+        let stands = if subject.kind == SubjectKind::Person { same_values(&row.told_parents, &up) } else { row.told_parents == up };
         for parent in &parents {
-            if row.told_parents != up || !row.parents.contains(parent) {
+            if !stands || !row.parents.contains(parent) {
                 let message = Message::Child { parent: parent_of(parent), child: subject.clone(), features: Some(up.clone()) };
                 self.send_to_subject(&parent_of(parent), message, origin);
             }
@@ -332,8 +333,11 @@ impl Step<'_> {
         }
         view.finish()?;
         row.open = !open.is_empty();
+        let reported = emitted.iter().map(|(name, _, _)| name).filter(|_| alive);
+        let ends = ends(self, subject, program, &row.memberships, reported, self.now)?;
         for (name, realized, entered_at) in emitted {
-            self.emit(subject, row, &name, realized, entered_at, alive, program, &dirty.origin)?;
+            let valid_until = ends.get(&name).copied().unwrap_or(Timestamp::MAX);
+            self.emit(subject, row, &name, realized, entered_at, valid_until, alive, program, &dirty.origin)?;
         }
         Ok(())
     }
@@ -365,14 +369,11 @@ impl Step<'_> {
         name: &Text,
         realized: bool,
         entered_at: Timestamp,
+        valid_until: Timestamp,
         alive: bool,
         program: &Program,
         origin: &Origin,
     ) -> Result<(), StateError> {
-        let valid_until = match program.segment(name) {
-            Some(segment) if alive => self.end_of(subject, row, segment, realized)?,
-            _ => Timestamp::MAX,
-        };
         row.sequence += 1;
         row.evaluated_at = Some(self.now);
         let absorbed = !realized && !alive && row.merged_into.is_some();
@@ -421,26 +422,6 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The instant at which time alone ends the present answer: instants at which the answer stays the same are looked past.
-    fn end_of(&self, subject: &SubjectId, row: &SubjectRow, segment: &SegmentPlan, realized: bool) -> Result<Timestamp, StateError> {
-        let mut at = self.now;
-        let mut view = SubjectView::new(self, subject, &self.program, segment.reads.queries.iter().copied());
-        tell_segments(&mut view, segment, &row.memberships, &BTreeSet::new());
-        for _ in 0..HORIZON_STEPS_MAX {
-            match segment.residual.evaluate(&view, at) {
-                Ok(Timed { value, valid_until }) if value.as_bool().unwrap_or(false) == realized => {
-                    at = valid_until;
-                    if at == Timestamp::MAX {
-                        break;
-                    }
-                }
-                _ => break,
-            }
-        }
-        view.finish()?;
-        Ok(at)
-    }
-
     /// Every identity of the subject that a live record or retained event carries.
     pub(super) fn identities(&self, subject: &SubjectId) -> Result<BTreeSet<Identity>, StateError> {
         let profile: Option<ProfileRow> = self.tx.get(&key::of_subject(table::PROFILE, subject))?;
@@ -455,11 +436,17 @@ impl Step<'_> {
     }
 }
 
+/// Features as they are told, those that are read.
+fn told<'f>(features: impl IntoIterator<Item = &'f OwnFeature>, read: impl Fn(FeatureId) -> bool) -> Features {
+    let read = features.into_iter().filter(|feature| read(feature.id));
+    read.map(|feature| (feature.id, Timed { value: feature.value.clone(), valid_until: feature.valid_until })).collect()
+}
+
 /// Tells a view what is decided of the segments that another rests on.
 fn tell_segments(view: &mut SubjectView<'_>, segment: &SegmentPlan, decided: &[Membership], open: &BTreeSet<Text>) {
     for name in &segment.reads.segments {
         let member = decided.iter().any(|membership| membership.segment == *name && membership.realized);
-        view.set_segment(name.clone(), (!open.contains(name)).then_some(member));
+        view.set_segment(name.clone(), (!open.contains(name)).then_some(Timed::lasting(member)));
     }
 }
 

@@ -12,7 +12,8 @@ use millrace_segment::plan::Features;
 use super::{Step, derive};
 use crate::key::{self, Key, Parts, table};
 use crate::message::{Message, Origin};
-use crate::row::{AliasRow, Detail, FanoutRow, ReplicaRow, SubjectId};
+use crate::program::same_values;
+use crate::row::{AliasRow, Detail, FanoutRow, Reach, ReplicaRow, SubjectId};
 use crate::state::StateError;
 
 impl Step<'_> {
@@ -79,7 +80,7 @@ impl Step<'_> {
         let replica: Option<ReplicaRow> = self.tx.get(&key::of_subject(table::REPLICA, &thing_of(node, canonical)))?;
         // Nothing can be decided before the thing is heard of, and then everyone is looked at. But who tells a parent of itself knows now whom to tell.
         if replica.is_some_and(|replica| replica.known) || self.program.tells_parents() {
-            self.fan_out(node, false, origin)?;
+            self.fan_out(node, Reach::All, origin)?;
         }
         Ok(())
     }
@@ -135,18 +136,30 @@ impl Step<'_> {
         if replica.known && replica.exists == exists && replica.features == features {
             return Ok(());
         }
-        // Who needs no more than bands has nothing to look at where a number moved within its band.
-        let exact_only = replica.known && replica.exists == exists && self.program.banded(&replica.features) == self.program.banded(&features);
+        let heard = replica.known && replica.exists == exists;
+        let (before, after) = (self.program.banded(&replica.features), self.program.banded(&features));
+        let numbers_moved = !same_values(&replica.features, &features);
+        // How long a value holds is read when it is reported. Only features that rest on it are told anew.
+        let instants_moved = before != after && self.program.passes_on(thing.kind);
+        let reach = match (numbers_moved, instants_moved) {
+            _ if !heard || !same_values(&before, &after) => Some(Reach::All),
+            (true, true) => Some(Reach::All),
+            // Who needs no more than bands has nothing to look at where a number moved within its band.
+            (true, false) => Some(Reach::Exact),
+            (false, true) => Some(Reach::Things),
+            (false, false) => None,
+        };
         replica.known = true;
         replica.exists = exists;
         replica.features = features;
         self.tx.put(replica_key, &replica);
+        let Some(reach) = reach else { return Ok(()) };
         let aliases = derive::aliases_of(thing);
         for (alias_key, _) in self.tx.scan_prefix(&aliases)? {
             let mut parts = Parts::of(&alias_key);
             let _ = parts.subject();
             if let Some(node) = parts.node() {
-                self.fan_out(&node, exact_only, origin)?;
+                self.fan_out(&node, reach, origin)?;
             }
         }
         Ok(())
@@ -164,14 +177,14 @@ impl Step<'_> {
     }
 
     /// Everyone who refers to a node is to be looked at, from the beginning; a job that is under way for more of them stays one for those.
-    fn fan_out(&mut self, node: &Identity, exact_only: bool, origin: &Origin) -> Result<(), StateError> {
+    fn fan_out(&mut self, node: &Identity, reach: Reach, origin: &Origin) -> Result<(), StateError> {
         let running = match self.fanouts.get(node) {
             Some(job) => job.clone(),
-            None if exact_only => self.tx.get::<FanoutRow>(&Key::new(table::FANOUT).node(node).done())?,
+            None if reach != Reach::All => self.tx.get::<FanoutRow>(&Key::new(table::FANOUT).node(node).done())?,
             None => None,
         };
-        let exact_only = exact_only && running.is_none_or(|job| job.exact_only);
-        self.fanouts.put(node.clone(), FanoutRow { cursor: None, exact_only, origin: origin.clone() });
+        let reach = running.map_or(reach, |job| job.reach.and(reach));
+        self.fanouts.put(node.clone(), FanoutRow { cursor: None, reach, origin: origin.clone() });
         Ok(())
     }
 }

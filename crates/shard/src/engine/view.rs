@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use elsa::FrozenBTreeMap;
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::plan::{EventRow, Features, Item, Keep, QueryId, Target, Unknown, View};
+use millrace_segment::plan::{EventRow, Features, Item, Keep, QueryId, Target, Timed, Unknown, View};
 use millrace_segment::tally::Tallied;
 
 use crate::key::{self, Bucket, Key, table};
@@ -38,7 +38,7 @@ pub struct SubjectView<'a> {
     related: [OnceCell<Result<Vec<Item>, Unknown>>; RELATIONS],
     queries: BTreeMap<QueryId, OnceCell<QueryRows>>,
     kept: FrozenBTreeMap<Bucket, Box<KeptRow>>,
-    segments: BTreeMap<Text, Option<bool>>,
+    segments: BTreeMap<Text, Option<Timed<bool>>>,
     /// The first failure of the store: the evaluation's result is void then.
     failure: RefCell<Option<StateError>>,
 }
@@ -61,7 +61,7 @@ impl<'a> SubjectView<'a> {
     }
 
     /// What is known of the subject's being in another segment; `None`: open.
-    pub fn set_segment(&mut self, name: Text, member: Option<bool>) {
+    pub fn set_segment(&mut self, name: Text, member: Option<Timed<bool>>) {
         self.segments.insert(name, member);
     }
 
@@ -235,7 +235,7 @@ impl View for SubjectView<'_> {
         (head.valid_until > now).then_some(Tallied { totals: head.totals, extreme: head.extreme, valid_until: head.valid_until })
     }
 
-    fn in_segment(&self, name: &str) -> Option<bool> {
-        self.segments.get(name).copied().unwrap_or(Some(false))
+    fn in_segment(&self, name: &str) -> Option<Timed<bool>> {
+        self.segments.get(name).copied().unwrap_or(Some(Timed::lasting(false)))
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use elsa::FrozenBTreeMap;
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_segment::plan::Timed;
 use millrace_segment::{Link, World, WorldEvent};
 
 use super::{Query, QueryError, get};
@@ -319,15 +320,15 @@ impl World for Sight<'_> {
         self.person(person).events.get_or_init(|| self.things.note(self.things.read_events(person)).unwrap_or_default())
     }
 
-    /// Now: as it was last decided. At an instant of the past: by the other segment's present rule.
-    fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> bool {
+    /// Now: as it was last decided, and until when is not asked. At an instant of the past: by the other segment's present rule.
+    fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> Timed<bool> {
         let things = self.things;
         match things.program.definitions.get(name).filter(|_| things.moment.past && things.program.segment(name).is_some()) {
             Some(accepted) => {
                 let whole = accepted.compiled.whole(&things.query.config.settings);
-                whole.evaluate(self, id, things.moment.at).is_ok_and(|answer| answer.value)
+                whole.evaluate(self, id, things.moment.at).unwrap_or(Timed::lasting(false))
             }
-            None => self.thing(kind, id).is_some_and(|thing| thing.segments.contains(name)),
+            None => Timed::lasting(self.thing(kind, id).is_some_and(|thing| thing.segments.contains(name))),
         }
     }
 }

@@ -7,6 +7,7 @@ mod belonging;
 mod definitions;
 mod destinations;
 mod examples;
+mod horizons;
 mod identities;
 mod memberships;
 mod records;

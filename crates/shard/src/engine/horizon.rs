@@ -1,0 +1,72 @@
+//! Until when memberships hold: what is reported of them, and no part of deciding them.
+//!
+//! What a membership rests on may end by time in three places: at the subject, at things it is related to, in other segments. The subject is woken up
+//! for what it holds itself (`Membership::valid_until`) and for nothing else: the owner of a feature is woken up for that feature, and tells when it is
+//! another. So nobody is looked at because somebody else's instant moved; the instant travels with the value, and is read when it is to be reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millrace_model::{Text, Timestamp};
+use millrace_segment::plan::{SegmentPlan, Timed};
+
+use super::view::{Rows, SubjectView};
+use crate::program::Program;
+use crate::row::{Membership, SubjectId};
+use crate::state::StateError;
+
+/// How often the end of a membership is looked for behind instants at which nothing changes. A bound: the last such instant is reported then.
+const STEPS_MAX: usize = 64;
+
+/// The instants at which time alone ends the present answers of these segments, as far as is known at `now`; of those that they rest on too.
+///
+/// # Errors
+/// Where the store failed.
+pub fn ends<'n>(
+    rows: &dyn Rows,
+    subject: &SubjectId,
+    program: &Program,
+    memberships: &[Membership],
+    segments: impl IntoIterator<Item = &'n Text>,
+    now: Timestamp,
+) -> Result<BTreeMap<Text, Timestamp>, StateError> {
+    // What others rest on comes first in a plan, so in ascending order of places as well.
+    let mut places = BTreeSet::new();
+    let mut waiting: Vec<usize> = segments.into_iter().filter_map(|name| program.segment_place(name)).collect();
+    while let Some(place) = waiting.pop() {
+        if places.insert(place) {
+            waiting.extend(program.plan.segments[place].reads.segments.iter().filter_map(|name| program.segment_place(name)));
+        }
+    }
+    let mut ends = BTreeMap::new();
+    if places.is_empty() {
+        return Ok(ends);
+    }
+    let plans = || places.iter().map(|place| &program.plan.segments[*place]);
+    let mut view = SubjectView::new(rows, subject, program, plans().flat_map(|segment| segment.reads.queries.iter().copied()));
+    let member = |name: &Text| memberships.iter().any(|membership| membership.segment == *name && membership.realized);
+    for segment in plans() {
+        for name in &segment.reads.segments {
+            let valid_until = ends.get(name).copied().unwrap_or(Timestamp::MAX);
+            view.set_segment(name.clone(), Some(Timed { value: member(name), valid_until }));
+        }
+        ends.insert(segment.name.clone(), end_of(&view, segment, member(&segment.name), now));
+    }
+    view.finish()?;
+    Ok(ends)
+}
+
+/// The instant at which time alone ends an answer: instants at which it stays the same are looked past.
+fn end_of(view: &SubjectView<'_>, segment: &SegmentPlan, answer: bool, now: Timestamp) -> Timestamp {
+    let mut at = now;
+    for _ in 0..STEPS_MAX {
+        match segment.residual.foresee(view, now, at) {
+            Ok(Timed { value, valid_until }) if value.as_bool().unwrap_or(false) == answer => at = valid_until,
+            _ => break,
+        }
+        if at == Timestamp::MAX {
+            break;
+        }
+    }
+    // Of an answer that is open now nothing is said.
+    if at > now { at } else { Timestamp::MAX }
+}

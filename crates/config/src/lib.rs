@@ -101,6 +101,7 @@ pub struct IdentityRules {
     pub max_identities_account: u32,
     pub unique_per_cluster: BTreeSet<String>,
     pub max_claims_per_identity: BTreeMap<String, u32>,
+    pub settle: Duration,
     pub blocked: BTreeSet<Identity>,
 }
 

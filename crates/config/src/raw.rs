@@ -137,6 +137,9 @@ pub struct Identity {
     pub unique_per_cluster: Vec<String>,
     /// Per namespace, how many records may claim one identity before it is taken for a shared one.
     pub max_claims_per_identity: BTreeMap<String, u32>,
+    /// How long changes of membership are held back where accounts, deals, campaigns or lists that a person refers to were united or taken apart: what
+    /// follows from that arrives in parts, and until all has, people would leave and come back. `0s`: not at all.
+    pub settle: String,
     /// Identities that unite nobody, as `namespace:id`; `*` in the id stands for any text: `email:info@*`.
     pub blocked: Vec<String>,
 }
@@ -305,6 +308,7 @@ impl Default for Identity {
             max_identities_account: 1_000,
             unique_per_cluster: Vec::new(),
             max_claims_per_identity: BTreeMap::new(),
+            settle: "500ms".to_owned(),
             blocked: Vec::new(),
         }
     }

@@ -175,6 +175,7 @@ fn identity(raw: &raw::Identity, check: &mut Check<'_>) -> IdentityRules {
                 )
             })
             .collect(),
+        settle: check.duration("identity.settle", &raw.settle),
         blocked,
     }
 }

@@ -392,8 +392,18 @@ pub struct SubjectRow {
     pub told_parents: Features,
     /// A fact is missing: some segment's answer is open.
     pub open: bool,
+    /// A change of membership is held back.
+    pub held: Option<Held>,
     /// Registered wake-up, `Timestamp::MAX` where none.
     pub timer: Timer,
+}
+
+/// A change of membership that waits until what the subject refers to has come to rest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    pub until: Timestamp,
+    /// What the change is told to have come from.
+    pub origin: Origin,
 }
 
 /// `ACTIVATED`: the destination identities that a subject counts for.
@@ -506,6 +516,31 @@ pub struct AliasRow {
     /// The thing it is; `None` until told.
     pub canonical: Option<CanonicalId>,
     pub epoch: u64,
+    pub unrest: Option<Unrest>,
+}
+
+/// A node became another thing than it was. What belongs to that thing comes in parts, from several shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unrest {
+    /// When that began.
+    pub since: Timestamp,
+    /// When it became another thing the last time.
+    pub last: Timestamp,
+}
+
+/// How many times the settling time unrest lasts at most: things that never come to rest do not hold changes back for ever.
+const UNREST_TIMES_MAX: i64 = 10;
+
+impl Unrest {
+    /// It became another thing once more.
+    pub fn again(before: Option<Unrest>, now: Timestamp, settle_ms: i64) -> Unrest {
+        let since = before.filter(|before| before.until(settle_ms) > now).map_or(now, |before| before.since);
+        Unrest { since, last: now }
+    }
+
+    pub fn until(self, settle_ms: i64) -> Timestamp {
+        self.last.plus_ms(settle_ms).min(self.since.plus_ms(settle_ms.saturating_mul(UNREST_TIMES_MAX)))
+    }
 }
 
 impl AliasRow {
@@ -527,6 +562,16 @@ pub struct ReplicaRow {
     /// Whether it has a live record.
     pub exists: bool,
     pub features: Features,
+}
+
+/// What a thing's owner says of its being there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// It has a live record.
+    Alive,
+    Gone,
+    /// It became a part of another thing; who refers to it is about to be told of which.
+    Absorbed,
 }
 
 impl ReplicaRow {

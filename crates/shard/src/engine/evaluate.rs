@@ -19,7 +19,7 @@ use crate::merge::merge;
 use crate::message::{CauseKind, Message, Origin};
 use crate::program::{self, Program};
 use crate::record::Fragment;
-use crate::row::{self, Detail, FragmentRow, Membership, ProfileRelation, ProfileRow, Reference, RelationRow, SubjectId, SubjectRow};
+use crate::row::{self, Detail, FragmentRow, Held, Membership, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId, SubjectRow};
 use crate::state::StateError;
 
 /// How often the end of a membership is looked for behind instants at which nothing changes. A bound: the last such instant is reported then.
@@ -54,6 +54,10 @@ impl Step<'_> {
         }
         let mut row = self.subject(subject)?.clone();
         let alive = is_alive(subject.kind, &row, now);
+        if let Some(held) = row.held.take().filter(|_| dirty.origin.cause == CauseKind::Timer) {
+            dirty.origin = held.origin;
+        }
+        let origin = dirty.origin.clone();
         // It appeared, or went, perhaps by time alone.
         dirty.all |= alive != row.announced;
         self.features(subject, &mut row, &dirty, alive, revision < program.revision, &program, &origin)?;
@@ -84,7 +88,8 @@ impl Step<'_> {
         let memberships = row.memberships.iter().map(|membership| membership.valid_until);
         let features = row.features.iter().map(|(_, _, valid_until)| *valid_until);
         let events = row.oldest_event_at.map(|oldest| if oldest > self.now { oldest } else { oldest.plus_ms(self.config.retention_ms()) });
-        memberships.chain(features).chain(events).chain([computed_until]).filter(|at| *at > self.now).min().unwrap_or(Timestamp::MAX)
+        let held = row.held.iter().map(|held| held.until);
+        memberships.chain(features).chain(events).chain(held).chain([computed_until]).filter(|at| *at > self.now).min().unwrap_or(Timestamp::MAX)
     }
 
     /// Merges fragments and rows again. Whether anything that rules can see is different.
@@ -200,6 +205,11 @@ impl Step<'_> {
         let down = select(&|id| program.reads_down(subject.kind, id), row);
         let before: Features = known.iter().filter(|(id, _)| program.reads_down(subject.kind, **id)).map(|(id, (value, _))| (*id, value.clone())).collect();
         let banded = program.banded(&down);
+        let standing = match (alive, &row.merged_into) {
+            (true, _) => Standing::Alive,
+            (false, Some(_)) => Standing::Absorbed,
+            (false, None) => Standing::Gone,
+        };
         // Under a new plan others may read what nobody read before.
         let changed = upgraded || row.announced != alive;
         let (exact_changed, banded_changed) = (changed || down != before, changed || banded != program.banded(&before));
@@ -209,7 +219,7 @@ impl Step<'_> {
                 Detail::Banded => (&banded, banded_changed),
             };
             if changed || dirty.greet.contains(shard) {
-                self.send(*shard, Message::Features { subject: subject.clone(), exists: alive, features: features.clone() }, origin);
+                self.send(*shard, Message::Features { subject: subject.clone(), standing, features: features.clone() }, origin);
             }
         }
         row.announced = alive;
@@ -292,6 +302,8 @@ impl Step<'_> {
             });
         }
         let mut open: BTreeSet<Text> = BTreeSet::new();
+        // Looked up at the first change.
+        let mut unrest: Option<Option<Timestamp>> = None;
         // One view for all: what several segments read is read once.
         let queries = program.queries_of(&waiting);
         self.advance_tallies(subject, &queries, program)?;
@@ -313,6 +325,17 @@ impl Step<'_> {
             let known = row.memberships.binary_search_by(|membership| membership.segment.cmp(&segment.name));
             let before = known.ok().map(|at| &row.memberships[at]);
             let was_in = before.is_some_and(|membership| membership.realized);
+            if realized != was_in && alive {
+                if unrest.is_none() {
+                    unrest = Some(self.unrest(subject)?);
+                }
+                if let Some(until) = unrest.flatten() {
+                    row.held = Some(Held { until, origin: dirty.origin.clone() });
+                    open.insert(segment.name.clone());
+                    waiting.extend(program.segments_resting_on(&segment.name));
+                    continue;
+                }
+            }
             let mut entered_at = before.map_or(self.now, |membership| membership.qualified_at);
             if realized != was_in {
                 if realized {

@@ -96,7 +96,6 @@ fn windows_longer_than_events_are_kept() {
             calendar: warning[long-window] at 0: the window looks back to 2025-01-01, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 442 days: set today, the window is complete from 2026-04-29 on
             fixed: warning[long-window] at 19: the window looks back to 2024-01-01, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 808 days: set today, the window is complete from 2027-04-30 on
             compared: warning[long-window] at 0: the window looks back to 2024-05-01, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 687 days: set today, the window is complete from 2026-12-30 on
-            chained: warning[expensive] at 0: every event of every person is kept and gone through for this rule; a condition on `eventType`
             chained: warning[long-window] at 0: the window looks back to 2023-01-01, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 1173 days: set today, the window is complete from 2028-04-29 on
         "#]],
     );

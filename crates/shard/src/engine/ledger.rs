@@ -1,4 +1,5 @@
-//! The event ledger of a person, and what event queries keep of it: the newest rows in one row, or a row an event, with a tally where one is asked for.
+//! The event ledger of a person, and what event queries keep of it: the newest rows in one row, or a row an event, with a tally or the
+//! progress of a chain where one is asked for.
 //!
 //! The ledger is the truth; queries keep only what rules need and are brought up to date with each change of it. An event id counts once however
 //! many homes of the person reported it.
@@ -169,6 +170,12 @@ impl Step<'_> {
                 }
                 continue;
             }
+            if query.keep == Keep::Progress {
+                if self.unsequence_event(subject, query, event.occurred_at, id)? {
+                    touched.push(query.id);
+                }
+                continue;
+            }
             if query.keep == Keep::All {
                 let event_key = key::verdict(subject, query.id, id);
                 if self.tx.get_bytes(&event_key)?.is_some() {
@@ -195,6 +202,9 @@ impl Step<'_> {
     fn keep(&mut self, subject: &SubjectId, query: &EventQuery, row: Kept) -> Result<(), StateError> {
         if let Some(tally) = &query.tally {
             return self.tally_event(subject, query, tally, row);
+        }
+        if query.keep == Keep::Progress {
+            return self.sequence_event(subject, query, row);
         }
         if query.keep == Keep::All {
             self.tx.put(key::verdict(subject, query.id, &row.id), &VerdictRow::plain(row));
@@ -244,6 +254,11 @@ impl Step<'_> {
                 self.drop_query_events(subject, id)?;
             }
         }
+        for id in self.sequences(subject)? {
+            if program.query(id).is_none_or(is_new) {
+                self.drop_sequence(subject, id)?;
+            }
+        }
         let new: Vec<&EventQuery> = program.plan.queries.iter().filter(|query| is_new(query)).collect();
         if new.is_empty() || self.subject(subject)?.events == 0 {
             return Ok(());
@@ -253,7 +268,7 @@ impl Step<'_> {
             let rows = filled.remove(&query.id).unwrap_or_default();
             match query.keep {
                 Keep::Newest(_) => self.put_rows(key::query(subject, query.id), &rows),
-                Keep::All | Keep::Tally => rows.into_iter().try_for_each(|row| self.keep(subject, query, row))?,
+                Keep::All | Keep::Tally | Keep::Progress => rows.into_iter().try_for_each(|row| self.keep(subject, query, row))?,
             }
         }
         Ok(())

@@ -38,8 +38,8 @@ struct Step {
     condition: Core,
     /// Whether `condition`, where it holds of an event at all, holds from the event on until an end.
     lasting: bool,
-    /// How close it must be to the last event of the positive step before, `PREVIOUS`.
-    near: Core,
+    /// How close it must be to the last event of the positive step before, `PREVIOUS`, where it must.
+    near: Option<Core>,
 }
 
 /// A chain as rules write it.
@@ -75,10 +75,10 @@ impl Shape {
                 Some((var, condition)) => condition.clone().substitute(var, &Core::Var(SUBJECT)),
                 None => Core::bool(true),
             };
-            let mut near = step.body.clone().substitute(step.var, &Core::Var(SUBJECT));
-            if let Some(previous) = previous {
-                near = near.substitute(previous, &Core::Var(PREVIOUS));
-            }
+            let near = previous.filter(|_| step.body != Core::bool(true)).map(|previous| {
+                let near = step.body.clone().substitute(step.var, &Core::Var(SUBJECT));
+                near.substitute(previous, &Core::Var(PREVIOUS))
+            });
             if !step.negated {
                 previous = Some(step.var);
             }
@@ -90,13 +90,16 @@ impl Shape {
 
     /// The same text for the same chain.
     pub fn canonical(&self) -> String {
-        let step = |step: &Step| format!("[{} {} {}: {}]", if step.negated { "not" } else { "step" }, step.count, step.condition.canonical(), step.near.canonical());
+        let step = |step: &Step| {
+            let near = step.near.as_ref().map(Core::canonical).unwrap_or_default();
+            format!("[{} {} {}: {near}]", if step.negated { "not" } else { "step" }, step.count, step.condition.canonical())
+        };
         self.0.iter().map(step).collect()
     }
 
     /// Everything whose value settings may change.
     pub fn conditions(&self) -> impl Iterator<Item = &Core> {
-        self.0.iter().flat_map(|step| [&step.condition, &step.near])
+        self.0.iter().flat_map(|step| [&step.condition].into_iter().chain(&step.near))
     }
 }
 
@@ -251,16 +254,18 @@ impl Sequence {
 
     /// An event that fits the step after a stage leads every way there on to the next stage.
     fn lead_on(&self, progress: &mut Progress, from: usize, event: &EventRow, until: Timestamp) {
-        let next = &self.stages[from + 1];
-        let is_near = |stage: &Stage| stage.step.is_some_and(|step| self.shape.0[step].near != Core::bool(true));
-        let end = (next.first && is_near(next)).then_some(event.at);
+        let (near, end) = (self.near(from), self.near(from + 1).map(|_| event.at));
         let (before, after) = progress.0.split_at_mut(from + 1);
         for way in &before[from] {
-            let near = self.stages[from].step.map(|step| &self.shape.0[step].near).filter(|_| is_near(&self.stages[from]));
             if near.is_none_or(|near| self.judge(near, event, way.end, event.at).0) {
-                Way { end, until: way.until.min(until), seen: vec![0; next.absences.len()] }.join(&mut after[0]);
+                Way { end, until: way.until.min(until), seen: vec![0; self.stages[from + 1].absences.len()] }.join(&mut after[0]);
             }
         }
+    }
+
+    /// The window in which the event that leads on from a stage must lie since the step before.
+    fn near(&self, stage: usize) -> Option<&Core> {
+        self.stages[stage].step.and_then(|step| self.shape.0[step].near.as_ref())
     }
 
     /// Until when an event fits a step, where it does.

@@ -158,6 +158,13 @@ impl<'a> Machine<'a> {
                 },
                 _ => self.eval(whole),
             },
+            Core::Sequence { query, whole } => match self.source {
+                Source::View(view) if self.trace.is_none() => match view.progress(*query, self.now) {
+                    Some(kept) => Ok((Val::Own(Value::Bool(kept.value)), kept.valid_until)),
+                    None => self.eval(whole),
+                },
+                _ => self.eval(whole),
+            },
             Core::Apply(op, operands) => self.apply(core, op, operands),
             Core::Bind { bind: Bind::AtLeast(_), .. } | Core::Chain(_) => {
                 let (flag, until) = self.test(core)?;

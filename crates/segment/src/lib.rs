@@ -26,6 +26,7 @@ mod split;
 pub mod plan;
 mod explain;
 pub mod tally;
+pub mod sequence;
 mod lint;
 mod rewrite;
 mod world;

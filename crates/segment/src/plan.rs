@@ -22,6 +22,7 @@ use crate::core::Core;
 use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine};
 use crate::explain::Condition;
+use crate::sequence::Sequence;
 use crate::tally::{Tallied, Tally};
 
 pub use bands::Bands;
@@ -69,6 +70,8 @@ pub trait View {
     fn events(&self, query: QueryId) -> &[EventRow];
     /// The kept aggregate of a query with `Keep::Tally`, as at `now`; `None`: it is to be computed from `events`.
     fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied>;
+    /// Whether the chain of a query with `Keep::Progress` holds at `now`, as it is kept; `None`: it is to be computed from `events`.
+    fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>>;
     /// Whether the subject is in another segment; `Some(false)` for a segment that does not exist.
     fn in_segment(&self, name: &str) -> Option<bool>;
 }
@@ -111,6 +114,8 @@ pub enum Keep {
     Newest(usize),
     /// None as rows: what is asked of them is kept as a tally, event by event.
     Tally,
+    /// None as rows: how far they lead through a chain is kept, in order of time.
+    Progress,
 }
 
 /// What a compiled expression reads: the inverted index of the engine is made of these.
@@ -212,6 +217,8 @@ pub struct EventQuery {
     pub demand: Option<Demand>,
     /// With `Keep::Tally`, and only then.
     pub tally: Option<Tally>,
+    /// With `Keep::Progress`, and only then.
+    pub sequence: Option<Sequence>,
     predicate: Arc<Core>,
     columns: Arc<Vec<Core>>,
     context: Context,

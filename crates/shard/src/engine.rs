@@ -42,6 +42,7 @@ mod ledger;
 mod owner;
 mod related;
 mod resolve;
+mod sequence;
 mod tally;
 mod view;
 

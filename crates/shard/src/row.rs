@@ -8,6 +8,7 @@ use std::fmt;
 
 use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace, source_key};
 use millrace_segment::plan::{FeatureId, Features, QueryId};
+use millrace_segment::sequence::Progress;
 use millrace_segment::tally::Totals;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -341,6 +342,40 @@ impl VerdictRow {
 pub struct TalliedValueRow {
     pub value: Value,
     pub times: u64,
+}
+
+/// `SEQUENCE`: how far the events of a query lead through its chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequenceRow {
+    /// Events kept.
+    pub events: u64,
+    /// Behind every event up to and including `folded_to`, but for what changed.
+    pub progress: Progress,
+    pub folded_to: Timestamp,
+    /// Events folded since the last milestone.
+    pub since: u32,
+    /// The first and the last instant up to `folded_to` at which an event came, went or turned since it was folded.
+    pub changed: Option<(Timestamp, Timestamp)>,
+    /// The first instant behind `folded_to` with an event; may be earlier where one is gone.
+    pub next_at: Timestamp,
+    /// When time turns the first verdict on an event; may be earlier where one is gone.
+    pub turns_at: Timestamp,
+}
+
+impl SequenceRow {
+    /// Before the first event.
+    pub fn new(start: Progress) -> SequenceRow {
+        let (folded_to, next_at, turns_at) = (Timestamp::MIN, Timestamp::MAX, Timestamp::MAX);
+        SequenceRow { events: 0, progress: start, folded_to, since: 0, changed: None, next_at, turns_at }
+    }
+}
+
+/// `SEQUENCED`: an event that steps of a chain can take; its time and id are in the key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequencedRow {
+    pub columns: Vec<Value>,
+    /// When time turns the verdict on it, other than by an end that progress knows of.
+    pub turns_at: Timestamp,
 }
 
 /// `EVENT_LINK`: how many retained events of a home carry another identity.

@@ -66,9 +66,8 @@ fn shapes() {
         residual: (AtLeast(3) (Relation(Persons) $0) $1: (#0 $1 (AtLeast(1) (Events null) $2: (And (In { negated: false } (."eventType" $2) ["a","b",]) (On (."timestamp" $2) This(Week))))))
     "##]]);
     check(SubjectKind::Person, r#"chain(xEvent, timestamp, [A: WHAT(eventType = "a"), B: WHAT(eventType = "b" and extra.x > 1) WHEN(today)])"#, expect![[r##"
-        #0 keep All types Some(["b"]) columns 0
-        #1 keep All types Some(["a"]) columns 0
-        residual: (Chain [step 1 (Filter #1 $1: true): true] [step 1 (Filter #0 $2: (On (."timestamp" $2) Today)): true])
+        #0 keep Progress types Some(["a", "b"]) columns 2
+        residual: (Chain [step 1 (Filter #0 $1: (Column(18094057608017497741) $1)): true] [step 1 (Filter #0 $2: (And (Column(6292686402931847434) $2) (On (."timestamp" $2) Today))): true])
     "##]]);
 }
 

@@ -8,7 +8,7 @@ use millrace_model::{Identity, SourceKind, SubjectKind, Text, Timestamp, namespa
 use millrace_segment::plan::QueryId;
 
 use crate::key::{Key, Parts, table};
-use crate::row::{self, AliasRow, Detail, Membership, ProfileRow, RecordRow, SubjectId, SubjectRow, VerdictRow};
+use crate::row::{self, AliasRow, Detail, Membership, ProfileRow, RecordRow, SequencedRow, SubjectId, SubjectRow, VerdictRow};
 use crate::state::{RowChange, StateError, StateView};
 
 /// A subject's wake-up.
@@ -73,6 +73,31 @@ pub(super) fn agenda_entry(subject: &SubjectId, query: QueryId, until: Timestamp
     Key::new(table::AGENDA).subject(subject).number(query.0).instant(until).text(id).done()
 }
 
+pub(super) fn turns(subject: &SubjectId, query: QueryId) -> Vec<u8> {
+    Key::new(table::TURN).subject(subject).number(query.0).done()
+}
+
+pub(super) fn turns_from(subject: &SubjectId, query: QueryId, turns_at: Timestamp) -> Vec<u8> {
+    Key::new(table::TURN).subject(subject).number(query.0).instant(turns_at).done()
+}
+
+/// When time turns the verdict on an event of a chain.
+pub(super) fn turn(subject: &SubjectId, query: QueryId, turns_at: Timestamp, at: Timestamp, id: &str) -> Vec<u8> {
+    Key::new(table::TURN).subject(subject).number(query.0).instant(turns_at).instant(at).text(id).done()
+}
+
+pub(super) fn turns_at(turn_key: &[u8]) -> Option<Timestamp> {
+    let mut parts = Parts::of(turn_key);
+    parts.subject().and_then(|_| parts.number()).and_then(|_| parts.instant())
+}
+
+/// The event whose verdict turns.
+pub(super) fn turned(turn_key: &[u8]) -> Option<(Timestamp, String)> {
+    let mut parts = Parts::of(turn_key);
+    let _ = (parts.subject(), parts.number(), parts.instant());
+    parts.instant().zip(parts.text())
+}
+
 pub(super) fn member(segment: &str, subject: &SubjectId) -> Vec<u8> {
     Key::new(table::MEMBER).text(segment).subject(subject).done()
 }
@@ -95,7 +120,7 @@ fn realized(memberships: &[Membership]) -> BTreeSet<Text> {
 pub(super) fn derive(view: &dyn StateView, rows: &[RowChange]) -> Result<Vec<RowChange>, StateError> {
     let mut derived = Vec::new();
     for (row_key, after) in rows {
-        let derives = matches!(row_key.first(), Some(&(table::SUBJECT | table::PROFILE | table::VERDICT | table::ALIAS | table::RECORD)));
+        let derives = matches!(row_key.first(), Some(&(table::SUBJECT | table::PROFILE | table::VERDICT | table::SEQUENCED | table::ALIAS | table::RECORD)));
         if !derives {
             continue;
         }
@@ -133,6 +158,13 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
             let verdict: VerdictRow = row::decode(value)?;
             if verdict.valid_until < Timestamp::MAX {
                 keys.insert(agenda_entry(&subject, QueryId(query), verdict.valid_until, &id));
+            }
+        }
+        Some(&table::SEQUENCED) => {
+            let (Some(subject), Some(query), Some(at), Some(id)) = (parts.subject(), parts.number(), parts.instant(), parts.text()) else { return Ok(keys) };
+            let event: SequencedRow = row::decode(value)?;
+            if event.turns_at < Timestamp::MAX {
+                keys.insert(turn(&subject, QueryId(query), event.turns_at, at, &id));
             }
         }
         Some(&table::ALIAS) => {

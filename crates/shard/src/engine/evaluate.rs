@@ -182,7 +182,7 @@ impl Step<'_> {
                     queries.extend(feature.reads.queries.iter().copied());
                 }
             }
-            self.advance_tallies(subject, &queries, program)?;
+            self.advance_queries(subject, &queries, program)?;
             let view = SubjectView::new(self, subject, program, queries);
             for feature in program.features(subject.kind) {
                 if let Some((value, until)) = stands(self, feature) {
@@ -272,8 +272,12 @@ impl Step<'_> {
         Ok(())
     }
 
-    pub(super) fn advance_tallies(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>, program: &Program) -> Result<(), StateError> {
-        queries.iter().filter_map(|id| program.query(*id)).try_for_each(|query| self.advance_tally(subject, query))
+    /// Brings what is kept of queries in the place of rows up to now.
+    pub(super) fn advance_queries(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>, program: &Program) -> Result<(), StateError> {
+        queries.iter().filter_map(|id| program.query(*id)).try_for_each(|query| {
+            self.advance_tally(subject, query)?;
+            self.advance_sequence(subject, query)
+        })
     }
 
     /// Whether something that reads so is to be computed again, the last result holding until `until`.
@@ -306,7 +310,7 @@ impl Step<'_> {
         let mut unrest: Option<Option<Timestamp>> = None;
         // One view for all: what several segments read is read once.
         let queries = program.queries_of(&waiting);
-        self.advance_tallies(subject, &queries, program)?;
+        self.advance_queries(subject, &queries, program)?;
         let mut view = SubjectView::new(self, subject, program, queries);
         while let Some(place) = waiting.pop_first() {
             let segment = &program.plan.segments[place];

@@ -17,7 +17,7 @@ use crate::lifecycle::{Accepted, Version};
 use crate::program::{self, Program};
 use crate::record::Fragment;
 use crate::row::{
-    self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, ProfileRelation, ProfileRow, ReplicaRow, SubjectId, SubjectRow, VersionRow,
+    self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, ProfileRelation, ProfileRow, ReplicaRow, Standing, SubjectId, SubjectRow, VersionRow,
 };
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
@@ -175,7 +175,7 @@ impl Exact<'_> {
         let Some(row) = get::<SubjectRow>(&owner, &key::of_subject(table::SUBJECT, &thing))? else { return Ok(None) };
         let features = row.features.into_iter().filter(|(id, _, _)| self.program.reads_down(thing.kind, *id));
         let features = features.map(|(id, value, _)| (id, value)).collect();
-        Ok(Some(ReplicaRow { known: true, exists: row.announced, features, ..ReplicaRow::default() }))
+        Ok(Some(ReplicaRow { known: true, exists: row.announced == Standing::Alive, features, ..ReplicaRow::default() }))
     }
 }
 

@@ -420,8 +420,8 @@ pub struct SubjectRow {
     pub features: Vec<(FeatureId, Value, Timestamp)>,
     /// Shards that are told the features, and how.
     pub subscribers: BTreeMap<u32, Detail>,
-    /// Whether subscribers last heard that the thing exists.
-    pub announced: bool,
+    /// What subscribers last heard of the thing's being there.
+    pub announced: Standing,
     /// Things this one named as its parents, and the features they were told.
     pub parents: BTreeSet<CanonicalId>,
     pub told_parents: Features,
@@ -600,10 +600,11 @@ pub struct ReplicaRow {
 }
 
 /// What a thing's owner says of its being there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// It has a live record.
     Alive,
+    #[default]
     Gone,
     /// It became a part of another thing; who refers to it is about to be told of which.
     Absorbed,

@@ -59,7 +59,7 @@ impl Step<'_> {
         }
         let origin = dirty.origin.clone();
         // It appeared, or went, perhaps by time alone.
-        dirty.all |= alive != row.announced;
+        dirty.all |= alive != (row.announced == Standing::Alive);
         self.features(subject, &mut row, &dirty, alive, revision < program.revision, &program, &origin)?;
         let memberships_before: BTreeSet<Text> = row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
         if row.departing == 0 {
@@ -211,7 +211,7 @@ impl Step<'_> {
             (false, None) => Standing::Gone,
         };
         // Under a new plan others may read what nobody read before.
-        let changed = upgraded || row.announced != alive;
+        let changed = upgraded || row.announced != standing;
         let (exact_changed, banded_changed) = (changed || down != before, changed || banded != program.banded(&before));
         for (shard, detail) in &row.subscribers {
             let (features, changed) = match detail {
@@ -222,7 +222,7 @@ impl Step<'_> {
                 self.send(*shard, Message::Features { subject: subject.clone(), standing, features: features.clone() }, origin);
             }
         }
-        row.announced = alive;
+        row.announced = standing;
         if program.has_parents(subject.kind) || !row.parents.is_empty() {
             self.tell_parents(subject, row, alive, program, &select, origin)?;
         }

@@ -18,13 +18,15 @@ use crate::record::{Fragment, RecordState};
 use crate::state::StateError;
 
 /// The version byte written today.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// A row, or an internal message, cannot be read: written by a newer program, or damaged.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     #[error("format version {0} is newer than this program's {VERSION}; run the version that wrote it, or a later one")]
     Newer(u8),
+    #[error("format version {0} was written before the first release and is not read any more; let the deployment begin anew with empty topics and state")]
+    Older(u8),
     #[error("no bytes at all")]
     Empty,
     #[error("damaged bytes")]
@@ -45,6 +47,7 @@ pub fn encode<R: Serialize>(value: &R) -> Vec<u8> {
 pub fn decode_bytes<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, FormatError> {
     match bytes.split_first() {
         Some((&VERSION, body)) => postcard::from_bytes(body).map_err(FormatError::Damaged),
+        Some((version, _)) if *version < VERSION => Err(FormatError::Older(*version)),
         Some((version, _)) => Err(FormatError::Newer(*version)),
         None => Err(FormatError::Empty),
     }
@@ -249,20 +252,6 @@ impl EventCopy {
 /// The newest rows of a query that keeps so many, ascending by `(at, id)`.
 pub type QueryRows = Vec<millrace_segment::plan::EventRow>;
 
-/// An instant that often is `Timestamp::MAX`, which takes ten bytes as a number and one as `None`.
-mod until {
-    use millrace_model::Timestamp;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-        (*at != Timestamp::MAX).then_some(at).serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        Ok(Option::deserialize(deserializer)?.unwrap_or(Timestamp::MAX))
-    }
-}
-
 /// `QUERY`: the newest rows of all queries that ask for the same event types, so that an event reads and writes them together. No query is without rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeptRow(pub BTreeMap<QueryId, QueryRows>);
@@ -309,7 +298,6 @@ pub struct TallyRow {
     /// The least or greatest value that counts, where that is asked for.
     pub extreme: Option<Value>,
     /// When the first verdict ends.
-    #[serde(with = "until")]
     pub valid_until: Timestamp,
 }
 
@@ -326,7 +314,6 @@ pub struct VerdictRow {
     pub columns: Vec<Value>,
     /// What it contributes; `None` where it does not count.
     pub value: Option<Value>,
-    #[serde(with = "until")]
     pub valid_until: Timestamp,
 }
 
@@ -453,13 +440,12 @@ pub struct ComputedValue {
     pub attribute: Text,
     pub value: Value,
     /// The instant at which time alone could change it.
-    #[serde(with = "until")]
     pub valid_until: Timestamp,
 }
 
 /// A wake-up instant; never by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timer(#[serde(with = "until")] pub Timestamp);
+pub struct Timer(pub Timestamp);
 
 impl Default for Timer {
     fn default() -> Timer {
@@ -480,7 +466,6 @@ pub struct Membership {
     pub realized: bool,
     /// When the subject last entered; of no meaning where it is not in.
     pub qualified_at: Timestamp,
-    #[serde(with = "until")]
     pub valid_until: Timestamp,
 }
 

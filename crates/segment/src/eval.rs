@@ -228,6 +228,9 @@ impl<'a> Machine<'a> {
         let mut failing: Vec<Timestamp> = Vec::new();
         let mut unknown = 0;
         let mut lasting = 0;
+        // A `forall` that holds looks for the opposite in vain: it rests on all its items, one that does not on those found.
+        let against = matches!(body, Core::Apply(Op::Not, _));
+        let mut in_vain: Vec<Evidence> = Vec::new();
         for slot in slots {
             match slot.presence {
                 Presence::From(at) => {
@@ -240,11 +243,11 @@ impl<'a> Machine<'a> {
                 }
                 Presence::Here => {}
             }
-            let shown = self.trace.is_some().then(|| slot.val.clone());
+            let shown = self.trace.as_ref().map(|trace| (trace.len(), slot.val.clone()));
             match self.with(var, slot.val, |machine| machine.test(body)) {
                 Ok((true, until)) => {
-                    if let (Some(trace), Some(val)) = (&mut self.trace, shown) {
-                        trace.extend(Evidence::of(&val, source));
+                    if let (Some(trace), Some((_, val))) = (&mut self.trace, shown) {
+                        trace.extend(Evidence::of(&val, source, Value::Bool(!against)));
                     }
                     lasting += usize::from(until == NEVER);
                     holding.push(until);
@@ -252,7 +255,13 @@ impl<'a> Machine<'a> {
                         return Ok((true, bound));
                     }
                 }
-                Ok((false, until)) => failing.push(until),
+                Ok((false, until)) => {
+                    if let Some((mark, val)) = shown {
+                        self.forget(mark);
+                        in_vain.extend(Evidence::of(&val, source, Value::Bool(true)).filter(|_| against));
+                    }
+                    failing.push(until);
+                }
                 Err(Unknown) => unknown += 1,
             }
         }
@@ -264,9 +273,20 @@ impl<'a> Machine<'a> {
         if holding.len() + unknown >= count {
             return Err(Unknown);
         }
+        if let Some(trace) = &mut self.trace {
+            trace.extend(in_vain);
+        }
         let missing = count - holding.len() - unknown;
         failing.sort_unstable();
         Ok((false, failing.get(missing - 1).copied().unwrap_or(NEVER).min(bound)))
+    }
+
+    /// What was seen of an item that is left out, from a mark of the trace on.
+    fn forget(&mut self, mark: usize) {
+        if let Some(trace) = &mut self.trace {
+            let seen = trace.split_off(mark.min(trace.len()));
+            trace.extend(seen.into_iter().filter(|piece| !piece.item()));
+        }
     }
 
     /// The items of a list, those ahead of now and those not known among them; and how long the list stays so apart from these.
@@ -378,10 +398,13 @@ impl<'a> Machine<'a> {
                         Presence::Unknown => return Err(Unknown),
                         Presence::Here => {}
                     }
+                    let mark = self.trace.as_ref().map_or(0, Vec::len);
                     let (flag, flag_until) = self.with(var, slot.val.clone(), |machine| machine.test(body))?;
                     until = until.min(flag_until);
                     if flag {
                         kept.push(slot.val);
+                    } else {
+                        self.forget(mark);
                     }
                 }
                 Ok((Val::List(kept), until))
@@ -389,8 +412,12 @@ impl<'a> Machine<'a> {
             Bind::Map | Bind::FlatMap => {
                 let mut out = Vec::with_capacity(list.len());
                 for item in list {
+                    let shown = self.trace.is_some().then(|| item.clone());
                     let (val, val_until) = self.with(var, item, |machine| machine.eval(body))?;
                     until = until.min(val_until);
+                    if let (Bind::Map, Some(trace), Some(item)) = (bind, &mut self.trace, shown) {
+                        trace.extend(Evidence::contributed(&item, &val, source));
+                    }
                     if bind == Bind::FlatMap {
                         out.extend(val.items().into_iter().filter(|val| !val.is_null()));
                     } else if !val.is_null() {

@@ -185,8 +185,16 @@ impl<'a> Machine<'a> {
         match core {
             Core::Apply(Op::And, operands) => self.all(operands, false),
             Core::Apply(Op::Or, operands) => self.all(operands, true),
-            Core::Apply(Op::Not, of) => self.test(&of[0]).map(|(flag, until)| (!flag, until)),
-            Core::Bind { bind: Bind::AtLeast(count), source, var, body } => self.at_least(*count as usize, source, *var, body),
+            Core::Apply(Op::Not, of) => {
+                let (flag, until) = match &of[0] {
+                    Core::Bind { bind: Bind::AtLeast(1), source, var, body } if matches!(**body, Core::Apply(Op::Not, _)) => {
+                        self.at_least(1, source, *var, body, true)?
+                    }
+                    of => self.test(of)?,
+                };
+                Ok((!flag, until))
+            }
+            Core::Bind { bind: Bind::AtLeast(count), source, var, body } => self.at_least(*count as usize, source, *var, body, false),
             Core::Chain(steps) => self.chain(steps),
             _ => {
                 let (val, until) = self.eval(core)?;
@@ -219,7 +227,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn at_least(&mut self, count: usize, source: &'a Core, var: Var, body: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+    /// `against`: of a `forall`, which holds where the opposite is looked for in vain. It rests on all its items then, else on those that speak against it.
+    fn at_least(&mut self, count: usize, source: &'a Core, var: Var, body: &'a Core, against: bool) -> Result<(bool, Timestamp), Unknown> {
         let (slots, bound) = self.slots(source)?;
         if slots.len() < count {
             return Ok((false, bound));
@@ -228,8 +237,6 @@ impl<'a> Machine<'a> {
         let mut failing: Vec<Timestamp> = Vec::new();
         let mut unknown = 0;
         let mut lasting = 0;
-        // A `forall` that holds looks for the opposite in vain: it rests on all its items, one that does not on those found.
-        let against = matches!(body, Core::Apply(Op::Not, _));
         let mut in_vain: Vec<Evidence> = Vec::new();
         for slot in slots {
             match slot.presence {
@@ -452,7 +459,7 @@ impl<'a> Machine<'a> {
                 Ok((Val::Map(groups.into_iter().map(|(key, items)| (key, Val::List(items))).collect()), until))
             }
             Bind::AtLeast(count) => {
-                let (flag, until) = self.at_least(count as usize, source, var, body)?;
+                let (flag, until) = self.at_least(count as usize, source, var, body, false)?;
                 Ok((Val::Own(Value::Bool(flag)), until))
             }
         }

@@ -212,6 +212,7 @@ fn explanations_of_lists() {
     let person = r#"sum(select o.opportunityAmount.amount from accounts.opportunities where o.isWon) > 1000000
         and (sum(accounts.opportunities.opportunityAmount.amount) < 5 or b2b.personStatus != "Cold" or b2b.personScore > 100)
         and (forall o from accounts.opportunities where o.opportunityAmount.amount > 1) and (forall o from accounts.opportunities where o.isWon)
+        and (exists o from accounts.opportunities where not(o.isWon))
         and (exists o from accounts.related.opportunities where o.isWon) and accounts.count() >= 2
         and (exists a from accounts where sum(select o.opportunityAmount.amount from a.opportunities) > 500000)
         and sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "x") > 10
@@ -242,6 +243,8 @@ fn explanations_of_lists() {
             Thing { kind: Opportunity, id: "b1", value: Bool(true) }
           Some(false) until 9223372036854775807: forall o from accounts.opportunities where o.isWon
             Thing { kind: Opportunity, id: "a2", value: Bool(false) }
+          Some(true) until 9223372036854775807: exists o from accounts.opportunities where not(o.isWon)
+            Thing { kind: Opportunity, id: "a2", value: Bool(true) }
           Some(true) until 9223372036854775807: exists o from accounts.related.opportunities where o.isWon
             Thing { kind: Opportunity, id: "c1", value: Bool(true) }
           Some(true) until 9223372036854775807: accounts.count() >= 2

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, TryLockError};
 
 use millrace_api::backend::{BackendError, PageRequest, Queries, Subject};
 use millrace_api::dto::{
-    AccountView, ComparedView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, IdentityView, MemberView, MembershipView, OpportunityView,
-    Page, PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView, SampleView, SegmentView, ShardEvaluationView,
-    VersionView,
+    AccountView, ComparedView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, IdentityView, MemberView, MembershipView,
+    OpportunityView, Page, PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView, SampleView, SegmentView,
+    ShardEvaluationView, VersionView,
 };
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Timestamp, Value};
 use millrace_runtime::clock::Clock;

@@ -349,7 +349,7 @@ mod tests {
             (json!(2026), "2026"),
             (json!(12_345), "12,345"),
             (json!(0.5), "0.5"),
-            (json!(1e300), "1e300"),
+            (json!(1e300), "1e+300"),
             (json!(null), "nothing"),
             (json!("Cold"), "Cold"),
             (json!([1, 2]), "1 and 2"),

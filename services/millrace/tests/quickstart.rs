@@ -119,7 +119,7 @@ fn the_quickstart_does_what_it_says() {
     assert_eq!(place.changes(), [(p1.clone(), "realized".to_owned())]);
     let explained = place.shell("millrace person explain email:p1@townsend.com --segment upsell");
     assert!(explained.starts_with("b2b_person:1001@marketo1.Marketo is in upsell") && explained.contains("b2b_opportunity:006B@crm2.Salesforce"), "{explained}");
-    let [apart, linked] = screens().try_into().unwrap();
+    let [apart, linked]: [Vec<String>; 2] = screens().try_into().unwrap();
     assert!(linked.iter().all(|line| explained.contains(line)), "{linked:?}\n{explained}");
     assert!(place.shell("millrace segment list").contains("upsell"));
     assert!(place.shell("millrace person show email:p1@townsend.com").contains("1001@marketo1.Marketo"));

@@ -38,7 +38,7 @@ mod tests;
 pub use compile::{Compiled, Library, Whole, compile, compile_with, link};
 pub use definition::{Definition, EXPIRES_AFTER_MS, Kind, NAME_BYTES_MAX, Status, documents, parse_definitions};
 pub use diagnostic::{Diagnostic, Severity, did_you_mean};
-pub use explain::{EVIDENCE_MAX, Evidence, Explanation, explain};
+pub use explain::{Compared, EVIDENCE_MAX, Evidence, Explanation, explain};
 pub use format::format;
 pub use lint::lint;
 pub use parser::{DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX, parse};

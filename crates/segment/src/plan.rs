@@ -190,6 +190,8 @@ pub struct SegmentPlan {
     /// Of a segment it yields a boolean.
     pub residual: Residual,
     pub reads: Reads,
+    /// The rule it is made of, linked: for answers over whole data.
+    pub rule: Compiled,
     /// The conditions of the rule as written, for explanations.
     pub(crate) conditions: Condition<Residual>,
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_identity::ClusterReport;
 use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::plan::{Target, View};
-use millrace_segment::{Diagnostic, Explanation};
+use millrace_segment::plan::{SegmentPlan, View};
+use millrace_segment::{Diagnostic, Evidence, Explanation, World};
 
 use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, is_alive, shard_of_node, source_kind};
 use crate::key::{self, Key, Parts, table};
@@ -28,6 +28,7 @@ mod world;
 
 pub use past::Past;
 pub use preview::{Preview, Reasoned, SAMPLE_MAX, Sampled};
+use world::{Moment, Sight, Things};
 
 /// Edges and claims shown of a cluster: an address shared by thousands has thousands, and nobody reads them.
 const CLUSTER_EDGES_MAX: usize = 200;
@@ -200,6 +201,31 @@ fn get<R: serde::de::DeserializeOwned>(reader: &Reader, row_key: &[u8]) -> Resul
 
 fn scan(reader: &Reader, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
     reader.scan(prefix, &prefix_end(prefix), usize::MAX)
+}
+
+/// The things an answer rests on: those next to the subject that the rule asks about, those farther off that decided, and the accounts of deals that did.
+fn reached(sight: &Sight<'_>, subject: &SubjectId, plan: &SegmentPlan, explanation: &Explanation) -> BTreeMap<Text, SubjectId> {
+    let mut reached = BTreeMap::new();
+    let mut reach = |kind: SubjectKind, id: &Text| {
+        if let Ok(identity) = Identity::parse(id) {
+            reached.insert(id.clone(), SubjectId { kind, id: CanonicalId(identity) });
+        }
+    };
+    for relation in &plan.reads.relations {
+        if let Some(kind) = program::leads_to(*relation) {
+            let links = sight.related(subject.kind, &subject.text(), *relation);
+            links.iter().filter_map(|link| link.target.as_ref()).for_each(|id| reach(kind, id));
+        }
+    }
+    explanation.each_evidence(&mut |piece| {
+        let Evidence::Thing { kind, id, .. } = piece else { return };
+        reach(*kind, id);
+        if *kind == SubjectKind::Opportunity {
+            let accounts = sight.related(*kind, id, Relation::Account);
+            accounts.iter().for_each(|account| reach(SubjectKind::Account, &account.id));
+        }
+    });
+    reached
 }
 
 impl Query {
@@ -420,7 +446,8 @@ impl Query {
         Ok(members)
     }
 
-    /// Why a subject is, or is not, in a published segment, as at `now`; `None` where there is no such segment.
+    /// Why a subject is, or is not, in a published segment, as at `now`; `None` where there is no such segment. The answer is the maintained one; what
+    /// it rests on is shown by the rule over whole data.
     ///
     /// # Errors
     /// Where a shard is not open, or its store failed.
@@ -435,24 +462,20 @@ impl Query {
             view.set_segment(name.clone(), Some(row.memberships.iter().any(|membership| membership.segment == *name && membership.realized)));
         }
         let explanation = millrace_segment::explain(plan, &view, now);
-        let mut things: BTreeMap<Text, SubjectId> = BTreeMap::new();
-        for relation in &plan.reads.relations {
-            for item in view.related(*relation).unwrap_or_default() {
-                if let (Target::Known { id, .. }, Some(kind)) = (&item.target, crate::program::leads_to(*relation)) {
-                    if let Ok(identity) = Identity::parse(id) {
-                        things.insert(id.clone(), SubjectId { kind, id: CanonicalId(identity) });
-                    }
-                }
-            }
-        }
         view.finish()?;
+        let moment = Moment { at: now, retained_from: now.plus_ms(-self.config.retention_ms()), past: false };
+        let things = Things::new(self, &program, moment);
+        let sight = Sight::new(&things);
+        let explanation = explanation.shown_by(plan.rule.whole(&self.config.settings).explain(&sight, &subject.text(), now));
+        let reached = reached(&sight, subject, plan, &explanation);
+        things.finish()?;
         Ok(Some(Explained {
             subject: subject.clone(),
             segment: segment.into(),
             version: program.definitions.get(segment).map_or(0, |accepted| accepted.row.version),
             membership: row.memberships.into_iter().find(|membership| membership.segment == segment),
             explanation,
-            records: self.supporting(things)?,
+            records: self.supporting(reached)?,
             evaluated_at: now,
             past: None,
         }))

@@ -100,6 +100,14 @@ fn blocks(number: u32) -> Vec<String> {
     section.split("\n```\n").skip(1).step_by(2).map(str::to_owned).collect()
 }
 
+/// What section 4 shows of the screen: the lines of its indented blocks.
+fn screens() -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/quickstart.md")).unwrap();
+    let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("## 4. ")).take_while(|line| !line.starts_with("## 5. ")).collect();
+    let screens = lines.split(|line| !line.starts_with("    ")).filter(|screen| !screen.is_empty());
+    screens.map(|screen| screen.iter().map(|line| line.trim().to_owned()).collect()).collect()
+}
+
 #[test]
 fn the_quickstart_does_what_it_says() {
     let mut place = Place::new();
@@ -111,6 +119,8 @@ fn the_quickstart_does_what_it_says() {
     assert_eq!(place.changes(), [(p1.clone(), "realized".to_owned())]);
     let explained = place.shell("millrace person explain email:p1@townsend.com --segment upsell");
     assert!(explained.starts_with("b2b_person:1001@marketo1.Marketo is in upsell") && explained.contains("b2b_opportunity:006B@crm2.Salesforce"), "{explained}");
+    let [apart, linked]: [Vec<String>; 2] = screens().try_into().unwrap();
+    assert!(linked.iter().all(|line| explained.contains(line)), "{linked:?}\n{explained}");
     assert!(place.shell("millrace segment list").contains("upsell"));
     assert!(place.shell("millrace person show email:p1@townsend.com").contains("1001@marketo1.Marketo"));
 
@@ -121,6 +131,8 @@ fn the_quickstart_does_what_it_says() {
     place.shell(r#"echo '{"topic":"account-link","key":"townsend@mdm.MDM","value":null}' | millrace source file"#);
     place.until("p1 to be out", || place.changes().len() > 1);
     assert_eq!(place.changes(), [(p1.clone(), "realized".to_owned()), (p1, "exited".to_owned())]);
+    let explained = place.shell("millrace person explain email:p1@townsend.com --segment upsell");
+    assert!(apart.iter().all(|line| explained.contains(line)), "{apart:?}\n{explained}");
 
     // Lines that are no records are named, the others are taken.
     let script = r#"printf '%s\n' '{"topic":"person","key":"2@m.M","value":{}}' 'no record' '{"topic":"persons","key":"k","value":{}}' | millrace source file"#;

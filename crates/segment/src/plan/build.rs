@@ -181,7 +181,8 @@ impl<'s> Planner<'s> {
         let definition = rule.definition();
         let condition = definition.kind != Kind::ComputedAttribute;
         let residual = |core: Core| Residual { core: Arc::new(core), context: context.clone(), condition };
-        Ok(SegmentPlan { name: definition.name.clone(), subject: definition.subject, reads, conditions: split.map(&residual), residual: residual(whole) })
+        let conditions = split.map(&residual);
+        Ok(SegmentPlan { name: definition.name.clone(), subject: definition.subject, reads, rule: rule.clone(), conditions, residual: residual(whole) })
     }
 
     fn context(&self, zone: Tz, layouts: BTreeMap<QueryId, Vec<u64>>) -> Context {

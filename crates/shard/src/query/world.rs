@@ -322,9 +322,9 @@ impl World for Sight<'_> {
     /// Now: as it was last decided. At an instant of the past: by the other segment's present rule.
     fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> bool {
         let things = self.things;
-        match things.program.definitions.get(name).filter(|_| things.moment.past && things.program.segment(name).is_some()) {
-            Some(accepted) => {
-                let whole = accepted.compiled.whole(&things.query.config.settings);
+        match things.program.segment(name).filter(|_| things.moment.past) {
+            Some(plan) => {
+                let whole = plan.rule.whole(&things.query.config.settings);
                 whole.evaluate(self, id, things.moment.at).is_ok_and(|answer| answer.value)
             }
             None => self.thing(kind, id).is_some_and(|thing| thing.segments.contains(name)),

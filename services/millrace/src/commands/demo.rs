@@ -19,6 +19,7 @@ use self::stage::Stage;
 use self::story::{Act, PEOPLE, SEGMENT, Step};
 use crate::cli::DemoOptions;
 use crate::settings::Settings;
+use crate::shown;
 
 /// How long ago the story begins: a visit of its first day is more than a month old today, whatever the month.
 const BEGINS_DAYS_AGO: i64 = 33;
@@ -116,7 +117,7 @@ fn shown_time(taken: Duration) -> String {
     format!("   ({:.1} ms)", taken.as_secs_f64() * 1_000.0)
 }
 
-/// The rule's two conditions with their values, and when time alone would change them.
+/// The rule's two conditions with their values, what the first adds up to, and when time alone would change them.
 fn shown_reasons(explanation: &Explanation) -> String {
     let shown = story::CONDITIONS.iter().zip(&explanation.of).map(|(words, condition)| {
         let mark = match condition.value {
@@ -128,7 +129,8 @@ fn shown_reasons(explanation: &Explanation) -> String {
             (Some(true), until) if until != Timestamp::MAX => format!(" (until {})", &until.to_string()[..10]),
             _ => String::new(),
         };
-        format!("{words}: {mark}{until}")
+        let sum = condition.compared.as_ref().map(|sides| format!(" ({})", shown::plain(&sides.left.to_json()))).unwrap_or_default();
+        format!("{words}: {}{sum}{until}", if sum.is_empty() { mark } else { mark.trim_end() })
     });
     shown.collect::<Vec<_>>().join("   ")
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_identity::ClusterReport;
 use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::plan::{SegmentPlan, View};
+use millrace_segment::plan::SegmentPlan;
 use millrace_segment::{Diagnostic, Evidence, Explanation, World};
 
 use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, is_alive, shard_of_node, source_kind};
@@ -19,7 +19,7 @@ use crate::record::Fragment;
 use crate::row::{
     self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, ProfileRelation, ProfileRow, ReplicaRow, Standing, SubjectId, SubjectRow, VersionRow,
 };
-use crate::state::{StateError, StateView};
+use crate::state::{Row, StateError, StateView};
 use crate::tx::prefix_end;
 
 mod past;
@@ -156,7 +156,7 @@ impl Rows for Committed {
         self.0.get(key)
     }
 
-    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
         self.0.scan(prefix, &prefix_end(prefix), usize::MAX)
     }
 }
@@ -182,15 +182,15 @@ impl Exact<'_> {
 
 impl Rows for Exact<'_> {
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        if key.first() == Some(&table::REPLICA) {
-            if let Some(replica) = self.replica(key)? {
-                return Ok(Some(row::encode(&replica)));
-            }
+        if key.first() == Some(&table::REPLICA)
+            && let Some(replica) = self.replica(key)?
+        {
+            return Ok(Some(row::encode(&replica)));
         }
         self.committed.row(key)
     }
 
-    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
         self.committed.rows(prefix)
     }
 }
@@ -199,7 +199,7 @@ fn get<R: serde::de::DeserializeOwned>(reader: &Reader, row_key: &[u8]) -> Resul
     reader.get(row_key)?.as_deref().map(row::decode).transpose()
 }
 
-fn scan(reader: &Reader, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+fn scan(reader: &Reader, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
     reader.scan(prefix, &prefix_end(prefix), usize::MAX)
 }
 

@@ -261,9 +261,11 @@ pub struct KeptRow(pub BTreeMap<QueryId, QueryRows>);
 struct StoredKeptRow {
     /// Ascending.
     events: Vec<(Timestamp, Text)>,
-    /// Places in `events`, with the columns.
-    queries: Vec<(QueryId, Vec<(usize, Vec<Value>)>)>,
+    queries: Vec<(QueryId, Vec<StoredEventRow>)>,
 }
+
+/// A place in `events`, and the columns.
+type StoredEventRow = (usize, Vec<Value>);
 
 impl Serialize for KeptRow {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -20,17 +20,20 @@ use crate::message::{CauseKind, Message, Origin};
 use crate::program::{self, Program};
 use crate::record::Fragment;
 use crate::row::{self, Detail, FragmentRow, Held, Membership, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId, SubjectRow};
-use crate::state::StateError;
+use crate::state::{Row, StateError};
 
 /// How often the end of a membership is looked for behind instants at which nothing changes. A bound: the last such instant is reported then.
 const HORIZON_STEPS_MAX: usize = 64;
+
+/// Those of a subject's features that someone reads.
+type Select<'a> = dyn Fn(&dyn Fn(FeatureId) -> bool, &SubjectRow) -> Features + 'a;
 
 impl Rows for Step<'_> {
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.tx.get_bytes(key)
     }
 
-    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
         self.tx.scan_prefix(prefix)
     }
 }
@@ -236,7 +239,7 @@ impl Step<'_> {
         row: &mut SubjectRow,
         alive: bool,
         program: &Program,
-        select: &dyn Fn(&dyn Fn(FeatureId) -> bool, &SubjectRow) -> Features,
+        select: &Select<'_>,
         origin: &Origin,
     ) -> Result<(), StateError> {
         let wanted: Vec<FeatureId> = program.features(subject.kind).map(|feature| feature.id).filter(|id| program.reads_up(subject.kind, *id)).collect();

@@ -12,7 +12,7 @@ use millrace_segment::tally::Tallied;
 use crate::key::{self, Bucket, Key, table};
 use crate::program::Program;
 use crate::row::{self, AliasRow, KeptRow, ProfileRow, QueryRows, Reference, ReplicaRow, SequenceRow, SubjectId, TallyRow, VerdictRow};
-use crate::state::StateError;
+use crate::state::{Row, StateError};
 
 /// Read access to rows: a step's overlay, or committed state.
 pub trait Rows {
@@ -23,7 +23,7 @@ pub trait Rows {
     ///
     /// # Errors
     /// Where the store failed.
-    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError>;
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError>;
 }
 
 const RELATIONS: usize = 15;

@@ -17,13 +17,11 @@ use crate::engine::{is_alive, shard_of_node};
 use crate::key::{self, Key, Parts, table};
 use crate::program::{Program, leads_to};
 use crate::row::{self, EventRow, NodeRow, ProfileRow, Reference, SubjectId, SubjectRow};
+use crate::state::Row;
 use crate::tx::prefix_end;
 
 /// Rows of one read of a pass; bounds what a pass holds of a shard.
 const PAGE_ROWS: usize = 1_000;
-
-/// A key and its value.
-type Row = (Vec<u8>, Vec<u8>);
 
 /// The instant an evaluation is about, and the events it sees.
 #[derive(Clone, Copy, Debug)]

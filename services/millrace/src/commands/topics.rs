@@ -66,7 +66,7 @@ fn look_at(log: &KafkaLog, wanted: &TopicSpec, settings: &Settings) -> anyhow::R
 /// Creates what is missing, and compares what is there.
 pub fn create_missing(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
     let log = engine::kafka_log(&settings.config)?;
-    let make = |wanted: &TopicSpec| {
+    let make = |wanted: &TopicSpec| -> anyhow::Result<Finding> {
         let found = look_at(&log, wanted, settings)?;
         if found.state != State::Missing {
             return Ok(found);

@@ -46,6 +46,7 @@ mod sequence;
 mod tally;
 mod view;
 
+pub(crate) use derive::{aliases_of, dependent_of, dependents};
 pub use evaluate::{is_alive, source_kind};
 pub use identity::CommittedGraph;
 pub use view::{Rows, SubjectView};

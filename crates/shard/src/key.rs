@@ -85,6 +85,8 @@ pub mod table {
     pub const CONTROL: u8 = 0x46;
     /// Subjects of this shard.
     pub const POPULATION: u8 = 0x47;
+    /// The version that a deleted definition had last, by name: exits that its deletion causes carry it.
+    pub const RETIRED: u8 = 0x48;
     /// Derived: wake-ups by instant.
     pub const TIMER: u8 = 0x80;
     /// Derived: subjects that refer to a node.

@@ -22,6 +22,7 @@ use crate::row::{
 use crate::state::{Row, StateError, StateView};
 use crate::tx::prefix_end;
 
+mod children;
 mod past;
 mod preview;
 mod world;
@@ -489,30 +490,11 @@ impl Query {
     fn supporting_records(&self, thing: &SubjectId) -> Result<Vec<Identity>, QueryError> {
         let reader = self.owner_of(&thing.id.0)?;
         let mut records: Vec<Identity> = self.records(&reader, thing)?.into_iter().map(|(node, _)| node).collect();
-        for (child_key, _) in scan(&reader, &key::children(thing, SubjectKind::Opportunity))? {
-            let mut parts = Parts::of(&child_key);
-            let _ = parts.subject();
-            if let Some(deal) = parts.subject() {
-                let owner = self.owner_of(&deal.id.0)?;
-                records.extend(self.records(&owner, &deal)?.into_iter().map(|(node, _)| node));
-            }
+        for deal in self.kept_children(thing, SubjectKind::Opportunity)? {
+            let owner = self.owner_of(&deal.id.0)?;
+            records.extend(self.records(&owner, &deal)?.into_iter().map(|(node, _)| node));
         }
         Ok(records)
-    }
-
-    /// The deals or persons that name an account as theirs, where rules ask for them.
-    ///
-    /// # Errors
-    /// Where the shard is not open, or its store failed.
-    pub fn children(&self, account: &SubjectId, kind: SubjectKind) -> Result<Vec<SubjectId>, QueryError> {
-        let reader = self.owner_of(&account.id.0)?;
-        let mut children = Vec::new();
-        for (child_key, _) in scan(&reader, &key::children(account, kind))? {
-            let mut parts = Parts::of(&child_key);
-            let _ = parts.subject();
-            children.extend(parts.subject());
-        }
-        Ok(children)
     }
 
     /// The identity graph around an identity: edges, the claims behind them, what is parked and why.

@@ -411,6 +411,9 @@ pub struct DeadLetterView {
     pub topic: String,
     pub partition: u32,
     pub offset: i64,
+    /// When it was refused.
+    #[serde(rename = "rejectedAt")]
+    pub rejected_at: String,
     pub reason: String,
     pub detail: String,
     /// Key and value as text, where they are text.

@@ -79,8 +79,7 @@ impl EngineQueries {
     /// One part of a list of related things, from behind `after` on.
     fn children(&self, account: &Identity, kind: SubjectKind, page: &PageRequest) -> Result<(Vec<SubjectId>, Option<String>), BackendError> {
         let account = self.profile(account)?.subject;
-        let mut children = self.query.children(&account, kind).map_err(failure)?;
-        children.sort();
+        let children = self.query.children(&account, kind, self.clock.now()).map_err(failure)?;
         let rest = children
             .into_iter()
             .filter(|child| page.after.as_ref().is_none_or(|after| child.id.0.to_string() > *after));

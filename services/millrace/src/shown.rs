@@ -18,10 +18,30 @@ pub fn show<T: Serialize + ?Sized>(output: Output, answer: &T, text: impl Fn(&T)
         Output::Json => serde_json::to_string_pretty(answer).context("cannot write the answer as JSON")? + "\n",
         Output::Text => text(answer),
     };
+    match print(&shown) {
+        // What the command did is told by its exit status all the same.
+        Err(error) if error.is::<Unheard>() => Ok(()),
+        other => other,
+    }
+}
+
+/// `millrace … | head`: whoever read has read enough. The command may end, and nothing is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the answer any more")]
+pub struct Unheard;
+
+/// Prints a line or a paragraph of something longer.
+///
+/// # Errors
+/// `Unheard`, to be handed on: then there is no more to do.
+pub fn say(text: &str) -> anyhow::Result<()> {
+    print(&format!("{text}\n"))
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
-    match std::io::stdout().write_all(shown.as_bytes()) {
-        // `millrace … | head`: whoever read has read enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Unheard.into()),
         other => other.context("cannot write the answer"),
     }
 }
@@ -144,7 +164,8 @@ pub fn dead_letters(views: &[DeadLetterView]) -> String {
         .iter()
         .map(|view| {
             format!(
-                "{}/{} {}  {}: {}\n    key {}\n",
+                "{}  {}/{} {}  {}: {}\n    key {}\n",
+                view.rejected_at,
                 view.topic,
                 view.partition,
                 view.offset,

@@ -36,9 +36,13 @@ impl Place {
 
     /// Starts `millrace run` and waits until it is ready.
     fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    fn start_with(&mut self, arguments: &[&str]) {
         let log = std::fs::File::create(self.folder.path().join("run.log")).unwrap();
         let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_millrace")));
-        self.running = Some(command.arg("run").stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        self.running = Some(command.arg("run").args(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap());
         self.until("the process to be ready", || {
             let answer = self.command(Path::new("bash")).args(["-c", &format!("exec 3<>/dev/tcp/{}; printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3", self.metrics.replace(':', "/"))]).output();
             answer.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(" 200 "))
@@ -124,9 +128,23 @@ fn the_quickstart_does_what_it_says() {
     assert!(place.shell("millrace segment list").contains("upsell"));
     assert!(place.shell("millrace person show email:p1@townsend.com").contains("1001@marketo1.Marketo"));
 
+    // A file may hold several definitions, and begin with what divides them.
+    let one = "kind: Segment\nmetadata: { name: one }\nspec: { pql: b2b.isConverted }\n";
+    std::fs::write(place.folder.path().join("two.yaml"), format!("# ours\n---\n{one}---\n{}", one.replace("one", "two"))).unwrap();
+    assert_eq!(place.shell("millrace segment apply two.yaml"), "one: applied\ntwo: applied\n");
+    place.until("both to be in force", || place.shell("millrace segment list").contains("two "));
+
+    let refused = place.command(Path::new(env!("CARGO_BIN_EXE_millrace"))).args(["segment", "delete", "nope"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    assert!(told(&refused).contains("there is no segment `nope`"), "{}", told(&refused));
+    // Whoever reads logs from a file or a pipe wants no colours.
+    assert!(!std::fs::read_to_string(place.folder.path().join("run.log")).unwrap().contains('\u{1b}'));
+
     // Killed without warning: nothing is lost, nothing is told again.
     place.kill();
-    place.start();
+    // Other numbers of partitions are for topics that do not exist yet.
+    std::fs::write(place.folder.path().join("more.toml"), "[topics]\nsource_partitions = 7\n").unwrap();
+    place.start_with(&["--config", "more.toml"]);
     assert_eq!(place.changes(), [(p1.clone(), "realized".to_owned())]);
     place.shell(r#"echo '{"topic":"account-link","key":"townsend@mdm.MDM","value":null}' | millrace source file"#);
     place.until("p1 to be out", || place.changes().len() > 1);

@@ -43,7 +43,7 @@ pub(super) fn dependent(node: &Identity, detail: Detail, subject: &SubjectId) ->
 }
 
 /// The prefix of all that refer to a node, or of those who need its thing in this detail.
-pub(super) fn dependents(node: &Identity, detail: Option<Detail>) -> Key {
+pub(crate) fn dependents(node: &Identity, detail: Option<Detail>) -> Key {
     let key = Key::new(table::DEPENDENT).node(node);
     match detail {
         None => key,
@@ -53,7 +53,7 @@ pub(super) fn dependents(node: &Identity, detail: Option<Detail>) -> Key {
 }
 
 /// The subject of a dependent's key.
-pub(super) fn dependent_of(dependent_key: &[u8]) -> Option<SubjectId> {
+pub(crate) fn dependent_of(dependent_key: &[u8]) -> Option<SubjectId> {
     let mut parts = Parts::of(dependent_key);
     parts.node()?;
     parts.byte()?;
@@ -64,7 +64,7 @@ pub(super) fn alias_of(thing: &SubjectId, node: &Identity) -> Vec<u8> {
     Key::new(table::ALIAS_OF).subject(thing).node(node).done()
 }
 
-pub(super) fn aliases_of(thing: &SubjectId) -> Vec<u8> {
+pub(crate) fn aliases_of(thing: &SubjectId) -> Vec<u8> {
     Key::new(table::ALIAS_OF).subject(thing).done()
 }
 

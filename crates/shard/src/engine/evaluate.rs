@@ -406,7 +406,10 @@ impl Step<'_> {
         row.sequence += 1;
         row.evaluated_at = Some(self.now);
         let absorbed = !realized && !alive && row.merged_into.is_some();
-        let version = program.definitions.get(name).map_or(0, |accepted| accepted.row.version);
+        let version = match program.definitions.get(name) {
+            Some(accepted) => accepted.row.version,
+            None => self.tx.get(&key::named(table::RETIRED, name))?.unwrap_or_default(),
+        };
         let cause = millrace_wire::Cause {
             kind: if absorbed { CauseKind::Merge } else { origin.cause }.into(),
             topic: non_empty(&origin.topic),

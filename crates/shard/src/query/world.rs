@@ -209,7 +209,7 @@ impl<'q> Things<'q> {
         let ids: BTreeSet<Text> = match self.children.get(&kind) {
             Some(gathered) => gathered.get(&id).cloned().unwrap_or_default(),
             None => {
-                let children = self.note(self.query.children(&SubjectId { kind: SubjectKind::Account, id }, kind)).unwrap_or_default();
+                let children = self.note(self.query.kept_children(&SubjectId { kind: SubjectKind::Account, id }, kind)).unwrap_or_default();
                 children.iter().map(SubjectId::text).collect()
             }
         };

@@ -40,7 +40,9 @@ fn told(cluster: &Cluster) -> String {
         if explanation.of.is_empty() {
             let sides = explanation.compared.as_ref().map(|sides| format!(" {:?} against {:?}", sides.left, sides.right));
             let _ = writeln!(out, "{:?}{}", explanation.value, sides.unwrap_or_default());
-            explanation.evidence.iter().for_each(|piece| drop(writeln!(out, "  {piece:?}")));
+            for piece in &explanation.evidence {
+                let _ = writeln!(out, "  {piece:?}");
+            }
         }
         explanation.of.iter().for_each(|child| leaves(child, out));
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_identity::ClusterReport;
 use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::plan::{SegmentPlan, View};
+use millrace_segment::plan::SegmentPlan;
 use millrace_segment::{Diagnostic, Evidence, Explanation, World};
 
 use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, is_alive, shard_of_node, source_kind};

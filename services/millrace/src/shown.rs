@@ -285,7 +285,7 @@ pub fn plain(value: &Value) -> String {
     }
     let mut out = sign.to_owned();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

@@ -51,6 +51,7 @@ fn defaults_hold_and_show() {
               namespace_priority:
               - email
               - ecid
+              settle: 500ms
               unique_per_cluster: []
             kafka:
               application_id: millrace

@@ -105,15 +105,15 @@ kind: Segment
         8 |   destinations: 5
           |   ^^^^^^^^^^^^
         error[missing-key]: `metadata` is missing
-         --> line 9, column 4
+         --> line 9, column 1
           |
         9 | ---
-          |    ^
+          | ^
         error[missing-key]: `spec` is missing
-         --> line 9, column 4
+         --> line 9, column 1
           |
         9 | ---
-          |    ^
+          | ^
     "#]].assert_eq(&shown);
     let to = |name: &str| format!("{{kind: Segment, metadata: {{name: a}}, spec: {{pql: true, destinations: [{name}]}}}}");
     assert!(parse_definitions(&to("linkedin-2")).is_ok());
@@ -213,5 +213,5 @@ fn documents_are_definitions_one_each() {
     // Places are those of the document that is wrong.
     let text = format!("# ours\n---\n{one}---\n{}", two.replace("spec", "spek"));
     let problems = parse_definitions(&text).expect_err("refused");
-    assert!(problems[0].render(&text).contains("line 8, column 1"), "{}", problems[0].render(&text));
+    assert!(problems[0].render(&text).contains("line 9, column 1"), "{}", problems[0].render(&text));
 }

@@ -446,6 +446,9 @@ fn record_of_any_kind() -> impl Strategy<Value = (SourceKind, serde_json::Value)
                 json["_id"] = "e".into();
                 json["timestamp"] = 5.into();
             }
+            if kind == SourceKind::AccountLink {
+                json["members"] = serde_json::json!([{ "sourceKey": "a" }, { "sourceKey": "b" }]);
+            }
             if kind == SourceKind::AudienceMember {
                 json["audience"] = "a".into();
                 json["member"] = "email:a@b.c".into();

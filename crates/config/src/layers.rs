@@ -106,7 +106,10 @@ fn read_document(document: &Document<'_>) -> Result<Layer, Problem> {
             .map(|mut profiles| profiles.remove(&Profile::Default).unwrap_or_default())
             .map_err(|e| e.to_string()),
         Format::Yaml if document.text.trim().is_empty() => Ok(Dict::new()),
-        Format::Yaml => serde_norway::from_str::<Dict>(document.text).map_err(|e| e.to_string()),
+        // Read as a tree of its own first: that refuses a key that stands twice, of which a map would keep the last without a word.
+        Format::Yaml => serde_norway::from_str::<serde_norway::Value>(document.text)
+            .and_then(|_| serde_norway::from_str::<Dict>(document.text))
+            .map_err(|e| e.to_string()),
     };
     match tree {
         Ok(tree) => Ok(Layer {
@@ -213,12 +216,17 @@ fn describe(error: &Error) -> (Vec<String>, String) {
     (path, detail)
 }
 
-fn suggestion(name: &str, known: &[&str]) -> String {
-    let closest = known.iter().map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate)).min();
-    match closest {
-        Some((distance, candidate)) if distance <= 2.max(name.len() / 3) => format!("; did you mean `{candidate}`?"),
-        _ => format!("; known here: {}", known.join(", ")),
+pub fn suggestion(name: &str, known: &[&str]) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(candidate) => format!("; did you mean `{candidate}`?"),
+        None => format!("; known here: {}", known.join(", ")),
     }
+}
+
+/// The candidate that was probably meant.
+pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let closest = known.map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate)).min();
+    closest.filter(|(distance, _)| *distance <= 2.max(name.len() / 3)).map(|(_, candidate)| candidate)
 }
 
 /// The layer that says something at `path`.

@@ -48,6 +48,32 @@ pub struct Config {
     pub effective: serde_json::Value,
 }
 
+impl Config {
+    /// Reads every secret, and forgets it: for whoever wants to know now whether each can be read.
+    ///
+    /// # Errors
+    /// `Invalid`, with each one that cannot.
+    pub fn check_secrets(&self) -> Result<(), ConfigError> {
+        let properties = self.kafka.properties.iter().map(|(name, secret)| (format!("kafka.properties.{name}"), secret));
+        let named = [
+            ("http.internal_token", self.http.internal_token.as_ref()),
+            ("registry.password", self.registry.basic.as_ref().map(|(_, password)| password)),
+            ("registry.token", self.registry.token.as_ref()),
+        ];
+        let named = named.into_iter().filter_map(|(key, secret)| Some((key.to_owned(), secret?)));
+        let problem = |(key, secret): (String, &Secret)| {
+            let error = secret.reveal().err()?;
+            Some(Problem {
+                key,
+                detail: format!("{error}: {}", error.source),
+                origin: None,
+            })
+        };
+        let problems: Vec<Problem> = named.chain(properties).filter_map(problem).collect();
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
     /// Ends as the operator wrote it, usually in a dot.
@@ -101,6 +127,7 @@ pub struct IdentityRules {
     pub max_identities_account: u32,
     pub unique_per_cluster: BTreeSet<String>,
     pub max_claims_per_identity: BTreeMap<String, u32>,
+    pub settle: Duration,
     pub blocked: BTreeSet<Identity>,
 }
 
@@ -122,7 +149,7 @@ pub struct Currency {
 pub struct Destination {
     /// The identity namespace the destination knows people by; lower case.
     pub namespace: String,
-    /// The destination's field name to a path of the person's profile.
+    /// The destination's field name to a path of the person's or account's profile.
     pub attributes: BTreeMap<String, Path>,
 }
 

@@ -129,7 +129,8 @@ pub struct Identity {
     /// The canonical id of a profile is its least identity: source keys first, then by this order of namespaces, then all others by name; of one
     /// namespace the least id. Changing it changes canonical ids.
     pub namespace_priority: Vec<String>,
-    /// The most identities one person may have. Guards against a shared value drawing strangers together.
+    /// The most identities one person may have. Guards against a shared value drawing strangers together. Identities that a single record alone carries
+    /// are not counted until a second record shares them.
     pub max_identities_person: u32,
     /// The most identities one account may have.
     pub max_identities_account: u32,
@@ -137,6 +138,9 @@ pub struct Identity {
     pub unique_per_cluster: Vec<String>,
     /// Per namespace, how many records may claim one identity before it is taken for a shared one.
     pub max_claims_per_identity: BTreeMap<String, u32>,
+    /// How long changes of membership are held back where accounts, deals, campaigns or lists that a person refers to were united or taken apart: what
+    /// follows from that arrives in parts, and until all has, people would leave and come back. `0s`: not at all.
+    pub settle: String,
     /// Identities that unite nobody, as `namespace:id`; `*` in the id stands for any text: `email:info@*`.
     pub blocked: Vec<String>,
 }
@@ -167,7 +171,8 @@ pub struct Currency {
 pub struct Destination {
     /// The identity namespace the system knows people by, such as `email`.
     pub namespace: String,
-    /// Fields sent along: the system's field name, and the path in the person's profile: `company = "b2b.companyName"`.
+    /// Fields sent along: the system's field name, and a path in the profile of the person or account: `company = "b2b.companyName"`, or
+    /// `tier = "extra.tier"` for a field of one's own.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
 }
@@ -305,6 +310,7 @@ impl Default for Identity {
             max_identities_account: 1_000,
             unique_per_cluster: Vec::new(),
             max_claims_per_identity: BTreeMap::new(),
+            settle: "500ms".to_owned(),
             blocked: Vec::new(),
         }
     }

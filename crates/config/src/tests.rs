@@ -51,6 +51,7 @@ fn defaults_hold_and_show() {
               namespace_priority:
               - email
               - ecid
+              settle: 500ms
               unique_per_cluster: []
             kafka:
               application_id: millrace
@@ -134,6 +135,46 @@ fn every_problem_is_told_at_once() {
 }
 
 #[test]
+fn values_that_mean_nothing_are_refused() {
+    check(
+        r#"
+        log_level = "info,millrace_runtime=debog,lowd"
+        [events]
+        retention = "0s"
+        [kafka]
+        bootstrap = "a:9092, b, SSL://c:9093, :1, d:port"
+        [destinations.crm]
+        namespace = "email"
+        attributes = { a = "workEmail.adress", b = "extra.any.thing", c = "accountOrganization.industry", d = "accountOrganisation.industry", e = "xyz" }
+        "#,
+        &[],
+        expect![[r#"
+            configuration: 
+              destinations.crm.attributes.a: `workEmail.adress` is no field of a person or an account; fields of one's own are under `extra`; did you mean `workEmail.address`?
+              destinations.crm.attributes.d: `accountOrganisation.industry` is no field of a person or an account; fields of one's own are under `extra`; did you mean `accountOrganization.industry`?
+              destinations.crm.attributes.e: `xyz` is no field of a person or an account; fields of one's own are under `extra`
+              events.retention: must be longer than zero
+              kafka.bootstrap: `b` is no `host:port`, such as `kafka-1:9092`
+              kafka.bootstrap: `:1` is no `host:port`, such as `kafka-1:9092`
+              kafka.bootstrap: `d:port` is no `host:port`, such as `kafka-1:9092`
+              log_level: `debog` is no level; did you mean `debug`?
+              log_level: `lowd` is no level; known here: error, warn, info, debug, trace, off"#]],
+    );
+}
+
+#[test]
+fn a_key_that_stands_twice_in_yaml_is_refused() {
+    let text = "topics:\n  shards: 2\n  shards: 3\n";
+    let document = Document {
+        name: "millrace.yaml",
+        format: Format::Yaml,
+        text,
+    };
+    let error = parse(Some(document), std::iter::empty()).unwrap_err().to_string();
+    assert!(error.contains("duplicate") && error.contains("shards") && error.contains("millrace.yaml"), "{error}");
+}
+
+#[test]
 fn broken_files_are_named_with_the_place() {
     check(
         "[topics\nshards = 1",
@@ -196,6 +237,8 @@ fn secrets_are_read_when_needed_and_never_shown() {
     assert_eq!(config.kafka.bootstrap, ["broker:9092"]);
     let missing = config.kafka.properties["ssl.key.password"].reveal().unwrap_err();
     assert!(missing.to_string().contains("millrace-secret"), "{missing}");
+    let missing = config.check_secrets().unwrap_err().to_string();
+    assert!(missing.starts_with("configuration: kafka.properties.ssl.key.password: cannot read the secret"), "{missing}");
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_model::{Identity, Path};
+use millrace_model::{Identity, Path, RecordType, Schema, SourceKind, Text, Type};
 
+use crate::layers::{nearest, suggestion};
 use crate::raw::{LogKind, Raw, Scalar};
 use crate::{Config, Currency, Destination, Events, Http, IdentityRules, Kafka, Log, Logging, Loop, Problem, Registry, Secret, State, Topics, raw, units};
 
@@ -24,7 +26,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
     let config = Config {
         topics: topics(&raw.topics, &mut check),
         log: log(&raw, &mut check),
-        kafka: kafka(&raw.kafka),
+        kafka: kafka(&raw.kafka, &mut check),
         registry: registry(&raw.registry, &mut check),
         output: raw.output.encoding,
         state: State {
@@ -34,7 +36,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
         },
         identity: identity(&raw.identity, &mut check),
         events: Events {
-            retention: check.duration("events.retention", &raw.events.retention),
+            retention: retention(&raw.events.retention, &mut check),
             future_limit: check.duration("events.future_limit", &raw.events.future_limit),
         },
         currency: currency(&raw.currency, &mut check),
@@ -46,7 +48,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
         http: http(&raw.http, &mut check),
         budget: budget(&raw.budget, &mut check),
         logging: Logging {
-            filter: check.filled("log_level", &raw.log_level),
+            filter: log_filter(&raw.log_level, &mut check),
             format: raw.log_format,
         },
         effective: effective(&raw),
@@ -92,15 +94,18 @@ fn log(raw: &Raw, check: &mut Check<'_>) -> Log {
     }
 }
 
-fn kafka(raw: &raw::Kafka) -> Kafka {
+fn kafka(raw: &raw::Kafka, check: &mut Check<'_>) -> Kafka {
+    let bootstrap: Vec<String> = raw.bootstrap.split(',').map(|server| server.trim().to_owned()).filter(|server| !server.is_empty()).collect();
+    for server in &bootstrap {
+        // The client takes a protocol before the host.
+        let place = server.split_once("://").map_or(server.as_str(), |(_, place)| place);
+        let whole = place.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+        if !whole {
+            check.wrong("kafka.bootstrap", &format!("`{server}` is no `host:port`, such as `kafka-1:9092`"));
+        }
+    }
     Kafka {
-        bootstrap: raw
-            .bootstrap
-            .split(',')
-            .map(str::trim)
-            .filter(|server| !server.is_empty())
-            .map(str::to_owned)
-            .collect(),
+        bootstrap,
         application_id: raw.application_id.clone(),
         instance: raw.instance.clone().filter(|name| !name.trim().is_empty()),
         properties: raw
@@ -175,8 +180,32 @@ fn identity(raw: &raw::Identity, check: &mut Check<'_>) -> IdentityRules {
                 )
             })
             .collect(),
+        settle: check.duration("identity.settle", &raw.settle),
         blocked,
     }
+}
+
+/// With none, every event would be forgotten as it comes.
+fn retention(text: &str, check: &mut Check<'_>) -> Duration {
+    let problems = check.problems.len();
+    let retention = check.duration("events.retention", text);
+    if retention.is_zero() && check.problems.len() == problems {
+        check.wrong("events.retention", "must be longer than zero");
+    }
+    retention
+}
+
+const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// Whoever reads the filter takes a word that is no level for the name of a module, and a slip would silence everything else.
+fn log_filter(text: &str, check: &mut Check<'_>) -> String {
+    for part in text.split(',').map(str::trim) {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        if !LOG_LEVELS.contains(&level.to_ascii_lowercase().as_str()) && !text.trim().is_empty() {
+            check.wrong("log_level", &format!("`{level}` is no level{}", suggestion(level, &LOG_LEVELS)));
+        }
+    }
+    check.filled("log_level", text)
 }
 
 fn currency(raw: &raw::Currency, check: &mut Check<'_>) -> Currency {
@@ -252,6 +281,30 @@ fn effective(raw: &Raw) -> serde_json::Value {
     serde_json::to_value(shown).expect("a tree of texts and numbers is JSON")
 }
 
+/// What is wrong with a path that leads nowhere in the profile of a person and of an account.
+fn unknown_field(path: &Path) -> Option<String> {
+    // A defect of the schemas is told by whoever cannot do without them.
+    let schema = Schema::built_in().ok()?;
+    let records = [SourceKind::Person, SourceKind::Account].map(|kind| schema.record(kind));
+    if records.iter().any(|record| record.type_at(path.steps()).is_some()) {
+        return None;
+    }
+    let dotted = |steps: &[Text]| steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(".");
+    // As far as it leads somewhere.
+    let known = (0..path.steps().len()).rev().find(|count| *count == 0 || records.iter().any(|record| record.type_at(&path.steps()[..*count]).is_some()))?;
+    let (before, step) = (&path.steps()[..known], path.steps()[known].as_str());
+    let names = |record: &'_ Arc<RecordType>| match (known, record.type_at(before)) {
+        (0, _) => record.fields.keys().cloned().collect(),
+        (_, Some(Type::Record(inner))) => inner.fields.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    let names: Vec<Text> = records.iter().flat_map(|record| names(record)).collect();
+    let near = nearest(step, names.iter().map(|name| name.as_str()));
+    let near = near.map(|name| format!("; did you mean `{}`?", dotted(&[before, &[Text::from(name)], &path.steps()[known + 1..]].concat())));
+    let profile = "is no field of a person or an account; fields of one's own are under `extra`";
+    Some(format!("`{}` {profile}{}", dotted(path.steps()), near.unwrap_or_default()))
+}
+
 /// Reads values and notes what is wrong with them; a wrong one is answered with something harmless that is never used.
 struct Check<'a> {
     problems: &'a mut Vec<Problem>,
@@ -301,11 +354,16 @@ impl Check<'_> {
 
     fn field(&mut self, key: &str, dotted: &str) -> Option<Path> {
         let path = Path::parse(dotted);
-        if path.is_none() {
-            self.wrong(
+        match &path {
+            None => self.wrong(
                 key,
                 &format!("`{dotted}` is no path; write field names with dots between, such as `workEmail.address`"),
-            );
+            ),
+            Some(path) => {
+                if let Some(detail) = unknown_field(path) {
+                    self.wrong(key, &detail);
+                }
+            }
         }
         path
     }

@@ -16,5 +16,5 @@ pub use identity::{CanonicalId, Identity, IdentityParseError, namespace};
 pub use kind::{Relation, SourceKind, SubjectKind};
 pub use path::Path;
 pub use schema::{Field, RecordType, Schema, SchemaError, Type};
-pub use time::{DAY_MS, Timestamp, TimestampParseError, or_never};
+pub use time::{DAY_MS, Timestamp, TimestampParseError};
 pub use value::{Map, Text, Value};

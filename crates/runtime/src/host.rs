@@ -285,14 +285,9 @@ fn drive(shard: u32, context: TaskContext, open_store: &OpenStore, shared: &Shar
     let store = match open_store(shard) {
         Ok(store) => store,
         Err(error) => {
-            tracing::error!(shard, %error, "cannot open the store");
-            shared.post(
-                shard,
-                &ShardState::Failed {
-                    reason: format!("{error}: {}", error.0),
-                },
-                None,
-            );
+            let reason = chain(&error);
+            tracing::error!(shard, reason, "cannot open the store");
+            shared.post(shard, &ShardState::Failed { reason }, None);
             return Ending::Again;
         }
     };
@@ -315,13 +310,19 @@ fn drive(shard: u32, context: TaskContext, open_store: &OpenStore, shared: &Shar
         }
     }
     if let Err(error) = task.close() {
-        tracing::warn!(shard, %error, "cannot flush the store; its next owner restores the rest");
+        tracing::warn!(shard, reason = chain(&error), "cannot flush the store; its next owner restores the rest");
     }
     match posted {
         ShardState::Failed { .. } => Ending::Failed,
         ShardState::Released => Ending::Again,
         _ => Ending::Stopped,
     }
+}
+
+/// An error with its causes: one of the store says what happened only in those.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl HostHandle {

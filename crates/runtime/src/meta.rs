@@ -24,9 +24,24 @@ pub struct Meta {
     /// Number of shards of the deployment, fixed when it was created.
     pub shards: u32,
     /// The `now` of the commit. Later steps are never earlier, whoever makes them.
+    #[serde(with = "milliseconds")]
     pub clock: Timestamp,
     /// The next offset to read, by the input's name without prefix and its partition. An input that is missing here was never read.
     pub positions: BTreeMap<(String, u32), Offset>,
+}
+
+/// The first format has the bare number.
+mod milliseconds {
+    use millrace_model::Timestamp;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        at.0.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        i64::deserialize(deserializer).map(Timestamp)
+    }
 }
 
 /// A meta row that this version cannot read: it was written by a newer one, or the store is damaged.

@@ -34,6 +34,8 @@ pub enum Core {
     Rows(QueryId),
     /// An aggregate of an event query's rows that is kept up to date, and how it is computed from the rows. Residuals only.
     Tally { query: QueryId, asked: Asked, whole: Box<Core> },
+    /// A chain whose progress is kept, and how it is computed from the query's rows. Residuals only.
+    Sequence { query: QueryId, whole: Box<Core> },
     Apply(Op, Vec<Core>),
     /// `body` for each item of `source`; null is an empty list, a single value a list of one.
     Bind { bind: Bind, source: Box<Core>, var: Var, body: Box<Core> },
@@ -253,7 +255,7 @@ impl Core {
     pub fn each<'a>(&'a self, f: &mut dyn FnMut(&'a Core)) {
         match self {
             Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) => {}
-            Core::Tally { whole, .. } => f(whole),
+            Core::Tally { whole, .. } | Core::Sequence { whole, .. } => f(whole),
             Core::Apply(_, operands) => operands.iter().for_each(f),
             Core::Bind { source, body, .. } | Core::Groups { source, body, .. } => {
                 f(source);
@@ -273,6 +275,7 @@ impl Core {
         match self {
             Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) => self,
             Core::Tally { query, asked, whole } => Core::Tally { query, asked, whole: Box::new(f(*whole)) },
+            Core::Sequence { query, whole } => Core::Sequence { query, whole: Box::new(f(*whole)) },
             Core::Apply(op, operands) => Core::Apply(op, operands.into_iter().map(f).collect()),
             Core::Bind { bind, source, var, body } => Core::Bind { bind, source: Box::new(f(*source)), var, body: Box::new(f(*body)) },
             Core::Groups { source, key, group, body } => Core::Groups { source: Box::new(f(*source)), key, group, body: Box::new(f(*body)) },
@@ -428,7 +431,7 @@ impl Core {
             Core::Rows(query) => {
                 let _ = write!(out, "{query:?}");
             }
-            Core::Tally { whole, .. } => whole.write(names, out),
+            Core::Tally { whole, .. } | Core::Sequence { whole, .. } => whole.write(names, out),
             Core::Apply(op, operands) => {
                 let _ = match op {
                     Op::Field(name) => write!(out, "(.{name:?}"),

@@ -7,6 +7,7 @@
 use millrace_model::Relation;
 
 use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var};
+use crate::sequence::Shape;
 
 /// Lists that a rule may combine. A thousand events compared three at a time are a thousand million comparisons.
 pub(crate) const DEGREE_MAX: usize = 3;
@@ -52,7 +53,8 @@ fn within(core: &Core, item: Option<Var>) -> Cost {
             most = within(source, item).max(step(source, item).plus(within(body, Some(*group))));
         }
         Core::Chain(steps) => {
-            let links = links(steps);
+            // Where progress is kept, a window since the step before costs nothing more.
+            let links = if Shape::fits(steps) { 0 } else { links(steps) };
             for step in steps {
                 let inner = match &step.source {
                     Core::Bind {

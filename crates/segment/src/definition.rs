@@ -95,19 +95,20 @@ fn zone_of_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Err
 /// # Errors
 /// Everything that is wrong with the text, with places in it. Rules are not parsed here; see `compile`.
 pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>> {
-    let mut reader = Reader { text, from: 0, problems: Vec::new() };
+    let mut reader = Reader { text, from: 0, to: 0, problems: Vec::new() };
+    let mut texts = documents(text).into_iter();
     let mut definitions: Vec<Definition> = Vec::new();
     for document in serde_norway::Deserializer::from_str(text) {
         match Yaml::deserialize(document) {
             Ok(Yaml::Null) => {}
             Ok(yaml) => {
+                reader.enter(texts.next().unwrap_or_default());
                 if let Some(definition) = reader.definition(&yaml) {
                     if definitions.iter().any(|known| known.name == definition.name) {
                         reader.problem("duplicate", &definition.name, format!("the segment `{}` is defined twice", definition.name));
                     }
                     definitions.push(definition);
                 }
-                reader.next_document();
             }
             Err(error) => {
                 let at = error.location().map_or(0, |location| location.index());
@@ -124,20 +125,31 @@ pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>>
     if reader.problems.is_empty() { Ok(definitions) } else { Err(reader.problems) }
 }
 
-/// The documents of a YAML text, in order: divided by lines that begin with `---`, which cannot stand inside a value at the first column.
+/// The documents of a YAML text that hold something, in order; together they are the text. A line that begins with `---` opens a document: inside a value
+/// none can stand at the first column. Comments before the first such line belong to the document behind it, comments after the last document to that.
 pub fn documents(text: &str) -> Vec<&str> {
-    let mut documents = Vec::new();
-    let mut begin = 0;
+    let mut begins = Vec::new();
+    // Where a document begins of which nothing has been seen yet.
+    let mut open = Some(0);
     let mut at = 0;
     for line in text.split_inclusive('\n') {
-        if line.trim_end() == "---" || line.starts_with("--- ") {
-            documents.push(&text[begin..at]);
-            begin = at;
+        let opened = line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        if opened.is_some() {
+            open = open.or(Some(at));
+        }
+        if holds_something(opened.unwrap_or(line)) {
+            begins.extend(open.take());
         }
         at += line.len();
     }
-    documents.push(&text[begin..]);
-    documents
+    let ends = begins.iter().skip(1).copied().chain([text.len()]);
+    begins.iter().zip(ends).map(|(begin, end)| &text[*begin..end]).collect()
+}
+
+/// Blank lines, comments, directives and ends of documents hold nothing.
+fn holds_something(line: &str) -> bool {
+    let line = line.trim();
+    !(line.is_empty() || line == "..." || line.starts_with(['#', '%']))
 }
 
 fn span(start: usize, end: usize) -> Span {
@@ -147,25 +159,25 @@ fn span(start: usize, end: usize) -> Span {
 /// Reads one document after the other, collecting what is wrong.
 struct Reader<'t> {
     text: &'t str,
-    /// Where the current document begins.
+    /// Where the current document begins and ends.
     from: usize,
+    to: usize,
     problems: Vec<Diagnostic>,
 }
 
 impl Reader<'_> {
+    /// Goes on to the next document, with this text.
+    fn enter(&mut self, document: &str) {
+        self.from = self.to;
+        self.to += document.len();
+    }
+
     /// The parsed tree holds no places: the first mention of a word within the document serves.
     fn place(&self, word: &str) -> Span {
-        let document = &self.text[self.from..];
-        let end = document.find("\n---").unwrap_or(document.len());
-        match document[..end].find(word) {
+        match self.text[self.from..self.to].find(word) {
             Some(at) => span(self.from + at, self.from + at + word.len()),
             None => span(self.from, self.from),
         }
-    }
-
-    fn next_document(&mut self) {
-        let document = &self.text[self.from..];
-        self.from += document.find("\n---").map_or(document.len(), |at| at + 4);
     }
 
     fn problem(&mut self, code: &'static str, word: &str, message: String) -> &mut Diagnostic {

@@ -171,6 +171,13 @@ impl<'a> Machine<'a> {
                 },
                 _ => self.eval(whole),
             },
+            Core::Sequence { query, whole } => match self.source {
+                Source::View(view) if self.trace.is_none() => match view.progress(*query, self.now) {
+                    Some(kept) => Ok((Val::Own(Value::Bool(kept.value)), kept.valid_until)),
+                    None => self.eval(whole),
+                },
+                _ => self.eval(whole),
+            },
             Core::Apply(op, operands) => self.apply(core, op, operands),
             Core::Bind { bind: Bind::AtLeast(_), .. } | Core::Chain(_) => {
                 let (flag, until) = self.test(core)?;
@@ -198,8 +205,16 @@ impl<'a> Machine<'a> {
         match core {
             Core::Apply(Op::And, operands) => self.all(operands, false),
             Core::Apply(Op::Or, operands) => self.all(operands, true),
-            Core::Apply(Op::Not, of) => self.test(&of[0]).map(|(flag, until)| (!flag, until)),
-            Core::Bind { bind: Bind::AtLeast(count), source, var, body } => self.at_least(*count as usize, source, *var, body),
+            Core::Apply(Op::Not, of) => {
+                let (flag, until) = match &of[0] {
+                    Core::Bind { bind: Bind::AtLeast(1), source, var, body } if matches!(**body, Core::Apply(Op::Not, _)) => {
+                        self.at_least(1, source, *var, body, true)?
+                    }
+                    of => self.test(of)?,
+                };
+                Ok((!flag, until))
+            }
+            Core::Bind { bind: Bind::AtLeast(count), source, var, body } => self.at_least(*count as usize, source, *var, body, false),
             Core::Chain(steps) => self.chain(steps),
             _ => {
                 let (val, until) = self.eval(core)?;
@@ -232,7 +247,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn at_least(&mut self, count: usize, source: &'a Core, var: Var, body: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+    /// `against`: of a `forall`, which holds where the opposite is looked for in vain. It rests on all its items then, else on those that speak against it.
+    fn at_least(&mut self, count: usize, source: &'a Core, var: Var, body: &'a Core, against: bool) -> Result<(bool, Timestamp), Unknown> {
         let (slots, bound) = self.slots(source)?;
         if slots.len() < count {
             return Ok((false, bound));
@@ -241,6 +257,7 @@ impl<'a> Machine<'a> {
         let mut failing: Vec<Timestamp> = Vec::new();
         let mut unknown = 0;
         let mut lasting = 0;
+        let mut in_vain: Vec<Evidence> = Vec::new();
         for slot in slots {
             match slot.presence {
                 Presence::From(at) => {
@@ -253,11 +270,11 @@ impl<'a> Machine<'a> {
                 }
                 Presence::Here => {}
             }
-            let shown = self.trace.is_some().then(|| slot.val.clone());
+            let shown = self.trace.as_ref().map(|trace| (trace.len(), slot.val.clone()));
             match self.with(var, slot.val, |machine| machine.test(body)) {
                 Ok((true, until)) => {
-                    if let (Some(trace), Some(val)) = (&mut self.trace, shown) {
-                        trace.extend(Evidence::of(&val, source));
+                    if let (Some(trace), Some((_, val))) = (&mut self.trace, shown) {
+                        trace.extend(Evidence::of(&val, source, Value::Bool(!against)));
                     }
                     lasting += usize::from(until == NEVER);
                     holding.push(until);
@@ -265,7 +282,13 @@ impl<'a> Machine<'a> {
                         return Ok((true, bound));
                     }
                 }
-                Ok((false, until)) => failing.push(until),
+                Ok((false, until)) => {
+                    if let Some((mark, val)) = shown {
+                        self.forget(mark);
+                        in_vain.extend(Evidence::of(&val, source, Value::Bool(true)).filter(|_| against));
+                    }
+                    failing.push(until);
+                }
                 Err(Unknown) => unknown += 1,
             }
         }
@@ -277,9 +300,20 @@ impl<'a> Machine<'a> {
         if holding.len() + unknown >= count {
             return Err(Unknown);
         }
+        if let Some(trace) = &mut self.trace {
+            trace.extend(in_vain);
+        }
         let missing = count - holding.len() - unknown;
         failing.sort_unstable();
         Ok((false, failing.get(missing - 1).copied().unwrap_or(NEVER).min(bound)))
+    }
+
+    /// What was seen of an item that is left out, from a mark of the trace on.
+    fn forget(&mut self, mark: usize) {
+        if let Some(trace) = &mut self.trace {
+            let seen = trace.split_off(mark.min(trace.len()));
+            trace.extend(seen.into_iter().filter(|piece| !piece.item()));
+        }
     }
 
     /// The items of a list, those ahead of now and those not known among them; and how long the list stays so apart from these.
@@ -391,10 +425,13 @@ impl<'a> Machine<'a> {
                         Presence::Unknown => return Err(Unknown),
                         Presence::Here => {}
                     }
+                    let mark = self.trace.as_ref().map_or(0, Vec::len);
                     let (flag, flag_until) = self.with(var, slot.val.clone(), |machine| machine.test(body))?;
                     until = until.min(flag_until);
                     if flag {
                         kept.push(slot.val);
+                    } else {
+                        self.forget(mark);
                     }
                 }
                 Ok((Val::List(kept), until))
@@ -402,8 +439,12 @@ impl<'a> Machine<'a> {
             Bind::Map | Bind::FlatMap => {
                 let mut out = Vec::with_capacity(list.len());
                 for item in list {
+                    let shown = self.trace.is_some().then(|| item.clone());
                     let (val, val_until) = self.with(var, item, |machine| machine.eval(body))?;
                     until = until.min(val_until);
+                    if let (Bind::Map, Some(trace), Some(item)) = (bind, &mut self.trace, shown) {
+                        trace.extend(Evidence::contributed(&item, &val, source));
+                    }
                     if bind == Bind::FlatMap {
                         out.extend(val.items().into_iter().filter(|val| !val.is_null()));
                     } else if !val.is_null() {
@@ -438,7 +479,7 @@ impl<'a> Machine<'a> {
                 Ok((Val::Map(groups.into_iter().map(|(key, items)| (key, Val::List(items))).collect()), until))
             }
             Bind::AtLeast(count) => {
-                let (flag, until) = self.at_least(count as usize, source, var, body)?;
+                let (flag, until) = self.at_least(count as usize, source, var, body, false)?;
                 Ok((Val::Own(Value::Bool(flag)), until))
             }
         }

@@ -1,6 +1,8 @@
 //! Why a subject is in a segment or not: the rule's conditions as written, each with its value and what decided it.
 
-use millrace_model::{Relation, Text, Timestamp, Value};
+use std::collections::VecDeque;
+
+use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
 
 use crate::ast::Span;
 use crate::core::{Core, Op};
@@ -59,12 +61,41 @@ pub struct Explanation {
     pub value: Option<bool>,
     /// The earliest later instant at which time alone could change the value; of an unknown value nothing is said (`Timestamp::MAX`).
     pub valid_until: Timestamp,
-    /// What was looked at and decided; bounded to `EVIDENCE_MAX`, the first in the order of evaluation.
+    /// Of a condition that compares what was compared; `None` where it is not known, and of lists, which would be long.
+    pub compared: Option<Compared>,
+    /// What was looked at and decided, in the order of evaluation: the first `EVIDENCE_MAX`, and of events the last so many.
     pub evidence: Vec<Evidence>,
     pub of: Vec<Explanation>,
 }
 
-/// Pieces of evidence shown for one condition.
+impl Explanation {
+    /// The same answer with what whole data has to show for it: a plan keeps sums and no deals, and whether there are so many but not how many.
+    /// Where the two differ, facts are under way; the condition keeps what its own answer rests on then.
+    #[must_use]
+    pub fn shown_by(mut self, whole: Explanation) -> Explanation {
+        if self.of.is_empty() && self.value == whole.value {
+            self.compared = whole.compared;
+            self.evidence = whole.evidence;
+        }
+        self.of = self.of.into_iter().zip(whole.of).map(|(own, whole)| own.shown_by(whole)).collect();
+        self
+    }
+
+    /// The evidence of every condition, in the order in which they stand.
+    pub fn each_evidence(&self, f: &mut dyn FnMut(&Evidence)) {
+        self.evidence.iter().for_each(&mut *f);
+        self.of.iter().for_each(|child| child.each_evidence(f));
+    }
+}
+
+/// The sides of a comparison as evaluated; null where a side is. Of a window of time the fact and its anchor, of `between` both ends on the right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    pub left: Value,
+    pub right: Value,
+}
+
+/// Pieces of evidence shown for one condition, events and others each: nobody reads more.
 pub const EVIDENCE_MAX: usize = 20;
 
 /// A fact that a condition rests on.
@@ -72,8 +103,8 @@ pub const EVIDENCE_MAX: usize = 20;
 pub enum Evidence {
     /// An event that satisfies the condition.
     Event { at: Timestamp, id: Text },
-    /// A related thing that satisfies the condition, and what it contributes.
-    Thing { relation: Relation, id: Text, value: Value },
+    /// A related thing that satisfies the condition (`true`) or speaks against a `forall` (`false`), or what it contributes to an aggregate.
+    Thing { kind: SubjectKind, id: Text, value: Value },
     /// A row that satisfies the condition.
     Row { relation: Relation, id: Text },
     /// A field of the subject's own.
@@ -83,18 +114,32 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    /// An item that satisfied a condition, as evidence.
-    pub(crate) fn of(val: &Val<'_>, source: &Core) -> Option<Evidence> {
+    /// An item of a list that decided, as evidence; `value` is what it says.
+    pub(crate) fn of(val: &Val<'_>, source: &Core, value: Value) -> Option<Evidence> {
         match val {
             Val::Object(Object::Item(item, relation)) => Some(match relation.row() {
                 Some(_) => Evidence::Row { relation: *relation, id: item.id.clone() },
-                None => Evidence::Thing { relation: *relation, id: item.id.clone(), value: Value::Bool(true) },
+                None => Evidence::Thing { kind: relation.target()?, id: item.id.clone(), value },
             }),
-            Val::Object(Object::Target(id, _)) => Some(Evidence::Thing { relation: relation_in(source)?, id: (*id).clone(), value: Value::Bool(true) }),
-            Val::Object(Object::WorldThing(_, id)) => Some(Evidence::Thing { relation: relation_in(source)?, id: Text::new(id), value: Value::Bool(true) }),
+            Val::Object(Object::Target(id, _)) => Some(Evidence::Thing { kind: kind_in(source)?, id: (*id).clone(), value }),
+            Val::Object(Object::WorldThing(kind, id)) => Some(Evidence::Thing { kind: *kind, id: Text::new(id), value }),
             Val::Object(Object::WorldRow(link, relation)) => Some(Evidence::Row { relation: *relation, id: link.id.clone() }),
             _ => Evidence::event(val),
         }
+    }
+
+    /// An item of a list of which a value is taken: what it contributes. Null contributes nothing, and a list or a thing is on the way to it.
+    pub(crate) fn contributed(item: &Val<'_>, val: &Val<'_>, source: &Core) -> Option<Evidence> {
+        match &*val.value() {
+            Value::Null | Value::List(_) => None,
+            Value::Map(_) => Evidence::of(item, source, Value::Bool(true)),
+            value => Evidence::of(item, source, value.clone()),
+        }
+    }
+
+    /// Whether it stands in the place of the items that were looked at; else it is of the subject's own.
+    pub(crate) fn item(&self) -> bool {
+        !matches!(self, Evidence::Attribute { .. } | Evidence::Segment { .. })
     }
 
     pub(crate) fn event(val: &Val<'_>) -> Option<Evidence> {
@@ -102,13 +147,15 @@ impl Evidence {
     }
 }
 
-/// The relation a list of things comes from.
-fn relation_in(core: &Core) -> Option<Relation> {
-    if let Core::Apply(Op::Relation(relation), _) = core {
-        return Some(*relation);
+/// What a list of things that rows lead to holds.
+fn kind_in(core: &Core) -> Option<SubjectKind> {
+    if let Core::Apply(Op::Relation(relation), _) = core
+        && let Some(kind) = relation.target()
+    {
+        return Some(kind);
     }
     let mut found = None;
-    core.each(&mut |child| found = found.or_else(|| relation_in(child)));
+    core.each(&mut |child| found = found.or_else(|| kind_in(child)));
     found
 }
 
@@ -117,8 +164,13 @@ pub fn explain(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> Explan
     explained(&segment.conditions, &|leaf: &Residual| observed(Machine { told_at: Some(now), ..Machine::over_view(view, &leaf.context, now) }, &leaf.core))
 }
 
-/// What was seen of one leaf: its value, how long that holds, and the evidence.
-pub(crate) type Observed = (Option<bool>, Timestamp, Vec<Evidence>);
+/// What was seen of one leaf.
+pub(crate) struct Observed {
+    value: Option<bool>,
+    valid_until: Timestamp,
+    compared: Option<Compared>,
+    evidence: Vec<Evidence>,
+}
 
 /// The tree of conditions with the values of its leaves.
 pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Observed) -> Explanation {
@@ -130,7 +182,7 @@ pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Obs
             None if of.iter().any(|child| child.value.is_none()) => (None, Timestamp::MAX),
             None => (Some(!deciding), of.iter().map(|child| child.valid_until).min().unwrap_or(Timestamp::MAX)),
         };
-        Explanation { text: word.to_owned(), span, value, valid_until, evidence: Vec::new(), of }
+        Explanation { text: word.to_owned(), span, value, valid_until, compared: None, evidence: Vec::new(), of }
     };
     match condition {
         Condition::All { span, of } => junction("and", *span, of, false),
@@ -138,27 +190,50 @@ pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Obs
         Condition::Not { span, of } => {
             let of = explained(of, observe);
             let (value, valid_until) = (of.value.map(|flag| !flag), of.valid_until);
-            Explanation { text: "not".to_owned(), span: *span, value, valid_until, evidence: Vec::new(), of: vec![of] }
+            Explanation { text: "not".to_owned(), span: *span, value, valid_until, compared: None, evidence: Vec::new(), of: vec![of] }
         }
         Condition::Leaf { span, text, of } => {
-            let (value, valid_until, evidence) = observe(of);
-            Explanation { text: text.clone(), span: *span, value, valid_until, evidence, of: Vec::new() }
+            let Observed { value, valid_until, compared, evidence } = observe(of);
+            Explanation { text: text.clone(), span: *span, value, valid_until, compared, evidence, of: Vec::new() }
         }
     }
 }
 
 /// Evaluates one leaf with a machine of its own. Each piece of evidence is told once.
 pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core) -> Observed {
+    let compared = compared(&mut machine, core);
     machine.trace = Some(Vec::new());
     let (value, valid_until) = match machine.test(core) {
         Ok((flag, until)) => (Some(flag), until),
         Err(Unknown) => (None, Timestamp::MAX),
     };
-    let mut evidence: Vec<Evidence> = Vec::new();
+    let (mut evidence, mut events): (Vec<Evidence>, VecDeque<Evidence>) = Default::default();
     for piece in machine.trace.unwrap_or_default() {
-        if evidence.len() < EVIDENCE_MAX && !evidence.contains(&piece) {
+        if let Evidence::Event { .. } = piece {
+            // The latest: they are what keeps a window open.
+            if !events.contains(&piece) {
+                events.drain(..(events.len() + 1).saturating_sub(EVIDENCE_MAX));
+                events.push_back(piece);
+            }
+        } else if evidence.len() < EVIDENCE_MAX && !evidence.contains(&piece) {
             evidence.push(piece);
         }
     }
-    (value, valid_until, evidence)
+    evidence.extend(events);
+    Observed { value, valid_until, compared, evidence }
+}
+
+/// The sides of a leaf that compares plain values.
+fn compared<'a>(machine: &mut Machine<'a>, core: &'a Core) -> Option<Compared> {
+    let mut plain = |core: &'a Core| match machine.eval(core).ok()?.0 {
+        Val::Object(_) => None,
+        val => Some(val.into_value()).filter(|value| !matches!(value, Value::List(_) | Value::Map(_))),
+    };
+    let (left, right) = match core {
+        Core::Apply(Op::Compare(_) | Op::Text { .. } | Op::Relative(_) | Op::On, of) => (plain(&of[0])?, plain(&of[1])?),
+        Core::Apply(Op::Window { .. }, of) => (plain(&of[0])?, plain(&of[2])?),
+        Core::Apply(Op::Between, of) => (plain(&of[0])?, Value::List(vec![plain(&of[1])?, plain(&of[2])?])),
+        _ => return None,
+    };
+    Some(Compared { left, right })
 }

@@ -22,6 +22,7 @@ use crate::core::Core;
 use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine};
 use crate::explain::Condition;
+use crate::sequence::Sequence;
 use crate::tally::{Tallied, Tally};
 
 pub use bands::Bands;
@@ -69,6 +70,8 @@ pub trait View {
     fn events(&self, query: QueryId) -> &[EventRow];
     /// The kept aggregate of a query with `Keep::Tally`, as at `now`; `None`: it is to be computed from `events`.
     fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied>;
+    /// Whether the chain of a query with `Keep::Progress` holds at `now`, as it is kept; `None`: it is to be computed from `events`.
+    fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>>;
     /// Whether the subject is in another segment, and until when as far as time goes; `Some` of never for a segment that does not exist.
     fn in_segment(&self, name: &str) -> Option<Timed<bool>>;
 }
@@ -111,6 +114,8 @@ pub enum Keep {
     Newest(usize),
     /// None as rows: what is asked of them is kept as a tally, event by event.
     Tally,
+    /// None as rows: how far they lead through a chain is kept, in order of time.
+    Progress,
 }
 
 /// What a compiled expression reads: the inverted index of the engine is made of these.
@@ -128,7 +133,6 @@ pub struct Reads {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timed<T> {
     pub value: T,
-    #[serde(with = "millrace_model::or_never")]
     pub valid_until: Timestamp,
 }
 
@@ -193,6 +197,8 @@ pub struct SegmentPlan {
     /// Of a segment it yields a boolean.
     pub residual: Residual,
     pub reads: Reads,
+    /// The rule it is made of, linked: for answers over whole data.
+    pub rule: Compiled,
     /// The conditions of the rule as written, for explanations.
     pub(crate) conditions: Condition<Residual>,
 }
@@ -220,6 +226,8 @@ pub struct EventQuery {
     pub demand: Option<Demand>,
     /// With `Keep::Tally`, and only then.
     pub tally: Option<Tally>,
+    /// With `Keep::Progress`, and only then.
+    pub sequence: Option<Sequence>,
     predicate: Arc<Core>,
     columns: Arc<Vec<Core>>,
     context: Context,

@@ -5,6 +5,8 @@
 //! else), the feature is a list of rows, each with the thing's id and the values asked of it; the values are gathered while the rest is split, so the
 //! feature is named last. What is left reads only what a `View` offers.
 
+mod chains;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono_tz::Tz;
@@ -12,8 +14,8 @@ use millrace_model::{Relation, SubjectKind, Text, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ast::{Comparison, Direction, Moment};
-use crate::core::{Bind, ChainStep, Core, Op, ROW_ID, SUBJECT, Var};
-use crate::plan::{Keep, QueryId, Reads, build::Planner};
+use crate::core::{Bind, Core, Op, ROW_ID, SUBJECT, Var};
+use crate::plan::{Keep, QueryId, Reads, build::{Planner, Upkeep}};
 use crate::tally::Shape;
 
 /// Stands for the host of a far list until its rows are known.
@@ -53,7 +55,7 @@ struct Query {
     predicate: Vec<Core>,
     columns: BTreeMap<u64, Core>,
     keep: Keep,
-    shape: Option<Shape>,
+    upkeep: Option<Upkeep>,
 }
 
 /// A far list being put together.
@@ -167,7 +169,7 @@ impl<'p, 's> Splitter<'p, 's> {
                 self.sorts.entry(*group).or_insert((class, true));
                 (self.sort(body).0, true)
             }
-            Core::Literal(_) | Core::Moment(_) | Core::Chain(_) | Core::Tally { .. } => (Class::Plain, false),
+            Core::Literal(_) | Core::Moment(_) | Core::Chain(_) | Core::Tally { .. } | Core::Sequence { .. } => (Class::Plain, false),
         }
     }
 
@@ -261,18 +263,7 @@ impl<'p, 's> Splitter<'p, 's> {
                 let (body, (class, _)) = self.expr(*body);
                 (Core::Groups { source: Box::new(source), key, group, body: Box::new(body) }, (class, true))
             }
-            Core::Chain(steps) => {
-                let steps = steps.into_iter().map(|step| {
-                    let (source, (class, _)) = self.expr(step.source);
-                    if !matches!(class, Class::Event(_)) {
-                        self.refuse("a chain goes through another person's events and depends on more than that person");
-                    }
-                    self.sorts.insert(step.var, (class, false));
-                    let (body, _) = self.expr(step.body);
-                    ChainStep { source, body, ..step }
-                });
-                (Core::Chain(steps.collect()), (Class::Plain, false))
-            }
+            Core::Chain(steps) => (self.chain(steps), (Class::Plain, false)),
             other => (other, (class, many)),
         }
     }
@@ -287,7 +278,7 @@ impl<'p, 's> Splitter<'p, 's> {
         }
         query.keep = Keep::Tally;
         let asked = shape.asked;
-        query.shape = Some(shape);
+        query.upkeep = Some(Upkeep::Tally(shape));
         Core::Tally { query: QueryId(index), asked, whole: Box::new(core) }
     }
 
@@ -383,7 +374,7 @@ impl<'p, 's> Splitter<'p, 's> {
     }
 
     fn query(&mut self, predicate: Vec<Core>, keep: Keep) -> usize {
-        self.queries.push(Query { predicate, columns: BTreeMap::new(), keep, shape: None });
+        self.queries.push(Query { predicate, columns: BTreeMap::new(), keep, upkeep: None });
         self.queries.len() - 1
     }
 
@@ -399,8 +390,7 @@ impl<'p, 's> Splitter<'p, 's> {
         let (source, body, class) = if condition && source == Core::apply(Op::Events, vec![Core::Var(SUBJECT)]) {
             // The part of the condition that speaks of the event alone is asked once, when the event arrives.
             self.sorts.insert(var, (Class::Event(BTreeSet::new()), false));
-            let (own, rest): (Vec<Core>, Vec<Core>) =
-                body.conjuncts().into_iter().partition(|part| !part.temporal() && part.free().iter().all(|free| *free == var) && !part.free().is_empty());
+            let (own, rest): (Vec<Core>, Vec<Core>) = body.conjuncts().into_iter().partition(|part| asked_once(part, var));
             let keep = match bind {
                 Bind::AtLeast(count) if rest.iter().all(|part| newest_first(part, var)) => Keep::Newest(count as usize),
                 _ => Keep::All,
@@ -495,13 +485,14 @@ impl<'p, 's> Splitter<'p, 's> {
         let mut layouts = BTreeMap::new();
         for query in std::mem::take(&mut self.queries) {
             let layout: Vec<u64> = query.columns.keys().copied().collect();
-            let id = self.planner.query(query.predicate, query.columns, query.keep, query.shape, self.zone);
+            let id = self.planner.query(query.predicate, query.columns, query.keep, query.upkeep, self.zone);
             layouts.insert(id, layout);
             ids.push(id);
         }
         core = rewrite(core, &mut |node| match node {
             Core::Rows(index) => Core::Rows(ids[index.0 as usize]),
             Core::Tally { query, asked, whole } => Core::Tally { query: ids[query.0 as usize], asked, whole },
+            Core::Sequence { query, whole } => Core::Sequence { query: ids[query.0 as usize], whole },
             other => other,
         });
         if let Some(reason) = self.refused {
@@ -518,8 +509,14 @@ fn rewrite(core: Core, f: &mut dyn FnMut(Core) -> Core) -> Core {
     f(core)
 }
 
+/// Whether a conjunct speaks of the event alone and not of time.
+fn asked_once(part: &Core, event: Var) -> bool {
+    let free = part.free();
+    !part.temporal() && free.len() == 1 && free.contains(&event)
+}
+
 /// Whether a condition on an event that is not ahead of now holds of every later such event if it holds of one.
-fn newest_first(condition: &Core, var: Var) -> bool {
+pub(crate) fn newest_first(condition: &Core, var: Var) -> bool {
     let Core::Apply(op, operands) = condition else { return false };
     if operands.first() != Some(&Core::field(Core::Var(var), "timestamp")) {
         return false;

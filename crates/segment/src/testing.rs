@@ -8,6 +8,7 @@ use millrace_model::{Relation, Schema, SourceKind, SubjectKind, Text, Timestamp,
 use serde_json::Value as Json;
 
 use crate::plan::{EventRow, Features, Item, Plan, QueryId, Reads, Settings, Target, Timed, Unknown, View};
+use crate::sequence::Sequence;
 use crate::tally::{Tallied, Tally, Totals};
 use crate::types::{relations_of, source_of};
 use crate::{Compiled, Definition, Link, Status, World, WorldEvent};
@@ -186,13 +187,14 @@ pub struct TreeView<'t> {
     related: BTreeMap<Relation, Vec<Item>>,
     events: BTreeMap<QueryId, Vec<EventRow>>,
     tallies: BTreeMap<QueryId, Tally>,
+    sequences: BTreeMap<QueryId, Sequence>,
     /// Relations of which it is not known which items there are.
     unlisted: BTreeSet<Relation>,
 }
 
 impl<'t> TreeView<'t> {
     pub fn new(tree: &'t Tree, plan: &Plan, kind: SubjectKind, id: &str, reads: &Reads, now: Timestamp) -> TreeView<'t> {
-        let mut view = TreeView { tree, kind, id: Text::new(id), related: BTreeMap::new(), events: BTreeMap::new(), tallies: BTreeMap::new(), unlisted: BTreeSet::new() };
+        let mut view = TreeView { tree, kind, id: Text::new(id), related: BTreeMap::new(), events: BTreeMap::new(), tallies: BTreeMap::new(), sequences: BTreeMap::new(), unlisted: BTreeSet::new() };
         for relation in reads.relations.iter().copied().filter(|relation| relations_of(kind).contains(relation)) {
             let mut items = Vec::new();
             for link in tree.related(kind, id, relation) {
@@ -227,6 +229,7 @@ impl<'t> TreeView<'t> {
             }
             view.events.insert(*id, rows);
             view.tallies.extend(query.tally.clone().map(|tally| (*id, tally)));
+            view.sequences.extend(query.sequence.clone().map(|sequence| (*id, sequence)));
         }
         view
     }
@@ -297,6 +300,22 @@ impl View for TreeView<'_> {
             totals.distinct = values.len() as u64;
             let extreme = if tally.greatest() { values.pop_last() } else { values.pop_first() };
             Tallied { totals, extreme, valid_until }
+        })
+    }
+
+    /// From scratch, as the engine keeps it: instant by instant.
+    fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>> {
+        self.sequences.get(&query).map(|sequence| {
+            let (mut progress, mut changes) = (sequence.start(), Timestamp::MAX);
+            for simultaneous in self.events(query).chunk_by(|a, b| a.at == b.at) {
+                changes = changes.min(if simultaneous[0].at > now { simultaneous[0].at } else { Timestamp::MAX });
+                if simultaneous[0].at <= now {
+                    sequence.fold(&mut progress, simultaneous, now);
+                    changes = simultaneous.iter().map(|event| sequence.turns_at(event, now)).fold(changes, Timestamp::min);
+                }
+            }
+            let Timed { value, valid_until } = progress.holds(now);
+            Timed { value, valid_until: valid_until.min(changes) }
         })
     }
 

@@ -10,4 +10,5 @@ mod plans;
 mod random;
 mod refusals;
 mod rewrite;
+mod sequences;
 mod validity;

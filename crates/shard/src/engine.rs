@@ -43,9 +43,11 @@ mod ledger;
 mod owner;
 mod related;
 mod resolve;
+mod sequence;
 mod tally;
 mod view;
 
+pub(crate) use derive::{aliases_of, dependent_of, dependents};
 pub use evaluate::{is_alive, source_kind};
 pub use horizon::ends;
 pub use identity::CommittedGraph;
@@ -67,6 +69,8 @@ pub struct Config {
     pub policy: millrace_identity::Policy,
     pub settings: Settings,
     pub destinations: BTreeMap<Text, Destination>,
+    /// How long changes of membership are held back behind a merge or split of something referred to, in milliseconds; 0: not at all.
+    pub settle_ms: i64,
 }
 
 impl Config {
@@ -286,7 +290,7 @@ impl Step<'_> {
             Message::Child { parent, child, features } => self.child(&parent, &child, features, origin),
             Message::Alias { node, canonical, epoch } => self.alias(&node, canonical, epoch, origin),
             Message::Subscribe { subject, shard, detail } => self.subscribe(&subject, shard, detail, origin),
-            Message::Features { subject, exists, features } => self.replica(&subject, exists, features, origin),
+            Message::Features { subject, standing, features } => self.replica(&subject, standing, features, origin),
             Message::Activate { key, subject, present, attributes } => self.activate(&key, subject, present, attributes),
         }
     }

@@ -55,6 +55,12 @@ pub mod table {
     pub const ALIAS: u8 = 0x20;
     /// A thing's features, as this shard was told.
     pub const REPLICA: u8 = 0x21;
+    /// How far events lead through a chain.
+    pub const SEQUENCE: u8 = 0x28;
+    /// An event of a chain, in order of time.
+    pub const SEQUENCED: u8 = 0x29;
+    /// How far a chain had come behind an instant, latest first.
+    pub const MILESTONE: u8 = 0x2a;
     /// Fan-out jobs by node.
     pub const FANOUT: u8 = 0x30;
     /// The backfill's cursor.
@@ -79,6 +85,8 @@ pub mod table {
     pub const CONTROL: u8 = 0x46;
     /// Subjects of this shard.
     pub const POPULATION: u8 = 0x47;
+    /// The version that a deleted definition had last, by name: exits that its deletion causes carry it.
+    pub const RETIRED: u8 = 0x48;
     /// Derived: wake-ups by instant.
     pub const TIMER: u8 = 0x80;
     /// Derived: subjects that refer to a node.
@@ -89,6 +97,8 @@ pub mod table {
     pub const MEMBER: u8 = 0x83;
     /// Derived: verdicts of a tally by the instant at which they end.
     pub const AGENDA: u8 = 0x84;
+    /// Derived: events of a chain by the instant at which time turns their verdict.
+    pub const TURN: u8 = 0x85;
 }
 
 /// The event queries whose newest rows lie in one row, by a hash of the event types they ask for.
@@ -240,6 +250,38 @@ fn ordered(value: &Value) -> Vec<u8> {
         Value::Time(at) => [&[4][..], &signed(at.0)].concat(),
         Value::List(_) | Value::Map(_) => [vec![5], crate::row::encode(value)].concat(),
     }
+}
+
+pub fn sequence(subject: &SubjectId, query: QueryId) -> Vec<u8> {
+    Key::new(table::SEQUENCE).subject(subject).number(query.0).done()
+}
+
+pub fn all_sequenced(subject: &SubjectId, query: QueryId) -> Vec<u8> {
+    Key::new(table::SEQUENCED).subject(subject).number(query.0).done()
+}
+
+/// Lies before every event of an instant, and behind those of earlier ones.
+pub fn sequenced_from(subject: &SubjectId, query: QueryId, at: Timestamp) -> Vec<u8> {
+    Key::new(table::SEQUENCED).subject(subject).number(query.0).instant(at).done()
+}
+
+pub fn sequenced(subject: &SubjectId, query: QueryId, at: Timestamp, id: &str) -> Vec<u8> {
+    Key::new(table::SEQUENCED).subject(subject).number(query.0).instant(at).text(id).done()
+}
+
+pub fn milestones(subject: &SubjectId, query: QueryId) -> Vec<u8> {
+    Key::new(table::MILESTONE).subject(subject).number(query.0).done()
+}
+
+/// Latest first, so that a scan from here finds the last one up to an instant.
+pub fn milestone(subject: &SubjectId, query: QueryId, at: Timestamp) -> Vec<u8> {
+    Key::new(table::MILESTONE).subject(subject).number(query.0).instant(Timestamp(!at.0)).done()
+}
+
+/// The instant of a milestone.
+pub fn milestone_at(milestone_key: &[u8]) -> Option<Timestamp> {
+    let mut parts = Parts::of(milestone_key);
+    parts.subject().and_then(|_| parts.number()).and_then(|_| parts.instant()).map(|at| Timestamp(!at.0))
 }
 
 pub fn child(parent: &SubjectId, child: &SubjectId) -> Vec<u8> {

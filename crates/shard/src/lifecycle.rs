@@ -201,7 +201,8 @@ mod tests {
     #[test]
     fn what_comes_to_a_name() {
         use Taken::{Changed, Noted, Nothing};
-        let table: Vec<(&[&str], Vec<Taken>, Option<u64>, Option<u64>)> = vec![
+        type Case<'a> = (&'a [&'a str], Vec<Taken>, Option<u64>, Option<u64>);
+        let table: Vec<Case<'_>> = vec![
             (&["draft:true", "draft:false"], vec![Noted, Noted], Some(2), None),
             (&["draft:true", "published:true"], vec![Noted, Changed], Some(2), None),
             (&["published:true", "published:true"], vec![Changed, Nothing], Some(1), None),

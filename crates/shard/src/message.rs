@@ -10,7 +10,7 @@ use millrace_segment::plan::Features;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Fragment;
-use crate::row::{ActivationKey, Detail, EventCopy, SubjectId};
+use crate::row::{ActivationKey, Detail, EventCopy, Standing, SubjectId};
 
 /// A message with what caused it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,7 +98,7 @@ pub enum Message {
     /// Owner of `subject`: tell this shard its features, now and at every change, in this detail; `None`: no longer.
     Subscribe { subject: SubjectId, shard: u32, detail: Option<Detail> },
     /// Subscribed shard. Told also where a feature only holds for another time than was told.
-    Features { subject: SubjectId, exists: bool, features: Features },
+    Features { subject: SubjectId, standing: Standing, features: Features },
     /// activation of the key: whether the subject stands behind it.
     Activate { key: ActivationKey, subject: SubjectId, present: bool, attributes: Value },
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_identity::ClusterReport;
 use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::plan::{Target, Timed, View};
-use millrace_segment::{Diagnostic, Explanation};
+use millrace_segment::plan::{SegmentPlan, Timed};
+use millrace_segment::{Diagnostic, Evidence, Explanation, World};
 
 use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, ends, is_alive, shard_of_node, source_kind};
 use crate::key::{self, Key, Parts, table};
@@ -17,17 +17,20 @@ use crate::lifecycle::{Accepted, Version};
 use crate::program::{self, Program};
 use crate::record::Fragment;
 use crate::row::{
-    self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, OwnFeature, ProfileRelation, ProfileRow, ReplicaRow, SubjectId, SubjectRow, VersionRow,
+    self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, OwnFeature, ProfileRelation, ProfileRow, ReplicaRow, Standing, SubjectId, SubjectRow,
+    VersionRow,
 };
-use crate::state::{StateError, StateView};
+use crate::state::{Row, StateError, StateView};
 use crate::tx::prefix_end;
 
+mod children;
 mod past;
 mod preview;
 mod world;
 
 pub use past::Past;
 pub use preview::{Preview, Reasoned, SAMPLE_MAX, Sampled};
+use world::{Moment, Sight, Things};
 
 /// Edges and claims shown of a cluster: an address shared by thousands has thousands, and nobody reads them.
 const CLUSTER_EDGES_MAX: usize = 200;
@@ -156,7 +159,7 @@ impl Rows for Committed {
         self.0.get(key)
     }
 
-    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
         self.0.scan(prefix, &prefix_end(prefix), usize::MAX)
     }
 }
@@ -176,21 +179,21 @@ impl Exact<'_> {
         let Some(row) = get::<SubjectRow>(&owner, &key::of_subject(table::SUBJECT, &thing))? else { return Ok(None) };
         let features = row.features.into_iter().filter(|feature| self.program.reads_down(thing.kind, feature.id));
         let features = features.map(|OwnFeature { id, value, valid_until, .. }| (id, Timed { value, valid_until })).collect();
-        Ok(Some(ReplicaRow { known: true, exists: row.announced, features, ..ReplicaRow::default() }))
+        Ok(Some(ReplicaRow { known: true, exists: row.announced == Standing::Alive, features, ..ReplicaRow::default() }))
     }
 }
 
 impl Rows for Exact<'_> {
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        if key.first() == Some(&table::REPLICA) {
-            if let Some(replica) = self.replica(key)? {
-                return Ok(Some(row::encode(&replica)));
-            }
+        if key.first() == Some(&table::REPLICA)
+            && let Some(replica) = self.replica(key)?
+        {
+            return Ok(Some(row::encode(&replica)));
         }
         self.committed.row(key)
     }
 
-    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
         self.committed.rows(prefix)
     }
 }
@@ -199,8 +202,33 @@ fn get<R: serde::de::DeserializeOwned>(reader: &Reader, row_key: &[u8]) -> Resul
     reader.get(row_key)?.as_deref().map(row::decode).transpose()
 }
 
-fn scan(reader: &Reader, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+fn scan(reader: &Reader, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
     reader.scan(prefix, &prefix_end(prefix), usize::MAX)
+}
+
+/// The things an answer rests on: those next to the subject that the rule asks about, those farther off that decided, and the accounts of deals that did.
+fn reached(sight: &Sight<'_>, subject: &SubjectId, plan: &SegmentPlan, explanation: &Explanation) -> BTreeMap<Text, SubjectId> {
+    let mut reached = BTreeMap::new();
+    let mut reach = |kind: SubjectKind, id: &Text| {
+        if let Ok(identity) = Identity::parse(id) {
+            reached.insert(id.clone(), SubjectId { kind, id: CanonicalId(identity) });
+        }
+    };
+    for relation in &plan.reads.relations {
+        if let Some(kind) = program::leads_to(*relation) {
+            let links = sight.related(subject.kind, &subject.text(), *relation);
+            links.iter().filter_map(|link| link.target.as_ref()).for_each(|id| reach(kind, id));
+        }
+    }
+    explanation.each_evidence(&mut |piece| {
+        let Evidence::Thing { kind, id, .. } = piece else { return };
+        reach(*kind, id);
+        if *kind == SubjectKind::Opportunity {
+            let accounts = sight.related(*kind, id, Relation::Account);
+            accounts.iter().for_each(|account| reach(SubjectKind::Account, &account.id));
+        }
+    });
+    reached
 }
 
 impl Query {
@@ -426,7 +454,8 @@ impl Query {
         Ok(members)
     }
 
-    /// Why a subject is, or is not, in a published segment, as at `now`; `None` where there is no such segment.
+    /// Why a subject is, or is not, in a published segment, as at `now`; `None` where there is no such segment. The answer is the maintained one; what
+    /// it rests on is shown by the rule over whole data.
     ///
     /// # Errors
     /// Where a shard is not open, or its store failed.
@@ -443,24 +472,20 @@ impl Query {
             view.set_segment(name.clone(), Some(Timed { value, valid_until: ends.get(name).copied().unwrap_or(Timestamp::MAX) }));
         }
         let explanation = millrace_segment::explain(plan, &view, now);
-        let mut things: BTreeMap<Text, SubjectId> = BTreeMap::new();
-        for relation in &plan.reads.relations {
-            for item in view.related(*relation).unwrap_or_default() {
-                if let (Target::Known { id, .. }, Some(kind)) = (&item.target, crate::program::leads_to(*relation)) {
-                    if let Ok(identity) = Identity::parse(id) {
-                        things.insert(id.clone(), SubjectId { kind, id: CanonicalId(identity) });
-                    }
-                }
-            }
-        }
         view.finish()?;
+        let moment = Moment { at: now, retained_from: now.plus_ms(-self.config.retention_ms()), past: false };
+        let things = Things::new(self, &program, moment);
+        let sight = Sight::new(&things);
+        let explanation = explanation.shown_by(plan.rule.whole(&self.config.settings).explain(&sight, &subject.text(), now));
+        let reached = reached(&sight, subject, plan, &explanation);
+        things.finish()?;
         Ok(Some(Explained {
             subject: subject.clone(),
             segment: segment.into(),
             version: program.definitions.get(segment).map_or(0, |accepted| accepted.row.version),
             membership: row.memberships.into_iter().find(|membership| membership.segment == segment),
             explanation,
-            records: self.supporting(things)?,
+            records: self.supporting(reached)?,
             evaluated_at: now,
             past: None,
         }))
@@ -474,30 +499,11 @@ impl Query {
     fn supporting_records(&self, thing: &SubjectId) -> Result<Vec<Identity>, QueryError> {
         let reader = self.owner_of(&thing.id.0)?;
         let mut records: Vec<Identity> = self.records(&reader, thing)?.into_iter().map(|(node, _)| node).collect();
-        for (child_key, _) in scan(&reader, &key::children(thing, SubjectKind::Opportunity))? {
-            let mut parts = Parts::of(&child_key);
-            let _ = parts.subject();
-            if let Some(deal) = parts.subject() {
-                let owner = self.owner_of(&deal.id.0)?;
-                records.extend(self.records(&owner, &deal)?.into_iter().map(|(node, _)| node));
-            }
+        for deal in self.kept_children(thing, SubjectKind::Opportunity)? {
+            let owner = self.owner_of(&deal.id.0)?;
+            records.extend(self.records(&owner, &deal)?.into_iter().map(|(node, _)| node));
         }
         Ok(records)
-    }
-
-    /// The deals or persons that name an account as theirs, where rules ask for them.
-    ///
-    /// # Errors
-    /// Where the shard is not open, or its store failed.
-    pub fn children(&self, account: &SubjectId, kind: SubjectKind) -> Result<Vec<SubjectId>, QueryError> {
-        let reader = self.owner_of(&account.id.0)?;
-        let mut children = Vec::new();
-        for (child_key, _) in scan(&reader, &key::children(account, kind))? {
-            let mut parts = Parts::of(&child_key);
-            let _ = parts.subject();
-            children.extend(parts.subject());
-        }
-        Ok(children)
     }
 
     /// The identity graph around an identity: edges, the claims behind them, what is parked and why.

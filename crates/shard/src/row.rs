@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace, or_never, source_key};
+use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace, source_key};
 use millrace_segment::plan::{FeatureId, Features, QueryId};
+use millrace_segment::sequence::Progress;
 use millrace_segment::tally::Totals;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,13 +18,15 @@ use crate::record::{Fragment, RecordState};
 use crate::state::StateError;
 
 /// The version byte written today.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// A row, or an internal message, cannot be read: written by a newer program, or damaged.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     #[error("format version {0} is newer than this program's {VERSION}; run the version that wrote it, or a later one")]
     Newer(u8),
+    #[error("format version {0} was written before the first release and is not read any more; let the deployment begin anew with empty topics and state")]
+    Older(u8),
     #[error("no bytes at all")]
     Empty,
     #[error("damaged bytes")]
@@ -44,6 +47,7 @@ pub fn encode<R: Serialize>(value: &R) -> Vec<u8> {
 pub fn decode_bytes<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, FormatError> {
     match bytes.split_first() {
         Some((&VERSION, body)) => postcard::from_bytes(body).map_err(FormatError::Damaged),
+        Some((version, _)) if *version < VERSION => Err(FormatError::Older(*version)),
         Some((version, _)) => Err(FormatError::Newer(*version)),
         None => Err(FormatError::Empty),
     }
@@ -257,9 +261,11 @@ pub struct KeptRow(pub BTreeMap<QueryId, QueryRows>);
 struct StoredKeptRow {
     /// Ascending.
     events: Vec<(Timestamp, Text)>,
-    /// Places in `events`, with the columns.
-    queries: Vec<(QueryId, Vec<(usize, Vec<Value>)>)>,
+    queries: Vec<(QueryId, Vec<StoredEventRow>)>,
 }
+
+/// A place in `events`, and the columns.
+type StoredEventRow = (usize, Vec<Value>);
 
 impl Serialize for KeptRow {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -294,7 +300,6 @@ pub struct TallyRow {
     /// The least or greatest value that counts, where that is asked for.
     pub extreme: Option<Value>,
     /// When the first verdict ends.
-    #[serde(with = "or_never")]
     pub valid_until: Timestamp,
 }
 
@@ -311,7 +316,6 @@ pub struct VerdictRow {
     pub columns: Vec<Value>,
     /// What it contributes; `None` where it does not count.
     pub value: Option<Value>,
-    #[serde(with = "or_never")]
     pub valid_until: Timestamp,
 }
 
@@ -327,6 +331,40 @@ impl VerdictRow {
 pub struct TalliedValueRow {
     pub value: Value,
     pub times: u64,
+}
+
+/// `SEQUENCE`: how far the events of a query lead through its chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequenceRow {
+    /// Events kept.
+    pub events: u64,
+    /// Behind every event up to and including `folded_to`, but for what changed.
+    pub progress: Progress,
+    pub folded_to: Timestamp,
+    /// Events folded since the last milestone.
+    pub since: u32,
+    /// The first and the last instant up to `folded_to` at which an event came, went or turned since it was folded.
+    pub changed: Option<(Timestamp, Timestamp)>,
+    /// The first instant behind `folded_to` with an event; may be earlier where one is gone.
+    pub next_at: Timestamp,
+    /// When time turns the first verdict on an event; may be earlier where one is gone.
+    pub turns_at: Timestamp,
+}
+
+impl SequenceRow {
+    /// Before the first event.
+    pub fn new(start: Progress) -> SequenceRow {
+        let (folded_to, next_at, turns_at) = (Timestamp::MIN, Timestamp::MAX, Timestamp::MAX);
+        SequenceRow { events: 0, progress: start, folded_to, since: 0, changed: None, next_at, turns_at }
+    }
+}
+
+/// `SEQUENCED`: an event that steps of a chain can take; its time and id are in the key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequencedRow {
+    pub columns: Vec<Value>,
+    /// When time turns the verdict on it, other than by an end that progress knows of.
+    pub turns_at: Timestamp,
 }
 
 /// `EVENT_LINK`: how many retained events of a home carry another identity.
@@ -371,15 +409,25 @@ pub struct SubjectRow {
     pub features: Vec<OwnFeature>,
     /// Shards that are told the features, and how.
     pub subscribers: BTreeMap<u32, Detail>,
-    /// Whether subscribers last heard that the thing exists.
-    pub announced: bool,
+    /// What subscribers last heard of the thing's being there.
+    pub announced: Standing,
     /// Things this one named as its parents, and the features they were told.
     pub parents: BTreeSet<CanonicalId>,
     pub told_parents: Features,
     /// A fact is missing: some segment's answer is open.
     pub open: bool,
+    /// A change of membership is held back.
+    pub held: Option<Held>,
     /// Registered wake-up, `Timestamp::MAX` where none.
     pub timer: Timer,
+}
+
+/// A change of membership that waits until what the subject refers to has come to rest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    pub until: Timestamp,
+    /// What the change is told to have come from.
+    pub origin: Origin,
 }
 
 /// A feature at its owner.
@@ -388,11 +436,9 @@ pub struct OwnFeature {
     pub id: FeatureId,
     pub value: Value,
     /// When it is to be computed again because of time alone.
-    #[serde(with = "or_never")]
     pub due_at: Timestamp,
     /// Until when it holds as far as time goes. Earlier than `due_at` where a feature of another thing that it rests on ends before: that thing's owner
     /// is due then.
-    #[serde(with = "or_never")]
     pub valid_until: Timestamp,
 }
 
@@ -408,13 +454,12 @@ pub struct ComputedValue {
     pub attribute: Text,
     pub value: Value,
     /// The instant at which time alone could change it.
-    #[serde(with = "or_never")]
     pub valid_until: Timestamp,
 }
 
 /// A wake-up instant; never by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timer(#[serde(with = "or_never")] pub Timestamp);
+pub struct Timer(pub Timestamp);
 
 impl Default for Timer {
     fn default() -> Timer {
@@ -436,7 +481,6 @@ pub struct Membership {
     /// When the subject last entered; of no meaning where it is not in.
     pub qualified_at: Timestamp,
     /// When the subject is to be looked at again because of time alone; until when the membership holds is `engine::ends`.
-    #[serde(with = "or_never")]
     pub valid_until: Timestamp,
 }
 
@@ -507,6 +551,31 @@ pub struct AliasRow {
     /// The thing it is; `None` until told.
     pub canonical: Option<CanonicalId>,
     pub epoch: u64,
+    pub unrest: Option<Unrest>,
+}
+
+/// A node became another thing than it was. What belongs to that thing comes in parts, from several shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unrest {
+    /// When that began.
+    pub since: Timestamp,
+    /// When it became another thing the last time.
+    pub last: Timestamp,
+}
+
+/// How many times the settling time unrest lasts at most: things that never come to rest do not hold changes back for ever.
+const UNREST_TIMES_MAX: i64 = 10;
+
+impl Unrest {
+    /// It became another thing once more.
+    pub fn again(before: Option<Unrest>, now: Timestamp, settle_ms: i64) -> Unrest {
+        let since = before.filter(|before| before.until(settle_ms) > now).map_or(now, |before| before.since);
+        Unrest { since, last: now }
+    }
+
+    pub fn until(self, settle_ms: i64) -> Timestamp {
+        self.last.plus_ms(settle_ms).min(self.since.plus_ms(settle_ms.saturating_mul(UNREST_TIMES_MAX)))
+    }
 }
 
 impl AliasRow {
@@ -528,6 +597,17 @@ pub struct ReplicaRow {
     /// Whether it has a live record.
     pub exists: bool,
     pub features: Features,
+}
+
+/// What a thing's owner says of its being there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// It has a live record.
+    Alive,
+    #[default]
+    Gone,
+    /// It became a part of another thing; who refers to it is about to be told of which.
+    Absorbed,
 }
 
 impl ReplicaRow {

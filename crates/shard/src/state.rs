@@ -6,6 +6,9 @@
 /// Tables from this first byte on are derived: never written to the changelog.
 pub const DERIVED: u8 = 0x80;
 
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// One row of a batch: the new value, or `None` where the row goes.
 pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 
@@ -30,7 +33,7 @@ pub trait StateView {
     ///
     /// # Errors
     /// Where the store failed.
-    fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError>;
+    fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, StateError>;
 }
 
 /// A store of one shard's rows, with the position in the changelog up to which it holds them.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::row;
-use crate::state::{RowChange, StateError, StateView};
+use crate::state::{Row, RowChange, StateError, StateView};
 
 /// One step's reads and writes.
 pub struct Tx<'a> {
@@ -57,7 +57,7 @@ impl<'a> Tx<'a> {
     }
 
     /// At most `limit` rows with `lower <= key < upper`, in ascending order of keys.
-    pub fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    pub fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, StateError> {
         if lower >= upper || limit == 0 {
             return Ok(Vec::new());
         }
@@ -92,7 +92,7 @@ impl<'a> Tx<'a> {
     }
 
     /// Every row whose key starts with `prefix`.
-    pub fn scan_prefix(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    pub fn scan_prefix(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
         self.scan(prefix, &prefix_end(prefix), usize::MAX)
     }
 
@@ -125,7 +125,7 @@ mod tests {
         fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
             Ok(self.0.get(key).cloned())
         }
-        fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, StateError> {
             Ok(self.0.range(lower.to_vec()..upper.to_vec()).take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
         }
     }

@@ -1,5 +1,7 @@
 //! Logs on standard error: lines for people, or one JSON object a line.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// Logs could not be set up.
@@ -24,7 +26,10 @@ pub fn init_logs(filter: &str, json: bool) -> Result<(), LogError> {
         filter: filter.to_owned(),
         source,
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(parsed)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let outcome = if json {
         builder.json().flatten_event(true).try_init()
     } else {

@@ -43,12 +43,16 @@ pub enum Reason {
     MissingTimestamp,
     /// An activity without any identity of a person, or a membership of an external audience without a member.
     NoIdentity,
+    /// An account link of fewer than two accounts.
+    TooFewMembers,
     /// An activity further ahead of now than is allowed.
     FromTheFuture,
+    /// A record of the control topic that cannot be put in force.
+    BadDefinition,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 19] = [
+    pub const ALL: [Reason; 21] = [
         Reason::Empty,
         Reason::Oversize,
         Reason::BadUtf8,
@@ -67,7 +71,9 @@ impl Reason {
         Reason::MissingId,
         Reason::MissingTimestamp,
         Reason::NoIdentity,
+        Reason::TooFewMembers,
         Reason::FromTheFuture,
+        Reason::BadDefinition,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -90,7 +96,9 @@ impl Reason {
             Reason::MissingId => "missing-id",
             Reason::MissingTimestamp => "missing-timestamp",
             Reason::NoIdentity => "no-identity",
+            Reason::TooFewMembers => "too-few-members",
             Reason::FromTheFuture => "from-the-future",
+            Reason::BadDefinition => "bad-definition",
         }
     }
 

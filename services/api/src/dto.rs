@@ -324,11 +324,23 @@ pub struct ConditionView {
     pub value: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
+    /// What was compared, where it is a comparison of two values that are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<ComparedView>,
     /// The facts it rests on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<EvidenceView>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<ConditionView>,
+}
+
+/// The sides of a comparison as evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ComparedView {
+    /// A number (money: in the deployment's currency), a text, a flag or an instant; null where the record says nothing. Null compares as false.
+    pub left: Value,
+    /// As `left`. Of a window of time it is the anchor, of `between` both ends.
+    pub right: Value,
 }
 
 /// A fact a condition rests on.
@@ -400,6 +412,9 @@ pub struct DeadLetterView {
     pub topic: String,
     pub partition: u32,
     pub offset: i64,
+    /// When it was refused.
+    #[serde(rename = "rejectedAt")]
+    pub rejected_at: String,
     pub reason: String,
     pub detail: String,
     /// Key and value as text, where they are text.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use millrace_telemetry::Metrics;
 
 use crate::backend::Queries;
-use crate::problem::Problem;
+use crate::problem::{Problem, tell_as_problem};
 use crate::routes::{blocking, no_such_route};
 
 #[derive(Clone)]
@@ -25,7 +26,7 @@ pub fn health_router(queries: Arc<dyn Queries>, metrics: Metrics) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(expose));
-    router.fallback(no_such_route).with_state(Health { queries, metrics })
+    router.fallback(no_such_route).layer(map_response(tell_as_problem)).with_state(Health { queries, metrics })
 }
 
 /// The process lives: it answers.

@@ -45,6 +45,39 @@ impl Problem {
     }
 }
 
+/// Turns answers that the framework gives by itself into problem documents: paths and bodies that are no UTF-8, bodies over the limit, methods that are not
+/// served. Their other headers (`Allow`) stay.
+pub(crate) async fn tell_as_problem(response: Response) -> Response {
+    let status = response.status();
+    let own = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().ends_with(b"json"));
+    if own || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    // What cannot be read any more is said by the status.
+    let text = axum::body::to_bytes(body, DETAIL_BYTES_MAX).await.unwrap_or_default();
+    let reason = status.canonical_reason().unwrap_or_default();
+    let detail = if text.is_empty() { reason.to_owned() } else { String::from_utf8_lossy(&text).into_owned() };
+    let problem = match status {
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(status, "method-not-allowed", "The method is not served here", detail),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "too-large", "The body is larger than is taken at once", detail),
+        StatusCode::NOT_FOUND => Problem::not_found(detail),
+        status if status.is_server_error() => Problem::new(status, "failure", "The server failed; its log says why", detail),
+        status => Problem {
+            status: status.as_u16(),
+            ..Problem::bad_request(detail)
+        },
+    };
+    let mut answer = problem.into_response();
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    answer.headers_mut().extend(parts.headers);
+    answer
+}
+
+/// What the framework says by itself is shorter.
+const DETAIL_BYTES_MAX: usize = 4_096;
+
 impl From<BackendError> for Problem {
     fn from(error: BackendError) -> Problem {
         match error {

@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -19,7 +20,7 @@ use crate::dto::{
     RecordLine, ReferenceView, RollbackView, SegmentView, VersionView,
 };
 use crate::openapi::openapi;
-use crate::problem::Problem;
+use crate::problem::{Problem, tell_as_problem};
 use crate::stream;
 
 /// A batch of records, or a definition, is not larger than this; senders split.
@@ -68,6 +69,7 @@ pub fn api_router(queries: Arc<dyn Queries>, commands: Arc<dyn Commands>) -> Rou
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(map_response(tell_as_problem))
         .with_state(Api { queries, commands })
 }
 
@@ -155,8 +157,24 @@ async fn segment(State(api): State<Api>, Path(name): Path<String>) -> Result<Jso
     blocking(move || api.queries.segment(&name)).await.map(Json)
 }
 
+/// How a definition may be said to be written; without a word it is one of these.
+const DEFINITION_TYPES: [&str; 5] = ["application/json", "application/yaml", "application/x-yaml", "text/yaml", "text/plain"];
+
 /// Answers once the definition is on the control topic; the shards take it up from there.
-async fn put_segment(State(api): State<Api>, Path(name): Path<String>, text: String) -> Result<StatusCode, Problem> {
+async fn put_segment(State(api): State<Api>, Path(name): Path<String>, headers: HeaderMap, text: String) -> Result<StatusCode, Problem> {
+    if let Some(kind) = headers.get(header::CONTENT_TYPE) {
+        let kind = String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase();
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        if !DEFINITION_TYPES.contains(&essence) {
+            let detail = format!("a definition is YAML or JSON, sent as one of {}; this is `{essence}`", DEFINITION_TYPES.join(", "));
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The body is of a type that is not taken here",
+                detail,
+            ));
+        }
+    }
     blocking(move || api.commands.put_segment(&name, &text)).await.map(|()| StatusCode::NO_CONTENT)
 }
 

@@ -279,6 +279,37 @@ async fn routes_answer() {
     }
 }
 
+/// What the framework refuses by itself is refused as everything else is.
+#[tokio::test]
+async fn every_error_is_a_problem_document() {
+    let one = Arc::new(One::default());
+    let api = || api_router(one.clone(), one.clone());
+    let health = || health_router(one.clone(), Metrics::new().unwrap());
+    let request = |method: &str, uri: &str| Request::builder().method(method).uri(uri);
+    let put = |kind: &str| request("PUT", "/v1/segments/upsell").header("content-type", kind).body(Body::from("kind: Segment")).unwrap();
+    let table = [
+        (api(), request("GET", "/v1/accounts/%FF").body(Body::empty()).unwrap(), "400", "bad-request"),
+        (api(), request("GET", "/v1/persons/%FF/%FE").body(Body::empty()).unwrap(), "400", "bad-request"),
+        (api(), request("PUT", "/v1/segments/upsell").body(Body::from(vec![0xff])).unwrap(), "400", "bad-request"),
+        (api(), request("PUT", "/v1/segments/upsell").body(Body::from(vec![b' '; (16 << 20) + 1])).unwrap(), "413", "too-large"),
+        (api(), put("image/png"), "415", "unsupported-media-type"),
+        (api(), request("POST", "/v1/segments").body(Body::empty()).unwrap(), "405", "method-not-allowed"),
+        (health(), request("POST", "/metrics").body(Body::empty()).unwrap(), "405", "method-not-allowed"),
+        (health(), request("GET", "/metric").body(Body::empty()).unwrap(), "404", "not-found"),
+    ];
+    for (router, request, status, word) in table {
+        let shown = format!("{} {}", request.method(), request.uri());
+        let answer = ask(router, "127.0.0.1:5000", request).await;
+        let expected = format!("{status} application/problem+json {{\"type\":\"urn:millrace:problem:{word}\"");
+        assert!(answer.starts_with(&expected), "{shown}\n{answer}");
+    }
+    for kind in ["application/json", "application/yaml; charset=utf-8", "Application/X-YAML", "text/yaml", "text/plain"] {
+        assert!(ask(api(), "127.0.0.1:5000", put(kind)).await.starts_with("204"), "{kind}");
+    }
+    let response = health().oneshot(request("POST", "/metrics").body(Body::empty()).unwrap()).await.unwrap();
+    assert!(response.headers()["allow"].to_str().unwrap().contains("GET"));
+}
+
 #[tokio::test]
 async fn records_are_taken_line_by_line_and_from_this_machine_only() {
     let lines = "{\"topic\":\"person\",\"key\":\"1@m.M\",\"value\":{}}\nnot json\n{\"topic\":\"person\",\"colour\":\"red\"}\n{\"topic\":\"person\",\"key\":\"1@m.M\",\"value\":null}\n";

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, TryLockError};
 
 use millrace_api::backend::{BackendError, PageRequest, Queries, Subject};
 use millrace_api::dto::{
-    AccountView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, IdentityView, MemberView, MembershipView, OpportunityView,
-    Page, PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView, SampleView, SegmentView, ShardEvaluationView,
-    VersionView,
+    AccountView, ComparedView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, IdentityView, MemberView, MembershipView,
+    OpportunityView, Page, PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView, SampleView, SegmentView,
+    ShardEvaluationView, VersionView,
 };
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Timestamp, Value};
 use millrace_runtime::clock::Clock;
@@ -79,8 +79,7 @@ impl EngineQueries {
     /// One part of a list of related things, from behind `after` on.
     fn children(&self, account: &Identity, kind: SubjectKind, page: &PageRequest) -> Result<(Vec<SubjectId>, Option<String>), BackendError> {
         let account = self.profile(account)?.subject;
-        let mut children = self.query.children(&account, kind).map_err(failure)?;
-        children.sort();
+        let children = self.query.children(&account, kind, self.clock.now()).map_err(failure)?;
         let rest = children
             .into_iter()
             .filter(|child| page.after.as_ref().is_none_or(|after| child.id.0.to_string() > *after));
@@ -497,6 +496,10 @@ fn condition_view(explanation: &Explanation) -> ConditionView {
         text: explanation.text.clone(),
         value: explanation.value,
         valid_until: instant(explanation.valid_until),
+        compared: explanation.compared.as_ref().map(|compared| ComparedView {
+            left: compared.left.to_json(),
+            right: compared.right.to_json(),
+        }),
         evidence: explanation.evidence.iter().map(evidence_view).collect(),
         conditions: explanation.of.iter().map(condition_view).collect(),
     }
@@ -505,7 +508,7 @@ fn condition_view(explanation: &Explanation) -> ConditionView {
 fn evidence_view(evidence: &Evidence) -> EvidenceView {
     let (kind, id, value) = match evidence {
         Evidence::Event { at, id } => ("event", id.to_string(), at.to_string().into()),
-        Evidence::Thing { relation, id, value } => (relation.target().map_or(relation.name(), SubjectKind::name), id.to_string(), value.to_json()),
+        Evidence::Thing { kind, id, value } => (kind.name(), id.to_string(), value.to_json()),
         Evidence::Row { relation, id } => (relation.name(), id.to_string(), serde_json::Value::Null),
         Evidence::Attribute { path, value } => ("attribute", path.clone(), value.to_json()),
         Evidence::Segment { name, member } => ("segment", name.to_string(), (*member).into()),

@@ -47,6 +47,7 @@ pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
             .iter()
             .map(|(name, destination)| (Text::from(name), told(destination)))
             .collect(),
+        settle_ms: i64::try_from(config.identity.settle.as_millis()).unwrap_or(i64::MAX),
     })
 }
 

@@ -25,6 +25,7 @@ use millrace_telemetry::{Gauge, Metrics};
 use tokio::net::TcpListener;
 
 use crate::backend::EngineQueries;
+use crate::commands::topics;
 use crate::engine;
 use crate::hosts::{Hosts, Presence, PresenceThread};
 use crate::observer::MetricsObserver;
@@ -251,11 +252,14 @@ fn bytes(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// The embedded log in its folder, with its topics.
+/// The embedded log in its folder, with its topics. Source topics that are there keep the partitions they have, as on Kafka.
 pub fn embedded_log(settings: &Settings, config: EmbeddedConfig) -> anyhow::Result<EmbeddedLog> {
     let path: PathBuf = settings.config.log.path.clone();
     let log = EmbeddedLog::open(&path, config).with_context(|| format!("cannot open the log {}", path.display()))?;
     for spec in settings.topology().specs(settings.config.topics.source_partitions) {
+        if topics::is_source(settings, &spec) && log.partitions(&spec.name)?.is_some() {
+            continue;
+        }
         log.create_topic(&spec).with_context(|| format!("topic {}", spec.name))?;
     }
     Ok(log)

@@ -277,6 +277,7 @@ fn dead_letter(delivered: &Delivered) -> DeadLetterView {
         topic: said(header::TOPIC),
         partition: said(header::PARTITION).parse().unwrap_or_default(),
         offset: said(header::OFFSET).parse().unwrap_or_default(),
+        rejected_at: delivered.timestamp.to_string(),
         reason: said(header::REASON),
         detail: said(header::DETAIL),
         key: text(&delivered.record.key),

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use millrace_config::ConfigError;
+use millrace_config::{ConfigError, SecretError};
+
+use crate::shown::Unheard;
 
 /// `EX_USAGE` of sysexits.
 const BAD_INPUT: u8 = 64;
@@ -14,8 +16,11 @@ pub struct Refusal(pub String);
 
 /// Prints the chain of causes once, and answers with the status it means.
 pub fn tell(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Unheard>() {
+        return ExitCode::SUCCESS;
+    }
     eprintln!("millrace: {error:#}");
-    let refused = error.chain().any(|cause| cause.is::<Refusal>() || cause.is::<ConfigError>());
+    let refused = error.chain().any(|cause| cause.is::<Refusal>() || cause.is::<ConfigError>() || cause.is::<SecretError>());
     if refused { ExitCode::from(BAD_INPUT) } else { ExitCode::FAILURE }
 }
 

@@ -18,10 +18,30 @@ pub fn show<T: Serialize + ?Sized>(output: Output, answer: &T, text: impl Fn(&T)
         Output::Json => serde_json::to_string_pretty(answer).context("cannot write the answer as JSON")? + "\n",
         Output::Text => text(answer),
     };
+    match print(&shown) {
+        // What the command did is told by its exit status all the same.
+        Err(error) if error.is::<Unheard>() => Ok(()),
+        other => other,
+    }
+}
+
+/// `millrace … | head`: whoever read has read enough. The command may end, and nothing is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the answer any more")]
+pub struct Unheard;
+
+/// Prints a line or a paragraph of something longer.
+///
+/// # Errors
+/// `Unheard`, to be handed on: then there is no more to do.
+pub fn say(text: &str) -> anyhow::Result<()> {
+    print(&format!("{text}\n"))
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
-    match std::io::stdout().write_all(shown.as_bytes()) {
-        // `millrace … | head`: whoever read has read enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Unheard.into()),
         other => other.context("cannot write the answer"),
     }
 }
@@ -144,7 +164,8 @@ pub fn dead_letters(views: &[DeadLetterView]) -> String {
         .iter()
         .map(|view| {
             format!(
-                "{}/{} {}  {}: {}\n    key {}\n",
+                "{}  {}/{} {}  {}: {}\n    key {}\n",
+                view.rejected_at,
                 view.topic,
                 view.partition,
                 view.offset,
@@ -229,7 +250,9 @@ fn condition(out: &mut String, view: &ConditionView, depth: usize) {
     };
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     let until = view.valid_until.as_ref().map(|until| format!("   until {until}")).unwrap_or_default();
-    let _ = writeln!(out, "{indent}{mark} {words}{until}");
+    let compared = view.compared.as_ref();
+    let compared = compared.map(|sides| format!("   {} against {}", plain(&sides.left), plain(&sides.right))).unwrap_or_default();
+    let _ = writeln!(out, "{indent}{mark} {words}{compared}{until}");
     for fact in &view.evidence {
         let _ = writeln!(out, "{indent}    {}", evidence(fact));
     }
@@ -241,9 +264,33 @@ fn condition(out: &mut String, view: &ConditionView, depth: usize) {
 pub fn evidence(fact: &EvidenceView) -> String {
     match &fact.value {
         Value::Null | Value::Bool(true) => format!("{} {}", fact.kind, fact.id),
-        Value::String(text) => format!("{} {}: {text}", fact.kind, fact.id),
-        other => format!("{} {}: {other}", fact.kind, fact.id),
+        value => format!("{} {}: {}", fact.kind, fact.id, plain(value)),
     }
+}
+
+/// A value as people write it: numbers whole where they are, and with their thousands apart from five digits on, for years have four.
+pub fn plain(value: &Value) -> String {
+    let number = match value {
+        Value::Null => return "nothing".to_owned(),
+        Value::String(text) => return text.clone(),
+        Value::Array(items) => return items.iter().map(plain).collect::<Vec<_>>().join(" and "),
+        Value::Number(number) => number.to_string(),
+        other => return other.to_string(),
+    };
+    let number = number.strip_suffix(".0").unwrap_or(&number);
+    let (whole, fraction) = number.split_at(number.find(['.', 'e']).unwrap_or(number.len()));
+    let (sign, digits) = whole.split_at(usize::from(whole.starts_with('-')));
+    if digits.len() < 5 {
+        return number.to_owned();
+    }
+    let mut out = sign.to_owned();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out + fraction
 }
 
 fn members(view: &SegmentView) -> String {
@@ -307,4 +354,28 @@ fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
         let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::plain;
+
+    #[test]
+    fn numbers_as_people_write_them() {
+        for (value, shown) in [
+            (json!(200_000.0), "200,000"),
+            (json!(-1_234_567.25), "-1,234,567.25"),
+            (json!(2026), "2026"),
+            (json!(12_345), "12,345"),
+            (json!(0.5), "0.5"),
+            (json!(1e300), "1e+300"),
+            (json!(null), "nothing"),
+            (json!("Cold"), "Cold"),
+            (json!([1, 2]), "1 and 2"),
+        ] {
+            assert_eq!(plain(&value), shown);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The executable from outside: arguments, exit statuses, and that checking touches nothing.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Runs `millrace` in a folder, without any environment.
 fn millrace(folder: &Path, arguments: &[&str]) -> Output {
@@ -23,6 +23,7 @@ const GOOD: &str = "kind: Segment\nmetadata: { name: good }\nspec: { subject: pe
 fn exit_statuses() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bad.toml"), "[topics]\nshrads = 4\n").unwrap();
+    std::fs::write(folder.path().join("secret.toml"), "[registry]\nurls = [\"http://127.0.0.1:1\"]\ntoken = \"file:nowhere\"\n").unwrap();
     std::fs::write(folder.path().join("good.yaml"), GOOD).unwrap();
     std::fs::write(folder.path().join("bad.yaml"), GOOD.replace("workEmail.address", "workEmail.adress")).unwrap();
     let nobody = "http://127.0.0.1:1";
@@ -33,6 +34,8 @@ fn exit_statuses() {
         (&["run", "--check-config"], 0, "millrace.source.person"),
         (&["run", "--check-config", "--output", "json"], 0, "\"shards\": 4"),
         (&["run", "--config", "bad.toml"], 64, "topics.shrads: unknown key; did you mean `shards`?"),
+        (&["run", "--config", "secret.toml"], 64, "registry.token: cannot read the secret nowhere"),
+        (&["run", "--check-config", "--config", "secret.toml"], 64, "registry.token: cannot read the secret nowhere"),
         (&["run", "--config", "absent.toml"], 64, "absent.toml"),
         (&["processor"], 64, "kafka.bootstrap"),
         (&["segment", "lint", "good.yaml"], 0, "good"),
@@ -61,6 +64,58 @@ fn the_demo_tells_the_story_to_its_end() {
         .map(|line| line.split("   ").next().unwrap())
         .collect();
     assert_eq!(audiences, ["nobody", "nobody", "p2", "p1, p2", "p2", "nobody", "p2", "nobody"], "{text}");
+}
+
+#[test]
+fn a_file_may_hold_several_definitions_and_begin_with_what_divides_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let two = format!("# ours\n---\n{GOOD}---\n{}", GOOD.replace("good", "better"));
+    std::fs::write(path.join("two.yaml"), &two).unwrap();
+    std::fs::write(path.join("one.yaml"), format!("---\n{GOOD}")).unwrap();
+    std::fs::write(path.join("wrong.yaml"), two.replacen("workEmail.address", "workEmail.adress", 2).replacen("adress", "address", 1)).unwrap();
+    let output = millrace(path, &["segment", "lint", "two.yaml"]);
+    assert_eq!((status(&output), told(&output).as_str()), (Some(0), "good: good\nbetter: good\n"));
+    assert_eq!(status(&millrace(path, &["segment", "lint", "one.yaml"])), Some(0));
+    let nobody = ["--server", "http://127.0.0.1:1"];
+    let output = millrace(path, &[&["segment", "preview", "one.yaml"], &nobody[..]].concat());
+    assert!(told(&output).contains("no instance answers"), "{}", told(&output));
+    // Nobody is asked where one of them is wrong.
+    let output = millrace(path, &[&["segment", "apply", "wrong.yaml"], &nobody[..]].concat());
+    assert_eq!(status(&output), Some(64), "{}", told(&output));
+    assert!(told(&output).contains("segment better: error"), "{}", told(&output));
+}
+
+#[test]
+fn a_destination_that_is_not_configured_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(path.join("millrace.toml"), "[destinations.marketo-1]\nnamespace = \"email\"\n").unwrap();
+    std::fs::write(path.join("good.yaml"), GOOD.replace("status: published,", "status: published, destinations: [marketo-2],")).unwrap();
+    let output = millrace(path, &["segment", "lint", "good.yaml", "--config", "millrace.toml"]);
+    assert_eq!(status(&output), Some(0), "{}", told(&output));
+    assert!(told(&output).contains("warning[unknown-destination]: there is no destination `marketo-2`"), "{}", told(&output));
+    assert!(told(&output).contains("did you mean `marketo-1`?"), "{}", told(&output));
+    // Without a configuration nothing is known of destinations.
+    assert_eq!(told(&millrace(path, &["segment", "lint", "good.yaml"])), "good: good\n");
+}
+
+#[test]
+fn the_demo_ends_quietly_where_nobody_reads_on_and_at_once_where_a_port_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    command.current_dir(folder.path()).env_clear().arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((status(&output), told(&output).as_str()), (Some(0), ""));
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    std::fs::write(folder.path().join("taken.toml"), format!("[http]\napi_address = \"{address}\"\n")).unwrap();
+    let output = millrace(folder.path(), &["demo", "--serve", "--config", "taken.toml"]);
+    assert_eq!((status(&output), output.stdout.len()), (Some(1), 0), "{}", told(&output));
+    assert!(told(&output).contains(&format!("cannot listen on {address}")), "{}", told(&output));
 }
 
 /// A definition of this name with this rule, in a file of its own.

@@ -36,9 +36,13 @@ impl Place {
 
     /// Starts `millrace run` and waits until it is ready.
     fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    fn start_with(&mut self, arguments: &[&str]) {
         let log = std::fs::File::create(self.folder.path().join("run.log")).unwrap();
         let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_millrace")));
-        self.running = Some(command.arg("run").stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        self.running = Some(command.arg("run").args(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap());
         self.until("the process to be ready", || {
             let answer = self.command(Path::new("bash")).args(["-c", &format!("exec 3<>/dev/tcp/{}; printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3", self.metrics.replace(':', "/"))]).output();
             answer.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(" 200 "))
@@ -100,6 +104,14 @@ fn blocks(number: u32) -> Vec<String> {
     section.split("\n```\n").skip(1).step_by(2).map(str::to_owned).collect()
 }
 
+/// What section 4 shows of the screen: the lines of its indented blocks.
+fn screens() -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/quickstart.md")).unwrap();
+    let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("## 4. ")).take_while(|line| !line.starts_with("## 5. ")).collect();
+    let screens = lines.split(|line| !line.starts_with("    ")).filter(|screen| !screen.is_empty());
+    screens.map(|screen| screen.iter().map(|line| line.trim().to_owned()).collect()).collect()
+}
+
 #[test]
 fn the_quickstart_does_what_it_says() {
     let mut place = Place::new();
@@ -111,16 +123,34 @@ fn the_quickstart_does_what_it_says() {
     assert_eq!(place.changes(), [(p1.clone(), "realized".to_owned())]);
     let explained = place.shell("millrace person explain email:p1@townsend.com --segment upsell");
     assert!(explained.starts_with("b2b_person:1001@marketo1.Marketo is in upsell") && explained.contains("b2b_opportunity:006B@crm2.Salesforce"), "{explained}");
+    let [apart, linked]: [Vec<String>; 2] = screens().try_into().unwrap();
+    assert!(linked.iter().all(|line| explained.contains(line)), "{linked:?}\n{explained}");
     assert!(place.shell("millrace segment list").contains("upsell"));
     assert!(place.shell("millrace person show email:p1@townsend.com").contains("1001@marketo1.Marketo"));
 
+    // A file may hold several definitions, and begin with what divides them.
+    let one = "kind: Segment\nmetadata: { name: one }\nspec: { pql: b2b.isConverted }\n";
+    std::fs::write(place.folder.path().join("two.yaml"), format!("# ours\n---\n{one}---\n{}", one.replace("one", "two"))).unwrap();
+    assert_eq!(place.shell("millrace segment apply two.yaml"), "one: applied\ntwo: applied\n");
+    place.until("both to be in force", || place.shell("millrace segment list").contains("two "));
+
+    let refused = place.command(Path::new(env!("CARGO_BIN_EXE_millrace"))).args(["segment", "delete", "nope"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    assert!(told(&refused).contains("there is no segment `nope`"), "{}", told(&refused));
+    // Whoever reads logs from a file or a pipe wants no colours.
+    assert!(!std::fs::read_to_string(place.folder.path().join("run.log")).unwrap().contains('\u{1b}'));
+
     // Killed without warning: nothing is lost, nothing is told again.
     place.kill();
-    place.start();
+    // Other numbers of partitions are for topics that do not exist yet.
+    std::fs::write(place.folder.path().join("more.toml"), "[topics]\nsource_partitions = 7\n").unwrap();
+    place.start_with(&["--config", "more.toml"]);
     assert_eq!(place.changes(), [(p1.clone(), "realized".to_owned())]);
     place.shell(r#"echo '{"topic":"account-link","key":"townsend@mdm.MDM","value":null}' | millrace source file"#);
     place.until("p1 to be out", || place.changes().len() > 1);
     assert_eq!(place.changes(), [(p1.clone(), "realized".to_owned()), (p1, "exited".to_owned())]);
+    let explained = place.shell("millrace person explain email:p1@townsend.com --segment upsell");
+    assert!(apart.iter().all(|line| explained.contains(line)), "{apart:?}\n{explained}");
 
     // Lines that are no records are named, the others are taken.
     let script = r#"printf '%s\n' '{"topic":"person","key":"2@m.M","value":{}}' 'no record' '{"topic":"persons","key":"k","value":{}}' | millrace source file"#;

@@ -4,7 +4,7 @@
 //! memory, so this is the engine alone. `scripts/instructions` counts instructions of the same.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use millrace_test_scenarios::visits::{HISTORIES, RULES, SEGMENTS, visit, with_history, with_segments};
+use millrace_test_scenarios::visits::{HISTORIES, RULES, SEGMENTS, late_visit, visit, with_history, with_segments};
 
 /// As the product allocates.
 #[global_allocator]
@@ -22,6 +22,19 @@ fn against_history(criterion: &mut Criterion) {
     }
 }
 
+/// The rules that go through events in order of time.
+fn late(criterion: &mut Criterion) {
+    for (name, pql) in RULES.into_iter().filter(|(name, _)| name.starts_with("sequence")) {
+        let mut group = criterion.benchmark_group(format!("late: {name}"));
+        group.sample_size(20);
+        for history in HISTORIES {
+            let mut solo = with_history(pql, history);
+            group.bench_with_input(BenchmarkId::from_parameter(history), &history, |bench, _| bench.iter(|| late_visit(&mut solo)));
+        }
+        group.finish();
+    }
+}
+
 fn against_segments(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("segments, of which 5 care");
     group.sample_size(20);
@@ -32,5 +45,5 @@ fn against_segments(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, against_history, against_segments);
+criterion_group!(benches, against_history, late, against_segments);
 criterion_main!(benches);

@@ -66,6 +66,8 @@ pub struct Cluster {
     channels: BTreeMap<Channel, VecDeque<Input>>,
     offsets: BTreeMap<(u32, InputTopic), i64>,
     random: Random,
+    /// Messages to a shard arrive in the order in which they were sent, whoever sent them, as from one partition of a log; else only each sender's do.
+    pub one_inbox: bool,
     pub now: Timestamp,
     /// The membership topic, in order of commit.
     pub changes: Vec<Membership>,
@@ -107,6 +109,8 @@ pub fn config(shards: u32) -> Config {
         policy: millrace_identity::Policy::default().with_priority(priority),
         settings: millrace_segment::Settings::default(),
         destinations: BTreeMap::new(),
+        // The oracle is asked at the same instant.
+        settle_ms: 0,
     }
 }
 
@@ -129,6 +133,7 @@ impl Cluster {
             channels: BTreeMap::new(),
             offsets: BTreeMap::new(),
             random: Random::new(seed),
+            one_inbox: false,
             now,
             changes: Vec::new(),
             destinations: BTreeMap::new(),
@@ -288,7 +293,8 @@ impl Cluster {
             (OutputTopic::Inbox, Partition::Shard(to)) => {
                 let envelope: Envelope = row::decode(output.value.as_deref().expect("a message has a value")).expect("our own message can be read");
                 self.told += usize::from(matches!(envelope.message, Message::Features { .. }));
-                self.enqueue(Some(sender), to, InputTopic::Inbox, self.now, output.key, output.value, output.headers);
+                let sender = (!self.one_inbox).then_some(sender);
+                self.enqueue(sender, to, InputTopic::Inbox, self.now, output.key, output.value, output.headers);
             }
             (OutputTopic::Records, Partition::Shard(to)) => {
                 self.enqueue(Some(sender), to, InputTopic::Records, self.now, output.key, output.value, output.headers);

@@ -19,13 +19,14 @@ const PAGES: u32 = 20;
 pub const SEGMENTS: [u32; 4] = [5, 50, 500, 5_000];
 
 /// Rules that keep different things of the history.
-pub const RULES: [(&str, &str); 6] = [
+pub const RULES: [(&str, &str); 7] = [
     ("exists in a window", r#"exists v from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now"#),
     ("at least 5 in a window", r#"count(select v from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now) >= 5"#),
     ("sum in a window", r#"sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now) > 1000000000"#),
     ("sum of all", r#"sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "e") > 1000000000"#),
     ("distinct pages of all", r#"count(distinct(select v.web.webPageDetails.name from xEvent where v.eventType = "e")) > 50"#),
     ("sequence", r#"chain(xEvent, timestamp, [A: WHAT(eventType = "e"), B: WHAT(eventType = "never") WHEN(<= 1 day after A)])"#),
+    ("sequence up to silence", r#"chain(xEvent, timestamp, [A: WHAT(eventType = "e") WHEN(<= 30 days before now) COUNT(3), B: not WHAT(eventType = "never")])"#),
 ];
 
 fn event(number: u32, at: i64, kind: &str) -> Bytes {
@@ -75,4 +76,9 @@ pub fn with_segments(segments: u32) -> Solo {
 /// Weighs one more visit; the bytes of the rows it changes.
 pub fn visit(solo: &mut Solo) -> usize {
     solo.weigh(SourceKind::Activity, KEY, event(u32::MAX, NOW - 1, "e"))
+}
+
+/// As `visit`, of a visit that is told when nearly all of the history lies behind it.
+pub fn late_visit(solo: &mut Solo) -> usize {
+    solo.weigh(SourceKind::Activity, KEY, event(u32::MAX, NOW - 290 * DAY_MS - 1, "e"))
 }

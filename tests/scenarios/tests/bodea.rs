@@ -291,9 +291,11 @@ fn a_segment_lives_and_dies() {
     assert_eq!(story.cluster.changes.len(), changes + 3, "everyone left once");
     story.cluster.define(SEGMENT, Some(&definition(&bodea::rule(), "published")));
     story.expect("published again", &[P1, P2, P3]);
+    let last = version(&story);
     story.cluster.define(SEGMENT, None);
     story.cluster.settle();
     assert!(story.cluster.members(SEGMENT).is_empty(), "deleted");
+    assert!(last > 0 && version(&story) == last, "exits name the version that was deleted");
     assert_eq!(story.cluster.rows(millrace_shard::key::table::QUERY), 0, "nothing is kept for rules that are gone");
 }
 

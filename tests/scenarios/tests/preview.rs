@@ -61,6 +61,39 @@ fn a_preview_knows_computed_attributes() {
     assert!(matches!(refused, Err(QueryError::Invalid(problems)) if problems[0].message.contains("has no audience")));
 }
 
+/// What an account's persons and deals are depends on no rule.
+#[test]
+fn the_children_of_an_account_are_told_without_any_rule() {
+    let named = |at: &str| serde_json::json!({ "sourceKey": at });
+    for seed in 0..20 {
+        let stream = random::stream(seed, 30);
+        let cluster = cluster(seed, &stream.records, stream.start_ms);
+        let world = Oracle::evaluate(&stream.records, &[], cluster.now.0, &Config::default());
+        if !world.oversized.is_empty() {
+            continue;
+        }
+        let query = cluster.query();
+        let subject = |kind, id: &String| SubjectId { kind, id: CanonicalId(Identity::parse(id).expect("the oracle's ids are identities")) };
+        for id in world.accounts.keys() {
+            let found = query.children(&subject(SubjectKind::Account, id), SubjectKind::Person, cluster.now).expect("the shards are open");
+            let expected = world.persons.iter().filter(|(_, profile)| profile.accounts.contains(id));
+            let expected: Vec<SubjectId> = expected.map(|(person, _)| subject(SubjectKind::Person, person)).collect::<BTreeSet<_>>().into_iter().collect();
+            assert_eq!(found, expected, "seed {seed}, persons of {id}");
+        }
+    }
+    let deal = |key: &str, account: &str| record("opportunity", key, NOON_MS, serde_json::json!({ "accountKey": named(account) }));
+    let account = |key: &str| record("account", key, NOON_MS, serde_json::json!({ "accountName": key }));
+    let link = record("account-link", "l@mdm.MDM", NOON_MS, serde_json::json!({ "members": [named("a@c.S"), named("b@c.S"), named("unseen@c.S")] }));
+    let lost = record("opportunity", "4@c.S", NOON_MS + 1, serde_json::json!({ "isDeleted": true }));
+    let records = [account("a@c.S"), account("b@c.S"), link, deal("1@c.S", "a@c.S"), deal("2@c.S", "b@c.S"), deal("3@c.S", "unseen@c.S"), deal("4@c.S", "a@c.S"), lost];
+    let cluster = cluster(1, &records, NOON_MS);
+    let query = cluster.query();
+    let townsend = query.resolve(&Identity::new("b2b_account", "b@c.S").expect("an identity")).expect("the shards are open");
+    let deals = query.children(&townsend, SubjectKind::Opportunity, cluster.now).expect("the shards are open");
+    let deals: Vec<String> = deals.iter().map(|deal| deal.id.0.to_string()).collect();
+    assert_eq!(deals, ["b2b_opportunity:1@c.S", "b2b_opportunity:2@c.S", "b2b_opportunity:3@c.S"]);
+}
+
 #[test]
 fn a_preview_is_what_publishing_brings() {
     for seed in 0..40 {

@@ -20,10 +20,10 @@ fn difference(seed: u64, records: &[SourceRecord], start_ms: i64, rules: &[Rule]
     for (at, record) in records.iter().enumerate() {
         cluster.advance_unsettled(Timestamp(record.timestamp_ms));
         cluster.source(record);
-        if schedule.chance(10) {
-            if let Some(rule) = pending_rules.pop() {
-                cluster.publish(rule);
-            }
+        if schedule.chance(10)
+            && let Some(rule) = pending_rules.pop()
+        {
+            cluster.publish(rule);
         }
         if schedule.chance(15) {
             cluster.settle();

@@ -131,7 +131,7 @@ fn a_record_too_large_is_a_failure_and_leaves_nothing() {
     let world = World::new();
     let shard = world.shard();
     let mut session = world.log.open_shard(&shard).unwrap();
-    let large = "x".repeat(3 << 20);
+    let large = "x".repeat(millrace_runtime::topology::RECORD_BYTES_MAX as usize + 1);
     let refused = session
         .commit(records(
             [to(&shard.changelog, &["a"]), vec![(shard.changelog.clone(), record(&large))]].concat(),

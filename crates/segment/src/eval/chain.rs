@@ -1,7 +1,9 @@
 //! Chains: steps strictly in time order, some of them absences.
 //!
+//! A step takes as many events as it counts: absences before it end at the first of them, those behind it begin at the last.
+//!
 //! Without conditions between steps a chain is decided in one pass over the steps: of all that follows, only the instants at which a step may have
-//! ended matter, and those form a suffix of its candidates. Conditions that speak of earlier steps need a search, which does not try twice what has
+//! ended matter. Conditions that speak of earlier steps need a search, which does not try twice what has
 //! failed: what is ahead depends on the instant reached and on the events still spoken of alone. So its time is bounded by a power of the number of
 //! events, one more than the steps spoken of at once (see `cost`), and grows with the number of steps as the steps do.
 
@@ -149,6 +151,10 @@ impl<'a> Machine<'a> {
             if !flag {
                 continue;
             }
+            if steps[step].count == 1 {
+                // It begins where it ends.
+                group.clear();
+            }
             group.push(candidate);
             if group.len() < steps[step].count as usize {
                 continue;
@@ -233,17 +239,23 @@ fn decided(steps: &[ChainStep], found: &[Candidates<'_>]) -> bool {
             continue;
         }
         let events = &found[index].events;
-        // From each end the step begins with the next candidate; it may end with any later one that leaves enough between.
-        let earliest = ends.iter().filter_map(|after| {
-            let begin = after.map_or(0, |after| events.partition_point(|candidate| candidate.at <= after));
-            let first = events.get(begin)?;
-            clear(&absences, *after, Some(first.at)).then_some(begin + step.count as usize - 1)
-        });
-        let Some(earliest) = earliest.min().filter(|rank| *rank < events.len()) else {
-            return false;
+        // The latest end before a candidate leaves the least room for what must be absent.
+        let begins = |candidate: &&Candidate<'_>| {
+            let before = ends[..ends.partition_point(|after| *after < Some(candidate.at))].last();
+            before.is_some_and(|after| clear(&absences, *after, Some(candidate.at)))
         };
-        ends = events[earliest..].iter().map(|candidate| Some(candidate.at)).collect();
+        let fitting: Vec<&Candidate<'_>> = if step.count == 1 {
+            events.iter().filter(begins).collect()
+        } else {
+            // Having begun, it may end with any later one that leaves enough between.
+            let begin = events.iter().position(|candidate| begins(&candidate)).unwrap_or(events.len());
+            events.iter().skip(begin + step.count as usize - 1).collect()
+        };
+        ends = fitting.iter().map(|candidate| Some(candidate.at)).collect();
         ends.dedup();
+        if ends.is_empty() {
+            return false;
+        }
         absences.clear();
     }
     ends.iter().any(|after| clear(&absences, *after, None))

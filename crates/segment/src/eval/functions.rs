@@ -62,6 +62,10 @@ impl<'a> Machine<'a> {
                     until = until.min(val_until);
                     evaluated.push(val);
                 }
+                // Things that are counted; of others their values are taken, and noted, before.
+                if let (Op::Aggregate(_), Some(trace), [Val::List(items)]) = (op, &mut self.trace, evaluated.as_slice()) {
+                    trace.extend(items.iter().filter_map(|item| Evidence::of(item, &operands[0], Value::Bool(true))));
+                }
                 Ok((self.strict(op, operands, evaluated)?, until))
             }
         }

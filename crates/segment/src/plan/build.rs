@@ -16,11 +16,34 @@ use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine, Money, Source};
 use crate::explain::Condition;
 use crate::normal::normalise;
+use crate::sequence::{self, Sequence};
 use crate::split::{Split, Splitter, hash, reads};
-use crate::tally::{Shape, Tally};
+use crate::tally::{self, Tally};
 
 /// Depth of features that rest on features. Relations are bounded to four, so a rule that passes the type-check stays below.
 const DEPTH_MAX: usize = 16;
+
+/// What is kept of a query's events in the place of rows.
+pub(crate) enum Upkeep {
+    Tally(tally::Shape),
+    Progress(sequence::Shape),
+}
+
+impl Upkeep {
+    fn canonical(&self) -> String {
+        match self {
+            Upkeep::Tally(shape) => shape.canonical(),
+            Upkeep::Progress(shape) => shape.canonical(),
+        }
+    }
+
+    fn conditions(&self) -> Vec<&Core> {
+        match self {
+            Upkeep::Tally(shape) => vec![&shape.condition],
+            Upkeep::Progress(shape) => shape.conditions().collect(),
+        }
+    }
+}
 
 /// Collects what rules need.
 pub(crate) struct Planner<'s> {
@@ -158,7 +181,8 @@ impl<'s> Planner<'s> {
         let definition = rule.definition();
         let condition = definition.kind != Kind::ComputedAttribute;
         let residual = |core: Core| Residual { core: Arc::new(core), context: context.clone(), condition };
-        Ok(SegmentPlan { name: definition.name.clone(), subject: definition.subject, reads, conditions: split.map(&residual), residual: residual(whole) })
+        let conditions = split.map(&residual);
+        Ok(SegmentPlan { name: definition.name.clone(), subject: definition.subject, reads, rule: rule.clone(), conditions, residual: residual(whole) })
     }
 
     fn context(&self, zone: Tz, layouts: BTreeMap<QueryId, Vec<u64>>) -> Context {
@@ -205,16 +229,17 @@ impl<'s> Planner<'s> {
         settings
     }
 
-    pub fn query(&mut self, mut predicate: Vec<Core>, columns: BTreeMap<u64, Core>, keep: Keep, shape: Option<Shape>, zone: Tz) -> QueryId {
+    pub fn query(&mut self, mut predicate: Vec<Core>, columns: BTreeMap<u64, Core>, keep: Keep, upkeep: Option<Upkeep>, zone: Tz) -> QueryId {
         // The order in which conditions were written does not matter.
         predicate.sort_by_cached_key(Core::canonical);
         let predicate = Core::and(predicate);
         let names: Vec<String> = columns.keys().map(|name| format!("{name:016x}")).collect();
         let mut text = format!("{}\n{}\n{keep:?}", predicate.canonical(), names.join(" "));
         let mut settings = self.settings_of([&predicate], zone);
-        if let Some(shape) = &shape {
-            text = format!("{text}\n{}", shape.canonical());
-            settings = self.settings_of([&predicate, &shape.condition], zone);
+        if let Some(upkeep) = &upkeep {
+            text = format!("{text}\n{}", upkeep.canonical());
+            let conditions: Vec<&Core> = [&predicate].into_iter().chain(upkeep.conditions()).collect();
+            settings = self.settings_of(conditions, zone);
         }
         let id = QueryId(hash("query", &text, &settings));
         let context = self.context(zone, BTreeMap::new());
@@ -223,8 +248,13 @@ impl<'s> Planner<'s> {
             let event_types = demands.get(&demand::event_type()).map(|types| types.iter().cloned().collect());
             let demand = demand::strictest(&demands);
             let layout = Arc::new(columns.keys().copied().collect());
-            let tally = shape.map(|shape| Tally { shape: Arc::new(shape), layout, context: context.clone() });
-            EventQuery { id, keep, event_types, demand, tally, predicate: Arc::new(predicate), columns: Arc::new(columns.into_values().collect()), context }
+            let (mut tally, mut sequence) = (None, None);
+            match upkeep {
+                Some(Upkeep::Tally(shape)) => tally = Some(Tally { shape: Arc::new(shape), layout, context: context.clone() }),
+                Some(Upkeep::Progress(shape)) => sequence = Some(Sequence::new(shape, layout, context.clone())),
+                None => {}
+            }
+            EventQuery { id, keep, event_types, demand, tally, sequence, predicate: Arc::new(predicate), columns: Arc::new(columns.into_values().collect()), context }
         });
         id
     }

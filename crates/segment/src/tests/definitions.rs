@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::{Kind, Status, parse_definitions};
+use crate::{Kind, Status, documents, parse_definitions};
 
 #[test]
 fn yaml_and_json() {
@@ -105,15 +105,15 @@ kind: Segment
         8 |   destinations: 5
           |   ^^^^^^^^^^^^
         error[missing-key]: `metadata` is missing
-         --> line 9, column 4
+         --> line 9, column 1
           |
         9 | ---
-          |    ^
+          | ^
         error[missing-key]: `spec` is missing
-         --> line 9, column 4
+         --> line 9, column 1
           |
         9 | ---
-          |    ^
+          | ^
     "#]].assert_eq(&shown);
     let to = |name: &str| format!("{{kind: Segment, metadata: {{name: a}}, spec: {{pql: true, destinations: [{name}]}}}}");
     assert!(parse_definitions(&to("linkedin-2")).is_ok());
@@ -189,4 +189,29 @@ spec: { pql: "xEvent[timestamp occurs today].count()", timeZone: Europe/Berlin }
         };
         assert_eq!(found, expected, "{pql}");
     }
+}
+
+#[test]
+fn documents_are_definitions_one_each() {
+    let one = "kind: Segment\nmetadata: { name: one }\nspec: { pql: 'true' }\n";
+    let two = one.replace("one", "two");
+    for text in [
+        format!("{one}---\n{two}"),
+        format!("---\n{one}---\n{two}"),
+        format!("# ours\n---\n{one}\n--- # the second\n{two}---\n# no third\n---\n"),
+        format!("%YAML 1.2\n---\r\n{one}...\n---\n\n---\n{two}..."),
+        format!("--- {{kind: Segment, metadata: {{name: one}}, spec: {{pql: 'true'}}}}\n--- \n{two}"),
+    ] {
+        let names = |text: &str| parse_definitions(text).map(|definitions| definitions.into_iter().map(|definition| definition.name).collect::<Vec<_>>());
+        assert_eq!(names(&text).expect("definitions"), ["one", "two"], "{text}");
+        let documents = documents(&text);
+        assert_eq!(documents.concat(), text);
+        let each: Vec<_> = documents.iter().map(|document| names(document).expect(document)).collect();
+        assert_eq!(each, [["one"], ["two"]], "{text}");
+    }
+    assert!(documents("# nothing\n---\n").is_empty());
+    // Places are those of the document that is wrong.
+    let text = format!("# ours\n---\n{one}---\n{}", two.replace("spec", "spek"));
+    let problems = parse_definitions(&text).expect_err("refused");
+    assert!(problems[0].render(&text).contains("line 9, column 1"), "{}", problems[0].render(&text));
 }

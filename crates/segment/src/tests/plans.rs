@@ -66,9 +66,8 @@ fn shapes() {
         residual: (AtLeast(3) (Relation(Persons) $0) $1: (#0 $1 (AtLeast(1) (Events null) $2: (And (In { negated: false } (."eventType" $2) ["a","b",]) (On (."timestamp" $2) This(Week))))))
     "##]]);
     check(SubjectKind::Person, r#"chain(xEvent, timestamp, [A: WHAT(eventType = "a"), B: WHAT(eventType = "b" and extra.x > 1) WHEN(today)])"#, expect![[r##"
-        #0 keep All types Some(["b"]) columns 0
-        #1 keep All types Some(["a"]) columns 0
-        residual: (Chain [step 1 (Filter #1 $1: true): true] [step 1 (Filter #0 $2: (On (."timestamp" $2) Today)): true])
+        #0 keep Progress types Some(["a", "b"]) columns 2
+        residual: (Chain [step 1 (Filter #0 $1: (Column(18094057608017497741) $1)): true] [step 1 (Filter #0 $2: (And (Column(6292686402931847434) $2) (On (."timestamp" $2) Today))): true])
     "##]]);
 }
 
@@ -152,18 +151,10 @@ fn explanations() {
     let explanation = explain(&plan.segments[0], &view, now);
     let whole = plan.segments[0].residual.foresee(&view, now, now).expect("known");
     assert_eq!((explanation.value.map(Value::Bool), explanation.valid_until), (Some(whole.value), whole.valid_until));
-    fn write(explanation: &crate::Explanation, depth: usize, out: &mut String) {
-        let _ = writeln!(out, "{}{:?} until {}: {}", "  ".repeat(depth), explanation.value, explanation.valid_until, explanation.text.replace('\n', " "));
-        for piece in &explanation.evidence {
-            let _ = writeln!(out, "{}  {piece:?}", "  ".repeat(depth));
-        }
-        explanation.of.iter().for_each(|child| write(child, depth + 1, out));
-    }
-    let mut out = String::new();
-    write(&explanation, 0, &mut out);
     expect![[r#"
         Some(true) until 2026-07-01T00:00:00.001Z: and
           Some(true) until 9223372036854775807: b2b.personScore > 80
+            Float(90.0) against Int(80)
             Attribute { path: "b2b.personScore", value: Float(90.0) }
           Some(true) until 9223372036854775807: or
             Some(true) until 9223372036854775807: not
@@ -171,10 +162,121 @@ fn explanations() {
                 Segment { name: "s", member: false }
             Some(false) until 9223372036854775807: false
           Some(true) until 9223372036854775807: exists a from accounts where a.accountName = "Acme"
-            Thing { relation: Accounts, id: "a", value: Bool(true) }
+            Thing { kind: Account, id: "a", value: Bool(true) }
           Some(true) until 9223372036854775807: exists r from accountRelations where r.personRole = "Boss"
             Row { relation: AccountRelations, id: "r" }
           Some(true) until 2026-07-01T00:00:00.001Z: exists v from xEvent where v.eventType = "x" and v.timestamp occurs <= 1 month before now
             Event { at: Timestamp(1780272000000), id: "e" }
-    "#]].assert_eq(&out);
+    "#]].assert_eq(&told(&explanation));
+}
+
+/// An explanation as lines, each condition with the sides it compares and its evidence below it.
+fn told(explanation: &crate::Explanation) -> String {
+    let mut out = format!("{:?} until {}: {}\n", explanation.value, explanation.valid_until, explanation.text.replace('\n', " "));
+    if let Some(sides) = &explanation.compared {
+        let _ = writeln!(out, "  {:?} against {:?}", sides.left, sides.right);
+    }
+    for piece in &explanation.evidence {
+        let _ = writeln!(out, "  {piece:?}");
+    }
+    for line in explanation.of.iter().map(told).collect::<String>().lines() {
+        let _ = writeln!(out, "  {line}");
+    }
+    out
+}
+
+/// What the maintained answer says, shown by whole data.
+fn explained(tree: &Tree, subject: SubjectKind, id: &str, pql: &str) -> crate::Explanation {
+    let plan = Plan::build(&[compiled(subject, Tz::UTC, pql)], &settings()).expect("a plan");
+    let (segment, now) = (&plan.segments[0], at("2026-06-15T00:00:00Z"));
+    let view = TreeView::new(tree, &plan, subject, id, &segment.reads, now);
+    let whole = segment.rule.whole(&settings()).explain(tree, id, now);
+    explain(segment, &view, now).shown_by(whole)
+}
+
+#[test]
+fn explanations_of_lists() {
+    let key = |id: &str| serde_json::json!({ "sourceKey": id });
+    let deal = |account: &str, amount: i64, won: bool| serde_json::json!({"accountKey": key(account), "opportunityAmount": {"amount": amount}, "isWon": won});
+    let tree = Tree::read(&serde_json::json!({
+        "person": {"p": {"b2b": {"personScore": 90}}, "q": {}, "r": {}},
+        "account": {"a": {"accountName": "Acme", "relatedAccountKeys": [key("c")]}, "b": {"accountName": "Bolt"}, "c": {"accountName": "Core"}},
+        "opportunity": {"a1": deal("a", 200_000, true), "a2": deal("a", 5, false), "b1": deal("b", 900_000, true), "c1": deal("c", 7, true)},
+        "accountRelations": [
+            {"id": "r1", "person": "p", "to": "a", "row": {"relationStartDate": "2026-06-01T00:00:00Z"}},
+            {"id": "r2", "person": "p", "to": "b"}, {"id": "r3", "person": "q", "to": "a"},
+        ],
+        "events": {"p": [{"_id": "e", "timestamp": "2026-06-01T00:00:00Z", "eventType": "x", "commerce": {"order": {"priceTotal": 12}}}]},
+    }));
+    let person = r#"sum(select o.opportunityAmount.amount from accounts.opportunities where o.isWon) > 1000000
+        and (sum(accounts.opportunities.opportunityAmount.amount) < 5 or b2b.personStatus != "Cold" or b2b.personScore > 100)
+        and (forall o from accounts.opportunities where o.opportunityAmount.amount > 1) and (forall o from accounts.opportunities where o.isWon)
+        and (exists o from accounts.opportunities where not(o.isWon))
+        and (exists o from accounts.related.opportunities where o.isWon) and accounts.count() >= 2
+        and (exists a from accounts where sum(select o.opportunityAmount.amount from a.opportunities) > 500000)
+        and sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "x") > 10
+        and (min(select r.relationStartDate from accountRelations) occurs <= 1 month before now)"#;
+    let account = "persons[b2b.personScore > 50].count() >= 3 and count(persons) = 2";
+    let told = told(&explained(&tree, SubjectKind::Person, "p", person)) + &told(&explained(&tree, SubjectKind::Account, "a", account));
+    expect![[r#"
+        Some(false) until 9223372036854775807: and
+          Some(true) until 9223372036854775807: sum(select o.opportunityAmount.amount from accounts.opportunities where o.isWon) > 1000000
+            Float(1100000.0) against Int(1000000)
+            Thing { kind: Opportunity, id: "a1", value: Float(200000.0) }
+            Thing { kind: Opportunity, id: "b1", value: Float(900000.0) }
+          Some(false) until 9223372036854775807: or
+            Some(false) until 9223372036854775807: sum(accounts.opportunities.opportunityAmount.amount) < 5
+              Float(1100005.0) against Int(5)
+              Thing { kind: Opportunity, id: "a1", value: Bool(true) }
+              Thing { kind: Opportunity, id: "a2", value: Bool(true) }
+              Thing { kind: Opportunity, id: "b1", value: Bool(true) }
+            Some(false) until 9223372036854775807: b2b.personStatus != "Cold"
+              Null against Text("Cold")
+              Attribute { path: "b2b.personStatus", value: Null }
+            Some(false) until 9223372036854775807: b2b.personScore > 100
+              Float(90.0) against Int(100)
+              Attribute { path: "b2b.personScore", value: Float(90.0) }
+          Some(true) until 9223372036854775807: forall o from accounts.opportunities where o.opportunityAmount.amount > 1
+            Thing { kind: Opportunity, id: "a1", value: Bool(true) }
+            Thing { kind: Opportunity, id: "a2", value: Bool(true) }
+            Thing { kind: Opportunity, id: "b1", value: Bool(true) }
+          Some(false) until 9223372036854775807: forall o from accounts.opportunities where o.isWon
+            Thing { kind: Opportunity, id: "a2", value: Bool(false) }
+          Some(true) until 9223372036854775807: exists o from accounts.opportunities where not(o.isWon)
+            Thing { kind: Opportunity, id: "a2", value: Bool(true) }
+          Some(true) until 9223372036854775807: exists o from accounts.related.opportunities where o.isWon
+            Thing { kind: Opportunity, id: "c1", value: Bool(true) }
+          Some(true) until 9223372036854775807: accounts.count() >= 2
+            Int(2) against Int(2)
+            Thing { kind: Account, id: "a", value: Bool(true) }
+            Thing { kind: Account, id: "b", value: Bool(true) }
+          Some(true) until 9223372036854775807: exists a from accounts where sum(select o.opportunityAmount.amount from a.opportunities) > 500000
+            Thing { kind: Opportunity, id: "b1", value: Float(900000.0) }
+            Thing { kind: Account, id: "b", value: Bool(true) }
+          Some(true) until 9223372036854775807: sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "x") > 10
+            Float(12.0) against Int(10)
+            Event { at: Timestamp(1780272000000), id: "e" }
+          Some(true) until 2026-07-01T00:00:00.001Z: min(select r.relationStartDate from accountRelations) occurs <= 1 month before now
+            Time(Timestamp(1780272000000)) against Time(Timestamp(1781481600000))
+            Row { relation: AccountRelations, id: "r1" }
+        Some(false) until 9223372036854775807: and
+          Some(false) until 9223372036854775807: persons[b2b.personScore > 50].count() >= 3
+            Int(1) against Int(3)
+            Thing { kind: Person, id: "p", value: Bool(true) }
+          Some(true) until 9223372036854775807: count(persons) = 2
+            Int(2) against Int(2)
+            Thing { kind: Person, id: "p", value: Bool(true) }
+            Thing { kind: Person, id: "q", value: Bool(true) }
+    "#]].assert_eq(&told);
+}
+
+#[test]
+fn an_explanation_keeps_to_its_own_answer() {
+    let tree = |score: i64| Tree::read(&serde_json::json!({ "person": {"p": {"b2b": {"personScore": score}}} }));
+    let plan = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, "b2b.personScore > 80")], &settings()).expect("a plan");
+    let (segment, now, before) = (&plan.segments[0], at("2026-06-15T00:00:00Z"), tree(70));
+    let own = explain(segment, &TreeView::new(&before, &plan, SubjectKind::Person, "p", &segment.reads, now), now);
+    let whole = segment.rule.whole(&settings()).explain(&tree(90), "p", now);
+    assert_eq!((own.value, whole.value), (Some(false), Some(true)));
+    assert_eq!(own.clone().shown_by(whole), own, "the record is under way");
 }

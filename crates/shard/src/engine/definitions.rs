@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use millrace_model::{Rejection, Text};
+use millrace_model::Text;
 use millrace_segment::{Compiled, Diagnostic};
+use millrace_wire::Reason;
 
 use super::Step;
 use crate::key::{self, Key, Parts, table};
@@ -30,15 +31,15 @@ impl Step<'_> {
         let name = Text::from(key.as_ref());
         let definition = match input.value.as_deref().map(std::str::from_utf8) {
             None => None,
-            Some(Err(_)) => return self.refuse(input, "bad-utf8", "the definition is not UTF-8 text".to_owned()),
+            Some(Err(_)) => return self.refuse(input, Reason::BadUtf8, "the definition is not UTF-8 text".to_owned()),
             Some(Ok(text)) => {
                 let compiled = match program::compile(text, &self.config) {
                     Ok(compiled) => compiled,
-                    Err(problems) => return self.refuse(input, "bad-definition", problems),
+                    Err(problems) => return self.refuse(input, Reason::BadDefinition, problems),
                 };
                 if compiled.definition().name != name {
                     let detail = format!("the record's key is `{name}`, the definition's name is `{}`; they must be equal", compiled.definition().name);
-                    return self.refuse(input, "key-mismatch", detail);
+                    return self.refuse(input, Reason::KeyMismatch, detail);
                 }
                 Some((text.to_owned(), compiled))
             }
@@ -57,7 +58,7 @@ impl Step<'_> {
         }
         for control in &controls {
             if let Err(problems) = self.adopt(std::slice::from_ref(control))? {
-                self.refuse(&control.input, "bad-definition", program::describe(&problems, ""))?;
+                self.refuse(&control.input, Reason::BadDefinition, program::describe(&problems, ""))?;
             }
         }
         Ok(())
@@ -106,6 +107,12 @@ impl Step<'_> {
     fn write_definition(&mut self, control: &Control) -> Result<(), StateError> {
         let program = Arc::clone(&self.program);
         let (name, version) = (&control.name, control.version);
+        let last: Option<DefinitionRow> = self.tx.get(&key::named(table::DEFINITION, name))?;
+        match (program.definitions.get(name), last) {
+            (Some(_), _) => self.tx.delete_if_present(key::named(table::RETIRED, name))?,
+            (None, Some(last)) => self.tx.put(key::named(table::RETIRED, name), &last.version),
+            (None, None) => {}
+        }
         for (of, accepted) in [(table::DEFINITION, program.definitions.get(name)), (table::DRAFT, program.definitions.draft(name))] {
             let row_key = key::named(of, name);
             match accepted {
@@ -136,9 +143,9 @@ impl Step<'_> {
     }
 
     /// Every shard reads the control topic; the first alone reports what is wrong with it.
-    fn refuse(&mut self, input: &Input, reason: &'static str, detail: String) -> Result<(), StateError> {
+    fn refuse(&mut self, input: &Input, reason: Reason, detail: String) -> Result<(), StateError> {
         if self.number == 0 {
-            self.dead_letter(input, &Rejection { reason: Text::const_new(reason), detail });
+            self.dead_letter(input, &reason.because(detail));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use millrace_model::{Identity, SourceKind, SubjectKind, Text, Timestamp, namespa
 use millrace_segment::plan::QueryId;
 
 use crate::key::{Key, Parts, table};
-use crate::row::{self, AliasRow, Detail, Membership, ProfileRow, Reach, RecordRow, SubjectId, SubjectRow, VerdictRow};
+use crate::row::{self, AliasRow, Detail, Membership, ProfileRow, Reach, RecordRow, SequencedRow, SubjectId, SubjectRow, VerdictRow};
 use crate::state::{RowChange, StateError, StateView};
 use crate::tx::prefix_end;
 
@@ -54,7 +54,7 @@ const BANDED: u8 = 1;
 const THING: u8 = 2;
 
 /// Where those that refer to a node, and are to be looked at, begin and end.
-pub(super) fn dependents(node: &Identity, reach: Reach) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn dependents(node: &Identity, reach: Reach) -> (Vec<u8>, Vec<u8>) {
     let key = || Key::new(table::DEPENDENT).node(node);
     let prefix = match reach {
         Reach::All => key(),
@@ -67,7 +67,7 @@ pub(super) fn dependents(node: &Identity, reach: Reach) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// The subject of a dependent's key.
-pub(super) fn dependent_of(dependent_key: &[u8]) -> Option<SubjectId> {
+pub(crate) fn dependent_of(dependent_key: &[u8]) -> Option<SubjectId> {
     let mut parts = Parts::of(dependent_key);
     parts.node()?;
     parts.byte()?;
@@ -78,13 +78,38 @@ pub(super) fn alias_of(thing: &SubjectId, node: &Identity) -> Vec<u8> {
     Key::new(table::ALIAS_OF).subject(thing).node(node).done()
 }
 
-pub(super) fn aliases_of(thing: &SubjectId) -> Vec<u8> {
+pub(crate) fn aliases_of(thing: &SubjectId) -> Vec<u8> {
     Key::new(table::ALIAS_OF).subject(thing).done()
 }
 
 /// The end of a verdict.
 pub(super) fn agenda_entry(subject: &SubjectId, query: QueryId, until: Timestamp, id: &str) -> Vec<u8> {
     Key::new(table::AGENDA).subject(subject).number(query.0).instant(until).text(id).done()
+}
+
+pub(super) fn turns(subject: &SubjectId, query: QueryId) -> Vec<u8> {
+    Key::new(table::TURN).subject(subject).number(query.0).done()
+}
+
+pub(super) fn turns_from(subject: &SubjectId, query: QueryId, turns_at: Timestamp) -> Vec<u8> {
+    Key::new(table::TURN).subject(subject).number(query.0).instant(turns_at).done()
+}
+
+/// When time turns the verdict on an event of a chain.
+pub(super) fn turn(subject: &SubjectId, query: QueryId, turns_at: Timestamp, at: Timestamp, id: &str) -> Vec<u8> {
+    Key::new(table::TURN).subject(subject).number(query.0).instant(turns_at).instant(at).text(id).done()
+}
+
+pub(super) fn turns_at(turn_key: &[u8]) -> Option<Timestamp> {
+    let mut parts = Parts::of(turn_key);
+    parts.subject().and_then(|_| parts.number()).and_then(|_| parts.instant())
+}
+
+/// The event whose verdict turns.
+pub(super) fn turned(turn_key: &[u8]) -> Option<(Timestamp, String)> {
+    let mut parts = Parts::of(turn_key);
+    let _ = (parts.subject(), parts.number(), parts.instant());
+    parts.instant().zip(parts.text())
 }
 
 pub(super) fn member(segment: &str, subject: &SubjectId) -> Vec<u8> {
@@ -109,7 +134,7 @@ fn realized(memberships: &[Membership]) -> BTreeSet<Text> {
 pub(super) fn derive(view: &dyn StateView, rows: &[RowChange]) -> Result<Vec<RowChange>, StateError> {
     let mut derived = Vec::new();
     for (row_key, after) in rows {
-        let derives = matches!(row_key.first(), Some(&(table::SUBJECT | table::PROFILE | table::VERDICT | table::ALIAS | table::RECORD)));
+        let derives = matches!(row_key.first(), Some(&(table::SUBJECT | table::PROFILE | table::VERDICT | table::SEQUENCED | table::ALIAS | table::RECORD)));
         if !derives {
             continue;
         }
@@ -147,6 +172,13 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
             let verdict: VerdictRow = row::decode(value)?;
             if verdict.valid_until < Timestamp::MAX {
                 keys.insert(agenda_entry(&subject, QueryId(query), verdict.valid_until, &id));
+            }
+        }
+        Some(&table::SEQUENCED) => {
+            let (Some(subject), Some(query), Some(at), Some(id)) = (parts.subject(), parts.number(), parts.instant(), parts.text()) else { return Ok(keys) };
+            let event: SequencedRow = row::decode(value)?;
+            if event.turns_at < Timestamp::MAX {
+                keys.insert(turn(&subject, QueryId(query), event.turns_at, at, &id));
             }
         }
         Some(&table::ALIAS) => {

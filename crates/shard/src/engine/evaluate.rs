@@ -20,15 +20,17 @@ use crate::merge::merge;
 use crate::message::{CauseKind, Message, Origin};
 use crate::program::{self, Program, same_values};
 use crate::record::Fragment;
-use crate::row::{self, Detail, FragmentRow, Membership, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, SubjectId, SubjectRow};
-use crate::state::StateError;
+use crate::row::{
+    self, Detail, FragmentRow, Held, Membership, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId, SubjectRow,
+};
+use crate::state::{Row, StateError};
 
 impl Rows for Step<'_> {
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.tx.get_bytes(key)
     }
 
-    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
         self.tx.scan_prefix(prefix)
     }
 }
@@ -52,8 +54,12 @@ impl Step<'_> {
         }
         let mut row = self.subject(subject)?.clone();
         let alive = is_alive(subject.kind, &row, now);
+        if let Some(held) = row.held.take().filter(|_| dirty.origin.cause == CauseKind::Timer) {
+            dirty.origin = held.origin;
+        }
+        let origin = dirty.origin.clone();
         // It appeared, or went, perhaps by time alone.
-        dirty.all |= alive != row.announced;
+        dirty.all |= alive != (row.announced == Standing::Alive);
         self.features(subject, &mut row, &dirty, alive, revision < program.revision, &program, &origin)?;
         let memberships_before: BTreeSet<Text> = row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
         if row.departing == 0 {
@@ -82,7 +88,8 @@ impl Step<'_> {
         let memberships = row.memberships.iter().map(|membership| membership.valid_until);
         let features = row.features.iter().map(|feature| feature.due_at);
         let events = row.oldest_event_at.map(|oldest| if oldest > self.now { oldest } else { oldest.plus_ms(self.config.retention_ms()) });
-        memberships.chain(features).chain(events).chain([computed_until]).filter(|at| *at > self.now).min().unwrap_or(Timestamp::MAX)
+        let held = row.held.iter().map(|held| held.until);
+        memberships.chain(features).chain(events).chain(held).chain([computed_until]).filter(|at| *at > self.now).min().unwrap_or(Timestamp::MAX)
     }
 
     /// Merges fragments and rows again. Whether anything that rules can see is different.
@@ -177,7 +184,7 @@ impl Step<'_> {
                     queries.extend(feature.reads.queries.iter().copied());
                 }
             }
-            self.advance_tallies(subject, &queries, program)?;
+            self.advance_queries(subject, &queries, program)?;
             let view = SubjectView::new(self, subject, program, queries);
             for feature in program.features(subject.kind) {
                 if let Some(known) = stands(self, feature) {
@@ -200,8 +207,13 @@ impl Step<'_> {
         let reads_down = |id| program.reads_down(subject.kind, id);
         let (down, before) = (told(&row.features, reads_down), told(known.values(), reads_down));
         let banded = program.banded(&down);
+        let standing = match (alive, &row.merged_into) {
+            (true, _) => Standing::Alive,
+            (false, Some(_)) => Standing::Absorbed,
+            (false, None) => Standing::Gone,
+        };
         // Under a new plan others may read what nobody read before.
-        let changed = upgraded || row.announced != alive;
+        let changed = upgraded || row.announced != standing;
         let (exact_changed, banded_changed) = (changed || down != before, changed || banded != program.banded(&before));
         for (shard, detail) in &row.subscribers {
             let (features, changed) = match detail {
@@ -209,10 +221,10 @@ impl Step<'_> {
                 Detail::Banded => (&banded, banded_changed),
             };
             if changed || dirty.greet.contains(shard) {
-                self.send(*shard, Message::Features { subject: subject.clone(), exists: alive, features: features.clone() }, origin);
+                self.send(*shard, Message::Features { subject: subject.clone(), standing, features: features.clone() }, origin);
             }
         }
-        row.announced = alive;
+        row.announced = standing;
         if program.has_parents(subject.kind) || !row.parents.is_empty() {
             self.tell_parents(subject, row, alive, program, origin)?;
         }
@@ -263,8 +275,12 @@ impl Step<'_> {
         Ok(())
     }
 
-    pub(super) fn advance_tallies(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>, program: &Program) -> Result<(), StateError> {
-        queries.iter().filter_map(|id| program.query(*id)).try_for_each(|query| self.advance_tally(subject, query))
+    /// Brings what is kept of queries in the place of rows up to now.
+    pub(super) fn advance_queries(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>, program: &Program) -> Result<(), StateError> {
+        queries.iter().filter_map(|id| program.query(*id)).try_for_each(|query| {
+            self.advance_tally(subject, query)?;
+            self.advance_sequence(subject, query)
+        })
     }
 
     /// Whether something that reads so is to be computed again, the last result holding until `until`.
@@ -293,9 +309,11 @@ impl Step<'_> {
             });
         }
         let mut open: BTreeSet<Text> = BTreeSet::new();
+        // Looked up at the first change.
+        let mut unrest: Option<Option<Timestamp>> = None;
         // One view for all: what several segments read is read once.
         let queries = program.queries_of(&waiting);
-        self.advance_tallies(subject, &queries, program)?;
+        self.advance_queries(subject, &queries, program)?;
         let mut view = SubjectView::new(self, subject, program, queries);
         while let Some(place) = waiting.pop_first() {
             let segment = &program.plan.segments[place];
@@ -314,6 +332,17 @@ impl Step<'_> {
             let known = row.memberships.binary_search_by(|membership| membership.segment.cmp(&segment.name));
             let before = known.ok().map(|at| &row.memberships[at]);
             let was_in = before.is_some_and(|membership| membership.realized);
+            if realized != was_in && alive {
+                if unrest.is_none() {
+                    unrest = Some(self.unrest(subject)?);
+                }
+                if let Some(until) = unrest.flatten() {
+                    row.held = Some(Held { until, origin: dirty.origin.clone() });
+                    open.insert(segment.name.clone());
+                    waiting.extend(program.segments_resting_on(&segment.name));
+                    continue;
+                }
+            }
             let mut entered_at = before.map_or(self.now, |membership| membership.qualified_at);
             if realized != was_in {
                 if realized {
@@ -377,7 +406,10 @@ impl Step<'_> {
         row.sequence += 1;
         row.evaluated_at = Some(self.now);
         let absorbed = !realized && !alive && row.merged_into.is_some();
-        let version = program.definitions.get(name).map_or(0, |accepted| accepted.row.version);
+        let version = match program.definitions.get(name) {
+            Some(accepted) => accepted.row.version,
+            None => self.tx.get(&key::named(table::RETIRED, name))?.unwrap_or_default(),
+        };
         let cause = millrace_wire::Cause {
             kind: if absorbed { CauseKind::Merge } else { origin.cause }.into(),
             topic: non_empty(&origin.topic),

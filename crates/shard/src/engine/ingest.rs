@@ -28,7 +28,7 @@ impl Step<'_> {
         let mut origin = Origin {
             cause: if kind == SourceKind::AccountLink { CauseKind::Link } else { CauseKind::Record },
             topic: Text::from(self.topic_name(input)),
-            key: input.key.as_deref().map(|key| Text::from_utf8_lossy(key)).unwrap_or_default(),
+            key: input.key.as_deref().map(Text::from_utf8_lossy).unwrap_or_default(),
             event_id: None,
             ingested_at: Some(input.timestamp),
             trace: input.headers.iter().rev().find(|(name, _)| name == "traceparent").map(|(_, value)| Text::from_utf8_lossy(value)),

@@ -1,4 +1,5 @@
-//! The event ledger of a person, and what event queries keep of it: the newest rows in one row, or a row an event, with a tally where one is asked for.
+//! The event ledger of a person, and what event queries keep of it: the newest rows in one row, or a row an event, with a tally or the
+//! progress of a chain where one is asked for.
 //!
 //! The ledger is the truth; queries keep only what rules need and are brought up to date with each change of it. An event id counts once however
 //! many homes of the person reported it.
@@ -183,31 +184,7 @@ impl Step<'_> {
         let program = std::sync::Arc::clone(&self.program);
         let mut buckets = Buckets::default();
         for query in program.queries_for(body) {
-            if query.matches(body).is_none() {
-                continue;
-            }
-            if let Some(tally) = &query.tally {
-                if self.untally_event(subject, query, tally, id)? {
-                    touched.push(query.id);
-                }
-                continue;
-            }
-            if query.keep == Keep::All {
-                let event_key = key::verdict(subject, query.id, id);
-                if self.tx.get_bytes(&event_key)?.is_some() {
-                    self.tx.delete(event_key);
-                    touched.push(query.id);
-                }
-                continue;
-            }
-            let (kept, changed) = self.bucket(subject, query, &mut buckets)?;
-            if kept.0.get(&query.id).is_some_and(|rows| rows.iter().any(|row| row.id == id)) {
-                // What had been dropped behind this row may count again.
-                match self.fill(subject, std::slice::from_ref(&query))?.remove(&query.id) {
-                    Some(rows) => kept.0.insert(query.id, rows),
-                    None => kept.0.remove(&query.id),
-                };
-                *changed = true;
+            if query.matches(body).is_some() && self.let_go(subject, query, event.occurred_at, id, &mut buckets)? {
                 touched.push(query.id);
             }
         }
@@ -228,8 +205,38 @@ impl Step<'_> {
                     self.tally_event(subject, query, tally, row)?;
                 }
             }
+            Keep::Progress => self.sequence_event(subject, query, row)?,
         }
         Ok(())
+    }
+
+    /// The other way round; whether the event was kept.
+    fn let_go(&mut self, subject: &SubjectId, query: &EventQuery, at: Timestamp, id: &str, buckets: &mut Buckets) -> Result<bool, StateError> {
+        match query.keep {
+            Keep::All => {
+                let event_key = key::verdict(subject, query.id, id);
+                let known = self.tx.get_bytes(&event_key)?.is_some();
+                if known {
+                    self.tx.delete(event_key);
+                }
+                Ok(known)
+            }
+            Keep::Newest(_) => {
+                let (kept, changed) = self.bucket(subject, query, buckets)?;
+                let known = kept.0.get(&query.id).is_some_and(|rows| rows.iter().any(|row| row.id == id));
+                if known {
+                    // What had been dropped behind this row may count again.
+                    match self.fill(subject, std::slice::from_ref(&query))?.remove(&query.id) {
+                        Some(rows) => kept.0.insert(query.id, rows),
+                        None => kept.0.remove(&query.id),
+                    };
+                    *changed = true;
+                }
+                Ok(known)
+            }
+            Keep::Tally => query.tally.as_ref().map_or(Ok(false), |tally| self.untally_event(subject, query, tally, id)),
+            Keep::Progress => self.unsequence_event(subject, query, at, id),
+        }
     }
 
     /// The kept rows of a query and its likes, read once.
@@ -281,6 +288,11 @@ impl Step<'_> {
         for id in self.queries_with_events(subject)? {
             if program.query(id).is_none_or(is_new) {
                 self.drop_query_events(subject, id)?;
+            }
+        }
+        for id in self.sequences(subject)? {
+            if program.query(id).is_none_or(is_new) {
+                self.drop_sequence(subject, id)?;
             }
         }
         let new: Vec<&EventQuery> = program.plan.queries.iter().filter(|query| is_new(query)).collect();

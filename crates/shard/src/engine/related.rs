@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{CanonicalId, Identity, SubjectKind};
+use millrace_model::{CanonicalId, Identity, SubjectKind, Timestamp};
 use millrace_segment::plan::Features;
 
 use super::{Step, derive};
 use crate::key::{self, Key, Parts, table};
 use crate::message::{Message, Origin};
 use crate::program::same_values;
-use crate::row::{AliasRow, Detail, FanoutRow, Reach, ReplicaRow, SubjectId};
+use crate::row::{AliasRow, Detail, FanoutRow, ProfileRow, Reach, ReplicaRow, Standing, SubjectId, Unrest};
 use crate::state::StateError;
 
 impl Step<'_> {
@@ -73,12 +73,13 @@ impl Step<'_> {
         }
         if let Some(old) = alias.canonical.replace(canonical.clone()) {
             self.stand_behind(node, &old, alias.detail(), None, origin)?;
+            alias.unrest = Some(Unrest::again(alias.unrest, self.now, self.config.settle_ms));
         }
         self.stand_behind(node, &canonical, None, alias.detail(), origin)?;
         alias.epoch = epoch;
         self.tx.put(alias_key, &alias);
         let replica: Option<ReplicaRow> = self.tx.get(&key::of_subject(table::REPLICA, &thing_of(node, canonical)))?;
-        // Nothing can be decided before the thing is heard of, and then everyone is looked at. But who tells a parent of itself knows now whom to tell.
+        // Nothing can be decided before a new thing is heard of, and then everyone is looked at. But who tells a parent of itself knows now whom to tell.
         if replica.is_some_and(|replica| replica.known) || self.program.tells_parents() {
             self.fan_out(node, Reach::All, origin)?;
         }
@@ -130,9 +131,15 @@ impl Step<'_> {
     }
 
     /// At a subscribed shard: what is known of a thing.
-    pub(super) fn replica(&mut self, thing: &SubjectId, exists: bool, features: Features, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn replica(&mut self, thing: &SubjectId, standing: Standing, features: Features, origin: &Origin) -> Result<(), StateError> {
         let replica_key = key::of_subject(table::REPLICA, thing);
         let Some(mut replica) = self.tx.get::<ReplicaRow>(&replica_key)? else { return Ok(()) };
+        if standing == Standing::Absorbed {
+            // Its nodes are something else now, and the word of that is on its way: until then nothing is known of it.
+            self.tx.put(replica_key, &ReplicaRow { nodes: replica.nodes, exact: replica.exact, ..ReplicaRow::default() });
+            return Ok(());
+        }
+        let exists = standing == Standing::Alive;
         if replica.known && replica.exists == exists && replica.features == features {
             return Ok(());
         }
@@ -174,6 +181,21 @@ impl Step<'_> {
         }
         self.mark(parent, origin).related.insert(child.kind);
         Ok(())
+    }
+
+    /// Until when what a subject refers to has not come to rest, where that is later than now.
+    pub(super) fn unrest(&self, subject: &SubjectId) -> Result<Option<Timestamp>, StateError> {
+        let settle_ms = self.config.settle_ms;
+        if settle_ms == 0 {
+            return Ok(None);
+        }
+        let profile: ProfileRow = self.tx.get(&key::of_subject(table::PROFILE, subject))?.unwrap_or_default();
+        let mut latest = None;
+        for node in derive::references(subject.kind, &profile).keys() {
+            let alias: Option<AliasRow> = self.tx.get(&Key::new(table::ALIAS).node(node).done())?;
+            latest = latest.max(alias.and_then(|alias| alias.unrest).map(|unrest| unrest.until(settle_ms)));
+        }
+        Ok(latest.filter(|until| *until > self.now))
     }
 
     /// Everyone who refers to a node is to be looked at, from the beginning; a job that is under way for more of them stays one for those.

@@ -11,8 +11,8 @@ use millrace_segment::tally::Tallied;
 
 use crate::key::{self, Bucket, Key, table};
 use crate::program::Program;
-use crate::row::{self, AliasRow, KeptRow, ProfileRow, QueryRows, Reference, ReplicaRow, SubjectId, TallyRow, VerdictRow};
-use crate::state::StateError;
+use crate::row::{self, AliasRow, KeptRow, ProfileRow, QueryRows, Reference, ReplicaRow, SequenceRow, SubjectId, TallyRow, VerdictRow};
+use crate::state::{Row, StateError};
 
 /// Read access to rows: a step's overlay, or committed state.
 pub trait Rows {
@@ -23,7 +23,7 @@ pub trait Rows {
     ///
     /// # Errors
     /// Where the store failed.
-    fn rows(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError>;
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError>;
 }
 
 const RELATIONS: usize = 15;
@@ -189,6 +189,12 @@ impl<'a> SubjectView<'a> {
         events
     }
 
+    /// The events of a chain, ascending by time.
+    fn sequenced(&self, query: QueryId) -> QueryRows {
+        let rows = self.note(self.rows.rows(&key::all_sequenced(self.subject, query))).unwrap_or_default();
+        rows.iter().filter_map(|(event_key, value)| self.note(super::sequence::event(event_key, value))?).collect()
+    }
+
     fn children(&self, kind: SubjectKind) -> Vec<Item> {
         let rows = self.note(self.rows.rows(&key::children(self.subject, kind))).unwrap_or_default();
         let mut items = Vec::with_capacity(rows.len());
@@ -225,6 +231,7 @@ impl View for SubjectView<'_> {
         let (Some(cell), Some(plan)) = (self.queries.get(&query), self.program.query(query)) else { return &[] };
         match plan.keep {
             Keep::All | Keep::Tally => cell.get_or_init(|| self.verdicts(query)),
+            Keep::Progress => cell.get_or_init(|| self.sequenced(query)),
             Keep::Newest(_) => self.kept(Bucket::of(plan)).0.get(&query).map_or(&[], Vec::as_slice),
         }
     }
@@ -233,6 +240,10 @@ impl View for SubjectView<'_> {
         let head: TallyRow = self.read(&key::tally(self.subject, query)).unwrap_or_default();
         // Beyond that the rows have to be looked at: by who asks about other instants than the engine's.
         (head.valid_until > now).then_some(Tallied { totals: head.totals, extreme: head.extreme, valid_until: head.valid_until })
+    }
+
+    fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>> {
+        self.read::<SequenceRow>(&key::sequence(self.subject, query))?.holds(now)
     }
 
     fn in_segment(&self, name: &str) -> Option<Timed<bool>> {

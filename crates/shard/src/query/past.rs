@@ -3,14 +3,10 @@
 //! Of the past only events are kept. So the present rule is evaluated over the events up to that instant, and over records, relation rows and links as
 //! they stand today: the answer says so.
 
-use std::collections::BTreeMap;
-
-use millrace_model::{CanonicalId, Identity, Text, Timestamp};
-use millrace_segment::World;
+use millrace_model::Timestamp;
 
 use super::world::{Moment, Sight, Things};
-use super::{Explained, Query, QueryError};
-use crate::program::leads_to;
+use super::{Explained, Query, QueryError, reached};
 use crate::row::SubjectId;
 
 /// What an answer about the past rests on.
@@ -45,17 +41,8 @@ impl Query {
             things.finish()?;
             return Err(QueryError::Instant(format!("nothing that is kept tells of {id} at {at}")));
         }
-        let explanation = accepted.compiled.whole(&self.config.settings).explain(&sight, &id, at);
-        let mut reached: BTreeMap<Text, SubjectId> = BTreeMap::new();
-        for relation in &plan.reads.relations {
-            for link in sight.related(subject.kind, &id, *relation) {
-                let identity = link.target.as_ref().and_then(|target| Identity::parse(target).ok());
-                if let (Some(identity), Some(kind)) = (identity, leads_to(*relation)) {
-                    let thing = SubjectId { kind, id: CanonicalId(identity) };
-                    reached.insert(thing.text(), thing);
-                }
-            }
-        }
+        let explanation = plan.rule.whole(&self.config.settings).explain(&sight, &id, at);
+        let reached = reached(&sight, subject, plan, &explanation);
         things.finish()?;
         Ok(Some(Explained {
             subject: subject.clone(),

@@ -18,13 +18,11 @@ use crate::engine::{is_alive, shard_of_node};
 use crate::key::{self, Key, Parts, table};
 use crate::program::{Program, leads_to};
 use crate::row::{self, EventRow, NodeRow, ProfileRow, Reference, SubjectId, SubjectRow};
+use crate::state::Row;
 use crate::tx::prefix_end;
 
 /// Rows of one read of a pass; bounds what a pass holds of a shard.
 const PAGE_ROWS: usize = 1_000;
-
-/// A key and its value.
-type Row = (Vec<u8>, Vec<u8>);
 
 /// The instant an evaluation is about, and the events it sees.
 #[derive(Clone, Copy, Debug)]
@@ -212,7 +210,7 @@ impl<'q> Things<'q> {
         let ids: BTreeSet<Text> = match self.children.get(&kind) {
             Some(gathered) => gathered.get(&id).cloned().unwrap_or_default(),
             None => {
-                let children = self.note(self.query.children(&SubjectId { kind: SubjectKind::Account, id }, kind)).unwrap_or_default();
+                let children = self.note(self.query.kept_children(&SubjectId { kind: SubjectKind::Account, id }, kind)).unwrap_or_default();
                 children.iter().map(SubjectId::text).collect()
             }
         };
@@ -323,9 +321,9 @@ impl World for Sight<'_> {
     /// Now: as it was last decided, and until when is not asked. At an instant of the past: by the other segment's present rule.
     fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> Timed<bool> {
         let things = self.things;
-        match things.program.definitions.get(name).filter(|_| things.moment.past && things.program.segment(name).is_some()) {
-            Some(accepted) => {
-                let whole = accepted.compiled.whole(&things.query.config.settings);
+        match things.program.segment(name).filter(|_| things.moment.past) {
+            Some(plan) => {
+                let whole = plan.rule.whole(&things.query.config.settings);
                 whole.evaluate(self, id, things.moment.at).unwrap_or(Timed::lasting(false))
             }
             None => Timed::lasting(self.thing(kind, id).is_some_and(|thing| thing.segments.contains(name))),

@@ -92,10 +92,16 @@ impl Context<'_> {
             audience_membership(&fields)?;
         }
         let modified_at = book.modified_at.unwrap_or(self.record_timestamp);
-        let operation = match book.changed_fields {
+        let changed = book.changed_fields.map(|names| self.changed_paths(&names)).transpose()?;
+        // A partial update may be about the validity alone.
+        let says_members = changed.as_ref().is_none_or(|paths| paths.iter().any(|path| path.steps() == [MEMBERS]));
+        if kind == SourceKind::AccountLink && !book.deleted && says_members {
+            linked_accounts(&fields)?;
+        }
+        let operation = match changed {
             _ if book.deleted => Operation::Delete,
             Some(paths) => Operation::Patch {
-                paths: self.changed_paths(&paths)?,
+                paths,
                 value: Value::Map(fields),
             },
             None => Operation::Replace(Value::Map(fields)),
@@ -261,6 +267,19 @@ fn audience_membership(fields: &Map) -> Result<(), Rejection> {
         return Ok(());
     }
     Err(Reason::NoIdentity.because("neither `member`, `personKey` nor `accountKey` says who is in the audience"))
+}
+
+/// The field of a link that says who is linked.
+const MEMBERS: &str = "members";
+
+/// A link of an account to itself is a slip of whoever wrote it: taken, it would withdraw the link that was there without a word.
+fn linked_accounts(fields: &Map) -> Result<(), Rejection> {
+    let Some(members) = fields.get(MEMBERS).and_then(Value::as_list) else { return Ok(()) };
+    let accounts = members.iter().filter_map(|member| Identity::new(namespace::ACCOUNT, member.field("sourceKey").as_str()?));
+    match accounts.collect::<BTreeSet<_>>().len() {
+        0 | 1 => Err(Reason::TooFewMembers.because("`members` are fewer than two different accounts; delete the record to withdraw a link")),
+        _ => Ok(()),
+    }
 }
 
 /// The bookkeeping fields of a record.

@@ -208,6 +208,22 @@ fn keys() {
 }
 
 #[test]
+fn a_link_is_of_two_accounts_at_least() {
+    let table = [
+        (r#"{"members":[{"sourceKey":"a@c.S"},{"sourceKey":"b@c.S"}]}"#, "ok"),
+        (r#"{"members":[{"sourceKey":"a@c.S"},{"sourceKey":" a@c.S "}]}"#, "too-few-members"),
+        (r#"{"members":[]}"#, "too-few-members"),
+        (r#"{"members":[{"sourceKey":"a@c.S"}],"isDeleted":true}"#, "ok"),
+        (r#"{"members":[{"sourceKey":"a@c.S"}],"changedFields":["members"]}"#, "too-few-members"),
+        (r#"{"validTo":1000,"changedFields":["validTo"]}"#, "ok"),
+        (r#"{"members":[{"sourceKey":"a@c.S"}],"validTo":1000,"changedFields":["validTo"]}"#, "ok"),
+    ];
+    for (value, expected) in table {
+        assert_eq!(reason(decode(SourceKind::AccountLink, Some("l"), Some(value.as_bytes()))), expected, "{value}");
+    }
+}
+
+#[test]
 fn tombstones() {
     assert_eq!(show(decode(SourceKind::Account, Some(" a "), None)), "account a @1000 tombstone");
     assert_eq!(reason(decode(SourceKind::Account, None, None)), "tombstone-without-key");
@@ -429,6 +445,9 @@ fn record_of_any_kind() -> impl Strategy<Value = (SourceKind, serde_json::Value)
             } else {
                 json["_id"] = "e".into();
                 json["timestamp"] = 5.into();
+            }
+            if kind == SourceKind::AccountLink {
+                json["members"] = serde_json::json!([{ "sourceKey": "a" }, { "sourceKey": "b" }]);
             }
             if kind == SourceKind::AudienceMember {
                 json["audience"] = "a".into();

@@ -6,6 +6,7 @@ use crate::settings::Settings;
 use crate::shown;
 
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    settings.config.check_secrets()?;
     let topology = settings.topology();
     let mut topics: Vec<_> = topology.specs(settings.config.topics.source_partitions);
     topics.extend(settings.config.destinations.keys().map(|name| topology.destination_spec(name)));

@@ -7,9 +7,10 @@ mod stage;
 mod story;
 
 use std::fmt::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use millrace_config::Config;
 use millrace_model::{DAY_MS, Timestamp};
 use millrace_runtime::clock::{Clock, SystemClock};
@@ -19,6 +20,7 @@ use self::stage::Stage;
 use self::story::{Act, PEOPLE, SEGMENT, Step};
 use crate::cli::DemoOptions;
 use crate::settings::Settings;
+use crate::shown::{self, say};
 
 /// How long ago the story begins: a visit of its first day is more than a month old today, whatever the month.
 const BEGINS_DAYS_AGO: i64 = 33;
@@ -27,33 +29,44 @@ pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut config = millrace_config::parse(None, std::iter::empty())?;
     config.http = settings.config.http.clone();
+    if options.serve {
+        require_free([config.http.api_address, config.http.metrics_address])?;
+    }
     let today = SystemClock.now();
     let begins = Timestamp(today.0 - BEGINS_DAYS_AGO * DAY_MS);
     let mut stage = Stage::open(&config, begins)?;
 
-    println!("{}", story::OPENING);
+    say(story::OPENING)?;
     stage.define(SEGMENT, story::DEFINITION)?;
     let steps = story::steps(begins, today);
     let mut right = 0;
     for (number, step) in (1..).zip(&steps) {
         right += usize::from(tell(&mut stage, number, step)?);
     }
-    println!(
+    say(&format!(
         "{right} of {} facts led where they should, in {:.1} s.\n",
         steps.len(),
         begun.elapsed().as_secs_f64()
-    );
+    ))?;
     if right < steps.len() {
         bail!("the story did not end as it should");
     }
     if options.serve { serve(stage, &config) } else { farewell(&config) }
 }
 
+/// A port that somebody has is told of before the story, not behind it.
+fn require_free(addresses: [SocketAddr; 2]) -> anyhow::Result<()> {
+    for address in addresses {
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    }
+    Ok(())
+}
+
 /// Plays one step and shows what came of it; whether that is what should.
 fn tell(stage: &mut Stage, number: usize, step: &Step) -> anyhow::Result<bool> {
-    println!("{number}  {}", step.title);
+    say(&format!("{number}  {}", step.title))?;
     for line in step.meaning.lines() {
-        println!("   {line}");
+        say(&format!("   {line}"))?;
     }
     let begun = Instant::now();
     match &step.act {
@@ -90,7 +103,7 @@ fn tell(stage: &mut Stage, number: usize, step: &Step) -> anyhow::Result<bool> {
         };
         let _ = writeln!(text, "   WRONG: expected {expected}");
     }
-    println!("{text}");
+    say(&text)?;
     Ok(right)
 }
 
@@ -116,7 +129,7 @@ fn shown_time(taken: Duration) -> String {
     format!("   ({:.1} ms)", taken.as_secs_f64() * 1_000.0)
 }
 
-/// The rule's two conditions with their values, and when time alone would change them.
+/// The rule's two conditions with their values, what the first adds up to, and when time alone would change them.
 fn shown_reasons(explanation: &Explanation) -> String {
     let shown = story::CONDITIONS.iter().zip(&explanation.of).map(|(words, condition)| {
         let mark = match condition.value {
@@ -128,18 +141,18 @@ fn shown_reasons(explanation: &Explanation) -> String {
             (Some(true), until) if until != Timestamp::MAX => format!(" (until {})", &until.to_string()[..10]),
             _ => String::new(),
         };
-        format!("{words}: {mark}{until}")
+        let sum = condition.compared.as_ref().map(|sides| format!(" ({})", shown::plain(&sides.left.to_json()))).unwrap_or_default();
+        format!("{words}: {}{sum}{until}", if sum.is_empty() { mark } else { mark.trim_end() })
     });
     shown.collect::<Vec<_>>().join("   ")
 }
 
 fn serve(stage: Stage, config: &Config) -> anyhow::Result<()> {
     let node = stage.into_node(config)?;
-    println!("{}", story::looking_around(config.http.api_address));
+    say(&story::looking_around(config.http.api_address))?;
     node.serve(config)
 }
 
 fn farewell(config: &Config) -> anyhow::Result<()> {
-    println!("{}", story::where_next(config.http.api_address));
-    Ok(())
+    say(&story::where_next(config.http.api_address))
 }

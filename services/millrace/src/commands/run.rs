@@ -7,9 +7,10 @@ use crate::node::{Node, configured_parts};
 use crate::settings::Settings;
 
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    settings.config.check_secrets()?;
     settings.init_logs()?;
     if settings.config.log.kind == LogKind::Kafka {
-        topics::create_missing(settings)?;
+        topics::refuse_unfit(&topics::create_missing(settings)?)?;
     }
     Node::start(&settings.config, configured_parts(settings)?)?.serve(&settings.config)
 }

@@ -9,7 +9,8 @@ use anyhow::Context;
 use millrace_api::dto::{PreviewView, RollbackView, SegmentView, VersionView};
 use millrace_model::{Schema, Text};
 use millrace_runtime::clock::{Clock, SystemClock};
-use millrace_segment::{Compiled, Diagnostic, Library, Severity, compile, compile_with, documents, parse_definitions};
+use millrace_segment::ast::Span;
+use millrace_segment::{Compiled, Diagnostic, Library, Severity, compile, compile_with, did_you_mean, documents, parse_definitions};
 use serde::Serialize;
 
 use crate::client::Client;
@@ -31,7 +32,11 @@ struct Checked {
 /// Checks all files first; nothing is applied where one of them is wrong.
 pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
     let definitions = read(files)?;
-    refuse(&definitions, &findings(settings, &definitions)?)?;
+    let findings = findings(settings, &definitions)?;
+    refuse(&definitions, &findings)?;
+    for warning in rendered(&definitions, &findings) {
+        eprint!("{warning}");
+    }
     let commands = gateway::commands(settings)?;
     for definition in &definitions {
         commands
@@ -117,8 +122,23 @@ fn findings(settings: &Settings, definitions: &[Checked]) -> anyhow::Result<Vec<
             Err(found) => problems.extend(found.into_iter().map(|problem| (definition.name.clone(), problem))),
         }
     }
+    problems.extend(unknown_destinations(settings, definitions));
     problems.extend(millrace_segment::lint(&compiled, &engine::rule_settings(&settings.config), SystemClock.now()));
     Ok(problems)
+}
+
+/// Destinations that are not configured. Where none is, the configuration at hand is not that of the deployment, and nothing is known of them.
+fn unknown_destinations(settings: &Settings, definitions: &[Checked]) -> Vec<(Text, Diagnostic)> {
+    let known = &settings.config.destinations;
+    let mut findings = Vec::new();
+    for definition in definitions.iter().map(|definition| definition.compiled.definition()).filter(|_| !known.is_empty()) {
+        for name in definition.destinations.iter().filter(|name| !known.contains_key(name.as_str())) {
+            let message = format!("there is no destination `{name}`: nothing is sent there until it is configured");
+            let near = did_you_mean(name, known.keys().map(String::as_str));
+            findings.push((definition.name.clone(), Diagnostic::warning("unknown-destination", Span::default(), message).suggesting(near)));
+        }
+    }
+    findings
 }
 
 /// # Errors
@@ -224,7 +244,8 @@ fn check(text: &str, schema: &Schema) -> Result<Vec<Checked>, Vec<String>> {
             match compile(&definition, schema) {
                 Ok(compiled) => checked.push(Checked {
                     name: definition.name.to_string(),
-                    text: document.to_owned(),
+                    // What divides documents in a file is no part of them.
+                    text: document.strip_prefix("---\n").unwrap_or(document).to_owned(),
                     compiled,
                 }),
                 Err(found) => problems.extend(

@@ -7,6 +7,7 @@ use millrace_runtime::topology::Topology;
 use serde::Serialize;
 
 use crate::engine;
+use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown;
 
@@ -14,49 +15,95 @@ use crate::shown;
 #[derive(Serialize)]
 pub struct Finding {
     topic: String,
-    /// `there`, `created`, `missing`, `differs`.
-    state: &'static str,
+    state: State,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     differences: Vec<String>,
+    /// Whether shards cannot work with it.
+    #[serde(skip)]
+    unfit: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    There,
+    Created,
+    Missing,
+    Differs,
+}
+
+/// Fails where a topic that was there already is not as it should be: nothing is changed about it.
 pub fn create(settings: &Settings) -> anyhow::Result<()> {
     settings.require_kafka("topics create")?;
-    let findings = create_missing(settings)?;
-    shown::show(settings.output, findings.as_slice(), told)
+    report(settings, &create_missing(settings)?)
 }
 
 /// Fails where a topic is missing or is not as it should be.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     settings.require_kafka("topics check")?;
-    let log = engine::kafka_log(&settings.config)?;
-    let findings: Vec<Finding> = catalogue(settings)
-        .iter()
-        .map(|wanted| compare(&log, wanted, settings))
-        .collect::<anyhow::Result<_>>()?;
-    shown::show(settings.output, findings.as_slice(), told)?;
-    match findings.iter().filter(|finding| finding.state != "there").count() {
+    report(settings, &look(settings)?)
+}
+
+fn report(settings: &Settings, findings: &[Finding]) -> anyhow::Result<()> {
+    shown::show(settings.output, findings, told)?;
+    match findings.iter().filter(|finding| matches!(finding.state, State::Missing | State::Differs)).count() {
         0 => Ok(()),
+        1 => bail!("1 topic is not as it should be"),
         wrong => bail!("{wrong} topics are not as they should be"),
     }
 }
 
-/// Creates what is missing, and leaves what is there: whether it fits, `check` says.
+fn look(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
+    let log = engine::kafka_log(&settings.config)?;
+    catalogue(settings).iter().map(|wanted| look_at(&log, wanted, settings)).collect()
+}
+
+fn look_at(log: &KafkaLog, wanted: &TopicSpec, settings: &Settings) -> anyhow::Result<Finding> {
+    let found = log.describe_topic(&wanted.name).context("Kafka does not answer")?;
+    Ok(compare(found.as_ref(), wanted, is_source(settings, wanted)))
+}
+
+/// Creates what is missing, and compares what is there.
 pub fn create_missing(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
     let log = engine::kafka_log(&settings.config)?;
-    let mut findings = Vec::new();
-    for wanted in catalogue(settings) {
-        let there = log.partitions(&wanted.name).context("Kafka does not answer")?.is_some();
-        if !there {
-            log.create_topic(&wanted).with_context(|| format!("topic {}", wanted.name))?;
+    let make = |wanted: &TopicSpec| -> anyhow::Result<Finding> {
+        let found = look_at(&log, wanted, settings)?;
+        if found.state != State::Missing {
+            return Ok(found);
         }
-        findings.push(Finding {
-            topic: wanted.name,
-            state: if there { "there" } else { "created" },
-            differences: Vec::new(),
-        });
+        log.create_topic(wanted).with_context(|| format!("topic {}", wanted.name))?;
+        Ok(Finding {
+            state: State::Created,
+            unfit: false,
+            ..found
+        })
+    };
+    catalogue(settings).iter().map(make).collect()
+}
+
+/// Looks before a store or a session is opened: with a wrong number of partitions records would go to shards that do not know them, and a changelog
+/// that is not compacted forgets state.
+///
+/// # Errors
+/// A refusal where shards cannot work with the topics as they are.
+pub fn require_fit(settings: &Settings) -> anyhow::Result<()> {
+    refuse_unfit(&look(settings)?)
+}
+
+/// # Errors
+/// As of `require_fit`. What differs and does no harm is logged.
+pub fn refuse_unfit(findings: &[Finding]) -> anyhow::Result<()> {
+    for finding in findings.iter().filter(|finding| !finding.unfit && finding.state == State::Differs) {
+        tracing::warn!(topic = finding.topic, differences = finding.differences.join("; "), "topic is not as it should be");
     }
-    Ok(findings)
+    let unfit: Vec<&Finding> = findings.iter().filter(|finding| finding.unfit).collect();
+    if unfit.is_empty() {
+        return Ok(());
+    }
+    let missing = unfit.iter().any(|finding| finding.state == State::Missing);
+    let hint = if missing { "; `millrace topics create` makes those that are missing" } else { "" };
+    let lines: String = unfit.into_iter().map(line).collect();
+    Err(Refusal(format!("the topics do not suit this configuration{hint}\n{}", lines.trim_end())).into())
 }
 
 /// Every topic of the deployment, those of configured destinations included.
@@ -78,17 +125,22 @@ fn ownership(topology: &Topology) -> TopicSpec {
     }
 }
 
-fn compare(log: &KafkaLog, wanted: &TopicSpec, settings: &Settings) -> anyhow::Result<Finding> {
-    let Some(found) = log.describe_topic(&wanted.name).context("Kafka does not answer")? else {
-        return Ok(Finding {
-            topic: wanted.name.clone(),
-            state: "missing",
+/// Anyone may have made a source topic, with as many partitions as they like.
+pub fn is_source(settings: &Settings, topic: &TopicSpec) -> bool {
+    topic.name.starts_with(&format!("{}source.", settings.config.topics.prefix))
+}
+
+fn compare(found: Option<&TopicSpec>, wanted: &TopicSpec, source: bool) -> Finding {
+    let topic = wanted.name.clone();
+    let Some(found) = found else {
+        return Finding {
+            topic,
+            state: State::Missing,
             differences: Vec::new(),
-        });
+            unfit: true,
+        };
     };
     let mut differences = Vec::new();
-    // Anyone may have made a source topic, with as many partitions as they like.
-    let source = wanted.name.starts_with(&format!("{}source.", settings.config.topics.prefix));
     if found.partitions != wanted.partitions && !source {
         differences.push(format!("{} partitions, expected {}", found.partitions, wanted.partitions));
     }
@@ -96,6 +148,8 @@ fn compare(log: &KafkaLog, wanted: &TopicSpec, settings: &Settings) -> anyhow::R
         let policy = |compacted| if compacted { "compact" } else { "delete" };
         differences.push(format!("cleanup.policy {}, expected {}", policy(found.compacted), policy(wanted.compacted)));
     }
+    // What follows is about how long and how much, which operators may know better.
+    let unfit = !source && !differences.is_empty();
     for (name, value) in wanted.settings.iter().filter(|(name, _)| !name.starts_with("millrace.")) {
         match found.settings.iter().find(|(known, _)| known == name) {
             Some((_, set)) if set == value => {}
@@ -103,20 +157,65 @@ fn compare(log: &KafkaLog, wanted: &TopicSpec, settings: &Settings) -> anyhow::R
             None => differences.push(format!("{name} is not set, expected {value}")),
         }
     }
-    let state = if differences.is_empty() { "there" } else { "differs" };
-    Ok(Finding {
-        topic: wanted.name.clone(),
+    let state = if differences.is_empty() { State::There } else { State::Differs };
+    Finding {
+        topic,
         state,
         differences,
-    })
+        unfit,
+    }
 }
 
 fn told(findings: &[Finding]) -> String {
-    let line = |finding: &Finding| {
-        format!("{:8} {} {}", finding.state, finding.topic, finding.differences.join("; "))
-            .trim_end()
-            .to_owned()
-            + "\n"
-    };
     findings.iter().map(line).collect()
+}
+
+fn line(finding: &Finding) -> String {
+    let state = match finding.state {
+        State::There => "there",
+        State::Created => "created",
+        State::Missing => "missing",
+        State::Differs => "differs",
+    };
+    let text = format!("{state:8} {} {}", finding.topic, finding.differences.join("; "));
+    text.trim_end().to_owned() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(partitions: u32, compacted: bool, settings: &[(&str, &str)]) -> TopicSpec {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        TopicSpec {
+            name: "t".to_owned(),
+            partitions,
+            compacted,
+            settings,
+        }
+    }
+
+    #[test]
+    fn shards_start_on_topics_that_fit_alone() {
+        let wanted = topic(4, true, &[("max.message.bytes", "9")]);
+        let fit = topic(4, true, &[("max.message.bytes", "9")]);
+        let cases = [
+            (Some(fit), false, None, "there    t\n"),
+            (None, false, Some("`millrace topics create`"), "missing  t\n"),
+            (None, true, Some("`millrace topics create`"), "missing  t\n"),
+            (Some(topic(3, true, &[("max.message.bytes", "9")])), false, Some("3 partitions, expected 4"), "differs  t 3 partitions, expected 4\n"),
+            (Some(topic(3, true, &[("max.message.bytes", "9")])), true, None, "there    t\n"),
+            (Some(topic(4, false, &[("max.message.bytes", "9")])), false, Some("cleanup.policy delete"), "differs  t cleanup.policy delete, expected compact\n"),
+            (Some(topic(4, true, &[("max.message.bytes", "5")])), false, None, "differs  t max.message.bytes 5, expected 9\n"),
+        ];
+        for (found, source, refused, told) in cases {
+            let finding = compare(found.as_ref(), &wanted, source);
+            assert_eq!(line(&finding), told);
+            let refusal = refuse_unfit(&[finding]).err();
+            assert_eq!(refusal.is_some(), refused.is_some(), "{told}");
+            if let (Some(refusal), Some(word)) = (refusal, refused) {
+                assert!(refusal.is::<Refusal>() && refusal.to_string().contains(word), "{refusal}");
+            }
+        }
+    }
 }

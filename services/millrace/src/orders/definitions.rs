@@ -86,8 +86,11 @@ pub fn check_put(definitions: &Definitions, text: &str, compiled: &Compiled, sch
 /// Whether a definition can go.
 ///
 /// # Errors
-/// `InUse` where published segments rest on it.
+/// `NotFound` where there is none; `InUse` where published segments rest on it.
 pub fn check_delete(definitions: &Definitions, name: &str) -> Result<(), BackendError> {
+    if definitions.get(name).is_none() {
+        return Err(BackendError::NotFound(format!("there is no segment `{name}`")));
+    }
     check_unused(definitions, name, "deleted")
 }
 

@@ -38,15 +38,17 @@ fn topics_with_another_number_of_partitions_are_refused() {
     let told = six.millrace(&["topics", "check"]).ended_with(1);
     assert!(told.stdout.contains("partitions.internal.changelog 3 partitions, expected 6"), "{told:?}");
 
-    // A process under such settings owns nothing, and says why.
-    let mut node = six.node("mistaken");
-    node.start();
-    millrace_test_e2e::wait_for("the refusal", std::time::Duration::from_secs(60), || {
-        let told = node.log().lines().any(|line| line.contains("partitions.") && line.contains('3') && line.contains('6'));
-        told.then_some(()).ok_or_else(|| node.tail())
-    });
-    let ready = node.health("/readyz").map(|(status, _)| status);
-    assert_ne!(ready, Ok(200), "{}", node.tail());
+    // What is there is left as it is, and that is told.
+    let created = six.millrace(&["topics", "create"]).ended_with(1);
+    assert!(created.stdout.contains("partitions.internal.changelog 3 partitions, expected 6"), "{created:?}");
+
+    // A process under such settings opens nothing, and says why.
+    let refused = six.millrace(&["processor"]).ended_with(64);
+    assert!(refused.stderr.contains("partitions.internal.changelog 3 partitions, expected 6"), "{refused:?}");
+    assert!(!six.state("commands").exists(), "a store was made");
+    let none = Deployment::new(KafkaBroker::shared(), "nothing", 3);
+    let refused = none.millrace(&["processor"]).ended_with(64);
+    assert!(refused.stderr.contains("millrace topics create") && refused.stderr.contains("nothing.internal.changelog"), "{refused:?}");
     drop(three);
 }
 

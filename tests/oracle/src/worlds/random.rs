@@ -337,7 +337,11 @@ impl Writer {
             }
             "marketing-list-member" => vec![("personKey", self.key(&PERSONS)), ("marketingListKey", self.key(&LISTS))],
             _ => {
-                let members: Vec<Json> = (0..2 + self.random.below(3)).map(|_| self.key(&ACCOUNTS)).collect();
+                let mut members: Vec<Json> = (0..2 + self.random.below(3)).map(|_| self.key(&ACCOUNTS)).collect();
+                // A link of one account alone is a dead letter.
+                if members.iter().all(|member| *member == members[0]) {
+                    members.extend(ACCOUNTS.iter().take(2).map(|account| key(account)));
+                }
                 let mut paths = vec![("members", Json::Array(members))];
                 if self.random.chance(40) {
                     paths.push(("validFrom", json!(self.random.around(self.at, 5 * DAY_MS))));

@@ -267,6 +267,7 @@ impl Writer {
     fn chain(&mut self) -> String {
         let mut steps = Vec::new();
         let length = 1 + self.random.below(3);
+        let mut taken = 0;
         for place in 0..length {
             // A sequence of negations alone is written as a negation of a sequence.
             let negated = if place > 0 && self.random.chance(30) { "not " } else { "" };
@@ -277,12 +278,18 @@ impl Writer {
                 String::new()
             };
             let count = if negated.is_empty() && self.random.chance(25) { " COUNT(2)" } else { "" };
-            let link = if place > 0 && self.random.chance(20) {
+            let link = if place > 0 && negated.is_empty() && self.random.chance(20) {
+                // Mostly the taken step just before.
+                let before = if self.random.chance(80) { taken } else { 0 };
+                let comparison = self.random.pick(&["<=", "<=", "<", ">="]);
+                format!(" WHERE(timestamp occurs {comparison} {} days after S{before})", 1 + self.random.below(3))
+            } else if place > 0 && self.random.chance(20) {
                 let comparison = self.random.pick(&["=", "!="]);
                 format!(" WHERE(web.webPageDetails.name {comparison} S0.web.webPageDetails.name)")
             } else {
                 String::new()
             };
+            taken = if negated.is_empty() { place } else { taken };
             steps.push(format!("S{place}: {negated}WHAT({what}){when}{link}{count}"));
         }
         format!("chain(xEvent, timestamp, [{}])", steps.join(", "))

@@ -102,6 +102,27 @@ and ((exists o from accounts.opportunities where not(o.isClosed) and o.opportuni
             "form-then-silence",
             r#"chain(xEvent, timestamp, [A: WHAT(eventType = "web.formFilledOut"), N: not WHAT(eventType = "web.webpagedetails.pageViews")])"#,
         ),
+        // Sequences by what they ask of time: since the step before, of an event's age from both sides, of an absence, of the calendar.
+        person(
+            "form-soon-after-visit",
+            r#"chain(xEvent, timestamp, [A: WHAT(eventType = "web.webpagedetails.pageViews") WHEN(<= 7 days before now),
+    B: WHAT(eventType = "web.formFilledOut") WHEN(<= 1 day after A)])"#,
+        ),
+        person(
+            "visit-without-form",
+            r#"chain(xEvent, timestamp, [A: WHAT(eventType = "web.webpagedetails.pageViews") WHEN(>= 1 day before now), N: not WHAT(eventType = "web.formFilledOut")])"#,
+        ),
+        person(
+            "form-without-visit-lately",
+            r#"chain(xEvent, timestamp, [N: not WHAT(web.webPageDetails.name = "Support"), A: WHAT(eventType = "web.formFilledOut"),
+    M: not WHAT(eventType = "web.webpagedetails.pageViews") WHEN(<= 3 days before now) COUNT(2)])"#,
+        ),
+        person_in(
+            "pricing-this-week-after-last",
+            "Europe/Berlin",
+            r#"chain(xEvent, timestamp, [A: WHEN(last week), B: WHAT(web.webPageDetails.name = "Pricing") WHEN(this week)])
+or not(chain(xEvent, timestamp, [A: WHAT(true) COUNT(2) WHEN(<= 1 month before now), B: WHAT(true)]))"#,
+        ),
         person_in("visited-this-week", "Europe/Berlin", "exists v from xEvent where v.timestamp occurs this week"),
         person_in(
             "visited-last-month",

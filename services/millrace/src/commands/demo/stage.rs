@@ -32,6 +32,7 @@ pub struct Stage {
     query: Query,
     clock: Arc<ManualClock>,
     disks: Vec<MemoryDisk>,
+    settle_ms: i64,
     log: Arc<dyn Log>,
     folder: tempfile::TempDir,
 }
@@ -77,6 +78,7 @@ impl Stage {
             .map(|(shard, disk)| ShardTask::new(shard, context.clone(), Box::new(disk.open())))
             .collect();
         let readers = Readers(tasks.iter().map(|task| (task.shard(), task.reader())).collect());
+        let settle_ms = engine.settle_ms;
         let query = Query::new(engine, Arc::new(readers));
         let orders = LogOrders::new(Arc::clone(&log), config)?;
         let changes = orders.changes(ChangesFrom::Start).map_err(told)?;
@@ -87,6 +89,7 @@ impl Stage {
             query,
             clock,
             disks,
+            settle_ms,
             log,
             folder,
         })
@@ -98,13 +101,13 @@ impl Stage {
         self.settle().map(drop)
     }
 
-    /// Appends records and waits until all that follows from them is committed.
+    /// Appends records and waits until all that follows from them is committed, what is held back for a moment included.
     pub fn append(&mut self, records: Vec<RecordLine>) -> anyhow::Result<()> {
         let answer = self.orders.append(records.into_iter().map(Ok).collect()).map_err(told)?;
         if let Some(rejected) = answer.rejected.first() {
             bail!("the story's record {}: {}", rejected.line, rejected.reason);
         }
-        self.settle().map(drop)
+        self.pass_until(self.clock.now().plus_ms(self.settle_ms))
     }
 
     /// Lets time pass, from one due timer to the next, so that each is met at its own instant.

@@ -61,7 +61,7 @@ pub struct MembershipView {
     /// When the subject entered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_qualification_time: Option<String>,
-    /// The next instant at which time alone would change it; absent: never. A lower bound: where an account's membership rests on its persons' events, as
+    /// The next instant at which time alone would change it; absent: never. Where an account's membership rests on its persons' events, as
     /// of the last change that was told of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,

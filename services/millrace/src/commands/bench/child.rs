@@ -29,7 +29,7 @@ impl Process {
     /// Starts `millrace run`, or `millrace processor` on Kafka.
     pub fn start(settings: &Settings) -> anyhow::Result<Process> {
         let program = std::env::current_exe().context("cannot find the own program")?;
-        let (api, metrics) = (free_address()?, free_address()?);
+        let [api, metrics] = free_addresses()?;
         let mut command = Command::new(program);
         // What only the file says, such as the security of Kafka, holds for the child as well.
         if let Some(file) = Cli::parse().common.config {
@@ -110,9 +110,11 @@ fn ingested(metrics: &str) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-fn free_address() -> anyhow::Result<String> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port")?;
-    Ok(listener.local_addr()?.to_string())
+/// Two different ones: both are held until both are known.
+fn free_addresses() -> anyhow::Result<[String; 2]> {
+    let listen = || TcpListener::bind(("127.0.0.1", 0)).context("no free port");
+    let (first, second) = (listen()?, listen()?);
+    Ok([first.local_addr()?.to_string(), second.local_addr()?.to_string()])
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@
 //! that sends features and memberships on and may mark further subjects. Due timers and background work (fan-out, backfill) only mark subjects, within
 //! the budget of the step.
 //!
-//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `tally`, `related` (follow,
-//! subscribe, replicas), `evaluate`, `horizon`, `computed`, `activation`, `background`, `definitions`,
-//! `configuration`.
+//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `tally`, `sequence`,
+//! `related` (follow, subscribe, replicas), `evaluate`, `horizon`, `computed`, `activation`, `background`, `definitions`, `configuration`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -106,6 +106,8 @@ pub struct Shard {
     timers_from: Timestamp,
     /// The gauge of late timers shows something.
     lagging: bool,
+    /// It is known that no fan-out job is stored.
+    idle: bool,
     started: bool,
     /// A first step compares the configuration and tells the sizes of audiences.
     stepped: bool,
@@ -113,7 +115,7 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(number: u32, config: Arc<Config>) -> Shard {
-        Shard { number, config, program: Arc::new(Program::default()), timers_from: Timestamp::MIN, lagging: false, started: false, stepped: false }
+        Shard { number, config, program: Arc::new(Program::default()), timers_from: Timestamp::MIN, lagging: false, idle: false, started: false, stepped: false }
     }
 }
 
@@ -125,6 +127,7 @@ impl Machine for Shard {
     fn start(&mut self, view: &dyn StateView) -> Result<(), StateError> {
         self.program = Arc::new(Program::load(view, &self.config)?);
         self.timers_from = Timestamp::MIN;
+        self.idle = false;
         self.started = true;
         Ok(())
     }
@@ -140,7 +143,7 @@ impl Machine for Shard {
             queue: VecDeque::new(),
             subjects: FxHashMap::default(),
             dirty: BTreeMap::new(),
-            fanouts: background::Fanouts::default(),
+            fanouts: background::Fanouts::new(self.idle),
             audiences: BTreeMap::new(),
             outputs: Vec::new(),
             measurements: Vec::new(),
@@ -163,6 +166,8 @@ impl Machine for Shard {
         let background_left = step.settle(budget.background_max)?;
         self.timers_from = timers_from;
         self.program = Arc::clone(&step.program);
+        step.write_fanouts()?;
+        self.idle = step.fanouts.none_stored();
         step.finish(timers_left || background_left)
     }
 
@@ -319,7 +324,6 @@ impl Step<'_> {
             let labels = vec![("stage", Text::const_new(stage)), ("topic", Text::const_new(topic)), ("outcome", Text::const_new(outcome))];
             self.measurements.push(Measurement { name: "millrace_records_total", labels, value: Measure::Add(count) });
         }
-        self.write_fanouts()?;
         self.write_audiences()?;
         let mut appeared: i64 = 0;
         for (subject, CachedSubject { row, before }) in std::mem::take(&mut self.subjects) {

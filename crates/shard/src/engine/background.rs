@@ -26,9 +26,19 @@ pub(super) struct Fanouts {
     waiting: BTreeSet<Identity>,
     /// Of the stored jobs, those before this key are among `jobs`.
     stored_from: Option<Vec<u8>>,
+    /// No job is stored: saves a look over the deletion markers of those that were.
+    none_stored: bool,
 }
 
 impl Fanouts {
+    pub(super) fn new(none_stored: bool) -> Fanouts {
+        Fanouts { none_stored, ..Fanouts::default() }
+    }
+
+    pub(super) fn none_stored(&self) -> bool {
+        self.none_stored
+    }
+
     pub(super) fn get(&self, node: &Identity) -> Option<&Option<FanoutRow>> {
         self.jobs.get(node)
     }
@@ -99,8 +109,14 @@ impl Step<'_> {
     /// The first stored job that this step has not touched.
     fn stored_fanout(&mut self) -> Result<Option<(Identity, FanoutRow)>, StateError> {
         loop {
+            if self.fanouts.none_stored {
+                return Ok(None);
+            }
             let lower = self.fanouts.stored_from.clone().unwrap_or_else(|| vec![table::FANOUT]);
-            let Some((job_key, value)) = self.tx.scan(&lower, &[table::FANOUT + 1], 1)?.pop() else { return Ok(None) };
+            let Some((job_key, value)) = self.tx.scan(&lower, &[table::FANOUT + 1], 1)?.pop() else {
+                self.fanouts.none_stored = self.fanouts.stored_from.is_none();
+                return Ok(None);
+            };
             match Parts::of(&job_key).node() {
                 Some(node) if !self.fanouts.jobs.contains_key(&node) => return Ok(Some((node, row::decode(&value)?))),
                 _ => self.fanouts.stored_from = Some(prefix_end(&job_key)),
@@ -130,10 +146,13 @@ impl Step<'_> {
 
     /// Stores jobs that are left, and forgets stored ones that are done.
     pub(super) fn write_fanouts(&mut self) -> Result<(), StateError> {
-        for (node, job) in std::mem::take(&mut self.fanouts).jobs {
+        for (node, job) in std::mem::take(&mut self.fanouts.jobs) {
             let job_key = Key::new(table::FANOUT).node(&node).done();
             match job {
-                Some(job) => self.tx.put(job_key, &job),
+                Some(job) => {
+                    self.fanouts.none_stored = false;
+                    self.tx.put(job_key, &job);
+                }
                 None => self.tx.delete_if_present(job_key)?,
             }
         }

@@ -41,6 +41,11 @@ impl SequenceRow {
         }
     }
 
+    /// Whether all that is known has been folded, and an event at `at` comes behind it and counts now.
+    fn ends_before(&self, at: Timestamp, now: Timestamp) -> bool {
+        self.changed.is_none() && self.next_at == Timestamp::MAX && self.turns_at > now && self.folded_to < at && at <= now
+    }
+
     /// Whether the chain holds at `now`; `None` where something is left to be folded before that is known, or `now` lies before what is folded.
     pub(super) fn holds(&self, now: Timestamp) -> Option<Timed<bool>> {
         let next = self.next_at.min(self.turns_at);
@@ -56,11 +61,20 @@ impl Step<'_> {
     /// An event that a chain's steps can take.
     pub(super) fn sequence_event(&mut self, subject: &SubjectId, query: &EventQuery, event: Kept) -> Result<(), StateError> {
         let Some(sequence) = &query.sequence else { return Ok(()) };
-        self.unsequence_event(subject, query, event.at, &event.id)?;
         let head_key = key::sequence(subject, query.id);
-        let mut head = self.tx.get(&head_key)?.unwrap_or_else(|| SequenceRow::new(sequence.start()));
+        let mut head: Option<SequenceRow> = self.tx.get(&head_key)?;
+        if head.is_some() && self.unsequence_event(subject, query, event.at, &event.id)? {
+            head = self.tx.get(&head_key)?;
+        }
+        let mut head = head.unwrap_or_else(|| SequenceRow::new(sequence.start()));
         head.events += 1;
-        head.note(event.at);
+        if head.ends_before(event.at, self.now) {
+            // Nothing else lies behind what is folded: no need to look.
+            sequence.fold(&mut head.progress, std::slice::from_ref(&event), self.now);
+            self.folded(subject, query.id, &mut head, event.at, 1);
+        } else {
+            head.note(event.at);
+        }
         self.put_sequenced(subject, query.id, sequence, &mut head, event);
         self.tx.put(head_key, &head);
         Ok(())
@@ -206,14 +220,19 @@ impl Step<'_> {
                 break;
             }
             sequence.fold(&mut head.progress, &events, self.now);
-            head.folded_to = at;
-            head.since += u32::try_from(events.len()).unwrap_or(u32::MAX);
-            if head.since >= MILESTONE_EVENTS {
-                self.tx.put(key::milestone(subject, query, at), &head.progress);
-                head.since = 0;
-            }
+            self.folded(subject, query, head, at, events.len());
         }
         Ok(())
+    }
+
+    /// The events at `at`, the latest so far, were folded.
+    fn folded(&mut self, subject: &SubjectId, query: QueryId, head: &mut SequenceRow, at: Timestamp, events: usize) {
+        head.folded_to = at;
+        head.since += u32::try_from(events).unwrap_or(u32::MAX);
+        if head.since >= MILESTONE_EVENTS {
+            self.tx.put(key::milestone(subject, query, at), &head.progress);
+            head.since = 0;
+        }
     }
 }
 

@@ -1,15 +1,25 @@
-//! Row keys: a table byte, then parts in an order-preserving encoding.
+//! Row keys, in two forms, of parts in an order-preserving encoding.
+//!
+//! ```text
+//! table parts...                       rows about no node, or about one among other things
+//! BY_NODE kind [namespace] id table parts...   rows about one node or subject: all of them lie together, the hot ones first
+//! ```
 //!
 //! A text part ends in `00 00`; a zero byte inside it is written `00 ff`. So a part sorts as its bytes do, a shorter text before its extensions,
 //! and no part runs into the next. Numbers are big-endian, instants with the sign bit flipped.
 //!
-//! Everything of one subject lies together within a table: the subject's kind and canonical id come first.
+//! In front of a node, `kind` is one byte: twice the kind, for an id in the kind's own namespace, which then goes without saying; one more where the
+//! namespace is told. A visit reads some ten rows of one person: they fall into one or two blocks of a file.
 
 use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::{EventQuery, QueryId};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::row::SubjectId;
+use crate::tx::prefix_end;
+
+/// The first byte of keys that begin with a node.
+const BY_NODE: u8 = 0x10;
 
 /// The tables. Those from `DERIVED` (0x80) on are derived from the others and not in the changelog.
 pub mod table {
@@ -17,50 +27,54 @@ pub mod table {
     pub const META: u8 = 0x00;
     /// resolve: every source record by kind and key.
     pub const RECORD: u8 = 0x01;
-    /// resolve: routing of an identity node.
-    pub const NODE: u8 = 0x02;
-    /// resolve: who claims an identity node.
-    pub const CLAIM: u8 = 0x03;
     /// identity writer: the graph, under keys of its own making.
     pub const GRAPH: u8 = 0x04;
-    /// What changes with every event of a subject.
-    pub const SUBJECT: u8 = 0x10;
+
+    // By node, in the order in which they lie: what a visit reads comes first, what grows with history last.
+
+    /// What changes with every event of a subject. The first, so that a look behind one subject finds the next.
+    pub const SUBJECT: u8 = 0x11;
     /// The merged profile of a subject.
-    pub const PROFILE: u8 = 0x11;
-    /// A source record's fragment, by subject and node.
-    pub const FRAGMENT: u8 = 0x12;
-    /// A relation row attached to a node.
-    pub const ROW: u8 = 0x13;
-    /// The event ledger.
-    pub const EVENT: u8 = 0x14;
+    pub const PROFILE: u8 = 0x12;
+    /// resolve: routing of an identity node.
+    pub const NODE: u8 = 0x13;
     /// The newest rows of event queries that keep so many, by the event types they ask for.
-    pub const QUERY: u8 = 0x15;
-    /// Things that named this subject as their parent.
-    pub const CHILD: u8 = 0x16;
-    /// Nodes that moved away.
-    pub const MOVED: u8 = 0x17;
-    /// How many retained events of a home node carry another identity.
-    pub const EVENT_LINK: u8 = 0x18;
-    /// An aggregate over an event query.
-    pub const TALLY: u8 = 0x19;
-    /// An event of a query that keeps all of them.
-    pub const VERDICT: u8 = 0x1a;
-    /// How often a value counts for a tally.
-    pub const TALLIED_VALUE: u8 = 0x1b;
-    /// Values of a subject's computed attributes.
-    pub const COMPUTED: u8 = 0x1c;
-    /// The destination identities that a subject counts for.
-    pub const ACTIVATED: u8 = 0x1d;
-    /// Which thing a referred-to node is, as this shard was told.
-    pub const ALIAS: u8 = 0x20;
-    /// A thing's features, as this shard was told.
-    pub const REPLICA: u8 = 0x21;
+    pub const QUERY: u8 = 0x14;
     /// How far events lead through a chain.
-    pub const SEQUENCE: u8 = 0x28;
-    /// An event of a chain, in order of time.
-    pub const SEQUENCED: u8 = 0x29;
+    pub const SEQUENCE: u8 = 0x15;
+    /// An aggregate over an event query.
+    pub const TALLY: u8 = 0x16;
+    /// Values of a subject's computed attributes.
+    pub const COMPUTED: u8 = 0x17;
+    /// The destination identities that a subject counts for.
+    pub const ACTIVATED: u8 = 0x18;
+    /// Which thing a referred-to node is, as this shard was told.
+    pub const ALIAS: u8 = 0x19;
+    /// A thing's features, as this shard was told.
+    pub const REPLICA: u8 = 0x1a;
+    /// A source record's fragment, by subject and node.
+    pub const FRAGMENT: u8 = 0x1b;
+    /// A relation row attached to a node.
+    pub const ROW: u8 = 0x1c;
+    /// resolve: who claims an identity node.
+    pub const CLAIM: u8 = 0x1d;
+    /// Nodes that moved away.
+    pub const MOVED: u8 = 0x1e;
+    /// How many retained events of a home node carry another identity.
+    pub const EVENT_LINK: u8 = 0x1f;
+    /// Things that named this subject as their parent.
+    pub const CHILD: u8 = 0x20;
+    /// How often a value counts for a tally.
+    pub const TALLIED_VALUE: u8 = 0x21;
     /// How far a chain had come behind an instant, latest first.
-    pub const MILESTONE: u8 = 0x2a;
+    pub const MILESTONE: u8 = 0x22;
+    /// An event of a chain, in order of time.
+    pub const SEQUENCED: u8 = 0x23;
+    /// An event of a query that keeps all of them.
+    pub const VERDICT: u8 = 0x24;
+    /// The event ledger.
+    pub const EVENT: u8 = 0x25;
+
     /// Fan-out jobs by node.
     pub const FANOUT: u8 = 0x30;
     /// The backfill's cursor.
@@ -122,6 +136,17 @@ impl Key {
         Key(bytes)
     }
 
+    /// A row of one of the tables by node.
+    fn about(table: u8, kind: SubjectKind, node: &Identity) -> Key {
+        debug_assert!((table::SUBJECT..=table::EVENT).contains(&table), "{table:#x} is not a table by node");
+        let place = Key::new(BY_NODE);
+        let place = match node.namespace() {
+            own if own == kind.namespace() => place.byte(2 * kind as u8),
+            other => place.byte(2 * kind as u8 + 1).text(other),
+        };
+        place.text(node.id()).byte(table)
+    }
+
     #[must_use]
     pub fn byte(mut self, byte: u8) -> Key {
         self.0.push(byte);
@@ -171,46 +196,138 @@ pub fn record(kind: SourceKind, key: &str) -> Vec<u8> {
 }
 
 pub fn node(node: &Identity) -> Vec<u8> {
-    Key::new(table::NODE).node(node).done()
+    about_node(table::NODE, node).done()
 }
 
+pub fn claims(node: &Identity) -> Vec<u8> {
+    about_node(table::CLAIM, node).done()
+}
+
+pub fn claim(node: &Identity, home: &Identity) -> Vec<u8> {
+    about_node(table::CLAIM, node).node(home).done()
+}
+
+pub fn alias(node: &Identity) -> Vec<u8> {
+    about_node(table::ALIAS, node).done()
+}
+
+/// A subject's row of a table that has one a subject, or what all its rows of the table begin with.
 pub fn of_subject(table: u8, subject: &SubjectId) -> Vec<u8> {
-    Key::new(table).subject(subject).done()
+    about(table, subject).done()
 }
 
 pub fn of_subject_node(table: u8, subject: &SubjectId, node: &Identity) -> Vec<u8> {
-    Key::new(table).subject(subject).node(node).done()
+    about(table, subject).node(node).done()
+}
+
+fn about(table: u8, subject: &SubjectId) -> Key {
+    Key::about(table, subject.kind, &subject.id.0)
+}
+
+fn about_node(table: u8, node: &Identity) -> Key {
+    Key::about(table, SubjectKind::of_namespace(node.namespace()), node)
+}
+
+/// Of a key in either form.
+pub fn table_of(row_key: &[u8]) -> Option<u8> {
+    match row_key.first() {
+        Some(&BY_NODE) => row_key.get(node_bytes(row_key)?).copied(),
+        first => first.copied(),
+    }
+}
+
+/// The subject, or node, that a key begins with.
+pub fn subject_of(row_key: &[u8]) -> Option<SubjectId> {
+    let (&BY_NODE, rest) = row_key.split_first()? else { return None };
+    let mut parts = Parts(rest);
+    let byte = parts.byte()?;
+    let kind = SubjectKind::ALL.into_iter().find(|known| *known as u8 == byte / 2)?;
+    let id = if byte % 2 == 0 { Identity::new(kind.namespace(), &parts.text()?) } else { parts.node() };
+    Some(SubjectId { kind, id: CanonicalId(id?) })
+}
+
+pub fn node_of(row_key: &[u8]) -> Option<Identity> {
+    subject_of(row_key).map(|subject| subject.id.0)
+}
+
+/// What all keys of the same node begin with.
+pub fn place(row_key: &[u8]) -> Option<&[u8]> {
+    node_bytes(row_key).and_then(|length| row_key.get(..length))
+}
+
+/// Where the rows by nodes of a kind begin and end.
+pub fn nodes(kind: SubjectKind) -> (Vec<u8>, Vec<u8>) {
+    let first = vec![BY_NODE, 2 * kind as u8];
+    let end = vec![BY_NODE, 2 * kind as u8 + 2];
+    (first, end)
+}
+
+/// The kind of the node that a key begins with.
+pub fn kind_of(row_key: &[u8]) -> Option<SubjectKind> {
+    match row_key {
+        [BY_NODE, byte, ..] => SubjectKind::ALL.into_iter().find(|known| *known as u8 == byte / 2),
+        _ => None,
+    }
+}
+
+/// The least key above all those of the same node.
+pub fn behind_node(row_key: &[u8]) -> Vec<u8> {
+    prefix_end(place(row_key).unwrap_or(row_key))
+}
+
+/// How many bytes of a key name its node.
+fn node_bytes(row_key: &[u8]) -> Option<usize> {
+    let [BY_NODE, byte, ..] = row_key else { return None };
+    let mut at = 2;
+    for _ in 0..=byte % 2 {
+        at += text_bytes(row_key.get(at..)?)?;
+    }
+    Some(at)
+}
+
+/// Length of a text part, its end included.
+fn text_bytes(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += bytes.get(at..)?.iter().position(|byte| *byte == 0)?;
+        if bytes.get(at + 1)? == &0 {
+            return Some(at + 2);
+        }
+        at += 2;
+    }
 }
 
 pub fn row(subject: &SubjectId, node: &Identity, kind: SourceKind, key: &str) -> Vec<u8> {
-    Key::new(table::ROW).subject(subject).node(node).byte(kind as u8).text(key).done()
+    about(table::ROW, subject).node(node).byte(kind as u8).text(key).done()
 }
 
 pub fn event(subject: &SubjectId, id: &str) -> Vec<u8> {
-    Key::new(table::EVENT).subject(subject).text(id).done()
+    about(table::EVENT, subject).text(id).done()
 }
 
 /// The id in an event's key.
 pub fn event_id(event_key: &[u8]) -> Option<Text> {
-    let mut parts = Parts::of(event_key);
-    parts.subject()?;
-    parts.text().map(Text::from)
+    Parts::of(event_key).text().map(Text::from)
+}
+
+pub fn event_link(subject: &SubjectId, home: &Identity, other: &Identity) -> Vec<u8> {
+    about(table::EVENT_LINK, subject).node(home).node(other).done()
 }
 
 pub fn kept(subject: &SubjectId, bucket: Bucket) -> Vec<u8> {
-    Key::new(table::QUERY).subject(subject).number(bucket.0).done()
+    about(table::QUERY, subject).number(bucket.0).done()
 }
 
 pub fn tally(subject: &SubjectId, query: QueryId) -> Vec<u8> {
-    Key::new(table::TALLY).subject(subject).number(query.0).done()
+    about(table::TALLY, subject).number(query.0).done()
 }
 
 pub fn verdicts(subject: &SubjectId, query: QueryId) -> Vec<u8> {
-    Key::new(table::VERDICT).subject(subject).number(query.0).done()
+    about(table::VERDICT, subject).number(query.0).done()
 }
 
 pub fn verdict(subject: &SubjectId, query: QueryId, id: &str) -> Vec<u8> {
-    Key::new(table::VERDICT).subject(subject).number(query.0).text(id).done()
+    about(table::VERDICT, subject).number(query.0).text(id).done()
 }
 
 pub fn agenda(subject: &SubjectId, query: QueryId) -> Vec<u8> {
@@ -218,7 +335,7 @@ pub fn agenda(subject: &SubjectId, query: QueryId) -> Vec<u8> {
 }
 
 pub fn tallied_values(subject: &SubjectId, query: QueryId) -> Vec<u8> {
-    Key::new(table::TALLIED_VALUE).subject(subject).number(query.0).done()
+    about(table::TALLIED_VALUE, subject).number(query.0).done()
 }
 
 /// Sorts as the values do, or the other way round.
@@ -253,43 +370,43 @@ fn ordered(value: &Value) -> Vec<u8> {
 }
 
 pub fn sequence(subject: &SubjectId, query: QueryId) -> Vec<u8> {
-    Key::new(table::SEQUENCE).subject(subject).number(query.0).done()
+    about(table::SEQUENCE, subject).number(query.0).done()
 }
 
 pub fn all_sequenced(subject: &SubjectId, query: QueryId) -> Vec<u8> {
-    Key::new(table::SEQUENCED).subject(subject).number(query.0).done()
+    about(table::SEQUENCED, subject).number(query.0).done()
 }
 
 /// Lies before every event of an instant, and behind those of earlier ones.
 pub fn sequenced_from(subject: &SubjectId, query: QueryId, at: Timestamp) -> Vec<u8> {
-    Key::new(table::SEQUENCED).subject(subject).number(query.0).instant(at).done()
+    about(table::SEQUENCED, subject).number(query.0).instant(at).done()
 }
 
 pub fn sequenced(subject: &SubjectId, query: QueryId, at: Timestamp, id: &str) -> Vec<u8> {
-    Key::new(table::SEQUENCED).subject(subject).number(query.0).instant(at).text(id).done()
+    about(table::SEQUENCED, subject).number(query.0).instant(at).text(id).done()
 }
 
 pub fn milestones(subject: &SubjectId, query: QueryId) -> Vec<u8> {
-    Key::new(table::MILESTONE).subject(subject).number(query.0).done()
+    about(table::MILESTONE, subject).number(query.0).done()
 }
 
 /// Latest first, so that a scan from here finds the last one up to an instant.
 pub fn milestone(subject: &SubjectId, query: QueryId, at: Timestamp) -> Vec<u8> {
-    Key::new(table::MILESTONE).subject(subject).number(query.0).instant(Timestamp(!at.0)).done()
+    about(table::MILESTONE, subject).number(query.0).instant(Timestamp(!at.0)).done()
 }
 
 /// The instant of a milestone.
 pub fn milestone_at(milestone_key: &[u8]) -> Option<Timestamp> {
     let mut parts = Parts::of(milestone_key);
-    parts.subject().and_then(|_| parts.number()).and_then(|_| parts.instant()).map(|at| Timestamp(!at.0))
+    parts.number().and_then(|_| parts.instant()).map(|at| Timestamp(!at.0))
 }
 
 pub fn child(parent: &SubjectId, child: &SubjectId) -> Vec<u8> {
-    Key::new(table::CHILD).subject(parent).subject(child).done()
+    about(table::CHILD, parent).subject(child).done()
 }
 
 pub fn children(parent: &SubjectId, kind: SubjectKind) -> Vec<u8> {
-    Key::new(table::CHILD).subject(parent).byte(kind as u8).done()
+    about(table::CHILD, parent).byte(kind as u8).done()
 }
 
 pub fn named(table: u8, name: &str) -> Vec<u8> {
@@ -300,9 +417,10 @@ pub fn named(table: u8, name: &str) -> Vec<u8> {
 pub struct Parts<'a>(&'a [u8]);
 
 impl<'a> Parts<'a> {
-    /// Starts behind the table byte.
+    /// Starts behind the table byte, in either form of keys.
     pub fn of(key: &'a [u8]) -> Parts<'a> {
-        Parts(key.get(1..).unwrap_or_default())
+        let table_at = node_bytes(key).unwrap_or(0);
+        Parts(key.get(table_at + 1..).unwrap_or_default())
     }
 
     pub fn byte(&mut self) -> Option<u8> {
@@ -375,6 +493,31 @@ mod tests {
         assert!(values.is_sorted() && keys.is_sorted(), "{keys:?}");
         assert_eq!(ordered(&number(-0.0)), ordered(&Value::Int(0)));
         assert_eq!(ordered(&number(7.0)), ordered(&Value::Int(7)));
+    }
+
+    #[test]
+    fn rows_of_a_node_lie_together() {
+        let node = |namespace: &str, id: &str| Identity::new(namespace, id).unwrap();
+        let nodes = [node("b2b_person", "a"), node("b2b_person", "a\0"), node("b2b_person", "ab"), node("ecid", "a\0b"), node("email", "a"), node("b2b_account", "a")];
+        let mut keys = Vec::new();
+        for node in &nodes {
+            let subject = SubjectId::of_node(node);
+            let rows = [of_subject(table::SUBJECT, &subject), of_subject(table::PROFILE, &subject), super::node(node), claim(node, &nodes[0]), event(&subject, "e\0")];
+            for row_key in &rows {
+                assert_eq!(subject_of(row_key).as_ref(), Some(&subject));
+                assert_eq!(kind_of(row_key), Some(subject.kind));
+                assert!(rows.iter().all(|other| place(other) == place(row_key) && behind_node(row_key) > *other));
+                let (first, end) = super::nodes(subject.kind);
+                assert!(first < *row_key && *row_key < end);
+            }
+            assert_eq!(rows.each_ref().map(|row_key| table_of(row_key).unwrap()), [table::SUBJECT, table::PROFILE, table::NODE, table::CLAIM, table::EVENT]);
+            assert_eq!((Parts::of(&rows[3]).node().as_ref(), event_id(&rows[4]).as_deref()), (Some(&nodes[0]), Some("e\0")));
+            keys.extend(rows);
+        }
+        assert!(keys.is_sorted(), "{keys:?}");
+        let by_table = named(table::DEFINITION, "a");
+        assert_eq!((table_of(&by_table), subject_of(&by_table), place(&by_table)), (Some(table::DEFINITION), None, None));
+        assert_eq!(Parts::of(&by_table).text().as_deref(), Some("a"));
     }
 
     #[test]

@@ -174,7 +174,7 @@ struct Exact<'q> {
 impl Exact<'_> {
     /// The replica that a thing's owner would send; `None` where the owner is not open, or knows of no such thing.
     fn replica(&self, replica_key: &[u8]) -> Result<Option<ReplicaRow>, StateError> {
-        let Some(thing) = Parts::of(replica_key).subject() else { return Ok(None) };
+        let Some(thing) = key::subject_of(replica_key) else { return Ok(None) };
         let Ok(owner) = self.query.owner_of(&thing.id.0) else { return Ok(None) };
         let Some(row) = get::<SubjectRow>(&owner, &key::of_subject(table::SUBJECT, &thing))? else { return Ok(None) };
         let features = row.features.into_iter().filter(|feature| self.program.reads_down(thing.kind, feature.id));
@@ -184,13 +184,13 @@ impl Exact<'_> {
 }
 
 impl Rows for Exact<'_> {
-    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        if key.first() == Some(&table::REPLICA)
-            && let Some(replica) = self.replica(key)?
+    fn row(&self, row_key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        if key::table_of(row_key) == Some(table::REPLICA)
+            && let Some(replica) = self.replica(row_key)?
         {
             return Ok(Some(row::encode(&replica)));
         }
-        self.committed.row(key)
+        self.committed.row(row_key)
     }
 
     fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
@@ -283,11 +283,9 @@ impl Query {
             return Ok(SubjectId { kind, id: canonical });
         }
         if !row.escalated && row.homes > 0 {
-            for (claim_key, value) in scan(&reader, &Key::new(table::CLAIM).node(node).done())? {
+            for (claim_key, value) in scan(&reader, &key::claims(node))? {
                 let claim: ClaimRow = row::decode(&value)?;
-                let mut parts = Parts::of(&claim_key);
-                let _ = parts.node();
-                if let (true, Some(home)) = (claim.present(), parts.node()) {
+                if let (true, Some(home)) = (claim.present(), Parts::of(&claim_key).node()) {
                     return self.resolve(&home);
                 }
             }
@@ -310,7 +308,6 @@ impl Query {
         identities.insert(subject.id.0.clone());
         for (link_key, _) in scan(&reader, &key::of_subject(table::EVENT_LINK, subject))? {
             let mut parts = Parts::of(&link_key);
-            let _ = parts.subject();
             identities.extend(parts.node());
             identities.extend(parts.node());
         }
@@ -343,10 +340,8 @@ impl Query {
     fn records(&self, reader: &Reader, subject: &SubjectId) -> Result<Vec<(Identity, Fragment)>, StateError> {
         let mut records = Vec::new();
         for (fragment_key, value) in scan(reader, &key::of_subject(table::FRAGMENT, subject))? {
-            let mut parts = Parts::of(&fragment_key);
-            let _ = parts.subject();
             let row: FragmentRow = row::decode(&value)?;
-            if let (Some(node), Some(fragment)) = (parts.node(), row.fragment) {
+            if let (Some(node), Some(fragment)) = (Parts::of(&fragment_key).node(), row.fragment) {
                 records.push((node, fragment));
             }
         }

@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use millrace_model::{Schema, SourceKind, Timestamp};
+use millrace_model::{Schema, SourceKind, SubjectKind, Timestamp};
 use millrace_oracle::worlds::random::Random;
 use millrace_oracle::{Rule, SourceRecord, Subject};
 use millrace_shard::engine::{Config, Shard, shard_of};
+use millrace_shard::key;
 use millrace_shard::machine::{Budget, Input, InputTopic, Machine, Measure, Output, OutputTopic, Partition};
 use millrace_shard::message::{Envelope, Message};
 use millrace_shard::query::{Query, Reader, Shards};
@@ -393,11 +394,12 @@ impl Cluster {
     /// # Panics
     /// Where a row cannot be read.
     pub fn persons(&self) -> String {
-        let prefix = vec![millrace_shard::key::table::SUBJECT, 0];
+        let (first, end) = key::nodes(SubjectKind::Person);
         let mut lines = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
-            for (key, value) in node.table.0.range(prefix.clone()..vec![prefix[0], 1]) {
-                let subject = millrace_shard::key::Parts::of(key).subject().expect("a subject's key");
+            let persons = node.table.0.range(first.clone()..end.clone()).filter(|(row_key, _)| key::table_of(row_key) == Some(key::table::SUBJECT));
+            for (row_key, value) in persons {
+                let subject = key::subject_of(row_key).expect("a subject's key");
                 let row: millrace_shard::row::SubjectRow = millrace_shard::row::decode(value).expect("a subject's row");
                 lines.push(format!("shard {number} {subject:?} {row:?}"));
             }
@@ -407,7 +409,7 @@ impl Cluster {
 
     /// Rows of one table over all shards, for tests that count them.
     pub fn rows(&self, table: u8) -> usize {
-        self.nodes.iter().map(|node| node.table.0.range(vec![table]..vec![table + 1]).count()).sum()
+        self.nodes.iter().map(|node| node.table.0.keys().filter(|row_key| key::table_of(row_key) == Some(table)).count()).sum()
     }
 }
 

@@ -7,7 +7,7 @@ use millrace_model::{Identity, SubjectKind, Text, Timestamp};
 
 use super::derive::{self, Wake};
 use super::{Step, Turn};
-use crate::key::{Key, Parts, table};
+use crate::key::{self, Key, Parts, table};
 use crate::machine::{Measure, Measurement};
 use crate::message::{CauseKind, Origin};
 use crate::row::{self, BackfillRow, FanoutRow, SubjectId};
@@ -176,38 +176,34 @@ impl Step<'_> {
             return Ok(0);
         }
         let revision = Arc::clone(&self.program).revision;
-        let place = job.cursor.as_deref().and_then(|cursor| cursor.get(1)).copied();
-        let at = BACKFILL_ORDER.iter().position(|kind| Some(*kind as u8) == place).unwrap_or(0);
-        let mut scanned = 0;
+        let place = job.cursor.as_deref().and_then(key::kind_of);
+        let at = BACKFILL_ORDER.iter().position(|kind| Some(*kind) == place).unwrap_or(0);
+        let mut looks = 0;
         for kind in &BACKFILL_ORDER[at..] {
-            let prefix = [table::SUBJECT, *kind as u8];
-            let lower = match &job.cursor {
-                Some(cursor) if cursor.starts_with(&prefix) => prefix_end(cursor),
-                _ => prefix.to_vec(),
-            };
-            let rows = self.tx.scan(&lower, &prefix_end(&prefix), budget - scanned)?;
-            scanned += rows.len();
-            for (subject_key, _) in &rows {
-                let Some(subject) = Parts::of(subject_key).subject() else { continue };
-                if self.subject(&subject)?.revision < revision {
-                    let origin = job.origin.clone();
-                    self.mark_for_definition(&subject, origin);
+            let (first, end) = key::nodes(*kind);
+            let mut lower = job.cursor.take().filter(|_| Some(*kind) == place).map_or(first, |cursor| key::behind_node(&cursor));
+            // A look finds the first row of the next node: that of a subject, where the node is one.
+            while let Some((row_key, _)) = self.tx.scan(&lower, &end, 1)?.pop() {
+                lower = key::behind_node(&row_key);
+                if let Some(subject) = key::subject_of(&row_key).filter(|_| key::table_of(&row_key) == Some(table::SUBJECT)) {
+                    job.scanned += 1;
+                    if self.subject(&subject)?.revision < revision {
+                        let origin = job.origin.clone();
+                        self.mark_for_definition(&subject, origin);
+                    }
+                }
+                looks += 1;
+                if looks >= budget {
+                    job.cursor = Some(row_key);
+                    self.tx.put(Key::new(table::BACKFILL).done(), &job);
+                    return Ok(looks);
                 }
             }
-            if let Some((last, _)) = rows.last() {
-                job.cursor = Some(last.clone());
-            }
-            if scanned >= budget {
-                job.scanned += scanned as u64;
-                self.tx.put(Key::new(table::BACKFILL).done(), &job);
-                return Ok(scanned);
-            }
         }
-        job.scanned += scanned as u64;
         job.done = true;
         self.tx.put(Key::new(table::BACKFILL).done(), &job);
         self.tx.put(Key::new(table::BACKFILLED).done(), &job.revision);
-        Ok(scanned.max(1))
+        Ok(looks.max(1))
     }
 
     fn mark_for_definition(&mut self, subject: &SubjectId, origin: Origin) {

@@ -7,7 +7,7 @@ use millrace_model::{Identity, SourceKind, SubjectKind, Text, Timestamp, namespa
 
 use millrace_segment::plan::QueryId;
 
-use crate::key::{Key, Parts, table};
+use crate::key::{self, Key, Parts, table};
 use crate::row::{self, AliasRow, Detail, Membership, ProfileRow, Reach, RecordRow, SequencedRow, SubjectId, SubjectRow, VerdictRow};
 use crate::state::{RowChange, StateError, StateView};
 use crate::tx::prefix_end;
@@ -134,7 +134,10 @@ fn realized(memberships: &[Membership]) -> BTreeSet<Text> {
 pub(super) fn derive(view: &dyn StateView, rows: &[RowChange]) -> Result<Vec<RowChange>, StateError> {
     let mut derived = Vec::new();
     for (row_key, after) in rows {
-        let derives = matches!(row_key.first(), Some(&(table::SUBJECT | table::PROFILE | table::VERDICT | table::SEQUENCED | table::ALIAS | table::RECORD)));
+        let derives = matches!(
+            key::table_of(row_key),
+            Some(table::SUBJECT | table::PROFILE | table::VERDICT | table::SEQUENCED | table::ALIAS | table::RECORD)
+        );
         if !derives {
             continue;
         }
@@ -153,40 +156,40 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
     let mut keys = BTreeSet::new();
     let Some(value) = value else { return Ok(keys) };
     let mut parts = Parts::of(row_key);
-    match row_key.first() {
-        Some(&table::SUBJECT) => {
-            let Some(subject) = parts.subject() else { return Ok(keys) };
+    match key::table_of(row_key) {
+        Some(table::SUBJECT) => {
+            let Some(subject) = key::subject_of(row_key) else { return Ok(keys) };
             let row: SubjectRow = row::decode(value)?;
             if row.timer.0 != Timestamp::MAX {
                 keys.insert(subject_timer(row.timer.0, &subject));
             }
             keys.extend(realized(&row.memberships).iter().map(|segment| member(segment, &subject)));
         }
-        Some(&table::PROFILE) => {
-            let Some(subject) = parts.subject() else { return Ok(keys) };
+        Some(table::PROFILE) => {
+            let Some(subject) = key::subject_of(row_key) else { return Ok(keys) };
             let profile: ProfileRow = row::decode(value)?;
             keys.extend(references(subject.kind, &profile).iter().map(|(node, detail)| dependent(node, *detail, &subject)));
         }
-        Some(&table::VERDICT) => {
-            let (Some(subject), Some(query), Some(id)) = (parts.subject(), parts.number(), parts.text()) else { return Ok(keys) };
+        Some(table::VERDICT) => {
+            let (Some(subject), Some(query), Some(id)) = (key::subject_of(row_key), parts.number(), parts.text()) else { return Ok(keys) };
             let verdict: VerdictRow = row::decode(value)?;
             if verdict.valid_until < Timestamp::MAX {
                 keys.insert(agenda_entry(&subject, QueryId(query), verdict.valid_until, &id));
             }
         }
-        Some(&table::SEQUENCED) => {
-            let (Some(subject), Some(query), Some(at), Some(id)) = (parts.subject(), parts.number(), parts.instant(), parts.text()) else { return Ok(keys) };
+        Some(table::SEQUENCED) => {
+            let (Some(subject), Some(query), Some(at), Some(id)) = (key::subject_of(row_key), parts.number(), parts.instant(), parts.text()) else { return Ok(keys) };
             let event: SequencedRow = row::decode(value)?;
             if event.turns_at < Timestamp::MAX {
                 keys.insert(turn(&subject, QueryId(query), event.turns_at, at, &id));
             }
         }
-        Some(&table::ALIAS) => {
-            let Some(node) = parts.node() else { return Ok(keys) };
+        Some(table::ALIAS) => {
+            let Some(node) = key::node_of(row_key) else { return Ok(keys) };
             let alias: AliasRow = row::decode(value)?;
             keys.extend(alias.canonical.map(|canonical| alias_of(&super::related::thing_of(&node, canonical), &node)));
         }
-        Some(&table::RECORD) if parts.byte() == Some(SourceKind::AccountLink as u8) => {
+        Some(table::RECORD) if parts.byte() == Some(SourceKind::AccountLink as u8) => {
             let Some(link) = parts.text() else { return Ok(keys) };
             let record: RecordRow = row::decode(value)?;
             keys.extend(record.timer.map(|at| link_timer(at, &link)));

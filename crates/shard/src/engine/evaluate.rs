@@ -98,10 +98,8 @@ impl Step<'_> {
         let before: Option<ProfileRow> = self.tx.get(&profile_key)?;
         let mut fragments: Vec<(Identity, Fragment)> = Vec::new();
         for (fragment_key, value) in self.tx.scan_prefix(&key::of_subject(table::FRAGMENT, subject))? {
-            let mut parts = key::Parts::of(&fragment_key);
-            let _ = parts.subject();
             let row: FragmentRow = row::decode(&value)?;
-            if let (Some(node), Some(fragment)) = (parts.node(), row.fragment) {
+            if let (Some(node), Some(fragment)) = (key::Parts::of(&fragment_key).node(), row.fragment) {
                 fragments.push((node, fragment));
             }
         }
@@ -460,7 +458,6 @@ impl Step<'_> {
         let mut identities = profile.map(|profile| profile.identities).unwrap_or_default();
         for (link_key, _) in self.tx.scan_prefix(&key::of_subject(table::EVENT_LINK, subject))? {
             let mut parts = key::Parts::of(&link_key);
-            let _ = parts.subject();
             identities.extend(parts.node());
             identities.extend(parts.node());
         }
@@ -521,7 +518,6 @@ fn living(mut value: Value) -> Value {
 
 fn row_kind(row_key: &[u8]) -> Option<(SourceKind, String)> {
     let mut parts = key::Parts::of(row_key);
-    parts.subject()?;
     parts.node()?;
     let kind = parts.byte()?;
     let kind = SourceKind::ALL.into_iter().find(|known| *known as u8 == kind)?;

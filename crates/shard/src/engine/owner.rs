@@ -8,7 +8,7 @@
 use millrace_model::{CanonicalId, Identity, SourceKind};
 
 use super::Step;
-use crate::key::{self, Key, Parts, table};
+use crate::key::{self, Parts, table};
 use crate::message::{Bundle, Claim, Data, Message, Origin, RowId};
 use crate::row::{self, Arrival, EventCopy, FragmentRow, MovedRow, RelationRow, SubjectId};
 use crate::state::StateError;
@@ -193,13 +193,12 @@ impl Step<'_> {
 
     /// The counter of events of `home` that carry `other`; `other == home` counts events under a home that is not the canonical id.
     pub(super) fn event_link_key(subject: &SubjectId, home: &Identity, other: &Identity) -> Vec<u8> {
-        Key::new(table::EVENT_LINK).subject(subject).node(home).node(other).done()
+        key::event_link(subject, home, other)
     }
 }
 
 fn row_id(row_key: &[u8]) -> Option<RowId> {
     let mut parts = Parts::of(row_key);
-    parts.subject()?;
     parts.node()?;
     let kind = parts.byte()?;
     let kind = SourceKind::ALL.into_iter().find(|known| *known as u8 == kind)?;

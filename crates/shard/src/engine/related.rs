@@ -47,7 +47,7 @@ impl Step<'_> {
         if before == after {
             return Ok(());
         }
-        let alias_key = Key::new(table::ALIAS).node(node).done();
+        let alias_key = key::alias(node);
         let mut alias: AliasRow = self.tx.get(&alias_key)?.unwrap_or_default();
         let known = alias.detail();
         adjust(&mut alias.dependents, before.is_some(), after.is_some());
@@ -65,7 +65,7 @@ impl Step<'_> {
 
     /// Which thing a followed node is.
     pub(super) fn alias(&mut self, node: &Identity, canonical: CanonicalId, epoch: u64, origin: &Origin) -> Result<(), StateError> {
-        let alias_key = Key::new(table::ALIAS).node(node).done();
+        let alias_key = key::alias(node);
         // No row: everyone who referred to it is gone since.
         let Some(mut alias) = self.tx.get::<AliasRow>(&alias_key)? else { return Ok(()) };
         if alias.epoch > epoch || alias.canonical.as_ref() == Some(&canonical) {
@@ -192,7 +192,7 @@ impl Step<'_> {
         let profile: ProfileRow = self.tx.get(&key::of_subject(table::PROFILE, subject))?.unwrap_or_default();
         let mut latest = None;
         for node in derive::references(subject.kind, &profile).keys() {
-            let alias: Option<AliasRow> = self.tx.get(&Key::new(table::ALIAS).node(node).done())?;
+            let alias: Option<AliasRow> = self.tx.get(&key::alias(node))?;
             latest = latest.max(alias.and_then(|alias| alias.unrest).map(|unrest| unrest.until(settle_ms)));
         }
         Ok(latest.filter(|until| *until > self.now))

@@ -11,7 +11,7 @@ use millrace_identity::Claim as ClaimId;
 use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
 
 use super::{IDENTITY_SHARD, Step};
-use crate::key::{self, Key, Parts, table};
+use crate::key::{self, Parts};
 use crate::message::{Claim, Data, Message, Origin, RowId};
 use crate::record::{Applied, Fragment};
 use crate::row::{ClaimRow, NodeRow, RecordRow, SubjectId};
@@ -161,7 +161,7 @@ impl Step<'_> {
     }
 
     pub(super) fn claim(&mut self, node: &Identity, home: &Identity, claim: Claim, present: bool, origin: &Origin) -> Result<(), StateError> {
-        let claim_key = Key::new(table::CLAIM).node(node).node(home).done();
+        let claim_key = key::claim(node, home);
         let before: ClaimRow = self.tx.get(&claim_key)?.unwrap_or_default();
         let mut after = before;
         match claim {
@@ -226,14 +226,11 @@ impl Step<'_> {
 
     /// The homes that claim the node now.
     fn claimants(&self, node: &Identity) -> Result<Vec<Identity>, StateError> {
-        let prefix = Key::new(table::CLAIM).node(node).done();
         let mut homes = Vec::new();
-        for (claim_key, value) in self.tx.scan_prefix(&prefix)? {
+        for (claim_key, value) in self.tx.scan_prefix(&key::claims(node))? {
             let claim: ClaimRow = crate::row::decode(&value)?;
             if claim.present() {
-                let mut parts = Parts::of(&claim_key);
-                let _ = parts.node();
-                homes.extend(parts.node());
+                homes.extend(Parts::of(&claim_key).node());
             }
         }
         Ok(homes)

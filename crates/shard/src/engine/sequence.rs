@@ -117,10 +117,7 @@ impl Step<'_> {
     /// The chains whose progress is kept of this subject, of the present plan or an older one.
     pub(super) fn sequences(&self, subject: &SubjectId) -> Result<Vec<QueryId>, StateError> {
         let heads = self.tx.scan_prefix(&key::of_subject(table::SEQUENCE, subject))?;
-        let query = |head_key: &[u8]| {
-            let mut parts = Parts::of(head_key);
-            parts.subject().and_then(|_| parts.number()).map(QueryId)
-        };
+        let query = |head_key: &[u8]| Parts::of(head_key).number().map(QueryId);
         Ok(heads.iter().filter_map(|(head_key, _)| query(head_key)).collect())
     }
 
@@ -281,7 +278,7 @@ impl Instants {
 /// An event of a chain from its row; `None` where the key is of another form.
 pub(super) fn event(event_key: &[u8], value: &[u8]) -> Result<Option<Kept>, StateError> {
     let mut parts = Parts::of(event_key);
-    let _ = (parts.subject(), parts.number());
+    let _ = parts.number();
     let (Some(at), Some(id)) = (parts.instant(), parts.text()) else { return Ok(None) };
     let row: SequencedRow = row::decode(value)?;
     Ok(Some(Kept { at, id: id.into(), columns: row.columns }))

@@ -87,9 +87,7 @@ impl Step<'_> {
         let mut found = Vec::new();
         // One look a query, however many events it has.
         while let Some((first, _)) = self.tx.scan(&lower, &end, 1)?.first() {
-            let mut parts = Parts::of(first);
-            let _ = parts.subject();
-            let Some(id) = parts.number().map(QueryId) else { break };
+            let Some(id) = Parts::of(first).number().map(QueryId) else { break };
             found.push(id);
             lower = prefix_end(&key::verdicts(subject, id));
         }

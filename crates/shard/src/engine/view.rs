@@ -9,7 +9,7 @@ use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, T
 use millrace_segment::plan::{EventRow, Features, Item, Keep, QueryId, Target, Timed, Unknown, View};
 use millrace_segment::tally::Tallied;
 
-use crate::key::{self, Bucket, Key, table};
+use crate::key::{self, Bucket, table};
 use crate::program::Program;
 use crate::row::{self, AliasRow, KeptRow, ProfileRow, QueryRows, Reference, ReplicaRow, SequenceRow, SubjectId, TallyRow, VerdictRow};
 use crate::state::{Row, StateError};
@@ -86,7 +86,7 @@ impl<'a> SubjectView<'a> {
 
     /// Which thing a node is; unknown until told.
     fn thing(&self, node: &Identity) -> Result<SubjectId, Unknown> {
-        let alias: Option<AliasRow> = self.read(&Key::new(table::ALIAS).node(node).done());
+        let alias: Option<AliasRow> = self.read(&key::alias(node));
         let canonical = alias.and_then(|alias| alias.canonical).ok_or(Unknown)?;
         Ok(super::related::thing_of(node, canonical))
     }
@@ -181,7 +181,7 @@ impl<'a> SubjectView<'a> {
         let mut events = Vec::with_capacity(rows.len());
         for (verdict_key, value) in rows {
             let mut parts = key::Parts::of(&verdict_key);
-            let _ = (parts.subject(), parts.number());
+            let _ = parts.number();
             let (Some(id), Some(verdict)) = (parts.text(), self.note(row::decode::<VerdictRow>(&value))) else { continue };
             events.push(EventRow { at: verdict.at, id: id.into(), columns: verdict.columns });
         }
@@ -199,9 +199,7 @@ impl<'a> SubjectView<'a> {
         let rows = self.note(self.rows.rows(&key::children(self.subject, kind))).unwrap_or_default();
         let mut items = Vec::with_capacity(rows.len());
         for (child_key, value) in rows {
-            let mut parts = key::Parts::of(&child_key);
-            let _ = parts.subject();
-            let (Some(child), Some(features)) = (parts.subject(), self.note(row::decode::<Features>(&value))) else { continue };
+            let (Some(child), Some(features)) = (key::Parts::of(&child_key).subject(), self.note(row::decode::<Features>(&value))) else { continue };
             let id = child.text();
             items.push(Item { id: id.clone(), row: Value::Null, target: Target::Known { id, features: Arc::new(features) } });
         }

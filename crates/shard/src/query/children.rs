@@ -35,11 +35,7 @@ impl Query {
     pub(super) fn kept_children(&self, account: &SubjectId, kind: SubjectKind) -> Result<Vec<SubjectId>, QueryError> {
         let reader = self.owner_of(&account.id.0)?;
         let rows = scan(&reader, &key::children(account, kind))?;
-        let child = |(child_key, _): &(Vec<u8>, Vec<u8>)| {
-            let mut parts = Parts::of(child_key);
-            let _ = parts.subject();
-            parts.subject()
-        };
+        let child = |(child_key, _): &(Vec<u8>, Vec<u8>)| Parts::of(child_key).subject();
         Ok(rows.iter().filter_map(child).collect())
     }
 }

@@ -148,7 +148,7 @@ impl Query {
         };
         for shard in 0..self.config.shards {
             let mut walk = Walk::over(self, shard, definition.subject, definition.subject == SubjectKind::Person && reads.events);
-            while let Some(Found { subject, row, profile, events }) = walk.next()? {
+            while let Some(Found { subject, row, profile, events }) = walk.next_subject()? {
                 let thing = Thing::new(subject.kind, row, profile, now);
                 let (alive, member) = (thing.alive, thing.segments.contains(&draft.name));
                 let sight = if subject.kind == SubjectKind::Person {

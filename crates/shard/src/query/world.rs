@@ -15,7 +15,7 @@ use millrace_segment::{Link, World, WorldEvent};
 
 use super::{Query, QueryError, get};
 use crate::engine::{is_alive, shard_of_node};
-use crate::key::{self, Key, Parts, table};
+use crate::key::{self, table};
 use crate::program::{Program, leads_to};
 use crate::row::{self, EventRow, NodeRow, ProfileRow, Reference, SubjectId, SubjectRow};
 use crate::state::Row;
@@ -86,17 +86,15 @@ impl<'q> Things<'q> {
     /// Where a shard cannot be read.
     pub fn hold(&mut self, kind: SubjectKind) -> Result<(), QueryError> {
         for shard in 0..self.query.config.shards {
-            let mut nodes = Pages::over(self.query, shard, Key::new(table::NODE).text(kind.namespace()).done());
-            while let Some((node_key, value)) = nodes.next()? {
-                let row: NodeRow = row::decode(&value)?;
-                if let (Some(node), Some(canonical)) = (Parts::of(&node_key).node(), row.canonical) {
-                    self.moved.insert(node, canonical);
-                }
-            }
             let mut walk = Walk::over(self.query, shard, kind, false);
-            while let Some(found) = walk.next()? {
-                let thing = Thing::new(kind, found.row, found.profile, self.moment.at);
-                self.known.insert((kind, found.subject.text()), Box::new(Some(thing)));
+            while let Some(met) = walk.next()? {
+                if let Some(canonical) = met.moved {
+                    self.moved.insert(met.node.clone(), canonical);
+                }
+                if let Some(row) = met.row {
+                    let thing = Thing::new(kind, row, met.profile, self.moment.at);
+                    self.known.insert((kind, met.node.to_string().into()), Box::new(Some(thing)));
+                }
             }
         }
         self.held.insert(kind);
@@ -111,7 +109,7 @@ impl<'q> Things<'q> {
         let mut children: BTreeMap<CanonicalId, BTreeSet<Text>> = BTreeMap::new();
         for shard in 0..self.query.config.shards {
             let mut walk = Walk::over(self.query, shard, kind, false);
-            while let Some(found) = walk.next()? {
+            while let Some(found) = walk.next_subject()? {
                 if !is_alive(kind, &found.row, self.moment.at) {
                     continue;
                 }
@@ -221,7 +219,8 @@ impl<'q> Things<'q> {
         let Ok(identity) = Identity::parse(person) else { return Ok(Vec::new()) };
         let shard = shard_of_node(&identity, self.query.config.shards);
         let subject = SubjectId { kind: SubjectKind::Person, id: CanonicalId(identity) };
-        let mut pages = Pages::over(self.query, shard, key::of_subject(table::EVENT, &subject));
+        let ledger = key::of_subject(table::EVENT, &subject);
+        let mut pages = Pages::over(self.query, shard, ledger.clone(), prefix_end(&ledger));
         let mut rows = Vec::new();
         while let Some(row) = pages.next()? {
             rows.push(row);
@@ -233,7 +232,7 @@ impl<'q> Things<'q> {
     fn events_of(&self, rows: &[Row]) -> Result<Vec<WorldEvent>, QueryError> {
         let mut events = Vec::new();
         for (event_key, value) in rows {
-            let (Some(subject), Some(id)) = (Parts::of(event_key).subject(), key::event_id(event_key)) else { continue };
+            let (Some(subject), Some(id)) = (key::subject_of(event_key), key::event_id(event_key)) else { continue };
             let event = EventRow::decode(&subject, &id, value)?;
             let Moment { at: now, retained_from, past } = self.moment;
             let seen = event.effective().filter(|copy| copy.occurred_at > retained_from && !(past && copy.occurred_at > now));
@@ -331,7 +330,7 @@ impl World for Sight<'_> {
     }
 }
 
-/// The rows of a shard under a prefix, in ascending order of keys, read page by page. The shard is looked for with every page: it may move meanwhile,
+/// The rows of a shard between two keys, in ascending order, read page by page. The shard is looked for with every page: it may move meanwhile,
 /// and no store is kept open by whoever reads long.
 struct Pages<'q> {
     query: &'q Query,
@@ -343,8 +342,8 @@ struct Pages<'q> {
 }
 
 impl<'q> Pages<'q> {
-    fn over(query: &'q Query, shard: u32, prefix: Vec<u8>) -> Pages<'q> {
-        Pages { query, shard, upper: prefix_end(&prefix), lower: prefix, page: VecDeque::new(), ended: false }
+    fn over(query: &'q Query, shard: u32, lower: Vec<u8>, upper: Vec<u8>) -> Pages<'q> {
+        Pages { query, shard, upper, lower, page: VecDeque::new(), ended: false }
     }
 
     fn fill(&mut self) -> Result<(), QueryError> {
@@ -365,17 +364,34 @@ impl<'q> Pages<'q> {
         Ok(self.page.pop_front())
     }
 
-    /// Passes over rows of subjects before `subject` (a key without its table byte) and takes the next row where it is that subject's.
-    fn of_subject(&mut self, subject: &[u8]) -> Result<Option<Row>, QueryError> {
-        loop {
-            self.fill()?;
-            match self.page.front() {
-                Some((front, _)) if front[1..].starts_with(subject) => return Ok(self.page.pop_front()),
-                Some((front, _)) if front[1..] < *subject => drop(self.page.pop_front()),
-                _ => return Ok(None),
-            }
+    /// The next row, where its key begins so.
+    fn next_under(&mut self, place: &[u8]) -> Result<Option<Row>, QueryError> {
+        self.fill()?;
+        Ok(self.pop_under(place))
+    }
+
+    /// Leaves out the rows whose keys begin so.
+    fn pass(&mut self, place: &[u8]) {
+        while self.pop_under(place).is_some() {}
+        if self.page.is_empty() {
+            self.lower = prefix_end(place).max(std::mem::take(&mut self.lower));
         }
     }
+
+    fn pop_under(&mut self, place: &[u8]) -> Option<Row> {
+        let under = self.page.front().is_some_and(|(row_key, _)| row_key.starts_with(place));
+        if under { self.page.pop_front() } else { None }
+    }
+}
+
+/// A node met on a walk, and the subject that it names where it names one here.
+struct Met {
+    node: Identity,
+    /// What the node is part of, where that is not itself.
+    moved: Option<CanonicalId>,
+    row: Option<SubjectRow>,
+    profile: ProfileRow,
+    events: Vec<Row>,
 }
 
 /// A subject met on a walk.
@@ -387,34 +403,47 @@ pub(super) struct Found {
     pub events: Vec<Row>,
 }
 
-/// Every subject of a kind on one shard: several tables read side by side, as each is ordered by subject.
+/// Every node and subject of a kind on one shard, in one pass.
 pub(super) struct Walk<'q> {
-    subjects: Pages<'q>,
-    profiles: Pages<'q>,
-    events: Option<Pages<'q>>,
+    rows: Pages<'q>,
+    events: bool,
 }
 
 impl<'q> Walk<'q> {
     pub fn over(query: &'q Query, shard: u32, kind: SubjectKind, events: bool) -> Walk<'q> {
-        let rows = |table: u8| Pages::over(query, shard, Key::new(table).byte(kind as u8).done());
-        Walk { subjects: rows(table::SUBJECT), profiles: rows(table::PROFILE), events: events.then(|| rows(table::EVENT)) }
+        let (first, end) = key::nodes(kind);
+        Walk { rows: Pages::over(query, shard, first, end), events }
     }
 
-    pub fn next(&mut self) -> Result<Option<Found>, QueryError> {
-        let Some((subject_key, value)) = self.subjects.next()? else { return Ok(None) };
-        let Some(subject) = Parts::of(&subject_key).subject() else { return self.next() };
-        let row = row::decode(&value)?;
-        let place = &subject_key[1..];
-        let profile = match self.profiles.of_subject(place)? {
-            Some((_, value)) => row::decode(&value)?,
-            None => ProfileRow::default(),
-        };
-        let mut events = Vec::new();
-        if let Some(pages) = &mut self.events {
-            while let Some(row) = pages.of_subject(place)? {
-                events.push(row);
+    pub fn next_subject(&mut self) -> Result<Option<Found>, QueryError> {
+        while let Some(Met { node, row, profile, events, .. }) = self.next()? {
+            if let Some(row) = row {
+                return Ok(Some(Found { subject: SubjectId::of_node(&node), row, profile, events }));
             }
         }
-        Ok(Some(Found { subject, row, profile, events }))
+        Ok(None)
+    }
+
+    fn next(&mut self) -> Result<Option<Met>, QueryError> {
+        let Some(first) = self.rows.next()? else { return Ok(None) };
+        let (Some(node), Some(place)) = (key::node_of(&first.0), key::place(&first.0).map(<[u8]>::to_vec)) else { return self.next() };
+        let mut met = Met { node, moved: None, row: None, profile: ProfileRow::default(), events: Vec::new() };
+        let mut next = Some(first);
+        while let Some((row_key, value)) = next {
+            match key::table_of(&row_key) {
+                Some(table::SUBJECT) => met.row = Some(row::decode(&value)?),
+                Some(table::PROFILE) => met.profile = row::decode(&value)?,
+                Some(table::NODE) => met.moved = row::decode::<NodeRow>(&value)?.canonical,
+                Some(table::EVENT) if self.events => met.events.push((row_key, value)),
+                _ if !self.events => {
+                    // Nothing that is asked for lies behind these.
+                    self.rows.pass(&place);
+                    break;
+                }
+                _ => {}
+            }
+            next = self.rows.next_under(&place)?;
+        }
+        Ok(Some(met))
     }
 }

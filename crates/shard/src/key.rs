@@ -297,6 +297,12 @@ fn text_bytes(bytes: &[u8]) -> Option<usize> {
     }
 }
 
+/// Where a subject's fragments and relation rows begin and end: one range, fragments first.
+pub fn records(subject: &SubjectId) -> (Vec<u8>, Vec<u8>) {
+    const { assert!(table::FRAGMENT + 1 == table::ROW) };
+    (of_subject(table::FRAGMENT, subject), of_subject(table::ROW + 1, subject))
+}
+
 pub fn row(subject: &SubjectId, node: &Identity, kind: SourceKind, key: &str) -> Vec<u8> {
     about(table::ROW, subject).node(node).byte(kind as u8).text(key).done()
 }

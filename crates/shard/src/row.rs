@@ -391,6 +391,8 @@ pub struct SubjectRow {
     pub events: u64,
     /// The earliest live event, where there is any: when it appears, and when it is too old to be kept.
     pub oldest_event_at: Option<Timestamp>,
+    /// Rows `EVENT_LINK`: mostly none, and then there is no need to look for them.
+    pub event_links: u32,
     /// Moves sent whose arrival is not acknowledged: until then no exit is reported.
     pub departing: u32,
     /// Where the node that names the subject went, while it is there: who absorbed the subject.

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use millrace_model::{Map, Text, Value, namespace};
+use millrace_model::{Identity, Map, Text, Value, namespace};
 
 use super::{Step, shard_of};
 use crate::key::{self, Key, table};
@@ -23,15 +23,17 @@ impl Step<'_> {
         let mut wanted: BTreeSet<ActivationKey> = BTreeSet::new();
         let program = std::sync::Arc::clone(&self.program);
         let config = std::sync::Arc::clone(&self.config);
-        let mut identities = None;
+        let mut read: Option<(ProfileRow, BTreeSet<Identity>)> = None;
         for audience in realized {
             let Some(accepted) = program.definitions.get(&audience) else { continue };
             for destination in &accepted.compiled.definition().destinations {
-                if identities.is_none() {
-                    identities = Some(self.identities(subject)?);
+                if read.is_none() {
+                    let profile: ProfileRow = self.tx.get(&key::of_subject(table::PROFILE, subject))?.unwrap_or_default();
+                    let identities = self.identities(subject, row, &profile)?;
+                    read = Some((profile, identities));
                 }
                 let namespace = config.destinations.get(destination).map_or(namespace::EMAIL, |destination| destination.namespace.as_str());
-                let matching = identities.iter().flatten().filter(|identity| identity.namespace() == namespace);
+                let matching = read.iter().flat_map(|(_, identities)| identities).filter(|identity| identity.namespace() == namespace);
                 wanted.extend(matching.map(|identity| ActivationKey {
                     destination: destination.clone(),
                     audience: audience.clone(),
@@ -47,8 +49,7 @@ impl Step<'_> {
             let message = Message::Activate { key: key.clone(), subject: subject.clone(), present: false, attributes: Value::Null };
             self.send(self.shard_of_activation(key), message, origin);
         }
-        let profile: Option<ProfileRow> = if told.is_empty() { None } else { self.tx.get(&key::of_subject(table::PROFILE, subject))? };
-        let profile = profile.unwrap_or_default();
+        let (profile, _) = read.unwrap_or_default();
         for key in told {
             let mut attributes = Map::new();
             for (name, path) in config.destinations.get(&key.destination).iter().flat_map(|destination| &destination.attributes) {

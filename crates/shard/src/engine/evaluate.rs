@@ -25,6 +25,16 @@ use crate::row::{
 };
 use crate::state::{Row, StateError};
 
+/// One change of membership.
+struct Change<'c> {
+    name: &'c Text,
+    realized: bool,
+    entered_at: Timestamp,
+    valid_until: Timestamp,
+    /// Those that the subject carries, ascending.
+    identities: &'c [Identity],
+}
+
 impl Rows for Step<'_> {
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.tx.get_bytes(key)
@@ -97,14 +107,16 @@ impl Step<'_> {
         let profile_key = key::of_subject(table::PROFILE, subject);
         let before: Option<ProfileRow> = self.tx.get(&profile_key)?;
         let mut fragments: Vec<(Identity, Fragment)> = Vec::new();
-        for (fragment_key, value) in self.tx.scan_prefix(&key::of_subject(table::FRAGMENT, subject))? {
-            let row: FragmentRow = row::decode(&value)?;
-            if let (Some(node), Some(fragment)) = (key::Parts::of(&fragment_key).node(), row.fragment) {
-                fragments.push((node, fragment));
-            }
-        }
         let mut rows = Vec::new();
-        for (row_key, value) in self.tx.scan_prefix(&key::of_subject(table::ROW, subject))? {
+        let (first, end) = key::records(subject);
+        for (row_key, value) in self.tx.scan(&first, &end, usize::MAX)? {
+            if key::table_of(&row_key) == Some(table::FRAGMENT) {
+                let row: FragmentRow = row::decode(&value)?;
+                if let (Some(node), Some(fragment)) = (key::Parts::of(&row_key).node(), row.fragment) {
+                    fragments.push((node, fragment));
+                }
+                continue;
+            }
             let relation: RelationRow = row::decode(&value)?;
             let (Some((kind, key)), Some(value)) = (row_kind(&row_key), relation.value) else { continue };
             rows.push(ProfileRelation { kind, key: key.into(), target: target_of(kind, &value), value: living(value) });
@@ -332,7 +344,7 @@ impl Step<'_> {
             let was_in = before.is_some_and(|membership| membership.realized);
             if realized != was_in && alive {
                 if unrest.is_none() {
-                    unrest = Some(self.unrest(subject)?);
+                    unrest = Some(self.unrest(subject.kind, view.profile())?);
                 }
                 if let Some(until) = unrest.flatten() {
                     row.held = Some(Held { until, origin: dirty.origin.clone() });
@@ -358,13 +370,20 @@ impl Step<'_> {
                 Err(_) => {}
             }
         }
+        let mut identities = Vec::new();
+        if !emitted.is_empty() {
+            let mut carried = self.identities(subject, row, view.profile())?;
+            carried.insert(subject.id.0.clone());
+            identities.extend(carried);
+        }
         view.finish()?;
         row.open = !open.is_empty();
         let reported = emitted.iter().map(|(name, _, _)| name).filter(|_| alive);
         let ends = ends(self, subject, program, &row.memberships, reported, self.now)?;
         for (name, realized, entered_at) in emitted {
             let valid_until = ends.get(&name).copied().unwrap_or(Timestamp::MAX);
-            self.emit(subject, row, &name, realized, entered_at, valid_until, alive, program, &dirty.origin)?;
+            let change = Change { name: &name, realized, entered_at, valid_until, identities: &identities };
+            self.emit(subject, row, change, alive, program, &dirty.origin)?;
         }
         Ok(())
     }
@@ -387,20 +406,9 @@ impl Step<'_> {
         places
     }
 
-    /// One change of membership.
-    #[allow(clippy::too_many_arguments)]
-    fn emit(
-        &mut self,
-        subject: &SubjectId,
-        row: &mut SubjectRow,
-        name: &Text,
-        realized: bool,
-        entered_at: Timestamp,
-        valid_until: Timestamp,
-        alive: bool,
-        program: &Program,
-        origin: &Origin,
-    ) -> Result<(), StateError> {
+    /// Tells a change of membership.
+    fn emit(&mut self, subject: &SubjectId, row: &mut SubjectRow, change: Change<'_>, alive: bool, program: &Program, origin: &Origin) -> Result<(), StateError> {
+        let Change { name, realized, entered_at, valid_until, identities } = change;
         row.sequence += 1;
         row.evaluated_at = Some(self.now);
         let absorbed = !realized && !alive && row.merged_into.is_some();
@@ -414,8 +422,6 @@ impl Step<'_> {
             key: non_empty(&origin.key).or_else(|| (origin.cause == CauseKind::Definition).then(|| name.to_string())),
             event_id: origin.event_id.as_ref().map(ToString::to_string),
         };
-        let mut identities = self.identities(subject)?;
-        identities.insert(subject.id.0.clone());
         let subject_id = subject.id.0.to_string();
         let membership = millrace_wire::Membership {
             segment: name.to_string(),
@@ -427,7 +433,7 @@ impl Step<'_> {
             evaluated_at: self.now,
             valid_until: (valid_until < Timestamp::MAX).then_some(valid_until),
             sequence: i64::try_from(row.sequence).unwrap_or(i64::MAX),
-            identities: identities.into_iter().collect(),
+            identities: identities.to_vec(),
             cause,
             merged_into: absorbed.then(|| row.merged_into.as_ref().map(|to| to.0.to_string())).flatten(),
         };
@@ -453,9 +459,11 @@ impl Step<'_> {
     }
 
     /// Every identity of the subject that a live record or retained event carries.
-    pub(super) fn identities(&self, subject: &SubjectId) -> Result<BTreeSet<Identity>, StateError> {
-        let profile: Option<ProfileRow> = self.tx.get(&key::of_subject(table::PROFILE, subject))?;
-        let mut identities = profile.map(|profile| profile.identities).unwrap_or_default();
+    pub(super) fn identities(&self, subject: &SubjectId, row: &SubjectRow, profile: &ProfileRow) -> Result<BTreeSet<Identity>, StateError> {
+        let mut identities = profile.identities.clone();
+        if row.event_links == 0 {
+            return Ok(identities);
+        }
         for (link_key, _) in self.tx.scan_prefix(&key::of_subject(table::EVENT_LINK, subject))? {
             let mut parts = key::Parts::of(&link_key);
             identities.extend(parts.node());

@@ -107,6 +107,8 @@ impl Step<'_> {
         link.epoch = link.epoch.max(epoch.unwrap_or_default());
         if link.events == 0 { self.tx.delete(link_key) } else { self.tx.put(link_key, &link) }
         if (before == 0) != (link.events == 0) {
+            let row = self.subject(subject)?;
+            row.event_links = if before == 0 { row.event_links + 1 } else { row.event_links.saturating_sub(1) };
             // The subject's identities changed.
             self.mark(subject, origin).profile = true;
             if home != other {

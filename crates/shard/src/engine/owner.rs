@@ -93,11 +93,12 @@ impl Step<'_> {
             self.tx.delete(row_key);
         }
         let events = self.take_events(&subject, &node)?;
-        for (link_key, _) in self.tx.scan_prefix(&key::of_subject_node(table::EVENT_LINK, &subject, &node))? {
-            self.tx.delete(link_key);
-        }
+        let links = self.tx.scan_prefix(&key::of_subject_node(table::EVENT_LINK, &subject, &node))?;
+        let links_left = u32::try_from(links.len()).unwrap_or(u32::MAX);
+        links.into_iter().for_each(|(link_key, _)| self.tx.delete(link_key));
         self.tx.put(moved_key, &MovedRow { to: to.clone(), epoch });
         let row = self.subject(&subject)?;
+        row.event_links = row.event_links.saturating_sub(links_left);
         row.departing += 1;
         // Any node may leave; a subject was absorbed where the one that names it did.
         if node == subject.id.0 {

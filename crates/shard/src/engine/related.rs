@@ -184,14 +184,13 @@ impl Step<'_> {
     }
 
     /// Until when what a subject refers to has not come to rest, where that is later than now.
-    pub(super) fn unrest(&self, subject: &SubjectId) -> Result<Option<Timestamp>, StateError> {
+    pub(super) fn unrest(&self, kind: SubjectKind, profile: &ProfileRow) -> Result<Option<Timestamp>, StateError> {
         let settle_ms = self.config.settle_ms;
         if settle_ms == 0 {
             return Ok(None);
         }
-        let profile: ProfileRow = self.tx.get(&key::of_subject(table::PROFILE, subject))?.unwrap_or_default();
         let mut latest = None;
-        for node in derive::references(subject.kind, &profile).keys() {
+        for node in derive::references(kind, profile).keys() {
             let alias: Option<AliasRow> = self.tx.get(&key::alias(node))?;
             latest = latest.max(alias.and_then(|alias| alias.unrest).map(|unrest| unrest.until(settle_ms)));
         }

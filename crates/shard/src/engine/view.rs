@@ -241,7 +241,9 @@ impl View for SubjectView<'_> {
     }
 
     fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>> {
-        self.read::<SequenceRow>(&key::sequence(self.subject, query))?.holds(now)
+        let head: Option<SequenceRow> = self.read(&key::sequence(self.subject, query));
+        // Where there is none there was no event.
+        head.or_else(|| Some(SequenceRow::new(self.program.query(query)?.sequence.as_ref()?.start())))?.holds(now)
     }
 
     fn in_segment(&self, name: &str) -> Option<Timed<bool>> {

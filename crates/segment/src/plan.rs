@@ -193,6 +193,8 @@ impl Plan {
 #[derive(Clone, Debug)]
 pub struct SegmentPlan {
     pub name: Text,
+    /// A hash of the rule and the settings it depends on: a plan in which it is another answers otherwise.
+    pub fingerprint: u64,
     pub subject: SubjectKind,
     /// Of a segment it yields a boolean.
     pub residual: Residual,

@@ -142,6 +142,7 @@ impl Machine for Shard {
             tx: Tx::new(view),
             queue: VecDeque::new(),
             subjects: FxHashMap::default(),
+            buckets: ledger::Buckets::default(),
             dirty: BTreeMap::new(),
             fanouts: background::Fanouts::new(self.idle),
             audiences: BTreeMap::new(),
@@ -189,6 +190,8 @@ struct Dirty {
     profile: bool,
     /// Evaluate everything.
     all: bool,
+    /// Evaluate what came in behind this revision.
+    since: Option<u64>,
     /// A wake-up is due.
     due: bool,
     /// Event queries whose rows changed.
@@ -201,7 +204,7 @@ struct Dirty {
 
 impl Dirty {
     fn new(origin: Origin) -> Dirty {
-        Dirty { origin, profile: false, all: false, due: false, queries: BTreeSet::new(), related: BTreeSet::new(), greet: BTreeSet::new() }
+        Dirty { origin, profile: false, all: false, since: None, due: false, queries: BTreeSet::new(), related: BTreeSet::new(), greet: BTreeSet::new() }
     }
 }
 
@@ -238,6 +241,7 @@ struct Step<'a> {
     tx: Tx<'a>,
     queue: VecDeque<Envelope>,
     subjects: FxHashMap<SubjectId, CachedSubject>,
+    buckets: ledger::Buckets,
     dirty: BTreeMap<Turn, Dirty>,
     fanouts: background::Fanouts,
     /// Change of the number of members, by segment.
@@ -325,6 +329,7 @@ impl Step<'_> {
             self.measurements.push(Measurement { name: "millrace_records_total", labels, value: Measure::Add(count) });
         }
         self.write_audiences()?;
+        self.write_buckets();
         let mut appeared: i64 = 0;
         for (subject, CachedSubject { row, before }) in std::mem::take(&mut self.subjects) {
             let empty = SubjectRow { revision: row.revision, ..SubjectRow::default() } == row;

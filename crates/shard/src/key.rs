@@ -116,7 +116,7 @@ pub mod table {
 }
 
 /// The event queries whose newest rows lie in one row, by a hash of the event types they ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket(pub u64);
 
 impl Bucket {

@@ -53,6 +53,9 @@ pub struct Program {
     pub plan: Plan,
     pub definitions: Definitions,
     introduced: BTreeMap<QueryId, u64>,
+    queries_left: u64,
+    segments_introduced: BTreeMap<Text, (u64, u64)>,
+    all_anew: u64,
     /// Places in `plan.queries` by the field in which they demand a text, and by the text; those that demand none apart.
     by_demand: BTreeMap<Vec<Text>, Demanded>,
     undemanding: Vec<usize>,
@@ -97,7 +100,15 @@ impl Program {
     pub fn build(definitions: Definitions, revision: RevisionRow, config: &Config) -> Result<Program, Vec<Diagnostic>> {
         let published: Vec<Compiled> = definitions.published().map(|accepted| accepted.compiled.clone()).collect();
         let plan = Plan::build(&millrace_segment::link(&published, &config.schema)?, &config.settings)?;
-        let mut program = Program { revision: revision.revision, definitions, introduced: revision.queries, ..Program::default() };
+        let RevisionRow { revision, queries, mut queries_left, segments, all_anew } = revision;
+        let present: BTreeSet<QueryId> = plan.queries.iter().map(|query| query.id).collect();
+        if queries.keys().any(|id| !present.contains(id)) {
+            queries_left = revision;
+        }
+        let mut program = Program { revision, definitions, introduced: queries, queries_left, all_anew, ..Program::default() };
+        let known = |segment: &SegmentPlan| segments.get(&segment.name).filter(|(fingerprint, _)| *fingerprint == segment.fingerprint);
+        let introduced = |segment: &SegmentPlan| known(segment).copied().unwrap_or((segment.fingerprint, revision));
+        program.segments_introduced = plan.segments.iter().map(|segment| (segment.name.clone(), introduced(segment))).collect();
         for (at, query) in plan.queries.iter().enumerate() {
             program.query_at.insert(query.id, at);
             match &query.demand {
@@ -206,10 +217,32 @@ impl Program {
         self.introduced.get(&id).copied().unwrap_or(self.revision)
     }
 
+    /// Places of a subject kind's segments that came in, or changed, behind a revision.
+    pub fn segments_since(&self, subject: SubjectKind, revision: u64) -> impl Iterator<Item = usize> {
+        let since = move |place: &usize| self.segments_introduced.get(&self.plan.segments[*place].name).is_none_or(|(_, at)| *at > revision);
+        self.segments_of(subject).iter().copied().filter(since)
+    }
+
+    /// Whether queries of a revision may not be in the plan any more, or have to be filled again.
+    pub fn queries_left_since(&self, revision: u64) -> bool {
+        self.queries_left > revision || self.all_anew_since(revision)
+    }
+
+    /// Whether nothing that was computed at a revision can be kept: the configuration is another since.
+    pub fn all_anew_since(&self, revision: u64) -> bool {
+        self.all_anew > revision
+    }
+
     /// The revision row that belongs to this program.
     pub fn revision_row(&self) -> RevisionRow {
         let queries = self.plan.queries.iter().map(|query| (query.id, self.introduced(query.id))).collect();
-        RevisionRow { revision: self.revision, queries }
+        RevisionRow {
+            revision: self.revision,
+            queries,
+            queries_left: self.queries_left,
+            segments: self.segments_introduced.clone(),
+            all_anew: self.all_anew,
+        }
     }
 
     pub fn reads_down(&self, kind: SubjectKind, feature: FeatureId) -> bool {

@@ -699,6 +699,12 @@ pub struct RevisionRow {
     pub revision: u64,
     /// The revision at which each query of the plan came in.
     pub queries: BTreeMap<QueryId, u64>,
+    /// The last revision at which a query left the plan.
+    pub queries_left: u64,
+    /// The fingerprint of each segment of the plan, and the revision at which it came in.
+    pub segments: BTreeMap<Text, (u64, u64)>,
+    /// The revision at which all that was computed before lost its worth.
+    pub all_anew: u64,
 }
 
 #[cfg(test)]

@@ -182,7 +182,15 @@ impl<'s> Planner<'s> {
         let condition = definition.kind != Kind::ComputedAttribute;
         let residual = |core: Core| Residual { core: Arc::new(core), context: context.clone(), condition };
         let conditions = split.map(&residual);
-        Ok(SegmentPlan { name: definition.name.clone(), subject: definition.subject, reads, rule: rule.clone(), conditions, residual: residual(whole) })
+        Ok(SegmentPlan {
+            name: definition.name.clone(),
+            fingerprint: self.name_of(definition.subject.name(), &whole, zone),
+            subject: definition.subject,
+            reads,
+            rule: rule.clone(),
+            conditions,
+            residual: residual(whole),
+        })
     }
 
     fn context(&self, zone: Tz, layouts: BTreeMap<QueryId, Vec<u64>>) -> Context {

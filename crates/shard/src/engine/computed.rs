@@ -20,7 +20,7 @@ impl Step<'_> {
             return Ok(Timestamp::MAX);
         }
         let attributes: Vec<&SegmentPlan> = if alive { program.attributes_of(subject.kind).collect() } else { Vec::new() };
-        if attributes.is_empty() && !dirty.all {
+        if attributes.is_empty() && !dirty.all && dirty.since.is_none() {
             return Ok(Timestamp::MAX);
         }
         let row_key = key::of_subject(table::COMPUTED, subject);
@@ -30,8 +30,8 @@ impl Step<'_> {
         for attribute in attributes {
             let kept = known.remove(&attribute.name);
             let until = kept.as_ref().map_or(Timestamp::MAX, |kept| kept.valid_until);
-            // Which memberships changed is not told apart: to look again is cheap.
-            if attribute.reads.segments.is_empty() && !self.affected(dirty, &attribute.reads, until) {
+            // Which memberships changed, and which attributes are new, is not told apart: to look again is cheap.
+            if attribute.reads.segments.is_empty() && dirty.since.is_none() && !self.affected(dirty, &attribute.reads, until) {
                 after.extend(kept);
                 continue;
             }

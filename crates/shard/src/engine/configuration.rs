@@ -1,7 +1,6 @@
 //! What rests on the configuration follows it: currency rates, retention, destinations and identity rules may change from one start to the next, and
 //! so may the program itself.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -41,7 +40,8 @@ impl Step<'_> {
         }
         if known.rules != present.rules {
             // Columns of event queries rest on rates too: as if every query were new, all are filled again.
-            let revision = RevisionRow { revision: self.program.revision + 1, queries: BTreeMap::new() };
+            let next = self.program.revision + 1;
+            let revision = RevisionRow { revision: next, all_anew: next, ..RevisionRow::default() };
             match Program::build(self.program.definitions.clone(), revision, &self.config) {
                 Ok(program) => self.program = Arc::new(program),
                 // They did fit together when they were taken; what is evaluated stays as it is.

@@ -3,6 +3,7 @@
 //! In this order: the profile is merged where its records changed; events too old are dropped; the subject is brought to the plan's revision; its
 //! features are computed and told to those who read them; its segments are evaluated and changes of membership emitted; the next wake-up is set.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,14 +15,14 @@ use super::horizon::ends;
 use super::resolve::{identities_of, key_at};
 use super::view::{Rows, SubjectView};
 use super::{Dirty, Step, derive};
-use crate::key::{self, table};
+use crate::key::{self, Bucket, table};
 use crate::machine::{Measure, Measurement, Output, OutputTopic, Partition};
 use crate::merge::merge;
 use crate::message::{CauseKind, Message, Origin};
 use crate::program::{self, Program, same_values};
 use crate::record::Fragment;
 use crate::row::{
-    self, Detail, FragmentRow, Held, Membership, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId, SubjectRow,
+    self, Detail, FragmentRow, Held, KeptRow, Membership, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId, SubjectRow,
 };
 use crate::state::{Row, StateError};
 
@@ -43,6 +44,13 @@ impl Rows for Step<'_> {
     fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
         self.tx.scan_prefix(prefix)
     }
+
+    fn kept(&self, subject: &SubjectId, bucket: Bucket) -> Result<Cow<'_, KeptRow>, StateError> {
+        match self.buckets.get(&(subject.clone(), bucket)) {
+            Some((kept, _)) => Ok(Cow::Borrowed(kept)),
+            None => Ok(Cow::Owned(self.tx.get(&key::kept(subject, bucket))?.unwrap_or_default())),
+        }
+    }
 }
 
 impl Step<'_> {
@@ -59,7 +67,8 @@ impl Step<'_> {
         let revision = row.revision;
         if revision < program.revision {
             row.revision = program.revision;
-            dirty.all = true;
+            dirty.all |= program.all_anew_since(revision);
+            dirty.since = Some(revision);
             self.upgrade_queries(subject, revision)?;
         }
         let mut row = self.subject(subject)?.clone();
@@ -70,14 +79,14 @@ impl Step<'_> {
         let origin = dirty.origin.clone();
         // It appeared, or went, perhaps by time alone.
         dirty.all |= alive != (row.announced == Standing::Alive);
-        self.features(subject, &mut row, &dirty, alive, revision < program.revision, &program, &origin)?;
+        self.features(subject, &mut row, &dirty, alive, &program, &origin)?;
         let memberships_before: BTreeSet<Text> = row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
         if row.departing == 0 {
             self.memberships(subject, &mut row, &dirty, alive, &program)?;
         }
         let changed = memberships_before != row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
         // While nodes are on their way it counts for what it counted for: whoever they go to is told of before it goes.
-        if row.departing == 0 && (changed || dirty.profile || dirty.all) {
+        if row.departing == 0 && (changed || dirty.profile || dirty.all || dirty.since.is_some()) {
             self.activations(subject, &row, dirty.all, &origin)?;
         }
         // What arrived is reported as soon as the entries it causes are known. Where those wait for this subject's own departures, it is reported at
@@ -171,14 +180,12 @@ impl Step<'_> {
     }
 
     /// Computes the subject's features and tells subscribers and parents what changed for them.
-    #[allow(clippy::too_many_arguments)]
     fn features(
         &mut self,
         subject: &SubjectId,
         row: &mut SubjectRow,
         dirty: &Dirty,
         alive: bool,
-        upgraded: bool,
         program: &Program,
         origin: &Origin,
     ) -> Result<(), StateError> {
@@ -223,7 +230,7 @@ impl Step<'_> {
             (false, None) => Standing::Gone,
         };
         // Under a new plan others may read what nobody read before.
-        let changed = upgraded || row.announced != standing;
+        let changed = dirty.since.is_some() || row.announced != standing;
         let (exact_changed, banded_changed) = (changed || down != before, changed || banded != program.banded(&before));
         for (shard, detail) in &row.subscribers {
             let (features, changed) = match detail {
@@ -308,12 +315,13 @@ impl Step<'_> {
         }
         let mut waiting = self.segments_to_evaluate(subject.kind, row, dirty, program);
         let mut emitted: Vec<(Text, bool, Timestamp)> = Vec::new();
-        if dirty.all {
+        if dirty.all || dirty.since.is_some() {
             // Members of segments that are no more leave.
             row.memberships.retain(|membership| {
                 let exists = program.segment_place(&membership.segment).is_some();
                 if !exists && membership.realized {
                     emitted.push((membership.segment.clone(), false, membership.qualified_at));
+                    waiting.extend(program.segments_resting_on(&membership.segment));
                 }
                 exists
             });
@@ -388,13 +396,14 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Places of the segments to evaluate: all of them where anything may have changed, else those that read what did or whose time has come.
+    /// Places of the segments to evaluate: all of them where anything may have changed, else those that are new, that read what changed, or whose time
+    /// has come.
     fn segments_to_evaluate(&self, kind: SubjectKind, row: &SubjectRow, dirty: &Dirty, program: &Program) -> BTreeSet<usize> {
         // Which segments were left open is not kept: that is rare, and short.
         if dirty.all || row.open {
             return program.segments_of(kind).iter().copied().collect();
         }
-        let mut places = BTreeSet::new();
+        let mut places: BTreeSet<usize> = dirty.since.iter().flat_map(|revision| program.segments_since(kind, *revision)).collect();
         let due = row.memberships.iter().filter(|membership| membership.valid_until <= self.now);
         places.extend(due.filter_map(|membership| program.segment_place(&membership.segment)));
         for query in &dirty.queries {

@@ -5,19 +5,22 @@
 //! many homes of the person reported it.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::hash_map::Entry;
 
 use millrace_model::{Event, EventOperation, Identity, Text, Timestamp};
 use millrace_segment::plan::{EventQuery, EventRow as Kept, Keep, QueryId};
 
+use rustc_hash::FxHashMap;
+
 use super::Step;
 use crate::key::{self, Bucket, table};
 use crate::message::Origin;
+use crate::program::Program;
 use crate::row::{self, EventCopy, EventLinkRow, EventRow, KeptRow, QueryRows, SubjectId, VerdictRow};
 use crate::state::StateError;
 
-/// A subject's kept rows, while one change of its ledger goes through its queries; and whether they changed.
-type Buckets = BTreeMap<Bucket, (KeptRow, bool)>;
+/// The kept rows that a step has read, decoded once; and whether they changed.
+pub(super) type Buckets = FxHashMap<(SubjectId, Bucket), (KeptRow, bool)>;
 
 impl Step<'_> {
     /// An event from resolve.
@@ -156,18 +159,16 @@ impl Step<'_> {
         let stale = row.revision;
         let Some(body) = &event.body else { return Ok(()) };
         let program = std::sync::Arc::clone(&self.program);
-        let mut buckets = Buckets::default();
         for query in program.queries_for(body) {
             // A query that came in behind the subject's revision is filled from the whole ledger when the subject is brought up.
             if program.introduced(query.id) > stale {
                 continue;
             }
             if let Some(columns) = query.matches(body) {
-                self.keep(subject, query, Kept { at: event.occurred_at, id: id.into(), columns }, &mut buckets)?;
+                self.keep(subject, query, Kept { at: event.occurred_at, id: id.into(), columns })?;
                 touched.push(query.id);
             }
         }
-        self.write_buckets(subject, buckets);
         Ok(())
     }
 
@@ -184,22 +185,21 @@ impl Step<'_> {
         }
         let Some(body) = &event.body else { return Ok(()) };
         let program = std::sync::Arc::clone(&self.program);
-        let mut buckets = Buckets::default();
         for query in program.queries_for(body) {
-            if query.matches(body).is_some() && self.let_go(subject, query, event.occurred_at, id, &mut buckets)? {
+            if query.matches(body).is_some() && self.let_go(subject, query, event.occurred_at, id)? {
                 touched.push(query.id);
             }
         }
-        self.write_buckets(subject, buckets);
         Ok(())
     }
 
-    fn keep(&mut self, subject: &SubjectId, query: &EventQuery, row: Kept, buckets: &mut Buckets) -> Result<(), StateError> {
+    fn keep(&mut self, subject: &SubjectId, query: &EventQuery, row: Kept) -> Result<(), StateError> {
         match query.keep {
             Keep::All => self.tx.put(key::verdict(subject, query.id, &row.id), &VerdictRow::plain(row)),
             Keep::Newest(_) => {
-                let (kept, changed) = self.bucket(subject, query, buckets)?;
-                insert(kept.0.entry(query.id).or_default(), row, query.keep, self.now);
+                let now = self.now;
+                let (kept, changed) = self.bucket(subject, query)?;
+                insert(kept.0.entry(query.id).or_default(), row, query.keep, now);
                 *changed = true;
             }
             Keep::Tally => {
@@ -213,7 +213,7 @@ impl Step<'_> {
     }
 
     /// The other way round; whether the event was kept.
-    fn let_go(&mut self, subject: &SubjectId, query: &EventQuery, at: Timestamp, id: &str, buckets: &mut Buckets) -> Result<bool, StateError> {
+    fn let_go(&mut self, subject: &SubjectId, query: &EventQuery, at: Timestamp, id: &str) -> Result<bool, StateError> {
         match query.keep {
             Keep::All => {
                 let event_key = key::verdict(subject, query.id, id);
@@ -224,36 +224,41 @@ impl Step<'_> {
                 Ok(known)
             }
             Keep::Newest(_) => {
-                let (kept, changed) = self.bucket(subject, query, buckets)?;
-                let known = kept.0.get(&query.id).is_some_and(|rows| rows.iter().any(|row| row.id == id));
-                if known {
-                    // What had been dropped behind this row may count again.
-                    match self.fill(subject, std::slice::from_ref(&query))?.remove(&query.id) {
-                        Some(rows) => kept.0.insert(query.id, rows),
-                        None => kept.0.remove(&query.id),
-                    };
-                    *changed = true;
+                let (kept, _) = self.bucket(subject, query)?;
+                if !kept.0.get(&query.id).is_some_and(|rows| rows.iter().any(|row| row.id == id)) {
+                    return Ok(false);
                 }
-                Ok(known)
+                // What had been dropped behind this row may count again.
+                let filled = self.fill(subject, std::slice::from_ref(&query))?.remove(&query.id);
+                let (kept, changed) = self.bucket(subject, query)?;
+                match filled {
+                    Some(rows) => kept.0.insert(query.id, rows),
+                    None => kept.0.remove(&query.id),
+                };
+                *changed = true;
+                Ok(true)
             }
             Keep::Tally => query.tally.as_ref().map_or(Ok(false), |tally| self.untally_event(subject, query, tally, id)),
             Keep::Progress => self.unsequence_event(subject, query, at, id),
         }
     }
 
-    /// The kept rows of a query and its likes, read once.
-    fn bucket<'b>(&self, subject: &SubjectId, query: &EventQuery, buckets: &'b mut Buckets) -> Result<&'b mut (KeptRow, bool), StateError> {
+    /// The kept rows of a query and its likes, as this step left them.
+    fn bucket(&mut self, subject: &SubjectId, query: &EventQuery) -> Result<&mut (KeptRow, bool), StateError> {
         let bucket = Bucket::of(query);
-        match buckets.entry(bucket) {
+        match self.buckets.entry((subject.clone(), bucket)) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(new) => Ok(new.insert((self.tx.get(&key::kept(subject, bucket))?.unwrap_or_default(), false))),
         }
     }
 
-    fn write_buckets(&mut self, subject: &SubjectId, buckets: Buckets) {
-        for (bucket, (kept, _)) in buckets.into_iter().filter(|(_, (_, changed))| *changed) {
-            let kept_key = key::kept(subject, bucket);
-            if kept.0.is_empty() { self.tx.delete(kept_key) } else { self.tx.put(kept_key, &kept) }
+    /// Writes the kept rows that changed, and forgets all.
+    pub(super) fn write_buckets(&mut self) {
+        for ((subject, bucket), (kept, changed)) in std::mem::take(&mut self.buckets) {
+            if changed {
+                let kept_key = key::kept(&subject, bucket);
+                if kept.0.is_empty() { self.tx.delete(kept_key) } else { self.tx.put(kept_key, &kept) }
+            }
         }
     }
 
@@ -276,6 +281,29 @@ impl Step<'_> {
     /// Brings a subject's query rows from an older revision of the plan to the present one.
     pub(super) fn upgrade_queries(&mut self, subject: &SubjectId, revision: u64) -> Result<(), StateError> {
         let program = std::sync::Arc::clone(&self.program);
+        if program.queries_left_since(revision) {
+            self.drop_left_queries(subject, &program, revision)?;
+        }
+        let new: Vec<&EventQuery> = program.plan.queries.iter().filter(|query| program.introduced(query.id) > revision).collect();
+        if new.is_empty() || self.subject(subject)?.events == 0 {
+            return Ok(());
+        }
+        let mut filled = self.fill(subject, &new)?;
+        for query in new {
+            if matches!(query.keep, Keep::Newest(_)) {
+                let (kept, changed) = self.bucket(subject, query)?;
+                *changed |= kept.0.remove(&query.id).is_some();
+            }
+            for row in filled.remove(&query.id).unwrap_or_default() {
+                self.keep(subject, query, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what is kept of queries that are not in the plan any more, or came in anew.
+    fn drop_left_queries(&mut self, subject: &SubjectId, program: &Program, revision: u64) -> Result<(), StateError> {
+        self.write_buckets();
         for (kept_key, value) in self.tx.scan_prefix(&key::of_subject(table::QUERY, subject))? {
             let mut kept: KeptRow = row::decode(&value)?;
             let before = kept.0.len();
@@ -297,22 +325,6 @@ impl Step<'_> {
                 self.drop_sequence(subject, id)?;
             }
         }
-        let new: Vec<&EventQuery> = program.plan.queries.iter().filter(|query| is_new(query)).collect();
-        if new.is_empty() || self.subject(subject)?.events == 0 {
-            return Ok(());
-        }
-        let mut filled = self.fill(subject, &new)?;
-        let mut buckets = Buckets::default();
-        for query in new {
-            if matches!(query.keep, Keep::Newest(_)) {
-                let (kept, changed) = self.bucket(subject, query, &mut buckets)?;
-                *changed |= kept.0.remove(&query.id).is_some();
-            }
-            for row in filled.remove(&query.id).unwrap_or_default() {
-                self.keep(subject, query, row, &mut buckets)?;
-            }
-        }
-        self.write_buckets(subject, buckets);
         Ok(())
     }
 

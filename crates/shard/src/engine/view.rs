@@ -1,5 +1,6 @@
 //! A subject as residuals see it: stored rows, read when they are asked for.
 
+use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +25,14 @@ pub trait Rows {
     /// # Errors
     /// Where the store failed.
     fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError>;
+    /// What queries keep of a subject's newest events.
+    ///
+    /// # Errors
+    /// Where the store failed.
+    fn kept(&self, subject: &SubjectId, bucket: Bucket) -> Result<Cow<'_, KeptRow>, StateError> {
+        let bytes = self.row(&key::kept(subject, bucket))?;
+        Ok(Cow::Owned(bytes.as_deref().map(row::decode).transpose()?.unwrap_or_default()))
+    }
 }
 
 const RELATIONS: usize = 15;
@@ -37,7 +46,7 @@ pub struct SubjectView<'a> {
     profile: OnceCell<ProfileRow>,
     related: [OnceCell<Result<Vec<Item>, Unknown>>; RELATIONS],
     queries: BTreeMap<QueryId, OnceCell<QueryRows>>,
-    kept: FrozenBTreeMap<Bucket, Box<KeptRow>>,
+    kept: FrozenBTreeMap<Bucket, Box<Cow<'a, KeptRow>>>,
     segments: BTreeMap<Text, Option<Timed<bool>>>,
     /// The first failure of the store: the evaluation's result is void then.
     failure: RefCell<Option<StateError>>,
@@ -171,7 +180,7 @@ impl<'a> SubjectView<'a> {
     }
 
     fn kept(&self, bucket: Bucket) -> &KeptRow {
-        let read = || Box::new(self.read(&key::kept(self.subject, bucket)).unwrap_or_default());
+        let read = || Box::new(self.note(self.rows.kept(self.subject, bucket)).unwrap_or_default());
         self.kept.get(&bucket).unwrap_or_else(|| self.kept.insert(bucket, read()))
     }
 

@@ -138,6 +138,7 @@ impl<'a> Bench<'a> {
         self.note("visits", "records between shards a visit", hops, "", None);
 
         let rate = self.rate();
+        site.settle()?;
         let end = Instant::now() + Duration::from_secs(self.options.seconds);
         let taken = self.at_rate(site, rate, || Ok(Instant::now() >= end))?;
         self.p99 = quantile(&taken, 0.99);
@@ -152,6 +153,7 @@ impl<'a> Bench<'a> {
         let rate = self.rate();
         let (name, text) = world::definition(&world::LATE);
         let shards = self.world.shards();
+        site.settle()?;
         site.define(name, &text)?;
         let begun = Instant::now();
         let mut done_at = None;
@@ -310,7 +312,6 @@ impl<'a> Bench<'a> {
 
     /// Visits at a rate until `done`; how long those took that made a person enter, appended to seen by a committed reader.
     fn at_rate(&mut self, site: &Site, rate: f64, mut done: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<Vec<Duration>> {
-        site.settle()?;
         site.watch.take();
         let (begun, first) = (Instant::now(), self.visits);
         while !done()? {

@@ -1,6 +1,8 @@
 //! Random well-typed rules over random worlds at random instants: the engine, which keeps everything incrementally, and the oracle, which evaluates
 //! everything from the beginning, name the same members.
 
+use std::collections::BTreeMap;
+
 use millrace_model::{Schema, Timestamp};
 use millrace_oracle::worlds::random::{self, Random};
 use millrace_oracle::worlds::random_rules;
@@ -18,20 +20,21 @@ fn seeds() -> std::ops::Range<u64> {
 /// Rules of a seed that hold; the writer of rules does not count relations, so some go too far.
 fn rules(seed: u64, schema: &Schema) -> Vec<Rule> {
     let all = (0..4).map(|number| random_rules::rule(seed * 4 + number, &format!("r{number}")));
-    let holds = |rule: &Rule| {
-        let definitions = parse_definitions(&definition(rule, "published")).expect("a definition");
-        match compile(&definitions[0], schema) {
-            Ok(compiled) => {
-                Plan::build(&[compiled], &Settings::default()).unwrap_or_else(|problems| panic!("{}\n{problems:?}", rule.pql));
-                true
-            }
-            Err(problems) => {
-                assert!(problems.iter().all(|problem| problem.code == "too-far"), "{}\n{problems:?}", rule.pql);
-                false
-            }
+    all.filter(|rule| holds(rule, schema)).collect()
+}
+
+fn holds(rule: &Rule, schema: &Schema) -> bool {
+    let definitions = parse_definitions(&definition(rule, "published")).expect("a definition");
+    match compile(&definitions[0], schema) {
+        Ok(compiled) => {
+            Plan::build(&[compiled], &Settings::default()).unwrap_or_else(|problems| panic!("{}\n{problems:?}", rule.pql));
+            true
         }
-    };
-    all.filter(holds).collect()
+        Err(problems) => {
+            assert!(problems.iter().all(|problem| problem.code == "too-far"), "{}\n{problems:?}", rule.pql);
+            false
+        }
+    }
 }
 
 fn compare(seed: u64, cluster: &mut Cluster, told: &[SourceRecord], rules: &[Rule]) {
@@ -75,5 +78,50 @@ fn engine_and_oracle_agree_on_random_rules() {
             cluster.advance(Timestamp(borders[random.below(borders.len())]));
             compare(seed, &mut cluster, &stream.records, &rules);
         }
+    }
+}
+
+/// Names get rules, others, none, and the first again, while records arrive and before what the last change asked for is done.
+#[test]
+fn definitions_come_change_and_go() {
+    let schema = Schema::built_in().expect("the schemas of the build parse");
+    for seed in seeds() {
+        let mut random = Random::new(seed ^ 0xdef5);
+        let stream = random::stream(seed, 12 + random.below(25));
+        let mut cluster = Cluster::new(2, seed, Timestamp(stream.end_ms));
+        let mut published: BTreeMap<String, Rule> = BTreeMap::new();
+        for (at, record) in stream.records.iter().enumerate() {
+            cluster.source(record);
+            for _ in 0..random.below(3) {
+                // Few rules and names, so that one comes back often, under its own name or another.
+                let (name, rule) = (format!("r{}", random.below(3)), seed * 4 + random.below(4) as u64);
+                let rule = random_rules::rule(rule, &name);
+                if random.chance(25) {
+                    cluster.define(&name, random.chance(50).then(|| definition(&rule, "inactive")).as_deref());
+                    published.remove(&name);
+                } else if holds(&rule, &schema) {
+                    cluster.publish(&rule);
+                    published.insert(name, rule);
+                }
+            }
+            (0..random.below(40)).for_each(|_| _ = cluster.act());
+            if random.chance(15) {
+                compare_all(seed, &mut cluster, &stream.records[..=at], &published);
+            }
+        }
+        compare_all(seed, &mut cluster, &stream.records, &published);
+        if let Some(border) = random::borders(&stream.records, stream.end_ms).into_iter().find(|border| *border > cluster.now.0) {
+            cluster.advance(Timestamp(border));
+            compare_all(seed, &mut cluster, &stream.records, &published);
+        }
+        cluster.check_derived();
+    }
+}
+
+fn compare_all(seed: u64, cluster: &mut Cluster, told: &[SourceRecord], published: &BTreeMap<String, Rule>) {
+    let rules: Vec<Rule> = published.values().cloned().collect();
+    compare(seed, cluster, told, &rules);
+    for name in (0..3).map(|number| format!("r{number}")).filter(|name| !published.contains_key(name)) {
+        assert!(cluster.members(&name).is_empty(), "seed {seed}: {name} is no more");
     }
 }

@@ -112,6 +112,22 @@ fn ids_are_stable() {
 }
 
 #[test]
+fn fingerprints_tell_rules_apart() {
+    let plan = |zone: Tz, pql: &str| Plan::build(&[compiled(SubjectKind::Person, zone, pql)], &settings()).expect("a plan");
+    let fingerprint = |zone: Tz, pql: &str| plan(zone, pql).segments[0].fingerprint;
+    let rule = "xEvent[eventType = \"x\" and timestamp occurs today].count() >= 2";
+    assert_eq!(fingerprint(Tz::UTC, rule), fingerprint(Tz::UTC, "xEvent[(timestamp occurs today) and eventType = \"x\"].count() >= 2"));
+    for (zone, other) in [
+        (Tz::Europe__Berlin, rule),
+        (Tz::UTC, "xEvent[eventType = \"x\" and timestamp occurs today].count() >= 3"),
+        (Tz::UTC, "xEvent[eventType = \"y\" and timestamp occurs today].count() >= 2"),
+        (Tz::UTC, "xEvent[eventType = \"x\" and timestamp occurs yesterday].count() >= 2"),
+    ] {
+        assert_ne!(fingerprint(Tz::UTC, rule), fingerprint(zone, other), "{other}");
+    }
+}
+
+#[test]
 fn kept_rows() {
     for (pql, keep) in [
         ("exists v from xEvent where v.eventType = \"x\"", Keep::Newest(1)),

@@ -318,7 +318,8 @@ impl Step<'_> {
         if dirty.all || dirty.since.is_some() {
             // Members of segments that are no more leave.
             row.memberships.retain(|membership| {
-                let exists = program.segment_place(&membership.segment).is_some();
+                // A name may have come to stand for a segment of other subjects.
+                let exists = program.segment(&membership.segment).is_some_and(|segment| segment.subject == subject.kind);
                 if !exists && membership.realized {
                     emitted.push((membership.segment.clone(), false, membership.qualified_at));
                     waiting.extend(program.segments_resting_on(&membership.segment));

@@ -314,11 +314,11 @@ impl Query {
         let computed = get(&reader, &key::of_subject(table::COMPUTED, subject))?.unwrap_or_default();
         let program = self.program()?;
         let exact = Exact { query: self, program: &program, committed: Committed(reader) };
-        let view = SubjectView::new(&exact, subject, &program, []);
+        let mut view = SubjectView::new(&exact, subject, &program, []);
         let accounts = if subject.kind == SubjectKind::Person { view.parents(Relation::Accounts).unwrap_or_default() } else { Default::default() };
-        view.finish()?;
         let mut memberships = row.memberships.clone();
-        let ends = ends(&exact, subject, &program, &memberships, memberships.iter().map(|membership| &membership.segment), now)?;
+        let ends = ends(&mut view, &program, &memberships, memberships.iter().map(|membership| &membership.segment), now);
+        view.finish()?;
         for membership in &mut memberships {
             membership.valid_until = ends.get(&membership.segment).copied().unwrap_or(Timestamp::MAX);
         }
@@ -461,7 +461,7 @@ impl Query {
         let row: SubjectRow = get(&reader, &key::of_subject(table::SUBJECT, subject))?.unwrap_or_default();
         let exact = Exact { query: self, program: &program, committed: Committed(reader) };
         let mut view = SubjectView::new(&exact, subject, &program, plan.reads.queries.iter().copied());
-        let ends = ends(&exact, subject, &program, &row.memberships, &plan.reads.segments, now)?;
+        let ends = ends(&mut view, &program, &row.memberships, &plan.reads.segments, now);
         for name in &plan.reads.segments {
             let value = row.memberships.iter().any(|membership| membership.segment == *name && membership.realized);
             view.set_segment(name.clone(), Some(Timed { value, valid_until: ends.get(name).copied().unwrap_or(Timestamp::MAX) }));

@@ -385,10 +385,10 @@ impl Step<'_> {
             carried.insert(subject.id.0.clone());
             identities.extend(carried);
         }
+        let reported = emitted.iter().map(|(name, _, _)| name).filter(|_| alive);
+        let ends = ends(&mut view, program, &row.memberships, reported, self.now);
         view.finish()?;
         row.open = !open.is_empty();
-        let reported = emitted.iter().map(|(name, _, _)| name).filter(|_| alive);
-        let ends = ends(self, subject, program, &row.memberships, reported, self.now)?;
         for (name, realized, entered_at) in emitted {
             let valid_until = ends.get(&name).copied().unwrap_or(Timestamp::MAX);
             let change = Change { name: &name, realized, entered_at, valid_until, identities: &identities };

@@ -9,26 +9,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use millrace_model::{Text, Timestamp};
 use millrace_segment::plan::{SegmentPlan, Timed};
 
-use super::view::{Rows, SubjectView};
+use super::view::SubjectView;
 use crate::program::Program;
-use crate::row::{Membership, SubjectId};
-use crate::state::StateError;
+use crate::row::Membership;
 
 /// How often the end of a membership is looked for behind instants at which nothing changes. A bound: the last such instant is reported then.
 const STEPS_MAX: usize = 64;
 
-/// The instants at which time alone ends the present answers of these segments, as far as is known at `now`; of those that they rest on too.
-///
-/// # Errors
-/// Where the store failed.
+/// The instants at which time alone ends the present answers of these segments, as far as is known at `now`; of those that they rest on too. The view
+/// is told of those, and may read what all of them read.
 pub fn ends<'n>(
-    rows: &dyn Rows,
-    subject: &SubjectId,
+    view: &mut SubjectView<'_>,
     program: &Program,
     memberships: &[Membership],
     segments: impl IntoIterator<Item = &'n Text>,
     now: Timestamp,
-) -> Result<BTreeMap<Text, Timestamp>, StateError> {
+) -> BTreeMap<Text, Timestamp> {
     // What others rest on comes first in a plan, so in ascending order of places as well.
     let mut places = BTreeSet::new();
     let mut waiting: Vec<usize> = segments.into_iter().filter_map(|name| program.segment_place(name)).collect();
@@ -37,22 +33,17 @@ pub fn ends<'n>(
             waiting.extend(program.plan.segments[place].reads.segments.iter().filter_map(|name| program.segment_place(name)));
         }
     }
-    let mut ends = BTreeMap::new();
-    if places.is_empty() {
-        return Ok(ends);
-    }
-    let plans = || places.iter().map(|place| &program.plan.segments[*place]);
-    let mut view = SubjectView::new(rows, subject, program, plans().flat_map(|segment| segment.reads.queries.iter().copied()));
     let member = |name: &Text| memberships.iter().any(|membership| membership.segment == *name && membership.realized);
-    for segment in plans() {
+    let mut ends = BTreeMap::new();
+    for segment in places.into_iter().map(|place| &program.plan.segments[place]) {
+        view.read_too(&segment.reads.queries);
         for name in &segment.reads.segments {
             let valid_until = ends.get(name).copied().unwrap_or(Timestamp::MAX);
             view.set_segment(name.clone(), Some(Timed { value: member(name), valid_until }));
         }
-        ends.insert(segment.name.clone(), end_of(&view, segment, member(&segment.name), now));
+        ends.insert(segment.name.clone(), end_of(view, segment, member(&segment.name), now));
     }
-    view.finish()?;
-    Ok(ends)
+    ends
 }
 
 /// The instant at which time alone ends an answer: instants at which it stays the same are looked past.

@@ -69,6 +69,13 @@ impl<'a> SubjectView<'a> {
         }
     }
 
+    /// More queries that may be read.
+    pub fn read_too(&mut self, queries: &[QueryId]) {
+        for query in queries {
+            self.queries.entry(*query).or_default();
+        }
+    }
+
     /// What is known of the subject's being in another segment; `None`: open.
     pub fn set_segment(&mut self, name: Text, member: Option<Timed<bool>>) {
         self.segments.insert(name, member);

@@ -168,8 +168,8 @@ pub struct Loop {
     pub poll_bytes: usize,
     pub poll_wait: Duration,
     pub timers: usize,
-    pub background_busy: usize,
-    pub background_idle: usize,
+    pub background: usize,
+    pub background_time: Duration,
     pub flush_interval: Duration,
 }
 

@@ -205,11 +205,10 @@ pub struct Loop {
     pub poll_wait: String,
     /// The most due timers of one transaction.
     pub timers: u32,
-    /// Subjects looked at for deferred work (members of a changed account, profiles under a new segment) in a transaction that has records too:
-    /// small, so that live input goes first.
-    pub background_busy: u32,
-    /// The same in a transaction without records.
-    pub background_idle: u32,
+    /// The most subjects looked at for deferred work (members of a changed account, profiles under a new segment) in one transaction.
+    pub background: u32,
+    /// How long a transaction's processing is to take where deferred work waits: live input waits for it. Shorter means more and smaller transactions.
+    pub background_time: String,
     /// How often the local state is made to survive a crash. Longer means more to re-read after one.
     pub flush_interval: String,
 }
@@ -352,8 +351,8 @@ impl Default for Loop {
             poll_bytes: "4MiB".to_owned(),
             poll_wait: "50ms".to_owned(),
             timers: 1_000,
-            background_busy: 100,
-            background_idle: 5_000,
+            background: 5_000,
+            background_time: "10ms".to_owned(),
             flush_interval: "60s".to_owned(),
         }
     }

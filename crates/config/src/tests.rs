@@ -64,8 +64,8 @@ fn defaults_hold_and_show() {
             log_format: text
             log_level: info
             loop:
-              background_busy: 100
-              background_idle: 5000
+              background: 5000
+              background_time: 10ms
               flush_interval: 60s
               poll_bytes: 4MiB
               poll_records: 2000

@@ -251,8 +251,8 @@ fn budget(raw: &raw::Loop, check: &mut Check<'_>) -> Loop {
         poll_bytes: poll_bytes as usize,
         poll_wait: check.duration("loop.poll_wait", &raw.poll_wait),
         timers: check.within("loop.timers", raw.timers, 1, 1_000_000) as usize,
-        background_busy: check.within("loop.background_busy", raw.background_busy, 1, 1_000_000) as usize,
-        background_idle: check.within("loop.background_idle", raw.background_idle, 1, 1_000_000) as usize,
+        background: check.within("loop.background", raw.background, 1, 1_000_000) as usize,
+        background_time: check.duration("loop.background_time", &raw.background_time),
         flush_interval: check.duration("loop.flush_interval", &raw.flush_interval),
     }
 }

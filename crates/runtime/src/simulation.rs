@@ -97,6 +97,7 @@ impl SimulationConfig {
             restore_cut: 50,
             compacted: 300,
         };
+        let calm = SimulationConfig::calm(shards);
         SimulationConfig {
             faults,
             crash: 15,
@@ -105,7 +106,9 @@ impl SimulationConfig {
             disk_stale: 300,
             flush: 50,
             clock_jitter_ms: 20,
-            ..SimulationConfig::calm(shards)
+            // Work that no single step can finish.
+            task: TaskConfig { background_max: 20, ..calm.task },
+            ..calm
         }
     }
 }

@@ -36,10 +36,10 @@ pub struct TaskConfig {
     pub poll: PollLimits,
     /// Timers of one step. A thousand keep a transaction in the range of tens of milliseconds.
     pub timers_max: usize,
-    /// Background work of a step with inputs, in subjects or rows: small beside a full poll, so that live input keeps at least half of the loop.
-    pub background_busy_max: usize,
-    /// Background work of a step without inputs.
-    pub background_idle_max: usize,
+    /// Background work of a step, in subjects or rows.
+    pub background_max: usize,
+    /// How long a step is to take where background work waits: live input waits for it. The work of the next step follows from the time of the last.
+    pub background_ms: i64,
     /// How often the store is flushed: what a crash leaves to be restored.
     pub flush_every_ms: i64,
     /// Positions that moved over records without effect are committed at least so often.
@@ -67,8 +67,8 @@ impl Default for TaskConfig {
                 wait_ms_max: 50,
             },
             timers_max: 1_000,
-            background_busy_max: 100,
-            background_idle_max: 5_000,
+            background_max: 5_000,
+            background_ms: 10,
             flush_every_ms: 60_000,
             idle_commit_ms: 10_000,
             heartbeat_ms: 3_600_000,
@@ -156,6 +156,8 @@ struct Live {
     outputs: BTreeMap<OutputTopic, (Arc<str>, u32)>,
     /// Background work waits.
     more: bool,
+    /// How much of it a step has time for, as far as is known.
+    background: usize,
     committed_at: Timestamp,
     topology_checked_at: Timestamp,
     measured_at: Timestamp,
@@ -248,9 +250,15 @@ impl ShardTask {
 
     /// One step of the machine and, where it had effects, one commit.
     fn work(&mut self, inputs: &[Input]) -> Result<(), TaskError> {
-        let budget = self.context.config.budget(inputs.is_empty());
+        let live = self.live.as_mut().expect("only a running task works");
+        let budget = self.context.config.budget(live.background, inputs.len());
+        let begun = self.context.clock.now();
         let effects = self.step_machine(inputs, budget)?;
+        let taken_ms = self.context.clock.now().0 - begun.0;
         let live = self.live.as_mut().expect("the machine just stepped");
+        if effects.more {
+            live.background = self.context.config.paced(budget.background_max, taken_ms);
+        }
         live.more = effects.more;
         if effects.nothing() {
             live.machine.committed();
@@ -462,12 +470,22 @@ impl ShardTask {
     }
 }
 
+/// Background work of a step of which nothing is known yet.
+const BACKGROUND_FIRST: usize = 100;
+/// Background work that every step has time for.
+const BACKGROUND_LEAST: usize = 16;
+/// However many inputs a step has, background work is at least one in so many beside them: under overload it becomes slow, and does not stand still.
+const INPUTS_A_BACKGROUND: usize = 8;
+
 impl TaskConfig {
-    fn budget(&self, idle: bool) -> Budget {
-        Budget {
-            timers_max: self.timers_max,
-            background_max: if idle { self.background_idle_max } else { self.background_busy_max },
-        }
+    fn budget(&self, background: usize, inputs: usize) -> Budget {
+        Budget { timers_max: self.timers_max, background_max: background.max(inputs / INPUTS_A_BACKGROUND).min(self.background_max) }
+    }
+
+    /// The background work that would have made a step as long as it should be, after one that did so much of it; at most twice as much, at least half.
+    fn paced(&self, done: usize, taken_ms: i64) -> usize {
+        let fits = i64::try_from(done).unwrap_or(i64::MAX).saturating_mul(self.background_ms) / taken_ms.max(1);
+        usize::try_from(fits).unwrap_or_default().clamp(done / 2, done.saturating_mul(2)).clamp(BACKGROUND_LEAST.min(self.background_max), self.background_max)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::key::{self, table};
 use crate::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition};
 use crate::message::{CauseKind, Envelope, Message, Origin};
 use crate::program::Program;
-use crate::row::{self, SubjectId, SubjectRow};
+use crate::row::{self, Moved, SubjectId, SubjectRow};
 use crate::state::{RowChange, StateError, StateView};
 use crate::tx::Tx;
 
@@ -106,8 +106,8 @@ pub struct Shard {
     timers_from: Timestamp,
     /// The gauge of late timers shows something.
     lagging: bool,
-    /// It is known that no fan-out job is stored.
-    idle: bool,
+    /// No fan-out job is stored before this key.
+    fanouts_from: Vec<u8>,
     started: bool,
     /// A first step compares the configuration and tells the sizes of audiences.
     stepped: bool,
@@ -115,7 +115,7 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(number: u32, config: Arc<Config>) -> Shard {
-        Shard { number, config, program: Arc::new(Program::default()), timers_from: Timestamp::MIN, lagging: false, idle: false, started: false, stepped: false }
+        Shard { number, config, program: Arc::new(Program::default()), timers_from: Timestamp::MIN, lagging: false, fanouts_from: Vec::new(), started: false, stepped: false }
     }
 }
 
@@ -127,7 +127,7 @@ impl Machine for Shard {
     fn start(&mut self, view: &dyn StateView) -> Result<(), StateError> {
         self.program = Arc::new(Program::load(view, &self.config)?);
         self.timers_from = Timestamp::MIN;
-        self.idle = false;
+        self.fanouts_from = vec![table::FANOUT];
         self.started = true;
         Ok(())
     }
@@ -144,7 +144,7 @@ impl Machine for Shard {
             subjects: FxHashMap::default(),
             buckets: ledger::Buckets::default(),
             dirty: BTreeMap::new(),
-            fanouts: background::Fanouts::new(self.idle),
+            fanouts: background::Fanouts::new(self.fanouts_from.clone()),
             audiences: BTreeMap::new(),
             outputs: Vec::new(),
             measurements: Vec::new(),
@@ -167,8 +167,7 @@ impl Machine for Shard {
         let background_left = step.settle(budget.background_max)?;
         self.timers_from = timers_from;
         self.program = Arc::clone(&step.program);
-        step.write_fanouts()?;
-        self.idle = step.fanouts.none_stored();
+        self.fanouts_from = step.write_fanouts()?;
         step.finish(timers_left || background_left)
     }
 
@@ -196,15 +195,20 @@ struct Dirty {
     due: bool,
     /// Event queries whose rows changed.
     queries: BTreeSet<QueryId>,
-    /// Kinds of related things that changed.
-    related: BTreeSet<SubjectKind>,
+    /// What changed of related things, by their kind.
+    related: BTreeMap<SubjectKind, Moved>,
     /// Shards that subscribed just now.
     greet: BTreeSet<u32>,
 }
 
 impl Dirty {
     fn new(origin: Origin) -> Dirty {
-        Dirty { origin, profile: false, all: false, since: None, due: false, queries: BTreeSet::new(), related: BTreeSet::new(), greet: BTreeSet::new() }
+        Dirty { origin, profile: false, all: false, since: None, due: false, queries: BTreeSet::new(), related: BTreeMap::new(), greet: BTreeSet::new() }
+    }
+
+    /// A related thing of this kind changed so.
+    fn moved(&mut self, kind: SubjectKind, moved: &Moved) {
+        self.related.entry(kind).and_modify(|known| known.add(moved)).or_insert_with(|| moved.clone());
     }
 }
 
@@ -380,15 +384,23 @@ impl Step<'_> {
     /// The subject's hot row, as this step left it.
     fn subject(&mut self, subject: &SubjectId) -> Result<&mut SubjectRow, StateError> {
         if !self.subjects.contains_key(subject) {
-            let bytes = self.tx.get_bytes(&key::of_subject(table::SUBJECT, subject))?;
-            let known: Option<SubjectRow> = bytes.as_deref().map(row::decode).transpose()?;
-            let before = bytes.zip(known.as_ref().map(|row| row.timer.0));
+            let stored = self.tx.get_bytes(&key::of_subject(table::SUBJECT, subject))?;
+            self.cache_subject(subject, stored)?;
+        }
+        // The branch above has just put it there where it was missing.
+        Ok(&mut self.subjects.get_mut(subject).expect("cached above").row)
+    }
+
+    /// Takes a hot row as it is stored, unless this step has it already.
+    fn cache_subject(&mut self, subject: &SubjectId, stored: Option<Vec<u8>>) -> Result<(), StateError> {
+        if !self.subjects.contains_key(subject) {
+            let known: Option<SubjectRow> = stored.as_deref().map(row::decode).transpose()?;
+            let before = stored.zip(known.as_ref().map(|row| row.timer.0));
             // A new subject is born under the present plan: there is nothing older to bring up.
             let row = known.unwrap_or_else(|| SubjectRow { revision: self.program.revision, ..SubjectRow::default() });
             self.subjects.insert(subject.clone(), CachedSubject { row, before });
         }
-        // The branch above has just put it there where it was missing.
-        Ok(&mut self.subjects.get_mut(subject).expect("cached above").row)
+        Ok(())
     }
 
     fn mark(&mut self, subject: &SubjectId, origin: &Origin) -> &mut Dirty {

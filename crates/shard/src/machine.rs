@@ -95,7 +95,7 @@ pub enum Measure {
 pub struct Budget {
     /// Due timers to fire. Those left over are due still, and `next_timer` says so.
     pub timers_max: usize,
-    /// Subjects to evaluate, or rows to scan, in fan-out and backfill. Greater where no live input waits.
+    /// Subjects to evaluate, or rows to scan, in fan-out and backfill.
     pub background_max: usize,
 }
 

@@ -74,6 +74,7 @@ pub struct Program {
     /// Places in `plan.segments`, ascending: by subject, by what a segment reads, by the segment it rests on, by name.
     of_subject: BTreeMap<SubjectKind, Vec<usize>>,
     by_query: BTreeMap<QueryId, Vec<usize>>,
+    by_feature: BTreeMap<(SubjectKind, FeatureId), Vec<usize>>,
     by_related: BTreeMap<(SubjectKind, SubjectKind), Vec<usize>>,
     by_segment: BTreeMap<Text, Vec<usize>>,
     by_name: BTreeMap<Text, usize>,
@@ -142,6 +143,7 @@ impl Program {
             program.of_subject.entry(segment.subject).or_default().push(at);
             segment.reads.queries.iter().for_each(|query| program.by_query.entry(*query).or_default().push(at));
             segment.reads.segments.iter().for_each(|name| program.by_segment.entry(name.clone()).or_default().push(at));
+            segment.reads.features.iter().for_each(|feature| program.by_feature.entry((segment.subject, *feature)).or_default().push(at));
             for kind in SubjectKind::ALL.into_iter().filter(|kind| reaches(&segment.reads, *kind)) {
                 program.by_related.entry((segment.subject, kind)).or_default().push(at);
             }
@@ -172,6 +174,11 @@ impl Program {
     /// Places of a subject kind's segments that look at related things of a kind.
     pub fn segments_reaching(&self, subject: SubjectKind, kind: SubjectKind) -> &[usize] {
         self.by_related.get(&(subject, kind)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Places of a subject kind's segments that read a feature of related things.
+    pub fn segments_moved_by(&self, subject: SubjectKind, feature: FeatureId) -> &[usize] {
+        self.by_feature.get(&(subject, feature)).map_or(&[], Vec::as_slice)
     }
 
     /// Every query that the segments at these places, or those that rest on them, read.
@@ -272,6 +279,12 @@ impl Program {
             features.entry(id).or_insert(band);
         }
         features
+    }
+
+    /// The features that one telling of a thing has otherwise than another. The number stands for its band.
+    pub fn changed(&self, before: &Features, after: &Features) -> BTreeSet<FeatureId> {
+        let changed = before.keys().chain(after.keys()).filter(|id| before.get(id) != after.get(id));
+        changed.map(|id| self.of_bands.get(id).copied().unwrap_or(*id)).collect()
     }
 
     pub fn reads_up(&self, kind: SubjectKind, feature: FeatureId) -> bool {

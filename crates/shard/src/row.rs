@@ -18,7 +18,7 @@ use crate::record::{Fragment, RecordState};
 use crate::state::StateError;
 
 /// The version byte written today.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// A row, or an internal message, cannot be read: written by a newer program, or damaged.
 #[derive(Debug, thiserror::Error)]
@@ -629,7 +629,27 @@ pub struct FanoutRow {
     /// The key of the last dependent done.
     pub cursor: Option<Vec<u8>>,
     pub reach: Reach,
+    pub moved: Moved,
     pub origin: Origin,
+}
+
+/// What of a related thing is another than it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Moved {
+    /// Which thing it is, or whether it exists.
+    Anything,
+    /// Some of its features, a number's band counting as the number.
+    Features(BTreeSet<FeatureId>),
+}
+
+impl Moved {
+    /// This and another.
+    pub fn add(&mut self, other: &Moved) {
+        match (&mut *self, other) {
+            (Moved::Features(these), Moved::Features(others)) => these.extend(others),
+            _ => *self = Moved::Anything,
+        }
+    }
 }
 
 /// Who of those that refer to a thing is to be looked at because of what was told of it.

@@ -157,8 +157,8 @@ pub fn task_config(config: &Config) -> TaskConfig {
     task.poll.bytes_max = budget.poll_bytes;
     task.poll.wait_ms_max = u64::try_from(budget.poll_wait.as_millis()).unwrap_or(u64::MAX);
     task.timers_max = budget.timers;
-    task.background_busy_max = budget.background_busy;
-    task.background_idle_max = budget.background_idle;
+    task.background_max = budget.background;
+    task.background_ms = i64::try_from(budget.background_time.as_millis()).unwrap_or(i64::MAX);
     task.flush_every_ms = i64::try_from(budget.flush_interval.as_millis()).unwrap_or(i64::MAX);
     task
 }

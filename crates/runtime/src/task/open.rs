@@ -83,6 +83,7 @@ impl ShardTask {
             outputs: BTreeMap::new(),
             // Fan-out and backfill may have been cut off.
             more: true,
+            background: super::BACKGROUND_FIRST,
             topology_checked_at: self.now,
             measured_at: self.now,
         })

@@ -17,6 +17,13 @@ use crate::tx::prefix_end;
 /// Kinds in the order in which a backfill takes them: what others rest on first.
 const BACKFILL_ORDER: [SubjectKind; 5] = [SubjectKind::Campaign, SubjectKind::List, SubjectKind::Opportunity, SubjectKind::Account, SubjectKind::Person];
 
+/// Behind all fan-out jobs.
+const FANOUTS_END: &[u8] = &[table::FANOUT + 1];
+
+fn fanout_key(node: &Identity) -> Vec<u8> {
+    Key::new(table::FANOUT).node(node).done()
+}
+
 /// Fan-out jobs of one step.
 #[derive(Default)]
 pub(super) struct Fanouts {
@@ -25,22 +32,13 @@ pub(super) struct Fanouts {
     /// Those among them that are not finished.
     waiting: BTreeSet<Identity>,
     /// Of the stored jobs, those before this key are among `jobs`.
-    stored_from: Option<Vec<u8>>,
-    /// No job is stored: saves a look over the deletion markers of those that were.
-    none_stored: bool,
+    stored_from: Vec<u8>,
 }
 
 impl Fanouts {
-    pub(super) fn new(none_stored: bool) -> Fanouts {
-        Fanouts { none_stored, ..Fanouts::default() }
-    }
-
-    pub(super) fn none_stored(&self) -> bool {
-        self.none_stored
-    }
-
-    pub(super) fn get(&self, node: &Identity) -> Option<&Option<FanoutRow>> {
-        self.jobs.get(node)
+    /// No job is stored before `stored_from`: saves walks over the deletion markers of those that were.
+    pub(super) fn new(stored_from: Vec<u8>) -> Fanouts {
+        Fanouts { stored_from, ..Fanouts::default() }
     }
 
     pub(super) fn put(&mut self, node: Identity, job: FanoutRow) {
@@ -97,6 +95,14 @@ impl Step<'_> {
         Ok(!self.fanouts.waiting.is_empty() || self.stored_fanout()?.is_some() || !self.backfill()?.done)
     }
 
+    /// A node's job that is not finished.
+    pub(super) fn fanout(&self, node: &Identity) -> Result<Option<FanoutRow>, StateError> {
+        match self.fanouts.jobs.get(node) {
+            Some(job) => Ok(job.clone()),
+            None => self.tx.get(&fanout_key(node)),
+        }
+    }
+
     /// The next fan-out job: one of this step's, else a stored one.
     fn next_fanout(&mut self) -> Result<Option<(Identity, FanoutRow)>, StateError> {
         if let Some(node) = self.fanouts.waiting.pop_first() {
@@ -108,20 +114,17 @@ impl Step<'_> {
 
     /// The first stored job that this step has not touched.
     fn stored_fanout(&mut self) -> Result<Option<(Identity, FanoutRow)>, StateError> {
-        loop {
-            if self.fanouts.none_stored {
-                return Ok(None);
-            }
-            let lower = self.fanouts.stored_from.clone().unwrap_or_else(|| vec![table::FANOUT]);
-            let Some((job_key, value)) = self.tx.scan(&lower, &[table::FANOUT + 1], 1)?.pop() else {
-                self.fanouts.none_stored = self.fanouts.stored_from.is_none();
-                return Ok(None);
-            };
+        while let Some((job_key, value)) = self.tx.scan(&self.fanouts.stored_from, FANOUTS_END, 1)?.pop() {
             match Parts::of(&job_key).node() {
-                Some(node) if !self.fanouts.jobs.contains_key(&node) => return Ok(Some((node, row::decode(&value)?))),
-                _ => self.fanouts.stored_from = Some(prefix_end(&job_key)),
+                Some(node) if !self.fanouts.jobs.contains_key(&node) => {
+                    self.fanouts.stored_from = job_key;
+                    return Ok(Some((node, row::decode(&value)?)));
+                }
+                _ => self.fanouts.stored_from = prefix_end(&job_key),
             }
         }
+        self.fanouts.stored_from = FANOUTS_END.to_vec();
+        Ok(None)
     }
 
     fn fan_out_some(&mut self, budget: usize) -> Result<usize, StateError> {
@@ -132,7 +135,7 @@ impl Step<'_> {
         let kind = SubjectKind::of_namespace(node.namespace());
         for (dependent_key, _) in &dependents {
             if let Some(subject) = derive::dependent_of(dependent_key) {
-                self.mark(&subject, &job.origin).related.insert(kind);
+                self.mark(&subject, &job.origin).moved(kind, &job.moved);
             }
         }
         if dependents.len() < budget {
@@ -144,19 +147,20 @@ impl Step<'_> {
         Ok(dependents.len().max(1))
     }
 
-    /// Stores jobs that are left, and forgets stored ones that are done.
-    pub(super) fn write_fanouts(&mut self) -> Result<(), StateError> {
+    /// Stores jobs that are left, and forgets stored ones that are done. The key before which none is stored then.
+    pub(super) fn write_fanouts(&mut self) -> Result<Vec<u8>, StateError> {
+        let mut stored_from = std::mem::take(&mut self.fanouts.stored_from);
         for (node, job) in std::mem::take(&mut self.fanouts.jobs) {
-            let job_key = Key::new(table::FANOUT).node(&node).done();
+            let job_key = fanout_key(&node);
             match job {
                 Some(job) => {
-                    self.fanouts.none_stored = false;
+                    stored_from = stored_from.min(job_key.clone());
                     self.tx.put(job_key, &job);
                 }
                 None => self.tx.delete_if_present(job_key)?,
             }
         }
-        Ok(())
+        Ok(stored_from)
     }
 
     pub(super) fn backfill(&self) -> Result<BackfillRow, StateError> {
@@ -183,10 +187,11 @@ impl Step<'_> {
             let (first, end) = key::nodes(*kind);
             let mut lower = job.cursor.take().filter(|_| Some(*kind) == place).map_or(first, |cursor| key::behind_node(&cursor));
             // A look finds the first row of the next node: that of a subject, where the node is one.
-            while let Some((row_key, _)) = self.tx.scan(&lower, &end, 1)?.pop() {
+            while let Some((row_key, stored)) = self.tx.scan(&lower, &end, 1)?.pop() {
                 lower = key::behind_node(&row_key);
                 if let Some(subject) = key::subject_of(&row_key).filter(|_| key::table_of(&row_key) == Some(table::SUBJECT)) {
                     job.scanned += 1;
+                    self.cache_subject(&subject, Some(stored))?;
                     if self.subject(&subject)?.revision < revision {
                         let origin = job.origin.clone();
                         self.mark_for_definition(&subject, origin);

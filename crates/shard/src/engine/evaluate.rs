@@ -22,7 +22,7 @@ use crate::message::{CauseKind, Message, Origin};
 use crate::program::{self, Program, same_values};
 use crate::record::Fragment;
 use crate::row::{
-    self, Detail, FragmentRow, Held, KeptRow, Membership, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId, SubjectRow,
+    self, Detail, FragmentRow, Held, KeptRow, Membership, Moved, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId, SubjectRow,
 };
 use crate::state::{Row, StateError};
 
@@ -305,7 +305,10 @@ impl Step<'_> {
         dirty.all
             || until <= self.now
             || reads.queries.iter().any(|query| dirty.queries.contains(query))
-            || dirty.related.iter().any(|kind| program::reaches(reads, *kind))
+            || dirty.related.iter().any(|(kind, moved)| match moved {
+                Moved::Anything => program::reaches(reads, *kind),
+                Moved::Features(features) => reads.features.iter().any(|feature| features.contains(feature)),
+            })
     }
 
     /// Evaluates the segments that what changed can affect, in order, and emits what came of it. Work does not grow with segments that are not affected.
@@ -410,8 +413,11 @@ impl Step<'_> {
         for query in &dirty.queries {
             places.extend(program.segments_reading(*query));
         }
-        for related in &dirty.related {
-            places.extend(program.segments_reaching(kind, *related));
+        for (related, moved) in &dirty.related {
+            match moved {
+                Moved::Anything => places.extend(program.segments_reaching(kind, *related)),
+                Moved::Features(features) => places.extend(features.iter().flat_map(|feature| program.segments_moved_by(kind, *feature))),
+            }
         }
         places
     }

@@ -10,10 +10,10 @@ use millrace_model::{CanonicalId, Identity, SubjectKind, Timestamp};
 use millrace_segment::plan::Features;
 
 use super::{Step, derive};
-use crate::key::{self, Key, Parts, table};
+use crate::key::{self, Parts, table};
 use crate::message::{Message, Origin};
 use crate::program::same_values;
-use crate::row::{AliasRow, Detail, FanoutRow, ProfileRow, Reach, ReplicaRow, Standing, SubjectId, Unrest};
+use crate::row::{AliasRow, Detail, FanoutRow, Moved, ProfileRow, Reach, ReplicaRow, Standing, SubjectId, Unrest};
 use crate::state::StateError;
 
 impl Step<'_> {
@@ -81,7 +81,7 @@ impl Step<'_> {
         let replica: Option<ReplicaRow> = self.tx.get(&key::of_subject(table::REPLICA, &thing_of(node, canonical)))?;
         // Nothing can be decided before a new thing is heard of, and then everyone is looked at. But who tells a parent of itself knows now whom to tell.
         if replica.is_some_and(|replica| replica.known) || self.program.tells_parents() {
-            self.fan_out(node, Reach::All, origin)?;
+            self.fan_out(node, Reach::All, &Moved::Anything, origin)?;
         }
         Ok(())
     }
@@ -156,6 +156,7 @@ impl Step<'_> {
             (false, true) => Some(Reach::Things),
             (false, false) => None,
         };
+        let moved = if heard { Moved::Features(self.program.changed(&replica.features, &features)) } else { Moved::Anything };
         replica.known = true;
         replica.exists = exists;
         replica.features = features;
@@ -166,7 +167,7 @@ impl Step<'_> {
             let mut parts = Parts::of(&alias_key);
             let _ = parts.subject();
             if let Some(node) = parts.node() {
-                self.fan_out(&node, reach, origin)?;
+                self.fan_out(&node, reach, &moved, origin)?;
             }
         }
         Ok(())
@@ -179,7 +180,7 @@ impl Step<'_> {
             Some(features) => self.tx.put(child_key, &features),
             None => self.tx.delete(child_key),
         }
-        self.mark(parent, origin).related.insert(child.kind);
+        self.mark(parent, origin).moved(child.kind, &Moved::Anything);
         Ok(())
     }
 
@@ -197,15 +198,14 @@ impl Step<'_> {
         Ok(latest.filter(|until| *until > self.now))
     }
 
-    /// Everyone who refers to a node is to be looked at, from the beginning; a job that is under way for more of them stays one for those.
-    fn fan_out(&mut self, node: &Identity, reach: Reach, origin: &Origin) -> Result<(), StateError> {
-        let running = match self.fanouts.get(node) {
-            Some(job) => job.clone(),
-            None if reach != Reach::All => self.tx.get::<FanoutRow>(&Key::new(table::FANOUT).node(node).done())?,
-            None => None,
-        };
-        let reach = running.map_or(reach, |job| job.reach.and(reach));
-        self.fanouts.put(node.clone(), FanoutRow { cursor: None, reach, origin: origin.clone() });
+    /// Everyone who refers to a node is to be looked at, from the beginning, for what a job that is under way was for too.
+    fn fan_out(&mut self, node: &Identity, reach: Reach, moved: &Moved, origin: &Origin) -> Result<(), StateError> {
+        let mut job = FanoutRow { cursor: None, reach, moved: moved.clone(), origin: origin.clone() };
+        if let Some(running) = self.fanout(node)? {
+            job.reach = running.reach.and(reach);
+            job.moved.add(&running.moved);
+        }
+        self.fanouts.put(node.clone(), job);
         Ok(())
     }
 }

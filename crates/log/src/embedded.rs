@@ -40,10 +40,10 @@
 //! # Bounds
 //!
 //! A topic that is not compacted keeps records for `retention.ms` (default seven days; -1 keeps all), and with `DELETE_CONSUMED` only until every group
-//! that sends positions is past them. A segment without live records is deleted; when the segments never cleaned outweigh half of the cleaned
+//! that sends positions is past them. A segment without live records is deleted; when the segments never cleaned outweigh the cleaned
 //! ones, all are rewritten without what is dead, older values of compacted topics included. Before anything is removed, a catalogue says where partitions
 //! begin from now on, so that a position below is lost loudly, after a restart as well. Tombstones go `delete.retention.ms` (default one day) after
-//! they were written. So the disk holds at most about 1.5 times the live records and two segments.
+//! they were written. So the disk holds at most about twice the live records and two segments.
 
 mod clean;
 mod format;

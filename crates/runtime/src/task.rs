@@ -257,7 +257,7 @@ impl ShardTask {
         let taken_ms = self.context.clock.now().0 - begun.0;
         let live = self.live.as_mut().expect("the machine just stepped");
         if effects.more {
-            live.background = self.context.config.paced(budget.background_max, taken_ms);
+            live.background = self.context.config.paced(budget.background_max, inputs.len(), taken_ms);
         }
         live.more = effects.more;
         if effects.nothing() {
@@ -476,15 +476,21 @@ const BACKGROUND_FIRST: usize = 100;
 const BACKGROUND_LEAST: usize = 16;
 /// However many inputs a step has, background work is at least one in so many beside them: under overload it becomes slow, and does not stand still.
 const INPUTS_A_BACKGROUND: usize = 8;
+/// A step without inputs may take so many times as long, so that its commit weighs less.
+const IDLE_TIMES: usize = 4;
 
 impl TaskConfig {
+    /// `background`: what a step with inputs has time for.
     fn budget(&self, background: usize, inputs: usize) -> Budget {
-        Budget { timers_max: self.timers_max, background_max: background.max(inputs / INPUTS_A_BACKGROUND).min(self.background_max) }
+        let background = if inputs == 0 { background.saturating_mul(IDLE_TIMES) } else { background.max(inputs / INPUTS_A_BACKGROUND) };
+        Budget { timers_max: self.timers_max, background_max: background.min(self.background_max) }
     }
 
-    /// The background work that would have made a step as long as it should be, after one that did so much of it; at most twice as much, at least half.
-    fn paced(&self, done: usize, taken_ms: i64) -> usize {
-        let fits = i64::try_from(done).unwrap_or(i64::MAX).saturating_mul(self.background_ms) / taken_ms.max(1);
+    /// What a step with inputs has time for, after a step that did so much; at most twice as much, at least half.
+    fn paced(&self, done: usize, inputs: usize, taken_ms: i64) -> usize {
+        let times = if inputs == 0 { IDLE_TIMES } else { 1 };
+        let (done, time_ms) = (done.div_ceil(times), self.background_ms.saturating_mul(times as i64));
+        let fits = i64::try_from(done).unwrap_or(i64::MAX).saturating_mul(time_ms) / taken_ms.max(1);
         usize::try_from(fits).unwrap_or_default().clamp(done / 2, done.saturating_mul(2)).clamp(BACKGROUND_LEAST.min(self.background_max), self.background_max)
     }
 }

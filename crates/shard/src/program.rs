@@ -284,7 +284,17 @@ impl Program {
     /// The features that one telling of a thing has otherwise than another. The number stands for its band.
     pub fn changed(&self, before: &Features, after: &Features) -> BTreeSet<FeatureId> {
         let changed = before.keys().chain(after.keys()).filter(|id| before.get(id) != after.get(id));
-        changed.map(|id| self.of_bands.get(id).copied().unwrap_or(*id)).collect()
+        changed.map(|id| self.number_of(*id)).collect()
+    }
+
+    /// Whether a telling has any of these features, or its band.
+    pub fn tells(&self, told: &Features, features: &BTreeSet<FeatureId>) -> bool {
+        told.keys().any(|id| features.contains(&self.number_of(*id)))
+    }
+
+    /// The number that a band is of; other features are themselves.
+    fn number_of(&self, id: FeatureId) -> FeatureId {
+        self.of_bands.get(&id).copied().unwrap_or(id)
     }
 
     pub fn reads_up(&self, kind: SubjectKind, feature: FeatureId) -> bool {

@@ -418,6 +418,8 @@ pub struct SubjectRow {
     pub told_parents: Features,
     /// A fact is missing: some segment's answer is open.
     pub open: bool,
+    /// A fact is missing: some feature, or computed attribute, is not known.
+    pub lacking: bool,
     /// A change of membership is held back.
     pub held: Option<Held>,
     /// Registered wake-up, `Timestamp::MAX` where none.

@@ -42,7 +42,7 @@ impl Shared {
                     .sum::<u64>()
             };
             let (fresh, cleaned) = (weigh(false), weigh(true));
-            if fresh == 0 || !(all || fresh >= (cleaned / 2).max(2 * self.config.segment_bytes)) {
+            if fresh == 0 || !(all || fresh >= cleaned.max(2 * self.config.segment_bytes)) {
                 return Ok(());
             }
             // Fresh segments follow the cleaned ones. Where their keys are too many for the memory, the rest waits for the next round.
@@ -133,7 +133,8 @@ impl Shared {
     /// Writes neighbouring segments as one, without what is dead, and puts it in their place.
     fn rewrite(&self, group: &[Arc<Segment>], verdict: &Verdict<'_>) -> Result<(), LogError> {
         let (first, last) = (group[0].first, group[group.len() - 1].last);
-        let mut bytes = Vec::new();
+        let size: u64 = group.iter().map(|segment| segment.bytes).sum();
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
         format::frame(&mut bytes, |body| format::put_catalogue(body, true, &Catalogue::default()));
         let mut written: BTreeMap<Place, Vec<Batch>> = BTreeMap::new();
         for (place, batches) in self.batches_of(group) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millrace_model::{Identity, SubjectKind, Text, Timestamp};
 
 use super::derive::{self, Wake};
-use super::{Step, Turn};
+use super::{Dirty, Step, Turn};
 use crate::key::{self, Key, Parts, table};
 use crate::machine::{Measure, Measurement};
 use crate::message::{CauseKind, Origin};
@@ -60,7 +60,7 @@ impl Step<'_> {
             latest_by = latest_by.max(self.now.0 - at.0);
             match wake {
                 Wake::Subject(subject) => {
-                    let dirty = self.dirty.entry(Turn::of(&subject)).or_insert_with(|| super::Dirty::new(Origin::timer()));
+                    let dirty = self.dirty.entry(Turn::of(&subject)).or_insert_with(|| Dirty::new(Origin::timer()));
                     dirty.due = true;
                 }
                 Wake::Link(link) => self.link_due(&link)?,
@@ -168,6 +168,12 @@ impl Step<'_> {
         Ok(row.unwrap_or_else(|| BackfillRow { revision: 0, cursor: None, done: true, scanned: 0, origin: Origin::timer() }))
     }
 
+    /// Whether a backfill is under way and comes to all persons yet.
+    pub(super) fn backfill_comes_to_persons(&self) -> Result<bool, StateError> {
+        let job = self.backfill()?;
+        Ok(!job.done && job.cursor.as_deref().and_then(key::kind_of) != Some(SubjectKind::Person))
+    }
+
     /// Every subject is to be brought to the present revision, from the beginning.
     pub(super) fn start_backfill(&mut self, origin: Origin) {
         let row = BackfillRow { revision: self.program.revision, cursor: None, done: false, scanned: 0, origin };
@@ -192,9 +198,12 @@ impl Step<'_> {
                 if let Some(subject) = key::subject_of(&row_key).filter(|_| key::table_of(&row_key) == Some(table::SUBJECT)) {
                     job.scanned += 1;
                     self.cache_subject(&subject, Some(stored))?;
-                    if self.subject(&subject)?.revision < revision {
+                    let row = self.subject(&subject)?;
+                    // Who was brought up before may have missed what came since for new rules (`Step::replica`).
+                    let missed = row.open || row.lacking;
+                    if row.revision < revision || missed {
                         let origin = job.origin.clone();
-                        self.mark_for_definition(&subject, origin);
+                        self.mark_for_definition(&subject, origin).all |= missed;
                     }
                 }
                 looks += 1;
@@ -211,9 +220,9 @@ impl Step<'_> {
         Ok(looks.max(1))
     }
 
-    fn mark_for_definition(&mut self, subject: &SubjectId, origin: Origin) {
+    fn mark_for_definition(&mut self, subject: &SubjectId, origin: Origin) -> &mut Dirty {
         debug_assert!(matches!(origin.cause, CauseKind::Definition | CauseKind::Timer));
-        self.dirty.entry(Turn::of(subject)).or_insert_with(|| super::Dirty::new(origin));
+        self.dirty.entry(Turn::of(subject)).or_insert_with(|| Dirty::new(origin))
     }
 
     /// The size of every audience: told once, when a shard begins, and then by change.

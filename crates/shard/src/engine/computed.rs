@@ -15,7 +15,7 @@ use crate::state::StateError;
 
 impl Step<'_> {
     /// Computes what may have changed, once the memberships are decided; the instant at which time alone changes any.
-    pub(super) fn compute(&mut self, subject: &SubjectId, row: &SubjectRow, dirty: &Dirty, alive: bool, program: &Program) -> Result<Timestamp, StateError> {
+    pub(super) fn compute(&mut self, subject: &SubjectId, row: &mut SubjectRow, dirty: &Dirty, alive: bool, program: &Program) -> Result<Timestamp, StateError> {
         if !matches!(subject.kind, SubjectKind::Person | SubjectKind::Account) {
             return Ok(Timestamp::MAX);
         }
@@ -49,7 +49,10 @@ impl Step<'_> {
                 }
                 Ok(_) => {}
                 // A fact is missing. What was known stays; the fact's arrival is a change of a related thing.
-                Err(_) => after.extend(kept.map(|kept| ComputedValue { valid_until: Timestamp::MAX, ..kept })),
+                Err(_) => {
+                    row.lacking = true;
+                    after.extend(kept.map(|kept| ComputedValue { valid_until: Timestamp::MAX, ..kept }));
+                }
             }
         }
         if after != before {

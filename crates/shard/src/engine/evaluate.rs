@@ -77,6 +77,7 @@ impl Step<'_> {
             dirty.origin = held.origin;
         }
         let origin = dirty.origin.clone();
+        let lacked = std::mem::take(&mut row.lacking);
         // It appeared, or went, perhaps by time alone.
         dirty.all |= alive != (row.announced == Standing::Alive);
         self.features(subject, &mut row, &dirty, alive, &program, &origin)?;
@@ -97,7 +98,9 @@ impl Step<'_> {
                 self.send_to_subject(&from.clone(), Message::Arrived { subject: from, node: arrival.node, epoch: arrival.epoch }, &origin);
             }
         }
-        let computed_until = self.compute(subject, &row, &dirty, alive, &program)?;
+        // Which attributes were not known is not kept.
+        dirty.all |= lacked;
+        let computed_until = self.compute(subject, &mut row, &dirty, alive, &program)?;
         row.timer.0 = self.next_wake(&row, computed_until);
         *self.subject(subject)? = row;
         Ok(())
@@ -209,7 +212,9 @@ impl Step<'_> {
                     continue;
                 }
                 // A feature whose facts are missing stays unknown to everyone who reads it.
-                if let Ok(Timed { value, valid_until: due_at }) = feature.residual.evaluate(&view, self.now) {
+                let result = feature.residual.evaluate(&view, self.now);
+                row.lacking |= result.is_err();
+                if let Ok(Timed { value, valid_until: due_at }) = result {
                     let rests_on_others = !feature.reads.features.is_empty();
                     let foreseen = rests_on_others.then(|| feature.residual.foresee(&view, self.now, self.now)).and_then(Result::ok);
                     let valid_until = foreseen.map_or(due_at, |foreseen| foreseen.valid_until);

@@ -157,6 +157,15 @@ impl Step<'_> {
             (false, false) => None,
         };
         let moved = if heard { Moved::Features(self.program.changed(&replica.features, &features)) } else { Moved::Anything };
+        let reach = match &moved {
+            // Rules that read it come later, and with them a backfill.
+            Moved::Features(moved) if !moved.iter().any(|feature| self.program.reads_down(thing.kind, *feature)) => None,
+            // What was not told before only new rules read, and for those the backfill comes to every person anyway, in the order of their rows.
+            Moved::Features(moved) if !self.program.tells(&replica.features, moved) && self.backfill_comes_to_persons()? => {
+                reach.filter(|reach| *reach != Reach::Exact).map(|_| Reach::Things)
+            }
+            _ => reach,
+        };
         replica.known = true;
         replica.exists = exists;
         replica.features = features;

@@ -226,7 +226,9 @@ pub fn suggestion(name: &str, known: &[&str]) -> String {
 /// The candidate that was probably meant.
 pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let closest = known.map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate)).min();
-    closest.filter(|(distance, _)| *distance <= 2.max(name.len() / 3)).map(|(_, candidate)| candidate)
+    closest
+        .filter(|(distance, _)| *distance <= 2.max(name.len() / 3))
+        .map(|(_, candidate)| candidate)
 }
 
 /// The layer that says something at `path`.

@@ -171,7 +171,10 @@ fn a_key_that_stands_twice_in_yaml_is_refused() {
         text,
     };
     let error = parse(Some(document), std::iter::empty()).unwrap_err().to_string();
-    assert!(error.contains("duplicate") && error.contains("shards") && error.contains("millrace.yaml"), "{error}");
+    assert!(
+        error.contains("duplicate") && error.contains("shards") && error.contains("millrace.yaml"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -238,7 +241,10 @@ fn secrets_are_read_when_needed_and_never_shown() {
     let missing = config.kafka.properties["ssl.key.password"].reveal().unwrap_err();
     assert!(missing.to_string().contains("millrace-secret"), "{missing}");
     let missing = config.check_secrets().unwrap_err().to_string();
-    assert!(missing.starts_with("configuration: kafka.properties.ssl.key.password: cannot read the secret"), "{missing}");
+    assert!(
+        missing.starts_with("configuration: kafka.properties.ssl.key.password: cannot read the secret"),
+        "{missing}"
+    );
 }
 
 #[test]

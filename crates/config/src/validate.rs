@@ -95,11 +95,18 @@ fn log(raw: &Raw, check: &mut Check<'_>) -> Log {
 }
 
 fn kafka(raw: &raw::Kafka, check: &mut Check<'_>) -> Kafka {
-    let bootstrap: Vec<String> = raw.bootstrap.split(',').map(|server| server.trim().to_owned()).filter(|server| !server.is_empty()).collect();
+    let bootstrap: Vec<String> = raw
+        .bootstrap
+        .split(',')
+        .map(|server| server.trim().to_owned())
+        .filter(|server| !server.is_empty())
+        .collect();
     for server in &bootstrap {
         // The client takes a protocol before the host.
         let place = server.split_once("://").map_or(server.as_str(), |(_, place)| place);
-        let whole = place.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+        let whole = place
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
         if !whole {
             check.wrong("kafka.bootstrap", &format!("`{server}` is no `host:port`, such as `kafka-1:9092`"));
         }
@@ -136,7 +143,11 @@ fn registry(raw: &raw::Registry, check: &mut Check<'_>) -> Registry {
 
 fn http(raw: &raw::Http, check: &mut Check<'_>) -> Http {
     let advertised = raw.advertised_address.as_ref().map(|address| {
-        let url = if address.contains("://") { address.trim_end_matches('/').to_owned() } else { format!("http://{address}") };
+        let url = if address.contains("://") {
+            address.trim_end_matches('/').to_owned()
+        } else {
+            format!("http://{address}")
+        };
         let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or_default();
         if rest.is_empty() || rest.contains(char::is_whitespace) {
             check.wrong("http.advertised_address", "expected `host:port`, or a URL that begins with http:// or https://");
@@ -291,7 +302,9 @@ fn unknown_field(path: &Path) -> Option<String> {
     }
     let dotted = |steps: &[Text]| steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(".");
     // As far as it leads somewhere.
-    let known = (0..path.steps().len()).rev().find(|count| *count == 0 || records.iter().any(|record| record.type_at(&path.steps()[..*count]).is_some()))?;
+    let known = (0..path.steps().len())
+        .rev()
+        .find(|count| *count == 0 || records.iter().any(|record| record.type_at(&path.steps()[..*count]).is_some()))?;
     let (before, step) = (&path.steps()[..known], path.steps()[known].as_str());
     let names = |record: &'_ Arc<RecordType>| match (known, record.type_at(before)) {
         (0, _) => record.fields.keys().cloned().collect(),
@@ -300,7 +313,12 @@ fn unknown_field(path: &Path) -> Option<String> {
     };
     let names: Vec<Text> = records.iter().flat_map(|record| names(record)).collect();
     let near = nearest(step, names.iter().map(|name| name.as_str()));
-    let near = near.map(|name| format!("; did you mean `{}`?", dotted(&[before, &[Text::from(name)], &path.steps()[known + 1..]].concat())));
+    let near = near.map(|name| {
+        format!(
+            "; did you mean `{}`?",
+            dotted(&[before, &[Text::from(name)], &path.steps()[known + 1..]].concat())
+        )
+    });
     let profile = "is no field of a person or an account; fields of one's own are under `extra`";
     Some(format!("`{}` {profile}{}", dotted(path.steps()), near.unwrap_or_default()))
 }

@@ -43,7 +43,11 @@ impl Identity {
         if namespace.is_empty() || id.is_empty() {
             return None;
         }
-        let namespace: Text = if namespace.bytes().any(|b| b.is_ascii_uppercase()) { namespace.to_ascii_lowercase().into() } else { namespace.into() };
+        let namespace: Text = if namespace.bytes().any(|b| b.is_ascii_uppercase()) {
+            namespace.to_ascii_lowercase().into()
+        } else {
+            namespace.into()
+        };
         let id: Text = if namespace == namespace::EMAIL { id.to_lowercase().into() } else { id.into() };
         Some(Identity { namespace, id })
     }
@@ -53,7 +57,9 @@ impl Identity {
     /// # Errors
     /// Where there is no colon or a part is empty.
     pub fn parse(text: &str) -> Result<Identity, IdentityParseError> {
-        text.split_once(':').and_then(|(namespace, id)| Identity::new(namespace, id)).ok_or_else(|| IdentityParseError(text.to_owned()))
+        text.split_once(':')
+            .and_then(|(namespace, id)| Identity::new(namespace, id))
+            .ok_or_else(|| IdentityParseError(text.to_owned()))
     }
 
     pub fn namespace(&self) -> &str {

@@ -136,7 +136,13 @@ impl SourceKind {
 }
 
 impl SubjectKind {
-    pub const ALL: [SubjectKind; 5] = [SubjectKind::Person, SubjectKind::Account, SubjectKind::Opportunity, SubjectKind::Campaign, SubjectKind::List];
+    pub const ALL: [SubjectKind; 5] = [
+        SubjectKind::Person,
+        SubjectKind::Account,
+        SubjectKind::Opportunity,
+        SubjectKind::Campaign,
+        SubjectKind::List,
+    ];
 
     /// The identity namespace of this kind's source keys.
     pub fn namespace(self) -> &'static str {
@@ -151,7 +157,10 @@ impl SubjectKind {
 
     /// The kind whose identities are in `namespace`: whatever is not one of the other four kinds' names a person.
     pub fn of_namespace(namespace: &str) -> SubjectKind {
-        SubjectKind::ALL.into_iter().find(|kind| kind.namespace() == namespace).unwrap_or(SubjectKind::Person)
+        SubjectKind::ALL
+            .into_iter()
+            .find(|kind| kind.namespace() == namespace)
+            .unwrap_or(SubjectKind::Person)
     }
 
     pub fn name(self) -> &'static str {
@@ -212,6 +221,9 @@ impl Relation {
 
     /// Whether the relation leads to at most one thing.
     pub fn to_one(self) -> bool {
-        matches!(self, Relation::Parent | Relation::Account | Relation::Campaign | Relation::Opportunity | Relation::List)
+        matches!(
+            self,
+            Relation::Parent | Relation::Account | Relation::Campaign | Relation::Opportunity | Relation::List
+        )
     }
 }

@@ -13,6 +13,14 @@ pub fn parts(source_key: &str) -> Option<[&str; 3]> {
 /// The key object of a `sourceKey`, with the parts that can be told.
 pub fn object(source_key: &str) -> Map {
     let [id, instance, ty] = parts(source_key).map_or([None; 3], |parts| parts.map(Some));
-    let fields = [("sourceID", id), ("sourceInstanceID", instance), ("sourceKey", Some(source_key)), ("sourceType", ty)];
-    fields.into_iter().filter_map(|(name, text)| Some((Text::const_new(name), Value::text(text?)))).collect()
+    let fields = [
+        ("sourceID", id),
+        ("sourceInstanceID", instance),
+        ("sourceKey", Some(source_key)),
+        ("sourceType", ty),
+    ];
+    fields
+        .into_iter()
+        .filter_map(|(name, text)| Some((Text::const_new(name), Value::text(text?))))
+        .collect()
 }

@@ -288,8 +288,14 @@ mod tests {
 
     #[test]
     fn maps_keep_names_sorted_and_unique() {
-        let map: Map = [("b", 1), ("a", 2), ("b", 3)].into_iter().map(|(name, n)| (Text::new(name), Value::Int(n))).collect();
-        assert_eq!(map.iter().map(|(name, value)| (name.as_str(), value.as_i64())).collect::<Vec<_>>(), [("a", Some(2)), ("b", Some(3))]);
+        let map: Map = [("b", 1), ("a", 2), ("b", 3)]
+            .into_iter()
+            .map(|(name, n)| (Text::new(name), Value::Int(n)))
+            .collect();
+        assert_eq!(
+            map.iter().map(|(name, value)| (name.as_str(), value.as_i64())).collect::<Vec<_>>(),
+            [("a", Some(2)), ("b", Some(3))]
+        );
     }
 
     #[test]

@@ -107,7 +107,10 @@ impl SimulationConfig {
             flush: 50,
             clock_jitter_ms: 20,
             // Work that no single step can finish.
-            task: TaskConfig { background_max: 20, ..calm.task },
+            task: TaskConfig {
+                background_max: 20,
+                ..calm.task
+            },
             ..calm
         }
     }

@@ -482,8 +482,15 @@ const IDLE_TIMES: usize = 4;
 impl TaskConfig {
     /// `background`: what a step with inputs has time for.
     fn budget(&self, background: usize, inputs: usize) -> Budget {
-        let background = if inputs == 0 { background.saturating_mul(IDLE_TIMES) } else { background.max(inputs / INPUTS_A_BACKGROUND) };
-        Budget { timers_max: self.timers_max, background_max: background.min(self.background_max) }
+        let background = if inputs == 0 {
+            background.saturating_mul(IDLE_TIMES)
+        } else {
+            background.max(inputs / INPUTS_A_BACKGROUND)
+        };
+        Budget {
+            timers_max: self.timers_max,
+            background_max: background.min(self.background_max),
+        }
     }
 
     /// What a step with inputs has time for, after a step that did so much; at most twice as much, at least half.
@@ -491,7 +498,10 @@ impl TaskConfig {
         let times = if inputs == 0 { IDLE_TIMES } else { 1 };
         let (done, time_ms) = (done.div_ceil(times), self.background_ms.saturating_mul(times as i64));
         let fits = i64::try_from(done).unwrap_or(i64::MAX).saturating_mul(time_ms) / taken_ms.max(1);
-        usize::try_from(fits).unwrap_or_default().clamp(done / 2, done.saturating_mul(2)).clamp(BACKGROUND_LEAST.min(self.background_max), self.background_max)
+        usize::try_from(fits)
+            .unwrap_or_default()
+            .clamp(done / 2, done.saturating_mul(2))
+            .clamp(BACKGROUND_LEAST.min(self.background_max), self.background_max)
     }
 }
 
@@ -586,7 +596,11 @@ fn row_record(key: &[u8], value: Option<&[u8]>) -> Record {
 
 /// Why a step did not come about: the store, or what it waits for.
 fn stepped(error: StateError) -> TaskError {
-    if error.0.is::<NotYet>() { TaskError::NotYet(error) } else { TaskError::State(error) }
+    if error.0.is::<NotYet>() {
+        TaskError::NotYet(error)
+    } else {
+        TaskError::State(error)
+    }
 }
 
 /// The cause as the metric's label has it.

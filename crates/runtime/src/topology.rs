@@ -36,7 +36,10 @@ impl Topology {
     /// Groups and transactional ids begin with this.
     #[must_use]
     pub fn with_application(self, id: impl Into<String>) -> Topology {
-        Topology { application: id.into(), ..self }
+        Topology {
+            application: id.into(),
+            ..self
+        }
     }
 
     pub fn shards(&self) -> u32 {

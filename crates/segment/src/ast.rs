@@ -35,32 +35,76 @@ pub enum Node {
     /// `^`, `^^`: the item that encloses the current filter's item, one level per caret.
     Climb(u32),
     /// `of.name`
-    Field { of: Box<Expr>, name: String },
+    Field {
+        of: Box<Expr>,
+        name: String,
+    },
     /// `of[condition]`
-    Filter { of: Box<Expr>, condition: Box<Expr> },
+    Filter {
+        of: Box<Expr>,
+        condition: Box<Expr>,
+    },
     /// `(a, b) => body`
-    Lambda { parameters: Vec<String>, body: Box<Expr> },
+    Lambda {
+        parameters: Vec<String>,
+        body: Box<Expr>,
+    },
     /// `function(arguments)`, `date(2026, 1, 2)`, `if(c, a, b)`, `inSegment("x")`, `currentMonth()` and aggregates as functions included.
-    Call { function: String, arguments: Vec<Expr> },
+    Call {
+        function: String,
+        arguments: Vec<Expr>,
+    },
     /// `of.name(arguments)`
-    Method { of: Box<Expr>, name: String, arguments: Vec<Expr> },
+    Method {
+        of: Box<Expr>,
+        name: String,
+        arguments: Vec<Expr>,
+    },
     Not(Box<Expr>),
     Negate(Box<Expr>),
-    Binary { operator: Binary, left: Box<Expr>, right: Box<Expr> },
+    Binary {
+        operator: Binary,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
     /// `exists v from A, w from v.b where C`; the condition may be missing.
-    Quantifier { quantifier: Quantifier, bindings: Vec<Binding>, condition: Option<Box<Expr>> },
+    Quantifier {
+        quantifier: Quantifier,
+        bindings: Vec<Binding>,
+        condition: Option<Box<Expr>>,
+    },
     /// `select V from A where C` (no item) and `select EXPR from PATH V? where C` (an item).
-    Select { item: Option<Box<Expr>>, bindings: Vec<Binding>, condition: Option<Box<Expr>> },
+    Select {
+        item: Option<Box<Expr>>,
+        bindings: Vec<Binding>,
+        condition: Option<Box<Expr>>,
+    },
     /// `sum E over V from A where C`
-    Aggregate { aggregate: Aggregate, item: Box<Expr>, bindings: Vec<Binding>, condition: Option<Box<Expr>> },
+    Aggregate {
+        aggregate: Aggregate,
+        item: Box<Expr>,
+        bindings: Vec<Binding>,
+        condition: Option<Box<Expr>>,
+    },
     /// `let N = E in E`
-    Let { name: String, value: Box<Expr>, body: Box<Expr> },
+    Let {
+        name: String,
+        value: Box<Expr>,
+        body: Box<Expr>,
+    },
     /// `now`, `today`, `this month` …
     Moment(Moment),
     /// `subject occurs when`
-    Occurs { subject: Box<Expr>, when: When },
+    Occurs {
+        subject: Box<Expr>,
+        when: When,
+    },
     /// `chain(events, timestamp, [steps])`
-    Chain { events: Box<Expr>, timestamp: Box<Expr>, steps: Vec<Step> },
+    Chain {
+        events: Box<Expr>,
+        timestamp: Box<Expr>,
+        steps: Vec<Step>,
+    },
 }
 
 /// `variable from source`; without a variable the item is reached implicitly.
@@ -156,7 +200,13 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq)]
 pub enum When {
     /// `<= 3 days before now`
-    Offset { comparison: Comparison, amount: Box<Expr>, unit: Unit, direction: Direction, anchor: Box<Expr> },
+    Offset {
+        comparison: Comparison,
+        amount: Box<Expr>,
+        unit: Unit,
+        direction: Direction,
+        anchor: Box<Expr>,
+    },
     /// `before today`
     Relative { direction: Direction, anchor: Box<Expr> },
     /// `today`, `on date(2026, 1, 2)`

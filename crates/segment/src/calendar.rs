@@ -40,7 +40,9 @@ fn local(zone: Tz, at: Timestamp) -> Option<NaiveDateTime> {
 }
 
 fn offset_ms(zone: Tz, at: Timestamp) -> i64 {
-    DateTime::from_timestamp_millis(at.0).map_or(0, |instant| i64::from(zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc()) * 1_000)
+    DateTime::from_timestamp_millis(at.0).map_or(0, |instant| {
+        i64::from(zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc()) * 1_000
+    })
 }
 
 fn resolve(zone: Tz, local: NaiveDateTime) -> Timestamp {
@@ -67,7 +69,13 @@ pub fn add(zone: Tz, at: Timestamp, n: f64, unit: Unit) -> Timestamp {
         return at;
     }
     let count = Months::new(steps.abs().min(f64::from(u32::MAX)) as u32);
-    let moved = local(zone, at).and_then(|local| if steps < 0.0 { local.checked_sub_months(count) } else { local.checked_add_months(count) });
+    let moved = local(zone, at).and_then(|local| {
+        if steps < 0.0 {
+            local.checked_sub_months(count)
+        } else {
+            local.checked_add_months(count)
+        }
+    });
     moved.map_or(edge, |local| resolve(zone, local))
 }
 
@@ -97,7 +105,9 @@ pub fn start(zone: Tz, at: Timestamp, unit: Unit) -> Timestamp {
             let offset = offset_ms(zone, at);
             Timestamp((at.0.saturating_add(offset)).div_euclid(length) * length - offset)
         }
-        _ => local(zone, at).and_then(|local| date_start(unit, local.date())).map_or(Timestamp::MIN, |date| day_start(zone, date)),
+        _ => local(zone, at)
+            .and_then(|local| date_start(unit, local.date()))
+            .map_or(Timestamp::MIN, |date| day_start(zone, date)),
     }
 }
 
@@ -111,13 +121,19 @@ pub fn shift(zone: Tz, begin: Timestamp, n: i64, unit: Unit) -> Timestamp {
         _ => None,
     };
     // A day may begin after a skipped midnight; noon-safe: the date is what counts.
-    let Some(date) = local(zone, begin).map(|local| local.date()) else { return edge };
+    let Some(date) = local(zone, begin).map(|local| local.date()) else {
+        return edge;
+    };
     let moved = match days {
         Some(days) if days < 0 => date.checked_sub_days(Days::new(days.unsigned_abs())),
         Some(days) => date.checked_add_days(Days::new(days.unsigned_abs())),
         None => {
             let count = Months::new(u32::try_from(n.unsigned_abs().saturating_mul(months(unit).unsigned_abs())).unwrap_or(u32::MAX));
-            if n < 0 { date.checked_sub_months(count) } else { date.checked_add_months(count) }
+            if n < 0 {
+                date.checked_sub_months(count)
+            } else {
+                date.checked_add_months(count)
+            }
         }
     };
     moved.map_or(edge, |date| day_start(zone, date))
@@ -204,11 +220,21 @@ mod tests {
         assert_eq!(next_step(zone, now, staircase(Moment::Today)), at("2026-03-29T22:00:00Z"));
         assert_eq!(stand(zone, now, staircase(Moment::This(Unit::Week))), at("2026-03-22T23:00:00Z"));
         assert_eq!(stand(zone, now, staircase(Moment::Last(Unit::Month))), at("2026-01-31T23:00:00Z"));
-        for moment in [Moment::Now, Moment::Today, Moment::Yesterday, Moment::This(Unit::Hour), Moment::Last(Unit::Month), Moment::Next(Unit::Week)] {
+        for moment in [
+            Moment::Now,
+            Moment::Today,
+            Moment::Yesterday,
+            Moment::This(Unit::Hour),
+            Moment::Last(Unit::Month),
+            Moment::Next(Unit::Week),
+        ] {
             let stairs = staircase(moment);
             let level = at("2026-03-29T09:17:00Z");
             let when = reach(zone, level, stairs);
-            assert!(stand(zone, when, stairs) >= level && stand(zone, when.plus_ms(-1), stairs) < level, "{moment:?}");
+            assert!(
+                stand(zone, when, stairs) >= level && stand(zone, when.plus_ms(-1), stairs) < level,
+                "{moment:?}"
+            );
         }
     }
 }

@@ -13,9 +13,9 @@ use chrono_tz::Tz;
 use millrace_model::{Schema, SubjectKind, Text, Value};
 
 use crate::ast::{Binary, Expr, Node, Span};
+use crate::compile::Library;
 use crate::core::{Bind, Core, Op, SUBJECT, Var};
 use crate::diagnostic::{Diagnostic, did_you_mean};
-use crate::compile::Library;
 use crate::types::{Member, Ty, member, members};
 
 pub(crate) use compare::coerce;
@@ -144,8 +144,13 @@ impl<'s> Checker<'s> {
             Ty::Bool | Ty::Any | Ty::Broken => typed.core,
             Ty::List(_) => Core::bind(Bind::AtLeast(1), typed.core, self.fresh(), Core::bool(true)),
             ty => {
-                let remedy = if ty.is_object() || matches!(ty, Ty::Record(_)) { "write `.isNotNull()` behind it" } else { "compare it with something" };
-                self.fail(Diagnostic::error("not-boolean", span, format!("a condition is needed here, this is {}", ty.show())).expecting(remedy)).core
+                let remedy = if ty.is_object() || matches!(ty, Ty::Record(_)) {
+                    "write `.isNotNull()` behind it"
+                } else {
+                    "compare it with something"
+                };
+                self.fail(Diagnostic::error("not-boolean", span, format!("a condition is needed here, this is {}", ty.show())).expecting(remedy))
+                    .core
             }
         }
     }
@@ -190,7 +195,11 @@ impl<'s> Checker<'s> {
                 let of = self.expr(of);
                 self.filter(of, condition)
             }
-            Node::Lambda { .. } => self.refuse("stray-lambda", span, "a function can stand only as the argument of an array method or around the whole rule"),
+            Node::Lambda { .. } => self.refuse(
+                "stray-lambda",
+                span,
+                "a function can stand only as the argument of an array method or around the whole rule",
+            ),
             Node::Call { function, arguments } => self.call(function, arguments, span),
             Node::Method { of, name, arguments } => {
                 let of = self.expr(of);
@@ -201,14 +210,33 @@ impl<'s> Checker<'s> {
                 Typed::new(Core::not(of), Ty::Bool)
             }
             Node::Negate(of) => self.negate(of),
-            Node::Binary { operator: operator @ (Binary::And | Binary::Or), .. } => {
+            Node::Binary {
+                operator: operator @ (Binary::And | Binary::Or),
+                ..
+            } => {
                 let conditions: Vec<Core> = operands(*operator, expr).into_iter().map(|operand| self.condition(operand)).collect();
-                Typed::new(if *operator == Binary::And { Core::and(conditions) } else { Core::apply(Op::Or, conditions) }, Ty::Bool)
+                Typed::new(
+                    if *operator == Binary::And {
+                        Core::and(conditions)
+                    } else {
+                        Core::apply(Op::Or, conditions)
+                    },
+                    Ty::Bool,
+                )
             }
             Node::Binary { operator, left, right } => self.binary(*operator, left, right, span),
-            Node::Quantifier { quantifier, bindings, condition } => self.quantifier(*quantifier, bindings, condition.as_deref()),
+            Node::Quantifier {
+                quantifier,
+                bindings,
+                condition,
+            } => self.quantifier(*quantifier, bindings, condition.as_deref()),
             Node::Select { item, bindings, condition } => self.select(item.as_deref(), bindings, condition.as_deref()),
-            Node::Aggregate { aggregate, item, bindings, condition } => {
+            Node::Aggregate {
+                aggregate,
+                item,
+                bindings,
+                condition,
+            } => {
                 let list = self.select(Some(item), bindings, condition.as_deref());
                 self.aggregate(*aggregate, list, span)
             }
@@ -226,7 +254,11 @@ impl<'s> Checker<'s> {
     pub(crate) fn plain(&mut self, expr: &Expr) -> Typed {
         let typed = self.expr(expr);
         if typed.ty.is_object() {
-            return self.refuse("not-a-value", expr.span, format!("a value is needed here, this is {}; name one of its fields", typed.ty.show()));
+            return self.refuse(
+                "not-a-value",
+                expr.span,
+                format!("a value is needed here, this is {}; name one of its fields", typed.ty.show()),
+            );
         }
         typed
     }
@@ -240,7 +272,10 @@ impl<'s> Checker<'s> {
             cores.push(typed.core);
         }
         let ty = Ty::List(Box::new(if ty == Ty::Null { Ty::Any } else { ty }));
-        let values: Option<Vec<Value>> = cores.iter().map(|core| if let Core::Literal(value) = core { Some(value.clone()) } else { None }).collect();
+        let values: Option<Vec<Value>> = cores
+            .iter()
+            .map(|core| if let Core::Literal(value) = core { Some(value.clone()) } else { None })
+            .collect();
         match values {
             Some(values) => Typed::new(Core::Literal(Value::List(values)), ty),
             None => Typed::new(Core::apply(Op::List, cores), ty),
@@ -271,13 +306,21 @@ impl<'s> Checker<'s> {
     fn grow(&mut self, size: usize, span: Span) -> bool {
         self.size += size;
         if self.size > SIZE_MAX {
-            self.refuse("too-large", span, format!("more than {SIZE_MAX} steps once `let` and the events of chains are filled in"));
+            self.refuse(
+                "too-large",
+                span,
+                format!("more than {SIZE_MAX} steps once `let` and the events of chains are filled in"),
+            );
         }
         self.size <= SIZE_MAX
     }
 
     fn implicit(&self, level: usize) -> Option<Typed> {
-        self.scopes.iter().rev().filter_map(|frame| if let Frame::Implicit(typed) = frame { Some(typed.clone()) } else { None }).nth(level)
+        self.scopes
+            .iter()
+            .rev()
+            .filter_map(|frame| if let Frame::Implicit(typed) = frame { Some(typed.clone()) } else { None })
+            .nth(level)
     }
 
     fn unknown_name(&mut self, name: &str, item: &Ty, span: Span) -> Typed {
@@ -290,7 +333,11 @@ impl<'s> Checker<'s> {
             }
         }
         let mut known = members(self.schema, item);
-        known.extend(self.scopes.iter().filter_map(|frame| if let Frame::Named(name, _) = frame { Some(name.clone()) } else { None }));
+        known.extend(
+            self.scopes
+                .iter()
+                .filter_map(|frame| if let Frame::Named(name, _) = frame { Some(name.clone()) } else { None }),
+        );
         let near = did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned);
         self.fail(Diagnostic::error("unknown-field", span, format!("`{name}` is no field of {}", item.show())).suggesting(near))
     }
@@ -329,7 +376,11 @@ impl<'s> Checker<'s> {
                     return self.refuse("persons", span, "`persons` can be followed in rules about accounts only");
                 }
                 if matches!(ty.item(), Ty::Thing(_, hops) | Ty::Row(_, hops) if hops > HOPS_MAX) {
-                    return self.refuse("too-far", span, format!("`{name}` is more than {HOPS_MAX} relations away from the {}", self.subject.name()));
+                    return self.refuse(
+                        "too-far",
+                        span,
+                        format!("`{name}` is more than {HOPS_MAX} relations away from the {}", self.subject.name()),
+                    );
                 }
                 Typed::new(Core::relation(of.core, relation), ty)
             }

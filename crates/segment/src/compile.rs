@@ -42,7 +42,14 @@ impl Library {
         let attributes = definitions.into_iter().filter(|compiled| compiled.definition().kind == Kind::ComputedAttribute);
         let named = attributes.map(|compiled| {
             let definition = compiled.definition();
-            (definition.name.clone(), Attribute { subject: definition.subject, zone: definition.time_zone, expr: compiled.ast().clone() })
+            (
+                definition.name.clone(),
+                Attribute {
+                    subject: definition.subject,
+                    zone: definition.time_zone,
+                    expr: compiled.ast().clone(),
+                },
+            )
         });
         Library(named.collect())
     }
@@ -82,7 +89,11 @@ pub fn link(definitions: &[Compiled], schema: &Schema) -> Result<Vec<Compiled>, 
             Ok(compiled) => linked.push(compiled),
             Err(found) => {
                 let name = &compiled.definition().name;
-                let told = found.into_iter().map(|problem| Diagnostic { message: format!("in `{name}`: {}", problem.message), span: Span::default(), ..problem });
+                let told = found.into_iter().map(|problem| Diagnostic {
+                    message: format!("in `{name}`: {}", problem.message),
+                    span: Span::default(),
+                    ..problem
+                });
                 problems.extend(told);
             }
         }
@@ -97,9 +108,19 @@ pub fn link(definitions: &[Compiled], schema: &Schema) -> Result<Vec<Compiled>, 
 pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library) -> Result<Compiled, Vec<Diagnostic>> {
     let ast = crate::parse(&definition.pql)?;
     let attribute = definition.kind == Kind::ComputedAttribute;
-    let mut checker = Checker::new(schema, definition.subject, definition.time_zone, library, attribute.then(|| definition.name.clone()));
+    let mut checker = Checker::new(
+        schema,
+        definition.subject,
+        definition.time_zone,
+        library,
+        attribute.then(|| definition.name.clone()),
+    );
     let conditions = if attribute {
-        Condition::Leaf { span: ast.span, text: definition.pql.clone(), of: checker.plain(&ast).core }
+        Condition::Leaf {
+            span: ast.span,
+            text: definition.pql.clone(),
+            of: checker.plain(&ast).core,
+        }
     } else {
         rule(&mut checker, &ast, &definition.pql)
     };
@@ -118,11 +139,16 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
     conditions.leaves(&mut |leaf, span| {
         let cost = cost(leaf);
         if cost.degree > DEGREE_MAX {
-            let message = format!("{} lists are combined, every item of one with every item of the others; more than {DEGREE_MAX} take too long", cost.degree);
+            let message = format!(
+                "{} lists are combined, every item of one with every item of the others; more than {DEGREE_MAX} take too long",
+                cost.degree
+            );
             costly.push(Diagnostic::error("too-costly", span, message).expecting("conditions that speak of fewer lists, or earlier steps, at once"));
         } else if cost.long > 1 {
             let message = "events or persons are compared with each other: every evaluation goes through all pairs of those that match";
-            warnings.push(Diagnostic::warning("expensive", span, message).expecting("a chain without conditions between its steps, or narrower conditions on each side"));
+            warnings.push(
+                Diagnostic::warning("expensive", span, message).expecting("a chain without conditions between its steps, or narrower conditions on each side"),
+            );
         }
     });
     if !costly.is_empty() {
@@ -136,23 +162,48 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
     });
     let segments = std::mem::take(&mut checker.segments);
     let attributes = std::mem::take(&mut checker.attributes);
-    Ok(Compiled(Arc::new(Inner { definition: definition.clone(), ast, conditions, next_var, warnings, segments, attributes })))
+    Ok(Compiled(Arc::new(Inner {
+        definition: definition.clone(),
+        ast,
+        conditions,
+        next_var,
+        warnings,
+        segments,
+        attributes,
+    })))
 }
 
 /// The conditions of a rule, down to where `and`, `or` and `not` end.
 fn rule(checker: &mut Checker<'_>, expr: &Expr, text: &str) -> Condition<Core> {
     match &expr.node {
-        Node::Binary { operator: operator @ (Binary::And | Binary::Or), .. } => {
+        Node::Binary {
+            operator: operator @ (Binary::And | Binary::Or),
+            ..
+        } => {
             let of = operands(*operator, expr).into_iter().map(|operand| rule(checker, operand, text)).collect();
-            if *operator == Binary::And { Condition::All { span: expr.span, of } } else { Condition::Any { span: expr.span, of } }
+            if *operator == Binary::And {
+                Condition::All { span: expr.span, of }
+            } else {
+                Condition::Any { span: expr.span, of }
+            }
         }
         Node::Lambda { parameters, body } if parameters.len() == 1 => checker.naming_subject(&parameters[0], |checker| rule(checker, body, text)),
-        Node::Not(of) => Condition::Not { span: expr.span, of: Box::new(rule(checker, of, text)) },
+        Node::Not(of) => Condition::Not {
+            span: expr.span,
+            of: Box::new(rule(checker, of, text)),
+        },
         _ => {
             let core = checker.condition(expr);
             let place = expr.span.start as usize..expr.span.end as usize;
-            let text = text.get(place).filter(|text| !text.is_empty()).map_or_else(|| crate::format(expr), str::to_owned);
-            Condition::Leaf { span: expr.span, text, of: core }
+            let text = text
+                .get(place)
+                .filter(|text| !text.is_empty())
+                .map_or_else(|| crate::format(expr), str::to_owned);
+            Condition::Leaf {
+                span: expr.span,
+                text,
+                of: core,
+            }
         }
     }
 }
@@ -199,12 +250,23 @@ impl Compiled {
 
     /// The rule made ready to be evaluated over whole data for many subjects.
     pub fn whole(&self, settings: &Settings) -> Whole {
-        Whole { compiled: self.clone(), core: self.0.conditions.join(), context: self.context(settings) }
+        Whole {
+            compiled: self.clone(),
+            core: self.0.conditions.join(),
+            context: self.context(settings),
+        }
     }
 
     fn context(&self, settings: &Settings) -> Context {
-        let money = Money { default_currency: settings.default_currency.clone(), rates: settings.rates.clone() };
-        Context { zone: self.0.definition.time_zone, money: Arc::new(money), layouts: Arc::default() }
+        let money = Money {
+            default_currency: settings.default_currency.clone(),
+            rates: settings.rates.clone(),
+        };
+        Context {
+            zone: self.0.definition.time_zone,
+            money: Arc::new(money),
+            layouts: Arc::default(),
+        }
     }
 
     /// The rule in normal form, as one expression.

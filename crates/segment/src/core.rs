@@ -33,14 +33,31 @@ pub enum Core {
     /// The kept rows of an event query of the subject. Residuals only.
     Rows(QueryId),
     /// An aggregate of an event query's rows that is kept up to date, and how it is computed from the rows. Residuals only.
-    Tally { query: QueryId, asked: Asked, whole: Box<Core> },
+    Tally {
+        query: QueryId,
+        asked: Asked,
+        whole: Box<Core>,
+    },
     /// A chain whose progress is kept, and how it is computed from the query's rows. Residuals only.
-    Sequence { query: QueryId, whole: Box<Core> },
+    Sequence {
+        query: QueryId,
+        whole: Box<Core>,
+    },
     Apply(Op, Vec<Core>),
     /// `body` for each item of `source`; null is an empty list, a single value a list of one.
-    Bind { bind: Bind, source: Box<Core>, var: Var, body: Box<Core> },
+    Bind {
+        bind: Bind,
+        source: Box<Core>,
+        var: Var,
+        body: Box<Core>,
+    },
     /// Groups of a `GroupBy` map: `body` for each key and group, in order of keys.
-    Groups { source: Box<Core>, key: Var, group: Var, body: Box<Core> },
+    Groups {
+        source: Box<Core>,
+        key: Var,
+        group: Var,
+        body: Box<Core>,
+    },
     Chain(Vec<ChainStep>),
 }
 
@@ -206,7 +223,12 @@ impl Core {
     }
 
     pub fn bind(bind: Bind, source: Core, var: Var, body: Core) -> Core {
-        Core::Bind { bind, source: Box::new(source), var, body: Box::new(body) }
+        Core::Bind {
+            bind,
+            source: Box::new(source),
+            var,
+            body: Box::new(body),
+        }
     }
 
     pub fn bool(flag: bool) -> Core {
@@ -274,21 +296,49 @@ impl Core {
     pub fn map(self, f: &mut dyn FnMut(Core) -> Core) -> Core {
         match self {
             Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) => self,
-            Core::Tally { query, asked, whole } => Core::Tally { query, asked, whole: Box::new(f(*whole)) },
-            Core::Sequence { query, whole } => Core::Sequence { query, whole: Box::new(f(*whole)) },
+            Core::Tally { query, asked, whole } => Core::Tally {
+                query,
+                asked,
+                whole: Box::new(f(*whole)),
+            },
+            Core::Sequence { query, whole } => Core::Sequence {
+                query,
+                whole: Box::new(f(*whole)),
+            },
             Core::Apply(op, operands) => Core::Apply(op, operands.into_iter().map(f).collect()),
-            Core::Bind { bind, source, var, body } => Core::Bind { bind, source: Box::new(f(*source)), var, body: Box::new(f(*body)) },
-            Core::Groups { source, key, group, body } => Core::Groups { source: Box::new(f(*source)), key, group, body: Box::new(f(*body)) },
-            Core::Chain(steps) => {
-                Core::Chain(steps.into_iter().map(|step| ChainStep { source: f(step.source), body: f(step.body), ..step }).collect())
-            }
+            Core::Bind { bind, source, var, body } => Core::Bind {
+                bind,
+                source: Box::new(f(*source)),
+                var,
+                body: Box::new(f(*body)),
+            },
+            Core::Groups { source, key, group, body } => Core::Groups {
+                source: Box::new(f(*source)),
+                key,
+                group,
+                body: Box::new(f(*body)),
+            },
+            Core::Chain(steps) => Core::Chain(
+                steps
+                    .into_iter()
+                    .map(|step| ChainStep {
+                        source: f(step.source),
+                        body: f(step.body),
+                        ..step
+                    })
+                    .collect(),
+            ),
         }
     }
 
     /// `with` in the place of every occurrence of `what`.
     #[must_use]
     pub fn replace(self, what: &Core, with: &Core) -> Core {
-        if self == *what { with.clone() } else { self.map(&mut |child| child.replace(what, with)) }
+        if self == *what {
+            with.clone()
+        } else {
+            self.map(&mut |child| child.replace(what, with))
+        }
     }
 
     /// `with` in the place of a variable. Of an expression that binds variables itself, one copy at most: see `inline`.
@@ -300,7 +350,11 @@ impl Core {
     /// As `substitute`, every copy with variables of its own.
     #[must_use]
     pub fn inline(self, var: Var, with: &Core, next: &mut Var) -> Core {
-        if self == Core::Var(var) { with.clone().refresh(next) } else { self.map(&mut |child| child.inline(var, with, next)) }
+        if self == Core::Var(var) {
+            with.clone().refresh(next)
+        } else {
+            self.map(&mut |child| child.inline(var, with, next))
+        }
     }
 
     /// The same expression with new variables, numbered from `next` on.
@@ -320,7 +374,12 @@ impl Core {
                 let source = Box::new(source.refresh(next));
                 let (body, key) = new(body.refresh(next), key, next);
                 let (body, group) = new(body, group, next);
-                Core::Groups { source, key, group, body: Box::new(body) }
+                Core::Groups {
+                    source,
+                    key,
+                    group,
+                    body: Box::new(body),
+                }
             }
             Core::Chain(mut steps) => {
                 for at in 0..steps.len() {

@@ -95,7 +95,12 @@ fn zone_of_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Err
 /// # Errors
 /// Everything that is wrong with the text, with places in it. Rules are not parsed here; see `compile`.
 pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>> {
-    let mut reader = Reader { text, from: 0, to: 0, problems: Vec::new() };
+    let mut reader = Reader {
+        text,
+        from: 0,
+        to: 0,
+        problems: Vec::new(),
+    };
     let mut texts = documents(text).into_iter();
     let mut definitions: Vec<Definition> = Vec::new();
     for document in serde_norway::Deserializer::from_str(text) {
@@ -113,14 +118,18 @@ pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>>
             Err(error) => {
                 let at = error.location().map_or(0, |location| location.index());
                 let place = span(at.min(text.len()), at.min(text.len()));
-                reader.problems.push(Diagnostic::error("yaml", place, format!("neither YAML nor JSON: {error}")));
+                reader
+                    .problems
+                    .push(Diagnostic::error("yaml", place, format!("neither YAML nor JSON: {error}")));
                 // What follows a syntax error is read wrongly.
                 break;
             }
         }
     }
     if reader.problems.is_empty() && definitions.is_empty() {
-        reader.problems.push(Diagnostic::error("empty", Span::default(), "there is no definition here").expecting("a document with `kind: Segment`"));
+        reader
+            .problems
+            .push(Diagnostic::error("empty", Span::default(), "there is no definition here").expecting("a document with `kind: Segment`"));
     }
     if reader.problems.is_empty() { Ok(definitions) } else { Err(reader.problems) }
 }
@@ -153,7 +162,10 @@ fn holds_something(line: &str) -> bool {
 }
 
 fn span(start: usize, end: usize) -> Span {
-    Span { start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
+    Span {
+        start: u32::try_from(start).unwrap_or(u32::MAX),
+        end: u32::try_from(end).unwrap_or(u32::MAX),
+    }
 }
 
 /// Reads one document after the other, collecting what is wrong.
@@ -255,7 +267,11 @@ impl Reader<'_> {
         let metadata = self.part(top, "metadata", &["name", "description"]);
         // An external audience may have nothing to say but its name.
         let nothing = Mapping::new();
-        let spec = if external && top.get("spec").is_none() { Some(&nothing) } else { self.part(top, "spec", keys) };
+        let spec = if external && top.get("spec").is_none() {
+            Some(&nothing)
+        } else {
+            self.part(top, "spec", keys)
+        };
         let (metadata, spec) = (metadata?, spec?);
         let name = self.text(metadata, "name", "");
         if !is_name(&name) {
@@ -270,9 +286,15 @@ impl Reader<'_> {
             Tz::UTC
         });
         let subject = self.word(spec, "subject", &[("person", SubjectKind::Person), ("account", SubjectKind::Account)]);
-        let status = self.word(spec, "status", &[("published", Status::Published), ("draft", Status::Draft), ("inactive", Status::Inactive)]);
+        let status = self.word(
+            spec,
+            "status",
+            &[("published", Status::Published), ("draft", Status::Draft), ("inactive", Status::Inactive)],
+        );
         let kind = match kind.as_str() {
-            "ExternalAudience" => Kind::ExternalAudience { expires_after_ms: self.expires_after(spec) },
+            "ExternalAudience" => Kind::ExternalAudience {
+                expires_after_ms: self.expires_after(spec),
+            },
             "ComputedAttribute" => Kind::ComputedAttribute,
             _ => Kind::Segment,
         };
@@ -399,7 +421,11 @@ fn membership_rule(name: &str, expires_after_ms: Option<i64>) -> String {
     let open = match expires_after_ms {
         None => "m.validUntil.isNull()".to_owned(),
         Some(ms) => {
-            let (number, unit) = DURATIONS.iter().rev().find(|(_, unit, _)| ms % unit == 0).map_or((ms, "milliseconds"), |(_, unit, name)| (ms / unit, name));
+            let (number, unit) = DURATIONS
+                .iter()
+                .rev()
+                .find(|(_, unit, _)| ms % unit == 0)
+                .map_or((ms, "milliseconds"), |(_, unit, name)| (ms / unit, name));
             format!("m.validUntil.isNull() and m.modifiedAt occurs < {number} {unit} before now")
         }
     };
@@ -407,8 +433,13 @@ fn membership_rule(name: &str, expires_after_ms: Option<i64>) -> String {
 }
 
 /// Units of durations: as definitions write them, in milliseconds, as rules write them; ascending.
-const DURATIONS: [(&str, i64, &str); 5] =
-    [("s", 1_000, "seconds"), ("m", 60_000, "minutes"), ("h", 3_600_000, "hours"), ("d", DAY_MS, "days"), ("w", 7 * DAY_MS, "weeks")];
+const DURATIONS: [(&str, i64, &str); 5] = [
+    ("s", 1_000, "seconds"),
+    ("m", 60_000, "minutes"),
+    ("h", 3_600_000, "hours"),
+    ("d", DAY_MS, "days"),
+    ("w", 7 * DAY_MS, "weeks"),
+];
 
 /// `expiresAfter` as definitions write it.
 pub(crate) fn expires_after(ms: Option<i64>) -> String {

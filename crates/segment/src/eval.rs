@@ -110,25 +110,57 @@ pub(crate) struct Machine<'a> {
 
 /// The value of an expression without variables that depends on no setting and no time, as a literal.
 pub(crate) fn constant(core: &Core) -> Option<Core> {
-    let context = Context { zone: Tz::UTC, money: Arc::default(), layouts: Arc::default() };
-    let mut machine = Machine { source: Source::None, now: Timestamp(0), context: &context, told_at: None, bound: Vec::new(), trace: None };
+    let context = Context {
+        zone: Tz::UTC,
+        money: Arc::default(),
+        layouts: Arc::default(),
+    };
+    let mut machine = Machine {
+        source: Source::None,
+        now: Timestamp(0),
+        context: &context,
+        told_at: None,
+        bound: Vec::new(),
+        trace: None,
+    };
     machine.eval(core).ok().map(|(val, _)| Core::Literal(val.into_value()))
 }
 
 impl<'a> Machine<'a> {
     pub fn over_view(view: &'a dyn View, context: &'a Context, now: Timestamp) -> Machine<'a> {
         let subject = Val::Object(Object::Subject);
-        Machine { source: Source::View(view), now, context, told_at: None, bound: vec![(crate::core::SUBJECT, subject)], trace: None }
+        Machine {
+            source: Source::View(view),
+            now,
+            context,
+            told_at: None,
+            bound: vec![(crate::core::SUBJECT, subject)],
+            trace: None,
+        }
     }
 
     pub fn over_world(world: &'a dyn World, kind: SubjectKind, id: &'a str, context: &'a Context, now: Timestamp) -> Machine<'a> {
         let subject = Val::Object(Object::WorldThing(kind, id));
-        Machine { source: Source::World(world), now, context, told_at: None, bound: vec![(crate::core::SUBJECT, subject)], trace: None }
+        Machine {
+            source: Source::World(world),
+            now,
+            context,
+            told_at: None,
+            bound: vec![(crate::core::SUBJECT, subject)],
+            trace: None,
+        }
     }
 
     /// An expression of one event alone.
     pub fn over_event(event: &'a Value, context: &'a Context) -> Machine<'a> {
-        Machine { source: Source::None, now: Timestamp(0), context, told_at: None, bound: vec![(crate::core::SUBJECT, Val::Ref(event))], trace: None }
+        Machine {
+            source: Source::None,
+            now: Timestamp(0),
+            context,
+            told_at: None,
+            bound: vec![(crate::core::SUBJECT, Val::Ref(event))],
+            trace: None,
+        }
     }
 
     /// How long a value that another keeps counts as holding. An instant that had passed when it was read says nothing: the owner is at it.
@@ -137,7 +169,13 @@ impl<'a> Machine<'a> {
     /// Where the value may be another by now.
     fn held(&self, until: Timestamp) -> Result<Timestamp, Unknown> {
         match self.told_at {
-            Some(told_at) if until > told_at => if until > self.now { Ok(until) } else { Err(Unknown) },
+            Some(told_at) if until > told_at => {
+                if until > self.now {
+                    Ok(until)
+                } else {
+                    Err(Unknown)
+                }
+            }
             _ => Ok(NEVER),
         }
     }
@@ -188,8 +226,9 @@ impl<'a> Machine<'a> {
                 let (groups, mut until) = self.eval(source)?;
                 let mut out = Vec::new();
                 for (name, items) in groups.entries() {
-                    let (val, val_until) =
-                        self.with(*key, Val::Own(Value::Text(name)), |machine| machine.with(*group, items, |machine| machine.eval(body)))?;
+                    let (val, val_until) = self.with(*key, Val::Own(Value::Text(name)), |machine| {
+                        machine.with(*group, items, |machine| machine.eval(body))
+                    })?;
                     until = until.min(val_until);
                     if !val.is_null() {
                         out.push(val);
@@ -207,14 +246,22 @@ impl<'a> Machine<'a> {
             Core::Apply(Op::Or, operands) => self.all(operands, true),
             Core::Apply(Op::Not, of) => {
                 let (flag, until) = match &of[0] {
-                    Core::Bind { bind: Bind::AtLeast(1), source, var, body } if matches!(**body, Core::Apply(Op::Not, _)) => {
-                        self.at_least(1, source, *var, body, true)?
-                    }
+                    Core::Bind {
+                        bind: Bind::AtLeast(1),
+                        source,
+                        var,
+                        body,
+                    } if matches!(**body, Core::Apply(Op::Not, _)) => self.at_least(1, source, *var, body, true)?,
                     of => self.test(of)?,
                 };
                 Ok((!flag, until))
             }
-            Core::Bind { bind: Bind::AtLeast(count), source, var, body } => self.at_least(*count as usize, source, *var, body, false),
+            Core::Bind {
+                bind: Bind::AtLeast(count),
+                source,
+                var,
+                body,
+            } => self.at_least(*count as usize, source, *var, body, false),
             Core::Chain(steps) => self.chain(steps),
             _ => {
                 let (val, until) = self.eval(core)?;
@@ -323,7 +370,10 @@ impl<'a> Machine<'a> {
                 let Source::View(view) = self.source else { return Ok((Vec::new(), NEVER)) };
                 let layout = self.context.layouts.get(query).map_or(&[][..], Vec::as_slice);
                 let now = self.now;
-                let slot = |row: &'a EventRow| Slot { val: Val::Object(Object::Event(row, layout)), presence: Presence::of(row.at, now) };
+                let slot = |row: &'a EventRow| Slot {
+                    val: Val::Object(Object::Event(row, layout)),
+                    presence: Presence::of(row.at, now),
+                };
                 Ok((view.events(*query).iter().map(slot).collect(), NEVER))
             }
             Core::Apply(Op::Events, of) => {
@@ -332,7 +382,10 @@ impl<'a> Machine<'a> {
                     return Ok((Vec::new(), until));
                 };
                 let now = self.now;
-                let slot = |event: &'a WorldEvent| Slot { val: Val::Object(Object::WorldEvent(event)), presence: Presence::of(event.at, now) };
+                let slot = |event: &'a WorldEvent| Slot {
+                    val: Val::Object(Object::WorldEvent(event)),
+                    presence: Presence::of(event.at, now),
+                };
                 Ok((world.events(id).iter().map(slot).collect(), until))
             }
             Core::Apply(Op::Relation(relation), of) if !relation.to_one() => {
@@ -372,7 +425,10 @@ impl<'a> Machine<'a> {
                         Target::Unknown => Presence::Unknown,
                         Target::Missing => return None,
                     };
-                    Some(Slot { val: Val::Object(Object::Item(item, relation)), presence })
+                    Some(Slot {
+                        val: Val::Object(Object::Item(item, relation)),
+                        presence,
+                    })
                 });
                 Ok(slots.collect())
             }
@@ -381,8 +437,16 @@ impl<'a> Machine<'a> {
                     (Some(kind), Some(id)) => Object::WorldThing(kind, id),
                     _ => Object::WorldRow(link, relation),
                 };
-                let links = world.related(*kind, id, relation).iter().filter(|link| relation.row().is_some() || link.target.is_some());
-                Ok(links.map(|link| Slot { val: Val::Object(object(link)), presence: Presence::Here }).collect())
+                let links = world
+                    .related(*kind, id, relation)
+                    .iter()
+                    .filter(|link| relation.row().is_some() || link.target.is_some());
+                Ok(links
+                    .map(|link| Slot {
+                        val: Val::Object(object(link)),
+                        presence: Presence::Here,
+                    })
+                    .collect())
             }
             _ => Ok(Vec::new()),
         }
@@ -401,7 +465,9 @@ impl<'a> Machine<'a> {
                 _ => Val::Own(Value::Null),
             }),
             Val::Object(Object::Subject | Object::WorldThing(..)) => match self.related(from, relation)?.into_iter().next() {
-                Some(Slot { presence: Presence::Unknown, .. }) => Err(Unknown),
+                Some(Slot {
+                    presence: Presence::Unknown, ..
+                }) => Err(Unknown),
                 Some(slot) => Ok(slot.val),
                 None => Ok(Val::Own(Value::Null)),
             },
@@ -410,7 +476,11 @@ impl<'a> Machine<'a> {
     }
 
     fn bind(&mut self, bind: Bind, source: &'a Core, var: Var, body: &'a Core) -> Result<Timed<'a>, Unknown> {
-        let (list, mut until) = if bind == Bind::Filter { (Vec::new(), NEVER) } else { self.eval(source).map(|(val, until)| (val.items(), until))? };
+        let (list, mut until) = if bind == Bind::Filter {
+            (Vec::new(), NEVER)
+        } else {
+            self.eval(source).map(|(val, until)| (val.items(), until))?
+        };
         match bind {
             Bind::Filter => {
                 let (slots, bound) = self.slots(source)?;

@@ -33,10 +33,23 @@ impl<T> Condition<T> {
     /// The same tree with other leaves; the first error of a leaf ends it.
     pub fn try_map<U, E>(&self, f: &mut dyn FnMut(&T, Span) -> Result<U, E>) -> Result<Condition<U>, E> {
         Ok(match self {
-            Condition::All { span, of } => Condition::All { span: *span, of: of.iter().map(|child| child.try_map(f)).collect::<Result<_, E>>()? },
-            Condition::Any { span, of } => Condition::Any { span: *span, of: of.iter().map(|child| child.try_map(f)).collect::<Result<_, E>>()? },
-            Condition::Not { span, of } => Condition::Not { span: *span, of: Box::new(of.try_map(f)?) },
-            Condition::Leaf { span, text, of } => Condition::Leaf { span: *span, text: text.clone(), of: f(of, *span)? },
+            Condition::All { span, of } => Condition::All {
+                span: *span,
+                of: of.iter().map(|child| child.try_map(f)).collect::<Result<_, E>>()?,
+            },
+            Condition::Any { span, of } => Condition::Any {
+                span: *span,
+                of: of.iter().map(|child| child.try_map(f)).collect::<Result<_, E>>()?,
+            },
+            Condition::Not { span, of } => Condition::Not {
+                span: *span,
+                of: Box::new(of.try_map(f)?),
+            },
+            Condition::Leaf { span, text, of } => Condition::Leaf {
+                span: *span,
+                text: text.clone(),
+                of: f(of, *span)?,
+            },
         })
     }
 
@@ -118,12 +131,30 @@ impl Evidence {
     pub(crate) fn of(val: &Val<'_>, source: &Core, value: Value) -> Option<Evidence> {
         match val {
             Val::Object(Object::Item(item, relation)) => Some(match relation.row() {
-                Some(_) => Evidence::Row { relation: *relation, id: item.id.clone() },
-                None => Evidence::Thing { kind: relation.target()?, id: item.id.clone(), value },
+                Some(_) => Evidence::Row {
+                    relation: *relation,
+                    id: item.id.clone(),
+                },
+                None => Evidence::Thing {
+                    kind: relation.target()?,
+                    id: item.id.clone(),
+                    value,
+                },
             }),
-            Val::Object(Object::Target(id, _)) => Some(Evidence::Thing { kind: kind_in(source)?, id: (*id).clone(), value }),
-            Val::Object(Object::WorldThing(kind, id)) => Some(Evidence::Thing { kind: *kind, id: Text::new(id), value }),
-            Val::Object(Object::WorldRow(link, relation)) => Some(Evidence::Row { relation: *relation, id: link.id.clone() }),
+            Val::Object(Object::Target(id, _)) => Some(Evidence::Thing {
+                kind: kind_in(source)?,
+                id: (*id).clone(),
+                value,
+            }),
+            Val::Object(Object::WorldThing(kind, id)) => Some(Evidence::Thing {
+                kind: *kind,
+                id: Text::new(id),
+                value,
+            }),
+            Val::Object(Object::WorldRow(link, relation)) => Some(Evidence::Row {
+                relation: *relation,
+                id: link.id.clone(),
+            }),
             _ => Evidence::event(val),
         }
     }
@@ -143,7 +174,10 @@ impl Evidence {
     }
 
     pub(crate) fn event(val: &Val<'_>) -> Option<Evidence> {
-        Some(Evidence::Event { at: val.at()?, id: Text::new(val.id()?) })
+        Some(Evidence::Event {
+            at: val.at()?,
+            id: Text::new(val.id()?),
+        })
     }
 }
 
@@ -161,7 +195,15 @@ fn kind_in(core: &Core) -> Option<SubjectKind> {
 
 /// Evaluates the conditions of a segment one by one, for one subject at `now`.
 pub fn explain(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> Explanation {
-    explained(&segment.conditions, &|leaf: &Residual| observed(Machine { told_at: Some(now), ..Machine::over_view(view, &leaf.context, now) }, &leaf.core))
+    explained(&segment.conditions, &|leaf: &Residual| {
+        observed(
+            Machine {
+                told_at: Some(now),
+                ..Machine::over_view(view, &leaf.context, now)
+            },
+            &leaf.core,
+        )
+    })
 }
 
 /// What was seen of one leaf.
@@ -182,7 +224,15 @@ pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Obs
             None if of.iter().any(|child| child.value.is_none()) => (None, Timestamp::MAX),
             None => (Some(!deciding), of.iter().map(|child| child.valid_until).min().unwrap_or(Timestamp::MAX)),
         };
-        Explanation { text: word.to_owned(), span, value, valid_until, compared: None, evidence: Vec::new(), of }
+        Explanation {
+            text: word.to_owned(),
+            span,
+            value,
+            valid_until,
+            compared: None,
+            evidence: Vec::new(),
+            of,
+        }
     };
     match condition {
         Condition::All { span, of } => junction("and", *span, of, false),
@@ -190,11 +240,32 @@ pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Obs
         Condition::Not { span, of } => {
             let of = explained(of, observe);
             let (value, valid_until) = (of.value.map(|flag| !flag), of.valid_until);
-            Explanation { text: "not".to_owned(), span: *span, value, valid_until, compared: None, evidence: Vec::new(), of: vec![of] }
+            Explanation {
+                text: "not".to_owned(),
+                span: *span,
+                value,
+                valid_until,
+                compared: None,
+                evidence: Vec::new(),
+                of: vec![of],
+            }
         }
         Condition::Leaf { span, text, of } => {
-            let Observed { value, valid_until, compared, evidence } = observe(of);
-            Explanation { text: text.clone(), span: *span, value, valid_until, compared, evidence, of: Vec::new() }
+            let Observed {
+                value,
+                valid_until,
+                compared,
+                evidence,
+            } = observe(of);
+            Explanation {
+                text: text.clone(),
+                span: *span,
+                value,
+                valid_until,
+                compared,
+                evidence,
+                of: Vec::new(),
+            }
         }
     }
 }
@@ -220,7 +291,12 @@ pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core) -> Observed
         }
     }
     evidence.extend(events);
-    Observed { value, valid_until, compared, evidence }
+    Observed {
+        value,
+        valid_until,
+        compared,
+        evidence,
+    }
 }
 
 /// The sides of a leaf that compares plain values.

@@ -40,7 +40,11 @@ pub(crate) fn format_with_comments(expr: &Expr, text: &str) -> Result<String, Sp
         Some((operator, operands)) => (operator_text(operator), operands, if operator == Binary::Or { Level::And } else { Level::Not }),
         None => ("", vec![expr], Level::Or),
     };
-    let within = |comment: &&Span| operands.iter().any(|operand| operand.span.start < comment.start && comment.end < operand.span.end);
+    let within = |comment: &&Span| {
+        operands
+            .iter()
+            .any(|operand| operand.span.start < comment.start && comment.end < operand.span.end)
+    };
     if let Some(comment) = comments.iter().find(within) {
         return Err(*comment);
     }
@@ -58,7 +62,11 @@ pub(crate) fn format_with_comments(expr: &Expr, text: &str) -> Result<String, Sp
             out.push_str(word);
             out.push(' ');
         }
-        let place = if at == last { Place::BRACKETED.end(inner) } else { Place::BRACKETED.inner(inner) };
+        let place = if at == last {
+            Place::BRACKETED.end(inner)
+        } else {
+            Place::BRACKETED.inner(inner)
+        };
         out.push_str(&layout_of(operand, place).print());
     }
     comments.for_each(|comment| write_comment(&mut out, text, comment));

@@ -3,8 +3,8 @@
 //! Pure: no clock, no IO, no threads. `now` is an argument.
 
 pub mod ast;
-pub mod diagnostic;
 mod chain;
+pub mod diagnostic;
 mod format;
 pub mod json;
 mod lexer;
@@ -13,27 +13,27 @@ mod parser;
 mod round_trips;
 mod same;
 
-mod definition;
-mod types;
-mod core;
-mod check;
-mod cost;
-mod compile;
-mod normal;
 mod calendar;
+mod check;
+mod compile;
+mod core;
+mod cost;
+mod definition;
 mod eval;
-mod split;
-pub mod plan;
 mod explain;
-pub mod tally;
-pub mod sequence;
 mod lint;
+mod normal;
+pub mod plan;
 mod rewrite;
-mod world;
+pub mod sequence;
+mod split;
+pub mod tally;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod types;
+mod world;
 
 pub use compile::{Compiled, Library, Whole, compile, compile_with, link};
 pub use definition::{Definition, EXPIRES_AFTER_MS, Kind, NAME_BYTES_MAX, Status, documents, parse_definitions};

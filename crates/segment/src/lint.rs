@@ -153,7 +153,9 @@ fn reach_back(core: &Core, rule: &Compiled, now: Timestamp) -> Option<Timestamp>
                 // Events before a known instant, or a known instant after events.
                 let before = at(&operands[2]).map(|anchor| (anchor, *direction == Direction::Before));
                 let known = before.or_else(|| at(&operands[0]).map(|fact| (fact, *direction != Direction::Before)));
-                known.zip(amount(&operands[1])).map(|((known, back), amount)| if back { add(zone, known, -whole(*unit, amount), *unit) } else { known })
+                known
+                    .zip(amount(&operands[1]))
+                    .map(|((known, back), amount)| if back { add(zone, known, -whole(*unit, amount), *unit) } else { known })
             }
             Op::Relative(_) | Op::On | Op::Between | Op::Compare(_) => operands.iter().find_map(at),
             _ => None,
@@ -221,7 +223,9 @@ fn never(rule: &Compiled) -> Option<Diagnostic> {
         return Some(Diagnostic::warning("constant", rule.ast().span, format!("the rule is {outcome}")));
     }
     let warning = |code, what| Diagnostic::warning(code, rule.ast().span, what);
-    opposites(&whole).map(|(code, what)| warning(code, what.to_owned())).or_else(|| contradiction(&whole).map(|what| warning("contradiction", what)))
+    opposites(&whole)
+        .map(|(code, what)| warning(code, what.to_owned()))
+        .or_else(|| contradiction(&whole).map(|what| warning("contradiction", what)))
 }
 
 /// What a condition denies. `null_too`: also where neither holds of null.
@@ -231,7 +235,15 @@ fn denied(core: &Core, null_too: bool) -> Option<Core> {
         Op::Not => return Some(of[0].clone()),
         Op::Compare(Comparison::NotEqual) => Op::Compare(Comparison::Equal),
         Op::In { negated: true } => Op::In { negated: false },
-        Op::Text { test, negated: true, case_sensitive } => Op::Text { test, negated: false, case_sensitive },
+        Op::Text {
+            test,
+            negated: true,
+            case_sensitive,
+        } => Op::Text {
+            test,
+            negated: false,
+            case_sensitive,
+        },
         _ => return None,
     };
     null_too.then(|| Core::apply(stated, of.clone()))

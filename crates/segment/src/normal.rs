@@ -34,8 +34,14 @@ fn step(core: Core, next: &mut Var) -> Result<Core, Core> {
     }
     match core {
         Core::Apply(Op::And, operands) => {
-            let nested = operands.iter().any(|operand| matches!(operand, Core::Apply(Op::And, _) | Core::Literal(Value::Bool(_))));
-            if nested || operands.len() < 2 { Ok(Core::and(operands)) } else { Err(Core::Apply(Op::And, operands)) }
+            let nested = operands
+                .iter()
+                .any(|operand| matches!(operand, Core::Apply(Op::And, _) | Core::Literal(Value::Bool(_))));
+            if nested || operands.len() < 2 {
+                Ok(Core::and(operands))
+            } else {
+                Err(Core::Apply(Op::And, operands))
+            }
         }
         Core::Apply(Op::Or, operands) => or(operands),
         // Nothing is in an empty list.
@@ -50,7 +56,11 @@ fn step(core: Core, next: &mut Var) -> Result<Core, Core> {
             _ => Err(Core::Apply(Op::If, operands)),
         },
         Core::Apply(Op::DistinctThings, mut of) => {
-            if distinct(&of[0]) { Ok(of.remove(0)) } else { Err(Core::Apply(Op::DistinctThings, of)) }
+            if distinct(&of[0]) {
+                Ok(of.remove(0))
+            } else {
+                Err(Core::Apply(Op::DistinctThings, of))
+            }
         }
         Core::Apply(Op::Aggregate(aggregate), mut of) => aggregated(aggregate, of.remove(0)),
         Core::Apply(Op::Compare(comparison), operands) => compared(comparison, operands, next),
@@ -110,13 +120,33 @@ fn boolean(core: &Core) -> bool {
 fn aggregated(aggregate: Aggregate, list: Core) -> Result<Core, Core> {
     let of = |aggregate, list| Core::apply(Op::Aggregate(aggregate), vec![list]);
     match (aggregate, list) {
-        (Aggregate::Sum | Aggregate::Min | Aggregate::Max, Core::Bind { bind: Bind::FlatMap, source, var, body }) => {
-            Ok(of(aggregate, Core::bind(Bind::Map, *source, var, of(aggregate, *body))))
-        }
-        (Aggregate::Count, Core::Bind { bind: Bind::FlatMap, source, var, body }) => {
-            Ok(of(Aggregate::Sum, Core::bind(Bind::Map, *source, var, of(Aggregate::Count, *body))))
-        }
-        (Aggregate::Min | Aggregate::Max, Core::Bind { bind: Bind::Map, source, var, body }) => match *source {
+        (
+            Aggregate::Sum | Aggregate::Min | Aggregate::Max,
+            Core::Bind {
+                bind: Bind::FlatMap,
+                source,
+                var,
+                body,
+            },
+        ) => Ok(of(aggregate, Core::bind(Bind::Map, *source, var, of(aggregate, *body)))),
+        (
+            Aggregate::Count,
+            Core::Bind {
+                bind: Bind::FlatMap,
+                source,
+                var,
+                body,
+            },
+        ) => Ok(of(Aggregate::Sum, Core::bind(Bind::Map, *source, var, of(Aggregate::Count, *body)))),
+        (
+            Aggregate::Min | Aggregate::Max,
+            Core::Bind {
+                bind: Bind::Map,
+                source,
+                var,
+                body,
+            },
+        ) => match *source {
             // The least of things does not change when one is reached twice.
             Core::Apply(Op::DistinctThings, mut inner) => Ok(of(aggregate, Core::bind(Bind::Map, inner.remove(0), var, *body))),
             source => Err(of(aggregate, Core::bind(Bind::Map, source, var, *body))),
@@ -199,11 +229,20 @@ fn at_least(counted: Core, least: f64, next: &mut Var) -> Core {
             *next += 1;
             // A null is no item.
             let item = Core::Var(*next - 1);
-            let condition = if objects(&of[0]) { Core::bool(true) } else { Core::apply(Op::IsNotNull, vec![item]) };
+            let condition = if objects(&of[0]) {
+                Core::bool(true)
+            } else {
+                Core::apply(Op::IsNotNull, vec![item])
+            };
             Core::bind(Bind::AtLeast(least as u32), of.remove(0), *next - 1, condition)
         }
         Core::Apply(Op::Aggregate(Aggregate::Sum), mut of) => match of.remove(0) {
-            Core::Bind { bind: Bind::Map, source, var, body } => {
+            Core::Bind {
+                bind: Bind::Map,
+                source,
+                var,
+                body,
+            } => {
                 let body = at_least(*body, 1.0, next);
                 Core::bind(Bind::AtLeast(1), *source, var, body)
             }
@@ -217,8 +256,15 @@ fn at_least(counted: Core, least: f64, next: &mut Var) -> Core {
 fn objects(list: &Core) -> bool {
     match list {
         Core::Apply(Op::Relation(_) | Op::Events | Op::DistinctThings, _) => true,
-        Core::Bind { bind: Bind::Filter | Bind::Top { .. }, source, .. } => objects(source),
-        Core::Bind { bind: Bind::Map | Bind::FlatMap, .. } => true,
+        Core::Bind {
+            bind: Bind::Filter | Bind::Top { .. },
+            source,
+            ..
+        } => objects(source),
+        Core::Bind {
+            bind: Bind::Map | Bind::FlatMap,
+            ..
+        } => true,
         _ => false,
     }
 }
@@ -242,7 +288,16 @@ fn is_path(core: &Core, var: Var) -> bool {
 fn folded(op: &Op, operands: &[Core]) -> Option<Core> {
     let foldable = matches!(
         op,
-        Op::Compare(_) | Op::Arithmetic(_) | Op::Negate | Op::Text { .. } | Op::Matches(_) | Op::In { .. } | Op::Intersects | Op::SubsetOf | Op::IsNull | Op::IsNotNull
+        Op::Compare(_)
+            | Op::Arithmetic(_)
+            | Op::Negate
+            | Op::Text { .. }
+            | Op::Matches(_)
+            | Op::In { .. }
+            | Op::Intersects
+            | Op::SubsetOf
+            | Op::IsNull
+            | Op::IsNotNull
     );
     if !foldable || operands.is_empty() || !operands.iter().all(|operand| matches!(operand, Core::Literal(_))) {
         return None;
@@ -255,22 +310,62 @@ fn bound(bind: Bind, source: Core, var: Var, body: Core, next: &mut Var) -> Resu
         (Bind::Filter, source) if body == Core::bool(true) => Ok(source),
         (Bind::AtLeast(_), _) if body == Core::bool(false) => Ok(Core::bool(false)),
         (Bind::Map, source) if body == Core::Var(var) && objects(&source) => Ok(source),
-        (Bind::Filter | Bind::AtLeast(_), Core::Bind { bind: Bind::Filter, source, var: inner, body: condition }) => {
+        (
+            Bind::Filter | Bind::AtLeast(_),
+            Core::Bind {
+                bind: Bind::Filter,
+                source,
+                var: inner,
+                body: condition,
+            },
+        ) => {
             let body = Core::and(vec![*condition, body.substitute(var, &Core::Var(inner))]);
             Ok(Core::bind(bind, *source, inner, body))
         }
-        (Bind::Filter | Bind::Map | Bind::FlatMap, Core::Bind { bind: Bind::FlatMap, source, var: outer, body: list }) => {
-            Ok(Core::bind(Bind::FlatMap, *source, outer, Core::bind(bind, *list, var, body)))
-        }
+        (
+            Bind::Filter | Bind::Map | Bind::FlatMap,
+            Core::Bind {
+                bind: Bind::FlatMap,
+                source,
+                var: outer,
+                body: list,
+            },
+        ) => Ok(Core::bind(Bind::FlatMap, *source, outer, Core::bind(bind, *list, var, body))),
         // A path of two fields is one walk over the list; null has no fields.
-        (Bind::Map, Core::Bind { bind: Bind::Map, source, var: inner, body: item }) if is_path(&body, var) => {
-            Ok(Core::bind(Bind::Map, *source, inner, body.substitute(var, &item)))
-        }
-        (Bind::AtLeast(1), Core::Bind { bind: Bind::FlatMap, source, var: outer, body: list }) => {
-            let inner = if objects(&list) { body } else { Core::and(vec![Core::apply(Op::IsNotNull, vec![Core::Var(var)]), body]) };
+        (
+            Bind::Map,
+            Core::Bind {
+                bind: Bind::Map,
+                source,
+                var: inner,
+                body: item,
+            },
+        ) if is_path(&body, var) => Ok(Core::bind(Bind::Map, *source, inner, body.substitute(var, &item))),
+        (
+            Bind::AtLeast(1),
+            Core::Bind {
+                bind: Bind::FlatMap,
+                source,
+                var: outer,
+                body: list,
+            },
+        ) => {
+            let inner = if objects(&list) {
+                body
+            } else {
+                Core::and(vec![Core::apply(Op::IsNotNull, vec![Core::Var(var)]), body])
+            };
             Ok(Core::bind(Bind::AtLeast(1), *source, outer, Core::bind(Bind::AtLeast(1), *list, var, inner)))
         }
-        (Bind::AtLeast(_), Core::Bind { bind: Bind::Map, source, var: inner, body: item }) if item.size() * (1 + uses(&body, var)) <= COPY_MAX => {
+        (
+            Bind::AtLeast(_),
+            Core::Bind {
+                bind: Bind::Map,
+                source,
+                var: inner,
+                body: item,
+            },
+        ) if item.size() * (1 + uses(&body, var)) <= COPY_MAX => {
             let present = Core::apply(Op::IsNotNull, vec![item.clone().refresh(next)]);
             let body = Core::and(vec![present, body.inline(var, &item, next)]);
             Ok(Core::bind(bind, *source, inner, body))

@@ -470,7 +470,10 @@ impl<'a> Parser<'a> {
             return moment;
         }
         // `al days from now` is a number of days, and no mistyped `all`.
-        if follows && ranges && let Some(meant) = did_you_mean(word, ["exists", "some", "forall", "all", "none", "one", "select"]) {
+        if follows
+            && ranges
+            && let Some(meant) = did_you_mean(word, ["exists", "some", "forall", "all", "none", "one", "select"])
+        {
             let report = Diagnostic::error("unexpected-token", self.span(), format!("found `{word}`"));
             let _: Parsed<()> = self.fail(report.expecting("a quantifier or `select`").suggesting(Some(meant)));
             return match quantifier(meant) {

@@ -93,7 +93,10 @@ pub enum Target {
     Missing,
     /// Which thing it is, or its features, is not known yet.
     Unknown,
-    Known { id: Text, features: std::sync::Arc<Features> },
+    Known {
+        id: Text,
+        features: std::sync::Arc<Features>,
+    },
 }
 
 /// A kept event of a query.
@@ -139,7 +142,10 @@ pub struct Timed<T> {
 impl<T> Timed<T> {
     /// What no passage of time changes.
     pub fn lasting(value: T) -> Timed<T> {
-        Timed { value, valid_until: Timestamp::MAX }
+        Timed {
+            value,
+            valid_until: Timestamp::MAX,
+        }
     }
 }
 
@@ -161,7 +167,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { default_currency: Text::const_new("USD"), rates: BTreeMap::new(), retention_ms: 400 * DAY_MS, parts_max: 20_000 }
+        Settings {
+            default_currency: Text::const_new("USD"),
+            rates: BTreeMap::new(),
+            retention_ms: 400 * DAY_MS,
+            parts_max: 20_000,
+        }
     }
 }
 
@@ -244,7 +255,12 @@ impl EventQuery {
         if !machine.test(&self.predicate).is_ok_and(|(flag, _)| flag) {
             return None;
         }
-        Some(self.columns.iter().map(|column| machine.eval(column).map_or(Value::Null, |(val, _)| val.into_value())).collect())
+        Some(
+            self.columns
+                .iter()
+                .map(|column| machine.eval(column).map_or(Value::Null, |(val, _)| val.into_value()))
+                .collect(),
+        )
     }
 
     /// Whether every event matches.
@@ -284,7 +300,10 @@ impl Residual {
     /// # Errors
     /// `Unknown` also where something that decides holds no longer at `at`.
     pub fn foresee(&self, view: &dyn View, now: Timestamp, at: Timestamp) -> Result<Timed<Value>, Unknown> {
-        self.run(Machine { told_at: Some(now), ..Machine::over_view(view, &self.context, at) })
+        self.run(Machine {
+            told_at: Some(now),
+            ..Machine::over_view(view, &self.context, at)
+        })
     }
 
     fn run<'a>(&'a self, mut machine: Machine<'a>) -> Result<Timed<Value>, Unknown> {

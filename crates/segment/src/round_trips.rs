@@ -56,7 +56,13 @@ fn name() -> impl Strategy<Value = String> {
         "like", "occurs", "true", "null", "before", "between", "week", "SUM", "NOW",
     ]);
     // One slip of the hand away from a keyword.
-    let keywords = [words::RESERVED.as_slice(), &words::CONTEXTUAL, &words::METHODS, &words::UNITS.map(|(one, ..)| one)].concat();
+    let keywords = [
+        words::RESERVED.as_slice(),
+        &words::CONTEXTUAL,
+        &words::METHODS,
+        &words::UNITS.map(|(one, ..)| one),
+    ]
+    .concat();
     let near = (select(keywords), any::<prop::sample::Index>(), any::<bool>()).prop_map(|(word, at, left_out)| {
         let mut letters: Vec<char> = word.chars().collect();
         let at = at.index(letters.len() - 1);
@@ -291,7 +297,11 @@ fn damaged() -> impl Strategy<Value = String> {
 /// As many cases as `PROPTEST_CASES` asks for, at least 512.
 fn config() -> ProptestConfig {
     let given = ProptestConfig::default();
-    ProptestConfig { cases: given.cases.max(512), failure_persistence: None, ..given }
+    ProptestConfig {
+        cases: given.cases.max(512),
+        failure_persistence: None,
+        ..given
+    }
 }
 
 proptest! {

@@ -57,7 +57,12 @@ impl Shape {
                 (Core::Apply(Op::Events, of), None) => of[0] == Core::Var(SUBJECT),
                 _ => false,
             };
-            let near = step.body.clone().conjuncts().iter().all(|part| previous.is_some_and(|previous| is_near(part, step.var, previous)));
+            let near = step
+                .body
+                .clone()
+                .conjuncts()
+                .iter()
+                .all(|part| previous.is_some_and(|previous| is_near(part, step.var, previous)));
             let plain = step.body == Core::bool(true);
             if !step.negated {
                 previous = Some(step.var);
@@ -83,7 +88,13 @@ impl Shape {
                 previous = Some(step.var);
             }
             let lasting = if step.negated { !condition.temporal() } else { lasts(&condition) };
-            Step { negated: step.negated, count: step.count, condition, lasting, near }
+            Step {
+                negated: step.negated,
+                count: step.count,
+                condition,
+                lasting,
+                near,
+            }
         };
         Shape(steps.iter().map(step).collect())
     }
@@ -92,7 +103,12 @@ impl Shape {
     pub fn canonical(&self) -> String {
         let step = |step: &Step| {
             let near = step.near.as_ref().map(Core::canonical).unwrap_or_default();
-            format!("[{} {} {}: {near}]", if step.negated { "not" } else { "step" }, step.count, step.condition.canonical())
+            format!(
+                "[{} {} {}: {near}]",
+                if step.negated { "not" } else { "step" },
+                step.count,
+                step.condition.canonical()
+            )
         };
         self.0.iter().map(step).collect()
     }
@@ -106,7 +122,12 @@ impl Shape {
 /// The list a step's events come from, and what is asked of each.
 pub(crate) fn candidates(source: &Core) -> (&Core, Option<(Var, &Core)>) {
     match source {
-        Core::Bind { bind: Bind::Filter, source, var, body } => (source, Some((*var, body))),
+        Core::Bind {
+            bind: Bind::Filter,
+            source,
+            var,
+            body,
+        } => (source, Some((*var, body))),
         other => (other, None),
     }
 }
@@ -114,7 +135,17 @@ pub(crate) fn candidates(source: &Core) -> (&Core, Option<(Var, &Core)>) {
 /// Whether a condition is a window since the event before that admits every later event before if it admits one.
 fn is_near(condition: &Core, event: Var, previous: Var) -> bool {
     let at = |var| Core::field(Core::Var(var), "timestamp");
-    let Core::Apply(Op::Window { comparison: Comparison::Less | Comparison::LessOrEqual, unit, direction }, operands) = condition else { return false };
+    let Core::Apply(
+        Op::Window {
+            comparison: Comparison::Less | Comparison::LessOrEqual,
+            unit,
+            direction,
+        },
+        operands,
+    ) = condition
+    else {
+        return false;
+    };
     let (fact, anchor) = match direction {
         Direction::After | Direction::From => (event, previous),
         // Months after different days may end the other way round.
@@ -191,8 +222,14 @@ impl Progress {
     /// Whether the chain holds at `now`, and until when if no event comes, goes or turns.
     pub fn holds(&self, now: Timestamp) -> Timed<bool> {
         match self.0.last().into_iter().flatten().map(|way| way.until).max() {
-            Some(until) if until > now => Timed { value: true, valid_until: until },
-            _ => Timed { value: false, valid_until: NEVER },
+            Some(until) if until > now => Timed {
+                value: true,
+                valid_until: until,
+            },
+            _ => Timed {
+                value: false,
+                valid_until: NEVER,
+            },
         }
     }
 }
@@ -207,35 +244,60 @@ impl Sequence {
                 continue;
             }
             for taken in 0..step.count {
-                stages.push(Stage { step: Some(index), first: taken == 0, absences: std::mem::take(&mut absences) });
+                stages.push(Stage {
+                    step: Some(index),
+                    first: taken == 0,
+                    absences: std::mem::take(&mut absences),
+                });
             }
         }
-        stages.push(Stage { step: None, first: true, absences });
-        Sequence { shape: Arc::new(shape), stages: Arc::new(stages), layout, context }
+        stages.push(Stage {
+            step: None,
+            first: true,
+            absences,
+        });
+        Sequence {
+            shape: Arc::new(shape),
+            stages: Arc::new(stages),
+            layout,
+            context,
+        }
     }
 
     /// Before any event.
     pub fn start(&self) -> Progress {
         let mut stages = vec![Vec::new(); self.stages.len()];
-        stages[0].push(Way { end: None, until: NEVER, seen: vec![0; self.stages[0].absences.len()] });
+        stages[0].push(Way {
+            end: None,
+            until: NEVER,
+            seen: vec![0; self.stages[0].absences.len()],
+        });
         Progress(stages)
     }
 
     /// Goes on through the events of one instant, the next at which there are any, none of them ahead of `now`.
     pub fn fold(&self, progress: &mut Progress, events: &[EventRow], now: Timestamp) {
         let Some(at) = events.first().map(|event| event.at) else { return };
-        let fitting: Vec<Vec<Option<Timestamp>>> = events.iter().map(|event| self.shape.0.iter().map(|step| self.fits(step, event, now)).collect()).collect();
+        let fitting: Vec<Vec<Option<Timestamp>>> = events
+            .iter()
+            .map(|event| self.shape.0.iter().map(|step| self.fits(step, event, now)).collect())
+            .collect();
         // From the end, so that every step goes on from where this instant found the one before.
         let mut place = self.stages.len();
         while let Some(begin) = self.stages[..place].iter().rposition(|stage| stage.first) {
             for (event, fitting) in events.iter().zip(&fitting) {
                 for from in (begin..place).rev() {
-                    let Some(until) = self.stages[from].step.and_then(|step| fitting[step]) else { continue };
+                    let Some(until) = self.stages[from].step.and_then(|step| fitting[step]) else {
+                        continue;
+                    };
                     self.lead_on(progress, from, event, until);
                 }
             }
             let absences = &self.stages[begin].absences;
-            let happened: Vec<u32> = absences.iter().map(|step| fitting.iter().map(|fitting| u32::from(fitting[*step].is_some())).sum()).collect();
+            let happened: Vec<u32> = absences
+                .iter()
+                .map(|step| fitting.iter().map(|fitting| u32::from(fitting[*step].is_some())).sum())
+                .collect();
             progress.0[begin].retain_mut(|way| {
                 way.seen.iter_mut().zip(&happened).for_each(|(seen, happened)| *seen += happened);
                 way.seen.iter().zip(absences).all(|(seen, step)| *seen < self.shape.0[*step].count)
@@ -249,7 +311,10 @@ impl Sequence {
     /// When time turns the verdict on an event next, other than by an end that `fold` knows of; for events ahead, after they have come.
     pub fn turns_at(&self, event: &EventRow, now: Timestamp) -> Timestamp {
         let turning = self.shape.0.iter().filter(|step| !step.lasting);
-        turning.map(|step| self.judge(&step.condition, event, None, now.max(event.at)).1).min().unwrap_or(NEVER)
+        turning
+            .map(|step| self.judge(&step.condition, event, None, now.max(event.at)).1)
+            .min()
+            .unwrap_or(NEVER)
     }
 
     /// An event that fits the step after a stage leads every way there on to the next stage.
@@ -258,7 +323,12 @@ impl Sequence {
         let (before, after) = progress.0.split_at_mut(from + 1);
         for way in &before[from] {
             if near.is_none_or(|near| self.judge(near, event, way.end, event.at).0) {
-                Way { end, until: way.until.min(until), seen: vec![0; self.stages[from + 1].absences.len()] }.join(&mut after[0]);
+                Way {
+                    end,
+                    until: way.until.min(until),
+                    seen: vec![0; self.stages[from + 1].absences.len()],
+                }
+                .join(&mut after[0]);
             }
         }
     }
@@ -275,9 +345,23 @@ impl Sequence {
     }
 
     fn judge(&self, condition: &Core, event: &EventRow, previous: Option<Timestamp>, now: Timestamp) -> (bool, Timestamp) {
-        let previous = EventRow { at: previous.unwrap_or(Timestamp::MIN), id: Default::default(), columns: Vec::new() };
-        let bound = vec![(SUBJECT, Val::Object(Object::Event(event, &self.layout))), (PREVIOUS, Val::Object(Object::Event(&previous, &[])))];
-        let mut machine = Machine { source: Source::None, now, context: &self.context, told_at: None, bound, trace: None };
+        let previous = EventRow {
+            at: previous.unwrap_or(Timestamp::MIN),
+            id: Default::default(),
+            columns: Vec::new(),
+        };
+        let bound = vec![
+            (SUBJECT, Val::Object(Object::Event(event, &self.layout))),
+            (PREVIOUS, Val::Object(Object::Event(&previous, &[]))),
+        ];
+        let mut machine = Machine {
+            source: Source::None,
+            now,
+            context: &self.context,
+            told_at: None,
+            bound,
+            trace: None,
+        };
         // Nothing about one event is unknown.
         machine.test(condition).unwrap_or((false, NEVER))
     }

@@ -15,7 +15,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ast::{Comparison, Direction, Moment};
 use crate::core::{Bind, Core, Op, ROW_ID, SUBJECT, Var};
-use crate::plan::{Keep, QueryId, Reads, build::{Planner, Upkeep}};
+use crate::plan::{
+    Keep, QueryId, Reads,
+    build::{Planner, Upkeep},
+};
 use crate::tally::Shape;
 
 /// Stands for the host of a far list until its rows are known.
@@ -97,7 +100,15 @@ impl<'p, 's> Splitter<'p, 's> {
     /// # Errors
     /// Why it cannot be kept incrementally.
     pub fn split(planner: &'p mut Planner<'s>, core: Core, zone: Tz, next: Var) -> Result<Split, String> {
-        let mut splitter = Splitter { planner, zone, sorts: BTreeMap::new(), next, queries: Vec::new(), far: Vec::new(), refused: None };
+        let mut splitter = Splitter {
+            planner,
+            zone,
+            sorts: BTreeMap::new(),
+            next,
+            queries: Vec::new(),
+            far: Vec::new(),
+            refused: None,
+        };
         splitter.sorts.insert(SUBJECT, (Class::Subject, false));
         let (core, (class, _)) = splitter.expr(core);
         if class != Class::Plain && splitter.refused.is_none() {
@@ -261,7 +272,15 @@ impl<'p, 's> Splitter<'p, 's> {
                 let (source, (class, _)) = self.expr(*source);
                 self.sorts.insert(group, (class, true));
                 let (body, (class, _)) = self.expr(*body);
-                (Core::Groups { source: Box::new(source), key, group, body: Box::new(body) }, (class, true))
+                (
+                    Core::Groups {
+                        source: Box::new(source),
+                        key,
+                        group,
+                        body: Box::new(body),
+                    },
+                    (class, true),
+                )
             }
             Core::Chain(steps) => (self.chain(steps), (Class::Plain, false)),
             other => (other, (class, many)),
@@ -279,7 +298,11 @@ impl<'p, 's> Splitter<'p, 's> {
         query.keep = Keep::Tally;
         let asked = shape.asked;
         query.upkeep = Some(Upkeep::Tally(shape));
-        Core::Tally { query: QueryId(index), asked, whole: Box::new(core) }
+        Core::Tally {
+            query: QueryId(index),
+            asked,
+            whole: Box::new(core),
+        }
     }
 
     /// The class of items that may be of either class.
@@ -368,18 +391,39 @@ impl<'p, 's> Splitter<'p, 's> {
             }
         };
         let (var, index) = (self.fresh(), self.far.len());
-        self.far.push(FarList { list, var, columns: BTreeMap::new(), host });
+        self.far.push(FarList {
+            list,
+            var,
+            columns: BTreeMap::new(),
+            host,
+        });
         let rows = Core::apply(Op::Field(Text::new(format!("#far{index}"))), vec![of]);
-        (if many { rows } else { Core::apply(Op::Head, vec![rows]) }, (Class::Remote([index].into()), many))
+        (
+            if many { rows } else { Core::apply(Op::Head, vec![rows]) },
+            (Class::Remote([index].into()), many),
+        )
     }
 
     fn query(&mut self, predicate: Vec<Core>, keep: Keep) -> usize {
-        self.queries.push(Query { predicate, columns: BTreeMap::new(), keep, upkeep: None });
+        self.queries.push(Query {
+            predicate,
+            columns: BTreeMap::new(),
+            keep,
+            upkeep: None,
+        });
         self.queries.len() - 1
     }
 
     fn bind(&mut self, bind: Bind, source: Core, var: Var, body: Core) -> (Core, Sort) {
-        if let (Bind::Map, Core::Bind { bind: Bind::Filter, source: list, var: inner, body: condition }) = (bind, &source)
+        if let (
+            Bind::Map,
+            Core::Bind {
+                bind: Bind::Filter,
+                source: list,
+                var: inner,
+                body: condition,
+            },
+        ) = (bind, &source)
             && let Some(value) = self.chosen(list, *inner, condition, var, &body)
         {
             return self.bind(Bind::Map, (**list).clone(), var, value);
@@ -491,8 +535,15 @@ impl<'p, 's> Splitter<'p, 's> {
         }
         core = rewrite(core, &mut |node| match node {
             Core::Rows(index) => Core::Rows(ids[index.0 as usize]),
-            Core::Tally { query, asked, whole } => Core::Tally { query: ids[query.0 as usize], asked, whole },
-            Core::Sequence { query, whole } => Core::Sequence { query: ids[query.0 as usize], whole },
+            Core::Tally { query, asked, whole } => Core::Tally {
+                query: ids[query.0 as usize],
+                asked,
+                whole,
+            },
+            Core::Sequence { query, whole } => Core::Sequence {
+                query: ids[query.0 as usize],
+                whole,
+            },
             other => other,
         });
         if let Some(reason) = self.refused {
@@ -523,9 +574,11 @@ pub(crate) fn newest_first(condition: &Core, var: Var) -> bool {
     }
     let still = |core: &Core| matches!(core, Core::Literal(_) | Core::Moment(_));
     match op {
-        Op::Window { comparison: Comparison::Less | Comparison::LessOrEqual, direction: Direction::Before, .. } => {
-            operands[2] == Core::Moment(Moment::Now) && matches!(operands[1], Core::Literal(_))
-        }
+        Op::Window {
+            comparison: Comparison::Less | Comparison::LessOrEqual,
+            direction: Direction::Before,
+            ..
+        } => operands[2] == Core::Moment(Moment::Now) && matches!(operands[1], Core::Literal(_)),
         Op::Relative(Direction::After | Direction::From) | Op::Compare(Comparison::Greater | Comparison::GreaterOrEqual) => still(&operands[1]),
         Op::On => matches!(operands[1], Core::Moment(Moment::Today | Moment::This(_))),
         Op::Between => still(&operands[1]) && matches!(operands[2], Core::Moment(Moment::Now | Moment::Today | Moment::This(_) | Moment::Tomorrow)),

@@ -53,11 +53,26 @@ impl Shape {
     /// The shape of an expression over the rows of one query, and the place of that query; `None` for expressions of another make.
     pub fn of(core: &Core) -> Option<(Shape, u64)> {
         let (question, list) = match core {
-            Core::Bind { bind: Bind::AtLeast(count), source, var, body } => match &**source {
+            Core::Bind {
+                bind: Bind::AtLeast(count),
+                source,
+                var,
+                body,
+            } => match &**source {
                 Core::Rows(_) => {
                     let (condition, query) = filtered(source, Some((*var, body)))?;
-                    let asked = Asked { question: Question::AtLeast(*count), distinct: false };
-                    return Some((Shape { asked, measured: Measured::Event, condition }, query));
+                    let asked = Asked {
+                        question: Question::AtLeast(*count),
+                        distinct: false,
+                    };
+                    return Some((
+                        Shape {
+                            asked,
+                            measured: Measured::Event,
+                            condition,
+                        },
+                        query,
+                    ));
                 }
                 // Null is never counted.
                 list if **body == Core::bool(true) || **body == Core::apply(Op::IsNotNull, vec![Core::Var(*var)]) => (Question::AtLeast(*count), list),
@@ -72,7 +87,12 @@ impl Shape {
             list => (false, list),
         };
         let (measured, list) = match list {
-            Core::Bind { bind: Bind::Map, source, var, body } => {
+            Core::Bind {
+                bind: Bind::Map,
+                source,
+                var,
+                body,
+            } => {
                 let own = |of: &[Core]| of[0] == Core::Var(*var);
                 let measured = match &**body {
                     Core::Apply(Op::Column(id), of) if own(of) => Measured::Column(*id),
@@ -84,12 +104,24 @@ impl Shape {
             list => (Measured::Event, list),
         };
         let (condition, query) = match list {
-            Core::Bind { bind: Bind::Filter, source, var, body } => filtered(source, Some((*var, body)))?,
+            Core::Bind {
+                bind: Bind::Filter,
+                source,
+                var,
+                body,
+            } => filtered(source, Some((*var, body)))?,
             list => filtered(list, None)?,
         };
         // Only values come in twice and have an order; events have not.
         let valued = distinct || matches!(question, Question::Aggregate(Aggregate::Min | Aggregate::Max));
-        (!valued || measured != Measured::Event).then_some((Shape { asked: Asked { question, distinct }, measured, condition }, query))
+        (!valued || measured != Measured::Event).then_some((
+            Shape {
+                asked: Asked { question, distinct },
+                measured,
+                condition,
+            },
+            query,
+        ))
     }
 
     /// The same text for the same aggregate.
@@ -101,7 +133,9 @@ impl Shape {
 /// The rows of a query under a condition that speaks of each event alone.
 fn filtered(rows: &Core, condition: Option<(Var, &Core)>) -> Option<(Core, u64)> {
     let Core::Rows(query) = rows else { return None };
-    let Some((var, body)) = condition else { return Some((Core::bool(true), query.0)) };
+    let Some((var, body)) = condition else {
+        return Some((Core::bool(true), query.0));
+    };
     let alone = body.free().iter().all(|free| *free == var) && !body.any(&|node| matches!(node, Core::Rows(_) | Core::Chain(_)));
     alone.then(|| (body.clone().substitute(var, &Core::Var(SUBJECT)), query.0))
 }
@@ -169,7 +203,11 @@ impl Totals {
     pub fn average(&self) -> Value {
         #[allow(clippy::cast_precision_loss)]
         let count = self.numbers as f64;
-        if self.numbers == 0 { Value::Null } else { number((self.sum + self.lost) / count) }
+        if self.numbers == 0 {
+            Value::Null
+        } else {
+            number((self.sum + self.lost) / count)
+        }
     }
 
     fn change(&mut self, value: &Value, sign: f64) {
@@ -183,7 +221,11 @@ impl Totals {
         // Neumaier's: what is lost by one addition is kept beside the sum.
         let number = number * sign;
         let sum = self.sum + number;
-        self.lost += if self.sum.abs() >= number.abs() { (self.sum - sum) + number } else { (number - sum) + self.sum };
+        self.lost += if self.sum.abs() >= number.abs() {
+            (self.sum - sum) + number
+        } else {
+            (number - sum) + self.sum
+        };
         self.sum = sum;
     }
 }
@@ -192,18 +234,37 @@ impl Tally {
     /// Whether an event counts at `now`.
     pub fn judge(&self, row: &EventRow, now: Timestamp) -> Verdict {
         if row.at > now {
-            return Verdict { value: None, valid_until: row.at };
+            return Verdict {
+                value: None,
+                valid_until: row.at,
+            };
         }
         let event = Val::Object(Object::Event(row, &self.layout));
-        let mut machine = Machine { source: Source::None, now, context: &self.context, told_at: None, bound: vec![(SUBJECT, event)], trace: None };
+        let mut machine = Machine {
+            source: Source::None,
+            now,
+            context: &self.context,
+            told_at: None,
+            bound: vec![(SUBJECT, event)],
+            trace: None,
+        };
         // Nothing about one event is unknown.
         let (counts, valid_until) = machine.test(&self.shape.condition).unwrap_or((false, NEVER));
         let value = counts.then(|| match self.shape.measured {
             Measured::Event => Value::Bool(true),
             Measured::Time => Value::Time(row.at),
-            Measured::Column(id) => self.layout.binary_search(&id).ok().and_then(|at| row.columns.get(at)).cloned().unwrap_or_default(),
+            Measured::Column(id) => self
+                .layout
+                .binary_search(&id)
+                .ok()
+                .and_then(|at| row.columns.get(at))
+                .cloned()
+                .unwrap_or_default(),
         });
-        Verdict { value: value.filter(|value| !value.is_null()), valid_until }
+        Verdict {
+            value: value.filter(|value| !value.is_null()),
+            valid_until,
+        }
     }
 
     /// Whether it has to be kept how often each value counts.

@@ -68,14 +68,23 @@ impl Tree {
                 tree.things.insert((kind, Text::new(id)), record(source_of(kind), fields));
             }
         }
-        let rows = [Relation::AccountRelations, Relation::OpportunityRoles, Relation::CampaignMemberships, Relation::ListMemberships];
+        let rows = [
+            Relation::AccountRelations,
+            Relation::OpportunityRoles,
+            Relation::CampaignMemberships,
+            Relation::ListMemberships,
+        ];
         for relation in rows {
             for row in json.get(relation.name()).and_then(Json::as_array).into_iter().flatten() {
                 let text = |name: &str| Text::new(row[name].as_str().expect("text"));
                 let kind = crate::types::target_of_row(relation).expect("row");
                 let target = Some(text("to")).filter(|id| tree.things.contains_key(&(kind, id.clone())));
                 let value = record(relation.row().expect("row"), row.get("row").unwrap_or(&Json::Null));
-                let link = Link { id: text("id"), row: value, target: target.clone() };
+                let link = Link {
+                    id: text("id"),
+                    row: value,
+                    target: target.clone(),
+                };
                 if relation == Relation::OpportunityRoles
                     && let Some(id) = &target
                 {
@@ -130,7 +139,11 @@ impl Tree {
 
     pub fn event(&mut self, person: &str, event: &Json) {
         let value = record(SourceKind::Activity, event);
-        let row = WorldEvent { at: value.field("timestamp").as_time().expect("timestamp"), id: Text::new(value.field("_id").as_str().expect("_id")), value };
+        let row = WorldEvent {
+            at: value.field("timestamp").as_time().expect("timestamp"),
+            id: Text::new(value.field("_id").as_str().expect("_id")),
+            value,
+        };
         let events = self.events.entry(Text::new(person)).or_default();
         events.push(row);
         events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
@@ -143,7 +156,16 @@ impl Tree {
 
     fn thing_link(&mut self, kind: SubjectKind, id: &Text, relation: Relation, target: SubjectKind, other: &Text) {
         if self.things.contains_key(&(target, other.clone())) {
-            self.link(kind, id, relation, Link { id: other.clone(), row: Value::Null, target: Some(other.clone()) });
+            self.link(
+                kind,
+                id,
+                relation,
+                Link {
+                    id: other.clone(),
+                    row: Value::Null,
+                    target: Some(other.clone()),
+                },
+            );
         }
     }
 
@@ -194,7 +216,16 @@ pub struct TreeView<'t> {
 
 impl<'t> TreeView<'t> {
     pub fn new(tree: &'t Tree, plan: &Plan, kind: SubjectKind, id: &str, reads: &Reads, now: Timestamp) -> TreeView<'t> {
-        let mut view = TreeView { tree, kind, id: Text::new(id), related: BTreeMap::new(), events: BTreeMap::new(), tallies: BTreeMap::new(), sequences: BTreeMap::new(), unlisted: BTreeSet::new() };
+        let mut view = TreeView {
+            tree,
+            kind,
+            id: Text::new(id),
+            related: BTreeMap::new(),
+            events: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            unlisted: BTreeSet::new(),
+        };
         for relation in reads.relations.iter().copied().filter(|relation| relations_of(kind).contains(relation)) {
             let mut items = Vec::new();
             for link in tree.related(kind, id, relation) {
@@ -202,11 +233,18 @@ impl<'t> TreeView<'t> {
                 let target = match (&link.target, target_kind) {
                     (Some(target), Some(kind)) => {
                         let features = view.features(plan, kind, target, reads, now);
-                        Target::Known { id: target.clone(), features: Arc::new(features) }
+                        Target::Known {
+                            id: target.clone(),
+                            features: Arc::new(features),
+                        }
                     }
                     _ => Target::Missing,
                 };
-                items.push(Item { id: link.id.clone(), row: link.row.clone(), target });
+                items.push(Item {
+                    id: link.id.clone(),
+                    row: link.row.clone(),
+                    target,
+                });
             }
             view.related.insert(relation, items);
         }
@@ -214,11 +252,18 @@ impl<'t> TreeView<'t> {
             let query = plan.queries.iter().find(|query| query.id == *id).expect("query of the plan");
             let mut rows: Vec<EventRow> = Vec::new();
             for event in tree.events(&view.id) {
-                let eligible = query.event_types.as_ref().is_none_or(|types| event.value.field("eventType").as_str().is_some_and(|ty| types.contains(&Text::new(ty))));
+                let eligible = query
+                    .event_types
+                    .as_ref()
+                    .is_none_or(|types| event.value.field("eventType").as_str().is_some_and(|ty| types.contains(&Text::new(ty))));
                 match query.matches(&event.value) {
                     Some(columns) => {
                         assert!(eligible, "the predicate holds of an event whose type it excludes");
-                        rows.push(EventRow { at: event.at, id: event.id.clone(), columns });
+                        rows.push(EventRow {
+                            at: event.at,
+                            id: event.id.clone(),
+                            columns,
+                        });
                     }
                     None => continue,
                 }
@@ -255,7 +300,11 @@ impl<'t> TreeView<'t> {
 
     fn features(&self, plan: &Plan, kind: SubjectKind, id: &str, reads: &Reads, now: Timestamp) -> Features {
         let mut features = Features::new();
-        for feature in plan.features.iter().filter(|feature| feature.kind == kind && reads.features.contains(&feature.id)) {
+        for feature in plan
+            .features
+            .iter()
+            .filter(|feature| feature.kind == kind && reads.features.contains(&feature.id))
+        {
             let view = TreeView::new(self.tree, plan, kind, id, &feature.reads, now);
             features.insert(feature.id, feature.residual.foresee(&view, now, now).expect("nothing is unknown in a tree"));
         }
@@ -315,7 +364,10 @@ impl View for TreeView<'_> {
                 }
             }
             let Timed { value, valid_until } = progress.holds(now);
-            Timed { value, valid_until: valid_until.min(changes) }
+            Timed {
+                value,
+                valid_until: valid_until.min(changes),
+            }
         })
     }
 
@@ -345,23 +397,41 @@ pub fn compiled(subject: SubjectKind, zone: Tz, pql: &str) -> Compiled {
 }
 
 pub fn settings() -> Settings {
-    Settings { rates: [(Text::const_new("EUR"), 2.0)].into(), ..Settings::default() }
+    Settings {
+        rates: [(Text::const_new("EUR"), 2.0)].into(),
+        ..Settings::default()
+    }
 }
 
 /// A rule's value for a subject at an instant, in three ways that must agree: as written, in normal form, and through its plan.
 pub fn value(rule: &Compiled, plan: &Plan, tree: &Tree, id: &str, now: Timestamp) -> Timed<bool> {
     let settings = settings();
     let whole = rule.evaluate(tree, id, &settings, now).expect("nothing is unknown in a tree");
-    let normal = rule.evaluate_core(&rule.normal(), tree, id, &settings, now).expect("nothing is unknown in a tree");
+    let normal = rule
+        .evaluate_core(&rule.normal(), tree, id, &settings, now)
+        .expect("nothing is unknown in a tree");
     let segment = &plan.segments[0];
     let view = TreeView::new(tree, plan, segment.subject, id, &segment.reads, now);
     let split = segment.residual.foresee(&view, now, now).expect("nothing is unknown in a tree");
     let pql = &rule.definition().pql;
-    assert_eq!(whole.value, normal.value, "normal form of {pql}\nfor {id} at {now}\n{}", rule.normal().canonical());
-    assert_eq!(Some(whole.value), split.value.as_bool(), "plan of {pql}\nfor {id} at {now}\n{}", segment.residual.core.canonical());
+    assert_eq!(
+        whole.value,
+        normal.value,
+        "normal form of {pql}\nfor {id} at {now}\n{}",
+        rule.normal().canonical()
+    );
+    assert_eq!(
+        Some(whole.value),
+        split.value.as_bool(),
+        "plan of {pql}\nfor {id} at {now}\n{}",
+        segment.residual.core.canonical()
+    );
     let valid_until = normal.valid_until.max(whole.valid_until).max(split.valid_until);
     assert!(valid_until > now, "{pql}: valid until {valid_until}, at {now}");
-    Timed { value: whole.value, valid_until }
+    Timed {
+        value: whole.value,
+        valid_until,
+    }
 }
 
 /// Those of a kind for which a rule holds.
@@ -372,5 +442,8 @@ pub fn members(subject: SubjectKind, pql: &str, tree: &Tree, now: Timestamp) -> 
         Err(problems) => panic!("{}", crate::diagnostic::render_all(&problems, pql)),
     };
     let ids = tree.ids(subject);
-    ids.into_iter().filter(|id| value(&rule, &plan, tree, id, now).value).map(|id| id.to_string()).collect()
+    ids.into_iter()
+        .filter(|id| value(&rule, &plan, tree, id, now).value)
+        .map(|id| id.to_string())
+        .collect()
 }

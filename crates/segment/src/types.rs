@@ -123,7 +123,13 @@ impl Ty {
             (Ty::Broken, _) | (_, Ty::Broken) => Ty::Broken,
             (Ty::Null, ty) | (ty, Ty::Null) => ty.clone(),
             (Ty::Any, _) | (_, Ty::Any) => Ty::Any,
-            (a, b) if a.is_number() && b.is_number() => if a == b { a.clone() } else { Ty::Float },
+            (a, b) if a.is_number() && b.is_number() => {
+                if a == b {
+                    a.clone()
+                } else {
+                    Ty::Float
+                }
+            }
             (Ty::Thing(a, m), Ty::Thing(b, n)) if a == b => Ty::Thing(*a, *m.max(n)),
             (Ty::Row(a, m), Ty::Row(b, n)) if a == b => Ty::Row(*a, *m.max(n)),
             (Ty::List(a), Ty::List(b)) => Ty::List(Box::new(a.join(b)?)),
@@ -148,17 +154,21 @@ pub fn source_of(kind: SubjectKind) -> SourceKind {
 /// The relations a rule may follow from a thing.
 pub fn relations_of(kind: SubjectKind) -> &'static [Relation] {
     match kind {
-        SubjectKind::Person => {
-            &[
-                Relation::Accounts,
-                Relation::AccountRelations,
-                Relation::OpportunityRoles,
-                Relation::CampaignMemberships,
-                Relation::ListMemberships,
-                Relation::AudienceMemberships,
-            ]
-        }
-        SubjectKind::Account => &[Relation::Opportunities, Relation::Parent, Relation::Related, Relation::Persons, Relation::AudienceMemberships],
+        SubjectKind::Person => &[
+            Relation::Accounts,
+            Relation::AccountRelations,
+            Relation::OpportunityRoles,
+            Relation::CampaignMemberships,
+            Relation::ListMemberships,
+            Relation::AudienceMemberships,
+        ],
+        SubjectKind::Account => &[
+            Relation::Opportunities,
+            Relation::Parent,
+            Relation::Related,
+            Relation::Persons,
+            Relation::AudienceMemberships,
+        ],
         SubjectKind::Opportunity => &[Relation::Account, Relation::Roles, Relation::Campaign],
         SubjectKind::Campaign | SubjectKind::List => &[],
     }

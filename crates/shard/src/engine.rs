@@ -115,7 +115,16 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(number: u32, config: Arc<Config>) -> Shard {
-        Shard { number, config, program: Arc::new(Program::default()), timers_from: Timestamp::MIN, lagging: false, fanouts_from: Vec::new(), started: false, stepped: false }
+        Shard {
+            number,
+            config,
+            program: Arc::new(Program::default()),
+            timers_from: Timestamp::MIN,
+            lagging: false,
+            fanouts_from: Vec::new(),
+            started: false,
+            stepped: false,
+        }
     }
 }
 
@@ -203,7 +212,16 @@ struct Dirty {
 
 impl Dirty {
     fn new(origin: Origin) -> Dirty {
-        Dirty { origin, profile: false, all: false, since: None, due: false, queries: BTreeSet::new(), related: BTreeMap::new(), greet: BTreeSet::new() }
+        Dirty {
+            origin,
+            profile: false,
+            all: false,
+            since: None,
+            due: false,
+            queries: BTreeSet::new(),
+            related: BTreeMap::new(),
+            greet: BTreeSet::new(),
+        }
     }
 
     /// A related thing of this kind changed so.
@@ -297,13 +315,25 @@ impl Step<'_> {
             Message::Canonical { node, from, to, epoch } => self.canonical(node, from, to, epoch, origin),
             Message::Data { subject, node, epoch, data } => self.data(subject, node, epoch, data, origin),
             Message::Move { subject, node, to, epoch } => self.depart(subject, node, to, epoch, origin),
-            Message::Arrive { subject, from, node, epoch, part, last } => self.arrive(subject, from, node, epoch, part, last, origin),
+            Message::Arrive {
+                subject,
+                from,
+                node,
+                epoch,
+                part,
+                last,
+            } => self.arrive(subject, from, node, epoch, part, last, origin),
             Message::Arrived { subject, node, epoch } => self.arrived(&subject, &node, epoch, origin),
             Message::Child { parent, child, features } => self.child(&parent, &child, features, origin),
             Message::Alias { node, canonical, epoch } => self.alias(&node, canonical, epoch, origin),
             Message::Subscribe { subject, shard, detail } => self.subscribe(&subject, shard, detail, origin),
             Message::Features { subject, standing, features } => self.replica(&subject, standing, features, origin),
-            Message::Activate { key, subject, present, attributes } => self.activate(&key, subject, present, attributes),
+            Message::Activate {
+                key,
+                subject,
+                present,
+                attributes,
+            } => self.activate(&key, subject, present, attributes),
         }
     }
 
@@ -329,14 +359,25 @@ impl Step<'_> {
 
     fn finish(mut self, more: bool) -> Result<Effects, StateError> {
         for ((stage, topic, outcome), count) in std::mem::take(&mut self.records) {
-            let labels = vec![("stage", Text::const_new(stage)), ("topic", Text::const_new(topic)), ("outcome", Text::const_new(outcome))];
-            self.measurements.push(Measurement { name: "millrace_records_total", labels, value: Measure::Add(count) });
+            let labels = vec![
+                ("stage", Text::const_new(stage)),
+                ("topic", Text::const_new(topic)),
+                ("outcome", Text::const_new(outcome)),
+            ];
+            self.measurements.push(Measurement {
+                name: "millrace_records_total",
+                labels,
+                value: Measure::Add(count),
+            });
         }
         self.write_audiences()?;
         self.write_buckets();
         let mut appeared: i64 = 0;
         for (subject, CachedSubject { row, before }) in std::mem::take(&mut self.subjects) {
-            let empty = SubjectRow { revision: row.revision, ..SubjectRow::default() } == row;
+            let empty = SubjectRow {
+                revision: row.revision,
+                ..SubjectRow::default()
+            } == row;
             let value = row::encode(&row);
             if before.as_ref().map_or(empty, |(before, _)| *before == value) {
                 continue;
@@ -359,18 +400,32 @@ impl Step<'_> {
             let population: u64 = self.tx.get(&row_key)?.unwrap_or_default();
             self.tx.put(row_key, &population.saturating_add_signed(appeared));
         }
-        Ok(Effects { rows: self.tx.into_rows(), outputs: self.outputs, measurements: self.measurements, more })
+        Ok(Effects {
+            rows: self.tx.into_rows(),
+            outputs: self.outputs,
+            measurements: self.measurements,
+            more,
+        })
     }
 
     /// Sends a message to the stage at `shard`: into the queue where that is here, else through the inbox.
     fn send(&mut self, shard: u32, message: Message, origin: &Origin) {
-        let envelope = Envelope { origin: origin.clone(), message };
+        let envelope = Envelope {
+            origin: origin.clone(),
+            message,
+        };
         if shard == self.number {
             self.queue.push_back(envelope);
             return;
         }
         let value = Bytes::from(row::encode(&envelope));
-        self.outputs.push(Output { topic: OutputTopic::Inbox, partition: Partition::Shard(shard), key: None, value: Some(value), headers: Vec::new() });
+        self.outputs.push(Output {
+            topic: OutputTopic::Inbox,
+            partition: Partition::Shard(shard),
+            key: None,
+            value: Some(value),
+            headers: Vec::new(),
+        });
     }
 
     fn send_to_node(&mut self, node: &Identity, message: Message, origin: &Origin) {
@@ -397,7 +452,10 @@ impl Step<'_> {
             let known: Option<SubjectRow> = stored.as_deref().map(row::decode).transpose()?;
             let before = stored.zip(known.as_ref().map(|row| row.timer.0));
             // A new subject is born under the present plan: there is nothing older to bring up.
-            let row = known.unwrap_or_else(|| SubjectRow { revision: self.program.revision, ..SubjectRow::default() });
+            let row = known.unwrap_or_else(|| SubjectRow {
+                revision: self.program.revision,
+                ..SubjectRow::default()
+            });
             self.subjects.insert(subject.clone(), CachedSubject { row, before });
         }
         Ok(())
@@ -412,6 +470,10 @@ impl Step<'_> {
     }
 
     fn count(&mut self, name: &'static str, labels: Vec<(&'static str, Text)>) {
-        self.measurements.push(Measurement { name, labels, value: Measure::Add(1) });
+        self.measurements.push(Measurement {
+            name,
+            labels,
+            value: Measure::Add(1),
+        });
     }
 }

@@ -242,7 +242,11 @@ pub fn subject_of(row_key: &[u8]) -> Option<SubjectId> {
     let mut parts = Parts(rest);
     let byte = parts.byte()?;
     let kind = SubjectKind::ALL.into_iter().find(|known| *known as u8 == byte / 2)?;
-    let id = if byte % 2 == 0 { Identity::new(kind.namespace(), &parts.text()?) } else { parts.node() };
+    let id = if byte % 2 == 0 {
+        Identity::new(kind.namespace(), &parts.text()?)
+    } else {
+        parts.node()
+    };
     Some(SubjectId { kind, id: CanonicalId(id?) })
 }
 
@@ -475,7 +479,10 @@ impl<'a> Parts<'a> {
     pub fn subject(&mut self) -> Option<SubjectId> {
         let kind = self.byte()?;
         let kind = SubjectKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
-        Some(SubjectId { kind, id: CanonicalId(self.node()?) })
+        Some(SubjectId {
+            kind,
+            id: CanonicalId(self.node()?),
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -491,9 +498,24 @@ mod tests {
     fn tallied_values_sort_as_values_do() {
         let number = |number: f64| Value::Float(number);
         let values = [
-            Value::Bool(false), Value::Bool(true), number(-1e300), Value::Int(i64::MIN), Value::Int(-2), number(-1.5), number(0.0), Value::Int(1),
-            number(1.5), Value::Int(1 << 60), Value::Int((1 << 60) + 1), number(1e300), Value::text(""), Value::text("a"), Value::text("a\0"),
-            Value::text("b"), Value::Time(Timestamp(-1)), Value::Time(Timestamp(1)),
+            Value::Bool(false),
+            Value::Bool(true),
+            number(-1e300),
+            Value::Int(i64::MIN),
+            Value::Int(-2),
+            number(-1.5),
+            number(0.0),
+            Value::Int(1),
+            number(1.5),
+            Value::Int(1 << 60),
+            Value::Int((1 << 60) + 1),
+            number(1e300),
+            Value::text(""),
+            Value::text("a"),
+            Value::text("a\0"),
+            Value::text("b"),
+            Value::Time(Timestamp(-1)),
+            Value::Time(Timestamp(1)),
         ];
         let keys: Vec<_> = values.iter().map(ordered).collect();
         assert!(values.is_sorted() && keys.is_sorted(), "{keys:?}");
@@ -504,11 +526,24 @@ mod tests {
     #[test]
     fn rows_of_a_node_lie_together() {
         let node = |namespace: &str, id: &str| Identity::new(namespace, id).unwrap();
-        let nodes = [node("b2b_person", "a"), node("b2b_person", "a\0"), node("b2b_person", "ab"), node("ecid", "a\0b"), node("email", "a"), node("b2b_account", "a")];
+        let nodes = [
+            node("b2b_person", "a"),
+            node("b2b_person", "a\0"),
+            node("b2b_person", "ab"),
+            node("ecid", "a\0b"),
+            node("email", "a"),
+            node("b2b_account", "a"),
+        ];
         let mut keys = Vec::new();
         for node in &nodes {
             let subject = SubjectId::of_node(node);
-            let rows = [of_subject(table::SUBJECT, &subject), of_subject(table::PROFILE, &subject), super::node(node), claim(node, &nodes[0]), event(&subject, "e\0")];
+            let rows = [
+                of_subject(table::SUBJECT, &subject),
+                of_subject(table::PROFILE, &subject),
+                super::node(node),
+                claim(node, &nodes[0]),
+                event(&subject, "e\0"),
+            ];
             for row_key in &rows {
                 assert_eq!(subject_of(row_key).as_ref(), Some(&subject));
                 assert_eq!(kind_of(row_key), Some(subject.kind));
@@ -516,13 +551,22 @@ mod tests {
                 let (first, end) = super::nodes(subject.kind);
                 assert!(first < *row_key && *row_key < end);
             }
-            assert_eq!(rows.each_ref().map(|row_key| table_of(row_key).unwrap()), [table::SUBJECT, table::PROFILE, table::NODE, table::CLAIM, table::EVENT]);
-            assert_eq!((Parts::of(&rows[3]).node().as_ref(), event_id(&rows[4]).as_deref()), (Some(&nodes[0]), Some("e\0")));
+            assert_eq!(
+                rows.each_ref().map(|row_key| table_of(row_key).unwrap()),
+                [table::SUBJECT, table::PROFILE, table::NODE, table::CLAIM, table::EVENT]
+            );
+            assert_eq!(
+                (Parts::of(&rows[3]).node().as_ref(), event_id(&rows[4]).as_deref()),
+                (Some(&nodes[0]), Some("e\0"))
+            );
             keys.extend(rows);
         }
         assert!(keys.is_sorted(), "{keys:?}");
         let by_table = named(table::DEFINITION, "a");
-        assert_eq!((table_of(&by_table), subject_of(&by_table), place(&by_table)), (Some(table::DEFINITION), None, None));
+        assert_eq!(
+            (table_of(&by_table), subject_of(&by_table), place(&by_table)),
+            (Some(table::DEFINITION), None, None)
+        );
         assert_eq!(Parts::of(&by_table).text().as_deref(), Some("a"));
     }
 
@@ -530,12 +574,18 @@ mod tests {
     fn parts_read_back_and_sort_as_their_values() {
         let key = Key::new(1).text("a\0b").instant(Timestamp(-5)).number(7).done();
         let mut parts = Parts::of(&key);
-        assert_eq!((parts.text().as_deref(), parts.instant(), parts.number()), (Some("a\0b"), Some(Timestamp(-5)), Some(7)));
+        assert_eq!(
+            (parts.text().as_deref(), parts.instant(), parts.number()),
+            (Some("a\0b"), Some(Timestamp(-5)), Some(7))
+        );
         assert!(parts.is_empty());
         let texts = ["", "\0", "\0a", "a", "a\0", "a\0b", "aa", "b"];
         let keys: Vec<_> = texts.iter().map(|text| Key::new(1).text(text).text("z").done()).collect();
         assert!(keys.is_sorted(), "{keys:?}");
-        let instants: Vec<_> = [i64::MIN, -1, 0, 1, i64::MAX].iter().map(|ms| Key::new(1).instant(Timestamp(*ms)).done()).collect();
+        let instants: Vec<_> = [i64::MIN, -1, 0, 1, i64::MAX]
+            .iter()
+            .map(|ms| Key::new(1).instant(Timestamp(*ms)).done())
+            .collect();
         assert!(instants.is_sorted());
     }
 }

@@ -155,7 +155,10 @@ pub fn to_restore(versions: &[Version], wanted: Option<u64>) -> Result<&Version,
     let status = |version: &Version| version.compiled.as_ref().map(|compiled| compiled.definition().status);
     let Some(number) = wanted else {
         let other = |version: &&Version| current.is_none_or(|current| version.number < current.number && version.row.text != current.row.text);
-        let mut before = versions.iter().filter(other).filter(|version| status(version).is_some_and(|status| status != Status::Draft));
+        let mut before = versions
+            .iter()
+            .filter(other)
+            .filter(|version| status(version).is_some_and(|status| status != Status::Draft));
         return before.next_back().ok_or(NoVersion::NoneBefore);
     };
     let version = versions.iter().find(|version| version.number == number).ok_or(NoVersion::NotKept(number))?;
@@ -183,7 +186,14 @@ mod tests {
 
     fn accepted(version: u64, status: &str, rule: &str) -> Accepted {
         let (text, compiled) = compiled(status, rule);
-        Accepted { row: DefinitionRow { text, version, accepted_at: Timestamp(0) }, compiled }
+        Accepted {
+            row: DefinitionRow {
+                text,
+                version,
+                accepted_at: Timestamp(0),
+            },
+            compiled,
+        }
     }
 
     /// Applies statuses one after the other, each `status:rule` or `-` for a deletion: what each changed, and what stands at the end.
@@ -207,11 +217,31 @@ mod tests {
             (&["draft:true", "published:true"], vec![Noted, Changed], Some(2), None),
             (&["published:true", "published:true"], vec![Changed, Nothing], Some(1), None),
             (&["published:true", "draft:false"], vec![Changed, Noted], Some(1), Some(2)),
-            (&["published:true", "draft:false", "draft:false"], vec![Changed, Noted, Nothing], Some(1), Some(2)),
-            (&["published:true", "draft:false", "published:false"], vec![Changed, Noted, Changed], Some(3), None),
+            (
+                &["published:true", "draft:false", "draft:false"],
+                vec![Changed, Noted, Nothing],
+                Some(1),
+                Some(2),
+            ),
+            (
+                &["published:true", "draft:false", "published:false"],
+                vec![Changed, Noted, Changed],
+                Some(3),
+                None,
+            ),
             (&["published:true", "draft:false", "published:true"], vec![Changed, Noted, Noted], Some(3), None),
-            (&["published:true", "inactive:true", "draft:true"], vec![Changed, Changed, Noted], Some(2), Some(3)),
-            (&["draft:true", "inactive:true", "published:true", "-"], vec![Noted, Noted, Changed, Changed], None, None),
+            (
+                &["published:true", "inactive:true", "draft:true"],
+                vec![Changed, Changed, Noted],
+                Some(2),
+                Some(3),
+            ),
+            (
+                &["draft:true", "inactive:true", "published:true", "-"],
+                vec![Noted, Noted, Changed, Changed],
+                None,
+                None,
+            ),
             (&["inactive:true", "-", "-"], vec![Noted, Noted, Nothing], None, None),
         ];
         for (steps, taken, in_force, draft) in table {
@@ -230,7 +260,16 @@ mod tests {
     fn a_rollback_goes_to_the_last_other_rule_that_was_no_draft() {
         let version = |number, status, rule, in_force| {
             let (text, compiled) = compiled(status, rule);
-            Version { number, row: VersionRow { text, accepted_at: Timestamp(0), revision: number }, compiled: Some(compiled), in_force }
+            Version {
+                number,
+                row: VersionRow {
+                    text,
+                    accepted_at: Timestamp(0),
+                    revision: number,
+                },
+                compiled: Some(compiled),
+                in_force,
+            }
         };
         let versions = [
             version(3, "published", "true", false),

@@ -37,16 +37,27 @@ pub fn merge<'a>(fragments: impl IntoIterator<Item = (&'a Identity, &'a Fragment
     for (node, fragment) in fragments {
         for (path, (modified_at, value)) in leaves_of(fragment, record) {
             let rank = |value: &Value, at: Timestamp, node: &'a Identity| (!lacks_amount(value), at, std::cmp::Reverse(node));
-            let wins = leaves.get(&path).is_none_or(|known| rank(&value, modified_at, node) > rank(&known.value, known.modified_at, known.node));
+            let wins = leaves
+                .get(&path)
+                .is_none_or(|known| rank(&value, modified_at, node) > rank(&known.value, known.modified_at, known.node));
             if wins {
                 leaves.insert(path, Leaf { modified_at, node, value });
             }
         }
     }
-    let mut merged = Merged { value: Value::Map(Default::default()), provenance: BTreeMap::new() };
+    let mut merged = Merged {
+        value: Value::Map(Default::default()),
+        provenance: BTreeMap::new(),
+    };
     // Where one record has a leaf and another a branch (fields of `extra` only), the branch, which sorts behind, takes the place.
     for (path, leaf) in leaves {
-        merged.provenance.insert(path.join("."), Provenance { node: leaf.node.clone(), modified_at: leaf.modified_at });
+        merged.provenance.insert(
+            path.join("."),
+            Provenance {
+                node: leaf.node.clone(),
+                modified_at: leaf.modified_at,
+            },
+        );
         set(&mut merged.value, &path, leaf.value);
     }
     merged
@@ -63,7 +74,11 @@ fn leaves_of(fragment: &Fragment, record: &RecordType) -> BTreeMap<Vec<Text>, (T
     for patch in &fragment.patches {
         let (depth, shape) = Shape::Record(record).reach(patch.path.steps());
         let (place, part) = patch.path.steps().split_at(depth);
-        let mut value = if part.is_empty() { Value::Null } else { leaves.get(place).map(|(_, value)| value.clone()).unwrap_or_default() };
+        let mut value = if part.is_empty() {
+            Value::Null
+        } else {
+            leaves.get(place).map(|(_, value)| value.clone()).unwrap_or_default()
+        };
         set(&mut value, part, patch.value.clone());
         leaves.retain(|path, _| !path.starts_with(place));
         collect(&value, shape, patch.at, &mut place.to_vec(), &mut leaves);
@@ -133,11 +148,22 @@ mod tests {
 
     fn fragment(at: i64, json: &str, patch: Option<(i64, &str, &str)>) -> Fragment {
         let value = |json: &str| Value::from_json(&serde_json::from_str(json).expect("valid in the table"));
-        let change = |at, operation| Change { kind: SourceKind::Opportunity, key: "k".into(), modified_at: Timestamp(at), operation };
+        let change = |at, operation| Change {
+            kind: SourceKind::Opportunity,
+            key: "k".into(),
+            modified_at: Timestamp(at),
+            operation,
+        };
         let mut state = RecordState::default();
         state.apply(change(at, Operation::Replace(value(json))));
         if let Some((at, path, json)) = patch {
-            state.apply(change(at, Operation::Patch { paths: Path::parse(path).into_iter().collect(), value: value(json) }));
+            state.apply(change(
+                at,
+                Operation::Patch {
+                    paths: Path::parse(path).into_iter().collect(),
+                    value: value(json),
+                },
+            ));
         }
         state.fragment().expect("it was written")
     }
@@ -156,27 +182,47 @@ mod tests {
                 r#"{"opportunityAmount":{"amount":2},"isWon":true}"#,
             ),
             // Null and absent never win; equal versions go to the least node.
-            (fragment(1, r#"{"isWon":true,"opportunityStage":"x"}"#, None), fragment(1, r#"{"isWon":null,"opportunityStage":"y"}"#, None), r#"{"isWon":true,"opportunityStage":"x"}"#),
+            (
+                fragment(1, r#"{"isWon":true,"opportunityStage":"x"}"#, None),
+                fragment(1, r#"{"isWon":null,"opportunityStage":"y"}"#, None),
+                r#"{"isWon":true,"opportunityStage":"x"}"#,
+            ),
             // A partial update makes its path newer than the rest of its record.
             (
-                fragment(1, r#"{"opportunityStage":"x","opportunityName":"n"}"#, Some((5, "opportunityStage", r#"{"opportunityStage":"z"}"#))),
+                fragment(
+                    1,
+                    r#"{"opportunityStage":"x","opportunityName":"n"}"#,
+                    Some((5, "opportunityStage", r#"{"opportunityStage":"z"}"#)),
+                ),
                 fragment(3, r#"{"opportunityStage":"y","opportunityName":"m"}"#, None),
                 r#"{"opportunityStage":"z","opportunityName":"m"}"#,
             ),
             // A partial update of an amount leaves it its currency, and makes both newer than another record's.
             (
-                fragment(1, r#"{"opportunityAmount":{"amount":1,"currencyCode":"EUR"}}"#, Some((5, "opportunityAmount.amount", r#"{"opportunityAmount":{"amount":3}}"#))),
+                fragment(
+                    1,
+                    r#"{"opportunityAmount":{"amount":1,"currencyCode":"EUR"}}"#,
+                    Some((5, "opportunityAmount.amount", r#"{"opportunityAmount":{"amount":3}}"#)),
+                ),
                 fragment(3, r#"{"opportunityAmount":{"amount":2,"currencyCode":"USD"}}"#, None),
                 r#"{"opportunityAmount":{"amount":3,"currencyCode":"EUR"}}"#,
             ),
             // No amount never wins over an amount, whatever currency comes with it.
             (
                 fragment(1, r#"{"opportunityAmount":{"amount":1,"currencyCode":"EUR"}}"#, None),
-                fragment(2, r#"{"opportunityAmount":{"currencyCode":"USD"}}"#, Some((3, "opportunityAmount.amount", "{}"))),
+                fragment(
+                    2,
+                    r#"{"opportunityAmount":{"currencyCode":"USD"}}"#,
+                    Some((3, "opportunityAmount.amount", "{}")),
+                ),
                 r#"{"opportunityAmount":{"amount":1,"currencyCode":"EUR"}}"#,
             ),
             // Custom fields merge by leaf as well.
-            (fragment(1, r#"{"extra":{"p":1,"q":{"r":1}}}"#, None), fragment(2, r#"{"extra":{"q":{"s":2}}}"#, None), r#"{"extra":{"p":1,"q":{"r":1,"s":2}}}"#),
+            (
+                fragment(1, r#"{"extra":{"p":1,"q":{"r":1}}}"#, None),
+                fragment(2, r#"{"extra":{"q":{"s":2}}}"#, None),
+                r#"{"extra":{"p":1,"q":{"r":1,"s":2}}}"#,
+            ),
         ];
         for (of_a, of_b, expected) in &table {
             let expected: serde_json::Value = serde_json::from_str(expected).expect("valid in the table");

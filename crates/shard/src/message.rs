@@ -59,7 +59,14 @@ impl From<CauseKind> for millrace_wire::CauseKind {
 
 impl Origin {
     pub fn timer() -> Origin {
-        Origin { cause: CauseKind::Timer, topic: Text::default(), key: Text::default(), event_id: None, ingested_at: None, trace: None }
+        Origin {
+            cause: CauseKind::Timer,
+            topic: Text::default(),
+            key: Text::default(),
+            event_id: None,
+            ingested_at: None,
+            trace: None,
+        }
     }
 }
 
@@ -71,36 +78,81 @@ pub enum Message {
     /// resolve of the home: the event's least identity.
     Event { home: Identity, event: Event },
     /// resolve of `node`: `home` says (or no longer says) that they are one.
-    Claim { node: Identity, home: Identity, claim: Claim, present: bool },
+    Claim {
+        node: Identity,
+        home: Identity,
+        claim: Claim,
+        present: bool,
+    },
     /// resolve of `node`: a link names the node.
     Anchor { node: Identity },
     /// resolve of `node`: a relation row belongs to the node; without a value it no longer does.
-    Attach { node: Identity, row: RowId, sequence: u64, value: Option<Value> },
+    Attach {
+        node: Identity,
+        row: RowId,
+        sequence: u64,
+        value: Option<Value>,
+    },
     /// resolve of `node`: tell this shard what the node is, now and at every change.
     Follow { node: Identity, shard: u32, on: bool },
     /// The identity writer.
     Evidence(Evidence),
     /// resolve of `node`, from the identity writer, epochs ascending.
-    Canonical { node: Identity, from: CanonicalId, to: CanonicalId, epoch: u64 },
+    Canonical {
+        node: Identity,
+        from: CanonicalId,
+        to: CanonicalId,
+        epoch: u64,
+    },
     /// Owner: data of a node. From resolve, behind every `Move` with a lower epoch.
-    Data { subject: SubjectId, node: Identity, epoch: u64, data: Data },
+    Data {
+        subject: SubjectId,
+        node: Identity,
+        epoch: u64,
+        data: Data,
+    },
     /// Owner of `subject`: everything of the node goes to `to`.
-    Move { subject: SubjectId, node: Identity, to: CanonicalId, epoch: u64 },
+    Move {
+        subject: SubjectId,
+        node: Identity,
+        to: CanonicalId,
+        epoch: u64,
+    },
     /// Owner of `subject`: what `from` held of the node; several parts, in order.
-    Arrive { subject: SubjectId, from: CanonicalId, node: Identity, epoch: u64, part: Bundle, last: bool },
+    Arrive {
+        subject: SubjectId,
+        from: CanonicalId,
+        node: Identity,
+        epoch: u64,
+        part: Bundle,
+        last: bool,
+    },
     /// Owner of `subject`: a node that left it has arrived.
     Arrived { subject: SubjectId, node: Identity, epoch: u64 },
     /// Owner of `parent`: a thing that names it as its parent, with the features the parent's rules read; `None`: no longer. That a feature holds for
     /// another time than was told is told of deals, and not of persons: each visit moves such instants.
-    Child { parent: SubjectId, child: SubjectId, features: Option<Features> },
+    Child {
+        parent: SubjectId,
+        child: SubjectId,
+        features: Option<Features>,
+    },
     /// Follower shard: which thing a node is.
     Alias { node: Identity, canonical: CanonicalId, epoch: u64 },
     /// Owner of `subject`: tell this shard its features, now and at every change, in this detail; `None`: no longer.
     Subscribe { subject: SubjectId, shard: u32, detail: Option<Detail> },
     /// Subscribed shard. Told also where a feature only holds for another time than was told.
-    Features { subject: SubjectId, standing: Standing, features: Features },
+    Features {
+        subject: SubjectId,
+        standing: Standing,
+        features: Features,
+    },
     /// activation of the key: whether the subject stands behind it.
-    Activate { key: ActivationKey, subject: SubjectId, present: bool, attributes: Value },
+    Activate {
+        key: ActivationKey,
+        subject: SubjectId,
+        present: bool,
+        attributes: Value,
+    },
 }
 
 /// Why a home claims an identity.

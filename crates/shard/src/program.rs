@@ -31,7 +31,9 @@ impl Demanded {
         let mut value = event;
         for name in path {
             // A path through a list leads to several values.
-            let Value::Map(fields) = value else { return if value.is_null() { &[] } else { &self.all } };
+            let Value::Map(fields) = value else {
+                return if value.is_null() { &[] } else { &self.all };
+            };
             match fields.get(name) {
                 Some(field) => value = field,
                 None => return &[],
@@ -84,7 +86,12 @@ impl Program {
     /// From the stored definitions. One that no longer compiles (a newer program refuses what an older took) is left out and logged.
     pub fn load(view: &dyn StateView, config: &Config) -> Result<Program, StateError> {
         let definitions = Definitions::stored(stored(view, config, table::DEFINITION)?, stored(view, config, table::DRAFT)?);
-        let revision: RevisionRow = view.get(&Key::new(table::REVISION).done())?.as_deref().map(row::decode).transpose()?.unwrap_or_default();
+        let revision: RevisionRow = view
+            .get(&Key::new(table::REVISION).done())?
+            .as_deref()
+            .map(row::decode)
+            .transpose()?
+            .unwrap_or_default();
         match Program::build(definitions, revision, config) {
             Ok(program) => Ok(program),
             Err(problems) => {
@@ -101,12 +108,25 @@ impl Program {
     pub fn build(definitions: Definitions, revision: RevisionRow, config: &Config) -> Result<Program, Vec<Diagnostic>> {
         let published: Vec<Compiled> = definitions.published().map(|accepted| accepted.compiled.clone()).collect();
         let plan = Plan::build(&millrace_segment::link(&published, &config.schema)?, &config.settings)?;
-        let RevisionRow { revision, queries, mut queries_left, segments, all_anew } = revision;
+        let RevisionRow {
+            revision,
+            queries,
+            mut queries_left,
+            segments,
+            all_anew,
+        } = revision;
         let present: BTreeSet<QueryId> = plan.queries.iter().map(|query| query.id).collect();
         if queries.keys().any(|id| !present.contains(id)) {
             queries_left = revision;
         }
-        let mut program = Program { revision, definitions, introduced: queries, queries_left, all_anew, ..Program::default() };
+        let mut program = Program {
+            revision,
+            definitions,
+            introduced: queries,
+            queries_left,
+            all_anew,
+            ..Program::default()
+        };
         let known = |segment: &SegmentPlan| segments.get(&segment.name).filter(|(fingerprint, _)| *fingerprint == segment.fingerprint);
         let introduced = |segment: &SegmentPlan| known(segment).copied().unwrap_or((segment.fingerprint, revision));
         program.segments_introduced = plan.segments.iter().map(|segment| (segment.name.clone(), introduced(segment))).collect();
@@ -135,15 +155,30 @@ impl Program {
                 }
             }
         }
-        let below = plan.features.iter().flat_map(|feature| feature.reads.features.iter().map(|read| (feature.kind, read)));
+        let below = plan
+            .features
+            .iter()
+            .flat_map(|feature| feature.reads.features.iter().map(|read| (feature.kind, read)));
         let told_down = below.filter_map(|(reader, read)| kinds.get(read).copied().filter(|kind| !is_child(reader, *kind)));
         program.passed_on = told_down.collect();
         for (at, segment) in plan.segments.iter().enumerate() {
             program.by_name.insert(segment.name.clone(), at);
             program.of_subject.entry(segment.subject).or_default().push(at);
-            segment.reads.queries.iter().for_each(|query| program.by_query.entry(*query).or_default().push(at));
-            segment.reads.segments.iter().for_each(|name| program.by_segment.entry(name.clone()).or_default().push(at));
-            segment.reads.features.iter().for_each(|feature| program.by_feature.entry((segment.subject, *feature)).or_default().push(at));
+            segment
+                .reads
+                .queries
+                .iter()
+                .for_each(|query| program.by_query.entry(*query).or_default().push(at));
+            segment
+                .reads
+                .segments
+                .iter()
+                .for_each(|name| program.by_segment.entry(name.clone()).or_default().push(at));
+            segment
+                .reads
+                .features
+                .iter()
+                .for_each(|feature| program.by_feature.entry((segment.subject, *feature)).or_default().push(at));
             for kind in SubjectKind::ALL.into_iter().filter(|kind| reaches(&segment.reads, *kind)) {
                 program.by_related.entry((segment.subject, kind)).or_default().push(at);
             }
@@ -226,7 +261,11 @@ impl Program {
 
     /// Places of a subject kind's segments that came in, or changed, behind a revision.
     pub fn segments_since(&self, subject: SubjectKind, revision: u64) -> impl Iterator<Item = usize> {
-        let since = move |place: &usize| self.segments_introduced.get(&self.plan.segments[*place].name).is_none_or(|(_, at)| *at > revision);
+        let since = move |place: &usize| {
+            self.segments_introduced
+                .get(&self.plan.segments[*place].name)
+                .is_none_or(|(_, at)| *at > revision)
+        };
         self.segments_of(subject).iter().copied().filter(since)
     }
 
@@ -265,7 +304,13 @@ impl Program {
     pub fn banded(&self, features: &Features) -> Features {
         let told = |(id, told): (&FeatureId, &Timed<Value>)| match self.bands.get(id) {
             // It stays in its band at least as long as it stays what it is.
-            Some(bands) => (bands.id, Timed { value: bands.of(&told.value), ..*told }),
+            Some(bands) => (
+                bands.id,
+                Timed {
+                    value: bands.of(&told.value),
+                    ..*told
+                },
+            ),
             None => (*id, told.clone()),
         };
         features.iter().map(told).collect()

@@ -12,8 +12,8 @@ use millrace_segment::{Diagnostic, Evidence, Explanation, World};
 
 use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, ends, is_alive, shard_of_node, source_kind};
 use crate::key::{self, Key, Parts, table};
-use crate::merge::{Merged, merge};
 use crate::lifecycle::{Accepted, Version};
+use crate::merge::{Merged, merge};
 use crate::program::{self, Program};
 use crate::record::Fragment;
 use crate::row::{
@@ -130,7 +130,11 @@ impl SegmentState {
     /// Subjects done, and of how many, over all shards; and whether every shard is through.
     pub fn whole(&self) -> (u64, u64, bool) {
         let sum = |of: &dyn Fn(&Progress) -> u64| self.progress.iter().map(of).sum();
-        (sum(&|shard| shard.done), sum(&|shard| shard.of), self.progress.iter().all(|shard| shard.complete))
+        (
+            sum(&|shard| shard.done),
+            sum(&|shard| shard.of),
+            self.progress.iter().all(|shard| shard.complete),
+        )
     }
 }
 
@@ -176,10 +180,19 @@ impl Exact<'_> {
     fn replica(&self, replica_key: &[u8]) -> Result<Option<ReplicaRow>, StateError> {
         let Some(thing) = key::subject_of(replica_key) else { return Ok(None) };
         let Ok(owner) = self.query.owner_of(&thing.id.0) else { return Ok(None) };
-        let Some(row) = get::<SubjectRow>(&owner, &key::of_subject(table::SUBJECT, &thing))? else { return Ok(None) };
+        let Some(row) = get::<SubjectRow>(&owner, &key::of_subject(table::SUBJECT, &thing))? else {
+            return Ok(None);
+        };
         let features = row.features.into_iter().filter(|feature| self.program.reads_down(thing.kind, feature.id));
-        let features = features.map(|OwnFeature { id, value, valid_until, .. }| (id, Timed { value, valid_until })).collect();
-        Ok(Some(ReplicaRow { known: true, exists: row.announced == Standing::Alive, features, ..ReplicaRow::default() }))
+        let features = features
+            .map(|OwnFeature { id, value, valid_until, .. }| (id, Timed { value, valid_until }))
+            .collect();
+        Ok(Some(ReplicaRow {
+            known: true,
+            exists: row.announced == Standing::Alive,
+            features,
+            ..ReplicaRow::default()
+        }))
     }
 }
 
@@ -211,7 +224,13 @@ fn reached(sight: &Sight<'_>, subject: &SubjectId, plan: &SegmentPlan, explanati
     let mut reached = BTreeMap::new();
     let mut reach = |kind: SubjectKind, id: &Text| {
         if let Ok(identity) = Identity::parse(id) {
-            reached.insert(id.clone(), SubjectId { kind, id: CanonicalId(identity) });
+            reached.insert(
+                id.clone(),
+                SubjectId {
+                    kind,
+                    id: CanonicalId(identity),
+                },
+            );
         }
     };
     for relation in &plan.reads.relations {
@@ -233,7 +252,11 @@ fn reached(sight: &Sight<'_>, subject: &SubjectId, plan: &SegmentPlan, explanati
 
 impl Query {
     pub fn new(config: Arc<Config>, shards: Arc<dyn Shards>) -> Query {
-        Query { config, shards, program: Mutex::new(None) }
+        Query {
+            config,
+            shards,
+            program: Mutex::new(None),
+        }
     }
 
     /// The types definitions are checked against.
@@ -290,7 +313,10 @@ impl Query {
                 }
             }
         }
-        Ok(SubjectId { kind, id: CanonicalId(node.clone()) })
+        Ok(SubjectId {
+            kind,
+            id: CanonicalId(node.clone()),
+        })
     }
 
     /// A subject's profile; `None` where nothing is known of it.
@@ -299,7 +325,9 @@ impl Query {
     /// Where a shard is not open, or its store failed.
     pub fn profile(&self, subject: &SubjectId, now: Timestamp) -> Result<Option<Profile>, QueryError> {
         let reader = self.owner_of(&subject.id.0)?;
-        let Some(row) = get::<SubjectRow>(&reader, &key::of_subject(table::SUBJECT, subject))? else { return Ok(None) };
+        let Some(row) = get::<SubjectRow>(&reader, &key::of_subject(table::SUBJECT, subject))? else {
+            return Ok(None);
+        };
         let profile: ProfileRow = get(&reader, &key::of_subject(table::PROFILE, subject))?.unwrap_or_default();
         let records = self.records(&reader, subject)?;
         let record_type = self.config.schema.record(source_kind(subject.kind));
@@ -313,9 +341,17 @@ impl Query {
         }
         let computed = get(&reader, &key::of_subject(table::COMPUTED, subject))?.unwrap_or_default();
         let program = self.program()?;
-        let exact = Exact { query: self, program: &program, committed: Committed(reader) };
+        let exact = Exact {
+            query: self,
+            program: &program,
+            committed: Committed(reader),
+        };
         let mut view = SubjectView::new(&exact, subject, &program, []);
-        let accounts = if subject.kind == SubjectKind::Person { view.parents(Relation::Accounts).unwrap_or_default() } else { Default::default() };
+        let accounts = if subject.kind == SubjectKind::Person {
+            view.parents(Relation::Accounts).unwrap_or_default()
+        } else {
+            Default::default()
+        };
         let mut memberships = row.memberships.clone();
         let ends = ends(&mut view, &program, &memberships, memberships.iter().map(|membership| &membership.segment), now);
         view.finish()?;
@@ -359,7 +395,12 @@ impl Query {
             let Some(id) = key::event_id(&event_key) else { continue };
             if let Some(copy) = EventRow::decode(subject, &id, &value)?.effective() {
                 let body = copy.body.clone().unwrap_or_default();
-                events.push(StoredEvent { id, occurred_at: copy.occurred_at, home: copy.home.clone(), body });
+                events.push(StoredEvent {
+                    id,
+                    occurred_at: copy.occurred_at,
+                    home: copy.home.clone(),
+                    body,
+                });
             }
         }
         events.sort_by(|a, b| (b.occurred_at, &a.id).cmp(&(a.occurred_at, &b.id)));
@@ -401,8 +442,14 @@ impl Query {
                 let revision = get::<VersionRow>(&reader, &version)?.map(|version| version.revision);
                 // A shard that has not taken the version up yet has evaluated nobody under it.
                 let complete = revision.is_some_and(|revision| revision <= complete_at);
-                let running = backfill.as_ref().filter(|backfill| revision.is_some_and(|revision| revision <= backfill.revision));
-                let done = if complete { of } else { running.map_or(0, |backfill| backfill.scanned.min(of)) };
+                let running = backfill
+                    .as_ref()
+                    .filter(|backfill| revision.is_some_and(|revision| revision <= backfill.revision));
+                let done = if complete {
+                    of
+                } else {
+                    running.map_or(0, |backfill| backfill.scanned.min(of))
+                };
                 state.progress.push(Progress { shard, done, of, complete });
             }
         }
@@ -423,7 +470,12 @@ impl Query {
             let Some(number) = parts.number() else { continue };
             let row: VersionRow = row::decode(&value)?;
             let in_force = in_force.as_ref().is_some_and(|in_force| in_force.version == number);
-            versions.push(Version { number, compiled: program::compile(&row.text, &self.config).ok(), row, in_force });
+            versions.push(Version {
+                number,
+                compiled: program::compile(&row.text, &self.config).ok(),
+                row,
+                in_force,
+            });
         }
         Ok(versions)
     }
@@ -434,7 +486,10 @@ impl Query {
     /// Where a shard is not open, or a store failed: a list without the members of a shard would look whole.
     pub fn members(&self, segment: &str, after: Option<&SubjectId>, limit: usize) -> Result<Vec<SubjectId>, QueryError> {
         let prefix = Key::new(table::MEMBER).text(segment).done();
-        let lower = after.map_or_else(|| prefix.clone(), |after| prefix_end(&Key::new(table::MEMBER).text(segment).subject(after).done()));
+        let lower = after.map_or_else(
+            || prefix.clone(),
+            |after| prefix_end(&Key::new(table::MEMBER).text(segment).subject(after).done()),
+        );
         let mut members = Vec::new();
         for shard in 0..self.config.shards {
             let reader = self.at(shard)?;
@@ -456,19 +511,35 @@ impl Query {
     /// Where a shard is not open, or its store failed.
     pub fn explain(&self, subject: &SubjectId, segment: &str, now: Timestamp) -> Result<Option<Explained>, QueryError> {
         let program = self.program()?;
-        let Some(plan) = program.segment(segment).filter(|plan| plan.subject == subject.kind) else { return Ok(None) };
+        let Some(plan) = program.segment(segment).filter(|plan| plan.subject == subject.kind) else {
+            return Ok(None);
+        };
         let reader = self.owner_of(&subject.id.0)?;
         let row: SubjectRow = get(&reader, &key::of_subject(table::SUBJECT, subject))?.unwrap_or_default();
-        let exact = Exact { query: self, program: &program, committed: Committed(reader) };
+        let exact = Exact {
+            query: self,
+            program: &program,
+            committed: Committed(reader),
+        };
         let mut view = SubjectView::new(&exact, subject, &program, plan.reads.queries.iter().copied());
         let ends = ends(&mut view, &program, &row.memberships, &plan.reads.segments, now);
         for name in &plan.reads.segments {
             let value = row.memberships.iter().any(|membership| membership.segment == *name && membership.realized);
-            view.set_segment(name.clone(), Some(Timed { value, valid_until: ends.get(name).copied().unwrap_or(Timestamp::MAX) }));
+            view.set_segment(
+                name.clone(),
+                Some(Timed {
+                    value,
+                    valid_until: ends.get(name).copied().unwrap_or(Timestamp::MAX),
+                }),
+            );
         }
         let explanation = millrace_segment::explain(plan, &view, now);
         view.finish()?;
-        let moment = Moment { at: now, retained_from: now.plus_ms(-self.config.retention_ms()), past: false };
+        let moment = Moment {
+            at: now,
+            retained_from: now.plus_ms(-self.config.retention_ms()),
+            past: false,
+        };
         let things = Things::new(self, &program, moment);
         let sight = Sight::new(&things);
         let explanation = explanation.shown_by(plan.rule.whole(&self.config.settings).explain(&sight, &subject.text(), now));
@@ -513,6 +584,11 @@ impl Query {
 
     /// The source kinds whose rows a person carries; for listings.
     pub fn row_kinds() -> [SourceKind; 4] {
-        [SourceKind::AccountPerson, SourceKind::OpportunityPerson, SourceKind::CampaignMember, SourceKind::MarketingListMember]
+        [
+            SourceKind::AccountPerson,
+            SourceKind::OpportunityPerson,
+            SourceKind::CampaignMember,
+            SourceKind::MarketingListMember,
+        ]
     }
 }

@@ -73,9 +73,17 @@ impl RecordState {
     /// The record as it stands; `None` where it was never seen or is deleted.
     pub fn fragment(&self) -> Option<Fragment> {
         match &self.whole {
-            Some(Whole { at, value: Some(value) }) => Some(Fragment { at: *at, value: value.clone(), patches: self.patches.clone() }),
+            Some(Whole { at, value: Some(value) }) => Some(Fragment {
+                at: *at,
+                value: value.clone(),
+                patches: self.patches.clone(),
+            }),
             _ if self.patches.is_empty() => None,
-            _ => Some(Fragment { at: Timestamp::MIN, value: Value::Map(Default::default()), patches: self.patches.clone() }),
+            _ => Some(Fragment {
+                at: Timestamp::MIN,
+                value: Value::Map(Default::default()),
+                patches: self.patches.clone(),
+            }),
         }
     }
 
@@ -136,7 +144,12 @@ mod tests {
     use super::*;
 
     fn change(at: i64, operation: Operation) -> Change {
-        Change { kind: SourceKind::Person, key: "k".into(), modified_at: Timestamp(at), operation }
+        Change {
+            kind: SourceKind::Person,
+            key: "k".into(),
+            modified_at: Timestamp(at),
+            operation,
+        }
     }
 
     fn whole(at: i64, json: serde_json::Value) -> Change {
@@ -145,7 +158,13 @@ mod tests {
 
     fn partial(at: i64, paths: &[&str], json: serde_json::Value) -> Change {
         let paths = paths.iter().filter_map(|path| Path::parse(path)).collect();
-        change(at, Operation::Patch { paths, value: Value::from_json(&json) })
+        change(
+            at,
+            Operation::Patch {
+                paths,
+                value: Value::from_json(&json),
+            },
+        )
     }
 
     fn outcome(changes: Vec<Change>) -> Option<serde_json::Value> {
@@ -165,14 +184,34 @@ mod tests {
             ("partial on whole", vec![a(), p()], Some(r#"{"x":1,"n":{"f":"c","l":"b"}}"#)),
             ("whole arrives late", vec![p(), a()], Some(r#"{"x":1,"n":{"f":"c","l":"b"}}"#)),
             ("newer whole settles all", vec![p(), whole(30, json(r#"{"x":2}"#))], Some(r#"{"x":2}"#)),
-            ("stale partial", vec![a(), partial(5, &["x"], json(r#"{"x":9}"#))], Some(r#"{"x":1,"n":{"f":"a","l":"b"}}"#)),
-            ("equal version, later in the topic", vec![a(), whole(10, json(r#"{"x":2}"#))], Some(r#"{"x":2}"#)),
+            (
+                "stale partial",
+                vec![a(), partial(5, &["x"], json(r#"{"x":9}"#))],
+                Some(r#"{"x":1,"n":{"f":"a","l":"b"}}"#),
+            ),
+            (
+                "equal version, later in the topic",
+                vec![a(), whole(10, json(r#"{"x":2}"#))],
+                Some(r#"{"x":2}"#),
+            ),
             ("deleted", vec![a(), change(11, Operation::Delete)], None),
             ("older after delete", vec![change(11, Operation::Delete), a()], None),
             ("partial after delete", vec![change(11, Operation::Delete), p()], Some(r#"{"n":{"f":"c"}}"#)),
-            ("tombstone forgets versions", vec![change(50, Operation::Delete), change(0, Operation::Tombstone), a()], Some(r#"{"x":1,"n":{"f":"a","l":"b"}}"#)),
-            ("nested older partial under newer one", vec![partial(20, &["n"], json(r#"{"n":{"l":"z"}}"#)), p(), a()], Some(r#"{"x":1,"n":{"f":"c","l":"z"}}"#)),
-            ("absent in a partial is null", vec![a(), partial(20, &["x"], json("{}"))], Some(r#"{"x":null,"n":{"f":"a","l":"b"}}"#)),
+            (
+                "tombstone forgets versions",
+                vec![change(50, Operation::Delete), change(0, Operation::Tombstone), a()],
+                Some(r#"{"x":1,"n":{"f":"a","l":"b"}}"#),
+            ),
+            (
+                "nested older partial under newer one",
+                vec![partial(20, &["n"], json(r#"{"n":{"l":"z"}}"#)), p(), a()],
+                Some(r#"{"x":1,"n":{"f":"c","l":"z"}}"#),
+            ),
+            (
+                "absent in a partial is null",
+                vec![a(), partial(20, &["x"], json("{}"))],
+                Some(r#"{"x":null,"n":{"f":"a","l":"b"}}"#),
+            ),
         ];
         for (name, changes, expected) in table {
             assert_eq!(outcome(changes), expected.map(json), "{name}");

@@ -68,7 +68,10 @@ pub struct SubjectId {
 impl SubjectId {
     /// The thing that a node is when nothing links it to others.
     pub fn of_node(node: &Identity) -> SubjectId {
-        SubjectId { kind: SubjectKind::of_namespace(node.namespace()), id: CanonicalId(node.clone()) }
+        SubjectId {
+            kind: SubjectKind::of_namespace(node.namespace()),
+            id: CanonicalId(node.clone()),
+        }
     }
 
     /// The canonical id as users see it: `namespace:id`.
@@ -187,13 +190,21 @@ struct LeftOut {
 impl EventRow {
     /// The copy that counts: the latest version, of equal ones the one with the greatest home. `None` where that one is deleted.
     pub fn effective(&self) -> Option<&EventCopy> {
-        self.copies.iter().max_by(|a, b| (a.modified_at, &a.home).cmp(&(b.modified_at, &b.home))).filter(|copy| copy.body.is_some())
+        self.copies
+            .iter()
+            .max_by(|a, b| (a.modified_at, &a.home).cmp(&(b.modified_at, &b.home)))
+            .filter(|copy| copy.body.is_some())
     }
 
     /// As stored under the key of this subject and event id.
     pub fn encode(&mut self, subject: &SubjectId, id: &str) -> Vec<u8> {
         let left_out: Vec<LeftOut> = self.copies.iter_mut().map(|copy| copy.leave_out(id)).collect();
-        let stored: Vec<_> = self.copies.iter().zip(&left_out).map(|(copy, left_out)| copy.stored(subject, *left_out)).collect();
+        let stored: Vec<_> = self
+            .copies
+            .iter()
+            .zip(&left_out)
+            .map(|(copy, left_out)| copy.stored(subject, *left_out))
+            .collect();
         let bytes = encode(&stored);
         self.copies.iter_mut().zip(left_out).for_each(|(copy, left_out)| copy.put_back(id, left_out));
         bytes
@@ -205,25 +216,55 @@ impl EventRow {
     /// Where the bytes are of a newer version, or damaged.
     pub fn decode(subject: &SubjectId, id: &str, bytes: &[u8]) -> Result<EventRow, StateError> {
         let restored = |stored: StoredCopy<Identity, Vec<Identity>, Option<Value>>| {
-            let StoredCopy { home, modified_at, occurred_at, others, body, left_out } = stored;
-            let mut copy = EventCopy { home: home.unwrap_or_else(|| subject.id.0.clone()), modified_at, occurred_at, others, body };
+            let StoredCopy {
+                home,
+                modified_at,
+                occurred_at,
+                others,
+                body,
+                left_out,
+            } = stored;
+            let mut copy = EventCopy {
+                home: home.unwrap_or_else(|| subject.id.0.clone()),
+                modified_at,
+                occurred_at,
+                others,
+                body,
+            };
             copy.put_back(id, left_out);
             copy
         };
         let copies: Vec<_> = decode(bytes)?;
-        Ok(EventRow { copies: copies.into_iter().map(restored).collect() })
+        Ok(EventRow {
+            copies: copies.into_iter().map(restored).collect(),
+        })
     }
 }
 
 impl EventCopy {
     fn stored(&self, subject: &SubjectId, left_out: LeftOut) -> StoredCopy<&Identity, &[Identity], &Option<Value>> {
-        let EventCopy { home, modified_at, occurred_at, others, body } = self;
-        StoredCopy { home: (*home != subject.id.0).then_some(home), modified_at: *modified_at, occurred_at: *occurred_at, others, body, left_out }
+        let EventCopy {
+            home,
+            modified_at,
+            occurred_at,
+            others,
+            body,
+        } = self;
+        StoredCopy {
+            home: (*home != subject.id.0).then_some(home),
+            modified_at: *modified_at,
+            occurred_at: *occurred_at,
+            others,
+            body,
+            left_out,
+        }
     }
 
     /// Takes out of the body what the row says anyway.
     fn leave_out(&mut self, id: &str) -> LeftOut {
-        let Some(Value::Map(fields)) = &mut self.body else { return LeftOut::default() };
+        let Some(Value::Map(fields)) = &mut self.body else {
+            return LeftOut::default();
+        };
         let name = fields.get("_id").and_then(Value::as_str) == Some(id) && fields.get("timestamp").and_then(Value::as_time) == Some(self.occurred_at);
         if name {
             fields.remove("_id");
@@ -305,7 +346,12 @@ pub struct TallyRow {
 
 impl Default for TallyRow {
     fn default() -> TallyRow {
-        TallyRow { events: 0, totals: Totals::default(), extreme: None, valid_until: Timestamp::MAX }
+        TallyRow {
+            events: 0,
+            totals: Totals::default(),
+            extreme: None,
+            valid_until: Timestamp::MAX,
+        }
     }
 }
 
@@ -322,7 +368,12 @@ pub struct VerdictRow {
 impl VerdictRow {
     /// Of a query without a tally.
     pub fn plain(event: millrace_segment::plan::EventRow) -> VerdictRow {
-        VerdictRow { at: event.at, columns: event.columns, value: None, valid_until: Timestamp::MAX }
+        VerdictRow {
+            at: event.at,
+            columns: event.columns,
+            value: None,
+            valid_until: Timestamp::MAX,
+        }
     }
 }
 
@@ -355,7 +406,15 @@ impl SequenceRow {
     /// Before the first event.
     pub fn new(start: Progress) -> SequenceRow {
         let (folded_to, next_at, turns_at) = (Timestamp::MIN, Timestamp::MAX, Timestamp::MAX);
-        SequenceRow { events: 0, progress: start, folded_to, since: 0, changed: None, next_at, turns_at }
+        SequenceRow {
+            events: 0,
+            progress: start,
+            folded_to,
+            since: 0,
+            changed: None,
+            next_at,
+            turns_at,
+        }
     }
 }
 
@@ -750,7 +809,13 @@ mod tests {
         ];
         let mut lengths = Vec::new();
         for (body, home) in bodies.iter().flat_map(|body| [(body, "b2b_person:1@m1.Marketo"), (body, "ecid:1@m1.Marketo")]) {
-            let copy = EventCopy { home: node(home), modified_at: Timestamp(9), occurred_at: Timestamp(7), others: vec![node("email:a@b.c")], body: body.clone() };
+            let copy = EventCopy {
+                home: node(home),
+                modified_at: Timestamp(9),
+                occurred_at: Timestamp(7),
+                others: vec![node("email:a@b.c")],
+                body: body.clone(),
+            };
             let mut row = EventRow { copies: vec![copy] };
             let (before, bytes) = (row.clone(), row.encode(&subject, "e"));
             assert_eq!(row, before, "writing changes nothing");

@@ -126,19 +126,33 @@ mod tests {
             Ok(self.0.get(key).cloned())
         }
         fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, StateError> {
-            Ok(self.0.range(lower.to_vec()..upper.to_vec()).take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
+            Ok(self
+                .0
+                .range(lower.to_vec()..upper.to_vec())
+                .take(limit)
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect())
         }
     }
 
     #[test]
     fn a_scan_merges_committed_and_written_rows() -> Result<(), StateError> {
-        let view = Fixed([(b"a", b"1"), (b"c", b"3"), (b"d", b"4")].into_iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect());
+        let view = Fixed(
+            [(b"a", b"1"), (b"c", b"3"), (b"d", b"4")]
+                .into_iter()
+                .map(|(k, v)| (k.to_vec(), v.to_vec()))
+                .collect(),
+        );
         let mut tx = Tx::new(&view);
         tx.put_bytes(b"b".to_vec(), b"2".to_vec());
         tx.delete(b"c".to_vec());
         tx.put_bytes(b"d".to_vec(), b"5".to_vec());
         let keys = |limit| -> Result<Vec<_>, StateError> {
-            Ok(tx.scan(b"a", b"z", limit)?.into_iter().map(|(k, v)| format!("{}{}", k[0] as char, v[0] as char)).collect())
+            Ok(tx
+                .scan(b"a", b"z", limit)?
+                .into_iter()
+                .map(|(k, v)| format!("{}{}", k[0] as char, v[0] as char))
+                .collect())
         };
         assert_eq!(keys(9)?, ["a1", "b2", "d5"]);
         assert_eq!(keys(2)?, ["a1", "b2"]);

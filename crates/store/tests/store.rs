@@ -72,7 +72,10 @@ fn names(folder: &Path) -> Vec<std::ffi::OsString> {
     let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();
     let below = |path: &std::path::PathBuf| if path.is_dir() { names_or_none(path) } else { Vec::new() };
-    names.iter().flat_map(|path| std::iter::once(path.clone().into_os_string()).chain(below(path))).collect()
+    names
+        .iter()
+        .flat_map(|path| std::iter::once(path.clone().into_os_string()).chain(below(path)))
+        .collect()
 }
 
 fn names_or_none(folder: &Path) -> Vec<std::ffi::OsString> {

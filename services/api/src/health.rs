@@ -26,7 +26,10 @@ pub fn health_router(queries: Arc<dyn Queries>, metrics: Metrics) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(expose));
-    router.fallback(no_such_route).layer(map_response(tell_as_problem)).with_state(Health { queries, metrics })
+    router
+        .fallback(no_such_route)
+        .layer(map_response(tell_as_problem))
+        .with_state(Health { queries, metrics })
 }
 
 /// The process lives: it answers.

@@ -114,8 +114,18 @@ async fn answer<T: Serialize + Send + 'static>(internal: &Internal, read: impl F
         )),
         Ok(Err(error)) => {
             tracing::error!(error = &error as &dyn std::error::Error, "internal read");
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failure", "The server failed; its log says why", error.to_string()))
+            Err(Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "failure",
+                "The server failed; its log says why",
+                error.to_string(),
+            ))
         }
-        Err(_) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now; ask again", "the instance is ending")),
+        Err(_) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Not available now; ask again",
+            "the instance is ending",
+        )),
     }
 }

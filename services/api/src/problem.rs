@@ -49,7 +49,10 @@ impl Problem {
 /// served. Their other headers (`Allow`) stay.
 pub(crate) async fn tell_as_problem(response: Response) -> Response {
     let status = response.status();
-    let own = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().ends_with(b"json"));
+    let own = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().ends_with(b"json"));
     if own || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
@@ -57,7 +60,11 @@ pub(crate) async fn tell_as_problem(response: Response) -> Response {
     // What cannot be read any more is said by the status.
     let text = axum::body::to_bytes(body, DETAIL_BYTES_MAX).await.unwrap_or_default();
     let reason = status.canonical_reason().unwrap_or_default();
-    let detail = if text.is_empty() { reason.to_owned() } else { String::from_utf8_lossy(&text).into_owned() };
+    let detail = if text.is_empty() {
+        reason.to_owned()
+    } else {
+        String::from_utf8_lossy(&text).into_owned()
+    };
     let problem = match status {
         StatusCode::METHOD_NOT_ALLOWED => Problem::new(status, "method-not-allowed", "The method is not served here", detail),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "too-large", "The body is larger than is taken at once", detail),

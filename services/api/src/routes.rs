@@ -166,7 +166,10 @@ async fn put_segment(State(api): State<Api>, Path(name): Path<String>, headers: 
         let kind = String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase();
         let essence = kind.split(';').next().unwrap_or_default().trim();
         if !DEFINITION_TYPES.contains(&essence) {
-            let detail = format!("a definition is YAML or JSON, sent as one of {}; this is `{essence}`", DEFINITION_TYPES.join(", "));
+            let detail = format!(
+                "a definition is YAML or JSON, sent as one of {}; this is `{essence}`",
+                DEFINITION_TYPES.join(", ")
+            );
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
@@ -252,7 +255,9 @@ async fn import(
         Some("true") => true,
         Some(other) => return Err(Problem::bad_request(format!("`replace` is `{other}`; expected `true` or `false`"))),
     };
-    blocking(move || api.commands.import(&name, json_lines::<MemberLine>(&body), replace)).await.map(Json)
+    blocking(move || api.commands.import(&name, json_lines::<MemberLine>(&body), replace))
+        .await
+        .map(Json)
 }
 
 /// Membership changes, one JSON object a line. `from=start|end`; `follow=false` ends when everything that was there has been sent.

@@ -238,7 +238,12 @@ async fn routes_answer() {
             "422 application/problem+json {\"type\":\"urn:millrace:problem:invalid-definition\"",
         ),
         ("DELETE", "/v1/segments/upsell", "", "204  "),
-        ("DELETE", "/v1/segments/base", "", "409 application/problem+json {\"type\":\"urn:millrace:problem:in-use\""),
+        (
+            "DELETE",
+            "/v1/segments/base",
+            "",
+            "409 application/problem+json {\"type\":\"urn:millrace:problem:in-use\"",
+        ),
         ("GET", "/v1/segments/upsell/versions", "", "200 application/json [{\"version\":3,"),
         ("POST", "/v1/segments/upsell/rollback", "", "200 application/json {\"version\":3}"),
         ("POST", "/v1/segments/upsell/rollback?to=4", "", "400 application/problem+json"),
@@ -261,8 +266,18 @@ async fn routes_answer() {
         ),
         ("POST", "/v1/segments/preview?sample=101", "", "400 application/problem+json"),
         ("POST", "/v1/segments/upsell", "", "405 application/problem+json"),
-        ("GET", "/v1/accounts/1@crm1.SFDC/explain?segment=upsell&at=yesterday", "", "400 application/problem+json"),
-        ("GET", "/v1/accounts/1@crm1.SFDC/explain?segment=upsell&at=2026-03-31T12:00:00Z", "", "404 application/problem+json"),
+        (
+            "GET",
+            "/v1/accounts/1@crm1.SFDC/explain?segment=upsell&at=yesterday",
+            "",
+            "400 application/problem+json",
+        ),
+        (
+            "GET",
+            "/v1/accounts/1@crm1.SFDC/explain?segment=upsell&at=2026-03-31T12:00:00Z",
+            "",
+            "404 application/problem+json",
+        ),
         ("POST", "/v1/segments", "", "405 application/problem+json"),
         ("GET", "/v2", "", "404 application/problem+json"),
         (
@@ -286,12 +301,27 @@ async fn every_error_is_a_problem_document() {
     let api = || api_router(one.clone(), one.clone());
     let health = || health_router(one.clone(), Metrics::new().unwrap());
     let request = |method: &str, uri: &str| Request::builder().method(method).uri(uri);
-    let put = |kind: &str| request("PUT", "/v1/segments/upsell").header("content-type", kind).body(Body::from("kind: Segment")).unwrap();
+    let put = |kind: &str| {
+        request("PUT", "/v1/segments/upsell")
+            .header("content-type", kind)
+            .body(Body::from("kind: Segment"))
+            .unwrap()
+    };
     let table = [
         (api(), request("GET", "/v1/accounts/%FF").body(Body::empty()).unwrap(), "400", "bad-request"),
         (api(), request("GET", "/v1/persons/%FF/%FE").body(Body::empty()).unwrap(), "400", "bad-request"),
-        (api(), request("PUT", "/v1/segments/upsell").body(Body::from(vec![0xff])).unwrap(), "400", "bad-request"),
-        (api(), request("PUT", "/v1/segments/upsell").body(Body::from(vec![b' '; (16 << 20) + 1])).unwrap(), "413", "too-large"),
+        (
+            api(),
+            request("PUT", "/v1/segments/upsell").body(Body::from(vec![0xff])).unwrap(),
+            "400",
+            "bad-request",
+        ),
+        (
+            api(),
+            request("PUT", "/v1/segments/upsell").body(Body::from(vec![b' '; (16 << 20) + 1])).unwrap(),
+            "413",
+            "too-large",
+        ),
         (api(), put("image/png"), "415", "unsupported-media-type"),
         (api(), request("POST", "/v1/segments").body(Body::empty()).unwrap(), "405", "method-not-allowed"),
         (health(), request("POST", "/metrics").body(Body::empty()).unwrap(), "405", "method-not-allowed"),
@@ -303,7 +333,13 @@ async fn every_error_is_a_problem_document() {
         let expected = format!("{status} application/problem+json {{\"type\":\"urn:millrace:problem:{word}\"");
         assert!(answer.starts_with(&expected), "{shown}\n{answer}");
     }
-    for kind in ["application/json", "application/yaml; charset=utf-8", "Application/X-YAML", "text/yaml", "text/plain"] {
+    for kind in [
+        "application/json",
+        "application/yaml; charset=utf-8",
+        "Application/X-YAML",
+        "text/yaml",
+        "text/plain",
+    ] {
         assert!(ask(api(), "127.0.0.1:5000", put(kind)).await.starts_with("204"), "{kind}");
     }
     let response = health().oneshot(request("POST", "/metrics").body(Body::empty()).unwrap()).await.unwrap();

@@ -238,7 +238,9 @@ impl Queries for EngineQueries {
         let definition = compiled.definition();
         let _turn = match self.previewing.try_lock() {
             Err(TryLockError::WouldBlock) => {
-                return Err(BackendError::Unavailable("another preview is under way in this process; ask again when it is done".to_owned()));
+                return Err(BackendError::Unavailable(
+                    "another preview is under way in this process; ask again when it is done".to_owned(),
+                ));
             }
             Ok(turn) => turn,
             // A preview that panicked left nothing behind.
@@ -246,7 +248,9 @@ impl Queries for EngineQueries {
         };
         let preview = self.query.preview(&compiled, sample_max, self.clock.now()).map_err(|error| match error {
             QueryError::Invalid(problems) => {
-                let told = problems.iter().map(|problem| format!("segment {}: {}", definition.name, problem.render(&definition.pql)));
+                let told = problems
+                    .iter()
+                    .map(|problem| format!("segment {}: {}", definition.name, problem.render(&definition.pql)));
                 BackendError::InvalidDefinition(told.collect())
             }
             error => failure(error),

@@ -146,7 +146,13 @@ impl Commands for Client {
         let body = self::lines(&lines)?;
         let replace = if replace { "true" } else { "false" };
         let response = self
-            .send(Method::POST, &["v1", "audiences", audience, "members"], &[("replace", replace)], Some(body), None)
+            .send(
+                Method::POST,
+                &["v1", "audiences", audience, "members"],
+                &[("replace", replace)],
+                Some(body),
+                None,
+            )
             .map_err(failure)?;
         let mut view: ImportView = response.json().map_err(|error| failure(error.into()))?;
         give_reasons(&mut view.rejected, &lines);

@@ -51,7 +51,9 @@ impl Hosts {
 
     /// Takes a record of the topic. What cannot be read is left out: a row of a later version.
     pub fn hear(&self, delivered: &Delivered) {
-        let Some(instance) = delivered.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else { return };
+        let Some(instance) = delivered.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else {
+            return;
+        };
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         match delivered.record.value.as_deref().map(serde_json::from_slice::<HostRow>) {
             None => drop(rows.remove(instance)),
@@ -85,7 +87,10 @@ impl Presence {
         let stop = Arc::new(AtomicBool::new(false));
         let told_to_stop = Arc::clone(&stop);
         let follow = move || self.run(&hosts, &told_to_stop);
-        let thread = std::thread::Builder::new().name("hosts".to_owned()).spawn(follow).context("cannot start a thread")?;
+        let thread = std::thread::Builder::new()
+            .name("hosts".to_owned())
+            .spawn(follow)
+            .context("cannot start a thread")?;
         Ok(PresenceThread { stop, thread })
     }
 
@@ -118,7 +123,11 @@ impl Presence {
             self.tell(Some(&open))?;
             *told = Some(open);
         }
-        let limits = PollLimits { records_max: 1_000, bytes_max: 1 << 20, wait_ms_max: LOOK_EVERY.as_millis() as u64 };
+        let limits = PollLimits {
+            records_max: 1_000,
+            bytes_max: 1 << 20,
+            wait_ms_max: LOOK_EVERY.as_millis() as u64,
+        };
         for delivered in reader.poll(limits)? {
             if delivered.record.key.as_deref() != Some(self.instance.as_bytes()) {
                 hosts.hear(&delivered);
@@ -128,7 +137,10 @@ impl Presence {
     }
 
     fn partition(&self) -> TopicPartition {
-        TopicPartition { topic: self.topic.as_str().into(), partition: 0 }
+        TopicPartition {
+            topic: self.topic.as_str().into(),
+            partition: 0,
+        }
     }
 
     fn tell(&self, open: Option<&BTreeSet<u32>>) -> Result<(), LogError> {
@@ -138,8 +150,15 @@ impl Presence {
             shards: shards.clone(),
             since: self.clock.now().to_string(),
         });
-        let value = row.map(|row| serde_json::to_vec(&row)).transpose().map_err(|error| LogError::Failure(error.to_string()))?;
-        let record = Record { key: Some(Bytes::copy_from_slice(self.instance.as_bytes())), value: value.map(Bytes::from), headers: Vec::new() };
+        let value = row
+            .map(|row| serde_json::to_vec(&row))
+            .transpose()
+            .map_err(|error| LogError::Failure(error.to_string()))?;
+        let record = Record {
+            key: Some(Bytes::copy_from_slice(self.instance.as_bytes())),
+            value: value.map(Bytes::from),
+            headers: Vec::new(),
+        };
         self.log.append(vec![(self.partition(), record)])
     }
 }
@@ -169,10 +188,17 @@ mod tests {
         };
         let value = shards.map(|shards| Bytes::from(serde_json::to_vec(&row(shards)).unwrap()));
         Delivered {
-            source: TopicPartition { topic: "t.internal.hosts".into(), partition: 0 },
+            source: TopicPartition {
+                topic: "t.internal.hosts".into(),
+                partition: 0,
+            },
             offset,
             timestamp: Timestamp(0),
-            record: Record { key: Some(Bytes::copy_from_slice(instance.as_bytes())), value, headers: Vec::new() },
+            record: Record {
+                key: Some(Bytes::copy_from_slice(instance.as_bytes())),
+                value,
+                headers: Vec::new(),
+            },
         }
     }
 

@@ -179,7 +179,14 @@ async fn told_to_end() -> anyhow::Result<()> {
 
 fn presence(config: &Config, instance: String, log: &Arc<dyn Log>, clock: &Arc<dyn Clock>, handle: &HostHandle) -> Presence {
     let handle = handle.clone();
-    let running = move || handle.health().into_iter().filter(|health| health.state == ShardState::Running).map(|health| health.shard).collect();
+    let running = move || {
+        handle
+            .health()
+            .into_iter()
+            .filter(|health| health.state == ShardState::Running)
+            .map(|health| health.shard)
+            .collect()
+    };
     Presence {
         log: Arc::clone(log),
         clock: Arc::clone(clock),

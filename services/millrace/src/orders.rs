@@ -10,9 +10,9 @@ use millrace_api::dto::{AppendView, DeadLetterView, ImportView, MemberLine, Reco
 use millrace_config::Config;
 use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition};
 use millrace_model::{Schema, SourceKind, Timestamp};
-use millrace_segment::Settings;
 use millrace_runtime::murmur::partition_of;
 use millrace_runtime::topology::Topology;
+use millrace_segment::Settings;
 use millrace_shard::lifecycle::Definitions;
 use millrace_shard::machine::{InputTopic, OutputTopic};
 use millrace_wire::{OutputCodec, RegistryClient, header};
@@ -201,9 +201,13 @@ impl Commands for LogOrders {
         let compiled = check_one(text, &self.schema).map_err(BackendError::InvalidDefinition)?;
         let defined = &compiled.definition().name;
         if defined != name {
-            return Err(BackendError::Refused(format!("the definition is named `{defined}`, the request names `{name}`")));
+            return Err(BackendError::Refused(format!(
+                "the definition is named `{defined}`, the request names `{name}`"
+            )));
         }
-        self.order(name, Some(text), |definitions| check_put(definitions, text, &compiled, &self.schema, &self.rules))
+        self.order(name, Some(text), |definitions| {
+            check_put(definitions, text, &compiled, &self.schema, &self.rules)
+        })
     }
 
     fn delete_segment(&self, name: &str) -> Result<(), BackendError> {

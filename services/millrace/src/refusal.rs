@@ -20,7 +20,9 @@ pub fn tell(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     eprintln!("millrace: {error:#}");
-    let refused = error.chain().any(|cause| cause.is::<Refusal>() || cause.is::<ConfigError>() || cause.is::<SecretError>());
+    let refused = error
+        .chain()
+        .any(|cause| cause.is::<Refusal>() || cause.is::<ConfigError>() || cause.is::<SecretError>());
     if refused { ExitCode::from(BAD_INPUT) } else { ExitCode::FAILURE }
 }
 

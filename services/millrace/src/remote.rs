@@ -44,7 +44,11 @@ impl Peers {
     /// # Errors
     /// Where no HTTP client can be set up.
     pub fn new(hosts: Arc<Hosts>, token: Option<String>) -> anyhow::Result<Peers> {
-        let http = Client::builder().connect_timeout(CONNECT_WITHIN).timeout(ANSWER_WITHIN).build().context("cannot set an HTTP client up")?;
+        let http = Client::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .timeout(ANSWER_WITHIN)
+            .build()
+            .context("cannot set an HTTP client up")?;
         Ok(Peers { hosts, http, token })
     }
 
@@ -87,7 +91,9 @@ impl Remote {
         let mut asked: Option<(String, String)> = None;
         for _ in 0..2 {
             let claimants = self.peers.hosts.claimants(self.shard);
-            let Some(address) = claimants.into_iter().find(|address| asked.as_ref().is_none_or(|(before, _)| before != address)) else { break };
+            let Some(address) = claimants.into_iter().find(|address| asked.as_ref().is_none_or(|(before, _)| before != address)) else {
+                break;
+            };
             match self.peers.ask(&address, self.shard, what, body.to_vec()) {
                 Ok(answer) => return Ok(answer),
                 Err(reason) => asked = Some((address, reason)),
@@ -112,7 +118,11 @@ impl StateView for Remote {
         let mut lower = lower.to_vec();
         while rows.len() < limit {
             let wanted = (limit - rows.len()).min(ROWS_MAX);
-            let request = ScanRequest { lower: lower.clone(), upper: upper.to_vec(), limit: wanted as u64 };
+            let request = ScanRequest {
+                lower: lower.clone(),
+                upper: upper.to_vec(),
+                limit: wanted as u64,
+            };
             let page: RowsPage = self.ask("scan", &body(&request)?)?;
             let whole = page.rows.len() < wanted;
             rows.extend(page.rows);
@@ -156,7 +166,10 @@ impl<F: Fn(u32) -> Option<Reader> + Send + Sync> ShardRows for OwnRows<F> {
 
     fn scan(&self, shard: u32, request: &ScanRequest) -> Result<RowsPage, RowsError> {
         let limit = usize::try_from(request.limit).unwrap_or(ROWS_MAX).min(ROWS_MAX);
-        let rows = self.reader(shard)?.scan(&request.lower, &request.upper, limit).map_err(|error| RowsError::Failure(error.into()))?;
+        let rows = self
+            .reader(shard)?
+            .scan(&request.lower, &request.upper, limit)
+            .map_err(|error| RowsError::Failure(error.into()))?;
         Ok(RowsPage { rows })
     }
 }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use anyhow::Context;
 use millrace_api::dto::{
-    AccountView, ConditionView, DeadLetterView, EvidenceView, ExplainView, MembershipView, PersonView, PreviewView, ProvenanceView, ReferenceView,
-    SampleView, SegmentView, VersionView,
+    AccountView, ConditionView, DeadLetterView, EvidenceView, ExplainView, MembershipView, PersonView, PreviewView, ProvenanceView, ReferenceView, SampleView,
+    SegmentView, VersionView,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -251,7 +251,9 @@ fn condition(out: &mut String, view: &ConditionView, depth: usize) {
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     let until = view.valid_until.as_ref().map(|until| format!("   until {until}")).unwrap_or_default();
     let compared = view.compared.as_ref();
-    let compared = compared.map(|sides| format!("   {} against {}", plain(&sides.left), plain(&sides.right))).unwrap_or_default();
+    let compared = compared
+        .map(|sides| format!("   {} against {}", plain(&sides.left), plain(&sides.right)))
+        .unwrap_or_default();
     let _ = writeln!(out, "{indent}{mark} {words}{compared}{until}");
     for fact in &view.evidence {
         let _ = writeln!(out, "{indent}    {}", evidence(fact));

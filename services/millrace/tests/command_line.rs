@@ -23,7 +23,11 @@ const GOOD: &str = "kind: Segment\nmetadata: { name: good }\nspec: { subject: pe
 fn exit_statuses() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bad.toml"), "[topics]\nshrads = 4\n").unwrap();
-    std::fs::write(folder.path().join("secret.toml"), "[registry]\nurls = [\"http://127.0.0.1:1\"]\ntoken = \"file:nowhere\"\n").unwrap();
+    std::fs::write(
+        folder.path().join("secret.toml"),
+        "[registry]\nurls = [\"http://127.0.0.1:1\"]\ntoken = \"file:nowhere\"\n",
+    )
+    .unwrap();
     std::fs::write(folder.path().join("good.yaml"), GOOD).unwrap();
     std::fs::write(folder.path().join("bad.yaml"), GOOD.replace("workEmail.address", "workEmail.adress")).unwrap();
     let nobody = "http://127.0.0.1:1";
@@ -35,7 +39,11 @@ fn exit_statuses() {
         (&["run", "--check-config", "--output", "json"], 0, "\"shards\": 4"),
         (&["run", "--config", "bad.toml"], 64, "topics.shrads: unknown key; did you mean `shards`?"),
         (&["run", "--config", "secret.toml"], 64, "registry.token: cannot read the secret nowhere"),
-        (&["run", "--check-config", "--config", "secret.toml"], 64, "registry.token: cannot read the secret nowhere"),
+        (
+            &["run", "--check-config", "--config", "secret.toml"],
+            64,
+            "registry.token: cannot read the secret nowhere",
+        ),
         (&["run", "--config", "absent.toml"], 64, "absent.toml"),
         (&["processor"], 64, "kafka.bootstrap"),
         (&["segment", "lint", "good.yaml"], 0, "good"),
@@ -73,7 +81,11 @@ fn a_file_may_hold_several_definitions_and_begin_with_what_divides_them() {
     let two = format!("# ours\n---\n{GOOD}---\n{}", GOOD.replace("good", "better"));
     std::fs::write(path.join("two.yaml"), &two).unwrap();
     std::fs::write(path.join("one.yaml"), format!("---\n{GOOD}")).unwrap();
-    std::fs::write(path.join("wrong.yaml"), two.replacen("workEmail.address", "workEmail.adress", 2).replacen("adress", "address", 1)).unwrap();
+    std::fs::write(
+        path.join("wrong.yaml"),
+        two.replacen("workEmail.address", "workEmail.adress", 2).replacen("adress", "address", 1),
+    )
+    .unwrap();
     let output = millrace(path, &["segment", "lint", "two.yaml"]);
     assert_eq!((status(&output), told(&output).as_str()), (Some(0), "good: good\nbetter: good\n"));
     assert_eq!(status(&millrace(path, &["segment", "lint", "one.yaml"])), Some(0));
@@ -91,10 +103,18 @@ fn a_destination_that_is_not_configured_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     std::fs::write(path.join("millrace.toml"), "[destinations.marketo-1]\nnamespace = \"email\"\n").unwrap();
-    std::fs::write(path.join("good.yaml"), GOOD.replace("status: published,", "status: published, destinations: [marketo-2],")).unwrap();
+    std::fs::write(
+        path.join("good.yaml"),
+        GOOD.replace("status: published,", "status: published, destinations: [marketo-2],"),
+    )
+    .unwrap();
     let output = millrace(path, &["segment", "lint", "good.yaml", "--config", "millrace.toml"]);
     assert_eq!(status(&output), Some(0), "{}", told(&output));
-    assert!(told(&output).contains("warning[unknown-destination]: there is no destination `marketo-2`"), "{}", told(&output));
+    assert!(
+        told(&output).contains("warning[unknown-destination]: there is no destination `marketo-2`"),
+        "{}",
+        told(&output)
+    );
     assert!(told(&output).contains("did you mean `marketo-1`?"), "{}", told(&output));
     // Without a configuration nothing is known of destinations.
     assert_eq!(told(&millrace(path, &["segment", "lint", "good.yaml"])), "good: good\n");
@@ -104,7 +124,12 @@ fn a_destination_that_is_not_configured_is_told_of() {
 fn the_demo_ends_quietly_where_nobody_reads_on_and_at_once_where_a_port_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
-    command.current_dir(folder.path()).env_clear().arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .current_dir(folder.path())
+        .env_clear()
+        .arg("demo")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();

@@ -20,7 +20,12 @@ impl Place {
     fn new() -> Place {
         let ports: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let address = |at: usize| ports[at].local_addr().unwrap().to_string();
-        Place { folder: tempfile::tempdir().unwrap(), api: address(0), metrics: address(1), running: None }
+        Place {
+            folder: tempfile::tempdir().unwrap(),
+            api: address(0),
+            metrics: address(1),
+            running: None,
+        }
     }
 
     fn command(&self, program: &Path) -> Command {
@@ -28,7 +33,10 @@ impl Place {
         let mut command = Command::new(program);
         command
             .current_dir(self.folder.path())
-            .env("PATH", format!("{}:{}", own.parent().unwrap().display(), std::env::var("PATH").unwrap_or_default()))
+            .env(
+                "PATH",
+                format!("{}:{}", own.parent().unwrap().display(), std::env::var("PATH").unwrap_or_default()),
+            )
             .env("MILLRACE__HTTP__API_ADDRESS", &self.api)
             .env("MILLRACE__HTTP__METRICS_ADDRESS", &self.metrics);
         command
@@ -44,7 +52,16 @@ impl Place {
         let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_millrace")));
         self.running = Some(command.arg("run").args(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap());
         self.until("the process to be ready", || {
-            let answer = self.command(Path::new("bash")).args(["-c", &format!("exec 3<>/dev/tcp/{}; printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3", self.metrics.replace(':', "/"))]).output();
+            let answer = self
+                .command(Path::new("bash"))
+                .args([
+                    "-c",
+                    &format!(
+                        "exec 3<>/dev/tcp/{}; printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3",
+                        self.metrics.replace(':', "/")
+                    ),
+                ])
+                .output();
             answer.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(" 200 "))
         });
     }
@@ -107,7 +124,11 @@ fn blocks(number: u32) -> Vec<String> {
 /// What section 4 shows of the screen: the lines of its indented blocks.
 fn screens() -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/quickstart.md")).unwrap();
-    let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("## 4. ")).take_while(|line| !line.starts_with("## 5. ")).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("## 4. "))
+        .take_while(|line| !line.starts_with("## 5. "))
+        .collect();
     let screens = lines.split(|line| !line.starts_with("    ")).filter(|screen| !screen.is_empty());
     screens.map(|screen| screen.iter().map(|line| line.trim().to_owned()).collect()).collect()
 }
@@ -122,7 +143,10 @@ fn the_quickstart_does_what_it_says() {
     let p1 = place.changes()[0].0.clone();
     assert_eq!(place.changes(), [(p1.clone(), "realized".to_owned())]);
     let explained = place.shell("millrace person explain email:p1@townsend.com --segment upsell");
-    assert!(explained.starts_with("b2b_person:1001@marketo1.Marketo is in upsell") && explained.contains("b2b_opportunity:006B@crm2.Salesforce"), "{explained}");
+    assert!(
+        explained.starts_with("b2b_person:1001@marketo1.Marketo is in upsell") && explained.contains("b2b_opportunity:006B@crm2.Salesforce"),
+        "{explained}"
+    );
     let [apart, linked]: [Vec<String>; 2] = screens().try_into().unwrap();
     assert!(linked.iter().all(|line| explained.contains(line)), "{linked:?}\n{explained}");
     assert!(place.shell("millrace segment list").contains("upsell"));
@@ -130,11 +154,19 @@ fn the_quickstart_does_what_it_says() {
 
     // A file may hold several definitions, and begin with what divides them.
     let one = "kind: Segment\nmetadata: { name: one }\nspec: { pql: b2b.isConverted }\n";
-    std::fs::write(place.folder.path().join("two.yaml"), format!("# ours\n---\n{one}---\n{}", one.replace("one", "two"))).unwrap();
+    std::fs::write(
+        place.folder.path().join("two.yaml"),
+        format!("# ours\n---\n{one}---\n{}", one.replace("one", "two")),
+    )
+    .unwrap();
     assert_eq!(place.shell("millrace segment apply two.yaml"), "one: applied\ntwo: applied\n");
     place.until("both to be in force", || place.shell("millrace segment list").contains("two "));
 
-    let refused = place.command(Path::new(env!("CARGO_BIN_EXE_millrace"))).args(["segment", "delete", "nope"]).output().unwrap();
+    let refused = place
+        .command(Path::new(env!("CARGO_BIN_EXE_millrace")))
+        .args(["segment", "delete", "nope"])
+        .output()
+        .unwrap();
     assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
     assert!(told(&refused).contains("there is no segment `nope`"), "{}", told(&refused));
     // Whoever reads logs from a file or a pipe wants no colours.

@@ -111,7 +111,13 @@ impl Deployment {
     }
 
     fn settings(&self, instance: &str, api: SocketAddr, metrics: SocketAddr) -> String {
-        let Deployment { bootstrap, prefix, shards, more, .. } = self;
+        let Deployment {
+            bootstrap,
+            prefix,
+            shards,
+            more,
+            ..
+        } = self;
         let session_ms = SESSION_TIMEOUT.as_millis();
         let state = self.state(instance);
         format!(
@@ -216,14 +222,23 @@ pub fn definition(rule: &Rule) -> String {
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
     let mut command = Command::new(executable());
-    command.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = Running(command.spawn().expect("the executable can be run"));
     let mut stdout = child.0.stdout.take().expect("piped");
     let mut stderr = child.0.stderr.take().expect("piped");
     let out = std::thread::spawn(move || text(&mut stdout));
     let err = std::thread::spawn(move || text(&mut stderr));
     let status = wait_for(&format!("millrace {}", arguments.join(" ")), COMMAND_WITHIN, || child.ended());
-    Outcome { status: status.code(), stdout: out.join().expect("a reader does not panic"), stderr: err.join().expect("a reader does not panic") }
+    Outcome {
+        status: status.code(),
+        stdout: out.join().expect("a reader does not panic"),
+        stderr: err.join().expect("a reader does not panic"),
+    }
 }
 
 fn text(pipe: &mut impl std::io::Read) -> String {
@@ -277,7 +292,10 @@ impl Running {
     /// Sends a signal by name. The shell's own `kill` is there everywhere.
     fn signal(&self, name: &str) {
         let pid = self.0.id().to_string();
-        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().expect("there is a shell");
+        let status = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
+            .status()
+            .expect("there is a shell");
         assert!(status.success(), "kill -s {name} {pid}");
     }
 }
@@ -410,7 +428,9 @@ impl Node {
         if status != 200 {
             return Err(format!("/metrics answers {status}"));
         }
-        let series = page.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label));
+        let series = page
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label));
         Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 

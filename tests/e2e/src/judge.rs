@@ -91,7 +91,11 @@ pub fn check_stream(changes: &[Change]) {
     let mut by_subject: BTreeMap<&str, &Change> = BTreeMap::new();
     for change in changes {
         let last = by_key.insert((&change.segment, &change.subject), change);
-        let expected = if last.is_some_and(|last| last.status == "realized") { "exited" } else { "realized" };
+        let expected = if last.is_some_and(|last| last.status == "realized") {
+            "exited"
+        } else {
+            "realized"
+        };
         assert_eq!(change.status, expected, "{change:#?}\nbehind {last:#?}");
         if let Some(last) = last.filter(|_| expected == "exited") {
             assert_eq!(change.qualified_at_ms, last.qualified_at_ms, "{change:#?}\nbehind {last:#?}");
@@ -214,7 +218,11 @@ fn difference(found: &Members, expected: &Members) -> String {
         if found != expected {
             let missing: Vec<_> = expected.difference(found).take(5).collect();
             let wrong: Vec<_> = found.difference(expected).take(5).collect();
-            text.push_str(&format!("\n{name}: {} found, {} expected; missing {missing:?}, wrong {wrong:?}", found.len(), expected.len()));
+            text.push_str(&format!(
+                "\n{name}: {} found, {} expected; missing {missing:?}, wrong {wrong:?}",
+                found.len(),
+                expected.len()
+            ));
         }
     }
     text
@@ -248,7 +256,10 @@ pub fn dead_letters(deployment: &Deployment) -> Result<Vec<DeadLetter>, String> 
 fn dead_letter(row: Read) -> DeadLetter {
     let header = |name: &str| row.header(name).unwrap_or_else(|| panic!("no header {name}: {row:?}"));
     let number = |name: &str| header(name).parse().unwrap_or_else(|error| panic!("header {name}: {error}: {row:?}"));
-    assert!(!header("__connect.errors.stage").is_empty() && !header("__connect.errors.exception.message").is_empty(), "{row:?}");
+    assert!(
+        !header("__connect.errors.stage").is_empty() && !header("__connect.errors.exception.message").is_empty(),
+        "{row:?}"
+    );
     DeadLetter {
         topic: header("__connect.errors.topic"),
         partition: number("__connect.errors.partition"),

@@ -42,7 +42,10 @@ pub fn repository(path: &str) -> PathBuf {
 /// Where the script fails.
 pub fn provided_by(script: &str) -> PathBuf {
     let path = repository(script);
-    let output = Command::new(&path).stderr(Stdio::inherit()).output().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let output = Command::new(&path)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(output.status.success(), "{} failed", path.display());
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }
@@ -102,7 +105,11 @@ impl Producer {
     /// As `send`.
     pub fn send_json(&mut self, prefix: &str, record: &SourceRecord) {
         let value = record.value.as_ref().map(ToString::to_string);
-        self.send(&format!("{prefix}source.{}", record.topic), Some(record.key.as_bytes()), value.as_deref().map(str::as_bytes));
+        self.send(
+            &format!("{prefix}source.{}", record.topic),
+            Some(record.key.as_bytes()),
+            value.as_deref().map(str::as_bytes),
+        );
     }
 
     /// A record in Avro single-object encoding, written by fastavro with the published schema.
@@ -130,7 +137,11 @@ impl Producer {
     /// # Panics
     /// As `send`.
     pub fn flush(&mut self) {
-        self.input.as_mut().expect("open until `finish`").flush().expect("the producer lives; what it says stands above");
+        self.input
+            .as_mut()
+            .expect("open until `finish`")
+            .flush()
+            .expect("the producer lives; what it says stands above");
     }
 
     /// Waits until everything is acknowledged; where each record came to lie, in the order of sending.
@@ -144,7 +155,10 @@ impl Producer {
         let mut places = Vec::new();
         for line in BufReader::new(output).lines() {
             let place: Json = serde_json::from_str(&line.expect("output can be read")).expect("a JSON line");
-            places.push(Place { partition: number(&place["partition"]), offset: number(&place["offset"]) });
+            places.push(Place {
+                partition: number(&place["partition"]),
+                offset: number(&place["offset"]),
+            });
         }
         let status = self.child.wait().expect("a child can be waited for");
         assert!(status.success(), "the producer failed: {status}");
@@ -235,9 +249,27 @@ pub fn console_produce(bootstrap: &str, prefix: &str, records: &[SourceRecord]) 
     let libraries = format!("{}/libs/*", provided_by("scripts/kafka").display());
     for topic in topics {
         let mut command = Command::new("java");
-        command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", &libraries, "org.apache.kafka.tools.ConsoleProducer"]);
-        command.args(["--bootstrap-server", bootstrap, "--topic", &format!("{prefix}source.{topic}"), "--reader-property", "parse.key=true"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("java can be run");
+        command.args([
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "-cp",
+            &libraries,
+            "org.apache.kafka.tools.ConsoleProducer",
+        ]);
+        command.args([
+            "--bootstrap-server",
+            bootstrap,
+            "--topic",
+            &format!("{prefix}source.{topic}"),
+            "--reader-property",
+            "parse.key=true",
+        ]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("java can be run");
         let mut input = child.stdin.take().expect("piped");
         for record in records.iter().filter(|record| record.topic == topic) {
             let value = record.value.as_ref().expect("the console producer writes no tombstones");

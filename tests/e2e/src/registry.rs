@@ -28,16 +28,33 @@ impl Registry {
     /// Where it does not.
     pub fn start() -> Registry {
         let libraries = outside::provided_by("scripts/registry");
-        let runner = std::fs::read_dir(&libraries).expect("a folder").filter_map(Result::ok).map(|entry| entry.path());
-        let runner = runner.into_iter().find(|path| path.to_string_lossy().ends_with("-runner.jar")).expect("the registry has a runner");
+        let runner = std::fs::read_dir(&libraries)
+            .expect("a folder")
+            .filter_map(Result::ok)
+            .map(|entry| entry.path());
+        let runner = runner
+            .into_iter()
+            .find(|path| path.to_string_lossy().ends_with("-runner.jar"))
+            .expect("the registry has a runner");
         let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
         let log = folder.path().join("log");
         let file = File::create(&log).expect("a writable folder");
         let mut command = Command::new("java");
         command.args(["-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dquarkus.http.host=127.0.0.1"]);
-        command.arg(format!("-Dquarkus.http.port={}", address.port())).arg("-jar").arg(runner).current_dir(folder.path());
-        command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file can be shared")).stderr(file);
-        let mut registry = Registry { _process: Running::start(&mut command), address, _folder: folder };
+        command
+            .arg(format!("-Dquarkus.http.port={}", address.port()))
+            .arg("-jar")
+            .arg(runner)
+            .current_dir(folder.path());
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a file can be shared"))
+            .stderr(file);
+        let mut registry = Registry {
+            _process: Running::start(&mut command),
+            address,
+            _folder: folder,
+        };
         wait_for("the registry to answer", READY_WITHIN, || {
             if let Ok(status) = registry._process.ended() {
                 panic!("the registry ended: {status}\n{}", std::fs::read_to_string(&log).unwrap_or_default());
@@ -58,7 +75,12 @@ impl Registry {
     /// Where the registry does not answer.
     pub fn subjects(&self) -> Vec<String> {
         let subjects = self.get("/subjects").expect("the registry answers");
-        subjects.as_array().expect("a list").iter().map(|name| name.as_str().expect("a text").to_owned()).collect()
+        subjects
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|name| name.as_str().expect("a text").to_owned())
+            .collect()
     }
 
     fn get(&self, path: &str) -> Result<Json, String> {

@@ -79,7 +79,14 @@ pub fn side_by_side(seed: u64, count: usize, changes: usize, end_ms: i64) -> Vec
 
 /// Something somebody of the first `worlds` worlds does at `at_ms`.
 pub fn act(random: &mut Random, number: usize, worlds: usize, at_ms: i64) -> SourceRecord {
-    let who = ["email:ann@townsend.com", "email:BOB@acme.com", "ecid:e1", "ecid:e3", "b2b_person:1@m1.Marketo", "b2b_person:2@m2.Marketo"];
+    let who = [
+        "email:ann@townsend.com",
+        "email:BOB@acme.com",
+        "ecid:e1",
+        "ecid:e3",
+        "b2b_person:1@m1.Marketo",
+        "b2b_person:2@m2.Marketo",
+    ];
     let (namespace, id) = random.pick(&who).split_once(':').expect("an identity");
     let who = format!("{namespace}:{}", name(id, random.below(worlds)));
     let id = format!("act-{number}");

@@ -296,9 +296,7 @@ impl Graph {
             (Kind::of_namespace(&identity.namespace) == kind).then(|| self.clusters[&kind].canonical(&identity))
         };
         let of_topic = self.rows.iter().filter(|((topic, _), _)| topic == "audience-member");
-        let found = of_topic.filter(|(_, row)| {
-            named(&row.fields).as_deref() == Some(id) || self.canonical(kind, &row.fields[end]).as_deref() == Some(id)
-        });
+        let found = of_topic.filter(|(_, row)| named(&row.fields).as_deref() == Some(id) || self.canonical(kind, &row.fields[end]).as_deref() == Some(id));
         Value::list(found.map(|((topic, key), _)| Value::Thing(Thing::Row(topic.clone(), key.clone()))))
     }
 

@@ -37,7 +37,12 @@ impl StateView for Table {
         if lower >= upper {
             return Ok(Vec::new());
         }
-        Ok(self.0.range(lower.to_vec()..upper.to_vec()).take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+        Ok(self
+            .0
+            .range(lower.to_vec()..upper.to_vec())
+            .take(limit)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
     }
 }
 
@@ -166,7 +171,10 @@ impl Cluster {
     /// Puts a definition on the control topic.
     pub fn define(&mut self, name: &str, text: Option<&str>) {
         for shard in 0..self.config.shards {
-            let (key, value) = (Some(Bytes::copy_from_slice(name.as_bytes())), text.map(|text| Bytes::copy_from_slice(text.as_bytes())));
+            let (key, value) = (
+                Some(Bytes::copy_from_slice(name.as_bytes())),
+                text.map(|text| Bytes::copy_from_slice(text.as_bytes())),
+            );
             self.enqueue(None, shard, InputTopic::Control, self.now, key, value, Vec::new());
         }
     }
@@ -204,7 +212,15 @@ impl Cluster {
     fn append(&mut self, topic: &str, key: Option<&[u8]>, value: Option<Bytes>, timestamp_ms: i64, headers: Vec<(String, Bytes)>) {
         let kind = SourceKind::from_name(topic).unwrap_or_else(|| panic!("no source topic {topic}"));
         let shard = shard_of(&String::from_utf8_lossy(key.unwrap_or_default()), self.config.shards);
-        self.enqueue(None, shard, InputTopic::Source(kind), Timestamp(timestamp_ms), key.map(Bytes::copy_from_slice), value, headers);
+        self.enqueue(
+            None,
+            shard,
+            InputTopic::Source(kind),
+            Timestamp(timestamp_ms),
+            key.map(Bytes::copy_from_slice),
+            value,
+            headers,
+        );
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -218,7 +234,15 @@ impl Cluster {
         value: Option<Bytes>,
         headers: Vec<(String, Bytes)>,
     ) {
-        let input = Input { topic, partition: shard, offset: 0, timestamp, key, value, headers };
+        let input = Input {
+            topic,
+            partition: shard,
+            offset: 0,
+            timestamp,
+            key,
+            value,
+            headers,
+        };
         self.channels.entry((sender, shard, topic)).or_default().push_back(input);
     }
 
@@ -237,7 +261,12 @@ impl Cluster {
 
     /// One step of one shard; false where nothing is left to do at this instant.
     pub fn act(&mut self) -> bool {
-        let waiting: Vec<Channel> = self.channels.iter().filter(|(_, queue)| !queue.is_empty()).map(|(channel, _)| *channel).collect();
+        let waiting: Vec<Channel> = self
+            .channels
+            .iter()
+            .filter(|(_, queue)| !queue.is_empty())
+            .map(|(channel, _)| *channel)
+            .collect();
         let (shard, inputs) = if waiting.is_empty() {
             let busy = self.more.pop_first();
             let due = (0..self.config.shards).find(|shard| self.next_timer(*shard) <= self.now);
@@ -267,9 +296,15 @@ impl Cluster {
     }
 
     fn step(&mut self, shard: u32, inputs: &[Input]) {
-        let budget = Budget { timers_max: 1 + self.random.below(20), background_max: self.random.below(20) + 1 };
+        let budget = Budget {
+            timers_max: 1 + self.random.below(20),
+            background_max: self.random.below(20) + 1,
+        };
         let node = &mut self.nodes[shard as usize];
-        let effects = node.machine.step(&node.table, inputs, self.now, budget).unwrap_or_else(|error| panic!("shard {shard}: {error:?}"));
+        let effects = node
+            .machine
+            .step(&node.table, inputs, self.now, budget)
+            .unwrap_or_else(|error| panic!("shard {shard}: {error:?}"));
         node.machine.committed();
         node.table.apply(effects.rows);
         if effects.more {
@@ -278,7 +313,11 @@ impl Cluster {
         for output in effects.outputs {
             self.route(shard, output);
         }
-        for measurement in effects.measurements.into_iter().filter(|measurement| measurement.name == "millrace_records_total") {
+        for measurement in effects
+            .measurements
+            .into_iter()
+            .filter(|measurement| measurement.name == "millrace_records_total")
+        {
             let labels: Vec<&str> = measurement.labels.iter().map(|(_, value)| value.as_str()).collect();
             if let Measure::Add(count) = measurement.value {
                 *self.counted.entry(labels.join(" ")).or_default() += count;
@@ -305,7 +344,11 @@ impl Cluster {
                 let change = OutputCodec::decode_membership(value, None).expect("our own output can be read");
                 self.check_change(&change);
                 assert_eq!(output.key.as_deref(), Some(change.key().as_bytes()));
-                assert_eq!(output.partition, Partition::Hash(Bytes::from(change.subject_id.clone())), "one subject, one partition");
+                assert_eq!(
+                    output.partition,
+                    Partition::Hash(Bytes::from(change.subject_id.clone())),
+                    "one subject, one partition"
+                );
                 self.changes.push(change);
                 self.written.push(output);
             }
@@ -317,7 +360,11 @@ impl Cluster {
                 self.activations.push(state);
             }
             (OutputTopic::DeadLetter, _) => {
-                let reason = output.headers.iter().find(|(name, _)| name == "millrace.reason").map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+                let reason = output
+                    .headers
+                    .iter()
+                    .find(|(name, _)| name == "millrace.reason")
+                    .map(|(_, value)| String::from_utf8_lossy(value).into_owned());
                 self.dead_letters.push(reason.expect("a dead letter says why"));
                 self.refused.push(output);
             }
@@ -327,11 +374,22 @@ impl Cluster {
 
     /// The promises of the membership topic: `realized` and `exited` alternate per key; `sequence` grows and `evaluatedAt` never runs back per subject.
     fn check_change(&self, change: &Membership) {
-        let last = self.changes.iter().rev().find(|known| known.segment == change.segment && known.subject_id == change.subject_id);
-        let expected = if last.is_none_or(|last| last.status == Status::Exited) { Status::Realized } else { Status::Exited };
+        let last = self
+            .changes
+            .iter()
+            .rev()
+            .find(|known| known.segment == change.segment && known.subject_id == change.subject_id);
+        let expected = if last.is_none_or(|last| last.status == Status::Exited) {
+            Status::Realized
+        } else {
+            Status::Exited
+        };
         assert_eq!(change.status, expected, "{change:?} behind {last:?}");
         if let Some(last) = self.changes.iter().rev().find(|known| known.subject_id == change.subject_id) {
-            assert!(change.sequence > last.sequence && change.evaluated_at >= last.evaluated_at, "{change:?} behind {last:?}");
+            assert!(
+                change.sequence > last.sequence && change.evaluated_at >= last.evaluated_at,
+                "{change:?} behind {last:?}"
+            );
         }
     }
 
@@ -374,8 +432,13 @@ impl Cluster {
     /// Where they are not.
     pub fn check_derived(&mut self) {
         for (number, node) in self.nodes.iter_mut().enumerate() {
-            let base: Vec<RowChange> =
-                node.table.0.iter().filter(|(key, _)| key[0] < DERIVED).map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+            let base: Vec<RowChange> = node
+                .table
+                .0
+                .iter()
+                .filter(|(key, _)| key[0] < DERIVED)
+                .map(|(key, value)| (key.clone(), Some(value.clone())))
+                .collect();
             let mut derived = Table::default();
             derived.apply(node.machine.derive(&Table::default(), &base).expect("tables in memory can be read"));
             let kept: BTreeMap<_, _> = node.table.0.range(vec![DERIVED]..).map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -397,7 +460,11 @@ impl Cluster {
         let (first, end) = key::nodes(SubjectKind::Person);
         let mut lines = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
-            let persons = node.table.0.range(first.clone()..end.clone()).filter(|(row_key, _)| key::table_of(row_key) == Some(key::table::SUBJECT));
+            let persons = node
+                .table
+                .0
+                .range(first.clone()..end.clone())
+                .filter(|(row_key, _)| key::table_of(row_key) == Some(key::table::SUBJECT));
             for (row_key, value) in persons {
                 let subject = key::subject_of(row_key).expect("a subject's key");
                 let row: millrace_shard::row::SubjectRow = millrace_shard::row::decode(value).expect("a subject's row");
@@ -409,7 +476,10 @@ impl Cluster {
 
     /// Rows of one table over all shards, for tests that count them.
     pub fn rows(&self, table: u8) -> usize {
-        self.nodes.iter().map(|node| node.table.0.keys().filter(|row_key| key::table_of(row_key) == Some(table)).count()).sum()
+        self.nodes
+            .iter()
+            .map(|node| node.table.0.keys().filter(|row_key| key::table_of(row_key) == Some(table)).count())
+            .sum()
     }
 }
 
@@ -451,7 +521,12 @@ impl Solo {
         let mut machine = Shard::new(0, Arc::new(config));
         let table = Table::default();
         machine.start(&table).expect("an empty table can be read");
-        Solo { machine, table, now, offset: 0 }
+        Solo {
+            machine,
+            table,
+            now,
+            offset: 0,
+        }
     }
 
     /// Puts a rule about persons in force, and brings everybody up to it.
@@ -491,7 +566,12 @@ impl Solo {
     pub fn weigh(&mut self, kind: SourceKind, key: &str, value: Bytes) -> usize {
         let input = self.input(InputTopic::Source(kind), key, value);
         let effects = self.machine.step(&self.table, &[input], self.now, ALONE).expect("rows in memory can be read");
-        effects.rows.iter().filter(|(key, _)| key[0] < DERIVED).map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+        effects
+            .rows
+            .iter()
+            .filter(|(key, _)| key[0] < DERIVED)
+            .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len))
+            .sum()
     }
 
     fn run(&mut self, mut inputs: Vec<Input>) {
@@ -510,9 +590,20 @@ impl Solo {
     fn input(&mut self, topic: InputTopic, key: &str, value: Bytes) -> Input {
         self.offset += 1;
         let key = Some(Bytes::copy_from_slice(key.as_bytes()));
-        Input { topic, partition: 0, offset: self.offset, timestamp: self.now, key, value: Some(value), headers: Vec::new() }
+        Input {
+            topic,
+            partition: 0,
+            offset: self.offset,
+            timestamp: self.now,
+            key,
+            value: Some(value),
+            headers: Vec::new(),
+        }
     }
 }
 
 /// A step without haste.
-const ALONE: Budget = Budget { timers_max: 1_000, background_max: 1_000 };
+const ALONE: Budget = Budget {
+    timers_max: 1_000,
+    background_max: 1_000,
+};

@@ -20,13 +20,34 @@ pub const SEGMENTS: [u32; 4] = [5, 50, 500, 5_000];
 
 /// Rules that keep different things of the history.
 pub const RULES: [(&str, &str); 7] = [
-    ("exists in a window", r#"exists v from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now"#),
-    ("at least 5 in a window", r#"count(select v from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now) >= 5"#),
-    ("sum in a window", r#"sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now) > 1000000000"#),
-    ("sum of all", r#"sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "e") > 1000000000"#),
-    ("distinct pages of all", r#"count(distinct(select v.web.webPageDetails.name from xEvent where v.eventType = "e")) > 50"#),
-    ("sequence", r#"chain(xEvent, timestamp, [A: WHAT(eventType = "e"), B: WHAT(eventType = "never") WHEN(<= 1 day after A)])"#),
-    ("sequence up to silence", r#"chain(xEvent, timestamp, [A: WHAT(eventType = "e") WHEN(<= 30 days before now) COUNT(3), B: not WHAT(eventType = "never")])"#),
+    (
+        "exists in a window",
+        r#"exists v from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now"#,
+    ),
+    (
+        "at least 5 in a window",
+        r#"count(select v from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now) >= 5"#,
+    ),
+    (
+        "sum in a window",
+        r#"sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "e" and v.timestamp occurs <= 30 days before now) > 1000000000"#,
+    ),
+    (
+        "sum of all",
+        r#"sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "e") > 1000000000"#,
+    ),
+    (
+        "distinct pages of all",
+        r#"count(distinct(select v.web.webPageDetails.name from xEvent where v.eventType = "e")) > 50"#,
+    ),
+    (
+        "sequence",
+        r#"chain(xEvent, timestamp, [A: WHAT(eventType = "e"), B: WHAT(eventType = "never") WHEN(<= 1 day after A)])"#,
+    ),
+    (
+        "sequence up to silence",
+        r#"chain(xEvent, timestamp, [A: WHAT(eventType = "e") WHEN(<= 30 days before now) COUNT(3), B: not WHAT(eventType = "never")])"#,
+    ),
 ];
 
 fn event(number: u32, at: i64, kind: &str) -> Bytes {
@@ -41,7 +62,11 @@ fn event(number: u32, at: i64, kind: &str) -> Bytes {
 /// A person with so many events behind it.
 fn person(history: u32) -> Solo {
     let mut solo = Solo::new(config(1), Timestamp(NOW));
-    solo.take(SourceKind::Person, "1@m1.Marketo", Bytes::from(json!({ "b2b": { "personScore": 7 } }).to_string()));
+    solo.take(
+        SourceKind::Person,
+        "1@m1.Marketo",
+        Bytes::from(json!({ "b2b": { "personScore": 7 } }).to_string()),
+    );
     // Evenly over three hundred days.
     for number in 0..history {
         let at = NOW - 300 * DAY_MS + i64::from(number) * (300 * DAY_MS / i64::from(history));
@@ -62,7 +87,11 @@ pub fn with_segments(segments: u32) -> Solo {
     let mut solo = person(100);
     let visited = u32::MAX % PAGES;
     let rule = |number: u32| {
-        let page = if number < 5 { format!("page {visited}") } else { format!("other page {number}") };
+        let page = if number < 5 {
+            format!("page {visited}")
+        } else {
+            format!("other page {number}")
+        };
         let pql = format!(
             r#"count(select v from xEvent where v.eventType = "e" and v.web.webPageDetails.name = "{page}" and v.timestamp occurs <= 30 days before now) >= {}"#,
             5 + number % 7

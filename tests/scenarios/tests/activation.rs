@@ -22,7 +22,12 @@ spec:
 }
 
 fn person(key: &str, at: i64, email: &str, score: i64) -> millrace_oracle::SourceRecord {
-    record("person", key, NOON_MS + at, json!({ "workEmail": { "address": email }, "b2b": { "personScore": score } }))
+    record(
+        "person",
+        key,
+        NOON_MS + at,
+        json!({ "workEmail": { "address": email }, "b2b": { "personScore": score } }),
+    )
 }
 
 fn present(cluster: &Cluster) -> Vec<String> {
@@ -62,7 +67,12 @@ fn merges_do_not_flicker_at_the_destination() {
     cluster.source(&person("0@m2.Marketo", 0, "ann@acme.com", 95));
     cluster.settle();
     assert_eq!(cluster.members("hot").into_iter().collect::<Vec<_>>(), ["b2b_person:0@m2.Marketo"]);
-    assert_eq!(cluster.activations.len(), before, "entry came before exit, so the address stayed present: {:?}", cluster.activations);
+    assert_eq!(
+        cluster.activations.len(),
+        before,
+        "entry came before exit, so the address stayed present: {:?}",
+        cluster.activations
+    );
     cluster.source(&person("0@m2.Marketo", 1, "bob@acme.com", 95));
     cluster.settle();
     let all = present(&cluster);

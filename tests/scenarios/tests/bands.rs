@@ -52,7 +52,10 @@ fn a_deal_that_crosses_nothing_is_told_to_nobody() {
         let all = PERSONS as usize;
         assert_eq!(take(&mut cluster, &deal("1", 0, "A", 400)), (0, 0));
         let (shards, members) = take(&mut cluster, &deal("2", 0, "A", 600));
-        assert!(shards > 0 && members == 0, "the bound itself is a band of its own: every shard with somebody of the account is told");
+        assert!(
+            shards > 0 && members == 0,
+            "the bound itself is a band of its own: every shard with somebody of the account is told"
+        );
         assert_eq!(take(&mut cluster, &deal("3", 0, "A", 1)), (shards, all));
         assert_eq!(take(&mut cluster, &deal("4", 0, "A", 900)), (0, all));
         assert_eq!(take(&mut cluster, &deal("2", 1, "A", 50)), (0, all));

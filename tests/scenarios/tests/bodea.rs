@@ -78,7 +78,11 @@ const B: &str = "001B@crm2.Salesforce";
 #[test]
 fn every_order_of_arrival() {
     let needed = ["account-crm-1", "account-marketo-1", "person-1", "deal-1", "deal-2", "link", "visit-1"];
-    let facts: Vec<SourceRecord> = bodea::facts().into_iter().filter(|fact| needed.contains(&fact.name)).map(|fact| fact.record).collect();
+    let facts: Vec<SourceRecord> = bodea::facts()
+        .into_iter()
+        .filter(|fact| needed.contains(&fact.name))
+        .map(|fact| fact.record)
+        .collect();
     assert_eq!(facts.len(), needed.len());
     let mut order: Vec<usize> = (0..facts.len()).collect();
     let mut count = 0u64;
@@ -102,8 +106,13 @@ fn every_order_of_arrival() {
 }
 
 fn next_permutation(order: &mut [usize]) -> bool {
-    let Some(pivot) = order.windows(2).rposition(|pair| pair[0] < pair[1]) else { return false };
-    let swap = order.iter().rposition(|item| *item > order[pivot]).expect("the pivot's right neighbour is greater");
+    let Some(pivot) = order.windows(2).rposition(|pair| pair[0] < pair[1]) else {
+        return false;
+    };
+    let swap = order
+        .iter()
+        .rposition(|item| *item > order[pivot])
+        .expect("the pivot's right neighbour is greater");
     order.swap(pivot, swap);
     order[pivot + 1..].reverse();
     true
@@ -140,7 +149,12 @@ fn duplicates_change_nothing() {
 fn a_visit_inside_and_outside_the_month() {
     // February 18th, noon, to March 18th, noon: the window's month.
     let month_ago = NOON_MS - 28 * DAY_MS;
-    for (at, expected) in [(month_ago, &[P1][..]), (month_ago + 1_000, &[P1]), (month_ago - 1_000, &[]), (month_ago - 1, &[])] {
+    for (at, expected) in [
+        (month_ago, &[P1][..]),
+        (month_ago + 1_000, &[P1]),
+        (month_ago - 1_000, &[]),
+        (month_ago - 1, &[]),
+    ] {
         let mut story = Story::without(3, &["visit-1", "visit-2", "visit-3"]);
         story.tell(visit("late", at, "New product", &["email:p1@townsend.com"]), expected);
         let visited = Timestamp(at);
@@ -157,7 +171,9 @@ fn the_wrong_page_and_the_future() {
     story.at(NOON_MS + 4 * MINUTE_MS, &[P1]);
     // Further ahead than five minutes is a dead letter; the oracle is not told of it.
     let dead = story.cluster.dead_letters.len();
-    story.cluster.source(&visit("far", NOON_MS + 20 * MINUTE_MS, "New product", &["email:p2@townsend.com"]));
+    story
+        .cluster
+        .source(&visit("far", NOON_MS + 20 * MINUTE_MS, "New product", &["email:p2@townsend.com"]));
     story.expect("a visit from the future", &[P1]);
     assert_eq!(story.cluster.dead_letters[dead..], ["from-the-future"]);
 }
@@ -296,7 +312,11 @@ fn a_segment_lives_and_dies() {
     story.cluster.settle();
     assert!(story.cluster.members(SEGMENT).is_empty(), "deleted");
     assert!(last > 0 && version(&story) == last, "exits name the version that was deleted");
-    assert_eq!(story.cluster.rows(millrace_shard::key::table::QUERY), 0, "nothing is kept for rules that are gone");
+    assert_eq!(
+        story.cluster.rows(millrace_shard::key::table::QUERY),
+        0,
+        "nothing is kept for rules that are gone"
+    );
 }
 
 /// A definition that cannot be used is a dead letter, once, and the one before it stays.
@@ -321,10 +341,19 @@ fn an_absorbed_profile_exits_with_its_successor() {
     let mut story = Story::without(14, &["person-2-marketo-1", "visit-1", "visit-3"]);
     let alone = "b2b_person:2002@marketo2.Marketo";
     story.expect("p2 known to system 2 alone", &[alone]);
-    let twin = bodea::facts().into_iter().find(|fact| fact.name == "person-2-marketo-1").expect("a fact of the case").record;
+    let twin = bodea::facts()
+        .into_iter()
+        .find(|fact| fact.name == "person-2-marketo-1")
+        .expect("a fact of the case")
+        .record;
     story.tell(twin, &[P2]);
     let entry = story.cluster.changes.iter().rposition(|change| change.subject_id == P2).expect("p2 entered");
-    let exit = story.cluster.changes.iter().rposition(|change| change.subject_id == alone).expect("the absorbed left");
+    let exit = story
+        .cluster
+        .changes
+        .iter()
+        .rposition(|change| change.subject_id == alone)
+        .expect("the absorbed left");
     assert_eq!(story.cluster.changes[exit].merged_into.as_deref(), Some(P2));
     assert!(entry < exit, "entry before exit");
 }

@@ -20,10 +20,18 @@ fn segment(name: &str, pql: &str) -> String {
 /// What is kept with the subject of an identity, as JSON by name.
 fn computed(cluster: &Cluster, namespace: &str, id: &str) -> Json {
     let query = cluster.query();
-    let subject = query.resolve(&Identity::new(namespace, id).expect("an identity")).expect("tables in memory can be read");
-    let profile = query.profile(&subject, cluster.now).expect("tables in memory can be read").expect("the subject is there");
+    let subject = query
+        .resolve(&Identity::new(namespace, id).expect("an identity"))
+        .expect("tables in memory can be read");
+    let profile = query
+        .profile(&subject, cluster.now)
+        .expect("tables in memory can be read")
+        .expect("the subject is there");
     let values = profile.computed.into_iter().filter(|kept| kept.value != Value::Null);
-    values.map(|kept| (kept.attribute.to_string(), kept.value.to_json())).collect::<serde_json::Map<_, _>>().into()
+    values
+        .map(|kept| (kept.attribute.to_string(), kept.value.to_json()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn visit(cluster: &mut Cluster, id: &str, at: i64, page: &str) {
@@ -34,9 +42,26 @@ fn visit(cluster: &mut Cluster, id: &str, at: i64, page: &str) {
 #[test]
 fn values_are_kept_and_follow_facts_and_time() {
     let mut cluster = Cluster::new(SHARDS, 1, Timestamp(NOON_MS));
-    cluster.define("recent", Some(&attribute("recent", "person", "xEvent[timestamp occurs <= 2 days before now].count()")));
-    cluster.define("pages", Some(&attribute("pages", "person", "xEvent.groupBy(web.webPageDetails.name).map((K, G) => mapEntry(K, G.count()))")));
-    cluster.define("won", Some(&attribute("won", "account", "sum(select o.opportunityAmount.amount from opportunities where o.isWon)")));
+    cluster.define(
+        "recent",
+        Some(&attribute("recent", "person", "xEvent[timestamp occurs <= 2 days before now].count()")),
+    );
+    cluster.define(
+        "pages",
+        Some(&attribute(
+            "pages",
+            "person",
+            "xEvent.groupBy(web.webPageDetails.name).map((K, G) => mapEntry(K, G.count()))",
+        )),
+    );
+    cluster.define(
+        "won",
+        Some(&attribute(
+            "won",
+            "account",
+            "sum(select o.opportunityAmount.amount from opportunities where o.isWon)",
+        )),
+    );
     cluster.source(&record("person", "1@m.M", NOON_MS, json!({ "b2b": { "personScore": 5 } })));
     cluster.source(&record("account", "a@c.S", NOON_MS, json!({ "accountName": "Acme" })));
     let deal = json!({ "accountKey": { "sourceKey": "a@c.S" }, "opportunityAmount": { "amount": 250 }, "isWon": true });
@@ -45,7 +70,10 @@ fn values_are_kept_and_follow_facts_and_time() {
     visit(&mut cluster, "v2", -2, "Pricing");
     visit(&mut cluster, "v3", -3 * DAY_MS, "Support");
     cluster.settle();
-    assert_eq!(computed(&cluster, "b2b_person", "1@m.M"), json!({ "recent": 2, "pages": { "Pricing": 2, "Support": 1 } }));
+    assert_eq!(
+        computed(&cluster, "b2b_person", "1@m.M"),
+        json!({ "recent": 2, "pages": { "Pricing": 2, "Support": 1 } })
+    );
     assert_eq!(computed(&cluster, "b2b_account", "a@c.S"), json!({ "won": 250.0 }));
     cluster.advance(Timestamp(NOON_MS + 3 * DAY_MS));
     assert_eq!(computed(&cluster, "b2b_person", "1@m.M")["recent"], 0, "by time alone");
@@ -73,7 +101,11 @@ fn an_edit_reaches_the_rules_that_name_it() {
     let before = cluster.changes.len();
     cluster.define("rank", Some(&attribute("rank", "person", "b2b.personScore + 1")));
     cluster.settle();
-    assert_eq!((cluster.members("hot").len(), cluster.changes.len() - before), (3, 1), "the difference and no more");
+    assert_eq!(
+        (cluster.members("hot").len(), cluster.changes.len() - before),
+        (3, 1),
+        "the difference and no more"
+    );
     // A type that the rule cannot use is refused, and the one before it stays.
     cluster.define("rank", Some(&attribute("rank", "person", "b2b.isConverted")));
     cluster.settle();
@@ -107,8 +139,16 @@ fn circles_are_refused() {
 
 /// Attributes, and rules over them, beside the same rules spelled out: the oracle reads the latter.
 const ATTRIBUTES: [(&str, &str, &str); 4] = [
-    ("won", "person", "sum(select o.opportunityAmount.amount from accounts.opportunities where o.isClosed and o.isWon)"),
-    ("views", "person", r#"xEvent[web.webPageDetails.name = "Pricing" and timestamp occurs <= 3 days before now].count()"#),
+    (
+        "won",
+        "person",
+        "sum(select o.opportunityAmount.amount from accounts.opportunities where o.isClosed and o.isWon)",
+    ),
+    (
+        "views",
+        "person",
+        r#"xEvent[web.webPageDetails.name = "Pricing" and timestamp occurs <= 3 days before now].count()"#,
+    ),
     ("both", "person", "computed.won > 500000 and computed.views >= 1"),
     ("score", "person", "b2b.personScore"),
 ];
@@ -127,8 +167,18 @@ const RULES: [(&str, &str, &str, &str); 4] = [
 and xEvent[web.webPageDetails.name = "Pricing" and timestamp occurs <= 3 days before now].count() >= 1
 or xEvent[web.webPageDetails.name = "Pricing" and timestamp occurs <= 3 days before now].count() >= 2"#,
     ),
-    ("staff", "account", "persons[computed.score > 80].count() >= 1", "persons[b2b.personScore > 80].count() >= 1"),
-    ("rest", "person", r#"not(inSegment("keen")) and computed.score > 79"#, r#"not(inSegment("keen")) and b2b.personScore > 79"#),
+    (
+        "staff",
+        "account",
+        "persons[computed.score > 80].count() >= 1",
+        "persons[b2b.personScore > 80].count() >= 1",
+    ),
+    (
+        "rest",
+        "person",
+        r#"not(inSegment("keen")) and computed.score > 79"#,
+        r#"not(inSegment("keen")) and b2b.personScore > 79"#,
+    ),
 ];
 
 #[test]
@@ -148,7 +198,10 @@ fn rules_over_attributes_equal_the_rules_spelled_out() {
         let mut cluster = Cluster::new(SHARDS, seed, Timestamp(stream.start_ms));
         let attributes = ATTRIBUTES.iter().map(|(name, subject, pql)| (*name, attribute(name, subject, pql)));
         let segments = RULES.iter().map(|(name, subject, pql, _)| {
-            (*name, json!({ "kind": "Segment", "metadata": { "name": name }, "spec": { "subject": subject, "pql": pql } }).to_string())
+            (
+                *name,
+                json!({ "kind": "Segment", "metadata": { "name": name }, "spec": { "subject": subject, "pql": pql } }).to_string(),
+            )
         });
         let mut waiting: Vec<(&str, String)> = attributes.chain(segments).collect();
         for record in &stream.records {
@@ -168,7 +221,13 @@ fn rules_over_attributes_equal_the_rules_spelled_out() {
             cluster.advance(Timestamp(border));
             let world = Oracle::evaluate(&stream.records, &spelled, cluster.now.0, &Config::default());
             for rule in &spelled {
-                assert_eq!(cluster.members(&rule.name), world.members[&rule.name], "seed {seed}: {} at {}", rule.name, cluster.now);
+                assert_eq!(
+                    cluster.members(&rule.name),
+                    world.members[&rule.name],
+                    "seed {seed}: {} at {}",
+                    rule.name,
+                    cluster.now
+                );
             }
         }
         assert_eq!(cluster.dead_letters, Vec::<String>::new());

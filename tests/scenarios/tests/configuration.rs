@@ -43,11 +43,20 @@ fn rates_reach_deals_and_kept_events() {
     let account = "a@crm1.Salesforce";
     let records = [
         record("account", account, NOON_MS, json!({ "accountName": "Townsend" })),
-        record("opportunity", "o@crm1.Salesforce", NOON_MS, json!({ "accountKey": key(account), "opportunityAmount": { "amount": 100, "currencyCode": "EUR" } })),
+        record(
+            "opportunity",
+            "o@crm1.Salesforce",
+            NOON_MS,
+            json!({ "accountKey": key(account), "opportunityAmount": { "amount": 100, "currencyCode": "EUR" } }),
+        ),
         record("person", "1@m1.Marketo", NOON_MS, json!({ "b2b": { "accountKey": key(account) } })),
         record("person", "2@m1.Marketo", NOON_MS, json!({})),
     ];
-    let mut cluster = cluster(config(SHARDS), "sum(select o.opportunityAmount.amount from accounts.opportunities) > 150", &records);
+    let mut cluster = cluster(
+        config(SHARDS),
+        "sum(select o.opportunityAmount.amount from accounts.opportunities) > 150",
+        &records,
+    );
     assert_eq!(cluster.members("s"), members(&[]), "no rate, no value");
     assert_eq!(restart(&mut cluster, with_rate(2.0)), members(&["1"]));
     assert_eq!(cluster.changes.last().map(|change| change.cause.kind), Some(CauseKind::Definition));
@@ -63,7 +72,12 @@ fn a_shorter_retention_forgets_at_once() {
     let visit = |id: &str, person: &str, days: i64| {
         let at = NOON_MS - days * DAY_MS;
         let value = json!({ "_id": id, "timestamp": at, "personKey": key(person), "eventType": "web.webpagedetails.pageViews" });
-        SourceRecord { topic: "activity".to_owned(), key: person.to_owned(), value: Some(value), timestamp_ms: at }
+        SourceRecord {
+            topic: "activity".to_owned(),
+            key: person.to_owned(),
+            value: Some(value),
+            timestamp_ms: at,
+        }
     };
     let records = [
         record("person", "1@m1.Marketo", NOON_MS, json!({})),
@@ -71,7 +85,11 @@ fn a_shorter_retention_forgets_at_once() {
         visit("v1", "1@m1.Marketo", 100),
         visit("v2", "2@m1.Marketo", 10),
     ];
-    let mut cluster = cluster(config(SHARDS), r#"exists v from xEvent where v.eventType = "web.webpagedetails.pageViews""#, &records);
+    let mut cluster = cluster(
+        config(SHARDS),
+        r#"exists v from xEvent where v.eventType = "web.webpagedetails.pageViews""#,
+        &records,
+    );
     assert_eq!(cluster.members("s"), members(&["1", "2"]));
     let mut shorter = config(SHARDS);
     shorter.settings.retention_ms = 50 * DAY_MS;
@@ -81,8 +99,19 @@ fn a_shorter_retention_forgets_at_once() {
 
 #[test]
 fn identity_rules_decide_anew() {
-    let person = |key: &str, status: &str| record("person", key, NOON_MS, json!({ "workEmail": { "address": "info@acme.com" }, "b2b": { "personStatus": status } }));
-    let mut cluster = cluster(config(SHARDS), r#"b2b.personStatus != "x""#, &[person("1@m1.Marketo", "a"), person("2@m1.Marketo", "b")]);
+    let person = |key: &str, status: &str| {
+        record(
+            "person",
+            key,
+            NOON_MS,
+            json!({ "workEmail": { "address": "info@acme.com" }, "b2b": { "personStatus": status } }),
+        )
+    };
+    let mut cluster = cluster(
+        config(SHARDS),
+        r#"b2b.personStatus != "x""#,
+        &[person("1@m1.Marketo", "a"), person("2@m1.Marketo", "b")],
+    );
     assert_eq!(cluster.members("s"), members(&["1"]), "one address, one person");
     let mut blocked = config(SHARDS);
     blocked.policy = blocked.policy.with_blocked("email", "info@acme.com");

@@ -18,10 +18,20 @@ fn key(source_key: &str) -> Value {
 /// Ann is of the first of two accounts, each with a deal.
 fn cluster(pql: &str) -> Cluster {
     let mut cluster = Cluster::new(SHARDS, 1, Timestamp(NOON_MS));
-    cluster.publish(&Rule { name: "upsell".to_owned(), subject: Subject::Person, time_zone: "UTC".to_owned(), pql: pql.to_owned() });
+    cluster.publish(&Rule {
+        name: "upsell".to_owned(),
+        subject: Subject::Person,
+        time_zone: "UTC".to_owned(),
+        pql: pql.to_owned(),
+    });
     for (account, deal, amount) in [("1@a.A", "1@o.O", 200_000), ("2@a.A", "2@o.O", 900_000)] {
         cluster.source(&record("account", account, NOON_MS, json!({})));
-        cluster.source(&record("opportunity", deal, NOON_MS, json!({ "accountKey": key(account), "opportunityAmount": { "amount": amount }, "isWon": true })));
+        cluster.source(&record(
+            "opportunity",
+            deal,
+            NOON_MS,
+            json!({ "accountKey": key(account), "opportunityAmount": { "amount": amount }, "isWon": true }),
+        ));
     }
     cluster.source(&record("person", "ann@m.M", NOON_MS, json!({ "b2b": { "accountKey": key("1@a.A") } })));
     cluster.settle();
@@ -31,14 +41,22 @@ fn cluster(pql: &str) -> Cluster {
 /// The conditions that are none of others, with what they compare and rest on; then the records.
 fn told(cluster: &Cluster) -> String {
     let query = cluster.query();
-    let ann = query.resolve(&Identity::new("b2b_person", "ann@m.M").expect("an identity")).expect("tables in memory can be read");
-    let explained = query.explain(&ann, "upsell", cluster.now).expect("tables in memory can be read").expect("published");
+    let ann = query
+        .resolve(&Identity::new("b2b_person", "ann@m.M").expect("an identity"))
+        .expect("tables in memory can be read");
+    let explained = query
+        .explain(&ann, "upsell", cluster.now)
+        .expect("tables in memory can be read")
+        .expect("published");
     let member = explained.membership.as_ref().is_some_and(|membership| membership.realized);
     assert_eq!(explained.explanation.value, Some(member), "the answer is the membership's");
     let mut out = String::new();
     fn leaves(explanation: &Explanation, out: &mut String) {
         if explanation.of.is_empty() {
-            let sides = explanation.compared.as_ref().map(|sides| format!(" {:?} against {:?}", sides.left, sides.right));
+            let sides = explanation
+                .compared
+                .as_ref()
+                .map(|sides| format!(" {:?} against {:?}", sides.left, sides.right));
             let _ = writeln!(out, "{:?}{}", explanation.value, sides.unwrap_or_default());
             for piece in &explanation.evidence {
                 let _ = writeln!(out, "  {piece:?}");

@@ -41,13 +41,28 @@ fn members_come_by_any_identity_and_go_with_their_records() {
         let mut cluster = cluster(seed);
         person(&mut cluster, "1@m.M", 0, "Ann@Acme.com");
         person(&mut cluster, "2@m.M", 0, "bob@acme.com");
-        membership(&mut cluster, "any key", 0, Some(json!({ "audience": "partners", "member": "email:ann@acme.com" })));
-        membership(&mut cluster, "b", 0, Some(json!({ "audience": "partners", "personKey": { "sourceKey": "2@m.M" } })));
+        membership(
+            &mut cluster,
+            "any key",
+            0,
+            Some(json!({ "audience": "partners", "member": "email:ann@acme.com" })),
+        );
+        membership(
+            &mut cluster,
+            "b",
+            0,
+            Some(json!({ "audience": "partners", "personKey": { "sourceKey": "2@m.M" } })),
+        );
         membership(&mut cluster, "c", 0, Some(json!({ "audience": "others", "member": "email:bob@acme.com" })));
         membership(&mut cluster, "d", 0, Some(json!({ "audience": "partners", "member": "email:nobody@acme.com" })));
         cluster.settle();
         assert_eq!(members(&cluster, "partners"), ["b2b_person:1@m.M", "b2b_person:2@m.M"], "seed {seed}");
-        membership(&mut cluster, "any key", 1, Some(json!({ "audience": "partners", "member": "email:ann@acme.com", "isDeleted": true })));
+        membership(
+            &mut cluster,
+            "any key",
+            1,
+            Some(json!({ "audience": "partners", "member": "email:ann@acme.com", "isDeleted": true })),
+        );
         membership(&mut cluster, "b", 1, None);
         cluster.settle();
         assert_eq!(members(&cluster, "partners"), Vec::<String>::new(), "seed {seed}");
@@ -65,7 +80,12 @@ fn memberships_end_by_time_alone() {
     person(&mut cluster, "1@m.M", 0, "a@b.c");
     person(&mut cluster, "2@m.M", 0, "d@e.f");
     let until = NOON_MS + 3 * DAY_MS;
-    membership(&mut cluster, "a", 0, Some(json!({ "audience": "partners", "member": "email:a@b.c", "validUntil": until })));
+    membership(
+        &mut cluster,
+        "a",
+        0,
+        Some(json!({ "audience": "partners", "member": "email:a@b.c", "validUntil": until })),
+    );
     membership(&mut cluster, "d", 0, Some(json!({ "audience": "partners", "member": "email:d@e.f" })));
     cluster.settle();
     assert_eq!(cluster.changes[0].valid_until.is_some(), cluster.changes[1].valid_until.is_some());
@@ -86,7 +106,8 @@ fn memberships_end_by_time_alone() {
 fn memberships_move_with_their_identities() {
     for seed in SEEDS {
         let mut cluster = cluster(seed);
-        let upsell = json!({ "kind": "Segment", "metadata": { "name": "upsell" }, "spec": { "pql": r#"inSegment("partners") and workEmail.address.isNotNull()"# } });
+        let upsell =
+            json!({ "kind": "Segment", "metadata": { "name": "upsell" }, "spec": { "pql": r#"inSegment("partners") and workEmail.address.isNotNull()"# } });
         cluster.define("upsell", Some(&upsell.to_string()));
         membership(&mut cluster, "m", 0, Some(json!({ "audience": "partners", "member": "email:ann@acme.com" })));
         person(&mut cluster, "2@m.M", 0, "ann@acme.com");
@@ -105,15 +126,27 @@ fn memberships_move_with_their_identities() {
 #[test]
 fn accounts_are_brought_in_and_explained_by_their_row() {
     let mut cluster = Cluster::new(SHARDS, 1, Timestamp(NOON_MS));
-    cluster.define("named", Some("kind: ExternalAudience\nmetadata: { name: named }\nspec: { subject: account, expiresAfter: never }"));
+    cluster.define(
+        "named",
+        Some("kind: ExternalAudience\nmetadata: { name: named }\nspec: { subject: account, expiresAfter: never }"),
+    );
     cluster.source(&record("account", "a1@crm.S", NOON_MS, json!({ "accountName": "Acme" })));
     membership(&mut cluster, "row 7", 0, Some(json!({ "audience": "named", "member": "b2b_account:a1@crm.S" })));
     cluster.settle();
     assert_eq!(members(&cluster, "named"), ["b2b_account:a1@crm.S"]);
     let query = cluster.query();
-    let subject = query.resolve(&Identity::new("b2b_account", "a1@crm.S").expect("an identity")).expect("tables in memory can be read");
-    let explained = query.explain(&subject, "named", cluster.now).expect("tables in memory can be read").expect("the audience is there");
-    let evidence = explained.explanation.evidence.iter().chain(explained.explanation.of.iter().flat_map(|of| &of.evidence));
+    let subject = query
+        .resolve(&Identity::new("b2b_account", "a1@crm.S").expect("an identity"))
+        .expect("tables in memory can be read");
+    let explained = query
+        .explain(&subject, "named", cluster.now)
+        .expect("tables in memory can be read")
+        .expect("the audience is there");
+    let evidence = explained
+        .explanation
+        .evidence
+        .iter()
+        .chain(explained.explanation.of.iter().flat_map(|of| &of.evidence));
     let rows: BTreeSet<String> = evidence.map(|piece| format!("{piece:?}")).collect();
     assert!(rows.iter().any(|piece| piece.contains("row 7")), "{rows:?}");
     cluster.advance(Timestamp(NOON_MS + 4_000 * DAY_MS));

@@ -24,7 +24,12 @@ fn cluster(seed: u64) -> Cluster {
 }
 
 fn person(number: i64, at: i64, score: i64) -> millrace_oracle::SourceRecord {
-    record("person", &format!("{number}@m1.Marketo"), NOON_MS + at, json!({ "b2b": { "personScore": score } }))
+    record(
+        "person",
+        &format!("{number}@m1.Marketo"),
+        NOON_MS + at,
+        json!({ "b2b": { "personScore": score } }),
+    )
 }
 
 fn text(name: &str, status: &str, pql: &str) -> String {
@@ -58,7 +63,10 @@ fn told(change: &millrace_wire::Membership) -> String {
 
 fn state(cluster: &Cluster, name: &str) -> SegmentState {
     let states = cluster.query().segments().expect("tables in memory can be read");
-    states.into_iter().find(|state| state.accepted.compiled.definition().name == name).expect("the segment is there")
+    states
+        .into_iter()
+        .find(|state| state.accepted.compiled.definition().name == name)
+        .expect("the segment is there")
 }
 
 fn set(items: &[&str]) -> BTreeSet<String> {
@@ -71,12 +79,23 @@ fn every_step_of_a_life_emits_exactly_the_difference() {
         let mut cluster = cluster(seed);
         assert_eq!(define(&mut cluster, "hot", "draft", "b2b.personScore > 70"), set(&[]));
         assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 70"), set(&["+hot 8", "+hot 9"]));
-        assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 60 and b2b.personScore < 90"), set(&["+hot 7", "-hot 9"]));
+        assert_eq!(
+            define(&mut cluster, "hot", "published", "b2b.personScore > 60 and b2b.personScore < 90"),
+            set(&["+hot 7", "-hot 9"])
+        );
         assert_eq!(define(&mut cluster, "hot", "inactive", "b2b.personScore > 70"), set(&["-hot 7", "-hot 8"]));
         assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 80"), set(&["+hot 9"]));
         assert_eq!(define(&mut cluster, "hot", "draft", "b2b.personScore > 10"), set(&[]));
-        assert_eq!(emitted(&mut cluster, |cluster| cluster.source(&person(2, 1, 85))), set(&["+hot 2"]), "the published rule goes on");
-        assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 80"), set(&[]), "the draft is given up");
+        assert_eq!(
+            emitted(&mut cluster, |cluster| cluster.source(&person(2, 1, 85))),
+            set(&["+hot 2"]),
+            "the published rule goes on"
+        );
+        assert_eq!(
+            define(&mut cluster, "hot", "published", "b2b.personScore > 80"),
+            set(&[]),
+            "the draft is given up"
+        );
         assert_eq!(delete(&mut cluster, "hot"), set(&["-hot 2", "-hot 9"]));
         assert_eq!(delete(&mut cluster, "hot"), set(&[]));
         assert_eq!(cluster.dead_letters, Vec::<String>::new());
@@ -103,7 +122,10 @@ fn versions_are_kept_and_brought_back() {
     define(&mut cluster, "hot", "published", "b2b.personScore > 50");
     let versions = cluster.query().versions("hot").expect("tables in memory can be read");
     let before = to_restore(&versions, None).expect("there is one before").row.text.clone();
-    assert_eq!(emitted(&mut cluster, |cluster| cluster.define("hot", Some(&before))), set(&["-hot 6", "-hot 7", "-hot 8"]));
+    assert_eq!(
+        emitted(&mut cluster, |cluster| cluster.define("hot", Some(&before))),
+        set(&["-hot 6", "-hot 7", "-hot 8"])
+    );
     let versions = cluster.query().versions("hot").expect("tables in memory can be read");
     let shown: Vec<(u64, bool)> = versions.iter().map(|version| (version.number, version.in_force)).collect();
     assert_eq!(shown, [(1, false), (2, false), (3, true)]);
@@ -127,7 +149,12 @@ fn dependents_do_not_flicker() {
         define(&mut cluster, "low", "published", "b2b.personScore <= 50");
         define(&mut cluster, "high", "published", "b2b.personScore > 50");
         define(&mut cluster, "either", "published", r#"inSegment("low") or inSegment("high")"#);
-        define(&mut cluster, "odd", "published", r#"inSegment("low") and inSegment("high") or not(inSegment("either"))"#);
+        define(
+            &mut cluster,
+            "odd",
+            "published",
+            r#"inSegment("low") and inSegment("high") or not(inSegment("either"))"#,
+        );
         assert_eq!(emitted(&mut cluster, |cluster| cluster.source(&person(3, 1, 60))), set(&["-low 3", "+high 3"]));
         let swapped = emitted(&mut cluster, |cluster| {
             cluster.define("low", Some(&text("low", "published", "b2b.personScore <= 80")));
@@ -135,7 +162,10 @@ fn dependents_do_not_flicker() {
         });
         let expected = ["-high 3", "-high 6", "-high 7", "-high 8", "+low 3", "+low 6", "+low 7", "+low 8"];
         let unexpected: Vec<&String> = swapped.iter().filter(|change| change.contains("either")).collect();
-        assert!(unexpected.is_empty() && expected.iter().all(|change| swapped.contains(*change)), "seed {seed}: {swapped:?}");
+        assert!(
+            unexpected.is_empty() && expected.iter().all(|change| swapped.contains(*change)),
+            "seed {seed}: {swapped:?}"
+        );
         assert!(cluster.members("odd").is_empty(), "seed {seed}");
     }
 }
@@ -149,8 +179,14 @@ fn what_rests_on_a_deleted_segment_sees_it_empty() {
     define(&mut cluster, "also", "published", r#"inSegment("hot")"#);
     assert_eq!(cluster.members("rest").len(), 1);
     assert_eq!(delete(&mut cluster, "hot"), set(&["-hot 9", "+rest 9", "-also 9"]));
-    assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 80"), set(&["+hot 9", "-rest 9", "+also 9"]));
-    assert_eq!(define(&mut cluster, "hot", "inactive", "b2b.personScore > 80"), set(&["-hot 9", "+rest 9", "-also 9"]));
+    assert_eq!(
+        define(&mut cluster, "hot", "published", "b2b.personScore > 80"),
+        set(&["+hot 9", "-rest 9", "+also 9"])
+    );
+    assert_eq!(
+        define(&mut cluster, "hot", "inactive", "b2b.personScore > 80"),
+        set(&["-hot 9", "+rest 9", "-also 9"])
+    );
 }
 
 /// A circle is refused whichever record closes it, a draft's publication included, and what was there stays.
@@ -176,7 +212,12 @@ fn progress_grows_to_the_whole_and_is_the_definitions_own() {
     while cluster.act() {
         let (first, states) = (state(&cluster, "first"), cluster.query().segments().expect("tables in memory can be read"));
         assert_eq!(first.whole(), (9, 9, true), "another's evaluation is not its own");
-        seen.extend(states.iter().find(|state| state.accepted.compiled.definition().name == "second").map(SegmentState::whole));
+        seen.extend(
+            states
+                .iter()
+                .find(|state| state.accepted.compiled.definition().name == "second")
+                .map(SegmentState::whole),
+        );
     }
     assert!(seen.is_sorted_by_key(|(done, _, _)| *done), "{seen:?}");
     assert!(seen.iter().any(|(done, of, complete)| *done < *of && !complete), "{seen:?}");

@@ -8,7 +8,8 @@ use millrace_wire::{CauseKind, Status};
 use serde_json::{Value, json};
 
 const SETTLE_MS: i64 = 500;
-const RULE: &str = "kind: Segment\nmetadata: { name: rich }\nspec: { subject: person, pql: sum(select o.opportunityAmount.amount from accounts.opportunities) > 10 }";
+const RULE: &str =
+    "kind: Segment\nmetadata: { name: rich }\nspec: { subject: person, pql: sum(select o.opportunityAmount.amount from accounts.opportunities) > 10 }";
 
 fn key(id: &str) -> Value {
     json!({ "sourceKey": id })
@@ -25,7 +26,14 @@ fn person(id: &str, accounts: &[&str]) -> Vec<SourceRecord> {
 
 /// Two accounts with a deal of 6 each, somebody on either and somebody on both.
 fn cluster(shards: u32, seed: u64) -> Cluster {
-    let mut cluster = Cluster::with(millrace_shard::engine::Config { settle_ms: SETTLE_MS, ..config(shards) }, seed, Timestamp(NOON_MS));
+    let mut cluster = Cluster::with(
+        millrace_shard::engine::Config {
+            settle_ms: SETTLE_MS,
+            ..config(shards)
+        },
+        seed,
+        Timestamp(NOON_MS),
+    );
     // That a node is another thing now is told before anything that follows from it.
     cluster.one_inbox = true;
     cluster.define("rich", Some(RULE));
@@ -41,7 +49,12 @@ fn cluster(shards: u32, seed: u64) -> Cluster {
 }
 
 fn link(at: i64, withdrawn: bool) -> SourceRecord {
-    record("account-link", "k", NOON_MS + at, json!({ "members": [key("a"), key("b")], "isDeleted": withdrawn }))
+    record(
+        "account-link",
+        "k",
+        NOON_MS + at,
+        json!({ "members": [key("a"), key("b")], "isDeleted": withdrawn }),
+    )
 }
 
 /// What changed, by person, once everything has settled.
@@ -50,7 +63,10 @@ fn changes(cluster: &mut Cluster, record: &SourceRecord) -> Vec<(String, Status,
     cluster.source(record);
     cluster.settle();
     cluster.advance(cluster.now.plus_ms(SETTLE_MS));
-    let mut changes: Vec<_> = cluster.changes[before..].iter().map(|change| (change.subject_id.clone(), change.status, change.cause.kind)).collect();
+    let mut changes: Vec<_> = cluster.changes[before..]
+        .iter()
+        .map(|change| (change.subject_id.clone(), change.status, change.cause.kind))
+        .collect();
     changes.sort_by(|a, b| a.0.cmp(&b.0));
     changes
 }
@@ -84,5 +100,8 @@ fn what_is_held_back_comes_although_things_never_rest() {
         entered_at = entered_at.or(all.then_some(cluster.now));
     }
     let taken_ms = entered_at.map(|at| at.0 - start.0);
-    assert!(taken_ms.is_some_and(|taken_ms| taken_ms > SETTLE_MS && taken_ms <= 11 * SETTLE_MS), "{taken_ms:?}");
+    assert!(
+        taken_ms.is_some_and(|taken_ms| taken_ms > SETTLE_MS && taken_ms <= 11 * SETTLE_MS),
+        "{taken_ms:?}"
+    );
 }

@@ -25,13 +25,21 @@ fn malformed(random: &mut Random, number: usize, now_ms: i64) -> (&'static str, 
         8 => ("activity", key, None),
         9 => {
             let far = now_ms + 86_400_000;
-            ("activity", key, Some(format!(r#"{{"_id":"far-{number}","timestamp":{far},"personKey":{{"sourceKey":"1@m1.Marketo"}}}}"#).into_bytes()))
+            (
+                "activity",
+                key,
+                Some(format!(r#"{{"_id":"far-{number}","timestamp":{far},"personKey":{{"sourceKey":"1@m1.Marketo"}}}}"#).into_bytes()),
+            )
         }
         10 => ("person", key, Some(vec![0xc3, 0x01, 1, 2, 3, 4, 5, 6, 7, 8, 9])),
         11 => ("person", key, Some(vec![0xff, 0xfe, 0x7b])),
         12 => ("account-link", key, text(r#"{"members":{"sourceKey":"a"}}"#)),
         13 => ("account-person", None, None),
-        14 => ("person", key, text(r#"{"personKey":{"sourceKey":"somebody-else@m1.Marketo"},"person":{"name":{"firstName":"Eve"}}}"#)),
+        14 => (
+            "person",
+            key,
+            text(r#"{"personKey":{"sourceKey":"somebody-else@m1.Marketo"},"person":{"name":{"firstName":"Eve"}}}"#),
+        ),
         _ => {
             let mut deep = vec![b'{'];
             deep.extend(br#""extra":"#);

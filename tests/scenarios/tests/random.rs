@@ -61,7 +61,15 @@ fn compare(cluster: &Cluster, records: &[SourceRecord], rules: &[Rule]) -> Optio
     rules.iter().find_map(|rule| {
         let expected: BTreeSet<String> = world.members[&rule.name].clone();
         let found = cluster.members(&rule.name);
-        (expected != found).then(|| format!("at {}: {} should hold {expected:?} and holds {found:?}\n{}\n{}", cluster.now, rule.name, rule.pql, if std::env::var("ROWS").is_ok() { cluster.persons() } else { String::new() }))
+        (expected != found).then(|| {
+            format!(
+                "at {}: {} should hold {expected:?} and holds {found:?}\n{}\n{}",
+                cluster.now,
+                rule.name,
+                rule.pql,
+                if std::env::var("ROWS").is_ok() { cluster.persons() } else { String::new() }
+            )
+        })
     })
 }
 
@@ -73,9 +81,21 @@ fn check(seeds: std::ops::Range<u64>, changes: usize) {
             let least = shrink::shrink(&stream.records, |records| difference(seed, records, stream.start_ms, &rules).is_some());
             let story: Vec<String> = least
                 .iter()
-                .map(|record| format!("{} {} {} {}", record.timestamp_ms, record.topic, record.key, record.value.as_ref().map_or("tombstone".into(), ToString::to_string)))
+                .map(|record| {
+                    format!(
+                        "{} {} {} {}",
+                        record.timestamp_ms,
+                        record.topic,
+                        record.key,
+                        record.value.as_ref().map_or("tombstone".into(), ToString::to_string)
+                    )
+                })
                 .collect();
-            panic!("seed {seed}: {found}\nshrunk to {:?}:\n{}", difference(seed, &least, stream.start_ms, &rules), story.join("\n"));
+            panic!(
+                "seed {seed}: {found}\nshrunk to {:?}:\n{}",
+                difference(seed, &least, stream.start_ms, &rules),
+                story.join("\n")
+            );
         }
     }
 }

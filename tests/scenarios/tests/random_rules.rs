@@ -110,7 +110,10 @@ fn definitions_come_change_and_go() {
             }
         }
         compare_all(seed, &mut cluster, &stream.records, &published);
-        if let Some(border) = random::borders(&stream.records, stream.end_ms).into_iter().find(|border| *border > cluster.now.0) {
+        if let Some(border) = random::borders(&stream.records, stream.end_ms)
+            .into_iter()
+            .find(|border| *border > cluster.now.0)
+        {
             cluster.advance(Timestamp(border));
             compare_all(seed, &mut cluster, &stream.records, &published);
         }

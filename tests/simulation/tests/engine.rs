@@ -18,7 +18,10 @@ const SHARDS: u32 = 3;
 
 fn simulation(seed: u64, start: Timestamp) -> Simulation {
     let deployment = Arc::new(config(SHARDS));
-    let settings = SimulationConfig { start, ..SimulationConfig::hostile(SHARDS) };
+    let settings = SimulationConfig {
+        start,
+        ..SimulationConfig::hostile(SHARDS)
+    };
     Simulation::new(seed, settings, Arc::new(move |shard| Box::new(Shard::new(shard, Arc::clone(&deployment)))))
 }
 
@@ -46,10 +49,17 @@ fn members(simulation: &Simulation) -> BTreeMap<String, BTreeSet<String>> {
         let value = delivered.record.value.expect("memberships are never tombstones");
         let change = OutputCodec::decode_membership(&value, None).expect("our own output can be read");
         let key = (change.segment.clone(), change.subject_id.clone());
-        let expected = if last.get(&key).is_none_or(|last| last.status == Status::Exited) { Status::Realized } else { Status::Exited };
+        let expected = if last.get(&key).is_none_or(|last| last.status == Status::Exited) {
+            Status::Realized
+        } else {
+            Status::Exited
+        };
         assert_eq!(change.status, expected, "{change:?} behind {:?}", last.get(&key));
         let (sequence, at) = sequences.get(&change.subject_id).copied().unwrap_or((0, Timestamp::MIN));
-        assert!(change.sequence == sequence + 1 && change.evaluated_at >= at, "{change:?} behind sequence {sequence} at {at}");
+        assert!(
+            change.sequence == sequence + 1 && change.evaluated_at >= at,
+            "{change:?} behind sequence {sequence} at {at}"
+        );
         sequences.insert(change.subject_id.clone(), (change.sequence, change.evaluated_at));
         last.insert(key, change);
     }
@@ -67,7 +77,14 @@ fn compare(seed: u64, simulation: &Simulation, rules: &[Rule]) {
     let found = members(simulation);
     for rule in rules {
         let found = found.get(&rule.name).cloned().unwrap_or_default();
-        assert_eq!(found, world.members[&rule.name], "seed {seed}: {} at {}: {}", rule.name, simulation.now(), rule.pql);
+        assert_eq!(
+            found,
+            world.members[&rule.name],
+            "seed {seed}: {} at {}: {}",
+            rule.name,
+            simulation.now(),
+            rule.pql
+        );
     }
 }
 
@@ -113,7 +130,12 @@ fn some_rules(seed: u64) -> Vec<Rule> {
     let all = rules::all();
     let mut chosen: Vec<Rule> = all.iter().filter(|_| pick.chance(25)).cloned().collect();
     // Rules that refer to others need them.
-    for name in all.iter().filter(|rule| chosen.iter().any(|by| by.pql.contains(&format!("\"{}\"", rule.name)))).cloned().collect::<Vec<_>>() {
+    for name in all
+        .iter()
+        .filter(|rule| chosen.iter().any(|by| by.pql.contains(&format!("\"{}\"", rule.name))))
+        .cloned()
+        .collect::<Vec<_>>()
+    {
         if !chosen.contains(&name) {
             chosen.push(name);
         }

@@ -19,7 +19,10 @@ pub fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
         for entry in entries {
             let path = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display())).path();
             if path.is_dir() {
-                if path.file_name().is_none_or(|name| name != "target" && name != ".git" && name != "corpus" && name != "fixtures") {
+                if path
+                    .file_name()
+                    .is_none_or(|name| name != "target" && name != ".git" && name != "corpus" && name != "fixtures")
+                {
                     folders.push(path);
                 }
             } else if path.extension().is_some_and(|known| known == ending) {

@@ -43,7 +43,11 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
         if line.starts_with('[') {
             section = line;
         } else if section == "[dependencies]" {
-            found.extend(line.strip_prefix("millrace-").and_then(|rest| rest.split(['.', ' ', '=']).next()).map(str::to_owned));
+            found.extend(
+                line.strip_prefix("millrace-")
+                    .and_then(|rest| rest.split(['.', ' ', '=']).next())
+                    .map(str::to_owned),
+            );
         }
     }
     found
@@ -53,7 +57,12 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 fn dependencies_point_downward() {
     let layers: BTreeMap<&str, &[&str]> = LAYERS.into_iter().collect();
     for manifest in files(&root().join("crates"), "toml").into_iter().filter(|path| path.ends_with("Cargo.toml")) {
-        let name = manifest.parent().and_then(|folder| folder.file_name()).and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let name = manifest
+            .parent()
+            .and_then(|folder| folder.file_name())
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+            .to_owned();
         let allowed = layers.get(name.as_str()).unwrap_or_else(|| panic!("crate {name} has no place in the layers"));
         let found = dependencies(&text(&manifest));
         let above: Vec<&String> = found.iter().filter(|dependency| !allowed.contains(&dependency.as_str())).collect();
@@ -63,13 +72,17 @@ fn dependencies_point_downward() {
 
 /// Whether a file below `src` is compiled for tests alone.
 fn is_test(path: &std::path::Path) -> bool {
-    path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs" | "testing.rs" | "round_trips.rs")))
+    path.components()
+        .any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs" | "testing.rs" | "round_trips.rs")))
 }
 
 #[test]
 fn pure_crates_see_nothing_but_their_arguments() {
     for name in PURE {
-        for path in files(&root().join("crates").join(name).join("src"), "rs").into_iter().filter(|path| !is_test(path)) {
+        for path in files(&root().join("crates").join(name).join("src"), "rs")
+            .into_iter()
+            .filter(|path| !is_test(path))
+        {
             let text = text(&path);
             for (word, reason) in IMPURE {
                 assert!(!text.contains(word), "{} names {word}: {reason}", path.display());

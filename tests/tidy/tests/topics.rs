@@ -23,7 +23,10 @@ struct Entry {
 }
 
 fn milliseconds(text: &str) -> String {
-    let days: u64 = text.strip_suffix('d').and_then(|days| days.parse().ok()).unwrap_or_else(|| panic!("retention `{text}` is not like `7d`"));
+    let days: u64 = text
+        .strip_suffix('d')
+        .and_then(|days| days.parse().ok())
+        .unwrap_or_else(|| panic!("retention `{text}` is not like `7d`"));
     (days * 86_400_000).to_string()
 }
 
@@ -43,7 +46,10 @@ fn the_catalogue_is_what_is_created() {
         let partitions = match &entry.partitions {
             serde_norway::Value::String(word) if word == "shards" => SHARDS,
             serde_norway::Value::String(word) if word == "source" => SOURCE_PARTITIONS,
-            other => other.as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or_else(|| panic!("{}: partitions {other:?}", entry.name)),
+            other => other
+                .as_u64()
+                .and_then(|number| u32::try_from(number).ok())
+                .unwrap_or_else(|| panic!("{}: partitions {other:?}", entry.name)),
         };
         assert_eq!(spec.partitions, partitions, "partitions of {}", entry.name);
         assert_eq!(spec.compacted, entry.cleanup == "compact", "cleanup of {}", entry.name);
@@ -54,5 +60,9 @@ fn the_catalogue_is_what_is_created() {
     }
     assert!(made.is_empty(), "created, but not in the catalogue: {:?}", made.keys());
     described.sort();
-    assert_eq!(described, ["internal.shards", "profile.account", "profile.person"], "in the catalogue, but not created");
+    assert_eq!(
+        described,
+        ["internal.shards", "profile.account", "profile.person"],
+        "in the catalogue, but not created"
+    );
 }

@@ -222,7 +222,11 @@ fn config() -> TaskConfig {
 
 #[test]
 fn background_work_follows_the_time_that_it_takes() {
-    let config = TaskConfig { background_ms: 10, background_max: 5_000, ..config() };
+    let config = TaskConfig {
+        background_ms: 10,
+        background_max: 5_000,
+        ..config()
+    };
     assert_eq!(config.paced(100, 1, 10), 100, "as long as it should be");
     assert_eq!(config.paced(100, 1, 15), 66);
     assert_eq!(config.paced(100, 1, 40), 50, "at least half");

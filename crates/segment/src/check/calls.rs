@@ -21,7 +21,17 @@ pub(crate) const PATTERN_CHARS_MAX: usize = 1_000;
 pub(crate) const GROUP_MAX: i64 = 100;
 
 /// Names that stand alone.
-pub(crate) const FUNCTIONS: [&str; 9] = ["date", "if", "inSegment", "currentMonth", "currentYear", "currentDayOfMonth", "mapEntry", "not", "now"];
+pub(crate) const FUNCTIONS: [&str; 9] = [
+    "date",
+    "if",
+    "inSegment",
+    "currentMonth",
+    "currentYear",
+    "currentDayOfMonth",
+    "mapEntry",
+    "not",
+    "now",
+];
 
 /// Names that stand behind a dot, or take their receiver as first argument.
 pub(crate) const METHODS: [&str; 44] = [
@@ -111,7 +121,11 @@ impl Checker<'_> {
         if allowed.contains(&arguments.len()) {
             return true;
         }
-        let wanted = if allowed.start() == allowed.end() { allowed.start().to_string() } else { format!("{} to {}", allowed.start(), allowed.end()) };
+        let wanted = if allowed.start() == allowed.end() {
+            allowed.start().to_string()
+        } else {
+            format!("{} to {}", allowed.start(), allowed.end())
+        };
         self.refuse("arguments", span, format!("`{name}` takes {wanted} arguments, here are {}", arguments.len()));
         false
     }
@@ -191,7 +205,8 @@ impl Checker<'_> {
             "intersection" => {
                 let other = self.expr(&arguments[0]);
                 let ty = of.ty.clone();
-                self.lists(Op::Intersection, of, other, span).map_or_else(Typed::broken, |core| Typed::new(core, ty))
+                self.lists(Op::Intersection, of, other, span)
+                    .map_or_else(Typed::broken, |core| Typed::new(core, ty))
             }
             "distinct" => match &of.ty {
                 Ty::List(item) if item.is_object() => of,
@@ -268,7 +283,13 @@ impl Checker<'_> {
         let case_sensitive = match case.map(|case| (self.expr(case).core, case.span)) {
             None | Some((Core::Literal(Value::Bool(true)), _)) => true,
             Some((Core::Literal(Value::Bool(false)), _)) => false,
-            Some((_, span)) => return self.fail(Diagnostic::error("arguments", span, "whether letter case counts is `true` or `false`, written out")),
+            Some((_, span)) => {
+                return self.fail(Diagnostic::error(
+                    "arguments",
+                    span,
+                    "whether letter case counts is `true` or `false`, written out",
+                ));
+            }
         };
         match (&of.ty, &pattern.ty) {
             (Ty::Broken, _) | (_, Ty::Broken) => Typed::broken(),
@@ -280,7 +301,10 @@ impl Checker<'_> {
             (Ty::Text | Ty::Any, ty) | (ty, _) => {
                 let diagnostic = Diagnostic::error("type", span, format!("a text is needed here, this is {}", ty.show()));
                 let remedy = matches!(ty, Ty::List(_)).then(|| "`exists x from … where x …` asks of a list's items".to_owned());
-                self.fail(Diagnostic { expected: remedy, ..diagnostic })
+                self.fail(Diagnostic {
+                    expected: remedy,
+                    ..diagnostic
+                })
             }
         }
     }
@@ -315,15 +339,27 @@ impl Checker<'_> {
             Ok(regex) => (of.ty != Ty::Broken).then_some((of.core, Pattern(Arc::new(regex)))),
             Err(error) => {
                 let (message, expected) = if ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|form| text.contains(form)) {
-                    ("look-around is not supported: regular expressions run in linear time".to_owned(), Some("two conditions joined by `and`"))
+                    (
+                        "look-around is not supported: regular expressions run in linear time".to_owned(),
+                        Some("two conditions joined by `and`"),
+                    )
                 } else if back_reference(&text) {
                     ("back-references are not supported: regular expressions run in linear time".to_owned(), None)
                 } else {
                     // The last line says what is wrong; those before it draw the place.
                     let reason = error.to_string();
-                    (format!("no regular expression: {}", reason.lines().last().unwrap_or_default().trim_start_matches("error: ")), None)
+                    (
+                        format!(
+                            "no regular expression: {}",
+                            reason.lines().last().unwrap_or_default().trim_start_matches("error: ")
+                        ),
+                        None,
+                    )
                 };
-                self.fail(Diagnostic { expected: expected.map(str::to_owned), ..Diagnostic::error("regex", argument.span, message) });
+                self.fail(Diagnostic {
+                    expected: expected.map(str::to_owned),
+                    ..Diagnostic::error("regex", argument.span, message)
+                });
                 None
             }
         }
@@ -370,7 +406,12 @@ impl Checker<'_> {
                 checker.within(Frame::Named(group_name.clone(), group_typed), |checker| checker.expr(body))
             });
             self.lambdas.pop();
-            let list = Core::Groups { source: Box::new(of.core), key, group, body: Box::new(body.core) };
+            let list = Core::Groups {
+                source: Box::new(of.core),
+                key,
+                group,
+                body: Box::new(body.core),
+            };
             return match body.ty {
                 Ty::Broken => Typed::broken(),
                 ty @ Ty::Map(_) => Typed::new(Core::apply(Op::Merge, vec![list]), ty),
@@ -410,7 +451,9 @@ impl Checker<'_> {
             "min" => Aggregate::Min,
             _ => Aggregate::Max,
         };
-        let Some(argument) = argument else { return self.aggregate(aggregate, of, span) };
+        let Some(argument) = argument else {
+            return self.aggregate(aggregate, of, span);
+        };
         let Some(item) = self.items(&of, span) else { return Typed::broken() };
         let var = self.fresh();
         let body = self.with_item(var, item.clone(), argument, |checker, body| checker.expr(body));
@@ -465,8 +508,11 @@ impl Checker<'_> {
             return Typed::broken();
         }
         let parts: Vec<Typed> = arguments.iter().map(|argument| self.expr(argument)).collect();
-        if let [Core::Literal(Value::Int(year)), Core::Literal(Value::Int(month)), Core::Literal(Value::Int(day))] =
-            [&parts[0].core, &parts[1].core, &parts[2].core]
+        if let [
+            Core::Literal(Value::Int(year)),
+            Core::Literal(Value::Int(month)),
+            Core::Literal(Value::Int(day)),
+        ] = [&parts[0].core, &parts[1].core, &parts[2].core]
         {
             return match crate::calendar::date(self.zone, *year, *month, *day) {
                 Some(instant) => Typed::new(Core::Literal(Value::Time(instant)), Ty::Time),

@@ -42,12 +42,11 @@ impl Checker<'_> {
             (Ty::Broken, _) | (_, Ty::Broken) => Typed::broken(),
             (Ty::Null, _) | (_, Ty::Null) => {
                 let remedy = "`isNull` and `isNotNull` ask whether there is a value";
-                self.warnings.push(Diagnostic::warning("null-comparison", span, "a comparison with null is never true").expecting(remedy));
+                self.warnings
+                    .push(Diagnostic::warning("null-comparison", span, "a comparison with null is never true").expecting(remedy));
                 done(left.core, right.core)
             }
-            (Ty::Thing(a, _), Ty::Thing(b, _)) if a == b && !ordered => {
-                done(Core::apply(Op::Id, vec![left.core]), Core::apply(Op::Id, vec![right.core]))
-            }
+            (Ty::Thing(a, _), Ty::Thing(b, _)) if a == b && !ordered => done(Core::apply(Op::Id, vec![left.core]), Core::apply(Op::Id, vec![right.core])),
             (Ty::Row(a, _), Ty::Row(b, _)) if a == b && !ordered => done(Core::apply(Op::Id, vec![left.core]), Core::apply(Op::Id, vec![right.core])),
             (Ty::Event, Ty::Event) if !ordered => done(Core::apply(Op::Id, vec![left.core]), Core::apply(Op::Id, vec![right.core])),
             (a, b) if a.is_object() || b.is_object() => self.impossible(&left.ty, &right.ty, span),
@@ -171,7 +170,11 @@ impl Checker<'_> {
             (Ty::Any | Ty::Int | Ty::Float | Ty::Null, Ty::Any | Ty::Int | Ty::Float | Ty::Null) => Ty::Any,
             (a, b) => {
                 let diagnostic = Diagnostic::error("type", span, format!("arithmetic wants numbers, these are {} and {}", a.show(), b.show()));
-                return self.fail(if *a == Ty::Time || *b == Ty::Time { diagnostic.expecting("`occurs … before …` compares instants") } else { diagnostic });
+                return self.fail(if *a == Ty::Time || *b == Ty::Time {
+                    diagnostic.expecting("`occurs … before …` compares instants")
+                } else {
+                    diagnostic
+                });
             }
         };
         Typed::new(Core::apply(Op::Arithmetic(op), vec![left.core, right.core]), ty)
@@ -216,7 +219,10 @@ pub(crate) fn coerce(value: &Value, like: &Value) -> Option<Value> {
             if !text.bytes().any(|byte| byte.is_ascii_digit()) {
                 return None;
             }
-            text.parse::<i64>().map(Value::Int).ok().or_else(|| text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::Float))
+            text.parse::<i64>()
+                .map(Value::Int)
+                .ok()
+                .or_else(|| text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::Float))
         }
         (Value::Text(_), Value::Int(number)) => Some(Value::text(number.to_string())),
         (Value::Text(_), Value::Float(number)) => Some(Value::text(number.to_string())),

@@ -63,12 +63,20 @@ impl Checker<'_> {
             return Typed::new(Core::null(), Ty::Any);
         };
         if attribute.subject != kind {
-            let message = format!("`computed.{name}` is about the {}, here it is asked of the {}", attribute.subject.name(), kind.name());
+            let message = format!(
+                "`computed.{name}` is about the {}, here it is asked of the {}",
+                attribute.subject.name(),
+                kind.name()
+            );
             return self.refuse("subject", span, message);
         }
         if let Some(at) = self.expanding.iter().position(|known| known == name) {
             let circle: Vec<&str> = self.expanding[at..].iter().map(Text::as_str).chain([name]).collect();
-            return self.refuse("cycle", span, format!("computed attributes refer to each other in a circle: {}", circle.join(" → ")));
+            return self.refuse(
+                "cycle",
+                span,
+                format!("computed attributes refer to each other in a circle: {}", circle.join(" → ")),
+            );
         }
         let typed = self.expand(attribute, name, owner, span);
         self.size += typed.core.size();
@@ -94,10 +102,18 @@ impl Checker<'_> {
         (self.scopes, self.lambdas, self.zone) = (scopes, lambdas, zone);
         // They were told where the attribute is defined.
         self.warnings.truncate(warnings);
-        self.segments[segments..].iter_mut().chain(&mut self.attributes[attributes..]).for_each(|(_, place)| *place = span);
+        self.segments[segments..]
+            .iter_mut()
+            .chain(&mut self.attributes[attributes..])
+            .for_each(|(_, place)| *place = span);
         if let Some(problem) = self.errors.split_off(errors).into_iter().next() {
             let message = format!("`computed.{name}` cannot stand here: {}", problem.message);
-            typed = self.fail(Diagnostic { span, message, suggestion: None, ..problem });
+            typed = self.fail(Diagnostic {
+                span,
+                message,
+                suggestion: None,
+                ..problem
+            });
         }
         typed
     }

@@ -24,7 +24,11 @@ impl Checker<'_> {
         let bind = if matches!(body.ty, Ty::List(_) | Ty::Any) { Bind::FlatMap } else { Bind::Map };
         let item = body.ty.item();
         let list = Core::bind(bind, source, var, body.core);
-        let list = if matches!(item, Ty::Thing(..)) && !distinct(&list) { Core::apply(Op::DistinctThings, vec![list]) } else { list };
+        let list = if matches!(item, Ty::Thing(..)) && !distinct(&list) {
+            Core::apply(Op::DistinctThings, vec![list])
+        } else {
+            list
+        };
         Typed::new(list, Ty::List(Box::new(item)))
     }
 
@@ -34,7 +38,8 @@ impl Checker<'_> {
         match &argument.node {
             Node::Lambda { parameters, body } => {
                 if parameters.len() != 1 {
-                    self.errors.push(Diagnostic::error("parameters", argument.span, "a function of one parameter is needed here"));
+                    self.errors
+                        .push(Diagnostic::error("parameters", argument.span, "a function of one parameter is needed here"));
                 }
                 let name = parameters.first().cloned().unwrap_or_default();
                 self.lambdas.push(vec![item.clone()]);
@@ -47,7 +52,9 @@ impl Checker<'_> {
     }
 
     pub(super) fn filter(&mut self, of: Typed, condition: &Expr) -> Typed {
-        let Some(item) = self.items(&of, condition.span) else { return Typed::broken() };
+        let Some(item) = self.items(&of, condition.span) else {
+            return Typed::broken();
+        };
         let var = self.fresh();
         let body = self.with_item(var, item.clone(), condition, |checker, condition| checker.condition(condition));
         Typed::new(Core::bind(Bind::Filter, of.core, var, body), Ty::List(Box::new(item)))
@@ -89,9 +96,14 @@ impl Checker<'_> {
     }
 
     pub(super) fn quantifier(&mut self, quantifier: Quantifier, bindings: &[Binding], condition: Option<&Expr>) -> Typed {
-        let (bound, body) = self.bind(bindings, None, |checker| condition.map_or(Core::bool(true), |condition| checker.condition(condition)));
+        let (bound, body) = self.bind(bindings, None, |checker| {
+            condition.map_or(Core::bool(true), |condition| checker.condition(condition))
+        });
         let exists = |bound: Vec<(Core, Var, Ty)>, body: Core| {
-            bound.into_iter().rev().fold(body, |body, (source, var, _)| Core::bind(Bind::AtLeast(1), source, var, body))
+            bound
+                .into_iter()
+                .rev()
+                .fold(body, |body, (source, var, _)| Core::bind(Bind::AtLeast(1), source, var, body))
         };
         let core = match quantifier {
             Quantifier::Exists => exists(bound, body),
@@ -107,7 +119,11 @@ impl Checker<'_> {
                         None => source,
                     };
                     // The innermost filter and the map over it need variables of their own.
-                    let (outer, inner) = if let Core::Bind { bind: Bind::Filter, .. } = &source { (self.fresh(), combinations) } else { (var, combinations) };
+                    let (outer, inner) = if let Core::Bind { bind: Bind::Filter, .. } = &source {
+                        (self.fresh(), combinations)
+                    } else {
+                        (var, combinations)
+                    };
                     combinations = Core::bind(Bind::FlatMap, source, outer, inner);
                 }
                 let count = Core::apply(Op::Aggregate(Aggregate::Count), vec![combinations]);
@@ -134,19 +150,34 @@ impl Checker<'_> {
         let Some(body) = body else {
             // The items of the first binding for which the others can be chosen.
             let (source, var, item) = bound.remove(0);
-            let condition = bound.into_iter().rev().fold(condition, |body, (source, var, _)| Core::bind(Bind::AtLeast(1), source, var, body));
+            let condition = bound
+                .into_iter()
+                .rev()
+                .fold(condition, |body, (source, var, _)| Core::bind(Bind::AtLeast(1), source, var, body));
             return Typed::new(Core::bind(Bind::Filter, source, var, condition), Ty::List(Box::new(item)));
         };
         // A path from one of the bindings: its things, and from there on as from any list.
         let names = item.and_then(path);
         let variable = |binding: &Binding| binding.variable.as_deref().or(default.as_deref()).map(str::to_owned);
-        let begin = names.as_ref().and_then(|names| bindings.iter().rposition(|binding| variable(binding).as_deref() == Some(names[0])));
-        let begin = begin.filter(|begin| if bound.len() == 1 { leads_on(&body.core) } else { bound[*begin].2.is_object() });
+        let begin = names
+            .as_ref()
+            .and_then(|names| bindings.iter().rposition(|binding| variable(binding).as_deref() == Some(names[0])));
+        let begin = begin.filter(|begin| {
+            if bound.len() == 1 {
+                leads_on(&body.core)
+            } else {
+                bound[*begin].2.is_object()
+            }
+        });
         // The items satisfying the condition, innermost binding last.
         let last = bound.len() - 1;
         let body = begin.map_or(body, |begin| Typed::new(Core::Var(bound[begin].1), bound[begin].2.clone()));
         let (source, var, _) = bound.remove(last);
-        let filtered = if condition == Core::bool(true) { source } else { Core::bind(Bind::Filter, source, var, condition) };
+        let filtered = if condition == Core::bool(true) {
+            source
+        } else {
+            Core::bind(Bind::Filter, source, var, condition)
+        };
         let mut typed = if begin == Some(last) {
             Typed::new(filtered, Ty::List(Box::new(body.ty)))
         } else {
@@ -167,7 +198,9 @@ impl Checker<'_> {
 
     /// A path of fields from the items of a list: each thing on the way is gone on from once, however many items lead to it.
     pub(super) fn follow(&mut self, list: Core, item: Ty, names: &[&str], span: Span) -> Typed {
-        names.iter().fold(Typed::new(list, Ty::List(Box::new(item))), |of, name| self.field(of, name, span))
+        names
+            .iter()
+            .fold(Typed::new(list, Ty::List(Box::new(item))), |of, name| self.field(of, name, span))
     }
 
     /// The fields that an argument evaluated for each item names one after the other, if it is such a path from the item.
@@ -217,9 +250,18 @@ impl Checker<'_> {
 pub(crate) fn distinct(list: &Core) -> bool {
     match list {
         Core::Apply(Op::Relation(_) | Op::DistinctThings | Op::Events, _) => true,
-        Core::Bind { bind: Bind::Filter | Bind::Top { .. }, source, .. } => distinct(source),
+        Core::Bind {
+            bind: Bind::Filter | Bind::Top { .. },
+            source,
+            ..
+        } => distinct(source),
         // Every deal has one account, every role one deal, every row one person, every event one person.
-        Core::Bind { bind: Bind::FlatMap, source, var, body } => distinct(source) && disjoint(body, *var),
+        Core::Bind {
+            bind: Bind::FlatMap,
+            source,
+            var,
+            body,
+        } => distinct(source) && disjoint(body, *var),
         _ => false,
     }
 }
@@ -241,8 +283,15 @@ fn disjoint(body: &Core, var: Var) -> bool {
                 )
         }
         Core::Apply(Op::Events, of) => of[0] == Core::Var(var),
-        Core::Bind { bind: Bind::Filter, source, .. } => disjoint(source, var),
-        Core::Bind { bind: Bind::FlatMap, source, var: inner, body } => disjoint(source, var) && disjoint(body, *inner),
+        Core::Bind {
+            bind: Bind::Filter, source, ..
+        } => disjoint(source, var),
+        Core::Bind {
+            bind: Bind::FlatMap,
+            source,
+            var: inner,
+            body,
+        } => disjoint(source, var) && disjoint(body, *inner),
         _ => false,
     }
 }

@@ -46,7 +46,10 @@ impl Checker<'_> {
             ty => {
                 let diagnostic = Diagnostic::error("type", span, format!("an instant is needed here, this is {}", ty.show()));
                 let remedy = matches!(ty, Ty::List(_)).then_some("`exists x from … where x.timestamp occurs …` asks of a list's items");
-                self.fail(Diagnostic { expected: remedy.map(str::to_owned), ..diagnostic });
+                self.fail(Diagnostic {
+                    expected: remedy.map(str::to_owned),
+                    ..diagnostic
+                });
                 None
             }
         }
@@ -54,7 +57,13 @@ impl Checker<'_> {
 
     fn when(&mut self, fact: Core, when: &When, span: Span) -> Core {
         match when {
-            When::Offset { comparison, amount, unit, direction, anchor } => {
+            When::Offset {
+                comparison,
+                amount,
+                unit,
+                direction,
+                anchor,
+            } => {
                 let count = self.expr(amount);
                 if !matches!(count.ty, Ty::Int | Ty::Float | Ty::Any | Ty::Broken) {
                     let message = format!("a number of units is needed here, this is {}", count.ty.show());
@@ -67,26 +76,45 @@ impl Checker<'_> {
                     self.fail(Diagnostic::error("type", amount.span, "months and years are whole").expecting("a whole number, or days"));
                 }
                 let typed = self.expr(anchor);
-                let Some(anchor) = self.instant(typed, anchor.span) else { return Core::bool(false) };
-                Core::apply(Op::Window { comparison: *comparison, unit: *unit, direction: *direction }, vec![fact, count.core, anchor])
+                let Some(anchor) = self.instant(typed, anchor.span) else {
+                    return Core::bool(false);
+                };
+                Core::apply(
+                    Op::Window {
+                        comparison: *comparison,
+                        unit: *unit,
+                        direction: *direction,
+                    },
+                    vec![fact, count.core, anchor],
+                )
             }
             When::Relative { direction, anchor } => {
                 let typed = self.expr(anchor);
-                let Some(anchor) = self.instant(typed, anchor.span) else { return Core::bool(false) };
+                let Some(anchor) = self.instant(typed, anchor.span) else {
+                    return Core::bool(false);
+                };
                 Core::apply(Op::Relative(*direction), vec![fact, anchor])
             }
             When::On(anchor) => {
                 let typed = self.expr(anchor);
-                let Some(anchor) = self.instant(typed, anchor.span) else { return Core::bool(false) };
+                let Some(anchor) = self.instant(typed, anchor.span) else {
+                    return Core::bool(false);
+                };
                 Core::apply(Op::On, vec![fact, anchor])
             }
             When::Between { from, to } => {
                 let (low, high) = (self.expr(from), self.expr(to));
-                let (Some(low), Some(high)) = (self.instant(low, from.span), self.instant(high, to.span)) else { return Core::bool(false) };
+                let (Some(low), Some(high)) = (self.instant(low, from.span), self.instant(high, to.span)) else {
+                    return Core::bool(false);
+                };
                 if let (Core::Literal(Value::Time(low)), Core::Literal(Value::Time(high))) = (&low, &high)
                     && low > high
                 {
-                    self.warnings.push(Diagnostic::warning("empty-window", span, "the window ends before it begins: nothing lies in it"));
+                    self.warnings.push(Diagnostic::warning(
+                        "empty-window",
+                        span,
+                        "the window ends before it begins: nothing lies in it",
+                    ));
                 }
                 Core::apply(Op::Between, vec![fact, low, high])
             }
@@ -100,7 +128,8 @@ impl Checker<'_> {
             Ty::Broken => Core::null(),
             ty => {
                 let message = format!("a chain goes through events, this is {}", ty.show());
-                self.fail(Diagnostic::error("type", events.span, message).expecting("`xEvent`, or a filter of it")).core
+                self.fail(Diagnostic::error("type", events.span, message).expecting("`xEvent`, or a filter of it"))
+                    .core
             }
         };
         if !names_timestamp(timestamp) {
@@ -138,13 +167,25 @@ impl Checker<'_> {
             let count = step.count.as_ref().map_or(1, |count| self.positive(count, "COUNT"));
             // What does not speak of earlier steps selects candidates.
             let earlier: Vec<u32> = chain.iter().map(|step| step.var).collect();
-            let (related, own): (Vec<Core>, Vec<Core>) =
-                Core::and(conditions).conjuncts().into_iter().partition(|condition| condition.free().iter().any(|free| earlier.contains(free)));
+            let (related, own): (Vec<Core>, Vec<Core>) = Core::and(conditions)
+                .conjuncts()
+                .into_iter()
+                .partition(|condition| condition.free().iter().any(|free| earlier.contains(free)));
             let inner = self.fresh();
             let own = Core::and(own).substitute(var, &Core::Var(inner));
             let source = source.clone().refresh(&mut self.next_var);
-            let source = if own == Core::bool(true) { source } else { Core::bind(Bind::Filter, source, inner, own) };
-            chain.push(ChainStep { negated: step.negated, source, var, body: Core::and(related), count });
+            let source = if own == Core::bool(true) {
+                source
+            } else {
+                Core::bind(Bind::Filter, source, inner, own)
+            };
+            chain.push(ChainStep {
+                negated: step.negated,
+                source,
+                var,
+                body: Core::and(related),
+                count,
+            });
         }
         self.scopes.truncate(depth);
         if steps.is_empty() {

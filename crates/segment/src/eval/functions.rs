@@ -87,8 +87,16 @@ impl<'a> Machine<'a> {
 
     /// Operations that look at all their operands.
     fn strict(&mut self, op: &'a Op, operands: &'a [Core], mut args: Vec<Val<'a>>) -> Result<Val<'a>, Unknown> {
-        let first = if args.is_empty() { Val::null() } else { std::mem::replace(&mut args[0], Val::null()) };
-        let second = if args.len() > 1 { std::mem::replace(&mut args[1], Val::null()) } else { Val::null() };
+        let first = if args.is_empty() {
+            Val::null()
+        } else {
+            std::mem::replace(&mut args[0], Val::null())
+        };
+        let second = if args.len() > 1 {
+            std::mem::replace(&mut args[1], Val::null())
+        } else {
+            Val::null()
+        };
         let bool = |flag: bool| Val::Own(Value::Bool(flag));
         Ok(match op {
             Op::Field(name) => self.field(first, name, &operands[0]),
@@ -129,11 +137,23 @@ impl<'a> Machine<'a> {
             }
             Op::DistinctThings => {
                 let mut seen = std::collections::BTreeSet::new();
-                Val::List(first.items().into_iter().filter(|item| item.id().is_none_or(|id| seen.insert(Text::new(id)))).collect())
+                Val::List(
+                    first
+                        .items()
+                        .into_iter()
+                        .filter(|item| item.id().is_none_or(|id| seen.insert(Text::new(id))))
+                        .collect(),
+                )
             }
             Op::Distinct => {
                 let mut seen = std::collections::BTreeSet::new();
-                Val::List(first.items().into_iter().filter(|item| !item.is_null() && seen.insert(item.value().into_owned())).collect())
+                Val::List(
+                    first
+                        .items()
+                        .into_iter()
+                        .filter(|item| !item.is_null() && seen.insert(item.value().into_owned()))
+                        .collect(),
+                )
             }
             Op::Aggregate(aggregate) => Val::Own(aggregated(*aggregate, first.items())),
             Op::Head => first.items().into_iter().next().unwrap_or(Val::null()),
@@ -143,7 +163,9 @@ impl<'a> Machine<'a> {
             Op::Matches(pattern) => bool(first.value().as_str().is_some_and(|text| pattern.0.is_match(text))),
             Op::RegexGroup(pattern, group) => {
                 let value = first.value();
-                let found = value.as_str().and_then(|text| pattern.0.captures(text)?.get(*group as usize).map(|found| Value::text(found.as_str())));
+                let found = value
+                    .as_str()
+                    .and_then(|text| pattern.0.captures(text)?.get(*group as usize).map(|found| Value::text(found.as_str())));
                 Val::Own(found.unwrap_or_default())
             }
             Op::In { negated } => {
@@ -239,7 +261,10 @@ impl<'a> Machine<'a> {
             && let Some(mut path) = attribute_path(path)
         {
             path.push(name.to_owned());
-            let evidence = Evidence::Attribute { path: path.join("."), value: val.value().into_owned() };
+            let evidence = Evidence::Attribute {
+                path: path.join("."),
+                value: val.value().into_owned(),
+            };
             if let Some(trace) = &mut self.trace {
                 // Of a path only the whole is of interest.
                 let prefix = path[..path.len() - 1].join(".");
@@ -297,7 +322,9 @@ fn arithmetic(op: Arithmetic, left: &Value, right: &Value) -> Value {
     }
     // Under `Any` numbers may be texts.
     let number = |value: &Value| value.as_f64().or_else(|| crate::check::coerce(value, &Value::Int(0))?.as_f64());
-    let (Some(a), Some(b)) = (number(left), number(right)) else { return Value::Null };
+    let (Some(a), Some(b)) = (number(left), number(right)) else {
+        return Value::Null;
+    };
     match op {
         Arithmetic::Add => values::number(a + b),
         Arithmetic::Subtract => values::number(a - b),
@@ -332,7 +359,11 @@ fn text_test(test: TextTest, negated: bool, case_sensitive: bool, value: &Value,
             return test == TextTest::Equals && values::compare(comparison, value, pattern);
         }
     };
-    let found = if case_sensitive { text_found(test, text, pattern) } else { text_found(test, &text.to_lowercase(), &pattern.to_lowercase()) };
+    let found = if case_sensitive {
+        text_found(test, text, pattern)
+    } else {
+        text_found(test, &text.to_lowercase(), &pattern.to_lowercase())
+    };
     found != negated
 }
 

@@ -45,7 +45,14 @@ impl<'a> Machine<'a> {
         if at < low {
             return (false, self.later(reach(zone, low, stairs)));
         }
-        (true, if high == NEVER { NEVER } else { self.later(reach(zone, high.plus_ms(MS), stairs)) })
+        (
+            true,
+            if high == NEVER {
+                NEVER
+            } else {
+                self.later(reach(zone, high.plus_ms(MS), stairs))
+            },
+        )
     }
 
     /// Rounding at the ends of a skipped or repeated hour must not stop the clock.
@@ -100,16 +107,14 @@ impl<'a> Machine<'a> {
     }
 
     /// `fact occurs CMP n UNIT before/after anchor`
-    pub(super) fn window(
-        &mut self,
-        comparison: Comparison,
-        unit: Unit,
-        direction: Direction,
-        operands: &'a [Core],
-    ) -> Result<(bool, Timestamp), Unknown> {
-        let Some((fact, fact_until)) = self.side(&operands[0])? else { return Ok((false, self.null_until(&operands[0])?)) };
+    pub(super) fn window(&mut self, comparison: Comparison, unit: Unit, direction: Direction, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
+        let Some((fact, fact_until)) = self.side(&operands[0])? else {
+            return Ok((false, self.null_until(&operands[0])?));
+        };
         let (amount, amount_until) = self.eval(&operands[1])?;
-        let Some((anchor, anchor_until)) = self.side(&operands[2])? else { return Ok((false, self.null_until(&operands[2])?)) };
+        let Some((anchor, anchor_until)) = self.side(&operands[2])? else {
+            return Ok((false, self.null_until(&operands[2])?));
+        };
         let until = fact_until.min(amount_until).min(anchor_until);
         let Some(n) = amount.value().as_f64() else { return Ok((false, until)) };
         let n = if direction == Direction::Before { n } else { -n };
@@ -121,7 +126,14 @@ impl<'a> Machine<'a> {
             }
             (Side::Moving(moment), Side::Fixed(anchor)) => {
                 let (flag, flips) = self.stands(moment, 0, self.facts(comparison, unit, n, anchor));
-                (flag, if fixed_ms(unit).is_some() { flips } else { self.before_change_of_offset(flips) })
+                (
+                    flag,
+                    if fixed_ms(unit).is_some() {
+                        flips
+                    } else {
+                        self.before_change_of_offset(flips)
+                    },
+                )
             }
             (fact, anchor) => {
                 let (low, high) = self.anchors(comparison, unit, n, self.position(fact));
@@ -192,7 +204,11 @@ impl<'a> Machine<'a> {
         let (mut low, mut high) = (guess.plus_ms(-5 * millrace_model::DAY_MS), guess.plus_ms(5 * millrace_model::DAY_MS));
         while low < high {
             let middle = low.plus_ms((high.0 - low.0) / 2);
-            if add(zone, middle, n, unit) >= level { high = middle } else { low = middle.plus_ms(MS) }
+            if add(zone, middle, n, unit) >= level {
+                high = middle
+            } else {
+                low = middle.plus_ms(MS)
+            }
         }
         low
     }
@@ -209,8 +225,12 @@ impl<'a> Machine<'a> {
 
     /// `fact occurs before/after anchor`; a span is passed as a whole.
     pub(super) fn relative(&mut self, direction: Direction, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        let Some((fact, fact_until)) = self.side(&operands[0])? else { return Ok((false, self.null_until(&operands[0])?)) };
-        let Some((anchor, anchor_until)) = self.side(&operands[1])? else { return Ok((false, self.null_until(&operands[1])?)) };
+        let Some((fact, fact_until)) = self.side(&operands[0])? else {
+            return Ok((false, self.null_until(&operands[0])?));
+        };
+        let Some((anchor, anchor_until)) = self.side(&operands[1])? else {
+            return Ok((false, self.null_until(&operands[1])?));
+        };
         let (fact, anchor) = ((fact, fact_until), (anchor, anchor_until));
         Ok(match (direction, fact.0, anchor.0) {
             (Direction::Before, _, _) => self.compare_instants(Comparison::Less, fact, anchor),
@@ -229,8 +249,12 @@ impl<'a> Machine<'a> {
 
     /// `fact occurs on anchor`: within the span of a word of time, on the day of an instant.
     pub(super) fn on(&mut self, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        let Some((fact, fact_until)) = self.side(&operands[0])? else { return Ok((false, self.null_until(&operands[0])?)) };
-        let Some((anchor, anchor_until)) = self.side(&operands[1])? else { return Ok((false, self.null_until(&operands[1])?)) };
+        let Some((fact, fact_until)) = self.side(&operands[0])? else {
+            return Ok((false, self.null_until(&operands[0])?));
+        };
+        let Some((anchor, anchor_until)) = self.side(&operands[1])? else {
+            return Ok((false, self.null_until(&operands[1])?));
+        };
         let zone = self.context.zone;
         let until = fact_until.min(anchor_until);
         let day = |at: Timestamp| {
@@ -254,9 +278,15 @@ impl<'a> Machine<'a> {
 
     /// `fact occurs between from and to`: both ends belong to it, words of time as whole spans.
     pub(super) fn between(&mut self, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        let Some(fact) = self.side(&operands[0])? else { return Ok((false, self.null_until(&operands[0])?)) };
-        let Some(from) = self.side(&operands[1])? else { return Ok((false, self.null_until(&operands[1])?)) };
-        let Some(to) = self.side(&operands[2])? else { return Ok((false, self.null_until(&operands[2])?)) };
+        let Some(fact) = self.side(&operands[0])? else {
+            return Ok((false, self.null_until(&operands[0])?));
+        };
+        let Some(from) = self.side(&operands[1])? else {
+            return Ok((false, self.null_until(&operands[1])?));
+        };
+        let Some(to) = self.side(&operands[2])? else {
+            return Ok((false, self.null_until(&operands[2])?));
+        };
         let begun = self.compare_instants(Comparison::GreaterOrEqual, fact, from);
         let open = match (fact.0, to.0) {
             (Side::Fixed(at), Side::Moving(moment)) if moment != Moment::Now => {

@@ -43,7 +43,9 @@ impl<'a> Val<'a> {
             Val::Ref(value) => Cow::Borrowed(value),
             Val::Object(_) => Cow::Borrowed(NULL),
             Val::List(items) => Cow::Owned(Value::List(items.iter().map(|item| item.value().into_owned()).collect())),
-            Val::Map(entries) => Cow::Owned(Value::Map(entries.iter().map(|(name, value)| (name.clone(), value.value().into_owned())).collect())),
+            Val::Map(entries) => Cow::Owned(Value::Map(
+                entries.iter().map(|(name, value)| (name.clone(), value.value().into_owned())).collect(),
+            )),
         }
     }
 
@@ -160,7 +162,11 @@ pub(super) fn compare(comparison: Comparison, left: &Value, right: &Value) -> bo
 
 fn read_as<'v>(value: &'v Value, like: &Value) -> Option<Cow<'v, Value>> {
     let same = std::mem::discriminant(value) == std::mem::discriminant(like);
-    if same { Some(Cow::Borrowed(value)) } else { coerce(value, like).map(Cow::Owned) }
+    if same {
+        Some(Cow::Borrowed(value))
+    } else {
+        coerce(value, like).map(Cow::Owned)
+    }
 }
 
 /// Whether `list` holds `value`, its items read as the value's type.

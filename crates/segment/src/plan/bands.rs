@@ -28,17 +28,26 @@ pub struct Bands {
 impl Bands {
     fn new(feature: FeatureId, bounds: BTreeSet<Value>) -> Bands {
         let bounds: Vec<Value> = bounds.into_iter().collect();
-        Bands { id: FeatureId(hash("bands", &format!("{:016x}", feature.0), &format!("{bounds:?}"))), bounds }
+        Bands {
+            id: FeatureId(hash("bands", &format!("{:016x}", feature.0), &format!("{bounds:?}"))),
+            bounds,
+        }
     }
 
     /// One value for all of a band; it compares with every bound as they do. What is no number is itself.
     pub fn of(&self, value: &Value) -> Value {
-        let Some(number) = value.as_f64().filter(|number| !number.is_nan()) else { return value.clone() };
+        let Some(number) = value.as_f64().filter(|number| !number.is_nan()) else {
+            return value.clone();
+        };
         let at = self.bounds.partition_point(|bound| bound < value);
         match self.bounds.get(at) {
             Some(bound) if bound == value => bound.clone(),
             Some(bound) => bound.as_f64().map_or(Value::Float(number), |bound| Value::Float(bound.next_down())),
-            None => self.bounds.last().and_then(Value::as_f64).map_or(Value::Float(number), |bound| Value::Float(bound.next_up())),
+            None => self
+                .bounds
+                .last()
+                .and_then(Value::as_f64)
+                .map_or(Value::Float(number), |bound| Value::Float(bound.next_up())),
         }
     }
 }
@@ -69,7 +78,9 @@ pub(super) fn find(rules: &[&SegmentPlan], features: &mut [FeaturePlan]) {
 impl Uses {
     fn gather(&mut self, core: &Core) {
         if let Core::Apply(Op::Compare(_), sides) = core {
-            let compared = [(0, 1), (1, 0)].into_iter().find_map(|(of, with)| Some((total(&sides[of])?, bound(&sides[with])?)));
+            let compared = [(0, 1), (1, 0)]
+                .into_iter()
+                .find_map(|(of, with)| Some((total(&sides[of])?, bound(&sides[with])?)));
             if let Some((feature, bound)) = compared {
                 self.bounds.entry(feature).or_default().insert(bound.clone());
                 return;
@@ -84,8 +95,20 @@ impl Uses {
 
 /// The feature of which an expression is the total over the person's accounts; with one account, the feature's own value.
 fn total(core: &Core) -> Option<FeatureId> {
-    let Core::Apply(Op::Aggregate(Aggregate::Sum | Aggregate::Average | Aggregate::Min | Aggregate::Max), of) = core else { return None };
-    let [Core::Bind { bind: Bind::Map, source, var, body }] = of.as_slice() else { return None };
+    let Core::Apply(Op::Aggregate(Aggregate::Sum | Aggregate::Average | Aggregate::Min | Aggregate::Max), of) = core else {
+        return None;
+    };
+    let [
+        Core::Bind {
+            bind: Bind::Map,
+            source,
+            var,
+            body,
+        },
+    ] = of.as_slice()
+    else {
+        return None;
+    };
     let of_accounts = **source == Core::relation(Core::Var(SUBJECT), Relation::Accounts);
     match &**body {
         Core::Apply(Op::Feature(id), of) if of_accounts && of[0] == Core::Var(*var) => Some(*id),
@@ -112,21 +135,34 @@ mod tests {
     /// The bounds of the first banded feature under these rules.
     fn bounds(rules: &[&str]) -> Option<Vec<Value>> {
         let named = |(at, rule): (usize, &&str)| {
-            let definition = Definition { name: format!("rule-{at}").into(), ..definition(SubjectKind::Person, Tz::UTC, rule) };
+            let definition = Definition {
+                name: format!("rule-{at}").into(),
+                ..definition(SubjectKind::Person, Tz::UTC, rule)
+            };
             crate::compile(&definition, schema_once()).expect("the test's own rule")
         };
         let rules: Vec<_> = rules.iter().enumerate().map(named).collect();
         let plan = Plan::build(&rules, &settings()).expect("a plan");
-        plan.features.iter().find_map(|feature| feature.bands.as_ref()).map(|bands| bands.bounds.clone())
+        plan.features
+            .iter()
+            .find_map(|feature| feature.bands.as_ref())
+            .map(|bands| bands.bounds.clone())
     }
 
     #[test]
     fn what_is_only_compared_with_constants_has_bands() {
         let (million, half) = (Value::Int(1_000_000), Value::Int(500_000));
         assert_eq!(bounds(&[&format!("sum({WON}) > 1000000")]), Some(vec![million.clone()]));
-        assert_eq!(bounds(&[&format!("1000000 <= sum({WON})"), &format!("not(sum({WON}) = 500000)")]), Some(vec![half, million]));
+        assert_eq!(
+            bounds(&[&format!("1000000 <= sum({WON})"), &format!("not(sum({WON}) = 500000)")]),
+            Some(vec![half, million])
+        );
         assert_eq!(bounds(&[&format!("sum({WON}) > b2b.personScore")]), None);
-        assert_eq!(bounds(&[&format!("sum({WON}) > 1000000"), &format!("sum({WON}) > b2b.personScore")]), None, "one of the two needs the number");
+        assert_eq!(
+            bounds(&[&format!("sum({WON}) > 1000000"), &format!("sum({WON}) > b2b.personScore")]),
+            None,
+            "one of the two needs the number"
+        );
         assert_eq!(bounds(&[&format!("sum({WON}) * 2 > 1000000")]), None);
     }
 

@@ -72,7 +72,10 @@ pub(crate) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, V
     attributes.sort_by(|a, b| a.name.cmp(&b.name));
     let parts = (segments.len() + attributes.len()).max(planner.features.len()).max(planner.queries.len());
     if parts > settings.parts_max {
-        let message = format!("the rules together need {parts} parts, more than the limit of {} (`parts_max`)", settings.parts_max);
+        let message = format!(
+            "the rules together need {parts} parts, more than the limit of {} (`parts_max`)",
+            settings.parts_max
+        );
         let last = segments.last().map(|segment| segment.name.clone()).unwrap_or_default();
         problems.push((last, Diagnostic::error("too-many", Span::default(), message)));
     }
@@ -81,7 +84,12 @@ pub(crate) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, V
     }
     let mut features = planner.features;
     super::bands::find(&segments.iter().chain(&attributes).collect::<Vec<_>>(), &mut features);
-    Ok(Plan { segments, attributes, features, queries: planner.queries.into_values().collect() })
+    Ok(Plan {
+        segments,
+        attributes,
+        features,
+        queries: planner.queries.into_values().collect(),
+    })
 }
 
 /// Rules in order of evaluation.
@@ -91,7 +99,10 @@ fn order(compiled: &[Compiled]) -> Result<Vec<&Compiled>, Vec<(Text, Diagnostic)
     for rule in compiled {
         if by_name.insert(&rule.definition().name, rule).is_some() {
             let name = &rule.definition().name;
-            problems.push((name.clone(), Diagnostic::error("duplicate", Span::default(), format!("the segment `{name}` is defined twice"))));
+            problems.push((
+                name.clone(),
+                Diagnostic::error("duplicate", Span::default(), format!("the segment `{name}` is defined twice")),
+            ));
         }
     }
     for rule in by_name.values() {
@@ -133,7 +144,12 @@ fn order(compiled: &[Compiled]) -> Result<Vec<&Compiled>, Vec<(Text, Diagnostic)
 
 /// Names one circle among the rules that are left.
 fn circle(by_name: &BTreeMap<&Text, &Compiled>, done: &BTreeSet<&Text>) -> (Text, Diagnostic) {
-    let open = |rule: &&Compiled| rule.segments().iter().find(|(name, _)| by_name.contains_key(name) && !done.contains(name)).cloned();
+    let open = |rule: &&Compiled| {
+        rule.segments()
+            .iter()
+            .find(|(name, _)| by_name.contains_key(name) && !done.contains(name))
+            .cloned()
+    };
     let mut path: Vec<Text> = Vec::new();
     let mut span = Span::default();
     let mut current = by_name.keys().find(|name| !done.contains(*name)).map(|name| (*name).clone());
@@ -151,13 +167,26 @@ fn circle(by_name: &BTreeMap<&Text, &Compiled>, done: &BTreeSet<&Text>) -> (Text
     }
     // The last reference of the circle stands in the rule before its end.
     let last = path.iter().rev().nth(1).cloned().unwrap_or_default();
-    (last, Diagnostic::error("cycle", span, format!("segments refer to each other in a circle: {}", path.join(" → "))))
+    (
+        last,
+        Diagnostic::error("cycle", span, format!("segments refer to each other in a circle: {}", path.join(" → "))),
+    )
 }
 
 impl<'s> Planner<'s> {
     pub fn new(settings: &'s Settings) -> Planner<'s> {
-        let money = Arc::new(Money { default_currency: settings.default_currency.clone(), rates: settings.rates.clone() });
-        Planner { settings, money, features: Vec::new(), known: BTreeSet::new(), queries: BTreeMap::new(), depth: 0 }
+        let money = Arc::new(Money {
+            default_currency: settings.default_currency.clone(),
+            rates: settings.rates.clone(),
+        });
+        Planner {
+            settings,
+            money,
+            features: Vec::new(),
+            known: BTreeSet::new(),
+            queries: BTreeMap::new(),
+            depth: 0,
+        }
     }
 
     fn segment(&mut self, rule: &Compiled) -> Result<SegmentPlan, Diagnostic> {
@@ -167,7 +196,8 @@ impl<'s> Planner<'s> {
         let split = rule.conditions().try_map(&mut |core: &Core, span: Span| {
             let core = normalise(core.clone(), &mut next);
             let split = Splitter::split(self, core, zone, next).map_err(|reason| {
-                Diagnostic::error("not-incremental", span, format!("this cannot be kept incrementally: {reason}")).expecting("a rule in two segments, or fewer relations at once")
+                Diagnostic::error("not-incremental", span, format!("this cannot be kept incrementally: {reason}"))
+                    .expecting("a rule in two segments, or fewer relations at once")
             })?;
             layouts.extend(split.layouts);
             Ok(split.core)
@@ -180,7 +210,11 @@ impl<'s> Planner<'s> {
         let reads = reads(&Core::apply(Op::List, leaves));
         let definition = rule.definition();
         let condition = definition.kind != Kind::ComputedAttribute;
-        let residual = |core: Core| Residual { core: Arc::new(core), context: context.clone(), condition };
+        let residual = |core: Core| Residual {
+            core: Arc::new(core),
+            context: context.clone(),
+            condition,
+        };
         let conditions = split.map(&residual);
         Ok(SegmentPlan {
             name: definition.name.clone(),
@@ -194,7 +228,11 @@ impl<'s> Planner<'s> {
     }
 
     fn context(&self, zone: Tz, layouts: BTreeMap<QueryId, Vec<u64>>) -> Context {
-        Context { zone, money: self.money.clone(), layouts: Arc::new(layouts) }
+        Context {
+            zone,
+            money: self.money.clone(),
+            layouts: Arc::new(layouts),
+        }
     }
 
     /// The feature that an expression about a thing of this kind is.
@@ -215,14 +253,28 @@ impl<'s> Planner<'s> {
         self.depth -= 1;
         let Split { core, reads, layouts } = split?;
         self.known.insert(id);
-        let residual = Residual { core: Arc::new(core), context: self.context(zone, layouts), condition: false };
-        self.features.push(FeaturePlan { id, kind, residual, reads, bands: None });
+        let residual = Residual {
+            core: Arc::new(core),
+            context: self.context(zone, layouts),
+            condition: false,
+        };
+        self.features.push(FeaturePlan {
+            id,
+            kind,
+            residual,
+            reads,
+            bands: None,
+        });
         Ok(id)
     }
 
     /// A name for an expression about one thing or event, the same wherever it is used.
     pub fn name_of(&self, purpose: &str, core: &Core, zone: Tz) -> u64 {
-        hash(purpose, &core.clone().replace(&Core::Var(Var::MAX), &Core::Var(SUBJECT)).canonical(), &self.settings_of([core], zone))
+        hash(
+            purpose,
+            &core.clone().replace(&Core::Var(Var::MAX), &Core::Var(SUBJECT)).canonical(),
+            &self.settings_of([core], zone),
+        )
     }
 
     /// The settings that the value of expressions depends on, as text.
@@ -258,11 +310,27 @@ impl<'s> Planner<'s> {
             let layout = Arc::new(columns.keys().copied().collect());
             let (mut tally, mut sequence) = (None, None);
             match upkeep {
-                Some(Upkeep::Tally(shape)) => tally = Some(Tally { shape: Arc::new(shape), layout, context: context.clone() }),
+                Some(Upkeep::Tally(shape)) => {
+                    tally = Some(Tally {
+                        shape: Arc::new(shape),
+                        layout,
+                        context: context.clone(),
+                    })
+                }
                 Some(Upkeep::Progress(shape)) => sequence = Some(Sequence::new(shape, layout, context.clone())),
                 None => {}
             }
-            EventQuery { id, keep, event_types, demand, tally, sequence, predicate: Arc::new(predicate), columns: Arc::new(columns.into_values().collect()), context }
+            EventQuery {
+                id,
+                keep,
+                event_types,
+                demand,
+                tally,
+                sequence,
+                predicate: Arc::new(predicate),
+                columns: Arc::new(columns.into_values().collect()),
+                context,
+            }
         });
         id
     }
@@ -273,7 +341,14 @@ impl<'s> Planner<'s> {
             return core;
         }
         let context = self.context(zone, BTreeMap::new());
-        let mut machine = Machine { source: Source::None, now: millrace_model::Timestamp(0), context: &context, told_at: None, bound: Vec::new(), trace: None };
+        let mut machine = Machine {
+            source: Source::None,
+            now: millrace_model::Timestamp(0),
+            context: &context,
+            told_at: None,
+            bound: Vec::new(),
+            trace: None,
+        };
         let value = machine.eval(&core).map(|(val, _)| val.into_value());
         value.map_or(core, Core::Literal)
     }

@@ -41,7 +41,12 @@ pub(super) fn demands(predicate: &Core) -> Demands {
             }
             all
         }
-        Op::Compare(Comparison::Equal) | Op::Text { test: TextTest::Equals, negated: false, case_sensitive: true } => {
+        Op::Compare(Comparison::Equal)
+        | Op::Text {
+            test: TextTest::Equals,
+            negated: false,
+            case_sensitive: true,
+        } => {
             let sides = [(&operands[0], &operands[1]), (&operands[1], &operands[0])];
             let demand = sides.into_iter().find_map(|(of, with)| Some((path(of)?, [text(with)?].into())));
             demand.into_iter().collect()
@@ -60,7 +65,10 @@ pub(super) fn demands(predicate: &Core) -> Demands {
 /// The demand that the fewest events meet, as far as that can be seen: fewer texts rather than more, and a page rather than a type of event.
 pub(super) fn strictest(demands: &Demands) -> Option<Demand> {
     let best = demands.iter().min_by_key(|(path, texts)| (texts.len(), **path == event_type()));
-    best.map(|(path, texts)| Demand { path: path.clone(), texts: texts.clone() })
+    best.map(|(path, texts)| Demand {
+        path: path.clone(),
+        texts: texts.clone(),
+    })
 }
 
 /// The path of the event's type.

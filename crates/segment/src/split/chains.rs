@@ -64,6 +64,9 @@ impl Splitter<'_, '_> {
         });
         let steps: Vec<ChainStep> = steps.collect();
         self.queries[index].upkeep = Some(Upkeep::Progress(Shape::of(&steps)));
-        Core::Sequence { query: QueryId(index as u64), whole: Box::new(Core::Chain(steps)) }
+        Core::Sequence {
+            query: QueryId(index as u64),
+            whole: Box::new(Core::Chain(steps)),
+        }
     }
 }

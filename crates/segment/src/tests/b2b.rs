@@ -8,9 +8,7 @@ use crate::testing::{Tree, at, members};
 const NOW: &str = "2026-06-15T12:00:00Z";
 
 fn world() -> Tree {
-    let visit = |id: &str, at: &str, page: &str| {
-        json!({"_id": id, "timestamp": at, "eventType": "web.webpagedetails.pageViews", "web": {"webPageDetails": {"name": page}}})
-    };
+    let visit = |id: &str, at: &str, page: &str| json!({"_id": id, "timestamp": at, "eventType": "web.webpagedetails.pageViews", "web": {"webPageDetails": {"name": page}}});
     Tree::read(&json!({
         "person": {
             "p1": {"extendedWorkDetails": {"jobTitle": "Vice President", "departments": ["HR"]}, "b2b": {"personScore": 90}},
@@ -73,7 +71,10 @@ fn published_use_cases() {
 
     person(r#"exists r from opportunityRoles where r.personRole = "Decision Maker""#, &["p1", "p2"]);
     person("exists r from opportunityRoles where r.opportunity.opportunityAmount.amount > 1000000", &["p1"]);
-    person(r#"exists r from opportunityRoles where r.opportunity.account.accountBillingAddress.country = "Canada""#, &["p1", "p2"]);
+    person(
+        r#"exists r from opportunityRoles where r.opportunity.account.accountBillingAddress.country = "Canada""#,
+        &["p1", "p2"],
+    );
     person(
         r#"(exists r from opportunityRoles where r.personRole = "Decision Maker" and r.opportunity.account.accountOrganization.industry = "Finance")
            and exists v from xEvent where PRICING and v.timestamp occurs <= 3 days before now"#,
@@ -101,18 +102,39 @@ fn published_use_cases() {
     );
     person("b2b.personScore > 80", &["p1"]);
     account("parent.accountOrganization.annualRevenue.amount > 100000000", &["a2", "a3"]);
-    person(r#"exists r from accountRelations where r.personRole = "Manager" and r.account.accountName = "Acme" and r.isActive"#, &["p1"]);
-    person("exists m from campaignMemberships where m.campaign.actualCost.amount > m.campaign.budgetedCost.amount", &["p1"]);
-    person(r#"exists m from listMemberships where m.list.marketingListName = "Anniversary users" and not(m.isDeleted)"#, &["p3"]);
+    person(
+        r#"exists r from accountRelations where r.personRole = "Manager" and r.account.accountName = "Acme" and r.isActive"#,
+        &["p1"],
+    );
+    person(
+        "exists m from campaignMemberships where m.campaign.actualCost.amount > m.campaign.budgetedCost.amount",
+        &["p1"],
+    );
+    person(
+        r#"exists m from listMemberships where m.list.marketingListName = "Anniversary users" and not(m.isDeleted)"#,
+        &["p3"],
+    );
     person(
         r#"(exists r from opportunityRoles where r.personRole = "Decision Maker" and r.opportunity.isClosed and r.opportunity.isWon = false)
            and exists v from xEvent where PRICING and v.timestamp occurs <= 24 hours before now"#,
         &["p2"],
     );
-    account(r#"not(exists p from persons where p.extendedWorkDetails.jobTitle in ["COO", "CMO"])"#, &["a1", "a3"]);
-    account("count(persons[xEvent[web.webPageDetails.name = \"Pricing\" and timestamp occurs this week]]) >= 1", &["a1", "a2", "a3"]);
-    account("count(select p from persons where exists v from p.xEvent where PRICING and v.timestamp occurs this week) >= 2", &[]);
-    account("count(select p from persons where exists v from p.xEvent where PRICING and v.timestamp occurs <= 7 days before now) >= 2", &["a1", "a2"]);
+    account(
+        r#"not(exists p from persons where p.extendedWorkDetails.jobTitle in ["COO", "CMO"])"#,
+        &["a1", "a3"],
+    );
+    account(
+        "count(persons[xEvent[web.webPageDetails.name = \"Pricing\" and timestamp occurs this week]]) >= 1",
+        &["a1", "a2", "a3"],
+    );
+    account(
+        "count(select p from persons where exists v from p.xEvent where PRICING and v.timestamp occurs this week) >= 2",
+        &[],
+    );
+    account(
+        "count(select p from persons where exists v from p.xEvent where PRICING and v.timestamp occurs <= 7 days before now) >= 2",
+        &["a1", "a2"],
+    );
     person(
         r#"sum(select o.opportunityAmount.amount from accounts.opportunities where o.isClosed and o.isWon) > 1000000
            and exists v from xEvent where v.eventType = "web.webpagedetails.pageViews"

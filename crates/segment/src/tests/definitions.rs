@@ -25,7 +25,19 @@ spec:
   pql: {"nodeType": "literal", "literalType": "Boolean", "value": true}
 "#;
     let definitions = parse_definitions(text).expect("definitions");
-    let shown: Vec<_> = definitions.iter().map(|d| (d.name.as_str(), d.subject.name(), d.status, d.time_zone.name(), d.pql.trim(), d.destinations.len())).collect();
+    let shown: Vec<_> = definitions
+        .iter()
+        .map(|d| {
+            (
+                d.name.as_str(),
+                d.subject.name(),
+                d.status,
+                d.time_zone.name(),
+                d.pql.trim(),
+                d.destinations.len(),
+            )
+        })
+        .collect();
     assert_eq!(
         shown,
         [
@@ -114,7 +126,8 @@ kind: Segment
           |
         9 | ---
           | ^
-    "#]].assert_eq(&shown);
+    "#]]
+    .assert_eq(&shown);
     let to = |name: &str| format!("{{kind: Segment, metadata: {{name: a}}, spec: {{pql: true, destinations: [{name}]}}}}");
     assert!(parse_definitions(&to("linkedin-2")).is_ok());
     for name in ["LinkedIn", "'my ads!'", "''", "7", "ads/x"] {
@@ -131,7 +144,11 @@ fn external_audiences_mean_a_rule_about_their_memberships() {
     let table = [
         ("", "occurs < 30 days before now", Some(2_592_000_000)),
         ("spec: { expiresAfter: 36h }", "occurs < 36 hours before now", Some(129_600_000)),
-        ("spec: { expiresAfter: 14d, subject: account }", "occurs < 2 weeks before now", Some(1_209_600_000)),
+        (
+            "spec: { expiresAfter: 14d, subject: account }",
+            "occurs < 2 weeks before now",
+            Some(1_209_600_000),
+        ),
         ("spec: { expiresAfter: never }", "or m.validUntil.isNull())", None),
     ];
     for (spec, part, expires_after_ms) in table {
@@ -141,7 +158,12 @@ fn external_audiences_mean_a_rule_about_their_memberships() {
         let compiled = crate::compile(&definition, crate::testing::schema_once()).expect("the rule compiles");
         assert!(compiled.warnings().is_empty(), "{spec}");
     }
-    for spec in ["spec: { expiresAfter: 0d }", "spec: { expiresAfter: 30 }", "spec: { expiresAfter: 99999999d }", "spec: { pql: 'true' }"] {
+    for spec in [
+        "spec: { expiresAfter: 0d }",
+        "spec: { expiresAfter: 30 }",
+        "spec: { expiresAfter: 99999999d }",
+        "spec: { pql: 'true' }",
+    ] {
         assert!(audience(spec).is_err(), "{spec}");
     }
 }
@@ -151,7 +173,10 @@ fn computed_attributes_are_filled_in_with_their_types() {
     let schema = crate::testing::schema_once();
     let compiled = |text: &str| {
         let definitions = parse_definitions(text).expect("definitions");
-        definitions.iter().map(|definition| crate::compile(definition, schema).expect("each compiles by itself")).collect::<Vec<_>>()
+        definitions
+            .iter()
+            .map(|definition| crate::compile(definition, schema).expect("each compiles by itself"))
+            .collect::<Vec<_>>()
     };
     let attributes = compiled(
         r#"
@@ -184,7 +209,10 @@ spec: { pql: "xEvent[timestamp occurs today].count()", timeZone: Europe/Berlin }
     for (pql, expected) in table {
         let definition = crate::testing::definition(millrace_model::SubjectKind::Person, chrono_tz::Tz::UTC, pql);
         let found = match crate::compile_with(&definition, schema, &library) {
-            Ok(compiled) => compiled.warnings().first().map_or("good".to_owned(), |warning| format!("warning {}", warning.code)),
+            Ok(compiled) => compiled
+                .warnings()
+                .first()
+                .map_or("good".to_owned(), |warning| format!("warning {}", warning.code)),
             Err(problems) => problems[0].code.to_owned(),
         };
         assert_eq!(found, expected, "{pql}");

@@ -15,13 +15,26 @@ fn show(subject: SubjectKind, pql: &str) -> String {
     let plan = Plan::build(&[compiled(subject, Tz::UTC, pql)], &settings()).expect("a plan");
     let mut out = String::new();
     for query in &plan.queries {
-        let _ = writeln!(out, "{:?} keep {:?} types {:?} columns {}", query.id, query.keep, query.event_types, query.columns());
+        let _ = writeln!(
+            out,
+            "{:?} keep {:?} types {:?} columns {}",
+            query.id,
+            query.keep,
+            query.event_types,
+            query.columns()
+        );
     }
     for feature in &plan.features {
         let _ = writeln!(out, "{:?} of {}: {}", feature.id, feature.kind.name(), feature.residual.core.canonical());
     }
     let _ = writeln!(out, "residual: {}", plan.segments[0].residual.core.canonical());
-    for (at, id) in plan.features.iter().map(|feature| format!("{:?}", feature.id)).chain(plan.queries.iter().map(|query| format!("{:?}", query.id))).enumerate() {
+    for (at, id) in plan
+        .features
+        .iter()
+        .map(|feature| format!("{:?}", feature.id))
+        .chain(plan.queries.iter().map(|query| format!("{:?}", query.id)))
+        .enumerate()
+    {
         out = out.replace(&format!("Feature({})", &id), &format!("#{at}")).replace(&id, &format!("#{at}"));
     }
     out
@@ -44,31 +57,51 @@ fn shapes() {
             residual: (And (Compare(Greater) (Aggregate(Sum) (Map (Relation(Accounts) $0) $1: (#1 $1 0))) 1000000) (AtLeast(1) #2 $1: (Window { comparison: LessOrEqual, unit: Month, direction: Before } (."timestamp" $1) 1 Now)))
         "##]],
     );
-    check(SubjectKind::Person, r#"exists a from accounts where a.accountOrganization.industry = "Finance" and a.accountName = person.name.lastName"#, expect![[r##"
+    check(
+        SubjectKind::Person,
+        r#"exists a from accounts where a.accountOrganization.industry = "Finance" and a.accountName = person.name.lastName"#,
+        expect![[r##"
         #0 of account: (Compare(Equal) (."industry" (."accountOrganization" $0)) "Finance")
         #1 of account: (."accountName" $0)
         residual: (AtLeast(1) (Relation(Accounts) $0) $1: (And (#0 $1 false) (Compare(Equal) (#1 $1 null) (."lastName" (."name" (."person" $0))))))
-    "##]]);
-    check(SubjectKind::Person, "sum(accounts.related.opportunities.opportunityAmount.amount) > 5", expect![[r##"
+    "##]],
+    );
+    check(
+        SubjectKind::Person,
+        "sum(accounts.related.opportunities.opportunityAmount.amount) > 5",
+        expect![[r##"
         #0 of opportunity: (Amount (."opportunityAmount" $0))
         #1 of account: (Record(["#id", "c4f0675892baec93e"]) (Id $0) (Aggregate(Sum) (Map (Relation(Opportunities) $0) $1: (#0 $1 null))))
         #2 of account: (Map (Relation(Related) $0) $1: (#1 $1 {"#id":null,"c4f0675892baec93e":0,}))
         residual: (Compare(Greater) (Aggregate(Sum) (Map (DistinctThings (FlatMap (Relation(Accounts) $0) $1: (#2 $1 []))) $1: (."c4f0675892baec93e" $1))) 5)
-    "##]]);
-    check(SubjectKind::Person, "exists o from accounts.opportunities where o.isWon and o.opportunityAmount.amount > b2b.personScore", expect![[r##"
+    "##]],
+    );
+    check(
+        SubjectKind::Person,
+        "exists o from accounts.opportunities where o.isWon and o.opportunityAmount.amount > b2b.personScore",
+        expect![[r##"
         #0 of opportunity: (If (."isWon" $0) (Record(["#id", "c6caf803e83b4270d"]) (Id $0) (Amount (."opportunityAmount" $0))) null)
         #1 of account: (Map (Relation(Opportunities) $0) $1: (#0 $1 null))
         residual: (AtLeast(1) (Relation(Accounts) $0) $1: (AtLeast(1) (#1 $1 []) $2: (Compare(Greater) (."c6caf803e83b4270d" $2) (."personScore" (."b2b" $0)))))
-    "##]]);
-    check(SubjectKind::Account, "count(persons[xEvent[eventType in [\"a\", \"b\"] and timestamp occurs this week]]) >= 3", expect![[r##"
+    "##]],
+    );
+    check(
+        SubjectKind::Account,
+        "count(persons[xEvent[eventType in [\"a\", \"b\"] and timestamp occurs this week]]) >= 3",
+        expect![[r##"
         #1 keep Newest(1) types Some(["a", "b"]) columns 0
         #0 of person: (AtLeast(1) #1 $1: (On (."timestamp" $1) This(Week)))
         residual: (AtLeast(3) (Relation(Persons) $0) $1: (#0 $1 (AtLeast(1) (Events null) $2: (And (In { negated: false } (."eventType" $2) ["a","b",]) (On (."timestamp" $2) This(Week))))))
-    "##]]);
-    check(SubjectKind::Person, r#"chain(xEvent, timestamp, [A: WHAT(eventType = "a"), B: WHAT(eventType = "b" and extra.x > 1) WHEN(today)])"#, expect![[r##"
+    "##]],
+    );
+    check(
+        SubjectKind::Person,
+        r#"chain(xEvent, timestamp, [A: WHAT(eventType = "a"), B: WHAT(eventType = "b" and extra.x > 1) WHEN(today)])"#,
+        expect![[r##"
         #0 keep Progress types Some(["a", "b"]) columns 2
         residual: (Chain [step 1 (Filter #0 $1: (Column(18094057608017497741) $1)): true] [step 1 (Filter #0 $2: (And (Column(6292686402931847434) $2) (On (."timestamp" $2) Today))): true])
-    "##]]);
+    "##]],
+    );
 }
 
 #[test]
@@ -77,9 +110,18 @@ fn what_an_event_must_say() {
     for (condition, demand) in [
         ("eventType = \"x\"", Some(("eventType", vec!["x"]))),
         ("web.webPageDetails.name = \"p\" and eventType = \"x\"", Some((name, vec!["p"]))),
-        ("eventType in [\"x\", \"y\"] and web.webPageDetails.name in [\"p\", \"q\", \"r\"]", Some(("eventType", vec!["x", "y"]))),
-        ("web.webPageDetails.name = \"p\" or web.webPageDetails.name.equals(\"q\")", Some((name, vec!["p", "q"]))),
-        ("(eventType = \"x\" and web.webPageDetails.name = \"p\") or eventType = \"y\"", Some(("eventType", vec!["x", "y"]))),
+        (
+            "eventType in [\"x\", \"y\"] and web.webPageDetails.name in [\"p\", \"q\", \"r\"]",
+            Some(("eventType", vec!["x", "y"])),
+        ),
+        (
+            "web.webPageDetails.name = \"p\" or web.webPageDetails.name.equals(\"q\")",
+            Some((name, vec!["p", "q"])),
+        ),
+        (
+            "(eventType = \"x\" and web.webPageDetails.name = \"p\") or eventType = \"y\"",
+            Some(("eventType", vec!["x", "y"])),
+        ),
         ("eventType in [\"x\", \"y\"] and eventType = \"x\"", Some(("eventType", vec!["x"]))),
         ("web.webPageDetails.name = \"p\" or eventType = \"x\"", None),
         ("not(eventType = \"x\")", None),
@@ -87,8 +129,15 @@ fn what_an_event_must_say() {
         ("web.webPageDetails.name != \"p\"", None),
     ] {
         let plan = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, &format!("xEvent[{condition}]"))], &settings()).expect("a plan");
-        let found = plan.queries[0].demand.as_ref().map(|demand| (demand.path.join("."), demand.texts.iter().map(|text| text.as_str()).collect()));
-        assert_eq!(found.as_ref().map(|(path, texts): &(String, Vec<&str>)| (path.as_str(), texts.clone())), demand, "{condition}");
+        let found = plan.queries[0]
+            .demand
+            .as_ref()
+            .map(|demand| (demand.path.join("."), demand.texts.iter().map(|text| text.as_str()).collect()));
+        assert_eq!(
+            found.as_ref().map(|(path, texts): &(String, Vec<&str>)| (path.as_str(), texts.clone())),
+            demand,
+            "{condition}"
+        );
     }
 }
 
@@ -96,7 +145,11 @@ fn what_an_event_must_say() {
 fn ids_are_stable() {
     // Ids are part of stored state: a change here loses every feature and row that is kept.
     let plan = Plan::build(
-        &[compiled(SubjectKind::Person, Tz::UTC, r#"(exists a from accounts where a.accountName = "Acme") and xEvent[eventType = "x"]"#)],
+        &[compiled(
+            SubjectKind::Person,
+            Tz::UTC,
+            r#"(exists a from accounts where a.accountName = "Acme") and xEvent[eventType = "x"]"#,
+        )],
         &settings(),
     )
     .expect("a plan");
@@ -105,8 +158,16 @@ fn ids_are_stable() {
             feature 379e92c33a0cdebe,
             query eb6920aa7b788869,
         )
-    "#]].assert_debug_eq(&(plan.features[0].id, plan.queries[0].id));
-    let other = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, r#"accounts.exists((q) => q.accountName = "Acme") or xEvent[eventType = "x"].count() >= 1"#)], &settings());
+    "#]]
+    .assert_debug_eq(&(plan.features[0].id, plan.queries[0].id));
+    let other = Plan::build(
+        &[compiled(
+            SubjectKind::Person,
+            Tz::UTC,
+            r#"accounts.exists((q) => q.accountName = "Acme") or xEvent[eventType = "x"].count() >= 1"#,
+        )],
+        &settings(),
+    );
     let other = other.expect("a plan");
     assert_eq!((other.features[0].id, other.queries[0].id), (plan.features[0].id, plan.queries[0].id));
 }
@@ -116,7 +177,10 @@ fn fingerprints_tell_rules_apart() {
     let plan = |zone: Tz, pql: &str| Plan::build(&[compiled(SubjectKind::Person, zone, pql)], &settings()).expect("a plan");
     let fingerprint = |zone: Tz, pql: &str| plan(zone, pql).segments[0].fingerprint;
     let rule = "xEvent[eventType = \"x\" and timestamp occurs today].count() >= 2";
-    assert_eq!(fingerprint(Tz::UTC, rule), fingerprint(Tz::UTC, "xEvent[(timestamp occurs today) and eventType = \"x\"].count() >= 2"));
+    assert_eq!(
+        fingerprint(Tz::UTC, rule),
+        fingerprint(Tz::UTC, "xEvent[(timestamp occurs today) and eventType = \"x\"].count() >= 2")
+    );
     for (zone, other) in [
         (Tz::Europe__Berlin, rule),
         (Tz::UTC, "xEvent[eventType = \"x\" and timestamp occurs today].count() >= 3"),
@@ -140,13 +204,27 @@ fn kept_rows() {
         ("exists v from xEvent where v.timestamp occurs last month", Keep::Tally),
         ("exists v from xEvent where v.timestamp occurs <= 3 days before today", Keep::Tally),
         ("xEvent.productListItems.count() > 3", Keep::Tally),
-        ("sum(select v.commerce.order.priceTotal from xEvent where v.timestamp occurs <= 3 days before now) > 3", Keep::Tally),
-        ("max(select v.timestamp from xEvent where v.eventType = \"x\") occurs > 3 days before now", Keep::Tally),
+        (
+            "sum(select v.commerce.order.priceTotal from xEvent where v.timestamp occurs <= 3 days before now) > 3",
+            Keep::Tally,
+        ),
+        (
+            "max(select v.timestamp from xEvent where v.eventType = \"x\") occurs > 3 days before now",
+            Keep::Tally,
+        ),
         ("count(distinct(select v.web.webPageDetails.name from xEvent)) > 3", Keep::Tally),
         ("exists v from xEvent where v.web.webPageDetails.name = workEmail.address", Keep::All),
     ] {
         let plan = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, pql)], &settings()).expect("a plan");
-        assert_eq!(plan.queries.iter().map(|query| query.keep).max_by_key(|keep| if let Keep::Newest(n) = keep { *n } else { usize::MAX }), Some(keep), "{pql}\n{}", plan.segments[0].residual.core.canonical());
+        assert_eq!(
+            plan.queries
+                .iter()
+                .map(|query| query.keep)
+                .max_by_key(|keep| if let Keep::Newest(n) = keep { *n } else { usize::MAX }),
+            Some(keep),
+            "{pql}\n{}",
+            plan.segments[0].residual.core.canonical()
+        );
     }
 }
 
@@ -166,7 +244,10 @@ fn explanations() {
     let view = TreeView::new(&tree, &plan, SubjectKind::Person, "p", &plan.segments[0].reads, now);
     let explanation = explain(&plan.segments[0], &view, now);
     let whole = plan.segments[0].residual.foresee(&view, now, now).expect("known");
-    assert_eq!((explanation.value.map(Value::Bool), explanation.valid_until), (Some(whole.value), whole.valid_until));
+    assert_eq!(
+        (explanation.value.map(Value::Bool), explanation.valid_until),
+        (Some(whole.value), whole.valid_until)
+    );
     expect![[r#"
         Some(true) until 2026-07-01T00:00:00.001Z: and
           Some(true) until 9223372036854775807: b2b.personScore > 80
@@ -183,12 +264,18 @@ fn explanations() {
             Row { relation: AccountRelations, id: "r" }
           Some(true) until 2026-07-01T00:00:00.001Z: exists v from xEvent where v.eventType = "x" and v.timestamp occurs <= 1 month before now
             Event { at: Timestamp(1780272000000), id: "e" }
-    "#]].assert_eq(&told(&explanation));
+    "#]]
+    .assert_eq(&told(&explanation));
 }
 
 /// An explanation as lines, each condition with the sides it compares and its evidence below it.
 fn told(explanation: &crate::Explanation) -> String {
-    let mut out = format!("{:?} until {}: {}\n", explanation.value, explanation.valid_until, explanation.text.replace('\n', " "));
+    let mut out = format!(
+        "{:?} until {}: {}\n",
+        explanation.value,
+        explanation.valid_until,
+        explanation.text.replace('\n', " ")
+    );
     if let Some(sides) = &explanation.compared {
         let _ = writeln!(out, "  {:?} against {:?}", sides.left, sides.right);
     }
@@ -283,7 +370,8 @@ fn explanations_of_lists() {
             Int(2) against Int(2)
             Thing { kind: Person, id: "p", value: Bool(true) }
             Thing { kind: Person, id: "q", value: Bool(true) }
-    "#]].assert_eq(&told);
+    "#]]
+    .assert_eq(&told);
 }
 
 #[test]

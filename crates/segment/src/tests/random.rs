@@ -7,8 +7,8 @@ use millrace_model::{SubjectKind, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::{Plan, explain};
 use crate::testing::{Tree, TreeView, at, definition, schema_once, settings, value};
+use crate::{Plan, explain};
 
 /// Numbers from a seed; small and the same everywhere.
 pub(super) struct Dice(pub u64);
@@ -117,7 +117,11 @@ impl Writer {
             3 => self.related(prefix, kind),
             4 | 5 => {
                 let operator = self.dice.pick(&["and", "or"]);
-                format!("({} {operator} {})", self.condition(prefix, kind, depth - 1, hops), self.condition(prefix, kind, depth - 1, hops))
+                format!(
+                    "({} {operator} {})",
+                    self.condition(prefix, kind, depth - 1, hops),
+                    self.condition(prefix, kind, depth - 1, hops)
+                )
             }
             6 => format!("not({})", self.condition(prefix, kind, depth - 1, hops)),
             _ => self.over(prefix, kind, depth - 1, hops),
@@ -128,12 +132,25 @@ impl Writer {
         let word = self.dice.pick(&["x", "y", "z"]);
         match self.dice.below(6) {
             0 | 1 if !kind.numbers().is_empty() => {
-                format!("{prefix}{} {} {}", self.dice.pick(kind.numbers()), self.dice.pick(&["=", "!=", ">", "<=", "<"]), self.dice.below(4))
+                format!(
+                    "{prefix}{} {} {}",
+                    self.dice.pick(kind.numbers()),
+                    self.dice.pick(&["=", "!=", ">", "<=", "<"]),
+                    self.dice.below(4)
+                )
             }
             2 if kind == Kind::Event => format!("{prefix}timestamp occurs {}", self.window()),
             3 if kind == Kind::Deal => format!("{prefix}expectedCloseDate occurs {}", self.window()),
-            4 => format!("{prefix}{} {} [\"x\", \"{word}\"]", self.dice.pick(kind.texts()), self.dice.pick(&["in", "notIn"])),
-            5 => format!("{prefix}{}.{}(\"{word}\")", self.dice.pick(kind.texts()), self.dice.pick(&["startsWith", "doesNotContain", "notEqualTo"])),
+            4 => format!(
+                "{prefix}{} {} [\"x\", \"{word}\"]",
+                self.dice.pick(kind.texts()),
+                self.dice.pick(&["in", "notIn"])
+            ),
+            5 => format!(
+                "{prefix}{}.{}(\"{word}\")",
+                self.dice.pick(kind.texts()),
+                self.dice.pick(&["startsWith", "doesNotContain", "notEqualTo"])
+            ),
             _ => format!("{prefix}{} {} \"{word}\"", self.dice.pick(kind.texts()), self.dice.pick(&["=", "!="])),
         }
     }
@@ -142,7 +159,12 @@ impl Writer {
         match self.dice.below(6) {
             0..3 => {
                 let amount = self.dice.pick(&["3 days", "1 week", "1 month", "36 hours"]);
-                format!("{} {amount} {} {}", self.dice.pick(&["<=", "<", ">"]), self.dice.pick(&["before", "after"]), self.dice.pick(&["now", "now", "today", "this month"]))
+                format!(
+                    "{} {amount} {} {}",
+                    self.dice.pick(&["<=", "<", ">"]),
+                    self.dice.pick(&["before", "after"]),
+                    self.dice.pick(&["now", "now", "today", "this month"])
+                )
             }
             3 => self.dice.pick(&["today", "this week", "last month", "yesterday"]).to_owned(),
             4 => format!("{} {}", self.dice.pick(&["before", "after"]), self.dice.pick(&["today", "last week", "now"])),
@@ -159,14 +181,29 @@ impl Writer {
         let (name, other) = outer[self.dice.below(outer.len())].clone();
         let other_prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
         if kind.numbers().is_empty() || other.numbers().is_empty() || self.dice.below(2) == 0 {
-            return format!("{prefix}{} {} {other_prefix}{}", self.dice.pick(kind.texts()), self.dice.pick(&["=", "!="]), self.dice.pick(other.texts()));
+            return format!(
+                "{prefix}{} {} {other_prefix}{}",
+                self.dice.pick(kind.texts()),
+                self.dice.pick(&["=", "!="]),
+                self.dice.pick(other.texts())
+            );
         }
-        format!("{prefix}{} {} {other_prefix}{}", self.dice.pick(kind.numbers()), self.dice.pick(&["<", ">=", "="]), self.dice.pick(other.numbers()))
+        format!(
+            "{prefix}{} {} {other_prefix}{}",
+            self.dice.pick(kind.numbers()),
+            self.dice.pick(&["<", ">=", "="]),
+            self.dice.pick(other.numbers())
+        )
     }
 
     /// A condition over a list.
     fn over(&mut self, prefix: &str, kind: Kind, depth: usize, hops: usize) -> String {
-        let account_rule = [("opportunities", Kind::Deal), ("persons", Kind::Person), ("persons", Kind::Person), ("related", Kind::Account)];
+        let account_rule = [
+            ("opportunities", Kind::Deal),
+            ("persons", Kind::Person),
+            ("persons", Kind::Person),
+            ("related", Kind::Account),
+        ];
         // Persons are reached in rules about accounts only; from there their events.
         let lists: Vec<(&str, Kind)> = match kind {
             Kind::Account if self.account && prefix.is_empty() => account_rule.to_vec(),
@@ -188,17 +225,30 @@ impl Writer {
         self.scope.pop();
         let (count, comparison) = (self.dice.below(3), self.dice.pick(&[">", ">=", "=", "<", "!="]));
         match self.dice.below(9) {
-            0..3 => format!("({} {name} from {path} where {condition})", self.dice.pick(&["exists", "forall", "none", "one"])),
+            0..3 => format!(
+                "({} {name} from {path} where {condition})",
+                self.dice.pick(&["exists", "forall", "none", "one"])
+            ),
             3 => format!("count(select {name} from {path} where {condition}) {comparison} {count}"),
             4 => format!("{path}.filter(({name}) => {condition}).count() {comparison} {count}"),
             5 if !item.numbers().is_empty() => {
                 let aggregate = self.dice.pick(&["sum", "min", "max", "average"]);
-                format!("({aggregate} {name}.{} over {name} from {path} where {condition}) {comparison} {count}", self.dice.pick(item.numbers()))
+                format!(
+                    "({aggregate} {name}.{} over {name} from {path} where {condition}) {comparison} {count}",
+                    self.dice.pick(item.numbers())
+                )
             }
             6 if !item.numbers().is_empty() => {
-                format!("{path}.topN({}, 2).filter(({name}) => {condition}).count() {comparison} {count}", self.dice.pick(item.numbers()))
+                format!(
+                    "{path}.topN({}, 2).filter(({name}) => {condition}).count() {comparison} {count}",
+                    self.dice.pick(item.numbers())
+                )
             }
-            7 => format!("\"{}\" in (select {name}.{} from {path} where {condition})", self.dice.pick(&["x", "y"]), self.dice.pick(item.texts())),
+            7 => format!(
+                "\"{}\" in (select {name}.{} from {path} where {condition})",
+                self.dice.pick(&["x", "y"]),
+                self.dice.pick(item.texts())
+            ),
             _ => {
                 let mut out = format!("({path}.filter(({name}) => {condition})");
                 let _ = write!(out, ".{}.distinct().count() {comparison} {count})", self.dice.pick(item.texts()));
@@ -212,7 +262,11 @@ impl Writer {
         for label in ["A", "B", "C"].iter().take(1 + self.dice.below(3)) {
             let not = if self.dice.below(4) == 0 { "not " } else { "" };
             let what = self.leaf("", Kind::Event);
-            let when = if self.dice.below(3) == 0 { format!(" WHEN({})", self.window()) } else { String::new() };
+            let when = if self.dice.below(3) == 0 {
+                format!(" WHEN({})", self.window())
+            } else {
+                String::new()
+            };
             let earlier = if *label == "B" && !steps.is_empty() && steps.iter().all(|step: &String| !step.contains(": not")) && self.dice.below(2) == 0 {
                 " WHERE(extra.n != A.extra.n)"
             } else {
@@ -232,21 +286,41 @@ fn world(seed: u64) -> Tree {
         let map: serde_json::Map<_, _> = (0..count).map(|index| (format!("{kind}{index}"), f(&mut dice))).collect();
         map
     };
-    let word = |dice: &mut Dice| if dice.below(4) == 0 { json!(null) } else { json!(dice.pick(&["x", "y", "z"])) };
+    let word = |dice: &mut Dice| {
+        if dice.below(4) == 0 {
+            json!(null)
+        } else {
+            json!(dice.pick(&["x", "y", "z"]))
+        }
+    };
     let number = |dice: &mut Dice| if dice.below(4) == 0 { json!(null) } else { json!(dice.below(4)) };
-    let key = |dice: &mut Dice, kind: &str, count: usize| if dice.below(4) == 0 { json!(null) } else { json!({"sourceKey": format!("{kind}{}", dice.below(count))}) };
+    let key = |dice: &mut Dice, kind: &str, count: usize| {
+        if dice.below(4) == 0 {
+            json!(null)
+        } else {
+            json!({"sourceKey": format!("{kind}{}", dice.below(count))})
+        }
+    };
     let money = |dice: &mut Dice| {
         let amount = number(dice);
         let code = dice.pick(&["USD", "EUR", "XXX", ""]);
         json!({"amount": amount, "currencyCode": code})
     };
     let day = |dice: &mut Dice| json!(Timestamp(from + (dice.below(160) as i64 - 80) * 43_200_000).to_string());
-    let persons = things("p", 2, &mut |d| json!({"b2b": {"personScore": number(d), "accountKey": key(d, "a", 5)}, "extra": {"n": number(d)}, "extendedWorkDetails": {"jobTitle": word(d)}}));
+    let persons = things(
+        "p",
+        2,
+        &mut |d| json!({"b2b": {"personScore": number(d), "accountKey": key(d, "a", 5)}, "extra": {"n": number(d)}, "extendedWorkDetails": {"jobTitle": word(d)}}),
+    );
     let accounts = things("a", 4, &mut |d| {
         json!({"accountName": word(d), "accountOrganization": {"annualRevenue": money(d), "numberOfEmployees": number(d)},
                "accountParentKey": key(d, "a", 5), "relatedAccountKeys": [key(d, "a", 4), key(d, "a", 4)]})
     });
-    let deals = things("o", 5, &mut |d| json!({"accountKey": key(d, "a", 5), "opportunityAmount": money(d), "opportunityStage": word(d), "expectedCloseDate": day(d)}));
+    let deals = things(
+        "o",
+        5,
+        &mut |d| json!({"accountKey": key(d, "a", 5), "opportunityAmount": money(d), "opportunityStage": word(d), "expectedCloseDate": day(d)}),
+    );
     let mut dice = Dice(seed ^ 0x5555);
     let mut rows = |count: usize, target: &str, of: usize| -> Vec<serde_json::Value> {
         (0..count)
@@ -282,12 +356,21 @@ fn partly(plan: &Plan, tree: &Tree, id: &str, now: Timestamp, whole: bool, dice:
             assert_eq!(said.value.as_bool(), Some(whole), "{pql}\nof {id} at {now}, not all known");
         }
         let explanation = explain(segment, &view, now);
-        assert_eq!(explanation.value, segment.residual.evaluate(&view, now).ok().and_then(|said| said.value.as_bool()), "explanation of {pql}");
+        assert_eq!(
+            explanation.value,
+            segment.residual.evaluate(&view, now).ok().and_then(|said| said.value.as_bool()),
+            "explanation of {pql}"
+        );
     }
 }
 
 fn agree(seed: u64, subject: SubjectKind, zone: Tz) {
-    let mut writer = Writer { dice: Dice(seed), names: 0, scope: Vec::new(), account: subject == SubjectKind::Account };
+    let mut writer = Writer {
+        dice: Dice(seed),
+        names: 0,
+        scope: Vec::new(),
+        account: subject == SubjectKind::Account,
+    };
     let kind = if subject == SubjectKind::Account { Kind::Account } else { Kind::Person };
     let pql = if writer.account {
         // The subject of rules about accounts has no variable; comparisons with it are left to persons.
@@ -317,7 +400,11 @@ fn agree(seed: u64, subject: SubjectKind, zone: Tz) {
             for step in [1, 3_600_000, 86_400_000, 86_400_001, 259_200_000, 604_800_000, 2_000_000_000, 3_000_000_000_i64] {
                 now = now.plus_ms(step);
                 let next = value(&rule, &plan, &tree, &id, now);
-                assert!(next.value == known.value || known.valid_until <= now, "{pql}\nof {id} at {now}, promised until {}", known.valid_until);
+                assert!(
+                    next.value == known.value || known.valid_until <= now,
+                    "{pql}\nof {id} at {now}, promised until {}",
+                    known.valid_until
+                );
                 if known.valid_until <= now || next.value != known.value {
                     known = next;
                 }

@@ -161,7 +161,13 @@ fn refused_rules() {
 fn refused_for_accounts() {
     check(
         SubjectKind::Account,
-        &["xEvent.count() > 0", "accounts.count() > 1", "persons.xEvent.count() > 1", "opportunities.roles.opportunity.count() > 1", "b2b.personScore > 1"],
+        &[
+            "xEvent.count() > 0",
+            "accounts.count() > 1",
+            "persons.xEvent.count() > 1",
+            "opportunities.roles.opportunity.count() > 1",
+            "b2b.personScore > 1",
+        ],
         expect![[r#"
             xEvent.count() > 0
               error[unknown-field] `xEvent` is no field of an account
@@ -204,11 +210,22 @@ fn named(name: &str, subject: SubjectKind, pql: &str) -> Compiled {
 #[test]
 fn sets_of_rules() {
     let person = |name: &str, pql: &str| named(name, SubjectKind::Person, pql);
-    let plan = Plan::build(&[person("a", r#"inSegment("b")"#), person("b", r#"inSegment("c") or inSegment("zz")"#), person("c", "b2b.isConverted")], &settings());
+    let plan = Plan::build(
+        &[
+            person("a", r#"inSegment("b")"#),
+            person("b", r#"inSegment("c") or inSegment("zz")"#),
+            person("c", "b2b.isConverted"),
+        ],
+        &settings(),
+    );
     let plan = plan.expect("a plan");
     assert_eq!(plan.segments.iter().map(|segment| segment.name.as_str()).collect::<Vec<_>>(), ["c", "b", "a"]);
     let messages = |rules: &[Compiled]| -> Vec<String> {
-        Plan::build(rules, &settings()).expect_err("refused").into_iter().map(|problem| format!("{}: {}", problem.code, problem.message)).collect()
+        Plan::build(rules, &settings())
+            .expect_err("refused")
+            .into_iter()
+            .map(|problem| format!("{}: {}", problem.code, problem.message))
+            .collect()
     };
     expect![[r#"
         [
@@ -225,8 +242,13 @@ fn sets_of_rules() {
                 "duplicate: the segment `a` is defined twice",
             ],
         ]
-    "#]].assert_debug_eq(&[
-        messages(&[person("a", r#"inSegment("b")"#), person("b", r#"inSegment("c")"#), person("c", r#"not(inSegment("b"))"#)]),
+    "#]]
+    .assert_debug_eq(&[
+        messages(&[
+            person("a", r#"inSegment("b")"#),
+            person("b", r#"inSegment("c")"#),
+            person("c", r#"not(inSegment("b"))"#),
+        ]),
         messages(&[person("a", r#"inSegment("a")"#)]),
         messages(&[person("a", r#"inSegment("b")"#), named("b", SubjectKind::Account, "parent.isNull()")]),
         messages(&[person("a", "true"), person("a", "false")]),

@@ -115,7 +115,9 @@ spec:
 #[test]
 fn external_audiences_have_no_rule() {
     let text = "kind: ExternalAudience\nmetadata: { name: e }\nspec: { expiresAfter: 36h, destinations: [x] }\n---\nkind: ExternalAudience\nmetadata: { name: f }\nspec: { expiresAfter: never }\n";
-    check(text, expect![[r#"
+    check(
+        text,
+        expect![[r#"
         kind: ExternalAudience
         metadata: { name: e }
         spec: { expiresAfter: 36h, destinations: [x] }
@@ -123,7 +125,8 @@ fn external_audiences_have_no_rule() {
         kind: ExternalAudience
         metadata: { name: f }
         spec: { expiresAfter: never }
-    "#]]);
+    "#]],
+    );
     let json = convert_text(text, Form::Json).expect("converts");
     let (before, after) = (parse_definitions(text).expect("definitions"), parse_definitions(&json).expect("definitions"));
     assert_eq!(before, after);

@@ -25,7 +25,10 @@ fn lasting_chain(dice: &mut Dice) -> String {
         }
         let before = positive.replace(place);
         let when = match (dice.below(4), before) {
-            (0, _) => format!(" WHEN({})", dice.pick(&["<= 2 days before now", "< 30 hours before now", "<= 1 month before now", "this week", "today"])),
+            (0, _) => format!(
+                " WHEN({})",
+                dice.pick(&["<= 2 days before now", "< 30 hours before now", "<= 1 month before now", "this week", "today"])
+            ),
             (1, _) => " WHERE(timestamp occurs <= 1 day before now or eventType = \"a\" and timestamp occurs this month)".to_owned(),
             (2, Some(before)) => return format!("S{place}: WHAT({what}) WHEN(<= 20 hours after S{before})"),
             _ => String::new(),
@@ -85,7 +88,11 @@ proptest! {
 #[test]
 fn chains_that_keep_progress() {
     let progress = |steps: &str| {
-        let plan = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, &format!("chain(xEvent, timestamp, [{steps}])"))], &settings()).expect("a plan");
+        let plan = Plan::build(
+            &[compiled(SubjectKind::Person, Tz::UTC, &format!("chain(xEvent, timestamp, [{steps}])"))],
+            &settings(),
+        )
+        .expect("a plan");
         plan.queries.iter().all(|query| query.keep == Keep::Progress)
     };
     for steps in [
@@ -117,8 +124,14 @@ fn equal_sequences_are_one_query() {
     let rule = |pql: &str| compiled(SubjectKind::Person, Tz::UTC, pql);
     let ids = |pql: &str| Plan::build(&[rule(pql)], &settings()).expect("a plan").segments[0].reads.queries.clone();
     let chain = "chain(xEvent, timestamp, [A: WHAT(eventType = \"a\"), B: WHAT(eventType = \"b\" and extra.x > 1)])";
-    assert_eq!(ids(chain), ids("b2b.personScore > 1 and chain(xEvent, timestamp, [X: WHAT(eventType = \"a\"), Y: WHAT(extra.x > 1 and eventType = \"b\")])"));
-    assert_ne!(ids(chain), ids("chain(xEvent, timestamp, [B: WHAT(eventType = \"b\" and extra.x > 1), A: WHAT(eventType = \"a\")])"));
+    assert_eq!(
+        ids(chain),
+        ids("b2b.personScore > 1 and chain(xEvent, timestamp, [X: WHAT(eventType = \"a\"), Y: WHAT(extra.x > 1 and eventType = \"b\")])")
+    );
+    assert_ne!(
+        ids(chain),
+        ids("chain(xEvent, timestamp, [B: WHAT(eventType = \"b\" and extra.x > 1), A: WHAT(eventType = \"a\")])")
+    );
 }
 
 /// Ways that serve no longer than others go: in a long history as few are kept as in a short one.
@@ -132,8 +145,14 @@ fn few_ways_are_kept() {
     let mut longest = 0;
     for number in 0..2_000 {
         let at = BEGIN.plus_ms(number * HOUR_MS / 2);
-        let event = [("_id", Value::text("e")), ("timestamp", Value::Time(at)), ("eventType", Value::text(dice.pick(&["a", "b"])))];
-        let columns = query.matches(&Value::Map(event.into_iter().map(|(name, value)| (name.into(), value)).collect())).expect("every event");
+        let event = [
+            ("_id", Value::text("e")),
+            ("timestamp", Value::Time(at)),
+            ("eventType", Value::text(dice.pick(&["a", "b"]))),
+        ];
+        let columns = query
+            .matches(&Value::Map(event.into_iter().map(|(name, value)| (name.into(), value)).collect()))
+            .expect("every event");
         sequence.fold(&mut progress, &[EventRow { at, id: "e".into(), columns }], at);
         longest = longest.max(format!("{progress:?}").matches("Way").count());
     }
@@ -143,7 +162,11 @@ fn few_ways_are_kept() {
 /// What must be absent is absent up to the first event that a step takes, and from the last one on.
 #[test]
 fn a_step_of_one_event_begins_where_it_ends() {
-    let events: Vec<_> = ["a", "x", "m", "a", "c"].iter().zip(1..).map(|(kind, day)| json!({"_id": format!("{kind}{day}"), "timestamp": BEGIN.plus_ms(day * DAY_MS).to_string(), "eventType": kind})).collect();
+    let events: Vec<_> = ["a", "x", "m", "a", "c"]
+        .iter()
+        .zip(1..)
+        .map(|(kind, day)| json!({"_id": format!("{kind}{day}"), "timestamp": BEGIN.plus_ms(day * DAY_MS).to_string(), "eventType": kind}))
+        .collect();
     let tree = Tree::read(&json!({"person": {"p": {}}, "events": {"p": events}}));
     let holds = |steps: &str| {
         let rule = compiled(SubjectKind::Person, Tz::UTC, &format!("chain(xEvent, timestamp, [{steps}])"));
@@ -152,8 +175,12 @@ fn a_step_of_one_event_begins_where_it_ends() {
     };
     let (before, behind) = ("X: not WHAT(eventType = \"x\")", "M: not WHAT(eventType = \"m\"), C: WHAT(eventType = \"c\")");
     assert!(!holds(&format!("{before}, A: WHAT(eventType = \"a\"), {behind}")));
-    assert!(!holds(&format!("{before}, A: WHAT(eventType = \"a\"), {behind} WHERE(timestamp occurs after A)")));
+    assert!(!holds(&format!(
+        "{before}, A: WHAT(eventType = \"a\"), {behind} WHERE(timestamp occurs after A)"
+    )));
     assert!(holds(&format!("{before}, A: WHAT(eventType = \"a\") COUNT(2), {behind}")));
-    assert!(holds(&format!("{before}, A: WHAT(eventType = \"a\") COUNT(2), {behind} WHERE(timestamp occurs after A)")));
+    assert!(holds(&format!(
+        "{before}, A: WHAT(eventType = \"a\") COUNT(2), {behind} WHERE(timestamp occurs after A)"
+    )));
     assert!(holds(&format!("A: WHAT(eventType = \"a\"), {behind}")));
 }

@@ -46,7 +46,14 @@ const RULES: &[&str] = &[
     "xEvent.topN(timestamp, 2).extra.n.sum() > 2",
 ];
 
-const ZONES: &[Tz] = &[Tz::UTC, Tz::Europe__Berlin, Tz::America__New_York, Tz::Asia__Kolkata, Tz::Australia__Lord_Howe, Tz::America__Havana];
+const ZONES: &[Tz] = &[
+    Tz::UTC,
+    Tz::Europe__Berlin,
+    Tz::America__New_York,
+    Tz::Asia__Kolkata,
+    Tz::Australia__Lord_Howe,
+    Tz::America__Havana,
+];
 
 fn world(events: &[(i64, u8)], due: i64) -> Tree {
     let events: Vec<_> = events
@@ -96,7 +103,11 @@ fn walk(rule: &Compiled, plan: &Plan, tree: &Tree, grid: &[i64]) -> (usize, usiz
         if next.value != current.value {
             changes += 1;
             let (pql, zone) = (&rule.definition().pql, rule.definition().time_zone);
-            assert!(current.valid_until <= now, "{pql}\nin {zone}: changed by {now}, promised until {}\n{tree:?}", current.valid_until);
+            assert!(
+                current.valid_until <= now,
+                "{pql}\nin {zone}: changed by {now}, promised until {}\n{tree:?}",
+                current.valid_until
+            );
         }
         if current.valid_until <= now {
             due += 1;
@@ -131,7 +142,16 @@ const STRANGE_ZONES: &[Tz] = &[
 ];
 
 /// Beginnings of spells that hold changes of clocks, month ends, a leap day, the end of a year.
-const SPELLS: &[&str] = &["2026-03-24", "2026-10-23", "2026-03-05", "2026-03-30", "2026-09-29", "2024-02-24", "2026-12-26", "2026-02-14"];
+const SPELLS: &[&str] = &[
+    "2026-03-24",
+    "2026-10-23",
+    "2026-03-05",
+    "2026-03-30",
+    "2026-09-29",
+    "2024-02-24",
+    "2026-12-26",
+    "2026-02-14",
+];
 
 const SPELL_DAYS: i64 = 10;
 const QUARTER_MS: i64 = 900_000;
@@ -141,15 +161,34 @@ fn anchor(dice: &mut Dice) -> String {
     match dice.below(6) {
         0 | 1 => "now".to_owned(),
         2 => dice.pick(&["today", "yesterday", "tomorrow"]).to_owned(),
-        3 => format!("{} {}", dice.pick(&["this", "last", "next"]), dice.pick(&["hour", "day", "week", "month", "year"])),
-        4 => dice.pick(&["date(2026, 3, 29)", "date(2026, 10, 31)", "date(2024, 2, 29)", "date(2026, 12, 31)"]).to_owned(),
+        3 => format!(
+            "{} {}",
+            dice.pick(&["this", "last", "next"]),
+            dice.pick(&["hour", "day", "week", "month", "year"])
+        ),
+        4 => dice
+            .pick(&["date(2026, 3, 29)", "date(2026, 10, 31)", "date(2024, 2, 29)", "date(2026, 12, 31)"])
+            .to_owned(),
         _ => "extra.due".to_owned(),
     }
 }
 
 fn window(dice: &mut Dice) -> String {
     let comparison = dice.pick(&["=", "!=", "<", "<=", ">", ">="]);
-    let amount = dice.pick(&["1 day", "3 days", "0 days", "36 hours", "90 minutes", "1.5 hours", "1 week", "1 month", "1 month", "2 months", "0 months", "1 year"]);
+    let amount = dice.pick(&[
+        "1 day",
+        "3 days",
+        "0 days",
+        "36 hours",
+        "90 minutes",
+        "1.5 hours",
+        "1 week",
+        "1 month",
+        "1 month",
+        "2 months",
+        "0 months",
+        "1 year",
+    ]);
     match dice.below(6) {
         0..3 => format!("{comparison} {amount} {} {}", dice.pick(&["before", "before", "after", "from"]), anchor(dice)),
         3 => format!("{} {}", dice.pick(&["before", "after", "from"]), anchor(dice)),
@@ -173,21 +212,52 @@ fn rule(dice: &mut Dice, depth: usize) -> String {
     let count = dice.below(3);
     let comparison = dice.pick(&[">", ">=", "=", "<", "!="]);
     match dice.below(if depth == 0 { 17 } else { 21 }) {
-        0 => format!("({} v from xEvent where {kind} and {when})", dice.pick(&["exists", "some", "forall", "all", "none", "one"])),
+        0 => format!(
+            "({} v from xEvent where {kind} and {when})",
+            dice.pick(&["exists", "some", "forall", "all", "none", "one"])
+        ),
         1 => format!("xEvent.{}({})", dice.pick(&["exists", "all", "none", "one"]), when.replace("v.", "")),
         2 => format!("count(select v from xEvent where {kind} and {when}) {comparison} {count}"),
         3 => format!("(sum v.extra.n over v from xEvent where {when}) {comparison} {count}"),
-        4 => format!("xEvent[{}].{}(extra.n) {comparison} {count}", when.replace("v.", ""), dice.pick(&["min", "max", "average", "sum", "count"])),
-        5 => format!("xEvent.{}(timestamp, 2).filter((v) => {when}).count() {comparison} {count}", dice.pick(&["topN", "bottomN"])),
-        6 => temporal(dice.pick(&["max(xEvent.timestamp)", "min(xEvent.timestamp)", "extra.due", "xEvent.head().timestamp"]), dice),
+        4 => format!(
+            "xEvent[{}].{}(extra.n) {comparison} {count}",
+            when.replace("v.", ""),
+            dice.pick(&["min", "max", "average", "sum", "count"])
+        ),
+        5 => format!(
+            "xEvent.{}(timestamp, 2).filter((v) => {when}).count() {comparison} {count}",
+            dice.pick(&["topN", "bottomN"])
+        ),
+        6 => temporal(
+            dice.pick(&["max(xEvent.timestamp)", "min(xEvent.timestamp)", "extra.due", "xEvent.head().timestamp"]),
+            dice,
+        ),
         7 => temporal(dice.pick(&["now", "today", "this month", "last week"]), dice),
-        8 => format!("{}() {comparison} {}", dice.pick(&["currentMonth", "currentDayOfMonth", "currentYear"]), [3, 26, 2026][dice.below(3)]),
-        9 => format!("{}.{}() {comparison} {}", dice.pick(&["today", "now", "next week", "extra.due"]), dice.pick(&["getMonth", "getDayOfMonth", "getYear"]), [3, 30, 2026][dice.below(3)]),
+        8 => format!(
+            "{}() {comparison} {}",
+            dice.pick(&["currentMonth", "currentDayOfMonth", "currentYear"]),
+            [3, 26, 2026][dice.below(3)]
+        ),
+        9 => format!(
+            "{}.{}() {comparison} {}",
+            dice.pick(&["today", "now", "next week", "extra.due"]),
+            dice.pick(&["getMonth", "getDayOfMonth", "getYear"]),
+            [3, 30, 2026][dice.below(3)]
+        ),
         10 => format!("xEvent[{}].eventType.distinct().count() {comparison} {count}", when.replace("v.", "")),
-        11 => format!("xEvent[{}].groupBy(eventType).map((K, G) => G.count()).max() {comparison} {count}", when.replace("v.", "")),
+        11 => format!(
+            "xEvent[{}].groupBy(eventType).map((K, G) => G.count()).max() {comparison} {count}",
+            when.replace("v.", "")
+        ),
         12 => format!("\"a\" in (select v.eventType from xEvent v where {when})"),
-        13 => format!("(exists v from xEvent, w from xEvent where v.timestamp < w.timestamp and {when} and {})", temporal("w.timestamp", dice)),
-        14 => format!("let x = xEvent[{}] in x.count() {comparison} {count} or x.head().eventType = \"b\"", when.replace("v.", "")),
+        13 => format!(
+            "(exists v from xEvent, w from xEvent where v.timestamp < w.timestamp and {when} and {})",
+            temporal("w.timestamp", dice)
+        ),
+        14 => format!(
+            "let x = xEvent[{}] in x.count() {comparison} {count} or x.head().eventType = \"b\"",
+            when.replace("v.", "")
+        ),
         15 | 16 => chain(dice),
         17 => format!("({} {} {})", rule(dice, depth - 1), dice.pick(&["and", "or"]), rule(dice, depth - 1)),
         18 => format!("not({})", rule(dice, depth - 1)),
@@ -201,7 +271,11 @@ fn chain(dice: &mut Dice) -> String {
     for (at, label) in ["A", "B", "C"].into_iter().enumerate().take(1 + dice.below(3)) {
         let not = if dice.below(3) == 0 { "not " } else { "" };
         let what = dice.pick(&["eventType = \"a\"", "eventType = \"b\"", "true"]);
-        let when = if dice.below(2) == 0 { format!(" WHEN({})", window(dice)) } else { String::new() };
+        let when = if dice.below(2) == 0 {
+            format!(" WHEN({})", window(dice))
+        } else {
+            String::new()
+        };
         let taken = at > 0 && !steps.first().is_some_and(|first: &String| first.starts_with("A: not"));
         let link = match dice.below(4) {
             0 if taken => " WHERE(extra.n >= A.extra.n)".to_owned(),
@@ -218,7 +292,9 @@ fn chain(dice: &mut Dice) -> String {
 /// Every instant of a spell at which anything can change: facts, offsets and amounts are all of whole quarters of an hour, and a comparison that
 /// leaves its end out turns a millisecond behind it.
 fn every_instant(from: i64) -> Vec<i64> {
-    (0..SPELL_DAYS * DAY_MS / QUARTER_MS).flat_map(|quarter| [0, 1].map(|ms| from + quarter * QUARTER_MS + ms)).collect()
+    (0..SPELL_DAYS * DAY_MS / QUARTER_MS)
+        .flat_map(|quarter| [0, 1].map(|ms| from + quarter * QUARTER_MS + ms))
+        .collect()
 }
 
 /// A fact within the spell, or so far from it that a window's end lies within.
@@ -280,7 +356,10 @@ fn few_wake_ups() {
         ("extra.due occurs <= 1 month after now", 0),
         ("extra.due < now", 0),
         ("extra.due < now or b2b.personScore > 5", 0),
-        ("chain(xEvent, timestamp, [A: WHAT(eventType = \"a\"), B: WHAT(eventType = \"b\") WHEN(<= 3 days before now)])", 1),
+        (
+            "chain(xEvent, timestamp, [A: WHAT(eventType = \"a\"), B: WHAT(eventType = \"b\") WHEN(<= 3 days before now)])",
+            1,
+        ),
     ] {
         let (due, changes) = run(pql, Tz::UTC, &events, from + 40 * DAY_MS, from);
         assert!(due <= changes + most + events.len(), "{pql}: {due} evaluations for {changes} changes");

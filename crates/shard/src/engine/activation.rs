@@ -19,7 +19,12 @@ use crate::state::StateError;
 impl Step<'_> {
     /// Compares what the subject should count for with what it counts for. `refreshed`: its attributes may be others than those it was last told with.
     pub(super) fn activations(&mut self, subject: &SubjectId, row: &SubjectRow, refreshed: bool, origin: &Origin) -> Result<(), StateError> {
-        let realized: Vec<Text> = row.memberships.iter().filter(|membership| membership.realized).map(|membership| membership.segment.clone()).collect();
+        let realized: Vec<Text> = row
+            .memberships
+            .iter()
+            .filter(|membership| membership.realized)
+            .map(|membership| membership.segment.clone())
+            .collect();
         let mut wanted: BTreeSet<ActivationKey> = BTreeSet::new();
         let program = std::sync::Arc::clone(&self.program);
         let config = std::sync::Arc::clone(&self.config);
@@ -32,8 +37,14 @@ impl Step<'_> {
                     let identities = self.identities(subject, row, &profile)?;
                     read = Some((profile, identities));
                 }
-                let namespace = config.destinations.get(destination).map_or(namespace::EMAIL, |destination| destination.namespace.as_str());
-                let matching = read.iter().flat_map(|(_, identities)| identities).filter(|identity| identity.namespace() == namespace);
+                let namespace = config
+                    .destinations
+                    .get(destination)
+                    .map_or(namespace::EMAIL, |destination| destination.namespace.as_str());
+                let matching = read
+                    .iter()
+                    .flat_map(|(_, identities)| identities)
+                    .filter(|identity| identity.namespace() == namespace);
                 wanted.extend(matching.map(|identity| ActivationKey {
                     destination: destination.clone(),
                     audience: audience.clone(),
@@ -43,10 +54,20 @@ impl Step<'_> {
         }
         let row_key = key::of_subject(table::ACTIVATED, subject);
         let known: ActivatedRow = self.tx.get(&row_key)?.unwrap_or_default();
-        let maps = |key: &ActivationKey| config.destinations.get(&key.destination).is_some_and(|destination| !destination.attributes.is_empty());
+        let maps = |key: &ActivationKey| {
+            config
+                .destinations
+                .get(&key.destination)
+                .is_some_and(|destination| !destination.attributes.is_empty())
+        };
         let told: Vec<ActivationKey> = wanted.iter().filter(|key| !known.contains(key) || (refreshed && maps(key))).cloned().collect();
         for key in known.difference(&wanted) {
-            let message = Message::Activate { key: key.clone(), subject: subject.clone(), present: false, attributes: Value::Null };
+            let message = Message::Activate {
+                key: key.clone(),
+                subject: subject.clone(),
+                present: false,
+                attributes: Value::Null,
+            };
             self.send(self.shard_of_activation(key), message, origin);
         }
         let (profile, _) = read.unwrap_or_default();
@@ -58,11 +79,20 @@ impl Step<'_> {
                     attributes.insert(name, value.clone());
                 }
             }
-            let message = Message::Activate { key: key.clone(), subject: subject.clone(), present: true, attributes: Value::Map(attributes) };
+            let message = Message::Activate {
+                key: key.clone(),
+                subject: subject.clone(),
+                present: true,
+                attributes: Value::Map(attributes),
+            };
             self.send(self.shard_of_activation(&key), message, origin);
         }
         if wanted != known {
-            if wanted.is_empty() { self.tx.delete(row_key) } else { self.tx.put(row_key, &wanted) }
+            if wanted.is_empty() {
+                self.tx.delete(row_key)
+            } else {
+                self.tx.put(row_key, &wanted)
+            }
         }
         Ok(())
     }
@@ -73,7 +103,11 @@ impl Step<'_> {
 
     /// At the key's shard: a subject comes to stand behind it, has other attributes, or no longer stands there.
     pub(super) fn activate(&mut self, key: &ActivationKey, subject: SubjectId, present: bool, attributes: Value) -> Result<(), StateError> {
-        let row_key = Key::new(table::ACTIVATION).text(&key.destination).text(&key.audience).node(&key.identity).done();
+        let row_key = Key::new(table::ACTIVATION)
+            .text(&key.destination)
+            .text(&key.audience)
+            .node(&key.identity)
+            .done();
         let mut row: ActivationRow = self.tx.get(&row_key)?.unwrap_or_default();
         let before = desired(&row).cloned();
         if present {
@@ -88,11 +122,19 @@ impl Step<'_> {
                 destination: key.destination.to_string(),
                 audience: key.audience.to_string(),
                 identity: key.identity.clone(),
-                state: if after.is_some() { millrace_wire::Presence::Present } else { millrace_wire::Presence::Absent },
+                state: if after.is_some() {
+                    millrace_wire::Presence::Present
+                } else {
+                    millrace_wire::Presence::Absent
+                },
                 attributes: attributes.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect(),
                 changed_at: self.now,
             };
-            let value = self.config.output.encode_destination_state(&state).map_err(|error| StateError(Box::new(error)))?;
+            let value = self
+                .config
+                .output
+                .encode_destination_state(&state)
+                .map_err(|error| StateError(Box::new(error)))?;
             let topic_key = Bytes::from(state.key());
             self.outputs.push(Output {
                 topic: OutputTopic::Destination(key.destination.clone()),
@@ -102,7 +144,11 @@ impl Step<'_> {
                 headers: Vec::new(),
             });
         }
-        if row.members.is_empty() { self.tx.delete(row_key) } else { self.tx.put(row_key, &row) }
+        if row.members.is_empty() {
+            self.tx.delete(row_key)
+        } else {
+            self.tx.put(row_key, &row)
+        }
         Ok(())
     }
 }

@@ -15,7 +15,13 @@ use crate::state::StateError;
 use crate::tx::prefix_end;
 
 /// Kinds in the order in which a backfill takes them: what others rest on first.
-const BACKFILL_ORDER: [SubjectKind; 5] = [SubjectKind::Campaign, SubjectKind::List, SubjectKind::Opportunity, SubjectKind::Account, SubjectKind::Person];
+const BACKFILL_ORDER: [SubjectKind; 5] = [
+    SubjectKind::Campaign,
+    SubjectKind::List,
+    SubjectKind::Opportunity,
+    SubjectKind::Account,
+    SubjectKind::Person,
+];
 
 /// Behind all fan-out jobs.
 const FANOUTS_END: &[u8] = &[table::FANOUT + 1];
@@ -38,7 +44,10 @@ pub(super) struct Fanouts {
 impl Fanouts {
     /// No job is stored before `stored_from`: saves walks over the deletion markers of those that were.
     pub(super) fn new(stored_from: Vec<u8>) -> Fanouts {
-        Fanouts { stored_from, ..Fanouts::default() }
+        Fanouts {
+            stored_from,
+            ..Fanouts::default()
+        }
     }
 
     pub(super) fn put(&mut self, node: Identity, job: FanoutRow) {
@@ -70,7 +79,11 @@ impl Step<'_> {
             *lagging = !due.is_empty();
             #[allow(clippy::cast_precision_loss)]
             let value = Measure::Set(latest_by as f64 / 1_000.0);
-            self.measurements.push(Measurement { name: "millrace_timers_due_lag_seconds", labels: Vec::new(), value });
+            self.measurements.push(Measurement {
+                name: "millrace_timers_due_lag_seconds",
+                labels: Vec::new(),
+                value,
+            });
         }
         let left = due.len() == timers_max;
         // Everything before the last one fired is gone; timers set later than that may still lie before now, but never before a fired one: a wake-up
@@ -165,7 +178,13 @@ impl Step<'_> {
 
     pub(super) fn backfill(&self) -> Result<BackfillRow, StateError> {
         let row = self.tx.get(&Key::new(table::BACKFILL).done())?;
-        Ok(row.unwrap_or_else(|| BackfillRow { revision: 0, cursor: None, done: true, scanned: 0, origin: Origin::timer() }))
+        Ok(row.unwrap_or_else(|| BackfillRow {
+            revision: 0,
+            cursor: None,
+            done: true,
+            scanned: 0,
+            origin: Origin::timer(),
+        }))
     }
 
     /// Whether a backfill is under way and comes to all persons yet.
@@ -176,7 +195,13 @@ impl Step<'_> {
 
     /// Every subject is to be brought to the present revision, from the beginning.
     pub(super) fn start_backfill(&mut self, origin: Origin) {
-        let row = BackfillRow { revision: self.program.revision, cursor: None, done: false, scanned: 0, origin };
+        let row = BackfillRow {
+            revision: self.program.revision,
+            cursor: None,
+            done: false,
+            scanned: 0,
+            origin,
+        };
         self.tx.put(Key::new(table::BACKFILL).done(), &row);
     }
 
@@ -191,7 +216,11 @@ impl Step<'_> {
         let mut looks = 0;
         for kind in &BACKFILL_ORDER[at..] {
             let (first, end) = key::nodes(*kind);
-            let mut lower = job.cursor.take().filter(|_| Some(*kind) == place).map_or(first, |cursor| key::behind_node(&cursor));
+            let mut lower = job
+                .cursor
+                .take()
+                .filter(|_| Some(*kind) == place)
+                .map_or(first, |cursor| key::behind_node(&cursor));
             // A look finds the first row of the next node: that of a subject, where the node is one.
             while let Some((row_key, stored)) = self.tx.scan(&lower, &end, 1)?.pop() {
                 lower = key::behind_node(&row_key);
@@ -238,7 +267,11 @@ impl Step<'_> {
     fn tell_audience(&mut self, segment: Text, members: u64) {
         #[allow(clippy::cast_precision_loss)]
         let value = Measure::Set(members as f64);
-        self.measurements.push(Measurement { name: "millrace_audience_size", labels: vec![("segment", segment)], value });
+        self.measurements.push(Measurement {
+            name: "millrace_audience_size",
+            labels: vec![("segment", segment)],
+            value,
+        });
     }
 
     /// Adds this step's changes to the number of members of each segment.
@@ -250,7 +283,11 @@ impl Step<'_> {
             let row_key = Key::new(table::AUDIENCE).text(&segment).done();
             let before: u64 = self.tx.get(&row_key)?.unwrap_or_default();
             let after = before.saturating_add_signed(change);
-            if after == 0 { self.tx.delete(row_key) } else { self.tx.put(row_key, &after) }
+            if after == 0 {
+                self.tx.delete(row_key)
+            } else {
+                self.tx.put(row_key, &after)
+            }
             self.tell_audience(segment, after);
         }
         Ok(())

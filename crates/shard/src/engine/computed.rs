@@ -15,7 +15,14 @@ use crate::state::StateError;
 
 impl Step<'_> {
     /// Computes what may have changed, once the memberships are decided; the instant at which time alone changes any.
-    pub(super) fn compute(&mut self, subject: &SubjectId, row: &mut SubjectRow, dirty: &Dirty, alive: bool, program: &Program) -> Result<Timestamp, StateError> {
+    pub(super) fn compute(
+        &mut self,
+        subject: &SubjectId,
+        row: &mut SubjectRow,
+        dirty: &Dirty,
+        alive: bool,
+        program: &Program,
+    ) -> Result<Timestamp, StateError> {
         if !matches!(subject.kind, SubjectKind::Person | SubjectKind::Account) {
             return Ok(Timestamp::MAX);
         }
@@ -45,18 +52,29 @@ impl Step<'_> {
             view.finish()?;
             match result {
                 Ok(Timed { value, valid_until }) if value != Value::Null || valid_until < Timestamp::MAX => {
-                    after.push(ComputedValue { attribute: attribute.name.clone(), value, valid_until });
+                    after.push(ComputedValue {
+                        attribute: attribute.name.clone(),
+                        value,
+                        valid_until,
+                    });
                 }
                 Ok(_) => {}
                 // A fact is missing. What was known stays; the fact's arrival is a change of a related thing.
                 Err(_) => {
                     row.lacking = true;
-                    after.extend(kept.map(|kept| ComputedValue { valid_until: Timestamp::MAX, ..kept }));
+                    after.extend(kept.map(|kept| ComputedValue {
+                        valid_until: Timestamp::MAX,
+                        ..kept
+                    }));
                 }
             }
         }
         if after != before {
-            if after.is_empty() { self.tx.delete_if_present(row_key)? } else { self.tx.put(row_key, &after) }
+            if after.is_empty() {
+                self.tx.delete_if_present(row_key)?
+            } else {
+                self.tx.put(row_key, &after)
+            }
         }
         Ok(after.iter().map(|kept| kept.valid_until).min().unwrap_or(Timestamp::MAX))
     }

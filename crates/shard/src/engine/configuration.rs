@@ -16,8 +16,17 @@ impl Config {
     fn fingerprints(&self) -> ConfigurationRow {
         let settings = &self.settings;
         // The program's version stands for what it makes of the same rules.
-        let rules = (env!("CARGO_PKG_VERSION"), &settings.default_currency, &settings.rates, settings.retention_ms, &self.destinations);
-        ConfigurationRow { rules: xxh3_64(&row::encode(&rules)), identity: xxh3_64(&row::encode(&self.policy)) }
+        let rules = (
+            env!("CARGO_PKG_VERSION"),
+            &settings.default_currency,
+            &settings.rates,
+            settings.retention_ms,
+            &self.destinations,
+        );
+        ConfigurationRow {
+            rules: xxh3_64(&row::encode(&rules)),
+            identity: xxh3_64(&row::encode(&self.policy)),
+        }
     }
 }
 
@@ -33,7 +42,10 @@ impl Step<'_> {
         }
         self.tx.put(row_key, &present);
         let Some(known) = known else { return Ok(()) };
-        let origin = Origin { cause: CauseKind::Definition, ..Origin::timer() };
+        let origin = Origin {
+            cause: CauseKind::Definition,
+            ..Origin::timer()
+        };
         if known.identity != present.identity && self.number == IDENTITY_SHARD {
             tracing::info!("identity rules have changed: every verdict is given anew");
             self.weigh_all(&origin)?;
@@ -41,7 +53,11 @@ impl Step<'_> {
         if known.rules != present.rules {
             // Columns of event queries rest on rates too: as if every query were new, all are filled again.
             let next = self.program.revision + 1;
-            let revision = RevisionRow { revision: next, all_anew: next, ..RevisionRow::default() };
+            let revision = RevisionRow {
+                revision: next,
+                all_anew: next,
+                ..RevisionRow::default()
+            };
             match Program::build(self.program.definitions.clone(), revision, &self.config) {
                 Ok(program) => self.program = Arc::new(program),
                 // They did fit together when they were taken; what is evaluated stays as it is.
@@ -50,7 +66,11 @@ impl Step<'_> {
                     return Ok(());
                 }
             }
-            tracing::info!(shard = self.number, revision = self.program.revision, "the configuration has changed: subjects are brought up to date");
+            tracing::info!(
+                shard = self.number,
+                revision = self.program.revision,
+                "the configuration has changed: subjects are brought up to date"
+            );
             self.tx.put(Key::new(table::REVISION).done(), &self.program.revision_row());
             self.start_backfill(origin);
         }

@@ -38,14 +38,22 @@ impl Step<'_> {
                     Err(problems) => return self.refuse(input, Reason::BadDefinition, problems),
                 };
                 if compiled.definition().name != name {
-                    let detail = format!("the record's key is `{name}`, the definition's name is `{}`; they must be equal", compiled.definition().name);
+                    let detail = format!(
+                        "the record's key is `{name}`, the definition's name is `{}`; they must be equal",
+                        compiled.definition().name
+                    );
                     return self.refuse(input, Reason::KeyMismatch, detail);
                 }
                 Some((text.to_owned(), compiled))
             }
         };
         let version = u64::try_from(input.offset).unwrap_or_default() + 1;
-        self.controls.push(Control { input: input.clone(), name, version, definition });
+        self.controls.push(Control {
+            input: input.clone(),
+            name,
+            version,
+            definition,
+        });
         Ok(())
     }
 
@@ -72,8 +80,15 @@ impl Step<'_> {
             let taken = match &control.definition {
                 None => definitions.remove(&control.name),
                 Some((text, compiled)) => {
-                    let row = DefinitionRow { text: text.clone(), version: control.version, accepted_at: self.now };
-                    definitions.put(Accepted { row, compiled: compiled.clone() })
+                    let row = DefinitionRow {
+                        text: text.clone(),
+                        version: control.version,
+                        accepted_at: self.now,
+                    };
+                    definitions.put(Accepted {
+                        row,
+                        compiled: compiled.clone(),
+                    })
                 }
             };
             if taken != Taken::Nothing {
@@ -81,7 +96,11 @@ impl Step<'_> {
             }
         }
         let Some((last, _)) = news.last() else { return Ok(Ok(())) };
-        let changed: Vec<&Text> = news.iter().filter(|(_, taken)| *taken == Taken::Changed).map(|(control, _)| &control.name).collect();
+        let changed: Vec<&Text> = news
+            .iter()
+            .filter(|(_, taken)| *taken == Taken::Changed)
+            .map(|(control, _)| &control.name)
+            .collect();
         let mut revision = self.program.revision_row();
         revision.revision += u64::from(!changed.is_empty());
         match Program::build(definitions, revision, &self.config) {
@@ -98,7 +117,12 @@ impl Step<'_> {
             let topic = format!("{}control.segments", self.config.topic_prefix);
             // Of several, each change of membership names its own segment.
             let key = if let [name] = changed[..] { name.clone() } else { Text::default() };
-            self.start_backfill(Origin { cause: CauseKind::Definition, topic: topic.into(), key, ..Origin::timer() });
+            self.start_backfill(Origin {
+                cause: CauseKind::Definition,
+                topic: topic.into(),
+                key,
+                ..Origin::timer()
+            });
         }
         Ok(Ok(()))
     }
@@ -113,7 +137,10 @@ impl Step<'_> {
             (None, Some(last)) => self.tx.put(key::named(table::RETIRED, name), &last.version),
             (None, None) => {}
         }
-        for (of, accepted) in [(table::DEFINITION, program.definitions.get(name)), (table::DRAFT, program.definitions.draft(name))] {
+        for (of, accepted) in [
+            (table::DEFINITION, program.definitions.get(name)),
+            (table::DRAFT, program.definitions.draft(name)),
+        ] {
             let row_key = key::named(of, name);
             match accepted {
                 Some(accepted) => self.tx.put(row_key, &accepted.row),
@@ -121,7 +148,11 @@ impl Step<'_> {
             }
         }
         if let Some((text, _)) = &control.definition {
-            let row = VersionRow { text: text.clone(), accepted_at: self.now, revision: program.revision };
+            let row = VersionRow {
+                text: text.clone(),
+                accepted_at: self.now,
+                revision: program.revision,
+            };
             self.tx.put(Key::new(table::VERSION).text(name).number(version).done(), &row);
         }
         let mut kept = Vec::new();

@@ -97,7 +97,13 @@ pub(super) fn turns_from(subject: &SubjectId, query: QueryId, turns_at: Timestam
 
 /// When time turns the verdict on an event of a chain.
 pub(super) fn turn(subject: &SubjectId, query: QueryId, turns_at: Timestamp, at: Timestamp, id: &str) -> Vec<u8> {
-    Key::new(table::TURN).subject(subject).number(query.0).instant(turns_at).instant(at).text(id).done()
+    Key::new(table::TURN)
+        .subject(subject)
+        .number(query.0)
+        .instant(turns_at)
+        .instant(at)
+        .text(id)
+        .done()
 }
 
 pub(super) fn turns_at(turn_key: &[u8]) -> Option<Timestamp> {
@@ -127,7 +133,11 @@ pub(super) fn references(kind: SubjectKind, profile: &ProfileRow) -> BTreeMap<Id
 }
 
 fn realized(memberships: &[Membership]) -> BTreeSet<Text> {
-    memberships.iter().filter(|membership| membership.realized).map(|membership| membership.segment.clone()).collect()
+    memberships
+        .iter()
+        .filter(|membership| membership.realized)
+        .map(|membership| membership.segment.clone())
+        .collect()
 }
 
 /// The derived rows that follow from a change of base rows.
@@ -168,17 +178,25 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
         Some(table::PROFILE) => {
             let Some(subject) = key::subject_of(row_key) else { return Ok(keys) };
             let profile: ProfileRow = row::decode(value)?;
-            keys.extend(references(subject.kind, &profile).iter().map(|(node, detail)| dependent(node, *detail, &subject)));
+            keys.extend(
+                references(subject.kind, &profile)
+                    .iter()
+                    .map(|(node, detail)| dependent(node, *detail, &subject)),
+            );
         }
         Some(table::VERDICT) => {
-            let (Some(subject), Some(query), Some(id)) = (key::subject_of(row_key), parts.number(), parts.text()) else { return Ok(keys) };
+            let (Some(subject), Some(query), Some(id)) = (key::subject_of(row_key), parts.number(), parts.text()) else {
+                return Ok(keys);
+            };
             let verdict: VerdictRow = row::decode(value)?;
             if verdict.valid_until < Timestamp::MAX {
                 keys.insert(agenda_entry(&subject, QueryId(query), verdict.valid_until, &id));
             }
         }
         Some(table::SEQUENCED) => {
-            let (Some(subject), Some(query), Some(at), Some(id)) = (key::subject_of(row_key), parts.number(), parts.instant(), parts.text()) else { return Ok(keys) };
+            let (Some(subject), Some(query), Some(at), Some(id)) = (key::subject_of(row_key), parts.number(), parts.instant(), parts.text()) else {
+                return Ok(keys);
+            };
             let event: SequencedRow = row::decode(value)?;
             if event.turns_at < Timestamp::MAX {
                 keys.insert(turn(&subject, QueryId(query), event.turns_at, at, &id));

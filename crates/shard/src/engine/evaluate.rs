@@ -22,7 +22,8 @@ use crate::message::{CauseKind, Message, Origin};
 use crate::program::{self, Program, same_values};
 use crate::record::Fragment;
 use crate::row::{
-    self, Detail, FragmentRow, Held, KeptRow, Membership, Moved, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId, SubjectRow,
+    self, Detail, FragmentRow, Held, KeptRow, Membership, Moved, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId,
+    SubjectRow,
 };
 use crate::state::{Row, StateError};
 
@@ -94,8 +95,19 @@ impl Step<'_> {
         // once: two subjects that exchange nodes would wait for each other for ever.
         if !row.open || row.departing > 0 {
             for arrival in std::mem::take(&mut row.arrivals) {
-                let from = SubjectId { kind: subject.kind, id: arrival.from };
-                self.send_to_subject(&from.clone(), Message::Arrived { subject: from, node: arrival.node, epoch: arrival.epoch }, &origin);
+                let from = SubjectId {
+                    kind: subject.kind,
+                    id: arrival.from,
+                };
+                self.send_to_subject(
+                    &from.clone(),
+                    Message::Arrived {
+                        subject: from,
+                        node: arrival.node,
+                        epoch: arrival.epoch,
+                    },
+                    &origin,
+                );
             }
         }
         // Which attributes were not known is not kept.
@@ -109,9 +121,22 @@ impl Step<'_> {
     fn next_wake(&self, row: &SubjectRow, computed_until: Timestamp) -> Timestamp {
         let memberships = row.memberships.iter().map(|membership| membership.valid_until);
         let features = row.features.iter().map(|feature| feature.due_at);
-        let events = row.oldest_event_at.map(|oldest| if oldest > self.now { oldest } else { oldest.plus_ms(self.config.retention_ms()) });
+        let events = row.oldest_event_at.map(|oldest| {
+            if oldest > self.now {
+                oldest
+            } else {
+                oldest.plus_ms(self.config.retention_ms())
+            }
+        });
         let held = row.held.iter().map(|held| held.until);
-        memberships.chain(features).chain(events).chain(held).chain([computed_until]).filter(|at| *at > self.now).min().unwrap_or(Timestamp::MAX)
+        memberships
+            .chain(features)
+            .chain(events)
+            .chain(held)
+            .chain([computed_until])
+            .filter(|at| *at > self.now)
+            .min()
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// Merges fragments and rows again. Whether anything that rules can see is different.
@@ -130,15 +155,26 @@ impl Step<'_> {
                 continue;
             }
             let relation: RelationRow = row::decode(&value)?;
-            let (Some((kind, key)), Some(value)) = (row_kind(&row_key), relation.value) else { continue };
-            rows.push(ProfileRelation { kind, key: key.into(), target: target_of(kind, &value), value: living(value) });
+            let (Some((kind, key)), Some(value)) = (row_kind(&row_key), relation.value) else {
+                continue;
+            };
+            rows.push(ProfileRelation {
+                kind,
+                key: key.into(),
+                target: target_of(kind, &value),
+                value: living(value),
+            });
         }
         rows.sort_by(|a, b| (a.kind, &a.key).cmp(&(b.kind, &b.key)));
         // A row may be attached to two nodes of one cluster while it moves between them.
         rows.dedup_by(|a, b| (a.kind, &a.key) == (b.kind, &b.key));
 
         let records = u32::try_from(fragments.len()).unwrap_or(u32::MAX);
-        let after = if records == 0 && rows.is_empty() { ProfileRow::default() } else { self.profile_of(subject.kind, &fragments, rows) };
+        let after = if records == 0 && rows.is_empty() {
+            ProfileRow::default()
+        } else {
+            self.profile_of(subject.kind, &fragments, rows)
+        };
         let row = self.subject(subject)?;
         let population = (row.records == 0) != (records == 0);
         row.records = records;
@@ -146,15 +182,28 @@ impl Step<'_> {
         if before_or_none == after {
             return Ok(population);
         }
-        self.refer(subject, &derive::references(subject.kind, &before_or_none), &derive::references(subject.kind, &after), origin)?;
-        if after == ProfileRow::default() { self.tx.delete(profile_key) } else { self.tx.put(profile_key, &after) }
+        self.refer(
+            subject,
+            &derive::references(subject.kind, &before_or_none),
+            &derive::references(subject.kind, &after),
+            origin,
+        )?;
+        if after == ProfileRow::default() {
+            self.tx.delete(profile_key)
+        } else {
+            self.tx.put(profile_key, &after)
+        }
         Ok(true)
     }
 
     fn profile_of(&self, kind: SubjectKind, fragments: &[(Identity, Fragment)], rows: Vec<ProfileRelation>) -> ProfileRow {
         let source = source_kind(kind);
         let record = self.config.schema.record(source);
-        let attributes = if fragments.is_empty() { Value::Null } else { living(merge(fragments.iter().map(|(node, fragment)| (node, fragment)), record).value) };
+        let attributes = if fragments.is_empty() {
+            Value::Null
+        } else {
+            living(merge(fragments.iter().map(|(node, fragment)| (node, fragment)), record).value)
+        };
         let mut identities: BTreeSet<Identity> = BTreeSet::new();
         let mut references: BTreeSet<(Reference, Identity)> = BTreeSet::new();
         for (node, fragment) in fragments {
@@ -179,7 +228,12 @@ impl Step<'_> {
             }
             _ => {}
         }
-        ProfileRow { attributes, identities, rows, references: references.into_iter().collect() }
+        ProfileRow {
+            attributes,
+            identities,
+            rows,
+            references: references.into_iter().collect(),
+        }
     }
 
     /// Computes the subject's features and tells subscribers and parents what changed for them.
@@ -194,10 +248,18 @@ impl Step<'_> {
     ) -> Result<(), StateError> {
         let mut known: BTreeMap<FeatureId, OwnFeature> = row.features.drain(..).map(|feature| (feature.id, feature)).collect();
         // An instant that has passed said nothing any more, to whomever it was told: whoever's it is tells what came of it.
-        known.values_mut().filter(|feature| feature.valid_until <= self.now).for_each(|feature| feature.valid_until = Timestamp::MAX);
+        known
+            .values_mut()
+            .filter(|feature| feature.valid_until <= self.now)
+            .for_each(|feature| feature.valid_until = Timestamp::MAX);
         let mut after = Vec::new();
         if alive {
-            let stands = |step: &Self, feature: &FeaturePlan| known.get(&feature.id).filter(|known| !step.affected(dirty, &feature.reads, known.due_at)).cloned();
+            let stands = |step: &Self, feature: &FeaturePlan| {
+                known
+                    .get(&feature.id)
+                    .filter(|known| !step.affected(dirty, &feature.reads, known.due_at))
+                    .cloned()
+            };
             let mut queries = BTreeSet::new();
             for feature in program.features(subject.kind).filter(|feature| !feature.reads.queries.is_empty()) {
                 if stands(self, feature).is_none() {
@@ -216,9 +278,16 @@ impl Step<'_> {
                 row.lacking |= result.is_err();
                 if let Ok(Timed { value, valid_until: due_at }) = result {
                     let rests_on_others = !feature.reads.features.is_empty();
-                    let foreseen = rests_on_others.then(|| feature.residual.foresee(&view, self.now, self.now)).and_then(Result::ok);
+                    let foreseen = rests_on_others
+                        .then(|| feature.residual.foresee(&view, self.now, self.now))
+                        .and_then(Result::ok);
                     let valid_until = foreseen.map_or(due_at, |foreseen| foreseen.valid_until);
-                    after.push(OwnFeature { id: feature.id, value, due_at, valid_until });
+                    after.push(OwnFeature {
+                        id: feature.id,
+                        value,
+                        due_at,
+                        valid_until,
+                    });
                 }
             }
             view.finish()?;
@@ -243,7 +312,15 @@ impl Step<'_> {
                 Detail::Banded => (&banded, banded_changed),
             };
             if changed || dirty.greet.contains(shard) {
-                self.send(*shard, Message::Features { subject: subject.clone(), standing, features: features.clone() }, origin);
+                self.send(
+                    *shard,
+                    Message::Features {
+                        subject: subject.clone(),
+                        standing,
+                        features: features.clone(),
+                    },
+                    origin,
+                );
             }
         }
         row.announced = standing;
@@ -255,20 +332,21 @@ impl Step<'_> {
 
     /// Tells the accounts that this opportunity or person belongs to what their rules read of it. Of a person it is not told that a value holds for
     /// another time than was told: each visit moves the end of a window, and one that flips nothing is to cost nothing.
-    fn tell_parents(
-        &mut self,
-        subject: &SubjectId,
-        row: &mut SubjectRow,
-        alive: bool,
-        program: &Program,
-        origin: &Origin,
-    ) -> Result<(), StateError> {
-        let wanted: Vec<FeatureId> = program.features(subject.kind).map(|feature| feature.id).filter(|id| program.reads_up(subject.kind, *id)).collect();
+    fn tell_parents(&mut self, subject: &SubjectId, row: &mut SubjectRow, alive: bool, program: &Program, origin: &Origin) -> Result<(), StateError> {
+        let wanted: Vec<FeatureId> = program
+            .features(subject.kind)
+            .map(|feature| feature.id)
+            .filter(|id| program.reads_up(subject.kind, *id))
+            .collect();
         let up = told(&row.features, |id| program.reads_up(subject.kind, id));
         let complete = wanted.iter().all(|id| up.contains_key(id));
         let mut parents = BTreeSet::new();
         if alive && program.has_parents(subject.kind) {
-            let relation = if subject.kind == SubjectKind::Person { millrace_model::Relation::Accounts } else { millrace_model::Relation::Account };
+            let relation = if subject.kind == SubjectKind::Person {
+                millrace_model::Relation::Accounts
+            } else {
+                millrace_model::Relation::Account
+            };
             let view = SubjectView::new(self, subject, program, []);
             let accounts = view.parents(relation);
             view.finish()?;
@@ -281,14 +359,33 @@ impl Step<'_> {
                 return Ok(());
             }
         }
-        let parent_of = |id: &CanonicalId| SubjectId { kind: SubjectKind::Account, id: id.clone() };
+        let parent_of = |id: &CanonicalId| SubjectId {
+            kind: SubjectKind::Account,
+            id: id.clone(),
+        };
         for gone in row.parents.difference(&parents) {
-            self.send_to_subject(&parent_of(gone), Message::Child { parent: parent_of(gone), child: subject.clone(), features: None }, origin);
+            self.send_to_subject(
+                &parent_of(gone),
+                Message::Child {
+                    parent: parent_of(gone),
+                    child: subject.clone(),
+                    features: None,
+                },
+                origin,
+            );
         }
-        let stands = if subject.kind == SubjectKind::Person { same_values(&row.told_parents, &up) } else { row.told_parents == up };
+        let stands = if subject.kind == SubjectKind::Person {
+            same_values(&row.told_parents, &up)
+        } else {
+            row.told_parents == up
+        };
         for parent in &parents {
             if !stands || !row.parents.contains(parent) {
-                let message = Message::Child { parent: parent_of(parent), child: subject.clone(), features: Some(up.clone()) };
+                let message = Message::Child {
+                    parent: parent_of(parent),
+                    child: subject.clone(),
+                    features: Some(up.clone()),
+                };
                 self.send_to_subject(&parent_of(parent), message, origin);
             }
         }
@@ -348,7 +445,10 @@ impl Step<'_> {
                 tell_segments(&mut view, segment, &row.memberships, &open);
                 segment.residual.evaluate(&view, self.now)
             } else {
-                Ok(Timed { value: Value::Bool(false), valid_until: Timestamp::MAX })
+                Ok(Timed {
+                    value: Value::Bool(false),
+                    valid_until: Timestamp::MAX,
+                })
             };
             let Ok(Timed { value, valid_until }) = result else {
                 open.insert(segment.name.clone());
@@ -364,7 +464,10 @@ impl Step<'_> {
                     unrest = Some(self.unrest(subject.kind, view.profile())?);
                 }
                 if let Some(until) = unrest.flatten() {
-                    row.held = Some(Held { until, origin: dirty.origin.clone() });
+                    row.held = Some(Held {
+                        until,
+                        origin: dirty.origin.clone(),
+                    });
                     open.insert(segment.name.clone());
                     waiting.extend(program.segments_resting_on(&segment.name));
                     continue;
@@ -379,7 +482,12 @@ impl Step<'_> {
                 waiting.extend(program.segments_resting_on(&segment.name));
             }
             let worth_keeping = realized || valid_until < Timestamp::MAX;
-            let membership = Membership { segment: segment.name.clone(), realized, qualified_at: entered_at, valid_until };
+            let membership = Membership {
+                segment: segment.name.clone(),
+                realized,
+                qualified_at: entered_at,
+                valid_until,
+            };
             match known {
                 Ok(at) if worth_keeping => row.memberships[at] = membership,
                 Ok(at) => drop(row.memberships.remove(at)),
@@ -399,7 +507,13 @@ impl Step<'_> {
         row.open = !open.is_empty();
         for (name, realized, entered_at) in emitted {
             let valid_until = ends.get(&name).copied().unwrap_or(Timestamp::MAX);
-            let change = Change { name: &name, realized, entered_at, valid_until, identities: &identities };
+            let change = Change {
+                name: &name,
+                realized,
+                entered_at,
+                valid_until,
+                identities: &identities,
+            };
             self.emit(subject, row, change, alive, program, &dirty.origin)?;
         }
         Ok(())
@@ -428,8 +542,22 @@ impl Step<'_> {
     }
 
     /// Tells a change of membership.
-    fn emit(&mut self, subject: &SubjectId, row: &mut SubjectRow, change: Change<'_>, alive: bool, program: &Program, origin: &Origin) -> Result<(), StateError> {
-        let Change { name, realized, entered_at, valid_until, identities } = change;
+    fn emit(
+        &mut self,
+        subject: &SubjectId,
+        row: &mut SubjectRow,
+        change: Change<'_>,
+        alive: bool,
+        program: &Program,
+        origin: &Origin,
+    ) -> Result<(), StateError> {
+        let Change {
+            name,
+            realized,
+            entered_at,
+            valid_until,
+            identities,
+        } = change;
         row.sequence += 1;
         row.evaluated_at = Some(self.now);
         let absorbed = !realized && !alive && row.merged_into.is_some();
@@ -449,7 +577,11 @@ impl Step<'_> {
             segment_version: i64::try_from(version).unwrap_or(i64::MAX),
             subject_type: subject.kind.name().to_owned(),
             subject_id: subject_id.clone(),
-            status: if realized { millrace_wire::Status::Realized } else { millrace_wire::Status::Exited },
+            status: if realized {
+                millrace_wire::Status::Realized
+            } else {
+                millrace_wire::Status::Exited
+            },
             last_qualification_time: entered_at,
             evaluated_at: self.now,
             valid_until: (valid_until < Timestamp::MAX).then_some(valid_until),
@@ -459,7 +591,11 @@ impl Step<'_> {
             merged_into: absorbed.then(|| row.merged_into.as_ref().map(|to| to.0.to_string())).flatten(),
         };
         let value = self.config.output.encode_membership(&membership).map_err(|error| StateError(Box::new(error)))?;
-        let headers = origin.trace.iter().map(|trace| ("traceparent".to_owned(), Bytes::copy_from_slice(trace.as_bytes()))).collect();
+        let headers = origin
+            .trace
+            .iter()
+            .map(|trace| ("traceparent".to_owned(), Bytes::copy_from_slice(trace.as_bytes())))
+            .collect();
         self.outputs.push(Output {
             topic: OutputTopic::Membership,
             partition: Partition::Hash(Bytes::copy_from_slice(subject_id.as_bytes())),
@@ -468,13 +604,24 @@ impl Step<'_> {
             headers,
         });
         let member_key = derive::member(name, subject);
-        if realized { self.tx.put_bytes(member_key, Vec::new()) } else { self.tx.delete(member_key) }
+        if realized {
+            self.tx.put_bytes(member_key, Vec::new())
+        } else {
+            self.tx.delete(member_key)
+        }
         *self.audiences.entry(name.clone()).or_default() += if realized { 1 } else { -1 };
         let status = if realized { "realized" } else { "exited" };
-        self.count("millrace_membership_changes_total", vec![("segment", name.clone()), ("status", Text::const_new(status))]);
+        self.count(
+            "millrace_membership_changes_total",
+            vec![("segment", name.clone()), ("status", Text::const_new(status))],
+        );
         if let Some(ingested_at) = origin.ingested_at {
             let value = Measure::SecondsSince(ingested_at);
-            self.measurements.push(Measurement { name: "millrace_end_to_end_seconds", labels: Vec::new(), value });
+            self.measurements.push(Measurement {
+                name: "millrace_end_to_end_seconds",
+                labels: Vec::new(),
+                value,
+            });
         }
         Ok(())
     }
@@ -497,7 +644,16 @@ impl Step<'_> {
 /// Features as they are told, those that are read.
 fn told<'f>(features: impl IntoIterator<Item = &'f OwnFeature>, read: impl Fn(FeatureId) -> bool) -> Features {
     let read = features.into_iter().filter(|feature| read(feature.id));
-    read.map(|feature| (feature.id, Timed { value: feature.value.clone(), valid_until: feature.valid_until })).collect()
+    read.map(|feature| {
+        (
+            feature.id,
+            Timed {
+                value: feature.value.clone(),
+                valid_until: feature.valid_until,
+            },
+        )
+    })
+    .collect()
 }
 
 /// Tells a view what is decided of the segments that another rests on.

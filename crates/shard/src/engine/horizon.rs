@@ -30,7 +30,13 @@ pub fn ends<'n>(
     let mut waiting: Vec<usize> = segments.into_iter().filter_map(|name| program.segment_place(name)).collect();
     while let Some(place) = waiting.pop() {
         if places.insert(place) {
-            waiting.extend(program.plan.segments[place].reads.segments.iter().filter_map(|name| program.segment_place(name)));
+            waiting.extend(
+                program.plan.segments[place]
+                    .reads
+                    .segments
+                    .iter()
+                    .filter_map(|name| program.segment_place(name)),
+            );
         }
     }
     let member = |name: &Text| memberships.iter().any(|membership| membership.segment == *name && membership.realized);
@@ -39,7 +45,13 @@ pub fn ends<'n>(
         view.read_too(&segment.reads.queries);
         for name in &segment.reads.segments {
             let valid_until = ends.get(name).copied().unwrap_or(Timestamp::MAX);
-            view.set_segment(name.clone(), Some(Timed { value: member(name), valid_until }));
+            view.set_segment(
+                name.clone(),
+                Some(Timed {
+                    value: member(name),
+                    valid_until,
+                }),
+            );
         }
         ends.insert(segment.name.clone(), end_of(view, segment, member(&segment.name), now));
     }

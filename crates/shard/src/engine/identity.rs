@@ -79,7 +79,11 @@ impl Step<'_> {
         let outcome = millrace_identity::apply(&mut Graph(&mut self.tx), &config.policy, evidence).map_err(|error| StateError(Box::new(error)))?;
         #[allow(clippy::cast_precision_loss)]
         let size = Measure::Sample(outcome.cluster_size as f64);
-        self.measurements.push(Measurement { name: "millrace_identity_cluster_size", labels: Vec::new(), value: size });
+        self.measurements.push(Measurement {
+            name: "millrace_identity_cluster_size",
+            labels: Vec::new(),
+            value: size,
+        });
         self.follow_verdicts(outcome, origin);
         Ok(())
     }
@@ -97,7 +101,12 @@ impl Step<'_> {
             self.count("millrace_identity_parked_total", vec![("reason", reason(&parked.reason))]);
         }
         for moved in outcome.moves {
-            let message = Message::Canonical { node: moved.node.clone(), from: moved.from, to: moved.to, epoch: moved.epoch };
+            let message = Message::Canonical {
+                node: moved.node.clone(),
+                from: moved.from,
+                to: moved.to,
+                epoch: moved.epoch,
+            };
             self.send_to_node(&moved.node, message, origin);
         }
     }

@@ -12,7 +12,10 @@ use crate::state::{NotYet, StateError};
 
 impl Step<'_> {
     pub(super) fn ingest(&mut self, kind: SourceKind, input: &Input) -> Result<(), StateError> {
-        let decoded = self.config.decoder.decode(kind, input.key.as_deref(), input.value.as_deref(), input.timestamp, self.now);
+        let decoded = self
+            .config
+            .decoder
+            .decode(kind, input.key.as_deref(), input.value.as_deref(), input.timestamp, self.now);
         let decoded = match decoded {
             Ok(decoded) => decoded,
             Err(DecodeError::Rejected(rejection)) => {
@@ -23,15 +26,28 @@ impl Step<'_> {
             Err(error @ DecodeError::Retry(_)) => return Err(StateError(Box::new(NotYet(Box::new(error))))),
         };
         let change = decoded.change;
-        let outcome = if decoded.unknown_fields.is_empty() { "accepted" } else { "accepted-with-unknown-fields" };
+        let outcome = if decoded.unknown_fields.is_empty() {
+            "accepted"
+        } else {
+            "accepted-with-unknown-fields"
+        };
         self.count_record("ingest", kind.name(), outcome);
         let mut origin = Origin {
-            cause: if kind == SourceKind::AccountLink { CauseKind::Link } else { CauseKind::Record },
+            cause: if kind == SourceKind::AccountLink {
+                CauseKind::Link
+            } else {
+                CauseKind::Record
+            },
             topic: Text::from(self.topic_name(input)),
             key: input.key.as_deref().map(Text::from_utf8_lossy).unwrap_or_default(),
             event_id: None,
             ingested_at: Some(input.timestamp),
-            trace: input.headers.iter().rev().find(|(name, _)| name == "traceparent").map(|(_, value)| Text::from_utf8_lossy(value)),
+            trace: input
+                .headers
+                .iter()
+                .rev()
+                .find(|(name, _)| name == "traceparent")
+                .map(|(_, value)| Text::from_utf8_lossy(value)),
         };
         let (shard, message) = match change {
             SourceChange::Record(change) => {
@@ -52,8 +68,13 @@ impl Step<'_> {
             self.queue.push_back(envelope);
         } else {
             let value = Bytes::from(row::encode(&envelope));
-            let output =
-                Output { topic: OutputTopic::Records, partition: Partition::Shard(shard), key: input.key.clone(), value: Some(value), headers: Vec::new() };
+            let output = Output {
+                topic: OutputTopic::Records,
+                partition: Partition::Shard(shard),
+                key: input.key.clone(),
+                value: Some(value),
+                headers: Vec::new(),
+            };
             self.outputs.push(output);
         }
         Ok(())
@@ -68,7 +89,10 @@ impl Step<'_> {
     pub(super) fn dead_letter(&mut self, input: &Input, rejection: &Rejection) {
         let topic = self.topic_name(input);
         self.count_record("ingest", input_name(input), "rejected");
-        self.count("millrace_dead_letters_total", vec![("topic", Text::from(topic.as_str())), ("reason", rejection.reason.clone())]);
+        self.count(
+            "millrace_dead_letters_total",
+            vec![("topic", Text::from(topic.as_str())), ("reason", rejection.reason.clone())],
+        );
         let mut headers = input.headers.clone();
         let place = millrace_wire::DeadLetterOrigin {
             topic: &topic,
@@ -79,7 +103,13 @@ impl Step<'_> {
         let told = millrace_wire::dead_letter_headers(place, rejection);
         headers.extend(told.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))));
         let partition = Partition::Hash(input.key.clone().unwrap_or_default());
-        self.outputs.push(Output { topic: OutputTopic::DeadLetter, partition, key: input.key.clone(), value: input.value.clone(), headers });
+        self.outputs.push(Output {
+            topic: OutputTopic::DeadLetter,
+            partition,
+            key: input.key.clone(),
+            value: input.value.clone(),
+            headers,
+        });
     }
 
     pub(super) fn count_record(&mut self, stage: &'static str, topic: &'static str, outcome: &'static str) {

@@ -32,7 +32,13 @@ impl Step<'_> {
         let mut others = event.identities;
         others.retain(|other| other != home);
         others.sort();
-        let copy = EventCopy { home: home.clone(), modified_at: event.modified_at, occurred_at: event.occurred_at, others, body };
+        let copy = EventCopy {
+            home: home.clone(),
+            modified_at: event.modified_at,
+            occurred_at: event.occurred_at,
+            others,
+            body,
+        };
         self.put_copy(subject, &event.id, epoch, copy, false, origin)
     }
 
@@ -108,10 +114,18 @@ impl Step<'_> {
         let before = link.events;
         link.events = if up { before + 1 } else { before.saturating_sub(1) };
         link.epoch = link.epoch.max(epoch.unwrap_or_default());
-        if link.events == 0 { self.tx.delete(link_key) } else { self.tx.put(link_key, &link) }
+        if link.events == 0 {
+            self.tx.delete(link_key)
+        } else {
+            self.tx.put(link_key, &link)
+        }
         if (before == 0) != (link.events == 0) {
             let row = self.subject(subject)?;
-            row.event_links = if before == 0 { row.event_links + 1 } else { row.event_links.saturating_sub(1) };
+            row.event_links = if before == 0 {
+                row.event_links + 1
+            } else {
+                row.event_links.saturating_sub(1)
+            };
             // The subject's identities changed.
             self.mark(subject, origin).profile = true;
             if home != other {
@@ -132,7 +146,11 @@ impl Step<'_> {
         let before = event.effective().cloned();
         change(&mut event);
         let event_key = key::event(subject, id);
-        if event.copies.is_empty() { self.tx.delete(event_key) } else { self.tx.put_bytes(event_key, event.encode(subject, id)) }
+        if event.copies.is_empty() {
+            self.tx.delete(event_key)
+        } else {
+            self.tx.put_bytes(event_key, event.encode(subject, id))
+        }
         let after = event.effective();
         let mut touched = Vec::new();
         let same = |a: &EventCopy, b: &EventCopy| a.occurred_at == b.occurred_at && a.body == b.body;
@@ -165,7 +183,15 @@ impl Step<'_> {
                 continue;
             }
             if let Some(columns) = query.matches(body) {
-                self.keep(subject, query, Kept { at: event.occurred_at, id: id.into(), columns })?;
+                self.keep(
+                    subject,
+                    query,
+                    Kept {
+                        at: event.occurred_at,
+                        id: id.into(),
+                        columns,
+                    },
+                )?;
                 touched.push(query.id);
             }
         }
@@ -257,7 +283,11 @@ impl Step<'_> {
         for ((subject, bucket), (kept, changed)) in std::mem::take(&mut self.buckets) {
             if changed {
                 let kept_key = key::kept(&subject, bucket);
-                if kept.0.is_empty() { self.tx.delete(kept_key) } else { self.tx.put(kept_key, &kept) }
+                if kept.0.is_empty() {
+                    self.tx.delete(kept_key)
+                } else {
+                    self.tx.put(kept_key, &kept)
+                }
             }
         }
     }
@@ -270,7 +300,11 @@ impl Step<'_> {
             let Some(body) = &copy.body else { continue };
             for query in queries {
                 if let Some(columns) = query.matches(body) {
-                    let row = Kept { at: copy.occurred_at, id: id.clone(), columns };
+                    let row = Kept {
+                        at: copy.occurred_at,
+                        id: id.clone(),
+                        columns,
+                    };
                     insert(filled.entry(query.id).or_default(), row, query.keep, self.now);
                 }
             }
@@ -355,7 +389,11 @@ impl Step<'_> {
             }
             let change = self.replace_event(subject, &id, event, |event| {
                 // Beside a copy that is kept an old one stays as a mark: were it the later version, the kept one must not count again.
-                event.copies.iter_mut().filter(|copy| copy.occurred_at <= cutoff).for_each(|copy| copy.body = None);
+                event
+                    .copies
+                    .iter_mut()
+                    .filter(|copy| copy.occurred_at <= cutoff)
+                    .for_each(|copy| copy.body = None);
                 if event.copies.iter().all(|copy| copy.occurred_at <= cutoff) {
                     event.copies.clear();
                 }

@@ -20,7 +20,10 @@ impl Step<'_> {
     /// Data of a node from resolve.
     pub(super) fn data(&mut self, subject: SubjectId, node: Identity, epoch: u64, data: Data, origin: &Origin) -> Result<(), StateError> {
         if let Some(moved) = self.settle_here(&subject, &node, epoch)? {
-            let subject = SubjectId { kind: subject.kind, id: moved.to };
+            let subject = SubjectId {
+                kind: subject.kind,
+                id: moved.to,
+            };
             self.send_to_subject(&subject.clone(), Message::Data { subject, node, epoch, data }, origin);
             return Ok(());
         }
@@ -57,7 +60,11 @@ impl Step<'_> {
             return Ok(());
         }
         // Before the first move nothing older can be on its way here, so a removal needs no memory.
-        if new.fragment.is_none() && epoch == 0 { self.tx.delete(row_key) } else { self.tx.put(row_key, &new) }
+        if new.fragment.is_none() && epoch == 0 {
+            self.tx.delete(row_key)
+        } else {
+            self.tx.put(row_key, &new)
+        }
         self.mark(subject, origin).profile = true;
         Ok(())
     }
@@ -67,7 +74,11 @@ impl Step<'_> {
         if self.tx.get::<RelationRow>(&row_key)?.is_some_and(|known| known.sequence >= new.sequence) {
             return Ok(());
         }
-        if new.value.is_none() && epoch == 0 { self.tx.delete(row_key) } else { self.tx.put(row_key, &new) }
+        if new.value.is_none() && epoch == 0 {
+            self.tx.delete(row_key)
+        } else {
+            self.tx.put(row_key, &new)
+        }
         self.mark(subject, origin).profile = true;
         Ok(())
     }
@@ -136,7 +147,9 @@ impl Step<'_> {
     fn take_events(&mut self, subject: &SubjectId, node: &Identity) -> Result<Vec<(millrace_model::Text, EventCopy)>, StateError> {
         let mut taken = Vec::new();
         for (id, event) in self.stored_events(subject)? {
-            let Some(copy) = event.copies.iter().find(|copy| copy.home == *node).cloned() else { continue };
+            let Some(copy) = event.copies.iter().find(|copy| copy.home == *node).cloned() else {
+                continue;
+            };
             self.replace_event(subject, &id, event, |event| event.copies.retain(|copy| copy.home != *node))?;
             taken.push((id, copy));
         }
@@ -156,8 +169,22 @@ impl Step<'_> {
         origin: &Origin,
     ) -> Result<(), StateError> {
         if let Some(moved) = self.settle_here(&subject, &node, epoch)? {
-            let subject = SubjectId { kind: subject.kind, id: moved.to };
-            self.send_to_subject(&subject.clone(), Message::Arrive { subject, from, node, epoch, part, last }, origin);
+            let subject = SubjectId {
+                kind: subject.kind,
+                id: moved.to,
+            };
+            self.send_to_subject(
+                &subject.clone(),
+                Message::Arrive {
+                    subject,
+                    from,
+                    node,
+                    epoch,
+                    part,
+                    last,
+                },
+                origin,
+            );
             return Ok(());
         }
         if let Some((sequence, fragment)) = part.fragment {
@@ -188,7 +215,12 @@ impl Step<'_> {
 
     /// Tells a home's former and other identities that its events do, or no longer do, carry them.
     pub(super) fn event_claim(&mut self, home: &Identity, other: &Identity, epoch: u64, present: bool, origin: &Origin) {
-        let message = Message::Claim { node: other.clone(), home: home.clone(), claim: Claim::Events { epoch }, present };
+        let message = Message::Claim {
+            node: other.clone(),
+            home: home.clone(),
+            claim: Claim::Events { epoch },
+            present,
+        };
         self.send_to_node(other, message, origin);
     }
 
@@ -203,5 +235,8 @@ fn row_id(row_key: &[u8]) -> Option<RowId> {
     parts.node()?;
     let kind = parts.byte()?;
     let kind = SourceKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
-    Some(RowId { kind, key: parts.text()?.into() })
+    Some(RowId {
+        kind,
+        key: parts.text()?.into(),
+    })
 }

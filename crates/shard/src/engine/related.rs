@@ -53,13 +53,21 @@ impl Step<'_> {
         adjust(&mut alias.dependents, before.is_some(), after.is_some());
         adjust(&mut alias.exact, before == Some(Detail::Exact), after == Some(Detail::Exact));
         if known.is_some() != alias.detail().is_some() {
-            let follow = Message::Follow { node: node.clone(), shard: self.number, on: known.is_none() };
+            let follow = Message::Follow {
+                node: node.clone(),
+                shard: self.number,
+                on: known.is_none(),
+            };
             self.send_to_node(node, follow, origin);
         }
         if let Some(canonical) = &alias.canonical {
             self.stand_behind(node, canonical, known, alias.detail(), origin)?;
         }
-        if alias.dependents == 0 { self.tx.delete(alias_key) } else { self.tx.put(alias_key, &alias) }
+        if alias.dependents == 0 {
+            self.tx.delete(alias_key)
+        } else {
+            self.tx.put(alias_key, &alias)
+        }
         Ok(())
     }
 
@@ -67,7 +75,9 @@ impl Step<'_> {
     pub(super) fn alias(&mut self, node: &Identity, canonical: CanonicalId, epoch: u64, origin: &Origin) -> Result<(), StateError> {
         let alias_key = key::alias(node);
         // No row: everyone who referred to it is gone since.
-        let Some(mut alias) = self.tx.get::<AliasRow>(&alias_key)? else { return Ok(()) };
+        let Some(mut alias) = self.tx.get::<AliasRow>(&alias_key)? else {
+            return Ok(());
+        };
         if alias.epoch > epoch || alias.canonical.as_ref() == Some(&canonical) {
             return Ok(());
         }
@@ -111,9 +121,21 @@ impl Step<'_> {
         adjust(&mut replica.exact, before == Some(Detail::Exact), after == Some(Detail::Exact));
         let detail = replica.detail();
         if detail != asked {
-            self.send_to_subject(&thing.clone(), Message::Subscribe { subject: thing, shard: self.number, detail }, origin);
+            self.send_to_subject(
+                &thing.clone(),
+                Message::Subscribe {
+                    subject: thing,
+                    shard: self.number,
+                    detail,
+                },
+                origin,
+            );
         }
-        if replica.nodes == 0 { self.tx.delete(replica_key) } else { self.tx.put(replica_key, &replica) }
+        if replica.nodes == 0 {
+            self.tx.delete(replica_key)
+        } else {
+            self.tx.put(replica_key, &replica)
+        }
         Ok(())
     }
 
@@ -133,10 +155,19 @@ impl Step<'_> {
     /// At a subscribed shard: what is known of a thing.
     pub(super) fn replica(&mut self, thing: &SubjectId, standing: Standing, features: Features, origin: &Origin) -> Result<(), StateError> {
         let replica_key = key::of_subject(table::REPLICA, thing);
-        let Some(mut replica) = self.tx.get::<ReplicaRow>(&replica_key)? else { return Ok(()) };
+        let Some(mut replica) = self.tx.get::<ReplicaRow>(&replica_key)? else {
+            return Ok(());
+        };
         if standing == Standing::Absorbed {
             // Its nodes are something else now, and the word of that is on its way: until then nothing is known of it.
-            self.tx.put(replica_key, &ReplicaRow { nodes: replica.nodes, exact: replica.exact, ..ReplicaRow::default() });
+            self.tx.put(
+                replica_key,
+                &ReplicaRow {
+                    nodes: replica.nodes,
+                    exact: replica.exact,
+                    ..ReplicaRow::default()
+                },
+            );
             return Ok(());
         }
         let exists = standing == Standing::Alive;
@@ -156,7 +187,11 @@ impl Step<'_> {
             (false, true) => Some(Reach::Things),
             (false, false) => None,
         };
-        let moved = if heard { Moved::Features(self.program.changed(&replica.features, &features)) } else { Moved::Anything };
+        let moved = if heard {
+            Moved::Features(self.program.changed(&replica.features, &features))
+        } else {
+            Moved::Anything
+        };
         let reach = match &moved {
             // Rules that read it come later, and with them a backfill.
             Moved::Features(moved) if !moved.iter().any(|feature| self.program.reads_down(thing.kind, *feature)) => None,
@@ -209,7 +244,12 @@ impl Step<'_> {
 
     /// Everyone who refers to a node is to be looked at, from the beginning, for what a job that is under way was for too.
     fn fan_out(&mut self, node: &Identity, reach: Reach, moved: &Moved, origin: &Origin) -> Result<(), StateError> {
-        let mut job = FanoutRow { cursor: None, reach, moved: moved.clone(), origin: origin.clone() };
+        let mut job = FanoutRow {
+            cursor: None,
+            reach,
+            moved: moved.clone(),
+            origin: origin.clone(),
+        };
         if let Some(running) = self.fanout(node)? {
             job.reach = running.reach.and(reach);
             job.moved.add(&running.moved);
@@ -226,5 +266,8 @@ fn adjust(count: &mut u64, before: bool, after: bool) {
 
 /// The thing that a node of some kind is.
 pub(super) fn thing_of(node: &Identity, canonical: CanonicalId) -> SubjectId {
-    SubjectId { kind: SubjectKind::of_namespace(node.namespace()), id: canonical }
+    SubjectId {
+        kind: SubjectKind::of_namespace(node.namespace()),
+        id: canonical,
+    }
 }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use millrace_identity::{Edge, Evidence};
 use millrace_identity::Claim as ClaimId;
+use millrace_identity::{Edge, Evidence};
 use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
 
 use super::{IDENTITY_SHARD, Step};
@@ -37,26 +37,54 @@ impl Step<'_> {
                 let mut claims = current.as_ref().map(|value| identities_of(kind, value)).unwrap_or_default();
                 claims.remove(&node);
                 for gone in row.claims.difference(&claims) {
-                    let message = Message::Claim { node: gone.clone(), home: node.clone(), claim: Claim::Record, present: false };
+                    let message = Message::Claim {
+                        node: gone.clone(),
+                        home: node.clone(),
+                        claim: Claim::Record,
+                        present: false,
+                    };
                     self.send_to_node(gone, message, origin);
                 }
                 for new in claims.difference(&row.claims) {
-                    let message = Message::Claim { node: new.clone(), home: node.clone(), claim: Claim::Record, present: true };
+                    let message = Message::Claim {
+                        node: new.clone(),
+                        home: node.clone(),
+                        claim: Claim::Record,
+                        present: true,
+                    };
                     self.send_to_node(new, message, origin);
                 }
                 row.claims = claims;
                 let node_row = self.anchored(&node, origin)?;
-                self.route(node, node_row, Data::Fragment { sequence: row.sequence, fragment }, origin);
+                self.route(
+                    node,
+                    node_row,
+                    Data::Fragment {
+                        sequence: row.sequence,
+                        fragment,
+                    },
+                    origin,
+                );
             }
             None if kind == SourceKind::AccountLink => self.link(&row_id, &mut row, current.as_ref(), origin),
             None => {
                 let nodes = current.as_ref().map(|value| ends_of(kind, value)).unwrap_or_default();
                 for gone in row.attached.difference(&nodes) {
-                    let message = Message::Attach { node: gone.clone(), row: row_id.clone(), sequence: row.sequence, value: None };
+                    let message = Message::Attach {
+                        node: gone.clone(),
+                        row: row_id.clone(),
+                        sequence: row.sequence,
+                        value: None,
+                    };
                     self.send_to_node(gone, message, origin);
                 }
                 for node in &nodes {
-                    let message = Message::Attach { node: node.clone(), row: row_id.clone(), sequence: row.sequence, value: current.clone() };
+                    let message = Message::Attach {
+                        node: node.clone(),
+                        row: row_id.clone(),
+                        sequence: row.sequence,
+                        value: current.clone(),
+                    };
                     self.send_to_node(node, message, origin);
                 }
                 row.attached = nodes;
@@ -80,7 +108,11 @@ impl Step<'_> {
                     edges = members.map(|other| (least.clone(), other)).collect();
                 }
             }
-            timer = [from, to].into_iter().filter(|at| *at > self.now && *at < Timestamp::MAX).min().filter(|_| from < to);
+            timer = [from, to]
+                .into_iter()
+                .filter(|at| *at > self.now && *at < Timestamp::MAX)
+                .min()
+                .filter(|_| from < to);
         }
         let claim = ClaimId(format!("link {}", id.key).into());
         for (a, b) in row.edges.difference(&edges) {
@@ -111,7 +143,10 @@ impl Step<'_> {
         let row_key = key::record(SourceKind::AccountLink, link);
         let Some(mut row) = self.tx.get::<RecordRow>(&row_key)? else { return Ok(()) };
         let current = row.state.fragment().map(|fragment| fragment.current());
-        let id = RowId { kind: SourceKind::AccountLink, key: link.into() };
+        let id = RowId {
+            kind: SourceKind::AccountLink,
+            key: link.into(),
+        };
         let mut origin = Origin::timer();
         origin.topic = format!("{}source.account-link", self.config.topic_prefix).into();
         origin.key = link.into();
@@ -136,7 +171,12 @@ impl Step<'_> {
 
     fn route(&mut self, node: Identity, row: NodeRow, data: Data, origin: &Origin) {
         let subject = owner(&node, row.canonical);
-        let message = Message::Data { subject: subject.clone(), node, epoch: row.epoch, data };
+        let message = Message::Data {
+            subject: subject.clone(),
+            node,
+            epoch: row.epoch,
+            data,
+        };
         self.send_to_subject(&subject, message, origin);
     }
 
@@ -175,7 +215,11 @@ impl Step<'_> {
         if after == before {
             return Ok(());
         }
-        if after == ClaimRow::default() { self.tx.delete(claim_key) } else { self.tx.put(claim_key, &after) }
+        if after == ClaimRow::default() {
+            self.tx.delete(claim_key)
+        } else {
+            self.tx.put(claim_key, &after)
+        }
         if before.present() == after.present() {
             return Ok(());
         }
@@ -220,7 +264,11 @@ impl Step<'_> {
         let Some(edge) = Edge::new(home.clone(), node.clone()) else { return };
         // Both ends may claim each other; each end's word is a claim of its own.
         let claim = ClaimId(format!("record {home}").into());
-        let evidence = if present { Evidence::Assert { edge, claim } } else { Evidence::Withdraw { edge, claim } };
+        let evidence = if present {
+            Evidence::Assert { edge, claim }
+        } else {
+            Evidence::Withdraw { edge, claim }
+        };
         self.send(IDENTITY_SHARD, Message::Evidence(evidence), origin);
     }
 
@@ -246,7 +294,15 @@ impl Step<'_> {
         row.canonical = (to.0 != node).then(|| to.clone());
         self.tx.put(key::node(&node), &row);
         for shard in row.followers {
-            self.send(shard, Message::Alias { node: node.clone(), canonical: to.clone(), epoch }, origin);
+            self.send(
+                shard,
+                Message::Alias {
+                    node: node.clone(),
+                    canonical: to.clone(),
+                    epoch,
+                },
+                origin,
+            );
         }
         let subject = owner(&node, Some(from));
         self.send_to_subject(&subject.clone(), Message::Move { subject, node, to, epoch }, origin);
@@ -258,7 +314,15 @@ impl Step<'_> {
         let changed = if on { row.followers.insert(shard) } else { row.followers.remove(&shard) };
         if on {
             let canonical = row.canonical.clone().unwrap_or_else(|| CanonicalId(node.clone()));
-            self.send(shard, Message::Alias { node: node.clone(), canonical, epoch: row.epoch }, origin);
+            self.send(
+                shard,
+                Message::Alias {
+                    node: node.clone(),
+                    canonical,
+                    epoch: row.epoch,
+                },
+                origin,
+            );
         }
         if changed {
             self.tx.put(key::node(node), &row);
@@ -268,14 +332,22 @@ impl Step<'_> {
 }
 
 fn owner(node: &Identity, canonical: Option<CanonicalId>) -> SubjectId {
-    SubjectId { kind: SubjectKind::of_namespace(node.namespace()), id: canonical.unwrap_or_else(|| CanonicalId(node.clone())) }
+    SubjectId {
+        kind: SubjectKind::of_namespace(node.namespace()),
+        id: canonical.unwrap_or_else(|| CanonicalId(node.clone())),
+    }
 }
 
 /// The identities a record of a unified thing carries.
 pub fn identities_of(kind: SourceKind, value: &Value) -> BTreeSet<Identity> {
     let Some(subject) = kind.subject() else { return BTreeSet::new() };
     let mut found = BTreeSet::new();
-    found.extend(value.at("extSourceSystemAudit.externalKey.sourceKey").as_str().and_then(|key| Identity::new(subject.namespace(), key)));
+    found.extend(
+        value
+            .at("extSourceSystemAudit.externalKey.sourceKey")
+            .as_str()
+            .and_then(|key| Identity::new(subject.namespace(), key)),
+    );
     if kind == SourceKind::Person {
         found.extend(value.at("workEmail.address").as_str().and_then(|email| Identity::new(namespace::EMAIL, email)));
         for item in value.field("identities").as_list().unwrap_or_default() {

@@ -53,7 +53,10 @@ impl SequenceRow {
             return None;
         }
         let Timed { value, valid_until } = self.progress.holds(now);
-        Some(Timed { value, valid_until: valid_until.min(next) })
+        Some(Timed {
+            value,
+            valid_until: valid_until.min(next),
+        })
     }
 }
 
@@ -83,17 +86,25 @@ impl Step<'_> {
     /// An event that is no more; whether there was one.
     pub(super) fn unsequence_event(&mut self, subject: &SubjectId, query: &EventQuery, at: Timestamp, id: &str) -> Result<bool, StateError> {
         let event_key = key::sequenced(subject, query.id, at, id);
-        let Some(event) = self.tx.get::<SequencedRow>(&event_key)? else { return Ok(false) };
+        let Some(event) = self.tx.get::<SequencedRow>(&event_key)? else {
+            return Ok(false);
+        };
         self.tx.delete(event_key);
         if event.turns_at < Timestamp::MAX {
             self.tx.delete(derive::turn(subject, query.id, event.turns_at, at, id));
         }
         self.tx.delete_if_present(key::milestone(subject, query.id, at))?;
         let head_key = key::sequence(subject, query.id);
-        let Some(mut head) = self.tx.get::<SequenceRow>(&head_key)? else { return Ok(true) };
+        let Some(mut head) = self.tx.get::<SequenceRow>(&head_key)? else {
+            return Ok(true);
+        };
         head.events = head.events.saturating_sub(1);
         head.note(at);
-        if head.events == 0 { self.tx.delete(head_key) } else { self.tx.put(head_key, &head) }
+        if head.events == 0 {
+            self.tx.delete(head_key)
+        } else {
+            self.tx.put(head_key, &head)
+        }
         Ok(true)
     }
 
@@ -101,7 +112,9 @@ impl Step<'_> {
     pub(super) fn advance_sequence(&mut self, subject: &SubjectId, query: &EventQuery) -> Result<(), StateError> {
         let Some(sequence) = &query.sequence else { return Ok(()) };
         let head_key = key::sequence(subject, query.id);
-        let Some(mut head) = self.tx.get::<SequenceRow>(&head_key)? else { return Ok(()) };
+        let Some(mut head) = self.tx.get::<SequenceRow>(&head_key)? else {
+            return Ok(());
+        };
         if head.changed.is_none() && head.next_at.min(head.turns_at) > self.now {
             return Ok(());
         }
@@ -123,7 +136,11 @@ impl Step<'_> {
 
     /// Forgets the progress of a chain, and its events.
     pub(super) fn drop_sequence(&mut self, subject: &SubjectId, query: QueryId) -> Result<(), StateError> {
-        for prefix in [key::all_sequenced(subject, query), key::milestones(subject, query), derive::turns(subject, query)] {
+        for prefix in [
+            key::all_sequenced(subject, query),
+            key::milestones(subject, query),
+            derive::turns(subject, query),
+        ] {
             for (row_key, _) in self.tx.scan_prefix(&prefix)? {
                 self.tx.delete(row_key);
             }
@@ -137,7 +154,13 @@ impl Step<'_> {
             self.tx.put_bytes(derive::turn(subject, query, turns_at, event.at, &event.id), Vec::new());
             head.turns_at = head.turns_at.min(turns_at);
         }
-        self.tx.put(key::sequenced(subject, query, event.at, &event.id), &SequencedRow { columns: event.columns, turns_at });
+        self.tx.put(
+            key::sequenced(subject, query, event.at, &event.id),
+            &SequencedRow {
+                columns: event.columns,
+                turns_at,
+            },
+        );
     }
 
     /// Notes the events whose verdicts time has turned.
@@ -156,9 +179,21 @@ impl Step<'_> {
                 let event = derive::turned(&turn_key);
                 self.tx.delete(turn_key);
                 let Some((at, id)) = event else { continue };
-                let Some(row) = self.tx.get::<SequencedRow>(&key::sequenced(subject, query, at, &id))? else { continue };
+                let Some(row) = self.tx.get::<SequencedRow>(&key::sequenced(subject, query, at, &id))? else {
+                    continue;
+                };
                 head.note(at);
-                self.put_sequenced(subject, query, sequence, head, Kept { at, id: id.into(), columns: row.columns });
+                self.put_sequenced(
+                    subject,
+                    query,
+                    sequence,
+                    head,
+                    Kept {
+                        at,
+                        id: id.into(),
+                        columns: row.columns,
+                    },
+                );
             }
         }
         let first = self.tx.scan(&turns, &prefix_end(&turns), 1)?;
@@ -249,7 +284,13 @@ impl Instants {
             Timestamp::MAX => prefix_end(&key::all_sequenced(subject, query)),
             at => key::sequenced_from(subject, query, at.plus_ms(1)),
         };
-        Instants { lower: behind(from), upper: behind(to), page: VecDeque::new(), rows: PAGE_ROWS, ended: false }
+        Instants {
+            lower: behind(from),
+            upper: behind(to),
+            page: VecDeque::new(),
+            rows: PAGE_ROWS,
+            ended: false,
+        }
     }
 
     fn next(&mut self, tx: &Tx<'_>) -> Result<Option<Vec<Kept>>, StateError> {
@@ -279,7 +320,13 @@ impl Instants {
 pub(super) fn event(event_key: &[u8], value: &[u8]) -> Result<Option<Kept>, StateError> {
     let mut parts = Parts::of(event_key);
     let _ = parts.number();
-    let (Some(at), Some(id)) = (parts.instant(), parts.text()) else { return Ok(None) };
+    let (Some(at), Some(id)) = (parts.instant(), parts.text()) else {
+        return Ok(None);
+    };
     let row: SequencedRow = row::decode(value)?;
-    Ok(Some(Kept { at, id: id.into(), columns: row.columns }))
+    Ok(Some(Kept {
+        at,
+        id: id.into(),
+        columns: row.columns,
+    }))
 }

@@ -9,7 +9,7 @@ use millrace_segment::tally::Tally;
 
 use super::{Step, derive};
 use crate::key::{self, Parts, table};
-use crate::row::{TallyRow, TalliedValueRow, SubjectId, VerdictRow};
+use crate::row::{SubjectId, TalliedValueRow, TallyRow, VerdictRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
@@ -31,13 +31,19 @@ impl Step<'_> {
     /// An event that is no more; whether there was one.
     pub(super) fn untally_event(&mut self, subject: &SubjectId, query: &EventQuery, tally: &Tally, id: &str) -> Result<bool, StateError> {
         let verdict_key = key::verdict(subject, query.id, id);
-        let Some(verdict) = self.tx.get::<VerdictRow>(&verdict_key)? else { return Ok(false) };
+        let Some(verdict) = self.tx.get::<VerdictRow>(&verdict_key)? else {
+            return Ok(false);
+        };
         self.tx.delete(verdict_key);
         let head_key = key::tally(subject, query.id);
         let mut head: TallyRow = self.tx.get(&head_key)?.unwrap_or_default();
         head.events = head.events.saturating_sub(1);
         self.take_back(subject, query, tally, &mut head, &verdict, id)?;
-        if head.events == 0 { self.tx.delete(head_key) } else { self.tx.put(head_key, &head) }
+        if head.events == 0 {
+            self.tx.delete(head_key)
+        } else {
+            self.tx.put(head_key, &head)
+        }
         Ok(true)
     }
 
@@ -68,7 +74,17 @@ impl Step<'_> {
                     continue;
                 };
                 self.take_back(subject, query, tally, &mut head, &verdict, &id)?;
-                self.give_verdict(subject, query, tally, &mut head, Kept { at: verdict.at, id: id.as_str().into(), columns: verdict.columns })?;
+                self.give_verdict(
+                    subject,
+                    query,
+                    tally,
+                    &mut head,
+                    Kept {
+                        at: verdict.at,
+                        id: id.as_str().into(),
+                        columns: verdict.columns,
+                    },
+                )?;
             }
             if caught_up {
                 break;
@@ -128,7 +144,15 @@ impl Step<'_> {
             head.valid_until = head.valid_until.min(valid_until);
         }
         let verdict_key = key::verdict(subject, query.id, &event.id);
-        self.tx.put(verdict_key, &VerdictRow { at: event.at, columns: event.columns, value: verdict.value, valid_until });
+        self.tx.put(
+            verdict_key,
+            &VerdictRow {
+                at: event.at,
+                columns: event.columns,
+                value: verdict.value,
+                valid_until,
+            },
+        );
         Ok(())
     }
 
@@ -166,7 +190,11 @@ impl Step<'_> {
             self.tx.put(value_key, &TalliedValueRow { value: value.clone(), times });
         }
         if (before == 0) != (times == 0) {
-            head.totals.distinct = if up { head.totals.distinct + 1 } else { head.totals.distinct.saturating_sub(1) };
+            head.totals.distinct = if up {
+                head.totals.distinct + 1
+            } else {
+                head.totals.distinct.saturating_sub(1)
+            };
             if tally.has_extreme() {
                 let first = self.tx.scan(&prefix, &prefix_end(&prefix), 1)?;
                 let first = first.first().map(|(_, row)| crate::row::decode::<TalliedValueRow>(row)).transpose()?;

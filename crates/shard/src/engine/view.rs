@@ -88,7 +88,8 @@ impl<'a> SubjectView<'a> {
     }
 
     pub fn profile(&self) -> &ProfileRow {
-        self.profile.get_or_init(|| self.read(&key::of_subject(table::PROFILE, self.subject)).unwrap_or_default())
+        self.profile
+            .get_or_init(|| self.read(&key::of_subject(table::PROFILE, self.subject)).unwrap_or_default())
     }
 
     fn note<T>(&self, result: Result<T, StateError>) -> Option<T> {
@@ -109,7 +110,10 @@ impl<'a> SubjectView<'a> {
 
     fn target_of_thing(&self, thing: &SubjectId) -> Target {
         match self.read::<ReplicaRow>(&key::of_subject(table::REPLICA, thing)) {
-            Some(replica) if replica.known && replica.exists => Target::Known { id: thing.text(), features: Arc::new(replica.features) },
+            Some(replica) if replica.known && replica.exists => Target::Known {
+                id: thing.text(),
+                features: Arc::new(replica.features),
+            },
             Some(replica) if replica.known => Target::Missing,
             _ => Target::Unknown,
         }
@@ -118,20 +122,44 @@ impl<'a> SubjectView<'a> {
     /// The accounts this subject names, whether or not they have a record.
     pub fn parents(&self, relation: Relation) -> Result<BTreeSet<CanonicalId>, Unknown> {
         let profile = self.profile();
-        let direct = profile.references.iter().filter(|(reference, _)| *reference == Reference::Account).map(|(_, node)| node);
-        let rows = profile.rows.iter().filter(|row| relation == Relation::Accounts && row.kind == SourceKind::AccountPerson);
-        direct.chain(rows.filter_map(|row| row.target.as_ref())).map(|node| self.thing(node).map(|thing| thing.id)).collect()
+        let direct = profile
+            .references
+            .iter()
+            .filter(|(reference, _)| *reference == Reference::Account)
+            .map(|(_, node)| node);
+        let rows = profile
+            .rows
+            .iter()
+            .filter(|row| relation == Relation::Accounts && row.kind == SourceKind::AccountPerson);
+        direct
+            .chain(rows.filter_map(|row| row.target.as_ref()))
+            .map(|node| self.thing(node).map(|thing| thing.id))
+            .collect()
     }
 
     fn compute(&self, relation: Relation) -> Result<Vec<Item>, Unknown> {
         match (self.subject.kind, relation) {
             (SubjectKind::Person, Relation::Accounts) => {
                 let profile = self.profile();
-                let direct = profile.references.iter().filter(|(reference, _)| *reference == Reference::Account).map(|(_, node)| node);
-                let rows = profile.rows.iter().filter(|row| row.kind == SourceKind::AccountPerson).filter_map(|row| row.target.as_ref());
+                let direct = profile
+                    .references
+                    .iter()
+                    .filter(|(reference, _)| *reference == Reference::Account)
+                    .map(|(_, node)| node);
+                let rows = profile
+                    .rows
+                    .iter()
+                    .filter(|row| row.kind == SourceKind::AccountPerson)
+                    .filter_map(|row| row.target.as_ref());
                 let mut items = self.things(direct.chain(rows))?;
                 // Who has one account needs no more of its numbers than their bands.
-                if let [Item { target: Target::Known { features, .. }, .. }] = items.as_mut_slice() {
+                if let [
+                    Item {
+                        target: Target::Known { features, .. },
+                        ..
+                    },
+                ] = items.as_mut_slice()
+                {
                     *features = Arc::new(self.program.unbanded(std::mem::take(Arc::make_mut(features))));
                 }
                 Ok(items)
@@ -150,7 +178,13 @@ impl<'a> SubjectView<'a> {
     }
 
     fn referred(&self, wanted: Reference) -> Result<Vec<Item>, Unknown> {
-        self.things(self.profile().references.iter().filter(|(reference, _)| *reference == wanted).map(|(_, node)| node))
+        self.things(
+            self.profile()
+                .references
+                .iter()
+                .filter(|(reference, _)| *reference == wanted)
+                .map(|(_, node)| node),
+        )
     }
 
     /// The distinct live things behind nodes.
@@ -164,7 +198,11 @@ impl<'a> SubjectView<'a> {
             }
             let target = self.target_of_thing(&thing);
             if target != Target::Missing {
-                items.push(Item { id: thing.text(), row: Value::Null, target });
+                items.push(Item {
+                    id: thing.text(),
+                    row: Value::Null,
+                    target,
+                });
             }
         }
         items.sort_by(|a, b| a.id.cmp(&b.id));
@@ -179,7 +217,11 @@ impl<'a> SubjectView<'a> {
                 None => Target::Missing,
                 Some(node) => self.thing(node).map_or(Target::Unknown, |thing| self.target_of_thing(&thing)),
             };
-            Item { id: row.key.clone(), row: row.value.clone(), target }
+            Item {
+                id: row.key.clone(),
+                row: row.value.clone(),
+                target,
+            }
         };
         let mut items: Vec<Item> = rows.map(item).collect();
         items.sort_by(|a, b| a.id.cmp(&b.id));
@@ -198,8 +240,14 @@ impl<'a> SubjectView<'a> {
         for (verdict_key, value) in rows {
             let mut parts = key::Parts::of(&verdict_key);
             let _ = parts.number();
-            let (Some(id), Some(verdict)) = (parts.text(), self.note(row::decode::<VerdictRow>(&value))) else { continue };
-            events.push(EventRow { at: verdict.at, id: id.into(), columns: verdict.columns });
+            let (Some(id), Some(verdict)) = (parts.text(), self.note(row::decode::<VerdictRow>(&value))) else {
+                continue;
+            };
+            events.push(EventRow {
+                at: verdict.at,
+                id: id.into(),
+                columns: verdict.columns,
+            });
         }
         events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         events
@@ -208,16 +256,27 @@ impl<'a> SubjectView<'a> {
     /// The events of a chain, ascending by time.
     fn sequenced(&self, query: QueryId) -> QueryRows {
         let rows = self.note(self.rows.rows(&key::all_sequenced(self.subject, query))).unwrap_or_default();
-        rows.iter().filter_map(|(event_key, value)| self.note(super::sequence::event(event_key, value))?).collect()
+        rows.iter()
+            .filter_map(|(event_key, value)| self.note(super::sequence::event(event_key, value))?)
+            .collect()
     }
 
     fn children(&self, kind: SubjectKind) -> Vec<Item> {
         let rows = self.note(self.rows.rows(&key::children(self.subject, kind))).unwrap_or_default();
         let mut items = Vec::with_capacity(rows.len());
         for (child_key, value) in rows {
-            let (Some(child), Some(features)) = (key::Parts::of(&child_key).subject(), self.note(row::decode::<Features>(&value))) else { continue };
+            let (Some(child), Some(features)) = (key::Parts::of(&child_key).subject(), self.note(row::decode::<Features>(&value))) else {
+                continue;
+            };
             let id = child.text();
-            items.push(Item { id: id.clone(), row: Value::Null, target: Target::Known { id, features: Arc::new(features) } });
+            items.push(Item {
+                id: id.clone(),
+                row: Value::Null,
+                target: Target::Known {
+                    id,
+                    features: Arc::new(features),
+                },
+            });
         }
         items.sort_by(|a, b| a.id.cmp(&b.id));
         items
@@ -242,7 +301,9 @@ impl View for SubjectView<'_> {
     }
 
     fn events(&self, query: QueryId) -> &[EventRow] {
-        let (Some(cell), Some(plan)) = (self.queries.get(&query), self.program.query(query)) else { return &[] };
+        let (Some(cell), Some(plan)) = (self.queries.get(&query), self.program.query(query)) else {
+            return &[];
+        };
         match plan.keep {
             Keep::All | Keep::Tally => cell.get_or_init(|| self.verdicts(query)),
             Keep::Progress => cell.get_or_init(|| self.sequenced(query)),
@@ -253,13 +314,18 @@ impl View for SubjectView<'_> {
     fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied> {
         let head: TallyRow = self.read(&key::tally(self.subject, query)).unwrap_or_default();
         // Beyond that the rows have to be looked at: by who asks about other instants than the engine's.
-        (head.valid_until > now).then_some(Tallied { totals: head.totals, extreme: head.extreme, valid_until: head.valid_until })
+        (head.valid_until > now).then_some(Tallied {
+            totals: head.totals,
+            extreme: head.extreme,
+            valid_until: head.valid_until,
+        })
     }
 
     fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>> {
         let head: Option<SequenceRow> = self.read(&key::sequence(self.subject, query));
         // Where there is none there was no event.
-        head.or_else(|| Some(SequenceRow::new(self.program.query(query)?.sequence.as_ref()?.start())))?.holds(now)
+        head.or_else(|| Some(SequenceRow::new(self.program.query(query)?.sequence.as_ref()?.start())))?
+            .holds(now)
     }
 
     fn in_segment(&self, name: &str) -> Option<Timed<bool>> {

@@ -29,10 +29,14 @@ impl Query {
             return Err(QueryError::Instant(format!("{at} is ahead of now ({now}); ask about an instant of the past")));
         }
         if at <= retained_from {
-            return Err(QueryError::Instant(format!("{at} lies before the retained history, which begins behind {retained_from}; ask about a later instant")));
+            return Err(QueryError::Instant(format!(
+                "{at} lies before the retained history, which begins behind {retained_from}; ask about a later instant"
+            )));
         }
         let program = self.program()?;
-        let Some(plan) = program.segment(segment).filter(|plan| plan.subject == subject.kind) else { return Ok(None) };
+        let Some(plan) = program.segment(segment).filter(|plan| plan.subject == subject.kind) else {
+            return Ok(None);
+        };
         let Some(accepted) = program.definitions.get(segment) else { return Ok(None) };
         let things = Things::new(self, &program, Moment { at, retained_from, past: true });
         let sight = Sight::new(&things);
@@ -52,7 +56,10 @@ impl Query {
             explanation,
             records: self.supporting(reached)?,
             evaluated_at: at,
-            past: Some(Past { records_as_of: now, events_from: retained_from }),
+            past: Some(Past {
+                records_as_of: now,
+                events_from: retained_from,
+            }),
         }))
     }
 }

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Relation, SubjectKind, Text, Timestamp};
-use millrace_segment::plan::{Plan, Reads};
 use millrace_segment::ast::Span;
+use millrace_segment::plan::{Plan, Reads};
 use millrace_segment::{Compiled, Diagnostic, Explanation, Kind, Status, Whole, compile, link, lint};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -65,7 +65,11 @@ struct Sampler {
 
 impl Sampler {
     fn new(sample_max: usize) -> Sampler {
-        Sampler { count: 0, sample_max, kept: BTreeMap::new() }
+        Sampler {
+            count: 0,
+            sample_max,
+            kept: BTreeMap::new(),
+        }
     }
 
     fn offer(&mut self, subject: &SubjectId, explain: impl FnOnce() -> Explanation) {
@@ -75,14 +79,23 @@ impl Sampler {
         if self.kept.len() >= self.sample_max && self.kept.last_key_value().is_none_or(|(last, _)| *last < place) {
             return;
         }
-        self.kept.insert(place, Reasoned { subject: subject.clone(), explanation: explain() });
+        self.kept.insert(
+            place,
+            Reasoned {
+                subject: subject.clone(),
+                explanation: explain(),
+            },
+        );
         if self.kept.len() > self.sample_max {
             self.kept.pop_last();
         }
     }
 
     fn done(self) -> Sampled {
-        Sampled { count: self.count, sample: self.kept.into_values().collect() }
+        Sampled {
+            count: self.count,
+            sample: self.kept.into_values().collect(),
+        }
     }
 }
 
@@ -126,7 +139,11 @@ impl Query {
         let program = self.program()?;
         let definition = compiled.definition();
         let (linked, reads, warnings) = self.draft(&program, compiled, now)?;
-        let moment = Moment { at: now, retained_from: now.plus_ms(-self.config.retention_ms()), past: false };
+        let moment = Moment {
+            at: now,
+            retained_from: now.plus_ms(-self.config.retention_ms()),
+            past: false,
+        };
         let mut things = Things::new(self, &program, moment);
         for kind in reads.kinds(definition.subject) {
             things.hold(kind)?;
@@ -134,7 +151,10 @@ impl Query {
         for kind in reads.children() {
             things.gather(kind)?;
         }
-        let published = program.segment(&definition.name).and_then(|_| program.definitions.get(&definition.name)).map(|accepted| accepted.row.version);
+        let published = program
+            .segment(&definition.name)
+            .and_then(|_| program.definitions.get(&definition.name))
+            .map(|accepted| accepted.row.version);
         let sampler = || Sampler::new(sample_max.min(SAMPLE_MAX));
         let mut draft = Draft {
             whole: linked.whole(&self.config.settings),
@@ -185,14 +205,28 @@ impl Query {
         definition.status = Status::Published;
         let published = compile(&definition, &self.config.schema).map_err(QueryError::Invalid)?;
         let mut together = program.definitions.clone();
-        let row = DefinitionRow { text: String::new(), version: 0, accepted_at: Timestamp::MIN };
-        together.put(Accepted { row, compiled: published.clone() });
+        let row = DefinitionRow {
+            text: String::new(),
+            version: 0,
+            accepted_at: Timestamp::MIN,
+        };
+        together.put(Accepted {
+            row,
+            compiled: published.clone(),
+        });
         Program::build(together, RevisionRow::default(), &self.config).map_err(QueryError::Invalid)?;
-        let attributes = program.definitions.published().filter(|accepted| accepted.compiled.definition().kind == Kind::ComputedAttribute);
+        let attributes = program
+            .definitions
+            .published()
+            .filter(|accepted| accepted.compiled.definition().kind == Kind::ComputedAttribute);
         let alone: Vec<Compiled> = attributes.map(|accepted| accepted.compiled.clone()).chain([published]).collect();
         let alone = link(&alone, &self.config.schema).map_err(QueryError::Invalid)?;
         let plan = Plan::build(&alone, &self.config.settings).map_err(QueryError::Invalid)?;
-        let reads = plan.segments.iter().map(|segment| &segment.reads).chain(plan.features.iter().map(|feature| &feature.reads));
+        let reads = plan
+            .segments
+            .iter()
+            .map(|segment| &segment.reads)
+            .chain(plan.features.iter().map(|feature| &feature.reads));
         let needs = Needs::of(reads, !plan.queries.is_empty());
         let own = |(name, warning): (Text, Diagnostic)| (name == definition.name).then_some(warning);
         let warnings = lint(&alone, &self.config.settings, now).into_iter().filter_map(own).collect();
@@ -209,7 +243,10 @@ struct Needs {
 
 impl Needs {
     fn of<'r>(reads: impl Iterator<Item = &'r Reads>, events: bool) -> Needs {
-        Needs { relations: reads.flat_map(|reads| reads.relations.iter().copied()).collect(), events }
+        Needs {
+            relations: reads.flat_map(|reads| reads.relations.iter().copied()).collect(),
+            events,
+        }
     }
 
     /// Kinds to be held: every kind that is reached, and the subjects' own, persons apart.
@@ -220,7 +257,10 @@ impl Needs {
 
     /// Kinds that are reached as an account's children.
     fn children(&self) -> BTreeSet<SubjectKind> {
-        let children = self.relations.iter().filter(|relation| matches!(relation, Relation::Opportunities | Relation::Persons));
+        let children = self
+            .relations
+            .iter()
+            .filter(|relation| matches!(relation, Relation::Opportunities | Relation::Persons));
         children.filter_map(|relation| relation.target()).collect()
     }
 }

@@ -45,7 +45,12 @@ pub(super) struct Thing {
 impl Thing {
     pub fn new(kind: SubjectKind, row: SubjectRow, profile: ProfileRow, at: Timestamp) -> Thing {
         let alive = is_alive(kind, &row, at);
-        let segments = row.memberships.into_iter().filter(|membership| membership.realized).map(|membership| membership.segment).collect();
+        let segments = row
+            .memberships
+            .into_iter()
+            .filter(|membership| membership.realized)
+            .map(|membership| membership.segment)
+            .collect();
         Thing { alive, segments, profile }
     }
 }
@@ -135,8 +140,13 @@ impl<'q> Things<'q> {
     fn load(&self, kind: SubjectKind, id: &str) -> Result<Option<Thing>, QueryError> {
         let Ok(identity) = Identity::parse(id) else { return Ok(None) };
         let reader = self.query.owner_of(&identity)?;
-        let subject = SubjectId { kind, id: CanonicalId(identity) };
-        let Some(row) = get::<SubjectRow>(&reader, &key::of_subject(table::SUBJECT, &subject))? else { return Ok(None) };
+        let subject = SubjectId {
+            kind,
+            id: CanonicalId(identity),
+        };
+        let Some(row) = get::<SubjectRow>(&reader, &key::of_subject(table::SUBJECT, &subject))? else {
+            return Ok(None);
+        };
         let profile = get(&reader, &key::of_subject(table::PROFILE, &subject))?.unwrap_or_default();
         Ok(Some(Thing::new(kind, row, profile, self.moment.at)))
     }
@@ -157,7 +167,10 @@ impl<'q> Things<'q> {
         } else {
             get::<NodeRow>(&self.query.owner_of(node)?, &key::node(node))?.and_then(|row| row.canonical)
         };
-        Ok(SubjectId { kind, id: canonical.unwrap_or_else(|| CanonicalId(node.clone())) })
+        Ok(SubjectId {
+            kind,
+            id: canonical.unwrap_or_else(|| CanonicalId(node.clone())),
+        })
     }
 
     /// The distinct live things behind nodes.
@@ -169,11 +182,23 @@ impl<'q> Things<'q> {
                 ids.insert(thing.text());
             }
         }
-        ids.into_iter().map(|id| Link { id: id.clone(), row: Value::Null, target: Some(id) }).collect()
+        ids.into_iter()
+            .map(|id| Link {
+                id: id.clone(),
+                row: Value::Null,
+                target: Some(id),
+            })
+            .collect()
     }
 
     fn links(&self, kind: SubjectKind, id: &str, profile: &ProfileRow, relation: Relation) -> Vec<Link> {
-        let referred = |wanted: Reference| profile.references.iter().filter(move |(reference, _)| *reference == wanted).map(|(_, node)| node);
+        let referred = |wanted: Reference| {
+            profile
+                .references
+                .iter()
+                .filter(move |(reference, _)| *reference == wanted)
+                .map(|(_, node)| node)
+        };
         match (kind, relation) {
             (SubjectKind::Person, Relation::Accounts) => self.distinct(account_nodes(kind, profile)),
             (SubjectKind::Account, Relation::Parent) => self.distinct(referred(Reference::Parent)),
@@ -204,21 +229,40 @@ impl<'q> Things<'q> {
 
     /// As gathered ahead, else as kept for published rules.
     fn children_of(&self, account: &str, kind: SubjectKind) -> Vec<Link> {
-        let Ok(id) = Identity::parse(account).map(CanonicalId) else { return Vec::new() };
+        let Ok(id) = Identity::parse(account).map(CanonicalId) else {
+            return Vec::new();
+        };
         let ids: BTreeSet<Text> = match self.children.get(&kind) {
             Some(gathered) => gathered.get(&id).cloned().unwrap_or_default(),
             None => {
-                let children = self.note(self.query.kept_children(&SubjectId { kind: SubjectKind::Account, id }, kind)).unwrap_or_default();
+                let children = self
+                    .note(self.query.kept_children(
+                        &SubjectId {
+                            kind: SubjectKind::Account,
+                            id,
+                        },
+                        kind,
+                    ))
+                    .unwrap_or_default();
                 children.iter().map(SubjectId::text).collect()
             }
         };
-        ids.into_iter().map(|id| Link { id: id.clone(), row: Value::Null, target: Some(id) }).collect()
+        ids.into_iter()
+            .map(|id| Link {
+                id: id.clone(),
+                row: Value::Null,
+                target: Some(id),
+            })
+            .collect()
     }
 
     fn read_events(&self, person: &str) -> Result<Vec<WorldEvent>, QueryError> {
         let Ok(identity) = Identity::parse(person) else { return Ok(Vec::new()) };
         let shard = shard_of_node(&identity, self.query.config.shards);
-        let subject = SubjectId { kind: SubjectKind::Person, id: CanonicalId(identity) };
+        let subject = SubjectId {
+            kind: SubjectKind::Person,
+            id: CanonicalId(identity),
+        };
         let ledger = key::of_subject(table::EVENT, &subject);
         let mut pages = Pages::over(self.query, shard, ledger.clone(), prefix_end(&ledger));
         let mut rows = Vec::new();
@@ -232,12 +276,20 @@ impl<'q> Things<'q> {
     fn events_of(&self, rows: &[Row]) -> Result<Vec<WorldEvent>, QueryError> {
         let mut events = Vec::new();
         for (event_key, value) in rows {
-            let (Some(subject), Some(id)) = (key::subject_of(event_key), key::event_id(event_key)) else { continue };
+            let (Some(subject), Some(id)) = (key::subject_of(event_key), key::event_id(event_key)) else {
+                continue;
+            };
             let event = EventRow::decode(&subject, &id, value)?;
             let Moment { at: now, retained_from, past } = self.moment;
-            let seen = event.effective().filter(|copy| copy.occurred_at > retained_from && !(past && copy.occurred_at > now));
+            let seen = event
+                .effective()
+                .filter(|copy| copy.occurred_at > retained_from && !(past && copy.occurred_at > now));
             if let Some(copy) = seen {
-                events.push(WorldEvent { at: copy.occurred_at, id, value: copy.body.clone().unwrap_or_default() });
+                events.push(WorldEvent {
+                    at: copy.occurred_at,
+                    id,
+                    value: copy.body.clone().unwrap_or_default(),
+                });
             }
         }
         events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
@@ -247,8 +299,15 @@ impl<'q> Things<'q> {
 
 /// The nodes by which a deal or person names its accounts.
 fn account_nodes(kind: SubjectKind, profile: &ProfileRow) -> impl Iterator<Item = &Identity> {
-    let direct = profile.references.iter().filter(|(reference, _)| *reference == Reference::Account).map(|(_, node)| node);
-    let rows = profile.rows.iter().filter(move |row| kind == SubjectKind::Person && row.kind == SourceKind::AccountPerson);
+    let direct = profile
+        .references
+        .iter()
+        .filter(|(reference, _)| *reference == Reference::Account)
+        .map(|(_, node)| node);
+    let rows = profile
+        .rows
+        .iter()
+        .filter(move |row| kind == SubjectKind::Person && row.kind == SourceKind::AccountPerson);
     direct.chain(rows.filter_map(|row| row.target.as_ref()))
 }
 
@@ -267,7 +326,11 @@ pub(super) struct Sight<'t> {
 
 impl<'t> Sight<'t> {
     pub fn new(things: &'t Things<'t>) -> Sight<'t> {
-        Sight { things, persons: FrozenBTreeMap::new(), links: FrozenBTreeMap::new() }
+        Sight {
+            things,
+            persons: FrozenBTreeMap::new(),
+            links: FrozenBTreeMap::new(),
+        }
     }
 
     /// A person that is read already, with the rows of the ledger.
@@ -286,11 +349,21 @@ impl<'t> Sight<'t> {
             return known;
         }
         let thing = self.things.note(self.things.load(SubjectKind::Person, id)).flatten();
-        self.persons.insert(Text::new(id), Box::new(Person { thing, events: OnceCell::new() }))
+        self.persons.insert(
+            Text::new(id),
+            Box::new(Person {
+                thing,
+                events: OnceCell::new(),
+            }),
+        )
     }
 
     pub fn thing(&self, kind: SubjectKind, id: &str) -> Option<&Thing> {
-        if kind == SubjectKind::Person { self.person(id).thing.as_ref() } else { self.things.thing(kind, id) }
+        if kind == SubjectKind::Person {
+            self.person(id).thing.as_ref()
+        } else {
+            self.things.thing(kind, id)
+        }
     }
 }
 
@@ -314,7 +387,9 @@ impl World for Sight<'_> {
     }
 
     fn events(&self, person: &str) -> &[WorldEvent] {
-        self.person(person).events.get_or_init(|| self.things.note(self.things.read_events(person)).unwrap_or_default())
+        self.person(person)
+            .events
+            .get_or_init(|| self.things.note(self.things.read_events(person)).unwrap_or_default())
     }
 
     /// Now: as it was last decided, and until when is not asked. At an instant of the past: by the other segment's present rule.
@@ -343,7 +418,14 @@ struct Pages<'q> {
 
 impl<'q> Pages<'q> {
     fn over(query: &'q Query, shard: u32, lower: Vec<u8>, upper: Vec<u8>) -> Pages<'q> {
-        Pages { query, shard, upper, lower, page: VecDeque::new(), ended: false }
+        Pages {
+            query,
+            shard,
+            upper,
+            lower,
+            page: VecDeque::new(),
+            ended: false,
+        }
     }
 
     fn fill(&mut self) -> Result<(), QueryError> {
@@ -412,13 +494,24 @@ pub(super) struct Walk<'q> {
 impl<'q> Walk<'q> {
     pub fn over(query: &'q Query, shard: u32, kind: SubjectKind, events: bool) -> Walk<'q> {
         let (first, end) = key::nodes(kind);
-        Walk { rows: Pages::over(query, shard, first, end), events }
+        Walk {
+            rows: Pages::over(query, shard, first, end),
+            events,
+        }
     }
 
     pub fn next_subject(&mut self) -> Result<Option<Found>, QueryError> {
-        while let Some(Met { node, row, profile, events, .. }) = self.next()? {
+        while let Some(Met {
+            node, row, profile, events, ..
+        }) = self.next()?
+        {
             if let Some(row) = row {
-                return Ok(Some(Found { subject: SubjectId::of_node(&node), row, profile, events }));
+                return Ok(Some(Found {
+                    subject: SubjectId::of_node(&node),
+                    row,
+                    profile,
+                    events,
+                }));
             }
         }
         Ok(None)
@@ -426,8 +519,16 @@ impl<'q> Walk<'q> {
 
     fn next(&mut self) -> Result<Option<Met>, QueryError> {
         let Some(first) = self.rows.next()? else { return Ok(None) };
-        let (Some(node), Some(place)) = (key::node_of(&first.0), key::place(&first.0).map(<[u8]>::to_vec)) else { return self.next() };
-        let mut met = Met { node, moved: None, row: None, profile: ProfileRow::default(), events: Vec::new() };
+        let (Some(node), Some(place)) = (key::node_of(&first.0), key::place(&first.0).map(<[u8]>::to_vec)) else {
+            return self.next();
+        };
+        let mut met = Met {
+            node,
+            moved: None,
+            row: None,
+            profile: ProfileRow::default(),
+            events: Vec::new(),
+        };
         let mut next = Some(first);
         while let Some((row_key, value)) = next {
             match key::table_of(&row_key) {

@@ -115,7 +115,10 @@ mod tests {
             (r#"{"type":"int"}"#, r#""int""#),
             (r#"{"type":"long","logicalType":"timestamp-millis"}"#, r#""long""#),
             (r#"{"type":{"type":"string","avro.java.string":"String"}}"#, r#""string""#),
-            (r#"["null",{"type":"map","values":{"type":"int","logicalType":"date"},"x":1}]"#, r#"["null",{"type":"map","values":"int"}]"#),
+            (
+                r#"["null",{"type":"map","values":{"type":"int","logicalType":"date"},"x":1}]"#,
+                r#"["null",{"type":"map","values":"int"}]"#,
+            ),
             (
                 r#"{"type":"enum","symbols":["B","A"],"name":"E","namespace":"n.m","default":"A"}"#,
                 r#"{"name":"n.m.E","type":"enum","symbols":["B","A"]}"#,

@@ -274,8 +274,12 @@ const MEMBERS: &str = "members";
 
 /// A link of an account to itself is a slip of whoever wrote it: taken, it would withdraw the link that was there without a word.
 fn linked_accounts(fields: &Map) -> Result<(), Rejection> {
-    let Some(members) = fields.get(MEMBERS).and_then(Value::as_list) else { return Ok(()) };
-    let accounts = members.iter().filter_map(|member| Identity::new(namespace::ACCOUNT, member.field("sourceKey").as_str()?));
+    let Some(members) = fields.get(MEMBERS).and_then(Value::as_list) else {
+        return Ok(());
+    };
+    let accounts = members
+        .iter()
+        .filter_map(|member| Identity::new(namespace::ACCOUNT, member.field("sourceKey").as_str()?));
     match accounts.collect::<BTreeSet<_>>().len() {
         0 | 1 => Err(Reason::TooFewMembers.because("`members` are fewer than two different accounts; delete the record to withdraw a link")),
         _ => Ok(()),

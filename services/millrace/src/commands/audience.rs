@@ -51,7 +51,10 @@ fn of_csv(text: &str) -> anyhow::Result<Vec<Line>> {
     let (member, namespace, id, until) = (column("member"), column("namespace"), column("id"), column("validUntil"));
     if member.is_none() && (namespace.is_none() || id.is_none()) {
         let found = head.join(", ");
-        return Err(Refusal(format!("the first line names the columns: `member`, or `namespace` and `id`, and `validUntil` if wanted; found `{found}`")).into());
+        return Err(Refusal(format!(
+            "the first line names the columns: `member`, or `namespace` and `id`, and `validUntil` if wanted; found `{found}`"
+        ))
+        .into());
     }
     let read = |row: Vec<String>| {
         let cell = |column: Option<usize>| column.and_then(|column| row.get(column)).map_or("", |cell| cell.trim());
@@ -112,8 +115,14 @@ mod tests {
         let lines = "{\"member\":\"email:a@b.c\",\"validUntil\":\"2026-12-31\"}\n\n{\"colour\":1}\n";
         assert_eq!(shown(of_json_lines(lines)), ["1 email:a@b.c 2026-12-31", "3 refused"]);
         let table: [(&str, &[&str]); 4] = [
-            ("member,validUntil\nemail:a@b.c,2026-12-31\n\necid:1,\n", &["2 email:a@b.c 2026-12-31", "4 ecid:1 "]),
-            ("\u{feff}name,id,namespace\r\n\"Ann, \"\"A\"\"\nMiller\",a@b.c,email\r\nBob,1,ecid", &["2 email:a@b.c ", "4 ecid:1 "]),
+            (
+                "member,validUntil\nemail:a@b.c,2026-12-31\n\necid:1,\n",
+                &["2 email:a@b.c 2026-12-31", "4 ecid:1 "],
+            ),
+            (
+                "\u{feff}name,id,namespace\r\n\"Ann, \"\"A\"\"\nMiller\",a@b.c,email\r\nBob,1,ecid",
+                &["2 email:a@b.c ", "4 ecid:1 "],
+            ),
             ("member\n", &[]),
             ("member,x\n,y\n", &["2  "]),
         ];

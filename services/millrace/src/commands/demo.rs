@@ -141,7 +141,11 @@ fn shown_reasons(explanation: &Explanation) -> String {
             (Some(true), until) if until != Timestamp::MAX => format!(" (until {})", &until.to_string()[..10]),
             _ => String::new(),
         };
-        let sum = condition.compared.as_ref().map(|sides| format!(" ({})", shown::plain(&sides.left.to_json()))).unwrap_or_default();
+        let sum = condition
+            .compared
+            .as_ref()
+            .map(|sides| format!(" ({})", shown::plain(&sides.left.to_json())))
+            .unwrap_or_default();
         format!("{words}: {}{sum}{until}", if sum.is_empty() { mark } else { mark.trim_end() })
     });
     shown.collect::<Vec<_>>().join("   ")

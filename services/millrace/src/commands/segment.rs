@@ -131,11 +131,18 @@ fn findings(settings: &Settings, definitions: &[Checked]) -> anyhow::Result<Vec<
 fn unknown_destinations(settings: &Settings, definitions: &[Checked]) -> Vec<(Text, Diagnostic)> {
     let known = &settings.config.destinations;
     let mut findings = Vec::new();
-    for definition in definitions.iter().map(|definition| definition.compiled.definition()).filter(|_| !known.is_empty()) {
+    for definition in definitions
+        .iter()
+        .map(|definition| definition.compiled.definition())
+        .filter(|_| !known.is_empty())
+    {
         for name in definition.destinations.iter().filter(|name| !known.contains_key(name.as_str())) {
             let message = format!("there is no destination `{name}`: nothing is sent there until it is configured");
             let near = did_you_mean(name, known.keys().map(String::as_str));
-            findings.push((definition.name.clone(), Diagnostic::warning("unknown-destination", Span::default(), message).suggesting(near)));
+            findings.push((
+                definition.name.clone(),
+                Diagnostic::warning("unknown-destination", Span::default(), message).suggesting(near),
+            ));
         }
     }
     findings

@@ -46,7 +46,11 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
 
 fn report(settings: &Settings, findings: &[Finding]) -> anyhow::Result<()> {
     shown::show(settings.output, findings, told)?;
-    match findings.iter().filter(|finding| matches!(finding.state, State::Missing | State::Differs)).count() {
+    match findings
+        .iter()
+        .filter(|finding| matches!(finding.state, State::Missing | State::Differs))
+        .count()
+    {
         0 => Ok(()),
         1 => bail!("1 topic is not as it should be"),
         wrong => bail!("{wrong} topics are not as they should be"),
@@ -94,14 +98,22 @@ pub fn require_fit(settings: &Settings) -> anyhow::Result<()> {
 /// As of `require_fit`. What differs and does no harm is logged.
 pub fn refuse_unfit(findings: &[Finding]) -> anyhow::Result<()> {
     for finding in findings.iter().filter(|finding| !finding.unfit && finding.state == State::Differs) {
-        tracing::warn!(topic = finding.topic, differences = finding.differences.join("; "), "topic is not as it should be");
+        tracing::warn!(
+            topic = finding.topic,
+            differences = finding.differences.join("; "),
+            "topic is not as it should be"
+        );
     }
     let unfit: Vec<&Finding> = findings.iter().filter(|finding| finding.unfit).collect();
     if unfit.is_empty() {
         return Ok(());
     }
     let missing = unfit.iter().any(|finding| finding.state == State::Missing);
-    let hint = if missing { "; `millrace topics create` makes those that are missing" } else { "" };
+    let hint = if missing {
+        "; `millrace topics create` makes those that are missing"
+    } else {
+        ""
+    };
     let lines: String = unfit.into_iter().map(line).collect();
     Err(Refusal(format!("the topics do not suit this configuration{hint}\n{}", lines.trim_end())).into())
 }
@@ -203,10 +215,25 @@ mod tests {
             (Some(fit), false, None, "there    t\n"),
             (None, false, Some("`millrace topics create`"), "missing  t\n"),
             (None, true, Some("`millrace topics create`"), "missing  t\n"),
-            (Some(topic(3, true, &[("max.message.bytes", "9")])), false, Some("3 partitions, expected 4"), "differs  t 3 partitions, expected 4\n"),
+            (
+                Some(topic(3, true, &[("max.message.bytes", "9")])),
+                false,
+                Some("3 partitions, expected 4"),
+                "differs  t 3 partitions, expected 4\n",
+            ),
             (Some(topic(3, true, &[("max.message.bytes", "9")])), true, None, "there    t\n"),
-            (Some(topic(4, false, &[("max.message.bytes", "9")])), false, Some("cleanup.policy delete"), "differs  t cleanup.policy delete, expected compact\n"),
-            (Some(topic(4, true, &[("max.message.bytes", "5")])), false, None, "differs  t max.message.bytes 5, expected 9\n"),
+            (
+                Some(topic(4, false, &[("max.message.bytes", "9")])),
+                false,
+                Some("cleanup.policy delete"),
+                "differs  t cleanup.policy delete, expected compact\n",
+            ),
+            (
+                Some(topic(4, true, &[("max.message.bytes", "5")])),
+                false,
+                None,
+                "differs  t max.message.bytes 5, expected 9\n",
+            ),
         ];
         for (found, source, refused, told) in cases {
             let finding = compare(found.as_ref(), &wanted, source);

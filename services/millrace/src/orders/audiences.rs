@@ -93,7 +93,9 @@ impl LogOrders {
                 let (key, value) = (delivered.record.key.as_deref(), delivered.record.value.as_deref());
                 let decoded = decoder.decode(SourceKind::AudienceMember, key, value, delivered.timestamp, delivered.timestamp);
                 // What cannot be decoded is no membership, and changes none.
-                let Some(SourceChange::Record(change)) = decoded.ok().map(|decoded| decoded.change) else { continue };
+                let Some(SourceChange::Record(change)) = decoded.ok().map(|decoded| decoded.change) else {
+                    continue;
+                };
                 match change.operation {
                     Operation::Replace(value) if value.field("audience").as_str() == Some(audience) => present.insert(change.key.to_string()),
                     Operation::Patch { .. } => continue,
@@ -147,7 +149,11 @@ mod tests {
         assert!(matches!(unknown, Err(BackendError::NotFound(_))), "{unknown:?}");
         orders.put_segment("partners", "kind: ExternalAudience\nmetadata: { name: partners }").unwrap();
         let table: [(&[&str], bool, (u64, u64, usize)); 5] = [
-            (&["email:A@b.c", "ecid:1 2026-12-31T00:00:00Z", "b2b_account:1", "nobody", "ecid:2 soon"], false, (2, 0, 3)),
+            (
+                &["email:A@b.c", "ecid:1 2026-12-31T00:00:00Z", "b2b_account:1", "nobody", "ecid:2 soon"],
+                false,
+                (2, 0, 3),
+            ),
             (&["email:a@b.c", "email:d@e.f"], true, (2, 1, 0)),
             (&["email:a@b.c", "nobody"], true, (0, 0, 1)),
             (&["email:a@b.c"], true, (1, 1, 0)),

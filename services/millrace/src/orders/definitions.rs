@@ -76,9 +76,9 @@ pub fn check_put(definitions: &Definitions, text: &str, compiled: &Compiled, sch
     }
     match plan(&after, schema, settings) {
         // Where the others do not fit together as they are, this one is not to blame.
-        Err(problems) if plan(definitions, schema, settings).is_ok() => {
-            Err(BackendError::InvalidDefinition(problems.iter().map(|problem| problem.render(&definition.pql)).collect()))
-        }
+        Err(problems) if plan(definitions, schema, settings).is_ok() => Err(BackendError::InvalidDefinition(
+            problems.iter().map(|problem| problem.render(&definition.pql)).collect(),
+        )),
         _ => Ok(()),
     }
 }

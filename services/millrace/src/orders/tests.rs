@@ -76,10 +76,16 @@ fn attributes_are_checked_together_with_the_rules_that_name_them() {
     let (orders, _) = orders_and_log();
     let attribute = |rule: &str| format!("kind: ComputedAttribute\nmetadata: {{ name: rank }}\nspec: {{ pql: '{rule}' }}");
     assert_eq!(told(orders.put_segment("rank", &attribute("b2b.personScore"))), "done");
-    assert_eq!(told(orders.put_segment("hot", &text("hot", "person", "published", "computed.rank > 7"))), "done");
+    assert_eq!(
+        told(orders.put_segment("hot", &text("hot", "person", "published", "computed.rank > 7"))),
+        "done"
+    );
     let refused = told(orders.put_segment("rank", &attribute("b2b.isConverted")));
     assert!(refused.starts_with("invalid: error[type]: in `hot`: "), "{refused}");
     let refused = told(orders.put_segment("cold", &text("cold", "account", "published", "computed.rank < 7")));
-    assert!(refused.contains("`computed.rank` is about the person, here it is asked of the account"), "{refused}");
+    assert!(
+        refused.contains("`computed.rank` is about the person, here it is asked of the account"),
+        "{refused}"
+    );
     assert!(told(orders.delete_segment("rank")).starts_with("in use: `rank` cannot be deleted: `hot` rests on it"));
 }

@@ -45,19 +45,35 @@ fn instance(open: &'static [u32], rows: u32, token: Option<&str>) -> Instance {
     let listener = serving.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     serving.spawn(millrace_api::serve(listener, router, std::future::pending()));
-    Instance { address, _serving: serving, _reads: reads }
+    Instance {
+        address,
+        _serving: serving,
+        _reads: reads,
+    }
 }
 
 /// Peers of which each address claims shard 3, the last one latest.
 fn peers(addresses: &[SocketAddr], token: Option<&str>) -> Peers {
     let hosts = Hosts::default();
     for (offset, address) in (0..).zip(addresses) {
-        let claim = HostRow { instance: address.to_string(), address: format!("http://{address}"), shards: [3].into(), since: String::new() };
+        let claim = HostRow {
+            instance: address.to_string(),
+            address: format!("http://{address}"),
+            shards: [3].into(),
+            since: String::new(),
+        };
         hosts.hear(&Delivered {
-            source: TopicPartition { topic: "hosts".into(), partition: 0 },
+            source: TopicPartition {
+                topic: "hosts".into(),
+                partition: 0,
+            },
             offset,
             timestamp: Timestamp(0),
-            record: Record { key: Some(address.to_string().into()), value: Some(serde_json::to_vec(&claim).unwrap().into()), headers: Vec::new() },
+            record: Record {
+                key: Some(address.to_string().into()),
+                value: Some(serde_json::to_vec(&claim).unwrap().into()),
+                headers: Vec::new(),
+            },
         });
     }
     Peers::new(Arc::new(hosts), token.map(str::to_owned)).unwrap()
@@ -89,7 +105,11 @@ fn rows_read_elsewhere_are_those_that_are_there() {
 fn who_has_it_no_longer_is_passed_over_once() {
     let (owner, former) = (instance(&[3], 9, None), instance(&[2], 9, None));
     let reader = peers(&[owner.address, former.address], None).reader(3).unwrap();
-    assert_eq!(reader.get(&row(4).0).unwrap(), Some(row(4).1), "the former owner claimed last and says it is not there");
+    assert_eq!(
+        reader.get(&row(4).0).unwrap(),
+        Some(row(4).1),
+        "the former owner claimed last and says it is not there"
+    );
     let said = refused(&peers(&[former.address], None));
     assert!(said.contains("shard 3") && said.contains("has it no longer"), "{said}");
 }

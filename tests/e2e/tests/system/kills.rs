@@ -69,9 +69,17 @@ fn three_processes_under_kills_write_what_the_oracle_says_once() {
     let is_bad = |topic: &str, partition, offset| topic == deployment.topic("source.person") && bad.contains(&Place { partition, offset });
     let records = judge::sources(&deployment, |row| is_bad(&row.topic, row.partition, row.offset));
     let changes = judge::settled(&deployment, &mut nodes, &records, &rules, QUIET_WITHIN);
-    let letters = if letters.len() == bad.len() { letters } else { judge::dead_letters(&deployment).unwrap_or_else(|error| panic!("{error}")) };
+    let letters = if letters.len() == bad.len() {
+        letters
+    } else {
+        judge::dead_letters(&deployment).unwrap_or_else(|error| panic!("{error}"))
+    };
     assert_eq!(letters.len(), bad.len(), "every bad record is one dead letter");
-    assert!(letters.iter().all(|letter| is_bad(&letter.topic, letter.partition, letter.offset) && letter.reason == "malformed-json"));
+    assert!(
+        letters
+            .iter()
+            .all(|letter| is_bad(&letter.topic, letter.partition, letter.offset) && letter.reason == "malformed-json")
+    );
 
     let members: usize = judge::members(&changes).values().map(std::collections::BTreeSet::len).sum();
     println!(
@@ -80,7 +88,10 @@ fn three_processes_under_kills_write_what_the_oracle_says_once() {
         changes.len(),
         letters.len()
     );
-    assert!(records.len() > 10_000 && changes.len() > 1_000 && members > 100, "a stream with something in it");
+    assert!(
+        records.len() > 10_000 && changes.len() > 1_000 && members > 100,
+        "a stream with something in it"
+    );
 }
 
 /// Produces the worlds and what their persons do evenly over the storm; where the bad records among them came to lie.
@@ -106,7 +117,11 @@ fn produce(deployment: &Deployment) -> Vec<Place> {
         }
         if at % 50 == 0 {
             bad.push(sent);
-            producer.send(&deployment.topic("source.person"), Some(format!("bad-{at}").as_bytes()), Some(b"{\"personKey\":"));
+            producer.send(
+                &deployment.topic("source.person"),
+                Some(format!("bad-{at}").as_bytes()),
+                Some(b"{\"personKey\":"),
+            );
             sent += 1;
         }
     }
@@ -142,7 +157,12 @@ fn harm(nodes: &mut [Node], halfway: impl FnOnce()) -> BTreeMap<Harm, usize> {
         }
         next = now + HARM_EVERY;
         let node = present[random.below(present.len())];
-        assert!(nodes[node].ended().is_none(), "{} has ended by itself\n{}", nodes[node].instance, nodes[node].tail());
+        assert!(
+            nodes[node].ended().is_none(),
+            "{} has ended by itself\n{}",
+            nodes[node].instance,
+            nodes[node].tail()
+        );
         let harm = HARMS[done.values().sum::<usize>() % HARMS.len()];
         *done.entry(harm).or_default() += 1;
         let until = match harm {

@@ -25,7 +25,12 @@ struct Bad {
 
 fn bad(random: &mut Random, number: usize) -> Bad {
     let own = || Some(format!("bad-{number}").into_bytes());
-    let of = |topic, key, value: Option<&[u8]>, reason| Bad { topic, key, value: value.map(<[u8]>::to_vec), reason };
+    let of = |topic, key, value: Option<&[u8]>, reason| Bad {
+        topic,
+        key,
+        value: value.map(<[u8]>::to_vec),
+        reason,
+    };
     let text = |topic, value: &str, reason| of(topic, own(), Some(value.as_bytes()), reason);
     let far = now_ms() + 86_400_000;
     match random.below(26) {
@@ -33,7 +38,11 @@ fn bad(random: &mut Random, number: usize) -> Bad {
         1 => text("person", "{\"personKey\":", "malformed-json"),
         2 => text("person", "{\"b2b\":{\"personScore\":1e999}}", "malformed-json"),
         3 => text("person", "{\"isDeleted\":true,\"isDeleted\":false}", "malformed-json"),
-        4 => text("person", &format!("{{\"extra\":{{\"x\":{}{}}}}}", "[".repeat(200), "]".repeat(200)), "malformed-json"),
+        4 => text(
+            "person",
+            &format!("{{\"extra\":{{\"x\":{}{}}}}}", "[".repeat(200), "]".repeat(200)),
+            "malformed-json",
+        ),
         5 => text("account", "[1,2]", "unknown-encoding"),
         6 => text("account", "plain words", "unknown-encoding"),
         7 => of("account", own(), Some(b"\x00\x00\x00\x00\x07\x02"), "unknown-encoding"),
@@ -53,7 +62,12 @@ fn bad(random: &mut Random, number: usize) -> Bad {
         20 => of("activity", own(), None, "tombstone-on-activity"),
         21 => text("activity", r#"{"timestamp":0}"#, "missing-id"),
         22 => text("activity", &format!("{{\"_id\":\"bad-{number}\"}}"), "missing-timestamp"),
-        23 => of("activity", None, Some(format!("{{\"_id\":\"bad-{number}\",\"timestamp\":0}}").as_bytes()), "no-identity"),
+        23 => of(
+            "activity",
+            None,
+            Some(format!("{{\"_id\":\"bad-{number}\",\"timestamp\":0}}").as_bytes()),
+            "no-identity",
+        ),
         24 => text("activity", &format!("{{\"_id\":\"bad-{number}\",\"timestamp\":{far}}}"), "from-the-future"),
         _ => of("campaign", Some(vec![b'k'; 1_025]), Some(b"{}"), "oversize"),
     }
@@ -94,19 +108,36 @@ fn ten_thousand_bad_records_are_as_many_dead_letters_and_change_nothing() {
     nodes[0].wait_ready();
     let found = wait_for("ten thousand dead letters", Duration::from_secs(90), || {
         let found = judge::dead_letters(&deployment)?;
-        if found.len() >= BAD { Ok(found) } else { Err(format!("{} so far\n{}", found.len(), nodes[0].tail())) }
+        if found.len() >= BAD {
+            Ok(found)
+        } else {
+            Err(format!("{} so far\n{}", found.len(), nodes[0].tail()))
+        }
     });
     assert_eq!(by_reason(&found), by_reason(&expected));
     for (found, expected) in found.iter().zip(&expected) {
         assert_eq!(found, expected);
     }
-    let is_bad = |topic: &str, partition, offset| expected.binary_search_by(|bad| (bad.topic.as_str(), bad.partition, bad.offset).cmp(&(topic, partition, offset))).is_ok();
+    let is_bad = |topic: &str, partition, offset| {
+        expected
+            .binary_search_by(|bad| (bad.topic.as_str(), bad.partition, bad.offset).cmp(&(topic, partition, offset)))
+            .is_ok()
+    };
     let records = judge::sources(&deployment, |row| is_bad(&row.topic, row.partition, row.offset));
     assert_eq!(records.len(), good.len());
     let changes = judge::settled(&deployment, &mut nodes, &records, &rules::all(), Duration::from_secs(60));
     assert_eq!(nodes[0].metric("millrace_dead_letters_total", "").map(|count| count as usize), Ok(BAD));
-    assert_eq!(judge::dead_letters(&deployment).map(|letters| letters.len()), Ok(BAD), "nothing is refused twice");
-    println!("{} good records, {BAD} dead letters of {:?}, {} membership changes", good.len(), by_reason(&found), changes.len());
+    assert_eq!(
+        judge::dead_letters(&deployment).map(|letters| letters.len()),
+        Ok(BAD),
+        "nothing is refused twice"
+    );
+    println!(
+        "{} good records, {BAD} dead letters of {:?}, {} membership changes",
+        good.len(),
+        by_reason(&found),
+        changes.len()
+    );
 }
 
 fn by_reason(letters: &[DeadLetter]) -> BTreeMap<&str, usize> {

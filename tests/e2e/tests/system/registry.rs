@@ -41,11 +41,21 @@ fn records_and_memberships_travel_in_confluent_s_format() {
     let topic = deployment.topic("audience.membership");
     let members = wait_for("three members", Duration::from_secs(60), || {
         let rows = outside::read_confluent(&deployment.bootstrap, &[topic.clone()], &registry.url())?;
-        let realized = rows.iter().filter_map(|row| row.record.as_ref()).filter(|record| record["status"] == "realized" && record["segment"] == SEGMENT);
+        let realized = rows
+            .iter()
+            .filter_map(|row| row.record.as_ref())
+            .filter(|record| record["status"] == "realized" && record["segment"] == SEGMENT);
         let members: Vec<String> = realized.map(|record| record["subjectId"].as_str().expect("a text").to_owned()).collect();
-        if members.len() == bodea::PERSONS.len() { Ok(members) } else { Err(format!("{members:?}\n{}", node.tail())) }
+        if members.len() == bodea::PERSONS.len() {
+            Ok(members)
+        } else {
+            Err(format!("{members:?}\n{}", node.tail()))
+        }
     });
-    assert_eq!(members.into_iter().collect::<std::collections::BTreeSet<_>>(), bodea::PERSONS.map(str::to_owned).into());
+    assert_eq!(
+        members.into_iter().collect::<std::collections::BTreeSet<_>>(),
+        bodea::PERSONS.map(str::to_owned).into()
+    );
     let subjects = registry.subjects();
     assert!(subjects.contains(&format!("{topic}-value")), "{subjects:?}");
     let letters = wait_for("the dead letter", Duration::from_secs(60), || {

@@ -42,8 +42,14 @@ fn the_bodea_case_by_json_and_avro() {
     assert_eq!(members, bodea::PERSONS.map(str::to_owned).into());
     for change in &changes {
         assert_eq!((change.segment.as_str(), change.subject_type.as_str()), (SEGMENT, "person"));
-        assert!(change.evaluated_at_ms >= now && change.record["validUntil"].as_i64().is_some_and(|until| until > now), "{change:#?}");
-        assert!(["record", "link", "merge", "definition"].contains(&change.record["cause"]["kind"].as_str().expect("a kind")), "{change:#?}");
+        assert!(
+            change.evaluated_at_ms >= now && change.record["validUntil"].as_i64().is_some_and(|until| until > now),
+            "{change:#?}"
+        );
+        assert!(
+            ["record", "link", "merge", "definition"].contains(&change.record["cause"]["kind"].as_str().expect("a kind")),
+            "{change:#?}"
+        );
     }
     questions(&deployment, &nodes[0].url());
     assert_eq!(judge::dead_letters(&deployment), Ok(vec![]));
@@ -63,13 +69,22 @@ fn questions(deployment: &Deployment, url: &str) {
     let identities: BTreeSet<String> = shown["identities"].as_array().expect("a list").iter().map(identity).collect();
     let known = ["b2b_person:1002@marketo1.Marketo", "b2b_person:2002@marketo2.Marketo", "email:p2@townsend.com"];
     assert_eq!(identities, known.map(str::to_owned).into());
-    assert_eq!((&shown["accounts"][0]["id"], &shown["accounts"][1]), (&json!(bodea::TOWNSEND), &Json::Null), "{shown}");
+    assert_eq!(
+        (&shown["accounts"][0]["id"], &shown["accounts"][1]),
+        (&json!(bodea::TOWNSEND), &Json::Null),
+        "{shown}"
+    );
 
     let explained = ask(&["person", "explain", bodea::PERSONS[2], "--segment", SEGMENT]).succeeded().json();
     assert_eq!((&explained["value"], &explained["status"]), (&json!(true), &json!("realized")), "{explained}");
     let text = explained.to_string();
-    assert!(text.contains("visit-3") && text.contains("006B@crm2.Salesforce"), "both facts are named: {text}");
-    let told = deployment.millrace(&["--server", url, "person", "explain", bodea::PERSONS[2], "--segment", SEGMENT]).succeeded();
+    assert!(
+        text.contains("visit-3") && text.contains("006B@crm2.Salesforce"),
+        "both facts are named: {text}"
+    );
+    let told = deployment
+        .millrace(&["--server", url, "person", "explain", bodea::PERSONS[2], "--segment", SEGMENT])
+        .succeeded();
     assert!(told.stdout.contains("visit-3"), "{told:?}");
 
     let account = ask(&["account", "show", "001B@crm2.Salesforce"]).succeeded().json();
@@ -79,11 +94,17 @@ fn questions(deployment: &Deployment, url: &str) {
 
     ask(&["person", "show", "email:nobody@townsend.com"]).ended_with(1);
     ask(&["person", "explain", bodea::PERSONS[2], "--segment", "no-such-segment"]).ended_with(1);
-    deployment.millrace(&["--server", "http://127.0.0.1:1", "person", "show", "email:p2@townsend.com"]).ended_with(1);
+    deployment
+        .millrace(&["--server", "http://127.0.0.1:1", "person", "show", "email:p2@townsend.com"])
+        .ended_with(1);
     let broken = deployment.write("broken.json", &definition(&bodea::rule()).replace("1000000", "one million"));
     deployment.millrace(&["--server", url, "segment", "apply", &broken]).ended_with(64);
 }
 
 fn identity(identity: &Json) -> String {
-    format!("{}:{}", identity["namespace"].as_str().expect("a text"), identity["id"].as_str().expect("a text"))
+    format!(
+        "{}:{}",
+        identity["namespace"].as_str().expect("a text"),
+        identity["id"].as_str().expect("a text")
+    )
 }

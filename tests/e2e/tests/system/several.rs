@@ -31,7 +31,11 @@ fn answer(node: &Node, path: &str) -> Json {
 }
 
 fn questions() -> Vec<String> {
-    let mut questions = vec!["/v1/segments".to_owned(), format!("/v1/segments/{SEGMENT}/members"), format!("/v1/accounts/{}", bodea::TOWNSEND)];
+    let mut questions = vec![
+        "/v1/segments".to_owned(),
+        format!("/v1/segments/{SEGMENT}/members"),
+        format!("/v1/accounts/{}", bodea::TOWNSEND),
+    ];
     questions.push(format!("/v1/accounts/{}/opportunities", bodea::TOWNSEND));
     for person in bodea::PERSONS {
         questions.push(format!("/v1/persons/{person}"));
@@ -61,7 +65,12 @@ fn any_process_answers_for_all() {
     let answers = |node: &Node| questions.iter().map(|path| answer(node, path)).collect::<Vec<_>>();
     let first = answers(&nodes[0]);
     assert_eq!(first[0][0]["members"], json!(3), "{}", first[0]);
-    let members: Vec<&str> = first[1]["items"].as_array().expect("a list").iter().filter_map(|item| item["subjectId"].as_str()).collect();
+    let members: Vec<&str> = first[1]["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|item| item["subjectId"].as_str())
+        .collect();
     let mut expected = bodea::PERSONS;
     expected.sort_unstable();
     assert_eq!(members, expected);
@@ -90,18 +99,38 @@ fn any_process_answers_for_all() {
 
 /// A draft that asks for less: everyone who visited enters, whatever was won.
 fn previews(deployment: &Deployment, node: &Node, rule: &Rule) {
-    let draft = Rule { pql: r#"exists v from xEvent where v.web.webPageDetails.name = "New product""#.to_owned(), ..rule.clone() };
-    let none = Rule { pql: format!("{} and workEmail.address = \"p1@townsend.com\"", rule.pql), ..rule.clone() };
+    let draft = Rule {
+        pql: r#"exists v from xEvent where v.web.webPageDetails.name = "New product""#.to_owned(),
+        ..rule.clone()
+    };
+    let none = Rule {
+        pql: format!("{} and workEmail.address = \"p1@townsend.com\"", rule.pql),
+        ..rule.clone()
+    };
     let preview = |rule: &Rule| {
         let file = deployment.write("preview.json", &definition(rule));
-        deployment.millrace(&["--output", "json", "--server", &node.url(), "segment", "preview", &file]).succeeded().json()
+        deployment
+            .millrace(&["--output", "json", "--server", &node.url(), "segment", "preview", &file])
+            .succeeded()
+            .json()
     };
     let shown = preview(&draft);
-    assert_eq!((&shown["audience"]["count"], &shown["entering"]["count"], &shown["leaving"]["count"]), (&json!(3), &json!(0), &json!(0)), "{shown}");
+    assert_eq!(
+        (&shown["audience"]["count"], &shown["entering"]["count"], &shown["leaving"]["count"]),
+        (&json!(3), &json!(0), &json!(0)),
+        "{shown}"
+    );
     let shown = preview(&none);
-    assert_eq!((&shown["audience"]["count"], &shown["members"], &shown["leaving"]["count"]), (&json!(1), &json!(3), &json!(2)), "{shown}");
+    assert_eq!(
+        (&shown["audience"]["count"], &shown["members"], &shown["leaving"]["count"]),
+        (&json!(1), &json!(3), &json!(2)),
+        "{shown}"
+    );
     assert_eq!(shown["audience"]["sample"][0]["subjectId"], json!(bodea::PERSONS[0]), "{shown}");
-    assert!(shown["audience"]["sample"][0]["condition"].to_string().contains("visit-1"), "the reason is shown: {shown}");
+    assert!(
+        shown["audience"]["sample"][0]["condition"].to_string().contains("visit-1"),
+        "the reason is shown: {shown}"
+    );
     let broken = deployment.write("broken-preview.json", &definition(rule).replace("1000000", "one million"));
     deployment.millrace(&["--server", &node.url(), "segment", "preview", &broken]).ended_with(64);
 }
@@ -110,7 +139,8 @@ fn previews(deployment: &Deployment, node: &Node, rule: &Rule) {
 fn the_past(node: &Node, now: i64) {
     let ask = |at: i64| {
         let at = chrono::DateTime::from_timestamp_millis(at).expect("an instant").format("%Y-%m-%dT%H:%M:%SZ");
-        node.ask(&format!("/v1/persons/{}/explain?segment={SEGMENT}&at={at}", bodea::PERSONS[0])).expect("an answer")
+        node.ask(&format!("/v1/persons/{}/explain?segment={SEGMENT}&at={at}", bodea::PERSONS[0]))
+            .expect("an answer")
     };
     for (days, value) in [(2, true), (20, false)] {
         let (status, body) = ask(now - days * DAY_MS);

@@ -7,7 +7,10 @@ use serde_json::Value as Json;
 /// State and differences of a topic in the answer of `topics check`.
 fn finding<'a>(findings: &'a Json, topic: &str) -> &'a Json {
     let findings = findings.as_array().expect("a list of findings");
-    findings.iter().find(|finding| finding["topic"] == topic).unwrap_or_else(|| panic!("nothing about {topic}"))
+    findings
+        .iter()
+        .find(|finding| finding["topic"] == topic)
+        .unwrap_or_else(|| panic!("nothing about {topic}"))
 }
 
 #[test]
@@ -18,7 +21,12 @@ fn topics_are_created_once_and_compared_with_the_catalogue() {
     assert_eq!(finding(&before.json(), "topics.source.person")["state"], "missing");
 
     let created = deployment.millrace(&["topics", "create", "--output", "json"]).succeeded().json();
-    for topic in ["topics.source.activity", "topics.internal.changelog", "topics.audience.membership", "topics.dead-letter"] {
+    for topic in [
+        "topics.source.activity",
+        "topics.internal.changelog",
+        "topics.audience.membership",
+        "topics.dead-letter",
+    ] {
         assert_eq!(finding(&created, topic)["state"], "created");
     }
     let again = deployment.millrace(&["topics", "create", "--output", "json"]).succeeded().json();
@@ -48,16 +56,23 @@ fn topics_with_another_number_of_partitions_are_refused() {
     assert!(!six.state("commands").exists(), "a store was made");
     let none = Deployment::new(KafkaBroker::shared(), "nothing", 3);
     let refused = none.millrace(&["processor"]).ended_with(64);
-    assert!(refused.stderr.contains("millrace topics create") && refused.stderr.contains("nothing.internal.changelog"), "{refused:?}");
+    assert!(
+        refused.stderr.contains("millrace topics create") && refused.stderr.contains("nothing.internal.changelog"),
+        "{refused:?}"
+    );
     drop(three);
 }
 
 #[test]
 fn bad_configuration_and_definitions_end_with_64_and_touch_nothing() {
     let deployment = Deployment::new(KafkaBroker::shared(), "refused", 2);
-    let refused = deployment.millrace_under(&[("MILLRACE__TOPICS__SHARD", "4")], &["topics", "create"]).ended_with(64);
+    let refused = deployment
+        .millrace_under(&[("MILLRACE__TOPICS__SHARD", "4")], &["topics", "create"])
+        .ended_with(64);
     assert!(refused.stderr.contains("topics.shard") && refused.stderr.contains("unknown key"), "{refused:?}");
-    let refused = deployment.millrace_under(&[("MILLRACE__TOPICS__SHARDS", "0")], &["topics", "create"]).ended_with(64);
+    let refused = deployment
+        .millrace_under(&[("MILLRACE__TOPICS__SHARDS", "0")], &["topics", "create"])
+        .ended_with(64);
     assert!(refused.stderr.contains("topics.shards"), "{refused:?}");
     deployment.millrace(&["topics", "destroy"]).ended_with(64);
 

@@ -323,10 +323,7 @@ impl Writer {
             ],
             "marketing-list" => vec![("marketingListName", json!(self.random.pick(&["Anniversary users", "Others"])))],
             "audience-member" => {
-                let mut paths = vec![
-                    ("audience", json!(self.random.pick(&AUDIENCES))),
-                    ("member", json!(self.random.pick(&MEMBERS))),
-                ];
+                let mut paths = vec![("audience", json!(self.random.pick(&AUDIENCES))), ("member", json!(self.random.pick(&MEMBERS)))];
                 if self.random.chance(40) {
                     paths.push(("validUntil", json!(self.random.around(self.at, 5 * DAY_MS) + 3 * DAY_MS)));
                 }

@@ -35,13 +35,29 @@ fn person() -> SourceRecord {
 #[test]
 fn an_id_counts_once_and_its_latest_version_holds() {
     let on = |page: &str| format!(r#"xEvent[web.webPageDetails.name = "{page}"].count() = 1 and xEvent.count() = 1"#);
-    check("repeated", &[version("v", 1, "A"), version("v", 1, "A"), version("v", 1, "A")], &[(&on("A"), ME)]);
-    check("replaced", &[version("v", 1, "A"), version("v", 3, "C"), version("v", 2, "B")], &[(&on("C"), ME)]);
+    check(
+        "repeated",
+        &[version("v", 1, "A"), version("v", 1, "A"), version("v", 1, "A")],
+        &[(&on("A"), ME)],
+    );
+    check(
+        "replaced",
+        &[version("v", 1, "A"), version("v", 3, "C"), version("v", 2, "B")],
+        &[(&on("C"), ME)],
+    );
     check("two ids", &[version("v", 1, "A"), version("w", 1, "A")], &[("xEvent.count() = 2", ME)]);
     let gone: &[(&str, &[&str])] = &[("xEvent.count() = 0", ME), ("xEvent.count() > 0", NOBODY)];
     check("withdrawn", &[person(), version("v", 1, "A"), withdrawn(version("v", 2, ""))], gone);
-    check("withdrawn and told anew", &[person(), version("v", 1, "A"), withdrawn(version("v", 2, "")), version("v", 3, "C")], &[(&on("C"), ME)]);
-    check("withdrawn before", &[person(), version("v", 3, "A"), withdrawn(version("v", 2, ""))], &[(&on("A"), ME)]);
+    check(
+        "withdrawn and told anew",
+        &[person(), version("v", 1, "A"), withdrawn(version("v", 2, "")), version("v", 3, "C")],
+        &[(&on("C"), ME)],
+    );
+    check(
+        "withdrawn before",
+        &[person(), version("v", 3, "A"), withdrawn(version("v", 2, ""))],
+        &[(&on("A"), ME)],
+    );
     let mut bare = withdrawn(version("v", 2, ""));
     let fields = bare.value.as_mut().and_then(Json::as_object_mut).expect("an event");
     fields.retain(|name, _| ["_id", "isDeleted", "modifiedAt", "identities"].contains(&name.as_str()));
@@ -86,7 +102,11 @@ fn activities_link_the_identities_they_carry_while_they_are_kept() {
     let login = visit("login", -DAY_MS, &["ecid:e1", "email:ann@acme.com"], json!({}));
     let anonymous = visit("v", -2 * DAY_MS, &["ecid:e1"], json!({ "web": { "webPageDetails": { "name": "Pricing" } } }));
     let pricing = r#"exists v from xEvent where v.web.webPageDetails.name = "Pricing""#;
-    check("linked by a visit", &[person(), anonymous.clone(), login.clone()], &[(pricing, ME), ("xEvent.count() = 2", ME)]);
+    check(
+        "linked by a visit",
+        &[person(), anonymous.clone(), login.clone()],
+        &[(pricing, ME), ("xEvent.count() = 2", ME)],
+    );
     let mut stage = Stage::new(&[pricing]);
     [person(), anonymous, login.clone()].into_iter().for_each(|record| stage.tell(record));
     stage.expect("linked", ME);
@@ -102,14 +122,20 @@ fn many_large_activities_move_in_parts() {
     let mut stage = Stage::new(&["xEvent.count() = 101"]);
     let text = "x".repeat(20_000);
     for number in 0..100 {
-        stage.cluster.source(&visit(&format!("v{number}"), -DAY_MS, &["ecid:e1"], json!({ "extra": { "text": text } })));
+        stage
+            .cluster
+            .source(&visit(&format!("v{number}"), -DAY_MS, &["ecid:e1"], json!({ "extra": { "text": text } })));
     }
     stage.cluster.settle();
     stage.cluster.source(&visit("login", -1, &["email:ann@acme.com", "ecid:e1"], json!({})));
     stage.cluster.source(&person());
     stage.cluster.settle();
     assert_eq!(stage.cluster.members(&Stage::segment()), ids(ME));
-    assert!((100_000..1_000_000).contains(&stage.cluster.message_bytes_max), "{}", stage.cluster.message_bytes_max);
+    assert!(
+        (100_000..1_000_000).contains(&stage.cluster.message_bytes_max),
+        "{}",
+        stage.cluster.message_bytes_max
+    );
 }
 
 #[test]

@@ -44,8 +44,16 @@ fn yaml_and_json_are_taken() {
     let mut cluster = cluster();
     define(&mut cluster, "new-product-upsell", Some(CONTRACT));
     define(&mut cluster, "as-json", Some(&document.to_string()));
-    define(&mut cluster, "shortest", Some("kind: Segment\nmetadata: { name: shortest }\nspec: { pql: true }\n"));
-    define(&mut cluster, "a1-2", Some("---\nkind: Segment\nmetadata: { name: a1-2 }\nspec: { pql: 'not(isDeleted)' }\n"));
+    define(
+        &mut cluster,
+        "shortest",
+        Some("kind: Segment\nmetadata: { name: shortest }\nspec: { pql: true }\n"),
+    );
+    define(
+        &mut cluster,
+        "a1-2",
+        Some("---\nkind: Segment\nmetadata: { name: a1-2 }\nspec: { pql: 'not(isDeleted)' }\n"),
+    );
     for name in ["new-product-upsell", "as-json", "shortest", "a1-2"] {
         assert_eq!(cluster.members(name), ids(&["b2b_person:1@m.M"]), "{name}");
     }
@@ -57,9 +65,20 @@ fn a_draft_is_silent_and_inactive_everyone_leaves_once() {
     let mut cluster = cluster();
     define(&mut cluster, "new-product-upsell", Some(&with("draft")));
     assert!(cluster.changes.is_empty());
-    for (status, changes, members) in [("published", 1, 1), ("published", 1, 1), ("inactive", 2, 0), ("inactive", 2, 0), ("draft", 2, 0), ("published", 3, 1)] {
+    for (status, changes, members) in [
+        ("published", 1, 1),
+        ("published", 1, 1),
+        ("inactive", 2, 0),
+        ("inactive", 2, 0),
+        ("draft", 2, 0),
+        ("published", 3, 1),
+    ] {
         define(&mut cluster, "new-product-upsell", Some(&with(status)));
-        assert_eq!((cluster.changes.len(), cluster.members("new-product-upsell").len()), (changes, members), "{status}");
+        assert_eq!(
+            (cluster.changes.len(), cluster.members("new-product-upsell").len()),
+            (changes, members),
+            "{status}"
+        );
     }
     define(&mut cluster, "new-product-upsell", None);
     assert_eq!((cluster.changes.len(), cluster.members("new-product-upsell").len()), (4, 0), "deleted");
@@ -78,20 +97,48 @@ fn what_cannot_be_used_changes_nothing() {
         ("new-product-upsell", CONTRACT.replace("timeZone", "timezone"), "bad-definition", "timezone"),
         ("new-product-upsell", CONTRACT.replace("UTC", "Mars/Olympus"), "bad-definition", "Mars/Olympus"),
         ("new-product-upsell", CONTRACT.replace("person  ", "campaign"), "bad-definition", "campaign"),
-        ("new-product-upsell", CONTRACT.replace("personScore", "personSkore"), "bad-definition", "b2b.personSkore"),
+        (
+            "new-product-upsell",
+            CONTRACT.replace("personScore", "personSkore"),
+            "bad-definition",
+            "b2b.personSkore",
+        ),
         ("new-product-upsell", CONTRACT.replace("> 80", ""), "bad-definition", "not-boolean"),
-        ("new-product-upsell", CONTRACT.replace("kind: Segment", "kind: Audience"), "bad-definition", "Audience"),
-        ("new-product-upsell", format!("{CONTRACT}---\n{}", CONTRACT.replace("new-product-upsell", "another")), "bad-definition", "one definition"),
+        (
+            "new-product-upsell",
+            CONTRACT.replace("kind: Segment", "kind: Audience"),
+            "bad-definition",
+            "Audience",
+        ),
+        (
+            "new-product-upsell",
+            format!("{CONTRACT}---\n{}", CONTRACT.replace("new-product-upsell", "another")),
+            "bad-definition",
+            "one definition",
+        ),
         ("another", CONTRACT.to_owned(), "key-mismatch", "another"),
-        ("Upper_Case", CONTRACT.replace("new-product-upsell", "Upper_Case"), "bad-definition", "Upper_Case"),
+        (
+            "Upper_Case",
+            CONTRACT.replace("new-product-upsell", "Upper_Case"),
+            "bad-definition",
+            "Upper_Case",
+        ),
         ("new-product-upsell", "{".to_owned(), "bad-definition", "YAML"),
         ("new-product-upsell", String::new(), "bad-definition", "no definition"),
     ];
     for (at, (key, text, reason, detail)) in refused.iter().enumerate() {
         define(&mut cluster, key, Some(text));
-        assert_eq!((cluster.dead_letters.len(), cluster.dead_letters.last().map(String::as_str)), (at + 1, Some(*reason)), "{text}");
+        assert_eq!(
+            (cluster.dead_letters.len(), cluster.dead_letters.last().map(String::as_str)),
+            (at + 1, Some(*reason)),
+            "{text}"
+        );
         let headers = &cluster.refused[at].headers;
-        let told = headers.iter().find(|(name, _)| name == "millrace.detail").map(|(_, value)| String::from_utf8_lossy(value)).unwrap_or_default();
+        let told = headers
+            .iter()
+            .find(|(name, _)| name == "millrace.detail")
+            .map(|(_, value)| String::from_utf8_lossy(value))
+            .unwrap_or_default();
         assert!(told.contains(detail), "{told}");
     }
     assert_eq!(cluster.members("new-product-upsell"), ids(&["b2b_person:1@m.M"]));

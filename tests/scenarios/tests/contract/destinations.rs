@@ -12,13 +12,32 @@ use millrace_wire::Presence;
 use serde_json::{Value as Json, json};
 
 /// Attributes of the destination `crm`, and where they come from.
-const ATTRIBUTES: [(&str, &str); 3] = [("first", "person.name.firstName"), ("title", "extendedWorkDetails.jobTitle"), ("mail", "workEmail.address")];
+const ATTRIBUTES: [(&str, &str); 3] = [
+    ("first", "person.name.firstName"),
+    ("title", "extendedWorkDetails.jobTitle"),
+    ("mail", "workEmail.address"),
+];
 
 fn configured(shards: u32) -> Config {
     let mut config = config(shards);
-    let attributes = ATTRIBUTES.iter().map(|(name, path)| (Text::from(*name), Path::parse(path).expect("a path"))).collect();
-    config.destinations.insert("crm".into(), Destination { namespace: "email".into(), attributes });
-    config.destinations.insert("ads".into(), Destination { namespace: "ecid".into(), attributes: BTreeMap::new() });
+    let attributes = ATTRIBUTES
+        .iter()
+        .map(|(name, path)| (Text::from(*name), Path::parse(path).expect("a path")))
+        .collect();
+    config.destinations.insert(
+        "crm".into(),
+        Destination {
+            namespace: "email".into(),
+            attributes,
+        },
+    );
+    config.destinations.insert(
+        "ads".into(),
+        Destination {
+            namespace: "ecid".into(),
+            attributes: BTreeMap::new(),
+        },
+    );
     config
 }
 
@@ -45,13 +64,18 @@ fn tell(cluster: &mut Cluster, records: &[SourceRecord]) {
 
 /// Who is present at a destination, by key, with which attributes.
 fn present(cluster: &Cluster, destination: &str) -> BTreeMap<String, BTreeMap<String, Json>> {
-    let states = cluster.destinations.iter().filter(|((name, _), state)| name == destination && state.state == Presence::Present);
+    let states = cluster
+        .destinations
+        .iter()
+        .filter(|((name, _), state)| name == destination && state.state == Presence::Present);
     states.map(|((_, key), state)| (key.clone(), state.attributes.clone())).collect()
 }
 
 /// The first name under which an address is present at `crm`.
 fn name(cluster: &Cluster, address: &str) -> Json {
-    present(cluster, "crm").get(&format!("hot|email:{address}")).map_or(Json::Null, |attributes| attributes["first"].clone())
+    present(cluster, "crm")
+        .get(&format!("hot|email:{address}"))
+        .map_or(Json::Null, |attributes| attributes["first"].clone())
 }
 
 /// The desired state after a change of an attribute is what it would be had the attribute been so from the beginning.
@@ -79,7 +103,13 @@ fn an_address_shared_by_two_is_present_while_either_is_in() {
     config.policy = config.policy.with_blocked("email", "info@acme.com");
     let mut cluster = Cluster::with(config, 1, Timestamp(NOON_MS));
     cluster.define("hot", Some(&definition("hot", "b2b.personScore > 80")));
-    tell(&mut cluster, &[person("1@m.M", 0, "info@acme.com", "Ann", Some(90)), person("2@m.M", 0, "info@acme.com", "Bob", Some(90))]);
+    tell(
+        &mut cluster,
+        &[
+            person("1@m.M", 0, "info@acme.com", "Ann", Some(90)),
+            person("2@m.M", 0, "info@acme.com", "Bob", Some(90)),
+        ],
+    );
     assert_eq!(cluster.members("hot").len(), 2);
     assert_eq!(name(&cluster, "info@acme.com"), "Ann", "the least of them stands for the address");
     tell(&mut cluster, &[person("1@m.M", 1, "info@acme.com", "Ann", Some(10))]);
@@ -100,7 +130,11 @@ fn a_merge_does_not_flicker() {
     let absent: Vec<_> = cluster.activations.iter().filter(|state| state.state == Presence::Absent).collect();
     assert!(absent.is_empty(), "{absent:?}");
     tell(&mut cluster, &[person("2@m.M", 1, "bob@acme.com", "Bob", Some(90))]);
-    assert_eq!((name(&cluster, "ann@acme.com"), name(&cluster, "bob@acme.com")), (Json::Null, json!("Bob")), "the score goes with its record");
+    assert_eq!(
+        (name(&cluster, "ann@acme.com"), name(&cluster, "bob@acme.com")),
+        (Json::Null, json!("Bob")),
+        "the score goes with its record"
+    );
 }
 
 #[test]
@@ -109,7 +143,11 @@ fn devices_are_present_by_the_events_that_carry_them() {
     let login = event("login", NOON_MS - 1, &["email:ann@acme.com", "ecid:e1"], json!({ "eventType": "login" }));
     tell(&mut cluster, &[person("1@m.M", 0, "ann@acme.com", "Ann", Some(90)), login.clone()]);
     assert_eq!(present(&cluster, "ads").into_keys().collect::<Vec<_>>(), ["hot|ecid:e1"]);
-    assert_eq!(present(&cluster, "unheard-of").into_keys().collect::<Vec<_>>(), ["hot|email:ann@acme.com"], "by e-mail where nothing is configured");
+    assert_eq!(
+        present(&cluster, "unheard-of").into_keys().collect::<Vec<_>>(),
+        ["hot|email:ann@acme.com"],
+        "by e-mail where nothing is configured"
+    );
     let mut withdrawn = login;
     let fields = withdrawn.value.as_mut().expect("an event");
     fields["isDeleted"] = json!(true);
@@ -147,8 +185,11 @@ fn desired(records: &[SourceRecord], rules: &[Rule], now_ms: i64) -> Option<BTre
         // Of several behind one address the least is written last.
         for profile in members.iter().rev().map(|member| &world.persons[member]) {
             let at = |path: &str| path.split('.').fold(&profile.attributes, |value, step| &value[step]);
-            let attributes: BTreeMap<String, Json> =
-                ATTRIBUTES.iter().filter(|(_, path)| !at(path).is_null()).map(|(name, path)| ((*name).to_owned(), at(path).clone())).collect();
+            let attributes: BTreeMap<String, Json> = ATTRIBUTES
+                .iter()
+                .filter(|(_, path)| !at(path).is_null())
+                .map(|(name, path)| ((*name).to_owned(), at(path).clone()))
+                .collect();
             let addresses = profile.identities.iter().filter(|identity| identity.starts_with("email:"));
             desired.extend(addresses.map(|address| (format!("{rule}|{address}"), attributes.clone())));
         }
@@ -165,13 +206,17 @@ fn desired_states_are_the_oracle_s_whatever_the_stream() {
         let stream = random::stream(seed, 40);
         let mut schedule = Random::new(seed);
         let mut cluster = Cluster::with(configured(3), seed, Timestamp(stream.start_ms));
-        rules.iter().for_each(|rule| cluster.define(&rule.name, Some(&definition(&rule.name, &rule.pql))));
+        rules
+            .iter()
+            .for_each(|rule| cluster.define(&rule.name, Some(&definition(&rule.name, &rule.pql))));
         for (at, record) in stream.records.iter().enumerate() {
             cluster.advance_unsettled(Timestamp(record.timestamp_ms));
             cluster.source(record);
             if schedule.chance(20) || at + 1 == stream.records.len() {
                 cluster.settle();
-                let Some(expected) = desired(&stream.records[..=at], &rules, cluster.now.0) else { break };
+                let Some(expected) = desired(&stream.records[..=at], &rules, cluster.now.0) else {
+                    break;
+                };
                 assert_eq!(present(&cluster, "crm"), expected, "seed {seed}, behind record {at}");
             }
         }

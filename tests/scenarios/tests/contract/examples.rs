@@ -189,13 +189,23 @@ fn every_field_of_the_contract_can_be_asked_for() {
         value["modifiedAt"] = json!(MODIFIED_AT);
         value["isDeleted"] = json!(false);
         value["changedFields"] = Json::Null;
-        records.push(SourceRecord { topic: topic.to_owned(), key: source_key(id), value: Some(value), timestamp_ms: NOON_MS });
+        records.push(SourceRecord {
+            topic: topic.to_owned(),
+            key: source_key(id),
+            value: Some(value),
+            timestamp_ms: NOON_MS,
+        });
     }
     let link = json!({
         "linkKey": { "sourceKey": "k1@mdm.MDM" }, "members": [key_of("501"), { "sourceKey": "77@crm9.Dynamics" }],
         "validFrom": "2026-01-01", "validTo": "2027-01-01T00:00:00Z", "modifiedAt": MODIFIED_AT,
     });
-    records.push(SourceRecord { topic: "account-link".to_owned(), key: "k1@mdm.MDM".to_owned(), value: Some(link), timestamp_ms: NOON_MS });
+    records.push(SourceRecord {
+        topic: "account-link".to_owned(),
+        key: "k1@mdm.MDM".to_owned(),
+        value: Some(link),
+        timestamp_ms: NOON_MS,
+    });
     // Parts of keys are derived where only the whole is there.
     rules.push(r#"exists x from accounts where x.relatedAccountKeys.sourceID.includes("503")"#.to_owned());
     rules.push(r#"extSourceSystemAudit.externalKey.sourceInstanceID = "crm1""#.to_owned());

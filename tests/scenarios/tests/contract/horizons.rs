@@ -15,7 +15,10 @@ const END: Timestamp = Timestamp(NOON_MS + 4 * DAY_MS + 1);
 
 fn define(cluster: &mut Cluster, name: &str, subject: &str, pql: &str) {
     let spec = json!({ "subject": subject, "pql": pql });
-    cluster.define(name, Some(&json!({ "kind": "Segment", "metadata": { "name": name }, "spec": spec }).to_string()));
+    cluster.define(
+        name,
+        Some(&json!({ "kind": "Segment", "metadata": { "name": name }, "spec": spec }).to_string()),
+    );
     cluster.settle();
 }
 
@@ -36,18 +39,33 @@ fn account(id: &str, fields: Json) -> SourceRecord {
 }
 
 fn person(account: &str) -> SourceRecord {
-    record("person", "1@m.M", NOON_MS, json!({ "b2b": { "accountKey": key(account) }, "workEmail": { "address": "ann@acme.com" } }))
+    record(
+        "person",
+        "1@m.M",
+        NOON_MS,
+        json!({ "b2b": { "accountKey": key(account) }, "workEmail": { "address": "ann@acme.com" } }),
+    )
 }
 
 fn visit(id: &str, days: i64) -> SourceRecord {
-    event(id, NOON_MS + days * DAY_MS, &["b2b_person:1@m.M"], json!({ "eventType": "web.webpagedetails.pageViews" }))
+    event(
+        id,
+        NOON_MS + days * DAY_MS,
+        &["b2b_person:1@m.M"],
+        json!({ "eventType": "web.webpagedetails.pageViews" }),
+    )
 }
 
 /// A person of account A with a role on its deal, expected a day ago, and a visit that is three days old, under one rule named `s`.
 fn cluster(seed: u64, subject: &str, pql: &str) -> Cluster {
     let mut cluster = Cluster::new(4, seed, Timestamp(NOON_MS));
     define(&mut cluster, "s", subject, pql);
-    let role = record("opportunity-person", "r@1.S", NOON_MS, json!({ "opportunityKey": key("o@1.S"), "personKey": key("1@m.M") }));
+    let role = record(
+        "opportunity-person",
+        "r@1.S",
+        NOON_MS,
+        json!({ "opportunityKey": key("o@1.S"), "personKey": key("1@m.M") }),
+    );
     for record in [account("a@1.S", json!({})), deal("o@1.S", 0, -1, 10), role, person("a@1.S"), visit("v", -3)] {
         tell(&mut cluster, &record);
     }
@@ -65,8 +83,14 @@ fn subject(id: &str) -> SubjectId {
 /// What an explanation says of a subject in `s`, and the list of its memberships with it.
 fn explained(cluster: &Cluster, id: &str) -> (Option<bool>, Timestamp) {
     let query = cluster.query();
-    let explained = query.explain(&subject(id), "s", cluster.now).expect("tables in memory can be read").expect("the segment is there");
-    let profile = query.profile(&subject(id), cluster.now).expect("tables in memory can be read").expect("the subject is there");
+    let explained = query
+        .explain(&subject(id), "s", cluster.now)
+        .expect("tables in memory can be read")
+        .expect("the segment is there");
+    let profile = query
+        .profile(&subject(id), cluster.now)
+        .expect("tables in memory can be read")
+        .expect("the subject is there");
     let listed = profile.memberships.iter().find(|membership| *membership.segment == *"s").expect("a member");
     assert_eq!(listed.valid_until, explained.explanation.valid_until);
     (explained.explanation.value, explained.explanation.valid_until)
@@ -77,14 +101,22 @@ fn ends(pql: &str, kind: &str, id: &str, end: Timestamp) {
     for seed in 0..4 {
         let mut cluster = cluster(seed, kind, pql);
         let entry = last(&cluster);
-        assert_eq!((entry.status, entry.subject_id.as_str(), entry.valid_until), (Status::Realized, id, Some(end)), "{pql}");
+        assert_eq!(
+            (entry.status, entry.subject_id.as_str(), entry.valid_until),
+            (Status::Realized, id, Some(end)),
+            "{pql}"
+        );
         assert_eq!(explained(&cluster, id), (Some(true), end), "{pql}");
         cluster.advance(end.plus_ms(-1));
         assert_eq!(cluster.changes.len(), 1, "{pql}");
         assert_eq!(explained(&cluster, id), (Some(true), end), "{pql}");
         cluster.advance(end);
         let exit = last(&cluster);
-        assert_eq!((exit.status, exit.evaluated_at, exit.valid_until, exit.cause.kind), (Status::Exited, end, None, CauseKind::Timer), "{pql}");
+        assert_eq!(
+            (exit.status, exit.evaluated_at, exit.valid_until, exit.cause.kind),
+            (Status::Exited, end, None, CauseKind::Timer),
+            "{pql}"
+        );
         assert_eq!(cluster.changes.len(), 2);
         cluster.check_derived();
     }
@@ -92,17 +124,32 @@ fn ends(pql: &str, kind: &str, id: &str, end: Timestamp) {
 
 #[test]
 fn a_deal_of_the_person_s_account() {
-    ends("exists o from accounts.opportunities where o.expectedCloseDate occurs <= 5 days before now", "person", PERSON, END);
+    ends(
+        "exists o from accounts.opportunities where o.expectedCloseDate occurs <= 5 days before now",
+        "person",
+        PERSON,
+        END,
+    );
 }
 
 #[test]
 fn a_deal_on_which_the_person_has_a_role() {
-    ends("exists r from opportunityRoles where r.opportunity.expectedCloseDate occurs <= 5 days before now", "person", PERSON, END);
+    ends(
+        "exists r from opportunityRoles where r.opportunity.expectedCloseDate occurs <= 5 days before now",
+        "person",
+        PERSON,
+        END,
+    );
 }
 
 #[test]
 fn a_deal_of_the_account() {
-    ends("exists o from opportunities where o.expectedCloseDate occurs <= 5 days before now", "account", ACCOUNT, END);
+    ends(
+        "exists o from opportunities where o.expectedCloseDate occurs <= 5 days before now",
+        "account",
+        ACCOUNT,
+        END,
+    );
 }
 
 #[test]
@@ -125,17 +172,29 @@ fn another_segment() {
         let mut cluster = Cluster::new(4, 1, Timestamp(NOON_MS));
         define(&mut cluster, "first", "person", visited);
         define(&mut cluster, "second", "person", r#"inSegment("first")"#);
-        define(&mut cluster, "s", "person", r#"inSegment("second") and (inSegment("first") or b2b.personScore > 5)"#);
+        define(
+            &mut cluster,
+            "s",
+            "person",
+            r#"inSegment("second") and (inSegment("first") or b2b.personScore > 5)"#,
+        );
         for record in [account("a@1.S", json!({})), deal("o@1.S", 0, -1, 10), person("a@1.S"), visit("v", -3)] {
             tell(&mut cluster, &record);
         }
-        let entered: Vec<_> = cluster.changes.iter().map(|entry| (entry.segment.as_str(), entry.status, entry.valid_until)).collect();
+        let entered: Vec<_> = cluster
+            .changes
+            .iter()
+            .map(|entry| (entry.segment.as_str(), entry.status, entry.valid_until))
+            .collect();
         assert_eq!(entered, ["first", "second", "s"].map(|name| (name, Status::Realized, Some(last_end))));
         assert_eq!(explained(&cluster, PERSON), (Some(true), last_end));
         cluster.advance(last_end.plus_ms(-1));
         assert_eq!(cluster.changes.len(), 3);
         cluster.advance(last_end);
-        let left: Vec<_> = cluster.changes[3..].iter().map(|exit| (exit.segment.as_str(), exit.status, exit.evaluated_at)).collect();
+        let left: Vec<_> = cluster.changes[3..]
+            .iter()
+            .map(|exit| (exit.segment.as_str(), exit.status, exit.evaluated_at))
+            .collect();
         assert_eq!(left, ["first", "second", "s"].map(|name| (name, Status::Exited, last_end)));
     }
 }
@@ -158,7 +217,11 @@ fn an_exit_has_an_end_elsewhere_too() {
 /// The value stays and holds for longer: that is told, and nobody is looked at.
 #[test]
 fn a_deal_that_moves_moves_the_end() {
-    let mut cluster = cluster(3, "person", "exists o from accounts.opportunities where o.expectedCloseDate occurs <= 5 days before now");
+    let mut cluster = cluster(
+        3,
+        "person",
+        "exists o from accounts.opportunities where o.expectedCloseDate occurs <= 5 days before now",
+    );
     let later = END.plus_ms(DAY_MS);
     tell(&mut cluster, &deal("o@1.S", 1, 0, 10));
     assert_eq!((explained(&cluster, PERSON), cluster.changes.len()), ((Some(true), later), 1));
@@ -175,14 +238,20 @@ fn a_deal_of_the_parent_s_moves_the_end() {
     let mut cluster = cluster(4, "person", pql);
     assert!(cluster.changes.is_empty());
     tell(&mut cluster, &account("b@1.S", json!({ "accountParentKey": key("a@1.S") })));
-    let moved = SourceRecord { timestamp_ms: NOON_MS + 1, ..record("person", "1@m.M", NOON_MS + 1, json!({ "b2b": { "accountKey": key("b@1.S") } })) };
+    let moved = SourceRecord {
+        timestamp_ms: NOON_MS + 1,
+        ..record("person", "1@m.M", NOON_MS + 1, json!({ "b2b": { "accountKey": key("b@1.S") } }))
+    };
     tell(&mut cluster, &moved);
     assert_eq!((last(&cluster).status, last(&cluster).valid_until), (Status::Realized, Some(END)));
     let sooner = END.plus_ms(-DAY_MS);
     tell(&mut cluster, &deal("o@1.S", 1, -2, 10));
     assert_eq!((explained(&cluster, PERSON), cluster.changes.len()), ((Some(true), sooner), 1));
     cluster.advance(sooner);
-    assert_eq!((last(&cluster).status, last(&cluster).evaluated_at, cluster.changes.len()), (Status::Exited, sooner, 2));
+    assert_eq!(
+        (last(&cluster).status, last(&cluster).evaluated_at, cluster.changes.len()),
+        (Status::Exited, sooner, 2)
+    );
 }
 
 /// A visit that flips nothing is told to nobody: the account knows of an end as of what it was told last.

@@ -28,7 +28,12 @@ fn identities_compare_normalised() {
         ("e-mails in any spelling", email("Ann@Acme.com"), email("  ann@ACME.com "), one),
         ("an e-mail among identities", email("Ann@Acme.com"), listed("Email", " ann@acme.com"), one),
         ("namespaces in any case", listed("ECID", "e1"), listed("ecid", " e1 "), one),
-        ("namespaces of the deployment's own", listed("crm_login", "ann"), listed("CRM_Login", "ann"), one),
+        (
+            "namespaces of the deployment's own",
+            listed("crm_login", "ann"),
+            listed("CRM_Login", "ann"),
+            one,
+        ),
         ("other values keep their case", listed("ecid", "E1"), listed("ecid", "e1"), two),
         ("other namespaces are other identities", listed("ecid", "ann"), listed("crm_login", "ann"), two),
         ("blank is nothing", email(" "), email(" "), two),
@@ -44,16 +49,39 @@ fn identities_compare_normalised() {
 fn an_external_key_unites_things_and_not_rows() {
     let me: &[&str] = &["b2b_person:0@c.S"];
     let records = [
-        person("1@m.M", json!({ "extSourceSystemAudit": { "externalKey": key("0@c.S") }, "b2b": { "accountKey": key("a@m.M") } })),
+        person(
+            "1@m.M",
+            json!({ "extSourceSystemAudit": { "externalKey": key("0@c.S") }, "b2b": { "accountKey": key("a@m.M") } }),
+        ),
         record("account", "a@c.S", NOON_MS, json!({ "accountName": "Acme" })),
         record("account", "a@m.M", NOON_MS, twin_of("a@c.S")),
-        record("opportunity", "o@c.S", NOON_MS, json!({ "accountKey": key("a@c.S"), "campaignKey": key("c@c.S") })),
-        record("opportunity", "o@m.M", NOON_MS, json!({ "accountKey": key("a@m.M"), "extSourceSystemAudit": { "externalKey": key("o@c.S") } })),
+        record(
+            "opportunity",
+            "o@c.S",
+            NOON_MS,
+            json!({ "accountKey": key("a@c.S"), "campaignKey": key("c@c.S") }),
+        ),
+        record(
+            "opportunity",
+            "o@m.M",
+            NOON_MS,
+            json!({ "accountKey": key("a@m.M"), "extSourceSystemAudit": { "externalKey": key("o@c.S") } }),
+        ),
         record("campaign", "c@c.S", NOON_MS, json!({ "campaignName": "Spring" })),
-        record("campaign", "c@m.M", NOON_MS, json!({ "campaignType": "Webinar", "extSourceSystemAudit": { "externalKey": key("c@c.S") } })),
+        record(
+            "campaign",
+            "c@m.M",
+            NOON_MS,
+            json!({ "campaignType": "Webinar", "extSourceSystemAudit": { "externalKey": key("c@c.S") } }),
+        ),
         record("marketing-list", "l@c.S", NOON_MS, json!({ "marketingListName": "L" })),
         record("marketing-list", "l@m.M", NOON_MS, twin_of("l@c.S")),
-        record("marketing-list-member", "x@m.M", NOON_MS, json!({ "marketingListKey": key("l@m.M"), "personKey": key("1@m.M") })),
+        record(
+            "marketing-list-member",
+            "x@m.M",
+            NOON_MS,
+            json!({ "marketingListKey": key("l@m.M"), "personKey": key("1@m.M") }),
+        ),
         // Of rows it is a field like any other.
         record(
             "account-person",
@@ -61,12 +89,20 @@ fn an_external_key_unites_things_and_not_rows() {
             NOON_MS,
             json!({ "accountKey": key("a@m.M"), "personKey": key("1@m.M"), "extSourceSystemAudit": { "externalKey": key("r@c.S") } }),
         ),
-        record("account-person", "r@c.S", NOON_MS, json!({ "accountKey": key("a@c.S"), "personKey": key("0@c.S") })),
+        record(
+            "account-person",
+            "r@c.S",
+            NOON_MS,
+            json!({ "accountKey": key("a@c.S"), "personKey": key("0@c.S") }),
+        ),
     ];
     let cases: &[(&str, &[&str])] = &[
         ("accounts.count() = 1", me),
         ("accounts.opportunities.count() = 1", me),
-        (r#"exists o from accounts.opportunities where o.campaign.campaignName = "Spring" and o.campaign.campaignType = "Webinar""#, me),
+        (
+            r#"exists o from accounts.opportunities where o.campaign.campaignName = "Spring" and o.campaign.campaignType = "Webinar""#,
+            me,
+        ),
         (r#"exists m from listMemberships where m.list.marketingListName = "L""#, me),
         ("accountRelations.count() = 2", me),
     ];
@@ -80,11 +116,21 @@ fn links_unite_accounts_while_they_hold() {
     let link = |keys: &[&str]| record("account-link", "k@mdm.MDM", NOON_MS, members(keys));
     let told = |members: &[&str]| [&accounts[..], &[link(members)]].concat();
     let of = |ids: &'static [&'static str]| [("true", ids)];
-    check_of(Subject::Account, "two of three", &told(&["b@2.S", "c@3.S"]), &of(&["b2b_account:a@1.S", "b2b_account:b@2.S"]));
+    check_of(
+        Subject::Account,
+        "two of three",
+        &told(&["b@2.S", "c@3.S"]),
+        &of(&["b2b_account:a@1.S", "b2b_account:b@2.S"]),
+    );
     check_of(Subject::Account, "three", &told(&["c@3.S", "b@2.S", "a@1.S"]), &of(&["b2b_account:a@1.S"]));
     let second = record("account-link", "j@mdm.MDM", NOON_MS, members(&["x@9.S", "c@3.S"]));
     let chained = [&told(&["b@2.S", "x@9.S"])[..], &[second]].concat();
-    check_of(Subject::Account, "over one without a record", &chained, &of(&["b2b_account:a@1.S", "b2b_account:b@2.S"]));
+    check_of(
+        Subject::Account,
+        "over one without a record",
+        &chained,
+        &of(&["b2b_account:a@1.S", "b2b_account:b@2.S"]),
+    );
 
     let mut stage = Stage::about_accounts(&["true"]);
     accounts[..2].iter().cloned().for_each(|record| stage.tell(record));
@@ -122,7 +168,11 @@ fn a_person_has_fifty_identities_and_the_rest_waits() {
     assert_eq!(members(&stage), ["00", "50", "51"].map(|number| format!("b2b_person:{number}@m.M")));
     stage.cluster.source(&person(&source_key(7), email("info@acme.com")));
     stage.cluster.settle();
-    assert_eq!(members(&stage), ["00", "49", "50", "51"].map(|number| format!("b2b_person:{number}@m.M")), "the result does not depend on who came first");
+    assert_eq!(
+        members(&stage),
+        ["00", "49", "50", "51"].map(|number| format!("b2b_person:{number}@m.M")),
+        "the result does not depend on who came first"
+    );
     assert!(stage.cluster.dead_letters.is_empty());
     stage.cluster.check_derived();
 }
@@ -135,7 +185,9 @@ fn an_account_has_a_thousand_identities() {
         stage.cluster.source(&record("account", &source_key(number), NOON_MS, json!({})));
     }
     let members: Vec<Json> = (0..=1_000).map(|number| key(&source_key(number))).collect();
-    stage.cluster.source(&record("account-link", "k@mdm.MDM", NOON_MS, json!({ "members": members })));
+    stage
+        .cluster
+        .source(&record("account-link", "k@mdm.MDM", NOON_MS, json!({ "members": members })));
     stage.cluster.settle();
     let members: Vec<String> = stage.cluster.members(&Stage::segment()).into_iter().collect();
     assert_eq!(members, ["b2b_account:0000@c.S", "b2b_account:1000@c.S"]);
@@ -147,7 +199,10 @@ fn chains_of_evidence() {
     let records = [
         person("3@m.M", email("ann@acme.com")),
         event("login", NOON_MS - 1, &["email:ann@acme.com", "ecid:e1"], json!({ "eventType": "login" })),
-        person("2@m.M", json!({ "identities": [{ "namespace": "ECID", "id": "e1" }, { "namespace": "phone", "id": "+1" }] })),
+        person(
+            "2@m.M",
+            json!({ "identities": [{ "namespace": "ECID", "id": "e1" }, { "namespace": "phone", "id": "+1" }] }),
+        ),
         person("1@c.S", json!({ "identities": [{ "namespace": "Phone", "id": " +1" }] })),
         event("v", NOON_MS - 1, &["phone:+1"], json!({ "eventType": "call" })),
     ];

@@ -18,7 +18,10 @@ fn cluster(pql: &str) -> Cluster {
 }
 
 fn define(cluster: &mut Cluster, pql: &str) {
-    cluster.define("s", Some(&json!({ "kind": "Segment", "metadata": { "name": "s" }, "spec": { "pql": pql } }).to_string()));
+    cluster.define(
+        "s",
+        Some(&json!({ "kind": "Segment", "metadata": { "name": "s" }, "spec": { "pql": pql } }).to_string()),
+    );
 }
 
 fn tell(cluster: &mut Cluster, record: &SourceRecord) {
@@ -35,7 +38,12 @@ fn scored(source_key: &str, at: i64, address: &str, score: i64) -> SourceRecord 
 }
 
 fn visit(id: &str, at: i64) -> SourceRecord {
-    event(id, NOON_MS + at, &["email:ann@acme.com"], json!({ "eventType": "web.webpagedetails.pageViews" }))
+    event(
+        id,
+        NOON_MS + at,
+        &["email:ann@acme.com"],
+        json!({ "eventType": "web.webpagedetails.pageViews" }),
+    )
 }
 
 fn last(cluster: &Cluster) -> &Membership {
@@ -43,17 +51,35 @@ fn last(cluster: &Cluster) -> &Membership {
 }
 
 fn cause(kind: CauseKind, topic: Option<&str>, key: Option<&str>, event_id: Option<&str>) -> Cause {
-    Cause { kind, topic: topic.map(str::to_owned), key: key.map(str::to_owned), event_id: event_id.map(str::to_owned) }
+    Cause {
+        kind,
+        topic: topic.map(str::to_owned),
+        key: key.map(str::to_owned),
+        event_id: event_id.map(str::to_owned),
+    }
 }
 
 #[test]
 fn a_visit_and_its_end() {
     let mut cluster = cluster(VISITED);
-    tell(&mut cluster, &person("1@m.M", 0, json!({ "workEmail": { "address": "Ann@Acme.com" }, "identities": [{ "namespace": "ECID", "id": "e1" }] })));
+    tell(
+        &mut cluster,
+        &person(
+            "1@m.M",
+            0,
+            json!({ "workEmail": { "address": "Ann@Acme.com" }, "identities": [{ "namespace": "ECID", "id": "e1" }] }),
+        ),
+    );
     tell(&mut cluster, &visit("v1", -DAY_MS));
     let entry = last(&cluster).clone();
-    assert_eq!(entry.cause, cause(CauseKind::Record, Some("millrace.source.activity"), Some("email:ann@acme.com"), Some("v1")));
-    assert_eq!((entry.segment.as_str(), entry.subject_type.as_str(), entry.subject_id.as_str()), ("s", "person", "b2b_person:1@m.M"));
+    assert_eq!(
+        entry.cause,
+        cause(CauseKind::Record, Some("millrace.source.activity"), Some("email:ann@acme.com"), Some("v1"))
+    );
+    assert_eq!(
+        (entry.segment.as_str(), entry.subject_type.as_str(), entry.subject_id.as_str()),
+        ("s", "person", "b2b_person:1@m.M")
+    );
     assert_eq!((entry.evaluated_at, entry.last_qualification_time), (Timestamp(NOON_MS), Timestamp(NOON_MS)));
     assert_eq!(entry.valid_until, Some(Timestamp(NOON_MS + 6 * DAY_MS + 1)));
     let identities: Vec<String> = entry.identities.iter().map(Identity::to_string).collect();
@@ -62,12 +88,18 @@ fn a_visit_and_its_end() {
     cluster.advance(Timestamp(NOON_MS + 7 * DAY_MS));
     let exit = last(&cluster).clone();
     assert_eq!((exit.status, &exit.cause), (Status::Exited, &cause(CauseKind::Timer, None, None, None)));
-    assert_eq!((exit.evaluated_at, exit.last_qualification_time), (Timestamp(NOON_MS + 6 * DAY_MS + 1), Timestamp(NOON_MS)));
+    assert_eq!(
+        (exit.evaluated_at, exit.last_qualification_time),
+        (Timestamp(NOON_MS + 6 * DAY_MS + 1), Timestamp(NOON_MS))
+    );
     assert_eq!((exit.valid_until, exit.sequence > entry.sequence), (None, true));
 
     tell(&mut cluster, &visit("v2", 7 * DAY_MS));
     let again = last(&cluster);
-    assert_eq!((again.status, again.last_qualification_time), (Status::Realized, Timestamp(NOON_MS + 7 * DAY_MS)));
+    assert_eq!(
+        (again.status, again.last_qualification_time),
+        (Status::Realized, Timestamp(NOON_MS + 7 * DAY_MS))
+    );
     assert_eq!(cluster.changes.len(), 3);
 }
 
@@ -95,7 +127,10 @@ fn an_exit_has_an_end_too() {
     let end = Timestamp(NOON_MS + 7 * DAY_MS + 1);
     assert_eq!((last(&cluster).status, last(&cluster).valid_until), (Status::Exited, Some(end)));
     cluster.advance(end);
-    assert_eq!((last(&cluster).status, last(&cluster).evaluated_at, last(&cluster).cause.kind), (Status::Realized, end, CauseKind::Timer));
+    assert_eq!(
+        (last(&cluster).status, last(&cluster).evaluated_at, last(&cluster).cause.kind),
+        (Status::Realized, end, CauseKind::Timer)
+    );
 }
 
 #[test]
@@ -117,7 +152,12 @@ fn a_definition_is_a_cause() {
 fn a_link_is_a_cause_and_so_is_its_end() {
     let mut cluster = cluster("sum(select o.opportunityAmount.amount from accounts.opportunities) > 10");
     let deal = |source_key: &str, account: &str| {
-        record("opportunity", source_key, NOON_MS, json!({ "accountKey": key(account), "opportunityAmount": { "amount": 6 } }))
+        record(
+            "opportunity",
+            source_key,
+            NOON_MS,
+            json!({ "accountKey": key(account), "opportunityAmount": { "amount": 6 } }),
+        )
     };
     for record in [
         record("account", "a@1.S", NOON_MS, json!({})),
@@ -130,7 +170,12 @@ fn a_link_is_a_cause_and_so_is_its_end() {
     }
     assert!(cluster.changes.is_empty());
     let link = |at: i64, to: Json| {
-        record("account-link", "k@mdm.MDM", NOON_MS + at, json!({ "members": [key("a@1.S"), key("b@2.S")], "validTo": to }))
+        record(
+            "account-link",
+            "k@mdm.MDM",
+            NOON_MS + at,
+            json!({ "members": [key("a@1.S"), key("b@2.S")], "validTo": to }),
+        )
     };
     let by_link = cause(CauseKind::Link, Some("millrace.source.account-link"), Some("k@mdm.MDM"), None);
     tell(&mut cluster, &link(0, Json::Null));
@@ -140,7 +185,10 @@ fn a_link_is_a_cause_and_so_is_its_end() {
     tell(&mut cluster, &link(1, json!(NOON_MS + DAY_MS)));
     cluster.advance(Timestamp(NOON_MS + DAY_MS));
     let end = last(&cluster);
-    assert_eq!((end.status, end.cause.kind, end.evaluated_at), (Status::Exited, CauseKind::Timer, Timestamp(NOON_MS + DAY_MS)));
+    assert_eq!(
+        (end.status, end.cause.kind, end.evaluated_at),
+        (Status::Exited, CauseKind::Timer, Timestamp(NOON_MS + DAY_MS))
+    );
 }
 
 #[test]
@@ -149,9 +197,18 @@ fn a_merge_is_a_cause_and_names_the_heir() {
     tell(&mut cluster, &scored("2@m.M", 0, "ann@acme.com", 90));
     tell(&mut cluster, &scored("1@m.M", 0, "ann@acme.com", 85));
     let exit = last(&cluster);
-    assert_eq!((exit.subject_id.as_str(), exit.status, exit.cause.kind), ("b2b_person:2@m.M", Status::Exited, CauseKind::Merge));
+    assert_eq!(
+        (exit.subject_id.as_str(), exit.status, exit.cause.kind),
+        ("b2b_person:2@m.M", Status::Exited, CauseKind::Merge)
+    );
     assert_eq!(exit.merged_into.as_deref(), Some("b2b_person:1@m.M"));
-    assert!(cluster.changes.iter().filter(|change| change.status == Status::Realized).all(|change| change.merged_into.is_none()));
+    assert!(
+        cluster
+            .changes
+            .iter()
+            .filter(|change| change.status == Status::Realized)
+            .all(|change| change.merged_into.is_none())
+    );
 }
 
 /// Who was absorbed once, or gave a record away, and is deleted later, was not absorbed then.
@@ -165,8 +222,14 @@ fn a_deletion_after_a_split_is_no_merge() {
     for source_key in ["2@m.M", "1@m.M"] {
         tell(&mut cluster, &person(source_key, 2, json!({ "isDeleted": true })));
         let exit = last(&cluster);
-        assert_eq!((exit.subject_id.as_str(), exit.status), (format!("b2b_person:{source_key}").as_str(), Status::Exited));
-        assert_eq!((exit.cause.kind, exit.cause.key.as_deref(), exit.merged_into.as_deref()), (CauseKind::Record, Some(source_key), None));
+        assert_eq!(
+            (exit.subject_id.as_str(), exit.status),
+            (format!("b2b_person:{source_key}").as_str(), Status::Exited)
+        );
+        assert_eq!(
+            (exit.cause.kind, exit.cause.key.as_deref(), exit.merged_into.as_deref()),
+            (CauseKind::Record, Some(source_key), None)
+        );
     }
 }
 
@@ -176,13 +239,21 @@ fn the_trace_of_a_record_is_passed_on() {
     tell(&mut cluster, &record("account", "a@1.S", NOON_MS, json!({})));
     tell(&mut cluster, &person("1@m.M", 0, json!({ "b2b": { "accountKey": key("a@1.S") } })));
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let deal = record("opportunity", "o@1.S", NOON_MS, json!({ "accountKey": key("a@1.S"), "opportunityAmount": { "amount": 11 } }));
+    let deal = record(
+        "opportunity",
+        "o@1.S",
+        NOON_MS,
+        json!({ "accountKey": key("a@1.S"), "opportunityAmount": { "amount": 11 } }),
+    );
     let headers = [("other", "x"), ("traceparent", trace)].map(|(name, value)| (name.to_owned(), Bytes::from(value)));
     cluster.source_with(&deal, headers.to_vec());
     cluster.settle();
     let written = cluster.written.last().expect("the person is in");
     assert_eq!(written.headers, [("traceparent".to_owned(), Bytes::from(trace))]);
-    assert_eq!(last(&cluster).cause, cause(CauseKind::Record, Some("millrace.source.opportunity"), Some("o@1.S"), None));
+    assert_eq!(
+        last(&cluster).cause,
+        cause(CauseKind::Record, Some("millrace.source.opportunity"), Some("o@1.S"), None)
+    );
 }
 
 #[test]
@@ -190,10 +261,16 @@ fn accounts_are_subjects_too() {
     let mut cluster = Cluster::new(3, 1, Timestamp(NOON_MS));
     let spec = json!({ "subject": "account", "pql": "opportunities.count() >= 1" });
     cluster.define("s", Some(&json!({ "kind": "Segment", "metadata": { "name": "s" }, "spec": spec }).to_string()));
-    tell(&mut cluster, &record("account", "a@1.S", NOON_MS, json!({ "extSourceSystemAudit": { "externalKey": key("0@2.S") } })));
+    tell(
+        &mut cluster,
+        &record("account", "a@1.S", NOON_MS, json!({ "extSourceSystemAudit": { "externalKey": key("0@2.S") } })),
+    );
     tell(&mut cluster, &record("opportunity", "o@1.S", NOON_MS, json!({ "accountKey": key("a@1.S") })));
     let entry = last(&cluster);
-    assert_eq!((entry.subject_type.as_str(), entry.subject_id.as_str(), entry.status), ("account", "b2b_account:0@2.S", Status::Realized));
+    assert_eq!(
+        (entry.subject_type.as_str(), entry.subject_id.as_str(), entry.status),
+        ("account", "b2b_account:0@2.S", Status::Realized)
+    );
     let identities: Vec<String> = entry.identities.iter().map(Identity::to_string).collect();
     assert_eq!(identities, ["b2b_account:0@2.S", "b2b_account:a@1.S"]);
 }

@@ -68,11 +68,19 @@ fn an_older_version_changes_nothing_and_of_equal_ones_the_later_wins() {
 
 #[test]
 fn a_deletion_is_a_change_with_a_version() {
-    check("deleted last", &[score(1, 90), deleted(2)], &[("b2b.personScore > 80", NOBODY), ("true", NOBODY)]);
+    check(
+        "deleted last",
+        &[score(1, 90), deleted(2)],
+        &[("b2b.personScore > 80", NOBODY), ("true", NOBODY)],
+    );
     check("deleted before", &[score(3, 90), deleted(2)], &[("b2b.personScore > 80", ME)]);
     let after = partial(3, &["workEmail.address"], json!({ "workEmail": { "address": "a@b.c" } }));
     let cases: &[(&str, &[&str])] = &[("b2b.personScore.isNull() and workEmail.address = \"a@b.c\"", ME)];
-    check("a partial update behind a deletion is a record of just its paths", &[score(1, 90), deleted(2), after], cases);
+    check(
+        "a partial update behind a deletion is a record of just its paths",
+        &[score(1, 90), deleted(2), after],
+        cases,
+    );
     let told = partial(2, &["isDeleted"], json!({ "isDeleted": true }));
     check("a deletion told as a partial update", &[score(1, 90), told], &[("true", NOBODY)]);
 }
@@ -111,13 +119,28 @@ fn a_partial_update_takes_its_paths_only() {
         partial(2, paths, fields)
     };
     let table: &[(&[&str], &str)] = &[
-        (&["person.name.firstName"], r#"person.name.firstName = "Eve" and person.name.lastName = "Lee" and workEmail.address = "a@b.c""#),
-        (&["person.name"], r#"person.name.firstName = "Eve" and person.name.lastName = "Zed" and workEmail.address = "a@b.c""#),
-        (&["extendedWorkDetails.departments"], r#"extendedWorkDetails.departments = ["IT"] and extendedWorkDetails.jobTitle = "COO""#),
-        (&["extendedWorkDetails"], r#"extendedWorkDetails.departments = ["IT"] and extendedWorkDetails.jobTitle.isNull()"#),
+        (
+            &["person.name.firstName"],
+            r#"person.name.firstName = "Eve" and person.name.lastName = "Lee" and workEmail.address = "a@b.c""#,
+        ),
+        (
+            &["person.name"],
+            r#"person.name.firstName = "Eve" and person.name.lastName = "Zed" and workEmail.address = "a@b.c""#,
+        ),
+        (
+            &["extendedWorkDetails.departments"],
+            r#"extendedWorkDetails.departments = ["IT"] and extendedWorkDetails.jobTitle = "COO""#,
+        ),
+        (
+            &["extendedWorkDetails"],
+            r#"extendedWorkDetails.departments = ["IT"] and extendedWorkDetails.jobTitle.isNull()"#,
+        ),
         (&["extra.a.x"], "extra.a.x = 5 and extra.a.y = 2"),
         (&["extra.a"], "extra.a.x = 5 and extra.a.y.isNull()"),
-        (&["b2b.personScore", "extra.none"], r#"person.name.firstName = "Ann" and b2b.personScore.isNull()"#),
+        (
+            &["b2b.personScore", "extra.none"],
+            r#"person.name.firstName = "Ann" and b2b.personScore.isNull()"#,
+        ),
         (&[], r#"person.name.firstName = "Ann" and workEmail.address = "a@b.c""#),
     ];
     for (paths, pql) in table {
@@ -126,7 +149,11 @@ fn a_partial_update_takes_its_paths_only() {
     }
     let alone = r#"person.name.firstName = "Eve" and person.name.lastName.isNull() and workEmail.address.isNull()"#;
     check("nothing under it", &[update(&["person.name.firstName"])], &[(alone, ME)]);
-    check("nothing under it, and nothing in it", &[partial(1, &["person.name.firstName"], json!({}))], &[("true", ME)]);
+    check(
+        "nothing under it, and nothing in it",
+        &[partial(1, &["person.name.firstName"], json!({}))],
+        &[("true", ME)],
+    );
     check("no paths and nothing under it", &[partial(1, &[], json!({}))], &[("true", NOBODY)]);
 }
 
@@ -134,7 +161,10 @@ fn a_partial_update_takes_its_paths_only() {
 fn every_path_has_its_own_version() {
     let name = |at, name: &str| partial(at, &["person.name.firstName"], json!({ "person": { "name": { "firstName": name } } }));
     let both = |at, first: &str, last: &str| partial(at, &["person.name"], json!({ "person": { "name": { "firstName": first, "lastName": last } } }));
-    let whole = person(3, json!({ "person": { "name": { "firstName": "C", "lastName": "C" } }, "b2b": { "personScore": 3 } }));
+    let whole = person(
+        3,
+        json!({ "person": { "name": { "firstName": "C", "lastName": "C" } }, "b2b": { "personScore": 3 } }),
+    );
     let changes = [name(1, "A"), whole, both(4, "D", "D"), name(5, "E"), name(2, "B")];
     let pql = r#"person.name.firstName = "E" and person.name.lastName = "D" and b2b.personScore = 3"#;
     check("five changes of one record", &changes, &[(pql, ME)]);
@@ -148,8 +178,14 @@ fn a_path_into_an_amount_leaves_the_currency() {
         record("opportunity", "o@c.S", NOON_MS + at, fields)
     };
     let whole = |currency: &str| deal(1, json!({ "opportunityAmount": { "amount": 100, "currencyCode": currency } }));
-    let part = deal(2, json!({ "changedFields": ["opportunityAmount.amount"], "opportunityAmount": { "amount": 200 } }));
-    let rest = [record("account", "a@c.S", NOON_MS, json!({})), person(0, json!({ "b2b": { "accountKey": key("a@c.S") } }))];
+    let part = deal(
+        2,
+        json!({ "changedFields": ["opportunityAmount.amount"], "opportunityAmount": { "amount": 200 } }),
+    );
+    let rest = [
+        record("account", "a@c.S", NOON_MS, json!({})),
+        person(0, json!({ "b2b": { "accountKey": key("a@c.S") } })),
+    ];
     let told = |currency: &str| [rest.to_vec(), vec![whole(currency), part.clone()]].concat();
     let sum = "sum(select o.opportunityAmount.amount from accounts.opportunities) = 200";
     check("in dollars", &told("USD"), &[(sum, ME)]);
@@ -163,10 +199,16 @@ fn a_path_into_a_key_is_all_of_it() {
     let records = [
         record("account", "a@c.S", NOON_MS, json!({ "accountName": "A" })),
         record("account", "b@c.S", NOON_MS, json!({ "accountName": "B" })),
-        person(1, json!({ "b2b": { "accountKey": { "sourceKey": "a@c.S", "sourceID": "a", "sourceInstanceID": "c", "sourceType": "S" } } })),
+        person(
+            1,
+            json!({ "b2b": { "accountKey": { "sourceKey": "a@c.S", "sourceID": "a", "sourceInstanceID": "c", "sourceType": "S" } } }),
+        ),
         moved,
     ];
-    let cases: &[(&str, &[&str])] = &[(r#"exists a from accounts where a.accountName = "B""#, ME), (r#"b2b.accountKey.sourceID = "b""#, ME)];
+    let cases: &[(&str, &[&str])] = &[
+        (r#"exists a from accounts where a.accountName = "B""#, ME),
+        (r#"b2b.accountKey.sourceID = "b""#, ME),
+    ];
     check("another account", &records, cases);
 }
 
@@ -186,8 +228,14 @@ fn first(at: i64, fields: Json) -> SourceRecord {
 #[test]
 fn records_of_one_person_merge_leaf_by_leaf() {
     let records = [
-        first(1, json!({ "b2b": { "personScore": 10, "personStatus": "Open" }, "extendedWorkDetails": { "departments": ["HR", "IT"] }, "extra": { "a": 1 } })),
-        twin(2, json!({ "b2b": { "personScore": 20, "personStatus": null }, "extendedWorkDetails": { "departments": ["Sales"] }, "extra": { "b": 2 } })),
+        first(
+            1,
+            json!({ "b2b": { "personScore": 10, "personStatus": "Open" }, "extendedWorkDetails": { "departments": ["HR", "IT"] }, "extra": { "a": 1 } }),
+        ),
+        twin(
+            2,
+            json!({ "b2b": { "personScore": 20, "personStatus": null }, "extendedWorkDetails": { "departments": ["Sales"] }, "extra": { "b": 2 } }),
+        ),
     ];
     let cases: &[(&str, &[&str])] = &[
         ("b2b.personScore = 20", ME),
@@ -199,33 +247,54 @@ fn records_of_one_person_merge_leaf_by_leaf() {
         (r#"workEmail.address = "ann@acme.com""#, NOBODY),
     ];
     check("the later wins, null never does, arrays are whole", &records, cases);
-    let tied = [first(1, json!({ "b2b": { "personScore": 10 } })), twin(1, json!({ "b2b": { "personScore": 20 } }))];
+    let tied = [
+        first(1, json!({ "b2b": { "personScore": 10 } })),
+        twin(1, json!({ "b2b": { "personScore": 20 } })),
+    ];
     check("of equal versions the least key's", &tied, &[("b2b.personScore = 10", ME)]);
     let newer_leaf = [
         records[0].clone(),
         records[1].clone(),
         partial(3, &["b2b.personScore"], json!({ "b2b": { "personScore": 30 } })),
     ];
-    check("a partial update makes its path newer", &newer_leaf, &[("b2b.personScore = 30", ME), (r#"extendedWorkDetails.departments = ["Sales"]"#, ME)]);
+    check(
+        "a partial update makes its path newer",
+        &newer_leaf,
+        &[("b2b.personScore = 30", ME), (r#"extendedWorkDetails.departments = ["Sales"]"#, ME)],
+    );
 }
 
 #[test]
 fn an_amount_and_its_currency_are_one_value() {
     let deal = |source_key: &str, at, amount: Json| {
-        let twin = if source_key == "o@c.S" { Json::Null } else { json!({ "externalKey": key("o@c.S") }) };
+        let twin = if source_key == "o@c.S" {
+            Json::Null
+        } else {
+            json!({ "externalKey": key("o@c.S") })
+        };
         let fields = json!({ "accountKey": key("a@c.S"), "opportunityAmount": amount, "extSourceSystemAudit": twin });
         record("opportunity", source_key, NOON_MS + at, fields)
     };
-    let rest = [record("account", "a@c.S", NOON_MS, json!({})), person(0, json!({ "b2b": { "accountKey": key("a@c.S") } }))];
+    let rest = [
+        record("account", "a@c.S", NOON_MS, json!({})),
+        person(0, json!({ "b2b": { "accountKey": key("a@c.S") } })),
+    ];
     let told = |deals: [SourceRecord; 2]| [rest.to_vec(), deals.to_vec()].concat();
     let sum = |amount: i64| format!("sum(select o.opportunityAmount.amount from accounts.opportunities) = {amount}");
     let euros = json!({ "amount": 100, "currencyCode": "EUR" });
     let later = told([deal("o@c.S", 1, euros.clone()), deal("7@m.M", 2, json!({ "amount": 200 }))]);
     check("the later amount without the older's currency", &later, &[(&sum(200), ME)]);
-    let none = told([deal("o@c.S", 1, json!({ "amount": 100 })), deal("7@m.M", 2, json!({ "amount": null, "currencyCode": "EUR" }))]);
+    let none = told([
+        deal("o@c.S", 1, json!({ "amount": 100 })),
+        deal("7@m.M", 2, json!({ "amount": null, "currencyCode": "EUR" })),
+    ]);
     check("no amount never wins over an amount", &none, &[(&sum(100), ME)]);
     let foreign = told([deal("o@c.S", 1, json!({ "amount": 100 })), deal("7@m.M", 2, euros)]);
-    check("a currency without a rate adds nothing", &foreign, &[(&sum(0), ME), ("accounts.opportunities.count() = 1", ME)]);
+    check(
+        "a currency without a rate adds nothing",
+        &foreign,
+        &[(&sum(0), ME), ("accounts.opportunities.count() = 1", ME)],
+    );
 }
 
 #[test]

@@ -28,12 +28,21 @@ fn a_dead_letter_is_the_record_itself_with_place_and_reason() {
     assert_eq!(cluster.dead_letters, ["wrong-type", "unknown-encoding"]);
     let letter = &cluster.refused[0];
     assert_eq!((letter.key.as_deref(), letter.value.as_deref()), (Some(&b"1@m.M"[..]), Some(&wrong[..])));
-    let header = |name: &str| letter.headers.iter().find(|(known, _)| known == name).map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+    let header = |name: &str| {
+        letter
+            .headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+    };
     assert_eq!(header("__connect.errors.topic").as_deref(), Some("millrace.source.person"));
     assert!(header("__connect.errors.partition").is_some_and(|partition| partition.parse::<u32>().is_ok_and(|partition| partition < 3)));
     assert_eq!(header("__connect.errors.offset").as_deref(), Some("1"));
     assert_eq!(header("millrace.reason").as_deref(), Some("wrong-type"));
-    assert_eq!(header("millrace.detail").as_deref(), Some("`workEmail.address`: expected a text, found number 5"));
+    assert_eq!(
+        header("millrace.detail").as_deref(),
+        Some("`workEmail.address`: expected a text, found number 5")
+    );
 }
 
 /// What is wrong in one version is right in the next, and the other way round.
@@ -81,7 +90,10 @@ fn what_is_only_unusual_is_taken() {
     check("fields under extra", &[meant], cases);
     let mut cluster = cluster();
     for (at, (pql, _)) in cases.iter().enumerate() {
-        cluster.define(&format!("c{at}"), Some(&json!({ "kind": "Segment", "metadata": { "name": format!("c{at}") }, "spec": { "pql": pql } }).to_string()));
+        cluster.define(
+            &format!("c{at}"),
+            Some(&json!({ "kind": "Segment", "metadata": { "name": format!("c{at}") }, "spec": { "pql": pql } }).to_string()),
+        );
     }
     taken.timestamp_ms = NOON_MS;
     cluster.source(&taken);

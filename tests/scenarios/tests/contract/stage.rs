@@ -31,12 +31,21 @@ impl Stage {
 
     fn with(seed: u64, subject: Subject, rules: &[&str]) -> Stage {
         let mut cluster = Cluster::new(SHARDS, seed, Timestamp(NOON_MS));
-        let rule = |(at, pql): (usize, &&str)| Rule { name: name(at), subject, time_zone: "UTC".to_owned(), pql: (*pql).to_owned() };
+        let rule = |(at, pql): (usize, &&str)| Rule {
+            name: name(at),
+            subject,
+            time_zone: "UTC".to_owned(),
+            pql: (*pql).to_owned(),
+        };
         let rules: Vec<Rule> = rules.iter().enumerate().map(rule).collect();
         rules.iter().for_each(|rule| cluster.publish(rule));
         cluster.settle();
         assert!(cluster.dead_letters.is_empty(), "{:?}", cluster.refused);
-        Stage { cluster, rules, told: Vec::new() }
+        Stage {
+            cluster,
+            rules,
+            told: Vec::new(),
+        }
     }
 
     /// Appends a record, and lets everything follow from it.

@@ -227,7 +227,11 @@ impl<'a> Bench<'a> {
         site.append(vec![world.account(world.accounts() + 1)])?;
         site.settle()?;
         let steps = [
-            ("deal moved to another account, to the last", world.deal_of("fan-2", &other, 200_000, true), None),
+            (
+                "deal moved to another account, to the last",
+                world.deal_of("fan-2", &other, 200_000, true),
+                None,
+            ),
             ("accounts linked, to the last", world.link([&account, &other], false), None),
             ("link withdrawn, to the last", world.link([&account, &other], true), Some("≤ 2 s")),
         ];

@@ -39,7 +39,8 @@ pub struct Topics {
     /// Into how many shards the work is divided: partitions of the internal topics. More shards use more cores and machines.
     /// Fixed at the creation of the topics; 64 suits a deployment that is to grow.
     pub shards: u32,
-    /// Partitions of each source topic this command creates. Topics that exist keep what they have.
+    /// Partitions of each source topic this command creates: as many as shards, or a multiple, so that records come to their shard without a detour.
+    /// Topics that exist keep what they have.
     pub source_partitions: u32,
 }
 

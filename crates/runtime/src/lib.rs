@@ -11,7 +11,6 @@ pub mod clock;
 pub mod host;
 pub mod memory_store;
 pub mod meta;
-pub mod murmur;
 pub mod observe;
 pub mod simulation;
 pub mod state;

@@ -29,10 +29,10 @@ use millrace_shard::machine::InputTopic;
 use self::node::Node;
 use crate::clock::ManualClock;
 use crate::memory_store::MemoryDisk;
-use crate::murmur::partition_of;
 use crate::observe::Unobserved;
 use crate::task::{MakeMachine, Progress, TaskConfig, TaskContext};
 use crate::topology::Topology;
+use millrace_shard::murmur::partition_of;
 
 /// What a simulation is like.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +99,8 @@ impl SimulationConfig {
         };
         let calm = SimulationConfig::calm(shards);
         SimulationConfig {
+            // Most records come to their shard over another one.
+            source_partitions: shards + 1,
             faults,
             crash: 15,
             zombie: 10,

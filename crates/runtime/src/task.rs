@@ -24,10 +24,10 @@ use millrace_shard::state::{DERIVED, NotYet, StateError, StateStore, StateView};
 
 use crate::clock::Clock;
 use crate::meta::{META_KEY, Meta};
-use crate::murmur::partition_of;
 use crate::observe::{self, Observer, measurement};
 use crate::state::ShardState;
 use crate::topology::{Topology, input_name};
+use millrace_shard::murmur::partition_of;
 
 /// How a task works.
 #[derive(Clone, Copy, Debug)]

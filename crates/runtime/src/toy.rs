@@ -7,7 +7,7 @@ use millrace_model::Timestamp;
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Output, OutputTopic, Partition};
 use millrace_shard::state::{RowChange, StateError, StateView};
 
-use crate::murmur::partition_of;
+use millrace_shard::murmur::partition_of;
 
 /// Key `WORD word`, value `count u64 | silent u64 | due i64`, big-endian.
 pub const WORD: u8 = 0x10;

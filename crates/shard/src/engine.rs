@@ -18,11 +18,11 @@ use millrace_segment::plan::QueryId;
 use millrace_wire::{Decoder, OutputCodec};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::key::{self, table};
 use crate::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition};
 use crate::message::{CauseKind, Envelope, Message, Origin};
+use crate::murmur::partition_of;
 use crate::program::Program;
 use crate::row::{self, Moved, SubjectId, SubjectRow};
 use crate::state::{RowChange, StateError, StateView};
@@ -87,14 +87,16 @@ pub struct Destination {
     pub attributes: BTreeMap<Text, Path>,
 }
 
-/// The shard that a key's text belongs to. Part of the stored format: it must never change.
+/// The shard that a key's text belongs to: where a Kafka client places a record with this key among as many partitions, or a multiple. Part of the
+/// stored format: it must never change.
 pub fn shard_of(text: &str, shards: u32) -> u32 {
-    u32::try_from(xxh3_64(text.as_bytes()) % u64::from(shards.max(1))).unwrap_or_default()
+    partition_of(text.as_bytes(), shards.max(1))
 }
 
-/// The shard of an identity node, and of the thing whose canonical id it is.
+/// The shard of an identity node, and of the thing whose canonical id it is. Its namespace does not count, so that records that are keyed by source key,
+/// and events that are keyed by the id of their person, come to the shard that they belong to.
 pub fn shard_of_node(node: &Identity, shards: u32) -> u32 {
-    shard_of(&node.to_string(), shards)
+    shard_of(node.id(), shards)
 }
 
 /// One shard.

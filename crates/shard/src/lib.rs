@@ -12,6 +12,7 @@ pub mod key;
 pub mod lifecycle;
 pub mod merge;
 pub mod message;
+pub mod murmur;
 pub mod program;
 pub mod query;
 pub mod record;

@@ -10,11 +10,11 @@ use millrace_api::dto::{AppendView, DeadLetterView, ImportView, MemberLine, Reco
 use millrace_config::Config;
 use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition};
 use millrace_model::{Schema, SourceKind, Timestamp};
-use millrace_runtime::murmur::partition_of;
 use millrace_runtime::topology::Topology;
 use millrace_segment::Settings;
 use millrace_shard::lifecycle::Definitions;
 use millrace_shard::machine::{InputTopic, OutputTopic};
+use millrace_shard::murmur::partition_of;
 use millrace_wire::{OutputCodec, RegistryClient, header};
 use serde_json::Value;
 

@@ -8,9 +8,9 @@ use millrace_model::SourceKind;
 use millrace_shard::machine::InputTopic;
 
 use super::{Simulation, SimulationConfig};
-use crate::murmur::partition_of;
 use crate::topology::Topology;
 use crate::toy::{Counter, SHARDS, SILENCE_MS, WORD, Word};
+use millrace_shard::murmur::partition_of;
 
 fn run(seed: u64, config: SimulationConfig) -> Simulation {
     let mut simulation = Simulation::new(seed, config, Arc::new(|shard| Box::new(Counter { shard })));

@@ -53,7 +53,7 @@ impl Step<'_> {
             SourceChange::Record(change) => {
                 let shard = match change.node() {
                     Some(node) => shard_of_node(&node, self.config.shards),
-                    None => shard_of(&format!("{}:{}", change.kind.name(), change.key), self.config.shards),
+                    None => shard_of(&change.key, self.config.shards),
                 };
                 (shard, Message::Change(change))
             }

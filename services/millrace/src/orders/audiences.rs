@@ -8,9 +8,9 @@ use millrace_api::backend::BackendError;
 use millrace_api::dto::{ImportView, MemberLine, RejectedLine};
 use millrace_log::{Record, TopicPartition};
 use millrace_model::{Identity, Operation, Schema, SourceChange, SourceKind, SubjectKind, Timestamp};
-use millrace_runtime::murmur::partition_of;
 use millrace_segment::Kind;
 use millrace_shard::machine::InputTopic;
+use millrace_shard::murmur::partition_of;
 use millrace_wire::Decoder;
 use serde_json::{Value, json};
 

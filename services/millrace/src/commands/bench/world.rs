@@ -5,9 +5,9 @@
 use bytes::Bytes;
 use millrace_log::{Record, TopicPartition};
 use millrace_model::{SourceKind, Timestamp};
-use millrace_runtime::murmur::partition_of;
 use millrace_runtime::topology::Topology;
 use millrace_shard::machine::InputTopic;
+use millrace_shard::murmur::partition_of;
 
 /// The page that five of the twenty segments look at.
 const PRODUCT: &str = "New product";

@@ -1,5 +1,7 @@
 //! The log port on a real broker.
 
+#![allow(clippy::unwrap_used)]
+
 mod broker {
     pub mod world;
 

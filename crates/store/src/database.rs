@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use millrace_shard::state::{DERIVED, StateError, StateView};
+use millrace_shard::state::{DERIVED, Row, StateError, StateView};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, Options, ReadOptions};
 
 use crate::{Resources, StoreError};
@@ -64,7 +64,7 @@ impl Database {
     }
 
     /// The rows of one side of the boundary between changelogged and derived tables, or of both as of one instant.
-    pub fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
         let boundary: &[u8] = &[DERIVED];
         let lower = lower.max(FIRST_KEY);
         let mut rows = Vec::new();

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
-use millrace_shard::state::{DERIVED, RowChange, StateError, StateStore, StateView};
+use millrace_shard::state::{DERIVED, Row, RowChange, StateError, StateStore, StateView};
 use rocksdb::{FlushOptions, WriteBatch, WriteOptions};
 
 use crate::database::{Database, FromStore, POSITION_KEY, Reader};
@@ -97,7 +97,7 @@ impl RocksStore {
         Ok(())
     }
 
-    fn scan_from_front(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan_from_front(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
         if limit == 0 || lower >= upper || lower.first().is_none_or(|table| *table < DERIVED) {
             return self.database.scan(lower, upper, limit);
         }

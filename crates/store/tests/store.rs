@@ -1,5 +1,7 @@
 //! The store against a model: any sequence of batches, flushes, crashes and scans gives what a sorted map gives.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;

@@ -336,7 +336,7 @@ fn attributes(out: &mut String, record: &Value, provenance: &std::collections::B
     }
     out.push_str("attributes\n");
     let rows = provenance.iter().map(|(path, from)| {
-        let value = path.split('.').fold(Some(record), |value, step| value.and_then(|value| value.get(step)));
+        let value = path.split('.').try_fold(record, |value, step| value.get(step));
         let value = match value {
             Some(Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),

@@ -1,6 +1,8 @@
 //! docs/quickstart.md, typed in by somebody in a hurry: its commands are run as they stand there, by a shell, against a process on the embedded log,
 //! which is then killed without warning and goes on where it was.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -148,7 +148,8 @@ mod tests {
         let unknown = orders.import("partners", lines(&["email:a@b.c"]), false);
         assert!(matches!(unknown, Err(BackendError::NotFound(_))), "{unknown:?}");
         orders.put_segment("partners", "kind: ExternalAudience\nmetadata: { name: partners }").unwrap();
-        let table: [(&[&str], bool, (u64, u64, usize)); 5] = [
+        type Case<'a> = (&'a [&'a str], bool, (u64, u64, usize));
+        let table: [Case<'_>; 5] = [
             (
                 &["email:A@b.c", "ecid:1 2026-12-31T00:00:00Z", "b2b_account:1", "nobody", "ecid:2 soon"],
                 false,

@@ -40,7 +40,7 @@ fn records_and_memberships_travel_in_confluent_s_format() {
 
     let topic = deployment.topic("audience.membership");
     let members = wait_for("three members", Duration::from_secs(60), || {
-        let rows = outside::read_confluent(&deployment.bootstrap, &[topic.clone()], &registry.url())?;
+        let rows = outside::read_confluent(&deployment.bootstrap, std::slice::from_ref(&topic), &registry.url())?;
         let realized = rows
             .iter()
             .filter_map(|row| row.record.as_ref())

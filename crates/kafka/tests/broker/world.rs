@@ -78,11 +78,15 @@ impl World {
         producer
     }
 
-    /// Appends values that are then aborted.
+    /// Appends values that are then aborted, and the marker that says so.
     pub fn abort(&self, to: &TopicPartition, values: &[&str]) {
         let producer = self.foreign_producer(&self.name("foreign"));
+        let end = || producer.client().fetch_watermarks(&to.topic, to.partition as i32, PATIENCE).unwrap().1;
+        let marker = end() + values.len() as i64;
         self.leave_open(&producer, to, values);
         producer.abort_transaction(PATIENCE).unwrap();
+        // A broker answers an abort when it is decided; the marker follows a moment later.
+        until("the marker is written", || end() > marker);
     }
 
     /// Appends values and leaves their transaction open.

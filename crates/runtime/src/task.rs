@@ -39,6 +39,7 @@ pub struct TaskConfig {
     /// Background work of a step, in subjects or rows.
     pub background_max: usize,
     /// How long a step is to take where background work waits: live input waits for it. The work of the next step follows from the time of the last.
+    /// Where commits take long, a step may take half as long as one: less would make more of them.
     pub background_ms: i64,
     /// How often the store is flushed: what a crash leaves to be restored.
     pub flush_every_ms: i64,
@@ -158,6 +159,8 @@ struct Live {
     more: bool,
     /// How much of it a step has time for, as far as is known.
     background: usize,
+    /// How long the last commit took.
+    commit_ms: i64,
     committed_at: Timestamp,
     topology_checked_at: Timestamp,
     measured_at: Timestamp,
@@ -257,7 +260,7 @@ impl ShardTask {
         let taken_ms = self.context.clock.now().0 - begun.0;
         let live = self.live.as_mut().expect("the machine just stepped");
         if effects.more {
-            live.background = self.context.config.paced(budget.background_max, inputs.len(), taken_ms);
+            live.background = self.context.config.paced(budget.background_max, inputs.len(), taken_ms, live.commit_ms);
         }
         live.more = effects.more;
         if effects.nothing() {
@@ -350,7 +353,9 @@ impl ShardTask {
         for output in outputs {
             transaction.records.push(live.place(output, &self.context)?);
         }
+        let committing = self.context.clock.now();
         let receipt = live.session.commit(transaction)?;
+        live.commit_ms = self.context.clock.now().0 - committing.0;
         let end = receipt
             .changelog_end
             .ok_or_else(|| TaskError::Broken("a commit with a meta row moved no changelog".to_owned()))?;
@@ -494,9 +499,9 @@ impl TaskConfig {
     }
 
     /// What a step with inputs has time for, after a step that did so much; at most twice as much, at least half.
-    fn paced(&self, done: usize, inputs: usize, taken_ms: i64) -> usize {
+    fn paced(&self, done: usize, inputs: usize, taken_ms: i64, commit_ms: i64) -> usize {
         let times = if inputs == 0 { IDLE_TIMES } else { 1 };
-        let (done, time_ms) = (done.div_ceil(times), self.background_ms.saturating_mul(times as i64));
+        let (done, time_ms) = (done.div_ceil(times), self.background_ms.max(commit_ms / 2).saturating_mul(times as i64));
         let fits = i64::try_from(done).unwrap_or(i64::MAX).saturating_mul(time_ms) / taken_ms.max(1);
         usize::try_from(fits)
             .unwrap_or_default()

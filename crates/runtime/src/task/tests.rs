@@ -227,18 +227,19 @@ fn background_work_follows_the_time_that_it_takes() {
         background_max: 5_000,
         ..config()
     };
-    assert_eq!(config.paced(100, 1, 10), 100, "as long as it should be");
-    assert_eq!(config.paced(100, 1, 15), 66);
-    assert_eq!(config.paced(100, 1, 40), 50, "at least half");
-    assert_eq!(config.paced(100, 1, 0), 200, "at most twice as much");
-    assert_eq!(config.paced(20, 1, 500), 16, "every step has time for some");
-    assert_eq!(config.paced(5_000, 1, 1), 5_000);
+    assert_eq!(config.paced(100, 1, 10, 0), 100, "as long as it should be");
+    assert_eq!(config.paced(100, 1, 15, 0), 66);
+    assert_eq!(config.paced(100, 1, 40, 0), 50, "at least half");
+    assert_eq!(config.paced(100, 1, 0, 0), 200, "at most twice as much");
+    assert_eq!(config.paced(20, 1, 500, 0), 16, "every step has time for some");
+    assert_eq!(config.paced(5_000, 1, 1, 0), 5_000);
+    assert_eq!(config.paced(100, 1, 40, 80), 100, "half as long as a commit");
     assert_eq!(config.budget(16, 1).background_max, 16);
     assert_eq!(config.budget(16, 0).background_max, 64, "nobody waits for it");
-    assert_eq!(config.paced(64, 0, 40), 16, "as long as it should be, without inputs");
-    assert_eq!(config.paced(64, 0, 20), 32);
+    assert_eq!(config.paced(64, 0, 40, 0), 16, "as long as it should be, without inputs");
+    assert_eq!(config.paced(64, 0, 20, 0), 32);
     assert_eq!(config.budget(16, 800).background_max, 100, "a share beside many inputs");
-    assert_eq!(TaskConfig { background_max: 3, ..config }.paced(3, 1, 500), 3);
+    assert_eq!(TaskConfig { background_max: 3, ..config }.paced(3, 1, 500, 0), 3);
 }
 
 /// A row per input, base and derived, named by the value.

@@ -208,7 +208,7 @@ pub struct Loop {
     pub timers: u32,
     /// The most subjects looked at for deferred work (members of a changed account, profiles under a new segment) in one transaction.
     pub background: u32,
-    /// How long a transaction's processing is to take where deferred work waits: live input waits for it. Shorter means more and smaller transactions.
+    /// How long a transaction goes on with deferred work while live input comes, which waits for it. Less means that deferred work takes longer.
     pub background_time: String,
     /// How often the local state is made to survive a crash. Longer means more to re-read after one.
     pub flush_interval: String,

@@ -38,8 +38,7 @@ pub struct TaskConfig {
     pub timers_max: usize,
     /// Background work of a step, in subjects or rows.
     pub background_max: usize,
-    /// How long a step is to take where background work waits: live input waits for it. The work of the next step follows from the time of the last.
-    /// Where commits take long, a step may take half as long as one: less would make more of them.
+    /// How long a step goes on with background work while inputs come: they wait for it.
     pub background_ms: i64,
     /// How often the store is flushed: what a crash leaves to be restored.
     pub flush_every_ms: i64,
@@ -157,10 +156,6 @@ struct Live {
     outputs: BTreeMap<OutputTopic, (Arc<str>, u32)>,
     /// Background work waits.
     more: bool,
-    /// How much of it a step has time for, as far as is known.
-    background: usize,
-    /// How long the last commit took.
-    commit_ms: i64,
     committed_at: Timestamp,
     topology_checked_at: Timestamp,
     measured_at: Timestamp,
@@ -253,15 +248,8 @@ impl ShardTask {
 
     /// One step of the machine and, where it had effects, one commit.
     fn work(&mut self, inputs: &[Input]) -> Result<(), TaskError> {
-        let live = self.live.as_mut().expect("only a running task works");
-        let budget = self.context.config.budget(live.background, inputs.len());
-        let begun = self.context.clock.now();
-        let effects = self.step_machine(inputs, budget)?;
-        let taken_ms = self.context.clock.now().0 - begun.0;
+        let effects = self.step_machine(inputs)?;
         let live = self.live.as_mut().expect("the machine just stepped");
-        if effects.more {
-            live.background = self.context.config.paced(budget.background_max, inputs.len(), taken_ms, live.commit_ms);
-        }
         live.more = effects.more;
         if effects.nothing() {
             live.machine.committed();
@@ -271,8 +259,13 @@ impl ShardTask {
         self.commit(effects)
     }
 
-    fn step_machine(&mut self, inputs: &[Input], budget: Budget) -> Result<Effects, TaskError> {
+    fn step_machine(&mut self, inputs: &[Input]) -> Result<Effects, TaskError> {
         let live = self.live.as_mut().expect("only a running task steps");
+        let clock = Arc::clone(&self.context.clock);
+        let budget = Budget {
+            timers_max: self.context.config.timers_max,
+            background: &mut self.context.config.portions(inputs.len(), &*clock),
+        };
         let (store, now) = (&*self.store, self.now);
         if !self.context.config.panics_contained {
             return live.machine.step(store, inputs, now, budget).map_err(stepped);
@@ -353,9 +346,7 @@ impl ShardTask {
         for output in outputs {
             transaction.records.push(live.place(output, &self.context)?);
         }
-        let committing = self.context.clock.now();
         let receipt = live.session.commit(transaction)?;
-        live.commit_ms = self.context.clock.now().0 - committing.0;
         let end = receipt
             .changelog_end
             .ok_or_else(|| TaskError::Broken("a commit with a meta row moved no changelog".to_owned()))?;
@@ -475,38 +466,31 @@ impl ShardTask {
     }
 }
 
-/// Background work of a step of which nothing is known yet.
-const BACKGROUND_FIRST: usize = 100;
-/// Background work that every step has time for.
-const BACKGROUND_LEAST: usize = 16;
+/// Subjects or rows of background work between two looks at the clock.
+const BACKGROUND_PORTION: usize = 32;
 /// However many inputs a step has, background work is at least one in so many beside them: under overload it becomes slow, and does not stand still.
 const INPUTS_A_BACKGROUND: usize = 8;
-/// A step without inputs may take so many times as long, so that its commit weighs less.
-const IDLE_TIMES: usize = 4;
+/// A step without inputs may work so many times as long, so that its commit weighs less.
+const IDLE_TIMES: i64 = 4;
 
 impl TaskConfig {
-    /// `background`: what a step with inputs has time for.
-    fn budget(&self, background: usize, inputs: usize) -> Budget {
-        let background = if inputs == 0 {
-            background.saturating_mul(IDLE_TIMES)
-        } else {
-            background.max(inputs / INPUTS_A_BACKGROUND)
-        };
-        Budget {
-            timers_max: self.timers_max,
-            background_max: background.min(self.background_max),
+    /// The portions of background work in a step with so many inputs: as long as there is time for them, from the first one on.
+    fn portions<'a>(&self, inputs: usize, clock: &'a dyn Clock) -> impl FnMut() -> usize + use<'a> {
+        let least = inputs / INPUTS_A_BACKGROUND;
+        let most = self.background_max;
+        let time_ms = self.background_ms * if inputs == 0 { IDLE_TIMES } else { 1 };
+        let (mut begun, mut given) = (None, 0);
+        move || {
+            let now = clock.now().0;
+            let taken_ms = now - *begun.get_or_insert(now);
+            let portion = if given == 0 || given < least || taken_ms < time_ms {
+                BACKGROUND_PORTION.min(most - given)
+            } else {
+                0
+            };
+            given += portion;
+            portion
         }
-    }
-
-    /// What a step with inputs has time for, after a step that did so much; at most twice as much, at least half.
-    fn paced(&self, done: usize, inputs: usize, taken_ms: i64, commit_ms: i64) -> usize {
-        let times = if inputs == 0 { IDLE_TIMES } else { 1 };
-        let (done, time_ms) = (done.div_ceil(times), self.background_ms.max(commit_ms / 2).saturating_mul(times as i64));
-        let fits = i64::try_from(done).unwrap_or(i64::MAX).saturating_mul(time_ms) / taken_ms.max(1);
-        usize::try_from(fits)
-            .unwrap_or_default()
-            .clamp(done / 2, done.saturating_mul(2))
-            .clamp(BACKGROUND_LEAST.min(self.background_max), self.background_max)
     }
 }
 

@@ -86,7 +86,7 @@ impl Machine for Counter {
         Ok(())
     }
 
-    fn step(&mut self, view: &dyn StateView, inputs: &[Input], now: Timestamp, budget: Budget) -> Result<Effects, StateError> {
+    fn step(&mut self, view: &dyn StateView, inputs: &[Input], now: Timestamp, budget: Budget<'_>) -> Result<Effects, StateError> {
         let mut words = BTreeMap::new();
         let mut outputs = Vec::new();
         let mut say = |word: &[u8], text: String| {

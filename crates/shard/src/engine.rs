@@ -143,7 +143,7 @@ impl Machine for Shard {
         Ok(())
     }
 
-    fn step(&mut self, view: &dyn StateView, inputs: &[Input], now: Timestamp, budget: Budget) -> Result<Effects, StateError> {
+    fn step(&mut self, view: &dyn StateView, inputs: &[Input], now: Timestamp, budget: Budget<'_>) -> Result<Effects, StateError> {
         debug_assert!(self.started, "the runtime starts a machine before it steps it");
         let mut step = Step {
             number: self.number,
@@ -175,7 +175,7 @@ impl Machine for Shard {
         if first {
             step.tell_audiences()?;
         }
-        let background_left = step.settle(budget.background_max)?;
+        let background_left = step.settle(budget.background)?;
         self.timers_from = timers_from;
         self.program = Arc::clone(&step.program);
         self.fanouts_from = step.write_fanouts()?;
@@ -339,23 +339,21 @@ impl Step<'_> {
         }
     }
 
-    /// Evaluates dirty subjects, then runs background work, until nothing is left or the budget is spent. Whether work is left.
-    fn settle(&mut self, background_max: usize) -> Result<bool, StateError> {
-        let mut budget = background_max;
+    /// Evaluates dirty subjects, then runs background work in portions, until nothing is left or no portion is given. Whether work is left.
+    fn settle(&mut self, background: &mut dyn FnMut() -> usize) -> Result<bool, StateError> {
         loop {
             self.drain()?;
             if let Some((Turn(_, subject), dirty)) = self.dirty.pop_first() {
                 self.evaluate(&subject, dirty)?;
                 continue;
             }
-            if budget == 0 {
-                return self.background_waits();
-            }
-            let done = self.background(budget)?;
-            if done == 0 {
+            if !self.background_waits()? {
                 return Ok(false);
             }
-            budget = budget.saturating_sub(done);
+            match background() {
+                0 => return Ok(true),
+                portion => self.background(portion)?,
+            }
         }
     }
 

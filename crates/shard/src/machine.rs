@@ -91,12 +91,11 @@ pub enum Measure {
 }
 
 /// How much a step may do beside its inputs, so that a transaction stays short. A bound, not a goal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct Budget<'a> {
     /// Due timers to fire. Those left over are due still, and `next_timer` says so.
     pub timers_max: usize,
-    /// Subjects to evaluate, or rows to scan, in fan-out and backfill.
-    pub background_max: usize,
+    /// Asked before each portion of fan-out and backfill: how many subjects to evaluate, or rows to scan; 0 leaves the rest to a later step.
+    pub background: &'a mut dyn FnMut() -> usize,
 }
 
 /// What a step asks for; all of it becomes visible together or not at all.
@@ -127,7 +126,7 @@ pub const RESERVED: u8 = 0x00;
 /// A machine whose step was not committed, or that returned an error, is dropped, and a new one is built, restored and started: memory that depends
 /// on uncommitted effects cannot survive.
 ///
-/// Determinism: equal view, inputs, `now` and budget give equal effects, in the same order.
+/// Determinism: equal view, inputs, `now` and portions give equal effects, in the same order.
 pub trait Machine: Send {
     /// The derived rows that follow from a change of base rows during a restore. `view` shows the rows, base and derived, before the change; `rows`
     /// holds at most one entry per key, in ascending order of keys. Changes come in changelog order, but those that later ones replaced may be
@@ -148,7 +147,7 @@ pub trait Machine: Send {
     ///
     /// # Errors
     /// Where the view failed. Bad input is no error: it is an output to `DeadLetter`.
-    fn step(&mut self, view: &dyn StateView, inputs: &[Input], now: Timestamp, budget: Budget) -> Result<Effects, StateError>;
+    fn step(&mut self, view: &dyn StateView, inputs: &[Input], now: Timestamp, budget: Budget<'_>) -> Result<Effects, StateError>;
 
     /// The last step's effects are committed, and the view shows them.
     fn committed(&mut self);

@@ -14,7 +14,7 @@ use millrace_oracle::worlds::random::Random;
 use millrace_oracle::{Rule, SourceRecord, Subject};
 use millrace_shard::engine::{Config, Shard, shard_of};
 use millrace_shard::key;
-use millrace_shard::machine::{Budget, Input, InputTopic, Machine, Measure, Output, OutputTopic, Partition};
+use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Output, OutputTopic, Partition};
 use millrace_shard::message::{Envelope, Message};
 use millrace_shard::query::{Query, Reader, Shards};
 use millrace_shard::row;
@@ -297,9 +297,11 @@ impl Cluster {
     }
 
     fn step(&mut self, shard: u32, inputs: &[Input]) {
+        let timers_max = 1 + self.random.below(20);
+        let mut portions: Vec<usize> = (0..=self.random.below(3)).map(|_| 1 + self.random.below(20)).collect();
         let budget = Budget {
-            timers_max: 1 + self.random.below(20),
-            background_max: self.random.below(20) + 1,
+            timers_max,
+            background: &mut || portions.pop().unwrap_or(0),
         };
         let node = &mut self.nodes[shard as usize];
         let effects = node
@@ -566,7 +568,7 @@ impl Solo {
     /// Where the step fails.
     pub fn weigh(&mut self, kind: SourceKind, key: &str, value: Bytes) -> usize {
         let input = self.input(InputTopic::Source(kind), key, value);
-        let effects = self.machine.step(&self.table, &[input], self.now, ALONE).expect("rows in memory can be read");
+        let effects = self.step(&[input]);
         effects
             .rows
             .iter()
@@ -575,9 +577,18 @@ impl Solo {
             .sum()
     }
 
+    /// A step without haste.
+    fn step(&mut self, inputs: &[Input]) -> Effects {
+        let budget = Budget {
+            timers_max: 1_000,
+            background: &mut || 1_000,
+        };
+        self.machine.step(&self.table, inputs, self.now, budget).expect("rows in memory can be read")
+    }
+
     fn run(&mut self, mut inputs: Vec<Input>) {
         loop {
-            let effects = self.machine.step(&self.table, &inputs, self.now, ALONE).expect("rows in memory can be read");
+            let effects = self.step(&inputs);
             self.table.apply(effects.rows);
             let refused = effects.outputs.iter().any(|output| output.topic == OutputTopic::DeadLetter);
             assert!(!refused, "{:?}", effects.outputs);
@@ -602,9 +613,3 @@ impl Solo {
         }
     }
 }
-
-/// A step without haste.
-const ALONE: Budget = Budget {
-    timers_max: 1_000,
-    background_max: 1_000,
-};

@@ -83,8 +83,6 @@ impl ShardTask {
             outputs: BTreeMap::new(),
             // Fan-out and backfill may have been cut off.
             more: true,
-            background: super::BACKGROUND_FIRST,
-            commit_ms: 0,
             topology_checked_at: self.now,
             measured_at: self.now,
         })

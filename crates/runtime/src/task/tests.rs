@@ -10,7 +10,7 @@ use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measu
 use millrace_shard::state::{NotYet, RowChange, StateError, StateStore, StateView};
 
 use super::{Progress, ShardTask, TaskConfig, TaskContext};
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock};
 use crate::memory_store::{MemoryDisk, MemoryStore};
 use crate::meta::{META_KEY, Meta};
 use crate::observe::Observer;
@@ -31,7 +31,7 @@ impl Machine for Scripted {
         Ok(())
     }
 
-    fn step(&mut self, _: &dyn StateView, inputs: &[Input], now: Timestamp, _: Budget) -> Result<Effects, StateError> {
+    fn step(&mut self, _: &dyn StateView, inputs: &[Input], now: Timestamp, _: Budget<'_>) -> Result<Effects, StateError> {
         // A panic of the script poisons the lock, and the next machine is to run all the same.
         let mut script = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Ok(script(inputs, now))
@@ -221,25 +221,31 @@ fn config() -> TaskConfig {
 }
 
 #[test]
-fn background_work_follows_the_time_that_it_takes() {
+fn background_work_gives_way_by_time() {
     let config = TaskConfig {
         background_ms: 10,
-        background_max: 5_000,
+        background_max: 400,
         ..config()
     };
-    assert_eq!(config.paced(100, 1, 10, 0), 100, "as long as it should be");
-    assert_eq!(config.paced(100, 1, 15, 0), 66);
-    assert_eq!(config.paced(100, 1, 40, 0), 50, "at least half");
-    assert_eq!(config.paced(100, 1, 0, 0), 200, "at most twice as much");
-    assert_eq!(config.paced(20, 1, 500, 0), 16, "every step has time for some");
-    assert_eq!(config.paced(5_000, 1, 1, 0), 5_000);
-    assert_eq!(config.paced(100, 1, 40, 80), 100, "half as long as a commit");
-    assert_eq!(config.budget(16, 1).background_max, 16);
-    assert_eq!(config.budget(16, 0).background_max, 64, "nobody waits for it");
-    assert_eq!(config.paced(64, 0, 40, 0), 16, "as long as it should be, without inputs");
-    assert_eq!(config.paced(64, 0, 20, 0), 32);
-    assert_eq!(config.budget(16, 800).background_max, 100, "a share beside many inputs");
-    assert_eq!(TaskConfig { background_max: 3, ..config }.paced(3, 1, 500, 0), 3);
+    // How much a step does beside so many inputs, where a portion takes so long.
+    let done = |config: TaskConfig, inputs, portion_ms| {
+        let clock = ManualClock::new(Timestamp(0));
+        let mut portions = config.portions(inputs, &clock);
+        let given = std::iter::from_fn(|| {
+            let portion = portions();
+            clock.set(clock.now().plus_ms(portion_ms));
+            (portion > 0).then_some(portion)
+        });
+        given.sum::<usize>()
+    };
+    assert_eq!(done(config, 1, 5), 64, "until the time is over");
+    assert_eq!(done(config, 1, 500), 32, "every step has time for some");
+    assert_eq!(done(config, 0, 5), 256, "nobody waits for it");
+    assert_eq!(done(config, 1, 0), 400, "the most");
+    assert_eq!(done(config, 800, 500), 128, "a share beside many inputs");
+    assert_eq!(done(config, 80_000, 500), 400);
+    let small = TaskConfig { background_max: 3, ..config };
+    assert_eq!(done(small, 1, 0), 3);
 }
 
 /// A row per input, base and derived, named by the value.
@@ -499,7 +505,7 @@ impl Machine for NotNow {
         Ok(())
     }
 
-    fn step(&mut self, _: &dyn StateView, inputs: &[Input], _: Timestamp, _: Budget) -> Result<Effects, StateError> {
+    fn step(&mut self, _: &dyn StateView, inputs: &[Input], _: Timestamp, _: Budget<'_>) -> Result<Effects, StateError> {
         let mut left = self.0.lock().unwrap();
         if inputs.is_empty() || *left == 0 {
             return Ok(rows(inputs));

@@ -94,16 +94,12 @@ impl Step<'_> {
         Ok(left)
     }
 
-    /// Does up to `budget` pieces of background work; how many were done.
-    pub(super) fn background(&mut self, budget: usize) -> Result<usize, StateError> {
-        let fanned = self.fan_out_some(budget)?;
-        if fanned > 0 {
-            return Ok(fanned);
-        }
-        self.backfill_some(budget)
+    /// Does a portion of background work, up to so many pieces.
+    pub(super) fn background(&mut self, portion: usize) -> Result<(), StateError> {
+        if self.fan_out_some(portion)? { Ok(()) } else { self.backfill_some(portion) }
     }
 
-    /// Whether background work is left for a later step.
+    /// Whether background work is left.
     pub(super) fn background_waits(&mut self) -> Result<bool, StateError> {
         Ok(!self.fanouts.waiting.is_empty() || self.stored_fanout()?.is_some() || !self.backfill()?.done)
     }
@@ -140,24 +136,25 @@ impl Step<'_> {
         Ok(None)
     }
 
-    fn fan_out_some(&mut self, budget: usize) -> Result<usize, StateError> {
-        let Some((node, mut job)) = self.next_fanout()? else { return Ok(0) };
+    /// Whether there was a job to go on with.
+    fn fan_out_some(&mut self, portion: usize) -> Result<bool, StateError> {
+        let Some((node, mut job)) = self.next_fanout()? else { return Ok(false) };
         let (first, end) = derive::dependents(&node, job.reach);
         let lower = job.cursor.as_deref().map_or(first, prefix_end);
-        let dependents = self.tx.scan(&lower, &end, budget)?;
+        let dependents = self.tx.scan(&lower, &end, portion)?;
         let kind = SubjectKind::of_namespace(node.namespace());
         for (dependent_key, _) in &dependents {
             if let Some(subject) = derive::dependent_of(dependent_key) {
                 self.mark(&subject, &job.origin).moved(kind, &job.moved);
             }
         }
-        if dependents.len() < budget {
+        if dependents.len() < portion {
             self.fanouts.jobs.insert(node, None);
         } else {
             job.cursor = dependents.last().map(|(last, _)| last.clone());
             self.fanouts.put(node, job);
         }
-        Ok(dependents.len().max(1))
+        Ok(true)
     }
 
     /// Stores jobs that are left, and forgets stored ones that are done. The key before which none is stored then.
@@ -205,10 +202,10 @@ impl Step<'_> {
         self.tx.put(Key::new(table::BACKFILL).done(), &row);
     }
 
-    fn backfill_some(&mut self, budget: usize) -> Result<usize, StateError> {
+    fn backfill_some(&mut self, portion: usize) -> Result<(), StateError> {
         let mut job = self.backfill()?;
         if job.done {
-            return Ok(0);
+            return Ok(());
         }
         let revision = Arc::clone(&self.program).revision;
         let place = job.cursor.as_deref().and_then(key::kind_of);
@@ -236,17 +233,17 @@ impl Step<'_> {
                     }
                 }
                 looks += 1;
-                if looks >= budget {
+                if looks >= portion {
                     job.cursor = Some(row_key);
                     self.tx.put(Key::new(table::BACKFILL).done(), &job);
-                    return Ok(looks);
+                    return Ok(());
                 }
             }
         }
         job.done = true;
         self.tx.put(Key::new(table::BACKFILL).done(), &job);
         self.tx.put(Key::new(table::BACKFILLED).done(), &job.revision);
-        Ok(looks.max(1))
+        Ok(())
     }
 
     fn mark_for_definition(&mut self, subject: &SubjectId, origin: Origin) -> &mut Dirty {

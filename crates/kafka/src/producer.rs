@@ -1,7 +1,7 @@
 //! Producers: one per shard with transactions, one per log without.
 //!
-//! Both wait for delivery reports by polling in steps of a millisecond: the client's own `flush` polls in steps of 100 ms whatever arrives, which would
-//! bound a shard to ten commits a second.
+//! Both wait for delivery reports by looking and sleeping in steps of a millisecond: the client's own `flush` polls in steps of 100 ms whatever arrives,
+//! which would bound a shard to ten commits a second, and a poll with a time-out spins through its last millisecond.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::contexts::{Deliveries, Progress};
 use crate::detached::Detached;
 use crate::errors::{self, Broken};
 
+/// How long to sleep where nothing is reported yet.
 const STEP: Duration = Duration::from_millis(1);
 
 /// How long a take-over waits for the coordinator, which first ends what the shard's last session left open.
@@ -44,6 +45,15 @@ impl Producer {
         self.producer.context()
     }
 
+    /// Takes a batch of delivery reports, or sleeps for a moment.
+    fn look(&self) {
+        let before = self.context().progress().outstanding;
+        self.producer.poll(Duration::ZERO);
+        if self.context().progress().outstanding == before {
+            std::thread::sleep(STEP);
+        }
+    }
+
     /// Hands records over, in order. A full queue is waited for until the deadline.
     fn send(&self, records: &[(TopicPartition, Record)], deadline: Instant) -> Result<(), KafkaError> {
         for (to, record) in records {
@@ -53,7 +63,7 @@ impl Producer {
                     return Err(error);
                 }
                 handed = refused;
-                self.producer.poll(STEP);
+                self.look();
             }
             self.context().sent();
         }
@@ -73,7 +83,7 @@ impl Producer {
             if Instant::now() >= deadline {
                 return Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut));
             }
-            self.producer.poll(STEP);
+            self.look();
         }
     }
 
@@ -142,7 +152,7 @@ impl Producer {
         self.producer.purge(PurgeConfig::default().queue().inflight());
         let deadline = Instant::now() + ABORT_WITHIN;
         while self.context().progress().outstanding > 0 && Instant::now() < deadline {
-            self.producer.poll(STEP);
+            self.look();
         }
         if let Err(error) = self.producer.abort_transaction(left(deadline)) {
             if error.rdkafka_error_code().is_some_and(errors::fenced) {

@@ -478,7 +478,7 @@ impl TaskConfig {
     fn portions<'a>(&self, inputs: usize, clock: &'a dyn Clock) -> impl FnMut() -> usize + use<'a> {
         let least = inputs / INPUTS_A_BACKGROUND;
         let most = self.background_max;
-        let time_ms = self.background_ms * if inputs == 0 { IDLE_TIMES } else { 1 };
+        let time_ms = self.background_ms.saturating_mul(if inputs == 0 { IDLE_TIMES } else { 1 });
         let (mut begun, mut given) = (None, 0);
         move || {
             let now = clock.now().0;

@@ -246,6 +246,11 @@ fn background_work_gives_way_by_time() {
     assert_eq!(done(config, 80_000, 500), 400);
     let small = TaskConfig { background_max: 3, ..config };
     assert_eq!(done(small, 1, 0), 3);
+    let endless = TaskConfig {
+        background_ms: i64::MAX,
+        ..config
+    };
+    assert_eq!(done(endless, 0, 500), 400, "as long as it takes");
 }
 
 /// A row per input, base and derived, named by the value.

@@ -347,12 +347,10 @@ impl Step<'_> {
                 self.evaluate(&subject, dirty)?;
                 continue;
             }
-            if !self.background_waits()? {
-                return Ok(false);
-            }
+            let Some(job) = self.next_job()? else { return Ok(false) };
             match background() {
                 0 => return Ok(true),
-                portion => self.background(portion)?,
+                portion => self.go_on(job, portion)?,
             }
         }
     }

@@ -56,6 +56,12 @@ impl Fanouts {
     }
 }
 
+/// Background work that waits.
+pub(super) enum Job {
+    Fanout(Identity, FanoutRow),
+    Backfill(BackfillRow),
+}
+
 impl Step<'_> {
     /// Marks what is due now. `from` is moved up to what is left; `lagging` is whether the gauge of lateness shows something. Whether more is due than the
     /// budget allows.
@@ -94,14 +100,21 @@ impl Step<'_> {
         Ok(left)
     }
 
-    /// Does a portion of background work, up to so many pieces.
-    pub(super) fn background(&mut self, portion: usize) -> Result<(), StateError> {
-        if self.fan_out_some(portion)? { Ok(()) } else { self.backfill_some(portion) }
+    /// The background work that is to go on: fan-out first.
+    pub(super) fn next_job(&mut self) -> Result<Option<Job>, StateError> {
+        if let Some((node, job)) = self.next_fanout()? {
+            return Ok(Some(Job::Fanout(node, job)));
+        }
+        let backfill = self.backfill()?;
+        Ok((!backfill.done).then_some(Job::Backfill(backfill)))
     }
 
-    /// Whether background work is left.
-    pub(super) fn background_waits(&mut self) -> Result<bool, StateError> {
-        Ok(!self.fanouts.waiting.is_empty() || self.stored_fanout()?.is_some() || !self.backfill()?.done)
+    /// Does a portion of it.
+    pub(super) fn go_on(&mut self, job: Job, portion: usize) -> Result<(), StateError> {
+        match job {
+            Job::Fanout(node, job) => self.fan_out_some(node, job, portion),
+            Job::Backfill(job) => self.backfill_some(job, portion),
+        }
     }
 
     /// A node's job that is not finished.
@@ -136,9 +149,7 @@ impl Step<'_> {
         Ok(None)
     }
 
-    /// Whether there was a job to go on with.
-    fn fan_out_some(&mut self, portion: usize) -> Result<bool, StateError> {
-        let Some((node, mut job)) = self.next_fanout()? else { return Ok(false) };
+    fn fan_out_some(&mut self, node: Identity, mut job: FanoutRow, portion: usize) -> Result<(), StateError> {
         let (first, end) = derive::dependents(&node, job.reach);
         let lower = job.cursor.as_deref().map_or(first, prefix_end);
         let dependents = self.tx.scan(&lower, &end, portion)?;
@@ -154,7 +165,7 @@ impl Step<'_> {
             job.cursor = dependents.last().map(|(last, _)| last.clone());
             self.fanouts.put(node, job);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Stores jobs that are left, and forgets stored ones that are done. The key before which none is stored then.
@@ -202,11 +213,7 @@ impl Step<'_> {
         self.tx.put(Key::new(table::BACKFILL).done(), &row);
     }
 
-    fn backfill_some(&mut self, portion: usize) -> Result<(), StateError> {
-        let mut job = self.backfill()?;
-        if job.done {
-            return Ok(());
-        }
+    fn backfill_some(&mut self, mut job: BackfillRow, portion: usize) -> Result<(), StateError> {
         let revision = Arc::clone(&self.program).revision;
         let place = job.cursor.as_deref().and_then(key::kind_of);
         let at = BACKFILL_ORDER.iter().position(|kind| Some(*kind) == place).unwrap_or(0);

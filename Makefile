@@ -3,9 +3,9 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo test e2e build bench fmt lint setup clean-cache
+.PHONY: demo test e2e build bench fmt lint setup setup-tests clean-cache
 
-# The environment of all cargo commands: cached RocksDB, target folder outside the clone.
+# The environment of all cargo commands: compiled RocksDB, target folder outside the clone.
 env := source scripts/env
 
 # The Bodea case on the embedded log, then the verdict. Needs no Kafka.
@@ -13,19 +13,20 @@ demo: setup
 	@$(env); cargo run --quiet -p millrace -- demo
 
 # All that continuous integration runs: every test of the workspace, then the whole system with real Kafka, judged from outside.
-test: setup
+test: setup-tests
 	@$(env); cargo test --workspace --exclude millrace-test-e2e --no-fail-fast
 	@$(env); cargo build -p millrace
 	@$(env); scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
 
 # Only the whole system with real Kafka.
-e2e: setup
+e2e: setup-tests
 	@$(env); cargo build -p millrace; scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
 
+# The binary that may leave this machine: RocksDB from source inside, about 20 minutes the first time.
 build: setup
-	@$(env); cargo build --release -p millrace
+	@export MILLRACE_ROCKSDB=source; $(env); cargo build --release -p millrace
 
 bench: setup
 	@$(env); cargo bench --workspace
@@ -39,6 +40,9 @@ lint: setup
 setup:
 	@scripts/setup
 
-# RocksDB takes about 20 minutes to build again.
+setup-tests:
+	@scripts/setup tests
+
+# A RocksDB built from source takes about 20 minutes to build again.
 clean-cache:
 	rm -rf -- "$${MILLRACE_CACHE:-$$HOME/.cache/millrace}"

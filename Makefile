@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo test e2e build bench fmt lint setup setup-tests clean-cache
+.PHONY: demo test attack e2e build bench fmt lint setup setup-tests clean-cache
 
 # The environment of all cargo commands: compiled RocksDB, target folder outside the clone.
 env := source scripts/env
@@ -14,10 +14,15 @@ demo: setup
 
 # All that continuous integration runs: every test of the workspace, then the whole system with real Kafka, judged from outside.
 test: setup-tests
-	@$(env); cargo test --workspace --exclude millrace-test-e2e --no-fail-fast
+	@$(env); cargo test --workspace --exclude millrace-test-e2e --exclude millrace-test-attack --no-fail-fast
 	@$(env); cargo build -p millrace
+	@$(env); MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
 	@$(env); scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
+
+# Hostile input, clients and circumstances against the built executable: bounded, seeded, without Kafka.
+attack: setup
+	@$(env); cargo build -p millrace; MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
 
 # Only the whole system with real Kafka.
 e2e: setup-tests

@@ -25,7 +25,11 @@ pub enum HttpError {
     },
     /// The server asks for patience: 408, 425, 429, 5xx.
     #[error("{host} answers {status}")]
-    Busy { host: String, status: StatusCode, after: Option<Duration> },
+    Busy {
+        host: String,
+        status: StatusCode,
+        after: Option<Duration>,
+    },
     /// The server refuses these credentials: 401, 403, 407.
     #[error("{host} refuses the credentials with {status}: {body}")]
     Denied { host: String, status: StatusCode, body: String },

@@ -1,0 +1,16 @@
+//! A Marketo instance: leads, companies, opportunities, activities, static lists, programs, bulk extract, behind Marketo's REST API.
+//!
+//! `world` is what the instance holds and how it changes; `gate` is what stands before every call (tokens, limits, faults); `calls`, `lists`, `objects`
+//! and `bulk` answer the calls; `server` carries bytes. All instants come from one clock that tests can move.
+
+mod bulk;
+mod calls;
+mod gate;
+mod lists;
+mod objects;
+mod server;
+mod world;
+
+pub use gate::{Faults, Limits};
+pub use server::Marketo;
+pub use world::{CrmSync, Lead, Settings, World};

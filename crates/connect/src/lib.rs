@@ -9,5 +9,7 @@
 pub mod backoff;
 pub mod budget;
 pub mod http;
+pub mod mapping;
 pub mod secret;
+pub mod source;
 pub mod token;

@@ -1,0 +1,98 @@
+//! The port of sources, and what they are made of.
+//!
+//! A source is a state machine over *rows*: named values that the frame keeps in a compacted topic of the source's own. `next` reads the foreign system
+//! and returns records together with the rows that say how far it got; the frame appends both in one transaction. So the frame owns the loop, the
+//! commits, the waits and the end; a source cannot append records without saying so in its rows (`decisions/`: the source port).
+
+mod rows;
+mod status;
+mod task;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use millrace_model::{SourceKind, Timestamp};
+use serde_json::Value;
+
+pub use rows::Rows;
+pub use status::{Progress, SourceState, SourceView, Status};
+pub use task::{Ended, Make, SOURCE_HEADER, SourceTask, Stop, Topics, system_clock};
+
+use crate::budget::Spent;
+
+/// A future on the heap, as a trait object returns it.
+pub type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send + 'a>>;
+
+/// A foreign system as the frame sees it.
+///
+/// Protocol: the frame calls `next` again and again, one call at a time, each with the rows as committed. What `next` returns is committed before the
+/// next call, or nothing of it is. A source may be dropped at any await, by a stop, a crash or a lost commit, and a new one goes on from the rows
+/// alone: whatever it keeps in memory is a cache. After an error the same rows come again. Repeating a read must therefore give records with the same
+/// keys and `modifiedAt`, or at least ones that change nothing twice.
+pub trait Source: Send {
+    /// Reads on. Returns soon: one page or so, not a whole table.
+    fn next<'a>(&'a mut self, rows: &'a Rows) -> Step<'a, Batch>;
+
+    /// A handful of records as the system gives them, with what they are mapped to. Changes nothing.
+    fn preview(&mut self) -> Step<'_, Vec<Sample>>;
+}
+
+/// What one step read. All of it becomes visible together.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub records: Vec<Emitted>,
+    /// New values of rows; `None` takes a row away.
+    pub rows: Vec<(String, Option<Value>)>,
+    /// Everything the system had up to this instant has been read; `None`: unknown, or not yet.
+    pub read_to: Option<Timestamp>,
+    /// While a first load runs.
+    pub snapshot: Option<Progress>,
+    /// How long to wait before the next step; zero while there is more.
+    pub pause: Duration,
+}
+
+/// A record on its way to a source topic.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Emitted {
+    Record {
+        kind: SourceKind,
+        key: String,
+        /// `None`: a tombstone.
+        value: Option<Value>,
+    },
+    /// A record that the mapping cannot take: it goes to the dead letters, the source goes on.
+    Rejected {
+        kind: SourceKind,
+        /// The record's id in the foreign system.
+        id: String,
+        raw: Value,
+        detail: String,
+    },
+}
+
+/// A record of a preview: as the system gave it, and as it would be appended.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Sample {
+    pub topic: String,
+    pub raw: Value,
+    /// The mapped record, or why there is none.
+    pub mapped: Result<Value, String>,
+}
+
+/// Why a step gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The system is not there, or asks for patience.
+    #[error("{reason}")]
+    Retry { reason: String, after: Option<Duration> },
+    /// The day's calls are spent.
+    #[error(transparent)]
+    Spent(#[from] Spent),
+    /// The system refuses the credentials, or the rights they give. A person must act; the frame asks again now and then.
+    #[error("{0}")]
+    Denied(String),
+    /// The system refuses a call that should be right, or answers what cannot be read.
+    #[error("{0}")]
+    Refused(String),
+}

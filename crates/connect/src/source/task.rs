@@ -1,0 +1,275 @@
+//! The life of a source: take it over, restore its rows, read, commit, wait, again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_log::{Disposition, Log, LogError, Record, ShardIdentity, ShardSession, TopicPartition, TopicSpec, Transaction};
+use millrace_model::{SourceKind, Timestamp};
+use millrace_wire::{DeadLetterOrigin, Reason, dead_letter_headers};
+use tokio::sync::watch;
+
+use super::{Batch, Emitted, Rows, Source, SourceError, SourceState, Status};
+use crate::backoff::Backoff;
+use crate::budget::WallClock;
+
+/// Records of a source bear its name under this header, so that all that rests on it can be found when it is retired.
+pub const SOURCE_HEADER: &str = "millrace.source";
+
+/// How often a source without credentials, or with a call refused, tries again at least: a person may have mended it.
+const MENDED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where a source writes; the names are the deployment's.
+#[derive(Clone)]
+pub struct Topics {
+    pub records: BTreeMap<SourceKind, String>,
+    pub dead_letters: String,
+    /// The source's own rows; created at its first start.
+    pub rows: TopicSpec,
+    pub transactional_id: String,
+    pub group: String,
+    /// The partition of a key among so many.
+    pub place: fn(&[u8], u32) -> u32,
+}
+
+/// Makes a source; it goes on from the rows it is given.
+pub type Make = Arc<dyn Fn() -> Box<dyn Source> + Send + Sync>;
+
+/// What a source is told from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stop {
+    pub stopped: bool,
+    pub paused: bool,
+}
+
+/// Why a task ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    Stopped,
+    /// Another process runs this source now. Nothing of this one's open transaction is visible.
+    Released,
+    /// The log says that a person must act.
+    Failed(String),
+}
+
+/// Runs one source.
+pub struct SourceTask {
+    pub log: Arc<dyn Log>,
+    pub topics: Topics,
+    pub make: Make,
+    pub status: Arc<Status>,
+    pub now: WallClock,
+    /// Decides the jitter of waits.
+    pub seed: u64,
+}
+
+/// An open hold on the source.
+struct Hold {
+    session: Box<dyn ShardSession>,
+    rows: Rows,
+}
+
+impl SourceTask {
+    /// Runs until told to stop, or until another process takes the source over. Commits block the thread: give each task a thread of its own.
+    pub async fn run(&self, mut told: watch::Receiver<Stop>) -> Ended {
+        let mut backoff = Backoff::standard(self.seed);
+        loop {
+            let outcome = match self.open() {
+                Ok(hold) => self.read(hold, &mut backoff, &mut told).await,
+                Err(error) => Err(error),
+            };
+            let error = match outcome {
+                Ok(ended) => return self.ended(ended),
+                Err(error) => error,
+            };
+            match error.disposition() {
+                Disposition::Release => return self.ended(Ended::Released),
+                Disposition::Stop => return self.ended(Ended::Failed(error.to_string())),
+                Disposition::Recover => {
+                    let wait = backoff.after_failure(None);
+                    tracing::warn!(source = self.status.name(), %error, wait_ms = wait.as_millis(), "source recovers");
+                    self.status.set(SourceState::Waiting, Some(error.to_string()));
+                    if self.waited(wait, &mut told).await {
+                        return self.ended(Ended::Stopped);
+                    }
+                }
+            }
+        }
+    }
+
+    fn ended(&self, ended: Ended) -> Ended {
+        match &ended {
+            Ended::Stopped => tracing::info!(source = self.status.name(), "source stopped"),
+            Ended::Released => {
+                tracing::warn!(source = self.status.name(), "another process runs this source now");
+                self.status.set(SourceState::Released, Some("another process runs this source".to_owned()));
+            }
+            Ended::Failed(reason) => {
+                tracing::error!(source = self.status.name(), reason, "source failed; a person must act");
+                self.status.set(SourceState::Failed, Some(reason.clone()));
+            }
+        }
+        ended
+    }
+
+    /// Takes the source over, fencing whoever ran it before.
+    fn open(&self) -> Result<Hold, LogError> {
+        self.log.create_topic(&self.topics.rows)?;
+        let mut session = self.log.open_shard(&ShardIdentity {
+            transactional_id: self.topics.transactional_id.clone(),
+            group: self.topics.group.clone(),
+            changelog: self.rows_partition(),
+        })?;
+        let mut rows = Rows::default();
+        session.restore(millrace_log::EARLIEST, &mut |delivered| rows.restore(&delivered))?;
+        Ok(Hold { session, rows })
+    }
+
+    fn rows_partition(&self) -> TopicPartition {
+        TopicPartition {
+            topic: self.topics.rows.name.as_str().into(),
+            partition: 0,
+        }
+    }
+
+    async fn read(&self, mut hold: Hold, backoff: &mut Backoff, told: &mut watch::Receiver<Stop>) -> Result<Ended, LogError> {
+        let mut source = (self.make)();
+        loop {
+            let now_told = *told.borrow_and_update();
+            if now_told.stopped {
+                return Ok(Ended::Stopped);
+            }
+            if now_told.paused {
+                self.status.set(SourceState::Paused, None);
+                if told.changed().await.is_err() {
+                    return Ok(Ended::Stopped);
+                }
+                continue;
+            }
+            let step = tokio::select! {
+                step = source.next(&hold.rows) => step,
+                changed = told.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return Ok(Ended::Stopped),
+                },
+            };
+            let wait = match step {
+                Ok(batch) => {
+                    let pause = batch.pause;
+                    self.commit(&mut hold, batch)?;
+                    backoff.succeeded();
+                    pause
+                }
+                Err(error) => self.failed(&error, backoff),
+            };
+            if self.waited(wait, told).await {
+                return Ok(Ended::Stopped);
+            }
+        }
+    }
+
+    /// How long to wait after an error.
+    fn failed(&self, error: &SourceError, backoff: &mut Backoff) -> Duration {
+        let wait = match error {
+            SourceError::Retry { after, .. } => backoff.after_failure(*after),
+            SourceError::Spent(spent) => Duration::from_millis(u64::try_from(spent.resets_at.0 - (self.now)().0).unwrap_or_default()),
+            SourceError::Denied(_) | SourceError::Refused(_) => backoff.after_failure(None).max(Duration::from_secs(1)).min(MENDED_WITHIN),
+        };
+        tracing::warn!(source = self.status.name(), %error, wait_ms = wait.as_millis(), "source waits");
+        self.status.set(SourceState::Waiting, Some(error.to_string()));
+        wait
+    }
+
+    /// Waits; true where the source is to stop. A pause or its end cuts the wait short.
+    async fn waited(&self, wait: Duration, told: &mut watch::Receiver<Stop>) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => false,
+            changed = told.changed() => changed.is_err() || told.borrow().stopped,
+        }
+    }
+
+    /// Records and rows in one transaction.
+    fn commit(&self, hold: &mut Hold, batch: Batch) -> Result<(), LogError> {
+        let mut transaction = Transaction::default();
+        let (mut records, mut rejected) = (0, 0);
+        for emitted in batch.records {
+            match &emitted {
+                Emitted::Record { .. } => records += 1,
+                Emitted::Rejected { .. } => rejected += 1,
+            }
+            transaction.records.push(self.placed(emitted)?);
+        }
+        let changed: Vec<_> = batch.rows.into_iter().filter(|(name, value)| hold.rows.get(name) != value.as_ref()).collect();
+        for (name, value) in &changed {
+            let record = Record {
+                key: Some(Bytes::copy_from_slice(name.as_bytes())),
+                value: value.as_ref().map(|value| Bytes::from(value.to_string())),
+                headers: Vec::new(),
+            };
+            transaction.records.push((self.rows_partition(), record));
+        }
+        if !transaction.records.is_empty() {
+            hold.session.commit(transaction)?;
+        }
+        for (name, value) in changed {
+            hold.rows.set(&name, value);
+        }
+        self.status.committed(records, rejected, batch.read_to, batch.snapshot, (self.now)());
+        Ok(())
+    }
+
+    fn placed(&self, emitted: Emitted) -> Result<(TopicPartition, Record), LogError> {
+        match emitted {
+            Emitted::Record { kind, key, value } => {
+                let topic = self.topic(kind)?;
+                let partitions = self.log.partitions(topic)?.ok_or_else(|| LogError::NoSuchTopic(topic.to_owned()))?;
+                let to = TopicPartition {
+                    topic: topic.into(),
+                    partition: (self.topics.place)(key.as_bytes(), partitions),
+                };
+                let record = Record {
+                    key: Some(Bytes::from(key)),
+                    value: value.map(|value| Bytes::from(value.to_string())),
+                    headers: vec![(SOURCE_HEADER.to_owned(), Bytes::copy_from_slice(self.status.name().as_bytes()))],
+                };
+                Ok((to, record))
+            }
+            Emitted::Rejected { kind, id, raw, detail } => {
+                let stage = format!("source {}", self.status.name());
+                let origin = DeadLetterOrigin {
+                    topic: self.topic(kind)?,
+                    partition: -1,
+                    offset: -1,
+                    stage: &stage,
+                };
+                let headers = dead_letter_headers(origin, &Reason::WrongType.because(format!("record {id}: {detail}")));
+                let to = TopicPartition {
+                    topic: self.topics.dead_letters.as_str().into(),
+                    partition: 0,
+                };
+                let record = Record {
+                    key: Some(Bytes::from(id)),
+                    value: Some(Bytes::from(raw.to_string())),
+                    headers: headers.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))).collect(),
+                };
+                Ok((to, record))
+            }
+        }
+    }
+
+    fn topic(&self, kind: SourceKind) -> Result<&str, LogError> {
+        let topic = self.topics.records.get(&kind).map(String::as_str);
+        topic.ok_or_else(|| LogError::NoSuchTopic(kind.name().to_owned()))
+    }
+}
+
+/// The instant of the system's clock.
+pub fn system_clock() -> WallClock {
+    Arc::new(|| {
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    })
+}

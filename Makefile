@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo test attack e2e build bench fmt lint setup setup-tests clean-cache
+.PHONY: demo check test attack e2e build bench fmt lint setup setup-tests clean-cache
 
 # The environment of all cargo commands: compiled RocksDB, target folder outside the clone.
 env := source scripts/env
@@ -19,6 +19,12 @@ test: setup-tests
 	@$(env); MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
 	@$(env); scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
+
+# Test levels 0 to 4: rules of the house, pure crates, the pipeline in memory, the simulation. Compiles no C++ and starts no Java.
+pure := model segment identity wire shard log runtime config telemetry test-tidy oracle test-recipes test-scenarios test-simulation
+check: setup
+	@cargo fmt --all --check
+	@$(env); cargo test $(pure:%=-p millrace-%)
 
 # Hostile input, clients and circumstances against the built executable: bounded, seeded, without Kafka.
 attack: setup

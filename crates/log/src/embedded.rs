@@ -8,22 +8,24 @@
 //!
 //! ```text
 //! <dir>/lock                                     held by the one process that has the log open
+//! <dir>/manifest                                 which log this is, and of which segments it consists; see `manifest.rs`
 //! <dir>/<first:10>-<last:10>.journal             segments, in order of their numbers; the last one is appended to, the others never change
 //! <dir>/….tmp                                    being written; removed at start
 //! ```
 //!
-//! A fresh segment has `first == last`. Cleaning replaces neighbours by one segment that bears the range of their numbers; whichever files are
-//! covered by a wider range are left-overs of a crash and are removed at start. Segments come to be by rename, so each begins with a whole frame.
+//! A fresh segment has `first == last`. Cleaning replaces neighbours by one segment that bears the range of their numbers. Segments and manifest come to be
+//! by rename, so each is whole or not there; a segment counts once the manifest names it.
 //!
 //! # Format
 //!
 //! Integers are little-endian; `varint` is unsigned LEB128.
 //!
 //! ```text
-//! segment   := frame*                            the first frame holds a catalogue
-//! frame     := u32 bytes of body | u64 XXH3 of body | body
-//! body      := 0x01 catalogue | 0x02 part*
-//! catalogue := u8 format (1) | u8 cleaned | postcard of `Catalogue`: topics with start and next offset of each partition, positions of groups
+//! segment   := preamble frame*                   the first frame holds a catalogue, the last one of a closed segment is an end
+//! preamble  := "millrace" | u32 format (2) | u32 first | u32 last | u128 log | u64 XXH3 of the preamble before
+//! frame     := u32 bytes of body | u64 XXH3 of body | u64 XXH3 of the header before | body
+//! body      := 0x01 catalogue | 0x02 part* | 0x03 (end)
+//! catalogue := u8 layout (1) | u8 cleaned | postcard of `Catalogue`: topics with start and next offset of each partition, positions of groups
 //! part      := 0x01 varint topic | varint partition | varint base | varint last - base | varint records | i64 greatest timestamp
 //!                   | varint bytes of batch | u64 XXH3 of batch | batch
 //!            | 0x02 varint topic | varint partition | varint position | varint bytes of group | group
@@ -32,10 +34,15 @@
 //!                   | value | varint headers | (varint bytes | name | varint bytes | value)*
 //! ```
 //!
-//! # Recovery
+//! A frame's checksums are seeded with the log and the segment, the header's with its place in the file as well (`frame.rs`).
 //!
-//! The last segment is read frame by frame to the first that is cut short or fails its checksum; the file is cut there. A bad frame in an earlier
-//! segment is damage, and the log refuses to open. Topics, positions and next offsets are those of the last catalogue and the commits behind it.
+//! # Recovery and damage
+//!
+//! A crash leaves at most one unfinished write, at the end of the active segment: some first part of it, or pages of zeros. Nobody was told that it is
+//! committed, so it is cut off, and the log says so. Everything else that is not as it was written is damage: a frame that fails its checksum though it is
+//! whole, anything that a whole frame follows, a closed segment without its end, an active one shorter than the manifest says, a file that is missing, has
+//! another's name or is another log's. The log then refuses to open, names the file and the byte, and changes nothing; `check` shows what is there,
+//! `salvage` saves it. Topics, positions and next offsets are those of the last catalogue and the commits after it.
 //!
 //! # Bounds
 //!
@@ -47,7 +54,10 @@
 
 mod clean;
 mod format;
+mod frame;
 mod index;
+mod manifest;
+mod salvage;
 mod segment;
 mod session;
 #[cfg(test)]
@@ -62,7 +72,11 @@ use std::time::{Duration, SystemTime};
 
 use millrace_model::Timestamp;
 
+use self::frame::LogId;
 use self::index::Index;
+use self::manifest::{Manifest, WriteFailed};
+pub use self::salvage::{Damage, Inspection, Rescue, SegmentReport, TopicReport};
+use self::segment::Loaded;
 use self::session::{Cursor, EmbeddedReader, EmbeddedSession};
 use self::writer::Writer;
 use crate::{Log, LogError, Offset, Reader, Record, ShardIdentity, ShardSession, TopicPartition, TopicSpec, Transaction};
@@ -109,12 +123,15 @@ pub struct EmbeddedLog {
 /// What sessions, readers and the keeper share.
 struct Shared {
     dir: PathBuf,
+    log: LogId,
     config: EmbeddedConfig,
     /// Transactions that wait for whoever holds the writer.
     queue: Mutex<Vec<Arc<writer::Pending>>>,
     /// Locked before `index` where both are.
     writer: Mutex<Writer>,
     index: Mutex<Index>,
+    /// As it is on disk. Locked last.
+    manifest: Mutex<Manifest>,
     /// Something became readable.
     arrived: Condvar,
     cleaning: Mutex<()>,
@@ -126,26 +143,22 @@ struct Shared {
 }
 
 impl EmbeddedLog {
-    /// Opens the log in `dir`, or makes a new one there.
+    /// Opens the log in `dir`, or makes a new one where there is none.
     ///
     /// # Errors
-    /// `Failure` where another process has it open, where the folder cannot be used, or where a file is damaged.
+    /// `Failure` where another process has it open, where the folder cannot be used, or where a file is damaged, missing, or another log's.
     pub fn open(dir: &Path, config: EmbeddedConfig) -> Result<EmbeddedLog, LogError> {
         std::fs::create_dir_all(dir).map_err(failure("create", dir))?;
-        let lock_path = dir.join("lock");
-        let lock = File::create(&lock_path).map_err(failure("create", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LogError::Failure(format!("log {} is open in another process", dir.display()))),
-            Err(TryLockError::Error(error)) => return Err(failure("lock", &lock_path)(error)),
-        }
-        let (index, writer) = segment::load(dir, config.durability)?;
+        let lock = hold(dir)?;
+        let Loaded { index, writer, manifest } = segment::load(dir, config.durability)?;
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
+            log: manifest.log,
             config,
             queue: Mutex::default(),
             writer: Mutex::new(writer),
             index: Mutex::new(index),
+            manifest: Mutex::new(manifest),
             arrived: Condvar::new(),
             cleaning: Mutex::default(),
             errand: Mutex::default(),
@@ -154,6 +167,28 @@ impl EmbeddedLog {
         });
         let keeper = Arc::new(Keeper::start(Arc::clone(&shared))?);
         Ok(EmbeddedLog { shared, keeper })
+    }
+
+    /// Whether `dir` holds a log, whole or not.
+    pub fn exists(dir: &Path) -> bool {
+        manifest::path(dir).exists() || segment::segments(dir).map_or(dir.is_dir(), |segments| !segments.is_empty())
+    }
+
+    /// Reads the log in `dir`, which no process has open, and says what of it is as it was written. Changes nothing.
+    ///
+    /// # Errors
+    /// `Failure` where the folder holds no log, is in use, or cannot be read. Damage is no error.
+    pub fn check(dir: &Path) -> Result<Inspection, LogError> {
+        salvage::check(dir)
+    }
+
+    /// Makes a new log in `to`, which must be missing or empty, of all that is whole in the log in `dir`. Offsets stay as they are; the new log is another
+    /// one, so state that was built from the old one does not go with it.
+    ///
+    /// # Errors
+    /// As `check`, or where the new log cannot be written.
+    pub fn salvage(dir: &Path, to: &Path) -> Result<Rescue, LogError> {
+        salvage::salvage(dir, to)
     }
 
     /// Applies retention and, where it pays or where `all` is set, rewrites segments without dead records. Runs by itself now and then; call it to
@@ -183,7 +218,26 @@ impl EmbeddedLog {
     }
 }
 
+/// Takes the folder's lock.
+fn hold(dir: &Path) -> Result<File, LogError> {
+    let path = dir.join("lock");
+    let lock = File::create(&path).map_err(failure("create", &path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(LogError::Failure(format!("log {} is open in another process", dir.display()))),
+        Err(TryLockError::Error(error)) => Err(failure("lock", &path)(error)),
+    }
+}
+
 impl Log for EmbeddedLog {
+    fn identity(&self) -> Result<Option<String>, LogError> {
+        Ok(Some(self.shared.log.to_string()))
+    }
+
+    fn keeps_what_it_acknowledged(&self) -> bool {
+        self.shared.config.durability == Durability::Commit
+    }
+
     fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
         Ok(self.shared.index().topic(topic).map(|topic| topic.partitions.len() as u32))
     }
@@ -260,6 +314,36 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Changes the manifest, on disk first.
+    fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<(), WriteFailed> {
+        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = manifest.clone();
+        change(&mut changed);
+        if changed != *manifest {
+            changed.write(&self.dir, self.config.durability != Durability::Never)?;
+            *manifest = changed;
+        }
+        Ok(())
+    }
+
+    /// Notes in the manifest how far the active segment reaches by now. Commits that were waited for only: of others nobody knows whether they are on disk.
+    fn mark(&self) {
+        if self.config.durability != Durability::Commit {
+            return;
+        }
+        let (active, bytes) = self.writer().end();
+        let noted = self.change_manifest(|manifest| {
+            if manifest.active == active {
+                manifest.active_bytes = manifest.active_bytes.max(bytes);
+            }
+        });
+        if let Err(failed) = noted {
+            tracing::warn!(error = %failed.error, "cannot note how far the log reaches");
+        }
+    }
+}
+
 /// What the keeper is to do before its time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Errand {
@@ -329,11 +413,13 @@ impl Shared {
                 tracing::error!(%error, "cannot sync the log");
             }
             if errand.stop {
+                self.mark();
                 return;
             }
             since_clean += pause;
             if errand.clean || since_clean >= Keeper::CLEAN_EVERY {
                 since_clean = Duration::ZERO;
+                self.mark();
                 if let Err(error) = self.clean(system_now(), false) {
                     tracing::error!(%error, "cannot clean the log");
                 }

@@ -10,7 +10,7 @@ mod embedded;
 pub mod random;
 pub mod simulated;
 
-pub use embedded::{Durability, EmbeddedConfig, EmbeddedLog};
+pub use embedded::{Damage, Durability, EmbeddedConfig, EmbeddedLog, Inspection, Rescue, SegmentReport, TopicReport};
 
 use bytes::Bytes;
 use millrace_model::Timestamp;
@@ -114,6 +114,20 @@ pub enum LogError {
 
 /// A log as a whole. Cheap to share.
 pub trait Log: Send + Sync {
+    /// What tells this log from any other, so that state built from one is not taken for state of another. `None` where the log has nothing of the kind.
+    ///
+    /// # Errors
+    /// Where the log cannot be asked now.
+    fn identity(&self) -> Result<Option<String>, LogError> {
+        Ok(None)
+    }
+
+    /// Whether every commit that was acknowledged is still there after whatever crash. State that is ahead of such a log proves that the log was damaged;
+    /// ahead of another one it is discarded.
+    fn keeps_what_it_acknowledged(&self) -> bool {
+        true
+    }
+
     /// The number of partitions; `None` where the topic does not exist.
     fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError>;
 

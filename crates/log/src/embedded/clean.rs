@@ -8,6 +8,7 @@ use millrace_model::Timestamp;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::format::{self, BatchBuilder, Catalogue};
+use super::frame::Seal;
 use super::index::{Batch, Place};
 use super::segment::{self, Segment};
 use super::session::read_bytes;
@@ -78,9 +79,13 @@ impl Shared {
             partitions.flat_map(|partition| &partition.batches).map(|batch| batch.segment).collect()
         };
         empty.retain(|segment| !live.contains(&segment.first));
-        if !empty.is_empty() {
-            self.write_starts()?;
+        if empty.is_empty() {
+            return Ok(());
         }
+        self.write_starts()?;
+        let gone: Vec<u32> = empty.iter().map(|segment| segment.first).collect();
+        self.change_manifest(|manifest| manifest.closed.retain(|first, _| !gone.contains(first)))
+            .map_err(|failed| failed.error)?;
         for segment in empty {
             self.index().segments.remove(&segment.first);
             let path = segment::path(&self.dir, segment.first, segment.last);
@@ -135,7 +140,9 @@ impl Shared {
         let (first, last) = (group[0].first, group[group.len() - 1].last);
         let size: u64 = group.iter().map(|segment| segment.bytes).sum();
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        format::frame(&mut bytes, |body| format::put_catalogue(body, true, &Catalogue::default()));
+        let seal = Seal::new(self.log, first, last);
+        seal.put_preamble(&mut bytes);
+        seal.frame(&mut bytes, 0, |body| format::put_catalogue(body, true, &Catalogue::default()));
         let mut written: BTreeMap<Place, Vec<Batch>> = BTreeMap::new();
         for (place, batches) in self.batches_of(group) {
             let mut gathered: Vec<Delivered> = Vec::new();
@@ -148,13 +155,19 @@ impl Shared {
                     .expect("the batch lies in the group");
                 gathered_bytes += self.read_live(segment, &batch, place, verdict, &mut gathered)?;
                 if gathered_bytes >= BATCH_BYTES {
-                    kept.extend(put_batch(&mut bytes, first, place, std::mem::take(&mut gathered)));
+                    kept.extend(put_batch(&mut bytes, &seal, place, std::mem::take(&mut gathered)));
                     gathered_bytes = 0;
                 }
             }
-            kept.extend(put_batch(&mut bytes, first, place, gathered));
+            kept.extend(put_batch(&mut bytes, &seal, place, gathered));
         }
-        let file = segment::create(&self.dir, first, last, &bytes, self.config.durability)?;
+        seal.frame(&mut bytes, 0, format::put_end);
+        let file = segment::create(&self.dir, &seal, &bytes, self.config.durability)?;
+        self.change_manifest(|manifest| {
+            manifest.closed.retain(|number, _| !group.iter().any(|segment| segment.first == *number));
+            manifest.closed.insert(first, last);
+        })
+        .map_err(|failed| failed.error)?;
 
         {
             let mut index = self.index();
@@ -242,7 +255,7 @@ fn groups(segments: Vec<Arc<Segment>>, bytes_max: u64) -> Vec<Vec<Arc<Segment>>>
 }
 
 /// Appends a frame with one batch of the records; nothing where there are none.
-fn put_batch(bytes: &mut Vec<u8>, segment: u32, place: Place, records: Vec<Delivered>) -> Option<Batch> {
+fn put_batch(bytes: &mut Vec<u8>, seal: &Seal, place: Place, records: Vec<Delivered>) -> Option<Batch> {
     let base = records.first()?.offset;
     let timestamp_max = records.iter().map(|delivered| delivered.timestamp).max()?;
     let mut builder = BatchBuilder::new(base, timestamp_max);
@@ -250,9 +263,9 @@ fn put_batch(bytes: &mut Vec<u8>, segment: u32, place: Place, records: Vec<Deliv
         .iter()
         .for_each(|delivered| builder.put(delivered.offset, delivered.timestamp, &delivered.record));
     let mut head = None;
-    format::frame(bytes, |body| {
+    seal.frame(bytes, 0, |body| {
         format::put_commit(body);
         head = Some(builder.finish(body, place.0, place.1));
     });
-    head.map(|head| Batch { segment, head })
+    head.map(|head| Batch { segment: seal.first, head })
 }

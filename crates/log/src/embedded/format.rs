@@ -1,4 +1,4 @@
-//! Frames, batches and records as bytes; the layout is drawn in the parent module.
+//! Bodies of frames, batches and records as bytes; the layout is drawn in the parent module.
 
 use bytes::Bytes;
 use millrace_model::Timestamp;
@@ -7,16 +7,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{Delivered, LogError, Offset, Record, TopicPartition, TopicSpec};
 
-/// Bytes before a frame's body.
-pub(super) const FRAME_HEADER: usize = 12;
 /// Bytes before a batch: its checksum.
 pub(super) const BATCH_HEADER: usize = 8;
-/// The longest body. A transaction is some megabytes; a length beyond this is no length.
-pub(super) const BODY_BYTES_MAX: usize = 1 << 30;
 
-const FORMAT: u8 = 1;
+/// The layout of a catalogue.
+const CATALOGUE_FORMAT: u8 = 1;
 const KIND_CATALOGUE: u8 = 1;
 const KIND_COMMIT: u8 = 2;
+const KIND_END: u8 = 3;
 const PART_BATCH: u8 = 1;
 const PART_POSITION: u8 = 2;
 
@@ -76,36 +74,47 @@ pub(super) enum Part {
     },
 }
 
+impl Part {
+    /// Topic and partition.
+    pub fn place(&self) -> (u32, u32) {
+        match self {
+            Part::Batch(head) => (head.topic, head.partition),
+            Part::Position { topic, partition, .. } => (*topic, *partition),
+        }
+    }
+
+    pub fn records(&self) -> u64 {
+        match self {
+            Part::Batch(head) => u64::from(head.records),
+            Part::Position { .. } => 0,
+        }
+    }
+}
+
 /// A frame's body, as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Body {
     Catalogue { cleaned: bool, catalogue: Catalogue },
     Commit(Vec<Part>),
+    End,
 }
 
 /// Bytes that break the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Appends one frame whose body `fill` writes.
-pub(super) fn frame(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
-    let begin = out.len();
-    out.extend_from_slice(&[0; FRAME_HEADER]);
-    fill(out);
-    let body = begin + FRAME_HEADER;
-    let length = (out.len() - body) as u32;
-    let checksum = xxh3_64(&out[body..]);
-    out[begin..begin + 4].copy_from_slice(&length.to_le_bytes());
-    out[begin + 4..body].copy_from_slice(&checksum.to_le_bytes());
-}
-
 pub(super) fn put_catalogue(out: &mut Vec<u8>, cleaned: bool, catalogue: &Catalogue) {
-    out.extend_from_slice(&[KIND_CATALOGUE, FORMAT, u8::from(cleaned)]);
+    out.extend_from_slice(&[KIND_CATALOGUE, CATALOGUE_FORMAT, u8::from(cleaned)]);
     out.extend_from_slice(&postcard::to_stdvec(catalogue).expect("a catalogue is plain data, which postcard always takes"));
 }
 
 pub(super) fn put_commit(out: &mut Vec<u8>) {
     out.push(KIND_COMMIT);
+}
+
+/// Without it at its end a closed segment would be cut short at a frame's begin unnoticed.
+pub(super) fn put_end(out: &mut Vec<u8>) {
+    out.push(KIND_END);
 }
 
 pub(super) fn put_position(out: &mut Vec<u8>, topic: u32, partition: u32, position: Offset, group: &str) {
@@ -185,25 +194,12 @@ impl BatchBuilder {
     }
 }
 
-/// The body of the frame at the begin of `bytes`, where it is whole; its length is the result's.
-pub(super) fn whole_frame(bytes: &[u8]) -> Option<&[u8]> {
-    let header = bytes.get(..FRAME_HEADER)?;
-    let (length, checksum) = header.split_at(4);
-    let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
-    let checksum = u64::from_le_bytes(checksum.try_into().ok()?);
-    if length == 0 || length > BODY_BYTES_MAX {
-        return None;
-    }
-    let body = bytes.get(FRAME_HEADER..FRAME_HEADER + length)?;
-    (xxh3_64(body) == checksum).then_some(body)
-}
-
 /// Reads a body; positions of batches count from its begin. Batches are not looked into.
 pub(super) fn read_body(body: &[u8]) -> Result<Body, Malformed> {
     let mut input = Input { bytes: body, at: 0 };
     match input.byte()? {
         KIND_CATALOGUE => {
-            if input.byte()? != FORMAT {
+            if input.byte()? != CATALOGUE_FORMAT {
                 return Err(Malformed);
             }
             let cleaned = input.byte()? != 0;
@@ -217,6 +213,7 @@ pub(super) fn read_body(body: &[u8]) -> Result<Body, Malformed> {
             }
             Ok(Body::Commit(parts))
         }
+        KIND_END if input.done() => Ok(Body::End),
         _ => Err(Malformed),
     }
 }
@@ -228,12 +225,12 @@ fn read_part(input: &mut Input<'_>) -> Result<Part, Malformed> {
     match kind {
         PART_BATCH => {
             let base = input.varint()? as Offset;
-            let last = base + input.varint()? as Offset;
+            let last = base.checked_add(input.varint()? as Offset).ok_or(Malformed)?;
             let records = input.varint_u32()?;
             let timestamp_max = Timestamp(i64::from_le_bytes(input.take(8)?.try_into().map_err(|_| Malformed)?));
             let length = input.varint_u32()?;
             let position = input.at as u64;
-            input.take(BATCH_HEADER + length as usize)?;
+            input.take(BATCH_HEADER.checked_add(length as usize).ok_or(Malformed)?)?;
             Ok(Part::Batch(BatchHead {
                 topic,
                 partition,
@@ -292,7 +289,7 @@ pub(super) fn read_batch(
 }
 
 fn read_record(input: &mut Input<'_>, bytes: &Bytes, head: &BatchHead) -> Result<(Offset, Timestamp, Record), Malformed> {
-    let offset = head.base + input.varint()? as Offset;
+    let offset = head.base.checked_add(input.varint()? as Offset).ok_or(Malformed)?;
     let timestamp = Timestamp(head.timestamp_max.0.wrapping_sub(input.varint()? as i64));
     let key = input.optional()?.map(|part| bytes.slice_ref(part));
     let value = input.optional()?.map(|part| bytes.slice_ref(part));

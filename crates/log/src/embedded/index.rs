@@ -139,8 +139,8 @@ impl Index {
     /// Builds the index from the last catalogue and what was read around it. `batches` ascend per partition, `positions` are in order of commits.
     ///
     /// # Errors
-    /// `Failure` where a batch or position names a partition that the catalogue lacks.
-    pub fn build(catalogue: Catalogue, batches: Vec<Batch>, positions: Vec<(Place, String, Offset)>) -> Result<Index, LogError> {
+    /// What is wrong, where a batch or a position does not fit the catalogue or the batches before it.
+    pub fn build(catalogue: Catalogue, batches: Vec<Batch>, positions: Vec<(Place, String, Offset)>) -> Result<Index, String> {
         let mut index = Index::default();
         catalogue.topics.into_iter().for_each(|topic| index.add_catalogued(topic));
         for (group, topic, partition, position) in catalogue.positions {
@@ -149,11 +149,17 @@ impl Index {
         for (place, group, position) in positions {
             index.positions.entry(place).or_default().insert(group, position);
         }
+        let mut ends: BTreeMap<Place, Offset> = BTreeMap::new();
         for batch in batches {
             let place = (batch.head.topic, batch.head.partition);
             let held = index
                 .partition_mut(place)
-                .ok_or_else(|| LogError::Failure(format!("topic number {} is not in the catalogue", place.0)))?;
+                .ok_or_else(|| format!("the log's catalogue has no partition {} of a topic number {}", place.1, place.0))?;
+            let end = ends.entry(place).or_insert(0);
+            if batch.head.base < *end {
+                return Err(format!("offsets of topic number {} run backwards at {}", place.0, batch.head.base));
+            }
+            *end = batch.head.last + 1;
             held.next = held.next.max(batch.head.last + 1);
             if batch.head.last >= held.start {
                 held.batches.push(batch);

@@ -1,13 +1,15 @@
 //! Segment files: their names, how they come to be, how they are read at start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::format::{self, Body, Catalogue, FRAME_HEADER, Part};
+use super::format::{self, Body, Catalogue, Part};
+use super::frame::{LogId, NoSegment, PREAMBLE, Piece, Seal};
 use super::index::{Batch, Index, Place};
+use super::manifest::{self, Manifest, NoManifest};
 use super::writer::Writer;
 use super::{Durability, failure};
 use crate::{LogError, Offset};
@@ -29,9 +31,17 @@ pub(super) fn path(dir: &Path, first: u32, last: u32) -> PathBuf {
     dir.join(format!("{first:010}-{last:010}{SUFFIX}"))
 }
 
+/// What a segment begins with before anything is appended to it.
+pub(super) fn first_bytes(seal: &Seal, catalogue: &Catalogue) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    seal.put_preamble(&mut bytes);
+    seal.frame(&mut bytes, 0, |body| format::put_catalogue(body, false, catalogue));
+    bytes
+}
+
 /// Makes a segment of `bytes`, whole or not there; on return on disk, unless nothing is to be waited for.
-pub(super) fn create(dir: &Path, first: u32, last: u32, bytes: &[u8], durability: Durability) -> Result<File, LogError> {
-    let path = path(dir, first, last);
+pub(super) fn create(dir: &Path, seal: &Seal, bytes: &[u8], durability: Durability) -> Result<File, LogError> {
+    let path = path(dir, seal.first, seal.last);
     let temporary = path.with_extension("tmp");
     let file = OpenOptions::new()
         .read(true)
@@ -52,129 +62,224 @@ pub(super) fn create(dir: &Path, first: u32, last: u32, bytes: &[u8], durability
     Ok(file)
 }
 
-/// Reads the folder: removes left-overs, cuts a torn tail, builds the index. A folder without segments gets its first.
-pub(super) fn load(dir: &Path, durability: Durability) -> Result<(Index, Writer), LogError> {
-    let names = live_segments(dir)?;
-    let Some((&active, _)) = names.last_key_value() else {
-        let mut bytes = Vec::new();
-        format::frame(&mut bytes, |body| format::put_catalogue(body, false, &Catalogue::default()));
-        create(dir, 1, 1, &bytes, durability)?;
-        return load(dir, durability);
+/// Reads the folder, removes left-overs, cuts an unfinished last write, builds the index. A folder without a log gets one.
+///
+/// # Errors
+/// Where anything is missing, damaged, or another log's: nothing in the folder is changed then.
+pub(super) fn load(dir: &Path, durability: Durability) -> Result<Loaded, LogError> {
+    let names = segments(dir)?;
+    let manifest = match Manifest::read(dir) {
+        Ok(manifest) => manifest,
+        Err(NoManifest::Unreadable(error)) => return Err(error),
+        Err(NoManifest::Damaged) => return Err(damaged(dir, &format!("{} is damaged", manifest::path(dir).display()))),
+        Err(NoManifest::Missing) => return begin(dir, &names, durability),
     };
-    let mut found = Found::default();
+    let left_over = left_over(dir, &names, &manifest)?;
+    let mut found = Reading::default();
     let mut segments = BTreeMap::new();
-    let mut length = 0;
-    for (first, last) in names {
+    let mut end = 0;
+    for (first, last) in manifest.segments() {
         let path = path(dir, first, last);
-        let bytes = fs::read(&path).map_err(failure("read", &path))?;
-        let end = found
-            .read(&bytes, first, first == active)
-            .map_err(|at| LogError::Failure(format!("{} is damaged at byte {at}", path.display())))?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(first == active)
-            .open(&path)
-            .map_err(failure("open", &path))?;
-        if first == active {
-            if end < bytes.len() {
-                tracing::warn!(file = %path.display(), bytes = bytes.len() - end, "cut a torn tail");
-                file.set_len(end as u64).map_err(failure("cut", &path))?;
-                if durability != Durability::Never {
-                    file.sync_all().map_err(failure("sync", &path))?;
-                }
-            }
-            length = end as u64;
+        let active = first == manifest.active;
+        if !names.contains(&(first, last)) {
+            return Err(damaged(dir, &format!("{} is missing", path.display())));
         }
-        let bytes = if first == active { 0 } else { end as u64 };
-        segments.insert(
+        let bytes = fs::read(&path).map_err(failure("read", &path))?;
+        let seal = Seal::new(manifest.log, first, last);
+        end = found.read(&path, &bytes, seal, active)?;
+        if active && (end as u64) < manifest.active_bytes {
+            let missing = manifest.active_bytes - end as u64;
+            return Err(damaged(
+                dir,
+                &format!("{} is cut short at byte {end}: {missing} bytes that were on disk are missing", path.display()),
+            ));
+        }
+        let file = OpenOptions::new().read(true).write(active).open(&path).map_err(failure("open", &path))?;
+        let segment = Segment {
             first,
-            Arc::new(Segment {
-                first,
-                last,
-                cleaned: found.cleaned,
-                bytes,
-                file,
-            }),
-        );
+            last,
+            cleaned: found.cleaned,
+            bytes: if active { 0 } else { bytes.len() as u64 },
+            file,
+        };
+        segments.insert(first, (segment, path, bytes.len()));
     }
-    let file = segments[&active].file.try_clone().map_err(failure("open", dir))?;
-    let mut index = Index::build(found.catalogue, found.batches, found.positions)?;
-    let last = segments[&active].last;
-    index.segments = segments;
-    index.active = active;
-    Ok((index, Writer::new(dir.to_owned(), file, last, length)))
+    let mut index = Index::build(found.catalogue, found.batches, found.positions).map_err(|what| damaged(dir, &what))?;
+
+    // All is well: from here on the folder is changed.
+    for path in left_over {
+        tracing::info!(file = %path.display(), "removed what an interrupted change of the log left over");
+        fs::remove_file(&path).map_err(failure("remove", &path))?;
+    }
+    let (segment, path, length) = &segments[&manifest.active];
+    if end < *length {
+        cut(path, &segment.file, end, length - end, durability)?;
+    }
+    let file = segment.file.try_clone().map_err(failure("open", dir))?;
+    let writer = Writer::new(dir.to_owned(), file, Seal::new(manifest.log, segment.first, segment.last), end as u64);
+    index.segments = segments.into_iter().map(|(first, (segment, ..))| (first, Arc::new(segment))).collect();
+    index.active = manifest.active;
+    Ok(Loaded { index, writer, manifest })
 }
 
-/// The segments to be read, by first number; covered files and unfinished ones are removed.
-fn live_segments(dir: &Path) -> Result<BTreeMap<u32, u32>, LogError> {
-    let mut ranges = Vec::new();
+/// What was read at start.
+pub(super) struct Loaded {
+    pub index: Index,
+    pub writer: Writer,
+    pub manifest: Manifest,
+}
+
+/// Cuts off a last write that a crash kept from being finished. Nobody was told that it was committed.
+fn cut(path: &Path, file: &File, end: usize, bytes: usize, durability: Durability) -> Result<(), LogError> {
+    tracing::warn!(file = %path.display(), at = end, bytes, "cut off a last write that was not finished");
+    file.set_len(end as u64).map_err(failure("cut", path))?;
+    if durability != Durability::Never {
+        file.sync_all().map_err(failure("sync", path))?;
+    }
+    Ok(())
+}
+
+/// A folder without a manifest: makes a log where there is none, or where the making of one was interrupted.
+fn begin(dir: &Path, names: &BTreeSet<(u32, u32)>, durability: Durability) -> Result<Loaded, LogError> {
+    for (first, last) in names {
+        let path = path(dir, *first, *last);
+        let bytes = fs::read(&path).map_err(failure("read", &path))?;
+        let begun = match Seal::of_preamble(&bytes) {
+            Ok(seal) => (*first, *last) == (1, 1) && bytes == first_bytes(&seal, &Catalogue::default()),
+            Err(NoSegment::FormatOne) => return Err(old_format(dir)),
+            Err(NoSegment::Newer(format)) => return Err(newer(&path, format)),
+            Err(NoSegment::Damaged) => false,
+        };
+        if !begun {
+            return Err(damaged(dir, &format!("{} is missing", manifest::path(dir).display())));
+        }
+    }
+    let log = LogId(random()?);
+    create(
+        dir,
+        &Seal::new(log, 1, 1),
+        &first_bytes(&Seal::new(log, 1, 1), &Catalogue::default()),
+        durability,
+    )?;
+    let manifest = Manifest::new(log);
+    manifest.write(dir, durability != Durability::Never).map_err(|failed| failed.error)?;
+    load(dir, durability)
+}
+
+pub(super) fn random() -> Result<u128, LogError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| LogError::Failure(format!("cannot draw the log's identity: {error}")))?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+/// The segments in the folder by their names. Files that were being written are removed.
+pub(super) fn segments(dir: &Path) -> Result<BTreeSet<(u32, u32)>, LogError> {
+    let mut found = BTreeSet::new();
     for entry in fs::read_dir(dir).map_err(failure("read", dir))? {
         let path = entry.map_err(failure("read", dir))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        let Some(range) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(SUFFIX)) else {
             continue;
         };
-        if name.ends_with(".tmp") {
-            fs::remove_file(&path).map_err(failure("remove", &path))?;
-        } else if let Some((first, last)) = name.strip_suffix(SUFFIX).and_then(|range| range.split_once('-')) {
-            match (first.parse::<u32>(), last.parse::<u32>()) {
-                (Ok(first), Ok(last)) => ranges.push((first, last)),
-                _ => return Err(LogError::Failure(format!("{} is no segment of a log", path.display()))),
-            }
+        let numbers = range.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        match numbers {
+            Some((first, last)) if path == self::path(dir, first, last) => found.insert((first, last)),
+            _ => return Err(damaged(dir, &format!("{} is no segment of a log", path.display()))),
+        };
+    }
+    Ok(found)
+}
+
+/// Files that the manifest does not name, and that an interrupted change explains: half-written ones, a segment that cleaning replaced or was to put in place of
+/// others, one that was begun and not used.
+fn left_over(dir: &Path, names: &BTreeSet<(u32, u32)>, manifest: &Manifest) -> Result<Vec<PathBuf>, LogError> {
+    let named: BTreeSet<(u32, u32)> = manifest.segments().collect();
+    let mut left_over = Vec::new();
+    for &(first, last) in names.difference(&named) {
+        let path = path(dir, first, last);
+        let begun = first == manifest.active + 1 && last == first && begun_only(&path, Seal::new(manifest.log, first, last))?;
+        if last >= manifest.active && !begun {
+            let what = format!(
+                "{} is not in {}, which is older or another log's",
+                path.display(),
+                manifest::path(dir).display()
+            );
+            return Err(damaged(dir, &what));
+        }
+        left_over.push(path);
+    }
+    for entry in fs::read_dir(dir).map_err(failure("read", dir))? {
+        let path = entry.map_err(failure("read", dir))?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            left_over.push(path);
         }
     }
-    // The widest range comes first of those with the same begin, so whatever begins inside the range before it is covered.
-    ranges.sort_by_key(|&(first, last)| (first, std::cmp::Reverse(last)));
-    let mut live = BTreeMap::new();
-    let mut covered = 0;
-    for (first, last) in ranges {
-        if first <= covered {
-            let path = path(dir, first, last);
-            fs::remove_file(&path).map_err(failure("remove", &path))?;
-        } else {
-            live.insert(first, last);
-            covered = last;
-        }
-    }
-    Ok(live)
+    Ok(left_over)
+}
+
+/// Whether a segment holds nothing but the catalogue it was begun with.
+fn begun_only(path: &Path, seal: Seal) -> Result<bool, LogError> {
+    let bytes = fs::read(path).map_err(failure("read", path))?;
+    Ok(Seal::of_preamble(&bytes) == Ok(seal) && matches!(seal.pieces(&bytes).as_slice(), [Piece::Frame { .. }]))
 }
 
 /// What reading segments in order has found so far.
 #[derive(Default)]
-struct Found {
+struct Reading {
     catalogue: Catalogue,
     batches: Vec<Batch>,
-    /// Those behind the last catalogue.
+    /// Those after the last catalogue.
     positions: Vec<(Place, String, Offset)>,
     /// Whether the segment read last was written by cleaning.
     cleaned: bool,
 }
 
-impl Found {
-    /// Reads one segment and returns where its whole frames end. `Err` with a place where it is damaged: before its end, or, of the one that is
-    /// appended to, in its first frame, which was whole before the file had its name.
-    fn read(&mut self, bytes: &[u8], segment: u32, torn_allowed: bool) -> Result<usize, usize> {
+impl Reading {
+    /// Reads one segment and returns where its frames end, which is the file's end unless a last write was not finished.
+    fn read(&mut self, path: &Path, bytes: &[u8], seal: Seal, active: bool) -> Result<usize, LogError> {
+        let dir = path.parent().unwrap_or(path);
+        let at = |at: usize, what: &str| damaged(dir, &format!("{} is damaged at byte {at}: {what}", path.display()));
+        match Seal::of_preamble(bytes) {
+            Ok(found) if found == seal => {}
+            Ok(found) if found.log != seal.log => return Err(damaged(dir, &format!("{} belongs to another log, {}", path.display(), found.log))),
+            Ok(found) => {
+                let name = self::path(dir, found.first, found.last);
+                return Err(damaged(
+                    dir,
+                    &format!("{} is the segment {} under another name", path.display(), name.display()),
+                ));
+            }
+            Err(NoSegment::FormatOne) => return Err(old_format(dir)),
+            Err(NoSegment::Newer(format)) => return Err(newer(path, format)),
+            Err(NoSegment::Damaged) => return Err(at(0, "no segment begins here")),
+        }
         self.cleaned = false;
-        let mut at = 0;
-        while at < bytes.len() {
-            let body = match format::whole_frame(&bytes[at..]) {
-                Some(body) => body,
-                None if torn_allowed && at > 0 => return Ok(at),
-                None => return Err(at),
+        let mut ended = false;
+        let mut end = PREAMBLE;
+        for piece in seal.pieces(bytes) {
+            let body = match piece {
+                Piece::Frame { body } => body,
+                Piece::Unfinished { .. } if active && end > PREAMBLE => return Ok(end),
+                Piece::Unfinished { at: place } => return Err(at(place, "the segment is cut short")),
+                Piece::Damaged { bytes, what } => return Err(at(bytes.start, what)),
             };
-            let begin = (at + FRAME_HEADER) as u64;
-            match format::read_body(body) {
+            end = body.end;
+            ended = false;
+            match format::read_body(&bytes[body.clone()]) {
                 Ok(Body::Catalogue { cleaned: true, .. }) => self.cleaned = true,
                 Ok(Body::Catalogue { cleaned: false, catalogue }) => {
                     self.catalogue = catalogue;
                     self.positions.clear();
                 }
-                Ok(Body::Commit(parts)) => parts.into_iter().for_each(|part| self.take(part, segment, begin)),
-                // Its checksum holds, so it was written so: by a version that this one does not know.
-                Err(format::Malformed) => return Err(at),
+                Ok(Body::Commit(parts)) => parts.into_iter().for_each(|part| self.take(part, seal.first, body.start as u64)),
+                Ok(Body::End) => ended = true,
+                // Its checksum holds, so it was written so.
+                Err(format::Malformed) => return Err(at(body.start, "this version cannot read what stands here")),
             }
-            at += FRAME_HEADER + body.len();
         }
-        if at == 0 { Err(0) } else { Ok(at) }
+        if end == PREAMBLE || !(ended || active) {
+            return Err(at(end, "the segment is cut short"));
+        }
+        Ok(end)
     }
 
     fn take(&mut self, part: Part, segment: u32, begin: u64) {
@@ -191,4 +296,26 @@ impl Found {
             } => self.positions.push(((topic, partition), group, position)),
         }
     }
+}
+
+/// The log cannot be opened as it is. Nothing in the folder was changed.
+fn damaged(dir: &Path, what: &str) -> LogError {
+    let dir = dir.display();
+    LogError::Failure(format!(
+        "{what}; nothing was changed. Put back what is missing, or see with `millrace log check {dir}` what is there and save it with `millrace log salvage {dir} --to <new folder>`"
+    ))
+}
+
+fn old_format(dir: &Path) -> LogError {
+    let dir = dir.display();
+    LogError::Failure(format!(
+        "the log {dir} was written by an earlier version, in format 1; `millrace log salvage {dir} --to <new folder>` carries it over into a log that this version reads"
+    ))
+}
+
+fn newer(path: &Path, format: u32) -> LogError {
+    LogError::Failure(format!(
+        "{} was written by a newer version, in format {format}; run that version",
+        path.display()
+    ))
 }

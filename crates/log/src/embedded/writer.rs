@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_model::Timestamp;
 
-use super::format::{self, BODY_BYTES_MAX, BatchBuilder, Catalogue};
+use super::format::{self, BatchBuilder, Catalogue};
+use super::frame::{BODY_BYTES_MAX, Seal};
 use super::index::{Batch, Index, Place};
 use super::segment::{self, Segment};
 use super::{Durability, Errand, Shared, failure, system_now};
@@ -35,8 +36,8 @@ pub(super) struct Pending {
 pub(super) struct Writer {
     dir: PathBuf,
     file: File,
-    /// Number of the active segment.
-    segment: u32,
+    /// Of the active segment.
+    seal: Seal,
     /// Bytes of the active segment.
     pub length: u64,
     /// The newest session of each transactional id.
@@ -98,12 +99,17 @@ impl Shared {
 }
 
 impl Writer {
-    pub fn new(dir: PathBuf, file: File, segment: u32, length: u64) -> Writer {
+    /// The active segment, and bytes of it.
+    pub fn end(&self) -> (u32, u64) {
+        (self.seal.first, self.length)
+    }
+
+    pub fn new(dir: PathBuf, file: File, seal: Seal, length: u64) -> Writer {
         let clock = Timestamp(0);
         Writer {
             dir,
             file,
-            segment,
+            seal,
             length,
             epochs: BTreeMap::new(),
             clock,
@@ -123,15 +129,18 @@ impl Writer {
     /// Appends a catalogue; on return on disk, unless nothing is to be waited for.
     pub fn write_catalogue(&mut self, catalogue: &Catalogue, durability: Durability) -> Result<(), LogError> {
         self.buffer.clear();
-        format::frame(&mut self.buffer, |body| format::put_catalogue(body, false, catalogue));
+        self.seal
+            .frame(&mut self.buffer, self.length, |body| format::put_catalogue(body, false, catalogue));
         self.write_buffer(if durability == Durability::Never { durability } else { Durability::Commit })
     }
 
-    /// Writes all of `waiting` and sets their outcomes.
+    /// Writes all of `waiting` and sets their outcomes. What is written at once is one frame: a crash leaves all of it or nothing.
     fn write_all(&mut self, shared: &Shared, waiting: Vec<Arc<Pending>>) {
         let mut waiting = waiting.into_iter().peekable();
         while waiting.peek().is_some() {
             self.buffer.clear();
+            let begin = Seal::begin(&mut self.buffer);
+            format::put_commit(&mut self.buffer);
             let mut ends: BTreeMap<Place, Offset> = BTreeMap::new();
             let mut group: Vec<(Arc<Pending>, Receipt)> = Vec::new();
             let mut addition = Addition::default();
@@ -147,6 +156,7 @@ impl Writer {
             if group.is_empty() {
                 continue;
             }
+            self.seal.end(&mut self.buffer, begin, self.length);
             match self.write_buffer(shared.config.durability) {
                 Ok(()) => {
                     publish(&mut shared.index(), addition);
@@ -165,7 +175,7 @@ impl Writer {
         }
     }
 
-    /// Encodes one transaction as a frame at the end of the buffer. Nothing is changed where it fails.
+    /// Encodes one transaction at the end of the buffer. Nothing is changed where it fails.
     fn encode(&mut self, index: &Index, pending: &Pending, ends: &mut BTreeMap<Place, Offset>, addition: &mut Addition) -> Result<Receipt, LogError> {
         if let Some(committer) = &pending.committer
             && self.epochs.get(&committer.transactional_id) != Some(&committer.epoch)
@@ -196,24 +206,26 @@ impl Writer {
         let group = pending.committer.as_ref().map_or("", |committer| &committer.group);
         let changelog = pending.committer.as_ref().map(|committer| committer.changelog);
         let mut receipt = Receipt { changelog_end: None };
-        let begin = self.length;
-        format::frame(&mut self.buffer, |body| {
-            format::put_commit(body);
-            for (place, (next, builder)) in builders {
-                let mut head = builder.finish(body, place.0, place.1);
-                // The buffer begins where the file ends.
-                head.position += begin;
-                addition.batches.push((place, Batch { segment: self.segment, head }));
-                ends.insert(place, next);
-                if changelog == Some(place) {
-                    receipt.changelog_end = Some(next);
-                }
+        for (place, (next, builder)) in builders {
+            let mut head = builder.finish(&mut self.buffer, place.0, place.1);
+            // The buffer begins where the file ends.
+            head.position += self.length;
+            addition.batches.push((
+                place,
+                Batch {
+                    segment: self.seal.first,
+                    head,
+                },
+            ));
+            ends.insert(place, next);
+            if changelog == Some(place) {
+                receipt.changelog_end = Some(next);
             }
-            for (place, position) in positions {
-                format::put_position(body, place.0, place.1, position, group);
-                addition.positions.push((place, group.to_owned(), position));
-            }
-        });
+        }
+        for (place, position) in positions {
+            format::put_position(&mut self.buffer, place.0, place.1, position, group);
+            addition.positions.push((place, group.to_owned(), position));
+        }
         Ok(receipt)
     }
 
@@ -247,16 +259,26 @@ impl Writer {
 
     /// Begins a new segment, with a catalogue of what is committed by now.
     pub fn roll(&mut self, shared: &Shared) -> Result<(), LogError> {
+        self.buffer.clear();
+        self.seal.frame(&mut self.buffer, self.length, format::put_end);
+        self.write_buffer(shared.config.durability)?;
         if shared.config.durability != Durability::Never {
             self.file.sync_data().map_err(failure("sync", &self.dir))?;
             self.dirty = false;
         }
         let mut index = shared.index();
-        let number = self.segment + 1;
-        let mut bytes = Vec::new();
-        format::frame(&mut bytes, |body| format::put_catalogue(body, false, &index.catalogue()));
-        let file = segment::create(&self.dir, number, number, &bytes, shared.config.durability)?;
+        let number = self.seal.first + 1;
+        let seal = Seal::new(self.seal.log, number, number);
+        let bytes = segment::first_bytes(&seal, &index.catalogue());
+        let file = segment::create(&self.dir, &seal, &bytes, shared.config.durability)?;
         let reading = file.try_clone().map_err(failure("open", &self.dir))?;
+        // Nothing is written to a segment that the manifest does not name.
+        if let Err(failed) = shared.change_manifest(|manifest| manifest.roll(number)) {
+            if failed.unknown {
+                self.broken = Some(format!("it is not known which segment is appended to: {}", failed.error));
+            }
+            return Err(failed.error);
+        }
 
         let active = index.active;
         if let Some(closed) = index.segments.remove(&active) {
@@ -282,7 +304,7 @@ impl Writer {
         );
         index.active = number;
         self.file = file;
-        self.segment = number;
+        self.seal = seal;
         self.length = bytes.len() as u64;
         Ok(())
     }

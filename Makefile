@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo check test attack e2e build bench fmt lint setup setup-tests clean-cache
+.PHONY: demo check test attack e2e build install bench fmt lint setup setup-tests clean-cache
 
 # The environment of all cargo commands: compiled RocksDB, target folder outside the clone.
 env := source scripts/env
@@ -38,6 +38,14 @@ e2e: setup-tests
 # The binary that may leave this machine: RocksDB from source inside, about 20 minutes the first time.
 build: setup
 	@export MILLRACE_ROCKSDB=source; $(env); cargo build --release -p millrace
+
+# The command for this user, in PREFIX/bin. It brings the shared RocksDB along, in PREFIX/lib/millrace, so it takes a few minutes and not twenty.
+# `make install PROFILE=dev` takes what `make demo` has compiled already: it starts at once, and runs several times slower.
+PREFIX ?= $(HOME)/.local
+PROFILE ?= release
+install: setup
+	@$(env); cargo build --profile $(PROFILE) -p millrace; \
+	scripts/install "$$CARGO_TARGET_DIR/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/millrace" "$(PREFIX)"
 
 bench: setup
 	@$(env); cargo bench --workspace

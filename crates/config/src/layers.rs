@@ -8,7 +8,9 @@ use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::Deserialize;
 
+use crate::environment::meant;
 use crate::raw::Raw;
+use crate::text::text_of;
 use crate::validate::validate;
 use crate::{Config, ConfigError, Problem};
 
@@ -29,7 +31,7 @@ pub struct Document<'a> {
 }
 
 /// What stands before an environment variable that configures.
-const ENVIRONMENT_PREFIX: &str = "MILLRACE__";
+pub const ENVIRONMENT_PREFIX: &str = "MILLRACE__";
 
 /// More misfits than this are not looked for: the file is not one of ours.
 const MISFITS_MAX: usize = 50;
@@ -40,7 +42,10 @@ const MISFITS_MAX: usize = 50;
 /// Where the file cannot be read, or the configuration does not hold.
 pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
     let Some(path) = file else { return parse(None, environment) };
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let text = std::fs::read(path)
+        .and_then(|bytes| text_of(bytes).map_err(std::io::Error::from))
+        .map_err(unreadable)?;
     let format = match path.extension().and_then(|extension| extension.to_str()) {
         Some("yaml" | "yml" | "json") => Format::Yaml,
         _ => Format::Toml,
@@ -68,14 +73,16 @@ pub fn parse(document: Option<Document<'_>>, environment: impl IntoIterator<Item
             Err(problem) => problems.push(problem),
         }
     }
+    let mut warnings = Vec::new();
     for (name, text) in environment {
-        if let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) {
-            figment = figment.merge(variable(&name, key, &text));
+        match name.strip_prefix(ENVIRONMENT_PREFIX) {
+            Some(key) => figment = figment.merge(variable(&name, key, &text)),
+            None => warnings.extend(meant(&name).map(|meant| format!("the environment variable `{name}` is not read; did you mean `{meant}`?"))),
         }
     }
     let raw = extract(&figment, &mut problems);
     match validate(raw, &mut problems) {
-        Some(config) if problems.is_empty() => Ok(config),
+        Some(config) if problems.is_empty() => Ok(Config { warnings, ..config }),
         _ => {
             problems.sort_by(|a, b| a.key.cmp(&b.key));
             Err(ConfigError::Invalid(problems))
@@ -180,8 +187,11 @@ fn extract(figment: &Figment, problems: &mut Vec<Problem>) -> Raw {
             Ok(raw) => return raw,
             Err(error) => error,
         };
-        let (path, detail) = describe(&error);
+        let (path, mut detail) = describe(&error);
         let origin = origin(figment, &path);
+        if let (Kind::UnknownField(..), Some(meant)) = (&error.kind, origin.as_deref().and_then(meant)) {
+            detail = format!("unknown key; did you mean `{meant}`?");
+        }
         problems.push(Problem {
             key: path.join("."),
             detail,

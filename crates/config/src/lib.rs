@@ -9,10 +9,12 @@
 //!
 //! What it is *not*: `parse` reads no file, no environment, no secret and opens nothing; `load` reads the one file it is given and nothing else.
 
+mod environment;
 mod layers;
 mod manual;
 mod raw;
 mod secret;
+mod text;
 mod units;
 mod validate;
 
@@ -27,6 +29,7 @@ pub use layers::{Document, Format, load, parse};
 pub use manual::manual;
 pub use raw::{LogFormat, LogKind, OutputEncoding};
 pub use secret::{Secret, SecretError};
+pub use text::{NotText, text_of};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Config {
     pub http: Http,
     pub budget: Loop,
     pub logging: Logging,
+    /// What is accepted, but probably not meant: for whoever started the process.
+    pub warnings: Vec<String>,
     /// What the layers came to, secrets left out: for `--check-config`.
     pub effective: serde_json::Value,
 }

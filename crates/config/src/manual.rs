@@ -36,6 +36,27 @@ pub fn manual() -> String {
     format!("{INTRODUCTION}\n## Top level\n\n{HEAD}{}{sections}", top.concat())
 }
 
+/// Every key in dotted form, in ascending order. Where an operator chooses the rest of the name, it ends in a dot: `kafka.properties.`.
+pub fn keys() -> Vec<String> {
+    let schema = schemars::schema_for!(Raw);
+    let mut keys = Vec::new();
+    walk(&schema, schema.as_value(), "", &mut keys);
+    keys
+}
+
+fn walk(schema: &Schema, part: &Value, before: &str, keys: &mut Vec<String>) {
+    for (name, property) in fields(part) {
+        let (key, target) = (format!("{before}{name}"), resolve(schema, property));
+        if target.get("properties").is_some() {
+            walk(schema, target, &format!("{key}."), keys);
+        } else if target.get("additionalProperties").is_some() {
+            keys.push(format!("{key}."));
+        } else {
+            keys.push(key);
+        }
+    }
+}
+
 const HEAD: &str = "| key | default | meaning |\n|---|---|---|\n";
 
 fn section(out: &mut String, name: &str, schema: &Schema, property: &Value, defaults: &Value) {

@@ -51,6 +51,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
             filter: log_filter(&raw.log_level, &mut check),
             format: raw.log_format,
         },
+        warnings: Vec::new(),
         effective: effective(&raw),
     };
     if config.http.api_address == config.http.metrics_address && config.http.api_address.port() != 0 {

@@ -23,6 +23,7 @@ mod eval;
 mod explain;
 mod lint;
 mod normal;
+mod places;
 pub mod plan;
 mod rewrite;
 pub mod sequence;
@@ -40,8 +41,9 @@ pub use definition::{Definition, EXPIRES_AFTER_MS, Kind, NAME_BYTES_MAX, Status,
 pub use diagnostic::{Diagnostic, Severity, did_you_mean};
 pub use explain::{Compared, EVIDENCE_MAX, Evidence, Explanation, explain};
 pub use format::format;
-pub use lint::lint;
+pub use lint::{lint, lint_some};
 pub use parser::{DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX, parse};
+pub use places::Places;
 pub use plan::{Plan, Settings};
 pub use rewrite::{Form, Rewritten, convert_text, format_text};
 pub use world::{Link, World, WorldEvent};

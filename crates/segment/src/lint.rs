@@ -59,10 +59,15 @@ const EVENT_TYPES: [&str; 35] = [
 ///
 /// `now` says what "kept" means: an event is kept until it is `settings.retention_ms` old.
 pub fn lint(compiled: &[Compiled], settings: &Settings, now: Timestamp) -> Vec<(Text, Diagnostic)> {
+    lint_some(compiled, &|_| true, settings, now)
+}
+
+/// As `lint`, with warnings about some of the rules alone; whatever is wrong is found all the same.
+pub fn lint_some(compiled: &[Compiled], wanted: &dyn Fn(&Text) -> bool, settings: &Settings, now: Timestamp) -> Vec<(Text, Diagnostic)> {
     let mut found: Vec<(Text, Diagnostic)> = Vec::new();
     match build::plan(compiled, settings) {
         Ok(plan) => {
-            for segment in &plan.segments {
+            for segment in plan.segments.iter().filter(|segment| wanted(&segment.name)) {
                 let whole = |query: &&crate::plan::EventQuery| segment.reads.queries.contains(&query.id) && query.keep == Keep::All && query.takes_all();
                 if plan.queries.iter().any(|query| whole(&query)) {
                     let message = "every event of every person is kept and gone through for this rule";
@@ -74,7 +79,8 @@ pub fn lint(compiled: &[Compiled], settings: &Settings, now: Timestamp) -> Vec<(
         Err(problems) => found.extend(problems),
     }
     // The rule of an external audience is not written by anybody.
-    for rule in compiled.iter().filter(|rule| !matches!(rule.definition().kind, Kind::ExternalAudience { .. })) {
+    let written = |rule: &&Compiled| !matches!(rule.definition().kind, Kind::ExternalAudience { .. });
+    for rule in compiled.iter().filter(written).filter(|rule| wanted(&rule.definition().name)) {
         let mut warnings = rule.warnings().to_vec();
         warnings.extend(references(rule, compiled));
         rule.conditions().leaves(&mut |leaf, span| {
@@ -207,7 +213,9 @@ fn strange_event_types(core: &Core, tell: &mut dyn FnMut(&str, &str)) {
 /// Money added up where no currency but the default one counts.
 fn mixed_currencies(leaf: &Core, settings: &Settings) -> Option<String> {
     let adds = |node: &Core| matches!(node, Core::Apply(Op::Aggregate(Aggregate::Sum | Aggregate::Average), of) if of[0].monetary());
-    (settings.rates.is_empty() && leaf.any(&adds)).then(|| format!("no rates are configured: only amounts in {} are added up", settings.default_currency))
+    // The default currency is always worth one unit of itself: that is no rate.
+    let none = settings.rates.keys().all(|currency| *currency == settings.default_currency);
+    (none && leaf.any(&adds)).then(|| format!("no rates are configured: only amounts in {} are added up", settings.default_currency))
 }
 
 /// Conditions that nobody can satisfy: one value that is to be two things at once.

@@ -74,6 +74,8 @@ pub mod table {
     pub const VERDICT: u8 = 0x24;
     /// The event ledger.
     pub const EVENT: u8 = 0x25;
+    /// The last exit of a subject from a segment, by the segment's name, until the subject enters again.
+    pub const EXITED: u8 = 0x26;
 
     /// Fan-out jobs by node.
     pub const FANOUT: u8 = 0x30;
@@ -138,7 +140,7 @@ impl Key {
 
     /// A row of one of the tables by node.
     fn about(table: u8, kind: SubjectKind, node: &Identity) -> Key {
-        debug_assert!((table::SUBJECT..=table::EVENT).contains(&table), "{table:#x} is not a table by node");
+        debug_assert!((table::SUBJECT..=table::EXITED).contains(&table), "{table:#x} is not a table by node");
         let place = Key::new(BY_NODE);
         let place = match node.namespace() {
             own if own == kind.namespace() => place.byte(2 * kind as u8),
@@ -218,6 +220,11 @@ pub fn of_subject(table: u8, subject: &SubjectId) -> Vec<u8> {
 
 pub fn of_subject_node(table: u8, subject: &SubjectId, node: &Identity) -> Vec<u8> {
     about(table, subject).node(node).done()
+}
+
+/// The last exit of a subject from a segment.
+pub fn exited(subject: &SubjectId, segment: &str) -> Vec<u8> {
+    about(table::EXITED, subject).text(segment).done()
 }
 
 fn about(table: u8, subject: &SubjectId) -> Key {

@@ -24,10 +24,12 @@ use crate::state::{Row, StateError, StateView};
 use crate::tx::prefix_end;
 
 mod children;
+mod find;
 mod past;
 mod preview;
 mod world;
 
+pub use find::{FoundPart, LOOKED_AT_MAX};
 pub use past::Past;
 pub use preview::{Preview, Reasoned, SAMPLE_MAX, Sampled};
 use world::{Moment, Sight, Things};
@@ -85,8 +87,8 @@ pub struct Profile {
     /// The source records that make it up.
     pub records: Vec<(Identity, Fragment)>,
     pub rows: Vec<ProfileRelation>,
-    /// With the instants until which they hold, as far as is known, in the place of those at which the subject is to be looked at.
-    pub memberships: Vec<row::Membership>,
+    /// Segments the subject is in, and those it once was in, as last written to the membership topic. Ascending by name.
+    pub memberships: Vec<WrittenMembership>,
     /// Ascending by name.
     pub computed: row::ComputedRow,
     /// Retained events.
@@ -95,6 +97,19 @@ pub struct Profile {
     pub accounts: Vec<CanonicalId>,
     /// Where it went, for one that was absorbed.
     pub merged_into: Option<CanonicalId>,
+}
+
+/// What was last written to the membership topic of a subject and a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenMembership {
+    pub segment: Text,
+    pub realized: bool,
+    /// When the subject last entered.
+    pub qualified_at: Timestamp,
+    /// When that was written: the entry, or the exit.
+    pub evaluated_at: Timestamp,
+    /// The instant until which it holds as far as is known now; `MAX` for an exit.
+    pub valid_until: Timestamp,
 }
 
 /// One retained event.
@@ -144,8 +159,8 @@ pub struct Explained {
     pub subject: SubjectId,
     pub segment: Text,
     pub version: u64,
-    /// As last emitted.
-    pub membership: Option<row::Membership>,
+    /// As last written to the membership topic; `None`: nothing ever was.
+    pub membership: Option<WrittenMembership>,
     /// As evaluated for this answer.
     pub explanation: Explanation,
     /// The source records behind the things the answer rests on.
@@ -272,6 +287,19 @@ impl Query {
         self.at(shard_of_node(node, self.config.shards))
     }
 
+    fn shard_of(&self, subject: &SubjectId) -> u32 {
+        shard_of_node(&subject.id.0, self.config.shards)
+    }
+
+    /// What changes with a subject's records, not with its events: merged fields, identities, relations.
+    ///
+    /// # Errors
+    /// Where its shard is not open, or its store failed.
+    pub fn profile_row(&self, subject: &SubjectId) -> Result<ProfileRow, QueryError> {
+        let reader = self.owner_of(&subject.id.0)?;
+        Ok(get(&reader, &key::of_subject(table::PROFILE, subject))?.unwrap_or_default())
+    }
+
     /// A shard, one that is here where there is one: every shard has the definitions.
     fn any(&self) -> Result<Reader, QueryError> {
         let all = || 0..self.config.shards;
@@ -352,12 +380,14 @@ impl Query {
         } else {
             Default::default()
         };
-        let mut memberships = row.memberships.clone();
-        let ends = ends(&mut view, &program, &memberships, memberships.iter().map(|membership| &membership.segment), now);
+        let segments = row
+            .memberships
+            .iter()
+            .filter(|membership| membership.realized)
+            .map(|membership| &membership.segment);
+        let ends = ends(&mut view, &program, &row.memberships, segments, now);
         view.finish()?;
-        for membership in &mut memberships {
-            membership.valid_until = ends.get(&membership.segment).copied().unwrap_or(Timestamp::MAX);
-        }
+        let memberships = self.written(subject, &row, &ends)?;
         Ok(Some(Profile {
             alive: is_alive(subject.kind, &row, now),
             identities: identities.into_iter().collect(),
@@ -371,6 +401,34 @@ impl Query {
             merged_into: row.merged_into,
             subject: subject.clone(),
         }))
+    }
+
+    /// What was last written of a subject's memberships, in the order of their segments.
+    fn written(&self, subject: &SubjectId, row: &SubjectRow, ends: &BTreeMap<Text, Timestamp>) -> Result<Vec<WrittenMembership>, QueryError> {
+        let realized = row.memberships.iter().filter(|membership| membership.realized);
+        let mut written: Vec<WrittenMembership> = realized
+            .map(|membership| WrittenMembership {
+                segment: membership.segment.clone(),
+                realized: true,
+                qualified_at: membership.qualified_at,
+                evaluated_at: membership.qualified_at,
+                valid_until: ends.get(&membership.segment).copied().unwrap_or(Timestamp::MAX),
+            })
+            .collect();
+        let reader = self.owner_of(&subject.id.0)?;
+        for (exit_key, value) in scan(&reader, &key::of_subject(table::EXITED, subject))? {
+            let Some(segment) = Parts::of(&exit_key).text() else { continue };
+            let row::ExitRow { qualified_at, exited_at } = row::decode(&value)?;
+            written.push(WrittenMembership {
+                segment: segment.into(),
+                realized: false,
+                qualified_at,
+                evaluated_at: exited_at,
+                valid_until: Timestamp::MAX,
+            });
+        }
+        written.sort_by(|a, b| a.segment.cmp(&b.segment));
+        Ok(written)
     }
 
     fn records(&self, reader: &Reader, subject: &SubjectId) -> Result<Vec<(Identity, Fragment)>, StateError> {
@@ -522,7 +580,7 @@ impl Query {
             committed: Committed(reader),
         };
         let mut view = SubjectView::new(&exact, subject, &program, plan.reads.queries.iter().copied());
-        let ends = ends(&mut view, &program, &row.memberships, &plan.reads.segments, now);
+        let ends = ends(&mut view, &program, &row.memberships, plan.reads.segments.iter().chain([&plan.name]), now);
         for name in &plan.reads.segments {
             let value = row.memberships.iter().any(|membership| membership.segment == *name && membership.realized);
             view.set_segment(
@@ -549,7 +607,7 @@ impl Query {
             subject: subject.clone(),
             segment: segment.into(),
             version: program.definitions.get(segment).map_or(0, |accepted| accepted.row.version),
-            membership: row.memberships.into_iter().find(|membership| membership.segment == segment),
+            membership: self.written(subject, &row, &ends)?.into_iter().find(|membership| membership.segment == segment),
             explanation,
             records: self.supporting(reached)?,
             evaluated_at: now,

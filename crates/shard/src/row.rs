@@ -547,6 +547,15 @@ pub struct Membership {
     pub valid_until: Timestamp,
 }
 
+/// `EXITED`: an exit as it was last written to the membership topic. Memberships of now stand in `SubjectRow`; who has left has no place there, because
+/// that row is read and written with every touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRow {
+    /// When the subject had entered.
+    pub qualified_at: Timestamp,
+    pub exited_at: Timestamp,
+}
+
 /// `ACTIVATION`: a destination identity of an audience at a destination.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ActivationKey {

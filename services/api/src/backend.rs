@@ -1,10 +1,10 @@
 //! What the API asks of the process behind it.
 
-use millrace_model::{Identity, Timestamp};
+use millrace_model::{Identity, SubjectKind, Timestamp};
 
 use crate::dto::{
-    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, PreviewView,
-    ReadyView, RecordLine, ReferenceView, SegmentView, VersionView,
+    AccountView, AppendView, AppliedView, DeadLetterView, EventView, ExplainView, FoundView, ImportView, MemberLine, MemberView, OpportunityView, Page,
+    PersonView, PreviewView, ReadyView, RecordLine, ReferenceView, SegmentView, VersionView,
 };
 
 /// A part of a list that is asked for.
@@ -56,6 +56,13 @@ pub trait Queries: Send + Sync {
     /// # Errors
     /// `NotFound` where nothing bears the identity.
     fn person(&self, identity: &Identity) -> Result<PersonView, BackendError>;
+
+    /// Persons or accounts of whose names or identities `text` is a part, letter case aside. A call looks at a bounded number of them: its page may hold
+    /// fewer than asked for, even none, and name a next one all the same.
+    ///
+    /// # Errors
+    /// `Refused` where `page.after` is no place; where the state cannot be read.
+    fn find(&self, kind: SubjectKind, text: &str, page: &PageRequest) -> Result<Page<FoundView>, BackendError>;
 
     /// Newest first.
     ///
@@ -134,24 +141,31 @@ pub trait Commands: Send + Sync {
     /// `InvalidDefinition` with every diagnostic, `Refused` where the name differs, `InUse` where published segments rest on one that would be no more.
     fn put_segment(&self, name: &str, text: &str) -> Result<(), BackendError>;
 
+    /// As `put_segment`, for all definitions in `text` (one document each): all of them are put in force, or none.
+    ///
+    /// # Errors
+    /// As for `put_segment`.
+    fn apply(&self, text: &str) -> Result<AppliedView, BackendError>;
+
     /// Takes a definition back; its members exit. One that does not exist is no error.
     ///
     /// # Errors
     /// `InUse` where published segments rest on it; where the log cannot be written.
     fn delete_segment(&self, name: &str) -> Result<(), BackendError>;
 
-    /// Appends records to source topics, in order. Lines that are none are told, the others appended.
+    /// Appends records to source topics, in order. Lines that are none are reported, the others appended; so are records that nobody can use, which become
+    /// dead letters, and fields that no schema knows. With `strict` a record with such a field is refused.
     ///
     /// # Errors
     /// Where the log cannot be written.
-    fn append(&self, lines: Vec<Result<RecordLine, String>>) -> Result<AppendView, BackendError>;
+    fn append(&self, lines: Vec<Result<RecordLine, String>>, strict: bool) -> Result<AppendView, BackendError>;
 
-    /// Brings members into an external audience. With `replace` the lines are all there is: whoever else is in by a record of the topic is taken out, and
-    /// one line that is no member stops the whole.
+    /// Brings members into an external audience.
     ///
     /// # Errors
-    /// `NotFound` where no external audience is called so; where the log cannot be read or written.
-    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: bool) -> Result<ImportView, BackendError>;
+    /// `NotFound` where no external audience is called so; `Refused` where the audience would be empty and that was not allowed; where the log cannot be
+    /// read or written.
+    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: Replace) -> Result<ImportView, BackendError>;
 
     /// The membership topic as JSON lines.
     ///
@@ -164,6 +178,18 @@ pub trait Commands: Send + Sync {
     /// # Errors
     /// Where the log cannot be read.
     fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetterView>, BackendError>;
+}
+
+/// Whether members that an import brings replace those that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replace {
+    /// The others stay.
+    Nobody,
+    /// The lines are all there is: whoever else is in by a record of the topic is taken out. One line that is no member stops the whole, and so does a file
+    /// without any.
+    All,
+    /// As `All`, and there may be no member.
+    AllEvenByNobody,
 }
 
 /// Where a stream of membership changes begins.

@@ -51,7 +51,7 @@ pub struct RelationView {
     pub fields: Value,
 }
 
-/// A subject's standing in one segment.
+/// A subject's standing in one segment, as last written to the membership topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MembershipView {
@@ -61,6 +61,9 @@ pub struct MembershipView {
     /// When the subject entered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_qualification_time: Option<String>,
+    /// When the status was written: the entry, or the exit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluated_at: Option<String>,
     /// The next instant at which time alone would change it; absent: never. Where an account's membership rests on its persons' events, as
     /// of the last change that was told of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +87,7 @@ pub struct PersonView {
     /// Every distinct account the person belongs to.
     pub accounts: Vec<ReferenceView>,
     pub relations: Vec<RelationView>,
-    /// Segments the person is in or once was in.
+    /// Segments the person is in or was in, as last written to the membership topic.
     pub segments: Vec<MembershipView>,
     /// How many events are kept.
     pub events: u64,
@@ -111,7 +114,7 @@ pub struct AccountView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ReferenceView>,
     pub related: Vec<ReferenceView>,
-    /// Segments the account is in or once was in.
+    /// Segments the account is in or was in, as last written to the membership topic.
     pub segments: Vec<MembershipView>,
 }
 
@@ -133,6 +136,17 @@ pub struct EventView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_type: Option<String>,
     pub fields: Value,
+}
+
+/// A person or account that was looked for by a part of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FoundView {
+    /// The canonical id.
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `namespace:id` of each identity that its records carry.
+    pub identities: Vec<String>,
 }
 
 /// A part of a list, and where the next part begins.
@@ -233,6 +247,9 @@ pub struct RollbackView {
 #[serde(rename_all = "camelCase")]
 pub struct MemberView {
     pub subject_id: String,
+    /// What people call it, where a record says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// Why a subject is in a segment, or is not.
@@ -250,6 +267,9 @@ pub struct ExplainView {
     /// What was last written to the membership topic, if anything was: `realized` or `exited`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// The same with its times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership: Option<MembershipView>,
     pub evaluated_at: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
@@ -390,14 +410,33 @@ pub struct ImportView {
     pub rejected: Vec<RejectedLine>,
 }
 
-/// What became of a batch of lines.
+/// What became of definitions that were applied together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AppendView {
-    pub accepted: u64,
-    pub rejected: Vec<RejectedLine>,
+pub struct AppliedView {
+    /// Their names, in the order given.
+    pub segments: Vec<String>,
+    /// What is accepted, but probably not meant, each beside its line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
-/// A line that is no record.
+/// What became of a batch of lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppendView {
+    /// Appended to the source topics, dead letters included.
+    pub accepted: u64,
+    /// Lines that are no records; they were not appended.
+    pub rejected: Vec<RejectedLine>,
+    /// Records that nobody can use. They were appended, and go to the dead-letter topic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dead_letters: Vec<RejectedLine>,
+    /// Fields that no schema knows, such as `person.workEmial`, and in how many records they stand. They are kept under `extra`; perhaps they are misspelt.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unknown_fields: BTreeMap<String, u64>,
+}
+
+/// A line that is no record, or a record that nobody can use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RejectedLine {
     /// Counted from one within the batch.

@@ -5,8 +5,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::dto::{
-    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, PreviewView,
-    RecordLine, ReferenceView, RollbackView, SegmentView, VersionView,
+    AccountView, AppendView, AppliedView, DeadLetterView, EventView, ExplainView, FoundView, ImportView, MemberLine, MemberView, OpportunityView, Page,
+    PersonView, PreviewView, RecordLine, ReferenceView, RollbackView, SegmentView, VersionView,
 };
 use crate::problem::Problem;
 
@@ -23,6 +23,12 @@ struct Operation {
 }
 
 const PAGE: &[(&str, &str)] = &[("limit", "1 to 1000, 100 if absent"), ("after", "`next` of the part before")];
+const FIND: &[(&str, &str)] = &[
+    ("q", "a part of a name, an e-mail address or a source key; letter case does not matter"),
+    ("limit", "1 to 1000, 100 if absent"),
+    ("after", "`next` of the part before; a part may be empty and name a next one"),
+];
+const STRICT: &[(&str, &str)] = &[("strict", "`true`: records with fields that no schema knows are refused")];
 const EXPLAIN: &[(&str, &str)] = &[
     ("segment", "the segment's name"),
     ("at", "an instant of the past within the retained history, RFC 3339; now if absent"),
@@ -33,7 +39,10 @@ const STREAM: &[(&str, &str)] = &[
     ("follow", "`false`: end when everything that was there has been sent"),
 ];
 const LIMIT: &[(&str, &str)] = &[("limit", "1 to 1000, 100 if absent")];
-const REPLACE: &[(&str, &str)] = &[("replace", "`true`: the lines are all members there are")];
+const REPLACE: &[(&str, &str)] = &[
+    ("replace", "`true`: the lines are all members there are"),
+    ("allowEmpty", "`true`: with `replace`, there may be no member"),
+];
 const ROLLBACK: &[(&str, &str)] = &[("to", "the version; the last other one that was in force if absent")];
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
@@ -68,6 +77,18 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
         response: Some((JSON, body)),
     };
     vec![
+        read(
+            "/v1/persons",
+            "Persons by a part of a name or an identity",
+            FIND,
+            schema::<Page<FoundView>>(generator),
+        ),
+        read(
+            "/v1/accounts",
+            "Accounts by a part of a name or an identity",
+            FIND,
+            schema::<Page<FoundView>>(generator),
+        ),
         read(
             "/v1/persons/{id}",
             "A unified person by canonical id, or any `namespace:id`",
@@ -127,6 +148,14 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
             response: Some((JSON, schema::<PreviewView>(generator))),
         },
         Operation {
+            method: "post",
+            path: "/v1/segments",
+            summary: "Checks definitions, one document each, and puts all of them in force, or none",
+            query: &[],
+            request: Some(("application/yaml", json!({"type": "string"}))),
+            response: Some((JSON, schema::<AppliedView>(generator))),
+        },
+        Operation {
             method: "put",
             path: "/v1/segments/{name}",
             summary: "Checks a definition and puts it in force",
@@ -144,7 +173,7 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
         },
         read(
             "/v1/segments/{name}/members",
-            "The segment's members on this process",
+            "The segment's members",
             PAGE,
             schema::<Page<MemberView>>(generator),
         ),
@@ -174,7 +203,7 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
             method: "post",
             path: "/v1/records",
             summary: "Appends records to source topics, one JSON object a line; from this machine only",
-            query: &[],
+            query: STRICT,
             request: Some((NDJSON, schema::<RecordLine>(generator))),
             response: Some((JSON, schema::<AppendView>(generator))),
         },
@@ -197,7 +226,10 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
 
 fn describe(operation: &Operation, problem: &Value) -> Value {
     let in_path = operation.path.split(['{', '}']).skip(1).step_by(2).map(|name| (name, "path", true, ""));
-    let in_query = operation.query.iter().map(|(name, text)| (*name, "query", *name == "segment", *text));
+    let in_query = operation
+        .query
+        .iter()
+        .map(|(name, text)| (*name, "query", matches!(*name, "segment" | "q"), *text));
     let parameters: Vec<Value> = in_path
         .chain(in_query)
         .map(|(name, place, required, text)| json!({"name": name, "in": place, "required": required, "description": text, "schema": {"type": "string"}}))

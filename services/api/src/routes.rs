@@ -5,19 +5,20 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::map_response;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use millrace_model::{Identity, Timestamp, namespace};
+use millrace_model::{Identity, SubjectKind, Timestamp, namespace};
 use serde::de::DeserializeOwned;
 
-use crate::backend::{BackendError, ChangesFrom, Commands, PageRequest, Queries, Subject};
+use crate::backend::{BackendError, ChangesFrom, Commands, PageRequest, Queries, Replace, Subject};
 use crate::dto::{
-    AccountView, AppendView, DeadLetterView, EventView, ExplainView, ImportView, MemberLine, MemberView, OpportunityView, Page, PersonView, PreviewView,
-    RecordLine, ReferenceView, RollbackView, SegmentView, VersionView,
+    AccountView, AppendView, AppliedView, DeadLetterView, EventView, ExplainView, FoundView, ImportView, MemberLine, MemberView, OpportunityView, Page,
+    PersonView, PreviewView, RecordLine, ReferenceView, RollbackView, SegmentView, VersionView,
 };
 use crate::openapi::openapi;
 use crate::problem::{Problem, tell_as_problem};
@@ -48,15 +49,18 @@ type Parameters = Query<BTreeMap<String, String>>;
 /// The router of the API's port. Serve it with connection information (`serve` does): records are taken from this machine only.
 pub fn api_router(queries: Arc<dyn Queries>, commands: Arc<dyn Commands>) -> Router {
     Router::new()
+        .route("/", get(welcome))
+        .route("/v1/persons", get(find_persons))
         .route("/v1/persons/{id}", get(person))
         .route("/v1/persons/{id}/events", get(person_events))
         .route("/v1/persons/{id}/explain", get(explain_person))
         .route("/v1/persons/{id}/{rest}", get(person_by_namespace))
+        .route("/v1/accounts", get(find_accounts))
         .route("/v1/accounts/{key}", get(account))
         .route("/v1/accounts/{key}/persons", get(account_persons))
         .route("/v1/accounts/{key}/opportunities", get(account_opportunities))
         .route("/v1/accounts/{key}/explain", get(explain_account))
-        .route("/v1/segments", get(segments))
+        .route("/v1/segments", get(segments).post(apply))
         .route("/v1/segments/{name}", get(segment).put(put_segment).delete(delete_segment).post(preview))
         .route("/v1/segments/{name}/members", get(members))
         .route("/v1/segments/{name}/versions", get(versions))
@@ -100,6 +104,26 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T,
             ))
         }
     }
+}
+
+/// For whoever opens the address in a browser.
+async fn welcome() -> Html<&'static str> {
+    Html(include_str!("welcome.html"))
+}
+
+async fn find_persons(State(api): State<Api>, Query(query): Parameters) -> Result<Json<Page<FoundView>>, Problem> {
+    find(api, SubjectKind::Person, &query).await
+}
+
+async fn find_accounts(State(api): State<Api>, Query(query): Parameters) -> Result<Json<Page<FoundView>>, Problem> {
+    find(api, SubjectKind::Account, &query).await
+}
+
+async fn find(api: Api, kind: SubjectKind, query: &BTreeMap<String, String>) -> Result<Json<Page<FoundView>>, Problem> {
+    let page = page(query)?;
+    let text = query.get("q").map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| Problem::bad_request(format!("`q` is missing: /v1/{}s?q=<part of a name or an identity>", kind.name())))?;
+    blocking(move || api.queries.find(kind, &text, &page)).await.map(Json)
 }
 
 async fn person(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<PersonView>, Problem> {
@@ -160,8 +184,7 @@ async fn segment(State(api): State<Api>, Path(name): Path<String>) -> Result<Jso
 /// How a definition may be said to be written; without a word it is one of these.
 const DEFINITION_TYPES: [&str; 5] = ["application/json", "application/yaml", "application/x-yaml", "text/yaml", "text/plain"];
 
-/// Answers once the definition is on the control topic; the shards take it up from there.
-async fn put_segment(State(api): State<Api>, Path(name): Path<String>, headers: HeaderMap, text: String) -> Result<StatusCode, Problem> {
+fn require_definition_type(headers: &HeaderMap) -> Result<(), Problem> {
     if let Some(kind) = headers.get(header::CONTENT_TYPE) {
         let kind = String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase();
         let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -178,7 +201,19 @@ async fn put_segment(State(api): State<Api>, Path(name): Path<String>, headers: 
             ));
         }
     }
+    Ok(())
+}
+
+/// Answers once the definition is on the control topic; the shards take it up from there.
+async fn put_segment(State(api): State<Api>, Path(name): Path<String>, headers: HeaderMap, text: String) -> Result<StatusCode, Problem> {
+    require_definition_type(&headers)?;
     blocking(move || api.commands.put_segment(&name, &text)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/segments`: all definitions of the body are put in force, or none.
+async fn apply(State(api): State<Api>, headers: HeaderMap, text: String) -> Result<Json<AppliedView>, Problem> {
+    require_definition_type(&headers)?;
+    blocking(move || api.commands.apply(&text)).await.map(Json)
 }
 
 async fn delete_segment(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
@@ -232,14 +267,31 @@ fn near(peer: SocketAddr) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not from where you are", detail))
 }
 
-/// Each line as JSON, or what is wrong with it.
-fn json_lines<T: DeserializeOwned>(body: &str) -> Vec<Result<T, String>> {
-    body.lines().map(|line| serde_json::from_str(line).map_err(|error| error.to_string())).collect()
+/// Each line as JSON, or what is wrong with it. A byte-order mark, CRLF and bytes that are no text concern their own line alone.
+fn json_lines<T: DeserializeOwned>(body: &[u8]) -> Vec<Result<T, String>> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let read = |line: &[u8]| {
+        let line = std::str::from_utf8(line).map_err(|error| format!("no UTF-8 text from byte {} on", error.valid_up_to() + 1))?;
+        serde_json::from_str(line).map_err(|error| error.to_string())
+    };
+    let whole = body.strip_suffix(b"\n").unwrap_or(body);
+    if whole.is_empty() {
+        Vec::new()
+    } else {
+        whole.split(|byte| *byte == b'\n').map(read).collect()
+    }
 }
 
-async fn records(State(api): State<Api>, ConnectInfo(peer): ConnectInfo<SocketAddr>, body: String) -> Result<Json<AppendView>, Problem> {
+/// `strict=true` refuses records with fields that no schema knows.
+async fn records(
+    State(api): State<Api>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Query(query): Parameters,
+    body: Bytes,
+) -> Result<Json<AppendView>, Problem> {
     near(peer)?;
-    blocking(move || api.commands.append(json_lines::<RecordLine>(&body))).await.map(Json)
+    let strict = flag(&query, "strict")?;
+    blocking(move || api.commands.append(json_lines::<RecordLine>(&body), strict)).await.map(Json)
 }
 
 async fn import(
@@ -247,13 +299,13 @@ async fn import(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
     Query(query): Parameters,
-    body: String,
+    body: Bytes,
 ) -> Result<Json<ImportView>, Problem> {
     near(peer)?;
-    let replace = match query.get("replace").map(String::as_str) {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => return Err(Problem::bad_request(format!("`replace` is `{other}`; expected `true` or `false`"))),
+    let replace = match (flag(&query, "replace")?, flag(&query, "allowEmpty")?) {
+        (false, _) => Replace::Nobody,
+        (true, false) => Replace::All,
+        (true, true) => Replace::AllEvenByNobody,
     };
     blocking(move || api.commands.import(&name, json_lines::<MemberLine>(&body), replace))
         .await
@@ -290,6 +342,14 @@ fn canonical(text: &str) -> Result<Identity, Problem> {
 fn account_identity(text: &str) -> Result<Identity, Problem> {
     let key = text.strip_prefix(namespace::ACCOUNT).and_then(|rest| rest.strip_prefix(':')).unwrap_or(text);
     Identity::new(namespace::ACCOUNT, key).ok_or_else(|| Problem::bad_request("an account is asked for by its source key"))
+}
+
+fn flag(query: &BTreeMap<String, String>, name: &str) -> Result<bool, Problem> {
+    match query.get(name).map(String::as_str) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(Problem::bad_request(format!("`{name}` is `{other}`; expected `true` or `false`"))),
+    }
 }
 
 fn page(query: &BTreeMap<String, String>) -> Result<PageRequest, Problem> {

@@ -7,12 +7,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
-use millrace_model::{Identity, Timestamp};
+use millrace_model::{Identity, SubjectKind, Timestamp};
 use millrace_telemetry::Metrics;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::backend::{BackendError, Changes, ChangesFrom, Commands, PageRequest, Queries, Subject};
+use crate::backend::{BackendError, Changes, ChangesFrom, Commands, PageRequest, Queries, Replace, Subject};
 use crate::dto::*;
 use crate::{api_router, health_router, openapi};
 
@@ -42,6 +42,17 @@ impl Queries for One {
             segments: Vec::new(),
             events: 1,
             merged_into: None,
+        })
+    }
+
+    fn find(&self, kind: SubjectKind, text: &str, _: &PageRequest) -> Result<Page<FoundView>, BackendError> {
+        Ok(Page {
+            items: vec![FoundView {
+                id: format!("{}:{text}", kind.name()),
+                name: None,
+                identities: Vec::new(),
+            }],
+            next: None,
         })
     }
 
@@ -119,6 +130,13 @@ impl Commands for One {
         Ok(())
     }
 
+    fn apply(&self, text: &str) -> Result<AppliedView, BackendError> {
+        Ok(AppliedView {
+            segments: vec![text.to_owned()],
+            warnings: Vec::new(),
+        })
+    }
+
     fn delete_segment(&self, name: &str) -> Result<(), BackendError> {
         match name {
             "base" => Err(BackendError::InUse("`base` is used by `upsell`".to_owned())),
@@ -126,7 +144,7 @@ impl Commands for One {
         }
     }
 
-    fn append(&self, lines: Vec<Result<RecordLine, String>>) -> Result<AppendView, BackendError> {
+    fn append(&self, lines: Vec<Result<RecordLine, String>>, strict: bool) -> Result<AppendView, BackendError> {
         let rejected = (1..).zip(&lines).filter_map(|(line, parsed)| {
             Some(RejectedLine {
                 line,
@@ -137,16 +155,18 @@ impl Commands for One {
         Ok(AppendView {
             accepted: (lines.len() - rejected.len()) as u64,
             rejected,
+            dead_letters: Vec::new(),
+            unknown_fields: if strict { [("strict".to_owned(), 1)].into() } else { Default::default() },
         })
     }
 
-    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: bool) -> Result<ImportView, BackendError> {
+    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: Replace) -> Result<ImportView, BackendError> {
         if audience != "partners" {
             return missing(audience);
         }
         Ok(ImportView {
             accepted: lines.iter().filter(|line| line.is_ok()).count() as u64,
-            removed: u64::from(replace),
+            removed: u64::from(replace != Replace::Nobody),
             rejected: Vec::new(),
         })
     }
@@ -278,7 +298,19 @@ async fn routes_answer() {
             "",
             "404 application/problem+json",
         ),
-        ("POST", "/v1/segments", "", "405 application/problem+json"),
+        ("PATCH", "/v1/segments", "", "405 application/problem+json"),
+        ("POST", "/v1/segments", "both", "200 application/json {\"segments\":[\"both\"]}"),
+        ("GET", "/v1/persons?q=Ann", "", "200 application/json {\"items\":[{\"id\":\"person:Ann\""),
+        ("GET", "/v1/accounts?q=Town", "", "200 application/json {\"items\":[{\"id\":\"account:Town\""),
+        ("GET", "/v1/persons?q=%20", "", "400 application/problem+json"),
+        ("GET", "/", "", "200 text/html; charset=utf-8 <!doctype html>"),
+        ("POST", "/v1/records?strict=perhaps", "", "400 application/problem+json"),
+        (
+            "POST",
+            "/v1/records?strict=true",
+            "",
+            "200 application/json {\"accepted\":0,\"rejected\":[],\"unknownFields\":",
+        ),
         ("GET", "/v2", "", "404 application/problem+json"),
         (
             "GET",
@@ -323,7 +355,12 @@ async fn every_error_is_a_problem_document() {
             "too-large",
         ),
         (api(), put("image/png"), "415", "unsupported-media-type"),
-        (api(), request("POST", "/v1/segments").body(Body::empty()).unwrap(), "405", "method-not-allowed"),
+        (
+            api(),
+            request("PATCH", "/v1/segments").body(Body::empty()).unwrap(),
+            "405",
+            "method-not-allowed",
+        ),
         (health(), request("POST", "/metrics").body(Body::empty()).unwrap(), "405", "method-not-allowed"),
         (health(), request("GET", "/metric").body(Body::empty()).unwrap(), "404", "not-found"),
     ];
@@ -352,6 +389,15 @@ async fn records_are_taken_line_by_line_and_from_this_machine_only() {
     let answer = api("POST", "/v1/records", lines).await;
     assert!(
         answer.starts_with("200 application/json {\"accepted\":2,\"rejected\":[{\"line\":2,") && answer.contains("unknown field `colour`"),
+        "{answer}"
+    );
+    // A byte-order mark, CRLF and a byte that is no text concern their lines alone.
+    let one = Arc::new(One::default());
+    let bytes = b"\xEF\xBB\xBF{\"topic\":\"person\"}\r\n\xFF\r\n{\"topic\":\"person\"}";
+    let request = Request::builder().method("POST").uri("/v1/records").body(Body::from(bytes.to_vec())).unwrap();
+    let answer = ask(api_router(one.clone(), one), "127.0.0.1:5000", request).await;
+    assert!(
+        answer.starts_with("200 application/json {\"accepted\":2,\"rejected\":[{\"line\":2,\"reason\":\"no UTF-8"),
         "{answer}"
     );
     let one = Arc::new(One::default());
@@ -384,7 +430,7 @@ async fn every_described_operation_is_served() {
                 .replace("{namespace}", "email")
                 .replace("{sourceKey}", "k")
                 .replace("{name}", "n");
-            let answer = api(&method.to_uppercase(), &format!("{uri}?segment=n&follow=false"), "").await;
+            let answer = api(&method.to_uppercase(), &format!("{uri}?segment=n&follow=false&q=n"), "").await;
             assert!(!answer.starts_with("405") && !answer.contains("nothing is served"), "{method} {path}\n{answer}");
         }
     }

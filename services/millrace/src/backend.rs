@@ -4,16 +4,16 @@ use std::sync::{Arc, Mutex, TryLockError};
 
 use millrace_api::backend::{BackendError, PageRequest, Queries, Subject};
 use millrace_api::dto::{
-    AccountView, ComparedView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, IdentityView, MemberView, MembershipView,
-    OpportunityView, Page, PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView, SampleView, SegmentView,
-    ShardEvaluationView, VersionView,
+    AccountView, ComparedView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, FoundView, IdentityView, MemberView,
+    MembershipView, OpportunityView, Page, PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView, SampleView,
+    SegmentView, ShardEvaluationView, VersionView,
 };
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Timestamp, Value};
 use millrace_runtime::clock::Clock;
 use millrace_segment::{Evidence, Explanation};
 use millrace_shard::lifecycle::{Accepted, Version, to_restore};
-use millrace_shard::query::{Explained, Past, Preview, Profile, Query, QueryError, Reasoned, Sampled, SegmentState, StoredEvent};
-use millrace_shard::row::{Membership, ProfileRelation, SubjectId};
+use millrace_shard::query::{Explained, Past, Preview, Profile, Query, QueryError, Reasoned, Sampled, SegmentState, StoredEvent, WrittenMembership};
+use millrace_shard::row::{ProfileRelation, ProfileRow, SubjectId};
 
 use crate::commands::segment::check_one;
 use crate::remote::Away;
@@ -102,6 +102,31 @@ impl Queries for EngineQueries {
             provenance: provenance(&profile),
             computed: computed(&profile),
             attributes: profile.merged.value.to_json(),
+        })
+    }
+
+    fn find(&self, kind: SubjectKind, text: &str, page: &PageRequest) -> Result<Page<FoundView>, BackendError> {
+        let after = place(kind, page)?;
+        let wanted = text.to_lowercase();
+        let is_part = |of: &str| of.to_lowercase().contains(&wanted);
+        let is_meant = |subject: &SubjectId, profile: &ProfileRow| {
+            let names = name_of(kind, &profile.attributes).into_iter().chain([subject.id.0.id().to_owned()]);
+            names
+                .chain(profile.identities.iter().map(|identity| identity.id().to_owned()))
+                .any(|of| is_part(&of))
+        };
+        let part = self
+            .query
+            .find(kind, after.as_ref(), page.limit, self.clock.now(), &is_meant)
+            .map_err(failure)?;
+        let view = |(subject, profile): &(SubjectId, ProfileRow)| FoundView {
+            id: subject.id.0.to_string(),
+            name: name_of(kind, &profile.attributes),
+            identities: profile.identities.iter().map(ToString::to_string).collect(),
+        };
+        Ok(Page {
+            items: part.found.iter().map(view).collect(),
+            next: part.next.map(|next| next.id.0.to_string()),
         })
     }
 
@@ -213,22 +238,18 @@ impl Queries for EngineQueries {
 
     fn members(&self, name: &str, page: &PageRequest) -> Result<Page<MemberView>, BackendError> {
         let kind = self.definition(name)?.compiled.definition().subject;
-        let after = page
-            .after
-            .as_deref()
-            .map(Identity::parse)
-            .transpose()
-            .map_err(|error| BackendError::Refused(format!("`after`: {error}")))?;
-        let after = after.map(|id| SubjectId { kind, id: CanonicalId(id) });
+        let after = place(kind, page)?;
         let members = self.query.members(name, after.as_ref(), page.limit + 1).map_err(failure)?;
         let (members, next) = cut(members, page, |member| member.id.0.to_string());
+        let view = |member: &SubjectId| {
+            let profile = self.query.profile_row(member).map_err(failure)?;
+            Ok(MemberView {
+                subject_id: member.id.0.to_string(),
+                name: name_of(kind, &profile.attributes),
+            })
+        };
         Ok(Page {
-            items: members
-                .iter()
-                .map(|member| MemberView {
-                    subject_id: member.id.0.to_string(),
-                })
-                .collect(),
+            items: members.iter().map(view).collect::<Result<_, BackendError>>()?,
             next,
         })
     }
@@ -286,6 +307,13 @@ fn no_segment(name: &str) -> BackendError {
     BackendError::NotFound(format!("there is no segment `{name}`"))
 }
 
+/// The subject behind which a part of a list begins.
+fn place(kind: SubjectKind, page: &PageRequest) -> Result<Option<SubjectId>, BackendError> {
+    let after = page.after.as_deref().map(Identity::parse).transpose();
+    let after = after.map_err(|error| BackendError::Refused(format!("`after`: {error}")))?;
+    Ok(after.map(|id| SubjectId { kind, id: CanonicalId(id) }))
+}
+
 /// The first `limit` of what is left, and where the next part begins if there is one.
 fn cut<T>(mut rest: Vec<T>, page: &PageRequest, place: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
     let more = rest.len() > page.limit;
@@ -328,11 +356,12 @@ fn status(realized: bool) -> String {
     if realized { "realized" } else { "exited" }.to_owned()
 }
 
-fn membership_view(membership: &Membership) -> MembershipView {
+fn membership_view(membership: &WrittenMembership) -> MembershipView {
     MembershipView {
         segment: membership.segment.to_string(),
         status: status(membership.realized),
         last_qualification_time: instant(membership.qualified_at),
+        evaluated_at: instant(membership.evaluated_at),
         valid_until: instant(membership.valid_until),
     }
 }
@@ -454,6 +483,7 @@ fn explain_view(explained: &Explained) -> ExplainView {
         subject_id: explained.subject.id.0.to_string(),
         value: explained.explanation.value,
         status: explained.membership.as_ref().map(|membership| status(membership.realized)),
+        membership: explained.membership.as_ref().map(membership_view),
         evaluated_at: explained.evaluated_at.to_string(),
         valid_until: instant(explained.explanation.valid_until),
         condition: condition_view(&explained.explanation),

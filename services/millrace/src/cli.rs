@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// Real-time B2B customer data platform: who is in which audience, the moment the last fact arrives, and why.
 #[derive(Debug, Parser)]
@@ -12,7 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     max_term_width = 110,
     disable_help_subcommand = true,
     subcommand_required = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_help = OPTIONS_AND_EXAMPLES
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -21,22 +22,101 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What every command takes.
+/// Options that every command takes are described here, once: in the help of each command they would hide its own.
+const OPTIONS_AND_EXAMPLES: &str = "\
+Options of every command:
+      --config <FILE>    Configuration, TOML or YAML; `docs/configuration.md` lists the keys. Variables
+                         MILLRACE__SECTION__KEY go over it [env: MILLRACE_CONFIG]
+      --check-config     Show the effective configuration and the topics it means, touch nothing
+      --output <FORM>    How answers are written: text (for people, the default) or json (for programs)
+      --server <ADDRESS> The running instance that is asked, such as localhost:8080; the configured API
+                         address if absent
+
+Examples:
+  millrace demo                                     a story on this machine, told to its end
+  millrace run                                      an instance on this machine, for the commands below
+  millrace segment apply upsell.yaml                put a rule in force
+  millrace source file records.jsonl                bring records
+  millrace person show ann@acme.com                 what is known of somebody
+  millrace person explain ann@acme.com --segment upsell
+  millrace segment members upsell
+  millrace sink file                                changes of membership as they come
+
+`millrace COMMAND --help` says more about each.";
+
+/// What every command takes; see `OPTIONS_AND_EXAMPLES`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Common {
-    /// Configuration file, TOML or YAML; `docs/configuration.md` lists the keys. Variables MILLRACE__SECTION__KEY go over it
-    #[arg(long, global = true, value_name = "FILE", env = "MILLRACE_CONFIG")]
+    #[arg(long, global = true, hide = true, value_name = "FILE", env = "MILLRACE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Show the effective configuration and the topics it means, touch nothing
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide = true)]
     pub check_config: bool,
-    /// How answers are written
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(long, global = true, hide = true, value_enum, default_value_t)]
     pub output: Output,
-    /// The running instance that is asked; the configured API address if absent
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, hide = true, value_name = "ADDRESS")]
     pub server: Option<String>,
 }
+
+/// Printed below the help of each command.
+const EVERY_COMMAND: &str = "`millrace --help` lists the options of every command: --config, --check-config, --output, --server.";
+
+/// The command line with examples, and the hint at the common options, below the help of each command.
+pub fn command_line() -> clap::Command {
+    below(Cli::command(), "")
+}
+
+fn below(command: clap::Command, path: &str) -> clap::Command {
+    let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    names.iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |inner| {
+            let path = format!("{path}{name} ");
+            let examples: Vec<&str> = EXAMPLES.iter().copied().filter(|example| example.starts_with(&path)).collect();
+            let text = match examples.as_slice() {
+                [] => EVERY_COMMAND.to_owned(),
+                examples => format!(
+                    "Examples:\n{}\n{EVERY_COMMAND}",
+                    examples.iter().map(|example| format!("  millrace {example}\n")).collect::<String>()
+                ),
+            };
+            below(inner.after_help(text), &path)
+        })
+    })
+}
+
+/// One call of each command, as people type it; a test parses them.
+pub const EXAMPLES: &[&str] = &[
+    "demo --serve",
+    "run --config millrace.toml",
+    "processor --config millrace.toml",
+    "topics create --config millrace.toml",
+    "topics check --config millrace.toml",
+    "segment apply upsell.yaml other.yaml",
+    "segment lint upsell.yaml",
+    "segment preview upsell.yaml --sample 5",
+    "segment fmt --write upsell.yaml",
+    "segment convert --to json upsell.yaml",
+    "segment list --output json",
+    "segment show upsell",
+    "segment members upsell --all",
+    "segment history upsell",
+    "segment rollback upsell --to 12",
+    "segment delete upsell",
+    "audience import partners members.csv",
+    "audience import partners members.jsonl --replace",
+    "person find ann",
+    "person show ann@acme.com",
+    "person show email:ann@acme.com --output json",
+    "person explain ann@acme.com --segment upsell",
+    "person explain ann@acme.com --segment upsell --at 2026-03-31T12:00:00Z",
+    "account find townsend",
+    "account show 1001@crm1.Salesforce",
+    "account explain 1001@crm1.Salesforce --segment large",
+    "dead-letter list --limit 10",
+    "source file records.jsonl",
+    "source file records.jsonl --from-line 120001",
+    "sink file changes.jsonl --once",
+    "bench --persons 100000 --only visits,expiry",
+];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -133,6 +213,16 @@ pub enum SegmentCommand {
     },
     /// The definitions in force, with their numbers of members
     List,
+    /// Who is in a segment now, one subject a line
+    Members {
+        name: String,
+        /// At most so many
+        #[arg(long, default_value_t = 100, conflicts_with = "all")]
+        limit: usize,
+        /// However many there are
+        #[arg(long)]
+        all: bool,
+    },
     /// One definition
     Show { name: String },
     /// The versions of a definition, newest first
@@ -177,22 +267,32 @@ pub enum AudienceCommand {
         name: String,
         /// `-`: JSON lines on standard input
         file: PathBuf,
-        /// The file holds all members there are: take everybody else out
+        /// The file holds all members there are: take everybody else out. One line that names no member stops the whole
         #[arg(long)]
         replace: bool,
+        /// With `--replace`, there may be no member: everybody is taken out
+        #[arg(long, requires = "replace")]
+        allow_empty: bool,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub enum PersonCommand {
+    /// Persons by a part of a name, an e-mail address or a source key. Looks through everybody: no matter of milliseconds where they are millions
+    Find {
+        text: String,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
     /// Everything known of a person, and where it is from
     Show {
-        /// `namespace:id` (`email:p2@townsend.com`), or a canonical id
+        /// `namespace:id` (`email:p2@townsend.com`), an e-mail address, or the source key of a record
         id: String,
     },
     /// Why a person is in a segment, or is not
     Explain {
-        /// `namespace:id` (`email:p2@townsend.com`), or a canonical id
+        /// `namespace:id` (`email:p2@townsend.com`), an e-mail address, or the source key of a record
         id: String,
         #[arg(long)]
         segment: String,
@@ -200,10 +300,28 @@ pub enum PersonCommand {
         #[arg(long, value_name = "INSTANT")]
         at: Option<String>,
     },
+    #[command(hide = true)]
+    Erase(Missing),
+    #[command(hide = true)]
+    Export(Missing),
+}
+
+/// A command that people look for and that is not there yet, with whatever they give it.
+#[derive(Debug, Args)]
+pub struct Missing {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
+    /// Accounts by a part of a name or a source key
+    Find {
+        text: String,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
     /// Everything known of an account, and where it is from
     Show {
         /// The source key of any of its records, such as `1001@crm1.Salesforce`
@@ -225,19 +343,31 @@ pub enum AccountCommand {
 pub enum DeadLetterCommand {
     /// The newest, with their reasons
     List {
+        /// At most so many
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
+    #[command(hide = true)]
+    Replay(Missing),
 }
 
 #[derive(Debug, Subcommand)]
 pub enum SourceCommand {
     /// JSON lines {"topic", "key", "value"[, "timestamp"]}; the topic may be the kind alone, such as `person`
-    File {
-        /// `-`: standard input
-        #[arg(default_value = "-")]
-        path: PathBuf,
-    },
+    File(SourceFileOptions),
+}
+
+#[derive(Debug, Args)]
+pub struct SourceFileOptions {
+    /// `-`: standard input
+    #[arg(default_value = "-")]
+    pub path: PathBuf,
+    /// Begin at this line: where an earlier call was cut off
+    #[arg(long, default_value_t = 1, value_name = "LINE", value_parser = clap::value_parser!(u64).range(1..))]
+    pub from_line: u64,
+    /// Refuse records with fields that no schema knows. Without it such fields are kept under `extra`, and reported
+    #[arg(long)]
+    pub strict: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -303,12 +433,45 @@ pub enum Scenario {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn arguments_are_consistent() {
-        Cli::command().debug_assert();
+        command_line().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_holds() {
+        fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+            for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+                let path = format!("{path}{} ", inner.get_name());
+                if inner.has_subcommands() {
+                    leaves(inner, &path, found)
+                } else {
+                    found.push(path)
+                }
+            }
+        }
+        for example in EXAMPLES {
+            let parsed = command_line().try_get_matches_from(["millrace"].into_iter().chain(example.split(' ')));
+            assert!(parsed.is_ok(), "{example}: {parsed:?}");
+        }
+        let mut found = Vec::new();
+        leaves(&command_line(), "", &mut found);
+        for path in found {
+            assert!(EXAMPLES.iter().any(|example| format!("{example} ").starts_with(&path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn common_options_are_described_once() {
+        let mut whole = command_line();
+        let main = whole.render_long_help().to_string();
+        for option in ["--config <", "--check-config", "--output <", "--server <"] {
+            assert_eq!(main.matches(option).count(), 1, "{option}\n{main}");
+        }
+        let lint = whole.find_subcommand_mut("segment").and_then(|segment| segment.find_subcommand_mut("lint"));
+        let lint = lint.expect("the command is there").render_long_help().to_string();
+        assert!(!lint.contains("--output <") && lint.contains("millrace segment lint upsell.yaml"), "{lint}");
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_api::Problem;
-use millrace_api::backend::{BackendError, Changes, ChangesFrom, Commands};
-use millrace_api::dto::{AppendView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
+use millrace_api::backend::{BackendError, Changes, ChangesFrom, Commands, Replace};
+use millrace_api::dto::{AppendView, AppliedView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
 use reqwest::blocking::{Client as Http, Response};
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
@@ -27,10 +27,12 @@ impl Client {
     /// # Errors
     /// A refusal where `base` is no URL.
     pub fn new(base: &str) -> anyhow::Result<Client> {
-        let base = Url::parse(base)
+        // `localhost:8080` is what people type; as a URL, it would be of a scheme called `localhost`.
+        let whole = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        let base = Url::parse(&whole)
             .ok()
             .filter(|url| !url.cannot_be_a_base())
-            .ok_or_else(|| Refusal(format!("--server: `{base}` is no URL")))?;
+            .ok_or_else(|| Refusal(format!("--server: `{base}` is no address; write `host:port` or a URL")))?;
         let http = Http::builder()
             .timeout(None::<Duration>)
             .connect_timeout(Duration::from_secs(5))
@@ -46,6 +48,18 @@ impl Client {
     pub fn get<T: DeserializeOwned>(&self, steps: &[&str], query: &[(&str, &str)]) -> anyhow::Result<T> {
         let response = self.send(Method::GET, steps, query, None, Some(TIMEOUT))?;
         response.json().context("the instance answers in a form this version cannot read")
+    }
+
+    /// As `get`; `None` where the instance knows of no such thing.
+    ///
+    /// # Errors
+    /// As for `get`.
+    pub fn look_up<T: DeserializeOwned>(&self, steps: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Option<T>> {
+        match self.get(steps, query) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is::<NotFound>() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// `POST`, with a text or without a body. Waits for the answer as long as it takes: a preview reads everybody.
@@ -80,12 +94,18 @@ impl Client {
     }
 }
 
+/// The instance knows of no such thing; its own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotFound(String);
+
 /// The problem document as an error; a definition that does not hold is a refusal.
 fn refused(response: Response) -> anyhow::Error {
     let status = response.status();
     match response.json::<Problem>() {
         Ok(problem) if status == StatusCode::UNPROCESSABLE_ENTITY => Refusal(format!("{}\n{}", problem.title.to_lowercase(), problem.errors.join("\n"))).into(),
-        Ok(problem) if status == StatusCode::CONFLICT => Refusal(problem.detail).into(),
+        Ok(problem) if matches!(status, StatusCode::CONFLICT | StatusCode::BAD_REQUEST) => Refusal(problem.detail).into(),
+        Ok(problem) if status == StatusCode::NOT_FOUND => NotFound(problem.detail).into(),
         Ok(problem) => anyhow::anyhow!("{}", problem.detail),
         Err(_) => anyhow::anyhow!("the instance answers {status}"),
     }
@@ -101,23 +121,30 @@ fn failure(error: anyhow::Error) -> BackendError {
     }
 }
 
-/// One JSON object a line. What cannot be read here cannot be read there: it keeps its number, and is refused.
-fn lines<T: Serialize>(lines: &[Result<T, String>]) -> Result<String, BackendError> {
-    let mut body = String::new();
-    for line in lines {
-        let text = line.as_ref().map_or_else(|reason| Ok(reason.clone()), serde_json::to_string);
-        body.push_str(&text.map_err(|error| BackendError::Refused(error.to_string()))?.replace('\n', " "));
-        body.push('\n');
+/// Lines that could be read, as a body, and their places among all; what is wrong with the others.
+fn readable<T: Serialize>(lines: &[Result<T, String>]) -> Result<(String, Vec<u64>, Vec<RejectedLine>), BackendError> {
+    let (mut body, mut numbers, mut rejected) = (String::new(), Vec::new(), Vec::new());
+    for (number, line) in (1..).zip(lines) {
+        match line {
+            Ok(line) => {
+                body.push_str(&serde_json::to_string(line).map_err(|error| BackendError::Refused(error.to_string()))?);
+                body.push('\n');
+                numbers.push(number);
+            }
+            Err(reason) => rejected.push(RejectedLine {
+                line: number,
+                reason: reason.clone(),
+            }),
+        }
     }
-    Ok(body)
+    Ok((body, numbers, rejected))
 }
 
-/// Where a line could not be read here, that is why it was refused.
-fn give_reasons<T>(rejected: &mut [RejectedLine], lines: &[Result<T, String>]) {
-    for rejected in rejected {
-        if let Some(Err(reason)) = usize::try_from(rejected.line).ok().and_then(|line| lines.get(line.wrapping_sub(1))) {
-            rejected.reason.clone_from(reason);
-        }
+/// Gives the instance's findings the places that their lines have among all.
+fn renumber(found: &mut [RejectedLine], numbers: &[u64]) {
+    for rejected in found {
+        let at = usize::try_from(rejected.line).unwrap_or_default().wrapping_sub(1);
+        rejected.line = numbers.get(at).copied().unwrap_or_default();
     }
 }
 
@@ -128,34 +155,54 @@ impl Commands for Client {
             .map_err(failure)
     }
 
+    fn apply(&self, text: &str) -> Result<AppliedView, BackendError> {
+        self.post(&["v1", "segments"], &[], Some(text.to_owned())).map_err(failure)
+    }
+
     fn delete_segment(&self, name: &str) -> Result<(), BackendError> {
         self.send(Method::DELETE, &["v1", "segments", name], &[], None, Some(TIMEOUT))
             .map(drop)
             .map_err(failure)
     }
 
-    fn append(&self, lines: Vec<Result<RecordLine, String>>) -> Result<AppendView, BackendError> {
-        let body = self::lines(&lines)?;
-        let response = self.send(Method::POST, &["v1", "records"], &[], Some(body), Some(TIMEOUT)).map_err(failure)?;
-        let mut view: AppendView = response.json().map_err(|error| failure(error.into()))?;
-        give_reasons(&mut view.rejected, &lines);
+    fn append(&self, lines: Vec<Result<RecordLine, String>>, strict: bool) -> Result<AppendView, BackendError> {
+        let (body, numbers, rejected) = readable(&lines)?;
+        let mut view = AppendView::default();
+        if !numbers.is_empty() {
+            let strict = if strict { "true" } else { "false" };
+            let response = self
+                .send(Method::POST, &["v1", "records"], &[("strict", strict)], Some(body), Some(TIMEOUT))
+                .map_err(failure)?;
+            view = response.json().map_err(|error| failure(error.into()))?;
+            renumber(&mut view.rejected, &numbers);
+            renumber(&mut view.dead_letters, &numbers);
+        }
+        view.rejected.extend(rejected);
+        view.rejected.sort_by_key(|rejected| rejected.line);
         Ok(view)
     }
 
-    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: bool) -> Result<ImportView, BackendError> {
-        let body = self::lines(&lines)?;
-        let replace = if replace { "true" } else { "false" };
+    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: Replace) -> Result<ImportView, BackendError> {
+        let (body, numbers, rejected) = readable(&lines)?;
+        if replace != Replace::Nobody && !rejected.is_empty() {
+            // The others would be taken for all there are.
+            return Ok(ImportView {
+                rejected,
+                ..ImportView::default()
+            });
+        }
+        let query: &[(&str, &str)] = match replace {
+            Replace::Nobody => &[],
+            Replace::All => &[("replace", "true")],
+            Replace::AllEvenByNobody => &[("replace", "true"), ("allowEmpty", "true")],
+        };
         let response = self
-            .send(
-                Method::POST,
-                &["v1", "audiences", audience, "members"],
-                &[("replace", replace)],
-                Some(body),
-                None,
-            )
+            .send(Method::POST, &["v1", "audiences", audience, "members"], query, Some(body), None)
             .map_err(failure)?;
         let mut view: ImportView = response.json().map_err(|error| failure(error.into()))?;
-        give_reasons(&mut view.rejected, &lines);
+        renumber(&mut view.rejected, &numbers);
+        view.rejected.extend(rejected);
+        view.rejected.sort_by_key(|rejected| rejected.line);
         Ok(view)
     }
 

@@ -6,6 +6,8 @@ pub mod bench;
 pub mod check_config;
 pub mod dead_letter;
 pub mod demo;
+pub mod find;
+pub mod missing;
 pub mod person;
 pub mod processor;
 pub mod run;

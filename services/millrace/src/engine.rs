@@ -26,19 +26,12 @@ const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
 pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
     let schema = Arc::new(Schema::built_in()?);
     let registry = registry(config)?;
-    let future_ms_max = i64::try_from(config.events.future_limit.as_millis()).unwrap_or(i64::MAX);
-    let mut decoder = Decoder::builder(Arc::clone(&schema))?.limits(DecodeLimits {
-        future_ms_max,
-        ..DecodeLimits::default()
-    });
-    if let Some(registry) = &registry {
-        decoder = decoder.registry(Arc::clone(registry));
-    }
+    let decoder = decoder(config, &schema, registry.as_ref())?;
     Ok(EngineConfig {
         shards: config.topics.shards,
         topic_prefix: config.topics.prefix.clone(),
         schema,
-        decoder: Arc::new(decoder.build()),
+        decoder: Arc::new(decoder),
         output: Arc::new(output_codec(config, registry.as_deref())?),
         policy: policy(config),
         settings: rule_settings(config),
@@ -49,6 +42,19 @@ pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
             .collect(),
         settle_ms: i64::try_from(config.identity.settle.as_millis()).unwrap_or(i64::MAX),
     })
+}
+
+/// Reads source records as this deployment does.
+pub fn decoder(config: &Config, schema: &Arc<Schema>, registry: Option<&Arc<RegistryClient>>) -> anyhow::Result<Decoder> {
+    let future_ms_max = i64::try_from(config.events.future_limit.as_millis()).unwrap_or(i64::MAX);
+    let mut decoder = Decoder::builder(Arc::clone(schema))?.limits(DecodeLimits {
+        future_ms_max,
+        ..DecodeLimits::default()
+    });
+    if let Some(registry) = registry {
+        decoder = decoder.registry(Arc::clone(registry));
+    }
+    Ok(decoder.build())
 }
 
 /// How the deployment names what is its own.

@@ -4,12 +4,15 @@ mod backend;
 mod cli;
 mod client;
 mod commands;
+mod csv;
 mod engine;
+mod files;
 mod gateway;
 mod hosts;
 mod node;
 mod observer;
 mod orders;
+mod progress;
 mod refusal;
 mod remote;
 mod settings;
@@ -17,7 +20,8 @@ mod shown;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
+use millrace_api::backend::Replace;
 
 use crate::cli::{
     AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand,
@@ -29,7 +33,8 @@ use crate::settings::Settings;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = cli::command_line().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(help) => return refusal::of_arguments(&help),
     };
@@ -41,6 +46,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let settings = Settings::load(&cli.common)?;
+    // Services log them, in the form that is configured.
+    if !matches!(cli.command, Command::Run | Command::Processor) || cli.common.check_config {
+        settings.warn();
+    }
     if cli.common.check_config {
         return commands::check_config::run(&settings);
     }
@@ -57,18 +66,37 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Segment(SegmentCommand::Convert { to, files }) => commands::segment::convert(&settings, form(to), &files),
         Command::Segment(SegmentCommand::List) => commands::segment::list(&settings),
         Command::Segment(SegmentCommand::Show { name }) => commands::segment::show(&settings, &name),
+        Command::Segment(SegmentCommand::Members { name, limit, all }) => commands::segment::members(&settings, &name, (!all).then_some(limit)),
         Command::Segment(SegmentCommand::History { name }) => commands::segment::history(&settings, &name),
         Command::Segment(SegmentCommand::Rollback { name, to }) => commands::segment::rollback(&settings, &name, to),
         Command::Segment(SegmentCommand::Delete { name }) => commands::segment::delete(&settings, &name),
-        Command::Audience(AudienceCommand::Import { name, file, replace }) => commands::audience::import(&settings, &name, &file, replace),
+        Command::Audience(AudienceCommand::Import {
+            name,
+            file,
+            replace,
+            allow_empty,
+        }) => commands::audience::import(&settings, &name, &file, replacement(replace, allow_empty)),
+        Command::Person(PersonCommand::Find { text, limit }) => commands::person::find(&settings, &text, limit),
+        Command::Person(PersonCommand::Erase(_)) => commands::missing::answer(commands::missing::ERASE),
+        Command::Person(PersonCommand::Export(_)) => commands::missing::answer(commands::missing::EXPORT),
         Command::Person(PersonCommand::Show { id }) => commands::person::show(&settings, &id),
         Command::Person(PersonCommand::Explain { id, segment, at }) => commands::person::explain(&settings, &id, &segment, at.as_deref()),
+        Command::Account(AccountCommand::Find { text, limit }) => commands::account::find(&settings, &text, limit),
         Command::Account(AccountCommand::Show { key }) => commands::account::show(&settings, &key),
         Command::Account(AccountCommand::Explain { key, segment, at }) => commands::account::explain(&settings, &key, &segment, at.as_deref()),
         Command::DeadLetter(DeadLetterCommand::List { limit }) => commands::dead_letter::list(&settings, limit),
-        Command::Source(SourceCommand::File { path }) => commands::source_file::run(&settings, &path),
+        Command::DeadLetter(DeadLetterCommand::Replay(_)) => commands::missing::answer(commands::missing::REPLAY),
+        Command::Source(SourceCommand::File(options)) => commands::source_file::run(&settings, &options),
         Command::Sink(SinkCommand::File(options)) => commands::sink_file::run(&settings, &options),
         Command::Bench(options) => commands::bench::run(&settings, &options),
+    }
+}
+
+fn replacement(replace: bool, allow_empty: bool) -> Replace {
+    match (replace, allow_empty) {
+        (false, _) => Replace::Nobody,
+        (true, false) => Replace::All,
+        (true, true) => Replace::AllEvenByNobody,
     }
 }
 

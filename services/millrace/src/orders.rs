@@ -5,20 +5,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use millrace_api::backend::{BackendError, Changes, ChangesFrom, Commands};
-use millrace_api::dto::{AppendView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
+use millrace_api::backend::{BackendError, Changes, ChangesFrom, Commands, Replace};
+use millrace_api::dto::{AppendView, AppliedView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
 use millrace_config::Config;
 use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition};
-use millrace_model::{Schema, SourceKind, Timestamp};
+use millrace_model::{Rejection, Schema, SourceKind, Timestamp};
+use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_runtime::topology::Topology;
 use millrace_segment::Settings;
 use millrace_shard::lifecycle::Definitions;
 use millrace_shard::machine::{InputTopic, OutputTopic};
 use millrace_shard::murmur::partition_of;
-use millrace_wire::{OutputCodec, RegistryClient, header};
+use millrace_wire::{DecodeError, Decoder, OutputCodec, RegistryClient, header};
 use serde_json::Value;
 
-use crate::commands::segment::check_one;
+use crate::commands::segment::{Checked, check, rendered, unknown_destinations};
 use crate::engine;
 use definitions::{ControlTopic, check_delete, check_put};
 
@@ -41,6 +42,9 @@ pub struct LogOrders {
     schema: Schema,
     rules: Settings,
     registry: Option<Arc<RegistryClient>>,
+    decoder: Decoder,
+    /// Names of those that are configured.
+    destinations: Vec<String>,
     /// `None` until the first order that is checked against it.
     control: Mutex<Option<ControlTopic>>,
     partitions: Mutex<BTreeMap<String, u32>>,
@@ -50,12 +54,15 @@ pub struct LogOrders {
 
 impl LogOrders {
     pub fn new(log: Arc<dyn Log>, config: &Config) -> anyhow::Result<LogOrders> {
+        let (schema, registry) = (Schema::built_in()?, engine::registry(config)?);
         Ok(LogOrders {
             log,
             topology: engine::topology(config),
-            schema: Schema::built_in()?,
             rules: engine::rule_settings(config),
-            registry: engine::registry(config)?,
+            decoder: engine::decoder(config, &Arc::new(schema.clone()), registry.as_ref())?,
+            destinations: config.destinations.keys().cloned().collect(),
+            schema,
+            registry,
             control: Mutex::default(),
             partitions: Mutex::default(),
             turn: AtomicU32::new(0),
@@ -73,11 +80,17 @@ impl LogOrders {
         Ok(count)
     }
 
-    /// Writes to the control topic what holds against the definitions that are there. One order after the other: each sees those before it.
-    fn order(&self, name: &str, value: Option<&str>, check: impl FnOnce(&Definitions) -> Result<(), BackendError>) -> Result<(), BackendError> {
+    /// Puts definitions in force that hold together with those that are there: all of them, or none.
+    fn put_all(&self, checked: &[Checked]) -> Result<AppliedView, BackendError> {
+        let destinations = unknown_destinations(checked, self.destinations.iter().map(String::as_str));
         self.with_definitions(|definitions| {
-            check(definitions)?;
-            self.put_control(name, value)
+            let mut warnings = check_put(definitions, checked, &self.schema, &self.rules)?;
+            warnings.extend(rendered(checked, &destinations));
+            self.put_control(checked.iter().map(|definition| (definition.name.as_str(), Some(definition.text.as_str()))))?;
+            Ok(AppliedView {
+                segments: checked.iter().map(|definition| definition.name.clone()).collect(),
+                warnings,
+            })
         })
     }
 
@@ -96,23 +109,35 @@ impl LogOrders {
         outcome
     }
 
-    fn put_control(&self, name: &str, value: Option<&str>) -> Result<(), BackendError> {
+    fn put_control<'d>(&self, definitions: impl Iterator<Item = (&'d str, Option<&'d str>)>) -> Result<(), BackendError> {
         let target = TopicPartition {
             topic: self.topology.input(InputTopic::Control).into(),
             partition: 0,
         };
-        let record = Record {
+        let record = |(name, value): (&str, Option<&str>)| Record {
             key: Some(Bytes::copy_from_slice(name.as_bytes())),
             value: value.map(|text| Bytes::copy_from_slice(text.as_bytes())),
             headers: Vec::new(),
         };
         self.log
-            .append(vec![(target, record)])
+            .append(definitions.map(|definition| (target.clone(), record(definition))).collect())
             .map_err(|error| failure("writing to the control topic", error))
     }
 
+    /// What would become of a record: nothing to say, or why nobody can use it. The shards decide the same of the same bytes.
+    fn judge(&self, kind: SourceKind, record: &Record, now: Timestamp) -> Judged {
+        match self.decoder.decode(kind, record.key.as_deref(), record.value.as_deref(), now, now) {
+            Ok(decoded) => Judged::Usable {
+                unknown: decoded.unknown_fields,
+            },
+            Err(DecodeError::Rejected(rejection)) => Judged::DeadLetter(rejection),
+            // Nothing is known of it now; the shards will ask again.
+            Err(DecodeError::Retry(_)) => Judged::Usable { unknown: Vec::new() },
+        }
+    }
+
     /// The record a line stands for, and its place.
-    fn place(&self, line: RecordLine) -> Result<(TopicPartition, Record), PlaceError> {
+    fn place(&self, line: RecordLine) -> Result<(SourceKind, TopicPartition, Record), PlaceError> {
         let kind = self
             .kind(&line.topic)
             .ok_or_else(|| PlaceError::Line(format!("`{}` is no source topic", line.topic)))?;
@@ -128,13 +153,11 @@ impl LogOrders {
             value: value.map(|value| Bytes::from(value.to_string())),
             headers: Vec::new(),
         };
-        Ok((
-            TopicPartition {
-                topic: topic.into(),
-                partition,
-            },
-            record,
-        ))
+        let place = TopicPartition {
+            topic: topic.into(),
+            partition,
+        };
+        Ok((kind, place, record))
     }
 
     /// The kind of a topic's full name, of the name behind the prefix, or of the last part alone.
@@ -160,6 +183,15 @@ impl LogOrders {
             .collect();
         self.log.reader(&from).map_err(|error| failure("opening the topic", error))
     }
+}
+
+/// What a record is worth.
+enum Judged {
+    Usable {
+        /// Fields that no schema knows.
+        unknown: Vec<String>,
+    },
+    DeadLetter(Rejection),
 }
 
 /// Why a line has no place.
@@ -198,31 +230,59 @@ fn failure(context: &str, error: LogError) -> BackendError {
 
 impl Commands for LogOrders {
     fn put_segment(&self, name: &str, text: &str) -> Result<(), BackendError> {
-        let compiled = check_one(text, &self.schema).map_err(BackendError::InvalidDefinition)?;
-        let defined = &compiled.definition().name;
-        if defined != name {
-            return Err(BackendError::Refused(format!(
-                "the definition is named `{defined}`, the request names `{name}`"
-            )));
+        let checked = check(text, None, &self.schema).map_err(BackendError::InvalidDefinition)?;
+        match checked.as_slice() {
+            [only] if only.name == name => self.put_all(&checked).map(drop),
+            [only] => Err(BackendError::Refused(format!(
+                "the definition is named `{}`, the request names `{name}`",
+                only.name
+            ))),
+            several => Err(BackendError::Refused(format!("expected one definition, found {}", several.len()))),
         }
-        self.order(name, Some(text), |definitions| {
-            check_put(definitions, text, &compiled, &self.schema, &self.rules)
-        })
+    }
+
+    fn apply(&self, text: &str) -> Result<AppliedView, BackendError> {
+        let checked = check(text, None, &self.schema).map_err(BackendError::InvalidDefinition)?;
+        self.put_all(&checked)
     }
 
     fn delete_segment(&self, name: &str) -> Result<(), BackendError> {
-        self.order(name, None, |definitions| check_delete(definitions, name))
+        self.with_definitions(|definitions| {
+            check_delete(definitions, name)?;
+            self.put_control([(name, None)].into_iter())
+        })
     }
 
-    fn append(&self, lines: Vec<Result<RecordLine, String>>) -> Result<AppendView, BackendError> {
+    fn append(&self, lines: Vec<Result<RecordLine, String>>, strict: bool) -> Result<AppendView, BackendError> {
         let mut view = AppendView::default();
         let mut records = Vec::with_capacity(lines.len());
+        let now = SystemClock.now();
         for (line, parsed) in (1..).zip(lines) {
-            match parsed.map_err(PlaceError::Line).and_then(|parsed| self.place(parsed)) {
-                Ok(placed) => records.push(placed),
-                Err(PlaceError::Line(reason)) => view.rejected.push(RejectedLine { line, reason }),
+            let (kind, place, record) = match parsed.map_err(PlaceError::Line).and_then(|parsed| self.place(parsed)) {
+                Ok(placed) => placed,
+                Err(PlaceError::Line(reason)) => {
+                    view.rejected.push(RejectedLine { line, reason });
+                    continue;
+                }
                 Err(PlaceError::Backend(error)) => return Err(error),
+            };
+            match self.judge(kind, &record, now) {
+                Judged::Usable { unknown } if strict && !unknown.is_empty() => {
+                    let reason = format!("no such {}: {}", if unknown.len() == 1 { "field" } else { "fields" }, unknown.join(", "));
+                    view.rejected.push(RejectedLine { line, reason });
+                    continue;
+                }
+                Judged::Usable { unknown } => {
+                    for field in unknown {
+                        *view.unknown_fields.entry(format!("{}.{field}", kind.name())).or_default() += 1;
+                    }
+                }
+                Judged::DeadLetter(rejection) => view.dead_letters.push(RejectedLine {
+                    line,
+                    reason: format!("{}: {}", rejection.reason, rejection.detail),
+                }),
             }
+            records.push((place, record));
         }
         view.accepted = records.len() as u64;
         if !records.is_empty() {
@@ -231,7 +291,7 @@ impl Commands for LogOrders {
         Ok(view)
     }
 
-    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: bool) -> Result<ImportView, BackendError> {
+    fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: Replace) -> Result<ImportView, BackendError> {
         self.import_members(audience, lines, replace)
     }
 

@@ -58,6 +58,17 @@ impl Settings {
     /// Sets logs up; for commands that run services.
     pub fn init_logs(&self) -> anyhow::Result<()> {
         millrace_telemetry::init_logs(&self.config.logging.filter, self.config.logging.format == LogFormat::Json)
-            .map_err(|error| Refusal(format!("log_level: {error}")).into())
+            .map_err(|error| Refusal(format!("log_level: {error}")))?;
+        for warning in &self.config.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
+    }
+
+    /// Says on standard error what is accepted of the configuration, but probably not meant; for commands that have no logs.
+    pub fn warn(&self) {
+        for warning in &self.config.warnings {
+            eprintln!("millrace: warning: {warning}");
+        }
     }
 }

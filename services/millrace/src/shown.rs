@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use anyhow::Context;
 use millrace_api::dto::{
-    AccountView, ConditionView, DeadLetterView, EvidenceView, ExplainView, MembershipView, PersonView, PreviewView, ProvenanceView, ReferenceView, SampleView,
-    SegmentView, VersionView,
+    AccountView, ConditionView, DeadLetterView, EvidenceView, ExplainView, FoundView, MemberView, MembershipView, PersonView, PreviewView, ProvenanceView,
+    ReferenceView, SampleView, SegmentView, VersionView,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -92,6 +92,34 @@ pub fn account(view: &AccountView) -> String {
     out
 }
 
+/// Persons or accounts, one a line: id, name, what else they are known by.
+pub fn found(views: &[FoundView]) -> String {
+    let row = |view: &FoundView| {
+        let others: Vec<&str> = view.identities.iter().map(String::as_str).filter(|identity| *identity != view.id).collect();
+        [view.id.clone(), view.name.clone().unwrap_or_default(), others.join(", ")]
+    };
+    table(views.iter().map(row).collect())
+}
+
+pub fn members_of(views: &[MemberView]) -> String {
+    table(
+        views
+            .iter()
+            .map(|view| [view.subject_id.clone(), view.name.clone().unwrap_or_default()])
+            .collect(),
+    )
+}
+
+/// A number of things: `1 record`, `20,000 records`.
+pub fn counted(count: u64, what: &str) -> String {
+    let number = plain(&count.into());
+    if count == 1 {
+        format!("{number} {what}")
+    } else {
+        format!("{number} {what}s")
+    }
+}
+
 pub fn segments(views: &[SegmentView]) -> String {
     if views.is_empty() {
         return "no segments; `millrace segment apply FILE` puts one in force\n".to_owned();
@@ -118,10 +146,11 @@ pub fn segment(view: &SegmentView) -> String {
     if let Some(description) = &view.description {
         let _ = writeln!(out, "  {description}");
     }
-    let _ = writeln!(out, "  {} members", members(view));
+    let noun = if view.members == 1 { "member" } else { "members" };
+    let _ = writeln!(out, "  {} {noun}", members(view));
     let evaluation = &view.evaluation;
     if !evaluation.complete {
-        let _ = writeln!(out, "  evaluated for {} of {} {}s", evaluation.done, evaluation.of, view.subject);
+        let _ = writeln!(out, "  evaluated for {} of {}", evaluation.done, counted(evaluation.of, &view.subject));
         for shard in evaluation.shards.iter().filter(|shard| !shard.complete) {
             let _ = writeln!(out, "    shard {}: {} of {}", shard.shard, shard.done, shard.of);
         }
@@ -188,6 +217,11 @@ pub fn explanation(view: &ExplainView) -> String {
     if let Some(until) = &view.valid_until {
         let _ = writeln!(out, "by time alone this can change at {until}");
     }
+    if let Some(written) = &view.membership {
+        let _ = writeln!(out, "last written of {}", membership(written));
+    } else if view.past.is_none() {
+        out.push_str("nothing was written of it so far\n");
+    }
     if let Some(past) = &view.past {
         let _ = writeln!(out, "records as they stood at {}; events from {} on", past.records_as_of, past.events_from);
     }
@@ -204,8 +238,11 @@ pub fn explanation(view: &ExplainView) -> String {
 /// Numbers first, then some of those who are taken, enter and leave, each with the conditions.
 pub fn preview(view: &PreviewView) -> String {
     let mut out = format!(
-        "{} would take {} of {} {}s, as of {}\n",
-        view.segment, view.audience.count, view.population, view.subject_type, view.evaluated_at
+        "{} would take {} of {}, as of {}\n",
+        view.segment,
+        view.audience.count,
+        counted(view.population, &view.subject_type),
+        view.evaluated_at
     );
     let _ = match view.published_version {
         Some(version) => writeln!(
@@ -314,9 +351,15 @@ fn reference(view: &ReferenceView) -> String {
 fn membership(view: &MembershipView) -> String {
     let since = view.last_qualification_time.as_ref().map(|at| format!(" since {at}")).unwrap_or_default();
     let until = view.valid_until.as_ref().map(|at| format!(", by time alone until {at}")).unwrap_or_default();
+    let left = view.evaluated_at.as_ref().map(|at| format!(" since {at}")).unwrap_or_default();
+    let entered = view
+        .last_qualification_time
+        .as_ref()
+        .map(|at| format!(", had entered at {at}"))
+        .unwrap_or_default();
     match view.status.as_str() {
         "realized" => format!("{}: in{since}{until}", view.segment),
-        _ => format!("{}: out", view.segment),
+        _ => format!("{}: out{left}{entered}", view.segment),
     }
 }
 

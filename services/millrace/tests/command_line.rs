@@ -49,6 +49,13 @@ fn exit_statuses() {
         (&["run", "--config", "absent.toml"], 64, "absent.toml"),
         (&["processor"], 64, "kafka.bootstrap"),
         (&["segment", "lint", "good.yaml"], 0, "good"),
+        (&["segment", "lint", "absent.yaml"], 1, "cannot read absent.yaml"),
+        (&["person", "erase", "email:a@b.c"], 64, "there is no `person erase` yet"),
+        (&["person", "export", "--all"], 64, "there is no `person export` yet"),
+        (&["dead-letter", "replay"], 64, "there is no `dead-letter replay` yet"),
+        (&["segment", "list", "--server", "localhost:1"], 1, "no instance answers at http://localhost:1/"),
+        (&["segment", "list", "--server", "no address"], 64, "is no address"),
+        (&["audience", "import", "a", "good.yaml", "--allow-empty"], 64, "--replace"),
         (&["segment", "lint", "good.yaml", "bad.yaml"], 64, "bad.yaml"),
         (&["segment", "apply", "bad.yaml", "--server", nobody], 64, "adress"),
         (&["segment", "apply", "good.yaml", "--server", nobody], 1, "no instance answers"),
@@ -113,13 +120,14 @@ fn a_destination_that_is_not_configured_is_told_of() {
     let output = millrace(path, &["segment", "lint", "good.yaml", "--config", "millrace.toml"]);
     assert_eq!(status(&output), Some(0), "{}", told(&output));
     assert!(
-        told(&output).contains("warning[unknown-destination]: there is no destination `marketo-2`"),
+        told(&output).contains("warning[unknown-destination]: no destination `marketo-2` is configured here"),
         "{}",
         told(&output)
     );
     assert!(told(&output).contains("did you mean `marketo-1`?"), "{}", told(&output));
-    // Without a configuration nothing is known of destinations.
-    assert_eq!(told(&millrace(path, &["segment", "lint", "good.yaml"])), "good: good\n");
+    // Where none is configured at all, nothing is sent there either.
+    let output = millrace(path, &["segment", "lint", "good.yaml"]);
+    assert!(told(&output).contains("warning[unknown-destination]"), "{}", told(&output));
 }
 
 #[test]
@@ -175,7 +183,11 @@ fn lint_looks_at_all_files_together() {
     let output = millrace(path, &["segment", "lint", "--output", "json", &warm, &refers]);
     let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(findings[0]["segment"], "refers");
-    assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&1.into(), &1.into()));
+    // The rule stands in the sixth line of the file, behind four blanks.
+    assert_eq!(
+        (&findings[0]["file"], &findings[0]["line"], &findings[0]["column"]),
+        (&"refers.yaml".into(), &6.into(), &5.into())
+    );
     for command in ["lint", "apply"] {
         let output = millrace(path, &["segment", command, &first, &second, "--server", "http://127.0.0.1:1"]);
         assert_eq!(status(&output), Some(64), "{}", told(&output));
@@ -245,4 +257,94 @@ fn rules_are_converted_there_and_back() {
     let output = millrace(path, &["segment", "convert", "--to", "json", &broken]);
     assert_eq!(status(&output), Some(64));
     assert!(told(&output).contains("broken.yaml: error[unexpected-token]"), "{}", told(&output));
+}
+
+/// Every warning that a rule or a configuration can cause reaches whoever typed the command: a unit test may go around what they go through.
+#[test]
+fn every_warning_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let table = [
+        ("currencies", "sum(accounts.opportunities.opportunityAmount.amount) > 1000000"),
+        ("expensive", "exists a from xEvent, b from xEvent where a.extra.x = b.extra.y"),
+        ("constant", "b2b.isConverted or true"),
+        ("contradiction", "b2b.personScore > 80 and b2b.personScore < 20"),
+        ("event-type", "exists v from xEvent where v.eventType = \"web.webpagedetails.pageView\""),
+        ("long-window", "xEvent[eventType = \"a\" and timestamp occurs <= 3 years before now]"),
+        (
+            "empty-window",
+            "xEvent[eventType = \"a\" and timestamp occurs between date(2026,1,2) and date(2026,1,1)]",
+        ),
+        ("unknown-segment", "inSegment(\"nobody\")"),
+        ("unknown-attribute", "computed.rank > 1"),
+        ("null-comparison", "b2b.personScore = null"),
+    ];
+    for (code, rule) in table {
+        let file = define(path, "one", rule);
+        let output = millrace(path, &["segment", "lint", &file]);
+        assert_eq!(status(&output), Some(0), "{rule}\n{}", told(&output));
+        assert!(
+            told(&output).contains(&format!("one.yaml: segment one: warning[{code}]")),
+            "{rule}\n{}",
+            told(&output)
+        );
+    }
+    // With a rate, money of two currencies adds up.
+    std::fs::write(path.join("rates.toml"), "[currency.rates]\nEUR = 1.08\n").unwrap();
+    let file = define(path, "one", table[0].1);
+    assert_eq!(told(&millrace(path, &["segment", "lint", &file, "--config", "rates.toml"])), "one: good\n");
+    // The default currency is no rate.
+    std::fs::write(path.join("rates.toml"), "[currency]\ndefault = \"EUR\"\nrates = { EUR = 1 }\n").unwrap();
+    let output = millrace(path, &["segment", "lint", &file, "--config", "rates.toml"]);
+    assert!(told(&output).contains("only amounts in EUR are added up"), "{}", told(&output));
+}
+
+#[test]
+fn slips_in_the_environment_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, value: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        let command = command.current_dir(folder.path()).env_clear().env(name, value);
+        command.args(["run", "--check-config"]).output().unwrap()
+    };
+    let output = run("MILLRACE_TOPICS_SHARDS", "8");
+    assert_eq!(status(&output), Some(0));
+    assert!(
+        told(&output).contains("warning: the environment variable `MILLRACE_TOPICS_SHARDS` is not read; did you mean `MILLRACE__TOPICS__SHARDS`?"),
+        "{}",
+        told(&output)
+    );
+    let output = run("MILLRACE__TOPICS_SHARDS", "8");
+    assert_eq!(status(&output), Some(64));
+    assert!(told(&output).contains("did you mean `MILLRACE__TOPICS__SHARDS`?"), "{}", told(&output));
+    let output = run("MILLRACE_SERVICE_HOST", "10.0.0.1");
+    assert!(!told(&output).contains("warning"), "{}", told(&output));
+}
+
+#[test]
+fn files_as_people_save_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let broken = GOOD.replace("workEmail.address", "workEmail.adress");
+    std::fs::write(path.join("marked.yaml"), format!("\u{feff}{}", GOOD.replace('\n', "\r\n"))).unwrap();
+    std::fs::write(path.join("config.toml"), "\u{feff}[topics]\r\nshards = 8\r\n").unwrap();
+    std::fs::write(path.join("bytes.yaml"), b"kind: Segment\n# \xFF\n").unwrap();
+    std::fs::write(path.join("wide.yaml"), b"\xFF\xFEk\0i\0").unwrap();
+    std::fs::write(path.join("two.yaml"), format!("# ours\n---\n{GOOD}---\n{}", broken.replace("good", "bad"))).unwrap();
+    std::fs::write(path.join("bytes.toml"), b"[topics]\nprefix = \"\xFF\"\n").unwrap();
+    let table: &[(&[&str], i32, &str)] = &[
+        (&["segment", "lint", "marked.yaml"], 0, "good: good"),
+        (&["run", "--check-config", "--config", "config.toml"], 0, "shards: 8"),
+        (&["segment", "lint", "bytes.yaml"], 1, "cannot read bytes.yaml: line 2 is no UTF-8 text"),
+        (&["segment", "lint", "wide.yaml"], 1, "the file is UTF-16; save it as UTF-8"),
+        (&["segment", "lint", "two.yaml"], 64, "two.yaml: segment bad: error[unknown-field]"),
+        // The line of the file, not of the rule.
+        (&["segment", "lint", "two.yaml"], 64, "line 9, column "),
+        (&["run", "--check-config", "--config", "bytes.toml"], 64, "line 2 is no UTF-8 text"),
+    ];
+    for (arguments, expected, word) in table {
+        let output = millrace(path, arguments);
+        assert_eq!(status(&output), Some(*expected), "{arguments:?}\n{}", told(&output));
+        assert!(told(&output).contains(word), "{arguments:?}\n{}", told(&output));
+    }
 }

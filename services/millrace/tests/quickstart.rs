@@ -3,117 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+#[path = "support/place.rs"]
+mod place;
 
-use serde_json::Value as Json;
+use std::path::Path;
 
-/// A folder, free ports, and a process while one runs.
-struct Place {
-    folder: tempfile::TempDir,
-    api: String,
-    metrics: String,
-    running: Option<Child>,
-}
-
-impl Place {
-    fn new() -> Place {
-        let ports: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let address = |at: usize| ports[at].local_addr().unwrap().to_string();
-        Place {
-            folder: tempfile::tempdir().unwrap(),
-            api: address(0),
-            metrics: address(1),
-            running: None,
-        }
-    }
-
-    fn command(&self, program: &Path) -> Command {
-        let own = PathBuf::from(env!("CARGO_BIN_EXE_millrace"));
-        let mut command = Command::new(program);
-        command
-            .current_dir(self.folder.path())
-            .env(
-                "PATH",
-                format!("{}:{}", own.parent().unwrap().display(), std::env::var("PATH").unwrap_or_default()),
-            )
-            .env("MILLRACE__HTTP__API_ADDRESS", &self.api)
-            .env("MILLRACE__HTTP__METRICS_ADDRESS", &self.metrics);
-        command
-    }
-
-    /// Starts `millrace run` and waits until it is ready.
-    fn start(&mut self) {
-        self.start_with(&[]);
-    }
-
-    fn start_with(&mut self, arguments: &[&str]) {
-        let log = std::fs::File::create(self.folder.path().join("run.log")).unwrap();
-        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_millrace")));
-        self.running = Some(command.arg("run").args(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap());
-        self.until("the process to be ready", || {
-            let answer = self
-                .command(Path::new("bash"))
-                .args([
-                    "-c",
-                    &format!(
-                        "exec 3<>/dev/tcp/{}; printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3",
-                        self.metrics.replace(':', "/")
-                    ),
-                ])
-                .output();
-            answer.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(" 200 "))
-        });
-    }
-
-    /// Kills the process; what it did not finish is not finished.
-    fn kill(&mut self) {
-        if let Some(mut child) = self.running.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-
-    fn shell(&self, script: &str) -> String {
-        let output = self.command(Path::new("bash")).args(["-euo", "pipefail", "-c", script]).output().unwrap();
-        assert!(output.status.success(), "{script}\n{}", told(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Every change of membership so far: subject, status.
-    fn changes(&self) -> Vec<(String, String)> {
-        let lines = self.shell("millrace sink file --once");
-        let change = |line: &str| {
-            let record: Json = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-            let record = record.get("value").cloned().unwrap_or(record);
-            let text = |name: &str| record[name].as_str().unwrap_or_else(|| panic!("{name} in {line}")).to_owned();
-            (text("subjectId"), text("status"))
-        };
-        lines.lines().map(change).collect()
-    }
-
-    /// Waits; what is awaited comes within a second or so, unless the machine is busy.
-    fn until(&self, what: &str, done: impl Fn() -> bool) {
-        let begun = Instant::now();
-        while !done() {
-            let log = || std::fs::read_to_string(self.folder.path().join("run.log")).unwrap_or_default();
-            assert!(begun.elapsed() < Duration::from_secs(90), "waited for {what}\n{}", log());
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn told(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use place::{Place, told};
 
 /// The code blocks under the heading with this number.
 fn blocks(number: u32) -> Vec<String> {
@@ -191,6 +86,9 @@ fn the_quickstart_does_what_it_says() {
     let output = place.command(Path::new("bash")).args(["-c", script]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert!(told(&output).contains("line 2") && told(&output).contains("line 3"), "{}", told(&output));
-    place.shell(r#"echo '{"topic":"person","key":"3@m.M","value":{"isDeleted":"perhaps"}}' | millrace source file"#);
+    let script = r#"echo '{"topic":"person","key":"3@m.M","value":{"isDeleted":"perhaps"}}' | millrace source file"#;
+    let output = place.command(Path::new("bash")).args(["-c", script]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(told(&output).contains("line 1: dead letter: wrong-type"), "{}", told(&output));
     place.until("the dead letter", || place.shell("millrace dead-letter list").contains("wrong-type"));
 }

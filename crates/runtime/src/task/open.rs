@@ -1,7 +1,7 @@
 //! Taking a shard over: one path for a cold start, a take-over and an unknown outcome.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use millrace_log::{Delivered, EARLIEST, LogError, Offset, ShardIdentity, ShardSession, TopicPartition};
 use millrace_model::Timestamp;
@@ -12,6 +12,9 @@ use super::{Live, ShardTask, TaskError};
 use crate::meta::{META_KEY, Meta};
 use crate::observe::{self, measurement};
 use crate::topology::input_name;
+
+/// A restore that takes longer says how far it is, so often.
+const SAID_EVERY: Duration = Duration::from_secs(5);
 
 /// A restore applies rows in batches of about this size.
 const BATCH_ROWS: usize = 10_000;
@@ -116,7 +119,22 @@ impl ShardTask {
             position: from,
             failed: None,
         };
-        let end = session.restore(from.unwrap_or(EARLIEST), &mut |delivered| restore.take(delivered))?;
+        let (shard, begun) = (self.shard, Instant::now());
+        let (mut records, mut said) = (0_u64, begun);
+        let end = session.restore(from.unwrap_or(EARLIEST), &mut |delivered| {
+            records += 1;
+            if said.elapsed() >= SAID_EVERY {
+                said = Instant::now();
+                tracing::info!(
+                    shard,
+                    records,
+                    offset = delivered.offset,
+                    seconds = begun.elapsed().as_secs(),
+                    "restoring from the changelog"
+                );
+            }
+            restore.take(delivered);
+        })?;
         restore.finish(end)?;
         self.flush_due = true;
         Ok(machine)

@@ -603,11 +603,14 @@ impl Step<'_> {
             value: Some(Bytes::from(value)),
             headers,
         });
-        let member_key = derive::member(name, subject);
+        let (member_key, exit_key) = (derive::member(name, subject), key::exited(subject, name));
         if realized {
-            self.tx.put_bytes(member_key, Vec::new())
+            self.tx.put_bytes(member_key, Vec::new());
+            self.tx.delete_if_present(exit_key)?;
         } else {
-            self.tx.delete(member_key)
+            self.tx.delete(member_key);
+            let (qualified_at, exited_at) = (entered_at, self.now);
+            self.tx.put(exit_key, &row::ExitRow { qualified_at, exited_at });
         }
         *self.audiences.entry(name.clone()).or_default() += if realized { 1 } else { -1 };
         let status = if realized { "realized" } else { "exited" };

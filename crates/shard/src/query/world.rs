@@ -500,6 +500,16 @@ impl<'q> Walk<'q> {
         }
     }
 
+    /// The rest of one, behind a subject.
+    pub fn behind(query: &'q Query, shard: u32, after: &SubjectId) -> Walk<'q> {
+        let (_, end) = key::nodes(after.kind);
+        let first = key::behind_node(&key::of_subject(table::SUBJECT, after));
+        Walk {
+            rows: Pages::over(query, shard, first, end),
+            events: false,
+        }
+    }
+
     pub fn next_subject(&mut self) -> Result<Option<Found>, QueryError> {
         while let Some(Met {
             node, row, profile, events, ..

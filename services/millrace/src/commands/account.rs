@@ -1,10 +1,16 @@
-//! `account show|explain`: asks the running instance.
+//! `account find|show|explain`: asks the running instance.
 
 use millrace_api::dto::{AccountView, ExplainView};
+use millrace_model::SubjectKind;
 
 use crate::client::Client;
+use crate::commands::find;
 use crate::settings::Settings;
 use crate::shown;
+
+pub fn find(settings: &Settings, text: &str, limit: usize) -> anyhow::Result<()> {
+    find::run(settings, SubjectKind::Account, text, limit)
+}
 
 pub fn show(settings: &Settings, key: &str) -> anyhow::Result<()> {
     let view: AccountView = Client::new(&settings.server_url())?.get(&["v1", "accounts", key], &[])?;

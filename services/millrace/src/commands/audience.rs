@@ -3,99 +3,98 @@
 use std::path::Path;
 
 use anyhow::bail;
+use millrace_api::backend::Replace;
 use millrace_api::dto::MemberLine;
 
-use crate::commands::segment::read_text;
+use crate::csv::{self, Row};
+use crate::files::{self, Lines, read_bytes};
 use crate::gateway::{self, told};
+use crate::progress::Progress;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
-use crate::shown;
+use crate::shown::{self, counted};
 
 /// Brings in every line that is a member; names the others with their numbers, and fails at the end where there were any.
-pub fn import(settings: &Settings, name: &str, file: &Path, replace: bool) -> anyhow::Result<()> {
-    let text = read_text(file)?;
+pub fn import(settings: &Settings, name: &str, file: &Path, replace: Replace) -> anyhow::Result<()> {
+    let bytes = read_bytes(file)?;
     let csv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let members = if csv { of_csv(&text)? } else { of_json_lines(&text) };
-    let (numbers, lines): (Vec<usize>, Vec<_>) = members.into_iter().unzip();
-    let count = lines.len();
+    let members = if csv { of_csv(&bytes) } else { of_json_lines(&bytes) };
+    let members = members.map_err(|error| Refusal(format!("{}: {error:#}", files::name(file))))?;
+    let (numbers, lines): (Vec<u64>, Vec<_>) = members.into_iter().unzip();
+    let count = lines.len() as u64;
+    let what = format!("importing {}", counted(count, "line"));
+    let progress = Progress::begin(move || what.clone());
     let view = gateway::commands(settings)?.import(name, lines, replace).map_err(told)?;
+    progress.end();
     for rejected in &view.rejected {
         let at = usize::try_from(rejected.line).ok().and_then(|line| numbers.get(line.wrapping_sub(1))).copied();
         eprintln!("line {}: {}", at.unwrap_or_default(), rejected.reason);
     }
     shown::show(settings.output, &view, |view| {
-        format!("{name}: {} members brought in, {} taken out\n", view.accepted, view.removed)
+        format!(
+            "{name}: {} brought in, {} taken out\n",
+            counted(view.accepted, "member"),
+            counted(view.removed, "member")
+        )
     })?;
+    let verb = if view.rejected.len() == 1 { "names" } else { "name" };
     match view.rejected.len() {
         0 => Ok(()),
-        rejected if replace => bail!("{rejected} of {count} lines are no members of `{name}`; nobody was replaced"),
-        rejected => bail!("{rejected} of {count} lines are no members of `{name}`"),
+        rejected if replace != Replace::Nobody => {
+            bail!("{rejected} of {} {verb} no member of `{name}`; nobody was replaced", counted(count, "line"))
+        }
+        rejected => bail!("{rejected} of {} {verb} no member of `{name}`", counted(count, "line")),
     }
 }
 
 /// A line's number in the file, and the member it names or what is wrong with it.
-type Line = (usize, Result<MemberLine, String>);
+type Line = (u64, Result<MemberLine, String>);
 
-fn of_json_lines(text: &str) -> Vec<Line> {
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(number, line)| (number, serde_json::from_str(line).map_err(|error| error.to_string())))
-        .collect()
+fn of_json_lines(bytes: &[u8]) -> anyhow::Result<Vec<Line>> {
+    let mut members = Vec::new();
+    for line in Lines::new(bytes) {
+        let (number, line) = line?;
+        if line.as_ref().is_ok_and(|line| line.trim().is_empty()) {
+            continue;
+        }
+        members.push((number, line.and_then(|line| serde_json::from_str(&line).map_err(|error| error.to_string()))));
+    }
+    Ok(members)
 }
 
-/// RFC 4180 with a head. Columns of other names are left aside.
-fn of_csv(text: &str) -> anyhow::Result<Vec<Line>> {
-    let mut rows = rows(text.trim_start_matches('\u{feff}')).into_iter();
-    let (_, head) = rows.next().unwrap_or_default();
+/// A table with a head. Columns of other names are left aside.
+fn of_csv(bytes: &[u8]) -> anyhow::Result<Vec<Line>> {
+    let mut rows = csv::rows(bytes)?.into_iter();
+    let head = match rows.next() {
+        None => Vec::new(),
+        Some(Row { cells: Ok(cells), .. }) => cells,
+        Some(Row { cells: Err(reason), line }) => bail!("line {line}: {reason}"),
+    };
     let column = |name: &str| head.iter().position(|cell| cell.trim() == name);
     let (member, namespace, id, until) = (column("member"), column("namespace"), column("id"), column("validUntil"));
     if member.is_none() && (namespace.is_none() || id.is_none()) {
         let found = head.join(", ");
-        return Err(Refusal(format!(
-            "the first line names the columns: `member`, or `namespace` and `id`, and `validUntil` if wanted; found `{found}`"
-        ))
-        .into());
+        bail!("the first line names the columns: `member`, or `namespace` and `id`, and `validUntil` if wanted; found `{found}`");
     }
-    let read = |row: Vec<String>| {
-        let cell = |column: Option<usize>| column.and_then(|column| row.get(column)).map_or("", |cell| cell.trim());
+    let read = |cells: Vec<String>| {
+        if cells.len() != head.len() {
+            return Err(format!("{}, where the head names {}", counted(cells.len() as u64, "cell"), head.len()));
+        }
+        let cell = |column: Option<usize>| column.and_then(|column| cells.get(column)).map_or("", |cell| cell.trim());
         let member = match member {
             Some(_) => cell(member).to_owned(),
             None => format!("{}:{}", cell(namespace), cell(id)),
         };
+        if member.contains('\n') {
+            return Err("an identity over several lines: a quotation mark is probably missing".to_owned());
+        }
         let until = cell(until);
         Ok(MemberLine {
             member,
             valid_until: (!until.is_empty()).then(|| until.to_owned()),
         })
     };
-    Ok(rows.map(|(number, row)| (number, read(row))).collect())
-}
-
-/// The cells of each row that is not blank, with the number of its first line.
-fn rows(text: &str) -> Vec<(usize, Vec<String>)> {
-    let mut rows = Vec::new();
-    let (mut row, mut cell, mut quoted) = (Vec::new(), String::new(), false);
-    let (mut line, mut begun) = (1, 1);
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        line += usize::from(letter == '\n');
-        match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => cell.extend(letters.next()),
-            '"' => quoted = !quoted,
-            ',' if !quoted => row.push(std::mem::take(&mut cell)),
-            '\r' if !quoted && letters.peek() == Some(&'\n') => {}
-            '\n' if !quoted => {
-                row.push(std::mem::take(&mut cell));
-                rows.push((begun, std::mem::take(&mut row)));
-                begun = line;
-            }
-            other => cell.push(other),
-        }
-    }
-    row.push(cell);
-    rows.push((begun, row));
-    rows.retain(|(_, row)| row.iter().any(|cell| !cell.trim().is_empty()));
-    rows
+    Ok(rows.map(|row| (row.line, row.cells.and_then(read))).collect())
 }
 
 #[cfg(test)]
@@ -112,25 +111,44 @@ mod tests {
 
     #[test]
     fn both_forms_of_file() {
-        let lines = "{\"member\":\"email:a@b.c\",\"validUntil\":\"2026-12-31\"}\n\n{\"colour\":1}\n";
-        assert_eq!(shown(of_json_lines(lines)), ["1 email:a@b.c 2026-12-31", "3 refused"]);
-        let table: [(&str, &[&str]); 4] = [
+        let lines = b"\xEF\xBB\xBF{\"member\":\"email:a@b.c\",\"validUntil\":\"2026-12-31\"}\r\n\r\n{\"colour\":1}\n\xFF\n{\"member\":\"ecid:1\"}\n";
+        assert_eq!(
+            shown(of_json_lines(lines).unwrap()),
+            ["1 email:a@b.c 2026-12-31", "3 refused", "4 refused", "5 ecid:1 "]
+        );
+        let table: [(&[u8], &[&str]); 9] = [
             (
-                "member,validUntil\nemail:a@b.c,2026-12-31\n\necid:1,\n",
+                b"member,validUntil\nemail:a@b.c,2026-12-31\n\necid:1,\n",
                 &["2 email:a@b.c 2026-12-31", "4 ecid:1 "],
             ),
             (
-                "\u{feff}name,id,namespace\r\n\"Ann, \"\"A\"\"\nMiller\",a@b.c,email\r\nBob,1,ecid",
+                b"\xEF\xBB\xBFname,id,namespace\r\n\"Ann, \"\"A\"\"\nMiller\",a@b.c,email\r\nBob,1,ecid",
                 &["2 email:a@b.c ", "4 ecid:1 "],
             ),
-            ("member\n", &[]),
-            ("member,x\n,y\n", &["2  "]),
+            (b"member\n", &[]),
+            (b"member,x\n,y\n", &["2  "]),
+            // A quotation mark that is never closed takes its own line alone.
+            (
+                b"name,member\n\"Ann,email:a@b.c\nBob,email:b@b.c\nCem,email:c@b.c\n",
+                &["2 refused", "3 email:b@b.c ", "4 email:c@b.c "],
+            ),
+            // One that the next quoted cell seems to close.
+            (b"name,member\n\"Ann,email:a@b.c\n\"Bob\",email:b@b.c\n", &["2 refused", "3 email:b@b.c "]),
+            (
+                b"member,x\nemail:a@b.c\nemail:b@b.c,1,2\nemail:c@b.c,1\n",
+                &["2 refused", "3 refused", "4 email:c@b.c "],
+            ),
+            (
+                b"member\nemail:a@b.c\nemail:\xFF@b.c\nemail:c@b.c\n",
+                &["2 email:a@b.c ", "3 refused", "4 email:c@b.c "],
+            ),
+            (b"member\n\"email:a@b.c\nemail:b@b.c\"\n", &["2 refused"]),
         ];
         for (text, expected) in table {
-            assert_eq!(shown(of_csv(text).unwrap()), expected, "{text}");
+            assert_eq!(shown(of_csv(text).unwrap()), expected, "{}", String::from_utf8_lossy(text));
         }
-        for text in ["", "e-mail\na@b.c\n", "id\n1\n"] {
-            assert!(of_csv(text).is_err(), "{text}");
+        for text in ["", "e-mail\na@b.c\n", "id\n1\n", "\"member\na@b.c\n"] {
+            assert!(of_csv(text.as_bytes()).is_err(), "{text}");
         }
     }
 }

@@ -19,7 +19,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         let yaml = serde_norway::to_string(&answer["configuration"]).unwrap_or_default();
         let lines = topics.iter().map(|spec| {
             let cleanup = if spec.compacted { "compact" } else { "delete" };
-            format!("  {}  {} partitions, {cleanup}\n", spec.name, spec.partitions)
+            format!("  {}  {}, {cleanup}\n", spec.name, shown::counted(spec.partitions.into(), "partition"))
         });
         format!("{yaml}\n# topics\n{}", lines.map(|line| format!("#{line}")).collect::<String>())
     })

@@ -37,6 +37,7 @@ pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
     let mut stage = Stage::open(&config, begins)?;
 
     say(story::OPENING)?;
+    say(&story::clock(begins, today))?;
     stage.define(SEGMENT, story::DEFINITION)?;
     let steps = story::steps(begins, today);
     let mut right = 0;
@@ -64,7 +65,8 @@ fn require_free(addresses: [SocketAddr; 2]) -> anyhow::Result<()> {
 
 /// Plays one step and shows what came of it; whether that is what should.
 fn tell(stage: &mut Stage, number: usize, step: &Step) -> anyhow::Result<bool> {
-    say(&format!("{number}  {}", step.title))?;
+    let (Act::Facts { at, .. } | Act::Silence { until: at }) = &step.act;
+    say(&format!("{number}  {}   (it is {})", step.title, story::shown_instant(*at)))?;
     for line in step.meaning.lines() {
         say(&format!("   {line}"))?;
     }

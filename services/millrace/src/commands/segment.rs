@@ -2,50 +2,90 @@
 
 mod rewrite;
 
-use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::Context;
-use millrace_api::dto::{PreviewView, RollbackView, SegmentView, VersionView};
+use millrace_api::dto::{MemberView, Page, PreviewView, RollbackView, SegmentView, VersionView};
 use millrace_model::{Schema, Text};
 use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_segment::ast::Span;
-use millrace_segment::{Compiled, Diagnostic, Library, Severity, compile, compile_with, did_you_mean, documents, parse_definitions};
+use millrace_segment::{Compiled, Diagnostic, Library, Places, Severity, compile, compile_with, did_you_mean, documents, parse_definitions};
 use serde::Serialize;
 
+use crate::cli::Output;
 use crate::client::Client;
 use crate::engine;
+use crate::files::{name, read_text};
 use crate::gateway::{self, told};
+use crate::progress::Progress;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
-use crate::shown;
+use crate::shown::{self, counted};
 
 pub use rewrite::{convert, fmt};
 
-/// A definition that holds, with its own text.
-struct Checked {
-    name: String,
-    text: String,
-    compiled: Compiled,
+/// The most members of one answer of the API.
+const PAGE_MAX: usize = 1_000;
+
+/// A definition that holds, and where it stands.
+pub struct Checked {
+    pub name: String,
+    /// Its own document.
+    pub text: String,
+    pub compiled: Compiled,
+    source: Source,
 }
 
-/// Checks all files first; nothing is applied where one of them is wrong.
+/// Where a definition is from.
+#[derive(Clone)]
+struct Source {
+    /// The file's name, where it is from one.
+    file: Option<Arc<str>>,
+    /// All of the file, and the part that holds the definition.
+    text: Arc<str>,
+    from: usize,
+    to: usize,
+}
+
+impl Source {
+    /// A finding about the rule of this definition beside its line: in the file where that can be told, else in the rule.
+    fn render(&self, name: &str, rule: &str, finding: &Diagnostic) -> String {
+        let (moved, shown) = self.placed(rule, finding);
+        let file = self.file.as_ref().map(|file| format!("{file}: ")).unwrap_or_default();
+        format!("{file}segment {name}: {}", moved.render(shown))
+    }
+
+    /// A finding with its place in the file, and the file; in the rule where the file writes that otherwise.
+    fn placed<'s>(&'s self, rule: &'s str, finding: &Diagnostic) -> (Diagnostic, &'s str) {
+        match Places::find(&self.text, self.from, self.to, rule) {
+            Some(places) => (places.moved(finding), &self.text),
+            None => (finding.clone(), rule),
+        }
+    }
+}
+
+/// Checks all files first; nothing is applied where one of them is wrong. What the deployment has against them, and what it warns of, it says itself.
 pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
     let definitions = read(files)?;
-    let findings = findings(settings, &definitions)?;
-    refuse(&definitions, &findings)?;
-    for warning in rendered(&definitions, &findings) {
+    refuse(&definitions, &findings(settings, &definitions)?)?;
+    let commands = gateway::commands(settings)?;
+    let what = format!("applying {}", counted(definitions.len() as u64, "definition"));
+    let progress = Progress::begin(move || what.clone());
+    let text: String = definitions.iter().map(|definition| document(&definition.text)).collect();
+    let applied = commands.apply(&text).map_err(told)?;
+    progress.end();
+    for warning in &applied.warnings {
         eprint!("{warning}");
     }
-    let commands = gateway::commands(settings)?;
-    for definition in &definitions {
-        commands
-            .put_segment(&definition.name, &definition.text)
-            .map_err(told)
-            .with_context(|| format!("segment {}", definition.name))?;
-    }
-    let names: Vec<&String> = definitions.iter().map(|definition| &definition.name).collect();
-    shown::show(settings.output, &names, |names| names.iter().map(|name| format!("{name}: applied\n")).collect())
+    shown::show(settings.output, &applied, |applied| {
+        applied.segments.iter().map(|name| format!("{name}: applied\n")).collect()
+    })
+}
+
+/// A definition as one document among others.
+fn document(text: &str) -> String {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    format!("---\n{text}{end}")
 }
 
 /// Checks definitions as one set: what is wrong refuses them, what is probably not meant is told.
@@ -64,6 +104,7 @@ pub fn lint(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<(
 pub fn preview(settings: &Settings, file: &Path, sample_max: usize) -> anyhow::Result<()> {
     let text = read_text(file)?;
     check_one(&text, &Schema::built_in()?).map_err(|problems| Refusal(problems.join("\n")))?;
+    let _progress = Progress::begin(|| "evaluating everybody".to_owned());
     let view: PreviewView = Client::new(&settings.server_url())?.post(&["v1", "segments", "preview"], &[("sample", &sample_max.to_string())], Some(text))?;
     shown::show(settings.output, &view, shown::preview)
 }
@@ -71,11 +112,13 @@ pub fn preview(settings: &Settings, file: &Path, sample_max: usize) -> anyhow::R
 /// A finding about a rule, for programs.
 #[derive(Serialize)]
 struct FindingView<'f> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'f str>,
     segment: &'f str,
     severity: &'static str,
     code: &'static str,
     message: &'f str,
-    /// Place in the rule, both counted from one.
+    /// Place in the file, both counted from one; in the rule where the file writes it in another form.
     line: usize,
     column: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,9 +127,14 @@ struct FindingView<'f> {
     suggestion: Option<&'f str>,
 }
 
-fn view<'f>(definitions: &[Checked], name: &'f Text, finding: &'f Diagnostic) -> FindingView<'f> {
-    let (line, column) = finding.position(rule_of(definitions, name));
+fn view<'f>(definitions: &'f [Checked], name: &'f Text, finding: &'f Diagnostic) -> FindingView<'f> {
+    let definition = definitions.iter().find(|definition| definition.name == *name);
+    let (line, column) = definition.map_or((1, 1), |definition| {
+        let (placed, text) = definition.source.placed(&definition.compiled.definition().pql, finding);
+        placed.position(text)
+    });
     FindingView {
+        file: definition.and_then(|definition| definition.source.file.as_deref()),
         segment: name,
         severity: finding.severity.as_str(),
         code: finding.code,
@@ -98,16 +146,15 @@ fn view<'f>(definitions: &[Checked], name: &'f Text, finding: &'f Diagnostic) ->
     }
 }
 
-fn rule_of<'d>(definitions: &'d [Checked], name: &str) -> &'d str {
-    let definition = definitions.iter().find(|definition| definition.name == name);
-    definition.map_or("", |definition| &definition.compiled.definition().pql)
-}
-
-fn rendered(definitions: &[Checked], findings: &[(Text, Diagnostic)]) -> Vec<String> {
-    findings
-        .iter()
-        .map(|(name, finding)| format!("segment {name}: {}", finding.render(rule_of(definitions, name))))
-        .collect()
+/// Findings about definitions, each beside its line.
+pub fn rendered(definitions: &[Checked], findings: &[(Text, Diagnostic)]) -> Vec<String> {
+    let show = |(name, finding): &(Text, Diagnostic)| match definitions.iter().find(|definition| definition.name == *name) {
+        Some(definition) => definition.source.render(name, &definition.compiled.definition().pql, finding),
+        // About one that stands elsewhere: there is no line to show.
+        None if name.is_empty() => format!("{}[{}]: {finding}\n", finding.severity.as_str(), finding.code),
+        None => format!("segment {name}: {}[{}]: {finding}\n", finding.severity.as_str(), finding.code),
+    };
+    findings.iter().map(show).collect()
 }
 
 /// What is to be said of the definitions together, under the configuration and at the present.
@@ -122,23 +169,19 @@ fn findings(settings: &Settings, definitions: &[Checked]) -> anyhow::Result<Vec<
             Err(found) => problems.extend(found.into_iter().map(|problem| (definition.name.clone(), problem))),
         }
     }
-    problems.extend(unknown_destinations(settings, definitions));
+    problems.extend(unknown_destinations(definitions, settings.config.destinations.keys().map(String::as_str)));
     problems.extend(millrace_segment::lint(&compiled, &engine::rule_settings(&settings.config), SystemClock.now()));
     Ok(problems)
 }
 
-/// Destinations that are not configured. Where none is, the configuration at hand is not that of the deployment, and nothing is known of them.
-fn unknown_destinations(settings: &Settings, definitions: &[Checked]) -> Vec<(Text, Diagnostic)> {
-    let known = &settings.config.destinations;
+/// Destinations that are named and not configured: nothing would be sent there, and nothing would say so.
+pub fn unknown_destinations<'k>(definitions: &[Checked], known: impl Iterator<Item = &'k str>) -> Vec<(Text, Diagnostic)> {
+    let known: Vec<&str> = known.collect();
     let mut findings = Vec::new();
-    for definition in definitions
-        .iter()
-        .map(|definition| definition.compiled.definition())
-        .filter(|_| !known.is_empty())
-    {
-        for name in definition.destinations.iter().filter(|name| !known.contains_key(name.as_str())) {
-            let message = format!("there is no destination `{name}`: nothing is sent there until it is configured");
-            let near = did_you_mean(name, known.keys().map(String::as_str));
+    for definition in definitions.iter().map(|definition| definition.compiled.definition()) {
+        for name in definition.destinations.iter().filter(|name| !known.contains(&name.as_str())) {
+            let message = format!("no destination `{name}` is configured here: nothing is sent there until `destinations.{name}` is");
+            let near = did_you_mean(name, known.iter().copied());
             findings.push((
                 definition.name.clone(),
                 Diagnostic::warning("unknown-destination", Span::default(), message).suggesting(near),
@@ -169,6 +212,31 @@ pub fn show(settings: &Settings, name: &str) -> anyhow::Result<()> {
     shown::show(settings.output, &view, shown::segment)
 }
 
+/// Members, one a line: all of them, or the first `limit`.
+pub fn members(settings: &Settings, name: &str, limit: Option<usize>) -> anyhow::Result<()> {
+    let client = Client::new(&settings.server_url())?;
+    let (mut members, mut after) = (Vec::<MemberView>::new(), None::<String>);
+    loop {
+        let wanted = limit.map_or(PAGE_MAX, |limit| (limit - members.len()).min(PAGE_MAX)).to_string();
+        let mut query = vec![("limit", wanted.as_str())];
+        query.extend(after.as_deref().map(|after| ("after", after)));
+        let page: Page<MemberView> = client.get(&["v1", "segments", name, "members"], &query)?;
+        members.extend(page.items);
+        after = page.next;
+        if after.is_none() || limit.is_some_and(|limit| members.len() >= limit) {
+            break;
+        }
+    }
+    if settings.output == Output::Text && members.is_empty() {
+        eprintln!("{name} has no members now");
+    }
+    shown::show(settings.output, members.as_slice(), shown::members_of)?;
+    if settings.output == Output::Text && after.is_some() {
+        eprintln!("there are more; `--all` lists them");
+    }
+    Ok(())
+}
+
 pub fn history(settings: &Settings, name: &str) -> anyhow::Result<()> {
     let views: Vec<VersionView> = Client::new(&settings.server_url())?.get(&["v1", "segments", name, "versions"], &[])?;
     shown::show(settings.output, views.as_slice(), shown::versions)
@@ -191,7 +259,7 @@ pub fn delete(settings: &Settings, name: &str) -> anyhow::Result<()> {
 /// # Errors
 /// Every finding, rendered beside its line.
 pub fn check_one(text: &str, schema: &Schema) -> Result<Compiled, Vec<String>> {
-    let mut definitions = check(text, schema)?;
+    let mut definitions = check(text, None, schema)?;
     match definitions.pop() {
         Some(only) if definitions.is_empty() => Ok(only.compiled),
         found => Err(vec![format!(
@@ -208,9 +276,9 @@ fn read(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Checked>> {
     let mut problems = Vec::new();
     for file in files {
         let file = file.as_ref();
-        match check(&read_text(file)?, &schema) {
+        match check(&read_text(file)?, Some(&name(file)), &schema) {
             Ok(found) => definitions.extend(found),
-            Err(found) => problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", file.display()))),
+            Err(found) => problems.extend(found),
         }
     }
     let mut names: Vec<&str> = definitions.iter().map(|definition| definition.name.as_str()).collect();
@@ -231,36 +299,36 @@ fn read(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Checked>> {
     }
 }
 
-/// The text of a file, or of standard input where it is called `-`.
-pub fn read_text(file: &Path) -> anyhow::Result<String> {
-    if file.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
-}
-
-/// Parses and compiles every definition of a text. Places are those of the whole text for its form, of the rule for what is wrong in the rule.
-fn check(text: &str, schema: &Schema) -> Result<Vec<Checked>, Vec<String>> {
-    parse_definitions(text).map_err(|problems| problems.iter().map(|problem| problem.render(text)).collect::<Vec<_>>())?;
-    let mut checked = Vec::new();
-    let mut problems = Vec::new();
-    for document in documents(text) {
-        for definition in parse_definitions(document).map_err(|problems| problems.iter().map(|problem| problem.render(document)).collect::<Vec<_>>())? {
-            match compile(&definition, schema) {
-                Ok(compiled) => checked.push(Checked {
-                    name: definition.name.to_string(),
-                    // What divides documents in a file is no part of them.
-                    text: document.strip_prefix("---\n").unwrap_or(document).to_owned(),
-                    compiled,
-                }),
-                Err(found) => problems.extend(
-                    found
-                        .iter()
-                        .map(|problem| format!("segment {}: {}", definition.name, problem.render(&definition.pql))),
-                ),
-            }
+/// Parses and compiles every definition of a text. Places are those of the whole text.
+///
+/// # Errors
+/// Every finding, rendered beside its line, the name of the file in front.
+pub fn check(text: &str, file: Option<&str>, schema: &Schema) -> Result<Vec<Checked>, Vec<String>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let front = file.map(|file| format!("{file}: ")).unwrap_or_default();
+    let told = |problems: Vec<Diagnostic>| problems.iter().map(|problem| format!("{front}{}", problem.render(text))).collect::<Vec<_>>();
+    let definitions = parse_definitions(text).map_err(told)?;
+    let whole: Arc<str> = text.into();
+    let file: Option<Arc<str>> = file.map(Into::into);
+    let (mut checked, mut problems) = (Vec::new(), Vec::new());
+    let mut from = 0;
+    for (definition, document) in definitions.into_iter().zip(documents(text)) {
+        let source = Source {
+            file: file.clone(),
+            text: Arc::clone(&whole),
+            from,
+            to: from + document.len(),
+        };
+        from = source.to;
+        match compile(&definition, schema) {
+            Ok(compiled) => checked.push(Checked {
+                name: definition.name.to_string(),
+                // What divides documents in a file is no part of them.
+                text: document.strip_prefix("---\n").unwrap_or(document).to_owned(),
+                compiled,
+                source,
+            }),
+            Err(found) => problems.extend(found.iter().map(|problem| source.render(&definition.name, &definition.pql, problem))),
         }
     }
     if problems.is_empty() { Ok(checked) } else { Err(problems) }

@@ -1,92 +1,184 @@
 //! `source file`: JSON lines into the source topics.
+//!
+//! Lines go in batches, each after the one before was taken. So wherever the command ends, the lines up to some number are in and the others are not:
+//! it says which, and `--from-line` goes on there. A record that comes twice changes nothing.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, bail};
 use millrace_api::backend::Commands;
-use millrace_api::dto::RecordLine;
+use millrace_api::dto::{RecordLine, RejectedLine};
+use serde::Serialize;
 
+use crate::cli::SourceFileOptions;
+use crate::files::{self, Lines};
 use crate::gateway::{self, told};
+use crate::progress::Progress;
 use crate::settings::Settings;
-use crate::shown;
+use crate::shown::{self, counted};
 
 /// Lines and bytes sent at once: well below what the API takes.
 const BATCH_LINES: usize = 1_000;
 const BATCH_BYTES: usize = 4 << 20;
 
+/// What became of the lines, for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    /// Appended, dead letters included.
+    accepted: u64,
+    rejected: u64,
+    dead_letters: u64,
+    unknown_fields: BTreeMap<String, u64>,
+    /// The last line of the file that was dealt with.
+    last_line: u64,
+}
+
 /// Sends every line that is a record; names the others with their numbers, and fails at the end where there were any.
-pub fn run(settings: &Settings, path: &Path) -> anyhow::Result<()> {
+pub fn run(settings: &Settings, options: &SourceFileOptions) -> anyhow::Result<()> {
     let commands = gateway::commands(settings)?;
-    let lines: Box<dyn BufRead> = match path.as_os_str() == "-" {
-        true => Box::new(std::io::stdin().lock()),
-        false => Box::new(BufReader::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?)),
-    };
+    let done = Arc::new(Done::default());
+    watch_for_interrupt(&done)?;
+    let shown = Arc::clone(&done);
+    let progress = Progress::begin(move || format!("{} appended", counted(shown.accepted.load(Ordering::Relaxed), "record")));
     let mut batch = Batch {
         commands: &*commands,
+        strict: options.strict,
+        done: &done,
         numbers: Vec::new(),
         lines: Vec::new(),
         bytes: 0,
-        accepted: 0,
-        rejected: 0,
+        outcome: Outcome {
+            accepted: 0,
+            rejected: 0,
+            dead_letters: 0,
+            unknown_fields: BTreeMap::new(),
+            last_line: options.from_line.saturating_sub(1),
+        },
     };
-    for (number, line) in (1..).zip(lines.lines()) {
-        let line = line.with_context(|| format!("cannot read line {number}"))?;
-        if !line.trim().is_empty() {
-            batch.add(number, &line)?;
+    let sent = batch.send_all(options);
+    progress.end();
+    sent.with_context(|| done.how_far())?;
+    tell(settings, &batch.outcome)
+}
+
+/// The summary, and whether all went well.
+fn tell(settings: &Settings, outcome: &Outcome) -> anyhow::Result<()> {
+    for (field, records) in &outcome.unknown_fields {
+        eprintln!(
+            "{field}: no such field, in {}; kept under `extra` (perhaps it is misspelt; `--strict` refuses such records)",
+            counted(*records, "record")
+        );
+    }
+    shown::show(settings.output, outcome, |outcome| {
+        format!("{} appended\n", counted(outcome.accepted, "record"))
+    })?;
+    let mut faults = Vec::new();
+    if outcome.rejected > 0 {
+        let verb = if outcome.rejected == 1 { "was" } else { "were" };
+        faults.push(format!("{} {verb} not taken", counted(outcome.rejected, "line")));
+    }
+    if outcome.dead_letters > 0 {
+        let noun = counted(outcome.dead_letters, "record");
+        let (verb, end) = if outcome.dead_letters == 1 {
+            ("is", "a dead letter")
+        } else {
+            ("are", "dead letters")
+        };
+        faults.push(format!("{noun} {verb} {end}: `millrace dead-letter list`"));
+    }
+    if faults.is_empty() { Ok(()) } else { bail!("{}", faults.join("; ")) }
+}
+
+/// How far the command is; read by the threads that report it.
+#[derive(Default)]
+struct Done {
+    accepted: AtomicU64,
+    last_line: AtomicU64,
+}
+
+impl Done {
+    fn how_far(&self) -> String {
+        match self.last_line.load(Ordering::Relaxed) {
+            0 => "cut off before the first lines were taken".to_owned(),
+            last => format!(
+                "cut off: {} appended, the lines up to {last} are done; go on with `--from-line {}`",
+                counted(self.accepted.load(Ordering::Relaxed), "record"),
+                last + 1
+            ),
         }
     }
-    batch.send()?;
-    let (accepted, rejected) = (batch.accepted, batch.rejected);
-    shown::show(settings.output, &serde_json::json!({"accepted": accepted, "rejected": rejected}), |_| {
-        format!("{accepted} records appended\n")
+}
+
+/// An interrupt ends the process at once, and says how far it got.
+fn watch_for_interrupt(done: &Arc<Done>) -> anyhow::Result<()> {
+    let done = Arc::clone(done);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            eprintln!("\nmillrace: {}", done.how_far());
+            std::process::exit(1);
+        }
     })?;
-    if rejected > 0 {
-        bail!("{rejected} of {} lines are no records", accepted + rejected);
-    }
     Ok(())
 }
 
 /// Lines on their way, with their numbers in the file.
 struct Batch<'a> {
     commands: &'a dyn Commands,
+    strict: bool,
+    done: &'a Done,
     numbers: Vec<u64>,
     lines: Vec<Result<RecordLine, String>>,
     bytes: usize,
-    accepted: u64,
-    rejected: u64,
+    outcome: Outcome,
 }
 
 impl Batch<'_> {
-    fn add(&mut self, number: u64, line: &str) -> anyhow::Result<()> {
-        self.numbers.push(number);
-        self.lines.push(serde_json::from_str(line).map_err(|error| error.to_string()));
-        self.bytes += line.len();
-        if self.lines.len() >= BATCH_LINES || self.bytes >= BATCH_BYTES {
-            self.send()
-        } else {
-            Ok(())
+    fn send_all(&mut self, options: &SourceFileOptions) -> anyhow::Result<()> {
+        for line in Lines::new(files::open(&options.path)?) {
+            let (number, line) = line.with_context(|| format!("cannot read {}", files::name(&options.path)))?;
+            let blank = line.as_ref().is_ok_and(|line| line.trim().is_empty());
+            if number < options.from_line || blank {
+                continue;
+            }
+            self.bytes += line.as_ref().map_or(0, String::len);
+            self.numbers.push(number);
+            self.lines
+                .push(line.and_then(|line| serde_json::from_str(&line).map_err(|error| error.to_string())));
+            if self.lines.len() >= BATCH_LINES || self.bytes >= BATCH_BYTES {
+                self.send()?;
+            }
         }
+        self.send()
     }
 
     fn send(&mut self) -> anyhow::Result<()> {
         let (numbers, lines) = (std::mem::take(&mut self.numbers), std::mem::take(&mut self.lines));
         self.bytes = 0;
-        if lines.is_empty() {
-            return Ok(());
+        let Some(last) = numbers.last() else { return Ok(()) };
+        let answer = self.commands.append(lines, self.strict).map_err(told)?;
+        let outcome = &mut self.outcome;
+        outcome.accepted += answer.accepted;
+        outcome.rejected += answer.rejected.len() as u64;
+        outcome.dead_letters += answer.dead_letters.len() as u64;
+        outcome.last_line = *last;
+        for (field, records) in answer.unknown_fields {
+            *outcome.unknown_fields.entry(field).or_default() += records;
         }
-        let answer = self.commands.append(lines).map_err(told)?;
-        self.accepted += answer.accepted;
-        self.rejected += answer.rejected.len() as u64;
-        for rejected in answer.rejected {
-            let number = usize::try_from(rejected.line)
-                .ok()
-                .and_then(|line| numbers.get(line.wrapping_sub(1)))
-                .copied()
-                .unwrap_or_default();
-            eprintln!("line {number}: {}", rejected.reason);
-        }
+        self.done.accepted.store(outcome.accepted, Ordering::Relaxed);
+        self.done.last_line.store(*last, Ordering::Relaxed);
+        name_lines(&numbers, &answer.rejected, "");
+        name_lines(&numbers, &answer.dead_letters, "dead letter: ");
         Ok(())
+    }
+}
+
+fn name_lines(numbers: &[u64], found: &[RejectedLine], kind: &str) {
+    for RejectedLine { line, reason } in found {
+        let at = usize::try_from(*line).unwrap_or_default().wrapping_sub(1);
+        eprintln!("line {}: {kind}{reason}", numbers.get(at).copied().unwrap_or_default());
     }
 }

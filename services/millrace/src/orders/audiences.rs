@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace_api::backend::BackendError;
+use millrace_api::backend::{BackendError, Replace};
 use millrace_api::dto::{ImportView, MemberLine, RejectedLine};
 use millrace_log::{Record, TopicPartition};
 use millrace_model::{Identity, Operation, Schema, SourceChange, SourceKind, SubjectKind, Timestamp};
@@ -18,7 +18,7 @@ use super::{LogOrders, caught_up, failure, poll};
 
 impl LogOrders {
     /// See `Commands::import`.
-    pub(super) fn import_members(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: bool) -> Result<ImportView, BackendError> {
+    pub(super) fn import_members(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: Replace) -> Result<ImportView, BackendError> {
         let subject = self.external_audience(audience)?;
         let mut view = ImportView::default();
         let mut records: BTreeMap<String, Option<Value>> = BTreeMap::new();
@@ -31,11 +31,17 @@ impl LogOrders {
                 Err(reason) => view.rejected.push(RejectedLine { line, reason }),
             }
         }
-        if replace {
+        if replace != Replace::Nobody {
             if !view.rejected.is_empty() {
                 return Ok(ImportView { accepted: 0, ..view });
             }
             let present = self.members_on_the_topic(audience)?;
+            if records.is_empty() && !present.is_empty() && replace != Replace::AllEvenByNobody {
+                return Err(BackendError::Refused(format!(
+                    "no members are given: that would take all {} out of `{audience}`; if that is meant, say so with `--allow-empty` (`allowEmpty=true`)",
+                    present.len()
+                )));
+            }
             let gone: Vec<String> = present.into_iter().filter(|key| !records.contains_key(key)).collect();
             view.removed = gone.len() as u64;
             records.extend(gone.into_iter().map(|key| (key, None)));
@@ -145,22 +151,26 @@ mod tests {
     fn an_import_adds_renews_and_replaces() {
         let (orders, log) = orders_and_log();
         log.create_topic(&topic("millrace.source.audience-member")).unwrap();
-        let unknown = orders.import("partners", lines(&["email:a@b.c"]), false);
+        let unknown = orders.import("partners", lines(&["email:a@b.c"]), Replace::Nobody);
         assert!(matches!(unknown, Err(BackendError::NotFound(_))), "{unknown:?}");
         orders.put_segment("partners", "kind: ExternalAudience\nmetadata: { name: partners }").unwrap();
-        type Case<'a> = (&'a [&'a str], bool, (u64, u64, usize));
+        type Case<'a> = (&'a [&'a str], Replace, (u64, u64, usize));
         let table: [Case<'_>; 5] = [
             (
                 &["email:A@b.c", "ecid:1 2026-12-31T00:00:00Z", "b2b_account:1", "nobody", "ecid:2 soon"],
-                false,
+                Replace::Nobody,
                 (2, 0, 3),
             ),
-            (&["email:a@b.c", "email:d@e.f"], true, (2, 1, 0)),
-            (&["email:a@b.c", "nobody"], true, (0, 0, 1)),
-            (&["email:a@b.c"], true, (1, 1, 0)),
-            (&[], true, (0, 1, 0)),
+            (&["email:a@b.c", "email:d@e.f"], Replace::All, (2, 1, 0)),
+            (&["email:a@b.c", "nobody"], Replace::All, (0, 0, 1)),
+            (&["email:a@b.c"], Replace::All, (1, 1, 0)),
+            (&[], Replace::AllEvenByNobody, (0, 1, 0)),
         ];
         for (members, replace, expected) in table {
+            if members.is_empty() {
+                let refused = orders.import("partners", Vec::new(), Replace::All).map_err(|error| error.to_string());
+                assert!(refused.is_err_and(|reason| reason.contains("--allow-empty")));
+            }
             let view = orders.import("partners", lines(members), replace).unwrap();
             assert_eq!((view.accepted, view.removed, view.rejected.len()), expected, "{members:?}");
         }

@@ -1,15 +1,18 @@
 //! The definitions as the control topic tells them: what an order is checked against before it is given.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use millrace_api::backend::BackendError;
 use millrace_log::Reader;
-use millrace_model::{Schema, Text};
-use millrace_segment::{Compiled, Diagnostic, Plan, Settings, Status, link};
+use millrace_model::{Schema, Text, Timestamp};
+use millrace_runtime::clock::{Clock, SystemClock};
+use millrace_segment::{Compiled, Diagnostic, Plan, Settings, Severity, Status, link, lint_some};
 use millrace_shard::lifecycle::{Accepted, Definitions};
 use millrace_shard::row::DefinitionRow;
 
 use super::{caught_up, poll};
-use crate::commands::segment::check_one;
+use crate::commands::segment::{Checked, check_one, rendered};
 
 /// Reads on from order to order.
 pub struct ControlTopic {
@@ -54,33 +57,40 @@ fn readable(name: &str, value: &Bytes, schema: &Schema) -> Option<Compiled> {
     (compiled.definition().name == name).then_some(compiled)
 }
 
-/// Whether a definition fits among the others.
+/// Whether definitions fit together and among the others; what is accepted of them, but probably not meant. One plan for all of them: a plan costs as
+/// much as all rules together.
 ///
 /// # Errors
-/// `InUse` where it takes a published definition away that others rest on; `InvalidDefinition` for a circle, a definition about another kind of subject, or
-/// one that others cannot use as it is.
-pub fn check_put(definitions: &Definitions, text: &str, compiled: &Compiled, schema: &Schema, settings: &Settings) -> Result<(), BackendError> {
-    let definition = compiled.definition();
-    let row = DefinitionRow {
-        text: text.to_owned(),
-        version: u64::MAX,
-        accepted_at: millrace_model::Timestamp::MAX,
-    };
+/// `InUse` where one takes a published definition away that others rest on; `InvalidDefinition` for a circle, a definition about another kind of subject,
+/// or one that others cannot use as it is.
+pub fn check_put(definitions: &Definitions, checked: &[Checked], schema: &Schema, settings: &Settings) -> Result<Vec<String>, BackendError> {
     let mut after = definitions.clone();
-    after.put(Accepted {
-        row,
-        compiled: compiled.clone(),
-    });
-    if definition.status == Status::Inactive {
-        check_unused(definitions, &definition.name, "made inactive")?;
+    for new in checked {
+        let row = DefinitionRow {
+            text: new.text.clone(),
+            version: u64::MAX,
+            accepted_at: Timestamp::MAX,
+        };
+        let compiled = new.compiled.clone();
+        after.put(Accepted { row, compiled });
     }
-    match plan(&after, schema, settings) {
-        // Where the others do not fit together as they are, this one is not to blame.
-        Err(problems) if plan(definitions, schema, settings).is_ok() => Err(BackendError::InvalidDefinition(
-            problems.iter().map(|problem| problem.render(&definition.pql)).collect(),
-        )),
-        _ => Ok(()),
+    for new in checked.iter().filter(|new| new.compiled.definition().status == Status::Inactive) {
+        if is_published(definitions, &new.name) {
+            check_unused(&after, &new.name, "made inactive")?;
+        }
     }
+    let published: Vec<Compiled> = after.published().map(|accepted| accepted.compiled.clone()).collect();
+    let names: BTreeSet<&str> = checked.iter().map(|new| new.name.as_str()).collect();
+    let found = match link(&published, schema) {
+        Ok(linked) => lint_some(&linked, &|name| names.contains(name.as_str()), settings, SystemClock.now()),
+        Err(problems) => problems.into_iter().map(|problem| (Text::default(), problem)).collect(),
+    };
+    let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, finding)| finding.severity == Severity::Error);
+    // Where the others do not fit together as they are, these are not to blame.
+    if !errors.is_empty() && plan(definitions, schema, settings).is_ok() {
+        return Err(BackendError::InvalidDefinition(rendered(checked, &errors)));
+    }
+    Ok(rendered(checked, &warnings))
 }
 
 /// Whether a definition can go.
@@ -91,12 +101,18 @@ pub fn check_delete(definitions: &Definitions, name: &str) -> Result<(), Backend
     if definitions.get(name).is_none() {
         return Err(BackendError::NotFound(format!("there is no segment `{name}`")));
     }
-    check_unused(definitions, name, "deleted")
+    if is_published(definitions, name) {
+        check_unused(definitions, name, "deleted")?;
+    }
+    Ok(())
+}
+
+fn is_published(definitions: &Definitions, name: &str) -> bool {
+    definitions.get(name).is_some_and(|accepted| accepted.status() == Status::Published)
 }
 
 fn check_unused(definitions: &Definitions, name: &str, what: &str) -> Result<(), BackendError> {
-    let published = definitions.get(name).is_some_and(|accepted| accepted.status() == Status::Published);
-    let dependents: Vec<Text> = if published { definitions.dependents(name) } else { Vec::new() };
+    let dependents = definitions.dependents(name);
     if dependents.is_empty() {
         return Ok(());
     }

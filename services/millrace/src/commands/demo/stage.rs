@@ -103,7 +103,7 @@ impl Stage {
 
     /// Appends records and waits until all that follows from them is committed, what is held back for a moment included.
     pub fn append(&mut self, records: Vec<RecordLine>) -> anyhow::Result<()> {
-        let answer = self.orders.append(records.into_iter().map(Ok).collect()).map_err(told)?;
+        let answer = self.orders.append(records.into_iter().map(Ok).collect(), false).map_err(told)?;
         if let Some(rejected) = answer.rejected.first() {
             bail!("the story's record {}: {}", rejected.line, rejected.reason);
         }

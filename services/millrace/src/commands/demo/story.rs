@@ -34,6 +34,21 @@ The audience \"new-product-upsell\": people whose accounts' won deals exceed 1,0
 and who looked at the page \"New product\" within the last month.
 ";
 
+/// Why the dates are what they are.
+pub fn clock(begins: Timestamp, today: Timestamp) -> String {
+    format!(
+        "The story has a clock of its own, so that a month can pass while you read: it begins on {}, an hour lies between facts, and it ends now, on {}.\n\
+         Visits bear the dates of the story.\n",
+        shown_instant(begins),
+        shown_instant(today)
+    )
+}
+
+/// To the minute, in UTC.
+pub fn shown_instant(at: Timestamp) -> String {
+    at.to_string().chars().take(16).map(|letter| if letter == 'T' { ' ' } else { letter }).collect()
+}
+
 /// Somebody at Townsend.
 pub struct Person {
     pub name: &'static str,
@@ -216,7 +231,8 @@ pub fn looking_around(api: SocketAddr) -> String {
     let server = server(api);
     format!(
         "The story's world stays up at http://{api} until you press Ctrl-C. In another terminal:
-  millrace person show email:p2@townsend.com{server}
+  millrace person find townsend{server}
+  millrace person show p2@townsend.com{server}
   millrace person explain email:p2@townsend.com --segment {SEGMENT}{server}
   millrace segment show {SEGMENT}{server}
   millrace sink file --once{server}

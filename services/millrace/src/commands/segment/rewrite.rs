@@ -6,8 +6,8 @@ use anyhow::Context;
 use millrace_segment::{Diagnostic, Form, convert_text, format_text};
 use serde::Serialize;
 
-use super::read_text;
 use crate::cli::FmtOptions;
+use crate::files::read_text;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown;

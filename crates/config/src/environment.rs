@@ -1,0 +1,100 @@
+//! Environment variables that look like ours and are not read: a slip in a name would otherwise be ignored without a word.
+
+use crate::layers::ENVIRONMENT_PREFIX;
+use crate::manual::keys;
+
+/// Names the configuration file; the one variable of the program that is no key.
+const CONFIG: &str = "MILLRACE_CONFIG";
+
+/// Variables of the build and its tests.
+const BUILD: [&str; 4] = ["MILLRACE_CACHE", "MILLRACE_ROCKSDB", "MILLRACE_BIN", "MILLRACE_PYTHON"];
+
+/// More slips than this, and the name is somebody else's.
+const SLIPS_MAX: usize = 2;
+
+/// The variable that was probably meant by a name that none has; `None` where the name is right, or nothing is near it.
+///
+/// Separators and letter case are left out of the comparison: most slips are an underscore too few. Names that an orchestrator makes up, such as
+/// `MILLRACE_SERVICE_HOST`, are near to none of ours.
+pub fn meant(name: &str) -> Option<String> {
+    // Nearly every variable of an environment is somebody else's: it is not compared with every key.
+    let bare = bare(name);
+    if BUILD.contains(&name) || !begins_like_ours(&bare) {
+        return None;
+    }
+    let candidate = |key: &String| match key.strip_suffix('.') {
+        None => Some(variable_of(key)),
+        // The rest of the name is the operator's own.
+        Some(section) => rest_behind(name, &self::bare(&variable_of(section))).map(|rest| format!("{}__{rest}", variable_of(section))),
+    };
+    let candidates = keys().iter().filter_map(candidate).chain([CONFIG.to_owned()]).collect::<Vec<_>>();
+    let slips = |variable: &String| strsim::damerau_levenshtein(&bare, &self::bare(variable));
+    let nearest = candidates.into_iter().min_by_key(slips).filter(|variable| slips(variable) <= SLIPS_MAX);
+    nearest.filter(|variable| variable != name)
+}
+
+/// `topics.shards` as `MILLRACE__TOPICS__SHARDS`.
+fn variable_of(key: &str) -> String {
+    format!("{ENVIRONMENT_PREFIX}{}", key.to_ascii_uppercase().replace('.', "__"))
+}
+
+/// Letters and digits alone, in capitals.
+fn bare(name: &str) -> String {
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|letter| letter.to_ascii_uppercase())
+        .collect()
+}
+
+fn begins_like_ours(bare: &str) -> bool {
+    let ours = self::bare(ENVIRONMENT_PREFIX);
+    let begin: String = bare.chars().take(ours.len()).collect();
+    bare.len() > ours.len() && strsim::damerau_levenshtein(&begin, &ours) <= SLIPS_MAX
+}
+
+/// What stands in `name` behind the letters of `section`, without separators in front; `None` where it begins otherwise, or nothing stands there.
+fn rest_behind(name: &str, section: &str) -> Option<String> {
+    let mut left = section.chars();
+    let mut wanted = left.next();
+    for (at, letter) in name.char_indices() {
+        let Some(next) = wanted else {
+            let rest = name[at..].trim_start_matches('_');
+            return (!rest.is_empty()).then(|| rest.to_ascii_uppercase());
+        };
+        if letter.is_ascii_alphanumeric() {
+            if letter.to_ascii_uppercase() != next {
+                return None;
+            }
+            wanted = left.next();
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_and_what_was_meant() {
+        for (name, expected) in [
+            ("MILLRACE_TOPICS_SHARDS", Some("MILLRACE__TOPICS__SHARDS")),
+            ("MILLRACE__TOPICS_SHARDS", Some("MILLRACE__TOPICS__SHARDS")),
+            ("millrace__topics__shards", Some("MILLRACE__TOPICS__SHARDS")),
+            ("MILRACE__TOPICS__SHARD", Some("MILLRACE__TOPICS__SHARDS")),
+            ("MILLRACE_LOG_LEVEL", Some("MILLRACE__LOG_LEVEL")),
+            ("MILLRACE_CONFG", Some("MILLRACE_CONFIG")),
+            ("MILLRACE_KAFKA_PROPERTIES_SASL_PASSWORD", Some("MILLRACE__KAFKA__PROPERTIES__SASL_PASSWORD")),
+            ("MILLRACE_CURRENCY_RATES_EUR", Some("MILLRACE__CURRENCY__RATES__EUR")),
+            ("MILLRACE__TOPICS__SHARDS", None),
+            ("MILLRACE_CONFIG", None),
+            ("MILLRACE_SERVICE_HOST", None),
+            ("MILLRACE_SERVICE_PORT_METRICS", None),
+            ("MILLRACE_PORT_8080_TCP_ADDR", None),
+            ("MILLSTONE_SPEED", None),
+            ("PATH", None),
+        ] {
+            assert_eq!(meant(name).as_deref(), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Subjects looked for by a part of what they are called. There is no index: the profiles of a kind are gone through, a bounded number a call.
+
+use millrace_model::{SubjectKind, Timestamp};
+
+use super::world::Walk;
+use super::{Query, QueryError};
+use crate::engine::is_alive;
+use crate::row::{ProfileRow, SubjectId};
+
+/// Subjects looked at by one call. A bound: a call takes about a tenth of a second, and whoever asked may have left.
+pub const LOOKED_AT_MAX: usize = 20_000;
+
+/// Some of those that were looked for, and where to go on.
+#[derive(Clone, Debug)]
+pub struct FoundPart {
+    pub found: Vec<(SubjectId, ProfileRow)>,
+    /// The last subject looked at, where there may be more behind it.
+    pub next: Option<SubjectId>,
+}
+
+impl Query {
+    /// Living subjects of a kind for which `is_meant` holds, at most `limit`, behind `after` in the order of shards and ids.
+    ///
+    /// # Errors
+    /// Where a shard is not open, or its store failed.
+    pub fn find(
+        &self,
+        kind: SubjectKind,
+        after: Option<&SubjectId>,
+        limit: usize,
+        now: Timestamp,
+        is_meant: &dyn Fn(&SubjectId, &ProfileRow) -> bool,
+    ) -> Result<FoundPart, QueryError> {
+        let first = after.map_or(0, |after| self.shard_of(after));
+        let (mut found, mut looked_at) = (Vec::new(), 0);
+        for shard in first..self.config.shards {
+            let mut walk = match after.filter(|_| shard == first) {
+                Some(after) => Walk::behind(self, shard, after),
+                None => Walk::over(self, shard, kind, false),
+            };
+            while let Some(met) = walk.next_subject()? {
+                looked_at += 1;
+                if is_alive(kind, &met.row, now) && is_meant(&met.subject, &met.profile) {
+                    found.push((met.subject.clone(), met.profile));
+                }
+                if found.len() >= limit || looked_at >= LOOKED_AT_MAX {
+                    let next = Some(met.subject);
+                    return Ok(FoundPart { found, next });
+                }
+            }
+        }
+        Ok(FoundPart { found, next: None })
+    }
+}

@@ -1,0 +1,38 @@
+//! `person find`, `account find`: by a part of a name, an e-mail address or a source key.
+
+use millrace_api::dto::{FoundView, Page};
+use millrace_model::SubjectKind;
+
+use crate::cli::Output;
+use crate::client::Client;
+use crate::progress::Progress;
+use crate::settings::Settings;
+use crate::shown;
+
+/// Asks for one part after the other until enough are found, or there is no more.
+pub fn run(settings: &Settings, kind: SubjectKind, text: &str, limit: usize) -> anyhow::Result<()> {
+    let client = Client::new(&settings.server_url())?;
+    let progress = Progress::begin(|| "looking through everybody".to_owned());
+    let (plural, limit) = (format!("{}s", kind.name()), limit.max(1));
+    let (mut found, mut after) = (Vec::<FoundView>::new(), None::<String>);
+    while found.len() < limit {
+        let wanted = (limit - found.len()).to_string();
+        let mut query = vec![("q", text), ("limit", wanted.as_str())];
+        query.extend(after.as_deref().map(|after| ("after", after)));
+        let page: Page<FoundView> = client.get(&["v1", &plural], &query)?;
+        found.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    progress.end();
+    if settings.output == Output::Text && found.is_empty() {
+        eprintln!("no {} has `{text}` in a name or an identity", kind.name());
+    }
+    shown::show(settings.output, found.as_slice(), shown::found)?;
+    if settings.output == Output::Text && after.is_some() {
+        eprintln!("there may be more; `--limit` takes a greater number");
+    }
+    Ok(())
+}

@@ -127,7 +127,7 @@ fn every_problem_is_told_at_once() {
               log.kind: `kafak` is none of embedded, kafka; did you mean `kafka`? (millrace.toml)
               log_levl: unknown key; did you mean `log_level`? (millrace.toml)
               state.cache: `big` is no size; write a whole number with a unit, such as `512KiB`, `64MiB` or `2GiB`
-              state.cash: unknown key; did you mean `cache`? (MILLRACE__STATE__CASH)
+              state.cash: unknown key; did you mean `MILLRACE__STATE__CACHE`? (MILLRACE__STATE__CASH)
               topics.prefix: expected at most 100 letters, digits, dots, hyphens and underscores
               topics.shards: expected a whole number (millrace.toml)
               topics.shrads: unknown key; did you mean `shards`? (millrace.toml)"#]],

@@ -13,6 +13,8 @@ Three layers, each over the one before: compiled defaults, one file (`--config F
 The variable of a key is `MILLRACE__` and the key in capitals with two underscores for each dot: `topics.shards` is `MILLRACE__TOPICS__SHARDS`.
 
 Unknown keys are refused, and every problem is told at once; the process then exits with status 64 and has touched nothing.
+A variable that is no key and nearly the name of one, such as `MILLRACE_TOPICS_SHARDS`, is reported with the right name.
+Files may begin with a byte-order mark and end lines with CRLF.
 `--check-config` on any command shows what the layers come to and the topics it means, and touches nothing.
 
 Durations and sizes carry their units: `50ms`, `30s`, `5m`, `400d`; `512KiB`, `64MiB`, `2GiB`.

@@ -68,8 +68,8 @@ pub enum LogKind {
 pub struct Kafka {
     /// `host:port` of one or more brokers, separated by commas. `bootstrap.servers` under `kafka.properties` does as well.
     pub bootstrap: String,
-    /// Names this deployment to Kafka: its consumer groups (`<id>.shards`, `<id>.positions`) and transactional ids (`<id>.shard.<n>`) begin with it. Two
-    /// deployments on one Kafka need two.
+    /// Names this deployment to Kafka: its consumer groups (`<id>.shards`, `<id>.positions`) and transactional ids (`<id>.shard.<n>`, `<id>.orders`)
+    /// begin with it. Two deployments on one Kafka need two.
     pub application_id: String,
     /// Names this process among those of the deployment; the same after its restart (a pod's name), never the same for two. With it a restart within
     /// the session time-out moves no shard. Left out: a name of this machine and process.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use millrace_log::{DELETE_CONSUMED, Log, LogError, TopicPartition, TopicSpec};
+use millrace_log::{DELETE_CONSUMED, Log, LogError, ShardIdentity, TopicPartition, TopicSpec};
 use millrace_model::SourceKind;
 use millrace_shard::machine::{InputTopic, OutputTopic};
 
@@ -78,6 +78,15 @@ impl Topology {
     /// Transactional id of a shard.
     pub fn transactional_id(&self, shard: u32) -> String {
         format!("{}.shard.{shard}", self.application)
+    }
+
+    /// Who writes several records to the control topic as one: whoever comes later fences the one before, so two batches never mix.
+    pub fn orders(&self, control: TopicPartition) -> ShardIdentity {
+        ShardIdentity {
+            transactional_id: format!("{}.orders", self.application),
+            group: self.positions_group(),
+            changelog: control,
+        }
     }
 
     /// The group under which shards send their positions.

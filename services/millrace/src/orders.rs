@@ -8,7 +8,7 @@ use bytes::Bytes;
 use millrace_api::backend::{BackendError, Changes, ChangesFrom, Commands, Replace};
 use millrace_api::dto::{AppendView, AppliedView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
 use millrace_config::Config;
-use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition};
+use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition, Transaction};
 use millrace_model::{Rejection, Schema, SourceKind, Timestamp};
 use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_runtime::topology::Topology;
@@ -119,9 +119,25 @@ impl LogOrders {
             value: value.map(|text| Bytes::copy_from_slice(text.as_bytes())),
             headers: Vec::new(),
         };
-        self.log
-            .append(definitions.map(|definition| (target.clone(), record(definition))).collect())
-            .map_err(|error| failure("writing to the control topic", error))
+        let records: Vec<_> = definitions.map(|definition| (target.clone(), record(definition))).collect();
+        let written = if records.len() == 1 {
+            self.log.append(records)
+        } else {
+            // Plain appends may be cut off between two records; a transaction is there whole or not at all.
+            self.log.open_shard(&self.topology.orders(target)).and_then(|mut session| {
+                let positions = Vec::new();
+                session.commit(Transaction { records, positions }).map(drop)
+            })
+        };
+        written.map_err(|error| match error {
+            LogError::Fenced | LogError::Aborted(_) => {
+                BackendError::Unavailable("others applied definitions at the same time, so none of these is in force; apply them again".to_owned())
+            }
+            LogError::OutcomeUnknown(_) => BackendError::Unavailable(
+                "the log did not say in time whether it took the definitions: either all of them are in force or none; apply them again".to_owned(),
+            ),
+            error => failure("writing to the control topic", error),
+        })
     }
 
     /// What would become of a record: nothing to say, or why nobody can use it. The shards decide the same of the same bytes.

@@ -1,0 +1,16 @@
+//! The source connector for Marketo Engage: persons, companies, activities, static lists and programs of one instance.
+//!
+//! A first load by bulk extract, then Marketo's change feeds. `config` is what the operator writes, `client` speaks HTTP, `mapping` turns Marketo's
+//! records into contract records, `source` decides what is read next.
+
+mod client;
+mod config;
+mod csv;
+mod mapping;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use client::Client;
+pub use config::{Config, ConfigError, Raw};
+pub use source::MarketoSource;

@@ -60,8 +60,8 @@ pub struct SourceTask {
     pub make: Make,
     pub status: Arc<Status>,
     pub now: WallClock,
-    /// Decides the jitter of waits.
-    pub seed: u64,
+    /// The waits after failures.
+    pub backoff: Backoff,
 }
 
 /// An open hold on the source.
@@ -73,7 +73,7 @@ struct Hold {
 impl SourceTask {
     /// Runs until told to stop, or until another process takes the source over. Commits block the thread: give each task a thread of its own.
     pub async fn run(&self, mut told: watch::Receiver<Stop>) -> Ended {
-        let mut backoff = Backoff::standard(self.seed);
+        let mut backoff = self.backoff.clone();
         loop {
             let outcome = match self.open() {
                 Ok(hold) => self.read(hold, &mut backoff, &mut told).await,

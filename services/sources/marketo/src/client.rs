@@ -113,7 +113,11 @@ impl Client {
         {
             return Err(self.refused(&envelope, &token).await);
         }
-        let part = if whole { bytes.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default() } else { &bytes };
+        let part = if whole {
+            bytes.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default()
+        } else {
+            &bytes
+        };
         Ok(part.to_vec())
     }
 

@@ -103,16 +103,27 @@ impl Config {
         let mut wrong = Vec::new();
         let munchkin = raw.munchkin.trim().to_ascii_uppercase();
         let parts: Vec<&str> = munchkin.split('-').collect();
-        if parts.len() != 3 || !parts.iter().all(|part| part.len() == 3 && part.bytes().all(|sign| sign.is_ascii_alphanumeric())) {
+        if parts.len() != 3
+            || !parts
+                .iter()
+                .all(|part| part.len() == 3 && part.bytes().all(|sign| sign.is_ascii_alphanumeric()))
+        {
             wrong.push(format!("munchkin: `{munchkin}` is not of the form AAA-BBB-CCC"));
         }
-        let address = raw.url.clone().unwrap_or_else(|| format!("https://{}.mktorest.com", munchkin.to_ascii_lowercase()));
-        let url = Url::parse(&address).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+        let address = raw
+            .url
+            .clone()
+            .unwrap_or_else(|| format!("https://{}.mktorest.com", munchkin.to_ascii_lowercase()));
+        let url = Url::parse(&address)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
         if url.is_none() {
             wrong.push(format!("url: `{address}` is no address that begins with http:// or https://"));
         }
         let from = raw.created_from.as_deref().unwrap_or("2010-01-01");
-        let created_from = Timestamp::parse(from).map_err(|error| wrong.push(format!("created_from: {error}"))).unwrap_or_default();
+        let created_from = Timestamp::parse(from)
+            .map_err(|error| wrong.push(format!("created_from: {error}")))
+            .unwrap_or_default();
         let interval = seconds("interval_seconds", raw.interval_seconds.unwrap_or(60.0), &mut wrong);
         let extract_interval = seconds("extract_interval_seconds", raw.extract_interval_seconds.unwrap_or(60.0), &mut wrong);
         let day_calls = raw.day_calls.unwrap_or(DAY_CALLS);
@@ -158,7 +169,9 @@ fn seconds(key: &str, seconds: f64, wrong: &mut Vec<String>) -> Duration {
 fn mappings(raw: &Raw, wrong: &mut Vec<String>) -> Mappings {
     let mut own = raw.mapping.clone();
     if let Some(fields) = &raw.custom_fields {
-        own.entry("person".to_owned()).or_default().insert("extra".to_owned(), json!({"fields": fields}));
+        own.entry("person".to_owned())
+            .or_default()
+            .insert("extra".to_owned(), json!({"fields": fields}));
     }
     if let Some(kind) = own.keys().find(|kind| !matches!(kind.as_str(), "person" | "account")) {
         wrong.push(format!("mapping.{kind}: rules exist for `person` and `account`"));

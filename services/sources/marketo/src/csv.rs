@@ -66,7 +66,7 @@ mod tests {
     fn quotes_line_ends_and_the_word_null() {
         let table = [
             ("1001,\"Jane\nDoe\",null,75\n", r#"[[Some("1001"), Some("Jane\nDoe"), None, Some("75")]] 24"#),
-            ("\"null\",\"a \"\"b\"\"\",\r\n", r#"[[Some("null"), Some("a \"b\""), Some("")]] 18"#),
+            ("\"null\",\"a \"\"b\"\"\",\r\n", r#"[[Some("null"), Some("a \"b\""), Some("")]] 19"#),
             ("1,2\n3,\"4", r#"[[Some("1"), Some("2")]] 4"#),
             ("1,\"2\"", "[] 0"),
             ("", "[] 0"),

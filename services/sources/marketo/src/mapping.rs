@@ -247,8 +247,12 @@ pub fn deleted(lead: &str, at: Timestamp, keys: &Keys, lists: &[String], program
         gone(SourceKind::Person, "personKey", &keys.key(lead), at),
         gone(SourceKind::AccountPerson, "accountPersonKey", &keys.relation(lead), at),
     ];
-    let lists = lists.iter().map(|list| gone(SourceKind::MarketingListMember, "marketingListMemberKey", &keys.member(list, lead), at));
-    let programs = programs.iter().map(|one| gone(SourceKind::CampaignMember, "campaignMemberKey", &keys.member(one, lead), at));
+    let lists = lists
+        .iter()
+        .map(|list| gone(SourceKind::MarketingListMember, "marketingListMemberKey", &keys.member(list, lead), at));
+    let programs = programs
+        .iter()
+        .map(|one| gone(SourceKind::CampaignMember, "campaignMemberKey", &keys.member(one, lead), at));
     emitted.extend(lists.chain(programs));
     emitted
 }
@@ -381,10 +385,14 @@ impl Activity {
                 value.insert("web".to_owned(), json!({"fillOutForm": form, "webReferrer": {"URL": text("Referrer URL")}}));
             }
             3 => {
-                value.insert("web".to_owned(), json!({"webInteraction": {"name": self.primary}, "webReferrer": {"URL": text("Referrer URL")}}));
+                value.insert(
+                    "web".to_owned(),
+                    json!({"webInteraction": {"name": self.primary}, "webReferrer": {"URL": text("Referrer URL")}}),
+                );
             }
             6..=11 | 27 => {
-                let mailing = json!({"mailingID": self.primary_id, "mailingName": self.primary, "linkURL": text("Link"), "emailBouncedDetails": text("Details")});
+                let mailing =
+                    json!({"mailingID": self.primary_id, "mailingName": self.primary, "linkURL": text("Link"), "emailBouncedDetails": text("Details")});
                 value.insert("directMarketing".to_owned(), mailing);
             }
             22 => {
@@ -452,7 +460,11 @@ fn camel(name: &str) -> String {
     for word in words {
         let mut signs = word.chars();
         let Some(first) = signs.next() else { continue };
-        let first: String = if made.is_empty() { first.to_lowercase().collect() } else { first.to_uppercase().collect() };
+        let first: String = if made.is_empty() {
+            first.to_lowercase().collect()
+        } else {
+            first.to_uppercase().collect()
+        };
         made.push_str(&first);
         made.extend(signs);
     }

@@ -98,7 +98,9 @@ impl MarketoSource {
         let since = Timestamp(since.0 - since.0.rem_euclid(1_000)).to_string();
         let envelope = self.client.get("rest/v1/activities/pagingtoken.json", &vec![("sinceDatetime", since)]).await?;
         let token = envelope["nextPageToken"].as_str();
-        token.map(str::to_owned).ok_or_else(|| SourceError::Refused("Marketo gives no paging token".to_owned()))
+        token
+            .map(str::to_owned)
+            .ok_or_else(|| SourceError::Refused("Marketo gives no paging token".to_owned()))
     }
 
     /// The fields of leads to ask for: those that rules read and the instance has.
@@ -143,7 +145,10 @@ impl MarketoSource {
     async fn lead_records(&mut self, ids: &[String]) -> Result<Vec<Emitted>, SourceError> {
         let observed = (self.now)();
         let leads = self.leads(ids).await?;
-        Ok(leads.iter().flat_map(|lead| mapping::lead(lead, &self.config.mappings, &self.keys, observed)).collect())
+        Ok(leads
+            .iter()
+            .flat_map(|lead| mapping::lead(lead, &self.config.mappings, &self.keys, observed))
+            .collect())
     }
 
     async fn sample(&mut self) -> Result<Vec<Sample>, SourceError> {
@@ -153,7 +158,16 @@ impl MarketoSource {
         let mut ids: Vec<String> = Vec::new();
         // A page may be empty although more follows; a few are enough for a look.
         for _ in 0..10 {
-            let group: Vec<String> = self.config.activities.groups().into_iter().next().unwrap_or_default().iter().map(u32::to_string).collect();
+            let group: Vec<String> = self
+                .config
+                .activities
+                .groups()
+                .into_iter()
+                .next()
+                .unwrap_or_default()
+                .iter()
+                .map(u32::to_string)
+                .collect();
             let parameters = vec![("nextPageToken", token.clone()), ("activityTypeIds", group.join(","))];
             let envelope = self.client.get("rest/v1/activities.json", &parameters).await?;
             for row in result(&envelope).iter().take(PREVIEW) {

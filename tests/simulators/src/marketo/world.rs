@@ -241,6 +241,12 @@ impl World {
             lead.updated_at = now;
         }
         for (name, new, old) in changes {
+            // Where the company's id is no field, its name is what is seen to change.
+            let name = if name == "contactCompany" && !self.settings.contact_company {
+                "company".to_owned()
+            } else {
+                name
+            };
             let field_id = name.len() as u64 + 40;
             self.log(id, 13, now, Some((field_id, name.clone())), vec![("Reason", json!("Web service API"))]);
             if let Some(logged) = self.activities.last_mut() {

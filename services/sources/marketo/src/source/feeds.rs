@@ -73,7 +73,11 @@ impl MarketoSource {
         let envelope = match self.client.get(feed.path, &parameters).await {
             Ok(envelope) => envelope,
             Err(CallError::Code { code, message }) if code == "1003" => {
-                tracing::warn!(feed = feed.name, message, "a paging token is refused; the feed begins again an hour before its newest date");
+                tracing::warn!(
+                    feed = feed.name,
+                    message,
+                    "a paging token is refused; the feed begins again an hour before its newest date"
+                );
                 return self.begin_feed(name, stamp(held.get("seen")).plus_ms(-OVERLAP_MS)).await;
             }
             Err(error) => return Err(error.into()),
@@ -123,7 +127,10 @@ impl MarketoSource {
     async fn page(&mut self, feed: &str, page: &[Value], overlay: &mut Overlay<'_>, records: &mut Vec<Emitted>) -> Result<Option<Timestamp>, SourceError> {
         let mut seen = None;
         let mut changed = BTreeSet::new();
-        for row in page.iter().filter_map(Value::as_object) {
+        // Dates are whole seconds and pages only roughly in order: of one second the greater id is the later.
+        let mut page: Vec<&Fields> = page.iter().filter_map(Value::as_object).collect();
+        page.sort_by_key(|row| (row.get("activityDate").and_then(mapping::instant), row.get("id").and_then(Value::as_u64)));
+        for row in page {
             let activity = Activity::read(row);
             seen = seen.max(activity.as_ref().map(|activity| activity.at));
             match (feed, activity) {
@@ -163,7 +170,14 @@ impl MarketoSource {
             (24 | 25, Some(list)) => records.push(mapping::list_member(list, &activity.lead, activity.kind == 24, activity.at, &self.keys)),
             (104, Some(program)) => {
                 let status = json!(activity.attribute("New Status"));
-                records.push(mapping::program_member(program, &activity.lead, status, activity.success(), activity.at, &self.keys));
+                records.push(mapping::program_member(
+                    program,
+                    &activity.lead,
+                    status,
+                    activity.success(),
+                    activity.at,
+                    &self.keys,
+                ));
             }
             (32, _) => self.merged(&activity, overlay, records),
             _ => {}

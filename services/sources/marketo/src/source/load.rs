@@ -87,8 +87,14 @@ impl MarketoSource {
                 Err(error) => return Err(error.into()),
             },
         };
-        let load = batch.rows.iter().find(|(name, _)| name == "load").map_or_else(|| rows.get("load").cloned(), |(_, load)| load.clone());
-        batch.snapshot = load.and_then(|load| serde_json::from_value(load).ok()).map(|load: Load| self.progress(&load, until));
+        let load = batch
+            .rows
+            .iter()
+            .find(|(name, _)| name == "load")
+            .map_or_else(|| rows.get("load").cloned(), |(_, load)| load.clone());
+        batch.snapshot = load
+            .and_then(|load| serde_json::from_value(load).ok())
+            .map(|load: Load| self.progress(&load, until));
         Ok(batch)
     }
 
@@ -136,7 +142,11 @@ impl MarketoSource {
             body.remove("fields");
         }
         let begun = (self.now)();
-        let envelope = self.client.post(&Self::path(&load, "create"), body).await.map_err(|error| self.queue_full(error))?;
+        let envelope = self
+            .client
+            .post(&Self::path(&load, "create"), body)
+            .await
+            .map_err(|error| self.queue_full(error))?;
         let id = result(&envelope).first().and_then(|job| job["exportId"].as_str());
         let Some(id) = id else {
             return Err(SourceError::Refused("Marketo names no extract".to_owned()));
@@ -171,7 +181,10 @@ impl MarketoSource {
     async fn go_on(&mut self, rows: &Rows, load: Load, id: &str, job: Job, until: Timestamp) -> Result<Batch, SourceError> {
         match job.status.as_str() {
             "Created" => {
-                self.client.post(&Self::path(&load, &format!("{id}/enqueue")), json!({})).await.map_err(|error| self.queue_full(error))?;
+                self.client
+                    .post(&Self::path(&load, &format!("{id}/enqueue")), json!({}))
+                    .await
+                    .map_err(|error| self.queue_full(error))?;
                 Ok(rows_only(&load, self.config.extract_interval))
             }
             "Queued" | "Processing" => Ok(rows_only(&load, self.config.extract_interval)),
@@ -217,7 +230,11 @@ impl MarketoSource {
         } else if load.rows == job.rows || load.tries + 1 >= TRIES {
             self.window_done(&load, until)
         } else {
-            tracing::warn!(read = load.rows, counted = job.rows, "an extract holds other than Marketo counts; it is made again");
+            tracing::warn!(
+                read = load.rows,
+                counted = job.rows,
+                "an extract holds other than Marketo counts; it is made again"
+            );
             again(load)
         };
         batch.records = records;
@@ -280,7 +297,9 @@ fn again(mut load: Load) -> Batch {
 
 /// A file that is read whole must be the one Marketo made.
 fn check(bytes: &[u8], checksum: Option<&str>) -> Result<(), SourceError> {
-    let Some(expected) = checksum.and_then(|text| text.strip_prefix("sha256:")) else { return Ok(()) };
+    let Some(expected) = checksum.and_then(|text| text.strip_prefix("sha256:")) else {
+        return Ok(());
+    };
     let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     if found.eq_ignore_ascii_case(expected) {
         return Ok(());

@@ -68,7 +68,9 @@ impl MarketoSource {
         let name = format!("{what}/{id}");
         if overlay.get(&name).is_none() {
             overlay.set(name, Some(json!(true)));
-            overlay.set(format!("todo/{what}/{id}"), Some(json!({"begun": (self.now)().0})));
+            // Dates of activities are whole seconds: one of the same second must not seem older than this reading.
+            let now = (self.now)().0;
+            overlay.set(format!("todo/{what}/{id}"), Some(json!({"begun": now - now.rem_euclid(1_000)})));
         }
     }
 

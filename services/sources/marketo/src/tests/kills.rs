@@ -1,0 +1,76 @@
+//! The connector killed at any await, its commits aborted or left unknown, and started again: nothing is lost, nothing shows twice.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use millrace_connect::source::Stop;
+use millrace_log::random::Random;
+use millrace_log::simulated;
+use millrace_simulators::marketo::{Faults, Settings};
+use tokio::sync::watch;
+
+use super::stage::Stage;
+
+/// A future that is dropped at one of its awaits: each poll that leaves it waiting is one.
+struct Killed<F> {
+    inner: Pin<Box<F>>,
+    awaits: u64,
+}
+
+impl<F: Future> Future for Killed<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.awaits == 0 {
+            return Poll::Ready(None);
+        }
+        self.awaits -= 1;
+        self.inner.as_mut().poll(context).map(Some)
+    }
+}
+
+async fn storm(seed: u64, kills: u64) {
+    let stage = Stage::new(seed, Settings::default()).await;
+    let mut random = Random::new(seed);
+    stage.fill(30);
+    stage.marketo.set_faults(Faults {
+        transient: 20,
+        dropped: 20,
+        empty_page: 100,
+        repeated: 100,
+        ..Faults::default()
+    });
+    stage.log.set_faults(simulated::Faults {
+        commit_aborted: 50,
+        commit_unknown: 50,
+        open_unavailable: 50,
+        gap: 100,
+        compacted: 200,
+        ..simulated::Faults::default()
+    });
+    for _ in 0..kills {
+        let task = stage.task();
+        let (_stop, told) = watch::channel(Stop::default());
+        let run = Killed {
+            inner: Box::pin(task.run(told)),
+            awaits: 1 + random.below(60),
+        };
+        pin!(run).await;
+        stage.change(random.next_u64(), random.below(4));
+    }
+    stage.marketo.set_faults(Faults::default());
+    stage.log.set_faults(simulated::Faults::default());
+    let run = stage.start();
+    run.settled().await;
+    stage.check();
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_await_nothing_is_lost() {
+    for seed in 100..104 {
+        println!("seed {seed}");
+        storm(seed, 40).await;
+    }
+}

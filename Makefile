@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo check test attack e2e build install bench fmt lint setup setup-tests clean-cache
+.PHONY: demo check test chart attack e2e build install bench fmt lint setup setup-tests clean-cache
 
 # The environment of all cargo commands: compiled RocksDB, target folder outside the clone.
 env := source scripts/env
@@ -14,17 +14,24 @@ demo: setup
 
 # All that continuous integration runs: every test of the workspace, then the whole system with real Kafka, judged from outside.
 test: setup-tests
-	@$(env); cargo test --workspace --exclude millrace-test-e2e --exclude millrace-test-attack --no-fail-fast
+	@$(env); cargo test --workspace --exclude millrace-test-e2e --exclude millrace-test-attack --exclude millrace-test-cluster --no-fail-fast
 	@$(env); cargo build -p millrace
 	@$(env); MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
 	@$(env); scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
+	@$(MAKE) --no-print-directory chart
 
 # Test levels 0 to 4: rules of the house, pure crates, the pipeline in memory, the simulation. Compiles no C++ and starts no Java.
 pure := model segment identity wire shard log runtime config telemetry test-tidy oracle test-recipes test-scenarios test-simulation
 check: setup
 	@cargo fmt --all --check
 	@$(env); cargo test $(pure:%=-p millrace-%)
+
+# The Helm chart, its alerts and dashboards: rendered, held against Kubernetes' schemas and a real API server, asked of a real Prometheus.
+chart: setup-tests
+	@$(env); cargo build -p millrace; python="$$(scripts/python-env cluster)"; kubernetes="$$(scripts/kubernetes)"; \
+	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" MILLRACE_KUBERNETES_DIR="$$kubernetes" \
+	cargo test -p millrace-test-cluster --no-fail-fast
 
 # Hostile input, clients and circumstances against the built executable: bounded, seeded, without Kafka.
 attack: setup

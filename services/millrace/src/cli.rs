@@ -134,7 +134,7 @@ pub enum Command {
     /// Run everything in one process: on the embedded log, or on Kafka where that is configured
     Run,
     /// Run the shards that this process is given, on Kafka
-    Processor,
+    Processor(ProcessorOptions),
     /// Topics of this deployment
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -159,6 +159,8 @@ pub enum Command {
     /// Take membership changes out
     #[command(subcommand)]
     Sink(SinkCommand),
+    /// Whether the instance on this machine is ready: exit status 0 if so, 1 if not
+    Health(HealthOptions),
     /// Measure this machine: load, visits, latency, fan-out, expiry, backfill, recovery
     Bench(BenchOptions),
 }
@@ -170,12 +172,35 @@ pub struct DemoOptions {
     pub serve: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct ProcessorOptions {
+    /// Create the topics that are missing first, as `topics create` does
+    #[arg(long)]
+    pub create_topics: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HealthOptions {
+    /// Whether it lives, ready or not
+    #[arg(long)]
+    pub live: bool,
+    /// Its metrics port, `host:port`; the configured one if absent
+    #[arg(long)]
+    pub address: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum TopicsCommand {
     /// Create the topics that are missing; leave those that are there
     Create,
     /// Compare the topics with the catalogue
     Check,
+    /// What the user of this deployment must be allowed on Kafka, as arguments of kafka-acls
+    Acls {
+        /// The user, as Kafka names it
+        #[arg(long, default_value = "User:millrace")]
+        principal: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

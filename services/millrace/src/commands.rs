@@ -1,12 +1,14 @@
 //! One module per command.
 
 pub mod account;
+pub mod acls;
 pub mod audience;
 pub mod bench;
 pub mod check_config;
 pub mod dead_letter;
 pub mod demo;
 pub mod find;
+pub mod health;
 pub mod missing;
 pub mod person;
 pub mod processor;

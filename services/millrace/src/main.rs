@@ -56,9 +56,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Demo(options) => commands::demo::run(&settings, &options),
         Command::Run => commands::run::run(&settings),
-        Command::Processor => commands::processor::run(&settings),
+        Command::Processor(options) => commands::processor::run(&settings, &options),
         Command::Topics(TopicsCommand::Create) => commands::topics::create(&settings),
         Command::Topics(TopicsCommand::Check) => commands::topics::check(&settings),
+        Command::Topics(TopicsCommand::Acls { principal }) => commands::acls::run(&settings, &principal),
+        Command::Health(options) => commands::health::run(&settings, &options),
         Command::Segment(SegmentCommand::Apply { files }) => commands::segment::apply(&settings, &files),
         Command::Segment(SegmentCommand::Lint { files }) => commands::segment::lint(&settings, &files),
         Command::Segment(SegmentCommand::Preview { file, sample }) => commands::segment::preview(&settings, &file, sample.into()),

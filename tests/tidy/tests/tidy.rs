@@ -117,7 +117,7 @@ fn nothing_is_left_for_later_without_a_number() {
 fn no_test_waits_by_sleeping_or_is_switched_off() {
     let marks = [concat!("#[ig", "nore"), concat!("#[should", "_panic"), concat!("thread::", "sleep")];
     // Real processes are waited for by asking them again and again, up to a deadline; everything else has a clock that a test can move.
-    let real = ["attack", "e2e", "kafka-harness"];
+    let real = ["attack", "cluster", "e2e", "kafka-harness"];
     let all = files(&root().join("tests"), "rs").into_iter();
     for path in all.filter(|path| !path.components().any(|part| real.iter().any(|name| part.as_os_str() == *name))) {
         let text = text(&path);

@@ -1,13 +1,18 @@
 //! `processor`: the shards this process is given, on Kafka.
 
+use crate::cli::ProcessorOptions;
 use crate::commands::topics;
 use crate::node::{Node, configured_parts};
 use crate::settings::Settings;
 
-pub fn run(settings: &Settings) -> anyhow::Result<()> {
+pub fn run(settings: &Settings, options: &ProcessorOptions) -> anyhow::Result<()> {
     settings.require_kafka("processor")?;
     settings.config.check_secrets()?;
     settings.init_logs()?;
-    topics::require_fit(settings)?;
+    if options.create_topics {
+        topics::refuse_unfit(&topics::create_missing(settings)?)?;
+    } else {
+        topics::require_fit(settings)?;
+    }
     Node::start(&settings.config, configured_parts(settings)?)?.serve(&settings.config)
 }

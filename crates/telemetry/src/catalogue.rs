@@ -21,6 +21,7 @@ pub enum Gauge {
     StateBytes,
     SinkBacklog,
     SourceLag,
+    Shards,
     ShardsOwned,
     BuildInfo,
 }
@@ -99,13 +100,14 @@ impl Counter {
 }
 
 impl Gauge {
-    pub const ALL: [Gauge; 8] = [
+    pub const ALL: [Gauge; 9] = [
         Gauge::ConsumerLag,
         Gauge::AudienceSize,
         Gauge::TimersDueLag,
         Gauge::StateBytes,
         Gauge::SinkBacklog,
         Gauge::SourceLag,
+        Gauge::Shards,
         Gauge::ShardsOwned,
         Gauge::BuildInfo,
     ];
@@ -139,6 +141,7 @@ impl Gauge {
                 "How far a source connector is behind its system of record.",
                 &["source"],
             ),
+            Gauge::Shards => declare("millrace_shards", "Shards of the whole deployment, running or not.", &[]),
             Gauge::ShardsOwned => declare("millrace_shards_owned", "Shards this process owns, by state.", &["state"]),
             Gauge::BuildInfo => declare("millrace_build_info", "Always 1; the version is in the label.", &["version"]),
         }

@@ -143,6 +143,7 @@ mod tests {
             gauge millrace_build_info{version}
             gauge millrace_consumer_lag{topic,partition}
             gauge millrace_shards_owned{state}
+            gauge millrace_shards{}
             gauge millrace_sink_backlog{destination}
             gauge millrace_source_lag_seconds{source}
             gauge millrace_state_bytes{store}

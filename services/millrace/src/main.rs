@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     let settings = Settings::load(&cli.common)?;
     // Services log them, in the form that is configured.
-    if !matches!(cli.command, Command::Run | Command::Processor) || cli.common.check_config {
+    if !matches!(cli.command, Command::Run | Command::Processor(_)) || cli.common.check_config {
         settings.warn();
     }
     if cli.common.check_config {

@@ -67,6 +67,7 @@ impl Node {
         let engine = Arc::new(engine::engine_config(config)?);
         let metrics = Metrics::new()?;
         metrics.set(Gauge::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
+        metrics.set(Gauge::Shards, &[], f64::from(config.topics.shards));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let context = TaskContext {
             topology: engine::topology(config),

@@ -47,7 +47,7 @@ mod tally;
 mod view;
 
 pub(crate) use derive::{aliases_of, dependent_of, dependents};
-pub use evaluate::{is_alive, source_kind};
+pub use evaluate::{asides, is_alive, source_kind};
 pub use horizon::ends;
 pub use identity::CommittedGraph;
 pub use view::{Rows, SubjectView};
@@ -154,6 +154,7 @@ impl Machine for Shard {
             queue: VecDeque::new(),
             subjects: FxHashMap::default(),
             buckets: ledger::Buckets::default(),
+            evidence: Vec::new(),
             dirty: BTreeMap::new(),
             fanouts: background::Fanouts::new(self.fanouts_from.clone()),
             audiences: BTreeMap::new(),
@@ -266,6 +267,8 @@ struct Step<'a> {
     queue: VecDeque<Envelope>,
     subjects: FxHashMap<SubjectId, CachedSubject>,
     buckets: ledger::Buckets,
+    /// Evidence for the identity writer, weighed together.
+    evidence: Vec<(millrace_identity::Evidence, Origin)>,
     dirty: BTreeMap<Turn, Dirty>,
     fanouts: background::Fanouts,
     /// Change of the number of members, by segment.
@@ -309,11 +312,17 @@ impl Step<'_> {
         match message {
             Message::Change(change) => self.change(change, origin),
             Message::Event { home, event } => self.route_event(home, event, origin),
-            Message::Claim { node, home, claim, present } => self.claim(&node, &home, claim, present, origin),
+            Message::Claim { node, home, present } => self.claim(&node, &home, present, origin),
+            Message::Carry { home, node, epoch, present } => self.carry(&home, &node, epoch, present, origin),
+            Message::Matter { home, on } => self.matter(&home, on, origin),
+            Message::Aside { home, node, reason } => self.set_aside(home, node, reason, origin),
             Message::Anchor { node } => self.anchor(&node, origin),
             Message::Attach { node, row, sequence, value } => self.attach(node, row, sequence, value, origin),
             Message::Follow { node, shard, on } => self.follow(&node, shard, on, origin),
-            Message::Evidence(evidence) => self.weigh(&evidence, origin),
+            Message::Evidence(evidence) => {
+                self.evidence.push((evidence, origin.clone()));
+                Ok(())
+            }
             Message::Canonical { node, from, to, epoch } => self.canonical(node, from, to, epoch, origin),
             Message::Data { subject, node, epoch, data } => self.data(subject, node, epoch, data, origin),
             Message::Move { subject, node, to, epoch } => self.depart(subject, node, to, epoch, origin),
@@ -343,6 +352,10 @@ impl Step<'_> {
     fn settle(&mut self, background: &mut dyn FnMut() -> usize) -> Result<bool, StateError> {
         loop {
             self.drain()?;
+            if !self.evidence.is_empty() {
+                self.weigh()?;
+                continue;
+            }
             if let Some((Turn(_, subject), dirty)) = self.dirty.pop_first() {
                 self.evaluate(&subject, dirty)?;
                 continue;

@@ -76,6 +76,10 @@ pub mod table {
     pub const EVENT: u8 = 0x25;
     /// The last exit of a subject from a segment, by the segment's name, until the subject enters again.
     pub const EXITED: u8 = 0x26;
+    /// resolve: what retained events of a home carry.
+    pub const CARRIED: u8 = 0x27;
+    /// Identities set aside that a node of a subject carries.
+    pub const ASIDE: u8 = 0x28;
 
     /// Fan-out jobs by node.
     pub const FANOUT: u8 = 0x30;
@@ -83,6 +87,8 @@ pub mod table {
     pub const BACKFILL: u8 = 0x31;
     /// The latest revision to which every subject has been brought.
     pub const BACKFILLED: u8 = 0x32;
+    /// The cursor of a look at every home under other guards.
+    pub const REVIEW: u8 = 0x33;
     /// Members behind a destination identity.
     pub const ACTIVATION: u8 = 0x38;
     /// The definition in force, by name.
@@ -209,6 +215,18 @@ pub fn claim(node: &Identity, home: &Identity) -> Vec<u8> {
     about_node(table::CLAIM, node).node(home).done()
 }
 
+pub fn all_carried(home: &Identity) -> Vec<u8> {
+    about_node(table::CARRIED, home).done()
+}
+
+pub fn carried(home: &Identity, node: &Identity) -> Vec<u8> {
+    about_node(table::CARRIED, home).node(node).done()
+}
+
+pub fn aside(subject: &SubjectId, home: &Identity, node: &Identity) -> Vec<u8> {
+    about(table::ASIDE, subject).node(home).node(node).done()
+}
+
 pub fn alias(node: &Identity) -> Vec<u8> {
     about_node(table::ALIAS, node).done()
 }
@@ -271,6 +289,11 @@ pub fn nodes(kind: SubjectKind) -> (Vec<u8>, Vec<u8>) {
     let first = vec![BY_NODE, 2 * kind as u8];
     let end = vec![BY_NODE, 2 * kind as u8 + 2];
     (first, end)
+}
+
+/// Where the rows by nodes begin and end.
+pub fn all_nodes() -> (Vec<u8>, Vec<u8>) {
+    (vec![BY_NODE], vec![BY_NODE + 1])
 }
 
 /// The kind of the node that a key begins with.

@@ -5,7 +5,7 @@
 //! that sends features and memberships on and may mark further subjects. Due timers and background work (fan-out, backfill) only mark subjects, within
 //! the budget of the step.
 //!
-//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `tally`, `sequence`,
+//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `history`, `tally`, `sequence`,
 //! `related` (follow, subscribe, replicas), `evaluate`, `horizon`, `computed`, `activation`, `background`, `definitions`, `configuration`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +35,7 @@ mod configuration;
 mod definitions;
 mod derive;
 mod evaluate;
+mod history;
 mod horizon;
 mod identity;
 mod ingest;
@@ -155,6 +156,8 @@ impl Machine for Shard {
             subjects: FxHashMap::default(),
             buckets: ledger::Buckets::default(),
             evidence: Vec::new(),
+            oldest_gone: BTreeSet::new(),
+            chores: 0,
             dirty: BTreeMap::new(),
             fanouts: background::Fanouts::new(self.fanouts_from.clone()),
             audiences: BTreeMap::new(),
@@ -269,6 +272,10 @@ struct Step<'a> {
     buckets: ledger::Buckets,
     /// Evidence for the identity writer, weighed together.
     evidence: Vec<(millrace_identity::Evidence, Origin)>,
+    /// Subjects whose earliest event may be gone.
+    oldest_gone: BTreeSet<SubjectId>,
+    /// Chores that began, less those that ended.
+    chores: i64,
     dirty: BTreeMap<Turn, Dirty>,
     fanouts: background::Fanouts,
     /// Change of the number of members, by segment.
@@ -382,6 +389,7 @@ impl Step<'_> {
             });
         }
         self.write_audiences()?;
+        self.write_chores()?;
         self.write_buckets();
         let mut appeared: i64 = 0;
         for (subject, CachedSubject { row, before }) in std::mem::take(&mut self.subjects) {

@@ -80,6 +80,8 @@ pub mod table {
     pub const CARRIED: u8 = 0x27;
     /// Identities set aside that a node of a subject carries.
     pub const ASIDE: u8 = 0x28;
+    /// The events of a long ledger by time.
+    pub const DATED: u8 = 0x29;
 
     /// Fan-out jobs by node.
     pub const FANOUT: u8 = 0x30;
@@ -89,6 +91,10 @@ pub mod table {
     pub const BACKFILLED: u8 = 0x32;
     /// The cursor of a look at every home under other guards.
     pub const REVIEW: u8 = 0x33;
+    /// What is done to long ledgers in portions, by subject.
+    pub const CHORE: u8 = 0x34;
+    /// How many of those there are.
+    pub const CHORES: u8 = 0x35;
     /// Members behind a destination identity.
     pub const ACTIVATION: u8 = 0x38;
     /// The definition in force, by name.
@@ -348,6 +354,27 @@ pub fn event(subject: &SubjectId, id: &str) -> Vec<u8> {
 /// The id in an event's key.
 pub fn event_id(event_key: &[u8]) -> Option<Text> {
     Parts::of(event_key).text().map(Text::from)
+}
+
+pub fn dated(subject: &SubjectId, at: Timestamp, id: &str) -> Vec<u8> {
+    about(table::DATED, subject).instant(at).text(id).done()
+}
+
+/// Where the names by time of events up to and including an instant begin and end.
+pub fn all_dated(subject: &SubjectId, to: Timestamp) -> (Vec<u8>, Vec<u8>) {
+    let first = about(table::DATED, subject).done();
+    let end = prefix_end(&about(table::DATED, subject).instant(to).done());
+    (first, end)
+}
+
+/// The instant and the event that such a name names.
+pub fn date_of(dated_key: &[u8]) -> Option<(Timestamp, Text)> {
+    let mut parts = Parts::of(dated_key);
+    Some((parts.instant()?, parts.text()?.into()))
+}
+
+pub fn chore(subject: &SubjectId) -> Vec<u8> {
+    Key::new(table::CHORE).subject(subject).done()
 }
 
 pub fn event_link(subject: &SubjectId, home: &Identity, other: &Identity) -> Vec<u8> {

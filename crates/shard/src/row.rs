@@ -469,6 +469,14 @@ pub struct SubjectRow {
     pub departing: u32,
     /// Where the node that names the subject went, while it is there: who absorbed the subject.
     pub merged_into: Option<CanonicalId>,
+    /// Rows `DATED` name the events by time, for there are many.
+    pub dated: bool,
+    /// A chore works on the ledger: until it is done the subject is not evaluated.
+    pub chore: bool,
+    /// Queries whose newest rows are to be filled from the ledger.
+    pub refill: BTreeSet<QueryId>,
+    /// Nodes of which a part has arrived: until the last one has, the subject is not evaluated.
+    pub arriving: Vec<Arrival>,
     /// Arrivals to be acknowledged once the entries they cause are known.
     pub arrivals: Vec<Arrival>,
     /// The plan revision under which everything below was computed.
@@ -714,6 +722,38 @@ pub struct FanoutRow {
     pub reach: Reach,
     pub moved: Moved,
     pub origin: Origin,
+}
+
+/// `CHORE`: what is done to a subject's long ledger in portions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChoreRow {
+    /// The key of the last event that the walk over the ledger has come to.
+    pub cursor: Option<Vec<u8>>,
+    /// Nodes that leave with their events.
+    pub departures: Vec<Departure>,
+    /// Events are too old to be kept.
+    pub expiring: bool,
+    pub origin: Origin,
+}
+
+impl ChoreRow {
+    /// Nothing to do yet.
+    pub fn new(origin: Origin) -> ChoreRow {
+        ChoreRow {
+            cursor: None,
+            departures: Vec::new(),
+            expiring: false,
+            origin,
+        }
+    }
+}
+
+/// A node that leaves a subject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departure {
+    pub node: Identity,
+    pub to: CanonicalId,
+    pub epoch: u64,
 }
 
 /// `REVIEW`: every home is looked at under other guards.

@@ -165,6 +165,7 @@ pub fn task_config(config: &Config) -> TaskConfig {
     task.timers_max = budget.timers;
     task.background_max = budget.background;
     task.background_ms = i64::try_from(budget.background_time.as_millis()).unwrap_or(i64::MAX);
+    task.step_ms_max = i64::try_from(budget.step_time_max.as_millis()).unwrap_or(i64::MAX);
     task.flush_every_ms = i64::try_from(budget.flush_interval.as_millis()).unwrap_or(i64::MAX);
     task
 }

@@ -187,14 +187,14 @@ mod tests {
             ),
             (
                 "claims are counted by home",
-                guarded(|guards| drop(guards.claims_max.insert("email".to_owned(), 1))),
+                guarded(|guards| guards.claims_max.extend([("email".to_owned(), 1)])),
                 50,
                 &[&["b2b_person:1", "email:a"], &["b2b_person:1", "email:a"], &["b2b_person:2", "email:b"], &["b2b_person:3", "email:b"]],
                 &[&["b2b_person:1", "email:a"], &["b2b_person:2"], &["b2b_person:3"], &["email:b"]],
             ),
             (
                 "blocked",
-                guarded(|guards| drop(guards.blocked.insert("email:info".to_owned()))),
+                guarded(|guards| guards.blocked.extend(["email:info".to_owned()])),
                 50,
                 &[&["b2b_person:1", "email:info"], &["email:info", "ecid:1"]],
                 &[&["b2b_person:1"], &["ecid:1"], &["email:info"]],

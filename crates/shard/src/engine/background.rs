@@ -10,7 +10,7 @@ use super::{Dirty, Step, Turn};
 use crate::key::{self, Key, Parts, table};
 use crate::machine::{Measure, Measurement};
 use crate::message::{CauseKind, Origin};
-use crate::row::{self, BackfillRow, FanoutRow, ReviewRow, SubjectId};
+use crate::row::{self, BackfillRow, ChoreRow, FanoutRow, ReviewRow, SubjectId};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
@@ -59,6 +59,7 @@ impl Fanouts {
 /// Background work that waits.
 pub(super) enum Job {
     Fanout(Identity, FanoutRow),
+    Chore(SubjectId, ChoreRow),
     Review(ReviewRow),
     Backfill(BackfillRow),
 }
@@ -106,6 +107,9 @@ impl Step<'_> {
         if let Some((node, job)) = self.next_fanout()? {
             return Ok(Some(Job::Fanout(node, job)));
         }
+        if let Some((subject, chore)) = self.next_chore()? {
+            return Ok(Some(Job::Chore(subject, chore)));
+        }
         if let Some(review) = self.tx.get(&Key::new(table::REVIEW).done())? {
             return Ok(Some(Job::Review(review)));
         }
@@ -117,6 +121,7 @@ impl Step<'_> {
     pub(super) fn go_on(&mut self, job: Job, portion: usize) -> Result<(), StateError> {
         match job {
             Job::Fanout(node, job) => self.fan_out_some(node, job, portion),
+            Job::Chore(subject, job) => self.do_chore(&subject, job, portion),
             Job::Review(job) => self.review_some(job, portion),
             Job::Backfill(job) => self.backfill_some(job, portion),
         }

@@ -63,6 +63,7 @@ impl Step<'_> {
             dirty.all = true;
         }
         dirty.queries.extend(self.expire(subject, &origin)?);
+        self.settle_oldest(subject)?;
 
         let now = self.now;
         let row = self.subject(subject)?;
@@ -72,6 +73,13 @@ impl Step<'_> {
             dirty.all |= program.all_anew_since(revision);
             dirty.since = Some(revision);
             self.upgrade_queries(subject, revision)?;
+        }
+        self.refill(subject, &origin)?;
+        let row = self.subject(subject)?;
+        if row.chore || !row.arriving.is_empty() {
+            // Half a history is nobody's: everything is evaluated when the chore is done, or all has arrived.
+            row.timer.0 = Timestamp::MAX;
+            return Ok(());
         }
         let mut row = self.subject(subject)?.clone();
         let alive = is_alive(subject.kind, &row, now);

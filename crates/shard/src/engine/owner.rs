@@ -10,11 +10,8 @@ use millrace_model::{CanonicalId, Identity, SourceKind};
 use super::Step;
 use crate::key::{self, Parts, table};
 use crate::message::{Bundle, Data, Message, Origin, RowId};
-use crate::row::{self, Arrival, AsideRow, EventCopy, FragmentRow, MovedRow, RelationRow, SubjectId};
+use crate::row::{self, Arrival, AsideRow, FragmentRow, MovedRow, RelationRow, SubjectId};
 use crate::state::StateError;
-
-/// Events in one part of a move, in bytes: keeps messages well under what the log takes, however large the events are.
-const PART_BYTES: usize = 512 << 10;
 
 impl Step<'_> {
     /// Data of a node from resolve.
@@ -134,57 +131,23 @@ impl Step<'_> {
             part.aside.extend(parts.node().map(|carried| (carried, row)));
             self.tx.delete(aside_key);
         }
-        let events = self.take_events(&subject, &node)?;
         let links = self.tx.scan_prefix(&key::of_subject_node(table::EVENT_LINK, &subject, &node))?;
         let links_left = u32::try_from(links.len()).unwrap_or(u32::MAX);
         links.into_iter().for_each(|(link_key, _)| self.tx.delete(link_key));
         self.tx.put(moved_key, &MovedRow { to: to.clone(), epoch });
         let row = self.subject(&subject)?;
+        // What is still on its way of an earlier arrival is passed on from now on.
+        row.arriving.retain(|arrival| arrival.node != node);
         row.event_links = row.event_links.saturating_sub(links_left);
         row.departing += 1;
         // Any node may leave; a subject was absorbed where the one that names it did.
         if node == subject.id.0 {
             row.merged_into = Some(to.clone());
         }
-        self.mark(&subject, origin).profile = true;
-
-        let destination = SubjectId { kind: subject.kind, id: to };
-        let mut events = events.into_iter().peekable();
-        loop {
-            let mut bytes = 0;
-            while bytes < PART_BYTES
-                && let Some(event) = events.next()
-            {
-                bytes += row::encode(&event.1).len();
-                part.events.push(event);
-            }
-            let last = events.peek().is_none();
-            let message = Message::Arrive {
-                subject: destination.clone(),
-                from: subject.id.clone(),
-                node: node.clone(),
-                epoch,
-                part: std::mem::take(&mut part),
-                last,
-            };
-            self.send_to_subject(&destination, message, origin);
-            if last {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Takes every copy that `node` reported out of the ledger.
-    fn take_events(&mut self, subject: &SubjectId, node: &Identity) -> Result<Vec<(millrace_model::Text, EventCopy)>, StateError> {
-        let mut taken = Vec::new();
-        for (id, event) in self.stored_events(subject)? {
-            let Some(copy) = event.copies.iter().find(|copy| copy.home == *node).cloned() else {
-                continue;
-            };
-            self.replace_event(subject, &id, event, |event| event.copies.retain(|copy| copy.home != *node))?;
-            taken.push((id, copy));
-        }
-        Ok(taken)
+        let dirty = self.mark(&subject, origin);
+        dirty.profile = true;
+        dirty.all = true;
+        self.send_events(&subject, node, to, epoch, part, origin)
     }
 
     /// A part of what a former owner held of the node.
@@ -230,9 +193,17 @@ impl Step<'_> {
         for (id, copy) in part.events {
             self.put_copy(&subject, &id, epoch, copy, true, origin)?;
         }
-        if last {
-            self.subject(&subject)?.arrivals.push(Arrival { from, node, epoch });
-            self.mark(&subject, origin);
+        let arrival = Arrival { from, node, epoch };
+        let row = self.subject(&subject)?;
+        let known = row.arriving.iter().position(|known| *known == arrival);
+        match (last, known) {
+            (true, _) => {
+                row.arriving.retain(|known| *known != arrival);
+                row.arrivals.push(arrival);
+                self.mark(&subject, origin).all |= known.is_some();
+            }
+            (false, None) => row.arriving.push(arrival),
+            (false, Some(_)) => {}
         }
         Ok(())
     }

@@ -71,7 +71,13 @@ pub struct Config {
     pub destinations: BTreeMap<Text, Destination>,
     /// How long changes of membership are held back behind a merge or split of something referred to, in milliseconds; 0: not at all.
     pub settle_ms: i64,
+    /// Rows of one person's ledger that are walked over within one message or evaluation; what concerns more goes on in portions, and ledgers with more
+    /// events are dated. A fraction of what a step may take; tests take less, so that their small histories are long.
+    pub history_rows: usize,
 }
+
+/// `Config::history_rows` of a deployment.
+pub const HISTORY_ROWS: usize = 256;
 
 impl Config {
     /// How long events are kept, in milliseconds.

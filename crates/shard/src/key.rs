@@ -152,7 +152,7 @@ impl Key {
 
     /// A row of one of the tables by node.
     fn about(table: u8, kind: SubjectKind, node: &Identity) -> Key {
-        debug_assert!((table::SUBJECT..=table::EXITED).contains(&table), "{table:#x} is not a table by node");
+        debug_assert!((table::SUBJECT..=table::DATED).contains(&table), "{table:#x} is not a table by node");
         let place = Key::new(BY_NODE);
         let place = match node.namespace() {
             own if own == kind.namespace() => place.byte(2 * kind as u8),

@@ -13,7 +13,7 @@ use millrace_model::{Schema, SubjectKind, Text};
 use millrace_runtime::task::TaskConfig;
 use millrace_runtime::topology::Topology;
 use millrace_segment::plan::Settings as RuleSettings;
-use millrace_shard::engine::{Config as EngineConfig, Destination};
+use millrace_shard::engine::{Config as EngineConfig, Destination, HISTORY_ROWS};
 use millrace_shard::machine::OutputTopic;
 use millrace_wire::{Decoder, HttpSchemaSource, HttpSettings, Limits as DecodeLimits, OutputCodec, RegistryClient};
 
@@ -41,6 +41,7 @@ pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
             .map(|(name, destination)| (Text::from(name), told(destination)))
             .collect(),
         settle_ms: i64::try_from(config.identity.settle.as_millis()).unwrap_or(i64::MAX),
+        history_rows: HISTORY_ROWS,
     })
 }
 

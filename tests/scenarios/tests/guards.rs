@@ -125,7 +125,9 @@ fn difference(seed: u64, records: &[SourceRecord], start_ms: i64) -> Option<Stri
     let mut random = Random::new(seed ^ 0x0ead);
     let guards = [Guards::random(&mut random), Guards::random(&mut random)];
     let rules = rules::all();
-    let mut cluster = Cluster::with(guards[0].config(), seed, Timestamp(start_ms));
+    let mut config = guards[0].config();
+    config.history_rows = [1, 3, config.history_rows][random.below(3)];
+    let mut cluster = Cluster::with(config, seed, Timestamp(start_ms));
     rules.iter().for_each(|rule| cluster.publish(rule));
     cluster.settle();
     let mut in_force = &guards[0];

@@ -1,7 +1,7 @@
 //! A long history: what concerns many events of one person goes on in portions, and finds them by time.
 //!
-//! A short ledger is read whole where it has to be. One that has grown past `LONG_EVENTS` is *dated*: rows `DATED` name its events by time, so that
-//! those too old to be kept are found without a look at the others. What concerns more than `INLINE_ROWS` rows is a *chore*: nodes that depart with
+//! A short ledger is read whole where it has to be. One that has grown past `Config::history_rows` is *dated*: rows `DATED` name its events by time, so
+//! that those too old to be kept are found without a look at the others. What concerns more rows than that is a *chore*: nodes that depart with
 //! their events, events that expire, queries whose rows are to be filled from the whole ledger. Each portion of a chore is a walk over some rows, and
 //! the shard goes on between them. Meanwhile the person is not evaluated: whoever has half of a history would be in segments that neither the old
 //! history nor the new one leads to. The same holds while a history arrives in parts.
@@ -19,11 +19,6 @@ use crate::message::{Bundle, Message, Origin};
 use crate::row::{self, ChoreRow, Departure, EventRow, SubjectId};
 use crate::state::StateError;
 use crate::tx::prefix_end;
-
-/// Events from which on a ledger is dated. Below, a walk over all of them is cheaper than two more rows an event.
-const LONG_EVENTS: u64 = 256;
-/// Rows of a ledger that are walked over within one message or evaluation: a fraction of what a step may take.
-pub(super) const INLINE_ROWS: usize = 256;
 
 impl Step<'_> {
     /// The instants by which a dated ledger names an event: those of the copies that count or would, and the last one, after which nothing is left.
@@ -50,8 +45,9 @@ impl Step<'_> {
 
     /// An event came in: a ledger that has grown long is dated from now on.
     pub(super) fn date_if_long(&mut self, subject: &SubjectId) -> Result<(), StateError> {
+        let most = self.config.history_rows as u64;
         let row = self.subject(subject)?;
-        if row.dated || row.events <= LONG_EVENTS {
+        if row.dated || row.events <= most {
             return Ok(());
         }
         row.dated = true;
@@ -64,8 +60,9 @@ impl Step<'_> {
     /// The last event that counted is gone: unless many others are left that do not count, the ledger is short again.
     fn undate(&mut self, subject: &SubjectId) -> Result<(), StateError> {
         let (first, end) = key::all_dated(subject, Timestamp::MAX);
-        let rows = self.tx.scan(&first, &end, INLINE_ROWS + 1)?;
-        if rows.len() <= INLINE_ROWS {
+        let most = self.config.history_rows;
+        let rows = self.tx.scan(&first, &end, most + 1)?;
+        if rows.len() <= most {
             rows.into_iter().for_each(|(dated_key, _)| self.tx.delete(dated_key));
             self.subject(subject)?.dated = false;
         }
@@ -122,7 +119,7 @@ impl Step<'_> {
         if row.chore || row.oldest_event_at.is_none_or(|oldest| oldest > cutoff) {
             return Ok(Vec::new());
         }
-        let (touched, more) = self.expire_some(subject, cutoff, &mut None, INLINE_ROWS, origin)?;
+        let (touched, more) = self.expire_some(subject, cutoff, &mut None, self.config.history_rows, origin)?;
         if more {
             self.chore(subject, origin, |chore| chore.expiring = true)?;
         }
@@ -186,7 +183,8 @@ impl Step<'_> {
     /// Whether a walk over a whole ledger is too long for one step.
     pub(super) fn is_long(&self, subject: &SubjectId) -> Result<bool, StateError> {
         let prefix = key::of_subject(table::EVENT, subject);
-        Ok(self.tx.scan(&prefix, &prefix_end(&prefix), INLINE_ROWS + 1)?.len() > INLINE_ROWS)
+        let most = self.config.history_rows;
+        Ok(self.tx.scan(&prefix, &prefix_end(&prefix), most + 1)?.len() > most)
     }
 
     /// More for a subject's chore to do; it begins anew.

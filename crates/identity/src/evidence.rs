@@ -61,7 +61,7 @@ pub struct Parked {
 
 /// Why an edge does not count.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "camelCase", tag = "kind")]
+#[serde(rename_all = "camelCase")]
 pub enum Reason {
     /// A person is no account; nothing unites them.
     #[error("the identities name different kinds of thing")]

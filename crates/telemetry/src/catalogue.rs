@@ -108,7 +108,7 @@ impl Counter {
 }
 
 impl Gauge {
-    pub const ALL: [Gauge; 9] = [
+    pub const ALL: [Gauge; 10] = [
         Gauge::ConsumerLag,
         Gauge::AudienceSize,
         Gauge::TimersDueLag,

@@ -46,6 +46,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
             .map(|(name, one)| (name.clone(), destination(name, one, &mut check)))
             .collect(),
         http: http(&raw.http, &mut check),
+        tokens: tokens(&raw.auth, &mut check),
         budget: budget(&raw.budget, &mut check),
         logging: Logging {
             filter: log_filter(&raw.log_level, &mut check),
@@ -160,7 +161,31 @@ fn http(raw: &raw::Http, check: &mut Check<'_>) -> Http {
         metrics_address: check.address("http.metrics_address", &raw.metrics_address),
         advertised_address: advertised,
         internal_token: raw.internal_token.as_deref().map(|text| Secret::new("token", text)),
+        hosts: raw.hosts.iter().map(|host| host.trim().to_ascii_lowercase()).collect(),
+        origins: raw.origins.iter().map(|origin| origin.trim().trim_end_matches('/').to_ascii_lowercase()).collect(),
+        tls: match (&raw.tls_certificate, &raw.tls_key) {
+            (Some(certificate), Some(key)) => Some((PathBuf::from(certificate), PathBuf::from(key))),
+            (None, None) => None,
+            _ => {
+                check.wrong("http.tls_key", "certificate and key belong together");
+                None
+            }
+        },
     }
+}
+
+/// A shorter token can be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+
+fn tokens(raw: &raw::Auth, check: &mut Check<'_>) -> BTreeMap<String, (Secret, raw::Role)> {
+    let mut tokens = BTreeMap::new();
+    for (name, one) in &raw.tokens {
+        if !one.token.starts_with("file:") && one.token.len() < TOKEN_BYTES_MIN {
+            check.wrong(&format!("auth.tokens.{name}.token"), &format!("a token has at least {TOKEN_BYTES_MIN} bytes"));
+        }
+        tokens.insert(name.clone(), (Secret::new("token", &one.token), one.role));
+    }
+    tokens
 }
 
 fn identity(raw: &raw::Identity, check: &mut Check<'_>) -> IdentityRules {
@@ -282,6 +307,9 @@ fn effective(raw: &Raw) -> serde_json::Value {
     ];
     for (name, value) in hidden {
         *value = value.take().map(|text| Secret::new(name, &text).to_string());
+    }
+    for one in shown.auth.tokens.values_mut() {
+        one.token = Secret::new("token", &one.token).to_string();
     }
     for url in &mut shown.registry.urls {
         if let Some((scheme, rest)) = url.split_once("://")

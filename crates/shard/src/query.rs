@@ -62,6 +62,9 @@ pub enum QueryError {
     /// A draft that does not fit together with the other definitions.
     #[error("the definition does not hold")]
     Invalid(Vec<Diagnostic>),
+    /// Nobody waits for the answer any more.
+    #[error("the asker has left")]
+    Cancelled,
     /// An instant of which nothing can be said, and why.
     #[error("{0}")]
     Instant(String),

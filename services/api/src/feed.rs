@@ -272,5 +272,3 @@ fn stream_of(follower: Follower) -> impl Stream<Item = Result<Bytes, BackendErro
     })
 }
 
-#[cfg(test)]
-mod tests;

@@ -37,7 +37,7 @@ pub struct Policy {
     /// Origins whose pages may ask besides the server's own, such as `https://cdp.example.com`.
     pub origins: Vec<String>,
     /// `None`: everybody who reaches the port may do everything.
-    pub auth: Option<Auth>,
+    pub auth: Option<Arc<Auth>>,
     /// Whether instances show each other a token under `/internal`: then they may ask from other machines.
     pub internal_token: bool,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_api::Problem;
-use millrace_api::backend::{BackendError, Changes, ChangesFrom, Commands, Replace};
+use millrace_api::backend::{BackendError, ChangeReader, ChangesFrom, Commands, Placed, Positions, Replace};
 use millrace_api::dto::{AppendView, AppliedView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
 use reqwest::blocking::{Client as Http, Response};
 use reqwest::{Method, StatusCode, Url};
@@ -206,10 +206,6 @@ impl Commands for Client {
         Ok(view)
     }
 
-    fn changes(&self, from: ChangesFrom) -> Result<Box<dyn Changes>, BackendError> {
-        self.stream(from, true)
-    }
-
     fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetterView>, BackendError> {
         self.get(&["v1", "dead-letters"], &[("limit", &limit.to_string())]).map_err(failure)
     }
@@ -217,8 +213,8 @@ impl Commands for Client {
 
 impl Client {
     /// Membership changes; without `follow` only those that are there now.
-    pub fn stream(&self, from: ChangesFrom, follow: bool) -> Result<Box<dyn Changes>, BackendError> {
-        let from = if from == ChangesFrom::Start { "start" } else { "end" };
+    pub fn stream(&self, from: &ChangesFrom, follow: bool) -> Result<Box<dyn ChangeReader>, BackendError> {
+        let from = if *from == ChangesFrom::Start { "start" } else { "end" };
         let follow = if follow { "true" } else { "false" };
         let response = self
             .send(Method::GET, &["v1", "changes"], &[("from", from), ("follow", follow)], None, None)
@@ -236,15 +232,21 @@ struct Lines {
     ended: bool,
 }
 
-impl Changes for Lines {
-    fn next(&mut self) -> Result<Vec<serde_json::Value>, BackendError> {
+impl ChangeReader for Lines {
+    fn next(&mut self, _: bool) -> Result<Vec<Placed>, BackendError> {
         let mut line = String::new();
         let read = self.lines.read_line(&mut line).map_err(|error| failure(error.into()))?;
         if read == 0 {
             self.ended = true;
             return Ok(Vec::new());
         }
-        serde_json::from_str(&line).map(|change| vec![change]).map_err(|error| failure(error.into()))
+        // The instance keeps the places to itself.
+        let (partition, offset, line) = (0, 0, line.trim_end().to_owned());
+        Ok(vec![Placed { partition, offset, line }])
+    }
+
+    fn positions(&self) -> Positions {
+        Positions::new()
     }
 
     fn caught_up(&mut self) -> Result<bool, BackendError> {

@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context;
-use millrace_api::backend::{Commands, Queries};
+use millrace_api::access::Role;
+use millrace_api::auth::{Auth, Token};
+use millrace_api::backend::{ChangeLog, Commands, Queries};
 use millrace_api::dto::ReadyView;
 use millrace_api::internal::{ShardRows, internal_router};
-use millrace_api::{api_router, health_router, serve};
+use millrace_api::{BLOCKING_THREADS_MAX, Backend, Door, Policy, Tls, api_router, health_router, serve};
 use millrace_config::{Config, LogKind, Secret};
 use millrace_kafka::KafkaLog;
 use millrace_log::{EmbeddedConfig, EmbeddedLog, Log, LogError};
@@ -33,8 +36,14 @@ use crate::orders::LogOrders;
 use crate::remote::{Deployment, OwnRows, Peers};
 use crate::settings::Settings;
 
-/// Threads for requests that block; a request beyond them waits.
-const REQUESTS_MAX: usize = 32;
+/// Connections of the API's port at a time: as many as may follow the changes, and as many again.
+const CONNECTIONS_MAX: usize = 2 * 1_024;
+
+/// Connections of the port for health and metrics at a time.
+const HEALTH_CONNECTIONS_MAX: usize = 64;
+
+/// How soon changed certificates and tokens are taken.
+const REFRESH_EVERY: Duration = Duration::from_secs(10);
 
 /// Threads for reads of other instances. Apart from those of requests, which may themselves wait for other instances.
 const READS_MAX: usize = 8;
@@ -45,6 +54,7 @@ pub struct Node {
     host: JoinHandle<Result<(), LogError>>,
     pub queries: Arc<dyn Queries>,
     pub commands: Arc<dyn Commands>,
+    changes: Arc<dyn ChangeLog>,
     metrics: Metrics,
     /// Where other instances share the log.
     presence: Option<PresenceThread>,
@@ -102,6 +112,7 @@ impl Node {
             handle,
             host,
             queries,
+            changes: Arc::clone(&commands) as Arc<dyn ChangeLog>,
             commands,
             metrics,
             presence,
@@ -114,14 +125,21 @@ impl Node {
     pub fn serve(self, config: &Config) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
-            .max_blocking_threads(REQUESTS_MAX)
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
             .enable_all()
             .build()?;
         let reads = tokio::runtime::Builder::new_current_thread().max_blocking_threads(READS_MAX).build()?;
-        let served = runtime.block_on(self.until_told(config, reads.handle()));
+        // Whatever the API is asked, health answers: it has threads of its own.
+        let health = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(2)
+            .enable_all()
+            .build()?;
+        let served = runtime.block_on(self.until_told(config, reads.handle(), health.handle()));
         // Streams of changes have no end of their own.
-        runtime.shutdown_background();
-        reads.shutdown_background();
+        for runtime in [runtime, reads, health] {
+            runtime.shutdown_background();
+        }
         let stopped = self.stop();
         served.and(stopped)
     }
@@ -138,20 +156,55 @@ impl Node {
         }
     }
 
-    async fn until_told(&self, config: &Config, reads: &tokio::runtime::Handle) -> anyhow::Result<()> {
-        let internal = internal_router(Arc::clone(&self.rows), self.token.clone(), reads.clone());
-        let api = api_router(Arc::clone(&self.queries), Arc::clone(&self.commands)).merge(internal);
-        let health = health_router(Arc::clone(&self.queries), self.metrics.clone());
+    async fn until_told(&self, config: &Config, reads: &tokio::runtime::Handle, health: &tokio::runtime::Handle) -> anyhow::Result<()> {
+        let (policy, auth) = self.policy(config)?;
+        // With authentication, only who knows the token of instances reads rows.
+        let internal = (auth.is_none() || self.token.is_some())
+            .then(|| internal_router(Arc::clone(&self.rows), self.token.clone(), reads.clone()));
+        let backend = Backend {
+            queries: Arc::clone(&self.queries),
+            commands: Arc::clone(&self.commands),
+            changes: Arc::clone(&self.changes),
+        };
+        let api = api_router(backend, policy, internal);
+        let health_routes = health_router(Arc::clone(&self.queries), self.metrics.clone());
+        let tls = config.http.tls.as_ref().map(|(certificate, key)| Tls::load(certificate, key)).transpose()?.map(Arc::new);
         let api_listener = listen(config.http.api_address).await?;
         let health_listener = listen(config.http.metrics_address).await?;
+        if auth.is_none() && !config.http.api_address.ip().is_loopback() {
+            tracing::warn!("no tokens are configured under `auth.tokens`: the API answers this machine only");
+        }
         tracing::info!(api = %api_listener.local_addr()?, metrics = %health_listener.local_addr()?, "listening");
-        let never = std::future::pending;
+        let door = |connections_max, tls| Door { connections_max, tls };
+        let health_door = door(HEALTH_CONNECTIONS_MAX, None);
+        let health_listener = health_listener.into_std()?;
+        health.spawn(async move {
+            match TcpListener::from_std(health_listener) {
+                Ok(listener) => serve(listener, health_routes, health_door).await,
+                Err(error) => tracing::error!(%error, "health cannot be served"),
+            }
+        });
+        let refreshed = refresh(config, auth, tls.clone(), self.token.clone());
         tokio::select! {
-            outcome = serve(api_listener, api, never()) => outcome.context("the API ended"),
-            outcome = serve(health_listener, health, never()) => outcome.context("the metrics port ended"),
+            () = serve(api_listener, api, door(CONNECTIONS_MAX, tls)) => anyhow::bail!("the API ended"),
+            () = refreshed => anyhow::bail!("certificates and tokens are no longer looked at"),
             outcome = told_to_end() => outcome,
             () = self.host_ended() => Ok(()),
         }
+    }
+
+    /// Whom the API hears.
+    fn policy(&self, config: &Config) -> anyhow::Result<(Policy, Option<Arc<Auth>>)> {
+        let tokens = tokens(config, self.token.as_deref())?;
+        let auth = (!config.tokens.is_empty()).then(|| Arc::new(Auth::new(tokens)));
+        let advertised = config.http.advertised_address.as_deref().and_then(host_of);
+        let policy = Policy {
+            hosts: config.http.hosts.iter().cloned().chain(advertised.filter(|_| auth.is_none())).collect(),
+            origins: config.http.origins.clone(),
+            auth: auth.clone(),
+            internal_token: self.token.is_some(),
+        };
+        Ok((policy, auth))
     }
 
     /// Returns once the host thread has ended by itself: why, `stop` tells.
@@ -160,6 +213,51 @@ impl Node {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
     }
+}
+
+/// All tokens that are known, that of the instances among themselves included.
+fn tokens(config: &Config, internal: Option<&str>) -> anyhow::Result<Vec<Token>> {
+    let mut tokens = Vec::new();
+    for (name, (secret, role)) in &config.tokens {
+        let (name, secret) = (name.clone(), secret.reveal().with_context(|| format!("auth.tokens.{name}.token"))?);
+        anyhow::ensure!(!secret.is_empty(), "auth.tokens.{name}.token is empty");
+        let role = match role {
+            millrace_config::Role::Viewer => Role::Viewer,
+            millrace_config::Role::Operator => Role::Operator,
+            millrace_config::Role::Admin => Role::Admin,
+            millrace_config::Role::Service => Role::Service,
+        };
+        tokens.push(Token { name, secret, role });
+    }
+    tokens.extend(internal.map(|secret| Token {
+        name: "http.internal_token".to_owned(),
+        secret: secret.to_owned(),
+        role: Role::Service,
+    }));
+    Ok(tokens)
+}
+
+/// Takes certificates and tokens anew when their files change, for as long as the process lives.
+async fn refresh(config: &Config, auth: Option<Arc<Auth>>, tls: Option<Arc<Tls>>, internal: Option<String>) {
+    loop {
+        tokio::time::sleep(REFRESH_EVERY).await;
+        if let Some(auth) = &auth {
+            match tokens(config, internal.as_deref()) {
+                Ok(tokens) => auth.replace(tokens),
+                Err(error) => tracing::warn!(error = %format!("{error:#}"), "tokens cannot be read; those before stay"),
+            }
+        }
+        match tls.as_ref().map(|tls| tls.refresh()) {
+            None | Some(Ok(false)) => {}
+            Some(Ok(true)) => tracing::info!("a changed certificate is served"),
+            Some(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "the certificate cannot be taken; the one before stays"),
+        }
+    }
+}
+
+/// The host of a URL, lower case.
+fn host_of(url: &str) -> Option<String> {
+    reqwest::Url::parse(url).ok()?.host_str().map(str::to_ascii_lowercase)
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

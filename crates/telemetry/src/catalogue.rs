@@ -10,6 +10,8 @@ pub enum Counter {
     InvariantViolations,
     TransactionsAborted,
     IdentityParked,
+    SourceRecords,
+    SourceRequests,
 }
 
 /// What is so now.
@@ -21,6 +23,9 @@ pub enum Gauge {
     StateBytes,
     SinkBacklog,
     SourceLag,
+    SourceQuotaLeft,
+    SourceQuotaResets,
+    SourceLoad,
     ShardsOwned,
     BuildInfo,
 }
@@ -46,7 +51,7 @@ const fn declare(name: &'static str, help: &'static str, labels: &'static [&'sta
 }
 
 impl Counter {
-    pub const ALL: [Counter; 7] = [
+    pub const ALL: [Counter; 9] = [
         Counter::Records,
         Counter::DeadLetters,
         Counter::MembershipChanges,
@@ -54,6 +59,8 @@ impl Counter {
         Counter::InvariantViolations,
         Counter::TransactionsAborted,
         Counter::IdentityParked,
+        Counter::SourceRecords,
+        Counter::SourceRequests,
     ];
 
     /// The one of this name, if there is.
@@ -83,6 +90,16 @@ impl Counter {
                 "Changes sent to a destination, by answer.",
                 &["destination", "outcome"],
             ),
+            Counter::SourceRecords => declare(
+                "millrace_source_records_total",
+                "Records a source has read, by what became of them: appended, or rejected by its mapping.",
+                &["source", "outcome"],
+            ),
+            Counter::SourceRequests => declare(
+                "millrace_source_requests_total",
+                "Calls a source has made, by outcome: ok, or the foreign system's own code.",
+                &["source", "outcome"],
+            ),
             Counter::InvariantViolations => declare(
                 "millrace_invariant_violations_total",
                 "Broken promises of this program's own code. Anything but zero is a defect to report.",
@@ -99,13 +116,16 @@ impl Counter {
 }
 
 impl Gauge {
-    pub const ALL: [Gauge; 8] = [
+    pub const ALL: [Gauge; 11] = [
         Gauge::ConsumerLag,
         Gauge::AudienceSize,
         Gauge::TimersDueLag,
         Gauge::StateBytes,
         Gauge::SinkBacklog,
         Gauge::SourceLag,
+        Gauge::SourceQuotaLeft,
+        Gauge::SourceQuotaResets,
+        Gauge::SourceLoad,
         Gauge::ShardsOwned,
         Gauge::BuildInfo,
     ];
@@ -137,6 +157,17 @@ impl Gauge {
             Gauge::SourceLag => declare(
                 "millrace_source_lag_seconds",
                 "How far a source connector is behind its system of record.",
+                &["source"],
+            ),
+            Gauge::SourceQuotaLeft => declare("millrace_source_quota_left", "Calls of the day that a source has left.", &["source"]),
+            Gauge::SourceQuotaResets => declare(
+                "millrace_source_quota_resets_timestamp_seconds",
+                "When a source's calls of the day begin anew, Unix time.",
+                &["source"],
+            ),
+            Gauge::SourceLoad => declare(
+                "millrace_source_load_ratio",
+                "How much of its first load a source has read, 0 to 1.",
                 &["source"],
             ),
             Gauge::ShardsOwned => declare("millrace_shards_owned", "Shards this process owns, by state.", &["state"]),

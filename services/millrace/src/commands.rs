@@ -14,4 +14,5 @@ pub mod run;
 pub mod segment;
 pub mod sink_file;
 pub mod source_file;
+pub mod source_run;
 pub mod topics;

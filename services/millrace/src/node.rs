@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
 use millrace_api::backend::{Commands, Queries};
 use millrace_api::dto::ReadyView;
 use millrace_api::internal::{ShardRows, internal_router};
-use millrace_api::{api_router, health_router, serve};
+use millrace_api::sources::Sources;
+use millrace_api::{api_router, health_router, serve, sources_health_router, sources_router};
 use millrace_config::{Config, LogKind, Secret};
 use millrace_kafka::KafkaLog;
 use millrace_log::{EmbeddedConfig, EmbeddedLog, Log, LogError};
@@ -32,6 +33,7 @@ use crate::observer::MetricsObserver;
 use crate::orders::LogOrders;
 use crate::remote::{Deployment, OwnRows, Peers};
 use crate::settings::Settings;
+use crate::sources::RunningSources;
 
 /// Threads for requests that block; a request beyond them waits.
 const REQUESTS_MAX: usize = 32;
@@ -48,6 +50,9 @@ pub struct Node {
     metrics: Metrics,
     /// Where other instances share the log.
     presence: Option<PresenceThread>,
+    /// Set where this process runs sources too.
+    sources: Arc<OnceLock<Arc<RunningSources>>>,
+    log: Arc<dyn Log>,
     rows: Arc<dyn ShardRows>,
     token: Option<String>,
 }
@@ -91,8 +96,10 @@ impl Node {
         let query = Query::new(engine, Arc::new(deployment));
         let own = handle.clone();
         let readiness = handle.clone();
-        let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness))));
-        let commands = Arc::new(LogOrders::new(parts.log, config)?);
+        let sources: Arc<OnceLock<Arc<RunningSources>>> = Arc::default();
+        let their_readiness = Arc::clone(&sources);
+        let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness, their_readiness.get()))));
+        let commands = Arc::new(LogOrders::new(Arc::clone(&parts.log), config)?);
         let ownership = parts.ownership;
         let host = std::thread::Builder::new()
             .name("host".to_owned())
@@ -105,9 +112,27 @@ impl Node {
             commands,
             metrics,
             presence,
+            sources,
+            log: parts.log,
             rows: Arc::new(OwnRows(move |shard| own.reader(shard))),
             token,
         })
+    }
+
+    /// Starts the configured sources in this process.
+    ///
+    /// # Errors
+    /// Where the configuration of one does not hold.
+    pub fn with_sources(self, config: &Config) -> anyhow::Result<Node> {
+        let started = RunningSources::start(config, &self.log, &self.metrics, None).map(Arc::new);
+        match started {
+            Ok(started) => {
+                // Nobody else sets it.
+                let _ = self.sources.set(started);
+                Ok(self)
+            }
+            Err(error) => self.stop().and(Err(error)),
+        }
     }
 
     /// Serves both ports until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
@@ -127,7 +152,9 @@ impl Node {
     }
 
     /// Stops the shards and waits for them.
-    pub fn stop(self) -> anyhow::Result<()> {
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        // The last handle waits for the sources to stop.
+        self.sources = Arc::default();
         if let Some(presence) = self.presence {
             presence.stop();
         }
@@ -141,6 +168,10 @@ impl Node {
     async fn until_told(&self, config: &Config, reads: &tokio::runtime::Handle) -> anyhow::Result<()> {
         let internal = internal_router(Arc::clone(&self.rows), self.token.clone(), reads.clone());
         let api = api_router(Arc::clone(&self.queries), Arc::clone(&self.commands)).merge(internal);
+        let api = match self.sources.get() {
+            Some(sources) => api.merge(sources_router(Arc::clone(sources) as Arc<dyn Sources>)),
+            None => api,
+        };
         let health = health_router(Arc::clone(&self.queries), self.metrics.clone());
         let api_listener = listen(config.http.api_address).await?;
         let health_listener = listen(config.http.metrics_address).await?;
@@ -159,6 +190,24 @@ impl Node {
         while !self.host.is_finished() {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
+    }
+}
+
+/// Serves the ports of a process that runs sources and nothing else, until it is told to end.
+///
+/// # Errors
+/// Where a port is taken.
+pub async fn serve_sources(config: &Config, sources: &Arc<RunningSources>, metrics: Metrics) -> anyhow::Result<()> {
+    let shown: Arc<dyn Sources> = Arc::clone(sources) as Arc<dyn Sources>;
+    let api = sources_router(Arc::clone(&shown));
+    let health = sources_health_router(shown, metrics);
+    let api_listener = listen(config.http.api_address).await?;
+    let health_listener = listen(config.http.metrics_address).await?;
+    tracing::info!(api = %api_listener.local_addr()?, metrics = %health_listener.local_addr()?, "listening");
+    tokio::select! {
+        outcome = serve(api_listener, api, std::future::pending()) => outcome.context("the API ended"),
+        outcome = serve(health_listener, health, std::future::pending()) => outcome.context("the metrics port ended"),
+        outcome = told_to_end() => outcome,
     }
 }
 
@@ -211,7 +260,7 @@ fn machine() -> String {
     std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned())
 }
 
-fn ready(handle: &HostHandle) -> ReadyView {
+fn ready(handle: &HostHandle, sources: Option<&Arc<RunningSources>>) -> ReadyView {
     let waiting = handle.health().into_iter().filter(|health| health.state != ShardState::Running);
     let mut waiting_for: Vec<String> = waiting
         .map(|health| match health.state {
@@ -219,7 +268,9 @@ fn ready(handle: &HostHandle) -> ReadyView {
             state => format!("shard {} is {}", health.shard, state.name()),
         })
         .collect();
-    let ready = handle.ready();
+    let sources_waiting = sources.map(|sources| sources.waiting_for()).unwrap_or_default();
+    let ready = handle.ready() && sources_waiting.is_empty();
+    waiting_for.extend(sources_waiting);
     if !ready && waiting_for.is_empty() {
         waiting_for.push("no shard is assigned yet".to_owned());
     }

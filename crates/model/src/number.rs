@@ -35,7 +35,7 @@ pub fn parse(text: &str) -> Option<Decimal> {
     let mut reader = Digits::default();
     whole.bytes().chain(fraction.bytes()).for_each(|byte| reader.push(byte - b'0'));
     let scale = i64::try_from(fraction.len()).ok()? - exponent - i64::try_from(reader.dropped).ok()?;
-    reader.at_scale(scale).map(|number| if negative { -number } else { number })
+    reader.at_scale(scale).map(|number| if negative && !number.is_zero() { -number } else { number })
 }
 
 fn read_exponent(text: &str) -> Option<i64> {

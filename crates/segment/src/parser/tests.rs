@@ -765,7 +765,7 @@ fn incomplete_rules() {
     "#]],
     );
     check_errors(
-        "99999999999999999999 > 9223372036854775808 or 3days",
+        "999999999999999999999999999999 > 9223372036854775808 or 3days",
         expect![[r#"
         error[number-out-of-range]: the number 99999999999999999999 is too large
          --> line 1, column 1

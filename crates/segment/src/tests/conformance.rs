@@ -668,7 +668,7 @@ fn dates_are_in_no_zone() {
             accounts.opportunities.expectedCloseDate.max() = date(2026, 7, 31)
             accounts.opportunities.exists(expectedCloseDate occurs on date(2026, 7, 1))
             not: accounts.opportunities.exists(expectedCloseDate occurs on date(2026, 6, 30))
-            accounts.opportunities.expectedCloseDate intersects [date(2026, 7, 1)]
+            accounts.opportunities.expectedCloseDate.intersects([date(2026, 7, 1)])
             not: person.birthDate < date(1990, 2, 28)
             person.birthDate <= date(1990, 2, 28)
             person.birthDate < now

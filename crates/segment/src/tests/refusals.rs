@@ -43,7 +43,6 @@ fn refused_rules() {
             "b2b.personScore > \"high\"",
             "b2b.personScore > true",
             "xEvent.exists(timestamp occurs <= -3 days before now)",
-        "xEvent.exists(timestamp occurs <= -3 days before now)",
             "b2b.isConverted > true",
             "person.birthDate > 5",
             "person.birthDate > \"soon\"",

@@ -138,6 +138,22 @@ fn decimal(negative: bool, mantissa: u128, scale: i64) -> Option<Decimal> {
     Decimal::try_from_i128_with_scale(if negative { -signed } else { signed }, scale).ok().map(|number| number.normalize())
 }
 
+/// How a decimal is stored: mantissa and scale, which every format of serde can hold.
+pub mod stored {
+    use rust_decimal::Decimal;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(number: &Decimal, serializer: S) -> Result<S::Ok, S::Error> {
+        (number.mantissa(), number.scale()).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
+        let (mantissa, scale) = <(i128, u32)>::deserialize(deserializer)?;
+        Decimal::try_from_i128_with_scale(mantissa, scale).map_err(D::Error::custom)
+    }
+}
+
 /// The shortest decimal that denotes a double; `None` where it is no number, or too great.
 pub fn of_double(number: f64) -> Option<Decimal> {
     if !number.is_finite() {

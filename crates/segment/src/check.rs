@@ -174,7 +174,7 @@ impl<'s> Checker<'s> {
             Node::Bool(flag) => literal(Value::Bool(*flag), Ty::Bool),
             Node::Int(number) => literal(Value::Int(*number), Ty::Int),
             Node::Decimal(number) => literal(Value::number(*number), Ty::Number),
-            Node::Text(text) => literal(Value::text(text), Ty::Text),
+            Node::Text(text) => literal(Value::text(millrace_model::text::composed(text)), Ty::Text),
             Node::Array(items) => self.array(items),
             Node::Object(fields) => {
                 let names = fields.iter().map(|(name, _)| Text::new(name)).collect();

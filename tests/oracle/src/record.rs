@@ -171,6 +171,8 @@ fn leaves(value: &Json) -> Vec<(Path, Json)> {
 fn collect(path: Path, value: &Json, found: &mut Vec<(Path, Json)>) {
     match value {
         Json::Null => {}
+        // A blank text says nothing, but for custom fields.
+        Json::String(text) if text.trim().is_empty() && path.first().is_none_or(|first| first != "extra") => {}
         Json::Object(fields) if !is_one_value(value) => {
             for (name, field) in fields {
                 let mut inner = path.clone();

@@ -1,6 +1,7 @@
 //! What rests on the configuration follows it: currency rates, retention, destinations and identity rules may change from one start to the next, and
 //! so may the program itself.
 
+use millrace_model::Value;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,7 +20,7 @@ impl Config {
         let rules = (
             env!("CARGO_PKG_VERSION"),
             &settings.default_currency,
-            &settings.rates,
+            settings.rates.iter().map(|(code, rate)| (code, Value::number(*rate))).collect::<Vec<_>>(),
             settings.retention_ms,
             &self.destinations,
         );

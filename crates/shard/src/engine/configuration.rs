@@ -1,9 +1,9 @@
 //! What rests on the configuration follows it: currency rates, retention, destinations and identity rules may change from one start to the next, and
 //! so may the program itself.
 
-use millrace_model::Value;
 use std::sync::Arc;
 
+use millrace_model::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Config, IDENTITY_SHARD, Step};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use millrace_shard::state::{DERIVED, Row, StateError, StateView};
+use millrace_shard::state::{DERIVED, NoRoom, Row, StateError, StateView};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, Options, ReadOptions};
 
 use crate::{Resources, StoreError};
@@ -28,7 +28,7 @@ impl Database {
             ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, resources.table_options()),
             ColumnFamilyDescriptor::new(DERIVED_FAMILY, resources.derived_options()),
         ];
-        let db = DB::open_cf_descriptors(&resources.database_options(), database, families).map_err(|error| open_error(path, error))?;
+        let db = DB::open_cf_descriptors(&resources.database_options()?, database, families).map_err(|error| open_error(path, error))?;
         Ok(Self { db, path: path.to_path_buf() })
     }
 
@@ -144,6 +144,9 @@ pub trait FromStore {
 
 impl FromStore for StateError {
     fn from_store(error: StoreError) -> Self {
-        Self(Box::new(error))
+        match error {
+            StoreError::NoRoom(words) => Self(Box::new(NoRoom(words))),
+            other => Self(Box::new(other)),
+        }
     }
 }

@@ -236,18 +236,29 @@ mod tests {
             ("of a log that did not say", &[("FORMAT", &nobodys), ("db", "")], ""),
             ("foreign files", &[("notes.txt", "hello")], "PATH is not empty and is not a store"),
             ("a foreign format", &[("FORMAT", "something else")], "PATH is not empty and is not a store"),
-            ("no format among foreign files", &[("db", ""), ("notes.txt", "hello")], "PATH is not empty and is not a store"),
+            (
+                "no format among foreign files",
+                &[("db", ""), ("notes.txt", "hello")],
+                "PATH is not empty and is not a store",
+            ),
             ("no format", &[("db", "")], "PATH/FORMAT is missing or damaged"),
             ("an empty format", &[("FORMAT", ""), ("db", "")], "PATH/FORMAT is missing or damaged"),
             ("a cut format", &[("FORMAT", &ours[..30]), ("db", "")], "PATH/FORMAT is missing or damaged"),
-            ("newer", &[("FORMAT", &newer), ("db", "")], "store PATH has format 3, newer than 2, the newest this version reads"),
+            (
+                "newer",
+                &[("FORMAT", &newer), ("db", "")],
+                "store PATH has format 3, newer than 2, the newest this version reads",
+            ),
         ];
         for (case, files, expected) in table {
             let told = prepare_with(files, Some("one")).err().unwrap_or_default();
             assert_eq!(told, expected, "{case}");
         }
         let told = prepare_with(&[("FORMAT", &ours), ("db", "")], Some("two")).unwrap_err();
-        assert!(told.starts_with("the state in PATH was built from another log: from one, and this one is two."), "{told}");
+        assert!(
+            told.starts_with("the state in PATH was built from another log: from one, and this one is two."),
+            "{told}"
+        );
     }
 
     #[test]

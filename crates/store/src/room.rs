@@ -89,7 +89,16 @@ mod tests {
         let free = Arc::new(AtomicU64::new(0));
         let probed = Arc::clone(&free);
         let room = Room::new(Path::new("/state"), 1000 << 20, Arc::new(move |_| Ok(probed.load(Ordering::Relaxed))));
-        for (mib, taken) in [(1001, true), (1000, true), (999, false), (1000, false), (1249, false), (1250, true), (1000, true), (0, false)] {
+        for (mib, taken) in [
+            (1001, true),
+            (1000, true),
+            (999, false),
+            (1000, false),
+            (1249, false),
+            (1250, true),
+            (1000, true),
+            (0, false),
+        ] {
             free.store(mib << 20, Ordering::Relaxed);
             assert_eq!(room.check().is_ok(), taken, "{mib}");
         }

@@ -39,7 +39,10 @@ impl SmallDisk {
             .expect("unshare of util-linux");
         let mut line = String::new();
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "this machine lets nobody mount a tmpfs in a namespace, without which this test cannot be run");
+        assert_eq!(
+            line, "ready\n",
+            "this machine lets nobody mount a tmpfs in a namespace, without which this test cannot be run"
+        );
         let path = PathBuf::from(format!("/proc/{}/root{}", holder.id(), folder.display()));
         SmallDisk { holder, path }
     }
@@ -106,7 +109,11 @@ fn a_full_disk_holds_nobody_up_and_is_gone_on_from() {
     // Reads go on.
     assert!(store.get(&rows(0)[7].0).unwrap().is_some());
     drop(store);
-    assert!(begun.elapsed() < Duration::from_secs(60), "a full disk held up its store for {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(60),
+        "a full disk held up its store for {:?}",
+        begun.elapsed()
+    );
 
     // With room again a new handle holds what was flushed, and takes more.
     fs::remove_file(filler).unwrap();
@@ -128,7 +135,11 @@ fn the_same_handle_goes_on_once_there_is_room() {
     let begun = Instant::now();
     // As the runtime does: what was not taken is applied again, until it is.
     while let Err(error) = store.apply(rows(refused), i64::from(refused) + 1) {
-        assert!(is_no_room(&error) && begun.elapsed() < Duration::from_secs(60), "{error:?} after {:?}", begun.elapsed());
+        assert!(
+            is_no_room(&error) && begun.elapsed() < Duration::from_secs(60),
+            "{error:?} after {:?}",
+            begun.elapsed()
+        );
     }
     store.flush().unwrap();
     assert!((0..=refused).all(|number| store.get(&rows(number)[7].0).unwrap().is_some()));

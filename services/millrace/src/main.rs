@@ -26,7 +26,8 @@ use clap::FromArgMatches;
 use millrace_api::backend::Replace;
 
 use crate::cli::{
-    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, LogCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand,
+    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, LogCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand,
+    TopicsCommand,
 };
 use crate::settings::Settings;
 

@@ -166,15 +166,24 @@ fn a_port_or_a_folder_that_is_taken_is_reported_at_once_and_once() {
     place.start();
     let (status, text) = place.call(&["run"]);
     assert_eq!((status, text.matches(&place.api).count()), (Some(1), 1), "{text}");
-    assert!(text.contains(&format!("cannot listen on {} (http.api_address)", place.api)) && !text.contains("shard"), "{text}");
+    assert!(
+        text.contains(&format!("cannot listen on {} (http.api_address)", place.api)) && !text.contains("shard"),
+        "{text}"
+    );
     let run = |settings: &[(&str, &str)]| {
-        let free = [("MILLRACE__HTTP__API_ADDRESS", "127.0.0.1:0"), ("MILLRACE__HTTP__METRICS_ADDRESS", "127.0.0.1:0")];
+        let free = [
+            ("MILLRACE__HTTP__API_ADDRESS", "127.0.0.1:0"),
+            ("MILLRACE__HTTP__METRICS_ADDRESS", "127.0.0.1:0"),
+        ];
         let mut command = place.command();
         said(&command.arg("run").envs(free).envs(settings.iter().copied()).output().unwrap())
     };
     let (status, text) = run(&[]);
     assert_eq!((status, text.matches("in use").count()), (Some(1), 1), "{text}");
-    assert!(text.contains("the folder .millrace/state (state.path) is in use by another process") && !text.contains("shard"), "{text}");
+    assert!(
+        text.contains("the folder .millrace/state (state.path) is in use by another process") && !text.contains("shard"),
+        "{text}"
+    );
     let (status, text) = run(&[("MILLRACE__STATE__PATH", "elsewhere")]);
     assert_eq!((status, text.matches("open in another process").count()), (Some(1), 1), "{text}");
 }
@@ -190,7 +199,12 @@ fn a_damaged_log_is_refused_and_saved() {
     let before = files(&place.path("."));
     let (status, text) = place.call(&["run"]);
     assert_eq!(status, Some(1), "{text}");
-    for word in ["0000000001-0000000001.journal is damaged at byte", "nothing was changed", "millrace log check", "millrace log salvage"] {
+    for word in [
+        "0000000001-0000000001.journal is damaged at byte",
+        "nothing was changed",
+        "millrace log check",
+        "millrace log salvage",
+    ] {
         assert!(text.contains(word), "{word}\n{text}");
     }
     let (status, text) = place.call(&["log", "check", ".millrace/log"]);
@@ -221,7 +235,10 @@ fn a_log_that_is_gone_beside_its_state_is_missed() {
     let before = files(&place.path("state"));
     for _ in 0..2 {
         let (status, text) = place.call(&["run"]);
-        assert!(status == Some(1) && text.contains("the log .millrace/log is gone") && text.contains("Put the log back"), "{text}");
+        assert!(
+            status == Some(1) && text.contains("the log .millrace/log is gone") && text.contains("Put the log back"),
+            "{text}"
+        );
         assert!(!place.path("log").exists());
     }
     let same: Vec<_> = files(&place.path("state")).into_iter().filter(|(path, _)| !path.ends_with("lock")).collect();
@@ -263,7 +280,10 @@ fn a_limit_of_memory_is_met_with_words() {
     let settings = command.arg("run").get_envs().filter_map(|(name, value)| Some((name, value?)));
     let output = shell.envs(settings).current_dir(place.folder.path()).args(["-c", &script]).output().unwrap();
     let (status, text) = said(&output);
-    assert!(status == Some(64) && text.contains("allows this process 292 MiB of memory, and it needs 512 MiB"), "{status:?} {text}");
+    assert!(
+        status == Some(64) && text.contains("allows this process 292 MiB of memory, and it needs 512 MiB"),
+        "{status:?} {text}"
+    );
 }
 
 /// What is done to a file.

@@ -30,9 +30,19 @@ pub fn salvage(settings: &Settings, dir: &Path, to: &Path) -> anyhow::Result<()>
         Output::Json => serde_json::to_string_pretty(&rescue)?,
         Output::Text => {
             let mut shown = text(found);
-            let _ = writeln!(shown, "\n{} records were carried over into {}, log {}.", rescue.records, to.display(), rescue.log);
+            let _ = writeln!(
+                shown,
+                "\n{} records were carried over into {}, log {}.",
+                rescue.records,
+                to.display(),
+                rescue.log
+            );
             if rescue.left_out > 0 {
-                let _ = writeln!(shown, "{} whole records were left out: no catalogue that is whole names their topic.", rescue.left_out);
+                let _ = writeln!(
+                    shown,
+                    "{} whole records were left out: no catalogue that is whole names their topic.",
+                    rescue.left_out
+                );
             }
             let next = if found.whole() {
                 "Put it in the place of the old log. State of a log of format 1 goes with it; other state is another log's: remove it, it is rebuilt."
@@ -58,7 +68,10 @@ fn text(found: &Inspection) -> String {
             let _ = writeln!(shown, "      at byte {}, {} bytes: {}", damage.at, damage.bytes, damage.what);
         }
         if let Some(at) = segment.unfinished {
-            let _ = writeln!(shown, "      from byte {at} on: a last write that was not finished; it is cut off at the next start, and nothing is lost");
+            let _ = writeln!(
+                shown,
+                "      from byte {at} on: a last write that was not finished; it is cut off at the next start, and nothing is lost"
+            );
         }
     }
     for topic in found.topics.iter().filter(|topic| topic.records > 0 || topic.lost > 0) {

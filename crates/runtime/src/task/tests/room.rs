@@ -150,7 +150,10 @@ fn a_store_ahead_of_the_log_is_left_alone_unless_the_log_may_forget() {
             assert_eq!((world.disk.get(b"ghost").unwrap(), world.disk.get(b"a").unwrap()), (None, Some(b"1".to_vec())));
         } else {
             let reason = world.failure();
-            assert!(reason.starts_with("the state of shard 1 is ahead of the log: it holds all changes before offset 1000"), "{reason}");
+            assert!(
+                reason.starts_with("the state of shard 1 is ahead of the log: it holds all changes before offset 1000"),
+                "{reason}"
+            );
             assert!(world.disk.get(b"ghost").unwrap().is_some(), "it was wiped");
         }
     }

@@ -24,6 +24,8 @@ pub struct RocksStore {
     fronts: RefCell<Fronts>,
     write: WriteOptions,
     room: Room,
+    /// A write or a flush failed. RocksDB then takes no more writes until it is opened again, also where the cause, a full disk, is gone.
+    failed: bool,
 }
 
 /// How long a write waits where RocksDB wants writers to wait: usually a compaction is late, and soon done.
@@ -53,6 +55,7 @@ impl RocksStore {
             fronts: RefCell::default(),
             write,
             room: resources.room(path),
+            failed: false,
         })
     }
 
@@ -125,20 +128,28 @@ impl RocksStore {
         flushed.map_err(|error| if full(&error) { self.room.full() } else { error.into() })
     }
 
+    /// Closes the database. Readers hold it for the time of one read, and find it closed from then on.
+    fn close(&mut self) {
+        self.fronts.get_mut().clear();
+        let Some(mut database) = self.database.take() else { return };
+        while let Err(held) = Arc::try_unwrap(database) {
+            database = held;
+            std::thread::sleep(STALL_STEP);
+        }
+    }
+
+    fn open_again(&mut self) -> Result<(), StoreError> {
+        let files = directory::database(&self.path);
+        self.database = Some(Arc::new(Database::open(&self.path, &files, &self.resources)?));
+        self.failed = false;
+        Ok(())
+    }
+
     /// Makes the database anew: quicker than to delete every row, and right for a damaged one as well.
     fn make_anew(&mut self) -> Result<(), StoreError> {
-        self.fronts.get_mut().clear();
-        let files = directory::database(&self.path);
-        if let Some(mut database) = self.database.take() {
-            // Readers hold it for the time of one read.
-            while let Err(held) = Arc::try_unwrap(database) {
-                database = held;
-                std::thread::sleep(STALL_STEP);
-            }
-        }
-        Database::destroy(&self.path, &files)?;
-        self.database = Some(Arc::new(Database::open(&self.path, &files, &self.resources)?));
-        Ok(())
+        self.close();
+        Database::destroy(&self.path, &directory::database(&self.path))?;
+        self.open_again()
     }
 
     fn scan_from_front(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
@@ -207,7 +218,9 @@ impl StateStore for RocksStore {
     }
 
     fn apply(&mut self, rows: Vec<RowChange>, changelog_position: i64) -> Result<(), StateError> {
-        self.write(&rows, changelog_position).map_err(StateError::from_store)
+        let written = self.write(&rows, changelog_position);
+        self.failed |= written.is_err();
+        written.map_err(StateError::from_store)
     }
 
     fn room(&self) -> Result<(), StateError> {
@@ -219,7 +232,17 @@ impl StateStore for RocksStore {
     }
 
     fn flush(&mut self) -> Result<(), StateError> {
-        self.write_to_disk().map_err(StateError::from_store)
+        let written = self.write_to_disk();
+        self.failed |= written.is_err();
+        written.map_err(StateError::from_store)
+    }
+
+    fn recover(&mut self) -> Result<(), StateError> {
+        if !self.failed && self.database.is_some() {
+            return Ok(());
+        }
+        self.close();
+        self.open_again().map_err(StateError::from_store)
     }
 
     fn clear(&mut self) -> Result<(), StateError> {

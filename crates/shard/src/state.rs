@@ -66,15 +66,6 @@ pub trait StateStore: StateView + Send {
         Ok(())
     }
 
-    /// Brings a store that failed back to what it has made durable, so that it can be applied to again. Called before the position is asked for; after it the
-    /// store may hold an earlier prefix of the batches. Handles of readers from before are closed.
-    ///
-    /// # Errors
-    /// Where the store still fails.
-    fn recover(&mut self) -> Result<(), StateError> {
-        Ok(())
-    }
-
     /// Bytes that are free where the store keeps its rows; `None` where there is no such number.
     fn free_bytes(&self) -> Option<u64> {
         None

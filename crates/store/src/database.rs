@@ -1,6 +1,6 @@
 //! Reads of the database, by its owner and by others.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use millrace_shard::state::{DERIVED, NoRoom, Row, StateError, StateView};
@@ -19,7 +19,6 @@ pub const POSITION_KEY: &[u8] = &[];
 /// An open database.
 pub struct Database {
     pub db: DB,
-    pub path: PathBuf,
 }
 
 impl Database {
@@ -29,7 +28,7 @@ impl Database {
             ColumnFamilyDescriptor::new(DERIVED_FAMILY, resources.derived_options()),
         ];
         let db = DB::open_cf_descriptors(&resources.database_options()?, database, families).map_err(|error| open_error(path, error))?;
-        Ok(Self { db, path: path.to_path_buf() })
+        Ok(Self { db })
     }
 
     /// Deletes the database's files. It must not be open.

@@ -1,6 +1,6 @@
 //! One shard's rows in RocksDB.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,13 +19,13 @@ use crate::{Resources, StoreError, directory};
 pub struct RocksStore {
     path: PathBuf,
     resources: Resources,
-    /// `None` only where it could not be opened again after it was cleared.
-    database: Option<Arc<Database>>,
+    /// `None` only where it could not be opened again.
+    database: RefCell<Option<Arc<Database>>>,
     fronts: RefCell<Fronts>,
     write: WriteOptions,
     room: Room,
     /// A write or a flush failed. RocksDB then takes no more writes until it is opened again, also where the cause, a full disk, is gone.
-    failed: bool,
+    failed: Cell<bool>,
 }
 
 /// How long a write waits where RocksDB wants writers to wait: usually a compaction is late, and soon done.
@@ -51,11 +51,11 @@ impl RocksStore {
         Ok(Self {
             path: path.to_path_buf(),
             resources: resources.clone(),
-            database: Some(Arc::new(database)),
+            database: RefCell::new(Some(Arc::new(database))),
             fronts: RefCell::default(),
             write,
             room: resources.room(path),
-            failed: false,
+            failed: Cell::new(false),
         })
     }
 
@@ -84,8 +84,8 @@ impl RocksStore {
         directory::set_aside(path)
     }
 
-    fn database(&self) -> Result<&Database, StoreError> {
-        self.database.as_deref().ok_or(StoreError::Closed)
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
+        self.database.borrow().clone().ok_or(StoreError::Closed)
     }
 
     /// Writes a batch. A stall that does not end soon is one of a full disk, or of one that is too slow: the caller is not to wait in here, where nobody can
@@ -102,7 +102,7 @@ impl RocksStore {
         let database = self.database()?;
         let deadline = Instant::now() + STALL_MAX;
         loop {
-            match database.db.write_opt(batch(database, rows, changelog_position), &self.write) {
+            match database.db.write_opt(batch(&database, rows, changelog_position), &self.write) {
                 Ok(()) => return Ok(()),
                 Err(error) if full(&error) => return Err(self.room.full()),
                 Err(error) if error.kind() == ErrorKind::Incomplete && Instant::now() < deadline => {
@@ -129,8 +129,8 @@ impl RocksStore {
     }
 
     /// Closes the database. Readers hold it for the time of one read, and find it closed from then on.
-    fn close(&mut self) {
-        self.fronts.get_mut().clear();
+    fn close(&self) {
+        self.fronts.borrow_mut().clear();
         let Some(mut database) = self.database.take() else { return };
         while let Err(held) = Arc::try_unwrap(database) {
             database = held;
@@ -138,15 +138,26 @@ impl RocksStore {
         }
     }
 
-    fn open_again(&mut self) -> Result<(), StoreError> {
+    fn open_again(&self) -> Result<(), StoreError> {
         let files = directory::database(&self.path);
-        self.database = Some(Arc::new(Database::open(&self.path, &files, &self.resources)?));
-        self.failed = false;
+        *self.database.borrow_mut() = Some(Arc::new(Database::open(&self.path, &files, &self.resources)?));
+        self.failed.set(false);
+        Ok(())
+    }
+
+    /// Whether there is room. Where a write had failed and there is room now, the database is opened again: it falls back to what was flushed, and the
+    /// runtime, which asks before it restores, applies the rest again.
+    fn check_room(&self) -> Result<(), StoreError> {
+        self.room.check()?;
+        if self.failed.get() || self.database.borrow().is_none() {
+            self.close();
+            self.open_again()?;
+        }
         Ok(())
     }
 
     /// Makes the database anew: quicker than to delete every row, and right for a damaged one as well.
-    fn make_anew(&mut self) -> Result<(), StoreError> {
+    fn make_anew(&self) -> Result<(), StoreError> {
         self.close();
         Database::destroy(&self.path, &directory::database(&self.path))?;
         self.open_again()
@@ -173,7 +184,7 @@ impl RocksStore {
 
 impl Drop for RocksStore {
     fn drop(&mut self) {
-        if self.database.is_some()
+        if self.database.borrow().is_some()
             && let Err(error) = self.write_to_disk()
         {
             tracing::debug!(path = %self.path.display(), %error, "store closed without a flush");
@@ -214,17 +225,17 @@ impl StateView for RocksStore {
 
 impl StateStore for RocksStore {
     fn changelog_position(&self) -> Result<Option<i64>, StateError> {
-        self.database().and_then(Database::position).map_err(StateError::from_store)
+        self.database().and_then(|database| database.position()).map_err(StateError::from_store)
     }
 
     fn apply(&mut self, rows: Vec<RowChange>, changelog_position: i64) -> Result<(), StateError> {
         let written = self.write(&rows, changelog_position);
-        self.failed |= written.is_err();
+        self.failed.set(self.failed.get() || written.is_err());
         written.map_err(StateError::from_store)
     }
 
     fn room(&self) -> Result<(), StateError> {
-        self.room.check().map_err(StateError::from_store)
+        self.check_room().map_err(StateError::from_store)
     }
 
     fn free_bytes(&self) -> Option<u64> {
@@ -233,16 +244,8 @@ impl StateStore for RocksStore {
 
     fn flush(&mut self) -> Result<(), StateError> {
         let written = self.write_to_disk();
-        self.failed |= written.is_err();
+        self.failed.set(self.failed.get() || written.is_err());
         written.map_err(StateError::from_store)
-    }
-
-    fn recover(&mut self) -> Result<(), StateError> {
-        if !self.failed && self.database.is_some() {
-            return Ok(());
-        }
-        self.close();
-        self.open_again().map_err(StateError::from_store)
     }
 
     fn clear(&mut self) -> Result<(), StateError> {
@@ -251,7 +254,7 @@ impl StateStore for RocksStore {
     }
 
     fn reader(&self) -> Arc<dyn StateView + Send + Sync> {
-        Arc::new(Reader(self.database.as_ref().map(Arc::downgrade).unwrap_or_default()))
+        Arc::new(Reader(self.database.borrow().as_ref().map(Arc::downgrade).unwrap_or_default()))
     }
 
     fn size_bytes(&self) -> u64 {

@@ -133,7 +133,7 @@ fn the_same_handle_goes_on_once_there_is_room() {
     let refused = refused.expect("a disk without room takes no 100 MB");
     fs::remove_file(filler).unwrap();
     // As the runtime does: from where the store is now, all is applied again.
-    store.recover().unwrap();
+    store.room().unwrap();
     let position = store.changelog_position().unwrap().unwrap_or(0);
     for number in u32::try_from(position).unwrap()..=refused {
         store.apply(rows(number), i64::from(number) + 1).unwrap();

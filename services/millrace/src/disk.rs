@@ -34,6 +34,13 @@ pub fn hold_state(config: &Config) -> anyhow::Result<HeldState> {
     }
 }
 
+impl HeldState {
+    // Takes the whole of it, so that a closure that calls it holds the lock as well.
+    fn folder(&self, shard: u32) -> PathBuf {
+        folder(&self.root, shard)
+    }
+}
+
 /// The folders of shards under the state's folder, those set aside left out.
 fn shards(config: &Config) -> impl Iterator<Item = PathBuf> {
     let root = config.state.path.clone();
@@ -89,7 +96,7 @@ pub fn rocks_stores(config: &Config, held: HeldState, origin: Option<String>) ->
         disk_free_min_bytes: config.state.disk_free_min_bytes,
     };
     let resources = Resources::new(limits);
-    Ok(Arc::new(move |shard| open_store(&folder(&held.root, shard), origin.as_deref(), &resources)))
+    Ok(Arc::new(move |shard| open_store(&held.folder(shard), origin.as_deref(), &resources)))
 }
 
 /// Opens a store. A damaged one is made anew, and the runtime fills it from the changelog.

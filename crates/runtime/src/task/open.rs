@@ -35,7 +35,6 @@ impl ShardTask {
             changelog: changelog.clone(),
         };
         self.store.room()?;
-        self.store.recover()?;
         let mut session = self.context.log.open_shard(&identity)?;
 
         if let Some(reason) = self.store_unfit()? {

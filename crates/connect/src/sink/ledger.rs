@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 
 use millrace_log::Offset;
-use millrace_model::Timestamp;
 use millrace_shard::state::{StateError, StateView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

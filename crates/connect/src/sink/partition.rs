@@ -26,7 +26,6 @@ pub struct Members {
 
 /// A partition that this task owns.
 pub struct Partition {
-    pub number: u32,
     session: Box<dyn ShardSession>,
     store: Box<dyn StateStore>,
     changelog: TopicPartition,
@@ -83,7 +82,6 @@ impl Partition {
         });
         session.assign(&[(source.clone(), meta.position)])?;
         let mut partition = Partition {
-            number,
             session,
             store,
             changelog,

@@ -48,10 +48,6 @@ impl Counts {
         }
     }
 
-    pub fn counts(&self, audience: &str) -> Counts {
-        self.counts.get(audience).copied().unwrap_or_default()
-    }
-
     pub fn all(&self) -> u64 {
         self.adds + self.removes + self.others
     }
@@ -74,10 +70,6 @@ pub struct Pending {
 impl Pending {
     pub fn len(&self) -> usize {
         self.keys.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
     }
 
     pub fn get(&self, key: &str) -> Option<&Waiting> {

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use millrace_connect::sink::Change;
 use minijinja::{Environment, context};
 use serde_json::{Value, json};

@@ -151,6 +151,21 @@ impl Topology {
         specs
     }
 
+    /// The ledger's changelog of a destination's sink.
+    pub fn sink_changelog(&self, name: &str) -> String {
+        format!("{}internal.sink.{name}", self.prefix)
+    }
+
+    /// Transactional ids and the group of a destination's sink begin with this.
+    pub fn sink_application(&self, name: &str) -> String {
+        format!("{}.sink.{name}", self.application)
+    }
+
+    /// The ledger's changelog, created when its sink starts.
+    pub fn sink_changelog_spec(&self, name: &str) -> TopicSpec {
+        compacted(self.sink_changelog(name), self.shards)
+    }
+
     /// A destination's topic, created at its first use.
     pub fn destination_spec(&self, name: &str) -> TopicSpec {
         large(compacted(format!("{}destination.{name}", self.prefix), self.shards))

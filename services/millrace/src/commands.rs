@@ -6,6 +6,7 @@ pub mod bench;
 pub mod check_config;
 pub mod dead_letter;
 pub mod demo;
+pub mod destination;
 pub mod person;
 pub mod processor;
 pub mod run;

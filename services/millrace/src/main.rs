@@ -14,13 +14,14 @@ mod refusal;
 mod remote;
 mod settings;
 mod shown;
+mod sinks;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::{
-    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand,
+    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, DestinationCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand,
 };
 use crate::settings::Settings;
 
@@ -66,6 +67,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Account(AccountCommand::Show { key }) => commands::account::show(&settings, &key),
         Command::Account(AccountCommand::Explain { key, segment, at }) => commands::account::explain(&settings, &key, &segment, at.as_deref()),
         Command::DeadLetter(DeadLetterCommand::List { limit }) => commands::dead_letter::list(&settings, limit),
+        Command::Destination(command) => commands::destination::run(&settings, &command),
         Command::Source(SourceCommand::File { path }) => commands::source_file::run(&settings, &path),
         Command::Sink(SinkCommand::File(options)) => commands::sink_file::run(&settings, &options),
         Command::Bench(options) => commands::bench::run(&settings, &options),

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use millrace_api::backend::{Commands, Queries};
+use millrace_api::destinations::{Sinks, destinations_router};
 use millrace_api::dto::ReadyView;
 use millrace_api::internal::{ShardRows, internal_router};
 use millrace_api::{api_router, health_router, serve};
@@ -18,6 +19,7 @@ use millrace_runtime::host::{AllShards, Host, HostHandle, OpenStore, Ownership};
 use millrace_runtime::state::ShardState;
 use millrace_runtime::task::{MakeMachine, TaskContext};
 use millrace_shard::engine::{Config as EngineConfig, Shard};
+use millrace_shard::machine::OutputTopic;
 use millrace_shard::query::Query;
 use millrace_shard::state::{StateError, StateStore};
 use millrace_store::{Disposition, Limits, Resources, RocksStore};
@@ -32,6 +34,7 @@ use crate::observer::MetricsObserver;
 use crate::orders::LogOrders;
 use crate::remote::{Deployment, OwnRows, Peers};
 use crate::settings::Settings;
+use crate::sinks::{Owners, SinkThreads};
 
 /// Threads for requests that block; a request beyond them waits.
 const REQUESTS_MAX: usize = 32;
@@ -50,6 +53,7 @@ pub struct Node {
     presence: Option<PresenceThread>,
     rows: Arc<dyn ShardRows>,
     token: Option<String>,
+    sinks: Arc<SinkThreads>,
 }
 
 /// What a node is made of where there is a choice.
@@ -59,6 +63,8 @@ pub struct Parts {
     pub open_store: Arc<OpenStore>,
     /// The name of this process among others on the same log; `None`: there are no others.
     pub instance: Option<String>,
+    /// Who owns which partitions of a destination; `None`: this process serves no destination.
+    pub sink_owners: Option<Box<Owners>>,
 }
 
 impl Node {
@@ -92,6 +98,10 @@ impl Node {
         let own = handle.clone();
         let readiness = handle.clone();
         let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness))));
+        let sinks = match &parts.sink_owners {
+            Some(owners) => SinkThreads::start(config, &parts.log, &**owners, &|name| sink_ledgers(config, name), &metrics)?,
+            None => SinkThreads::default(),
+        };
         let commands = Arc::new(LogOrders::new(parts.log, config)?);
         let ownership = parts.ownership;
         let host = std::thread::Builder::new()
@@ -107,6 +117,7 @@ impl Node {
             presence,
             rows: Arc::new(OwnRows(move |shard| own.reader(shard))),
             token,
+            sinks: Arc::new(sinks),
         })
     }
 
@@ -131,6 +142,7 @@ impl Node {
         if let Some(presence) = self.presence {
             presence.stop();
         }
+        self.sinks.stop();
         self.handle.stop();
         match self.host.join() {
             Ok(outcome) => outcome.context("the shards ended"),
@@ -140,7 +152,9 @@ impl Node {
 
     async fn until_told(&self, config: &Config, reads: &tokio::runtime::Handle) -> anyhow::Result<()> {
         let internal = internal_router(Arc::clone(&self.rows), self.token.clone(), reads.clone());
-        let api = api_router(Arc::clone(&self.queries), Arc::clone(&self.commands)).merge(internal);
+        let api = api_router(Arc::clone(&self.queries), Arc::clone(&self.commands))
+            .merge(internal)
+            .merge(destinations_router(Arc::clone(&self.sinks) as Arc<dyn Sinks>));
         let health = health_router(Arc::clone(&self.queries), self.metrics.clone());
         let api_listener = listen(config.http.api_address).await?;
         let health_listener = listen(config.http.metrics_address).await?;
@@ -242,6 +256,17 @@ pub fn rocks_stores(config: &Config) -> Arc<OpenStore> {
     Arc::new(move |shard| open_store(&root.join(format!("shard-{shard}")), &resources))
 }
 
+/// Ledgers of a destination's sink, beside the shards' stores.
+fn sink_ledgers(config: &Config, name: &str) -> Arc<OpenStore> {
+    // A ledger's rows are few beside a shard's: a fraction of the memory serves them.
+    let limits = Limits {
+        block_cache_bytes: bytes(config.state.cache_bytes / 8),
+        write_buffers_bytes: bytes(config.state.write_buffers_bytes / 8),
+    };
+    let (resources, root) = (Resources::new(limits), config.state.path.join(format!("sink-{name}")));
+    Arc::new(move |partition| open_store(&root.join(format!("partition-{partition}")), &resources))
+}
+
 fn open_store(path: &Path, resources: &Resources) -> Result<Box<dyn StateStore>, StateError> {
     let opened = match RocksStore::open(path, resources) {
         Err(error) if error.disposition() == Disposition::Rebuild => {
@@ -278,22 +303,32 @@ pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
     match settings.config.log.kind {
         LogKind::Embedded => {
             let log = Arc::new(embedded_log(settings, EmbeddedConfig::default())?);
+            let shards = settings.config.topics.shards;
             Ok(Parts {
                 log,
                 ownership: Box::new(AllShards::new(settings.config.topics.shards)),
                 open_store,
                 instance: None,
+                sink_owners: Some(Box::new(move |_| Ok(Box::new(AllShards::new(shards)) as Box<dyn Ownership>))),
             })
         }
         LogKind::Kafka => {
             let log = engine::kafka_log(&settings.config)?;
             let instance = instance(&settings.config);
             let ownership = join(settings, &log, &instance)?;
+            let log = Arc::new(log);
+            let (groups, topology, member) = (Arc::clone(&log), settings.topology(), instance.clone());
+            let sink_owners = move |name: &str| {
+                let (group, topic) = (topology.sink_application(name), topology.output(&OutputTopic::Destination(name.into())));
+                let joined = groups.join(&group, &topic, &member).context("cannot join the group of a destination's sinks")?;
+                Ok(Box::new(joined) as Box<dyn Ownership>)
+            };
             Ok(Parts {
-                log: Arc::new(log),
+                log,
                 ownership: Box::new(ownership),
                 open_store,
                 instance: Some(instance),
+                sink_owners: Some(Box::new(sink_owners)),
             })
         }
     }

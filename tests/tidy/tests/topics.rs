@@ -36,6 +36,7 @@ fn the_catalogue_is_what_is_created() {
     let topology = Topology::new("", SHARDS);
     let mut made: BTreeMap<String, _> = topology.specs(SOURCE_PARTITIONS).into_iter().map(|spec| (spec.name.clone(), spec)).collect();
     made.insert("destination.<name>".to_owned(), topology.destination_spec("<name>"));
+    made.insert("internal.sink.<name>".to_owned(), topology.sink_changelog_spec("<name>"));
     // Made beside these: the empty topic of the ownership group. Not made yet: profiles, which the catalogue marks.
     let mut described = Vec::new();
     for entry in catalogue.topics {

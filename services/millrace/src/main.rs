@@ -20,6 +20,7 @@ mod remote;
 mod settings;
 mod shown;
 mod sources;
+mod sinks;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,7 @@ use millrace_api::backend::Replace;
 use crate::cli::{
     AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, LogCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand,
     TopicsCommand,
+    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, DestinationCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand,
 };
 use crate::settings::Settings;
 
@@ -98,6 +100,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Source(SourceCommand::Preview { name }) => commands::source_run::preview(&settings, &name),
         Command::Source(SourceCommand::Pause { name }) => commands::source_run::pause(&settings, &name, true),
         Command::Source(SourceCommand::Resume { name }) => commands::source_run::pause(&settings, &name, false),
+        Command::Destination(command) => commands::destination::run(&settings, &command),
+        Command::Source(SourceCommand::File { path }) => commands::source_file::run(&settings, &path),
         Command::Sink(SinkCommand::File(options)) => commands::sink_file::run(&settings, &options),
         Command::Log(LogCommand::Check { dir }) => commands::log::check(&settings, &dir),
         Command::Log(LogCommand::Salvage { dir, to }) => commands::log::salvage(&settings, &dir, &to),

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use millrace_api::backend::{Commands, Queries};
+use millrace_api::destinations::{Sinks, destinations_router};
 use millrace_api::dto::ReadyView;
 use millrace_api::internal::{ShardRows, internal_router};
 use millrace_api::sources::Sources;
@@ -21,6 +22,7 @@ use millrace_runtime::host::{AllShards, Host, HostHandle, OpenStore, Ownership};
 use millrace_runtime::state::ShardState;
 use millrace_runtime::task::{MakeMachine, TaskContext};
 use millrace_shard::engine::{Config as EngineConfig, Shard};
+use millrace_shard::machine::OutputTopic;
 use millrace_shard::query::Query;
 use millrace_telemetry::{Gauge, Metrics};
 use tokio::net::TcpListener;
@@ -35,6 +37,7 @@ use crate::orders::LogOrders;
 use crate::remote::{Deployment, OwnRows, Peers};
 use crate::settings::Settings;
 use crate::sources::RunningSources;
+use crate::sinks::{Owners, SinkThreads};
 
 /// Threads for requests that block; a request beyond them waits.
 const REQUESTS_MAX: usize = 32;
@@ -56,6 +59,7 @@ pub struct Node {
     log: Arc<dyn Log>,
     rows: Arc<dyn ShardRows>,
     token: Option<String>,
+    sinks: Arc<SinkThreads>,
 }
 
 /// What a node is made of where there is a choice.
@@ -65,6 +69,8 @@ pub struct Parts {
     pub open_store: Arc<OpenStore>,
     /// The name of this process among others on the same log; `None`: there are no others.
     pub instance: Option<String>,
+    /// Who owns which partitions of a destination; `None`: this process serves no destination.
+    pub sink_owners: Option<Box<Owners>>,
 }
 
 impl Node {
@@ -102,6 +108,12 @@ impl Node {
         let their_readiness = Arc::clone(&sources);
         let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness, their_readiness.get()))));
         let commands = Arc::new(LogOrders::new(Arc::clone(&parts.log), config)?);
+        let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness))));
+        let sinks = match &parts.sink_owners {
+            Some(owners) => SinkThreads::start(config, &parts.log, &**owners, &|name| sink_ledgers(config, name), &metrics)?,
+            None => SinkThreads::default(),
+        };
+        let commands = Arc::new(LogOrders::new(parts.log, config)?);
         let ownership = parts.ownership;
         let host = std::thread::Builder::new()
             .name("host".to_owned())
@@ -118,6 +130,7 @@ impl Node {
             log: parts.log,
             rows: Arc::new(OwnRows(move |shard| own.reader(shard))),
             token,
+            sinks: Arc::new(sinks),
         })
     }
 
@@ -162,6 +175,7 @@ impl Node {
         if let Some(presence) = self.presence {
             presence.stop();
         }
+        self.sinks.stop();
         self.handle.stop();
         match self.host.join() {
             Ok(outcome) => outcome.context("the shards ended"),
@@ -176,6 +190,9 @@ impl Node {
             Some(sources) => api.merge(sources_router(Arc::clone(sources) as Arc<dyn Sources>)),
             None => api,
         };
+        let api = api_router(Arc::clone(&self.queries), Arc::clone(&self.commands))
+            .merge(internal)
+            .merge(destinations_router(Arc::clone(&self.sinks) as Arc<dyn Sinks>));
         let health = health_router(Arc::clone(&self.queries), self.metrics.clone());
         let (api_listener, health_listener) = (TcpListener::from_std(ports.api)?, TcpListener::from_std(ports.metrics)?);
         tracing::info!(api = %api_listener.local_addr()?, metrics = %health_listener.local_addr()?, "listening");
@@ -305,6 +322,44 @@ pub fn machines(engine: &Arc<EngineConfig>) -> Arc<MakeMachine> {
     Arc::new(move |shard| Box::new(Shard::new(shard, Arc::clone(&engine))))
 }
 
+/// RocksDB stores under the configured folder; a damaged one is made anew and restored from the changelog.
+pub fn rocks_stores(config: &Config) -> Arc<OpenStore> {
+    let limits = Limits {
+        block_cache_bytes: bytes(config.state.cache_bytes),
+        write_buffers_bytes: bytes(config.state.write_buffers_bytes),
+    };
+    let (resources, root) = (Resources::new(limits), config.state.path.clone());
+    Arc::new(move |shard| open_store(&root.join(format!("shard-{shard}")), &resources))
+}
+
+/// Ledgers of a destination's sink, beside the shards' stores.
+fn sink_ledgers(config: &Config, name: &str) -> Arc<OpenStore> {
+    // A ledger's rows are few beside a shard's: a fraction of the memory serves them.
+    let limits = Limits {
+        block_cache_bytes: bytes(config.state.cache_bytes / 8),
+        write_buffers_bytes: bytes(config.state.write_buffers_bytes / 8),
+    };
+    let (resources, root) = (Resources::new(limits), config.state.path.join(format!("sink-{name}")));
+    Arc::new(move |partition| open_store(&root.join(format!("partition-{partition}")), &resources))
+}
+
+fn open_store(path: &Path, resources: &Resources) -> Result<Box<dyn StateStore>, StateError> {
+    let opened = match RocksStore::open(path, resources) {
+        Err(error) if error.disposition() == Disposition::Rebuild => {
+            tracing::warn!(path = %path.display(), %error, "store is damaged; it is rebuilt from the changelog");
+            RocksStore::destroy(path).and_then(|()| RocksStore::open(path, resources))
+        }
+        other => other,
+    };
+    opened
+        .map(|store| Box::new(store) as Box<dyn StateStore>)
+        .map_err(|error| StateError(Box::new(error)))
+}
+
+fn bytes(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 /// The embedded log in its folder, with its topics. Source topics that are there keep the partitions they have, as on Kafka.
 pub fn embedded_log(settings: &Settings, config: EmbeddedConfig) -> anyhow::Result<EmbeddedLog> {
     let path: PathBuf = settings.config.log.path.clone();
@@ -328,11 +383,13 @@ pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
     match config.log.kind {
         LogKind::Embedded => {
             let log = Arc::new(embedded_log(settings, EmbeddedConfig::default())?);
+            let shards = settings.config.topics.shards;
             Ok(Parts {
                 open_store: disk::rocks_stores(config, state, disk::origin(settings, &*log)?)?,
                 log,
                 ownership: Box::new(AllShards::new(config.topics.shards)),
                 instance: None,
+                sink_owners: Some(Box::new(move |_| Ok(Box::new(AllShards::new(shards)) as Box<dyn Ownership>))),
             })
         }
         LogKind::Kafka => {
@@ -340,11 +397,19 @@ pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
             let open_store = disk::rocks_stores(config, state, disk::origin(settings, &log)?)?;
             let instance = instance(config);
             let ownership = join(settings, &log, &instance)?;
+            let log = Arc::new(log);
+            let (groups, topology, member) = (Arc::clone(&log), settings.topology(), instance.clone());
+            let sink_owners = move |name: &str| {
+                let (group, topic) = (topology.sink_application(name), topology.output(&OutputTopic::Destination(name.into())));
+                let joined = groups.join(&group, &topic, &member).context("cannot join the group of a destination's sinks")?;
+                Ok(Box::new(joined) as Box<dyn Ownership>)
+            };
             Ok(Parts {
-                log: Arc::new(log),
+                log,
                 ownership: Box::new(ownership),
                 open_store,
                 instance: Some(instance),
+                sink_owners: Some(Box::new(sink_owners)),
             })
         }
     }

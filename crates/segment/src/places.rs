@@ -104,8 +104,8 @@ mod tests {
             ("spec:\n  pql: b2b.isConverted\n    and b2b.x\n", "b2b.x", Some((5, 9))),
             ("spec:\n  pql: |\n    b2b.isConverted\n\n    and b2b.x\n", "b2b.x", Some((7, 9))),
             ("spec:\n  pql: >- # folded\n    b2b.isConverted\n    and b2b.x\n", "b2b.x", Some((6, 9))),
-            ("spec:\n  pql: \"a = \\\"x\\\" and b2b.x\"\n", "b2b.x", Some((4, 22))),
-            ("spec:\n  pql: 'a = ''x'' and b2b.x'\n", "b2b.x", Some((4, 22))),
+            ("spec:\n  pql: \"a = \\\"x\\\" and b2b.x\"\n", "b2b.x", Some((4, 23))),
+            ("spec:\n  pql: 'a = ''x'' and b2b.x'\n", "b2b.x", Some((4, 23))),
             ("spec:\n  pql: |\n    name = \"é\" and b2b.x\n", "b2b.x", Some((5, 20))),
             ("spec:\n  pql: \"a \\x3d b2b.x\"\n", "b2b.x", None),
         ] {

@@ -90,6 +90,8 @@ pub const EXAMPLES: &[&str] = &[
     "processor --config millrace.toml",
     "topics create --config millrace.toml",
     "topics check --config millrace.toml",
+    "topics acls --principal User:millrace",
+    "health --live",
     "segment apply upsell.yaml other.yaml",
     "segment lint upsell.yaml",
     "segment preview upsell.yaml --sample 5",

@@ -209,9 +209,11 @@ impl MarketoSource {
         let (lists, programs) = (Self::known(overlay, "list/"), Self::known(overlay, "program/"));
         let losers = overlay.rows.under("merged/").filter(|(_, winner)| winner.as_str() == Some(&activity.lead));
         let losers: Vec<String> = losers.map(|(loser, _)| loser.to_owned()).collect();
+        // Dates are whole seconds, and ids never return: the deletion is the last word of its second, also when a feed is read again.
+        let at = activity.at.plus_ms(999);
         for lead in losers.into_iter().chain([activity.lead.clone()]) {
-            overlay.set(format!("gone/{lead}"), Some(json!(activity.at.0)));
-            records.extend(mapping::deleted(&lead, activity.at, &self.keys, &lists, &programs));
+            overlay.set(format!("gone/{lead}"), Some(json!(at.0)));
+            records.extend(mapping::deleted(&lead, at, &self.keys, &lists, &programs));
         }
     }
 }

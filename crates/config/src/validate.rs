@@ -228,6 +228,8 @@ fn currency(raw: &raw::Currency, check: &mut Check<'_>) -> Currency {
         let code = check.currency(&key, name);
         if !(rate.is_finite() && *rate > 0.0) {
             check.wrong(&key, "expected a number greater than zero");
+        } else if !(1e-20..=1e20).contains(rate) {
+            check.wrong(&key, "expected a number between 1e-20 and 1e20");
         }
         if code == default && *rate != 1.0 {
             check.wrong(&key, "one unit of the default currency is worth 1");

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
+use crate::text::{composed, named};
 
 /// The built-in namespaces. A deployment may use any others.
 pub mod namespace {
@@ -19,7 +20,8 @@ pub mod namespace {
 
 /// One name of one thing. Ordered by namespace, then id, both as bytes; *not* by namespace priority, which is configuration.
 ///
-/// Invariant: the namespace is lower case and without blanks around it; the id is trimmed, and lower case in the namespace `email`; neither is empty.
+/// Invariant: the namespace is lower case and without blanks around it; the id is in NFC, without blanks and format
+/// characters at its ends, and lower case in the namespace `email`; neither is empty.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Identity {
     namespace: Text,
@@ -38,17 +40,17 @@ pub struct IdentityParseError(pub String);
 impl Identity {
     /// Normalises both parts. `None` where either is empty after trimming.
     pub fn new(namespace: &str, id: &str) -> Option<Identity> {
-        let namespace = namespace.trim();
-        let id = id.trim();
+        let (namespace, id) = (named(namespace), named(id));
         if namespace.is_empty() || id.is_empty() {
             return None;
         }
         let namespace: Text = if namespace.bytes().any(|b| b.is_ascii_uppercase()) {
             namespace.to_ascii_lowercase().into()
         } else {
-            namespace.into()
+            Text::new(namespace)
         };
-        let id: Text = if namespace == namespace::EMAIL { id.to_lowercase().into() } else { id.into() };
+        // Lower case may take a letter apart.
+        let id = if namespace == namespace::EMAIL { Text::new(composed(&id.to_lowercase())) } else { Text::new(id) };
         Some(Identity { namespace, id })
     }
 
@@ -95,6 +97,10 @@ mod tests {
             ("b2b_person", "7@m1.Marketo", Some("b2b_person:7@m1.Marketo")),
             ("email", "  ", None),
             ("", "x", None),
+            ("crm", "Zu\u{308}rich", Some("crm:Z\u{fc}rich")),
+            ("email", "\u{feff}RENE\u{301}@x.com\u{200b} ", Some("email:ren\u{e9}@x.com")),
+            ("ecid", "a\u{200d}b", Some("ecid:a\u{200d}b")),
+            ("crm", "\u{200b}", None),
         ];
         for (namespace, id, expected) in table {
             assert_eq!(Identity::new(namespace, id).map(|i| i.to_string()).as_deref(), expected, "{namespace} {id}");

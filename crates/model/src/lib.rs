@@ -5,9 +5,11 @@
 mod change;
 mod identity;
 mod kind;
+pub mod number;
 mod path;
 mod schema;
 pub mod source_key;
+pub mod text;
 mod time;
 mod value;
 
@@ -16,5 +18,6 @@ pub use identity::{CanonicalId, Identity, IdentityParseError, namespace};
 pub use kind::{Relation, SourceKind, SubjectKind};
 pub use path::Path;
 pub use schema::{Field, RecordType, Schema, SchemaError, Type};
-pub use time::{DAY_MS, Timestamp, TimestampParseError};
+pub use rust_decimal::Decimal;
+pub use time::{DAY_MS, Date, Timestamp, TimestampParseError};
 pub use value::{Map, Text, Value};

@@ -1,7 +1,7 @@
 //! The types of source records, read from the Avro schemas in `schemas/` so that the two cannot drift.
 //!
 //! An Avro schema is written for programs that produce; this is the same schema as the type-checker, the decoder and the merge see it:
-//! nullability is gone (everything may be null), logical dates and instants are `Time`, and records that merge as one value are `atomic`.
+//! nullability is gone (everything may be null), logical dates are `Date` and instants `Time`, and records that merge as one value are `atomic`.
 //!
 //! The supported part of Avro: `boolean`, `int`, `long`, `float`, `double`, `string`, the logical types `date` and `timestamp-millis`, arrays, maps,
 //! records, names of records defined before, and the union of `null` with one of these. Two properties are ours: `"millrace.atomic": true` on a record
@@ -19,9 +19,12 @@ use crate::{SourceKind, Text};
 pub enum Type {
     Bool,
     Int,
-    Float,
+    /// `float` or `double`: a decimal.
+    Number,
     Text,
-    /// `timestamp-millis` or `date`; a date is the instant of its midnight UTC.
+    /// `date`: a calendar date, in no zone.
+    Date,
+    /// `timestamp-millis`.
     Time,
     List(Box<Type>),
     /// Keys are texts.
@@ -157,7 +160,7 @@ impl AvroReader {
         Ok(match name {
             "boolean" => Type::Bool,
             "int" | "long" => Type::Int,
-            "float" | "double" => Type::Float,
+            "float" | "double" => Type::Number,
             "string" => Type::Text,
             _ => {
                 let full = full_name(name, namespace);
@@ -182,7 +185,8 @@ impl AvroReader {
         let ty = json["type"].as_str().ok_or_else(|| format!("`{json}` has no type"))?;
         if let Some(logical) = json["logicalType"].as_str() {
             return match (ty, logical) {
-                ("int", "date") | ("long", "timestamp-millis") => Ok(Type::Time),
+                ("int", "date") => Ok(Type::Date),
+                ("long", "timestamp-millis") => Ok(Type::Time),
                 _ => Err(format!("logical type `{logical}` of {ty} is not supported")),
             };
         }
@@ -269,7 +273,7 @@ mod tests {
             person b2b.accountKey.sourceKey Text
             person b2b.personStatus Text
             person b2b.personType Text
-            person b2b.personScore Float
+            person b2b.personScore Number
             person b2b.companyName Text
             person b2b.isConverted Bool
             person b2b.isMarketingSuspended Bool
@@ -284,7 +288,7 @@ mod tests {
             account accountType Text
             account accountOrganization.industry Text
             account accountOrganization.annualRevenue Money
-            account accountOrganization.annualRevenue.amount Float
+            account accountOrganization.annualRevenue.amount Number
             account accountOrganization.annualRevenue.currencyCode Text
             account accountOrganization.numberOfEmployees Int
             account accountOrganization.website Text
@@ -294,20 +298,20 @@ mod tests {
             account accountPhysicalAddress.postalCode Text
             account accountParentKey B2BSource
             account relatedAccountKeys [B2BSource]
-            account accountScore Float
+            account accountScore Number
             opportunity accountKey B2BSource
             opportunity campaignKey B2BSource
             opportunity opportunityName Text
             opportunity opportunityType Text
             opportunity opportunityStage Text
-            opportunity opportunityAmount.amount Float
+            opportunity opportunityAmount.amount Number
             opportunity opportunityAmount.currencyCode Text
-            opportunity expectedRevenue.amount Float
+            opportunity expectedRevenue.amount Number
             opportunity isClosed Bool
             opportunity isWon Bool
-            opportunity expectedCloseDate Time
-            opportunity actualCloseDate Time
-            opportunity probabilityPercentage Float
+            opportunity expectedCloseDate Date
+            opportunity actualCloseDate Date
+            opportunity probabilityPercentage Number
             opportunity leadSource Text
             account-person accountKey B2BSource
             account-person personKey B2BSource
@@ -325,8 +329,8 @@ mod tests {
             campaign campaignName Text
             campaign campaignType Text
             campaign campaignStatus Text
-            campaign budgetedCost.amount Float
-            campaign actualCost.amount Float
+            campaign budgetedCost.amount Number
+            campaign actualCost.amount Number
             campaign campaignStartDate Time
             campaign campaignEndDate Time
             campaign-member campaignKey B2BSource
@@ -357,8 +361,8 @@ mod tests {
             activity web.webPageDetails.queryParameters Text
             activity web.webReferrer.URL Text
             activity productListItems [ProductListItem]
-            activity commerce.order.priceTotal Float
-            activity commerce.purchases.value Float
+            activity commerce.order.priceTotal Number
+            activity commerce.purchases.value Number
             activity environment.browserDetails.userAgent Text
             activity extra Any
         ";
@@ -400,7 +404,7 @@ mod tests {
             walk(&Type::Record(schema.record(kind).clone()), &mut seen);
         }
         let atomic: Vec<&str> = seen.iter().filter(|(_, atomic)| **atomic).map(|(name, _)| name.as_str()).collect();
-        assert_eq!(atomic, ["B2BSource", "Money"]);
+        assert_eq!(atomic, ["B2BSource", "Consent", "Money"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Instants, always UTC, always whole milliseconds.
+//! Instants, always UTC, always whole milliseconds; and calendar dates, which are in no zone.
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
+use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Milliseconds in a day of exactly 24 hours.
@@ -43,27 +43,20 @@ impl Timestamp {
     /// Later than every instant a record can carry; "never" where a next instant is asked for.
     pub const MAX: Timestamp = Timestamp(i64::MAX);
 
-    /// Reads RFC 3339 (any offset, `T` or blank between date and time; without offset: UTC) or a plain date, which is midnight UTC.
+    /// Reads RFC 3339 (any offset, `+0000` too, `T` or blank between date and time) or a plain date, which is midnight UTC.
     ///
     /// # Errors
-    /// Where the text is neither; the record that carries it is to be rejected.
+    /// Where the text is neither; the record that carries it is to be rejected. A date and a time without a zone name no instant.
     pub fn parse(text: &str) -> Result<Timestamp, TimestampParseError> {
         let text = text.trim();
-        if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
+        let instant = DateTime::parse_from_rfc3339(text).ok().or_else(|| {
+            let formats = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z"];
+            formats.iter().find_map(|format| DateTime::parse_from_str(text, format).ok())
+        });
+        if let Some(instant) = instant {
             return Ok(Timestamp(instant.timestamp_millis()));
         }
-        if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-            return Ok(Timestamp(date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis()));
-        }
-        for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"] {
-            if let Ok(local) = NaiveDateTime::parse_from_str(text, format) {
-                return Ok(Timestamp(local.and_utc().timestamp_millis()));
-            }
-        }
-        if let Ok(instant) = DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z") {
-            return Ok(Timestamp(instant.timestamp_millis()));
-        }
-        Err(TimestampParseError(text.to_owned()))
+        Date::parse(text).map(Date::midnight_utc).ok_or_else(|| TimestampParseError(text.to_owned()))
     }
 
     /// This instant moved by `ms`, held at the ends of the range.
@@ -83,6 +76,69 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// A calendar date, in no zone, as the number of days since 1970-01-01; the years 1 to 9999.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Date(i32);
+
+impl Date {
+    /// `None` where the calendar has no such day.
+    pub fn new(year: i64, month: i64, day: i64) -> Option<Date> {
+        let year = i32::try_from(year).ok().filter(|year| (1..=9999).contains(year))?;
+        Date::of(NaiveDate::from_ymd_opt(year, u32::try_from(month).ok()?, u32::try_from(day).ok()?)?)
+    }
+
+    /// The date so many days after 1970-01-01.
+    pub fn of_days(days: i64) -> Option<Date> {
+        let date = Date(i32::try_from(days).ok()?);
+        (Date::new(1, 1, 1)? <= date && date <= Date::new(9999, 12, 31)?).then_some(date)
+    }
+
+    fn of(date: NaiveDate) -> Option<Date> {
+        i32::try_from(date.signed_duration_since(NaiveDate::default()).num_days()).ok().map(Date)
+    }
+
+    /// Reads `2026-11-01`.
+    pub fn parse(text: &str) -> Option<Date> {
+        let text = text.trim();
+        if text.len() != 10 {
+            return None;
+        }
+        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+        Date::new(date.year().into(), date.month().into(), date.day().into())
+    }
+
+    /// Reads a plain date, or of a date with a time, in a zone or none, the date as it is written.
+    pub fn parse_written(text: &str) -> Option<Date> {
+        let text = text.trim();
+        let Some((date, time)) = text.split_at_checked(10).filter(|(_, time)| !time.is_empty()) else {
+            return Date::parse(text);
+        };
+        let time = time.strip_prefix(['T', 't', ' '])?;
+        let zoned = Timestamp::parse(&format!("{date}T{time}")).is_ok();
+        (zoned || Timestamp::parse(&format!("{date}T{time}Z")).is_ok()).then(|| Date::parse(date))?
+    }
+
+    pub fn midnight_utc(self) -> Timestamp {
+        Timestamp(i64::from(self.0) * DAY_MS)
+    }
+
+    /// Year, month and day of the month.
+    pub fn parts(self) -> (i64, i64, i64) {
+        let date = self.calendar();
+        (i64::from(date.year()), i64::from(date.month()), i64::from(date.day()))
+    }
+
+    pub fn calendar(self) -> NaiveDate {
+        NaiveDate::default() + chrono::TimeDelta::days(i64::from(self.0))
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.calendar().format("%Y-%m-%d"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,14 +149,39 @@ mod tests {
             ("1970-01-01T00:00:01Z", Some(1_000)),
             ("1970-01-01T01:00:00+01:00", Some(0)),
             ("1970-01-02", Some(DAY_MS)),
-            ("1970-01-01T00:00:00.123", Some(123)),
-            ("1970-01-01 00:00:02", Some(2_000)),
+            ("1970-01-01T00:00:00.123Z", Some(123)),
+            ("1970-01-01 00:00:02Z", Some(2_000)),
+            ("1970-01-01T00:00:00.123+0000", Some(123)),
+            ("1970-01-01T01:00:00+01", Some(0)),
+            ("1970-01-01T00:00:00.123", None),
+            ("1970-01-01 00:00:02", None),
             ("2026-02-30", None),
             ("soon", None),
         ];
         for (text, expected) in table {
             assert_eq!(Timestamp::parse(text).ok().map(|t| t.0), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn dates_are_read_as_they_are_written() {
+        for (text, expected) in [
+            ("2026-11-01", Some("2026-11-01")),
+            ("2026-11-01T23:59:59-08:00", Some("2026-11-01")),
+            ("2026-11-01T23:59:59.5", Some("2026-11-01")),
+            ("2026-11-01 00:00:00+0000", Some("2026-11-01")),
+            ("2024-02-29", Some("2024-02-29")),
+            ("2026-02-29", None),
+            ("2026-11-01T25:00:00Z", None),
+            ("2026-11-01x", None),
+            ("2026-11", None),
+            ("0000-01-01", None),
+            ("1793491200000", None),
+        ] {
+            assert_eq!(Date::parse_written(text).map(|date| date.to_string()).as_deref(), expected, "{text}");
+        }
+        assert_eq!(Date::of_days(-1).map(Date::parts), Some((1969, 12, 31)));
+        assert_eq!(Date::of_days(i64::from(i32::MAX)), None);
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::cmp::Ordering;
 
 use compact_str::CompactString;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{Date, Timestamp, number};
 
 /// Short texts (up to 24 bytes) live inline.
 pub type Text = CompactString;
@@ -17,8 +19,11 @@ pub enum Value {
     Null,
     Bool(bool),
     Int(i64),
-    Float(f64),
+    /// Made by `Value::number` alone. Invariant: no whole number within `i64`, and no zero at the end of its fraction.
+    Decimal(#[serde(with = "number::stored")] Decimal),
     Text(Text),
+    /// A calendar date, in no zone.
+    Date(Date),
     Time(Timestamp),
     List(Vec<Value>),
     Map(Map),
@@ -58,11 +63,45 @@ impl Value {
         }
     }
 
-    /// Integers widen; everything else is none.
+    /// A number in its one form: `Int` where it is whole and fits.
+    pub fn number(number: Decimal) -> Value {
+        let number = number.normalize();
+        match number.to_i64() {
+            Some(whole) if number.scale() == 0 => Value::Int(whole),
+            _ => Value::Decimal(number),
+        }
+    }
+
+    /// A number too great for a decimal is null.
+    pub fn number_or_null(number: Option<Decimal>) -> Value {
+        number.map_or(Value::Null, Value::number)
+    }
+
+    pub fn is_number(&self) -> bool {
+        matches!(self, Value::Int(_) | Value::Decimal(_))
+    }
+
+    /// The number; everything else is none.
+    pub fn as_decimal(&self) -> Option<Decimal> {
+        match self {
+            Value::Int(number) => Some(Decimal::from(*number)),
+            Value::Decimal(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The nearest double: for what is no amount, such as a number of hours.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Value::Int(number) => Some(*number as f64),
-            Value::Float(number) => Some(*number),
+            Value::Decimal(number) => number.to_f64(),
+            _ => None,
+        }
+    }
+
+    pub fn as_date(&self) -> Option<Date> {
+        match self {
+            Value::Date(date) => Some(*date),
             _ => None,
         }
     }
@@ -102,14 +141,15 @@ impl Value {
         dotted.split('.').fold(self, |value, step| value.field(step))
     }
 
-    /// JSON as users see it: instants as RFC 3339 text.
+    /// JSON as users see it: numbers with all their digits, instants as RFC 3339 text, dates as `2026-11-01`.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Value::Null => serde_json::Value::Null,
             Value::Bool(flag) => (*flag).into(),
             Value::Int(number) => (*number).into(),
-            Value::Float(number) => serde_json::Number::from_f64(*number).map_or(serde_json::Value::Null, Into::into),
+            Value::Decimal(number) => number.to_string().parse().map_or(serde_json::Value::Null, serde_json::Value::Number),
             Value::Text(text) => text.as_str().into(),
+            Value::Date(date) => date.to_string().into(),
             Value::Time(instant) => instant.to_string().into(),
             Value::List(items) => items.iter().map(Value::to_json).collect(),
             Value::Map(map) => serde_json::Value::Object(map.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect()),
@@ -123,7 +163,7 @@ impl Value {
             serde_json::Value::Bool(flag) => Value::Bool(*flag),
             serde_json::Value::Number(number) => match number.as_i64() {
                 Some(whole) => Value::Int(whole),
-                None => number.as_f64().map_or(Value::Null, Value::Float),
+                None => Value::number_or_null(number::parse(number.as_str())),
             },
             serde_json::Value::String(text) => Value::text(text),
             serde_json::Value::Array(items) => Value::List(items.iter().map(Value::from_json).collect()),
@@ -136,28 +176,28 @@ impl Value {
         match self {
             Value::Null => 0,
             Value::Bool(_) => 1,
-            Value::Int(_) | Value::Float(_) => 2,
+            Value::Int(_) | Value::Decimal(_) => 2,
             Value::Text(_) => 3,
-            Value::Time(_) => 4,
-            Value::List(_) => 5,
-            Value::Map(_) => 6,
+            Value::Date(_) => 4,
+            Value::Time(_) => 5,
+            Value::List(_) => 6,
+            Value::Map(_) => 7,
         }
     }
 }
 
-/// A total order: numbers by value whatever their variant, floats by IEEE total order, lists and maps by their items.
+/// A total order: numbers by value whatever their variant, lists and maps by their items.
 /// It serves sorting and de-duplication; the comparison operators of the segment language have their own null rule.
 impl Ord for Value {
     fn cmp(&self, other: &Value) -> Ordering {
         match (self, other) {
             (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
             (Value::Int(a), Value::Int(b)) => a.cmp(b),
-            (Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_)) => {
-                let (a, b) = (self.as_f64().unwrap_or(0.0), other.as_f64().unwrap_or(0.0));
-                // `-0.0` and `0.0` are one number.
-                if a == b { Ordering::Equal } else { a.total_cmp(&b) }
-            }
+            (Value::Decimal(a), Value::Decimal(b)) => a.cmp(b),
+            (Value::Int(a), Value::Decimal(b)) => Decimal::from(*a).cmp(b),
+            (Value::Decimal(a), Value::Int(b)) => a.cmp(&Decimal::from(*b)),
             (Value::Text(a), Value::Text(b)) => a.cmp(b),
+            (Value::Date(a), Value::Date(b)) => a.cmp(b),
             (Value::Time(a), Value::Time(b)) => a.cmp(b),
             (Value::List(a), Value::List(b)) => a.cmp(b),
             (Value::Map(a), Value::Map(b)) => a.cmp(b),
@@ -192,9 +232,15 @@ impl From<i64> for Value {
     }
 }
 
-impl From<f64> for Value {
-    fn from(number: f64) -> Value {
-        Value::Float(number)
+impl From<Decimal> for Value {
+    fn from(number: Decimal) -> Value {
+        Value::number(number)
+    }
+}
+
+impl From<Date> for Value {
+    fn from(date: Date) -> Value {
+        Value::Date(date)
     }
 }
 
@@ -300,8 +346,31 @@ mod tests {
 
     #[test]
     fn numbers_compare_by_value() {
-        assert_eq!(Value::Int(1), Value::Float(1.0));
-        assert!(Value::Int(2) > Value::Float(1.5));
+        let number = |text: &str| Value::number_or_null(number::parse(text));
+        assert_eq!(Value::Int(1), number("1.0"));
+        assert!(Value::Int(2) > number("1.5"));
+        assert!(number("9223372036854775808") > Value::Int(i64::MAX));
+        assert!(number("-0.1") < Value::Int(0));
+    }
+
+    #[test]
+    fn rows_keep_every_value() {
+        for text in ["0.1", "-7.25", "18446744073709551615", "-0.0000000000000000000000000001", "79228162514264337593543950335"] {
+            let value = Value::number_or_null(number::parse(text));
+            let bytes = postcard::to_allocvec(&value).expect("values serialise");
+            assert_eq!(postcard::from_bytes::<Value>(&bytes).expect("our own bytes"), value);
+        }
+        let date = Value::Date(Date::new(1990, 2, 28).expect("a day"));
+        let bytes = postcard::to_allocvec(&date).expect("values serialise");
+        assert_eq!(postcard::from_bytes::<Value>(&bytes).expect("our own bytes"), date);
+    }
+
+    #[test]
+    fn json_keeps_every_digit() {
+        for text in ["9007199254740993", "18446744073709551615", "12345678901234567.89", "0.1234567890123456789012345678", "-1000000.5"] {
+            let json: serde_json::Value = serde_json::from_str(text).expect("a number");
+            assert_eq!(Value::from_json(&json).to_json().to_string(), text);
+        }
     }
 
     #[test]

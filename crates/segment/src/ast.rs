@@ -22,7 +22,8 @@ pub enum Node {
     Null,
     Bool(bool),
     Int(i64),
-    Float(f64),
+    /// Invariant: normalised.
+    Decimal(millrace_model::Decimal),
     Text(String),
     /// `[a, b]`
     Array(Vec<Expr>),

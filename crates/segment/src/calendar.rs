@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
-use millrace_model::{DAY_MS, Timestamp};
+use millrace_model::{DAY_MS, Date, Timestamp};
 
 use crate::ast::{Moment, Unit};
 
@@ -139,10 +139,9 @@ pub fn shift(zone: Tz, begin: Timestamp, n: i64, unit: Unit) -> Timestamp {
     moved.map_or(edge, |date| day_start(zone, date))
 }
 
-/// Midnight of a date; `None` where there is no such date.
-pub fn date(zone: Tz, year: i64, month: i64, day: i64) -> Option<Timestamp> {
-    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, u32::try_from(month).ok()?, u32::try_from(day).ok()?)?;
-    Some(day_start(zone, date))
+/// Where a date begins.
+pub fn midnight(zone: Tz, date: Date) -> Timestamp {
+    day_start(zone, date.calendar())
 }
 
 /// Year, month and day of an instant.

@@ -18,7 +18,7 @@ use crate::core::{Bind, Core, Op, SUBJECT, Var};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::types::{Member, Ty, member, members};
 
-pub(crate) use compare::coerce;
+pub(crate) use compare::{as_instants, instant, read};
 pub(crate) use computed::Attribute;
 pub(crate) use lists::distinct;
 
@@ -173,8 +173,8 @@ impl<'s> Checker<'s> {
             Node::Null => literal(Value::Null, Ty::Null),
             Node::Bool(flag) => literal(Value::Bool(*flag), Ty::Bool),
             Node::Int(number) => literal(Value::Int(*number), Ty::Int),
-            Node::Float(number) => literal(Value::Float(*number), Ty::Float),
-            Node::Text(text) => literal(Value::text(text), Ty::Text),
+            Node::Decimal(number) => literal(Value::number(*number), Ty::Number),
+            Node::Text(text) => literal(Value::text(millrace_model::text::composed(text)), Ty::Text),
             Node::Array(items) => self.array(items),
             Node::Object(fields) => {
                 let names = fields.iter().map(|(name, _)| Text::new(name)).collect();
@@ -368,7 +368,7 @@ impl<'s> Checker<'s> {
         }
         match member(self.schema, &of.ty, name) {
             Some(Member::Field(ty)) => Typed::new(Core::field(of.core, name), ty),
-            Some(Member::Amount) => Typed::new(Core::apply(Op::Amount, vec![of.core]), Ty::Float),
+            Some(Member::Amount) => Typed::new(Core::apply(Op::Amount, vec![of.core]), Ty::Number),
             Some(Member::Events) => Typed::new(Core::apply(Op::Events, vec![of.core]), Ty::List(Box::new(Ty::Event))),
             Some(Member::False) => Typed::new(Core::bool(false), Ty::Bool),
             Some(Member::Relation(relation, ty)) => {
@@ -400,8 +400,8 @@ impl<'s> Checker<'s> {
         let typed = self.expr(of);
         match (&typed.core, &typed.ty) {
             (Core::Literal(Value::Int(number)), _) => Typed::new(Core::Literal(Value::Int(number.saturating_neg())), Ty::Int),
-            (Core::Literal(Value::Float(number)), _) => Typed::new(Core::Literal(Value::Float(-number)), Ty::Float),
-            (_, Ty::Int | Ty::Float | Ty::Any | Ty::Broken) => Typed::new(Core::apply(Op::Negate, vec![typed.core]), typed.ty),
+            (Core::Literal(Value::Decimal(number)), _) => Typed::new(Core::Literal(Value::number(-number)), Ty::Number),
+            (_, Ty::Int | Ty::Number | Ty::Any | Ty::Broken) => Typed::new(Core::apply(Op::Negate, vec![typed.core]), typed.ty),
             (_, ty) => {
                 let message = format!("`-` wants a number, this is {}", ty.show());
                 self.refuse("type", of.span, message)

@@ -207,6 +207,10 @@ pub enum Op {
     DatePart(DatePart),
     /// year, month, day
     Date,
+    /// untyped value; what it is as a value of a type, null where it is none
+    Read(Kind),
+    /// instant, date, or the text of one; an instant, which of a date is its midnight in the rule's zone
+    Instant,
     /// fact, amount, anchor
     Window { comparison: Comparison, unit: Unit, direction: Direction },
     /// fact, anchor
@@ -215,6 +219,17 @@ pub enum Op {
     On,
     /// fact, from, to
     Between,
+}
+
+/// What an untyped value is read as, beside a typed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Bool,
+    Number,
+    Text,
+    Date,
+    /// Whatever it is but a text: what aggregates take of untyped lists.
+    NoText,
 }
 
 impl Core {
@@ -452,7 +467,7 @@ impl Core {
     pub fn zoned(&self) -> bool {
         self.any(&|node| match node {
             Core::Moment(moment) => *moment != Moment::Now,
-            Core::Apply(Op::DatePart(_) | Op::Date | Op::On, _) => true,
+            Core::Apply(Op::DatePart(_) | Op::Instant | Op::On, _) => true,
             Core::Apply(Op::Window { unit, comparison, .. }, _) => {
                 matches!(comparison, Comparison::Equal | Comparison::NotEqual)
                     || matches!(unit, Unit::Month | Unit::Year | Unit::Decade | Unit::Century | Unit::Millennium)
@@ -544,7 +559,8 @@ fn write_value(value: &Value, out: &mut String) {
     let _ = match value {
         Value::Time(instant) => write!(out, "@{}", instant.0),
         Value::Text(text) => write!(out, "{text:?}"),
-        Value::Float(number) => write!(out, "{number:?}f"),
+        Value::Decimal(number) => write!(out, "{number}"),
+        Value::Date(date) => write!(out, "@{date}"),
         Value::Int(number) => write!(out, "{number}"),
         Value::Bool(flag) => write!(out, "{flag}"),
         Value::Null => write!(out, "null"),

@@ -15,13 +15,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{Decimal, Relation, SubjectKind, Text, Timestamp, Value};
 
 use crate::core::{Bind, Core, Op, Var};
 use crate::explain::Evidence;
 use crate::plan::{EventRow, Features, Item, QueryId, Target, Unknown, View};
-pub(crate) use values::number;
-
 use crate::types::target_of_row;
 use crate::world::{Link, World, WorldEvent};
 
@@ -41,7 +39,7 @@ pub(crate) struct Context {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Money {
     pub default_currency: Text,
-    pub rates: BTreeMap<Text, f64>,
+    pub rates: BTreeMap<Text, Decimal>,
 }
 
 /// Where attributes, relations and events come from.

@@ -140,9 +140,14 @@ fn level_of(expr: &Expr) -> Level {
         Node::Not(_) => Level::Not,
         Node::Negate(_) => Level::Sign,
         Node::Int(number) if *number < 0 => Level::Sign,
-        Node::Float(number) if number.is_sign_negative() => Level::Sign,
+        Node::Decimal(number) if number.is_sign_negative() => Level::Sign,
         _ => Level::Postfix,
     }
+}
+
+/// Read again, it is a decimal and no integer.
+fn decimal_text(number: &millrace_model::Decimal) -> String {
+    if number.scale() == 0 { format!("{number}.0") } else { number.to_string() }
 }
 
 /// Whether the form takes in whatever operators follow it.
@@ -159,8 +164,7 @@ fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
         Node::Null => text("null"),
         Node::Bool(value) => text(if *value { "true" } else { "false" }),
         Node::Int(number) => text(number.to_string()),
-        Node::Float(number) if number.is_finite() => text(format!("{number:?}")),
-        Node::Float(_) => text("null"),
+        Node::Decimal(number) => text(decimal_text(number)),
         Node::Text(value) => text(quoted(value, '"')),
         Node::Name(name) => text(bare_name(name)),
         Node::Parameter(position) => text(format!("${position}")),
@@ -193,7 +197,7 @@ fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
         Node::Negate(inner) => match &inner.node {
             // A sign before a number belongs to the number.
             Node::Int(0..) => concat([text("-("), layout_of(inner, Place::BRACKETED), text(")")]),
-            Node::Float(number) if number.is_sign_positive() => concat([text("-("), layout_of(inner, Place::BRACKETED), text(")")]),
+            Node::Decimal(number) if number.is_sign_positive() => concat([text("-("), layout_of(inner, Place::BRACKETED), text(")")]),
             _ => concat([text("-"), layout_of(inner, place.end(Level::Sign))]),
         },
         Node::Binary { operator, left, right } => binary(expr, (*operator, left, right), level, place),

@@ -25,7 +25,7 @@ pub(crate) enum Kind<'a> {
     Text(Cow<'a, str>),
     /// Without sign; the parser knows whether a minus belongs to it.
     Int(u64),
-    Float(f64),
+    Decimal(millrace_model::Decimal),
     /// `$1`
     Parameter(u32),
     /// One of the signs of `SIGNS`, in its canonical spelling.
@@ -41,7 +41,7 @@ impl Kind<'_> {
             Kind::Quoted(name) => format!("the name `{}`", shortened(name)),
             Kind::Text(text) => format!("the text \"{}\"", shortened(text)),
             Kind::Int(number) => format!("the number {number}"),
-            Kind::Float(number) => format!("the number {number:?}"),
+            Kind::Decimal(number) => format!("the number {number}"),
             Kind::Parameter(number) => format!("`${number}`"),
             Kind::Sign(sign) => format!("`{sign}`"),
             Kind::End => "the end of the rule".to_owned(),
@@ -267,11 +267,8 @@ impl<'a> Lexer<'a, '_> {
             let message = format!("a number runs into a name: `{}`", shortened(&self.text[start..self.at]));
             self.error("bad-number", start, message, Some(&format!("{} {}", shortened(written), shortened(glued))));
         }
-        let number = if whole {
-            written.parse().ok().map(Kind::Int)
-        } else {
-            written.parse().ok().filter(|n: &f64| n.is_finite()).map(Kind::Float)
-        };
+        let int = if whole { written.parse().ok().map(Kind::Int) } else { None };
+        let number = int.or_else(|| millrace_model::number::parse(written).map(Kind::Decimal));
         if number.is_none() {
             self.error("number-out-of-range", start, format!("the number {} is too large", shortened(written)), None);
         }

@@ -149,7 +149,7 @@ fn long_window(leaf: &Core, rule: &Compiled, settings: &Settings, now: Timestamp
 fn reach_back(core: &Core, rule: &Compiled, now: Timestamp) -> Option<Timestamp> {
     let zone = rule.definition().time_zone;
     let at = |core: &Core| match core {
-        Core::Literal(value) => value.as_time(),
+        Core::Literal(value) => crate::check::instant(zone, value),
         Core::Moment(moment) => Some(stand(zone, now, staircase(*moment))),
         _ => None,
     };

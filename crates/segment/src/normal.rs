@@ -4,7 +4,7 @@
 //! are sums of sums, and a count that is only compared with a number is `AtLeast`. That is what lets the plan find what depends on one thing or one
 //! event alone. Every rule keeps the value; null items never count.
 
-use millrace_model::Value;
+use millrace_model::{Decimal, Value};
 
 use crate::ast::{Aggregate, Comparison};
 use crate::check::distinct;
@@ -12,6 +12,9 @@ use crate::core::{Bind, Core, Op, Var};
 
 /// Nodes that may be written twice. What is larger stays as it is: copies within copies would double a rule with every level of its nesting.
 const COPY_MAX: usize = 100;
+
+/// Counts beyond it stay numbers.
+const COUNT_MAX: Decimal = Decimal::from_parts(1_000_000_000, 0, 0, false, 0);
 
 /// The normal form. `next` is above every variable in use.
 pub(crate) fn normalise(core: Core, next: &mut Var) -> Core {
@@ -157,7 +160,7 @@ fn aggregated(aggregate: Aggregate, list: Core) -> Result<Core, Core> {
 
 /// A count compared with a number is a number of items at least.
 fn compared(comparison: Comparison, mut operands: Vec<Core>, next: &mut Var) -> Result<Core, Core> {
-    let number = |core: &Core| if let Core::Literal(value) = core { value.as_f64() } else { None };
+    let number = |core: &Core| if let Core::Literal(value) = core { value.as_decimal() } else { None };
     let (comparison, limit) = match (&operands[0], &operands[1]) {
         (count, literal) if countable(count) => match number(literal) {
             Some(limit) => (comparison, limit),
@@ -176,25 +179,25 @@ fn compared(comparison: Comparison, mut operands: Vec<Core>, next: &mut Var) -> 
     let one_only = matches!(&operands[0], Core::Apply(Op::Aggregate(Aggregate::Sum), _));
     let (least, negated) = match comparison {
         Comparison::GreaterOrEqual => (limit.ceil(), false),
-        Comparison::Greater => (limit.floor() + 1.0, false),
+        Comparison::Greater => (limit.floor() + Decimal::ONE, false),
         Comparison::Less => (limit.ceil(), true),
-        Comparison::LessOrEqual => (limit.floor() + 1.0, true),
+        Comparison::LessOrEqual => (limit.floor() + Decimal::ONE, true),
         Comparison::Equal | Comparison::NotEqual => {
             let negated = comparison == Comparison::NotEqual;
-            if limit.fract() != 0.0 {
+            if !limit.fract().is_zero() {
                 return Ok(Core::bool(negated));
             }
-            if one_only && limit != 0.0 || limit.abs() > 1e9 || operands[0].size() > COPY_MAX {
+            if one_only && !limit.is_zero() || limit.abs() > COUNT_MAX || operands[0].size() > COPY_MAX {
                 return Err(Core::Apply(Op::Compare(comparison), operands));
             }
             let counted = operands.remove(0);
             let low = at_least(counted.clone(), limit, next);
-            let high = at_least(counted.refresh(next), limit + 1.0, next);
+            let high = at_least(counted.refresh(next), limit + Decimal::ONE, next);
             let equal = Core::and(vec![low, Core::not(high)]);
             return Ok(if negated { Core::not(equal) } else { equal });
         }
     };
-    if least > 1.0 && one_only || least > 1e9 {
+    if least > Decimal::ONE && one_only || least > COUNT_MAX {
         return Err(Core::Apply(Op::Compare(comparison), operands));
     }
     let core = at_least(operands.remove(0), least, next);
@@ -220,8 +223,8 @@ fn countable(core: &Core) -> bool {
     }
 }
 
-fn at_least(counted: Core, least: f64, next: &mut Var) -> Core {
-    if least <= 0.0 {
+fn at_least(counted: Core, least: Decimal, next: &mut Var) -> Core {
+    if least <= Decimal::ZERO {
         return Core::bool(true);
     }
     match counted {
@@ -234,7 +237,7 @@ fn at_least(counted: Core, least: f64, next: &mut Var) -> Core {
             } else {
                 Core::apply(Op::IsNotNull, vec![item])
             };
-            Core::bind(Bind::AtLeast(least as u32), of.remove(0), *next - 1, condition)
+            Core::bind(Bind::AtLeast(u32::try_from(least).unwrap_or(u32::MAX)), of.remove(0), *next - 1, condition)
         }
         Core::Apply(Op::Aggregate(Aggregate::Sum), mut of) => match of.remove(0) {
             Core::Bind {
@@ -243,7 +246,7 @@ fn at_least(counted: Core, least: f64, next: &mut Var) -> Core {
                 var,
                 body,
             } => {
-                let body = at_least(*body, 1.0, next);
+                let body = at_least(*body, Decimal::ONE, next);
                 Core::bind(Bind::AtLeast(1), *source, var, body)
             }
             other => other,

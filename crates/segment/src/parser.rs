@@ -14,6 +14,8 @@ mod cursor;
 pub(crate) mod forms;
 pub(crate) mod words;
 
+use millrace_model::Decimal;
+
 use crate::ast::{Binary, Expr, Node, Span};
 use crate::chain;
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
@@ -313,15 +315,16 @@ impl<'a> Parser<'a> {
             let bare = !matches!(self.kind_at(1), Kind::Sign("." | "["));
             match *self.kind() {
                 Kind::Int(number) if bare => {
-                    let Some(number) = 0_i64.checked_sub_unsigned(number) else {
-                        return self.out_of_range(start);
+                    self.advance();
+                    let node = match 0_i64.checked_sub_unsigned(number) {
+                        Some(number) => Node::Int(number),
+                        None => Node::Decimal(-Decimal::from(number)),
                     };
-                    self.advance();
-                    return self.node(start, Node::Int(number), 0);
+                    return self.node(start, node, 0);
                 }
-                Kind::Float(number) if bare => {
+                Kind::Decimal(number) if bare => {
                     self.advance();
-                    return self.node(start, Node::Float(-number), 0);
+                    return self.node(start, Node::Decimal(-number), 0);
                 }
                 _ => {}
             }
@@ -329,12 +332,6 @@ impl<'a> Parser<'a> {
             return self.node(start, Node::Negate(Box::new(inner)), self.height);
         }
         self.postfixed()
-    }
-
-    fn out_of_range<T>(&mut self, start: Span) -> Parsed<T> {
-        self.advance();
-        let span = self.since(start);
-        self.fail(Diagnostic::error("number-out-of-range", span, "the number does not fit 64 bits").expecting("a smaller number, or a fraction like 1e19"))
     }
 
     /// An operand with what follows it closely: `.field`, `.method(…)`, `[condition]`.
@@ -405,9 +402,9 @@ impl<'a> Parser<'a> {
         match self.kind().clone() {
             Kind::Int(number) => match i64::try_from(number) {
                 Ok(number) => self.leaf(Node::Int(number)),
-                Err(_) => self.out_of_range(start),
+                Err(_) => self.leaf(Node::Decimal(number.into())),
             },
-            Kind::Float(number) => self.leaf(Node::Float(number)),
+            Kind::Decimal(number) => self.leaf(Node::Decimal(number)),
             Kind::Text(text) => self.leaf(Node::Text(text.into_owned())),
             Kind::Parameter(number) => self.leaf(Node::Parameter(number)),
             Kind::Quoted(name) if self.sign_at(1) == Some("(") => self.call(name.into_owned()),

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use millrace_model::{DAY_MS, Relation, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{DAY_MS, Decimal, Relation, SubjectKind, Text, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::compile::Compiled;
@@ -158,7 +158,7 @@ pub struct Settings {
     /// The currency of amounts that name none, and the one in which amounts are compared and added up.
     pub default_currency: Text,
     /// The value of one unit of a currency in the default currency. Amounts in a currency without rate are null.
-    pub rates: BTreeMap<Text, f64>,
+    pub rates: BTreeMap<Text, Decimal>,
     /// How long events are kept. Windows that look farther back are warned of.
     pub retention_ms: i64,
     /// Features, queries and segments of a plan in all, each. Every subject is evaluated for each it has.

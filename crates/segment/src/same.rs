@@ -10,7 +10,7 @@ impl Expr {
             (Node::Null, Node::Null) => true,
             (Node::Bool(a), Node::Bool(b)) => a == b,
             (Node::Int(a), Node::Int(b)) => a == b,
-            (Node::Float(a), Node::Float(b)) => a == b,
+            (Node::Decimal(a), Node::Decimal(b)) => a == b,
             (Node::Text(a), Node::Text(b)) | (Node::Name(a), Node::Name(b)) => a == b,
             (Node::Array(a), Node::Array(b)) => all(a, b),
             (Node::Object(a), Node::Object(b)) => a.len() == b.len() && a.iter().zip(b).all(|((k, v), (l, w))| k == l && v.same(w)),

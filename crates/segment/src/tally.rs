@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use millrace_model::{Timestamp, Value};
+use millrace_model::number::{self, Sum};
+use millrace_model::{Decimal, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::ast::Aggregate;
 use crate::core::{Bind, Core, Op, SUBJECT, Var};
-use crate::eval::{Context, Machine, NEVER, Object, Source, Val, number};
+use crate::eval::{Context, Machine, NEVER, Object, Source, Val};
 use crate::plan::EventRow;
 
 /// What of an event is aggregated.
@@ -166,67 +167,41 @@ pub struct Totals {
     pub distinct: u64,
     /// Of the values, numbers.
     numbers: u64,
-    /// Of the numbers, those with a fraction or of fractional type.
-    fractions: u64,
-    /// The sum of the others.
-    whole: i128,
-    /// The sum of all numbers, and what its rounding lost.
-    sum: f64,
-    lost: f64,
+    sum: Sum,
 }
 
 impl Totals {
     /// A value begins to count.
     pub fn add(&mut self, value: &Value) {
         self.values += 1;
-        self.change(value, 1.0);
+        match value {
+            Value::Int(number) => self.sum.add_whole(*number),
+            Value::Decimal(number) => self.sum.add(*number),
+            _ => return,
+        }
+        self.numbers += 1;
     }
 
     /// A value ceases to count.
     pub fn remove(&mut self, value: &Value) {
         self.values = self.values.saturating_sub(1);
-        self.change(value, -1.0);
-        if self.numbers == 0 {
-            (self.sum, self.lost) = (0.0, 0.0);
+        match value {
+            Value::Int(number) => self.sum.remove_whole(*number),
+            Value::Decimal(number) => self.sum.remove(*number),
+            _ => return,
         }
+        self.numbers = self.numbers.saturating_sub(1);
     }
 
-    /// Whole where all numbers are.
+    /// Null where it is too great.
     pub fn sum(&self) -> Value {
-        match i64::try_from(self.whole) {
-            Ok(whole) if self.fractions == 0 => Value::Int(whole),
-            _ => number(self.sum + self.lost),
-        }
+        Value::number_or_null(self.sum.total())
     }
 
     /// Null where there is no number.
     pub fn average(&self) -> Value {
-        #[allow(clippy::cast_precision_loss)]
-        let count = self.numbers as f64;
-        if self.numbers == 0 {
-            Value::Null
-        } else {
-            number((self.sum + self.lost) / count)
-        }
-    }
-
-    fn change(&mut self, value: &Value, sign: f64) {
-        let Some(number) = value.as_f64() else { return };
-        let step = |count: u64| if sign > 0.0 { count + 1 } else { count.saturating_sub(1) };
-        self.numbers = step(self.numbers);
-        match value.as_i64() {
-            Some(whole) => self.whole += i128::from(whole) * if sign > 0.0 { 1 } else { -1 },
-            None => self.fractions = step(self.fractions),
-        }
-        // Neumaier's: what is lost by one addition is kept beside the sum.
-        let number = number * sign;
-        let sum = self.sum + number;
-        self.lost += if self.sum.abs() >= number.abs() {
-            (self.sum - sum) + number
-        } else {
-            (number - sum) + self.sum
-        };
-        self.sum = sum;
+        let sum = self.sum.total().filter(|_| self.numbers > 0);
+        Value::number_or_null(sum.and_then(|sum| number::divide(sum, Decimal::from(self.numbers))))
     }
 }
 

@@ -34,7 +34,8 @@ pub fn schema() -> Schema {
 pub fn typed(json: &Json, ty: &Type) -> Value {
     match (ty, json) {
         (Type::Time, Json::String(text)) => Value::Time(at(text)),
-        (Type::Float, Json::Number(number)) => number.as_f64().map_or(Value::Null, Value::Float),
+        (Type::Date, Json::String(text)) => Value::Date(millrace_model::Date::parse_written(text).expect("date")),
+        (Type::Number, Json::Number(number)) => Value::from_json(&Json::Number(number.clone())),
         (Type::List(item), Json::Array(items)) => Value::List(items.iter().map(|json| typed(json, item)).collect()),
         (Type::Map(value), Json::Object(fields)) => Value::Map(fields.iter().map(|(name, json)| (Text::new(name), typed(json, value))).collect()),
         (Type::Record(record), Json::Object(fields)) => {
@@ -398,7 +399,7 @@ pub fn compiled(subject: SubjectKind, zone: Tz, pql: &str) -> Compiled {
 
 pub fn settings() -> Settings {
     Settings {
-        rates: [(Text::const_new("EUR"), 2.0)].into(),
+        rates: [(Text::const_new("EUR"), millrace_model::Decimal::TWO)].into(),
         ..Settings::default()
     }
 }

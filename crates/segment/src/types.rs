@@ -10,8 +10,9 @@ pub enum Ty {
     Null,
     Bool,
     Int,
-    Float,
+    Number,
     Text,
+    Date,
     Time,
     List(Box<Ty>),
     Map(Box<Ty>),
@@ -46,8 +47,9 @@ impl Ty {
         match ty {
             Type::Bool => Ty::Bool,
             Type::Int => Ty::Int,
-            Type::Float => Ty::Float,
+            Type::Number => Ty::Number,
             Type::Text => Ty::Text,
+            Type::Date => Ty::Date,
             Type::Time => Ty::Time,
             Type::List(item) => Ty::List(Box::new(Ty::of(item))),
             Type::Map(value) => Ty::Map(Box::new(Ty::of(value))),
@@ -62,8 +64,9 @@ impl Ty {
             Ty::Null => "null".into(),
             Ty::Bool => "a boolean".into(),
             Ty::Int => "a whole number".into(),
-            Ty::Float => "a number".into(),
+            Ty::Number => "a number".into(),
             Ty::Text => "a text".into(),
+            Ty::Date => "a date".into(),
             Ty::Time => "an instant".into(),
             Ty::List(item) => format!("a list of {}", item.plural()),
             Ty::Map(_) | Ty::Groups(_) => "a map".into(),
@@ -82,8 +85,9 @@ impl Ty {
         match self {
             Ty::Bool => "booleans".into(),
             Ty::Int => "whole numbers".into(),
-            Ty::Float => "numbers".into(),
+            Ty::Number => "numbers".into(),
             Ty::Text => "texts".into(),
+            Ty::Date => "dates".into(),
             Ty::Time => "instants".into(),
             Ty::List(_) => "lists".into(),
             Ty::Map(_) | Ty::Groups(_) => "maps".into(),
@@ -97,7 +101,7 @@ impl Ty {
     }
 
     pub fn is_number(&self) -> bool {
-        matches!(self, Ty::Int | Ty::Float)
+        matches!(self, Ty::Int | Ty::Number)
     }
 
     /// Stands for a thing, row or event, or a list of such.
@@ -122,12 +126,13 @@ impl Ty {
         Some(match (self, other) {
             (Ty::Broken, _) | (_, Ty::Broken) => Ty::Broken,
             (Ty::Null, ty) | (ty, Ty::Null) => ty.clone(),
-            (Ty::Any, _) | (_, Ty::Any) => Ty::Any,
+            // A date and an instant are read when they are compared.
+            (Ty::Any, _) | (_, Ty::Any) | (Ty::Date, Ty::Time) | (Ty::Time, Ty::Date) => Ty::Any,
             (a, b) if a.is_number() && b.is_number() => {
                 if a == b {
                     a.clone()
                 } else {
-                    Ty::Float
+                    Ty::Number
                 }
             }
             (Ty::Thing(a, m), Ty::Thing(b, n)) if a == b => Ty::Thing(*a, *m.max(n)),

@@ -11,7 +11,7 @@
 //! In front of a node, `kind` is one byte: twice the kind, for an id in the kind's own namespace, which then goes without saying; one more where the
 //! namespace is told. A visit reads some ten rows of one person: they fall into one or two blocks of a file.
 
-use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{CanonicalId, Decimal, Identity, SourceKind, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::{EventQuery, QueryId};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -372,17 +372,20 @@ fn ordered(value: &Value) -> Vec<u8> {
     match value {
         Value::Null => vec![0],
         Value::Bool(flag) => vec![1, u8::from(*flag)],
-        Value::Int(_) | Value::Float(_) => {
-            let number = value.as_f64().unwrap_or_default() + 0.0;
-            let bits = number.to_bits();
-            let bits = if bits >> 63 == 1 { !bits } else { bits | (1 << 63) };
-            // Whole numbers beyond what a float tells apart.
-            let whole = value.as_i64().unwrap_or(number as i64);
-            [&[2][..], &bits.to_be_bytes(), &signed(whole)].concat()
+        Value::Int(_) | Value::Decimal(_) => {
+            let number = value.as_decimal().unwrap_or_default();
+            // By the whole number below, then by what is above it, which is never negative.
+            let below = number.floor();
+            let whole = below.trunc().mantissa() / 10_i128.pow(below.scale());
+            let rest = (number - below).normalize();
+            let rest = rest.mantissa() * 10_i128.pow(Decimal::MAX_SCALE - rest.scale());
+            let above = rest.unsigned_abs().to_be_bytes();
+            [&[2][..], &((whole as u128) ^ (1 << 127)).to_be_bytes(), &above[4..]].concat()
         }
         Value::Text(text) => Key(vec![3]).text(text).done(),
-        Value::Time(at) => [&[4][..], &signed(at.0)].concat(),
-        Value::List(_) | Value::Map(_) => [vec![5], crate::row::encode(value)].concat(),
+        Value::Date(date) => [&[4][..], &signed(date.midnight_utc().0)].concat(),
+        Value::Time(at) => [&[5][..], &signed(at.0)].concat(),
+        Value::List(_) | Value::Map(_) => [vec![6], crate::row::encode(value)].concat(),
     }
 }
 
@@ -503,31 +506,40 @@ mod tests {
 
     #[test]
     fn tallied_values_sort_as_values_do() {
-        let number = |number: f64| Value::Float(number);
+        let number = |text: &str| Value::number_or_null(millrace_model::number::parse(text));
+        let date = |day: i64| Value::Date(millrace_model::Date::new(2026, 11, day).expect("a day"));
         let values = [
             Value::Bool(false),
             Value::Bool(true),
-            number(-1e300),
+            number("-7e28"),
+            number("-9223372036854775808.5"),
             Value::Int(i64::MIN),
             Value::Int(-2),
-            number(-1.5),
-            number(0.0),
+            number("-1.5"),
+            number("-1.4999999999999999999999999999"),
+            number("-0.0000000000000000000000000001"),
+            Value::Int(0),
+            number("0.0000000000000000000000000001"),
             Value::Int(1),
-            number(1.5),
+            number("1.5"),
+            number("1.51"),
             Value::Int(1 << 60),
+            number("1152921504606846976.5"),
             Value::Int((1 << 60) + 1),
-            number(1e300),
+            number("7e28"),
             Value::text(""),
             Value::text("a"),
             Value::text("a\0"),
             Value::text("b"),
+            date(1),
+            date(2),
             Value::Time(Timestamp(-1)),
             Value::Time(Timestamp(1)),
         ];
         let keys: Vec<_> = values.iter().map(ordered).collect();
         assert!(values.is_sorted() && keys.is_sorted(), "{keys:?}");
-        assert_eq!(ordered(&number(-0.0)), ordered(&Value::Int(0)));
-        assert_eq!(ordered(&number(7.0)), ordered(&Value::Int(7)));
+        assert_eq!(ordered(&number("-0.0")), ordered(&Value::Int(0)));
+        assert_eq!(ordered(&number("7.0")), ordered(&Value::Int(7)));
     }
 
     #[test]

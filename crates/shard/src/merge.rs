@@ -1,7 +1,8 @@
 //! Several source records of one thing become one profile.
 //!
 //! Per leaf the latest version wins, of equal ones the record with the least node; null and absent never win over a value. Arrays are leaves, and so
-//! are the record types that the schema calls atomic: an amount with its currency, a source key. A currency without an amount wins over no amount.
+//! are the record types that the schema calls atomic: an amount with its currency, a source key, a consent. A currency without an amount wins over no
+//! amount. Of a consent the later `time` counts in the place of the version, and on a tie the refusal.
 
 use std::collections::BTreeMap;
 
@@ -29,19 +30,25 @@ struct Leaf<'a> {
     modified_at: Timestamp,
     node: &'a Identity,
     value: Value,
+    rank: Rank<'a>,
 }
+
+/// What decides between leaves: whether they say what matters, since when, whether they refuse.
+type Rank<'a> = (bool, Timestamp, bool, Timestamp, std::cmp::Reverse<&'a Identity>);
 
 /// Merges fragments; their order does not matter.
 pub fn merge<'a>(fragments: impl IntoIterator<Item = (&'a Identity, &'a Fragment)>, record: &RecordType) -> Merged {
     let mut leaves: BTreeMap<Vec<Text>, Leaf<'a>> = BTreeMap::new();
     for (node, fragment) in fragments {
         for (path, (modified_at, value)) in leaves_of(fragment, record) {
-            let rank = |value: &Value, at: Timestamp, node: &'a Identity| (!lacks_amount(value), at, std::cmp::Reverse(node));
-            let wins = leaves
-                .get(&path)
-                .is_none_or(|known| rank(&value, modified_at, node) > rank(&known.value, known.modified_at, known.node));
-            if wins {
-                leaves.insert(path, Leaf { modified_at, node, value });
+            let rank = if is_consent(&path, record) {
+                let since = value.field("time").as_time().unwrap_or(modified_at);
+                (!value.field("val").is_null(), since, refuses(&value), modified_at, std::cmp::Reverse(node))
+            } else {
+                (!lacks_amount(&value), modified_at, false, modified_at, std::cmp::Reverse(node))
+            };
+            if leaves.get(&path).is_none_or(|known| rank > known.rank) {
+                leaves.insert(path, Leaf { modified_at, node, value, rank });
             }
         }
     }
@@ -68,6 +75,18 @@ fn lacks_amount(value: &Value) -> bool {
     !value.field("currencyCode").is_null() && value.field("amount").is_null()
 }
 
+/// Whether a leaf is a person's decision about one channel.
+fn is_consent(path: &[Text], record: &RecordType) -> bool {
+    // Nothing else is below a field of this name.
+    path.first().is_some_and(|first| first == "consents") && matches!(record.type_at(path), Some(Type::Record(record)) if record.name == "Consent")
+}
+
+/// `n` and the default `dn`, as XDM spells them.
+fn refuses(consent: &Value) -> bool {
+    let val = consent.field("val").as_str().map(str::trim).unwrap_or_default();
+    ["n", "dn"].iter().any(|no| val.eq_ignore_ascii_case(no))
+}
+
 fn leaves_of(fragment: &Fragment, record: &RecordType) -> BTreeMap<Vec<Text>, (Timestamp, Value)> {
     let mut leaves = BTreeMap::new();
     collect(&fragment.value, Shape::Record(record), fragment.at, &mut Vec::new(), &mut leaves);
@@ -90,6 +109,8 @@ fn leaves_of(fragment: &Fragment, record: &RecordType) -> BTreeMap<Vec<Text>, (T
 #[derive(Clone, Copy)]
 enum Shape<'a> {
     Record(&'a RecordType),
+    /// A map of such values.
+    Values(&'a Type),
     /// Maps within are branches, everything else is a leaf.
     Open,
     Leaf,
@@ -107,6 +128,7 @@ impl<'a> Shape<'a> {
     fn field(self, name: &str) -> Shape<'a> {
         match self {
             Shape::Record(record) => record.fields.get(name).map_or(Shape::Open, |field| Shape::of(&field.ty)),
+            Shape::Values(ty) => Shape::of(ty),
             Shape::Open => Shape::Open,
             Shape::Leaf => Shape::Leaf,
         }
@@ -116,7 +138,8 @@ impl<'a> Shape<'a> {
         match ty {
             Type::Record(record) if record.atomic => Shape::Leaf,
             Type::Record(record) => Shape::Record(record),
-            Type::Map(_) | Type::Any => Shape::Open,
+            Type::Map(values) => Shape::Values(values),
+            Type::Any => Shape::Open,
             _ => Shape::Leaf,
         }
     }
@@ -126,7 +149,7 @@ fn collect(value: &Value, shape: Shape<'_>, at: Timestamp, path: &mut Vec<Text>,
     match (value, shape) {
         (Value::Null, _) => {}
         (Value::Map(map), Shape::Leaf) if map.iter().all(|(_, part)| part.is_null()) => {}
-        (Value::Map(map), Shape::Record(_) | Shape::Open) => {
+        (Value::Map(map), Shape::Record(_) | Shape::Values(_) | Shape::Open) => {
             for (name, inner) in map.iter() {
                 path.push(name.clone());
                 collect(inner, shape.field(name), at, path, leaves);

@@ -18,7 +18,7 @@ use crate::record::{Fragment, RecordState};
 use crate::state::StateError;
 
 /// The version byte written today.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// A row, or an internal message, cannot be read: written by a newer program, or damaged.
 #[derive(Debug, thiserror::Error)]

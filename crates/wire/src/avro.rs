@@ -4,14 +4,14 @@
 //! does without a tree of values in between, and so that hostile bytes meet fixed bounds: nothing is allocated by a length that the input merely claims,
 //! nesting ends at [`read::DEPTH_MAX`], and a datum takes at most [`read::STEPS_MAX`] steps however small its items are.
 //!
-//! Fields of records that are null do not arrive at all, because absent means the same. Every logical instant or date arrives as epoch milliseconds, a
-//! decimal as a double, an enum symbol and a UUID as text. A map marked `"millrace.any": true` holds JSON texts, and its values arrive as what they say.
+//! Fields of records that are null do not arrive at all, because absent means the same. A logical instant arrives as epoch milliseconds, a date as text, a
+//! decimal with all its digits, an enum symbol and a UUID as text. A map marked `"millrace.any": true` holds JSON texts, and its values arrive as what they say.
 
 mod canonical;
 mod read;
 mod schema;
 
-pub(crate) use read::Input;
+pub(crate) use read::{EXACT, Input};
 pub use schema::{AvroSchema, AvroSchemaError};
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 mod record;
 mod typed;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millrace_model::text::named;
 use millrace_model::{Map, Rejection, Schema, SourceChange, SourceKind, Timestamp};
 use serde::de::Deserializer;
 
@@ -21,7 +23,7 @@ pub struct Limits {
     pub value_bytes_max: usize,
     /// Longest key, `_id`, `sourceKey` or identity in bytes. 1,024, because identities are keys of state rows.
     pub key_bytes_max: usize,
-    /// How far ahead of now an activity may lie, in milliseconds. 5 minutes: clocks differ.
+    /// How far ahead of now an activity may lie, and ahead of the record's timestamp a `modifiedAt`, in milliseconds. 5 minutes: clocks differ.
     pub future_ms_max: i64,
 }
 
@@ -41,6 +43,8 @@ pub struct Decoded {
     pub change: SourceChange,
     /// Dotted paths of fields the schema does not know, ascending, each once: kept under `extra`, or, inside lists, dropped.
     pub unknown_fields: Vec<String>,
+    /// `modifiedAt` lay further ahead of the record's own timestamp than [`Limits::future_ms_max`], and counts as that timestamp.
+    pub clock_ahead: bool,
 }
 
 /// Why there is no change.
@@ -143,10 +147,11 @@ impl Decoder {
     ) -> Result<Decoded, DecodeError> {
         let key = self.key(key)?;
         let Some(value) = value else {
-            let change = record::tombstone(kind, key, record_timestamp)?;
+            let change = record::tombstone(kind, key.as_deref(), record_timestamp)?;
             return Ok(Decoded {
                 change,
                 unknown_fields: Vec::new(),
+                clock_ahead: false,
             });
         };
         if value.len() > self.limits.value_bytes_max {
@@ -160,24 +165,29 @@ impl Decoder {
         let context = record::Context {
             limits: &self.limits,
             record_type: self.schema.record(kind),
-            key,
+            key: key.as_deref(),
             record_timestamp,
             now,
+            clock_ahead: std::cell::Cell::new(false),
         };
         let change = match kind {
             SourceKind::Activity => SourceChange::Event(context.event(fields)?),
             _ => SourceChange::Record(context.change(kind, fields)?),
         };
-        Ok(Decoded { change, unknown_fields })
+        Ok(Decoded {
+            change,
+            unknown_fields,
+            clock_ahead: context.clock_ahead.get(),
+        })
     }
 
-    /// The Kafka key as trimmed text; `None` where it is absent or blank.
-    fn key<'a>(&self, key: Option<&'a [u8]>) -> Result<Option<&'a str>, Rejection> {
+    /// The Kafka key as the text that identities are compared by; `None` where it is absent or blank.
+    fn key<'a>(&self, key: Option<&'a [u8]>) -> Result<Option<Cow<'a, str>>, Rejection> {
         let Some(key) = key else { return Ok(None) };
         if key.len() > self.limits.key_bytes_max {
             return Err(Reason::Oversize.because(format!("key of {} bytes, {} allowed", key.len(), self.limits.key_bytes_max)));
         }
-        let key = str::from_utf8(key).map_err(|error| Reason::BadUtf8.because(format!("key: {error}")))?.trim();
+        let key = named(str::from_utf8(key).map_err(|error| Reason::BadUtf8.because(format!("key: {error}")))?);
         Ok((!key.is_empty()).then_some(key))
     }
 

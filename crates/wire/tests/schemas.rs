@@ -32,8 +32,8 @@ fn agree<'a>(place: &str, avro: &'a Avro, ty: &Type, known: &mut Vec<&'a Avro>) 
             assert!(matches!(union.variants(), [Avro::Null, _]), "{place}: {union:?}");
             agree(place, &union.variants()[1], ty, known);
         }
-        (Avro::Boolean, Type::Bool) | (Avro::Int | Avro::Long, Type::Int) | (Avro::Double, Type::Float) | (Avro::String, Type::Text) => {}
-        (Avro::Date | Avro::TimestampMillis, Type::Time) => {}
+        (Avro::Boolean, Type::Bool) | (Avro::Int | Avro::Long, Type::Int) | (Avro::Double, Type::Number) | (Avro::String, Type::Text) => {}
+        (Avro::Date, Type::Date) | (Avro::TimestampMillis, Type::Time) => {}
         (Avro::Array(array), Type::List(ty)) => agree(place, &array.items, ty, known),
         (Avro::Map(map), Type::Any) => {
             assert_eq!(map.attributes["millrace.any"], true, "{place}");

@@ -229,7 +229,11 @@ fn stamped(mut value: Value, timestamp: Option<Value>) -> Result<Value, String> 
         return Err(format!("timestamp {timestamp} is neither RFC 3339 nor epoch milliseconds"));
     }
     if let Value::Object(fields) = &mut value {
-        fields.entry("modifiedAt").or_insert(timestamp);
+        let modified_at = fields.entry("modifiedAt").or_insert(Value::Null);
+        // Null says as little as nothing does.
+        if modified_at.is_null() {
+            *modified_at = timestamp;
+        }
     }
     Ok(value)
 }

@@ -4,23 +4,28 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTi
 use chrono_tz::Tz;
 use millrace_segment::ast::{Moment, Unit};
 
-/// Reads RFC 3339 (without offset: UTC) or a plain date (midnight UTC).
+/// Reads RFC 3339 or a plain date (midnight UTC).
 pub(crate) fn parse_instant(text: &str) -> Option<i64> {
     let text = text.trim();
-    let with_offset = DateTime::parse_from_rfc3339(text).map(|instant| instant.timestamp_millis());
-    let local = || {
-        let formats = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
-        formats
-            .iter()
-            .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-            .map(|local| local.and_utc().timestamp_millis())
-    };
-    let date = || {
-        NaiveDate::parse_from_str(text, "%Y-%m-%d")
-            .ok()
-            .map(|date| date.and_time(NaiveTime::MIN).and_utc().timestamp_millis())
-    };
-    with_offset.ok().or_else(local).or_else(date)
+    let zoned = || DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z").ok();
+    let instant = DateTime::parse_from_rfc3339(text).ok().or_else(zoned);
+    instant.map(|instant| instant.timestamp_millis()).or_else(|| parse_date(text).map(|date| midnight(Tz::UTC, date)))
+}
+
+/// Reads a plain date.
+pub(crate) fn parse_date(text: &str) -> Option<NaiveDate> {
+    let text = text.trim();
+    NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10)
+}
+
+/// Reads a date, of a date with a time the date that is written.
+pub(crate) fn written_date(text: &str) -> Option<NaiveDate> {
+    text.trim().get(..10).and_then(parse_date)
+}
+
+/// Where a date begins in a zone.
+pub(crate) fn midnight(zone: Tz, date: NaiveDate) -> i64 {
+    instant_of(zone, date.and_time(NaiveTime::MIN))
 }
 
 fn utc(ms: i64) -> DateTime<Utc> {
@@ -129,9 +134,8 @@ pub(crate) fn date_parts(zone: Tz, ms: i64) -> (i32, u32, u32) {
 }
 
 /// Midnight of a date; `None` where there is no such day.
-pub(crate) fn date(zone: Tz, year: i64, month: i64, day: i64) -> Option<i64> {
-    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, u32::try_from(month).ok()?, u32::try_from(day).ok()?)?;
-    Some(instant_of(zone, date.and_time(NaiveTime::MIN)))
+pub(crate) fn date(year: i64, month: i64, day: i64) -> Option<NaiveDate> {
+    NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, u32::try_from(month).ok()?, u32::try_from(day).ok()?)
 }
 
 #[cfg(test)]

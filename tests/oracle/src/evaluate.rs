@@ -1,7 +1,9 @@
 //! The meaning of a rule, straight from its syntax tree: every sub-expression is evaluated over everything it ranges over, every time.
 
 use std::cmp::Ordering;
+use std::num::NonZeroU64;
 
+use bigdecimal::{BigDecimal, RoundingMode, Zero};
 use chrono_tz::Tz;
 use millrace_segment::ast::{Aggregate, Binary, Binding, Comparison, Direction, Expr, Moment, Node, Quantifier, Unit, When};
 
@@ -69,8 +71,8 @@ impl Evaluation<'_> {
         match &expr.node {
             Node::Null => Value::Null,
             Node::Bool(flag) => Value::Bool(*flag),
-            Node::Int(number) => Value::Number(*number as f64),
-            Node::Float(number) => Value::Number(*number),
+            Node::Int(number) => Value::Number((*number).into()),
+            Node::Decimal(number) => Value::Number(number.to_string().parse().expect("a literal is a number")),
             Node::Text(text) => Value::Text(text.clone()),
             Node::Array(items) => Value::list(items.iter().map(|item| self.value(item)).collect::<Vec<_>>()),
             Node::Object(fields) => Value::Map(fields.iter().map(|(name, field)| (Value::Text(name.clone()), self.value(field))).collect()),
@@ -102,7 +104,7 @@ impl Evaluation<'_> {
                 self.method(of, name, arguments)
             }
             Node::Not(inner) => Value::Bool(!self.holds(inner)),
-            Node::Negate(inner) => self.value(inner).number().map_or(Value::Null, |number| Value::Number(-number)),
+            Node::Negate(inner) => self.value(inner).number().map_or(Value::Null, |number| Value::Number(-number.clone())),
             Node::Binary { operator, left, right } => self.binary(*operator, left, right),
             Node::Quantifier {
                 quantifier,
@@ -154,7 +156,7 @@ impl Evaluation<'_> {
 
     fn field(&self, of: Value, name: &str) -> Value {
         match &of {
-            Value::Thing(thing) => self.graph.field(thing, name),
+            Value::Thing(thing) => self.graph.field(thing, name).in_zone(self.zone),
             Value::List(items) => Value::list(items.iter().map(|item| self.field(item.clone(), name))),
             Value::Map(_) => {
                 let key = |name: &str| Value::Text(name.to_owned());
@@ -249,8 +251,8 @@ impl Evaluation<'_> {
             (_, Value::List(items)) => Value::Bool(contains(items, &a) == wanted),
             _ => Value::Bool(false),
         };
-        let arithmetic = |compute: fn(f64, f64) -> f64| match (a.number(), b.number()) {
-            (Some(a), Some(b)) => Some(compute(a, b)).filter(|result| result.is_finite()).map_or(Value::Null, Value::Number),
+        let arithmetic = |compute: fn(&BigDecimal, &BigDecimal) -> BigDecimal| match (a.number(), b.number()) {
+            (Some(a), Some(b)) => Value::decimal(compute(a, b)),
             _ => Value::Null,
         };
         match operator {
@@ -265,8 +267,8 @@ impl Evaluation<'_> {
             Binary::Add => arithmetic(|a, b| a + b),
             Binary::Subtract => arithmetic(|a, b| a - b),
             Binary::Multiply => arithmetic(|a, b| a * b),
-            // By zero there is no finite result.
-            Binary::Divide => arithmetic(|a, b| a / b),
+            Binary::Divide | Binary::Remainder if b.number().is_some_and(Zero::is_zero) => Value::Null,
+            Binary::Divide => arithmetic(quotient),
             Binary::Remainder => arithmetic(|a, b| a % b),
             Binary::And | Binary::Or => Value::Null,
         }
@@ -304,10 +306,10 @@ impl Evaluation<'_> {
                 direction,
                 anchor,
             } => {
-                let (Some(n), Some(anchor)) = (self.value(amount).number(), self.span(anchor)) else {
+                let (Some(n), Some(anchor)) = (self.value(amount).whole().filter(|n| *n >= 0), self.span(anchor)) else {
                     return false;
                 };
-                self.offset(at, *comparison, n as i64, *unit, *direction, anchor.start)
+                self.offset(at, *comparison, n, *unit, *direction, anchor.start)
             }
             When::Relative { direction, anchor } => self.span(anchor).is_some_and(|span| match direction {
                 Direction::Before => at < span.start,
@@ -381,22 +383,30 @@ fn first_name(expr: &Expr) -> Option<String> {
     }
 }
 
+/// Twenty-eight digits, rounded half-even.
+fn quotient(a: &BigDecimal, b: &BigDecimal) -> BigDecimal {
+    (a / b).with_precision_round(NonZeroU64::new(28).expect("not zero"), RoundingMode::HalfEven)
+}
+
 /// Nulls are not among the items: count and sum of nothing are 0, the others null.
 fn total(aggregate: Aggregate, items: Vec<Value>) -> Value {
-    let numbers: Vec<f64> = items.iter().filter_map(Value::number).collect();
-    let sum: f64 = numbers.iter().sum();
+    let numbers: Vec<&BigDecimal> = items.iter().filter_map(Value::number).collect();
+    let sum: BigDecimal = numbers.iter().copied().sum();
+    // Texts without a type are no values of an aggregate.
+    let valued = |item: &&Value| !matches!(item, Value::Untyped(..)) || item.text().is_none();
     let best = |wanted: Ordering| {
         items
             .iter()
+            .filter(valued)
             .cloned()
             .reduce(|held, item| if compare(&item, &held) == Some(wanted) { item } else { held })
             .unwrap_or(Value::Null)
     };
     match aggregate {
-        Aggregate::Count => Value::Number(items.len() as f64),
-        Aggregate::Sum => Value::Number(sum),
+        Aggregate::Count => Value::Number((items.len() as u64).into()),
+        Aggregate::Sum => Value::decimal(sum),
         Aggregate::Average if numbers.is_empty() => Value::Null,
-        Aggregate::Average => Value::Number(sum / numbers.len() as f64),
+        Aggregate::Average => Value::decimal(quotient(&sum, &(numbers.len() as u64).into())),
         Aggregate::Min => best(Ordering::Less),
         Aggregate::Max => best(Ordering::Greater),
     }

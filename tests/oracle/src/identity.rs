@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::Config;
 
 /// A pair of namespace and id, normalised: the namespace lower case, the id trimmed, an e-mail lower case.
@@ -16,11 +18,10 @@ impl Identity {
     /// `None` where a part is empty.
     pub fn new(namespace: &str, id: &str) -> Option<Identity> {
         let namespace = namespace.trim().to_lowercase();
-        let id = if namespace == "email" {
-            id.trim().to_lowercase()
-        } else {
-            id.trim().to_owned()
-        };
+        let hidden = |letter: char| letter.is_whitespace() || ['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{ad}'].contains(&letter);
+        let id: String = id.nfc().collect();
+        let id = id.trim_matches(hidden);
+        let id = if namespace == "email" { id.to_lowercase() } else { id.to_owned() };
         (!namespace.is_empty() && !id.is_empty()).then_some(Identity { namespace, id })
     }
 

@@ -89,7 +89,7 @@ fn settle(record: &mut Record, path: &Path, value: &Json, modified_at: i64) {
         let known = record.leaves.get(whole).map(|leaf| leaf.value.clone());
         let either = || [known.as_ref(), at(value, whole)].into_iter().flatten();
         // The parts of a key are one text taken apart, so a path into one means all of it.
-        if either().any(is_key) {
+        if either().any(|value| is_key(value) || is_consent(value)) {
             return settle(record, &whole.to_vec(), value, modified_at);
         }
         // A path into another value that counts as one changes that part of it, and the whole is as new as its newest part.
@@ -114,7 +114,11 @@ fn settle(record: &mut Record, path: &Path, value: &Json, modified_at: i64) {
 
 /// The version of a change: the source's own instant, else the broker's.
 pub(crate) fn modified_at(value: &Json, broker_timestamp_ms: i64) -> i64 {
-    instant(&value["modifiedAt"]).unwrap_or(broker_timestamp_ms)
+    match instant(&value["modifiedAt"]) {
+        // A clock that runs ahead by more than the default bound of five minutes is not believed.
+        Some(said) if said <= broker_timestamp_ms + 300_000 => said,
+        _ => broker_timestamp_ms,
+    }
 }
 
 /// RFC 3339 text, a plain date, or a number of milliseconds.
@@ -128,7 +132,21 @@ pub(crate) fn instant(value: &Json) -> Option<i64> {
 
 /// An amount with its currency, and the key of a source: never taken apart.
 fn is_one_value(value: &Json) -> bool {
-    is_key(value) || !value["amount"].is_null() || !value["currencyCode"].is_null()
+    is_key(value) || is_consent(value) || !value["amount"].is_null() || !value["currencyCode"].is_null()
+}
+
+/// A decision of a person about a channel.
+fn is_consent(value: &Json) -> bool {
+    !value["val"].is_null()
+}
+
+/// Since when a leaf holds, and whether it is a refusal, which wins of two that hold since then.
+fn since(leaf: &Leaf) -> (i64, bool) {
+    if !is_consent(&leaf.value) {
+        return (leaf.modified_at, false);
+    }
+    let refused = ["n", "dn"].contains(&leaf.value["val"].as_str().unwrap_or_default());
+    (instant(&leaf.value["time"]).unwrap_or(leaf.modified_at), refused)
 }
 
 fn is_key(value: &Json) -> bool {
@@ -153,6 +171,8 @@ fn leaves(value: &Json) -> Vec<(Path, Json)> {
 fn collect(path: Path, value: &Json, found: &mut Vec<(Path, Json)>) {
     match value {
         Json::Null => {}
+        // A blank text says nothing, but for custom fields.
+        Json::String(text) if text.trim().is_empty() && path.first().is_none_or(|first| first != "extra") => {}
         Json::Object(fields) if !is_one_value(value) => {
             for (name, field) in fields {
                 let mut inner = path.clone();
@@ -195,7 +215,7 @@ pub(crate) fn merge(records: &[&Record]) -> Json {
     for record in records {
         for (path, leaf) in &record.leaves {
             // No amount wins over no amount only, whatever currency comes with it.
-            let rank = |leaf: &Leaf, key| (!lacks_amount(&leaf.value), leaf.modified_at, Reverse(key));
+            let rank = |leaf: &Leaf, key| (!lacks_amount(&leaf.value), since(leaf), leaf.modified_at, Reverse(key));
             let better = best.get(path).is_none_or(|(known, key)| rank(leaf, record.key.as_str()) > rank(known, key));
             if better {
                 best.insert(path, (leaf, &record.key));

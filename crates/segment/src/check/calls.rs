@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_model::{Text, Value};
+use millrace_model::{Date, Text, Value};
 
 use super::lists::leads_on;
 use super::{Checker, Frame, Typed};
@@ -240,7 +240,7 @@ impl Checker<'_> {
                     _ => DatePart::DayOfMonth,
                 };
                 match of.ty {
-                    Ty::Time | Ty::Any | Ty::Text => Typed::new(Core::apply(Op::DatePart(part), vec![of.core]), Ty::Int),
+                    Ty::Date | Ty::Time | Ty::Any | Ty::Text => Typed::new(Core::apply(Op::DatePart(part), vec![of.core]), Ty::Int),
                     Ty::Broken => Typed::broken(),
                     ty => {
                         let message = format!("`{name}` wants an instant, this is {}", ty.show());
@@ -294,6 +294,8 @@ impl Checker<'_> {
         match (&of.ty, &pattern.ty) {
             (Ty::Broken, _) | (_, Ty::Broken) => Typed::broken(),
             (Ty::Text | Ty::Any | Ty::Null, Ty::Text | Ty::Any | Ty::Null) => {
+                // Equality reads an untyped side as `=` does; the rest asks of texts only.
+                let (of, pattern) = if test == TextTest::Equals { self.agreed(of, pattern) } else { (of, pattern) };
                 Typed::new(Core::apply(Op::Text { test, negated, case_sensitive }, vec![of.core, pattern.core]), Ty::Bool)
             }
             _ if test == TextTest::Equals => self.compare(if negated { Comparison::NotEqual } else { Comparison::Equal }, of, pattern, span),
@@ -514,16 +516,16 @@ impl Checker<'_> {
             Core::Literal(Value::Int(day)),
         ] = [&parts[0].core, &parts[1].core, &parts[2].core]
         {
-            return match crate::calendar::date(self.zone, *year, *month, *day) {
-                Some(instant) => Typed::new(Core::Literal(Value::Time(instant)), Ty::Time),
+            return match Date::new(*year, *month, *day) {
+                Some(date) => Typed::new(Core::Literal(Value::Date(date)), Ty::Date),
                 None => self.refuse("date", span, format!("there is no day {year}-{month:02}-{day:02}")),
             };
         }
-        if let Some(at) = parts.iter().position(|part| !matches!(part.ty, Ty::Int | Ty::Any | Ty::Broken)) {
+        if let Some(at) = parts.iter().position(|part| !matches!((&part.ty, &part.core), (Ty::Int | Ty::Any | Ty::Broken, _) | (Ty::Number, Core::Apply(..)))) {
             let message = format!("year, month and day are whole numbers, this is {}", parts[at].ty.show());
             return self.refuse("type", arguments[at].span, message);
         }
-        Typed::new(Core::apply(Op::Date, parts.into_iter().map(|part| part.core).collect()), Ty::Time)
+        Typed::new(Core::apply(Op::Date, parts.into_iter().map(|part| part.core).collect()), Ty::Date)
     }
 
     fn choice(&mut self, arguments: &[Expr], span: Span) -> Typed {

@@ -1,13 +1,15 @@
 //! Comparisons, membership and arithmetic: which operands go together, and how literals are coerced.
 //!
-//! The second operand takes the type of the first if it can. Literals are coerced here, so that what cannot be is refused; other values are coerced
-//! where they are evaluated, and compare as null where they do not fit.
+//! Of two typed operands the second takes the type of the first if it can; beside an untyped one the typed side decides, whichever side it stands on.
+//! Literals are read here, so that what cannot be is refused; other values are read where they are evaluated, and are null where they do not fit.
+//! What reaches the comparison itself is of one type, or compares as false.
 
-use millrace_model::{Timestamp, Value};
+use chrono_tz::Tz;
+use millrace_model::{Date, Timestamp, Value, number};
 
 use super::{Checker, Typed};
 use crate::ast::{Binary, Comparison, Expr, Span};
-use crate::core::{Arithmetic, Core, Op};
+use crate::core::{Arithmetic, Core, Kind, Op};
 use crate::diagnostic::Diagnostic;
 use crate::types::Ty;
 
@@ -50,12 +52,21 @@ impl Checker<'_> {
             (Ty::Row(a, _), Ty::Row(b, _)) if a == b && !ordered => done(Core::apply(Op::Id, vec![left.core]), Core::apply(Op::Id, vec![right.core])),
             (Ty::Event, Ty::Event) if !ordered => done(Core::apply(Op::Id, vec![left.core]), Core::apply(Op::Id, vec![right.core])),
             (a, b) if a.is_object() || b.is_object() => self.impossible(&left.ty, &right.ty, span),
-            (Ty::Any, _) | (_, Ty::Any) => done(left.core, right.core),
-            (Ty::List(a), Ty::List(b)) if !ordered && (a == b || fits(a, b)) => done(left.core, right.core),
+            (Ty::Any, _) | (_, Ty::Any) => {
+                let (left, right) = self.agreed(left, right);
+                done(left.core, right.core)
+            }
+            (Ty::List(a), Ty::List(b)) if !ordered && (a == b || fits(a, b)) => {
+                let (left, right) = self.agreed(left, right);
+                done(left.core, right.core)
+            }
             (Ty::List(_), _) | (_, Ty::List(_)) => self.impossible(&left.ty, &right.ty, span),
             (Ty::Record(_) | Ty::Map(_) | Ty::Bool, _) if ordered => self.impossible(&left.ty, &right.ty, span),
-            _ => match self.coerce(&left.ty, right, span) {
-                Some(right) => done(left.core, right),
+            _ => match self.fitted(&left.ty, right, span) {
+                Some(right) => {
+                    let (left, right) = self.agreed(left, right);
+                    done(left.core, right.core)
+                }
                 None => Typed::broken(),
             },
         }
@@ -72,21 +83,19 @@ impl Checker<'_> {
         self.fail(Diagnostic::error("type", span, format!("{} cannot be compared with {}", left.show(), right.show())).expecting(remedy))
     }
 
-    /// The second operand as the type of the first; `None` after an error.
-    fn coerce(&mut self, wanted: &Ty, typed: Typed, span: Span) -> Option<Core> {
+    /// The second operand where it can be read as the type of the first; `None` after an error.
+    fn fitted(&mut self, wanted: &Ty, typed: Typed, span: Span) -> Option<Typed> {
         if !fits(wanted, &typed.ty) {
             self.impossible(wanted, &typed.ty, span);
             return None;
         }
-        let Core::Literal(value) = &typed.core else { return Some(typed.core) };
-        match coerce_literal(wanted, value) {
-            Some(value) => Some(Core::Literal(value)),
-            None => {
-                let message = format!("`{}` is not {}", value.to_json(), wanted.show());
-                self.refuse("type", span, message);
-                None
-            }
+        let Core::Literal(value) = &typed.core else { return Some(typed) };
+        if readable(wanted, value) {
+            return Some(typed);
         }
+        let message = format!("`{}` is not {}", value.to_json(), wanted.show());
+        self.refuse("type", span, message);
+        None
     }
 
     /// `value in list`
@@ -104,7 +113,10 @@ impl Checker<'_> {
                 return done(Core::apply(Op::Id, vec![value.core]), ids);
             }
             (_, Ty::List(item)) => (**item).clone(),
-            (_, Ty::Any | Ty::Null) => return done(value.core, list.core),
+            (_, Ty::Any | Ty::Null) => {
+                let (value, list) = self.agreed(value, list);
+                return done(value.core, list.core);
+            }
             (_, ty) => {
                 let message = format!("`in` wants a list behind it, this is {}", ty.show());
                 return self.refuse("type", span, message);
@@ -113,45 +125,36 @@ impl Checker<'_> {
         if value.ty.is_object() || item.is_object() || matches!(value.ty, Ty::List(_)) {
             return self.impossible(&value.ty, &list.ty, span);
         }
-        let Core::Literal(Value::List(values)) = &list.core else {
-            if !fits(&value.ty, &item) {
-                return self.impossible(&value.ty, &item, span);
-            }
-            return done(value.core, list.core);
-        };
-        let mut coerced = Vec::with_capacity(values.len());
-        for literal in values {
-            match coerce_literal(&value.ty, literal) {
-                Some(literal) => coerced.push(literal),
-                None => {
-                    let message = format!("`{}` is not {}", literal.to_json(), value.ty.show());
-                    return self.refuse("type", span, message);
-                }
-            }
+        if !fits(&value.ty, &item) {
+            return self.impossible(&value.ty, &item, span);
         }
-        done(value.core, Core::Literal(Value::List(coerced)))
+        if let Core::Literal(Value::List(values)) = &list.core
+            && let Some(literal) = values.iter().find(|literal| !readable(&value.ty, literal))
+        {
+            let message = format!("`{}` is not {}", literal.to_json(), value.ty.show());
+            return self.refuse("type", span, message);
+        }
+        let (value, list) = self.agreed(value, list);
+        done(value.core, list.core)
     }
 
     /// Two lists of values that go together.
     pub(super) fn lists(&mut self, op: Op, left: Typed, right: Typed, span: Span) -> Option<Core> {
         match (&left.ty, &right.ty) {
             (Ty::Broken, _) | (_, Ty::Broken) => None,
-            (Ty::Any | Ty::Null, Ty::List(_) | Ty::Any | Ty::Null) | (Ty::List(_), Ty::Any | Ty::Null) => Some(Core::apply(op, vec![left.core, right.core])),
+            (Ty::Any | Ty::Null, Ty::List(_) | Ty::Any | Ty::Null) | (Ty::List(_), Ty::Any | Ty::Null) => {
+                let (left, right) = self.agreed(left, right);
+                Some(Core::apply(op, vec![left.core, right.core]))
+            }
             (Ty::List(a), Ty::List(b)) if !a.is_object() && !b.is_object() && fits(a, b) => {
-                let right = match &right.core {
-                    Core::Literal(Value::List(values)) => {
-                        let coerced: Option<Vec<Value>> = values.iter().map(|value| coerce_literal(a, value)).collect();
-                        match coerced {
-                            Some(values) => Core::Literal(Value::List(values)),
-                            None => {
-                                self.impossible(&left.ty, &right.ty, span);
-                                return None;
-                            }
-                        }
-                    }
-                    _ => right.core,
-                };
-                Some(Core::apply(op, vec![left.core, right]))
+                if let Core::Literal(Value::List(values)) = &right.core
+                    && !values.iter().all(|value| readable(a, value))
+                {
+                    self.impossible(&left.ty, &right.ty, span);
+                    return None;
+                }
+                let (left, right) = self.agreed(left, right);
+                Some(Core::apply(op, vec![left.core, right.core]))
             }
             (a, b) => {
                 let message = format!("two lists of values are needed, these are {} and {}", a.show(), b.show());
@@ -166,11 +169,11 @@ impl Checker<'_> {
         let ty = match (&left.ty, &right.ty) {
             (Ty::Broken, _) | (_, Ty::Broken) => return Typed::broken(),
             (Ty::Int, Ty::Int) if op != Arithmetic::Divide => Ty::Int,
-            (Ty::Int | Ty::Float, Ty::Int | Ty::Float) => Ty::Float,
-            (Ty::Any | Ty::Int | Ty::Float | Ty::Null, Ty::Any | Ty::Int | Ty::Float | Ty::Null) => Ty::Any,
+            (Ty::Int | Ty::Number, Ty::Int | Ty::Number) => Ty::Number,
+            (Ty::Any | Ty::Int | Ty::Number | Ty::Null, Ty::Any | Ty::Int | Ty::Number | Ty::Null) => Ty::Number,
             (a, b) => {
                 let diagnostic = Diagnostic::error("type", span, format!("arithmetic wants numbers, these are {} and {}", a.show(), b.show()));
-                return self.fail(if *a == Ty::Time || *b == Ty::Time {
+                return self.fail(if [a, b].into_iter().any(|ty| matches!(ty, Ty::Date | Ty::Time)) {
                     diagnostic.expecting("`occurs … before …` compares instants")
                 } else {
                     diagnostic
@@ -185,53 +188,111 @@ impl Checker<'_> {
 fn fits(wanted: &Ty, ty: &Ty) -> bool {
     match (wanted, ty) {
         (Ty::Any | Ty::Broken | Ty::Null, _) | (_, Ty::Any | Ty::Broken | Ty::Null) => true,
-        (Ty::Int | Ty::Float, Ty::Int | Ty::Float | Ty::Text) => true,
-        (Ty::Text, Ty::Text | Ty::Int | Ty::Float | Ty::Bool) => true,
-        (Ty::Time | Ty::Bool, Ty::Text) => true,
+        (Ty::Int | Ty::Number, Ty::Int | Ty::Number | Ty::Text) => true,
+        (Ty::Text, Ty::Text | Ty::Int | Ty::Number | Ty::Bool) => true,
+        (Ty::Date | Ty::Time | Ty::Bool, Ty::Text) => true,
+        (Ty::Date | Ty::Time, Ty::Date | Ty::Time) => true,
         (a, b) => a == b,
     }
 }
 
-/// A literal as the type the other operand has.
-fn coerce_literal(wanted: &Ty, value: &Value) -> Option<Value> {
-    let like = match wanted {
-        Ty::Int | Ty::Float => Value::Int(0),
-        Ty::Text => Value::text(""),
-        Ty::Time => Value::Time(Timestamp(0)),
-        Ty::Bool => Value::Bool(false),
-        _ => return Some(value.clone()),
-    };
-    if value.is_null() { Some(Value::Null) } else { coerce(value, &like) }
+/// Whether a literal can be read as a type.
+fn readable(wanted: &Ty, value: &Value) -> bool {
+    match wanted {
+        _ if value.is_null() => true,
+        // The zone does not matter to whether there is an instant.
+        Ty::Time => instant(Tz::UTC, value).is_some(),
+        _ => kind(wanted).is_none_or(|kind| !read(value, kind).is_null()),
+    }
 }
 
-/// A value as the type of another; `None` where it cannot be read so. Null has no type and is never passed.
-pub(crate) fn coerce(value: &Value, like: &Value) -> Option<Value> {
-    match (like, value) {
-        (Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_))
-        | (Value::Text(_), Value::Text(_))
-        | (Value::Time(_), Value::Time(_))
-        | (Value::Bool(_), Value::Bool(_))
-        | (Value::List(_), Value::List(_))
-        | (Value::Map(_), Value::Map(_)) => Some(value.clone()),
-        (Value::Int(_) | Value::Float(_), Value::Text(text)) => {
-            let text = text.trim();
-            // Words such as `inf` are no numbers here.
-            if !text.bytes().any(|byte| byte.is_ascii_digit()) {
-                return None;
-            }
-            text.parse::<i64>()
-                .map(Value::Int)
-                .ok()
-                .or_else(|| text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::Float))
-        }
-        (Value::Text(_), Value::Int(number)) => Some(Value::text(number.to_string())),
-        (Value::Text(_), Value::Float(number)) => Some(Value::text(number.to_string())),
-        (Value::Text(_), Value::Bool(flag)) => Some(Value::text(flag.to_string())),
-        (Value::Time(_), Value::Text(text)) => Timestamp::parse(text).ok().map(Value::Time),
-        // Under `extra` an instant is a text.
-        (Value::Text(_), Value::Time(instant)) => Some(Value::text(instant.to_string())),
-        (Value::Bool(_), Value::Text(text)) if text.eq_ignore_ascii_case("true") => Some(Value::Bool(true)),
-        (Value::Bool(_), Value::Text(text)) if text.eq_ignore_ascii_case("false") => Some(Value::Bool(false)),
+/// What values of a type, or the items of a list of such, are read as; `None` for those that are read as instants, or as nothing else.
+fn kind(ty: &Ty) -> Option<Kind> {
+    match ty {
+        Ty::Bool => Some(Kind::Bool),
+        Ty::Int | Ty::Number => Some(Kind::Number),
+        Ty::Text => Some(Kind::Text),
+        Ty::Date => Some(Kind::Date),
+        Ty::List(item) => kind(item),
         _ => None,
+    }
+}
+
+impl Checker<'_> {
+    /// Two operands brought to one type: the typed one's, of two typed ones the first's. A date beside an instant is its midnight.
+    pub(super) fn agreed(&self, left: Typed, right: Typed) -> (Typed, Typed) {
+        match (&left.ty.item(), &right.ty.item()) {
+            (Ty::Date, Ty::Time) | (Ty::Any, Ty::Time) => (self.instants(left), right),
+            (Ty::Time, Ty::Date | Ty::Any | Ty::Text) => (left, self.instants(right)),
+            (Ty::Any, typed) => (as_kind(left, kind(typed)), right),
+            (a, b) if a == b => (left, right),
+            (typed, _) => (left, as_kind(right, kind(typed))),
+        }
+    }
+
+    fn instants(&self, typed: Typed) -> Typed {
+        let core = match typed.core {
+            Core::Moment(moment) => Core::Moment(moment),
+            Core::Literal(value) => Core::Literal(as_instants(self.zone, &value)),
+            core => Core::apply(Op::Instant, vec![core]),
+        };
+        Typed::new(core, typed.ty)
+    }
+}
+
+fn as_kind(typed: Typed, kind: Option<Kind>) -> Typed {
+    match (typed.core, kind) {
+        (core, None) => Typed::new(core, typed.ty),
+        (Core::Literal(value), Some(kind)) => Typed::new(Core::Literal(read(&value, kind)), typed.ty),
+        // Whole numbers and others are of one kind.
+        (core, Some(Kind::Number)) if typed.ty.item().is_number() => Typed::new(core, typed.ty),
+        (core, Some(kind)) => Typed::new(Core::apply(Op::Read(kind), vec![core]), typed.ty),
+    }
+}
+
+/// A value as one of a kind; null where it is none. Lists are read item by item.
+pub(crate) fn read(value: &Value, kind: Kind) -> Value {
+    match (kind, value) {
+        (_, Value::List(items)) => Value::List(items.iter().map(|item| read(item, kind)).collect()),
+        (Kind::Bool, Value::Bool(_))
+        | (Kind::Number, Value::Int(_) | Value::Decimal(_))
+        | (Kind::Text, Value::Text(_))
+        | (Kind::Date, Value::Date(_)) => value.clone(),
+        (Kind::Bool, Value::Text(text)) => match text.trim() {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            _ => Value::Null,
+        },
+        (Kind::Number, Value::Text(text)) => Value::number_or_null(number::parse(text)),
+        (Kind::Date, Value::Text(text)) => Date::parse(text).map_or(Value::Null, Value::Date),
+        (Kind::Text, Value::Bool(flag)) => Value::text(flag.to_string()),
+        (Kind::Text, Value::Int(number)) => Value::text(number.to_string()),
+        (Kind::Text, Value::Decimal(number)) => Value::text(number.to_string()),
+        (Kind::Text, Value::Date(date)) => Value::text(date.to_string()),
+        (Kind::Text, Value::Time(instant)) => Value::text(instant.to_string()),
+        (Kind::NoText, Value::Text(_)) => Value::Null,
+        (Kind::NoText, value) => value.clone(),
+        _ => Value::Null,
+    }
+}
+
+/// A value as an instant: a date is its midnight in the zone, a text is read as either.
+pub(crate) fn instant(zone: Tz, value: &Value) -> Option<Timestamp> {
+    match value {
+        Value::Time(instant) => Some(*instant),
+        Value::Date(date) => Some(crate::calendar::midnight(zone, *date)),
+        Value::Text(text) => match Date::parse(text) {
+            Some(date) => Some(crate::calendar::midnight(zone, date)),
+            None => Timestamp::parse(text).ok(),
+        },
+        _ => None,
+    }
+}
+
+/// A value, or the items of a list, as instants; null where there is none.
+pub(crate) fn as_instants(zone: Tz, value: &Value) -> Value {
+    match value {
+        Value::List(items) => Value::List(items.iter().map(|item| as_instants(zone, item)).collect()),
+        value => instant(zone, value).map_or(Value::Null, Value::Time),
     }
 }

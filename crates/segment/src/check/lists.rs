@@ -233,16 +233,34 @@ impl Checker<'_> {
         };
         let ty = match (aggregate, &item) {
             (Aggregate::Count, _) => Ty::Int,
-            (_, Ty::Any | Ty::Broken) => item.clone(),
-            (Aggregate::Average, Ty::Int | Ty::Float) => Ty::Float,
-            (Aggregate::Sum, Ty::Int | Ty::Float) => item.clone(),
-            (Aggregate::Min | Aggregate::Max, Ty::Int | Ty::Float | Ty::Text | Ty::Time) => item.clone(),
+            (_, Ty::Broken) => item.clone(),
+            (Aggregate::Min | Aggregate::Max, Ty::Any) => {
+                return Typed::new(Core::apply(Op::Aggregate(aggregate), vec![without_texts(list.core)]), Ty::Any);
+            }
+            (Aggregate::Sum | Aggregate::Average, Ty::Any) => Ty::Number,
+            (Aggregate::Average, Ty::Int | Ty::Number) => Ty::Number,
+            (Aggregate::Sum, Ty::Int | Ty::Number) => item.clone(),
+            (Aggregate::Min | Aggregate::Max, Ty::Int | Ty::Number | Ty::Text | Ty::Date | Ty::Time) => item.clone(),
             _ => {
                 let message = format!("`{name}` of {}; name a field of the items that can be added up or ordered", list.ty.show());
                 return self.refuse("type", span, message);
             }
         };
         Typed::new(Core::apply(Op::Aggregate(aggregate), vec![list.core]), ty)
+    }
+}
+
+/// An untyped list without its texts, which no aggregate takes.
+fn without_texts(list: Core) -> Core {
+    let read = |of: Core| Core::apply(Op::Read(crate::core::Kind::NoText), vec![of]);
+    match list {
+        Core::Bind {
+            bind: Bind::Map,
+            source,
+            var,
+            body,
+        } => Core::bind(Bind::Map, *source, var, read(*body)),
+        list => read(list),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use millrace_model::Value;
 
-use super::{Checker, Frame, Typed};
+use super::{Checker, Frame, Typed, instant};
 use crate::ast::{Expr, Span, Step, When};
 use crate::core::{Bind, ChainStep, Core, Op};
 use crate::diagnostic::Diagnostic;
@@ -29,10 +29,12 @@ impl Checker<'_> {
     /// An expression as an instant; an event stands for its own.
     fn instant(&mut self, typed: Typed, span: Span) -> Option<Core> {
         match typed.ty {
-            Ty::Time | Ty::Any | Ty::Null => Some(typed.core),
-            Ty::Text => {
-                let Core::Literal(value) = &typed.core else { return Some(typed.core) };
-                match value.as_str().and_then(|text| millrace_model::Timestamp::parse(text).ok()) {
+            Ty::Time | Ty::Null => Some(typed.core),
+            Ty::Date | Ty::Any | Ty::Text => {
+                let Core::Literal(value) = &typed.core else {
+                    return Some(Core::apply(Op::Instant, vec![typed.core]));
+                };
+                match instant(self.zone, value) {
                     Some(instant) => Some(Core::Literal(Value::Time(instant))),
                     None => {
                         let message = format!("`{}` is no instant", value.to_json());
@@ -65,15 +67,22 @@ impl Checker<'_> {
                 anchor,
             } => {
                 let count = self.expr(amount);
-                if !matches!(count.ty, Ty::Int | Ty::Float | Ty::Any | Ty::Broken) {
+                if !matches!(count.ty, Ty::Int | Ty::Number | Ty::Any | Ty::Broken) {
                     let message = format!("a number of units is needed here, this is {}", count.ty.show());
                     self.refuse("type", amount.span, message);
                 }
-                if let Core::Literal(Value::Float(number)) = &count.core
-                    && number.fract() != 0.0
+                if let Core::Literal(Value::Decimal(number)) = &count.core
+                    && !number.fract().is_zero()
                     && crate::calendar::fixed_ms(*unit).is_none()
                 {
                     self.fail(Diagnostic::error("type", amount.span, "months and years are whole").expecting("a whole number, or days"));
+                }
+                if let Core::Literal(number) = &count.core
+                    && *number < Value::Int(0)
+                    && number.is_number()
+                {
+                    let remedy = format!("`{}` looks the other way", if *direction == crate::ast::Direction::Before { "after" } else { "before" });
+                    self.fail(Diagnostic::error("type", amount.span, "a window of a negative number of units").expecting(remedy));
                 }
                 let typed = self.expr(anchor);
                 let Some(anchor) = self.instant(typed, anchor.span) else {

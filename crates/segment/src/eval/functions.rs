@@ -2,10 +2,11 @@
 
 use std::cmp::Ordering;
 
-use millrace_model::{Text, Timestamp, Value};
+use millrace_model::{Date, Text, Timestamp, Value, number};
 
 use super::{Machine, NEVER, Object, Source, Val, values};
 use crate::ast::{Aggregate, Comparison};
+use crate::check::{as_instants, instant, read};
 use crate::core::{Arithmetic, Core, DatePart, Op, TextTest};
 use crate::explain::Evidence;
 use crate::plan::{Target, Timed, Unknown};
@@ -115,9 +116,8 @@ impl<'a> Machine<'a> {
             },
             Op::Arithmetic(op) => Val::Own(arithmetic(*op, &first.value(), &second.value())),
             Op::Negate => Val::Own(match &*first.value() {
-                Value::Int(number) => number.checked_neg().map_or(Value::Float(-(*number as f64)), Value::Int),
-                Value::Float(number) => Value::Float(-number),
-                _ => Value::Null,
+                Value::Int(number) if *number != i64::MIN => Value::Int(-number),
+                number => number.as_decimal().map_or(Value::Null, |number| Value::number(-number)),
             }),
             Op::List => {
                 args[0] = first;
@@ -206,8 +206,12 @@ impl<'a> Machine<'a> {
             },
             Op::Merge => Val::Own(values::merge(first.items())),
             Op::DatePart(part) => {
-                let at = super::time::instant(&first);
-                let parts = at.and_then(|at| crate::calendar::parts(self.context.zone, at));
+                let zone = self.context.zone;
+                // A date is in no zone.
+                let parts = match &*first.value() {
+                    Value::Date(date) => Some(date.parts()),
+                    value => instant(zone, value).and_then(|at| crate::calendar::parts(zone, at)),
+                };
                 Val::Own(parts.map_or(Value::Null, |(year, month, day)| {
                     Value::Int(match part {
                         DatePart::Year => year,
@@ -219,11 +223,13 @@ impl<'a> Machine<'a> {
             Op::Date => {
                 let third = args.get(2).and_then(|day| day.value().as_i64());
                 let date = match (first.value().as_i64(), second.value().as_i64(), third) {
-                    (Some(year), Some(month), Some(day)) => crate::calendar::date(self.context.zone, year, month, day),
+                    (Some(year), Some(month), Some(day)) => Date::new(year, month, day),
                     _ => None,
                 };
-                Val::Own(date.map_or(Value::Null, Value::Time))
+                Val::Own(date.map_or(Value::Null, Value::Date))
             }
+            Op::Read(kind) => Val::Own(read(&first.value(), *kind)),
+            Op::Instant => Val::Own(as_instants(self.context.zone, &first.value())),
             // Those whose operands are not all looked at are evaluated before.
             Op::And
             | Op::Or
@@ -280,14 +286,14 @@ impl<'a> Machine<'a> {
     /// The amount of a money record in the default currency; null where the currency has no rate.
     fn amount(&self, money: &Val<'a>) -> Value {
         let money = money.value();
-        let Some(amount) = money.field("amount").as_f64() else { return Value::Null };
+        let Some(amount) = money.field("amount").as_decimal() else { return Value::Null };
         let settings = &self.context.money;
         match money.field("currencyCode").as_str().map(str::trim).filter(|code| !code.is_empty()) {
-            None => values::number(amount),
-            Some(code) if code.eq_ignore_ascii_case(&settings.default_currency) => values::number(amount),
+            None => Value::number(amount),
+            Some(code) if code.eq_ignore_ascii_case(&settings.default_currency) => Value::number(amount),
             Some(code) => {
                 let rate = settings.rates.iter().find(|(known, _)| known.eq_ignore_ascii_case(code));
-                rate.map_or(Value::Null, |(_, rate)| values::number(amount * rate))
+                Value::number_or_null(rate.and_then(|(_, rate)| amount.checked_mul(*rate)))
             }
         }
     }
@@ -320,19 +326,16 @@ fn arithmetic(op: Arithmetic, left: &Value, right: &Value) -> Value {
             return Value::Int(whole);
         }
     }
-    // Under `Any` numbers may be texts.
-    let number = |value: &Value| value.as_f64().or_else(|| crate::check::coerce(value, &Value::Int(0))?.as_f64());
-    let (Some(a), Some(b)) = (number(left), number(right)) else {
+    let (Some(a), Some(b)) = (left.as_decimal(), right.as_decimal()) else {
         return Value::Null;
     };
-    match op {
-        Arithmetic::Add => values::number(a + b),
-        Arithmetic::Subtract => values::number(a - b),
-        Arithmetic::Multiply => values::number(a * b),
-        // By zero: infinite or no number, so null.
-        Arithmetic::Divide => values::number(a / b),
-        Arithmetic::Remainder => values::number(a % b),
-    }
+    Value::number_or_null(match op {
+        Arithmetic::Add => a.checked_add(b),
+        Arithmetic::Subtract => a.checked_sub(b),
+        Arithmetic::Multiply => a.checked_mul(b),
+        Arithmetic::Divide => number::divide(a, b),
+        Arithmetic::Remainder => a.checked_rem(b),
+    })
 }
 
 fn aggregated(aggregate: Aggregate, items: Vec<Val<'_>>) -> Value {

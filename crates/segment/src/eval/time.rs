@@ -5,7 +5,7 @@
 
 use millrace_model::Timestamp;
 
-use super::{Machine, NEVER, Val};
+use super::{Machine, NEVER};
 use crate::ast::{Comparison, Direction, Moment, Unit};
 use crate::calendar::{add, fixed_ms, next_step, reach, shift, staircase, stand, start};
 use crate::core::Core;
@@ -30,7 +30,7 @@ impl<'a> Machine<'a> {
             return Ok(Some((Side::Moving(*moment), NEVER)));
         }
         let (val, until) = self.eval(core)?;
-        Ok(instant(&val).map(|at| (Side::Fixed(at), until)))
+        Ok(val.value().as_time().map(|at| (Side::Fixed(at), until)))
     }
 
     /// Whether the staircase of `moment`, moved by `away` of its units, stands in the interval; and until when that stays so.
@@ -116,7 +116,8 @@ impl<'a> Machine<'a> {
             return Ok((false, self.null_until(&operands[2])?));
         };
         let until = fact_until.min(amount_until).min(anchor_until);
-        let Some(n) = amount.value().as_f64() else { return Ok((false, until)) };
+        // A negative number of units names no window; written out it is refused.
+        let Some(n) = amount.value().as_f64().filter(|n| *n >= 0.0) else { return Ok((false, until)) };
         let n = if direction == Direction::Before { n } else { -n };
         let (flag, flips) = match (fact, anchor) {
             (Side::Fixed(fact), Side::Moving(moment)) => self.stands(moment, 0, self.anchors(comparison, unit, n, fact)),
@@ -308,8 +309,3 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// A value as an instant; texts are read.
-pub(super) fn instant(val: &Val<'_>) -> Option<Timestamp> {
-    let value = val.value();
-    value.as_time().or_else(|| value.as_str().and_then(|text| Timestamp::parse(text).ok()))
-}

@@ -7,7 +7,8 @@ use millrace_model::{Map, Text, Timestamp, Value};
 
 use super::{Object, Val};
 use crate::ast::Comparison;
-use crate::check::coerce;
+use crate::check::read;
+use crate::core::Kind;
 
 const NULL: &Value = &Value::Null;
 
@@ -130,17 +131,17 @@ pub(super) fn key(value: &Value) -> Option<Text> {
     match value {
         Value::Null | Value::List(_) | Value::Map(_) => None,
         Value::Text(text) => Some(text.clone()),
-        other => coerce(other, &Value::text("")).and_then(|text| text.as_str().map(Text::new)),
+        other => read(other, Kind::Text).as_str().map(Text::new),
     }
 }
 
-/// A comparison under the null rule: false where a side is null or cannot be read as the other's type.
+/// A comparison under the null rule: false where a side is null or of another type than the other.
 pub(super) fn compare(comparison: Comparison, left: &Value, right: &Value) -> bool {
-    if left.is_null() || right.is_null() {
+    let same = left.is_number() && right.is_number() || std::mem::discriminant(left) == std::mem::discriminant(right);
+    if left.is_null() || right.is_null() || !same {
         return false;
     }
-    let Some(right) = read_as(right, left) else { return false };
-    if let (Value::List(a), Value::List(b)) = (left, &*right) {
+    if let (Value::List(a), Value::List(b)) = (left, right) {
         let equal = within(a, b) && within(b, a);
         return match comparison {
             Comparison::Equal => equal,
@@ -148,7 +149,7 @@ pub(super) fn compare(comparison: Comparison, left: &Value, right: &Value) -> bo
             _ => false,
         };
     }
-    let order = left.cmp(&right);
+    let order = left.cmp(right);
     match comparison {
         Comparison::Equal => order == Ordering::Equal,
         Comparison::NotEqual => order != Ordering::Equal,
@@ -160,16 +161,7 @@ pub(super) fn compare(comparison: Comparison, left: &Value, right: &Value) -> bo
     }
 }
 
-fn read_as<'v>(value: &'v Value, like: &Value) -> Option<Cow<'v, Value>> {
-    let same = std::mem::discriminant(value) == std::mem::discriminant(like);
-    if same {
-        Some(Cow::Borrowed(value))
-    } else {
-        coerce(value, like).map(Cow::Owned)
-    }
-}
-
-/// Whether `list` holds `value`, its items read as the value's type.
+/// Whether `list` holds `value`.
 pub(super) fn holds(list: &[Value], value: &Value) -> bool {
     list.iter().any(|item| compare(Comparison::Equal, value, item))
 }
@@ -177,11 +169,6 @@ pub(super) fn holds(list: &[Value], value: &Value) -> bool {
 /// Whether every item of `a` is in `b`; nulls aside.
 pub(super) fn within(a: &[Value], b: &[Value]) -> bool {
     a.iter().filter(|item| !item.is_null()).all(|item| holds(b, item))
-}
-
-/// A number that exists: infinities and what is no number are null.
-pub(crate) fn number(value: f64) -> Value {
-    if value.is_finite() { Value::Float(value) } else { Value::Null }
 }
 
 /// One map of several; later entries win.

@@ -2,6 +2,7 @@
 
 mod forms;
 
+use millrace_model::number;
 use serde_json::{Map, Value};
 
 use super::{Form, form, operator};
@@ -256,7 +257,7 @@ impl Reader {
             "Null" => Some(Node::Null),
             "Boolean" => value.as_bool().map(Node::Bool),
             "Integer" | "Long" => value.as_i64().map(Node::Int),
-            "Double" | "Float" => value.as_f64().map(Node::Float),
+            "Double" | "Float" => value.as_number().and_then(|number| number::parse(number.as_str())).map(Node::Decimal),
             "String" => value.as_str().map(|text| Node::Text(text.to_owned())),
             "RelativeTime" => value.as_str().and_then(words::moment).map(Node::Moment),
             "XDMObject" => value.as_str().filter(|name| *name == "profile").map(|_| Node::Parameter(1)),
@@ -298,12 +299,11 @@ impl Reader {
             Value::Null => Some(Node::Null),
             Value::Bool(value) => Some(Node::Bool(*value)),
             Value::String(value) => Some(Node::Text(value.clone())),
-            Value::Number(number) if number.is_f64() => number.as_f64().map(Node::Float),
-            Value::Number(number) => number.as_i64().map(Node::Int),
+            Value::Number(number) => number.as_i64().map(Node::Int).or_else(|| number::parse(number.as_str()).map(Node::Decimal)),
         };
         let read = match node {
             Some(node) => self.grown(node, 0, 1),
-            None => self.fail("bad-literal", "the number does not fit 64 bits", None),
+            None => self.fail("bad-literal", "the number is too large", None),
         };
         read.unwrap_or_else(|Failed| self.null())
     }

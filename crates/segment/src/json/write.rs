@@ -16,7 +16,7 @@ pub(super) fn node<'e>(expr: &'e Expr, scope: &mut Scope<'e>) -> Value {
         Node::Null => literal("Null", Value::Null),
         Node::Bool(value) => literal("Boolean", Value::Bool(*value)),
         Node::Int(value) => literal("Integer", Value::from(*value)),
-        Node::Float(value) => literal("Double", Value::from(*value)),
+        Node::Decimal(value) => literal("Double", decimal(value)),
         Node::Text(value) => literal("String", text(value)),
         Node::Moment(moment) => literal("RelativeTime", Value::String(moment_text(*moment))),
         Node::Array(items) => literal("List", items.iter().map(|item| plain(item).unwrap_or_else(|| node(item, scope))).collect()),
@@ -138,10 +138,16 @@ fn plain(expr: &Expr) -> Option<Value> {
         Node::Null => Some(Value::Null),
         Node::Bool(value) => Some(Value::Bool(*value)),
         Node::Int(value) => Some(Value::from(*value)),
-        Node::Float(value) => Some(Value::from(*value)),
+        Node::Decimal(value) => Some(decimal(value)),
         Node::Text(value) => Some(text(value)),
         _ => None,
     }
+}
+
+/// With a point, so that it reads as a decimal again.
+fn decimal(number: &millrace_model::Decimal) -> Value {
+    let point = if number.scale() == 0 { ".0" } else { "" };
+    format!("{number}{point}").parse().map_or(Value::Null, Value::Number)
 }
 
 fn lookup(name: &str, of: Value) -> Value {

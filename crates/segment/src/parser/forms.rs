@@ -566,7 +566,7 @@ fn first_free<'e>(expr: &'e Expr, bound: &mut Vec<&'e str>) -> Option<&'e str> {
     };
     match &expr.node {
         Node::Name(name) => (!bound.contains(&name.as_str())).then_some(name),
-        Node::Null | Node::Bool(_) | Node::Int(_) | Node::Float(_) | Node::Text(_) | Node::Parameter(_) | Node::Climb(_) | Node::Moment(_) => None,
+        Node::Null | Node::Bool(_) | Node::Int(_) | Node::Decimal(_) | Node::Text(_) | Node::Parameter(_) | Node::Climb(_) | Node::Moment(_) => None,
         Node::Array(items) | Node::Call { arguments: items, .. } => items.iter().find_map(|item| first_free(item, bound)),
         Node::Object(entries) => entries.iter().find_map(|(_, value)| first_free(value, bound)),
         Node::Field { of, .. } | Node::Not(of) | Node::Negate(of) => first_free(of, bound),

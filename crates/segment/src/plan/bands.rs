@@ -6,15 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{Relation, Value};
+use millrace_model::{Decimal, Relation, Value};
 
 use super::{FeatureId, FeaturePlan, SegmentPlan};
 use crate::ast::Aggregate;
 use crate::core::{Bind, Core, Op, SUBJECT};
 use crate::split::hash;
-
-/// Beyond this a float does not tell whole numbers apart, and a band could not be named by one.
-const BOUND_MAX: f64 = (1_u64 << 52) as f64;
 
 /// The bands that rules tell apart in a feature's values.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,19 +33,22 @@ impl Bands {
 
     /// One value for all of a band; it compares with every bound as they do. What is no number is itself.
     pub fn of(&self, value: &Value) -> Value {
-        let Some(number) = value.as_f64().filter(|number| !number.is_nan()) else {
+        if !value.is_number() {
             return value.clone();
-        };
-        let at = self.bounds.partition_point(|bound| bound < value);
-        match self.bounds.get(at) {
-            Some(bound) if bound == value => bound.clone(),
-            Some(bound) => bound.as_f64().map_or(Value::Float(number), |bound| Value::Float(bound.next_down())),
-            None => self
-                .bounds
-                .last()
-                .and_then(Value::as_f64)
-                .map_or(Value::Float(number), |bound| Value::Float(bound.next_up())),
         }
+        let at = self.bounds.partition_point(|bound| bound < value);
+        let below = at.checked_sub(1).and_then(|below| self.bounds.get(below)).and_then(Value::as_decimal);
+        let number = match (below, self.bounds.get(at)) {
+            (_, Some(bound)) if bound == value => return bound.clone(),
+            (Some(below), Some(above)) => above.as_decimal().and_then(|above| below.checked_add(above)?.checked_div(Decimal::TWO)),
+            (None, Some(above)) => above.as_decimal().and_then(|above| above.checked_sub(Decimal::ONE)),
+            (Some(below), None) => below.checked_add(Decimal::ONE),
+            (None, None) => None,
+        };
+        // Where two bounds are so close, or so great, that nothing named so lies in the band, the value stands for itself.
+        let told = Value::number_or_null(number);
+        let in_band = told.is_number() && self.bounds.iter().all(|bound| told.cmp(bound) == value.cmp(bound));
+        if in_band { told } else { value.clone() }
     }
 }
 
@@ -118,7 +118,7 @@ fn total(core: &Core) -> Option<FeatureId> {
 
 fn bound(core: &Core) -> Option<&Value> {
     let Core::Literal(value) = core else { return None };
-    value.as_f64().is_some_and(|number| number.abs() < BOUND_MAX).then_some(value)
+    value.is_number().then_some(value)
 }
 
 #[cfg(test)]
@@ -168,9 +168,11 @@ mod tests {
 
     #[test]
     fn a_band_compares_as_its_values_do() {
-        let bounds = [Value::Int(-5), Value::Int(0), Value::Float(0.5), Value::Int(1_000_000)];
+        let number = |text: &str| Value::number_or_null(millrace_model::number::parse(text));
+        let bounds = [Value::Int(-5), Value::Int(0), number("0.5"), number("0.5000000000000000000000000001"), Value::Int(1_000_000)];
         let bands = Bands::new(FeatureId(1), bounds.clone().into());
-        for value in [-9.0, -5.0, -4.9, 0.0, 0.2, 0.5, 0.50001, 999_999.0, 1_000_000.0, 1_000_000.5, 9e18].map(Value::Float) {
+        let values = ["-9", "-5", "-4.9", "0", "0.2", "0.5", "0.50001", "999999.99", "1000000", "1000000.01", "9e18", "7e28"];
+        for value in values.map(number) {
             let told = bands.of(&value);
             for bound in &bounds {
                 assert_eq!(told.cmp(bound), value.cmp(bound), "{value:?} told as {told:?}");

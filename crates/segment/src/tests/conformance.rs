@@ -23,7 +23,8 @@ pub(super) fn world() -> Tree {
             "extendedWorkDetails": {"jobTitle": "CTO", "departments": ["IT", "HR"]},
             "b2b": {"personScore": 80, "isConverted": true},
             "identities": [{"namespace": "ecid", "id": "1"}, {"namespace": "crm", "id": "2"}],
-            "extra": {"n": 5, "s": "5", "when": "2026-06-17T00:00:00Z", "yes": true, "list": [1, 2, 2, null], "map": {"a": 1, "b": {"c": "x"}}, "half": 2.5, "word": "Abc"},
+            "extra": {"n": 5, "s": "5", "when": "2026-06-17T00:00:00Z", "yes": true, "list": [1, 2, 2, null], "map": {"a": 1, "b": {"c": "x"}}, "half": 2.5, "word": "Abc",
+                "text30": " 30 ", "plus": "+30", "cents": "324.71", "day": "2026-06-17", "truth": "true", "loud": "TRUE", "great": 9007199254740993_i64},
         }},
         "account": {
             "a1": {"accountName": "Acme", "accountOrganization": {"annualRevenue": {"amount": 10, "currencyCode": "eur"}, "numberOfEmployees": 7}, "relatedAccountKeys": [{"sourceKey": "a3"}]},
@@ -566,4 +567,113 @@ fn settled() {
         date(2025, 6, 18) occurs <= 1 year before now and not(date(2025, 6, 17) occurs <= 1 year before now) and date(2024, 6, 18) occurs <= 2 years before now
         "#,
     );
+}
+
+/// Issue 10: decimals, exact however they are added up.
+#[test]
+fn numbers_are_decimals() {
+    check(
+        r#"
+        324.71 + 181.51 = 506.22
+        0.1 + 0.2 = 0.3
+        not: 367825.03 + 582094.43 + 50080.54 > 1000000
+        367825.03 + 582094.43 + 50080.54 = 1000000
+        [0.1, 0.2, -0.3].sum() = 0
+        1 / 3 = 0.3333333333333333333333333333
+        2 / 3 = 0.6666666666666666666666666667
+        1.005 * 100 = 100.5
+        10 % 0.3 = 0.1
+        9007199254740993 > 9007199254740992
+        extra.great = 9007199254740993
+        extra.great != 9007199254740992
+        9223372036854775807 + 1 = 9223372036854775808
+        18446744073709551616 > 18446744073709551615
+        0.1234567890123456789012345678 != 0.1234567890123456789012345679
+        (79228162514264337593543950335 * 2).isNull()
+        (1 / 0).isNull()
+        [0.1, 0.2].average() = 0.15
+        -0.0 = 0
+        1.0 = 1
+        "#,
+    );
+}
+
+/// Issue 10: the typed side decides, on whichever side it stands.
+#[test]
+fn beside_an_untyped_value_the_typed_one_decides() {
+    check(
+        r#"
+        extra.text30 < 100
+        100 > extra.text30
+        not: extra.text30 > 200
+        not: 200 < extra.text30
+        extra.text30 = 30
+        30 = extra.text30
+        extra.text30 in [30, 31]
+        not: extra.text30 notIn [30]
+        30 in [extra.text30]
+        not: extra.plus = 30
+        not: 30 != extra.plus
+        extra.cents + 1 != 325.71 or true
+        (extra.cents + 1).isNull()
+        extra.cents = 324.71
+        not: extra.word < 100
+        not: extra.word >= 100
+        extra.n = "5"
+        "5" = extra.n
+        extra.n.equals("5")
+        extra.half = "2.5"
+        extra.yes = "true"
+        "true" = extra.yes
+        extra.truth = true
+        true = extra.truth
+        not: extra.loud = true
+        not: extra.loud != true
+        not: extra.yes = 1
+        not: extra.n = true
+        not: extra.n = extra.s
+        not: extra.n != extra.s
+        extra.s = extra.s
+        extra.day = date(2026, 6, 17)
+        date(2026, 6, 18) > extra.day
+        extra.day occurs on date(2026, 6, 17)
+        extra.when = xEvent.timestamp.min() or extra.when < now
+        now > extra.when
+        not: extra.n < now
+        not: extra.n occurs before now
+        [extra.s, extra.n].sum() = 5
+        [extra.s].max().isNull()
+        [extra.s, extra.n].max() = 5
+        b2b.personScore > extra.text30
+        extra.text30 < b2b.personScore
+        "#,
+    );
+}
+
+/// Issue 10: a date is the same day in every zone.
+#[test]
+fn dates_are_in_no_zone() {
+    for zone in [Tz::UTC, Tz::America__Los_Angeles, Tz::Pacific__Kiritimati, Tz::Asia__Kolkata] {
+        check_in(
+            zone,
+            r#"
+            person.birthDate = date(1990, 2, 28)
+            date(1990, 2, 28) = person.birthDate
+            person.birthDate = "1990-02-28"
+            person.birthDate occurs on date(1990, 2, 28)
+            not: person.birthDate occurs on date(1990, 2, 27)
+            person.birthDate.getDayOfMonth() = 28
+            person.birthDate.getMonth() = 2
+            person.birthDate in [date(1990, 2, 28)]
+            accounts.opportunities.expectedCloseDate.max() = date(2026, 7, 31)
+            accounts.opportunities.exists(expectedCloseDate occurs on date(2026, 7, 1))
+            not: accounts.opportunities.exists(expectedCloseDate occurs on date(2026, 6, 30))
+            accounts.opportunities.expectedCloseDate.intersects([date(2026, 7, 1)])
+            not: person.birthDate < date(1990, 2, 28)
+            person.birthDate <= date(1990, 2, 28)
+            person.birthDate < now
+            today > person.birthDate
+            "#,
+        );
+    }
 }

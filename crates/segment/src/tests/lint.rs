@@ -165,7 +165,7 @@ fn money_and_cost() {
     );
     check(
         &Settings {
-            rates: [("EUR".into(), 1.1)].into(),
+            rates: [("EUR".into(), millrace_model::Decimal::TWO)].into(),
             ..Settings::default()
         },
         &sums,

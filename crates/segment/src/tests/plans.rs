@@ -70,20 +70,20 @@ fn shapes() {
         SubjectKind::Person,
         "sum(accounts.related.opportunities.opportunityAmount.amount) > 5",
         expect![[r##"
-        #0 of opportunity: (Amount (."opportunityAmount" $0))
-        #1 of account: (Record(["#id", "c4f0675892baec93e"]) (Id $0) (Aggregate(Sum) (Map (Relation(Opportunities) $0) $1: (#0 $1 null))))
-        #2 of account: (Map (Relation(Related) $0) $1: (#1 $1 {"#id":null,"c4f0675892baec93e":0,}))
-        residual: (Compare(Greater) (Aggregate(Sum) (Map (DistinctThings (FlatMap (Relation(Accounts) $0) $1: (#2 $1 []))) $1: (."c4f0675892baec93e" $1))) 5)
-    "##]],
+            #0 of opportunity: (Amount (."opportunityAmount" $0))
+            #1 of account: (Record(["#id", "c7900884621def143"]) (Id $0) (Aggregate(Sum) (Map (Relation(Opportunities) $0) $1: (#0 $1 null))))
+            #2 of account: (Map (Relation(Related) $0) $1: (#1 $1 {"#id":null,"c7900884621def143":0,}))
+            residual: (Compare(Greater) (Aggregate(Sum) (Map (DistinctThings (FlatMap (Relation(Accounts) $0) $1: (#2 $1 []))) $1: (."c7900884621def143" $1))) 5)
+        "##]],
     );
     check(
         SubjectKind::Person,
         "exists o from accounts.opportunities where o.isWon and o.opportunityAmount.amount > b2b.personScore",
         expect![[r##"
-        #0 of opportunity: (If (."isWon" $0) (Record(["#id", "c6caf803e83b4270d"]) (Id $0) (Amount (."opportunityAmount" $0))) null)
-        #1 of account: (Map (Relation(Opportunities) $0) $1: (#0 $1 null))
-        residual: (AtLeast(1) (Relation(Accounts) $0) $1: (AtLeast(1) (#1 $1 []) $2: (Compare(Greater) (."c6caf803e83b4270d" $2) (."personScore" (."b2b" $0)))))
-    "##]],
+            #0 of opportunity: (If (."isWon" $0) (Record(["#id", "c066b015729ad130f"]) (Id $0) (Amount (."opportunityAmount" $0))) null)
+            #1 of account: (Map (Relation(Opportunities) $0) $1: (#0 $1 null))
+            residual: (AtLeast(1) (Relation(Accounts) $0) $1: (AtLeast(1) (#1 $1 []) $2: (Compare(Greater) (."c066b015729ad130f" $2) (."personScore" (."b2b" $0)))))
+        "##]],
     );
     check(
         SubjectKind::Account,
@@ -98,9 +98,9 @@ fn shapes() {
         SubjectKind::Person,
         r#"chain(xEvent, timestamp, [A: WHAT(eventType = "a"), B: WHAT(eventType = "b" and extra.x > 1) WHEN(today)])"#,
         expect![[r##"
-        #0 keep Progress types Some(["a", "b"]) columns 2
-        residual: (Chain [step 1 (Filter #0 $1: (Column(18094057608017497741) $1)): true] [step 1 (Filter #0 $2: (And (Column(6292686402931847434) $2) (On (."timestamp" $2) Today))): true])
-    "##]],
+            #0 keep Progress types Some(["a", "b"]) columns 2
+            residual: (Chain [step 1 (Filter #0 $1: (Column(18094057608017497741) $1)): true] [step 1 (Filter #0 $2: (And (Column(8126244507387154891) $2) (On (."timestamp" $2) Today))): true])
+        "##]],
     );
 }
 
@@ -251,8 +251,8 @@ fn explanations() {
     expect![[r#"
         Some(true) until 2026-07-01T00:00:00.001Z: and
           Some(true) until 9223372036854775807: b2b.personScore > 80
-            Float(90.0) against Int(80)
-            Attribute { path: "b2b.personScore", value: Float(90.0) }
+            Int(90) against Int(80)
+            Attribute { path: "b2b.personScore", value: Int(90) }
           Some(true) until 9223372036854775807: or
             Some(true) until 9223372036854775807: not
               Some(false) until 9223372036854775807: inSegment("s")
@@ -324,12 +324,12 @@ fn explanations_of_lists() {
     expect![[r#"
         Some(false) until 9223372036854775807: and
           Some(true) until 9223372036854775807: sum(select o.opportunityAmount.amount from accounts.opportunities where o.isWon) > 1000000
-            Float(1100000.0) against Int(1000000)
-            Thing { kind: Opportunity, id: "a1", value: Float(200000.0) }
-            Thing { kind: Opportunity, id: "b1", value: Float(900000.0) }
+            Int(1100000) against Int(1000000)
+            Thing { kind: Opportunity, id: "a1", value: Int(200000) }
+            Thing { kind: Opportunity, id: "b1", value: Int(900000) }
           Some(false) until 9223372036854775807: or
             Some(false) until 9223372036854775807: sum(accounts.opportunities.opportunityAmount.amount) < 5
-              Float(1100005.0) against Int(5)
+              Int(1100005) against Int(5)
               Thing { kind: Opportunity, id: "a1", value: Bool(true) }
               Thing { kind: Opportunity, id: "a2", value: Bool(true) }
               Thing { kind: Opportunity, id: "b1", value: Bool(true) }
@@ -337,8 +337,8 @@ fn explanations_of_lists() {
               Null against Text("Cold")
               Attribute { path: "b2b.personStatus", value: Null }
             Some(false) until 9223372036854775807: b2b.personScore > 100
-              Float(90.0) against Int(100)
-              Attribute { path: "b2b.personScore", value: Float(90.0) }
+              Int(90) against Int(100)
+              Attribute { path: "b2b.personScore", value: Int(90) }
           Some(true) until 9223372036854775807: forall o from accounts.opportunities where o.opportunityAmount.amount > 1
             Thing { kind: Opportunity, id: "a1", value: Bool(true) }
             Thing { kind: Opportunity, id: "a2", value: Bool(true) }
@@ -354,10 +354,10 @@ fn explanations_of_lists() {
             Thing { kind: Account, id: "a", value: Bool(true) }
             Thing { kind: Account, id: "b", value: Bool(true) }
           Some(true) until 9223372036854775807: exists a from accounts where sum(select o.opportunityAmount.amount from a.opportunities) > 500000
-            Thing { kind: Opportunity, id: "b1", value: Float(900000.0) }
+            Thing { kind: Opportunity, id: "b1", value: Int(900000) }
             Thing { kind: Account, id: "b", value: Bool(true) }
           Some(true) until 9223372036854775807: sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "x") > 10
-            Float(12.0) against Int(10)
+            Int(12) against Int(10)
             Event { at: Timestamp(1780272000000), id: "e" }
           Some(true) until 2026-07-01T00:00:00.001Z: min(select r.relationStartDate from accountRelations) occurs <= 1 month before now
             Time(Timestamp(1780272000000)) against Time(Timestamp(1781481600000))

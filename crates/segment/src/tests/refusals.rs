@@ -42,6 +42,7 @@ fn refused_rules() {
             "b2b.personScore",
             "b2b.personScore > \"high\"",
             "b2b.personScore > true",
+            "xEvent.exists(timestamp occurs <= -3 days before now)",
             "b2b.isConverted > true",
             "person.birthDate > 5",
             "person.birthDate > \"soon\"",
@@ -88,12 +89,14 @@ fn refused_rules() {
               error[type] `"high"` is not a number
             b2b.personScore > true
               error[type] a number cannot be compared with a boolean; compare fields of one type
+            xEvent.exists(timestamp occurs <= -3 days before now)
+              error[type] a window of a negative number of units; `after` looks the other way
             b2b.isConverted > true
               error[type] a boolean cannot be compared with a boolean; compare fields of one type
             person.birthDate > 5
-              error[type] an instant cannot be compared with a whole number; compare fields of one type
+              error[type] a date cannot be compared with a whole number; compare fields of one type
             person.birthDate > "soon"
-              error[type] `"soon"` is not an instant
+              error[type] `"soon"` is not a date
             accounts.accountName = "Acme"
               error[type] a list of texts cannot be compared with a text; `in` and `exists x from … where …` ask of a list's items
             accounts = 3

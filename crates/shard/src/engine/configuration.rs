@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use millrace_model::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Config, IDENTITY_SHARD, Step};
@@ -19,7 +20,7 @@ impl Config {
         let rules = (
             env!("CARGO_PKG_VERSION"),
             &settings.default_currency,
-            &settings.rates,
+            settings.rates.iter().map(|(code, rate)| (code, Value::number(*rate))).collect::<Vec<_>>(),
             settings.retention_ms,
             &self.destinations,
         );

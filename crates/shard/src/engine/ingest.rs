@@ -26,10 +26,10 @@ impl Step<'_> {
             Err(error @ DecodeError::Retry(_)) => return Err(StateError(Box::new(NotYet(Box::new(error))))),
         };
         let change = decoded.change;
-        let outcome = if decoded.unknown_fields.is_empty() {
-            "accepted"
-        } else {
-            "accepted-with-unknown-fields"
+        let outcome = match (decoded.clock_ahead, decoded.unknown_fields.is_empty()) {
+            (true, _) => "accepted-with-modified-at-ahead",
+            (false, false) => "accepted-with-unknown-fields",
+            (false, true) => "accepted",
         };
         self.count_record("ingest", kind.name(), outcome);
         let mut origin = Origin {

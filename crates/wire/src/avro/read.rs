@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use millrace_model::DAY_MS;
-use serde::de::value::{BorrowedStrDeserializer, StrDeserializer};
+use millrace_model::{Date, number};
+use serde::de::value::{BorrowedStrDeserializer, MapDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
@@ -14,6 +14,9 @@ const DEPTH_MAX: usize = 128;
 
 /// Most values in one datum. Items may take no bytes at all, so that the length of the input bounds nothing.
 const STEPS_MAX: usize = 4_000_000;
+
+/// A number with all its digits is handed on as `serde_json` does it: a map of this one name, whose value is the number's text.
+pub(crate) const EXACT: &str = "$serde_json::private::Number";
 
 /// The datum does not fit its schema.
 #[derive(Debug)]
@@ -163,7 +166,7 @@ impl<'a, 'de> Datum<'a, 'de> {
                 [other] => Err(AvroError(format!("boolean of byte {other}"))),
             },
             Node::Int => visitor.visit_i64(input.long()?),
-            Node::Float => visitor.visit_f64(f64::from(f32::from_le_bytes(input.array()?))),
+            Node::Float => visitor.visit_f32(f32::from_le_bytes(input.array()?)),
             Node::Double => visitor.visit_f64(f64::from_le_bytes(input.array()?)),
             Node::Bytes => visitor.visit_borrowed_bytes(input.bytes()?),
             Node::Fixed(size) => visitor.visit_borrowed_bytes(input.take(*size)?),
@@ -176,14 +179,18 @@ impl<'a, 'de> Datum<'a, 'de> {
                 let index = input.length()?;
                 visitor.visit_str(symbols.get(index).ok_or_else(|| AvroError(format!("symbol {index} of {}", symbols.len())))?)
             }
-            Node::Date => visitor.visit_i64(input.long()?.saturating_mul(DAY_MS)),
+            Node::Date => {
+                let date = Date::of_days(input.long()?).ok_or_else(|| AvroError("a date outside the years 1 to 9999".to_owned()))?;
+                visitor.visit_str(&date.to_string())
+            }
             Node::Instant { per_ms } => visitor.visit_i64(input.long()?.div_euclid(*per_ms)),
             Node::Decimal { scale, fixed } => {
                 let bytes = match fixed {
                     Some(size) => input.take(*size)?,
                     None => input.bytes()?,
                 };
-                visitor.visit_f64(decimal(bytes, *scale))
+                let number = number::of_unscaled(bytes, *scale).ok_or_else(|| AvroError("a decimal of 7.9e28 or more".to_owned()))?;
+                visitor.visit_map(MapDeserializer::new(std::iter::once((EXACT, number.to_string()))))
             }
             Node::List(items) => nested(input, |input| {
                 visitor.visit_seq(Blocks {
@@ -426,14 +433,4 @@ fn uuid_text(bytes: &[u8]) -> Result<String> {
     let bytes: [u8; 16] = bytes.try_into().map_err(|_| AvroError::custom(format_args!("UUID of {} bytes", bytes.len())))?;
     let digits = format!("{:032x}", u128::from_be_bytes(bytes));
     Ok([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
-}
-
-/// The nearest double; exact digits beyond its 53 bits are lost, as in JSON.
-fn decimal(bytes: &[u8], scale: u32) -> f64 {
-    let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
-    let magnitude = bytes
-        .iter()
-        .fold(0.0, |sum, byte| sum * 256.0 + f64::from(if negative { !byte } else { *byte }));
-    let unscaled = if negative { -magnitude - 1.0 } else { magnitude };
-    unscaled / 10f64.powi(i32::try_from(scale).unwrap_or(i32::MAX))
 }

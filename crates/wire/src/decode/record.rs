@@ -25,6 +25,8 @@ pub(super) struct Context<'a> {
     pub key: Option<&'a str>,
     pub record_timestamp: Timestamp,
     pub now: Timestamp,
+    /// Whether `modifiedAt` lay too far ahead.
+    pub clock_ahead: std::cell::Cell<bool>,
 }
 
 /// The change a null value makes.
@@ -91,7 +93,7 @@ impl Context<'_> {
         if kind == SourceKind::AudienceMember && !book.deleted && book.changed_fields.is_none() {
             audience_membership(&fields)?;
         }
-        let modified_at = book.modified_at.unwrap_or(self.record_timestamp);
+        let modified_at = self.version(&book);
         let changed = book.changed_fields.map(|names| self.changed_paths(&names)).transpose()?;
         // A partial update may be about the validity alone.
         let says_members = changed.as_ref().is_none_or(|paths| paths.iter().any(|path| path.steps() == [MEMBERS]));
@@ -121,7 +123,7 @@ impl Context<'_> {
         self.bounded("_id", &id)?;
         fields.insert("_id", Value::Text(id.clone()));
         let book = Bookkeeping::take(&mut fields);
-        let modified_at = book.modified_at.unwrap_or(self.record_timestamp);
+        let modified_at = self.version(&book);
         let occurred_at = fields.get("timestamp").and_then(Value::as_time);
         let identities = self.identities(&fields)?;
         if book.deleted {
@@ -150,6 +152,18 @@ impl Context<'_> {
         })
     }
 
+    /// The record's version. One wrong clock must not win for ever: what is too far ahead of the broker's timestamp counts as that.
+    fn version(&self, book: &Bookkeeping) -> Timestamp {
+        let bound = self.record_timestamp.plus_ms(self.limits.future_ms_max);
+        match book.modified_at {
+            Some(modified_at) if modified_at > bound => {
+                self.clock_ahead.set(true);
+                self.record_timestamp
+            }
+            modified_at => modified_at.unwrap_or(self.record_timestamp),
+        }
+    }
+
     /// The record's own `sourceKey`; afterwards the key object stands in the fields wherever it came from.
     fn record_key(&self, key_field: &str, fields: &mut Map) -> Result<Text, Rejection> {
         let own = fields.get(key_field).map(|key| key.field("sourceKey")).and_then(Value::as_str);
@@ -168,7 +182,7 @@ impl Context<'_> {
         }
     }
 
-    /// `changedFields` as paths: known ones only, those into a key widened to the key, none twice or under another.
+    /// `changedFields` as paths: known ones only, those into a key or a consent widened to the whole, none twice or under another.
     fn changed_paths(&self, names: &[Value]) -> Result<Vec<Path>, Rejection> {
         let mut paths = BTreeSet::new();
         for name in names.iter().filter_map(Value::as_str) {
@@ -189,9 +203,10 @@ impl Context<'_> {
     }
 
     /// A path into a key as the path to the key: its parts are one text taken apart, so that part of a newer one beside part of an older one names nothing.
+    /// A consent likewise: an older `y` beside the reason of a newer refusal would be a permission that nobody gave.
     fn whole(&self, path: Path) -> Path {
         let steps = path.steps();
-        let key = (1..steps.len()).find(|&len| matches!(self.record_type.type_at(&steps[..len]), Some(Type::Record(record)) if is_key(record)));
+        let key = (1..steps.len()).find(|&len| matches!(self.record_type.type_at(&steps[..len]), Some(Type::Record(record)) if is_key(record) || record.name == "Consent"));
         key.and_then(|len| Path::parse(&steps[..len].join("."))).unwrap_or(path)
     }
 

@@ -358,8 +358,12 @@ fn avro_value(ty: &millrace_model::Type, json: &serde_json::Value) -> apache_avr
         (_, serde_json::Value::Null) => Avro::Null,
         (Type::Bool, json) => Avro::Boolean(json.as_bool().unwrap()),
         (Type::Int, json) => Avro::Long(json.as_i64().unwrap()),
-        (Type::Float, json) => Avro::Double(json.as_f64().unwrap()),
+        (Type::Number, json) => Avro::Double(json.as_f64().unwrap()),
         (Type::Text, json) => Avro::String(json.as_str().unwrap().to_owned()),
+        (Type::Date, json) => {
+            let date = millrace_model::Date::parse(json.as_str().unwrap()).unwrap();
+            Avro::Date(i32::try_from(date.midnight_utc().0 / millrace_model::DAY_MS).unwrap())
+        }
         (Type::Time, json) => Avro::Long(json.as_i64().unwrap()),
         (Type::List(ty), json) => Avro::Array(json.as_array().unwrap().iter().map(|item| avro_value(ty, item)).collect()),
         (Type::Map(ty), json) => Avro::Map(
@@ -386,7 +390,7 @@ fn avro_value(ty: &millrace_model::Type, json: &serde_json::Value) -> apache_avr
     }
 }
 
-/// Any JSON a field of this type may hold. Dates are left out: Avro has them in days, JSON in milliseconds.
+/// Any JSON a field of this type may hold.
 fn json_of(ty: &millrace_model::Type) -> BoxedStrategy<serde_json::Value> {
     use millrace_model::Type;
     use serde_json::Value as Json;
@@ -407,8 +411,9 @@ fn json_of(ty: &millrace_model::Type) -> BoxedStrategy<serde_json::Value> {
     match ty {
         Type::Bool => any::<bool>().prop_map(Json::from).boxed(),
         Type::Int => any::<i32>().prop_map(Json::from).boxed(),
-        Type::Float => prop_oneof![(-1e9..1e9).prop_map(|n: f64| Json::from(n)), any::<i32>().prop_map(Json::from)].boxed(),
+        Type::Number => prop_oneof![(-1e9..1e9).prop_map(|n: f64| Json::from(n)), any::<i32>().prop_map(Json::from)].boxed(),
         Type::Text => "[ a-z@.\"é]{0,30}".prop_map(Json::from).boxed(),
+        Type::Date => (1..2_900_000_i64).prop_map(|days| Json::from(millrace_model::Date::of_days(days - 700_000).unwrap().to_string())).boxed(),
         Type::Time => (0..NOW.0).prop_map(Json::from).boxed(),
         Type::List(ty) => proptest::collection::vec(json_of(ty), 0..3).prop_map(Json::from).boxed(),
         Type::Map(ty) => proptest::collection::btree_map("[a-z]{1,4}", json_of(ty), 0..3)

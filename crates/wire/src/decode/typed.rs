@@ -1,15 +1,17 @@
 //! The one visitor all encodings end in: it builds a typed, normalised [`Value`] straight from a deserializer.
 //!
-//! What "normalised" means: null fields and null list items are left out; whole numbers become `Float` where the schema says so and back; instants come
-//! as epoch milliseconds, RFC 3339 or plain date; a key object has a trimmed `sourceKey` and, as far as they can be derived, its three parts, or is left
+//! What "normalised" means: null fields and null list items are left out; numbers keep all their digits; instants come
+//! as epoch milliseconds, RFC 3339 or plain date; blank texts are left out, others are in NFC; a key object has a trimmed `sourceKey` and, as far as they can be derived, its three parts, or is left
 //! out. Fields the schema does not know are set aside with their path; inside list items they have no path of their own and are dropped.
 
 use std::fmt;
 
-use millrace_model::{Field, Map, RecordType, Rejection, Text, Timestamp, Type, Value, source_key};
+use millrace_model::text::{composed, named};
+use millrace_model::{Date, Decimal, Field, Map, RecordType, Rejection, Text, Timestamp, Type, Value, number, source_key};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::Reason;
+use crate::avro::EXACT;
 
 /// The instants a record can carry: the years 1 to 9999, which RFC 3339 can write and calendars can compute with.
 const INSTANT_MIN: Timestamp = Timestamp(-62_135_596_800_000);
@@ -92,9 +94,10 @@ impl Typed<'_> {
         let expected = match self.ty {
             Type::Bool => "true or false",
             Type::Int => "a whole number",
-            Type::Float => "a number",
+            Type::Number => "a number",
             Type::Text => "a text",
-            Type::Time => "an instant (RFC 3339, plain date or epoch milliseconds)",
+            Type::Date => "a date (2026-11-01, or a date with a time)",
+            Type::Time => "an instant (RFC 3339 with its zone, plain date or epoch milliseconds)",
             Type::List(_) => "a list",
             Type::Map(_) | Type::Record(_) | Type::Any => "an object",
         };
@@ -106,6 +109,19 @@ impl Typed<'_> {
             Ok(Value::Time(instant))
         } else {
             Err(self.mismatch(format_args!("{} ms, which is outside the years 1 to 9999", instant.0)))
+        }
+    }
+}
+
+impl Typed<'_> {
+    /// A number with a fraction or an exponent, or too great for 64 bits.
+    fn decimal<E: Error>(self, number: Option<Decimal>, found: impl fmt::Display) -> Result<Value, E> {
+        match (self.ty, number.map(Value::number)) {
+            (Type::Number, Some(number)) => Ok(number),
+            (Type::Int, Some(Value::Int(whole))) => Ok(Value::Int(whole)),
+            (Type::Time, Some(Value::Int(whole))) => self.instant(Timestamp(whole)),
+            (Type::Number, None) => Err(self.reading.wrong_type("a number below 7.9e28", found)),
+            _ => Err(self.mismatch(found)),
         }
     }
 }
@@ -131,7 +147,7 @@ impl<'de> Visitor<'de> for Typed<'_> {
     fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
         match self.ty {
             Type::Int => Ok(Value::Int(number)),
-            Type::Float => Ok(Value::Float(number as f64)),
+            Type::Number => Ok(Value::Int(number)),
             Type::Time => self.instant(Timestamp(number)),
             _ => Err(self.mismatch(format_args!("number {number}"))),
         }
@@ -140,25 +156,28 @@ impl<'de> Visitor<'de> for Typed<'_> {
     fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
         match (i64::try_from(number), self.ty) {
             (Ok(number), _) => self.visit_i64(number),
-            (Err(_), Type::Float) => Ok(Value::Float(number as f64)),
+            (Err(_), Type::Number) => Ok(Value::number(Decimal::from(number))),
             (Err(_), _) => Err(self.mismatch(format_args!("number {number}"))),
         }
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        // Every whole number up to 2^53 is exact; beyond it a double stands for several integers, so it is none.
-        let whole = (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64);
-        match (self.ty, whole) {
-            (Type::Float, _) if number.is_finite() => Ok(Value::Float(number)),
-            (Type::Int, Some(whole)) => Ok(Value::Int(whole)),
-            (Type::Time, Some(whole)) => self.instant(Timestamp(whole)),
-            _ => Err(self.mismatch(format_args!("number {number:?}"))),
-        }
+        self.decimal(number::of_double(number), format_args!("number {number:?}"))
+    }
+
+    fn visit_f32<E: Error>(self, number: f32) -> Result<Value, E> {
+        self.decimal(number::of_single(number), format_args!("number {number:?}"))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
         match self.ty {
-            Type::Text => Ok(Value::text(text)),
+            // A blank text says nothing.
+            Type::Text if text.trim().is_empty() => Ok(Value::Null),
+            Type::Text => Ok(Value::text(composed(text))),
+            Type::Date => match Date::parse_written(text) {
+                Some(date) => Ok(Value::Date(date)),
+                None => Err(self.mismatch(format_args!("text `{}`", head(text)))),
+            },
             Type::Time => match Timestamp::parse(text) {
                 Ok(instant) => self.instant(instant),
                 Err(_) => Err(self.mismatch(format_args!("text `{}`", head(text)))),
@@ -185,18 +204,28 @@ impl<'de> Visitor<'de> for Typed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut name = entries.next_key_seed(NameSeed)?;
+        if let Some(text) = exact(name.as_ref(), &mut entries)? {
+            return self.decimal(number::parse(&text), format_args!("number {}", head(&text)));
+        }
         let Type::Map(ty) = self.ty else { return Err(self.mismatch("an object")) };
         let mut fields = Vec::new();
-        while let Some(name) = entries.next_key_seed(NameSeed)? {
-            self.reading.path.push(name.clone());
+        while let Some(known) = name {
+            self.reading.path.push(known.clone());
             let value = entries.next_value_seed(Typed { ty, reading: self.reading })?;
             self.reading.path.pop();
             if !value.is_null() {
-                fields.push((name, value));
+                fields.push((known, value));
             }
+            name = entries.next_key_seed(NameSeed)?;
         }
         self.reading.map(fields).map(Value::Map)
     }
+}
+
+/// The text of a number that no integer holds: its first and only name says that it is one.
+fn exact<'de, A: MapAccess<'de>>(name: Option<&Text>, entries: &mut A) -> Result<Option<String>, A::Error> {
+    if name.is_some_and(|name| name == EXACT) { entries.next_value().map(Some) } else { Ok(None) }
 }
 
 /// Reads the fields of a record; `Null` for a key object that names nothing.
@@ -263,6 +292,10 @@ impl<'de> Visitor<'de> for RecordVisitor<'_> {
                         fields.push((name.clone(), value));
                     }
                 }
+                Name::Unknown(name) if name == EXACT => {
+                    let text: String = entries.next_value()?;
+                    return Err(reading.wrong_type("an object", format_args!("number {}", head(&text))));
+                }
                 Name::Unknown(name) => {
                     reading.path.push(name);
                     let value = entries.next_value_seed(Typed { ty: &Type::Any, reading })?;
@@ -294,9 +327,10 @@ pub(crate) fn key_object_of(source_key: &str) -> Option<Map> {
 
 /// Trims the four texts, builds `sourceKey` from its parts or the parts from it, and leaves out what is blank. `None` where nothing names the thing.
 fn key_object(map: Map) -> Option<Map> {
-    let part = |name: &str| map.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
-    let (mut id, mut instance, mut ty) = (part("sourceID"), part("sourceInstanceID"), part("sourceType"));
-    let key = match (part("sourceKey"), id, instance, ty) {
+    let part = |name: &str| map.get(name).and_then(Value::as_str).map(named).filter(|text| !text.is_empty());
+    let (own, given) = (part("sourceKey"), ["sourceID", "sourceInstanceID", "sourceType"].map(part));
+    let [mut id, mut instance, mut ty] = given.each_ref().map(Option::as_deref);
+    let key = match (own.as_deref(), id, instance, ty) {
         (Some(key), ..) => Text::new(key),
         (None, Some(id), Some(instance), Some(ty)) => Text::from(format!("{id}@{instance}.{ty}")),
         _ => return None,
@@ -325,6 +359,15 @@ struct AnyVisitor<'a> {
     reading: &'a mut Reading,
 }
 
+impl AnyVisitor<'_> {
+    fn decimal<E: Error>(self, number: Option<Decimal>, found: impl fmt::Display) -> Result<Value, E> {
+        match number {
+            Some(number) => Ok(Value::number(number)),
+            None => Err(self.reading.wrong_type("a number below 7.9e28", found)),
+        }
+    }
+}
+
 impl<'de> Visitor<'de> for AnyVisitor<'_> {
     type Value = Value;
 
@@ -345,19 +388,19 @@ impl<'de> Visitor<'de> for AnyVisitor<'_> {
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
-        Ok(i64::try_from(number).map_or(Value::Float(number as f64), Value::Int))
+        Ok(Value::number(Decimal::from(number)))
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        if number.is_finite() {
-            Ok(Value::Float(number))
-        } else {
-            Err(self.reading.wrong_type("a finite number", number))
-        }
+        self.decimal(number::of_double(number), number)
+    }
+
+    fn visit_f32<E: Error>(self, number: f32) -> Result<Value, E> {
+        self.decimal(number::of_single(number), number)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::text(text))
+        Ok(Value::text(composed(text)))
     }
 
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Value, E> {
@@ -377,14 +420,19 @@ impl<'de> Visitor<'de> for AnyVisitor<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut fields = Vec::new();
-        while let Some(name) = entries.next_key_seed(NameSeed)? {
+        let mut name = entries.next_key_seed(NameSeed)?;
+        if let Some(text) = exact(name.as_ref(), &mut entries)? {
+            return self.decimal(number::parse(&text), head(&text));
+        }
+        while let Some(known) = name {
             let value = entries.next_value_seed(Typed {
                 ty: &Type::Any,
                 reading: self.reading,
             })?;
             if !value.is_null() {
-                fields.push((name, value));
+                fields.push((known, value));
             }
+            name = entries.next_key_seed(NameSeed)?;
         }
         self.reading.map(fields).map(Value::Map)
     }

@@ -76,7 +76,7 @@ impl Evaluation<'_> {
     fn wanted(&mut self, step: &Step) -> usize {
         step.count
             .as_ref()
-            .map_or(1, |count| self.value(count).number().map_or(1, |count| count.max(0.0) as usize))
+            .map_or(1, |count| self.value(count).whole().map_or(1, |count| usize::try_from(count).unwrap_or(0)))
     }
 
     /// Whether an event does for a step; the step's own label and the implicit item are the event.

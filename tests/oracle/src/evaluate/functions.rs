@@ -6,7 +6,7 @@ use millrace_segment::ast::{Aggregate, Expr, Node};
 use regex::Regex;
 
 use super::{Evaluation, path, qualifies, total};
-use crate::calendar::{date, date_parts};
+use crate::calendar::{date, date_parts, midnight};
 use crate::value::{Value, compare, contains, equal, subset};
 
 impl Evaluation<'_> {
@@ -17,18 +17,18 @@ impl Evaluation<'_> {
                 self.value(chosen)
             }
             ("date", [year, month, day]) => {
-                let parts = [year, month, day].map(|part| self.value(part).number().map(|number| number as i64));
+                let parts = [year, month, day].map(|part| self.value(part).whole());
                 let [Some(year), Some(month), Some(day)] = parts else { return Value::Null };
-                date(self.zone, year, month, day).map_or(Value::Null, Value::Time)
+                date(year, month, day).map_or(Value::Null, |date| Value::Date(date, midnight(self.zone, date)))
             }
             ("inSegment", [name]) => {
                 let name = self.value(name);
                 Value::Bool(name.text().is_some_and(|name| self.in_segment(name)))
             }
             ("mapEntry", [key, value]) => Value::Map(vec![(self.value(key), self.value(value))]),
-            ("currentYear", []) => Value::Number(f64::from(date_parts(self.zone, self.now).0)),
-            ("currentMonth", []) => Value::Number(f64::from(date_parts(self.zone, self.now).1)),
-            ("currentDayOfMonth", []) => Value::Number(f64::from(date_parts(self.zone, self.now).2)),
+            ("currentYear", []) => Value::Number(date_parts(self.zone, self.now).0.into()),
+            ("currentMonth", []) => Value::Number(date_parts(self.zone, self.now).1.into()),
+            ("currentDayOfMonth", []) => Value::Number(date_parts(self.zone, self.now).2.into()),
             (method, [of, rest @ ..]) => {
                 let of = self.value(of);
                 self.method(of, method, rest)
@@ -69,9 +69,9 @@ impl Evaluation<'_> {
             ("getYear" | "getMonth" | "getDayOfMonth", _) => of.time().map_or(Value::Null, |at| {
                 let (year, month, day) = date_parts(self.zone, at);
                 Value::Number(match name {
-                    "getYear" => f64::from(year),
-                    "getMonth" => f64::from(month),
-                    _ => f64::from(day),
+                    "getYear" => year.into(),
+                    "getMonth" => month.into(),
+                    _ => day.into(),
                 })
             }),
             _ => match of_list(&of, name, &arguments).or_else(|| of_text(&of, name, &arguments)) {
@@ -141,7 +141,7 @@ impl Evaluation<'_> {
                 Value::Map(groups)
             }
             ("topN" | "bottomN", [by, amount]) => {
-                let amount = self.value(amount).number().unwrap_or(0.0).max(0.0) as usize;
+                let amount = usize::try_from(self.value(amount).whole().unwrap_or(0)).unwrap_or(0);
                 let mut keyed: Vec<(Value, Value)> = of.clone().items().into_iter().map(|item| (self.for_item(by, item.clone()), item)).collect();
                 keyed.retain(|(key, _)| !key.is_null());
                 // Stable: items come in order of time, and ties stay so.
@@ -249,10 +249,16 @@ fn of_text(of: &Value, name: &str, arguments: &[Value]) -> Option<Value> {
         let equals = |value: &Value| of_text(of, name, &[std::slice::from_ref(value), &case].concat()) == Some(Value::Bool(true));
         return Some(Value::Bool(values.iter().any(equals)));
     }
+    if let ("equals", [value]) = (positive, arguments)
+        && [of, value].iter().any(|side| matches!(side, Value::Untyped(..)))
+    {
+        // As `=` compares.
+        return Some(Value::Bool(equal(of, value) == Some(!negated)));
+    }
     let operands = of.text().zip(arguments.first().and_then(Value::text));
     if name == "regexGroup" {
         let group = |(text, pattern): (&str, &str)| {
-            let number = arguments.get(1)?.number()? as usize;
+            let number = usize::try_from(arguments.get(1)?.whole()?).ok()?;
             Some(Value::Text(regex(pattern).captures(text)?.get(number)?.as_str().to_owned()))
         };
         return Some(operands.and_then(group).unwrap_or(Value::Null));

@@ -100,7 +100,8 @@ const LINKING_EVENTS: [(&str, &[&str]); 4] = [
     ("t3", &["ecid:e1", "ecid:e2"]),
     ("t4", &["ecid:e3", "email:BOB@acme.com", "b2b_person:3@crm1.Salesforce"]),
 ];
-const AMOUNTS: [i64; 9] = [1, 100_000, 200_000, 499_999, 500_000, 800_000, 900_000, 1_000_000, 1_000_001];
+/// Three of them come to a million exactly, which no sum of doubles finds.
+const AMOUNTS: [&str; 9] = ["1", "100000", "200000.03", "367825.03", "582094.43", "50080.54", "900000.10", "1000000.00", "1000000.01"];
 const PAGES: [&str; 4] = ["New product", "Pricing", "Pricing", "Support"];
 const TITLES: [&str; 4] = ["Vice President", "COO", "CMO", "Engineer"];
 
@@ -250,6 +251,9 @@ impl Writer {
                     ("extendedWorkDetails.departments", departments),
                     ("person.name.firstName", json!(self.random.pick(&["Ann", "Bob", "Cid"]))),
                     ("extra.tier", json!(self.random.pick(&["gold", "silver"]))),
+                    ("extra.score", self.untyped()),
+                    ("person.birthDate", json!(self.random.pick(&["1990-02-28", "2026-03-01", "2026-03-15T23:59:00-08:00"]))),
+                    ("consents.marketing.email", self.consent()),
                 ];
                 if self.random.chance(15) {
                     paths.push(("extSourceSystemAudit.externalKey", self.key(&PERSONS)));
@@ -263,7 +267,7 @@ impl Writer {
                 let mut paths = vec![
                     ("accountName", json!(self.random.pick(&["Acme", "Townsend"]))),
                     ("accountOrganization.industry", json!(self.random.pick(&["Finance", "Steel"]))),
-                    ("accountOrganization.annualRevenue", self.money(&[99_999_999, 100_000_000, 100_000_001])),
+                    ("accountOrganization.annualRevenue", self.money(&["99999999.99", "100000000.00", "100000000.01"])),
                     ("accountBillingAddress.country", json!(self.random.pick(&["Canada", "France"]))),
                 ];
                 if self.random.chance(40) {
@@ -288,7 +292,7 @@ impl Writer {
                     ("expectedCloseDate", json!(date)),
                 ];
                 if self.random.chance(30) {
-                    paths.push(("opportunityAmount.amount", json!(AMOUNTS[self.random.below(AMOUNTS.len())])));
+                    paths.push(("opportunityAmount.amount", number(AMOUNTS[self.random.below(AMOUNTS.len())])));
                 }
                 if self.random.chance(30) {
                     paths.push(("campaignKey", self.key(&CAMPAIGNS)));
@@ -310,7 +314,7 @@ impl Writer {
                 ("personRole", json!(self.random.pick(&["Decision Maker", "Champion"]))),
             ],
             "campaign" => {
-                let mut paths = vec![("budgetedCost", self.money(&[99, 100])), ("actualCost", self.money(&[99, 100, 101]))];
+                let mut paths = vec![("budgetedCost", self.money(&["99.5", "100"])), ("actualCost", self.money(&["99.5", "100", "100.1"]))];
                 if self.random.chance(20) {
                     paths.push(("extSourceSystemAudit.externalKey", self.key(&CAMPAIGNS)));
                 }
@@ -355,8 +359,27 @@ impl Writer {
         key(self.random.pick(keys))
     }
 
-    fn money(&mut self, amounts: &[i64]) -> Json {
-        let amount = amounts[self.random.below(amounts.len())];
+    /// Numbers, texts of numbers and others, in one field.
+    fn untyped(&mut self) -> Json {
+        let texts = ["30", " 79.50 ", "gold", "+30", "true", "2026-03-15"];
+        match self.random.below(10) {
+            0..5 => json!(self.random.pick(&texts)),
+            5 => json!(self.random.chance(50)),
+            _ => number(self.random.pick(&["30", "79.5", "79.50", "100", "3e1"])),
+        }
+    }
+
+    fn consent(&mut self) -> Json {
+        let val = self.random.pick(&["y", "n"]);
+        match self.random.below(3) {
+            0 => json!({ "val": val }),
+            1 => json!({ "val": val, "reason": self.random.pick(&["asked", "bounced"]) }),
+            _ => json!({ "val": val, "time": self.random.around(self.at, 3 * DAY_MS) / DAY_MS * DAY_MS }),
+        }
+    }
+
+    fn money(&mut self, amounts: &[&str]) -> Json {
+        let amount = number(amounts[self.random.below(amounts.len())]);
         match self.random.below(10) {
             0 => json!({ "amount": amount, "currencyCode": "EUR" }),
             1..4 => json!({ "amount": amount, "currencyCode": "USD" }),
@@ -413,4 +436,9 @@ impl Writer {
         }
         sent
     }
+}
+
+/// A JSON number as it is written.
+fn number(text: &str) -> Json {
+    text.parse().map_or(Json::Null, Json::Number)
 }

@@ -29,24 +29,33 @@ enum Shape {
 /// A field with values to compare it to.
 enum Field {
     Text(&'static str, &'static [&'static str]),
-    Number(&'static str, &'static [i64]),
+    Number(&'static str, &'static [&'static str]),
+    /// Custom, so that no schema says what it is.
+    Untyped(&'static str),
     Bool(&'static str),
+    /// An instant.
+    Time(&'static str),
+    /// A calendar date.
     Date(&'static str),
 }
 
-const MONEY: &[i64] = &[1, 200_000, 500_000, 999_999, 1_000_000];
-const REVENUE: &[i64] = &[99_999_999, 100_000_000];
+const MONEY: &[&str] = &["1", "200000.03", "500000.00", "582094.43", "999999.99", "1000000"];
+const REVENUE: &[&str] = &["99999999.99", "100000000"];
 const TITLES: &[&str] = &["Vice President", "COO", "CMO", "Engineer"];
 
 impl Shape {
     fn fields(self) -> &'static [Field] {
-        use Field::{Bool, Date, Number, Text};
+        use Field::{Bool, Date, Number, Text, Time, Untyped};
         match self {
             Shape::Person | Shape::Staff => &[
                 Text("extendedWorkDetails.jobTitle", TITLES),
                 Text("workEmail.address", &["bob@acme.com", "ann@townsend.com", "cid"]),
                 Text("person.name.firstName", &["Ann", "Bob", "Cid"]),
-                Number("b2b.personScore", &[79, 80, 81]),
+                Number("b2b.personScore", &["79", "80", "81"]),
+                Untyped("extra.score"),
+                Untyped("extra.score"),
+                Text("consents.marketing.email.val", &["y", "n"]),
+                Date("person.birthDate"),
             ],
             Shape::Account => &[
                 Text("accountName", &["Acme", "Townsend"]),
@@ -60,15 +69,15 @@ impl Shape {
                 Bool("isWon"),
                 Date("expectedCloseDate"),
             ],
-            Shape::Campaign => &[Number("actualCost.amount", &[99, 100]), Number("budgetedCost.amount", &[99, 100])],
+            Shape::Campaign => &[Number("actualCost.amount", &["99.5", "100"]), Number("budgetedCost.amount", &["99.5", "100"])],
             Shape::List => &[Text("marketingListName", &["Anniversary users", "Others"])],
             Shape::Event => &[
                 Text("web.webPageDetails.name", &["New product", "Pricing", "Support"]),
                 Text("eventType", &["web.webpagedetails.pageViews", "web.formFilledOut"]),
-                Date("timestamp"),
-                Date("timestamp"),
+                Time("timestamp"),
+                Time("timestamp"),
             ],
-            Shape::Item => &[Text("SKU", &["PS", "LR"]), Number("quantity", &[0, 1])],
+            Shape::Item => &[Text("SKU", &["PS", "LR"]), Number("quantity", &["0", "1"])],
             Shape::AccountRow => &[Text("personRole", &["Manager", "Buyer"]), Bool("isActive")],
             Shape::DealRow | Shape::Role => &[Text("personRole", &["Decision Maker", "Champion"])],
             Shape::CampaignRow => &[Bool("hasResponded")],
@@ -254,10 +263,10 @@ impl Writer {
         (variable, condition)
     }
 
-    fn limit(&mut self, path: &str) -> i64 {
-        let limits: &[i64] = match path {
-            "b2b.personScore" => &[80, 160],
-            "quantity" => &[0, 1, 2],
+    fn limit(&mut self, path: &str) -> &'static str {
+        let limits: &[&str] = match path {
+            "b2b.personScore" => &["80", "160"],
+            "quantity" => &["0", "1", "2"],
             "opportunityAmount.amount" => MONEY,
             _ => REVENUE,
         };
@@ -324,7 +333,31 @@ impl Writer {
                 format!("{prefix}{path} {comparison} {}", values[self.random.below(values.len())])
             }
             Field::Bool(path) => format!("{prefix}{path}{}", self.random.pick(&["", " = true", " = false", " != true"])),
-            Field::Date(path) => format!("{prefix}{path} occurs {}", self.window()),
+            Field::Time(path) => format!("{prefix}{path} occurs {}", self.window()),
+            Field::Date(path) => {
+                let path = format!("{prefix}{path}");
+                let date = self.random.pick(&["date(2026, 3, 1)", "date(2026, 3, 15)", "date(1990, 2, 28)", "\"2026-03-15\""]);
+                let comparison = self.random.pick(&["=", "!=", "<", ">="]);
+                match self.random.below(6) {
+                    0 | 1 => format!("{path} occurs {}", self.window()),
+                    2 => format!("{path} {comparison} {date}"),
+                    3 => format!("{path} occurs on {date}"),
+                    4 => format!("{path}.getDayOfMonth() {comparison} 15"),
+                    _ => format!("{path} {comparison} today"),
+                }
+            }
+            Field::Untyped(path) => {
+                let path = format!("{prefix}{path}");
+                let comparison = self.random.pick(&["=", "!=", "<", "<=", ">", ">="]);
+                let value = self.random.pick(&["30", "79.5", "100", "\"30\"", "\"gold\"", "\"79.5\""]);
+                match self.random.below(7) {
+                    0 | 1 => format!("{path} {comparison} {value}"),
+                    2 | 3 => format!("{value} {comparison} {path}"),
+                    4 => format!("{path} in [30, 79.5]"),
+                    5 => format!("{path} = true"),
+                    _ => format!("{path} + 1 {comparison} 31"),
+                }
+            }
         }
     }
 

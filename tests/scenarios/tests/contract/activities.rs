@@ -20,6 +20,8 @@ fn visit(id: &str, at: i64, identities: &[&str], fields: Json) -> SourceRecord {
 fn version(id: &str, version: i64, page: &str) -> SourceRecord {
     let mut record = visit(id, -DAY_MS, &["b2b_person:1@m.M"], json!({ "web": { "webPageDetails": { "name": page } } }));
     record.value.as_mut().expect("just made")["modifiedAt"] = json!(NOON_MS + version);
+    // It is told when it is so: what is far ahead of the broker's clock is not believed.
+    record.timestamp_ms = NOON_MS + version;
     record
 }
 

@@ -79,7 +79,7 @@ fn examples() -> Vec<(&'static str, &'static str, Json, &'static str)> {
                 "accountKey": key_of("501"), "campaignKey": key_of("c1"),
                 "opportunityName": "New product", "opportunityType": "New Business", "opportunityStage": "Closed Won",
                 "opportunityAmount": money(900_000.0), "expectedRevenue": money(450_000.5),
-                "isClosed": true, "isWon": true, "expectedCloseDate": "2026-04-01", "actualCloseDate": "2026-03-01T10:00:00Z",
+                "isClosed": true, "isWon": true, "expectedCloseDate": "2026-04-01", "actualCloseDate": "2026-03-01",
                 "probabilityPercentage": 100, "leadSource": "Web",
                 "extra": { "region": "emea" },
             }),

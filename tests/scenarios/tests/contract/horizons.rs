@@ -30,7 +30,7 @@ fn tell(cluster: &mut Cluster, record: &SourceRecord) {
 /// A deal of account A that is expected so many days from noon, with an amount.
 fn deal(id: &str, at: i64, days: i64, amount: i64) -> SourceRecord {
     let expected = Timestamp(NOON_MS + days * DAY_MS).to_string();
-    let fields = json!({ "accountKey": key("a@1.S"), "expectedCloseDate": expected, "opportunityAmount": { "amount": amount } });
+    let fields = json!({ "accountKey": key("a@1.S"), "extra": { "expected": expected }, "opportunityAmount": { "amount": amount } });
     record("opportunity", id, NOON_MS + at, fields)
 }
 
@@ -125,7 +125,7 @@ fn ends(pql: &str, kind: &str, id: &str, end: Timestamp) {
 #[test]
 fn a_deal_of_the_person_s_account() {
     ends(
-        "exists o from accounts.opportunities where o.expectedCloseDate occurs <= 5 days before now",
+        "exists o from accounts.opportunities where o.extra.expected occurs <= 5 days before now",
         "person",
         PERSON,
         END,
@@ -135,7 +135,7 @@ fn a_deal_of_the_person_s_account() {
 #[test]
 fn a_deal_on_which_the_person_has_a_role() {
     ends(
-        "exists r from opportunityRoles where r.opportunity.expectedCloseDate occurs <= 5 days before now",
+        "exists r from opportunityRoles where r.opportunity.extra.expected occurs <= 5 days before now",
         "person",
         PERSON,
         END,
@@ -145,7 +145,7 @@ fn a_deal_on_which_the_person_has_a_role() {
 #[test]
 fn a_deal_of_the_account() {
     ends(
-        "exists o from opportunities where o.expectedCloseDate occurs <= 5 days before now",
+        "exists o from opportunities where o.extra.expected occurs <= 5 days before now",
         "account",
         ACCOUNT,
         END,
@@ -160,14 +160,14 @@ fn a_visit_of_a_person_of_the_account() {
 
 #[test]
 fn a_total_told_in_bands() {
-    let pql = "sum(select o.opportunityAmount.amount from accounts.opportunities where o.expectedCloseDate occurs <= 5 days before now) > 5";
+    let pql = "sum(select o.opportunityAmount.amount from accounts.opportunities where o.extra.expected occurs <= 5 days before now) > 5";
     ends(pql, "person", PERSON, END);
 }
 
 /// Through a chain of segments; instants at which nothing changes are looked past.
 #[test]
 fn another_segment() {
-    let deals = "exists o from accounts.opportunities where o.expectedCloseDate occurs <= 5 days before now";
+    let deals = "exists o from accounts.opportunities where o.extra.expected occurs <= 5 days before now";
     for (visited, last_end) in [("exists v from xEvent where v.timestamp occurs <= 7 days before now", END), (deals, END)] {
         let mut cluster = Cluster::new(4, 1, Timestamp(NOON_MS));
         define(&mut cluster, "first", "person", visited);
@@ -202,7 +202,7 @@ fn another_segment() {
 /// An exit says when time alone brings the subject back.
 #[test]
 fn an_exit_has_an_end_elsewhere_too() {
-    let pql = "not(exists o from accounts.opportunities where o.expectedCloseDate occurs <= 5 days before now)";
+    let pql = "not(exists o from accounts.opportunities where o.extra.expected occurs <= 5 days before now)";
     let mut cluster = Cluster::new(4, 2, Timestamp(NOON_MS));
     define(&mut cluster, "s", "person", pql);
     tell(&mut cluster, &account("a@1.S", json!({})));
@@ -220,7 +220,7 @@ fn a_deal_that_moves_moves_the_end() {
     let mut cluster = cluster(
         3,
         "person",
-        "exists o from accounts.opportunities where o.expectedCloseDate occurs <= 5 days before now",
+        "exists o from accounts.opportunities where o.extra.expected occurs <= 5 days before now",
     );
     let later = END.plus_ms(DAY_MS);
     tell(&mut cluster, &deal("o@1.S", 1, 0, 10));
@@ -234,7 +234,7 @@ fn a_deal_that_moves_moves_the_end() {
 /// An account passes on what it is told of its parent.
 #[test]
 fn a_deal_of_the_parent_s_moves_the_end() {
-    let pql = "exists a from accounts where (exists o from a.parent.opportunities where o.expectedCloseDate occurs <= 5 days before now)";
+    let pql = "exists a from accounts where (exists o from a.parent.opportunities where o.extra.expected occurs <= 5 days before now)";
     let mut cluster = cluster(4, "person", pql);
     assert!(cluster.changes.is_empty());
     tell(&mut cluster, &account("b@1.S", json!({ "accountParentKey": key("a@1.S") })));

@@ -13,3 +13,4 @@ mod memberships;
 mod records;
 mod refusals;
 mod stage;
+mod values;

@@ -46,7 +46,7 @@ fn the_version_orders_changes_however_it_is_written() {
         written(json!(NOON_MS), 0, 3),
         written(Json::Null, 1, 4),
         written(json!("2026-03-18T12:00:00.002Z"), 9, 5),
-        written(json!("2026-03-19"), -7, 6),
+        written(json!("2026-03-19"), 43_199_000, 6),
     ];
     for last in 1..=versions.len() {
         check("the latest version", &versions[..last], &[(&format!("b2b.personScore = {last}"), ME)]);

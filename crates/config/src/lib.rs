@@ -175,6 +175,7 @@ pub struct Loop {
     pub timers: usize,
     pub background: usize,
     pub background_time: Duration,
+    pub step_time_max: Duration,
     pub flush_interval: Duration,
 }
 

@@ -123,15 +123,15 @@ pub struct State {
     pub write_buffers: String,
 }
 
-/// Which identities are united, and the guards against uniting too much. An identity that trips a guard is set aside, counted, and united when it fits.
+/// Which identities are united, and the guards against uniting too much. An identity that trips a guard is set aside whole: none of the records that carry
+/// it has it. It is listed with the reason, counted, and united when it fits.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Identity {
     /// The canonical id of a profile is its least identity: source keys first, then by this order of namespaces, then all others by name; of one
     /// namespace the least id. Changing it changes canonical ids.
     pub namespace_priority: Vec<String>,
-    /// The most identities one person may have. Guards against a shared value drawing strangers together. Identities that a single record alone carries
-    /// are not counted until a second record shares them.
+    /// The most identities one person may have. An identity that would make more, with all the records that carry it, is set aside.
     pub max_identities_person: u32,
     /// The most identities one account may have.
     pub max_identities_account: u32,
@@ -210,6 +210,9 @@ pub struct Loop {
     pub background: u32,
     /// How long a transaction goes on with deferred work while live input comes, which waits for it. Less means that deferred work takes longer.
     pub background_time: String,
+    /// How long a transaction should take at most. A longer one is counted (`millrace_slow_steps_total`) and logged with what it did, and the next ones
+    /// take fewer records.
+    pub step_time_max: String,
     /// How often the local state is made to survive a crash. Longer means more to re-read after one.
     pub flush_interval: String,
 }
@@ -354,6 +357,7 @@ impl Default for Loop {
             timers: 1_000,
             background: 5_000,
             background_time: "10ms".to_owned(),
+            step_time_max: "100ms".to_owned(),
             flush_interval: "60s".to_owned(),
         }
     }

@@ -66,6 +66,7 @@ fn defaults_hold_and_show() {
             loop:
               background: 5000
               background_time: 10ms
+              step_time_max: 100ms
               flush_interval: 60s
               poll_bytes: 4MiB
               poll_records: 2000

@@ -267,6 +267,7 @@ fn budget(raw: &raw::Loop, check: &mut Check<'_>) -> Loop {
         timers: check.within("loop.timers", raw.timers, 1, 1_000_000) as usize,
         background: check.within("loop.background", raw.background, 1, 1_000_000) as usize,
         background_time: check.duration("loop.background_time", &raw.background_time),
+        step_time_max: check.duration("loop.step_time_max", &raw.step_time_max),
         flush_interval: check.duration("loop.flush_interval", &raw.flush_interval),
     }
 }

@@ -27,7 +27,7 @@ fn reversed(evidence: &Evidence) -> Evidence {
 fn graph_of(policy: &Policy, evidence: &[Evidence]) -> MemoryGraph {
     let mut graph = MemoryGraph::default();
     for one in evidence {
-        let Ok(_) = apply(&mut graph, policy, one).map_err(|error| panic!("{error}"));
+        let Ok(_) = apply(&mut graph, policy, std::slice::from_ref(one)).map_err(|error| panic!("{error}"));
     }
     graph
 }
@@ -79,7 +79,7 @@ fn further(c: &mut Criterion) {
         let back = reversed(&there);
         let both = |graph: &mut MemoryGraph| {
             [&there, &back].map(|one| {
-                apply(graph, &policy, one)
+                apply(graph, &policy, std::slice::from_ref(one))
                     .map(|outcome| outcome.moves.len())
                     .unwrap_or_else(|error| panic!("{error}"))
             })
@@ -104,7 +104,7 @@ fn emptying(c: &mut Criterion) {
             |mut graph| {
                 deletes
                     .iter()
-                    .map(|one| apply(&mut graph, &policy, one).map_or(0, |outcome| outcome.moves.len()))
+                    .map(|one| apply(&mut graph, &policy, std::slice::from_ref(one)).map_or(0, |outcome| outcome.moves.len()))
                     .sum::<usize>()
             },
             BatchSize::LargeInput,

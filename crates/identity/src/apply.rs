@@ -1,52 +1,51 @@
-//! One piece of evidence: edges come and go by the rules that need no order, and by the short ways where the order decides nothing.
+//! Evidence comes in: edges are noted, identities that stand otherwise by the rules that need no order are settled, short ways are taken where the order
+//! decides nothing, and what is left is replayed once for the whole batch.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{CanonicalId, Identity, Text};
 
-use crate::evidence::{Edge, Evidence, Move, Outcome, Parked};
+use crate::evidence::{Claim, Edge, Evidence, Move, Outcome, Parked};
 use crate::policy::{Place, Policy};
 use crate::replay;
 use crate::report::reason;
-use crate::rows::{ClusterRow, EdgeRow, NodeRow, Rows, Status, TypedRows};
+use crate::rows::{ClusterRow, EdgeRow, NodeRow, Rows, Status, TypedRows, damaged_node};
 use crate::store::GraphStore;
 
-/// Takes one piece of evidence into the graph and says what it changed.
+/// Takes evidence into the graph and says what it changed. What comes together costs less than what comes one by one: a cluster of which a hundred edges go
+/// is taken apart once.
 ///
 /// # Errors
 /// Where the store failed or a row is damaged. Some rows may be written then: give up the transaction.
-pub fn apply<S: GraphStore>(store: &mut S, policy: &Policy, evidence: &Evidence) -> Rows<Outcome, S> {
+pub fn apply<S: GraphStore>(store: &mut S, policy: &Policy, evidence: &[Evidence]) -> Rows<Outcome, S> {
+    let mut last: BTreeMap<(&Edge, &Claim), bool> = BTreeMap::new();
+    for one in evidence {
+        match one {
+            Evidence::Assert { edge, claim } => last.insert((edge, claim), true),
+            Evidence::Withdraw { edge, claim } => last.insert((edge, claim), false),
+        };
+    }
     let mut writer = Writer::new(store, policy)?;
-    let edge = match evidence {
-        Evidence::Assert { edge, claim } => {
-            if writer.store.has_claim(edge, claim)? {
-                return Ok(Outcome::default());
-            }
-            writer.store.set_claim(edge, claim, true)?;
-            match writer.store.edge(edge)? {
-                Some(row) => writer
-                    .store
-                    .set_edge(edge, Some(row.status), Some(&EdgeRow { claims: row.claims + 1, ..row }))?,
-                None => writer.begin(edge, 1)?,
-            }
-            edge
+    let mut spoken_of = BTreeSet::new();
+    // First what comes, so that an edge whose claims change hands never goes.
+    let (come, gone): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, present)| *present);
+    for ((edge, claim), present) in come.into_iter().chain(gone) {
+        if writer.store.has_claim(edge, claim)? == present {
+            continue;
         }
-        Evidence::Withdraw { edge, claim } => {
-            if !writer.store.has_claim(edge, claim)? {
-                return Ok(Outcome::default());
-            }
-            writer.store.set_claim(edge, claim, false)?;
-            match writer.store.edge(edge)? {
-                Some(row) if row.claims > 1 => writer
-                    .store
-                    .set_edge(edge, Some(row.status), Some(&EdgeRow { claims: row.claims - 1, ..row }))?,
-                Some(row) => writer.end(edge, row.status)?,
-                None => {}
-            }
-            edge
-        }
-    };
-    writer.finish(edge)
+        writer.store.set_claim(edge, claim, present)?;
+        writer.claimed(edge, present)?;
+        spoken_of.extend([edge.home(), edge.node()]);
+    }
+    writer.decide()?;
+    let mut cluster_size = 0;
+    for node in spoken_of {
+        cluster_size = cluster_size.max(writer.group_of(node)?.size());
+    }
+    Ok(Outcome {
+        cluster_size: usize::try_from(cluster_size).unwrap_or(usize::MAX),
+        ..writer.outcome()?
+    })
 }
 
 /// The changes of one call, against what was there before.
@@ -57,8 +56,19 @@ pub(crate) struct Writer<'a, S> {
     epoch: u64,
     /// Canonical id and epoch of each node whose canonical id was set, before the first time.
     nodes_before: BTreeMap<Identity, (CanonicalId, u64)>,
-    /// Status of each edge whose status was set, before the first time; `None` where the edge was not there.
-    edges_before: BTreeMap<Edge, Option<Status>>,
+    /// Whether each edge that began, ended or came to stand otherwise was parked before; `None` where the edge was not there.
+    edges_before: BTreeMap<Edge, Option<bool>>,
+    /// Nodes whose homes changed and that are not decided again yet, by their places.
+    changed: BTreeMap<Place, Changed>,
+}
+
+/// How the homes of a node changed.
+#[derive(Clone, Copy)]
+struct Changed {
+    /// How it stood before.
+    before: Option<Status>,
+    /// A home is gone.
+    shrank: bool,
 }
 
 impl<'a, S: GraphStore> Writer<'a, S> {
@@ -70,214 +80,234 @@ impl<'a, S: GraphStore> Writer<'a, S> {
             epoch,
             nodes_before: BTreeMap::new(),
             edges_before: BTreeMap::new(),
+            changed: BTreeMap::new(),
         })
+    }
+
+    /// One claim on an edge more, or less.
+    fn claimed(&mut self, edge: &Edge, present: bool) -> Rows<(), S> {
+        match (self.store.edge(edge)?, present) {
+            (None, true) => self.begin(edge, 1),
+            (Some(row), true) => self.store.set_edge(edge, Some(&EdgeRow { claims: row.claims + 1, ..row })),
+            (Some(row), false) if row.claims > 1 => self.store.set_edge(edge, Some(&EdgeRow { claims: row.claims - 1, ..row })),
+            (Some(row), false) => self.end(edge, &row),
+            (None, false) => Ok(()),
+        }
     }
 
     /// The first claim on an edge came. `claims` is how many it has now.
     pub fn begin(&mut self, edge: &Edge, claims: u64) -> Rows<(), S> {
-        if self.policy.refusal(edge).is_some() {
-            return self.put_edge(
-                edge,
-                None,
-                Some(EdgeRow {
-                    claims,
-                    status: Status::Refused,
-                }),
-            );
+        self.edges_before.entry(edge.clone()).or_insert(None);
+        let refused = self.policy.refusal(edge).is_some();
+        self.store.set_edge(edge, Some(&EdgeRow { claims, refused }))?;
+        if refused {
+            return self.store.set_carried(edge, Status::Refused, true);
         }
-        let mut crowded = false;
-        for end in [edge.a(), edge.b()] {
-            let degree = self.add_degree(end, 1)?;
-            let max = self.policy.claims_max(end);
-            crowded |= degree > max;
-            if degree == max.saturating_add(1) {
-                self.crowd(end)?;
-            }
-        }
-        if crowded {
-            return self.put_edge(
-                edge,
-                None,
-                Some(EdgeRow {
-                    claims,
-                    status: Status::Crowded,
-                }),
-            );
-        }
-        self.link_or_wait(edge, None, claims)
+        let mut row = self.store.node(edge.node())?.unwrap_or_else(|| alone(edge.node()));
+        self.note(edge.node(), row.status, false);
+        // Until it is decided a new node counts for nothing.
+        let status = *row.status.get_or_insert(Status::Waiting);
+        row.degree += 1;
+        self.put_node(edge.node(), &row)?;
+        self.store.set_home(edge, true)?;
+        self.store.set_carried(edge, status, true)
     }
 
     /// The last claim on an edge went.
-    fn end(&mut self, edge: &Edge, status: Status) -> Rows<(), S> {
-        self.put_edge(edge, Some(status), None)?;
-        if status == Status::Refused {
-            return Ok(());
+    fn end(&mut self, edge: &Edge, row: &EdgeRow) -> Rows<(), S> {
+        self.store.set_edge(edge, None)?;
+        if row.refused {
+            self.edges_before.entry(edge.clone()).or_insert(Some(true));
+            return self.store.set_carried(edge, Status::Refused, false);
         }
-        let mut roomy = Vec::new();
-        for end in [edge.a(), edge.b()] {
-            if self.add_degree(end, -1)? == self.policy.claims_max(end) {
-                roomy.push(end);
-            }
-        }
-        match status {
-            Status::Linked => replay::without(self, edge),
-            Status::Crowded => roomy.into_iter().try_for_each(|end| self.uncrowd(end)),
-            Status::Waiting | Status::Refused => Ok(()),
-        }
+        let mut row = self.node_row(edge.node())?;
+        let status = row.status.ok_or_else(|| damaged_node(edge.node()))?;
+        self.edges_before.entry(edge.clone()).or_insert(Some(status.is_parked()));
+        self.note(edge.node(), Some(status), true);
+        self.store.set_home(edge, false)?;
+        self.store.set_carried(edge, status, false)?;
+        row.degree = row.degree.saturating_sub(1);
+        self.put_node(edge.node(), &row)
     }
 
-    /// The node has one edge too many: all it has no longer count. Waiting ones go first, so that none is linked for a moment.
-    fn crowd(&mut self, node: &Identity) -> Rows<(), S> {
-        for status in [Status::Waiting, Status::Linked] {
-            for other in self.store.others(node, status)? {
-                let edge = between(node, &other);
-                // Taking out one may have parked or linked another, so the list says less than the row.
-                let row = self.edge_row(&edge)?;
-                self.put_edge(
-                    &edge,
-                    Some(row.status),
-                    Some(EdgeRow {
-                        status: Status::Crowded,
-                        ..row
-                    }),
-                )?;
-                if row.status == Status::Linked {
-                    replay::without(self, &edge)?;
+    fn note(&mut self, node: &Identity, before: Option<Status>, shrank: bool) {
+        let changed = self.changed.entry(self.policy.place(node)).or_insert(Changed { before, shrank });
+        changed.shrank |= shrank;
+    }
+
+    /// Decides every node whose homes changed, in their order: by itself where its homes alone decide, or where whole clusters unite; the others
+    /// together, by a replay.
+    ///
+    /// Until that replay the clusters are right for the homes that the others had before, and whatever is united meanwhile fits for ever after: so it does
+    /// not matter in which order the two are done.
+    pub fn decide(&mut self) -> Rows<(), S> {
+        let mut replay = replay::Task::default();
+        while let Some((place, changed)) = self.changed.pop_first() {
+            let row = self.node_row(&place.node)?;
+            let was_linked = changed.before == Some(Status::Linked);
+            let settled = if row.degree == 0 {
+                Some(None)
+            } else if row.degree > self.policy.claims_max(&place.node) {
+                Some(Some(Status::Crowded))
+            } else if row.degree >= self.policy.identities_max(&place.node) {
+                Some(Some(Status::Waiting))
+            } else {
+                None
+            };
+            match settled {
+                Some(status) => {
+                    self.set_status(&place.node, status)?;
+                    if was_linked {
+                        replay.shrink(place);
+                    }
+                }
+                // What did not fit fits with a further home even less.
+                None if changed.before == Some(Status::Waiting) && !changed.shrank => {}
+                None if was_linked && changed.shrank => {
+                    replay.shrink(place.clone());
+                    replay.decide(place);
+                }
+                None if self.unite_whole(&place, was_linked)? => {}
+                None => {
+                    if was_linked {
+                        replay.shrink(place.clone());
+                    }
+                    replay.decide(place);
                 }
             }
         }
-        Ok(())
+        replay.run(self)
     }
 
-    /// The node has no edge too many any more: those count again whose other ends have none either.
-    fn uncrowd(&mut self, node: &Identity) -> Rows<(), S> {
-        for other in self.store.others(node, Status::Crowded)? {
-            if self.store.degree(&other)? <= self.policy.claims_max(&other) {
-                let edge = between(node, &other);
-                let claims = self.edge_row(&edge)?.claims;
-                self.link_or_wait(&edge, Some(Status::Crowded), claims)?;
-            }
+    /// A node that did not count up to now, or has further homes, where no order is needed: its clusters fit together as they are, or all of them were
+    /// complete before its turn came. Whether it is decided.
+    fn unite_whole(&mut self, place: &Place, was_linked: bool) -> Rows<bool, S> {
+        let node = &place.node;
+        let mut clusters: BTreeMap<CanonicalId, Cluster> = BTreeMap::new();
+        let homes = self.store.homes(node, usize::MAX)?;
+        for member in homes.iter().chain([node]) {
+            let cluster = self.group_of(member)?;
+            clusters.insert(cluster.canonical.clone(), cluster);
         }
-        Ok(())
+        if self.fit(clusters.values(), node)? {
+            self.set_status(node, Some(Status::Linked))?;
+            self.unite(clusters.into_values().collect(), place)?;
+            return Ok(true);
+        }
+        let complete = |cluster: &Cluster| cluster.row.as_ref().is_none_or(|row| self.policy.place(&row.last) < *place);
+        if !was_linked && clusters.values().all(complete) {
+            self.set_status(node, Some(Status::Waiting))?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
-    /// An edge that only the guardrails of clusters may park takes its place in the order.
-    fn link_or_wait(&mut self, edge: &Edge, before: Option<Status>, claims: u64) -> Rows<(), S> {
-        let linked = Some(EdgeRow {
-            claims,
-            status: Status::Linked,
-        });
-        let (a, b) = (self.group_of(edge.a())?, self.group_of(edge.b())?);
-        let place = self.policy.place(edge);
-        if a.canonical == b.canonical {
-            self.put_edge(edge, before, linked)?;
-            return self.extend(&a, edge, &place);
-        }
-        if self.fits(&a, &b, edge.a())? {
-            self.put_edge(edge, before, linked)?;
-            return self.unite(a, b, edge, &place);
-        }
-        if (self.is_behind(&place, &a) && self.is_behind(&place, &b)) || !replay::fits_at(self, edge, &place)? {
-            return self.put_edge(
-                edge,
-                before,
-                Some(EdgeRow {
-                    claims,
-                    status: Status::Waiting,
-                }),
-            );
-        }
-        replay::with(self, edge, before, claims)
-    }
-
-    fn group_of(&self, node: &Identity) -> Rows<Cluster, S> {
+    pub fn group_of(&self, node: &Identity) -> Rows<Cluster, S> {
         let canonical = self.store.canonical_of(node)?;
         let row = self.store.cluster(&canonical)?;
         Ok(Cluster { canonical, row })
     }
 
-    /// Whether two different clusters may be one.
-    fn fits(&self, a: &Cluster, b: &Cluster, any: &Identity) -> Rows<bool, S> {
-        if a.size() + b.size() > self.policy.identities_max(any) {
+    /// Whether different clusters may be one.
+    fn fit<'c>(&self, clusters: impl Iterator<Item = &'c Cluster> + Clone, any: &Identity) -> Rows<bool, S> {
+        if clusters.clone().map(Cluster::size).sum::<u64>() > self.policy.identities_max(any) {
             return Ok(false);
         }
+        if clusters.clone().nth(1).is_none() {
+            return Ok(true);
+        }
         for namespace in self.policy.unique() {
-            if self.store.cluster_holds(&a.canonical, namespace)? && self.store.cluster_holds(&b.canonical, namespace)? {
-                return Ok(false);
+            let mut held = false;
+            for cluster in clusters.clone() {
+                let holds = self.store.cluster_holds(&cluster.canonical, namespace)?;
+                if held && holds {
+                    return Ok(false);
+                }
+                held |= holds;
             }
         }
         Ok(true)
     }
 
-    fn is_behind(&self, place: &Place, cluster: &Cluster) -> bool {
-        cluster.row.as_ref().is_none_or(|row| self.policy.place(&row.last) < *place)
-    }
-
-    /// An edge within a cluster.
-    fn extend(&mut self, cluster: &Cluster, edge: &Edge, place: &Place) -> Rows<(), S> {
-        match &cluster.row {
-            Some(row) if self.is_behind(place, cluster) => self.store.set_cluster(
-                &cluster.canonical,
-                Some(&ClusterRow {
-                    size: row.size,
-                    last: edge.clone(),
-                }),
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    /// Makes two clusters one, under the lesser of their canonical ids.
-    fn unite(&mut self, a: Cluster, b: Cluster, edge: &Edge, place: &Place) -> Rows<(), S> {
-        let (winner, loser) = if self.policy.priority().compare(&a.canonical.0, &b.canonical.0).is_lt() {
-            (a, b)
-        } else {
-            (b, a)
+    /// Makes clusters one, under the least of their canonical ids, because the node at `place` is linked.
+    fn unite(&mut self, clusters: Vec<Cluster>, place: &Place) -> Rows<(), S> {
+        let priority = self.policy.priority();
+        let Some(winner) = clusters.iter().min_by(|a, b| priority.compare(&a.canonical.0, &b.canonical.0)) else {
+            return Ok(());
         };
-        if winner.row.is_none() {
-            self.store.set_member(&winner.canonical, &winner.canonical.0, true)?;
+        let to = winner.canonical.clone();
+        let alone = winner.row.is_none() && clusters.len() > 1;
+        if alone {
+            self.store.set_member(&to, &to.0, true)?;
         }
-        for member in self.store.cluster_members(&loser.canonical)? {
-            if loser.row.is_some() {
-                self.store.set_member(&loser.canonical, &member, false)?;
+        let mut row = ClusterRow {
+            size: 0,
+            last: place.node.clone(),
+        };
+        let mut last = place.clone();
+        for cluster in &clusters {
+            row.size += cluster.size();
+            if let Some(of) = &cluster.row {
+                last = last.max(self.policy.place(&of.last));
             }
-            self.store.set_member(&winner.canonical, &member, true)?;
-            self.set_canonical(&member, &winner.canonical)?;
+            if cluster.canonical == to {
+                continue;
+            }
+            for member in self.store.cluster_members(&cluster.canonical)? {
+                if cluster.row.is_some() {
+                    self.store.set_member(&cluster.canonical, &member, false)?;
+                }
+                self.store.set_member(&to, &member, true)?;
+                self.set_canonical(&member, &to)?;
+            }
+            if cluster.row.is_some() {
+                self.store.set_cluster(&cluster.canonical, None)?;
+            }
         }
-        if loser.row.is_some() {
-            self.store.set_cluster(&loser.canonical, None)?;
+        row.last = last.node;
+        self.store.set_cluster(&to, Some(&row))
+    }
+
+    /// A node that is carried stands so from now on, and so do its edges; `None` where nobody carries it any more.
+    pub fn set_status(&mut self, node: &Identity, status: Option<Status>) -> Rows<(), S> {
+        let mut row = self.node_row(node)?;
+        let before = row.status;
+        if before == status {
+            return Ok(());
         }
-        let size = winner.size() + loser.size();
-        let lasts = [&winner, &loser]
-            .into_iter()
-            .filter_map(|cluster| cluster.row.as_ref())
-            .map(|row| self.policy.place(&row.last));
-        let last = lasts.fold(place.clone(), Ord::max);
-        let last = if last == *place { edge.clone() } else { between(&last.strong, &last.weak) };
-        self.store.set_cluster(&winner.canonical, Some(&ClusterRow { size, last }))
+        for home in self.store.homes(node, usize::MAX)? {
+            if let Some(edge) = Edge::new(home, node.clone()) {
+                self.edges_before.entry(edge.clone()).or_insert(before.map(Status::is_parked));
+                for (status, present) in [(before, false), (status, true)] {
+                    if let Some(status) = status {
+                        self.store.set_carried(&edge, status, present)?;
+                    }
+                }
+            }
+        }
+        row.status = status;
+        self.put_node(node, &row)
     }
 
-    /// Sets an edge's row, or removes it; `before` is the status in the store.
-    pub fn put_edge(&mut self, edge: &Edge, before: Option<Status>, row: Option<EdgeRow>) -> Rows<(), S> {
-        self.edges_before.entry(edge.clone()).or_insert(before);
-        self.store.set_edge(edge, before, row.as_ref())
+    /// The row of a node that is listed somewhere.
+    pub fn node_row(&self, node: &Identity) -> Rows<NodeRow, S> {
+        self.store.node(node)?.ok_or_else(|| damaged_node(node))
     }
 
-    /// The row of an edge that is listed at one of its ends.
-    pub fn edge_row(&self, edge: &Edge) -> Rows<EdgeRow, S> {
-        self.store.edge(edge)?.ok_or_else(|| crate::rows::damaged_edge(edge))
-    }
-
-    fn add_degree(&mut self, node: &Identity, by: i64) -> Rows<u64, S> {
-        let mut row = self.store.node(node)?.unwrap_or_else(|| alone(node));
-        row.degree = row.degree.saturating_add_signed(by);
-        self.put_node(node, &row)?;
-        Ok(row.degree)
+    /// Takes an edge and both its ends out of the rows, keeping what they were before this call.
+    pub fn forget(&mut self, edge: &Edge, row: &EdgeRow) -> Rows<(), S> {
+        let status = self.store.node(edge.node())?.and_then(|row| row.status);
+        let status = if row.refused { Some(Status::Refused) } else { status };
+        self.edges_before.insert(edge.clone(), status.map(Status::is_parked));
+        if let Some(status) = status {
+            self.store.set_carried(edge, status, false)?;
+        }
+        self.store.set_home(edge, false)
     }
 
     /// Takes a node out of its cluster and out of the rows, keeping what it was before this call. Its edges are the caller's.
-    pub fn forget(&mut self, node: &Identity) -> Rows<(), S> {
-        let Some(row) = self.store.node(node)? else { return Ok(()) };
+    pub fn forget_node(&mut self, node: &Identity) -> Rows<(), S> {
+        let row = self.store.node(node)?.unwrap_or_else(|| alone(node));
         self.store.set_cluster(&row.canonical, None)?;
         self.store.set_member(&row.canonical, node, false)?;
         self.store.set_node(node, None)?;
@@ -294,9 +324,9 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         self.put_node(node, &row)
     }
 
-    /// A node without edges is its own and needs no row.
+    /// A node that nobody carries and that is its own needs no row.
     fn put_node(&mut self, node: &Identity, row: &NodeRow) -> Rows<(), S> {
-        let needed = row.degree > 0 || row.canonical.0 != *node;
+        let needed = row.degree > 0 || row.status.is_some() || row.canonical.0 != *node;
         self.store.set_node(node, needed.then_some(row))
     }
 
@@ -321,11 +351,10 @@ impl<'a, S: GraphStore> Writer<'a, S> {
             self.store.set_epoch(self.epoch)?;
         }
         for (edge, before) in std::mem::take(&mut self.edges_before) {
-            let after = self.store.edge(&edge)?.map(|row| row.status);
-            let was_parked = before.is_some_and(Status::is_parked);
-            match after {
-                Some(status) if status.is_parked() => {
-                    if !was_parked && let Some(reason) = reason(self.store, self.policy, &edge, status)? {
+            let was_parked = before == Some(true);
+            match self.store.edge(&edge)? {
+                Some(row) if row.refused || self.node_row(edge.node())?.status.is_some_and(Status::is_parked) => {
+                    if !was_parked && let Some(reason) = reason(self.store, self.policy, &edge, &row)? {
                         outcome.parked.push(Parked { edge, reason });
                     }
                 }
@@ -335,19 +364,10 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         }
         Ok(outcome)
     }
-
-    fn finish(self, edge: &Edge) -> Rows<Outcome, S> {
-        let size = self.group_of(edge.a())?.size().max(self.group_of(edge.b())?.size());
-        let cluster_size = usize::try_from(size).unwrap_or(usize::MAX);
-        Ok(Outcome {
-            cluster_size,
-            ..self.outcome()?
-        })
-    }
 }
 
 /// A cluster as stored; no row for a cluster of one.
-struct Cluster {
+pub(crate) struct Cluster {
     canonical: CanonicalId,
     row: Option<ClusterRow>,
 }
@@ -367,10 +387,10 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    pub fn add(&mut self, node: &Identity, policy: &Policy) {
-        self.size += 1;
-        if let Some(namespace) = policy.unique().get(node.namespace()) {
-            self.unique.insert(namespace.clone());
+    pub fn of(node: &Identity, policy: &Policy) -> Content {
+        Content {
+            size: 1,
+            unique: policy.unique().get(node.namespace()).cloned().into_iter().collect(),
         }
     }
 
@@ -378,11 +398,12 @@ impl Content {
     pub fn fits(&self, other: &Content, identities_max: u64) -> bool {
         self.size + other.size <= identities_max && self.unique.is_disjoint(&other.unique)
     }
-}
 
-/// The edge between two nodes of which one is listed at the other.
-pub(crate) fn between(node: &Identity, other: &Identity) -> Edge {
-    Edge::new(node.clone(), other.clone()).expect("no node is listed as its own neighbour, since edges have two ends")
+    /// Both together.
+    pub fn add(&mut self, other: Content) {
+        self.size += other.size;
+        self.unique.extend(other.unique);
+    }
 }
 
 fn alone(node: &Identity) -> NodeRow {
@@ -390,5 +411,6 @@ fn alone(node: &Identity) -> NodeRow {
         canonical: CanonicalId(node.clone()),
         epoch: 0,
         degree: 0,
+        status: None,
     }
 }

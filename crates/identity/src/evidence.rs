@@ -5,12 +5,12 @@ use std::fmt;
 use millrace_model::{CanonicalId, Identity, Text};
 use serde::{Deserialize, Serialize};
 
-/// Two different identities, in no direction.
+/// A home and an identity that it carries: the two are one thing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Edge {
-    /// Invariant: less than `b`.
-    a: Identity,
-    b: Identity,
+    home: Identity,
+    /// Invariant: another identity than `home`.
+    node: Identity,
 }
 
 /// Who asserts an edge: an opaque name, unique among all claims, the same each time the claim is repeated or withdrawn.
@@ -50,7 +50,7 @@ pub struct Move {
     pub epoch: u64,
 }
 
-/// A live edge that does not count, and why.
+/// A live edge that does not count, because its node is set aside, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Parked {
     /// The edge.
@@ -61,7 +61,7 @@ pub struct Parked {
 
 /// Why an edge does not count.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "camelCase", tag = "kind")]
+#[serde(rename_all = "camelCase")]
 pub enum Reason {
     /// A person is no account; nothing unites them.
     #[error("the identities name different kinds of thing")]
@@ -72,29 +72,29 @@ pub enum Reason {
         /// The end.
         identity: Identity,
     },
-    /// An end has too many edges.
-    #[error("{identity} is claimed together with more than {max} identities")]
+    /// Too many homes carry the identity.
+    #[error("more than {max} records carry {identity}")]
     TooManyClaims {
-        /// The end.
+        /// The identity.
         identity: Identity,
-        /// The most edges its namespace may have.
+        /// The most homes that may carry an identity of its namespace.
         max: u64,
     },
-    /// The united cluster would be too big.
-    #[error("united they would hold more than {max} identities")]
+    /// With all its homes the identity would make too big a cluster.
+    #[error("all that carry it would together hold more than {max} identities")]
     TooManyIdentities {
         /// The most identities in a cluster of this kind.
         max: u64,
     },
-    /// The united cluster would hold two identities of a namespace of which one is allowed.
-    #[error("united they would hold more than one identity of {namespace}")]
+    /// With all its homes the identity would make a cluster with two identities of a namespace of which one is allowed.
+    #[error("all that carry it would together hold more than one identity of {namespace}")]
     NotUnique {
         /// The namespace.
         namespace: Text,
     },
 }
 
-/// What one piece of evidence changed.
+/// What the evidence changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// One for each node whose canonical id changed, in order of nodes.
@@ -103,34 +103,30 @@ pub struct Outcome {
     pub parked: Vec<Parked>,
     /// Edges parked up to now and no longer, in order of edges: they count, or nobody asserts them any more.
     pub unparked: Vec<Edge>,
-    /// Identities in the greater of the two clusters at the ends of the edge, afterwards. 0 where the evidence was known already.
+    /// Identities in the greatest cluster that the evidence speaks of, afterwards. 0 where all of it was known already.
     pub cluster_size: usize,
 }
 
 impl Edge {
     /// `None` where both are the same: that says nothing.
-    pub fn new(x: Identity, y: Identity) -> Option<Edge> {
-        match x.cmp(&y) {
-            std::cmp::Ordering::Less => Some(Edge { a: x, b: y }),
-            std::cmp::Ordering::Equal => None,
-            std::cmp::Ordering::Greater => Some(Edge { a: y, b: x }),
-        }
+    pub fn new(home: Identity, node: Identity) -> Option<Edge> {
+        (home != node).then_some(Edge { home, node })
     }
 
-    /// The lesser end, by the order of identities.
-    pub fn a(&self) -> &Identity {
-        &self.a
+    /// Who carries the identity.
+    pub fn home(&self) -> &Identity {
+        &self.home
     }
 
-    /// The greater end.
-    pub fn b(&self) -> &Identity {
-        &self.b
+    /// The identity that is carried.
+    pub fn node(&self) -> &Identity {
+        &self.node
     }
 }
 
 impl fmt::Display for Edge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} – {}", self.a, self.b)
+        write!(f, "{} – {}", self.home, self.node)
     }
 }
 

@@ -5,41 +5,41 @@
 //! # Evidence
 //!
 //! A *claim* (a record, an MDM link) asserts *edges*: a record whose home identity is h and that carries e1…en asserts (h,e1)…(h,en). An edge lives
-//! while at least one claim asserts it. [`apply`] takes one [`Evidence`] at a time; repeating one changes nothing, and no order is needed.
+//! while at least one claim asserts it. [`apply`] takes a batch of [`Evidence`]; repeating it changes nothing, and no order is needed.
 //!
 //! # The law
 //!
-//! Which edges count is a function of the *set* of live edges and the [`Policy`], never of their history:
+//! Which identities count is a function of the *set* of live edges and the [`Policy`], never of their history:
 //!
 //! 1. *Refused* are edges between kinds (a person is never an account) and edges at a blocked identity (`info@…`). They are as if not asserted.
-//! 2. *Crowded* are edges at an identity with more edges left than its namespace may have. Edges are counted, not claims: an event asserts the same
-//!    edge a thousand times and is right each time, but an e-mail address beside thirty persons is a mailbox.
-//! 3. The edges still left are taken in one fixed order, and each is *linked* unless the cluster it would make breaks a guardrail of clusters (size,
-//!    unique namespaces); then it is *waiting*.
+//! 2. *Crowded* are identities that more homes carry than their namespace allows. Homes are counted, not claims: an event says the same a thousand
+//!    times and is right each time, but an e-mail address that thirty persons carry is a mailbox.
+//! 3. The identities still left are taken by namespace priority, then by id. Each is *linked* to all the homes that carry it, unless the cluster that
+//!    all of them would make breaks a guardrail of clusters (size, unique namespaces); then it is *waiting*.
 //!
-//! Clusters are the connected components of linked edges; the least member by [`Priority`] is the canonical id. All that is not linked is *parked*:
-//! kept, reported, and linked by itself as soon as rule 1 to 3 say so.
+//! Clusters are the connected components of linked edges; the least member by [`Priority`] is the canonical id. An identity that is not linked is set
+//! aside *whole*: none of its homes has it, for any subset of them would depend on who came first. Its edges are *parked*: kept, reported, and linked
+//! by themselves as soon as rule 1 to 3 say so. What the identity carries itself, as a home, is no edge *at* it and counts all the same.
 //!
-//! The order of rule 3: an edge is as strong as its weaker end. So edges sort by the priority of the weaker end's namespace, then of the stronger
-//! end's, then by the stronger id, then by the weaker. What two CRM systems say about each other's keys counts before a shared e-mail address, that
-//! before a shared device; and a mailbox shared by thousands keeps the persons that come first by id, whoever came first in time.
+//! So what two CRM systems say about each other's keys counts before a shared e-mail address, that before a shared device; and a mailbox shared by
+//! thousands unites nobody.
 //!
 //! # How it stays cheap
 //!
-//! Clusters only grow while edges are taken in order. Three facts follow:
+//! Clusters only grow while identities are taken in order. Four facts follow:
 //!
-//! * An edge that waits at its place changes nothing else, neither when it comes nor when it goes.
-//! * An edge is linked if and only if its ends end up in one cluster. So an edge within a cluster, or one whose two *final* clusters fit together, is
-//!   linked at once and changes nothing else: one union.
-//! * An edge behind all linked edges of two clusters meets them as they are now; if they do not fit it waits, after a constant number of reads.
-//!   An edge before some of them meets clusters that are parts of those: they are walked, at most two times the greatest cluster.
+//! * An identity that waits at its place changes nothing else, neither when it comes nor when it goes. With further homes it goes on waiting.
+//! * An identity is linked if and only if it ends up in one cluster with all its homes. So one within a cluster, or one whose *final* clusters fit
+//!   together, is linked at once and changes nothing else: one union.
+//! * An identity behind all linked ones of its clusters meets them as they are now; if they do not fit it waits, after a constant number of reads.
+//! * An identity that more homes carry than a cluster may have members waits without a look at any of them.
 //!
-//! What remains is a linked edge that goes, or one that takes its place before others in full clusters. Then the rest of the order is replayed, but only
-//! from that place on and only for the *region*: the clusters of its ends, and each cluster that a waiting edge joins to them during the replay.
-//! Waiting edges of a node are read lazily, in order; a cluster that has reached its greatest size reads no more of them. So a mailbox with 10,000
-//! waiting edges costs as much as one with ten. Without waiting edges the region is the one cluster, and the replay is a plain split.
+//! What remains is a home of a linked identity that goes, or an identity that takes its place before others in full clusters. Then the rest of the order
+//! is replayed, once for all such changes of a batch, from the first of their places on, and only for the *region*: the clusters of what lost a home,
+//! and each cluster that a waiting identity joins to them during the replay. The waiting identities of a home are read lazily, in order; a cluster that
+//! has reached its greatest size reads no more of them. Without waiting identities the region is the one cluster, and the replay is a plain split.
 //!
-//! Rules 1 and 2 need no order: an identity that passes its number of edges takes them out one by one, and puts them back when it is below again.
+//! Rules 1 and 2 need no order: an identity that passes its number of homes goes, and comes back when it is below again.
 //!
 //! # Moves
 //!

@@ -1,4 +1,4 @@
-//! What the deployment allows: the order of namespaces, the guardrails, and the order in which edges are considered.
+//! What the deployment allows: the order of namespaces, which is also the order in which identities are considered, and the guardrails.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ const ACCOUNT_IDENTITIES_MAX: u64 = 1_000;
 /// Identities in one deal, campaign or list, unless configured: a handful of systems know it.
 const OTHER_IDENTITIES_MAX: u64 = 50;
 
-/// The order of namespaces, most trusted first: decides who names a cluster and which edges are considered first.
+/// The order of namespaces, most trusted first: decides who names a cluster and which identities are considered first.
 ///
 /// The five namespaces of source keys always come first, then those listed, then all others alphabetically.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,14 +36,11 @@ pub struct Policy {
     blocked: BTreeMap<Text, Vec<Text>>,
 }
 
-/// The place of an edge in the one order in which edges are considered; see the crate's documentation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The place of an identity in the one order in which identities are considered: by priority of the namespace, then namespace, then id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    /// The end whose namespace and id come first by priority.
-    pub strong: Identity,
-    pub weak: Identity,
-    strong_position: u32,
-    weak_position: u32,
+    position: u32,
+    pub node: Identity,
 }
 
 impl Priority {
@@ -115,7 +112,7 @@ impl Policy {
         self
     }
 
-    /// An identity of this namespace that is claimed together with more than `max` others links nothing.
+    /// An identity of this namespace that more than `max` homes carry is set aside.
     pub fn with_claims_max(mut self, namespace: &str, max: u64) -> Self {
         self.claims_max.insert(normal(namespace), max);
         self
@@ -138,12 +135,21 @@ impl Policy {
         &self.priority
     }
 
+    /// Whether a home with all that it carries breaks no guardrail, as long as nobody else carries any of it.
+    pub fn holds(&self, home: &Identity, carried: &BTreeSet<Identity>) -> bool {
+        let kind = SubjectKind::of_namespace(home.namespace());
+        let counts = |node: &Identity| SubjectKind::of_namespace(node.namespace()) == kind && !self.is_blocked(node) && self.claims_max(node) > 0;
+        let once = |namespace: &Text| carried.iter().chain([home]).filter(|node| node.namespace() == namespace.as_str()).count() <= 1;
+        carried.is_empty()
+            || (carried.len() as u64) < self.identities_max(home) && !self.is_blocked(home) && carried.iter().all(counts) && self.unique.iter().all(once)
+    }
+
     /// The most identities a cluster of this identity's kind may hold.
-    pub(crate) fn identities_max(&self, identity: &Identity) -> u64 {
+    pub fn identities_max(&self, identity: &Identity) -> u64 {
         self.identities_max.get(&SubjectKind::of_namespace(identity.namespace())).copied().unwrap_or(1)
     }
 
-    /// The most edges an identity may have before it links nothing.
+    /// The most homes that may carry an identity before it is set aside.
     pub(crate) fn claims_max(&self, identity: &Identity) -> u64 {
         self.claims_max.get(identity.namespace()).copied().unwrap_or(u64::MAX)
     }
@@ -155,10 +161,10 @@ impl Policy {
 
     /// Why an edge can never count under this policy, whatever else is asserted.
     pub(crate) fn refusal(&self, edge: &Edge) -> Option<Reason> {
-        if SubjectKind::of_namespace(edge.a().namespace()) != SubjectKind::of_namespace(edge.b().namespace()) {
+        if SubjectKind::of_namespace(edge.home().namespace()) != SubjectKind::of_namespace(edge.node().namespace()) {
             return Some(Reason::CrossKind);
         }
-        [edge.a(), edge.b()]
+        [edge.home(), edge.node()]
             .into_iter()
             .find(|end| self.is_blocked(end))
             .map(|end| Reason::Blocked { identity: end.clone() })
@@ -170,45 +176,16 @@ impl Policy {
             .is_some_and(|patterns| patterns.iter().any(|pattern| fits(pattern, identity.id())))
     }
 
-    pub(crate) fn place(&self, edge: &Edge) -> Place {
-        let (a, b) = (self.priority.position(edge.a().namespace()), self.priority.position(edge.b().namespace()));
-        // The ends of an edge are in identity order already, so only the positions can turn them round.
-        let (strong, strong_position, weak, weak_position) = if a <= b { (edge.a(), a, edge.b(), b) } else { (edge.b(), b, edge.a(), a) };
+    pub(crate) fn place(&self, node: &Identity) -> Place {
         Place {
-            strong: strong.clone(),
-            weak: weak.clone(),
-            strong_position,
-            weak_position,
+            position: self.priority.position(node.namespace()),
+            node: node.clone(),
         }
     }
 
-    /// How the edges between two namespaces sort against a place, as far as namespaces decide it.
-    pub(crate) fn compare_class(&self, x: &str, y: &str, place: &Place) -> Ordering {
-        let (x, y) = ((self.priority.position(x), x), (self.priority.position(y), y));
-        let (strong, weak) = (x.min(y), x.max(y));
-        (weak.0, weak.1, strong.0, strong.1).cmp(&place.class())
-    }
-}
-
-impl Place {
-    /// The part of the order that the two namespaces alone decide.
-    fn class(&self) -> (u32, &str, u32, &str) {
-        (self.weak_position, self.weak.namespace(), self.strong_position, self.strong.namespace())
-    }
-}
-
-impl Ord for Place {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.class()
-            .cmp(&other.class())
-            .then_with(|| self.strong.id().cmp(other.strong.id()))
-            .then_with(|| self.weak.id().cmp(other.weak.id()))
-    }
-}
-
-impl PartialOrd for Place {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    /// Where the nodes of a namespace stand against a place, as far as the namespace decides it.
+    pub(crate) fn compare_namespace(&self, namespace: &str, place: &Place) -> Ordering {
+        (self.priority.position(namespace), namespace).cmp(&(place.position, place.node.namespace()))
     }
 }
 
@@ -272,36 +249,5 @@ mod tests {
             .collect();
         list.sort_by(|a, b| priority.compare(a, b));
         assert_eq!(format!("{list:?}"), "[b2b_person:z, crm:10, crm:2, email:1, alpha:1, zeta:1]");
-    }
-
-    #[test]
-    fn edges_in_order_of_their_weaker_end() {
-        let policy = Policy::default();
-        let edge = |a: &str, b: &str| Edge::new(Identity::parse(a).unwrap(), Identity::parse(b).unwrap()).unwrap();
-        let mut list = [
-            edge("email:a", "ecid:1"),
-            edge("ecid:1", "b2b_person:2"),
-            edge("b2b_person:1", "email:b"),
-            edge("email:a", "b2b_person:2"),
-            edge("b2b_person:2", "b2b_person:9"),
-            edge("email:a", "b2b_person:1"),
-            edge("email:a", "email:b"),
-        ];
-        list.sort_by_key(|edge| policy.place(edge));
-        let texts: Vec<_> = list
-            .iter()
-            .map(|edge| policy.place(edge))
-            .map(|place| format!("{} {}", place.strong, place.weak))
-            .collect();
-        let expected = [
-            "b2b_person:2 b2b_person:9",
-            "b2b_person:1 email:a",
-            "b2b_person:1 email:b",
-            "b2b_person:2 email:a",
-            "email:a email:b",
-            "b2b_person:2 ecid:1",
-            "email:a ecid:1",
-        ];
-        assert_eq!(texts, expected);
     }
 }

@@ -11,7 +11,7 @@ use crate::store::GraphStore;
 /// Edges read at once.
 const PAGE_ROWS: usize = 1024;
 
-/// Decides all edges anew. Call it once when the policy is another than the one the rows were written under; [`Outcome::cluster_size`] is 0.
+/// Decides all identities anew. Call it once when the policy is another than the one the rows were written under; [`Outcome::cluster_size`] is 0.
 ///
 /// Holds the whole graph in memory and writes all of it in one transaction: a rare act of an operator, not part of the stream.
 ///
@@ -28,13 +28,11 @@ pub fn rebuild<S: GraphStore>(store: &mut S, policy: &Policy) -> Rows<Outcome, S
             break;
         }
     }
-    let nodes: BTreeSet<_> = edges.iter().flat_map(|(edge, _)| [edge.a().clone(), edge.b().clone()]).collect();
-    nodes.iter().try_for_each(|node| writer.forget(node))?;
-    for (edge, row) in &edges {
-        writer.put_edge(edge, Some(row.status), None)?;
-    }
-    // In the order of their places, each edge is behind all linked ones: none is ever replayed for the sake of the order.
-    edges.sort_by_cached_key(|(edge, _)| policy.place(edge));
+    edges.iter().try_for_each(|(edge, row)| writer.forget(edge, row))?;
+    let nodes: BTreeSet<_> = edges.iter().flat_map(|(edge, _)| [edge.home(), edge.node()]).collect();
+    nodes.into_iter().try_for_each(|node| writer.forget_node(node))?;
     edges.iter().try_for_each(|(edge, row)| writer.begin(edge, row.claims))?;
+    // In the order of their places, each node meets clusters that are complete: nothing is replayed.
+    writer.decide()?;
     writer.outcome()
 }

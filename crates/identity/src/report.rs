@@ -1,12 +1,13 @@
 //! What the graph says about a node: for the API, and why an edge is parked.
 
+use std::collections::BTreeSet;
+
 use millrace_model::{CanonicalId, Identity};
 use serde::{Deserialize, Serialize};
 
-use crate::apply::between;
 use crate::evidence::{Claim, Edge, Reason};
 use crate::policy::Policy;
-use crate::rows::{Rows, Status, TypedRows};
+use crate::rows::{EdgeRow, Rows, Status, TypedRows};
 use crate::store::GraphStore;
 
 /// A cluster and the edges at its members.
@@ -66,31 +67,20 @@ pub fn explain<S: GraphStore>(store: &S, policy: &Policy, node: &Identity, limit
     let epoch = row.as_ref().map_or(0, |row| row.epoch);
     let canonical = row.map_or_else(|| CanonicalId(node.clone()), |row| row.canonical);
     let members = store.cluster_members(&canonical)?;
-    let mut edges = Vec::new();
-    let mut truncated = false;
-    'all: for parked in [false, true] {
-        for status in Status::ALL.into_iter().filter(|status| status.is_parked() == parked) {
-            let mut found = std::collections::BTreeSet::new();
-            for member in &members {
-                // One more than can be shown, to know whether there is one; an edge within the cluster is met at both its ends.
-                let others = store.others_up_to(member, status, limit.saturating_add(1))?;
-                found.extend(others.iter().map(|other| between(member, other)));
+    let (mut edges, mut truncated) = (Vec::new(), false);
+    for parked in [false, true] {
+        for edge in edges_at(store, &members, parked, limit.saturating_add(1))? {
+            let Some(row) = store.edge(&edge)? else { continue };
+            if edges.len() >= limit {
+                truncated = true;
+                break;
             }
-            for edge in found {
-                if edges.len() >= limit {
-                    truncated = true;
-                    break 'all;
-                }
-                let claim_count = store.edge(&edge)?.map_or(0, |row| row.claims);
-                let claims = store.claims(&edge, limit)?;
-                let parked = reason(store, policy, &edge, status)?;
-                edges.push(EdgeReport {
-                    edge,
-                    claims,
-                    claim_count,
-                    parked,
-                });
-            }
+            edges.push(EdgeReport {
+                claims: store.claims(&edge, limit)?,
+                claim_count: row.claims,
+                parked: reason(store, policy, &edge, &row)?,
+                edge,
+            });
         }
     }
     Ok(ClusterReport {
@@ -103,32 +93,56 @@ pub fn explain<S: GraphStore>(store: &S, policy: &Policy, node: &Identity, limit
     })
 }
 
-/// Why an edge of this status does not count; `None` where it does. Read from what the graph is now, so it depends on no history either.
-pub(crate) fn reason<S: GraphStore>(store: &S, policy: &Policy, edge: &Edge, status: Status) -> Rows<Option<Reason>, S> {
-    Ok(match status {
-        Status::Linked => None,
-        Status::Refused => policy.refusal(edge),
-        Status::Crowded => {
-            let mut found = None;
-            for end in [edge.a(), edge.b()] {
-                let max = policy.claims_max(end);
-                if found.is_none() && store.degree(end)? > max {
-                    found = Some(Reason::TooManyClaims { identity: end.clone(), max });
-                }
-            }
-            found
+/// At least `limit` of the edges at the members that are parked, or that are not, if there are so many.
+fn edges_at<S: GraphStore>(store: &S, members: &[Identity], parked: bool, limit: usize) -> Rows<BTreeSet<Edge>, S> {
+    let mut found = BTreeSet::new();
+    for member in members {
+        for status in Status::ALL.into_iter().filter(|status| status.is_parked() == parked) {
+            let carried = store.carried(member, status, limit)?;
+            found.extend(carried.into_iter().filter_map(|node| Edge::new(member.clone(), node)));
         }
-        Status::Waiting => {
-            // Clusters only grow along the order: what did not fit at the edge's place does not fit at the end.
-            let (a, b) = (store.canonical_of(edge.a())?, store.canonical_of(edge.b())?);
+        let status = store.node(member)?.and_then(|row| row.status);
+        if status.is_some_and(|status| status.is_parked() == parked) {
+            let homes = store.homes(member, limit)?;
+            found.extend(homes.into_iter().filter_map(|home| Edge::new(home, member.clone())));
+        }
+    }
+    Ok(found)
+}
+
+/// Why an edge does not count; `None` where it does. Read from what the graph is now, so it depends on no history either.
+pub(crate) fn reason<S: GraphStore>(store: &S, policy: &Policy, edge: &Edge, row: &EdgeRow) -> Rows<Option<Reason>, S> {
+    if row.refused {
+        return Ok(policy.refusal(edge));
+    }
+    let node = edge.node();
+    let Some(of_node) = store.node(node)? else { return Ok(None) };
+    let too_big = Reason::TooManyIdentities {
+        max: policy.identities_max(node),
+    };
+    match of_node.status {
+        Some(Status::Crowded) => Ok(Some(Reason::TooManyClaims {
+            identity: node.clone(),
+            max: policy.claims_max(node),
+        })),
+        Some(Status::Waiting) if of_node.degree >= policy.identities_max(node) => Ok(Some(too_big)),
+        Some(Status::Waiting) => {
+            // Clusters only grow along the order: what did not fit at the node's place does not fit at the end.
+            let mut clusters = BTreeSet::new();
+            for member in store.homes(node, usize::MAX)?.iter().chain([node]) {
+                clusters.insert(store.canonical_of(member)?);
+            }
             for namespace in policy.unique() {
-                if store.cluster_holds(&a, namespace)? && store.cluster_holds(&b, namespace)? {
+                let mut held = 0;
+                for canonical in &clusters {
+                    held += u32::from(store.cluster_holds(canonical, namespace)?);
+                }
+                if held > 1 {
                     return Ok(Some(Reason::NotUnique { namespace: namespace.clone() }));
                 }
             }
-            Some(Reason::TooManyIdentities {
-                max: policy.identities_max(edge.a()),
-            })
+            Ok(Some(too_big))
         }
-    })
+        _ => Ok(None),
+    }
 }

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! 'c' canonical member          -> nothing        member of a cluster of two or more
-//! 'e' a b                       -> EdgeRow        an asserted edge, a < b
+//! 'e' home node                 -> EdgeRow        an asserted edge
+//! 'h' home status node          -> nothing        what a home carries, by how that stands
 //! 'k' canonical                 -> ClusterRow     a cluster of two or more
-//! 'l' node status other         -> nothing        the edges of a node, by status; two rows an edge
-//! 'm' a b claim                 -> nothing        who asserts an edge
-//! 'n' node                      -> NodeRow        a node with at least one edge that is not refused
+//! 'm' home node claim           -> nothing        who asserts an edge
+//! 'n' node                      -> NodeRow        a node that is carried, or is not its own canonical id
 //! 's'                           -> u64            the last epoch given out
+//! 'w' node home                 -> nothing        who carries a node, but for refused edges
 //!
 //! identity = text(namespace) text(id)     text = its bytes, 00 written as 00 ff, then 00 00     status = one byte     claim = text
-//! value    = 01, then postcard            nothing = the byte 01 alone
+//! value    = 02, then postcard            nothing = the byte 02 alone
 //! ```
 //!
 //! Bytes of keys sort as the identities do. No row grows with the number of edges of a node, of claims of an edge or of members of a cluster.
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{Claim, Edge, GraphError, GraphStore};
 
 /// The version byte before every value.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// A text in a key ends with this.
 const END: [u8; 2] = [0, 0];
 /// A zero byte within a text in a key.
@@ -29,42 +30,45 @@ const ESCAPED: [u8; 2] = [0, 0xff];
 /// Rows read at once in a scan that reads all.
 const SCAN_ROWS: usize = 1024;
 
-/// How an edge stands. The byte is part of keys: never reuse one.
+/// How an identity that is carried stands, and each edge at it. The byte is part of keys: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Status {
-    /// Counts: its ends are in one cluster.
+    /// Counts: it is in one cluster with all its homes.
     Linked,
-    /// Parked: uniting the clusters of its ends would break a guardrail of clusters.
+    /// Set aside: with all its homes it would break a guardrail of clusters.
     Waiting,
-    /// Parked: an end has too many edges.
+    /// Set aside: too many homes carry it.
     Crowded,
-    /// Parked for good: kinds differ, or an end is blocked.
+    /// Of an edge, never of a node: kinds differ, or an end is blocked.
     Refused,
 }
 
-/// A node with at least one edge that is not refused; any other is its own canonical id.
+/// A node that is carried, or is not its own canonical id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeRow {
     pub canonical: CanonicalId,
     /// Of the node's last move; 0 where it never moved since the row began.
     pub epoch: u64,
-    /// Edges that are not refused.
+    /// Homes that carry it, but for refused edges.
     pub degree: u64,
+    /// How it stands, as something that is carried; `None` where nobody carries it.
+    pub status: Option<Status>,
 }
 
 /// A cluster of two or more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClusterRow {
     pub size: u64,
-    /// No linked edge of the cluster is considered after this one.
-    pub last: Edge,
+    /// No linked node of the cluster is considered after this one.
+    pub last: Identity,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EdgeRow {
     /// How many claims assert it. Invariant: at least one.
     pub claims: u64,
-    pub status: Status,
+    /// It can never count. Any other edge stands as its node does.
+    pub refused: bool,
 }
 
 impl Status {
@@ -115,7 +119,7 @@ impl Key {
     }
 
     fn edge(self, edge: &Edge) -> Key {
-        self.identity(edge.a()).identity(edge.b())
+        self.identity(edge.home()).identity(edge.node())
     }
 
     fn byte(mut self, byte: u8) -> Key {
@@ -208,10 +212,6 @@ pub(crate) trait TypedRows: GraphStore + Sized {
         Ok(self.node(node)?.map_or_else(|| CanonicalId(node.clone()), |row| row.canonical))
     }
 
-    fn degree(&self, node: &Identity) -> Rows<u64, Self> {
-        Ok(self.node(node)?.map_or(0, |row| row.degree))
-    }
-
     /// `None` for a cluster of one.
     fn cluster(&self, canonical: &CanonicalId) -> Rows<Option<ClusterRow>, Self> {
         self.read(&Key::new(b'k').identity(&canonical.0).0)
@@ -243,47 +243,44 @@ pub(crate) trait TypedRows: GraphStore + Sized {
         self.read(&Key::new(b'e').edge(edge).0)
     }
 
-    /// Writes an edge and its two entries among the edges of its ends. `before` is the status it has in the store.
-    fn set_edge(&mut self, edge: &Edge, before: Option<Status>, row: Option<&EdgeRow>) -> Rows<(), Self> {
-        self.write(Key::new(b'e').edge(edge), row)?;
-        let after = row.map(|row| row.status);
-        if before == after {
-            return Ok(());
-        }
-        for (node, other) in [(edge.a(), edge.b()), (edge.b(), edge.a())] {
-            for (status, present) in [(before, false), (after, true)] {
-                if let Some(status) = status {
-                    self.mark(Key::new(b'l').identity(node).byte(status.byte()).identity(other), present)?;
-                }
-            }
-        }
-        Ok(())
+    fn set_edge(&mut self, edge: &Edge, row: Option<&EdgeRow>) -> Rows<(), Self> {
+        self.write(Key::new(b'e').edge(edge), row)
     }
 
-    /// The other ends of the node's edges of a status, in order of identities.
-    fn others(&self, node: &Identity, status: Status) -> Rows<Vec<Identity>, Self> {
-        self.others_up_to(node, status, usize::MAX)
+    /// At most `limit` homes that carry a node, in order of identities; refused edges do not count.
+    fn homes(&self, node: &Identity, limit: usize) -> Rows<Vec<Identity>, Self> {
+        let prefix = || Key::new(b'w').identity(node);
+        self.identities(prefix().0, &prefix().behind().0, prefix().0.len(), limit)
     }
 
-    fn others_up_to(&self, node: &Identity, status: Status, limit: usize) -> Rows<Vec<Identity>, Self> {
-        let prefix = || Key::new(b'l').identity(node).byte(status.byte());
+    fn set_home(&mut self, edge: &Edge, present: bool) -> Rows<(), Self> {
+        self.mark(Key::new(b'w').identity(edge.node()).identity(edge.home()), present)
+    }
+
+    /// At most `limit` nodes of a status that a home carries, in order of identities.
+    fn carried(&self, home: &Identity, status: Status, limit: usize) -> Rows<Vec<Identity>, Self> {
+        let prefix = || Key::new(b'h').identity(home).byte(status.byte());
         self.identities(prefix().0, &prefix().behind().0, prefix().0.len(), limit)
     }
 
     /// The same within one namespace, from `from` on.
-    fn others_from(&self, node: &Identity, status: Status, namespace: &str, from: Option<&Identity>, limit: usize) -> Rows<Vec<Identity>, Self> {
-        let node_key = || Key::new(b'l').identity(node).byte(status.byte());
-        let strip = node_key().0.len();
+    fn carried_from(&self, home: &Identity, status: Status, namespace: &str, from: Option<&Identity>, limit: usize) -> Rows<Vec<Identity>, Self> {
+        let home_key = || Key::new(b'h').identity(home).byte(status.byte());
+        let strip = home_key().0.len();
         let lower = match from {
-            Some(from) => node_key().identity(from),
-            None => node_key().text(namespace),
+            Some(from) => home_key().identity(from),
+            None => home_key().text(namespace),
         };
-        self.identities(lower.0, &node_key().text(namespace).behind().0, strip, limit)
+        self.identities(lower.0, &home_key().text(namespace).behind().0, strip, limit)
     }
 
-    /// The namespaces of the other ends of the node's edges of a status.
-    fn namespaces(&self, node: &Identity, status: Status) -> Rows<Vec<String>, Self> {
-        let prefix = || Key::new(b'l').identity(node).byte(status.byte());
+    fn set_carried(&mut self, edge: &Edge, status: Status, present: bool) -> Rows<(), Self> {
+        self.mark(Key::new(b'h').identity(edge.home()).byte(status.byte()).identity(edge.node()), present)
+    }
+
+    /// The namespaces of the nodes of a status that a home carries.
+    fn namespaces(&self, home: &Identity, status: Status) -> Rows<Vec<String>, Self> {
+        let prefix = || Key::new(b'h').identity(home).byte(status.byte());
         let upper = prefix().behind().0;
         let mut lower = prefix().0;
         let mut found = Vec::new();
@@ -356,10 +353,10 @@ pub(crate) trait TypedRows: GraphStore + Sized {
 
 impl<S: GraphStore> TypedRows for S {}
 
-/// An edge listed at its end has no row of its own.
-pub(crate) fn damaged_edge<E>(edge: &Edge) -> GraphError<E> {
+/// A node that is listed somewhere has no row of its own.
+pub(crate) fn damaged_node<E>(node: &Identity) -> GraphError<E> {
     GraphError::Damaged {
-        key: Key::new(b'e').edge(edge).0,
+        key: Key::new(b'n').identity(node).0,
     }
 }
 

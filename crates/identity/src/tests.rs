@@ -67,6 +67,8 @@ struct Law {
 
 struct Verdict {
     statuses: BTreeMap<Edge, Status>,
+    /// Of linked nodes, to find the last of a cluster.
+    linked: BTreeSet<Identity>,
     canonical: BTreeMap<Identity, CanonicalId>,
 }
 
@@ -80,42 +82,45 @@ impl Law {
 
     fn verdict(&self, policy: &Policy) -> Verdict {
         let edges: BTreeSet<&Edge> = self.claims.iter().map(|(edge, _)| edge).collect();
-        let mut degree = BTreeMap::<&Identity, u64>::new();
-        for edge in edges.iter().filter(|edge| policy.refusal(edge).is_none()) {
-            *degree.entry(edge.a()).or_default() += 1;
-            *degree.entry(edge.b()).or_default() += 1;
-        }
-        let mut statuses = BTreeMap::new();
-        let mut open = Vec::new();
         let mut clusters: BTreeMap<&Identity, BTreeSet<&Identity>> = BTreeMap::new();
+        let mut homes: BTreeMap<&Identity, BTreeSet<&Identity>> = BTreeMap::new();
+        let mut statuses = BTreeMap::new();
         for edge in edges {
-            for end in [edge.a(), edge.b()] {
+            for end in [edge.home(), edge.node()] {
                 clusters.insert(end, BTreeSet::from([end]));
             }
             if policy.refusal(edge).is_some() {
                 statuses.insert(edge.clone(), Status::Refused);
-            } else if [edge.a(), edge.b()].into_iter().any(|end| degree[end] > policy.claims_max(end)) {
-                statuses.insert(edge.clone(), Status::Crowded);
             } else {
-                open.push(edge);
+                homes.entry(edge.node()).or_default().insert(edge.home());
             }
         }
-        open.sort_by_key(|edge| policy.place(edge));
-        for edge in open {
-            let (a, b) = (clusters[edge.a()].clone(), clusters[edge.b()].clone());
-            let both: BTreeSet<&Identity> = a.union(&b).copied().collect();
-            let repeats = |namespace: &str| both.iter().filter(|member| member.namespace() == namespace).count() > 1;
-            let fits = both.len() as u64 <= policy.identities_max(edge.a()) && !policy.unique().iter().any(|namespace| repeats(namespace));
-            if a == b || fits {
-                statuses.insert(edge.clone(), Status::Linked);
-                both.iter().for_each(|member| *clusters.get_mut(member).unwrap() = both.clone());
-            } else {
-                statuses.insert(edge.clone(), Status::Waiting);
+        let mut order: Vec<&Identity> = homes.keys().copied().collect();
+        order.sort_by(|a, b| policy.priority().compare(a, b));
+        let mut linked = BTreeSet::new();
+        for node in order {
+            let of = &homes[node];
+            let all: BTreeSet<&Identity> = of.iter().chain([&node]).flat_map(|member| clusters[member].clone()).collect();
+            let repeats = |namespace: &str| all.iter().filter(|member| member.namespace() == namespace).count() > 1;
+            let fits = all.len() as u64 <= policy.identities_max(node) && !policy.unique().iter().any(|namespace| repeats(namespace));
+            let status = match (of.len() as u64 > policy.claims_max(node), fits) {
+                (true, _) => Status::Crowded,
+                (false, true) => Status::Linked,
+                (false, false) => Status::Waiting,
+            };
+            if status == Status::Linked {
+                linked.insert(node.clone());
+                for member in &all {
+                    clusters.insert(member, all.clone());
+                }
+            }
+            for home in of {
+                statuses.insert(Edge::new((*home).clone(), node.clone()).unwrap(), status);
             }
         }
         let least = |members: &BTreeSet<&Identity>| CanonicalId((*members.iter().min_by(|a, b| policy.priority().compare(a, b)).unwrap()).clone());
         let canonical = clusters.iter().map(|(node, members)| ((*node).clone(), least(members))).collect();
-        Verdict { statuses, canonical }
+        Verdict { statuses, linked, canonical }
     }
 }
 
@@ -142,8 +147,12 @@ impl World {
     }
 
     fn take(&mut self, evidence: &Evidence) -> Outcome {
+        self.take_all(std::slice::from_ref(evidence))
+    }
+
+    fn take_all(&mut self, evidence: &[Evidence]) -> Outcome {
         let outcome = apply(&mut self.graph, &self.policy, evidence).unwrap();
-        self.law.take(evidence);
+        evidence.iter().for_each(|one| self.law.take(one));
         self.follow(&outcome);
         outcome
     }
@@ -172,54 +181,67 @@ impl World {
 
     /// Compares everything stored with the law.
     fn check(&self) {
-        let Verdict { statuses, canonical: expected } = self.law.verdict(&self.policy);
+        let Verdict {
+            statuses,
+            linked,
+            canonical: expected,
+        } = self.law.verdict(&self.policy);
         let edges = self.graph.edges_after(None, usize::MAX).unwrap();
-        let stored: BTreeMap<Edge, Status> = edges.iter().map(|(edge, row)| (edge.clone(), row.status)).collect();
-        assert_eq!(stored, statuses, "verdicts on edges");
+        let mut stored = BTreeMap::new();
         for (edge, row) in &edges {
             let claims: Vec<_> = self.law.claims.iter().filter(|(of, _)| of == edge).map(|(_, claim)| claim.clone()).collect();
             assert_eq!(row.claims, claims.len() as u64);
             assert_eq!(self.graph.claims(edge, usize::MAX).unwrap(), claims);
+            let of_node = self.graph.node(edge.node()).unwrap().and_then(|row| row.status);
+            stored.insert(edge.clone(), if row.refused { Status::Refused } else { of_node.unwrap() });
         }
+        assert_eq!(stored, statuses, "verdicts on edges");
         let parked: BTreeSet<Edge> = statuses.iter().filter(|(_, status)| status.is_parked()).map(|(edge, _)| edge.clone()).collect();
         assert_eq!(self.parked, parked, "parked less unparked");
+        for (node, to) in &self.follower {
+            let expected = expected.get(node).cloned().unwrap_or_else(|| CanonicalId(node.clone()));
+            assert_eq!(expected, *to, "the follower's canonical id of {node}");
+        }
+        // The epoch; a row an edge, one at its home, one a claim.
+        let mut rows = 1.min(self.epoch) as usize + self.law.claims.len() + 2 * edges.len();
         let mut clusters = BTreeMap::<&CanonicalId, Vec<Identity>>::new();
         for (node, to) in &expected {
             assert_eq!(canonical(&self.graph, node).unwrap(), *to, "canonical id of {node}");
             clusters.entry(to).or_default().push(node.clone());
+            rows += self.check_node(node, &statuses, to);
         }
-        for (node, to) in &self.follower {
-            assert_eq!(
-                expected.get(node).unwrap_or(&CanonicalId(node.clone())),
-                to,
-                "the follower's canonical id of {node}"
-            );
-        }
-        let mut rows = 1.min(self.epoch) as usize + self.law.claims.len() + 3 * edges.len();
         for (canonical, nodes) in &clusters {
             assert_eq!(members(&self.graph, canonical).unwrap(), *nodes, "members of {}", canonical.0);
-            let last = edges
-                .iter()
-                .filter(|(edge, row)| row.status == Status::Linked && nodes.contains(edge.a()))
-                .map(|(edge, _)| self.policy.place(edge))
-                .max();
+            let last = nodes.iter().filter(|node| linked.contains(node)).map(|node| self.policy.place(node)).max();
             match self.graph.cluster(canonical).unwrap() {
                 Some(row) => {
                     assert_eq!(row.size, nodes.len() as u64);
-                    assert_eq!(Some(self.policy.place(&row.last)), last, "last linked edge of {}", canonical.0);
+                    assert_eq!(Some(self.policy.place(&row.last)), last, "last linked node of {}", canonical.0);
                     rows += 1 + nodes.len();
                 }
                 None => assert_eq!(nodes.len(), 1),
             }
         }
-        for node in expected.keys() {
-            let degree = statuses
-                .iter()
-                .filter(|(edge, status)| **status != Status::Refused && (edge.a() == node || edge.b() == node))
-                .count();
-            assert_eq!(self.graph.degree(node).unwrap(), degree as u64, "degree of {node}");
-            rows += usize::from(degree > 0);
+        assert_eq!(self.graph.rows().len(), rows, "no row is left");
+    }
+
+    /// The rows of a node, counted: its own, and one for each home that is not refused.
+    fn check_node(&self, node: &Identity, statuses: &BTreeMap<Edge, Status>, to: &CanonicalId) -> usize {
+        let at_node = |(edge, status): &(&Edge, &Status)| edge.node() == node && **status != Status::Refused;
+        let homes: Vec<Identity> = statuses.iter().filter(at_node).map(|(edge, _)| edge.home().clone()).collect();
+        assert_eq!(self.graph.homes(node, usize::MAX).unwrap(), homes, "homes of {node}");
+        for status in Status::ALL {
+            let at_home = |(edge, known): &(&Edge, &Status)| edge.home() == node && **known == status;
+            let carried: Vec<Identity> = statuses.iter().filter(at_home).map(|(edge, _)| edge.node().clone()).collect();
+            assert_eq!(
+                self.graph.carried(node, status, usize::MAX).unwrap(),
+                carried,
+                "what {node} carries as {status:?}"
+            );
         }
-        assert_eq!(self.graph.rows().len(), rows, "no row is left behind");
+        let row = self.graph.node(node).unwrap();
+        assert_eq!(row.as_ref().map_or(0, |row| row.degree), homes.len() as u64, "degree of {node}");
+        assert_eq!(row.is_some(), !homes.is_empty() || to.0 != *node, "row of {node}");
+        usize::from(row.is_some()) + homes.len()
     }
 }

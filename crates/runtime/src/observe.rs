@@ -30,6 +30,8 @@ pub(crate) const CONSUMER_LAG: &str = "millrace_consumer_lag";
 pub(crate) const STATE_BYTES: &str = "millrace_state_bytes";
 pub(crate) const TIMERS_DUE_LAG_SECONDS: &str = "millrace_timers_due_lag_seconds";
 pub(crate) const TRANSACTIONS_ABORTED: &str = "millrace_transactions_aborted_total";
+pub(crate) const SLOW_STEPS: &str = "millrace_slow_steps_total";
+pub(crate) const WORK_IN_HAND: &str = "millrace_work_in_hand";
 pub(crate) const INVARIANT_VIOLATIONS: &str = "millrace_invariant_violations_total";
 
 pub(crate) fn measurement<const N: usize>(name: &'static str, labels: [(&'static str, Text); N], value: Measure) -> Measurement {

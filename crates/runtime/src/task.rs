@@ -40,6 +40,8 @@ pub struct TaskConfig {
     pub background_max: usize,
     /// How long a step goes on with background work while inputs come: they wait for it.
     pub background_ms: i64,
+    /// How long a step should take at most, its commit included. One that takes longer is counted and logged, and the next ones take fewer inputs.
+    pub step_ms_max: i64,
     /// How often the store is flushed: what a crash leaves to be restored.
     pub flush_every_ms: i64,
     /// Positions that moved over records without effect are committed at least so often.
@@ -69,6 +71,7 @@ impl Default for TaskConfig {
             timers_max: 1_000,
             background_max: 5_000,
             background_ms: 10,
+            step_ms_max: 100,
             flush_every_ms: 60_000,
             idle_commit_ms: 10_000,
             heartbeat_ms: 3_600_000,
@@ -141,6 +144,8 @@ pub struct ShardTask {
     suspects: Option<Vec<(TopicPartition, Offset, Offset)>>,
     flushed_at: Timestamp,
     flush_due: bool,
+    /// Inputs that the next step takes at most: as many as the last ones could do in half the time that a step may take.
+    records_max: usize,
 }
 
 /// What exists only while the shard runs.
@@ -166,6 +171,7 @@ impl ShardTask {
     pub fn new(shard: u32, context: TaskContext, store: Box<dyn StateStore>) -> ShardTask {
         context.observer.state_changed(shard, &ShardState::Opening);
         let now = context.clock.now();
+        let records_max = context.config.poll.records_max;
         ShardTask {
             shard,
             context,
@@ -178,6 +184,7 @@ impl ShardTask {
             suspects: None,
             flushed_at: now,
             flush_due: false,
+            records_max,
         }
     }
 
@@ -233,6 +240,7 @@ impl ShardTask {
         let idle_ms = if live.more { 0 } else { due.0.saturating_sub(self.now.0).max(0) as u64 };
         let limits = PollLimits {
             wait_ms_max: self.context.config.poll.wait_ms_max.min(idle_ms),
+            records_max: self.records_max,
             ..self.context.config.poll
         };
         let delivered = live.session.poll(limits)?;
@@ -248,15 +256,49 @@ impl ShardTask {
 
     /// One step of the machine and, where it had effects, one commit.
     fn work(&mut self, inputs: &[Input]) -> Result<(), TaskError> {
+        let clock = Arc::clone(&self.context.clock);
+        let begun = clock.now();
         let effects = self.step_machine(inputs)?;
+        let stepped = clock.now();
         let live = self.live.as_mut().expect("the machine just stepped");
         live.more = effects.more;
+        let size = (effects.rows.len(), effects.outputs.len());
         if effects.nothing() {
             live.machine.committed();
             self.report(effects.measurements);
-            return Ok(());
+        } else {
+            self.commit(effects)?;
         }
-        self.commit(effects)
+        self.watch(inputs, size, stepped.0 - begun.0, clock.now().0 - stepped.0);
+        Ok(())
+    }
+
+    /// Looks at how long a step took: one that was too long is counted, and logged with what it did; how much the next one takes follows from it.
+    fn watch(&mut self, inputs: &[Input], (rows, outputs): (usize, usize), machine_ms: i64, commit_ms: i64) {
+        let config = self.context.config;
+        let half_ms = (config.step_ms_max / 2).max(1);
+        self.records_max = if machine_ms > half_ms {
+            // In proportion, for mostly what a step costs grows with its inputs.
+            let share = inputs.len() as i64 * half_ms / machine_ms;
+            usize::try_from(share).unwrap_or(0).clamp(1, config.poll.records_max)
+        } else {
+            self.records_max.saturating_mul(2).min(config.poll.records_max)
+        };
+        if machine_ms + commit_ms <= config.step_ms_max {
+            return;
+        }
+        let part = if machine_ms >= commit_ms { "machine" } else { "commit" };
+        // By place and not by key: keys name people.
+        let mut read: BTreeMap<(InputTopic, u32), (usize, Offset)> = BTreeMap::new();
+        for input in inputs {
+            read.entry((input.topic, input.partition)).or_insert((0, input.offset)).0 += 1;
+        }
+        let read: Vec<String> = read
+            .into_iter()
+            .map(|((topic, partition), (count, first))| format!("{count} from {topic:?}/{partition} offset {first}"))
+            .collect();
+        tracing::warn!(shard = self.shard, machine_ms, commit_ms, rows, outputs, ?read, "step took longer than loop.step_time_max");
+        self.report(vec![measurement(observe::SLOW_STEPS, [("part", Text::const_new(part))], Measure::Add(1))]);
     }
 
     fn step_machine(&mut self, inputs: &[Input]) -> Result<Effects, TaskError> {
@@ -389,6 +431,12 @@ impl ShardTask {
                 Measure::Set(self.store.size_bytes() as f64),
             ));
             let overdue_ms = if due == Timestamp::MAX { 0 } else { now.0.saturating_sub(due.0).max(0) };
+            let in_hand = f64::from(u8::from(live.more));
+            measurements.push(measurement(
+                observe::WORK_IN_HAND,
+                [("shard", Text::from(shard.to_string()))],
+                Measure::Set(in_hand),
+            ));
             measurements.push(measurement(observe::TIMERS_DUE_LAG_SECONDS, [], Measure::Set(overdue_ms as f64 / 1_000.0)));
             self.report(measurements);
         }

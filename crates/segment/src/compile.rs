@@ -8,7 +8,7 @@ use millrace_model::{Schema, Text, Timestamp, Value};
 use crate::ast::{Binary, Expr, Node, Span};
 use crate::check::{Attribute, Checker, SIZE_MAX, operands};
 use crate::core::{Core, Var};
-use crate::cost::{DEGREE_MAX, cost};
+use crate::cost::{DEGREE_MAX, LONG_MAX, cost};
 use crate::definition::{Definition, Kind};
 use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine, Money};
@@ -144,6 +144,12 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
                 cost.degree
             );
             costly.push(Diagnostic::error("too-costly", span, message).expecting("conditions that speak of fewer lists, or earlier steps, at once"));
+        } else if cost.long > LONG_MAX {
+            let message = format!(
+                "{} lists of events or persons are compared with each other; more than {LONG_MAX} take too long for someone with a long history",
+                cost.long
+            );
+            costly.push(Diagnostic::error("too-costly", span, message).expecting("a chain, or conditions that speak of fewer events at once"));
         } else if cost.long > 1 {
             let message = "events or persons are compared with each other: every evaluation goes through all pairs of those that match";
             warnings.push(

@@ -9,8 +9,12 @@ use millrace_model::Relation;
 use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var};
 use crate::sequence::Shape;
 
-/// Lists that a rule may combine. A thousand events compared three at a time are a thousand million comparisons.
+/// Lists that a rule may combine, however short they are.
 pub(crate) const DEGREE_MAX: usize = 3;
+
+/// Those among them that may grow with time. A person with 400 events compared three at a time holds a shard up for 22 seconds, and one with a long
+/// history for days; what compares more is said as a chain, which keeps its progress.
+pub(crate) const LONG_MAX: usize = 2;
 
 /// What an expression goes through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

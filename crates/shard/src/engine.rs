@@ -5,7 +5,7 @@
 //! that sends features and memberships on and may mark further subjects. Due timers and background work (fan-out, backfill) only mark subjects, within
 //! the budget of the step.
 //!
-//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `tally`, `sequence`,
+//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `history`, `tally`, `sequence`,
 //! `related` (follow, subscribe, replicas), `evaluate`, `horizon`, `computed`, `activation`, `background`, `definitions`, `configuration`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +35,7 @@ mod configuration;
 mod definitions;
 mod derive;
 mod evaluate;
+mod history;
 mod horizon;
 mod identity;
 mod ingest;
@@ -47,7 +48,7 @@ mod tally;
 mod view;
 
 pub(crate) use derive::{aliases_of, dependent_of, dependents};
-pub use evaluate::{is_alive, source_kind};
+pub use evaluate::{asides, is_alive, source_kind};
 pub use horizon::ends;
 pub use identity::CommittedGraph;
 pub use view::{Rows, SubjectView};
@@ -70,7 +71,13 @@ pub struct Config {
     pub destinations: BTreeMap<Text, Destination>,
     /// How long changes of membership are held back behind a merge or split of something referred to, in milliseconds; 0: not at all.
     pub settle_ms: i64,
+    /// Rows of one person's ledger that are walked over within one message or evaluation; what concerns more goes on in portions, and ledgers with more
+    /// events are dated. A fraction of what a step may take; tests take less, so that their small histories are long.
+    pub history_rows: usize,
 }
+
+/// `Config::history_rows` of a deployment.
+pub const HISTORY_ROWS: usize = 256;
 
 impl Config {
     /// How long events are kept, in milliseconds.
@@ -154,6 +161,9 @@ impl Machine for Shard {
             queue: VecDeque::new(),
             subjects: FxHashMap::default(),
             buckets: ledger::Buckets::default(),
+            evidence: Vec::new(),
+            oldest_gone: BTreeSet::new(),
+            chores: 0,
             dirty: BTreeMap::new(),
             fanouts: background::Fanouts::new(self.fanouts_from.clone()),
             audiences: BTreeMap::new(),
@@ -266,6 +276,12 @@ struct Step<'a> {
     queue: VecDeque<Envelope>,
     subjects: FxHashMap<SubjectId, CachedSubject>,
     buckets: ledger::Buckets,
+    /// Evidence for the identity writer, weighed together.
+    evidence: Vec<(millrace_identity::Evidence, Origin)>,
+    /// Subjects whose earliest event may be gone.
+    oldest_gone: BTreeSet<SubjectId>,
+    /// Chores that began, less those that ended.
+    chores: i64,
     dirty: BTreeMap<Turn, Dirty>,
     fanouts: background::Fanouts,
     /// Change of the number of members, by segment.
@@ -309,11 +325,17 @@ impl Step<'_> {
         match message {
             Message::Change(change) => self.change(change, origin),
             Message::Event { home, event } => self.route_event(home, event, origin),
-            Message::Claim { node, home, claim, present } => self.claim(&node, &home, claim, present, origin),
+            Message::Claim { node, home, present } => self.claim(&node, &home, present, origin),
+            Message::Carry { home, node, epoch, present } => self.carry(&home, &node, epoch, present, origin),
+            Message::Matter { home, on } => self.matter(&home, on, origin),
+            Message::Aside { home, node, reason } => self.set_aside(home, node, reason, origin),
             Message::Anchor { node } => self.anchor(&node, origin),
             Message::Attach { node, row, sequence, value } => self.attach(node, row, sequence, value, origin),
             Message::Follow { node, shard, on } => self.follow(&node, shard, on, origin),
-            Message::Evidence(evidence) => self.weigh(&evidence, origin),
+            Message::Evidence(evidence) => {
+                self.evidence.push((evidence, origin.clone()));
+                Ok(())
+            }
             Message::Canonical { node, from, to, epoch } => self.canonical(node, from, to, epoch, origin),
             Message::Data { subject, node, epoch, data } => self.data(subject, node, epoch, data, origin),
             Message::Move { subject, node, to, epoch } => self.depart(subject, node, to, epoch, origin),
@@ -343,6 +365,10 @@ impl Step<'_> {
     fn settle(&mut self, background: &mut dyn FnMut() -> usize) -> Result<bool, StateError> {
         loop {
             self.drain()?;
+            if !self.evidence.is_empty() {
+                self.weigh()?;
+                continue;
+            }
             if let Some((Turn(_, subject), dirty)) = self.dirty.pop_first() {
                 self.evaluate(&subject, dirty)?;
                 continue;
@@ -369,6 +395,7 @@ impl Step<'_> {
             });
         }
         self.write_audiences()?;
+        self.write_chores()?;
         self.write_buckets();
         let mut appeared: i64 = 0;
         for (subject, CachedSubject { row, before }) in std::mem::take(&mut self.subjects) {

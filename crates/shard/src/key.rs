@@ -76,6 +76,12 @@ pub mod table {
     pub const EVENT: u8 = 0x25;
     /// The last exit of a subject from a segment, by the segment's name, until the subject enters again.
     pub const EXITED: u8 = 0x26;
+    /// resolve: what retained events of a home carry.
+    pub const CARRIED: u8 = 0x27;
+    /// Identities set aside that a node of a subject carries.
+    pub const ASIDE: u8 = 0x28;
+    /// The events of a long ledger by time.
+    pub const DATED: u8 = 0x29;
 
     /// Fan-out jobs by node.
     pub const FANOUT: u8 = 0x30;
@@ -83,6 +89,12 @@ pub mod table {
     pub const BACKFILL: u8 = 0x31;
     /// The latest revision to which every subject has been brought.
     pub const BACKFILLED: u8 = 0x32;
+    /// The cursor of a look at every home under other guards.
+    pub const REVIEW: u8 = 0x33;
+    /// What is done to long ledgers in portions, by subject.
+    pub const CHORE: u8 = 0x34;
+    /// How many of those there are.
+    pub const CHORES: u8 = 0x35;
     /// Members behind a destination identity.
     pub const ACTIVATION: u8 = 0x38;
     /// The definition in force, by name.
@@ -140,7 +152,7 @@ impl Key {
 
     /// A row of one of the tables by node.
     fn about(table: u8, kind: SubjectKind, node: &Identity) -> Key {
-        debug_assert!((table::SUBJECT..=table::EXITED).contains(&table), "{table:#x} is not a table by node");
+        debug_assert!((table::SUBJECT..=table::DATED).contains(&table), "{table:#x} is not a table by node");
         let place = Key::new(BY_NODE);
         let place = match node.namespace() {
             own if own == kind.namespace() => place.byte(2 * kind as u8),
@@ -209,6 +221,18 @@ pub fn claim(node: &Identity, home: &Identity) -> Vec<u8> {
     about_node(table::CLAIM, node).node(home).done()
 }
 
+pub fn all_carried(home: &Identity) -> Vec<u8> {
+    about_node(table::CARRIED, home).done()
+}
+
+pub fn carried(home: &Identity, node: &Identity) -> Vec<u8> {
+    about_node(table::CARRIED, home).node(node).done()
+}
+
+pub fn aside(subject: &SubjectId, home: &Identity, node: &Identity) -> Vec<u8> {
+    about(table::ASIDE, subject).node(home).node(node).done()
+}
+
 pub fn alias(node: &Identity) -> Vec<u8> {
     about_node(table::ALIAS, node).done()
 }
@@ -273,6 +297,11 @@ pub fn nodes(kind: SubjectKind) -> (Vec<u8>, Vec<u8>) {
     (first, end)
 }
 
+/// Where the rows by nodes begin and end.
+pub fn all_nodes() -> (Vec<u8>, Vec<u8>) {
+    (vec![BY_NODE], vec![BY_NODE + 1])
+}
+
 /// The kind of the node that a key begins with.
 pub fn kind_of(row_key: &[u8]) -> Option<SubjectKind> {
     match row_key {
@@ -325,6 +354,27 @@ pub fn event(subject: &SubjectId, id: &str) -> Vec<u8> {
 /// The id in an event's key.
 pub fn event_id(event_key: &[u8]) -> Option<Text> {
     Parts::of(event_key).text().map(Text::from)
+}
+
+pub fn dated(subject: &SubjectId, at: Timestamp, id: &str) -> Vec<u8> {
+    about(table::DATED, subject).instant(at).text(id).done()
+}
+
+/// Where the names by time of events up to and including an instant begin and end.
+pub fn all_dated(subject: &SubjectId, to: Timestamp) -> (Vec<u8>, Vec<u8>) {
+    let first = about(table::DATED, subject).done();
+    let end = prefix_end(&about(table::DATED, subject).instant(to).done());
+    (first, end)
+}
+
+/// The instant and the event that such a name names.
+pub fn date_of(dated_key: &[u8]) -> Option<(Timestamp, Text)> {
+    let mut parts = Parts::of(dated_key);
+    Some((parts.instant()?, parts.text()?.into()))
+}
+
+pub fn chore(subject: &SubjectId) -> Vec<u8> {
+    Key::new(table::CHORE).subject(subject).done()
 }
 
 pub fn event_link(subject: &SubjectId, home: &Identity, other: &Identity) -> Vec<u8> {

@@ -4,13 +4,13 @@
 //! way to their node) and `internal.inbox` (everything else), which keep the order of each sender. The protocols below lean on that order and name
 //! where they do. Bytes: as rows, a version byte and postcard.
 
-use millrace_identity::Evidence;
+use millrace_identity::{Evidence, Reason};
 use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, Text, Timestamp, Value};
 use millrace_segment::plan::Features;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Fragment;
-use crate::row::{ActivationKey, Detail, EventCopy, Standing, SubjectId};
+use crate::row::{ActivationKey, AsideRow, Detail, EventCopy, Standing, SubjectId};
 
 /// A message with what caused it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,11 +78,21 @@ pub enum Message {
     /// resolve of the home: the event's least identity.
     Event { home: Identity, event: Event },
     /// resolve of `node`: `home` says (or no longer says) that they are one.
-    Claim {
-        node: Identity,
+    Claim { node: Identity, home: Identity, present: bool },
+    /// resolve of `home`: its retained events carry `node`, or no longer do; said by the home's owner under this epoch of the home.
+    Carry {
         home: Identity,
-        claim: Claim,
+        node: Identity,
+        epoch: u64,
         present: bool,
+    },
+    /// resolve of `home`: a node that it carries matters to others than the home, or no longer does. Each is said in turn.
+    Matter { home: Identity, on: bool },
+    /// resolve of `home`, from the identity writer: a node that it carries is set aside, or no longer is.
+    Aside {
+        home: Identity,
+        node: Identity,
+        reason: Option<Reason>,
     },
     /// resolve of `node`: a link names the node.
     Anchor { node: Identity },
@@ -155,15 +165,6 @@ pub enum Message {
     },
 }
 
-/// Why a home claims an identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Claim {
-    /// A source record of the home carries the identity.
-    Record,
-    /// Retained events of the home do; said by the home's owner under this epoch of the home.
-    Events { epoch: u64 },
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RowId {
     pub kind: SourceKind,
@@ -176,6 +177,12 @@ pub enum Data {
     Fragment { sequence: u64, fragment: Option<Fragment> },
     Row { row: RowId, sequence: u64, value: Option<Value> },
     Event(Event),
+    /// Another identity that the node carries is set aside, or no longer is.
+    Aside {
+        node: Identity,
+        sequence: u64,
+        reason: Option<Reason>,
+    },
 }
 
 /// A part of what moves.
@@ -183,5 +190,7 @@ pub enum Data {
 pub struct Bundle {
     pub fragment: Option<(u64, Option<Fragment>)>,
     pub rows: Vec<(RowId, u64, Option<Value>)>,
+    /// Identities set aside.
+    pub aside: Vec<(Identity, AsideRow)>,
     pub events: Vec<(Text, EventCopy)>,
 }

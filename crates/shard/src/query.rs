@@ -5,19 +5,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millrace_identity::ClusterReport;
+use millrace_identity::{ClusterReport, Reason};
 use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::{SegmentPlan, Timed};
 use millrace_segment::{Diagnostic, Evidence, Explanation, World};
 
-use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, ends, is_alive, shard_of_node, source_kind};
+use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, asides, ends, is_alive, shard_of_node, source_kind};
 use crate::key::{self, Key, Parts, table};
 use crate::lifecycle::{Accepted, Version};
 use crate::merge::{Merged, merge};
 use crate::program::{self, Program};
 use crate::record::Fragment;
 use crate::row::{
-    self, BackfillRow, ClaimRow, EventRow, FragmentRow, NodeRow, OwnFeature, ProfileRelation, ProfileRow, ReplicaRow, Standing, SubjectId, SubjectRow,
+    self, AsideRow, BackfillRow, EventRow, FragmentRow, NodeRow, OwnFeature, ProfileRelation, ProfileRow, ReplicaRow, Standing, SubjectId, SubjectRow,
     VersionRow,
 };
 use crate::state::{Row, StateError, StateView};
@@ -82,6 +82,8 @@ pub struct Profile {
     /// Whether it is in the population: a live record or a retained event.
     pub alive: bool,
     pub identities: Vec<Identity>,
+    /// Identities that its records or events carry and that are set aside, each with the reason.
+    pub aside: Vec<(Identity, Reason)>,
     /// Merged fields and where each comes from.
     pub merged: Merged,
     /// The source records that make it up.
@@ -334,10 +336,13 @@ impl Query {
             return Ok(SubjectId { kind, id: canonical });
         }
         if !row.escalated && row.homes > 0 {
-            for (claim_key, value) in scan(&reader, &key::claims(node))? {
-                let claim: ClaimRow = row::decode(&value)?;
-                if let (true, Some(home)) = (claim.present(), Parts::of(&claim_key).node()) {
-                    return self.resolve(&home);
+            for (claim_key, _) in scan(&reader, &key::claims(node))? {
+                let Some(home) = Parts::of(&claim_key).node() else { continue };
+                let subject = self.resolve(&home)?;
+                let owner = self.owner_of(&subject.id.0)?;
+                let aside: Option<AsideRow> = get(&owner, &key::aside(&subject, &home, node))?;
+                if aside.is_none_or(|aside| aside.reason.is_none()) {
+                    return Ok(subject);
                 }
             }
         }
@@ -367,6 +372,8 @@ impl Query {
             identities.extend(parts.node());
             identities.extend(parts.node());
         }
+        let aside = asides(scan(&reader, &key::of_subject(table::ASIDE, subject))?)?;
+        identities.retain(|identity| *identity == subject.id.0 || !aside.contains_key(identity));
         let computed = get(&reader, &key::of_subject(table::COMPUTED, subject))?.unwrap_or_default();
         let program = self.program()?;
         let exact = Exact {
@@ -391,6 +398,7 @@ impl Query {
         Ok(Some(Profile {
             alive: is_alive(subject.kind, &row, now),
             identities: identities.into_iter().collect(),
+            aside: aside.into_iter().collect(),
             merged,
             records,
             rows: profile.rows,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use millrace_identity::Reason;
 use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace, source_key};
 use millrace_segment::plan::{FeatureId, Features, QueryId};
 use millrace_segment::sequence::Progress;
@@ -113,25 +114,35 @@ pub struct NodeRow {
     pub anchored: bool,
     /// Distinct homes that claim the node now.
     pub homes: u32,
-    /// The identity writer knows this node's claims.
+    /// It matters to others than one home: its homes know.
     pub escalated: bool,
+    /// Identities that retained events of the node carry: rows `CARRIED` that are present.
+    pub carried: u32,
+    /// Identities among all that the node carries that matter.
+    pub mattering: u32,
+    /// With what it carries it breaks a guard all by itself.
+    pub breaks: bool,
+    /// The identity writer knows all that it carries.
+    pub joined: bool,
+    /// Verdicts heard of what it carries; orders them at its owners.
+    pub verdicts: u64,
     /// Shards that follow the node.
     pub followers: BTreeSet<u32>,
 }
 
-/// `CLAIM`: whether a home claims a node, by record or by events.
+/// `CARRIED`: whether retained events of a home carry an identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClaimRow {
-    pub by_record: bool,
-    pub by_events: bool,
-    /// The home's epoch at the last word about events, so that an older word from a former owner changes nothing.
-    pub events_epoch: u64,
+pub struct CarriedRow {
+    pub present: bool,
+    /// The home's epoch at the last word about it, so that an older word from a former owner changes nothing.
+    pub epoch: u64,
 }
 
-impl ClaimRow {
-    pub fn present(self) -> bool {
-        self.by_record || self.by_events
-    }
+/// `ASIDE`: the last word on whether an identity that a node carries is set aside. Without a reason as in `FragmentRow`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsideRow {
+    pub sequence: u64,
+    pub reason: Option<Reason>,
 }
 
 /// `FRAGMENT`: one source record's part of a profile. `None`: the record is gone; kept so that an older value that travels cannot come back.
@@ -452,10 +463,20 @@ pub struct SubjectRow {
     pub oldest_event_at: Option<Timestamp>,
     /// Rows `EVENT_LINK`: mostly none, and then there is no need to look for them.
     pub event_links: u32,
+    /// Rows `ASIDE` with a reason: mostly none, as above.
+    pub asides: u32,
     /// Moves sent whose arrival is not acknowledged: until then no exit is reported.
     pub departing: u32,
     /// Where the node that names the subject went, while it is there: who absorbed the subject.
     pub merged_into: Option<CanonicalId>,
+    /// Rows `DATED` name the events by time, for there are many.
+    pub dated: bool,
+    /// A chore works on the ledger: until it is done the subject is not evaluated.
+    pub chore: bool,
+    /// Queries whose newest rows are to be filled from the ledger.
+    pub refill: BTreeSet<QueryId>,
+    /// Nodes of which a part has arrived: until the last one has, the subject is not evaluated.
+    pub arriving: Vec<Arrival>,
     /// Arrivals to be acknowledged once the entries they cause are known.
     pub arrivals: Vec<Arrival>,
     /// The plan revision under which everything below was computed.
@@ -700,6 +721,46 @@ pub struct FanoutRow {
     pub cursor: Option<Vec<u8>>,
     pub reach: Reach,
     pub moved: Moved,
+    pub origin: Origin,
+}
+
+/// `CHORE`: what is done to a subject's long ledger in portions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChoreRow {
+    /// The key of the last event that the walk over the ledger has come to.
+    pub cursor: Option<Vec<u8>>,
+    /// Nodes that leave with their events.
+    pub departures: Vec<Departure>,
+    /// Events are too old to be kept.
+    pub expiring: bool,
+    pub origin: Origin,
+}
+
+impl ChoreRow {
+    /// Nothing to do yet.
+    pub fn new(origin: Origin) -> ChoreRow {
+        ChoreRow {
+            cursor: None,
+            departures: Vec::new(),
+            expiring: false,
+            origin,
+        }
+    }
+}
+
+/// A node that leaves a subject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departure {
+    pub node: Identity,
+    pub to: CanonicalId,
+    pub epoch: u64,
+}
+
+/// `REVIEW`: every home is looked at under other guards.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReviewRow {
+    /// A key of the last node looked at.
+    pub cursor: Option<Vec<u8>>,
     pub origin: Origin,
 }
 

@@ -10,6 +10,7 @@ pub enum Counter {
     InvariantViolations,
     TransactionsAborted,
     IdentityParked,
+    SlowSteps,
 }
 
 /// What is so now.
@@ -24,6 +25,7 @@ pub enum Gauge {
     Shards,
     ShardsOwned,
     BuildInfo,
+    WorkInHand,
 }
 
 /// How long, or how large, and how often.
@@ -47,7 +49,7 @@ const fn declare(name: &'static str, help: &'static str, labels: &'static [&'sta
 }
 
 impl Counter {
-    pub const ALL: [Counter; 7] = [
+    pub const ALL: [Counter; 8] = [
         Counter::Records,
         Counter::DeadLetters,
         Counter::MembershipChanges,
@@ -55,6 +57,7 @@ impl Counter {
         Counter::InvariantViolations,
         Counter::TransactionsAborted,
         Counter::IdentityParked,
+        Counter::SlowSteps,
     ];
 
     /// The one of this name, if there is.
@@ -95,6 +98,11 @@ impl Counter {
                 &["cause"],
             ),
             Counter::IdentityParked => declare("millrace_identity_parked_total", "Links set aside by a guardrail, by reason.", &["reason"]),
+            Counter::SlowSteps => declare(
+                "millrace_slow_steps_total",
+                "Steps that took longer than `loop.step_time_max`, by the part that took longest; the log says what each did.",
+                &["part"],
+            ),
         }
     }
 }
@@ -110,6 +118,7 @@ impl Gauge {
         Gauge::Shards,
         Gauge::ShardsOwned,
         Gauge::BuildInfo,
+        Gauge::WorkInHand,
     ];
 
     /// The one of this name, if there is.
@@ -143,6 +152,11 @@ impl Gauge {
             ),
             Gauge::Shards => declare("millrace_shards", "Shards of the whole deployment, running or not.", &[]),
             Gauge::ShardsOwned => declare("millrace_shards_owned", "Shards this process owns, by state.", &["state"]),
+            Gauge::WorkInHand => declare(
+                "millrace_work_in_hand",
+                "1 while a shard has work left over from what it has read (a long history on the move, members of a changed account, a backfill), else 0.",
+                &["shard"],
+            ),
             Gauge::BuildInfo => declare("millrace_build_info", "Always 1; the version is in the label.", &["version"]),
         }
     }

@@ -138,6 +138,7 @@ mod tests {
             counter millrace_membership_changes_total{segment,status}
             counter millrace_records_total{stage,topic,outcome}
             counter millrace_sink_deliveries_total{destination,outcome}
+            counter millrace_slow_steps_total{part}
             counter millrace_transactions_aborted_total{cause}
             gauge millrace_audience_size{segment}
             gauge millrace_build_info{version}
@@ -148,6 +149,7 @@ mod tests {
             gauge millrace_source_lag_seconds{source}
             gauge millrace_state_bytes{store}
             gauge millrace_timers_due_lag_seconds{}
+            gauge millrace_work_in_hand{shard}
             histogram millrace_commit_seconds{}
             histogram millrace_end_to_end_seconds{}
             histogram millrace_identity_cluster_size{}

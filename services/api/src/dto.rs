@@ -15,6 +15,15 @@ pub struct IdentityView {
     pub id: String,
 }
 
+/// An identity that records or events carry and that is none of theirs, because it would break a guard.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct SetAsideView {
+    pub namespace: String,
+    pub id: String,
+    /// The guard that it would break.
+    pub reason: String,
+}
+
 /// Where a merged field's value is from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -77,6 +86,9 @@ pub struct PersonView {
     /// The canonical id.
     pub id: String,
     pub identities: Vec<IdentityView>,
+    /// Identities that it carries and that are set aside by a guard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<SetAsideView>,
     /// The merged record.
     pub attributes: Value,
     /// Per leaf of `attributes`, by dotted path.
@@ -104,6 +116,9 @@ pub struct AccountView {
     pub id: String,
     /// The source keys that are this one company, and what else names it.
     pub identities: Vec<IdentityView>,
+    /// Identities that it carries and that are set aside by a guard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<SetAsideView>,
     /// The merged record.
     pub attributes: Value,
     /// Per leaf of `attributes`, by dotted path.

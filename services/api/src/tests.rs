@@ -34,6 +34,7 @@ impl Queries for One {
         Ok(PersonView {
             id: "b2b_person:2@m1.Marketo".to_owned(),
             identities: Vec::new(),
+            set_aside: Vec::new(),
             attributes: json!({"person": {"name": {"firstName": "Pia"}}}),
             provenance: Default::default(),
             computed: Default::default(),

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, TryLockError};
 use millrace_api::backend::{BackendError, PageRequest, Queries, Subject};
 use millrace_api::dto::{
     AccountView, ComparedView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, FoundView, IdentityView, MemberView,
-    MembershipView, OpportunityView, Page, PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView, SampleView,
-    SegmentView, ShardEvaluationView, VersionView,
+    MembershipView, OpportunityView, Page, PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView,
+    SampleView, SegmentView, SetAsideView, ShardEvaluationView, VersionView,
 };
+use millrace_identity::Reason;
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Timestamp, Value};
 use millrace_runtime::clock::Clock;
 use millrace_segment::{Evidence, Explanation};
@@ -94,6 +95,7 @@ impl Queries for EngineQueries {
         Ok(PersonView {
             id: profile.subject.id.0.to_string(),
             identities: profile.identities.iter().map(identity_view).collect(),
+            set_aside: profile.aside.iter().map(set_aside_view).collect(),
             accounts: accounts.collect::<Result<_, _>>()?,
             relations: profile.rows.iter().map(|row| self.relation(row)).collect::<Result<_, _>>()?,
             segments: profile.memberships.iter().map(membership_view).collect(),
@@ -177,6 +179,7 @@ impl Queries for EngineQueries {
         Ok(AccountView {
             id: profile.subject.id.0.to_string(),
             identities: profile.identities.iter().map(identity_view).collect(),
+            set_aside: profile.aside.iter().map(set_aside_view).collect(),
             parent: named(profile.merged.value.field("accountParentKey")).transpose()?,
             related: profile
                 .merged
@@ -345,6 +348,14 @@ fn identity_view(identity: &Identity) -> IdentityView {
     IdentityView {
         namespace: identity.namespace().to_owned(),
         id: identity.id().to_owned(),
+    }
+}
+
+fn set_aside_view((identity, reason): &(Identity, Reason)) -> SetAsideView {
+    SetAsideView {
+        namespace: identity.namespace().to_owned(),
+        id: identity.id().to_owned(),
+        reason: reason.to_string(),
     }
 }
 

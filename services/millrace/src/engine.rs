@@ -13,7 +13,7 @@ use millrace_model::{Schema, SubjectKind, Text};
 use millrace_runtime::task::TaskConfig;
 use millrace_runtime::topology::Topology;
 use millrace_segment::plan::Settings as RuleSettings;
-use millrace_shard::engine::{Config as EngineConfig, Destination};
+use millrace_shard::engine::{Config as EngineConfig, Destination, HISTORY_ROWS};
 use millrace_shard::machine::OutputTopic;
 use millrace_wire::{Decoder, HttpSchemaSource, HttpSettings, Limits as DecodeLimits, OutputCodec, RegistryClient};
 
@@ -41,6 +41,7 @@ pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
             .map(|(name, destination)| (Text::from(name), told(destination)))
             .collect(),
         settle_ms: i64::try_from(config.identity.settle.as_millis()).unwrap_or(i64::MAX),
+        history_rows: HISTORY_ROWS,
     })
 }
 
@@ -165,6 +166,7 @@ pub fn task_config(config: &Config) -> TaskConfig {
     task.timers_max = budget.timers;
     task.background_max = budget.background;
     task.background_ms = i64::try_from(budget.background_time.as_millis()).unwrap_or(i64::MAX);
+    task.step_ms_max = i64::try_from(budget.step_time_max.as_millis()).unwrap_or(i64::MAX);
     task.flush_every_ms = i64::try_from(budget.flush_interval.as_millis()).unwrap_or(i64::MAX);
     task
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Context;
 use millrace_api::dto::{
     AccountView, ConditionView, DeadLetterView, EvidenceView, ExplainView, FoundView, MemberView, MembershipView, PersonView, PreviewView, ProvenanceView,
-    ReferenceView, SampleView, SegmentView, VersionView,
+    ReferenceView, SampleView, SegmentView, SetAsideView, VersionView,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -57,6 +57,7 @@ pub fn person(view: &PersonView) -> String {
         .map(|identity| format!("{}:{}", identity.namespace, identity.id))
         .collect();
     section(&mut out, "identities", &identities);
+    section(&mut out, "set aside", &view.set_aside.iter().map(set_aside).collect::<Vec<_>>());
     attributes(&mut out, &view.attributes, &view.provenance);
     let computed = view.computed.iter().map(|(name, value)| format!("{name}: {value}"));
     section(&mut out, "computed", &computed.collect::<Vec<_>>());
@@ -83,6 +84,7 @@ pub fn account(view: &AccountView) -> String {
         .map(|identity| format!("{}:{}", identity.namespace, identity.id))
         .collect();
     section(&mut out, "identities", &identities);
+    section(&mut out, "set aside", &view.set_aside.iter().map(set_aside).collect::<Vec<_>>());
     attributes(&mut out, &view.attributes, &view.provenance);
     let computed = view.computed.iter().map(|(name, value)| format!("{name}: {value}"));
     section(&mut out, "computed", &computed.collect::<Vec<_>>());
@@ -118,6 +120,10 @@ pub fn counted(count: u64, what: &str) -> String {
     } else {
         format!("{number} {what}s")
     }
+}
+
+fn set_aside(view: &SetAsideView) -> String {
+    format!("{}:{}: {}", view.namespace, view.id, view.reason)
 }
 
 pub fn segments(views: &[SegmentView]) -> String {

@@ -136,7 +136,6 @@ pub fn expected(records: &[SourceRecord], rules: &[Rule], now_ms: i64) -> Member
     let mut members = Members::new();
     for records in apart.values() {
         let world = Oracle::evaluate(records, rules, now_ms, &Config::default());
-        assert!(world.oversized.is_empty(), "worlds stay below the bounds of identities: {:?}", world.oversized);
         for (rule, ids) in world.members.into_iter().filter(|(_, ids)| !ids.is_empty()) {
             members.entry(rule).or_default().extend(ids);
         }

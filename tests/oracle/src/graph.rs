@@ -12,6 +12,9 @@ use crate::{Config, SourceRecord};
 /// Events this far ahead of now are known already; those further ahead are dead letters.
 const AHEAD_MS: i64 = 5 * 60 * 1000;
 
+/// The most identities of one deal, campaign or list.
+const OTHERS_MAX: usize = 50;
+
 /// The kinds of unified thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -202,7 +205,13 @@ impl Graph {
                 Kind::Account => claims.extend(records.remove("account-link").unwrap_or_default().iter().filter_map(|link| members(link, now))),
                 _ => {}
             }
-            let of_kind = Clusters::of(&claims, config);
+            let size_max = match kind {
+                Kind::Person => config.max_identities_per_person,
+                Kind::Account => config.max_identities_per_account,
+                Kind::Opportunity | Kind::Campaign | Kind::List => OTHERS_MAX,
+            };
+            let may_unite = |a: &Identity, b: &Identity| Kind::of_namespace(&a.namespace) == Kind::of_namespace(&b.namespace);
+            let of_kind = Clusters::of(&claims, size_max, may_unite, config);
             for record in own {
                 let id = kind.identity(&record.key).map(|identity| of_kind.canonical(&identity));
                 things.entry((kind, id.unwrap_or_default())).or_default().records.push(record);
@@ -245,11 +254,16 @@ impl Graph {
     }
 
     pub fn identities(&self, kind: Kind, id: &str) -> BTreeSet<String> {
+        let aside = self.clusters[&kind].aside(id);
         let cluster = self.clusters[&kind].iter().find(|(canonical, _)| *canonical == id);
-        cluster.map_or_else(
-            || BTreeSet::from([id.to_owned()]),
-            |(_, members)| members.iter().map(ToString::to_string).collect(),
-        )
+        let members = cluster.into_iter().flat_map(|(_, members)| members);
+        let mut identities: BTreeSet<String> = members.filter(|member| !aside.contains(member)).map(ToString::to_string).collect();
+        identities.insert(id.to_owned());
+        identities
+    }
+
+    pub fn aside(&self, kind: Kind, id: &str) -> BTreeSet<String> {
+        self.clusters[&kind].aside(id).into_iter().map(ToString::to_string).collect()
     }
 
     pub fn attributes(&self, kind: Kind, id: &str) -> &Json {
@@ -402,12 +416,15 @@ fn members(link: &Record, now: i64) -> Option<Vec<Identity>> {
     let to = instant(link.at("validTo")).unwrap_or(i64::MAX);
     let accounts = link.at("members");
     (from <= now && now < to).then(|| {
-        accounts
+        let mut members: Vec<Identity> = accounts
             .as_array()
             .into_iter()
             .flatten()
             .filter_map(|key| Kind::Account.identity(&source_key(key)?))
-            .collect()
+            .collect();
+        // The least carries the others.
+        members.sort();
+        members
     })
 }
 

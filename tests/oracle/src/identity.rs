@@ -1,4 +1,4 @@
-//! Identities, and the clusters they form: plain sets, merged as often as two of them share a member.
+//! Identities, and the clusters they form: plain sets, merged by one identity after the other, but for those that would break a guard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -48,28 +48,63 @@ impl fmt::Display for Identity {
 pub(crate) struct Clusters {
     sets: Vec<BTreeSet<Identity>>,
     canonical: BTreeMap<Identity, String>,
+    /// Who carries which identity in vain.
+    aside: BTreeSet<(Identity, Identity)>,
 }
 
 impl Clusters {
-    /// The connected components of `claims`, each claim saying that its identities belong together.
-    pub fn of(claims: &[Vec<Identity>], config: &Config) -> Clusters {
+    /// What `claims` make of identities, each claim saying that its first identity, the *home*, carries all the others; `may_unite` says whether two
+    /// identities can be one thing at all, `size_max` how many a cluster may hold.
+    ///
+    /// Identity by identity, best rank first, the sets of an identity and of all homes that carry it become one. Where that set would break a guard,
+    /// the identity is set aside whole: none of them has it.
+    pub fn of(claims: &[Vec<Identity>], size_max: usize, may_unite: impl Fn(&Identity, &Identity) -> bool, config: &Config) -> Clusters {
         let mut sets: Vec<BTreeSet<Identity>> = Vec::new();
-        for claim in claims.iter().filter(|claim| !claim.is_empty()) {
-            let mut united: BTreeSet<Identity> = claim.iter().cloned().collect();
-            let (touched, rest): (Vec<_>, Vec<_>) = sets.into_iter().partition(|set| !set.is_disjoint(&united));
-            united.extend(touched.into_iter().flatten());
-            sets = rest;
-            sets.push(united);
+        let mut homes: BTreeMap<&Identity, BTreeSet<&Identity>> = BTreeMap::new();
+        let mut aside = BTreeSet::new();
+        for claim in claims {
+            for identity in claim {
+                if !sets.iter().any(|set| set.contains(identity)) {
+                    sets.push(BTreeSet::from([identity.clone()]));
+                }
+            }
+            let Some((home, carried)) = claim.split_first() else { continue };
+            for identity in carried.iter().filter(|identity| *identity != home) {
+                let blocked = |identity: &Identity| config.guards.blocked.contains(&identity.to_string());
+                if blocked(home) || blocked(identity) || !may_unite(home, identity) {
+                    aside.insert((home.clone(), identity.clone()));
+                } else {
+                    homes.entry(identity).or_default().insert(home);
+                }
+            }
+        }
+        let mut order: Vec<&Identity> = homes.keys().copied().collect();
+        order.sort_by_key(|identity| identity.rank(config));
+        for identity in order {
+            let of = &homes[identity];
+            let concerned = |set: &BTreeSet<Identity>| set.contains(identity) || of.iter().any(|home| set.contains(home));
+            let united: BTreeSet<Identity> = sets.iter().filter(|set| concerned(set)).flatten().cloned().collect();
+            let crowd = config.guards.claims_max.get(&identity.namespace).is_some_and(|max| of.len() > *max);
+            let twice = |namespace: &String| united.iter().filter(|member| member.namespace == *namespace).count() > 1;
+            if crowd || united.len() > size_max || config.guards.unique.iter().any(twice) {
+                aside.extend(of.iter().map(|home| ((*home).clone(), identity.clone())));
+            } else {
+                sets.retain(|set| !concerned(set));
+                sets.push(united);
+            }
         }
         let mut canonical = BTreeMap::new();
         for set in &sets {
-            let least = set
-                .iter()
-                .min_by_key(|identity| identity.rank(config))
-                .expect("a set is made of a claim that is not empty");
+            let least = set.iter().min_by_key(|identity| identity.rank(config)).expect("no set is empty");
             canonical.extend(set.iter().map(|identity| (identity.clone(), least.to_string())));
         }
-        Clusters { sets, canonical }
+        Clusters { sets, canonical, aside }
+    }
+
+    /// What members of a cluster carry in vain.
+    pub fn aside(&self, canonical: &str) -> BTreeSet<&Identity> {
+        let of_cluster = self.aside.iter().filter(|(home, _)| self.canonical(home) == canonical);
+        of_cluster.map(|(_, identity)| identity).collect()
     }
 
     /// The canonical id of the cluster `identity` is in; an identity nobody spoke of names itself.
@@ -86,6 +121,7 @@ impl Clusters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Guards;
 
     fn identity(text: &str) -> Identity {
         let (namespace, id) = text.split_once(':').unwrap();
@@ -112,10 +148,72 @@ mod tests {
         ];
         for (claims, expected) in table {
             let claims: Vec<Vec<Identity>> = claims.iter().map(|claim| claim.iter().map(|text| identity(text)).collect()).collect();
-            let clusters = Clusters::of(&claims, &Config::default());
+            let clusters = Clusters::of(&claims, 50, |_, _| true, &Config::default());
             for (member, canonical) in *expected {
                 assert_eq!(clusters.canonical(&identity(member)), *canonical, "{claims:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_would_break_a_guard_is_set_aside_whole() {
+        let guarded = |change: fn(&mut Guards)| {
+            let mut config = Config::default();
+            change(&mut config.guards);
+            config
+        };
+        /// Claims, the greatest cluster, and the clusters that come of it.
+        type Case = (&'static str, Config, usize, &'static [&'static [&'static str]], &'static [&'static [&'static str]]);
+        let table: &[Case] = &[
+            (
+                "two e-mails never meet over a device",
+                guarded(|guards| guards.unique.push("email".to_owned())),
+                50,
+                &[&["b2b_person:1", "email:a", "ecid:d"], &["b2b_person:2", "email:b", "ecid:d"]],
+                &[&["b2b_person:1", "email:a"], &["b2b_person:2", "email:b"], &["ecid:d"]],
+            ),
+            (
+                "an address of too many unites nobody",
+                Config::default(),
+                3,
+                &[&["b2b_person:1", "email:a"], &["b2b_person:2", "email:a"], &["b2b_person:3", "email:a"]],
+                &[&["b2b_person:1"], &["b2b_person:2"], &["b2b_person:3"], &["email:a"]],
+            ),
+            (
+                "of a record's own the first by rank fit",
+                Config::default(),
+                3,
+                &[&["b2b_person:1", "zeta:1", "ecid:2", "ecid:1", "email:a"]],
+                &[&["b2b_person:1", "ecid:1", "email:a"], &["ecid:2"], &["zeta:1"]],
+            ),
+            (
+                "claims are counted by home",
+                guarded(|guards| guards.claims_max.extend([("email".to_owned(), 1)])),
+                50,
+                &[&["b2b_person:1", "email:a"], &["b2b_person:1", "email:a"], &["b2b_person:2", "email:b"], &["b2b_person:3", "email:b"]],
+                &[&["b2b_person:1", "email:a"], &["b2b_person:2"], &["b2b_person:3"], &["email:b"]],
+            ),
+            (
+                "blocked",
+                guarded(|guards| guards.blocked.extend(["email:info".to_owned()])),
+                50,
+                &[&["b2b_person:1", "email:info"], &["email:info", "ecid:1"]],
+                &[&["b2b_person:1"], &["ecid:1"], &["email:info"]],
+            ),
+            (
+                "what is set aside belongs to whom its other evidence names",
+                Config::default(),
+                3,
+                &[&["b2b_person:1", "email:a"], &["b2b_person:2", "email:a"], &["b2b_person:3", "email:a", "ecid:1"], &["email:a", "ecid:1"]],
+                &[&["b2b_person:1"], &["b2b_person:2"], &["b2b_person:3", "ecid:1", "email:a"]],
+            ),
+        ];
+        for (about, config, size_max, claims, expected) in table {
+            let claims: Vec<Vec<Identity>> = claims.iter().map(|claim| claim.iter().map(|text| identity(text)).collect()).collect();
+            let clusters = Clusters::of(&claims, *size_max, |_, _| true, config);
+            let found: BTreeSet<&BTreeSet<Identity>> = clusters.iter().map(|(_, set)| set).collect();
+            let expected: BTreeSet<BTreeSet<Identity>> = expected.iter().map(|set| set.iter().map(|text| identity(text)).collect()).collect();
+            assert_eq!(found, expected.iter().collect(), "{about}");
         }
     }
 }

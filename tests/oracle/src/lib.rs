@@ -13,6 +13,7 @@
 //! * Versions of an `_id` replace each other under the same best identity first; that one holds the links. Within a person the greatest version of
 //!   an `_id` is the event. So a link of a replaced version is gone, and a replaced version under another identity still links what it carries.
 //! * An event up to five minutes ahead links its identities at once; rules see it, and it makes a subject, from its own time on.
+//! * Of an event's identities the first by rank is the home, and carries the others. Of a link's members the least is.
 //! * A person known from events alone is a thing that lives: its rows tie it to accounts in both directions.
 //! * A deal belongs to the account of its merged `accountKey`; a person to those of all its records.
 //! * A partial update of a part of money changes that part, and the whole is as new as its newest part; one of a part of a key changes the key.
@@ -75,20 +76,34 @@ pub struct Rule {
 pub struct Config {
     /// An event is kept while it is younger than this.
     pub retention_ms: i64,
-    /// Larger clusters are none of the oracle's business: `World::oversized` names them.
+    /// The most identities of one person, and of one account.
     pub max_identities_per_person: usize,
     pub max_identities_per_account: usize,
+    pub guards: Guards,
     /// Namespaces behind `b2b_*`, best first; those not named follow by name.
     pub namespace_priority: Vec<String>,
     /// Of amounts that carry no currency. Amounts in any other are null.
     pub default_currency: String,
 }
 
+/// What may not be united, beyond the sizes of clusters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Guards {
+    /// Namespaces of which a cluster holds at most one identity.
+    pub unique: Vec<String>,
+    /// By namespace: the most records or events' identities that may carry an identity.
+    pub claims_max: BTreeMap<String, usize>,
+    /// Identities (`namespace:id`) that unite nothing.
+    pub blocked: BTreeSet<String>,
+}
+
 /// A unified subject.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// Every identity of the cluster, as `namespace:id`.
+    /// Every identity of the cluster, as `namespace:id`, but for those set aside.
     pub identities: BTreeSet<String>,
+    /// Those that its records or events carry and that are set aside.
+    pub aside: BTreeSet<String>,
     /// The merged record.
     pub attributes: serde_json::Value,
     /// Canonical ids of a person's accounts; of an account, none.
@@ -106,8 +121,6 @@ pub struct World {
     pub accounts: BTreeMap<String, Profile>,
     /// Canonical ids of the members, by rule. Every rule is there.
     pub members: BTreeMap<String, BTreeSet<String>>,
-    /// Canonical ids of clusters above the configured bounds: the oracle does not say what guardrails make of them.
-    pub oversized: BTreeSet<String>,
 }
 
 /// The naive evaluator.
@@ -120,6 +133,7 @@ impl Default for Config {
             retention_ms: 400 * 86_400_000,
             max_identities_per_person: 50,
             max_identities_per_account: 1_000,
+            guards: Guards::default(),
             namespace_priority: vec!["email".to_owned(), "ecid".to_owned()],
             default_currency: "USD".to_owned(),
         }
@@ -144,20 +158,10 @@ impl Oracle {
         let members = members.collect();
         let persons = profiles(&graph, Kind::Person);
         let accounts = profiles(&graph, Kind::Account);
-        let above = |profiles: &BTreeMap<String, Profile>, bound: usize| {
-            profiles
-                .iter()
-                .filter(|(_, profile)| profile.identities.len() > bound)
-                .map(|(id, _)| id.clone())
-                .collect::<Vec<_>>()
-        };
-        let mut oversized: BTreeSet<String> = above(&persons, config.max_identities_per_person).into_iter().collect();
-        oversized.extend(above(&accounts, config.max_identities_per_account));
         World {
             persons,
             accounts,
             members,
-            oversized,
         }
     }
 }
@@ -185,6 +189,7 @@ fn profiles(graph: &Graph, kind: Kind) -> BTreeMap<String, Profile> {
         let accounts = if kind == Kind::Person { graph.accounts(&id) } else { BTreeSet::new() };
         let profile = Profile {
             identities: graph.identities(kind, &id),
+            aside: graph.aside(kind, &id),
             attributes: graph.attributes(kind, &id).clone(),
             accounts,
             events: graph.events(&id),

@@ -487,7 +487,6 @@ fn every_rule_has_members_in_some_random_world() {
         for length in [60, 100, 130, 160] {
             let now = stream.records[length - 1].timestamp_ms;
             let world = Oracle::evaluate(&stream.records[..length], &rules, now, &Config::default());
-            assert!(world.oversized.is_empty(), "seed {seed}");
             touched.extend(world.members.into_iter().filter(|(_, members)| !members.is_empty()).map(|(rule, _)| rule));
         }
     }

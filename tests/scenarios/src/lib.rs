@@ -5,6 +5,7 @@
 
 pub mod visits;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, LazyLock};
 
@@ -94,6 +95,30 @@ pub struct Cluster {
     /// The largest message from shard to shard, in bytes.
     pub message_bytes_max: usize,
     more: BTreeSet<u32>,
+    /// Rows that all steps have read, and the most that one has.
+    pub rows_read: usize,
+    pub rows_read_max: usize,
+    /// The most rows that a step has written.
+    pub rows_written_max: usize,
+}
+
+/// Counts the rows that are read.
+struct Counting<'t> {
+    table: &'t Table,
+    rows: Cell<usize>,
+}
+
+impl StateView for Counting<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.rows.set(self.rows.get() + 1);
+        self.table.get(key)
+    }
+
+    fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+        let rows = self.table.scan(lower, upper, limit)?;
+        self.rows.set(self.rows.get() + 1 + rows.len());
+        Ok(rows)
+    }
 }
 
 /// The configuration of a test deployment.
@@ -117,6 +142,7 @@ pub fn config(shards: u32) -> Config {
         destinations: BTreeMap::new(),
         // The oracle is asked at the same instant.
         settle_ms: 0,
+        history_rows: millrace_shard::engine::HISTORY_ROWS,
     }
 }
 
@@ -151,6 +177,9 @@ impl Cluster {
             counted: BTreeMap::new(),
             message_bytes_max: 0,
             more: BTreeSet::new(),
+            rows_read: 0,
+            rows_read_max: 0,
+            rows_written_max: 0,
         }
     }
 
@@ -304,10 +333,18 @@ impl Cluster {
             background: &mut || portions.pop().unwrap_or(0),
         };
         let node = &mut self.nodes[shard as usize];
+        let view = Counting {
+            table: &node.table,
+            rows: Cell::new(0),
+        };
         let effects = node
             .machine
-            .step(&node.table, inputs, self.now, budget)
+            .step(&view, inputs, self.now, budget)
             .unwrap_or_else(|error| panic!("shard {shard}: {error:?}"));
+        let read = view.rows.get();
+        self.rows_read += read;
+        self.rows_read_max = self.rows_read_max.max(read);
+        self.rows_written_max = self.rows_written_max.max(effects.rows.len());
         node.machine.committed();
         node.table.apply(effects.rows);
         if effects.more {

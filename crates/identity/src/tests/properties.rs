@@ -61,6 +61,22 @@ proptest! {
         prop_assert!(world.graph.rows().len() <= 1, "only the epoch is left");
     }
 
+    /// A batch changes what its parts would, and needs no order.
+    #[test]
+    fn batches_keep_the_law(policy in policies(), steps in prop::collection::vec(evidence(), 1..80), sizes in prop::collection::vec(1usize..20, 80)) {
+        let mut world = World::new(policy);
+        let (mut rest, mut sizes) = (&steps[..], sizes.into_iter());
+        while let (false, Some(size)) = (rest.is_empty(), sizes.next()) {
+            let (batch, behind) = rest.split_at(size.min(rest.len()));
+            rest = behind;
+            world.take_all(batch);
+            world.check();
+        }
+        let all: Vec<Evidence> = world.law.claims.iter().map(|(edge, claim)| Evidence::Withdraw { edge: edge.clone(), claim: claim.clone() }).collect();
+        world.take_all(&all);
+        world.check();
+    }
+
     /// Hubs with many edges in ascending, descending and mixed order: the lazy reading of waiting edges loses none.
     #[test]
     fn hubs_keep_the_law(max in 2u64..7, unique in any::<bool>(), picks in prop::collection::vec((any::<Index>(), 0u8..8), 1..160)) {

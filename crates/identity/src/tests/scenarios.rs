@@ -33,9 +33,9 @@ fn show(outcome: &Outcome) -> String {
         outcome
             .parked
             .iter()
-            .map(|parked| format!("parked {}-{} ({})", short(parked.edge.a()), short(parked.edge.b()), parked.reason)),
+            .map(|parked| format!("parked {}-{} ({})", short(parked.edge.home()), short(parked.edge.node()), parked.reason)),
     );
-    parts.extend(outcome.unparked.iter().map(|edge| format!("unparked {}-{}", short(edge.a()), short(edge.b()))));
+    parts.extend(outcome.unparked.iter().map(|edge| format!("unparked {}-{}", short(edge.home()), short(edge.node()))));
     parts.iter().map(|part| format!("\n    {part}")).collect()
 }
 
@@ -198,17 +198,20 @@ fn a_full_cluster_parks_and_takes_up_again() {
             + p3 e1 r3
                 p3 p3→p2 @2
             + p4 e1 r4
-                parked p4-e1 (united they would hold more than 3 identities)
-            + p1 e1 r1
-                p2 p2→p1 @3
                 p3 p2→p3 @3
-                e1 p2→p1 @3
-                parked p3-e1 (united they would hold more than 3 identities)
+                e1 p2→e1 @3
+                parked p2-e1 (all that carry it would together hold more than 3 identities)
+                parked p3-e1 (all that carry it would together hold more than 3 identities)
+                parked p4-e1 (all that carry it would together hold more than 3 identities)
+            + p1 e1 r1
+                parked p1-e1 (all that carry it would together hold more than 3 identities)
             - p2 e1 r2
-                p2 p1→p2 @4
-                p3 p3→p1 @4
-                unparked p3-e1
+                unparked p2-e1
             - p4 e1 r4
+                p3 p3→p1 @4
+                e1 e1→p1 @4
+                unparked p1-e1
+                unparked p3-e1
                 unparked p4-e1
         "#]],
     );
@@ -230,11 +233,11 @@ fn stronger_evidence_displaces_weaker() {
             + p1 e1 r1
                 d2 p1→d2 @3
                 e1 e1→p1 @3
-                parked p1-d2 (united they would hold more than 3 identities)
+                parked p1-d2 (all that carry it would together hold more than 3 identities)
             + p1 p2 crm
                 p2 p2→p1 @4
                 d1 p1→d1 @4
-                parked p1-d1 (united they would hold more than 3 identities)
+                parked p1-d1 (all that carry it would together hold more than 3 identities)
         "#]],
     );
 }
@@ -256,11 +259,15 @@ fn a_cluster_holds_one_of_a_unique_namespace() {
             + p1 e1 r1
                 e1 e1→p1 @3
             + p2 e1 r2
-                parked p2-e1 (united they would hold more than one identity of crm)
+                e1 p1→e1 @4
+                parked p1-e1 (all that carry it would together hold more than one identity of crm)
+                parked p2-e1 (all that carry it would together hold more than one identity of crm)
             - p1 c1 r1
-                p2 p2→p1 @4
-                c1 p1→c1 @4
-                c2 p2→p1 @4
+                p2 p2→p1 @5
+                c1 p1→c1 @5
+                c2 p2→p1 @5
+                e1 e1→p1 @5
+                unparked p1-e1
                 unparked p2-e1
         "#]],
     );
@@ -305,11 +312,11 @@ fn a_mailbox_of_too_many_links_nothing() {
             + p3 e1 r3
                 p2 p1→p2 @3
                 e1 p1→e1 @3
-                parked p1-e1 (email:1 is claimed together with more than 2 identities)
-                parked p2-e1 (email:1 is claimed together with more than 2 identities)
-                parked p3-e1 (email:1 is claimed together with more than 2 identities)
+                parked p1-e1 (more than 2 records carry email:1)
+                parked p2-e1 (more than 2 records carry email:1)
+                parked p3-e1 (more than 2 records carry email:1)
             + p4 e1 r4
-                parked p4-e1 (email:1 is claimed together with more than 2 identities)
+                parked p4-e1 (more than 2 records carry email:1)
             - p1 e1 r1
                 unparked p1-e1
             - p4 e1 r4
@@ -331,11 +338,11 @@ fn kinds_never_mix() {
          - p1 a1 r1",
         expect![[r#"
             + p1 a1 r1
-                parked a1-p1 (the identities name different kinds of thing)
+                parked p1-a1 (the identities name different kinds of thing)
             + a1 a2 mdm
                 a2 a2→a1 @1
             - p1 a1 r1
-                unparked a1-p1
+                unparked p1-a1
         "#]],
     );
 }
@@ -372,7 +379,11 @@ fn explains_a_cluster() {
             + p2 e1 r2
                 p2 p2→p1 @2
             + p3 e1 r3
-                parked p3-e1 (united they would hold more than 3 identities)
+                p2 p1→p2 @3
+                e1 p1→e1 @3
+                parked p1-e1 (all that carry it would together hold more than 3 identities)
+                parked p2-e1 (all that carry it would together hold more than 3 identities)
+                parked p3-e1 (all that carry it would together hold more than 3 identities)
             + p2 e9 r2
                 parked p2-e9 (email:9 is blocked)
         "#]],
@@ -385,8 +396,8 @@ fn explains_a_cluster() {
             let claims: Vec<_> = edge.claims.iter().map(|claim| claim.0.as_str()).collect();
             shown += &format!(
                 "\n{}-{} by {} ({})",
-                short(edge.edge.a()),
-                short(edge.edge.b()),
+                short(edge.edge.home()),
+                short(edge.edge.node()),
                 edge.claim_count,
                 claims.join(" ")
             );
@@ -395,16 +406,14 @@ fn explains_a_cluster() {
         shown + if report.truncated { "\n…\n" } else { "\n" }
     };
     expect![[r#"
-        p2 of p1 @2 with p1 p2 e1
-        p1-e1 by 2 (r1 r1b)
-        p2-e1 by 1 (r2)
-        p3-e1 by 1 (r3): united they would hold more than 3 identities
+        p2 of p2 @0 with p2
+        p2-e1 by 1 (r2): all that carry it would together hold more than 3 identities
         p2-e9 by 1 (r2): email:9 is blocked
     "#]]
     .assert_eq(&show(10));
     expect![[r#"
-        p2 of p1 @2 with p1 p2 e1
-        p1-e1 by 2 (r1)
+        p2 of p2 @0 with p2
+        p2-e1 by 1 (r2): all that carry it would together hold more than 3 identities
         …
     "#]]
     .assert_eq(&show(1));
@@ -421,7 +430,7 @@ fn a_node_never_mentioned_is_its_own() {
 #[test]
 fn a_damaged_row_is_an_error() {
     let mut graph = MemoryGraph::default();
-    apply(&mut graph, &policy(), &assert_of(edge("p1", "e1"), "r1")).unwrap();
+    apply(&mut graph, &policy(), &[assert_of(edge("p1", "e1"), "r1")]).unwrap();
     // A withdrawal reads every row but the cluster's, which it makes anew.
     let steps = |key: &[u8]| {
         if key[0] == b'k' {
@@ -435,7 +444,7 @@ fn a_damaged_row_is_an_error() {
         for value in [vec![], vec![9, 9], vec![1]] {
             let mut graph = graph.clone();
             crate::GraphStore::put(&mut graph, key.clone(), Some(value)).unwrap();
-            let result = apply(&mut graph, &policy(), &steps(&key));
+            let result = apply(&mut graph, &policy(), &[steps(&key)]);
             assert!(matches!(result, Err(crate::GraphError::Damaged { key: found }) if found == key), "{key:?}");
         }
     }

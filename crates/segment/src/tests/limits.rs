@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::check::calls::{FUNCTIONS, GROUP_MAX, METHODS, PATTERN_CHARS_MAX, PATTERNS_MAX};
 use crate::check::temporal::{COUNT_MAX, STEPS_MAX};
 use crate::check::{DEPTH_MAX, HOPS_MAX, SIZE_MAX};
-use crate::cost::DEGREE_MAX;
+use crate::cost::{DEGREE_MAX, LONG_MAX};
 use crate::parser::forms::CLIMB_MAX;
 use crate::testing::{Tree, at, definition, schema_once, settings, value};
 use crate::{NAME_BYTES_MAX, NODES_MAX, Plan, TEXT_BYTES_MAX, compile, parse_definitions};
@@ -32,7 +32,7 @@ fn nested(open: &str, inner: &str, close: &str, levels: usize) -> String {
 fn each_limit_is_where_the_reference_says() {
     let regex = |count: usize| repeated(count, " or ", |n| format!("homeAddress.city.matches(\"a{n}\")"));
     let steps = |count: usize| format!("chain(xEvent, timestamp, [{}])", repeated(count, ", ", |n| format!("A{n}: WHAT(true)")));
-    let lists = |count: usize| format!("exists {} where v0 != v1", repeated(count, ", ", |n| format!("v{n} from xEvent")));
+    let lists = |of: &str, count: usize| format!("exists {} where v0 != v1", repeated(count, ", ", |n| format!("v{n} from {of}")));
     let linked = |count: usize| {
         let earlier = repeated(count, ", ", |n| format!("A{n}: WHAT(true)"));
         format!(
@@ -70,8 +70,9 @@ fn each_limit_is_where_the_reference_says() {
         (counted(COUNT_MAX), counted(COUNT_MAX + 1), "count"),
         (top(COUNT_MAX), top(COUNT_MAX + 1), "count"),
         (steps(STEPS_MAX), steps(STEPS_MAX + 1), "chain"),
-        (lists(DEGREE_MAX), lists(DEGREE_MAX + 1), "too-costly"),
-        (linked(DEGREE_MAX - 1), linked(DEGREE_MAX), "too-costly"),
+        (lists("accounts", DEGREE_MAX), lists("accounts", DEGREE_MAX + 1), "too-costly"),
+        (lists("xEvent", LONG_MAX), lists("xEvent", LONG_MAX + 1), "too-costly"),
+        (linked(LONG_MAX - 1), linked(LONG_MAX), "too-costly"),
         (regex(PATTERNS_MAX), regex(PATTERNS_MAX + 1), "regex"),
         (like(PATTERN_CHARS_MAX), like(PATTERN_CHARS_MAX + 1), "pattern"),
         (found(PATTERN_CHARS_MAX), found(PATTERN_CHARS_MAX + 1), "pattern"),
@@ -130,7 +131,8 @@ fn the_reference_states_these_numbers() {
         ("`COUNT(n)`", COUNT_MAX as usize),
         ("steps of a chain", STEPS_MAX),
         ("lists combined", DEGREE_MAX),
-        ("earlier steps", DEGREE_MAX - 1),
+        ("lists of events or persons", LONG_MAX),
+        ("earlier steps", LONG_MAX - 1),
         ("regular expressions of a rule", PATTERNS_MAX),
         ("a pattern", PATTERN_CHARS_MAX),
         ("group of a regular expression", GROUP_MAX as usize),

@@ -10,7 +10,7 @@ use super::{Dirty, Step, Turn};
 use crate::key::{self, Key, Parts, table};
 use crate::machine::{Measure, Measurement};
 use crate::message::{CauseKind, Origin};
-use crate::row::{self, BackfillRow, FanoutRow, SubjectId};
+use crate::row::{self, BackfillRow, ChoreRow, FanoutRow, ReviewRow, SubjectId};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
@@ -59,6 +59,8 @@ impl Fanouts {
 /// Background work that waits.
 pub(super) enum Job {
     Fanout(Identity, FanoutRow),
+    Chore(SubjectId, ChoreRow),
+    Review(ReviewRow),
     Backfill(BackfillRow),
 }
 
@@ -105,6 +107,12 @@ impl Step<'_> {
         if let Some((node, job)) = self.next_fanout()? {
             return Ok(Some(Job::Fanout(node, job)));
         }
+        if let Some((subject, chore)) = self.next_chore()? {
+            return Ok(Some(Job::Chore(subject, chore)));
+        }
+        if let Some(review) = self.tx.get(&Key::new(table::REVIEW).done())? {
+            return Ok(Some(Job::Review(review)));
+        }
         let backfill = self.backfill()?;
         Ok((!backfill.done).then_some(Job::Backfill(backfill)))
     }
@@ -113,6 +121,8 @@ impl Step<'_> {
     pub(super) fn go_on(&mut self, job: Job, portion: usize) -> Result<(), StateError> {
         match job {
             Job::Fanout(node, job) => self.fan_out_some(node, job, portion),
+            Job::Chore(subject, job) => self.do_chore(&subject, job, portion),
+            Job::Review(job) => self.review_some(job, portion),
             Job::Backfill(job) => self.backfill_some(job, portion),
         }
     }
@@ -250,6 +260,29 @@ impl Step<'_> {
         job.done = true;
         self.tx.put(Key::new(table::BACKFILL).done(), &job);
         self.tx.put(Key::new(table::BACKFILLED).done(), &job.revision);
+        Ok(())
+    }
+
+    /// Every home is to be looked at under other guards.
+    pub(super) fn start_review(&mut self, origin: Origin) {
+        self.tx.put(Key::new(table::REVIEW).done(), &ReviewRow { cursor: None, origin });
+    }
+
+    fn review_some(&mut self, mut job: ReviewRow, portion: usize) -> Result<(), StateError> {
+        let (first, end) = key::all_nodes();
+        let mut lower = job.cursor.as_deref().map_or(first, key::behind_node);
+        for _ in 0..portion {
+            let Some((row_key, _)) = self.tx.scan(&lower, &end, 1)?.pop() else {
+                self.tx.delete(Key::new(table::REVIEW).done());
+                return Ok(());
+            };
+            lower = key::behind_node(&row_key);
+            if let Some(home) = key::node_of(&row_key) {
+                self.review(&home, &job.origin)?;
+            }
+            job.cursor = Some(row_key);
+        }
+        self.tx.put(Key::new(table::REVIEW).done(), &job);
         Ok(())
     }
 

@@ -47,9 +47,13 @@ impl Step<'_> {
             cause: CauseKind::Definition,
             ..Origin::timer()
         };
-        if known.identity != present.identity && self.number == IDENTITY_SHARD {
-            tracing::info!("identity rules have changed: every verdict is given anew");
-            self.weigh_all(&origin)?;
+        if known.identity != present.identity {
+            if self.number == IDENTITY_SHARD {
+                tracing::info!("identity rules have changed: every verdict is given anew");
+                self.weigh_all(&origin)?;
+            }
+            // Homes that broke no guard by themselves may break one now, and the writer has not heard of them.
+            self.start_review(origin.clone());
         }
         if known.rules != present.rules {
             // Columns of event queries rest on rates too: as if every query were new, all are filled again.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millrace_identity::Reason;
 use millrace_model::{CanonicalId, Identity, Map, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
 use millrace_segment::plan::{FeatureId, FeaturePlan, Features, QueryId, Reads, SegmentPlan, Timed};
 
@@ -22,7 +23,7 @@ use crate::message::{CauseKind, Message, Origin};
 use crate::program::{self, Program, same_values};
 use crate::record::Fragment;
 use crate::row::{
-    self, Detail, FragmentRow, Held, KeptRow, Membership, Moved, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId,
+    self, AsideRow, Detail, FragmentRow, Held, KeptRow, Membership, Moved, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId,
     SubjectRow,
 };
 use crate::state::{Row, StateError};
@@ -62,6 +63,7 @@ impl Step<'_> {
             dirty.all = true;
         }
         dirty.queries.extend(self.expire(subject, &origin)?);
+        self.settle_oldest(subject)?;
 
         let now = self.now;
         let row = self.subject(subject)?;
@@ -71,6 +73,13 @@ impl Step<'_> {
             dirty.all |= program.all_anew_since(revision);
             dirty.since = Some(revision);
             self.upgrade_queries(subject, revision)?;
+        }
+        self.refill(subject, &origin)?;
+        let row = self.subject(subject)?;
+        if row.chore || !row.arriving.is_empty() {
+            // Half a history is nobody's: everything is evaluated when the chore is done, or all has arrived.
+            row.timer.0 = Timestamp::MAX;
+            return Ok(());
         }
         let mut row = self.subject(subject)?.clone();
         let alive = is_alive(subject.kind, &row, now);
@@ -629,19 +638,37 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Every identity of the subject that a live record or retained event carries.
+    /// Every identity of the subject that a live record or retained event carries, but for those set aside.
     pub(super) fn identities(&self, subject: &SubjectId, row: &SubjectRow, profile: &ProfileRow) -> Result<BTreeSet<Identity>, StateError> {
         let mut identities = profile.identities.clone();
-        if row.event_links == 0 {
-            return Ok(identities);
+        if row.event_links > 0 {
+            for (link_key, _) in self.tx.scan_prefix(&key::of_subject(table::EVENT_LINK, subject))? {
+                let mut parts = key::Parts::of(&link_key);
+                identities.extend(parts.node());
+                identities.extend(parts.node());
+            }
         }
-        for (link_key, _) in self.tx.scan_prefix(&key::of_subject(table::EVENT_LINK, subject))? {
-            let mut parts = key::Parts::of(&link_key);
-            identities.extend(parts.node());
-            identities.extend(parts.node());
+        if row.asides > 0 {
+            for (node, _) in asides(self.tx.scan_prefix(&key::of_subject(table::ASIDE, subject))?)? {
+                identities.remove(&node);
+            }
         }
         Ok(identities)
     }
+}
+
+/// The identities set aside that rows `ASIDE` name, each with the first reason found.
+pub fn asides(rows: Vec<Row>) -> Result<BTreeMap<Identity, Reason>, StateError> {
+    let mut found = BTreeMap::new();
+    for (aside_key, value) in rows {
+        let mut parts = key::Parts::of(&aside_key);
+        parts.node();
+        let row: AsideRow = row::decode(&value)?;
+        if let (Some(node), Some(reason)) = (parts.node(), row.reason) {
+            found.entry(node).or_insert(reason);
+        }
+    }
+    Ok(found)
 }
 
 /// Features as they are told, those that are read.

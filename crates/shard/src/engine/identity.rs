@@ -1,7 +1,9 @@
 //! The identity writer's adapter: its graph lies in this shard's rows, its moves go to the nodes' resolve stages.
 
-use millrace_identity::{Evidence, GraphStore, Outcome, Reason};
-use millrace_model::Text;
+use std::collections::BTreeMap;
+
+use millrace_identity::{Edge, Evidence, GraphStore, Outcome, Parked, Reason};
+use millrace_model::{Identity, Text};
 
 use super::Step;
 use crate::key::table;
@@ -62,7 +64,7 @@ fn within(key: &[u8]) -> Vec<u8> {
 }
 
 /// The label of a reason for parking.
-fn reason(reason: &Reason) -> Text {
+fn label(reason: &Reason) -> Text {
     Text::const_new(match reason {
         Reason::CrossKind => "cross-kind",
         Reason::Blocked { .. } => "blocked",
@@ -73,10 +75,11 @@ fn reason(reason: &Reason) -> Text {
 }
 
 impl Step<'_> {
-    /// Weighs one piece of evidence and sends what follows from it.
-    pub(super) fn weigh(&mut self, evidence: &Evidence, origin: &Origin) -> Result<(), StateError> {
+    /// Weighs the evidence of the step, all of it together, and sends what follows from it.
+    pub(super) fn weigh(&mut self) -> Result<(), StateError> {
         let config = std::sync::Arc::clone(&self.config);
-        let outcome = millrace_identity::apply(&mut Graph(&mut self.tx), &config.policy, evidence).map_err(|error| StateError(Box::new(error)))?;
+        let (evidence, origins): (Vec<Evidence>, Vec<Origin>) = std::mem::take(&mut self.evidence).into_iter().unzip();
+        let outcome = millrace_identity::apply(&mut Graph(&mut self.tx), &config.policy, &evidence).map_err(|error| StateError(Box::new(error)))?;
         #[allow(clippy::cast_precision_loss)]
         let size = Measure::Sample(outcome.cluster_size as f64);
         self.measurements.push(Measurement {
@@ -84,7 +87,13 @@ impl Step<'_> {
             labels: Vec::new(),
             value: size,
         });
-        self.follow_verdicts(outcome, origin);
+        let Some(last) = origins.last() else { return Ok(()) };
+        let mut causes: BTreeMap<&Identity, &Origin> = BTreeMap::new();
+        for (one, origin) in evidence.iter().zip(&origins) {
+            let (Evidence::Assert { edge, .. } | Evidence::Withdraw { edge, .. }) = one;
+            causes.extend([(edge.home(), origin), (edge.node(), origin)]);
+        }
+        self.follow_verdicts(outcome, |nodes| nodes.into_iter().find_map(|node| causes.get(node).copied()).unwrap_or(last));
         Ok(())
     }
 
@@ -92,15 +101,14 @@ impl Step<'_> {
     pub(super) fn weigh_all(&mut self, origin: &Origin) -> Result<(), StateError> {
         let config = std::sync::Arc::clone(&self.config);
         let outcome = millrace_identity::rebuild(&mut Graph(&mut self.tx), &config.policy).map_err(|error| StateError(Box::new(error)))?;
-        self.follow_verdicts(outcome, origin);
+        self.follow_verdicts(outcome, |_| origin);
         Ok(())
     }
 
-    fn follow_verdicts(&mut self, outcome: Outcome, origin: &Origin) {
-        for parked in &outcome.parked {
-            self.count("millrace_identity_parked_total", vec![("reason", reason(&parked.reason))]);
-        }
+    /// Sends moves to the nodes, and what was set aside to the homes that carry it. `cause`: what a change around these nodes came from.
+    fn follow_verdicts<'o>(&mut self, outcome: Outcome, cause: impl Fn([&Identity; 3]) -> &'o Origin) {
         for moved in outcome.moves {
+            let origin = cause([&moved.node, &moved.from.0, &moved.to.0]);
             let message = Message::Canonical {
                 node: moved.node.clone(),
                 from: moved.from,
@@ -109,5 +117,21 @@ impl Step<'_> {
             };
             self.send_to_node(&moved.node, message, origin);
         }
+        for Parked { edge, reason } in outcome.parked {
+            self.count("millrace_identity_parked_total", vec![("reason", label(&reason))]);
+            self.send_aside(&edge, Some(reason), cause([edge.node(), edge.home(), edge.node()]));
+        }
+        for edge in outcome.unparked {
+            self.send_aside(&edge, None, cause([edge.node(), edge.home(), edge.node()]));
+        }
+    }
+
+    fn send_aside(&mut self, edge: &Edge, reason: Option<Reason>, origin: &Origin) {
+        let message = Message::Aside {
+            home: edge.home().clone(),
+            node: edge.node().clone(),
+            reason,
+        };
+        self.send_to_node(edge.home(), message, origin);
     }
 }

@@ -4,7 +4,6 @@
 //! The ledger is the truth; queries keep only what rules need and are brought up to date with each change of it. An event id counts once however
 //! many homes of the person reported it.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 
 use millrace_model::{Event, EventOperation, Identity, Text, Timestamp};
@@ -53,7 +52,7 @@ impl Step<'_> {
         origin: &Origin,
     ) -> Result<(), StateError> {
         let stored = self.tx.get_bytes(&key::event(subject, id))?;
-        let mut event = stored.map(|stored| EventRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default();
+        let event = stored.map(|stored| EventRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default();
         let known = event.copies.iter().find(|known| known.home == copy.home);
         // One that replaces a kept version is taken all the same, and dropped when the subject is evaluated.
         if event.copies.is_empty() && copy.occurred_at <= self.retained_from() {
@@ -62,8 +61,7 @@ impl Step<'_> {
             if arrives {
                 // Where it came from it may have replaced a version that arrives behind it with another home, and must not count again.
                 copy.body = None;
-                event.copies.push(copy);
-                self.tx.put_bytes(key::event(subject, id), event.encode(subject, id));
+                self.replace_event(subject, id, event, |event| event.copies.push(copy))?;
             }
             return Ok(());
         }
@@ -144,12 +142,16 @@ impl Step<'_> {
         change: impl FnOnce(&mut EventRow),
     ) -> Result<Vec<QueryId>, StateError> {
         let before = event.effective().cloned();
+        let dates = self.dates_before(subject, &event)?;
         change(&mut event);
         let event_key = key::event(subject, id);
         if event.copies.is_empty() {
             self.tx.delete(event_key)
         } else {
             self.tx.put_bytes(event_key, event.encode(subject, id))
+        }
+        if let Some(dates) = dates {
+            self.date(subject, id, &dates, &event);
         }
         let after = event.effective();
         let mut touched = Vec::new();
@@ -175,6 +177,7 @@ impl Step<'_> {
         let oldest = row.oldest_event_at.map_or(event.occurred_at, |oldest| oldest.min(event.occurred_at));
         row.oldest_event_at = Some(oldest);
         let stale = row.revision;
+        self.date_if_long(subject)?;
         let Some(body) = &event.body else { return Ok(()) };
         let program = std::sync::Arc::clone(&self.program);
         for query in program.queries_for(body) {
@@ -205,9 +208,10 @@ impl Step<'_> {
         let was_oldest = row.oldest_event_at == Some(event.occurred_at);
         if row.events == 0 {
             row.oldest_event_at = None;
-        } else if was_oldest {
-            let oldest = self.oldest_event(subject)?;
-            self.subject(subject)?.oldest_event_at = oldest;
+        }
+        // Found once, when the subject is evaluated, however many events go.
+        if was_oldest {
+            self.oldest_gone.insert(subject.clone());
         }
         let Some(body) = &event.body else { return Ok(()) };
         let program = std::sync::Arc::clone(&self.program);
@@ -219,7 +223,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn keep(&mut self, subject: &SubjectId, query: &EventQuery, row: Kept) -> Result<(), StateError> {
+    pub(super) fn keep(&mut self, subject: &SubjectId, query: &EventQuery, row: Kept) -> Result<(), StateError> {
         match query.keep {
             Keep::All => self.tx.put(key::verdict(subject, query.id, &row.id), &VerdictRow::plain(row)),
             Keep::Newest(_) => {
@@ -249,19 +253,23 @@ impl Step<'_> {
                 }
                 Ok(known)
             }
-            Keep::Newest(_) => {
+            Keep::Newest(count) => {
                 let (kept, _) = self.bucket(subject, query)?;
                 if !kept.0.get(&query.id).is_some_and(|rows| rows.iter().any(|row| row.id == id)) {
                     return Ok(false);
                 }
-                // What had been dropped behind this row may count again.
-                let filled = self.fill(subject, std::slice::from_ref(&query))?.remove(&query.id);
+                let now = self.now;
                 let (kept, changed) = self.bucket(subject, query)?;
-                match filled {
-                    Some(rows) => kept.0.insert(query.id, rows),
-                    None => kept.0.remove(&query.id),
-                };
                 *changed = true;
+                let rows = kept.0.entry(query.id).or_default();
+                let full = rows.iter().filter(|row| row.at <= now).count() >= count;
+                rows.retain(|row| row.id != id);
+                if rows.is_empty() {
+                    kept.0.remove(&query.id);
+                }
+                if full {
+                    self.wants_refill(subject, query.id)?;
+                }
                 Ok(true)
             }
             Keep::Tally => query.tally.as_ref().map_or(Ok(false), |tally| self.untally_event(subject, query, tally, id)),
@@ -292,26 +300,6 @@ impl Step<'_> {
         }
     }
 
-    /// The rows of queries, from the whole ledger.
-    fn fill(&self, subject: &SubjectId, queries: &[&EventQuery]) -> Result<BTreeMap<QueryId, QueryRows>, StateError> {
-        let mut filled: BTreeMap<QueryId, QueryRows> = BTreeMap::new();
-        for (id, event) in self.stored_events(subject)? {
-            let Some(copy) = event.effective() else { continue };
-            let Some(body) = &copy.body else { continue };
-            for query in queries {
-                if let Some(columns) = query.matches(body) {
-                    let row = Kept {
-                        at: copy.occurred_at,
-                        id: id.clone(),
-                        columns,
-                    };
-                    insert(filled.entry(query.id).or_default(), row, query.keep, self.now);
-                }
-            }
-        }
-        Ok(filled)
-    }
-
     /// Brings a subject's query rows from an older revision of the plan to the present one.
     pub(super) fn upgrade_queries(&mut self, subject: &SubjectId, revision: u64) -> Result<(), StateError> {
         let program = std::sync::Arc::clone(&self.program);
@@ -322,15 +310,12 @@ impl Step<'_> {
         if new.is_empty() || self.subject(subject)?.events == 0 {
             return Ok(());
         }
-        let mut filled = self.fill(subject, &new)?;
         for query in new {
             if matches!(query.keep, Keep::Newest(_)) {
                 let (kept, changed) = self.bucket(subject, query)?;
                 *changed |= kept.0.remove(&query.id).is_some();
             }
-            for row in filled.remove(&query.id).unwrap_or_default() {
-                self.keep(subject, query, row)?;
-            }
+            self.wants_refill(subject, query.id)?;
         }
         Ok(())
     }
@@ -362,58 +347,15 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Drops events that are too old to be kept; which queries that touches.
-    pub(super) fn expire(&mut self, subject: &SubjectId, origin: &Origin) -> Result<Vec<QueryId>, StateError> {
-        let cutoff = self.retained_from();
-        let mut touched = Vec::new();
-        if self.subject(subject)?.oldest_event_at.is_none_or(|oldest| oldest > cutoff) {
-            return Ok(touched);
+    /// The identities of a copy that no longer counts.
+    pub(super) fn unlink(&mut self, subject: &SubjectId, copy: &EventCopy, origin: &Origin) -> Result<(), StateError> {
+        for other in links(subject, copy) {
+            self.count_link(subject, &copy.home, &other, None, false, origin)?;
         }
-        let mut old = Vec::new();
-        let mut oldest_kept: Option<Timestamp> = None;
-        for (id, event) in self.stored_events(subject)? {
-            if let Some(copy) = event.effective().filter(|copy| copy.occurred_at > cutoff) {
-                oldest_kept = Some(oldest_kept.map_or(copy.occurred_at, |known| known.min(copy.occurred_at)));
-            }
-            let all_old = event.copies.iter().all(|copy| copy.occurred_at <= cutoff);
-            if all_old || event.copies.iter().any(|copy| copy.occurred_at <= cutoff && copy.body.is_some()) {
-                old.push((id, event));
-            }
-        }
-        self.subject(subject)?.oldest_event_at = oldest_kept;
-        for (id, event) in old {
-            for copy in event.copies.iter().filter(|copy| copy.occurred_at <= cutoff && copy.body.is_some()) {
-                for other in links(subject, copy) {
-                    self.count_link(subject, &copy.home, &other, None, false, origin)?;
-                }
-            }
-            let change = self.replace_event(subject, &id, event, |event| {
-                // Beside a copy that is kept an old one stays as a mark: were it the later version, the kept one must not count again.
-                event
-                    .copies
-                    .iter_mut()
-                    .filter(|copy| copy.occurred_at <= cutoff)
-                    .for_each(|copy| copy.body = None);
-                if event.copies.iter().all(|copy| copy.occurred_at <= cutoff) {
-                    event.copies.clear();
-                }
-            })?;
-            touched.extend(change);
-        }
-        Ok(touched)
+        Ok(())
     }
 
-    fn oldest_event(&self, subject: &SubjectId) -> Result<Option<Timestamp>, StateError> {
-        let mut oldest: Option<Timestamp> = None;
-        for (_, event) in self.stored_events(subject)? {
-            if let Some(copy) = event.effective() {
-                oldest = Some(oldest.map_or(copy.occurred_at, |known| known.min(copy.occurred_at)));
-            }
-        }
-        Ok(oldest)
-    }
-
-    /// The whole ledger, ascending by id.
+    /// The whole ledger, ascending by id: for short ones.
     pub(super) fn stored_events(&self, subject: &SubjectId) -> Result<Vec<(Text, EventRow)>, StateError> {
         let mut events = Vec::new();
         for (event_key, value) in self.tx.scan_prefix(&key::of_subject(table::EVENT, subject))? {

@@ -9,12 +9,9 @@ use millrace_model::{CanonicalId, Identity, SourceKind};
 
 use super::Step;
 use crate::key::{self, Parts, table};
-use crate::message::{Bundle, Claim, Data, Message, Origin, RowId};
-use crate::row::{self, Arrival, EventCopy, FragmentRow, MovedRow, RelationRow, SubjectId};
+use crate::message::{Bundle, Data, Message, Origin, RowId};
+use crate::row::{self, Arrival, AsideRow, FragmentRow, MovedRow, RelationRow, SubjectId};
 use crate::state::StateError;
-
-/// Events in one part of a move, in bytes: keeps messages well under what the log takes, however large the events are.
-const PART_BYTES: usize = 512 << 10;
 
 impl Step<'_> {
     /// Data of a node from resolve.
@@ -31,6 +28,7 @@ impl Step<'_> {
             Data::Fragment { sequence, fragment } => self.put_fragment(&subject, &node, epoch, FragmentRow { sequence, fragment }, origin),
             Data::Row { row, sequence, value } => self.put_row(&subject, &node, epoch, &row, RelationRow { sequence, value }, origin),
             Data::Event(event) => self.put_event(&subject, &node, epoch, event, origin),
+            Data::Aside { node: carried, sequence, reason } => self.put_aside(&subject, &node, epoch, &carried, AsideRow { sequence, reason }, origin),
         }
     }
 
@@ -83,6 +81,28 @@ impl Step<'_> {
         Ok(())
     }
 
+    fn put_aside(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, carried: &Identity, new: AsideRow, origin: &Origin) -> Result<(), StateError> {
+        let row_key = key::aside(subject, node, carried);
+        let known: Option<AsideRow> = self.tx.get(&row_key)?;
+        if known.as_ref().is_some_and(|known| known.sequence >= new.sequence) {
+            return Ok(());
+        }
+        self.count_asides(subject, known.is_some_and(|known| known.reason.is_some()), new.reason.is_some())?;
+        if new.reason.is_none() && epoch == 0 {
+            self.tx.delete(row_key)
+        } else {
+            self.tx.put(row_key, &new)
+        }
+        self.mark(subject, origin).profile = true;
+        Ok(())
+    }
+
+    fn count_asides(&mut self, subject: &SubjectId, before: bool, after: bool) -> Result<(), StateError> {
+        let row = self.subject(subject)?;
+        row.asides = row.asides.saturating_add(u32::from(after)).saturating_sub(u32::from(before));
+        Ok(())
+    }
+
     /// The node leaves: what it holds goes to `to`.
     pub(super) fn depart(&mut self, subject: SubjectId, node: Identity, to: CanonicalId, epoch: u64, origin: &Origin) -> Result<(), StateError> {
         let moved_key = key::of_subject_node(table::MOVED, &subject, &node);
@@ -103,57 +123,31 @@ impl Step<'_> {
             }
             self.tx.delete(row_key);
         }
-        let events = self.take_events(&subject, &node)?;
+        for (aside_key, value) in self.tx.scan_prefix(&key::of_subject_node(table::ASIDE, &subject, &node))? {
+            let mut parts = Parts::of(&aside_key);
+            parts.node();
+            let row: AsideRow = row::decode(&value)?;
+            self.count_asides(&subject, row.reason.is_some(), false)?;
+            part.aside.extend(parts.node().map(|carried| (carried, row)));
+            self.tx.delete(aside_key);
+        }
         let links = self.tx.scan_prefix(&key::of_subject_node(table::EVENT_LINK, &subject, &node))?;
         let links_left = u32::try_from(links.len()).unwrap_or(u32::MAX);
         links.into_iter().for_each(|(link_key, _)| self.tx.delete(link_key));
         self.tx.put(moved_key, &MovedRow { to: to.clone(), epoch });
         let row = self.subject(&subject)?;
+        // What is still on its way of an earlier arrival is passed on from now on.
+        row.arriving.retain(|arrival| arrival.node != node);
         row.event_links = row.event_links.saturating_sub(links_left);
         row.departing += 1;
         // Any node may leave; a subject was absorbed where the one that names it did.
         if node == subject.id.0 {
             row.merged_into = Some(to.clone());
         }
-        self.mark(&subject, origin).profile = true;
-
-        let destination = SubjectId { kind: subject.kind, id: to };
-        let mut events = events.into_iter().peekable();
-        loop {
-            let mut bytes = 0;
-            while bytes < PART_BYTES
-                && let Some(event) = events.next()
-            {
-                bytes += row::encode(&event.1).len();
-                part.events.push(event);
-            }
-            let last = events.peek().is_none();
-            let message = Message::Arrive {
-                subject: destination.clone(),
-                from: subject.id.clone(),
-                node: node.clone(),
-                epoch,
-                part: std::mem::take(&mut part),
-                last,
-            };
-            self.send_to_subject(&destination, message, origin);
-            if last {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Takes every copy that `node` reported out of the ledger.
-    fn take_events(&mut self, subject: &SubjectId, node: &Identity) -> Result<Vec<(millrace_model::Text, EventCopy)>, StateError> {
-        let mut taken = Vec::new();
-        for (id, event) in self.stored_events(subject)? {
-            let Some(copy) = event.copies.iter().find(|copy| copy.home == *node).cloned() else {
-                continue;
-            };
-            self.replace_event(subject, &id, event, |event| event.copies.retain(|copy| copy.home != *node))?;
-            taken.push((id, copy));
-        }
-        Ok(taken)
+        let dirty = self.mark(&subject, origin);
+        dirty.profile = true;
+        dirty.all = true;
+        self.send_events(&subject, node, to, epoch, part, origin)
     }
 
     /// A part of what a former owner held of the node.
@@ -193,12 +187,23 @@ impl Step<'_> {
         for (id, sequence, value) in part.rows {
             self.put_row(&subject, &node, epoch, &id, RelationRow { sequence, value }, origin)?;
         }
+        for (carried, row) in part.aside {
+            self.put_aside(&subject, &node, epoch, &carried, row, origin)?;
+        }
         for (id, copy) in part.events {
             self.put_copy(&subject, &id, epoch, copy, true, origin)?;
         }
-        if last {
-            self.subject(&subject)?.arrivals.push(Arrival { from, node, epoch });
-            self.mark(&subject, origin);
+        let arrival = Arrival { from, node, epoch };
+        let row = self.subject(&subject)?;
+        let known = row.arriving.iter().position(|known| *known == arrival);
+        match (last, known) {
+            (true, _) => {
+                row.arriving.retain(|known| *known != arrival);
+                row.arrivals.push(arrival);
+                self.mark(&subject, origin).all |= known.is_some();
+            }
+            (false, None) => row.arriving.push(arrival),
+            (false, Some(_)) => {}
         }
         Ok(())
     }
@@ -213,15 +218,15 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Tells a home's former and other identities that its events do, or no longer do, carry them.
+    /// Tells a home that its events carry another identity, or no longer do.
     pub(super) fn event_claim(&mut self, home: &Identity, other: &Identity, epoch: u64, present: bool, origin: &Origin) {
-        let message = Message::Claim {
-            node: other.clone(),
+        let message = Message::Carry {
             home: home.clone(),
-            claim: Claim::Events { epoch },
+            node: other.clone(),
+            epoch,
             present,
         };
-        self.send_to_node(other, message, origin);
+        self.send_to_node(home, message, origin);
     }
 
     /// The counter of events of `home` that carry `other`; `other == home` counts events under a home that is not the canonical id.

@@ -1,21 +1,36 @@
 //! resolve: keyed by source record and by identity node.
 //!
 //! A record's changes are ordered here, once; what is left goes to the owner of the record's node. A node knows its canonical id, who claims it, and
-//! who follows it. Claims stay here until they matter: the identity writer hears of a node when two homes claim it, or when one does and the node
-//! carries data of its own or could name the cluster. The writer's verdict on a node passes through here too, so that owners hear of a move behind all data sent before it.
+//! who follows it; a home also knows what it carries. The writer's verdict on a node passes through here too, so that owners hear of a move behind all
+//! data sent before it.
+//!
+//! The writer is to see real links only, and whole clusters of them, for guards count every identity of a record. So a node *matters* when two homes
+//! claim it, or when one does and the node carries data of its own or could name the cluster; then it says so to its homes. A home whose node matters,
+//! that carries one that does, or that breaks a guard all by itself *joins*: it sends the writer all that it carries. Who never joins is a cluster of
+//! its own, which holds what it carries, and the writer would say the same.
 
 use std::collections::BTreeSet;
 
 use millrace_identity::Claim as ClaimId;
-use millrace_identity::{Edge, Evidence};
+use millrace_identity::{Edge, Evidence, Reason};
 use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
 
+use super::evaluate::source_kind;
 use super::{IDENTITY_SHARD, Step};
 use crate::key::{self, Parts};
-use crate::message::{Claim, Data, Message, Origin, RowId};
+use crate::message::{Data, Message, Origin, RowId};
 use crate::record::{Applied, Fragment};
-use crate::row::{ClaimRow, NodeRow, RecordRow, SubjectId};
+use crate::row::{self, CarriedRow, NodeRow, RecordRow, SubjectId};
 use crate::state::StateError;
+
+/// Why a home carries an identity.
+#[derive(Clone, Copy)]
+enum Carrier<'c> {
+    /// Its source record does: all that it carries now, which is not stored yet.
+    Record(&'c BTreeSet<Identity>),
+    /// Retained events of it do.
+    Events,
+}
 
 impl Step<'_> {
     /// A change of a keyed record.
@@ -36,26 +51,13 @@ impl Step<'_> {
             Some(node) => {
                 let mut claims = current.as_ref().map(|value| identities_of(kind, value)).unwrap_or_default();
                 claims.remove(&node);
-                for gone in row.claims.difference(&claims) {
-                    let message = Message::Claim {
-                        node: gone.clone(),
-                        home: node.clone(),
-                        claim: Claim::Record,
-                        present: false,
-                    };
-                    self.send_to_node(gone, message, origin);
-                }
-                for new in claims.difference(&row.claims) {
-                    let message = Message::Claim {
-                        node: new.clone(),
-                        home: node.clone(),
-                        claim: Claim::Record,
-                        present: true,
-                    };
-                    self.send_to_node(new, message, origin);
-                }
-                row.claims = claims;
-                let node_row = self.anchored(&node, origin)?;
+                let before = std::mem::replace(&mut row.claims, claims);
+                let changed: Vec<(Identity, bool)> = before
+                    .difference(&row.claims)
+                    .map(|gone| (gone.clone(), false))
+                    .chain(row.claims.difference(&before).map(|new| (new.clone(), true)))
+                    .collect();
+                let node_row = self.carries(&node, &changed, Carrier::Record(&row.claims), origin)?;
                 self.route(
                     node,
                     node_row,
@@ -200,69 +202,192 @@ impl Step<'_> {
         Ok(row)
     }
 
-    pub(super) fn claim(&mut self, node: &Identity, home: &Identity, claim: Claim, present: bool, origin: &Origin) -> Result<(), StateError> {
-        let claim_key = key::claim(node, home);
-        let before: ClaimRow = self.tx.get(&claim_key)?.unwrap_or_default();
-        let mut after = before;
-        match claim {
-            Claim::Record => after.by_record = present,
-            Claim::Events { epoch } if epoch >= before.events_epoch => {
-                after.by_events = present;
-                after.events_epoch = epoch;
+    /// What a record, or events, of a home carry otherwise than before. The home's row then.
+    fn carries(&mut self, home: &Identity, changed: &[(Identity, bool)], by: Carrier<'_>, origin: &Origin) -> Result<NodeRow, StateError> {
+        let mut row = self.anchored(home, origin)?;
+        let mut net = Vec::new();
+        for (node, present) in changed {
+            let other = match by {
+                Carrier::Record(_) => row.carried > 0 && self.tx.get::<CarriedRow>(&key::carried(home, node))?.is_some_and(|carried| carried.present),
+                Carrier::Events => self.recorded(home)?.contains(node),
+            };
+            if !other {
+                net.push((node, *present));
             }
-            Claim::Events { .. } => return Ok(()),
         }
-        if after == before {
+        for (node, present) in &net {
+            let message = Message::Claim {
+                node: (*node).clone(),
+                home: home.clone(),
+                present: *present,
+            };
+            self.send_to_node(node, message, origin);
+            if row.joined {
+                self.tell_writer(home, node, *present, origin);
+            }
+        }
+        if !net.is_empty() {
+            let recorded = match by {
+                Carrier::Record(claims) => claims.clone(),
+                Carrier::Events => self.recorded(home)?,
+            };
+            self.look_again(home, &mut row, recorded, origin)?;
+            self.tx.put(key::node(home), &row);
+        }
+        Ok(row)
+    }
+
+    /// Retained events of a home carry a node, or no longer do; said by the home's owner under this epoch of the home.
+    pub(super) fn carry(&mut self, home: &Identity, node: &Identity, epoch: u64, present: bool, origin: &Origin) -> Result<(), StateError> {
+        let carried_key = key::carried(home, node);
+        let before: CarriedRow = self.tx.get(&carried_key)?.unwrap_or_default();
+        if epoch < before.epoch {
             return Ok(());
         }
-        if after == ClaimRow::default() {
-            self.tx.delete(claim_key)
+        if !present && epoch == 0 {
+            self.tx.delete_if_present(carried_key)?;
         } else {
-            self.tx.put(claim_key, &after)
+            self.tx.put(carried_key, &CarriedRow { present, epoch });
         }
-        if before.present() == after.present() {
+        if before.present == present {
             return Ok(());
+        }
+        let mut row = self.anchored(home, origin)?;
+        row.carried = if present { row.carried + 1 } else { row.carried.saturating_sub(1) };
+        self.tx.put(key::node(home), &row);
+        self.carries(home, &[(node.clone(), present)], Carrier::Events, origin).map(drop)
+    }
+
+    /// What the record of a home carries.
+    fn recorded(&self, home: &Identity) -> Result<BTreeSet<Identity>, StateError> {
+        let kind = source_kind(SubjectKind::of_namespace(home.namespace()));
+        if kind.subject().is_none_or(|subject| subject.namespace() != home.namespace()) {
+            return Ok(BTreeSet::new());
+        }
+        let row: Option<RecordRow> = self.tx.get(&key::record(kind, home.id()))?;
+        Ok(row.map(|row| row.claims).unwrap_or_default())
+    }
+
+    /// All that a home carries, with what its record does.
+    fn all_carried(&self, home: &Identity, row: &NodeRow, recorded: BTreeSet<Identity>) -> Result<BTreeSet<Identity>, StateError> {
+        let mut all = recorded;
+        if row.carried > 0 {
+            for (carried_key, value) in self.tx.scan_prefix(&key::all_carried(home))? {
+                if row::decode::<CarriedRow>(&value)?.present {
+                    all.extend(Parts::of(&carried_key).node());
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// What a home carries, or the guards, are other than they were: it may break one now, or no longer.
+    fn look_again(&mut self, home: &Identity, row: &mut NodeRow, recorded: BTreeSet<Identity>, origin: &Origin) -> Result<(), StateError> {
+        let max = self.config.policy.identities_max(home);
+        if u64::from(row.carried) >= max {
+            // So many are not read each time that one comes or goes.
+            row.breaks = true;
+            return self.join(home, row, Some(recorded), origin);
+        }
+        let all = self.all_carried(home, row, recorded)?;
+        row.breaks = !self.config.policy.holds(home, &all);
+        self.join(home, row, Some(all), origin)
+    }
+
+    /// A home joins the writer's graph with all that it carries, or leaves it, where its row says so now.
+    fn join(&mut self, home: &Identity, row: &mut NodeRow, recorded: Option<BTreeSet<Identity>>, origin: &Origin) -> Result<(), StateError> {
+        let joins = row.breaks || row.escalated || row.mattering > 0;
+        if joins != row.joined {
+            row.joined = joins;
+            let recorded = recorded.map_or_else(|| self.recorded(home), Ok)?;
+            for node in self.all_carried(home, row, recorded)? {
+                self.tell_writer(home, &node, joins, origin);
+            }
+        }
+        Ok(())
+    }
+
+    /// The guards are others than before: whether the home breaks one now.
+    pub(super) fn review(&mut self, home: &Identity, origin: &Origin) -> Result<(), StateError> {
+        let Some(mut row) = self.tx.get::<NodeRow>(&key::node(home))? else { return Ok(()) };
+        let before = (row.breaks, row.joined);
+        let recorded = self.recorded(home)?;
+        self.look_again(home, &mut row, recorded, origin)?;
+        if before != (row.breaks, row.joined) {
+            self.tx.put(key::node(home), &row);
+        }
+        Ok(())
+    }
+
+    /// At a home: a node that it carries matters, or no longer does.
+    pub(super) fn matter(&mut self, home: &Identity, on: bool, origin: &Origin) -> Result<(), StateError> {
+        let mut row = self.node(home)?;
+        row.mattering = if on { row.mattering + 1 } else { row.mattering.saturating_sub(1) };
+        self.join(home, &mut row, None, origin)?;
+        self.tx.put(key::node(home), &row);
+        Ok(())
+    }
+
+    /// At a home: the writer has set a node aside that it carries, or has taken it up again. The home's owner is to know.
+    pub(super) fn set_aside(&mut self, home: Identity, node: Identity, reason: Option<Reason>, origin: &Origin) -> Result<(), StateError> {
+        let mut row = self.anchored(&home, origin)?;
+        row.verdicts += 1;
+        self.tx.put(key::node(&home), &row);
+        let sequence = row.verdicts;
+        self.route(home, row, Data::Aside { node, sequence, reason }, origin);
+        Ok(())
+    }
+
+    /// A home claims a node, or no longer does.
+    pub(super) fn claim(&mut self, node: &Identity, home: &Identity, present: bool, origin: &Origin) -> Result<(), StateError> {
+        let claim_key = key::claim(node, home);
+        if self.tx.get_bytes(&claim_key)?.is_some() == present {
+            return Ok(());
+        }
+        if present {
+            self.tx.put(claim_key, &());
+        } else {
+            self.tx.delete(claim_key);
         }
         let mut row = self.node(node)?;
-        row.homes = if after.present() { row.homes + 1 } else { row.homes.saturating_sub(1) };
-        self.escalate(node, &mut row, Some((home, after.present())), origin)?;
+        row.homes = if present { row.homes + 1 } else { row.homes.saturating_sub(1) };
+        self.escalate(node, &mut row, Some((home, present)), origin)?;
         self.tx.put(key::node(node), &row);
         Ok(())
     }
 
-    /// Tells the writer what it has to know of a node's claims, after `changed` came or went.
+    /// Tells the homes of a node whether it matters, after `changed` came or went.
     fn escalate(&mut self, node: &Identity, row: &mut NodeRow, changed: Option<(&Identity, bool)>, origin: &Origin) -> Result<(), StateError> {
         // A claimed source key may be less than its home, and name the cluster; any other identity is never less than a home that claims it.
         let may_name = SubjectKind::ALL.iter().any(|kind| kind.namespace() == node.namespace());
         let matters = row.homes >= 2 || (row.homes >= 1 && (row.anchored || may_name));
-        match (row.escalated, matters) {
-            (false, true) => {
-                for home in self.claimants(node)? {
-                    self.tell_writer(node, &home, true, origin);
-                }
-            }
+        let before = std::mem::replace(&mut row.escalated, matters);
+        if before && let Some((home, false)) = changed {
+            self.tell_home(home, false, origin);
+        }
+        match (before, matters) {
             (true, true) => {
-                if let Some((home, present)) = changed {
-                    self.tell_writer(node, home, present, origin);
-                }
-            }
-            (true, false) => {
-                if let Some((home, _)) = changed {
-                    self.tell_writer(node, home, false, origin);
-                }
-                for home in self.claimants(node)? {
-                    self.tell_writer(node, &home, false, origin);
+                if let Some((home, true)) = changed {
+                    self.tell_home(home, true, origin);
                 }
             }
             (false, false) => {}
+            _ => {
+                for home in self.claimants(node)? {
+                    self.tell_home(&home, matters, origin);
+                }
+            }
         }
-        row.escalated = matters;
-        Ok(())
+        // A home that others claim is a part of their clusters.
+        self.join(node, row, None, origin)
     }
 
-    fn tell_writer(&mut self, node: &Identity, home: &Identity, present: bool, origin: &Origin) {
+    fn tell_home(&mut self, home: &Identity, on: bool, origin: &Origin) {
+        self.send_to_node(home, Message::Matter { home: home.clone(), on }, origin);
+    }
+
+    fn tell_writer(&mut self, home: &Identity, node: &Identity, present: bool, origin: &Origin) {
         let Some(edge) = Edge::new(home.clone(), node.clone()) else { return };
-        // Both ends may claim each other; each end's word is a claim of its own.
         let claim = ClaimId(format!("record {home}").into());
         let evidence = if present {
             Evidence::Assert { edge, claim }
@@ -275,11 +400,8 @@ impl Step<'_> {
     /// The homes that claim the node now.
     fn claimants(&self, node: &Identity) -> Result<Vec<Identity>, StateError> {
         let mut homes = Vec::new();
-        for (claim_key, value) in self.tx.scan_prefix(&key::claims(node))? {
-            let claim: ClaimRow = crate::row::decode(&value)?;
-            if claim.present() {
-                homes.extend(Parts::of(&claim_key).node());
-            }
+        for (claim_key, _) in self.tx.scan_prefix(&key::claims(node))? {
+            homes.extend(Parts::of(&claim_key).node());
         }
         Ok(homes)
     }
@@ -293,7 +415,7 @@ impl Step<'_> {
         row.epoch = epoch;
         row.canonical = (to.0 != node).then(|| to.clone());
         self.tx.put(key::node(&node), &row);
-        for shard in row.followers {
+        for shard in row.followers.clone() {
             self.send(
                 shard,
                 Message::Alias {
@@ -304,8 +426,11 @@ impl Step<'_> {
                 origin,
             );
         }
-        let subject = owner(&node, Some(from));
-        self.send_to_subject(&subject.clone(), Message::Move { subject, node, to, epoch }, origin);
+        // Of a node that never carried data there is nothing to move.
+        if row.anchored {
+            let subject = owner(&node, Some(from));
+            self.send_to_subject(&subject.clone(), Message::Move { subject, node, to, epoch }, origin);
+        }
         Ok(())
     }
 

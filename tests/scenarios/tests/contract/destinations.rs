@@ -177,9 +177,6 @@ fn definitions_bring_and_take_presence() {
 /// What the oracle's members, identities and profiles make of destinations.
 fn desired(records: &[SourceRecord], rules: &[Rule], now_ms: i64) -> Option<BTreeMap<String, BTreeMap<String, Json>>> {
     let world = Oracle::evaluate(records, rules, now_ms, &millrace_oracle::Config::default());
-    if !world.oversized.is_empty() {
-        return None;
-    }
     let mut desired = BTreeMap::new();
     for (rule, members) in &world.members {
         // Of several behind one address the least is written last.

@@ -1,0 +1,401 @@
+//! A long history: what concerns many events of one person goes on in portions, and finds them by time.
+//!
+//! A short ledger is read whole where it has to be. One that has grown past `Config::history_rows` is *dated*: rows `DATED` name its events by time, so
+//! that those too old to be kept are found without a look at the others. What concerns more rows than that is a *chore*: nodes that depart with
+//! their events, events that expire, queries whose rows are to be filled from the whole ledger. Each portion of a chore is a walk over some rows, and
+//! the shard goes on between them. Meanwhile the person is not evaluated: whoever has half of a history would be in segments that neither the old
+//! history nor the new one leads to. The same holds while a history arrives in parts.
+//!
+//! Order does not matter between a chore's portions and what else happens to the person: events are a union by id and version, wherever they are.
+
+use std::collections::BTreeSet;
+
+use millrace_model::{CanonicalId, Identity, Text, Timestamp};
+use millrace_segment::plan::{EventQuery, EventRow as Kept, QueryId};
+
+use super::Step;
+use crate::key::{self, Key, Parts, table};
+use crate::message::{Bundle, Message, Origin};
+use crate::row::{self, ChoreRow, Departure, EventRow, SubjectId};
+use crate::state::StateError;
+use crate::tx::prefix_end;
+
+impl Step<'_> {
+    /// The instants by which a dated ledger names an event: those of the copies that count or would, and the last one, after which nothing is left.
+    fn dates(event: &EventRow) -> BTreeSet<Timestamp> {
+        let bodies = event.copies.iter().filter(|copy| copy.body.is_some()).map(|copy| copy.occurred_at);
+        bodies.chain(event.copies.iter().map(|copy| copy.occurred_at).max()).collect()
+    }
+
+    /// An event of a dated ledger changed.
+    pub(super) fn date(&mut self, subject: &SubjectId, id: &str, before: &BTreeSet<Timestamp>, after: &EventRow) {
+        let after = Step::dates(after);
+        for gone in before.difference(&after) {
+            self.tx.delete(key::dated(subject, *gone, id));
+        }
+        for new in after.difference(before) {
+            self.tx.put_bytes(key::dated(subject, *new, id), Vec::new());
+        }
+    }
+
+    /// The instants by which a ledger names an event now; none where it is not dated.
+    pub(super) fn dates_before(&mut self, subject: &SubjectId, event: &EventRow) -> Result<Option<BTreeSet<Timestamp>>, StateError> {
+        Ok(self.subject(subject)?.dated.then(|| Step::dates(event)))
+    }
+
+    /// An event came in: a ledger that has grown long is dated from now on.
+    pub(super) fn date_if_long(&mut self, subject: &SubjectId) -> Result<(), StateError> {
+        let most = self.config.history_rows as u64;
+        let row = self.subject(subject)?;
+        if row.dated || row.events <= most {
+            return Ok(());
+        }
+        row.dated = true;
+        for (id, event) in self.stored_events(subject)? {
+            self.date(subject, &id, &BTreeSet::new(), &event);
+        }
+        Ok(())
+    }
+
+    /// The last event that counted is gone: unless many others are left that do not count, the ledger is short again.
+    fn undate(&mut self, subject: &SubjectId) -> Result<(), StateError> {
+        let (first, end) = key::all_dated(subject, Timestamp::MAX);
+        let most = self.config.history_rows;
+        let rows = self.tx.scan(&first, &end, most + 1)?;
+        if rows.len() <= most {
+            rows.into_iter().for_each(|(dated_key, _)| self.tx.delete(dated_key));
+            self.subject(subject)?.dated = false;
+        }
+        Ok(())
+    }
+
+    /// Finds the earliest event that counts, where it may have changed. Until a chore is done nobody asks.
+    pub(super) fn settle_oldest(&mut self, subject: &SubjectId) -> Result<(), StateError> {
+        let row = self.subject(subject)?;
+        if row.chore || !self.oldest_gone.remove(subject) {
+            return Ok(());
+        }
+        let row = self.subject(subject)?;
+        let (events, dated) = (row.events, row.dated);
+        let oldest = match (events, dated) {
+            (0, true) => {
+                self.undate(subject)?;
+                None
+            }
+            (0, false) => None,
+            (_, true) => self.oldest_dated(subject)?,
+            (_, false) => {
+                let events = self.stored_events(subject)?;
+                events.iter().filter_map(|(_, event)| event.effective()).map(|copy| copy.occurred_at).min()
+            }
+        };
+        self.subject(subject)?.oldest_event_at = oldest;
+        Ok(())
+    }
+
+    fn oldest_dated(&self, subject: &SubjectId) -> Result<Option<Timestamp>, StateError> {
+        let (mut lower, end) = key::all_dated(subject, Timestamp::MAX);
+        // Mostly the first one counts.
+        while let Some((dated_key, _)) = self.tx.scan(&lower, &end, 1)?.pop() {
+            if let Some((at, id)) = key::date_of(&dated_key)
+                && self.event(subject, &id)?.effective().is_some_and(|copy| copy.occurred_at == at)
+            {
+                return Ok(Some(at));
+            }
+            lower = prefix_end(&dated_key);
+        }
+        Ok(None)
+    }
+
+    fn event(&self, subject: &SubjectId, id: &str) -> Result<EventRow, StateError> {
+        let stored = self.tx.get_bytes(&key::event(subject, id))?;
+        Ok(stored.map(|stored| EventRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default())
+    }
+
+    /// Drops events that are too old to be kept, or some of them, the rest being left to a chore; which queries that touches.
+    pub(super) fn expire(&mut self, subject: &SubjectId, origin: &Origin) -> Result<Vec<QueryId>, StateError> {
+        let cutoff = self.retained_from();
+        let row = self.subject(subject)?;
+        if row.chore || row.oldest_event_at.is_none_or(|oldest| oldest > cutoff) {
+            return Ok(Vec::new());
+        }
+        let (touched, more) = self.expire_some(subject, cutoff, &mut None, self.config.history_rows, origin)?;
+        if more {
+            self.chore(subject, origin, |chore| chore.expiring = true)?;
+        }
+        Ok(touched)
+    }
+
+    /// Goes on behind `cursor`, and moves it. Whether more is left than `limit` allows.
+    fn expire_some(
+        &mut self,
+        subject: &SubjectId,
+        cutoff: Timestamp,
+        cursor: &mut Option<Vec<u8>>,
+        limit: usize,
+        origin: &Origin,
+    ) -> Result<(Vec<QueryId>, bool), StateError> {
+        let mut touched = Vec::new();
+        self.oldest_gone.insert(subject.clone());
+        if !self.subject(subject)?.dated {
+            for (id, event) in self.stored_events(subject)? {
+                if event.copies.iter().any(|copy| copy.occurred_at <= cutoff) {
+                    touched.extend(self.expire_event(subject, &id, event, cutoff, origin)?);
+                }
+            }
+            return Ok((touched, false));
+        }
+        let (first, end) = key::all_dated(subject, cutoff);
+        // What lies before the cursor is gone, and a walk over what is gone costs as much as one over what is there.
+        let due = self.tx.scan(&cursor.as_deref().map_or(first, prefix_end), &end, limit)?;
+        for (dated_key, _) in &due {
+            let Some((_, id)) = key::date_of(dated_key) else { continue };
+            let event = self.event(subject, &id)?;
+            if !event.copies.is_empty() {
+                touched.extend(self.expire_event(subject, &id, event, cutoff, origin)?);
+            }
+            // One that is named here and is not there would be met for ever.
+            self.tx.delete(dated_key.clone());
+        }
+        if let Some((last, _)) = due.last() {
+            *cursor = Some(last.clone());
+        }
+        Ok((touched, due.len() == limit))
+    }
+
+    fn expire_event(&mut self, subject: &SubjectId, id: &str, event: EventRow, cutoff: Timestamp, origin: &Origin) -> Result<Vec<QueryId>, StateError> {
+        for copy in event.copies.iter().filter(|copy| copy.occurred_at <= cutoff && copy.body.is_some()) {
+            self.unlink(subject, copy, origin)?;
+        }
+        self.replace_event(subject, id, event, |event| {
+            // Beside a copy that is kept an old one stays as a mark: were it the later version, the kept one must not count again.
+            event
+                .copies
+                .iter_mut()
+                .filter(|copy| copy.occurred_at <= cutoff)
+                .for_each(|copy| copy.body = None);
+            if event.copies.iter().all(|copy| copy.occurred_at <= cutoff) {
+                event.copies.clear();
+            }
+        })
+    }
+
+    /// Whether a walk over a whole ledger is too long for one step.
+    pub(super) fn is_long(&self, subject: &SubjectId) -> Result<bool, StateError> {
+        let prefix = key::of_subject(table::EVENT, subject);
+        let most = self.config.history_rows;
+        Ok(self.tx.scan(&prefix, &prefix_end(&prefix), most + 1)?.len() > most)
+    }
+
+    /// More for a subject's chore to do; it begins anew.
+    fn chore(&mut self, subject: &SubjectId, origin: &Origin, add: impl FnOnce(&mut ChoreRow)) -> Result<(), StateError> {
+        let chore_key = key::chore(subject);
+        let mut chore = match self.tx.get::<ChoreRow>(&chore_key)? {
+            Some(chore) => chore,
+            None => {
+                self.chores += 1;
+                ChoreRow::new(origin.clone())
+            }
+        };
+        add(&mut chore);
+        chore.cursor = None;
+        self.tx.put(chore_key, &chore);
+        self.subject(subject)?.chore = true;
+        Ok(())
+    }
+
+    /// A node departs with its events: at once where the ledger is short, else in portions. The last message says that all of it has gone.
+    pub(super) fn send_events(&mut self, subject: &SubjectId, node: Identity, to: CanonicalId, epoch: u64, first: Bundle, origin: &Origin) -> Result<(), StateError> {
+        let departure = Departure { node, to, epoch };
+        let row = self.subject(subject)?;
+        if row.chore || self.is_long(subject)? {
+            self.send_part(subject, &departure, first, false, origin);
+            return self.chore(subject, origin, |chore| chore.departures.push(departure));
+        }
+        let mut part = first;
+        for (id, event) in self.stored_events(subject)? {
+            self.take_copies(subject, &id, event, &departure, &mut part)?;
+        }
+        self.send_part(subject, &departure, part, true, origin);
+        Ok(())
+    }
+
+    fn take_copies(&mut self, subject: &SubjectId, id: &Text, event: EventRow, departure: &Departure, part: &mut Bundle) -> Result<EventRow, StateError> {
+        let Some(copy) = event.copies.iter().find(|copy| copy.home == departure.node).cloned() else {
+            return Ok(event);
+        };
+        part.events.push((id.clone(), copy));
+        let mut left = event.clone();
+        left.copies.retain(|copy| copy.home != departure.node);
+        self.replace_event(subject, id, event, |event| event.copies.retain(|copy| copy.home != departure.node))?;
+        Ok(left)
+    }
+
+    fn send_part(&mut self, subject: &SubjectId, departure: &Departure, part: Bundle, last: bool, origin: &Origin) {
+        let destination = SubjectId {
+            kind: subject.kind,
+            id: departure.to.clone(),
+        };
+        let message = Message::Arrive {
+            subject: destination.clone(),
+            from: subject.id.clone(),
+            node: departure.node.clone(),
+            epoch: departure.epoch,
+            part,
+            last,
+        };
+        self.send_to_subject(&destination, message, origin);
+    }
+
+    /// The queries whose newest rows may lack some that come up from the ledger, or that came in anew.
+    pub(super) fn refill(&mut self, subject: &SubjectId, origin: &Origin) -> Result<(), StateError> {
+        let wanted = self.subject(subject)?.refill.clone();
+        if wanted.is_empty() || self.subject(subject)?.chore {
+            return Ok(());
+        }
+        if self.is_long(subject)? {
+            return self.chore(subject, origin, |_| {});
+        }
+        for (id, event) in self.stored_events(subject)? {
+            self.fill(subject, &wanted, &id, &event)?;
+        }
+        self.subject(subject)?.refill.clear();
+        Ok(())
+    }
+
+    /// Keeps an event for queries of the plan.
+    fn fill(&mut self, subject: &SubjectId, wanted: &BTreeSet<QueryId>, id: &Text, event: &EventRow) -> Result<(), StateError> {
+        let program = std::sync::Arc::clone(&self.program);
+        let Some((copy, body)) = event.effective().and_then(|copy| Some((copy, copy.body.as_ref()?))) else {
+            return Ok(());
+        };
+        let queries: Vec<&EventQuery> = wanted.iter().filter_map(|query| program.query(*query)).collect();
+        for query in queries {
+            if let Some(columns) = query.matches(body) {
+                let (at, id) = (copy.occurred_at, id.clone());
+                self.keep(subject, query, Kept { at, id, columns })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next chore there is.
+    pub(super) fn next_chore(&self) -> Result<Option<(SubjectId, ChoreRow)>, StateError> {
+        let first = self.tx.scan(&[table::CHORE], &[table::CHORE + 1], 1)?.pop();
+        let Some((chore_key, value)) = first else { return Ok(None) };
+        let chore = row::decode(&value)?;
+        Ok(Parts::of(&chore_key).subject().map(|subject| (subject, chore)))
+    }
+
+    /// A portion of a chore, over so many rows of the ledger. Departures come first, for what departs need not expire here; what is filled comes last,
+    /// for both take rows away.
+    pub(super) fn do_chore(&mut self, subject: &SubjectId, mut chore: ChoreRow, portion: usize) -> Result<(), StateError> {
+        let origin = chore.origin.clone();
+        if !chore.departures.is_empty() {
+            if self.depart_some(subject, &mut chore, portion)? {
+                for departure in std::mem::take(&mut chore.departures) {
+                    self.send_part(subject, &departure, Bundle::default(), true, &origin);
+                }
+                chore.cursor = None;
+            }
+        } else if chore.expiring {
+            let (_, more) = self.expire_some(subject, self.retained_from(), &mut chore.cursor, portion, &origin)?;
+            if !more {
+                chore.expiring = false;
+                chore.cursor = None;
+            }
+        } else {
+            let wanted = self.subject(subject)?.refill.clone();
+            if wanted.is_empty() || self.fill_some(subject, &mut chore, &wanted, portion)? {
+                self.subject(subject)?.refill.clear();
+                self.finish_chore(subject, &origin)?;
+                return Ok(());
+            }
+        }
+        self.tx.put(key::chore(subject), &chore);
+        self.mark(subject, &origin);
+        Ok(())
+    }
+
+    fn finish_chore(&mut self, subject: &SubjectId, origin: &Origin) -> Result<(), StateError> {
+        self.tx.delete(key::chore(subject));
+        self.chores -= 1;
+        self.oldest_gone.insert(subject.clone());
+        self.subject(subject)?.chore = false;
+        self.mark(subject, origin).all = true;
+        Ok(())
+    }
+
+    /// The next events of the ledger behind a chore's cursor; it stands behind them then.
+    fn page(&self, subject: &SubjectId, chore: &mut ChoreRow, rows: usize) -> Result<Vec<(Text, EventRow)>, StateError> {
+        let prefix = key::of_subject(table::EVENT, subject);
+        let lower = chore.cursor.as_deref().map_or_else(|| prefix.clone(), prefix_end);
+        let page = self.tx.scan(&lower, &prefix_end(&prefix), rows)?;
+        if let Some((last, _)) = page.last() {
+            chore.cursor = Some(last.clone());
+        }
+        let event = |(event_key, value): (Vec<u8>, Vec<u8>)| {
+            let id = key::event_id(&event_key)?;
+            Some(EventRow::decode(subject, &id, &value).map(|event| (id, event)))
+        };
+        page.into_iter().filter_map(event).collect()
+    }
+
+    /// Whether the walk has come to its end.
+    fn depart_some(&mut self, subject: &SubjectId, chore: &mut ChoreRow, portion: usize) -> Result<bool, StateError> {
+        let page = self.page(subject, chore, portion)?;
+        let done = page.len() < portion;
+        let mut parts = vec![Bundle::default(); chore.departures.len()];
+        for (id, mut event) in page {
+            for (departure, part) in chore.departures.iter().zip(&mut parts) {
+                event = self.take_copies(subject, &id, event, departure, part)?;
+            }
+        }
+        for (departure, part) in chore.departures.iter().zip(parts) {
+            if !part.events.is_empty() {
+                self.send_part(subject, departure, part, false, &chore.origin);
+            }
+        }
+        Ok(done)
+    }
+
+    /// As above.
+    fn fill_some(&mut self, subject: &SubjectId, chore: &mut ChoreRow, wanted: &BTreeSet<QueryId>, portion: usize) -> Result<bool, StateError> {
+        let page = self.page(subject, chore, portion)?;
+        let done = page.len() < portion;
+        for (id, event) in page {
+            self.fill(subject, wanted, &id, &event)?;
+        }
+        Ok(done)
+    }
+
+    /// A query's kept rows lost one, and what had been dropped may count again: a fill under way begins anew.
+    pub(super) fn wants_refill(&mut self, subject: &SubjectId, query: QueryId) -> Result<(), StateError> {
+        let row = self.subject(subject)?;
+        row.refill.insert(query);
+        if row.chore
+            && let Some(mut chore) = self.tx.get::<ChoreRow>(&key::chore(subject))?
+            && chore.departures.is_empty()
+        {
+            chore.cursor = None;
+            self.tx.put(key::chore(subject), &chore);
+        }
+        Ok(())
+    }
+
+    /// Chores that began in this step, less those that ended, change the number of those there are.
+    pub(super) fn write_chores(&mut self) -> Result<(), StateError> {
+        if self.chores == 0 {
+            return Ok(());
+        }
+        let row_key = Key::new(table::CHORES).done();
+        let before: u64 = self.tx.get(&row_key)?.unwrap_or_default();
+        let after = before.saturating_add_signed(self.chores);
+        if after == 0 {
+            self.tx.delete(row_key);
+        } else {
+            self.tx.put(row_key, &after);
+        }
+        Ok(())
+    }
+}

@@ -122,6 +122,7 @@ pub struct State {
     pub path: PathBuf,
     pub cache_bytes: u64,
     pub write_buffers_bytes: u64,
+    pub disk_free_min_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

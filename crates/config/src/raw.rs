@@ -121,6 +121,9 @@ pub struct State {
     pub cache: String,
     /// Memory for rows not yet written to disk, for all shards of the process together.
     pub write_buffers: String,
+    /// What is to stay free on the disk of the state. Below, no input is taken, `/readyz` says so, and the shards go on by themselves once there is a
+    /// quarter more. Rows in memory need that room to be written, and a compaction writes before it deletes: twice `write_buffers` suits.
+    pub disk_free_min: String,
 }
 
 /// Which identities are united, and the guards against uniting too much. An identity that trips a guard is set aside whole: none of the records that carry
@@ -301,6 +304,7 @@ impl Default for State {
             path: ".millrace/state".to_owned(),
             cache: "256MiB".to_owned(),
             write_buffers: "128MiB".to_owned(),
+            disk_free_min: "256MiB".to_owned(),
         }
     }
 }

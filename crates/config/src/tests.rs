@@ -82,6 +82,7 @@ fn defaults_hold_and_show() {
               user: null
             state:
               cache: 256MiB
+              disk_free_min: 256MiB
               path: .millrace/state
               write_buffers: 128MiB
             topics:

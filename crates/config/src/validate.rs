@@ -33,6 +33,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
             path: check.path("state.path", &raw.state.path),
             cache_bytes: check.bytes("state.cache", &raw.state.cache),
             write_buffers_bytes: check.bytes("state.write_buffers", &raw.state.write_buffers),
+            disk_free_min_bytes: check.bytes("state.disk_free_min", &raw.state.disk_free_min),
         },
         identity: identity(&raw.identity, &mut check),
         events: Events {

@@ -83,6 +83,10 @@ impl KafkaLog {
 }
 
 impl Log for KafkaLog {
+    fn identity(&self) -> Result<Option<String>, LogError> {
+        self.metadata.cluster().map(Some)
+    }
+
     fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
         self.metadata.partitions(topic)
     }

@@ -49,6 +49,12 @@ impl Metadata {
         served(&self.client)
     }
 
+    /// The cluster's identity, drawn when it was made.
+    pub fn cluster(&self) -> Result<String, LogError> {
+        let id = self.client().fetch_cluster_id(REQUEST_WITHIN);
+        id.ok_or_else(|| LogError::Unavailable("the cluster does not say which one it is".to_owned()))
+    }
+
     /// `None` where the topic does not exist.
     pub fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
         let answer = self

@@ -28,6 +28,7 @@ pub(crate) const COMMIT_SECONDS: &str = "millrace_commit_seconds";
 pub(crate) const RESTORE_SECONDS: &str = "millrace_restore_seconds";
 pub(crate) const CONSUMER_LAG: &str = "millrace_consumer_lag";
 pub(crate) const STATE_BYTES: &str = "millrace_state_bytes";
+pub(crate) const STATE_DISK_FREE_BYTES: &str = "millrace_state_disk_free_bytes";
 pub(crate) const TIMERS_DUE_LAG_SECONDS: &str = "millrace_timers_due_lag_seconds";
 pub(crate) const TRANSACTIONS_ABORTED: &str = "millrace_transactions_aborted_total";
 pub(crate) const SLOW_STEPS: &str = "millrace_slow_steps_total";

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use millrace_log::{Delivered, Disposition, Log, LogError, Offset, PollLimits, Record, ShardSession, TopicPartition, Transaction};
 use millrace_model::{DAY_MS, Text, Timestamp};
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition, RESERVED};
-use millrace_shard::state::{DERIVED, NotYet, StateError, StateStore, StateView};
+use millrace_shard::state::{DERIVED, NoRoom, NotYet, StateError, StateStore, StateView};
 
 use crate::clock::Clock;
 use crate::meta::{META_KEY, Meta};
@@ -104,7 +104,10 @@ pub enum TaskError {
     #[error("log")]
     Log(#[from] LogError),
     #[error("store")]
-    State(#[from] StateError),
+    State(#[source] StateError),
+    /// The store's disk is full, or nearly.
+    #[error("no room")]
+    NoRoom(#[source] StateError),
     /// An input needs something from outside that does not answer yet.
     #[error("waiting")]
     NotYet(#[source] StateError),
@@ -146,6 +149,9 @@ pub struct ShardTask {
     flush_due: bool,
     /// Inputs that the next step takes at most: as many as the last ones could do in half the time that a step may take.
     records_max: usize,
+    /// The last attempt failed because the store's disk had no room.
+    no_room: bool,
+    room_checked_at: Timestamp,
 }
 
 /// What exists only while the shard runs.
@@ -185,6 +191,8 @@ impl ShardTask {
             flushed_at: now,
             flush_due: false,
             records_max,
+            no_room: false,
+            room_checked_at: Timestamp(0),
         }
     }
 
@@ -212,6 +220,7 @@ impl ShardTask {
             }),
             // The wall clock, for after a recovery `now` may be ahead of it.
             ShardState::Waiting { until, .. } if self.context.clock.now() < *until => return Progress::Waiting(*until),
+            ShardState::Waiting { reason, .. } if self.no_room && self.store.room().is_err() => return self.wait_for_room(reason.clone()),
             ShardState::Waiting { .. } => {
                 self.enter(ShardState::Opening);
                 Ok(Progress::Worked)
@@ -220,6 +229,29 @@ impl ShardTask {
             ShardState::Released | ShardState::Failed { .. } => return Progress::Ended,
         };
         outcome.unwrap_or_else(|error| self.fail(&error))
+    }
+
+    /// Waits on for room, without a word: it was said once.
+    fn wait_for_room(&mut self, reason: String) -> Progress {
+        let until = self.context.clock.now().plus_ms(ROOM_CHECK_MS);
+        self.state = ShardState::Waiting { until, reason };
+        self.report_room();
+        Progress::Waiting(until)
+    }
+
+    /// Before input is taken: whether what follows from it could be stored.
+    fn check_room(&mut self) -> Result<(), TaskError> {
+        if self.now.0 - self.room_checked_at.0 >= ROOM_CHECK_MS {
+            self.store.room()?;
+            self.room_checked_at = self.now;
+        }
+        Ok(())
+    }
+
+    fn report_room(&self) {
+        if let Some(free) = self.store.free_bytes() {
+            self.report(vec![measurement(observe::STATE_DISK_FREE_BYTES, [], Measure::Set(free as f64))]);
+        }
     }
 
     /// Stops in good order: flushes the store. Every committed step is in the log already.
@@ -233,6 +265,7 @@ impl ShardTask {
 
     /// The loop, once.
     fn run(&mut self) -> Result<Progress, TaskError> {
+        self.check_room()?;
         let Some(live) = self.live.as_mut() else {
             return Err(TaskError::Broken("running without a session".to_owned()));
         };
@@ -310,12 +343,12 @@ impl ShardTask {
         };
         let (store, now) = (&*self.store, self.now);
         if !self.context.config.panics_contained {
-            return live.machine.step(store, inputs, now, budget).map_err(stepped);
+            return live.machine.step(store, inputs, now, budget).map_err(TaskError::from);
         }
         // The machine is dropped after a panic, and the view only reads, so nothing half-changed is seen again.
         let outcome = catch_unwind(AssertUnwindSafe(|| live.machine.step(store, inputs, now, budget)));
         match outcome {
-            Ok(effects) => effects.map_err(stepped),
+            Ok(effects) => effects.map_err(TaskError::from),
             Err(panic) => {
                 let text = panic
                     .downcast_ref::<&str>()
@@ -439,6 +472,7 @@ impl ShardTask {
             ));
             measurements.push(measurement(observe::TIMERS_DUE_LAG_SECONDS, [], Measure::Set(overdue_ms as f64 / 1_000.0)));
             self.report(measurements);
+            self.report_room();
         }
         let live = self.live.as_mut().expect("only a running task is maintained");
         if now.0 - live.topology_checked_at.0 >= config.topology_check_ms {
@@ -454,10 +488,11 @@ impl ShardTask {
     /// Drops what depends on the failed attempt and enters the state that follows from the error.
     fn fail(&mut self, error: &TaskError) -> Progress {
         self.live = None;
+        self.no_room = matches!(error, TaskError::NoRoom(_));
         let reason = chain(error);
         let disposition = match error {
             TaskError::Log(error) => error.disposition(),
-            TaskError::Panicked(_) | TaskError::NotYet(_) => Disposition::Recover,
+            TaskError::Panicked(_) | TaskError::NotYet(_) | TaskError::NoRoom(_) => Disposition::Recover,
             TaskError::State(_) if self.store_failures >= 2 => Disposition::Stop,
             TaskError::State(_) => Disposition::Recover,
             TaskError::Broken(_) => Disposition::Stop,
@@ -483,6 +518,9 @@ impl ShardTask {
             _ => Progress::Ended,
         };
         self.enter(next);
+        if self.no_room {
+            self.report_room();
+        }
         progress
     }
 
@@ -492,9 +530,10 @@ impl ShardTask {
         match &next {
             ShardState::Opening => tracing::debug!(shard, "shard opens"),
             ShardState::Running => tracing::info!(shard, "shard runs"),
+            ShardState::Waiting { reason, .. } if self.no_room => tracing::warn!(shard, reason, "shard takes no input"),
             ShardState::Waiting { reason, .. } => tracing::warn!(shard, reason, "shard recovers"),
             ShardState::Released => tracing::info!(shard, "shard released to another process"),
-            ShardState::Failed { reason } => tracing::error!(shard, reason, "shard failed"),
+            ShardState::Failed { reason } => tracing::error!(shard, reason, "shard failed; a person must act"),
         }
         self.state = next;
         self.context.observer.state_changed(shard, &self.state);
@@ -514,6 +553,8 @@ impl ShardTask {
     }
 }
 
+/// How often a store's disk is looked at. A disk that takes 500 MB a second takes 100 MB meanwhile, less than is kept free.
+const ROOM_CHECK_MS: i64 = 200;
 /// Subjects or rows of background work between two looks at the clock.
 const BACKGROUND_PORTION: usize = 32;
 /// However many inputs a step has, background work is at least one in so many beside them: under overload it becomes slow, and does not stand still.
@@ -631,12 +672,16 @@ fn row_record(key: &[u8], value: Option<&[u8]>) -> Record {
     }
 }
 
-/// Why a step did not come about: the store, or what it waits for.
-fn stepped(error: StateError) -> TaskError {
-    if error.0.is::<NotYet>() {
-        TaskError::NotYet(error)
-    } else {
-        TaskError::State(error)
+/// What a store's error, or one that a machine met while it asked the store, says.
+impl From<StateError> for TaskError {
+    fn from(error: StateError) -> TaskError {
+        if error.0.is::<NotYet>() {
+            TaskError::NotYet(error)
+        } else if error.0.is::<NoRoom>() {
+            TaskError::NoRoom(error)
+        } else {
+            TaskError::State(error)
+        }
     }
 }
 
@@ -650,6 +695,7 @@ fn cause(error: &TaskError) -> &'static str {
         TaskError::Log(LogError::OffsetLost { .. } | LogError::Failure(_)) => "log-failure",
         TaskError::State(_) => "store",
         TaskError::NotYet(_) => "not-yet",
+        TaskError::NoRoom(_) => "no-room",
         TaskError::Panicked(_) | TaskError::Broken(_) => "invariant",
     }
 }

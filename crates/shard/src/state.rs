@@ -23,6 +23,11 @@ pub struct StateError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 #[error("an input cannot be taken yet")]
 pub struct NotYet(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
+/// Within a `StateError`: nothing is wrong with the store, but its disk has no room. What was asked for is to be tried again once there is some.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoRoom(pub String);
+
 /// A consistent read of committed state.
 pub trait StateView {
     /// # Errors
@@ -50,8 +55,21 @@ pub trait StateStore: StateView + Send {
     /// Applies a batch atomically.
     ///
     /// # Errors
-    /// Where the store failed; nothing of the batch is visible then.
+    /// Where the store failed, `NoRoom` included; nothing of the batch is visible then.
     fn apply(&mut self, rows: Vec<RowChange>, changelog_position: i64) -> Result<(), StateError>;
+
+    /// Whether there is room to go on: asked before input is taken, so that it is not taken where what follows from it could not be stored.
+    ///
+    /// # Errors
+    /// `NoRoom`, until there is room again.
+    fn room(&self) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    /// Bytes that are free where the store keeps its rows; `None` where there is no such number.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
 
     /// Makes everything applied so far survive a crash.
     ///

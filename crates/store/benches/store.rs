@@ -33,7 +33,7 @@ fn rows(from: u64) -> Vec<RowChange> {
 }
 
 fn filled(path: &std::path::Path) -> RocksStore {
-    let mut store = RocksStore::open(path, &Resources::new(Limits::default())).expect("an empty folder");
+    let mut store = RocksStore::open(path, None, &Resources::new(Limits::default())).expect("an empty folder");
     for batch in 0..ROWS / BATCH {
         store.apply(rows(batch * BATCH), batch as i64 + 1).expect("room on disk");
     }

@@ -1,9 +1,9 @@
 //! Reads of the database, by its owner and by others.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use millrace_shard::state::{DERIVED, Row, StateError, StateView};
+use millrace_shard::state::{DERIVED, NoRoom, Row, StateError, StateView};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, Options, ReadOptions};
 
 use crate::{Resources, StoreError};
@@ -19,7 +19,6 @@ pub const POSITION_KEY: &[u8] = &[];
 /// An open database.
 pub struct Database {
     pub db: DB,
-    pub path: PathBuf,
 }
 
 impl Database {
@@ -28,8 +27,8 @@ impl Database {
             ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, resources.table_options()),
             ColumnFamilyDescriptor::new(DERIVED_FAMILY, resources.derived_options()),
         ];
-        let db = DB::open_cf_descriptors(&resources.database_options(), database, families).map_err(|error| open_error(path, error))?;
-        Ok(Self { db, path: path.to_path_buf() })
+        let db = DB::open_cf_descriptors(&resources.database_options()?, database, families).map_err(|error| open_error(path, error))?;
+        Ok(Self { db })
     }
 
     /// Deletes the database's files. It must not be open.
@@ -144,6 +143,9 @@ pub trait FromStore {
 
 impl FromStore for StateError {
     fn from_store(error: StoreError) -> Self {
-        Self(Box::new(error))
+        match error {
+            StoreError::NoRoom(words) => Self(Box::new(NoRoom(words))),
+            other => Self(Box::new(other)),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The state port on RocksDB: one database per shard, never ahead of Kafka, never wiped by a crash.
 //!
 //! ```text
-//! <directory>/FORMAT      "millrace-store 1\n": who wrote the folder, and in which layout
+//! <directory>/FORMAT      which layout the folder has, and which log its rows are from; see `directory.rs`
 //! <directory>/db/         RocksDB
 //!     default             key ""            the changelog position, 8 bytes big-endian
 //!                         key t.. (t<0x80)  rows that are in the changelog
@@ -14,6 +14,10 @@
 //! * **Two column families.** Derived tables hold queues (timers) whose rows are deleted at the front as fast as they are added at the back. Kept apart,
 //!   their deletion markers neither slow the reads of the rest nor force it to be compacted; a collector compacts files that are mostly such markers, and
 //!   the store remembers where the first live row of each derived table may be, so that a scan from the front does not walk over markers.
+//! * **Damage.** RocksDB checks each block that it reads. A store that is damaged or lacks a file is made anew and filled from the changelog, but only where
+//!   the folder says that it is of this very log. A store of another log is never touched.
+//! * **Room.** Before input is taken the free space of the disk is looked at. A write never waits for long in RocksDB, however full the disk is: it fails
+//!   with `NoRoom` and is tried again.
 //! * **Shared memory.** All stores of a process share one block cache and one budget of write buffers (`Resources`), however many shards it hosts.
 //!
 //! What it is *not*: it knows no keys, no rows and no codecs of the shard; it does not decide when to flush.
@@ -22,6 +26,7 @@ mod database;
 mod directory;
 mod front;
 mod resources;
+mod room;
 mod store;
 
 pub use database::Reader;
@@ -40,6 +45,18 @@ pub enum StoreError {
     /// The folder holds something else. Nothing in it was touched.
     #[error("{path} is not empty and is not a store")]
     NotAStore { path: PathBuf },
+    /// The folder holds a store of another log. Nothing in it was touched. A person must say which of the two is right.
+    #[error(
+        "the state in {path} was built from another log: from {found}, and this one is {expected}. Nothing was changed. If the log was lost, put it back; to \
+         begin anew with this log, remove {path}"
+    )]
+    OtherLog { path: PathBuf, found: String, expected: String },
+    /// The folder lacks its format file, or that is damaged, so that nobody knows what the rows are from. Set it aside: the state is rebuilt.
+    #[error("{path} is missing or damaged")]
+    DamagedFormat { path: PathBuf },
+    /// The disk is full, or so full that no more may be taken on. Try again later.
+    #[error("{0}")]
+    NoRoom(String),
     /// Another store handle, of this process or another, has the folder open. Close it first; two shards never share a folder.
     #[error("store {path} is in use")]
     Locked { path: PathBuf },
@@ -69,6 +86,10 @@ pub enum StoreError {
 pub enum Disposition {
     /// Drop the folder and restore from the changelog.
     Rebuild,
+    /// Rename the folder and restore from the changelog.
+    SetAside,
+    /// Try again later.
+    Wait,
     /// Drop the handle.
     Release,
     /// A person must act; the shard stops.
@@ -81,11 +102,22 @@ impl StoreError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::DamagedPosition { .. } => Disposition::Rebuild,
-            Self::Database(error) if error.kind() == rocksdb::ErrorKind::Corruption => Disposition::Rebuild,
+            Self::DamagedFormat { .. } => Disposition::SetAside,
+            Self::NoRoom(_) => Disposition::Wait,
+            Self::Database(error) if error.kind() == rocksdb::ErrorKind::Corruption || file_missing(error) => Disposition::Rebuild,
             Self::Closed => Disposition::Release,
-            Self::Database(_) | Self::NewerFormat { .. } | Self::NotAStore { .. } | Self::Locked { .. } | Self::EmptyKey | Self::Directory { .. } => {
-                Disposition::Stop
-            }
+            Self::Database(_)
+            | Self::NewerFormat { .. }
+            | Self::NotAStore { .. }
+            | Self::OtherLog { .. }
+            | Self::Locked { .. }
+            | Self::EmptyKey
+            | Self::Directory { .. } => Disposition::Stop,
         }
     }
+}
+
+/// RocksDB has no kind of its own for a file that is not there.
+fn file_missing(error: &rocksdb::Error) -> bool {
+    error.kind() == rocksdb::ErrorKind::IOError && error.to_string().contains("No such file or directory")
 }

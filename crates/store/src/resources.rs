@@ -1,6 +1,12 @@
 //! Memory that all stores of a process share, and the options that follow from how the stores are used.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DataBlockIndexType, LogLevel, Options, WriteBufferManager};
+
+use crate::StoreError;
+use crate::room::{Probe, Room, system_probe};
 
 /// How much memory the stores of a process use together, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +15,8 @@ pub struct Limits {
     pub block_cache_bytes: usize,
     /// Rows not yet flushed. Past it the store that writes is flushed early.
     pub write_buffers_bytes: usize,
+    /// Bytes that are to stay free on the disk: below, no input is taken. What is in memory must still find room, and a compaction writes before it deletes.
+    pub disk_free_min_bytes: u64,
 }
 
 impl Default for Limits {
@@ -16,6 +24,7 @@ impl Default for Limits {
         Self {
             block_cache_bytes: 512 << 20,
             write_buffers_bytes: 256 << 20,
+            disk_free_min_bytes: 256 << 20,
         }
     }
 }
@@ -25,6 +34,8 @@ impl Default for Limits {
 pub struct Resources {
     block_cache: Cache,
     write_buffers: WriteBufferManager,
+    disk_free_min_bytes: u64,
+    probe: Arc<Probe>,
 }
 
 impl Resources {
@@ -36,7 +47,19 @@ impl Resources {
             block_cache: Cache::new_hyper_clock_cache(limits.block_cache_bytes, 0),
             // Writers are not stalled at the limit: a flush is started, and the one writer of a store is also who waits for Kafka.
             write_buffers: WriteBufferManager::new_write_buffer_manager(limits.write_buffers_bytes, false),
+            disk_free_min_bytes: limits.disk_free_min_bytes,
+            probe: Arc::new(system_probe),
         }
+    }
+
+    /// With another way to learn how much of a disk is free.
+    #[must_use]
+    pub fn with_probe(self, probe: Arc<Probe>) -> Self {
+        Self { probe, ..self }
+    }
+
+    pub(crate) fn room(&self, path: &Path) -> Room {
+        Room::new(path, self.disk_free_min_bytes, Arc::clone(&self.probe))
     }
 
     /// Bytes of file blocks held in memory now, over all stores.
@@ -51,7 +74,7 @@ impl Resources {
         self.write_buffers.get_usage()
     }
 
-    pub(crate) fn database_options(&self) -> Options {
+    pub(crate) fn database_options(&self) -> Result<Options, StoreError> {
         let mut options = self.table_options();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -70,7 +93,8 @@ impl Resources {
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(1 << 20);
         options.set_stats_dump_period_sec(0);
-        options
+        // A store that is closed on a full disk would wait for room; `RocksStore` flushes before it closes, where there is some.
+        Ok(options.get_options_from_string("avoid_flush_during_shutdown=true")?)
     }
 
     pub(crate) fn table_options(&self) -> Options {

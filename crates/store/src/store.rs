@@ -1,40 +1,61 @@
 //! One shard's rows in RocksDB.
 
-use std::cell::RefCell;
-use std::path::Path;
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use millrace_shard::state::{DERIVED, Row, RowChange, StateError, StateStore, StateView};
-use rocksdb::{FlushOptions, WriteBatch, WriteOptions};
+use rocksdb::{ErrorKind, FlushOptions, WriteBatch, WriteOptions};
 
 use crate::database::{Database, FromStore, POSITION_KEY, Reader};
 use crate::front::Fronts;
+use crate::room::Room;
 use crate::{Resources, StoreError, directory};
 
 /// A shard's rows in a folder of its own, which it locks while it lives.
 ///
 /// Dropping it makes what was applied durable where that is possible; only `flush` promises it, and says so where it fails.
 pub struct RocksStore {
-    database: Arc<Database>,
+    path: PathBuf,
+    resources: Resources,
+    /// `None` only where it could not be opened again.
+    database: RefCell<Option<Arc<Database>>>,
     fronts: RefCell<Fronts>,
     write: WriteOptions,
+    room: Room,
+    /// A write or a flush failed. RocksDB then takes no more writes until it is opened again, also where the cause, a full disk, is gone.
+    failed: Cell<bool>,
 }
 
+/// How long a write waits where RocksDB wants writers to wait: usually a compaction is late, and soon done.
+const STALL_MAX: Duration = Duration::from_secs(5);
+/// How often it tries meanwhile.
+const STALL_STEP: Duration = Duration::from_millis(2);
+/// Room that a flush needs beside the rows in memory.
+const FLUSH_SLACK_BYTES: u64 = 4 << 20;
+
 impl RocksStore {
-    /// Opens the store in the folder, or makes an empty one there.
+    /// Opens the store in the folder, or makes an empty one there. `origin`, one line, says which log the rows are from; `None` where the log does not say.
     ///
     /// # Errors
-    /// `NewerFormat`, `NotAStore`, `Locked` as they say; `Database` where RocksDB cannot open its files: where `disposition` is `Rebuild`, `destroy` the
-    /// folder and open again.
-    pub fn open(path: &Path, resources: &Resources) -> Result<Self, StoreError> {
-        let database = directory::prepare(path)?;
+    /// `NewerFormat`, `NotAStore`, `OtherLog`, `Locked` as they say; `Database` where RocksDB cannot open its files. Where `disposition` is `Rebuild`,
+    /// `destroy` the folder and open again; where it is `SetAside`, `set_aside` it.
+    pub fn open(path: &Path, origin: Option<&str>, resources: &Resources) -> Result<Self, StoreError> {
+        let database = directory::prepare(path, origin)?;
         let database = Database::open(path, &database, resources)?;
         let mut write = WriteOptions::default();
         write.disable_wal(true);
+        // Where RocksDB wants writers to wait they are told, instead of waiting for as long as a disk is full.
+        write.set_no_slowdown(true);
         Ok(Self {
-            database: Arc::new(database),
+            path: path.to_path_buf(),
+            resources: resources.clone(),
+            database: RefCell::new(Some(Arc::new(database))),
             fronts: RefCell::default(),
             write,
+            room: resources.room(path),
+            failed: Cell::new(false),
         })
     }
 
@@ -42,85 +63,159 @@ impl RocksStore {
     ///
     /// # Errors
     /// As `open`.
-    pub fn destroy(path: &Path) -> Result<(), StoreError> {
-        let database = directory::prepare(path)?;
+    pub fn destroy(path: &Path, origin: Option<&str>) -> Result<(), StoreError> {
+        let database = directory::prepare(path, origin)?;
         Database::destroy(path, &database)
     }
 
-    fn write(&mut self, rows: Vec<RowChange>, changelog_position: i64) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::with_capacity_bytes(rows.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 16).sum());
-        let derived = self.database.derived();
-        for (key, value) in &rows {
-            let table = *key.first().ok_or(StoreError::EmptyKey)?;
-            match (table < DERIVED, value) {
-                (true, Some(value)) => batch.put(key, value),
-                (true, None) => batch.delete(key),
-                (false, Some(value)) => batch.put_cf(derived, key, value),
-                (false, None) => batch.delete_cf(derived, key),
-            }
+    /// Which log the store in the folder is from; `None` where there is no store, or where it does not say.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read, or what it says is damaged.
+    pub fn origin(path: &Path) -> Result<Option<String>, StoreError> {
+        directory::origin_of(path)
+    }
+
+    /// Renames the folder, which must not be open, for a person to look at, and returns its new name. For one of which it is not known what it holds.
+    ///
+    /// # Errors
+    /// Where it cannot be renamed.
+    pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+        directory::set_aside(path)
+    }
+
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
+        self.database.borrow().clone().ok_or(StoreError::Closed)
+    }
+
+    /// Writes a batch. A stall that does not end soon is one of a full disk, or of one that is too slow: the caller is not to wait in here, where nobody can
+    /// stop it.
+    fn write(&mut self, rows: &[RowChange], changelog_position: i64) -> Result<(), StoreError> {
+        if rows.iter().any(|(key, _)| key.is_empty()) {
+            return Err(StoreError::EmptyKey);
         }
-        batch.put(POSITION_KEY, changelog_position.to_be_bytes());
         // Fronts first: were the write to fail, a front too far back is merely slow.
         let fronts = self.fronts.get_mut();
         rows.iter()
             .filter(|(key, value)| key[0] >= DERIVED && value.is_some())
             .for_each(|(key, _)| fronts.put(key));
-        Ok(self.database.db.write_opt(batch, &self.write)?)
+        let database = self.database()?;
+        let deadline = Instant::now() + STALL_MAX;
+        loop {
+            match database.db.write_opt(batch(&database, rows, changelog_position), &self.write) {
+                Ok(()) => return Ok(()),
+                Err(error) if full(&error) => return Err(self.room.full()),
+                Err(error) if error.kind() == ErrorKind::Incomplete && Instant::now() < deadline => {
+                    self.room.check()?;
+                    std::thread::sleep(STALL_STEP);
+                }
+                Err(error) if error.kind() == ErrorKind::Incomplete => return Err(self.room.stalled()),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
+    /// A flush waits for as long as the disk is full, so it is only begun where what is in memory has room.
     fn write_to_disk(&self) -> Result<(), StoreError> {
+        let database = self.database()?;
+        let needed = self.resources.write_buffers_used_bytes() as u64 + FLUSH_SLACK_BYTES;
+        if self.room.free_bytes().is_some_and(|free| free < needed) {
+            return Err(self.room.full());
+        }
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        Ok(self.database.db.flush_cfs_opt(&self.database.families(), &options)?)
+        let flushed = database.db.flush_cfs_opt(&database.families(), &options);
+        flushed.map_err(|error| if full(&error) { self.room.full() } else { error.into() })
     }
 
-    /// Whole ranges at once, then a compaction, so that neither rows nor their deletion markers remain to slow the restore that follows.
-    fn delete_all(&mut self) -> Result<(), StoreError> {
-        self.fronts.get_mut().clear();
-        let db = &self.database.db;
-        let families = self.database.families();
-        let mut batch = WriteBatch::default();
-        for family in families {
-            let mut rows = db.raw_iterator_cf(family);
-            rows.seek_to_last();
-            if let Some(last) = rows.key() {
-                batch.delete_range_cf(family, POSITION_KEY, last);
-                batch.delete_cf(family, last);
-            }
-            rows.status()?;
+    /// Closes the database. Readers hold it for the time of one read, and find it closed from then on.
+    fn close(&self) {
+        self.fronts.borrow_mut().clear();
+        let Some(mut database) = self.database.take() else { return };
+        while let Err(held) = Arc::try_unwrap(database) {
+            database = held;
+            std::thread::sleep(STALL_STEP);
         }
-        db.write_opt(batch, &self.write)?;
-        self.write_to_disk()?;
-        for family in families {
-            db.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
+    }
+
+    fn open_again(&self) -> Result<(), StoreError> {
+        let files = directory::database(&self.path);
+        *self.database.borrow_mut() = Some(Arc::new(Database::open(&self.path, &files, &self.resources)?));
+        self.failed.set(false);
+        Ok(())
+    }
+
+    /// Whether there is room. Where a write had failed and there is room now, the database is opened again: it falls back to what was flushed, and the
+    /// runtime, which asks before it restores, applies the rest again.
+    fn check_room(&self) -> Result<(), StoreError> {
+        self.room.check()?;
+        if self.failed.get() || self.database.borrow().is_none() {
+            self.close();
+            self.open_again()?;
         }
         Ok(())
     }
 
+    /// Makes the database anew: quicker than to delete every row, and right for a damaged one as well.
+    fn make_anew(&self) -> Result<(), StoreError> {
+        self.close();
+        Database::destroy(&self.path, &directory::database(&self.path))?;
+        self.open_again()
+    }
+
     fn scan_from_front(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
         if limit == 0 || lower >= upper || lower.first().is_none_or(|table| *table < DERIVED) {
-            return self.database.scan(lower, upper, limit);
+            return self.database()?.scan(lower, upper, limit);
         }
-        let rows = self.database.scan(self.fronts.borrow().start(lower, upper), upper, limit)?;
+        let rows = self.database()?.scan(self.fronts.borrow().start(lower, upper), upper, limit)?;
         self.fronts.borrow_mut().scanned(lower, upper, rows.first().map(|(key, _)| key.as_slice()));
         Ok(rows)
     }
 
     fn files_bytes(&self) -> u64 {
-        let db = &self.database.db;
+        let Ok(database) = self.database() else { return 0 };
         let bytes = |family| {
-            db.property_int_value_cf(family, rocksdb::properties::TOTAL_SST_FILES_SIZE)
-                .ok()
-                .flatten()
-                .unwrap_or(0)
+            let size = database.db.property_int_value_cf(family, rocksdb::properties::TOTAL_SST_FILES_SIZE);
+            size.ok().flatten().unwrap_or(0)
         };
-        self.database.families().into_iter().map(bytes).sum()
+        database.families().into_iter().map(bytes).sum()
     }
+}
+
+impl Drop for RocksStore {
+    fn drop(&mut self) {
+        if self.database.borrow().is_some()
+            && let Err(error) = self.write_to_disk()
+        {
+            tracing::debug!(path = %self.path.display(), %error, "store closed without a flush");
+        }
+    }
+}
+
+/// RocksDB has no kind of its own for a full disk.
+fn full(error: &rocksdb::Error) -> bool {
+    error.kind() == ErrorKind::IOError && error.to_string().contains("No space left on device")
+}
+
+/// Rows and position as one write. Keys are not empty.
+fn batch(database: &Database, rows: &[RowChange], changelog_position: i64) -> WriteBatch {
+    let mut batch = WriteBatch::with_capacity_bytes(rows.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 16).sum());
+    let derived = database.derived();
+    for (key, value) in rows {
+        match (key[0] < DERIVED, value) {
+            (true, Some(value)) => batch.put(key, value),
+            (true, None) => batch.delete(key),
+            (false, Some(value)) => batch.put_cf(derived, key, value),
+            (false, None) => batch.delete_cf(derived, key),
+        }
+    }
+    batch.put(POSITION_KEY, changelog_position.to_be_bytes());
+    batch
 }
 
 impl StateView for RocksStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        self.database.get(key).map_err(StateError::from_store)
+        self.database().and_then(|database| database.get(key)).map_err(StateError::from_store)
     }
 
     fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
@@ -130,24 +225,36 @@ impl StateView for RocksStore {
 
 impl StateStore for RocksStore {
     fn changelog_position(&self) -> Result<Option<i64>, StateError> {
-        self.database.position().map_err(StateError::from_store)
+        self.database().and_then(|database| database.position()).map_err(StateError::from_store)
     }
 
     fn apply(&mut self, rows: Vec<RowChange>, changelog_position: i64) -> Result<(), StateError> {
-        self.write(rows, changelog_position).map_err(StateError::from_store)
+        let written = self.write(&rows, changelog_position);
+        self.failed.set(self.failed.get() || written.is_err());
+        written.map_err(StateError::from_store)
+    }
+
+    fn room(&self) -> Result<(), StateError> {
+        self.check_room().map_err(StateError::from_store)
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.room.free_bytes()
     }
 
     fn flush(&mut self) -> Result<(), StateError> {
-        self.write_to_disk().map_err(StateError::from_store)
+        let written = self.write_to_disk();
+        self.failed.set(self.failed.get() || written.is_err());
+        written.map_err(StateError::from_store)
     }
 
     fn clear(&mut self) -> Result<(), StateError> {
-        tracing::info!(path = %self.database.path.display(), "state store cleared");
-        self.delete_all().map_err(StateError::from_store)
+        tracing::info!(path = %self.path.display(), "state store cleared");
+        self.make_anew().map_err(StateError::from_store)
     }
 
     fn reader(&self) -> Arc<dyn StateView + Send + Sync> {
-        Arc::new(Reader(Arc::downgrade(&self.database)))
+        Arc::new(Reader(self.database.borrow().as_ref().map(Arc::downgrade).unwrap_or_default()))
     }
 
     fn size_bytes(&self) -> u64 {

@@ -16,11 +16,12 @@ fn resources() -> Resources {
     Resources::new(Limits {
         block_cache_bytes: 8 << 20,
         write_buffers_bytes: 8 << 20,
+        disk_free_min_bytes: 1 << 20,
     })
 }
 
 fn open(path: &Path) -> RocksStore {
-    RocksStore::open(path, &resources()).unwrap()
+    RocksStore::open(path, None, &resources()).unwrap()
 }
 
 fn put(key: &[u8], value: &[u8]) -> RowChange {
@@ -266,7 +267,7 @@ fn readers_see_each_batch_whole() {
 fn two_handles_on_one_folder_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let refused = RocksStore::open(folder.path(), &resources()).err().unwrap();
+    let refused = RocksStore::open(folder.path(), None, &resources()).err().unwrap();
     assert_eq!(refused.to_string(), format!("store {} is in use", folder.path().display()));
     drop(store);
     drop(open(folder.path()));
@@ -279,7 +280,7 @@ fn a_destroyed_store_is_opened_empty() {
     store.apply(vec![put(&[1, 1], b"x")], 1).unwrap();
     store.flush().unwrap();
     drop(store);
-    RocksStore::destroy(folder.path()).unwrap();
+    RocksStore::destroy(folder.path(), None).unwrap();
     let store = open(folder.path());
     assert_eq!((store.changelog_position().unwrap(), everything(&store)), (None, Model::new()));
 }

@@ -20,6 +20,7 @@ pub enum Gauge {
     AudienceSize,
     TimersDueLag,
     StateBytes,
+    StateDiskFree,
     SinkBacklog,
     SourceLag,
     Shards,
@@ -113,6 +114,7 @@ impl Gauge {
         Gauge::AudienceSize,
         Gauge::TimersDueLag,
         Gauge::StateBytes,
+        Gauge::StateDiskFree,
         Gauge::SinkBacklog,
         Gauge::SourceLag,
         Gauge::Shards,
@@ -143,6 +145,11 @@ impl Gauge {
                 "millrace_state_bytes",
                 "Bytes a state store takes on disk, or in memory where it has no disk.",
                 &["store"],
+            ),
+            Gauge::StateDiskFree => declare(
+                "millrace_state_disk_free_bytes",
+                "Bytes free on the disk of the state stores; below state.disk_free_min no input is taken.",
+                &[],
             ),
             Gauge::SinkBacklog => declare("millrace_sink_backlog", "Changes a destination has not acknowledged yet.", &["destination"]),
             Gauge::SourceLag => declare(

@@ -148,6 +148,7 @@ mod tests {
             gauge millrace_sink_backlog{destination}
             gauge millrace_source_lag_seconds{source}
             gauge millrace_state_bytes{store}
+            gauge millrace_state_disk_free_bytes{}
             gauge millrace_timers_due_lag_seconds{}
             gauge millrace_work_in_hand{shard}
             histogram millrace_commit_seconds{}

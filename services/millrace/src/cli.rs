@@ -163,6 +163,9 @@ pub enum Command {
     Sink(SinkCommand),
     /// Whether the instance on this machine is ready: exit status 0 if so, 1 if not
     Health(HealthOptions),
+    /// The embedded log: what a damaged one still holds, and how to save it
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Measure this machine: load, visits, latency, fan-out, expiry, backfill, recovery
     Bench(BenchOptions),
 }
@@ -395,6 +398,23 @@ pub struct SourceFileOptions {
     /// Refuse records with fields that no schema knows. Without it such fields are kept under `extra`, and reported
     #[arg(long)]
     pub strict: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Read the whole log and say what is damaged or missing; change nothing. Exit status 1 where anything is
+    Check {
+        /// The folder of a log that no process has open: `log.path`, `.millrace/log` where that is left out
+        dir: PathBuf,
+    },
+    /// Make a new log of all that is whole in a damaged one, or in one of an earlier format; leave the old one as it is
+    Salvage {
+        /// The folder of a log that no process has open
+        dir: PathBuf,
+        /// The folder of the new log, missing or empty
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

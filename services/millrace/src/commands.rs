@@ -9,6 +9,7 @@ pub mod dead_letter;
 pub mod demo;
 pub mod find;
 pub mod health;
+pub mod log;
 pub mod missing;
 pub mod person;
 pub mod processor;

@@ -5,10 +5,12 @@ mod cli;
 mod client;
 mod commands;
 mod csv;
+mod disk;
 mod engine;
 mod files;
 mod gateway;
 mod hosts;
+mod memory;
 mod node;
 mod observer;
 mod orders;
@@ -24,7 +26,8 @@ use clap::FromArgMatches;
 use millrace_api::backend::Replace;
 
 use crate::cli::{
-    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand, TopicsCommand,
+    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, LogCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand,
+    TopicsCommand,
 };
 use crate::settings::Settings;
 
@@ -90,6 +93,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::DeadLetter(DeadLetterCommand::Replay(_)) => commands::missing::answer(commands::missing::REPLAY),
         Command::Source(SourceCommand::File(options)) => commands::source_file::run(&settings, &options),
         Command::Sink(SinkCommand::File(options)) => commands::sink_file::run(&settings, &options),
+        Command::Log(LogCommand::Check { dir }) => commands::log::check(&settings, &dir),
+        Command::Log(LogCommand::Salvage { dir, to }) => commands::log::salvage(&settings, &dir, &to),
         Command::Bench(options) => commands::bench::run(&settings, &options),
     }
 }

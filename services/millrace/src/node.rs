@@ -1,7 +1,7 @@
 //! One process of a deployment: its shards, its ports, its end.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -19,13 +19,12 @@ use millrace_runtime::state::ShardState;
 use millrace_runtime::task::{MakeMachine, TaskContext};
 use millrace_shard::engine::{Config as EngineConfig, Shard};
 use millrace_shard::query::Query;
-use millrace_shard::state::{StateError, StateStore};
-use millrace_store::{Disposition, Limits, Resources, RocksStore};
 use millrace_telemetry::{Gauge, Metrics};
 use tokio::net::TcpListener;
 
 use crate::backend::EngineQueries;
 use crate::commands::topics;
+use crate::disk;
 use crate::engine;
 use crate::hosts::{Hosts, Presence, PresenceThread};
 use crate::observer::MetricsObserver;
@@ -111,15 +110,15 @@ impl Node {
         })
     }
 
-    /// Serves both ports until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
-    pub fn serve(self, config: &Config) -> anyhow::Result<()> {
+    /// Serves both ports, which were taken before, until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
+    pub fn serve(self, ports: Ports) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(REQUESTS_MAX)
             .enable_all()
             .build()?;
         let reads = tokio::runtime::Builder::new_current_thread().max_blocking_threads(READS_MAX).build()?;
-        let served = runtime.block_on(self.until_told(config, reads.handle()));
+        let served = runtime.block_on(self.until_told(ports, reads.handle()));
         // Streams of changes have no end of their own.
         runtime.shutdown_background();
         reads.shutdown_background();
@@ -139,12 +138,11 @@ impl Node {
         }
     }
 
-    async fn until_told(&self, config: &Config, reads: &tokio::runtime::Handle) -> anyhow::Result<()> {
+    async fn until_told(&self, ports: Ports, reads: &tokio::runtime::Handle) -> anyhow::Result<()> {
         let internal = internal_router(Arc::clone(&self.rows), self.token.clone(), reads.clone());
         let api = api_router(Arc::clone(&self.queries), Arc::clone(&self.commands)).merge(internal);
         let health = health_router(Arc::clone(&self.queries), self.metrics.clone());
-        let api_listener = listen(config.http.api_address).await?;
-        let health_listener = listen(config.http.metrics_address).await?;
+        let (api_listener, health_listener) = (TcpListener::from_std(ports.api)?, TcpListener::from_std(ports.metrics)?);
         tracing::info!(api = %api_listener.local_addr()?, metrics = %health_listener.local_addr()?, "listening");
         let never = std::future::pending;
         tokio::select! {
@@ -163,8 +161,25 @@ impl Node {
     }
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+/// The ports of this process. They are taken first of all: where one is not to be had, nothing else is begun.
+pub struct Ports {
+    api: std::net::TcpListener,
+    metrics: std::net::TcpListener,
+}
+
+impl Ports {
+    pub fn take(config: &Config) -> anyhow::Result<Ports> {
+        Ok(Ports {
+            api: listen("http.api_address", config.http.api_address)?,
+            metrics: listen("http.metrics_address", config.http.metrics_address)?,
+        })
+    }
+}
+
+fn listen(key: &str, address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address} ({key})"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 async fn told_to_end() -> anyhow::Result<()> {
@@ -233,36 +248,12 @@ pub fn machines(engine: &Arc<EngineConfig>) -> Arc<MakeMachine> {
     Arc::new(move |shard| Box::new(Shard::new(shard, Arc::clone(&engine))))
 }
 
-/// RocksDB stores under the configured folder; a damaged one is made anew and restored from the changelog.
-pub fn rocks_stores(config: &Config) -> Arc<OpenStore> {
-    let limits = Limits {
-        block_cache_bytes: bytes(config.state.cache_bytes),
-        write_buffers_bytes: bytes(config.state.write_buffers_bytes),
-    };
-    let (resources, root) = (Resources::new(limits), config.state.path.clone());
-    Arc::new(move |shard| open_store(&root.join(format!("shard-{shard}")), &resources))
-}
-
-fn open_store(path: &Path, resources: &Resources) -> Result<Box<dyn StateStore>, StateError> {
-    let opened = match RocksStore::open(path, resources) {
-        Err(error) if error.disposition() == Disposition::Rebuild => {
-            tracing::warn!(path = %path.display(), %error, "store is damaged; it is rebuilt from the changelog");
-            RocksStore::destroy(path).and_then(|()| RocksStore::open(path, resources))
-        }
-        other => other,
-    };
-    opened
-        .map(|store| Box::new(store) as Box<dyn StateStore>)
-        .map_err(|error| StateError(Box::new(error)))
-}
-
-fn bytes(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
 /// The embedded log in its folder, with its topics. Source topics that are there keep the partitions they have, as on Kafka.
 pub fn embedded_log(settings: &Settings, config: EmbeddedConfig) -> anyhow::Result<EmbeddedLog> {
     let path: PathBuf = settings.config.log.path.clone();
+    if !EmbeddedLog::exists(&path) {
+        disk::refuse_without_log(&settings.config)?;
+    }
     let log = EmbeddedLog::open(&path, config).with_context(|| format!("cannot open the log {}", path.display()))?;
     for spec in settings.topology().specs(settings.config.topics.source_partitions) {
         if topics::is_source(settings, &spec) && log.partitions(&spec.name)?.is_some() {
@@ -275,20 +266,22 @@ pub fn embedded_log(settings: &Settings, config: EmbeddedConfig) -> anyhow::Resu
 
 /// The parts of a process by configuration: all shards on the embedded log, those the group gives it on Kafka.
 pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
-    let open_store = rocks_stores(&settings.config);
-    match settings.config.log.kind {
+    let config = &settings.config;
+    let state = disk::hold_state(config)?;
+    match config.log.kind {
         LogKind::Embedded => {
             let log = Arc::new(embedded_log(settings, EmbeddedConfig::default())?);
             Ok(Parts {
+                open_store: disk::rocks_stores(config, state, disk::origin(settings, &*log)?)?,
                 log,
-                ownership: Box::new(AllShards::new(settings.config.topics.shards)),
-                open_store,
+                ownership: Box::new(AllShards::new(config.topics.shards)),
                 instance: None,
             })
         }
         LogKind::Kafka => {
-            let log = engine::kafka_log(&settings.config)?;
-            let instance = instance(&settings.config);
+            let log = engine::kafka_log(config)?;
+            let open_store = disk::rocks_stores(config, state, disk::origin(settings, &log)?)?;
+            let instance = instance(config);
             let ownership = join(settings, &log, &instance)?;
             Ok(Parts {
                 log: Arc::new(log),

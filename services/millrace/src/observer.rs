@@ -40,6 +40,8 @@ impl MetricsObserver {
         shares.insert(shard, value);
         let whole = match series.0 {
             Gauge::TimersDueLag => shares.values().copied().fold(0.0, f64::max),
+            // One disk, or the one that will be full first.
+            Gauge::StateDiskFree => shares.values().copied().reduce(f64::min).unwrap_or(0.0),
             _ => shares.values().sum(),
         };
         let labels: Vec<&str> = series.1.iter().map(Text::as_str).collect();
@@ -77,12 +79,6 @@ impl Observer for MetricsObserver {
     }
 
     fn state_changed(&self, shard: u32, state: &ShardState) {
-        match state {
-            ShardState::Failed { reason } => tracing::error!(shard, reason, "shard failed; a person must act"),
-            ShardState::Waiting { until, reason } => tracing::warn!(shard, reason, %until, "shard recovers"),
-            ShardState::Released => tracing::info!(shard, "shard released"),
-            ShardState::Opening | ShardState::Running => tracing::info!(shard, state = state.name(), "shard"),
-        }
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(state, ShardState::Released) {
             parts.states.remove(&shard);

@@ -268,6 +268,7 @@ fn every_metric_can_be_seen() {
         "millrace_audience_size",
         "millrace_timers_due_lag_seconds",
         "millrace_state_bytes",
+        "millrace_state_disk_free_bytes",
         "millrace_shards_owned",
         "millrace_build_info",
         "millrace_commit_seconds_count",

@@ -34,6 +34,7 @@ impl ShardTask {
             group: topology.positions_group(),
             changelog: changelog.clone(),
         };
+        self.store.room()?;
         let mut session = self.context.log.open_shard(&identity)?;
 
         if let Some(reason) = self.store_unfit()? {
@@ -41,8 +42,11 @@ impl ShardTask {
             self.store.clear()?;
         }
         let mut machine = match self.restore(&mut *session) {
-            // The changelog ends before the store does: the log lost commits that the store has seen. The log is the truth.
-            Err(TaskError::Log(LogError::OffsetLost { .. })) if self.store.changelog_position()?.is_some() => {
+            // The changelog ends before the store does: the log lost commits that the store has seen.
+            Err(TaskError::Log(LogError::OffsetLost { offset, .. })) if self.store.changelog_position()?.is_some() => {
+                if self.context.log.keeps_what_it_acknowledged() {
+                    return Err(TaskError::Broken(ahead(self.shard, offset)));
+                }
                 tracing::warn!(shard = self.shard, "store is not on the changelog, to be restored from its begin");
                 self.store.clear()?;
                 self.restore(&mut *session)?
@@ -141,6 +145,15 @@ impl ShardTask {
     }
 }
 
+/// A log that never forgets has forgotten: which of the two is right only a person can say.
+fn ahead(shard: u32, position: Offset) -> String {
+    format!(
+        "the state of shard {shard} is ahead of the log: it holds all changes before offset {position} of its changelog, and the log no longer has that \
+         offset. Commits that were acknowledged are missing there. Nothing was changed: put the log back as it was, or, to go on with what it still holds, \
+         remove the folder of the state"
+    )
+}
+
 struct Restore<'a> {
     store: &'a mut dyn StateStore,
     machine: &'a mut dyn Machine,
@@ -174,6 +187,7 @@ impl Restore<'_> {
         let meta = rows.remove_entry(META_KEY);
         let mut changes: Vec<RowChange> = rows.into_iter().collect();
         debug_assert!(changes.iter().all(|(key, _)| key.first().is_some_and(|table| *table < DERIVED)));
+        self.store.room()?;
         let derived = self.machine.derive(self.store, &changes)?;
         changes.extend(derived);
         changes.extend(meta);

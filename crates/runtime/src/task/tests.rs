@@ -1,5 +1,7 @@
 //! The loop against a scripted machine: what it commits, when, and what it makes of each error.
 
+mod room;
+
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -484,18 +486,6 @@ fn an_old_store_is_discarded() {
         assert_eq!(world.disk.get(b"ghost").unwrap().is_some(), kept, "after {} days", age_ms / DAY_MS);
         assert!(world.disk.get(b"a").unwrap().is_some());
     }
-}
-
-#[test]
-fn a_store_ahead_of_the_log_is_discarded() {
-    let mut world = World::new(config(), |inputs, _| rows(inputs));
-    world.send("a");
-    world.settle();
-    world.disk.open().apply(vec![(b"ghost".to_vec(), Some(b"1".to_vec()))], 1_000).unwrap();
-    world.reopen();
-    world.settle();
-    assert_eq!(*world.task.state(), ShardState::Running);
-    assert_eq!((world.disk.get(b"ghost").unwrap(), world.disk.get(b"a").unwrap()), (None, Some(b"1".to_vec())));
 }
 
 /// Refuses inputs for the time being, so often.

@@ -7,10 +7,9 @@ mod stage;
 mod story;
 
 use std::fmt::Write;
-use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use millrace_config::Config;
 use millrace_model::{DAY_MS, Timestamp};
 use millrace_runtime::clock::{Clock, SystemClock};
@@ -19,6 +18,7 @@ use millrace_segment::Explanation;
 use self::stage::Stage;
 use self::story::{Act, PEOPLE, SEGMENT, Step};
 use crate::cli::DemoOptions;
+use crate::node::Ports;
 use crate::settings::Settings;
 use crate::shown::{self, say};
 
@@ -29,9 +29,8 @@ pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut config = millrace_config::parse(None, std::iter::empty())?;
     config.http = settings.config.http.clone();
-    if options.serve {
-        require_free([config.http.api_address, config.http.metrics_address])?;
-    }
+    // A port that somebody has is reported before the story, not after it.
+    let ports = options.serve.then(|| Ports::take(&config)).transpose()?;
     let today = SystemClock.now();
     let begins = Timestamp(today.0 - BEGINS_DAYS_AGO * DAY_MS);
     let mut stage = Stage::open(&config, begins)?;
@@ -52,15 +51,10 @@ pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
     if right < steps.len() {
         bail!("the story did not end as it should");
     }
-    if options.serve { serve(stage, &config) } else { farewell(&config) }
-}
-
-/// A port that somebody has is told of before the story, not behind it.
-fn require_free(addresses: [SocketAddr; 2]) -> anyhow::Result<()> {
-    for address in addresses {
-        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    match ports {
+        Some(ports) => serve(stage, &config, ports),
+        None => farewell(&config),
     }
-    Ok(())
 }
 
 /// Plays one step and shows what came of it; whether that is what should.
@@ -153,10 +147,10 @@ fn shown_reasons(explanation: &Explanation) -> String {
     shown.collect::<Vec<_>>().join("   ")
 }
 
-fn serve(stage: Stage, config: &Config) -> anyhow::Result<()> {
+fn serve(stage: Stage, config: &Config, ports: Ports) -> anyhow::Result<()> {
     let node = stage.into_node(config)?;
     say(&story::looking_around(config.http.api_address))?;
-    node.serve(config)
+    node.serve(ports)
 }
 
 fn farewell(config: &Config) -> anyhow::Result<()> {

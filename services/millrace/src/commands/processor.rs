@@ -2,17 +2,20 @@
 
 use crate::cli::ProcessorOptions;
 use crate::commands::topics;
-use crate::node::{Node, configured_parts};
+use crate::memory;
+use crate::node::{Node, Ports, configured_parts};
 use crate::settings::Settings;
 
 pub fn run(settings: &Settings, options: &ProcessorOptions) -> anyhow::Result<()> {
     settings.require_kafka("processor")?;
     settings.config.check_secrets()?;
     settings.init_logs()?;
+    memory::require_enough(&settings.config)?;
+    let ports = Ports::take(&settings.config)?;
     if options.create_topics {
         topics::refuse_unfit(&topics::create_missing(settings)?)?;
     } else {
         topics::require_fit(settings)?;
     }
-    Node::start(&settings.config, configured_parts(settings)?)?.serve(&settings.config)
+    Node::start(&settings.config, configured_parts(settings)?)?.serve(ports)
 }

@@ -3,14 +3,17 @@
 use millrace_config::LogKind;
 
 use crate::commands::topics;
-use crate::node::{Node, configured_parts};
+use crate::memory;
+use crate::node::{Node, Ports, configured_parts};
 use crate::settings::Settings;
 
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     settings.config.check_secrets()?;
     settings.init_logs()?;
+    memory::require_enough(&settings.config)?;
+    let ports = Ports::take(&settings.config)?;
     if settings.config.log.kind == LogKind::Kafka {
         topics::refuse_unfit(&topics::create_missing(settings)?)?;
     }
-    Node::start(&settings.config, configured_parts(settings)?)?.serve(&settings.config)
+    Node::start(&settings.config, configured_parts(settings)?)?.serve(ports)
 }

@@ -127,6 +127,14 @@ impl MeteredLog {
 }
 
 impl Log for MeteredLog {
+    fn identity(&self) -> Result<Option<String>, LogError> {
+        self.inner.identity()
+    }
+
+    fn keeps_what_it_acknowledged(&self) -> bool {
+        self.inner.keeps_what_it_acknowledged()
+    }
+
     fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
         self.inner.partitions(topic)
     }

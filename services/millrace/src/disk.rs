@@ -1,0 +1,131 @@
+//! The folders of this process: who holds them, which log their state is from, and what is done about state that is damaged.
+//!
+//! State that belongs to this log may be made anew at any time: the changelog has all of it. State of another log, or without any, is never touched.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use millrace_config::Config;
+use millrace_log::Log;
+use millrace_runtime::host::OpenStore;
+use millrace_shard::state::{StateError, StateStore};
+use millrace_store::{Disposition, Limits, Resources, RocksStore, StoreError};
+
+use crate::settings::Settings;
+
+/// The folder of the state, held by this process.
+pub struct HeldState {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// Takes the state's folder, which two processes never share.
+pub fn hold_state(config: &Config) -> anyhow::Result<HeldState> {
+    let root = config.state.path.clone();
+    let path = root.join("lock");
+    std::fs::create_dir_all(&root).with_context(|| format!("cannot make the folder {} (state.path)", root.display()))?;
+    let lock = File::create(&path).with_context(|| format!("cannot use the folder {} (state.path)", root.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(HeldState { root, _lock: lock }),
+        Err(TryLockError::WouldBlock) => bail!("the folder {} (state.path) is in use by another process", root.display()),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+impl HeldState {
+    // Takes the whole of it, so that a closure that calls it holds the lock as well.
+    fn folder(&self, shard: u32) -> PathBuf {
+        folder(&self.root, shard)
+    }
+}
+
+/// The folders of shards under the state's folder, those set aside left out.
+fn shards(config: &Config) -> impl Iterator<Item = PathBuf> {
+    let root = config.state.path.clone();
+    (0..config.topics.shards).map(move |shard| folder(&root, shard))
+}
+
+fn folder(root: &Path, shard: u32) -> PathBuf {
+    root.join(format!("shard-{shard}"))
+}
+
+/// Which log the state is from, as its folders remember it: the log's identity and the changelog's name, for one Kafka may hold several deployments.
+pub fn origin(settings: &Settings, log: &dyn Log) -> anyhow::Result<Option<String>> {
+    let identity = log.identity().context("cannot learn which log this is")?;
+    Ok(identity.map(|identity| format!("{identity} {}", settings.topology().changelog())))
+}
+
+/// # Errors
+/// Where the state was built from a log. There is none now: to make a new one would only make it harder to put back the one that is gone.
+pub fn refuse_without_log(config: &Config) -> anyhow::Result<()> {
+    for path in shards(config) {
+        if RocksStore::origin(&path)?.is_some() {
+            bail!(
+                "the log {} is gone, and the state in {} was built from it. Nothing was changed. Put the log back, or, to begin anew without what it \
+                 held, remove {}",
+                config.log.path.display(),
+                config.state.path.display(),
+                config.state.path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// RocksDB stores under the configured folder.
+///
+/// # Errors
+/// Where one of them is of another log: then none is opened.
+pub fn rocks_stores(config: &Config, held: HeldState, origin: Option<String>) -> anyhow::Result<Arc<OpenStore>> {
+    if let Some(expected) = &origin {
+        for path in shards(config) {
+            // What is damaged is dealt with where it is opened.
+            if let Ok(Some(found)) = RocksStore::origin(&path)
+                && found != *expected
+            {
+                let expected = expected.clone();
+                return Err(StoreError::OtherLog { path, found, expected }.into());
+            }
+        }
+    }
+    let limits = Limits {
+        block_cache_bytes: bytes(config.state.cache_bytes),
+        write_buffers_bytes: bytes(config.state.write_buffers_bytes),
+        disk_free_min_bytes: config.state.disk_free_min_bytes,
+    };
+    let resources = Resources::new(limits);
+    Ok(Arc::new(move |shard| open_store(&held.folder(shard), origin.as_deref(), &resources)))
+}
+
+/// Opens a store. A damaged one is made anew, and the runtime fills it from the changelog.
+fn open_store(path: &Path, origin: Option<&str>, resources: &Resources) -> Result<Box<dyn StateStore>, StateError> {
+    let opened = RocksStore::open(path, origin, resources).or_else(|error| match error.disposition() {
+        Disposition::Rebuild => {
+            tracing::warn!(path = %path.display(), reason = chain(&error), "the store is damaged; it is rebuilt from the changelog");
+            RocksStore::destroy(path, origin).and_then(|()| RocksStore::open(path, origin, resources))
+        }
+        Disposition::SetAside => {
+            let aside = RocksStore::set_aside(path)?;
+            tracing::warn!(
+                path = %path.display(), aside = %aside.display(), reason = chain(&error),
+                "the store is damaged; it is set aside, and rebuilt from the changelog. What was set aside may be removed"
+            );
+            RocksStore::open(path, origin, resources)
+        }
+        _ => Err(error),
+    });
+    opened
+        .map(|store| Box::new(store) as Box<dyn StateStore>)
+        .map_err(|error| StateError(Box::new(error)))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn bytes(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -44,6 +44,7 @@ pub struct Config {
     pub events: Events,
     pub currency: Currency,
     pub destinations: BTreeMap<String, Destination>,
+    pub sources: BTreeMap<String, Source>,
     pub http: Http,
     pub budget: Loop,
     pub logging: Logging,
@@ -76,6 +77,20 @@ impl Config {
         };
         let problems: Vec<Problem> = named.chain(properties).filter_map(problem).collect();
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+    }
+}
+
+/// A foreign system that facts are read from. What is in `settings` is checked by the connector of its type.
+#[derive(Clone)]
+pub struct Source {
+    pub kind: String,
+    /// As written: may hold secrets.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 

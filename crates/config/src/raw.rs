@@ -21,6 +21,8 @@ pub struct Raw {
     pub currency: Currency,
     /// One entry per foreign system that audiences are sent to, under the name segment definitions use.
     pub destinations: BTreeMap<String, Destination>,
+    /// One entry per foreign system that facts are read from, under the name of the source.
+    pub sources: BTreeMap<String, Source>,
     pub http: Http,
     #[serde(rename = "loop")]
     pub budget: Loop,
@@ -181,6 +183,17 @@ pub struct Destination {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// A foreign system that facts are read from: `millrace source <type>` reads all of its type, `millrace run` reads all.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Source {
+    /// `marketo`. Its further keys are those of the type: `services/sources/<type>/README.md` lists them. A secret may be a `file:<path>`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
 /// Where the process listens. There is no authentication: keep it on the loopback address or behind a gateway.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -261,6 +274,7 @@ impl Default for Raw {
             events: Events::default(),
             currency: Currency::default(),
             destinations: BTreeMap::new(),
+            sources: BTreeMap::new(),
             http: Http::default(),
             budget: Loop::default(),
             log_level: "info".to_owned(),

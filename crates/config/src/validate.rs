@@ -46,6 +46,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
             .iter()
             .map(|(name, one)| (name.clone(), destination(name, one, &mut check)))
             .collect(),
+        sources: raw.sources.iter().map(|(name, one)| (name.clone(), source(name, one, &mut check))).collect(),
         http: http(&raw.http, &mut check),
         budget: budget(&raw.budget, &mut check),
         logging: Logging {
@@ -256,6 +257,28 @@ fn destination(name: &str, raw: &raw::Destination, check: &mut Check<'_>) -> Des
     }
 }
 
+fn source(name: &str, raw: &raw::Source, check: &mut Check<'_>) -> crate::Source {
+    let key = format!("sources.{name}");
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        check.wrong(&key, "a source's name is made of a-z, 0-9 and hyphens");
+    }
+    crate::Source {
+        kind: check.filled(&format!("{key}.type"), &raw.kind),
+        settings: raw.settings.clone(),
+    }
+}
+
+/// Texts whose keys sound secret, hidden.
+fn hide(settings: &mut serde_json::Map<String, serde_json::Value>) {
+    for (name, value) in settings {
+        match value {
+            serde_json::Value::String(text) => *text = Secret::new(name, text).to_string(),
+            serde_json::Value::Object(inner) => hide(inner),
+            _ => {}
+        }
+    }
+}
+
 fn budget(raw: &raw::Loop, check: &mut Check<'_>) -> Loop {
     let poll_bytes = check.bytes("loop.poll_bytes", &raw.poll_bytes);
     if !(1 << 10..=1 << 30).contains(&poll_bytes) {
@@ -286,6 +309,9 @@ fn effective(raw: &Raw) -> serde_json::Value {
     ];
     for (name, value) in hidden {
         *value = value.take().map(|text| Secret::new(name, &text).to_string());
+    }
+    for source in shown.sources.values_mut() {
+        hide(&mut source.settings);
     }
     for url in &mut shown.registry.urls {
         if let Some((scheme, rest)) = url.split_once("://")

@@ -75,6 +75,16 @@ impl Topology {
         format!("{}internal.hosts", self.prefix)
     }
 
+    /// Which sources are paused.
+    pub fn source_control(&self) -> String {
+        format!("{}control.sources", self.prefix)
+    }
+
+    /// Transactional id of a source: two processes that run it fence each other.
+    pub fn source_transactional_id(&self, name: &str) -> String {
+        format!("{}.source.{name}", self.application)
+    }
+
     /// Transactional id of a shard.
     pub fn transactional_id(&self, shard: u32) -> String {
         format!("{}.shard.{shard}", self.application)
@@ -157,7 +167,13 @@ impl Topology {
         }
         specs.push(large(compacted(self.changelog(), self.shards)));
         specs.push(compacted(self.hosts(), 1));
+        specs.push(compacted(self.source_control(), 1));
         specs
+    }
+
+    /// Where a source keeps how far it has read, created at its first start. A topic of its own, so that sources do not wait for each other's commits.
+    pub fn source_spec(&self, name: &str) -> TopicSpec {
+        compacted(format!("{}internal.source.{name}", self.prefix), 1)
     }
 
     /// A destination's topic, created at its first use.
@@ -233,6 +249,7 @@ mod tests {
             name: "destination.<name>".into(),
             ..topology.destination_spec("any")
         });
+        specs.push(topology.source_spec("<name>"));
         for spec in specs {
             let (cleanup, retention) = catalogue.get(&spec.name).unwrap_or_else(|| panic!("{} is not in the catalogue", spec.name));
             assert_eq!(cleanup == "compact", spec.compacted, "{}", spec.name);

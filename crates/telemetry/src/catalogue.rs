@@ -11,6 +11,8 @@ pub enum Counter {
     TransactionsAborted,
     IdentityParked,
     SlowSteps,
+    SourceRecords,
+    SourceRequests,
 }
 
 /// What is so now.
@@ -24,6 +26,9 @@ pub enum Gauge {
     SinkBacklog,
     SourceLag,
     Shards,
+    SourceQuotaLeft,
+    SourceQuotaResets,
+    SourceLoad,
     ShardsOwned,
     BuildInfo,
     WorkInHand,
@@ -51,6 +56,7 @@ const fn declare(name: &'static str, help: &'static str, labels: &'static [&'sta
 
 impl Counter {
     pub const ALL: [Counter; 8] = [
+    pub const ALL: [Counter; 9] = [
         Counter::Records,
         Counter::DeadLetters,
         Counter::MembershipChanges,
@@ -59,6 +65,8 @@ impl Counter {
         Counter::TransactionsAborted,
         Counter::IdentityParked,
         Counter::SlowSteps,
+        Counter::SourceRecords,
+        Counter::SourceRequests,
     ];
 
     /// The one of this name, if there is.
@@ -88,6 +96,16 @@ impl Counter {
                 "Changes sent to a destination, by answer.",
                 &["destination", "outcome"],
             ),
+            Counter::SourceRecords => declare(
+                "millrace_source_records_total",
+                "Records a source has read, by what became of them: appended, or rejected by its mapping.",
+                &["source", "outcome"],
+            ),
+            Counter::SourceRequests => declare(
+                "millrace_source_requests_total",
+                "Calls a source has made, by outcome: ok, or the foreign system's own code.",
+                &["source", "outcome"],
+            ),
             Counter::InvariantViolations => declare(
                 "millrace_invariant_violations_total",
                 "Broken promises of this program's own code. Anything but zero is a defect to report.",
@@ -110,6 +128,7 @@ impl Counter {
 
 impl Gauge {
     pub const ALL: [Gauge; 9] = [
+    pub const ALL: [Gauge; 11] = [
         Gauge::ConsumerLag,
         Gauge::AudienceSize,
         Gauge::TimersDueLag,
@@ -118,6 +137,9 @@ impl Gauge {
         Gauge::SinkBacklog,
         Gauge::SourceLag,
         Gauge::Shards,
+        Gauge::SourceQuotaLeft,
+        Gauge::SourceQuotaResets,
+        Gauge::SourceLoad,
         Gauge::ShardsOwned,
         Gauge::BuildInfo,
         Gauge::WorkInHand,
@@ -158,6 +180,17 @@ impl Gauge {
                 &["source"],
             ),
             Gauge::Shards => declare("millrace_shards", "Shards of the whole deployment, running or not.", &[]),
+            Gauge::SourceQuotaLeft => declare("millrace_source_quota_left", "Calls of the day that a source has left.", &["source"]),
+            Gauge::SourceQuotaResets => declare(
+                "millrace_source_quota_resets_timestamp_seconds",
+                "When a source's calls of the day begin anew, Unix time.",
+                &["source"],
+            ),
+            Gauge::SourceLoad => declare(
+                "millrace_source_load_ratio",
+                "How much of its first load a source has read, 0 to 1.",
+                &["source"],
+            ),
             Gauge::ShardsOwned => declare("millrace_shards_owned", "Shards this process owns, by state.", &["state"]),
             Gauge::WorkInHand => declare(
                 "millrace_work_in_hand",

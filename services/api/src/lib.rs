@@ -14,6 +14,7 @@ mod openapi;
 mod problem;
 mod routes;
 mod server;
+pub mod sources;
 mod stream;
 
 pub use health::health_router;
@@ -21,6 +22,7 @@ pub use openapi::openapi;
 pub use problem::Problem;
 pub use routes::api_router;
 pub use server::serve;
+pub use sources::{sources_health_router, sources_router};
 
 #[cfg(test)]
 mod tests;

@@ -385,6 +385,16 @@ pub enum DeadLetterCommand {
 pub enum SourceCommand {
     /// JSON lines {"topic", "key", "value"[, "timestamp"]}; the topic may be the kind alone, such as `person`
     File(SourceFileOptions),
+    /// Read from Marketo: every configured source of this type, until told to end
+    Marketo,
+    /// What the sources of the running instance do
+    List,
+    /// Read a handful of real records, show them raw and mapped; write nothing
+    Preview { name: String },
+    /// Let a source rest; outlives restarts
+    Pause { name: String },
+    /// Let a paused source go on
+    Resume { name: String },
 }
 
 #[derive(Debug, Args)]

@@ -17,4 +17,5 @@ pub mod run;
 pub mod segment;
 pub mod sink_file;
 pub mod source_file;
+pub mod source_run;
 pub mod topics;

@@ -19,6 +19,7 @@ mod refusal;
 mod remote;
 mod settings;
 mod shown;
+mod sources;
 
 use std::process::ExitCode;
 
@@ -92,6 +93,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::DeadLetter(DeadLetterCommand::List { limit }) => commands::dead_letter::list(&settings, limit),
         Command::DeadLetter(DeadLetterCommand::Replay(_)) => commands::missing::answer(commands::missing::REPLAY),
         Command::Source(SourceCommand::File(options)) => commands::source_file::run(&settings, &options),
+        Command::Source(SourceCommand::Marketo) => commands::source_run::run(&settings, "marketo"),
+        Command::Source(SourceCommand::List) => commands::source_run::list(&settings),
+        Command::Source(SourceCommand::Preview { name }) => commands::source_run::preview(&settings, &name),
+        Command::Source(SourceCommand::Pause { name }) => commands::source_run::pause(&settings, &name, true),
+        Command::Source(SourceCommand::Resume { name }) => commands::source_run::pause(&settings, &name, false),
         Command::Sink(SinkCommand::File(options)) => commands::sink_file::run(&settings, &options),
         Command::Log(LogCommand::Check { dir }) => commands::log::check(&settings, &dir),
         Command::Log(LogCommand::Salvage { dir, to }) => commands::log::salvage(&settings, &dir, &to),

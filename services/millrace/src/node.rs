@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
 use millrace_api::backend::{Commands, Queries};
 use millrace_api::dto::ReadyView;
 use millrace_api::internal::{ShardRows, internal_router};
-use millrace_api::{api_router, health_router, serve};
+use millrace_api::sources::Sources;
+use millrace_api::{api_router, health_router, serve, sources_health_router, sources_router};
 use millrace_config::{Config, LogKind, Secret};
 use millrace_kafka::KafkaLog;
 use millrace_log::{EmbeddedConfig, EmbeddedLog, Log, LogError};
@@ -31,6 +34,7 @@ use crate::observer::MetricsObserver;
 use crate::orders::LogOrders;
 use crate::remote::{Deployment, OwnRows, Peers};
 use crate::settings::Settings;
+use crate::sources::RunningSources;
 
 /// Threads for requests that block; a request beyond them waits.
 const REQUESTS_MAX: usize = 32;
@@ -47,6 +51,9 @@ pub struct Node {
     metrics: Metrics,
     /// Where other instances share the log.
     presence: Option<PresenceThread>,
+    /// Set where this process runs sources too.
+    sources: Arc<OnceLock<Arc<RunningSources>>>,
+    log: Arc<dyn Log>,
     rows: Arc<dyn ShardRows>,
     token: Option<String>,
 }
@@ -91,8 +98,10 @@ impl Node {
         let query = Query::new(engine, Arc::new(deployment));
         let own = handle.clone();
         let readiness = handle.clone();
-        let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness))));
-        let commands = Arc::new(LogOrders::new(parts.log, config)?);
+        let sources: Arc<OnceLock<Arc<RunningSources>>> = Arc::default();
+        let their_readiness = Arc::clone(&sources);
+        let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness, their_readiness.get()))));
+        let commands = Arc::new(LogOrders::new(Arc::clone(&parts.log), config)?);
         let ownership = parts.ownership;
         let host = std::thread::Builder::new()
             .name("host".to_owned())
@@ -105,6 +114,8 @@ impl Node {
             commands,
             metrics,
             presence,
+            sources,
+            log: parts.log,
             rows: Arc::new(OwnRows(move |shard| own.reader(shard))),
             token,
         })
@@ -112,6 +123,24 @@ impl Node {
 
     /// Serves both ports, which were taken before, until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
     pub fn serve(self, ports: Ports) -> anyhow::Result<()> {
+    /// Starts the configured sources in this process.
+    ///
+    /// # Errors
+    /// Where the configuration of one does not hold.
+    pub fn with_sources(self, config: &Config) -> anyhow::Result<Node> {
+        let started = RunningSources::start(config, &self.log, &self.metrics, None).map(Arc::new);
+        match started {
+            Ok(started) => {
+                // Nobody else sets it.
+                let _ = self.sources.set(started);
+                Ok(self)
+            }
+            Err(error) => self.stop().and(Err(error)),
+        }
+    }
+
+    /// Serves both ports until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
+    pub fn serve(self, config: &Config) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(REQUESTS_MAX)
@@ -127,7 +156,9 @@ impl Node {
     }
 
     /// Stops the shards and waits for them.
-    pub fn stop(self) -> anyhow::Result<()> {
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        // The last handle waits for the sources to stop.
+        self.sources = Arc::default();
         if let Some(presence) = self.presence {
             presence.stop();
         }
@@ -141,6 +172,10 @@ impl Node {
     async fn until_told(&self, ports: Ports, reads: &tokio::runtime::Handle) -> anyhow::Result<()> {
         let internal = internal_router(Arc::clone(&self.rows), self.token.clone(), reads.clone());
         let api = api_router(Arc::clone(&self.queries), Arc::clone(&self.commands)).merge(internal);
+        let api = match self.sources.get() {
+            Some(sources) => api.merge(sources_router(Arc::clone(sources) as Arc<dyn Sources>)),
+            None => api,
+        };
         let health = health_router(Arc::clone(&self.queries), self.metrics.clone());
         let (api_listener, health_listener) = (TcpListener::from_std(ports.api)?, TcpListener::from_std(ports.metrics)?);
         tracing::info!(api = %api_listener.local_addr()?, metrics = %health_listener.local_addr()?, "listening");
@@ -180,6 +215,26 @@ fn listen(key: &str, address: SocketAddr) -> anyhow::Result<std::net::TcpListene
     let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address} ({key})"))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+/// Serves the ports of a process that runs sources and nothing else, until it is told to end.
+///
+/// # Errors
+/// Where a port is taken.
+pub async fn serve_sources(config: &Config, sources: &Arc<RunningSources>, metrics: Metrics) -> anyhow::Result<()> {
+    let shown: Arc<dyn Sources> = Arc::clone(sources) as Arc<dyn Sources>;
+    let api = sources_router(Arc::clone(&shown));
+    let health = sources_health_router(shown, metrics);
+    let api_listener = listen(config.http.api_address).await?;
+    let health_listener = listen(config.http.metrics_address).await?;
+    tracing::info!(api = %api_listener.local_addr()?, metrics = %health_listener.local_addr()?, "listening");
+    tokio::select! {
+        outcome = serve(api_listener, api, std::future::pending()) => outcome.context("the API ended"),
+        outcome = serve(health_listener, health, std::future::pending()) => outcome.context("the metrics port ended"),
+        outcome = told_to_end() => outcome,
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 async fn told_to_end() -> anyhow::Result<()> {
@@ -227,7 +282,7 @@ fn machine() -> String {
     std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned())
 }
 
-fn ready(handle: &HostHandle) -> ReadyView {
+fn ready(handle: &HostHandle, sources: Option<&Arc<RunningSources>>) -> ReadyView {
     let waiting = handle.health().into_iter().filter(|health| health.state != ShardState::Running);
     let mut waiting_for: Vec<String> = waiting
         .map(|health| match health.state {
@@ -235,7 +290,9 @@ fn ready(handle: &HostHandle) -> ReadyView {
             state => format!("shard {} is {}", health.shard, state.name()),
         })
         .collect();
-    let ready = handle.ready();
+    let sources_waiting = sources.map(|sources| sources.waiting_for()).unwrap_or_default();
+    let ready = handle.ready() && sources_waiting.is_empty();
+    waiting_for.extend(sources_waiting);
     if !ready && waiting_for.is_empty() {
         waiting_for.push("no shard is assigned yet".to_owned());
     }

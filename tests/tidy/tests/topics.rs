@@ -35,6 +35,7 @@ fn the_catalogue_is_what_is_created() {
     let catalogue: Catalogue = serde_norway::from_str(&text(&root().join("schemas/topics.yaml"))).expect("the catalogue is YAML of this form");
     let topology = Topology::new("", SHARDS);
     let mut made: BTreeMap<String, _> = topology.specs(SOURCE_PARTITIONS).into_iter().map(|spec| (spec.name.clone(), spec)).collect();
+    made.insert("internal.source.<name>".to_owned(), topology.source_spec("<name>"));
     made.insert("destination.<name>".to_owned(), topology.destination_spec("<name>"));
     // Made beside these: the empty topic of the ownership group. Not made yet: profiles, which the catalogue marks.
     let mut described = Vec::new();

@@ -16,4 +16,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         topics::refuse_unfit(&topics::create_missing(settings)?)?;
     }
     Node::start(&settings.config, configured_parts(settings)?)?.serve(ports)
+    Node::start(&settings.config, configured_parts(settings)?)?
+        .with_sources(&settings.config)?
+        .serve(&settings.config)
 }

@@ -313,13 +313,14 @@ fn read_call(method: &axum::http::Method, path: &str, query: &str, headers: &Hea
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    if form {
+        parameters.extend(url::form_urlencoded::parse(body).into_owned());
+    }
     let mut get = method == "GET";
+    // In the query or in the form: a read whose parameters are too long for an address.
     if let Some(at) = parameters.iter().position(|(name, value)| name == "_method" && value == "GET") {
         parameters.remove(at);
         get = true;
-    }
-    if form {
-        parameters.extend(url::form_urlencoded::parse(body).into_owned());
     }
     let path = path.trim_matches('/').trim_end_matches(".json");
     Call {
@@ -339,6 +340,7 @@ fn route(world: &mut World, gate: &Gate, call: &Call) -> Answer {
             ["leads", "describe" | "describe2"] => calls::describe(world, rest[1] == "describe2"),
             ["lead", id] => calls::lead(world, call, id),
             ["leads"] if call.get => calls::leads(world, call),
+            ["leads"] if call.delete => calls::delete_leads(world, call),
             ["leads"] => calls::sync_leads(world, call),
             ["leads", "delete"] => calls::delete_leads(world, call),
             ["leads", id, "merge"] => calls::merge(world, call, id),
@@ -352,7 +354,7 @@ fn route(world: &mut World, gate: &Gate, call: &Call) -> Answer {
             ["stats", "usage"] => calls::usage(world, gate),
             ["stats", "errors"] => calls::errors(world, gate),
             ["lists"] | ["lists", _] => lists::lists(world, call, rest.get(1).copied()),
-            ["lists", id, "leads"] => lists::members(world, call, id),
+            ["lists" | "list", id, "leads"] => lists::members(world, call, id),
             ["lists", id, "leads", "ismember"] => lists::is_member(world, call, id),
             ["programs", id, "members"] => lists::program_members(world, call, id),
             ["companies", rest @ ..] => objects::companies(world, call, rest),

@@ -1,0 +1,110 @@
+//! `source <type>`: the configured sources of one type as a service. `source list|preview|pause|resume`: looks at them and tells them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use millrace_config::LogKind;
+use millrace_log::{EmbeddedConfig, Log};
+use millrace_telemetry::Metrics;
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::commands::topics;
+use crate::engine;
+use crate::node;
+use crate::refusal::Refusal;
+use crate::settings::Settings;
+use crate::shown;
+use crate::sources::{RunningSources, make, put_pause};
+
+/// Runs the sources of a type until told to end.
+pub fn run(settings: &Settings, kind: &str) -> anyhow::Result<()> {
+    settings.init_logs()?;
+    let config = &settings.config;
+    if !config.sources.values().any(|source| source.kind == kind) {
+        return Err(Refusal(format!("no source of type `{kind}` is configured; `sources.<name>.type` names one")).into());
+    }
+    let log: Arc<dyn Log> = match config.log.kind {
+        LogKind::Embedded => Arc::new(node::embedded_log(settings, EmbeddedConfig::default())?),
+        LogKind::Kafka => {
+            topics::refuse_unfit(&topics::create_missing(settings)?)?;
+            Arc::new(engine::kafka_log(config)?)
+        }
+    };
+    let metrics = Metrics::new()?;
+    let sources = Arc::new(RunningSources::start(config, &log, &metrics, Some(kind))?);
+    tracing::info!(sources = sources.len(), kind, "sources started");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(node::serve_sources(config, &sources, metrics))
+}
+
+/// What the sources of the running instance do.
+pub fn list(settings: &Settings) -> anyhow::Result<()> {
+    let answer: Value = Client::new(&settings.server_url())?.get(&["v1", "sources"], &[])?;
+    shown::show(settings.output, &answer, |answer| {
+        let views = answer["items"].as_array().cloned().unwrap_or_default();
+        let mut text = format!(
+            "{:<20} {:<10} {:<10} {:>10} {:>9}  {}\n",
+            "source", "type", "state", "records", "rejected", "reason"
+        );
+        for view in views {
+            let word = |name: &str| view[name].as_str().unwrap_or_default().to_owned();
+            text.push_str(&format!(
+                "{:<20} {:<10} {:<10} {:>10} {:>9}  {}\n",
+                word("name"),
+                word("type"),
+                word("state"),
+                view["records"],
+                view["rejected"],
+                word("reason")
+            ));
+        }
+        text
+    })
+}
+
+/// Pauses a source, or lets it go on: on the topic where the log is shared, over HTTP at the instance that holds the log otherwise.
+pub fn pause(settings: &Settings, name: &str, paused: bool) -> anyhow::Result<()> {
+    if settings.log_is_shared() {
+        if !settings.config.sources.contains_key(name) {
+            return Err(Refusal(format!("no source `{name}` is configured")).into());
+        }
+        let log = engine::kafka_log(&settings.config)?;
+        put_pause(&settings.config, &log, name, paused).context("writing to the control topic of sources")?;
+    } else {
+        let step = if paused { "pause" } else { "resume" };
+        let _: Value = Client::new(&settings.server_url())?.post(&["v1", "sources", name, step], &[], None)?;
+    }
+    let answer = json!({"name": name, "paused": paused});
+    shown::show(settings.output, &answer, |_| {
+        format!("{name} {}\n", if paused { "is paused" } else { "goes on" })
+    })
+}
+
+/// Reads a handful of real records and shows them raw and mapped; writes nothing.
+pub fn preview(settings: &Settings, name: &str) -> anyhow::Result<()> {
+    let source = settings
+        .config
+        .sources
+        .get(name)
+        .ok_or_else(|| Refusal(format!("no source `{name}` is configured")))?;
+    let (_, make) = make(name, source, &mut BTreeMap::new())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let samples = runtime.block_on(async { make().preview().await }).with_context(|| format!("source {name}"))?;
+    let answer = serde_json::to_value(&samples)?;
+    shown::show(settings.output, &answer, |_| {
+        let mut text = String::new();
+        for sample in &samples {
+            let mapped = sample
+                .mapped
+                .as_ref()
+                .map_or_else(|error| format!("rejected: {error}"), |value| format!("{value:#}"));
+            text.push_str(&format!("--- {}\n{:#}\n->\n{mapped}\n", sample.topic, sample.raw));
+        }
+        if samples.is_empty() {
+            text.push_str("the source has no records to show\n");
+        }
+        text
+    })
+}

@@ -55,8 +55,7 @@ const fn declare(name: &'static str, help: &'static str, labels: &'static [&'sta
 }
 
 impl Counter {
-    pub const ALL: [Counter; 8] = [
-    pub const ALL: [Counter; 9] = [
+    pub const ALL: [Counter; 10] = [
         Counter::Records,
         Counter::DeadLetters,
         Counter::MembershipChanges,
@@ -127,8 +126,7 @@ impl Counter {
 }
 
 impl Gauge {
-    pub const ALL: [Gauge; 9] = [
-    pub const ALL: [Gauge; 11] = [
+    pub const ALL: [Gauge; 14] = [
         Gauge::ConsumerLag,
         Gauge::AudienceSize,
         Gauge::TimersDueLag,

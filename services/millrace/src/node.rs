@@ -121,8 +121,6 @@ impl Node {
         })
     }
 
-    /// Serves both ports, which were taken before, until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
-    pub fn serve(self, ports: Ports) -> anyhow::Result<()> {
     /// Starts the configured sources in this process.
     ///
     /// # Errors
@@ -139,8 +137,8 @@ impl Node {
         }
     }
 
-    /// Serves both ports until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
-    pub fn serve(self, config: &Config) -> anyhow::Result<()> {
+    /// Serves both ports, which were taken before, until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
+    pub fn serve(self, ports: Ports) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(REQUESTS_MAX)
@@ -215,26 +213,23 @@ fn listen(key: &str, address: SocketAddr) -> anyhow::Result<std::net::TcpListene
     let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address} ({key})"))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
 /// Serves the ports of a process that runs sources and nothing else, until it is told to end.
 ///
 /// # Errors
-/// Where a port is taken.
-pub async fn serve_sources(config: &Config, sources: &Arc<RunningSources>, metrics: Metrics) -> anyhow::Result<()> {
+/// Where a port fails.
+pub async fn serve_sources(ports: Ports, sources: &Arc<RunningSources>, metrics: Metrics) -> anyhow::Result<()> {
     let shown: Arc<dyn Sources> = Arc::clone(sources) as Arc<dyn Sources>;
     let api = sources_router(Arc::clone(&shown));
     let health = sources_health_router(shown, metrics);
-    let api_listener = listen(config.http.api_address).await?;
-    let health_listener = listen(config.http.metrics_address).await?;
+    let (api_listener, health_listener) = (TcpListener::from_std(ports.api)?, TcpListener::from_std(ports.metrics)?);
     tracing::info!(api = %api_listener.local_addr()?, metrics = %health_listener.local_addr()?, "listening");
     tokio::select! {
         outcome = serve(api_listener, api, std::future::pending()) => outcome.context("the API ended"),
         outcome = serve(health_listener, health, std::future::pending()) => outcome.context("the metrics port ended"),
         outcome = told_to_end() => outcome,
     }
-}
-
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 async fn told_to_end() -> anyhow::Result<()> {

@@ -15,8 +15,5 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     if settings.config.log.kind == LogKind::Kafka {
         topics::refuse_unfit(&topics::create_missing(settings)?)?;
     }
-    Node::start(&settings.config, configured_parts(settings)?)?.serve(ports)
-    Node::start(&settings.config, configured_parts(settings)?)?
-        .with_sources(&settings.config)?
-        .serve(&settings.config)
+    Node::start(&settings.config, configured_parts(settings)?)?.with_sources(&settings.config)?.serve(ports)
 }

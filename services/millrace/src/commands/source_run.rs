@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::commands::topics;
 use crate::engine;
-use crate::node;
+use crate::node::{self, Ports};
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown;
@@ -25,6 +25,7 @@ pub fn run(settings: &Settings, kind: &str) -> anyhow::Result<()> {
     if !config.sources.values().any(|source| source.kind == kind) {
         return Err(Refusal(format!("no source of type `{kind}` is configured; `sources.<name>.type` names one")).into());
     }
+    let ports = Ports::take(config)?;
     let log: Arc<dyn Log> = match config.log.kind {
         LogKind::Embedded => Arc::new(node::embedded_log(settings, EmbeddedConfig::default())?),
         LogKind::Kafka => {
@@ -36,7 +37,7 @@ pub fn run(settings: &Settings, kind: &str) -> anyhow::Result<()> {
     let sources = Arc::new(RunningSources::start(config, &log, &metrics, Some(kind))?);
     tracing::info!(sources = sources.len(), kind, "sources started");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(node::serve_sources(config, &sources, metrics))
+    runtime.block_on(node::serve_sources(ports, &sources, metrics))
 }
 
 /// What the sources of the running instance do.

@@ -50,7 +50,11 @@ impl Identity {
             Text::new(namespace)
         };
         // Lower case may take a letter apart.
-        let id = if namespace == namespace::EMAIL { Text::new(composed(&id.to_lowercase())) } else { Text::new(id) };
+        let id = if namespace == namespace::EMAIL {
+            Text::new(composed(&id.to_lowercase()))
+        } else {
+            Text::new(id)
+        };
         Some(Identity { namespace, id })
     }
 

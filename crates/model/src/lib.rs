@@ -17,7 +17,7 @@ pub use change::{Change, Event, EventOperation, Operation, Rejection, SourceChan
 pub use identity::{CanonicalId, Identity, IdentityParseError, namespace};
 pub use kind::{Relation, SourceKind, SubjectKind};
 pub use path::Path;
-pub use schema::{Field, RecordType, Schema, SchemaError, Type};
 pub use rust_decimal::Decimal;
+pub use schema::{Field, RecordType, Schema, SchemaError, Type};
 pub use time::{DAY_MS, Date, Timestamp, TimestampParseError};
 pub use value::{Map, Text, Value};

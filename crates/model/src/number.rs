@@ -35,7 +35,9 @@ pub fn parse(text: &str) -> Option<Decimal> {
     let mut reader = Digits::default();
     whole.bytes().chain(fraction.bytes()).for_each(|byte| reader.push(byte - b'0'));
     let scale = i64::try_from(fraction.len()).ok()? - exponent - i64::try_from(reader.dropped).ok()?;
-    reader.at_scale(scale).map(|number| if negative && !number.is_zero() { -number } else { number })
+    reader
+        .at_scale(scale)
+        .map(|number| if negative && !number.is_zero() { -number } else { number })
 }
 
 fn read_exponent(text: &str) -> Option<i64> {
@@ -135,7 +137,9 @@ impl Half {
 fn decimal(negative: bool, mantissa: u128, scale: i64) -> Option<Decimal> {
     let signed = i128::try_from(mantissa).ok()?;
     let scale = u32::try_from(scale).ok()?;
-    Decimal::try_from_i128_with_scale(if negative { -signed } else { signed }, scale).ok().map(|number| number.normalize())
+    Decimal::try_from_i128_with_scale(if negative { -signed } else { signed }, scale)
+        .ok()
+        .map(|number| number.normalize())
 }
 
 /// How a decimal is stored: mantissa and scale, which every format of serde can hold.
@@ -272,7 +276,11 @@ impl Sum {
         let (negative, whole, fraction) = if self.whole < 0 {
             // The fraction is never negative: `-0.5` is a whole of -1 and a half.
             let borrow = i128::from(self.fraction > 0);
-            (true, -(self.whole.checked_add(borrow)?), if self.fraction > 0 { ONE - self.fraction } else { 0 })
+            (
+                true,
+                -(self.whole.checked_add(borrow)?),
+                if self.fraction > 0 { ONE - self.fraction } else { 0 },
+            )
         } else {
             (false, self.whole, self.fraction)
         };
@@ -290,7 +298,10 @@ impl Sum {
 }
 
 fn fits(whole: u128, fraction: u128, unit: u128) -> bool {
-    whole.checked_mul(unit).and_then(|whole| whole.checked_add(fraction)).is_some_and(|mantissa| mantissa < MANTISSA_END)
+    whole
+        .checked_mul(unit)
+        .and_then(|whole| whole.checked_add(fraction))
+        .is_some_and(|mantissa| mantissa < MANTISSA_END)
 }
 
 #[cfg(test)]
@@ -331,7 +342,14 @@ mod tests {
 
     #[test]
     fn a_double_is_the_shortest_decimal_that_denotes_it() {
-        for (number, expected) in [(367_825.03, "367825.03"), (0.1, "0.1"), (1e21, "1000000000000000000000"), (5e-324, "0"), (f64::MAX, "null"), (f64::NAN, "null")] {
+        for (number, expected) in [
+            (367_825.03, "367825.03"),
+            (0.1, "0.1"),
+            (1e21, "1000000000000000000000"),
+            (5e-324, "0"),
+            (f64::MAX, "null"),
+            (f64::NAN, "null"),
+        ] {
             assert_eq!(shown(of_double(number)), expected);
         }
         assert_eq!(shown(of_single(0.1)), "0.1");

@@ -355,7 +355,13 @@ mod tests {
 
     #[test]
     fn rows_keep_every_value() {
-        for text in ["0.1", "-7.25", "18446744073709551615", "-0.0000000000000000000000000001", "79228162514264337593543950335"] {
+        for text in [
+            "0.1",
+            "-7.25",
+            "18446744073709551615",
+            "-0.0000000000000000000000000001",
+            "79228162514264337593543950335",
+        ] {
             let value = Value::number_or_null(number::parse(text));
             let bytes = postcard::to_allocvec(&value).expect("values serialise");
             assert_eq!(postcard::from_bytes::<Value>(&bytes).expect("our own bytes"), value);
@@ -367,7 +373,13 @@ mod tests {
 
     #[test]
     fn json_keeps_every_digit() {
-        for text in ["9007199254740993", "18446744073709551615", "12345678901234567.89", "0.1234567890123456789012345678", "-1000000.5"] {
+        for text in [
+            "9007199254740993",
+            "18446744073709551615",
+            "12345678901234567.89",
+            "0.1234567890123456789012345678",
+            "-1000000.5",
+        ] {
             let json: serde_json::Value = serde_json::from_str(text).expect("a number");
             assert_eq!(Value::from_json(&json).to_json().to_string(), text);
         }

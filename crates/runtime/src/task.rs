@@ -330,7 +330,15 @@ impl ShardTask {
             .into_iter()
             .map(|((topic, partition), (count, first))| format!("{count} from {topic:?}/{partition} offset {first}"))
             .collect();
-        tracing::warn!(shard = self.shard, machine_ms, commit_ms, rows, outputs, ?read, "step took longer than loop.step_time_max");
+        tracing::warn!(
+            shard = self.shard,
+            machine_ms,
+            commit_ms,
+            rows,
+            outputs,
+            ?read,
+            "step took longer than loop.step_time_max"
+        );
         self.report(vec![measurement(observe::SLOW_STEPS, [("part", Text::const_new(part))], Measure::Add(1))]);
     }
 

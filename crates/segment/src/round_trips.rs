@@ -106,7 +106,9 @@ fn leaf() -> impl Strategy<Value = Expr> {
         Just(Node::Null),
         any::<bool>().prop_map(Node::Bool),
         prop_oneof![any::<i64>(), -3_i64..3, Just(i64::MIN)].prop_map(Node::Int),
-        any::<f64>().prop_filter_map("a number", millrace_model::number::of_double).prop_map(Node::Decimal),
+        any::<f64>()
+            .prop_filter_map("a number", millrace_model::number::of_double)
+            .prop_map(Node::Decimal),
         prop_oneof![any::<String>(), name(), "[a-z\\\\\"\n/un0-9]{0,8}"].prop_map(Node::Text),
         name().prop_map(Node::Name),
         name().prop_map(Node::Name),

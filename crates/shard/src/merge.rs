@@ -48,7 +48,15 @@ pub fn merge<'a>(fragments: impl IntoIterator<Item = (&'a Identity, &'a Fragment
                 (!lacks_amount(&value), modified_at, false, modified_at, std::cmp::Reverse(node))
             };
             if leaves.get(&path).is_none_or(|known| rank > known.rank) {
-                leaves.insert(path, Leaf { modified_at, node, value, rank });
+                leaves.insert(
+                    path,
+                    Leaf {
+                        modified_at,
+                        node,
+                        value,
+                        rank,
+                    },
+                );
             }
         }
     }

@@ -89,11 +89,7 @@ pub enum Message {
     /// resolve of `home`: a node that it carries matters to others than the home, or no longer does. Each is said in turn.
     Matter { home: Identity, on: bool },
     /// resolve of `home`, from the identity writer: a node that it carries is set aside, or no longer is.
-    Aside {
-        home: Identity,
-        node: Identity,
-        reason: Option<Reason>,
-    },
+    Aside { home: Identity, node: Identity, reason: Option<Reason> },
     /// resolve of `node`: a link names the node.
     Anchor { node: Identity },
     /// resolve of `node`: a relation row belongs to the node; without a value it no longer does.
@@ -174,8 +170,15 @@ pub struct RowId {
 /// Data of one node for its owner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Data {
-    Fragment { sequence: u64, fragment: Option<Fragment> },
-    Row { row: RowId, sequence: u64, value: Option<Value> },
+    Fragment {
+        sequence: u64,
+        fragment: Option<Fragment>,
+    },
+    Row {
+        row: RowId,
+        sequence: u64,
+        value: Option<Value>,
+    },
     Event(Event),
     /// Another identity that the node carries is set aside, or no longer is.
     Aside {

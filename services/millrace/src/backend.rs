@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, TryLockError};
 use millrace_api::backend::{BackendError, PageRequest, Queries, Subject};
 use millrace_api::dto::{
     AccountView, ComparedView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, FoundView, IdentityView, MemberView,
-    MembershipView, OpportunityView, Page, PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView,
-    SampleView, SegmentView, SetAsideView, ShardEvaluationView, VersionView,
+    MembershipView, OpportunityView, Page, PastView, PersonView, PreviewView, ProvenanceView, ReadyView, ReasonedView, ReferenceView, RelationView, SampleView,
+    SegmentView, SetAsideView, ShardEvaluationView, VersionView,
 };
 use millrace_identity::Reason;
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Timestamp, Value};

@@ -9,7 +9,9 @@ pub(crate) fn parse_instant(text: &str) -> Option<i64> {
     let text = text.trim();
     let zoned = || DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z").ok();
     let instant = DateTime::parse_from_rfc3339(text).ok().or_else(zoned);
-    instant.map(|instant| instant.timestamp_millis()).or_else(|| parse_date(text).map(|date| midnight(Tz::UTC, date)))
+    instant
+        .map(|instant| instant.timestamp_millis())
+        .or_else(|| parse_date(text).map(|date| midnight(Tz::UTC, date)))
 }
 
 /// Reads a plain date.

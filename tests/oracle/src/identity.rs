@@ -163,7 +163,13 @@ mod tests {
             config
         };
         /// Claims, the greatest cluster, and the clusters that come of it.
-        type Case = (&'static str, Config, usize, &'static [&'static [&'static str]], &'static [&'static [&'static str]]);
+        type Case = (
+            &'static str,
+            Config,
+            usize,
+            &'static [&'static [&'static str]],
+            &'static [&'static [&'static str]],
+        );
         let table: &[Case] = &[
             (
                 "two e-mails never meet over a device",
@@ -190,7 +196,12 @@ mod tests {
                 "claims are counted by home",
                 guarded(|guards| guards.claims_max.extend([("email".to_owned(), 1)])),
                 50,
-                &[&["b2b_person:1", "email:a"], &["b2b_person:1", "email:a"], &["b2b_person:2", "email:b"], &["b2b_person:3", "email:b"]],
+                &[
+                    &["b2b_person:1", "email:a"],
+                    &["b2b_person:1", "email:a"],
+                    &["b2b_person:2", "email:b"],
+                    &["b2b_person:3", "email:b"],
+                ],
                 &[&["b2b_person:1", "email:a"], &["b2b_person:2"], &["b2b_person:3"], &["email:b"]],
             ),
             (
@@ -204,7 +215,12 @@ mod tests {
                 "what is set aside belongs to whom its other evidence names",
                 Config::default(),
                 3,
-                &[&["b2b_person:1", "email:a"], &["b2b_person:2", "email:a"], &["b2b_person:3", "email:a", "ecid:1"], &["email:a", "ecid:1"]],
+                &[
+                    &["b2b_person:1", "email:a"],
+                    &["b2b_person:2", "email:a"],
+                    &["b2b_person:3", "email:a", "ecid:1"],
+                    &["email:a", "ecid:1"],
+                ],
                 &[&["b2b_person:1"], &["b2b_person:2"], &["b2b_person:3", "ecid:1", "email:a"]],
             ),
         ];

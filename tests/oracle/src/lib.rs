@@ -158,11 +158,7 @@ impl Oracle {
         let members = members.collect();
         let persons = profiles(&graph, Kind::Person);
         let accounts = profiles(&graph, Kind::Account);
-        World {
-            persons,
-            accounts,
-            members,
-        }
+        World { persons, accounts, members }
     }
 }
 

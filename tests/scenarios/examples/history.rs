@@ -21,12 +21,7 @@ fn main() {
     });
     for number in 0..events {
         let at = NOON_MS - events + number;
-        cluster.source(&event(
-            &format!("{number:08}"),
-            at,
-            &["email:ann@acme.com"],
-            json!({ "eventType": "visit" }),
-        ));
+        cluster.source(&event(&format!("{number:08}"), at, &["email:ann@acme.com"], json!({ "eventType": "visit" })));
     }
     told("taken", events, &mut cluster);
     cluster.source(&record("person", "1@m.M", NOON_MS, json!({ "workEmail": { "address": "ann@acme.com" } })));

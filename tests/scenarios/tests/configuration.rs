@@ -30,7 +30,10 @@ fn restart(cluster: &mut Cluster, config: Config) -> BTreeSet<String> {
 
 fn with_rate(rate: f64) -> Config {
     let mut config = config(SHARDS);
-    config.settings.rates.insert("EUR".into(), millrace_model::number::of_double(rate).expect("a number"));
+    config
+        .settings
+        .rates
+        .insert("EUR".into(), millrace_model::number::of_double(rate).expect("a number"));
     config
 }
 

@@ -160,7 +160,11 @@ fn random_worlds_under_random_guards() {
         let stream = random::stream(seed, 40);
         if let Some(found) = difference(seed, &stream.records, stream.start_ms) {
             let least = millrace_oracle::worlds::shrink::shrink(&stream.records, |records| difference(seed, records, stream.start_ms).is_some());
-            panic!("seed {seed}: {found}\nshrunk to {:?}:\n{}", difference(seed, &least, stream.start_ms), story(&least));
+            panic!(
+                "seed {seed}: {found}\nshrunk to {:?}:\n{}",
+                difference(seed, &least, stream.start_ms),
+                story(&least)
+            );
         }
     }
 }
@@ -279,7 +283,11 @@ fn sixty_strangers_with_one_address_stay_strangers() {
     }
     cluster.settle();
     assert_eq!(compare(&cluster, &records, std::slice::from_ref(&rule), &Guards::default()), None);
-    assert_eq!(cluster.members("all").len(), 2, "the address is considered first and fits; with it the device does not");
+    assert_eq!(
+        cluster.members("all").len(),
+        2,
+        "the address is considered first and fits; with it the device does not"
+    );
     for number in 11..13 {
         records.push(tombstone("person", &format!("{number:02}@m.M"), NOON_MS));
         cluster.source(records.last().expect("pushed"));

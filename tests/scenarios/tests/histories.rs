@@ -58,7 +58,11 @@ fn forget(cluster: &mut Cluster) {
 
 fn check_steps(cluster: &Cluster, about: &str) {
     assert!(cluster.rows_read_max <= STEP_ROWS_MAX, "{about}: a step read {} rows", cluster.rows_read_max);
-    assert!(cluster.rows_written_max <= STEP_ROWS_MAX, "{about}: a step wrote {} rows", cluster.rows_written_max);
+    assert!(
+        cluster.rows_written_max <= STEP_ROWS_MAX,
+        "{about}: a step wrote {} rows",
+        cluster.rows_written_max
+    );
 }
 
 fn members(cluster: &Cluster) -> Vec<String> {

@@ -14,7 +14,11 @@ fn python(script: &str, arguments: &[String]) -> Value {
     assert!(environment.status.success(), "{}", String::from_utf8_lossy(&environment.stderr));
     let folder = String::from_utf8(environment.stdout).expect("a path");
     let python = Path::new(folder.trim()).join("bin/python");
-    let output = Command::new(python).arg(here.join("python").join(script)).args(arguments).output().expect("Python runs");
+    let output = Command::new(python)
+        .arg(here.join("python").join(script))
+        .args(arguments)
+        .output()
+        .expect("Python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
@@ -30,7 +34,9 @@ fn ids(rows: &Value, field: &str) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn marketorestpython_reads_what_marketo_holds() {
-    let marketo = Marketo::start(SocketAddr::from(([127, 0, 0, 1], 0)), Settings::default(), 5).await.expect("a free port");
+    let marketo = Marketo::start(SocketAddr::from(([127, 0, 0, 1], 0)), Settings::default(), 5)
+        .await
+        .expect("a free port");
     // Pages without a row, and tokens that end, are nothing to a good client.
     marketo.set_faults(Faults {
         empty_page: 300,
@@ -59,19 +65,31 @@ async fn marketorestpython_reads_what_marketo_holds() {
     let seen = tokio::task::spawn_blocking(move || python("marketo.py", &arguments)).await.expect("no panic");
 
     assert_eq!(ids(&seen["leads"], "id"), leads);
-    assert!(seen["leads"].as_array().into_iter().flatten().all(|lead| lead["company"] == "Townsend"), "{}", seen["leads"]);
+    assert!(
+        seen["leads"].as_array().into_iter().flatten().all(|lead| lead["company"] == "Townsend"),
+        "{}",
+        seen["leads"]
+    );
     assert_eq!(ids(&seen["visits"], "leadId"), leads);
     assert_eq!(ids(&seen["lists"], "id"), [list]);
     let members: Vec<u64> = leads.iter().copied().step_by(2).collect();
     assert_eq!(ids(&seen["members"], "id"), members);
     assert_eq!(ids(&seen["extract"], "id"), leads);
-    let firsts: Vec<&str> = seen["extract"].as_array().into_iter().flatten().filter_map(|row| row["firstName"].as_str()).collect();
+    let firsts: Vec<&str> = seen["extract"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|row| row["firstName"].as_str())
+        .collect();
     assert_eq!(firsts[..4], ["Pat", "Jane\nDoe", "null", "a \"b\", c"]);
     assert_eq!(seen["empty"], json!([]));
     let statuses = ["created", "added", "removed", "deleted"].map(|name| seen[name].clone());
     assert_eq!(statuses, ["created", "added", "removed", "deleted"].map(Value::from));
     assert_eq!(ids(&seen["deletions"], "leadId"), [seen["new"].as_u64().unwrap_or_default()]);
     let changes = seen["changes"].as_array().into_iter().flatten();
-    let titles: Vec<&Value> = changes.flat_map(|row| row["fields"].as_array().into_iter().flatten()).map(|field| &field["newValue"]).collect();
+    let titles: Vec<&Value> = changes
+        .flat_map(|row| row["fields"].as_array().into_iter().flatten())
+        .map(|field| &field["newValue"])
+        .collect();
     assert_eq!(titles, ["Chief"]);
 }

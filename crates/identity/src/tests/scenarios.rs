@@ -35,7 +35,12 @@ fn show(outcome: &Outcome) -> String {
             .iter()
             .map(|parked| format!("parked {}-{} ({})", short(parked.edge.home()), short(parked.edge.node()), parked.reason)),
     );
-    parts.extend(outcome.unparked.iter().map(|edge| format!("unparked {}-{}", short(edge.home()), short(edge.node()))));
+    parts.extend(
+        outcome
+            .unparked
+            .iter()
+            .map(|edge| format!("unparked {}-{}", short(edge.home()), short(edge.node()))),
+    );
     parts.iter().map(|part| format!("\n    {part}")).collect()
 }
 

@@ -521,7 +521,10 @@ impl Checker<'_> {
                 None => self.refuse("date", span, format!("there is no day {year}-{month:02}-{day:02}")),
             };
         }
-        if let Some(at) = parts.iter().position(|part| !matches!((&part.ty, &part.core), (Ty::Int | Ty::Any | Ty::Broken, _) | (Ty::Number, Core::Apply(..)))) {
+        if let Some(at) = parts
+            .iter()
+            .position(|part| !matches!((&part.ty, &part.core), (Ty::Int | Ty::Any | Ty::Broken, _) | (Ty::Number, Core::Apply(..))))
+        {
             let message = format!("year, month and day are whole numbers, this is {}", parts[at].ty.show());
             return self.refuse("type", arguments[at].span, message);
         }

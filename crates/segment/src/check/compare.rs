@@ -254,10 +254,9 @@ fn as_kind(typed: Typed, kind: Option<Kind>) -> Typed {
 pub(crate) fn read(value: &Value, kind: Kind) -> Value {
     match (kind, value) {
         (_, Value::List(items)) => Value::List(items.iter().map(|item| read(item, kind)).collect()),
-        (Kind::Bool, Value::Bool(_))
-        | (Kind::Number, Value::Int(_) | Value::Decimal(_))
-        | (Kind::Text, Value::Text(_))
-        | (Kind::Date, Value::Date(_)) => value.clone(),
+        (Kind::Bool, Value::Bool(_)) | (Kind::Number, Value::Int(_) | Value::Decimal(_)) | (Kind::Text, Value::Text(_)) | (Kind::Date, Value::Date(_)) => {
+            value.clone()
+        }
         (Kind::Bool, Value::Text(text)) => match text.trim() {
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),

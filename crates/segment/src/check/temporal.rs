@@ -81,7 +81,10 @@ impl Checker<'_> {
                     && *number < Value::Int(0)
                     && number.is_number()
                 {
-                    let remedy = format!("`{}` looks the other way", if *direction == crate::ast::Direction::Before { "after" } else { "before" });
+                    let remedy = format!(
+                        "`{}` looks the other way",
+                        if *direction == crate::ast::Direction::Before { "after" } else { "before" }
+                    );
                     self.fail(Diagnostic::error("type", amount.span, "a window of a negative number of units").expecting(remedy));
                 }
                 let typed = self.expr(anchor);

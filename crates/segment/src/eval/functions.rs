@@ -286,7 +286,9 @@ impl<'a> Machine<'a> {
     /// The amount of a money record in the default currency; null where the currency has no rate.
     fn amount(&self, money: &Val<'a>) -> Value {
         let money = money.value();
-        let Some(amount) = money.field("amount").as_decimal() else { return Value::Null };
+        let Some(amount) = money.field("amount").as_decimal() else {
+            return Value::Null;
+        };
         let settings = &self.context.money;
         match money.field("currencyCode").as_str().map(str::trim).filter(|code| !code.is_empty()) {
             None => Value::number(amount),

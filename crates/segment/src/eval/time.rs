@@ -117,7 +117,9 @@ impl<'a> Machine<'a> {
         };
         let until = fact_until.min(amount_until).min(anchor_until);
         // A negative number of units names no window; written out it is refused.
-        let Some(n) = amount.value().as_f64().filter(|n| *n >= 0.0) else { return Ok((false, until)) };
+        let Some(n) = amount.value().as_f64().filter(|n| *n >= 0.0) else {
+            return Ok((false, until));
+        };
         let n = if direction == Direction::Before { n } else { -n };
         let (flag, flips) = match (fact, anchor) {
             (Side::Fixed(fact), Side::Moving(moment)) => self.stands(moment, 0, self.anchors(comparison, unit, n, fact)),
@@ -308,4 +310,3 @@ impl<'a> Machine<'a> {
         })
     }
 }
-

@@ -169,9 +169,28 @@ mod tests {
     #[test]
     fn a_band_compares_as_its_values_do() {
         let number = |text: &str| Value::number_or_null(millrace_model::number::parse(text));
-        let bounds = [Value::Int(-5), Value::Int(0), number("0.5"), number("0.5000000000000000000000000001"), Value::Int(1_000_000)];
+        let bounds = [
+            Value::Int(-5),
+            Value::Int(0),
+            number("0.5"),
+            number("0.5000000000000000000000000001"),
+            Value::Int(1_000_000),
+        ];
         let bands = Bands::new(FeatureId(1), bounds.clone().into());
-        let values = ["-9", "-5", "-4.9", "0", "0.2", "0.5", "0.50001", "999999.99", "1000000", "1000000.01", "9e18", "7e28"];
+        let values = [
+            "-9",
+            "-5",
+            "-4.9",
+            "0",
+            "0.2",
+            "0.5",
+            "0.50001",
+            "999999.99",
+            "1000000",
+            "1000000.01",
+            "9e18",
+            "7e28",
+        ];
         for value in values.map(number) {
             let told = bands.of(&value);
             for bound in &bounds {

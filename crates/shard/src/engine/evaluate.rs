@@ -23,8 +23,8 @@ use crate::message::{CauseKind, Message, Origin};
 use crate::program::{self, Program, same_values};
 use crate::record::Fragment;
 use crate::row::{
-    self, AsideRow, Detail, FragmentRow, Held, KeptRow, Membership, Moved, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectId,
-    SubjectRow,
+    self, AsideRow, Detail, FragmentRow, Held, KeptRow, Membership, Moved, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing,
+    SubjectId, SubjectRow,
 };
 use crate::state::{Row, StateError};
 

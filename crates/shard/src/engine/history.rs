@@ -205,7 +205,15 @@ impl Step<'_> {
     }
 
     /// A node departs with its events: at once where the ledger is short, else in portions. The last message says that all of it has gone.
-    pub(super) fn send_events(&mut self, subject: &SubjectId, node: Identity, to: CanonicalId, epoch: u64, first: Bundle, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn send_events(
+        &mut self,
+        subject: &SubjectId,
+        node: Identity,
+        to: CanonicalId,
+        epoch: u64,
+        first: Bundle,
+        origin: &Origin,
+    ) -> Result<(), StateError> {
         let departure = Departure { node, to, epoch };
         let row = self.subject(subject)?;
         if row.chore || self.is_long(subject)? {

@@ -28,7 +28,11 @@ impl Step<'_> {
             Data::Fragment { sequence, fragment } => self.put_fragment(&subject, &node, epoch, FragmentRow { sequence, fragment }, origin),
             Data::Row { row, sequence, value } => self.put_row(&subject, &node, epoch, &row, RelationRow { sequence, value }, origin),
             Data::Event(event) => self.put_event(&subject, &node, epoch, event, origin),
-            Data::Aside { node: carried, sequence, reason } => self.put_aside(&subject, &node, epoch, &carried, AsideRow { sequence, reason }, origin),
+            Data::Aside {
+                node: carried,
+                sequence,
+                reason,
+            } => self.put_aside(&subject, &node, epoch, &carried, AsideRow { sequence, reason }, origin),
         }
     }
 

@@ -309,7 +309,9 @@ impl Step<'_> {
 
     /// The guards are others than before: whether the home breaks one now.
     pub(super) fn review(&mut self, home: &Identity, origin: &Origin) -> Result<(), StateError> {
-        let Some(mut row) = self.tx.get::<NodeRow>(&key::node(home))? else { return Ok(()) };
+        let Some(mut row) = self.tx.get::<NodeRow>(&key::node(home))? else {
+            return Ok(());
+        };
         let before = (row.breaks, row.joined);
         let recorded = self.recorded(home)?;
         self.look_again(home, &mut row, recorded, origin)?;

@@ -206,7 +206,8 @@ impl Context<'_> {
     /// A consent likewise: an older `y` beside the reason of a newer refusal would be a permission that nobody gave.
     fn whole(&self, path: Path) -> Path {
         let steps = path.steps();
-        let key = (1..steps.len()).find(|&len| matches!(self.record_type.type_at(&steps[..len]), Some(Type::Record(record)) if is_key(record) || record.name == "Consent"));
+        let key = (1..steps.len())
+            .find(|&len| matches!(self.record_type.type_at(&steps[..len]), Some(Type::Record(record)) if is_key(record) || record.name == "Consent"));
         key.and_then(|len| Path::parse(&steps[..len].join("."))).unwrap_or(path)
     }
 

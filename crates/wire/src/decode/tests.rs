@@ -413,7 +413,9 @@ fn json_of(ty: &millrace_model::Type) -> BoxedStrategy<serde_json::Value> {
         Type::Int => any::<i32>().prop_map(Json::from).boxed(),
         Type::Number => prop_oneof![(-1e9..1e9).prop_map(|n: f64| Json::from(n)), any::<i32>().prop_map(Json::from)].boxed(),
         Type::Text => "[ a-z@.\"é]{0,30}".prop_map(Json::from).boxed(),
-        Type::Date => (1..2_900_000_i64).prop_map(|days| Json::from(millrace_model::Date::of_days(days - 700_000).unwrap().to_string())).boxed(),
+        Type::Date => (1..2_900_000_i64)
+            .prop_map(|days| Json::from(millrace_model::Date::of_days(days - 700_000).unwrap().to_string()))
+            .boxed(),
         Type::Time => (0..NOW.0).prop_map(Json::from).boxed(),
         Type::List(ty) => proptest::collection::vec(json_of(ty), 0..3).prop_map(Json::from).boxed(),
         Type::Map(ty) => proptest::collection::btree_map("[a-z]{1,4}", json_of(ty), 0..3)

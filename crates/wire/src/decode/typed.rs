@@ -225,7 +225,11 @@ impl<'de> Visitor<'de> for Typed<'_> {
 
 /// The text of a number that no integer holds: its first and only name says that it is one.
 fn exact<'de, A: MapAccess<'de>>(name: Option<&Text>, entries: &mut A) -> Result<Option<String>, A::Error> {
-    if name.is_some_and(|name| name == EXACT) { entries.next_value().map(Some) } else { Ok(None) }
+    if name.is_some_and(|name| name == EXACT) {
+        entries.next_value().map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 /// Reads the fields of a record; `Null` for a key object that names nothing.

@@ -15,5 +15,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     if settings.config.log.kind == LogKind::Kafka {
         topics::refuse_unfit(&topics::create_missing(settings)?)?;
     }
-    Node::start(&settings.config, configured_parts(settings)?)?.with_sources(&settings.config)?.serve(ports)
+    Node::start(&settings.config, configured_parts(settings)?)?
+        .with_sources(&settings.config)?
+        .serve(ports)
 }

@@ -101,7 +101,17 @@ const LINKING_EVENTS: [(&str, &[&str]); 4] = [
     ("t4", &["ecid:e3", "email:BOB@acme.com", "b2b_person:3@crm1.Salesforce"]),
 ];
 /// Three of them come to a million exactly, which no sum of doubles finds.
-const AMOUNTS: [&str; 9] = ["1", "100000", "200000.03", "367825.03", "582094.43", "50080.54", "900000.10", "1000000.00", "1000000.01"];
+const AMOUNTS: [&str; 9] = [
+    "1",
+    "100000",
+    "200000.03",
+    "367825.03",
+    "582094.43",
+    "50080.54",
+    "900000.10",
+    "1000000.00",
+    "1000000.01",
+];
 const PAGES: [&str; 4] = ["New product", "Pricing", "Pricing", "Support"];
 const TITLES: [&str; 4] = ["Vice President", "COO", "CMO", "Engineer"];
 
@@ -252,7 +262,10 @@ impl Writer {
                     ("person.name.firstName", json!(self.random.pick(&["Ann", "Bob", "Cid"]))),
                     ("extra.tier", json!(self.random.pick(&["gold", "silver"]))),
                     ("extra.score", self.untyped()),
-                    ("person.birthDate", json!(self.random.pick(&["1990-02-28", "2026-03-01", "2026-03-15T23:59:00-08:00"]))),
+                    (
+                        "person.birthDate",
+                        json!(self.random.pick(&["1990-02-28", "2026-03-01", "2026-03-15T23:59:00-08:00"])),
+                    ),
                     ("consents.marketing.email", self.consent()),
                 ];
                 if self.random.chance(15) {
@@ -267,7 +280,10 @@ impl Writer {
                 let mut paths = vec![
                     ("accountName", json!(self.random.pick(&["Acme", "Townsend"]))),
                     ("accountOrganization.industry", json!(self.random.pick(&["Finance", "Steel"]))),
-                    ("accountOrganization.annualRevenue", self.money(&["99999999.99", "100000000.00", "100000000.01"])),
+                    (
+                        "accountOrganization.annualRevenue",
+                        self.money(&["99999999.99", "100000000.00", "100000000.01"]),
+                    ),
                     ("accountBillingAddress.country", json!(self.random.pick(&["Canada", "France"]))),
                 ];
                 if self.random.chance(40) {
@@ -314,7 +330,10 @@ impl Writer {
                 ("personRole", json!(self.random.pick(&["Decision Maker", "Champion"]))),
             ],
             "campaign" => {
-                let mut paths = vec![("budgetedCost", self.money(&["99.5", "100"])), ("actualCost", self.money(&["99.5", "100", "100.1"]))];
+                let mut paths = vec![
+                    ("budgetedCost", self.money(&["99.5", "100"])),
+                    ("actualCost", self.money(&["99.5", "100", "100.1"])),
+                ];
                 if self.random.chance(20) {
                     paths.push(("extSourceSystemAudit.externalKey", self.key(&CAMPAIGNS)));
                 }

@@ -336,7 +336,9 @@ impl Writer {
             Field::Time(path) => format!("{prefix}{path} occurs {}", self.window()),
             Field::Date(path) => {
                 let path = format!("{prefix}{path}");
-                let date = self.random.pick(&["date(2026, 3, 1)", "date(2026, 3, 15)", "date(1990, 2, 28)", "\"2026-03-15\""]);
+                let date = self
+                    .random
+                    .pick(&["date(2026, 3, 1)", "date(2026, 3, 15)", "date(1990, 2, 28)", "\"2026-03-15\""]);
                 let comparison = self.random.pick(&["=", "!=", "<", ">="]);
                 match self.random.below(6) {
                     0 | 1 => format!("{path} occurs {}", self.window()),

@@ -49,18 +49,31 @@ fn cents_add_up_whatever_came_and_went() {
 fn sums_over_events_keep_their_cents() {
     let order = |id: &str, price: &str| {
         let items = json!([{ "SKU": "s", "priceTotal": number(price) }]);
-        let mut sent = millrace_oracle::worlds::event(id, NOON_MS - 1, &["b2b_person:1@m.M"], json!({ "eventType": "commerce.purchases", "productListItems": items }));
+        let mut sent = millrace_oracle::worlds::event(
+            id,
+            NOON_MS - 1,
+            &["b2b_person:1@m.M"],
+            json!({ "eventType": "commerce.purchases", "productListItems": items }),
+        );
         sent.timestamp_ms = NOON_MS;
         sent
     };
     let sum = "(sum v.productListItems.priceTotal over v from xEvent where v.eventType = \"commerce.purchases\")";
     let records: Vec<_> = (0..10).map(|at| order(&format!("e{at}"), "0.1")).collect();
-    check("ten tenths", &records, &[(&format!("{sum} = 1"), ME), (&format!("{sum} > 1"), NOBODY), (&format!("{sum} < 1"), NOBODY)]);
+    check(
+        "ten tenths",
+        &records,
+        &[(&format!("{sum} = 1"), ME), (&format!("{sum} > 1"), NOBODY), (&format!("{sum} < 1"), NOBODY)],
+    );
 }
 
 #[test]
 fn whole_numbers_beyond_two_to_the_fifty_third_are_exact() {
-    let records = [person(P, 0, json!({ "extra": { "n": 9_007_199_254_740_993_i64, "m": number("12345678901234567.89") } }))];
+    let records = [person(
+        P,
+        0,
+        json!({ "extra": { "n": 9_007_199_254_740_993_i64, "m": number("12345678901234567.89") } }),
+    )];
     check(
         "large numbers",
         &records,
@@ -121,11 +134,18 @@ fn a_consent_is_one_value() {
     let two: &[&str] = ME;
     let stale = with("2@m.M", 1, json!({ "val": "y" }));
     let refusal = with(P, 2, json!({ "val": "n", "reason": "asked" }));
-    check("the newer refusal with its reason", &[stale.clone(), refusal.clone()], &[(MAY, NOBODY), (REASON, two)]);
+    check(
+        "the newer refusal with its reason",
+        &[stale.clone(), refusal.clone()],
+        &[(MAY, NOBODY), (REASON, two)],
+    );
     let older_decision = with("2@m.M", 9, json!({ "val": "y", "time": NOON_MS - 5_000 }));
     check("the time decides, not the version", &[older_decision, refusal], &[(MAY, NOBODY), (REASON, two)]);
     let at = NOON_MS - 1_000;
-    let tie = [with(P, 1, json!({ "val": "n", "time": at })), with("2@m.M", 9, json!({ "val": "y", "time": at }))];
+    let tie = [
+        with(P, 1, json!({ "val": "n", "time": at })),
+        with("2@m.M", 9, json!({ "val": "y", "time": at })),
+    ];
     check("on a tie the refusal", &tie, &[(MAY, NOBODY)]);
     let mut partial = person(P, 5, json!({ "consents": { "marketing": { "email": { "val": "y" } } } }));
     partial.value.as_mut().expect("just made")["changedFields"] = json!(["consents.marketing.email.val"]);
@@ -155,22 +175,35 @@ fn a_wrong_clock_does_not_win_for_ever() {
 
 #[test]
 fn a_blank_text_says_nothing() {
-    let filled = person(P, 1, json!({ "workEmail": { "address": "a@b.c" }, "homeAddress": { "city": "Kyoto" }, "extra": { "note": " " } }));
-    let blank = person("2@m.M", 2, json!({ "workEmail": { "address": "a@b.c" }, "homeAddress": { "city": "  " }, "extra": { "tier": "" } }));
+    let filled = person(
+        P,
+        1,
+        json!({ "workEmail": { "address": "a@b.c" }, "homeAddress": { "city": "Kyoto" }, "extra": { "note": " " } }),
+    );
+    let blank = person(
+        "2@m.M",
+        2,
+        json!({ "workEmail": { "address": "a@b.c" }, "homeAddress": { "city": "  " }, "extra": { "tier": "" } }),
+    );
     check(
         "blank beside filled",
         &[filled, blank],
-        &[
-            ("homeAddress.city = \"Kyoto\"", ME),
-            ("extra.note.isNotNull() and extra.tier.isNotNull()", ME),
-        ],
+        &[("homeAddress.city = \"Kyoto\"", ME), ("extra.note.isNotNull() and extra.tier.isNotNull()", ME)],
     );
 }
 
 #[test]
 fn one_letter_has_one_spelling() {
-    let composed = person(P, 1, json!({ "workEmail": { "address": "ren\u{e9}@x.com" }, "homeAddress": { "city": "Zu\u{308}rich" } }));
-    let apart = person("2@m.M", 2, json!({ "workEmail": { "address": "\u{feff}rene\u{301}@x.com\u{200b}" }, "extra": { "city": "Zu\u{308}rich" } }));
+    let composed = person(
+        P,
+        1,
+        json!({ "workEmail": { "address": "ren\u{e9}@x.com" }, "homeAddress": { "city": "Zu\u{308}rich" } }),
+    );
+    let apart = person(
+        "2@m.M",
+        2,
+        json!({ "workEmail": { "address": "\u{feff}rene\u{301}@x.com\u{200b}" }, "extra": { "city": "Zu\u{308}rich" } }),
+    );
     check(
         "both spellings",
         &[composed, apart],

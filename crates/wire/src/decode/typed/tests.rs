@@ -58,8 +58,16 @@ fn what_fits_a_type() {
         (Type::Text, "5.5", "`f`: expected a text, found number 5.5"),
         (Type::Text, "\" \"", "null"),
         (Type::Date, "\"2026-01-01T23:00:00-08:00\"", "\"2026-01-01\""),
-        (Type::Date, "1767225600000", "`f`: expected a date (2026-11-01, or a date with a time), found number 1767225600000"),
-        (Type::Time, "\"2026-01-01T01:00:00\"", "`f`: expected an instant (RFC 3339 with its zone, plain date or epoch milliseconds), found text `2026-01-01T01:00:00`"),
+        (
+            Type::Date,
+            "1767225600000",
+            "`f`: expected a date (2026-11-01, or a date with a time), found number 1767225600000",
+        ),
+        (
+            Type::Time,
+            "\"2026-01-01T01:00:00\"",
+            "`f`: expected an instant (RFC 3339 with its zone, plain date or epoch milliseconds), found text `2026-01-01T01:00:00`",
+        ),
         (Type::Number, "\"12.5\"", "`f`: expected a number, found text `12.5`"),
         (Type::Text, "\" a \"", "\" a \""),
         (Type::Text, "5", "`f`: expected a text, found number 5"),

@@ -27,7 +27,7 @@ check: setup
 	@cargo fmt --all --check
 	@$(env); cargo test $(pure:%=-p millrace-%)
 
-# The Helm chart and its alerts: rendered, held against the schemas of two Kubernetes versions, fired by promtool.
+# The Helm chart, its alerts and dashboards: rendered, held against the schemas of two Kubernetes versions, fired by promtool, asked in a real Prometheus.
 chart: setup-tests
 	@$(env); cargo build -p millrace; python="$$(scripts/python-env cluster)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-cluster --no-fail-fast

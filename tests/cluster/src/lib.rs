@@ -3,6 +3,8 @@
 //! What it is *not*: no test of the pipeline, which `tests/e2e` judges.
 
 pub mod chart;
+pub mod dashboards;
+pub mod pipeline;
 pub mod values;
 
 use std::path::{Path, PathBuf};

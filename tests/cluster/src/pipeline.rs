@@ -120,7 +120,7 @@ impl Watched {
                 let log = |name| std::fs::read_to_string(watched._folder.path().join(name)).unwrap_or_default();
                 bail!("{problem}\n{}{}", log("millrace.log"), log("prometheus.log"));
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(200));
         }
     }
 

@@ -3,7 +3,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo check test chart attack e2e build install bench fmt lint setup setup-tests clean-cache
+PROFILE ?= release
+.PHONY: demo check test chart attack e2e build install image release bench fmt lint setup setup-tests setup-image clean-cache
 
 # The environment of all cargo commands: compiled RocksDB, target folder outside the clone.
 env := source scripts/env
@@ -48,10 +49,21 @@ build: setup
 # The command for this user, in PREFIX/bin. It brings the shared RocksDB along, in PREFIX/lib/millrace, so it takes a few minutes and not twenty.
 # `make install PROFILE=dev` takes what `make demo` has compiled already: it starts at once, and runs several times slower.
 PREFIX ?= $(HOME)/.local
-PROFILE ?= release
 install: setup
 	@$(env); cargo build --profile $(PROFILE) -p millrace; \
 	scripts/install "$$CARGO_TARGET_DIR/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/millrace" "$(PREFIX)"
+
+# The image, in DIST, made without a container engine and tried in a container; about 20 minutes the first time, as `make build` takes.
+# `make image PROFILE=dev` puts in what `make demo` has compiled, with the shared RocksDB: it starts at once, and serves to try the image, not to ship it.
+DIST ?= dist
+shipped = $(if $(filter dev,$(PROFILE)),,export MILLRACE_ROCKSDB=source;) $(env); cargo build --profile $(PROFILE) -p millrace; \
+	built="$$CARGO_TARGET_DIR/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/millrace"
+image: setup-image
+	@$(shipped); deploy/image "$$built" "$(DIST)"
+
+# Everything of a version, in DIST: binary, image, chart, symbols, bill of materials, checksums.
+release: setup-image
+	@$(shipped); deploy/release "$$built" "$(DIST)"
 
 bench: setup
 	@$(env); cargo bench --workspace
@@ -67,6 +79,9 @@ setup:
 
 setup-tests:
 	@scripts/setup tests
+
+setup-image:
+	@scripts/setup image
 
 # A RocksDB built from source takes about 20 minutes to build again.
 clean-cache:

@@ -174,6 +174,18 @@ fn what_strimzi_allows_is_what_the_command_lists() {
     assert_eq!(rendered, expected);
 }
 
+/// One place names the version: the workspace's manifest.
+#[test]
+fn chart_and_executable_are_of_the_workspace_s_version() {
+    let version = told(&mut Command::new(root().join("scripts/version")), "").unwrap();
+    let version = version.trim();
+    let chart: Value = serde_norway::from_str(&std::fs::read_to_string(chart::folder().join("Chart.yaml")).unwrap()).unwrap();
+    assert_eq!(chart["version"], version);
+    assert_eq!(chart["appVersion"], version);
+    let program = std::env::var_os("MILLRACE_BIN").expect("MILLRACE_BIN names the executable");
+    assert_eq!(told(Command::new(program).arg("--version"), "").unwrap().trim(), format!("millrace {version}"));
+}
+
 #[test]
 fn table_and_schema_of_the_values_are_up_to_date() {
     let text = std::fs::read_to_string(chart::folder().join("values.yaml")).unwrap();

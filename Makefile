@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 PROFILE ?= release
-.PHONY: demo check test chart attack e2e build install image release bench fmt lint setup setup-tests setup-image clean-cache
+.PHONY: demo check test chart attack e2e build install image release deny advisories bench fmt lint setup setup-tests setup-image clean-cache
 
 # The environment of all cargo commands: compiled RocksDB, target folder outside the clone.
 env := source scripts/env
@@ -14,7 +14,7 @@ demo: setup
 	@$(env); cargo run --quiet -p millrace -- demo
 
 # All that continuous integration runs: every test of the workspace, then the whole system with real Kafka, judged from outside.
-test: setup-tests
+test: setup-tests deny
 	@$(env); cargo test --workspace --exclude millrace-test-e2e --exclude millrace-test-attack --exclude millrace-test-cluster --no-fail-fast
 	@$(env); cargo build -p millrace
 	@$(env); MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
@@ -32,6 +32,14 @@ check: setup
 chart: setup-tests
 	@$(env); cargo build -p millrace; python="$$(scripts/python-env cluster)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-cluster --no-fail-fast
+
+# Licences and sources of the crates of others, against deny.toml: some seconds.
+deny: setup-tests
+	@scripts/deny licenses bans sources
+
+# Known vulnerabilities in them, and versions taken back. Needs github.com, where the database is, so `make test` leaves it out: run it before a release.
+advisories: setup-tests
+	@scripts/deny advisories
 
 # Hostile input, clients and circumstances against the built executable: bounded, seeded, without Kafka.
 attack: setup

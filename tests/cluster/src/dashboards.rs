@@ -54,6 +54,7 @@ pub struct Panel {
     pub limit: Option<f64>,
     pub none: Option<String>,
     pub absent: Option<String>,
+    pub chance: Option<String>,
     pub queries: Vec<Query>,
 }
 

@@ -55,6 +55,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// The effective configuration as YAML, secrets hidden.
+    pub fn shown(&self) -> String {
+        // Numbers of `serde_json` are decimals, which only its own formats write as numbers. JSON is YAML, so its text is read as that.
+        let tree: Result<serde_norway::Value, _> = serde_norway::from_str(&self.effective.to_string());
+        tree.and_then(|tree| serde_norway::to_string(&tree)).expect("JSON is YAML")
+    }
+
     /// Reads every secret, and forgets it: for whoever wants to know now whether each can be read.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ fn check(toml: &str, environment: &[(&str, &str)], expected: Expect) {
         }),
         environment,
     ) {
-        Ok(config) => serde_norway::to_string(&config.effective).unwrap(),
+        Ok(config) => config.shown(),
         Err(error) => error.to_string(),
     };
     expected.assert_eq(&shown);

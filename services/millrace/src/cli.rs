@@ -116,6 +116,13 @@ pub const EXAMPLES: &[&str] = &[
     "dead-letter list --limit 10",
     "source file records.jsonl",
     "source file records.jsonl --from-line 120001",
+    "source marketo --config millrace.toml",
+    "source list",
+    "source preview marketo1",
+    "source pause marketo1",
+    "source resume marketo1",
+    "log check data/log",
+    "log salvage data/log --to saved",
     "sink file changes.jsonl --once",
     "bench --persons 100000 --only visits,expiry",
 ];

@@ -15,8 +15,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         .map(|spec| json!({"name": spec.name, "partitions": spec.partitions, "cleanup": if spec.compacted { "compact" } else { "delete" }}))
         .collect();
     let answer = json!({"configuration": settings.config.effective, "topics": listed});
-    shown::show(settings.output, &answer, |answer| {
-        let yaml = serde_norway::to_string(&answer["configuration"]).unwrap_or_default();
+    shown::show(settings.output, &answer, |_| {
+        let yaml = settings.config.shown();
         let lines = topics.iter().map(|spec| {
             let cleanup = if spec.compacted { "compact" } else { "delete" };
             format!("  {}  {}, {cleanup}\n", spec.name, shown::counted(spec.partitions.into(), "partition"))

@@ -139,6 +139,8 @@ mod tests {
             counter millrace_records_total{stage,topic,outcome}
             counter millrace_sink_deliveries_total{destination,outcome}
             counter millrace_slow_steps_total{part}
+            counter millrace_source_records_total{source,outcome}
+            counter millrace_source_requests_total{source,outcome}
             counter millrace_transactions_aborted_total{cause}
             gauge millrace_audience_size{segment}
             gauge millrace_build_info{version}
@@ -147,6 +149,9 @@ mod tests {
             gauge millrace_shards{}
             gauge millrace_sink_backlog{destination}
             gauge millrace_source_lag_seconds{source}
+            gauge millrace_source_load_ratio{source}
+            gauge millrace_source_quota_left{source}
+            gauge millrace_source_quota_resets_timestamp_seconds{source}
             gauge millrace_state_bytes{store}
             gauge millrace_state_disk_free_bytes{}
             gauge millrace_timers_due_lag_seconds{}

@@ -30,7 +30,7 @@ check: setup
 
 # The Helm chart, its alerts and dashboards: rendered, held against the schemas of two Kubernetes versions, fired by promtool, asked in a real Prometheus.
 chart: setup-tests
-	@$(env); cargo build -p millrace; python="$$(scripts/python-env cluster)"; \
+	@$(env); cargo build -p millrace -p millrace-simulators; python="$$(scripts/python-env cluster)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-cluster --no-fail-fast
 
 # Licences and sources of the crates of others, against deny.toml: some seconds.

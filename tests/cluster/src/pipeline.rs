@@ -1,9 +1,9 @@
-//! A real pipeline on the embedded log that tells the Bodea story again and again, and a real Prometheus that watches it.
+//! A real pipeline on the embedded log that tells the Bodea story again and again and reads from a simulated Marketo, and a real Prometheus that watches it.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -26,8 +26,31 @@ spec:
         and v.web.webPageDetails.name = "New product" and v.timestamp occurs <= 1 month before now
 "#;
 
-/// What the pipeline is told besides; a guard that something can trip.
-const CONFIG: &str = "identity: { blocked: ['email:info@*'] }\n";
+/// A guard that something can trip, and a source.
+fn config(marketo: &str) -> String {
+    // The simulator lets this client in. It has nothing older than a day, and it is asked often.
+    let yesterday = SystemTime::now() - Duration::from_secs(24 * 3_600);
+    let source = json!({
+        "type": "marketo", "munchkin": "111-AAA-222", "client_id": "client", "client_secret": "secret", "url": marketo,
+        "created_from": humantime::format_rfc3339_seconds(yesterday).to_string(), "activity_days": 1, "interval_seconds": 1, "extract_interval_seconds": 1,
+    });
+    json!({"identity": {"blocked": ["email:info@*"]}, "sources": {"crm": source}}).to_string()
+}
+
+/// Asks again and again until there is an answer.
+fn wait_for<T>(mut ask: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        let answer = ask();
+        if let Ok(Some(answer)) = answer {
+            return Ok(answer);
+        }
+        if Instant::now() > deadline {
+            return answer?.context("no answer within the time for it");
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
 
 /// A process that ends with its owner.
 struct Process(Child);
@@ -40,13 +63,13 @@ impl Drop for Process {
     }
 }
 
-/// The pipeline, the Prometheus, and the folder of both.
+/// The pipeline, what it reads, the Prometheus, and the folder of all.
 pub struct Watched {
     program: std::ffi::OsString,
     api: SocketAddr,
     prometheus: SocketAddr,
-    _processes: [Process; 2],
-    _folder: TempDir,
+    processes: Vec<Process>,
+    folder: TempDir,
 }
 
 /// An address that was free a moment ago.
@@ -66,62 +89,62 @@ fn scraping(metrics: SocketAddr) -> String {
     .to_string()
 }
 
-fn spawn(command: &mut Command, log: &Path) -> anyhow::Result<Process> {
-    let log = std::fs::File::create(log)?;
-    let name = format!("{:?}", command.get_program());
-    let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
-    Ok(Process(child.with_context(|| format!("cannot start {name}"))?))
-}
-
 impl Watched {
-    /// Starts both and waits until both answer.
+    /// Starts all and waits until all answer. The simulator lies beside the program.
     ///
     /// # Errors
-    /// Where one does not start or answer; with its log.
+    /// Where one does not start or answer; with the logs of all.
     pub fn start(program: std::ffi::OsString) -> anyhow::Result<Watched> {
-        let folder = tempfile::tempdir()?;
-        let file = |name: &str| folder.path().join(name);
-        let (api, metrics, prometheus) = (free_address()?, free_address()?, free_address()?);
-        std::fs::write(file("millrace.yaml"), CONFIG)?;
-        std::fs::write(file("prometheus.yml"), scraping(metrics))?;
-        let pipeline = spawn(
-            Command::new(&program)
-                .arg("run")
-                .current_dir(folder.path())
-                .env_clear()
-                .env("MILLRACE_CONFIG", "millrace.yaml")
-                .env("MILLRACE__HTTP__API_ADDRESS", api.to_string())
-                .env("MILLRACE__HTTP__METRICS_ADDRESS", metrics.to_string()),
-            &file("millrace.log"),
-        )?;
-        let watcher = spawn(
-            Command::new("prometheus")
-                .args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--log.level=warn"])
-                .arg(format!("--web.listen-address={prometheus}"))
-                .current_dir(folder.path()),
-            &file("prometheus.log"),
-        )?;
-        let watched = Watched {
+        let mut watched = Watched {
+            api: free_address()?,
+            prometheus: free_address()?,
+            processes: Vec::new(),
+            folder: tempfile::tempdir()?,
             program,
-            api,
-            prometheus,
-            _processes: [pipeline, watcher],
-            _folder: folder,
         };
-        let ready = || watched.told(&["segment", "apply", "-"], DEFINITIONS).and_then(|_| watched.ask("up == 1"));
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            let problem = match ready() {
-                Ok(answer) if !answer.is_empty() => return Ok(watched),
-                Ok(_) => "Prometheus does not see the pipeline yet".to_owned(),
-                Err(error) => format!("{error:#}"),
-            };
-            if Instant::now() > deadline {
-                let log = |name| std::fs::read_to_string(watched._folder.path().join(name)).unwrap_or_default();
-                bail!("{problem}\n{}{}", log("millrace.log"), log("prometheus.log"));
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        let started = watched.start_all();
+        let log = |name: &str| std::fs::read_to_string(watched.file(name)).unwrap_or_default();
+        started.with_context(|| ["marketo.log", "millrace.log", "prometheus.log"].map(log).concat())?;
+        Ok(watched)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn start_all(&mut self) -> anyhow::Result<()> {
+        let simulator = Path::new(&self.program).with_file_name("millrace-simulators");
+        self.spawn(Command::new(simulator).args(["marketo", "--leads", "5"]), "marketo.log")?;
+        let marketo = wait_for(|| Ok(std::fs::read_to_string(self.file("marketo.log"))?.strip_suffix('\n').map(str::to_owned)))?;
+
+        let metrics = free_address()?;
+        std::fs::write(self.file("millrace.yaml"), config(&marketo))?;
+        let mut pipeline = Command::new(&self.program);
+        pipeline
+            .arg("run")
+            .env_clear()
+            .env("MILLRACE_CONFIG", "millrace.yaml")
+            .env("MILLRACE__HTTP__API_ADDRESS", self.api.to_string())
+            .env("MILLRACE__HTTP__METRICS_ADDRESS", metrics.to_string());
+        self.spawn(&mut pipeline, "millrace.log")?;
+
+        std::fs::write(self.file("prometheus.yml"), scraping(metrics))?;
+        let address = format!("--web.listen-address={}", self.prometheus);
+        let mut watcher = Command::new("prometheus");
+        watcher.args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--log.level=warn", &address]);
+        self.spawn(&mut watcher, "prometheus.log")?;
+        wait_for(|| self.told(&["segment", "apply", "-"], DEFINITIONS).map(Some))?;
+        wait_for(|| Ok(self.ask("up == 1")?.pop()))?;
+        Ok(())
+    }
+
+    fn spawn(&mut self, command: &mut Command, log: &str) -> anyhow::Result<()> {
+        let log = std::fs::File::create(self.file(log))?;
+        let name = format!("{:?}", command.get_program());
+        let command = command.current_dir(self.folder.path()).stdin(Stdio::null());
+        let child = command.stdout(log.try_clone()?).stderr(log).spawn();
+        self.processes.push(Process(child.with_context(|| format!("cannot start {name}"))?));
+        Ok(())
     }
 
     fn told(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
@@ -180,10 +203,7 @@ fn story(round: u32) -> Vec<Value> {
     let link = json!({"linkKey": key("townsend@mdm.MDM"), "members": members, "isDeleted": round % 2 == 1});
     let page = json!({"webPageDetails": {"name": "New product"}});
     let p1 = [json!({"namespace": "email", "id": "p1@townsend.com"})];
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-        * 1_000;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()) * 1_000;
     let visit = json!({"_id": "visit", "timestamp": now, "eventType": "web.webpagedetails.pageViews", "identities": p1, "web": page});
     vec![
         account("001A@crm1.Salesforce"),

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::told;
+use crate::{chart, told};
 
 /// How long a process may take to answer. Two cores, and everything else on them.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -77,14 +77,17 @@ fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }
 
-/// Scrapes the pipeline as the chart's PodMonitor would: with the labels of namespace and pod.
-fn scraping(metrics: SocketAddr) -> String {
+/// Scrapes the pipeline as the chart's PodMonitor would, with the labels of namespace and pod, evaluates the chart's alerts, and watches itself doing so.
+fn watching(metrics: SocketAddr, own: SocketAddr) -> String {
+    let job =
+        |name: &str, address: SocketAddr, labels: Value| json!({"job_name": name, "static_configs": [{"targets": [address.to_string()], "labels": labels}]});
     json!({
-        "global": {"scrape_interval": "500ms"},
-        "scrape_configs": [{
-            "job_name": "millrace",
-            "static_configs": [{"targets": [metrics.to_string()], "labels": {"namespace": "cdp", "pod": "bodea-millrace-processor-0"}}],
-        }],
+        "global": {"scrape_interval": "500ms", "evaluation_interval": "1s"},
+        "rule_files": [chart::folder().join("files/alerts.yaml")],
+        "scrape_configs": [
+            job("millrace", metrics, json!({"namespace": "cdp", "pod": "bodea-millrace-processor-0"})),
+            job("prometheus", own, json!({})),
+        ],
     })
     .to_string()
 }
@@ -128,13 +131,13 @@ impl Watched {
             .env("MILLRACE__HTTP__METRICS_ADDRESS", metrics.to_string());
         self.spawn(&mut pipeline, "millrace.log")?;
 
-        std::fs::write(self.file("prometheus.yml"), scraping(metrics))?;
+        std::fs::write(self.file("prometheus.yml"), watching(metrics, self.prometheus))?;
         let address = format!("--web.listen-address={}", self.prometheus);
         let mut watcher = Command::new("prometheus");
         watcher.args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--log.level=warn", &address]);
         self.spawn(&mut watcher, "prometheus.log")?;
         wait_for(|| self.told(&["segment", "apply", "-"], DEFINITIONS).map(Some))?;
-        wait_for(|| Ok(self.ask("up == 1")?.pop()))?;
+        wait_for(|| Ok(self.ask("up{job=\"millrace\"} == 1")?.pop()))?;
         Ok(())
     }
 

@@ -156,5 +156,15 @@ fn every_query_has_data_or_a_reason_why_not() {
         let wrong = one.absent.as_ref().filter(|_| !answer.is_empty());
         assert!(wrong.is_none(), "{} has data, so its reason is none: {wrong:?}", one.place);
     }
+    every_alert_is_evaluated(&watched);
     println!("{} queries, {} of them without data for a reason", all.len(), reasoned.count());
+}
+
+/// What `promtool` accepts may still fail on real series: labels that match twice, for one.
+fn every_alert_is_evaluated(watched: &Watched) {
+    let file: serde_norway::Value = serde_norway::from_str(&std::fs::read_to_string(chart::folder().join("files/alerts.yaml")).unwrap()).unwrap();
+    let groups = file["groups"].as_sequence().unwrap();
+    let rules: usize = groups.iter().map(|group| group["rules"].as_sequence().unwrap().len()).sum();
+    assert_eq!(watched.ask("sum(prometheus_rule_group_rules)").unwrap(), [rules as f64]);
+    assert_eq!(watched.ask("sum(prometheus_rule_evaluation_failures_total)").unwrap(), [0.0]);
 }

@@ -66,11 +66,11 @@ fn defaults_hold_and_show() {
             loop:
               background: 5000
               background_time: 10ms
-              step_time_max: 100ms
               flush_interval: 60s
               poll_bytes: 4MiB
               poll_records: 2000
               poll_wait: 50ms
+              step_time_max: 100ms
               timers: 1000
             output:
               encoding: avro
@@ -80,6 +80,7 @@ fn defaults_hold_and_show() {
               token: null
               urls: []
               user: null
+            sources: {}
             state:
               cache: 256MiB
               disk_free_min: 256MiB

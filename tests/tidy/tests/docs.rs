@@ -127,8 +127,14 @@ fn decisions_have_numbers_of_their_own() {
     for path in &names {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let number = name.split('-').next().unwrap_or_default();
-        assert!(number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit()), "decisions/{name} has no number");
-        assert!(numbers.insert(number.to_owned()), "decisions/{name}: number {number} is taken; give it the next free one");
+        assert!(
+            number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit()),
+            "decisions/{name} has no number"
+        );
+        assert!(
+            numbers.insert(number.to_owned()),
+            "decisions/{name}: number {number} is taken; give it the next free one"
+        );
         let title = text(path).lines().next().unwrap_or_default().to_owned();
         let shown = title.trim_start_matches("# ").trim_start_matches('0');
         assert!(shown.starts_with(number.trim_start_matches('0')), "decisions/{name}: the title says `{title}`");

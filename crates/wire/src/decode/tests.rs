@@ -87,7 +87,7 @@ fn whole_records() {
             "accountKey":{"sourceType":"Marketo","sourceInstanceID":"m1","sourceID":"9.mkto_org"}},"extendedWorkDetails":{"departments":["HR",null]},
             "consents":{"marketing":{"email":{"val":"n"}}},"modifiedAt":"2025-12-01T00:00:00Z","isDeleted":false,"changedFields":null}"#,
         expect![[
-            r#"person 7@m1.Marketo @1764547200000 replace {"b2b":{"accountKey":{"sourceID":"9.mkto_org","sourceInstanceID":"m1","sourceKey":"9.mkto_org@m1.Marketo","sourceType":"Marketo"},"isConverted":false,"personScore":7},"consents":{"marketing":{"email":{"val":"n"}}},"extendedWorkDetails":{"departments":["HR"]},"personKey":{"sourceID":"7","sourceInstanceID":"m1","sourceKey":"7@m1.Marketo","sourceType":"Marketo"},"workEmail":{"address":"P2@Townsend.com"}}"#
+            r#"person 7@m1.Marketo @1000 replace {"b2b":{"accountKey":{"sourceID":"9.mkto_org","sourceInstanceID":"m1","sourceKey":"9.mkto_org@m1.Marketo","sourceType":"Marketo"},"isConverted":false,"personScore":7},"consents":{"marketing":{"email":{"val":"n"}}},"extendedWorkDetails":{"departments":["HR"]},"personKey":{"sourceID":"7","sourceInstanceID":"m1","sourceKey":"7@m1.Marketo","sourceType":"Marketo"},"workEmail":{"address":"P2@Townsend.com"}}"#
         ]],
     );
     check(
@@ -314,7 +314,8 @@ fn rejections_by_bytes() {
         (b"{\"accountName\":\"a\",\"accountName\":\"b\"}", "malformed-json"),
         (b"{\"extra\":{\"a\":1,\"a\":2}}", "malformed-json"),
         (b"{\"extra\":5}", "wrong-type"),
-        (b"{\"accountScore\":123456789012345678901234567890}", "ok"),
+        (b"{\"accountScore\":12345678901234567890123456789}", "ok"),
+        (b"{\"accountScore\":123456789012345678901234567890}", "wrong-type"),
         (b"{\"accountOrganization\":{\"numberOfEmployees\":123456789012345678901}}", "wrong-type"),
         (b"\xC3\x01", "bad-avro"),
         (b"\xC3\x01\x00\x00\x00\x00\x00\x00\x00\x00", "unknown-fingerprint"),

@@ -200,7 +200,7 @@ fn is_date(name: &str) -> bool {
 }
 
 fn is_time(name: &str) -> bool {
-    name.ends_with("Date") && !is_date(name) || ["timestamp", "validFrom", "validTo", "time", "date"].contains(&name)
+    name.ends_with("Date") && !is_date(name) || ["timestamp", "validFrom", "validTo", "validUntil", "modifiedAt", "time", "date"].contains(&name)
 }
 
 /// `1001@marketo1.Marketo` taken apart.

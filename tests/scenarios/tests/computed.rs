@@ -74,7 +74,7 @@ fn values_are_kept_and_follow_facts_and_time() {
         computed(&cluster, "b2b_person", "1@m.M"),
         json!({ "recent": 2, "pages": { "Pricing": 2, "Support": 1 } })
     );
-    assert_eq!(computed(&cluster, "b2b_account", "a@c.S"), json!({ "won": 250.0 }));
+    assert_eq!(computed(&cluster, "b2b_account", "a@c.S"), json!({ "won": 250 }));
     cluster.advance(Timestamp(NOON_MS + 3 * DAY_MS));
     assert_eq!(computed(&cluster, "b2b_person", "1@m.M")["recent"], 0, "by time alone");
     cluster.define("pages", None);

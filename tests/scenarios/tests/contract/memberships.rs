@@ -50,6 +50,11 @@ fn last(cluster: &Cluster) -> &Membership {
     cluster.changes.last().expect("something changed")
 }
 
+/// The changes of a person; until its e-mail is known to be its own, visits by that are another's.
+fn of_person(cluster: &Cluster) -> Vec<&Membership> {
+    cluster.changes.iter().filter(|change| change.subject_id == "b2b_person:1@m.M").collect()
+}
+
 fn cause(kind: CauseKind, topic: Option<&str>, key: Option<&str>, event_id: Option<&str>) -> Cause {
     Cause {
         kind,
@@ -71,7 +76,7 @@ fn a_visit_and_its_end() {
         ),
     );
     tell(&mut cluster, &visit("v1", -DAY_MS));
-    let entry = last(&cluster).clone();
+    let entry = of_person(&cluster)[0].clone();
     assert_eq!(
         entry.cause,
         cause(CauseKind::Record, Some("millrace.source.activity"), Some("email:ann@acme.com"), Some("v1"))
@@ -100,7 +105,7 @@ fn a_visit_and_its_end() {
         (again.status, again.last_qualification_time),
         (Status::Realized, Timestamp(NOON_MS + 7 * DAY_MS))
     );
-    assert_eq!(cluster.changes.len(), 3);
+    assert_eq!(of_person(&cluster).len(), 3);
 }
 
 /// Another visit prolongs the membership without a word: what the record said was as of its `evaluatedAt`.

@@ -311,7 +311,7 @@ impl Whole {
 
     /// The rule's conditions one by one, as `explain` gives them of a plan.
     pub fn explain(&self, world: &dyn World, id: &str, now: Timestamp) -> Explanation {
-        explained(self.compiled.conditions(), &|leaf: &Core| observed(self.machine(world, id, now), leaf))
+        explained(self.compiled.conditions(), &|leaf: &Core| observed(self.machine(world, id, now), leaf, true))
     }
 
     fn machine<'a>(&'a self, world: &'a dyn World, id: &'a str, now: Timestamp) -> Machine<'a> {

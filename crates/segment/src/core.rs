@@ -11,6 +11,7 @@ use std::sync::Arc;
 use millrace_model::{Relation, Text, Value};
 
 use crate::ast::{Aggregate, Comparison, Direction, Moment, Unit};
+use crate::kin::KinId;
 use crate::plan::{FeatureId, QueryId};
 use crate::tally::Asked;
 
@@ -41,6 +42,12 @@ pub enum Core {
     /// A chain whose progress is kept, and how it is computed from the query's rows. Residuals only.
     Sequence {
         query: QueryId,
+        whole: Box<Core>,
+    },
+    /// An aggregate over the account's children that is kept up to date, and how it is computed from them. Residuals only.
+    Kin {
+        kin: KinId,
+        asked: Asked,
         whole: Box<Core>,
     },
     Apply(Op, Vec<Core>),
@@ -292,7 +299,7 @@ impl Core {
     pub fn each<'a>(&'a self, f: &mut dyn FnMut(&'a Core)) {
         match self {
             Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) => {}
-            Core::Tally { whole, .. } | Core::Sequence { whole, .. } => f(whole),
+            Core::Tally { whole, .. } | Core::Sequence { whole, .. } | Core::Kin { whole, .. } => f(whole),
             Core::Apply(_, operands) => operands.iter().for_each(f),
             Core::Bind { source, body, .. } | Core::Groups { source, body, .. } => {
                 f(source);
@@ -318,6 +325,11 @@ impl Core {
             },
             Core::Sequence { query, whole } => Core::Sequence {
                 query,
+                whole: Box::new(f(*whole)),
+            },
+            Core::Kin { kin, asked, whole } => Core::Kin {
+                kin,
+                asked,
                 whole: Box::new(f(*whole)),
             },
             Core::Apply(op, operands) => Core::Apply(op, operands.into_iter().map(f).collect()),
@@ -505,7 +517,7 @@ impl Core {
             Core::Rows(query) => {
                 let _ = write!(out, "{query:?}");
             }
-            Core::Tally { whole, .. } | Core::Sequence { whole, .. } => whole.write(names, out),
+            Core::Tally { whole, .. } | Core::Sequence { whole, .. } | Core::Kin { whole, .. } => whole.write(names, out),
             Core::Apply(op, operands) => {
                 let _ = match op {
                     Op::Field(name) => write!(out, "(.{name:?}"),

@@ -26,6 +26,9 @@ use crate::world::{Link, World, WorldEvent};
 /// Never: no passage of time changes the value.
 pub(crate) const NEVER: Timestamp = Timestamp::MAX;
 
+/// Children of an account up to which it is foreseen when they change the answer by time: each is looked at for that. Of more it is not said.
+const FORESEEN_MAX: u64 = 256;
+
 /// What evaluation needs beside expression and data.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Context {
@@ -214,6 +217,13 @@ impl<'a> Machine<'a> {
                 },
                 _ => self.eval(whole),
             },
+            Core::Kin { kin, asked, whole } => match self.source {
+                Source::View(view) if self.trace.is_none() => match view.kin(*kin).filter(|kept| self.told_at.is_none() || kept.children > FORESEEN_MAX) {
+                    Some(kept) => Ok((Val::Own(kept.answer(*asked, whole)?), NEVER)),
+                    None => self.eval(whole),
+                },
+                _ => self.eval(whole),
+            },
             Core::Apply(op, operands) => self.apply(core, op, operands),
             Core::Bind { bind: Bind::AtLeast(_), .. } | Core::Chain(_) => {
                 let (flag, until) = self.test(core)?;
@@ -242,18 +252,7 @@ impl<'a> Machine<'a> {
         match core {
             Core::Apply(Op::And, operands) => self.all(operands, false),
             Core::Apply(Op::Or, operands) => self.all(operands, true),
-            Core::Apply(Op::Not, of) => {
-                let (flag, until) = match &of[0] {
-                    Core::Bind {
-                        bind: Bind::AtLeast(1),
-                        source,
-                        var,
-                        body,
-                    } if matches!(**body, Core::Apply(Op::Not, _)) => self.at_least(1, source, *var, body, true)?,
-                    of => self.test(of)?,
-                };
-                Ok((!flag, until))
-            }
+            Core::Apply(Op::Not, of) => self.test_not(&of[0]),
             Core::Bind {
                 bind: Bind::AtLeast(count),
                 source,
@@ -266,6 +265,22 @@ impl<'a> Machine<'a> {
                 Ok((val.truth(), until))
             }
         }
+    }
+
+    /// The truth of a condition's opposite.
+    fn test_not(&mut self, of: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        let (flag, until) = match of {
+            Core::Bind {
+                bind: Bind::AtLeast(1),
+                source,
+                var,
+                body,
+            } if matches!(**body, Core::Apply(Op::Not, _)) => self.at_least(1, source, *var, body, true)?,
+            // Who asks for evidence is shown what speaks against a `forall`.
+            Core::Kin { whole, .. } if self.trace.is_some() => return self.test_not(whole),
+            of => self.test(of)?,
+        };
+        Ok((!flag, until))
     }
 
     /// `and` (`deciding` false) and `or` (`deciding` true): one operand that equals `deciding` settles the whole.

@@ -195,14 +195,21 @@ fn kind_in(core: &Core) -> Option<SubjectKind> {
 
 /// Evaluates the conditions of a segment one by one, for one subject at `now`.
 pub fn explain(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> Explanation {
+    explain_with(segment, view, now, true)
+}
+
+/// As `explain`, out of what is kept: without the events and children that an aggregate or a sequence is made of, and so without evidence.
+pub fn explain_kept(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> Explanation {
+    explain_with(segment, view, now, false)
+}
+
+fn explain_with(segment: &SegmentPlan, view: &dyn View, now: Timestamp, shown: bool) -> Explanation {
     explained(&segment.conditions, &|leaf: &Residual| {
-        observed(
-            Machine {
-                told_at: Some(now),
-                ..Machine::over_view(view, &leaf.context, now)
-            },
-            &leaf.core,
-        )
+        let machine = Machine {
+            told_at: Some(now),
+            ..Machine::over_view(view, &leaf.context, now)
+        };
+        observed(machine, &leaf.core, shown)
     })
 }
 
@@ -270,10 +277,10 @@ pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Obs
     }
 }
 
-/// Evaluates one leaf with a machine of its own. Each piece of evidence is told once.
-pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core) -> Observed {
+/// Evaluates one leaf with a machine of its own. Each piece of evidence is told once, where any is to be shown.
+pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core, shown: bool) -> Observed {
     let compared = compared(&mut machine, core);
-    machine.trace = Some(Vec::new());
+    machine.trace = shown.then(Vec::new);
     let (value, valid_until) = match machine.test(core) {
         Ok((flag, until)) => (Some(flag), until),
         Err(Unknown) => (None, Timestamp::MAX),

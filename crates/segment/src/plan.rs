@@ -22,6 +22,7 @@ use crate::core::Core;
 use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine};
 use crate::explain::Condition;
+use crate::kin::{Kept, Kin, KinId};
 use crate::sequence::Sequence;
 use crate::tally::{Tallied, Tally};
 
@@ -70,6 +71,8 @@ pub trait View {
     fn events(&self, query: QueryId) -> &[EventRow];
     /// The kept aggregate of a query with `Keep::Tally`, as at `now`; `None`: it is to be computed from `events`.
     fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied>;
+    /// The kept aggregate over children, as at now; `None`: it is to be computed from `related`.
+    fn kin(&self, kin: KinId) -> Option<Kept>;
     /// Whether the chain of a query with `Keep::Progress` holds at `now`, as it is kept; `None`: it is to be computed from `events`.
     fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>>;
     /// Whether the subject is in another segment, and until when as far as time goes; `Some` of never for a segment that does not exist.
@@ -187,6 +190,8 @@ pub struct Plan {
     pub features: Vec<FeaturePlan>,
     /// Each once, by id.
     pub queries: Vec<EventQuery>,
+    /// Each once, by id.
+    pub kin: Vec<Kin>,
 }
 
 impl Plan {

@@ -5,7 +5,7 @@
 //! it: when its last step ended (where a window begins there), until when it holds, and how many events of the absences after it were seen. A way
 //! that another one serves as well in all of these is dropped. Later ways mostly serve better, so there is one way a stage, seldom a few.
 //!
-//! Events of one instant are folded together: steps lie strictly one after the other, while events of one step may be simultaneous.
+//! Events of one instant belong together (`Instant`): steps lie strictly one after the other, while events of one step may be simultaneous.
 //!
 //! A condition on an event is *lasting* where it holds from the event on until a known end; that end is put into the way, and progress says on its
 //! own how the answer changes with time. Other conditions (those that begin to hold later, and absences that time may undo) are judged as of now:
@@ -234,6 +234,16 @@ impl Progress {
     }
 }
 
+/// An instant while its events are taken, one by one: many at one instant cost as much as the same number at many.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instant {
+    before: Progress,
+    /// By stage, the ways that this instant's events led there.
+    led: Vec<Vec<Way>>,
+    /// By step, how many of the events fit it.
+    happened: Vec<u32>,
+}
+
 impl Sequence {
     pub(crate) fn new(shape: Shape, layout: Arc<Vec<u64>>, context: Context) -> Sequence {
         let mut stages = Vec::new();
@@ -278,34 +288,52 @@ impl Sequence {
     /// Goes on through the events of one instant, the next at which there are any, none of them ahead of `now`.
     pub fn fold(&self, progress: &mut Progress, events: &[EventRow], now: Timestamp) {
         let Some(at) = events.first().map(|event| event.at) else { return };
-        let fitting: Vec<Vec<Option<Timestamp>>> = events
-            .iter()
-            .map(|event| self.shape.0.iter().map(|step| self.fits(step, event, now)).collect())
-            .collect();
-        // From the end, so that every step goes on from where this instant found the one before.
-        let mut place = self.stages.len();
-        while let Some(begin) = self.stages[..place].iter().rposition(|stage| stage.first) {
-            for (event, fitting) in events.iter().zip(&fitting) {
-                for from in (begin..place).rev() {
-                    let Some(until) = self.stages[from].step.and_then(|step| fitting[step]) else {
-                        continue;
-                    };
-                    self.lead_on(progress, from, event, until);
-                }
+        let mut instant = self.begin(std::mem::take(progress));
+        events.iter().for_each(|event| self.take(&mut instant, event, now));
+        *progress = self.end(instant, at);
+    }
+
+    /// Begins an instant: `before` is how far the events of all earlier ones lead.
+    pub fn begin(&self, before: Progress) -> Instant {
+        Instant {
+            before,
+            led: vec![Vec::new(); self.stages.len()],
+            happened: vec![0; self.shape.0.len()],
+        }
+    }
+
+    /// Takes one more event of the instant, in any order, none of them ahead of `now`.
+    pub fn take(&self, instant: &mut Instant, event: &EventRow, now: Timestamp) {
+        let fitting: Vec<Option<Timestamp>> = self.shape.0.iter().map(|step| self.fits(step, event, now)).collect();
+        // From the end, so that one event leads a way on by one stage.
+        for from in (0..self.stages.len()).rev() {
+            if let Some(until) = self.stages[from].step.and_then(|step| fitting[step]) {
+                self.lead_on(instant, from, event, until);
             }
-            let absences = &self.stages[begin].absences;
-            let happened: Vec<u32> = absences
-                .iter()
-                .map(|step| fitting.iter().map(|fitting| u32::from(fitting[*step].is_some())).sum())
-                .collect();
-            progress.0[begin].retain_mut(|way| {
-                way.seen.iter_mut().zip(&happened).for_each(|(seen, happened)| *seen += happened);
-                way.seen.iter().zip(absences).all(|(seen, step)| *seen < self.shape.0[*step].count)
-            });
-            place = begin;
+        }
+        for (happened, fitting) in instant.happened.iter_mut().zip(&fitting) {
+            *happened += u32::from(fitting.is_some());
+        }
+    }
+
+    /// How far the events lead once all those of an instant are taken. An instant without events changes nothing.
+    pub fn end(&self, instant: Instant, at: Timestamp) -> Progress {
+        let Instant { before, led, happened } = instant;
+        let mut stages = before.0;
+        for (place, led) in led.into_iter().enumerate() {
+            let absences = &self.stages[place].absences;
+            if !absences.is_empty() {
+                stages[place].retain_mut(|way| {
+                    way.seen.iter_mut().zip(absences).for_each(|(seen, step)| *seen += happened[*step]);
+                    way.seen.iter().zip(absences).all(|(seen, step)| *seen < self.shape.0[*step].count)
+                });
+            }
+            // Behind the absences: what happens at the instant itself does not come after it.
+            led.into_iter().for_each(|way| way.join(&mut stages[place]));
         }
         // What is over at an event's own time is over at every `now` from then on.
-        progress.0.iter_mut().for_each(|ways| ways.retain(|way| way.until > at));
+        stages.iter_mut().for_each(|ways| ways.retain(|way| way.until > at));
+        Progress(stages)
     }
 
     /// When time turns the verdict on an event next, other than by an end that `fold` knows of; for events ahead, after they have come.
@@ -317,11 +345,13 @@ impl Sequence {
             .unwrap_or(NEVER)
     }
 
-    /// An event that fits the step after a stage leads every way there on to the next stage.
-    fn lead_on(&self, progress: &mut Progress, from: usize, event: &EventRow, until: Timestamp) {
+    /// An event that fits the step after a stage leads every way there on to the next stage. Steps lie strictly one after the other, so only within
+    /// a step do the ways serve that the same instant led there.
+    fn lead_on(&self, instant: &mut Instant, from: usize, event: &EventRow, until: Timestamp) {
         let (near, end) = (self.near(from), self.near(from + 1).map(|_| event.at));
-        let (before, after) = progress.0.split_at_mut(from + 1);
-        for way in &before[from] {
+        let (led, after) = instant.led.split_at_mut(from + 1);
+        let led = led[from].iter().filter(|_| !self.stages[from].first);
+        for way in instant.before.0[from].iter().chain(led) {
             if near.is_none_or(|near| self.judge(near, event, way.end, event.at).0) {
                 Way {
                     end,

@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ast::{Comparison, Direction, Moment};
 use crate::core::{Bind, Core, Op, ROW_ID, SUBJECT, Var};
+use crate::kin;
 use crate::plan::{
     Keep, QueryId, Reads,
     build::{Planner, Upkeep},
@@ -25,6 +26,9 @@ use crate::tally::Shape;
 const HOST: Var = Var::MAX;
 /// Stands for an anchor while it is looked whether an expression depends on it alone.
 const ANCHOR: Var = Var::MAX - 1;
+
+/// Rows that are kept in one, which every event writes. Of more a tally is kept, which costs the same however many they are.
+const NEWEST_MAX: u32 = 50;
 
 /// What an expression's value, or the items of its list, are to the residual.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,7 +184,7 @@ impl<'p, 's> Splitter<'p, 's> {
                 self.sorts.entry(*group).or_insert((class, true));
                 (self.sort(body).0, true)
             }
-            Core::Literal(_) | Core::Moment(_) | Core::Chain(_) | Core::Tally { .. } | Core::Sequence { .. } => (Class::Plain, false),
+            Core::Literal(_) | Core::Moment(_) | Core::Chain(_) | Core::Tally { .. } | Core::Sequence { .. } | Core::Kin { .. } => (Class::Plain, false),
         }
     }
 
@@ -436,7 +440,7 @@ impl<'p, 's> Splitter<'p, 's> {
             self.sorts.insert(var, (Class::Event(BTreeSet::new()), false));
             let (own, rest): (Vec<Core>, Vec<Core>) = body.conjuncts().into_iter().partition(|part| asked_once(part, var));
             let keep = match bind {
-                Bind::AtLeast(count) if rest.iter().all(|part| newest_first(part, var)) => Keep::Newest(count as usize),
+                Bind::AtLeast(count) if count <= NEWEST_MAX && rest.iter().all(|part| newest_first(part, var)) => Keep::Newest(count as usize),
                 _ => Keep::All,
             };
             let own = own.into_iter().map(|part| part.substitute(var, &Core::Var(SUBJECT))).collect();
@@ -549,6 +553,11 @@ impl<'p, 's> Splitter<'p, 's> {
         if let Some(reason) = self.refused {
             return Err(reason);
         }
+        let (planner, zone) = (self.planner, self.zone);
+        core = rewrite(core, &mut |node| match kin::Shape::of(&node) {
+            Some(shape) => planner.kin(shape, node, zone),
+            None => node,
+        });
         let reads = reads(&core);
         Ok(Split { core, reads, layouts })
     }

@@ -242,19 +242,9 @@ impl Tally {
         }
     }
 
-    /// Whether it has to be kept how often each value counts.
-    pub fn keeps_values(&self) -> bool {
-        self.shape.asked.distinct || self.has_extreme()
-    }
-
-    /// Whether the least or the greatest value is asked for.
-    pub fn has_extreme(&self) -> bool {
-        matches!(self.shape.asked.question, Question::Aggregate(Aggregate::Min | Aggregate::Max))
-    }
-
-    /// Whether that is the greatest.
-    pub fn greatest(&self) -> bool {
-        self.shape.asked.question == Question::Aggregate(Aggregate::Max)
+    /// What is asked of the values.
+    pub fn asked(&self) -> Asked {
+        self.shape.asked
     }
 }
 
@@ -268,6 +258,33 @@ pub struct Tallied {
 }
 
 impl Asked {
+    pub(crate) fn new(question: Question, distinct: bool) -> Asked {
+        Asked { question, distinct }
+    }
+
+    /// Whether it has to be kept how often each value counts.
+    pub fn keeps_values(self) -> bool {
+        self.distinct || self.has_extreme()
+    }
+
+    /// Whether the least or the greatest value is asked for.
+    pub fn has_extreme(self) -> bool {
+        matches!(self.question, Question::Aggregate(Aggregate::Min | Aggregate::Max))
+    }
+
+    /// Whether that is the greatest.
+    pub fn greatest(self) -> bool {
+        self.question == Question::Aggregate(Aggregate::Max)
+    }
+
+    /// How many are asked for, where that is the question.
+    pub(crate) fn at_least(self) -> Option<u64> {
+        match self.question {
+            Question::AtLeast(least) => Some(least.into()),
+            Question::Aggregate(_) => None,
+        }
+    }
+
     /// What the totals say.
     pub(crate) fn answer(self, totals: Totals, extreme: Option<Value>) -> Value {
         let count = if self.distinct { totals.distinct } else { totals.values };

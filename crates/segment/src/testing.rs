@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use millrace_model::{Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Type, Value};
 use serde_json::Value as Json;
 
+use crate::kin::{Kept, Kin, KinId};
 use crate::plan::{EventRow, Features, Item, Plan, QueryId, Reads, Settings, Target, Timed, Unknown, View};
 use crate::sequence::Sequence;
 use crate::tally::{Tallied, Tally, Totals};
@@ -210,6 +211,7 @@ pub struct TreeView<'t> {
     related: BTreeMap<Relation, Vec<Item>>,
     events: BTreeMap<QueryId, Vec<EventRow>>,
     tallies: BTreeMap<QueryId, Tally>,
+    kin: BTreeMap<KinId, Kin>,
     sequences: BTreeMap<QueryId, Sequence>,
     /// Relations of which it is not known which items there are.
     unlisted: BTreeSet<Relation>,
@@ -224,6 +226,7 @@ impl<'t> TreeView<'t> {
             related: BTreeMap::new(),
             events: BTreeMap::new(),
             tallies: BTreeMap::new(),
+            kin: plan.kin.iter().map(|kin| (kin.id, kin.clone())).collect(),
             sequences: BTreeMap::new(),
             unlisted: BTreeSet::new(),
         };
@@ -348,8 +351,39 @@ impl View for TreeView<'_> {
                 }
             }
             totals.distinct = values.len() as u64;
-            let extreme = if tally.greatest() { values.pop_last() } else { values.pop_first() };
+            let extreme = if tally.asked().greatest() { values.pop_last() } else { values.pop_first() };
             Tallied { totals, extreme, valid_until }
+        })
+    }
+
+    /// From scratch, as the engine keeps it: child by child.
+    fn kin(&self, kin: KinId) -> Option<Kept> {
+        let kin = &self.kin[&kin];
+        let relation = match kin.child() {
+            SubjectKind::Opportunity => Relation::Opportunities,
+            _ => Relation::Persons,
+        };
+        let items = self.related(relation).ok()?.iter().filter(|item| item.target != Target::Missing);
+        let (mut children, mut unknown) = (0, 0);
+        let mut totals = Totals::default();
+        let mut values: BTreeSet<Value> = BTreeSet::new();
+        for item in items {
+            children += 1;
+            match (&item.target, kin.judge(item)) {
+                (Target::Unknown, _) | (_, Err(Unknown)) => unknown += 1,
+                (_, Ok(value)) => {
+                    value.iter().for_each(|value| totals.add(value));
+                    values.extend(value);
+                }
+            }
+        }
+        totals.distinct = values.len() as u64;
+        let extreme = if kin.asked().greatest() { values.pop_last() } else { values.pop_first() };
+        Some(Kept {
+            children,
+            unknown,
+            totals,
+            extreme,
         })
     }
 

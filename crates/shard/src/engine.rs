@@ -5,7 +5,7 @@
 //! that sends features and memberships on and may mark further subjects. Due timers and background work (fan-out, backfill) only mark subjects, within
 //! the budget of the step.
 //!
-//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `history`, `tally`, `sequence`,
+//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `history`, `tally`, `sequence`, `kin`,
 //! `related` (follow, subscribe, replicas), `evaluate`, `horizon`, `computed`, `activation`, `background`, `definitions`, `configuration`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,6 +39,7 @@ mod history;
 mod horizon;
 mod identity;
 mod ingest;
+mod kin;
 mod ledger;
 mod owner;
 mod related;

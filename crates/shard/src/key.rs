@@ -82,6 +82,8 @@ pub mod table {
     pub const ASIDE: u8 = 0x28;
     /// The events of a long ledger by time.
     pub const DATED: u8 = 0x29;
+    /// Aggregates over an account's children.
+    pub const KIN: u8 = 0x2a;
 
     /// Fan-out jobs by node.
     pub const FANOUT: u8 = 0x30;
@@ -152,7 +154,7 @@ impl Key {
 
     /// A row of one of the tables by node.
     fn about(table: u8, kind: SubjectKind, node: &Identity) -> Key {
-        debug_assert!((table::SUBJECT..=table::DATED).contains(&table), "{table:#x} is not a table by node");
+        debug_assert!((table::SUBJECT..=table::KIN).contains(&table), "{table:#x} is not a table by node");
         let place = Key::new(BY_NODE);
         let place = match node.namespace() {
             own if own == kind.namespace() => place.byte(2 * kind as u8),
@@ -473,6 +475,11 @@ pub fn milestone_at(milestone_key: &[u8]) -> Option<Timestamp> {
 
 pub fn child(parent: &SubjectId, child: &SubjectId) -> Vec<u8> {
     about(table::CHILD, parent).subject(child).done()
+}
+
+/// Aggregates over the children of one kind.
+pub fn kin(parent: &SubjectId, kind: SubjectKind) -> Vec<u8> {
+    about(table::KIN, parent).byte(kind as u8).done()
 }
 
 pub fn children(parent: &SubjectId, kind: SubjectKind) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Relation, SourceKind, SubjectKind, Text, Value};
+use millrace_segment::kin::{Kin, KinId};
 use millrace_segment::plan::{Bands, Demand, EventQuery, FeatureId, FeaturePlan, Features, Plan, QueryId, Reads, SegmentPlan, Timed};
 use millrace_segment::{Compiled, Diagnostic};
 
@@ -73,6 +74,8 @@ pub struct Program {
     up: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
     /// Kinds of things that account rules reach as children.
     child_kinds: BTreeSet<SubjectKind>,
+    /// Places in `plan.kin`, by the kind of the children.
+    kin: BTreeMap<SubjectKind, Vec<usize>>,
     /// Places in `plan.segments`, ascending: by subject, by what a segment reads, by the segment it rests on, by name.
     of_subject: BTreeMap<SubjectKind, Vec<usize>>,
     by_query: BTreeMap<QueryId, Vec<usize>>,
@@ -183,6 +186,9 @@ impl Program {
                 program.by_related.entry((segment.subject, kind)).or_default().push(at);
             }
         }
+        for (at, kin) in plan.kin.iter().enumerate() {
+            program.kin.entry(kin.child()).or_default().push(at);
+        }
         program.plan = plan;
         Ok(program)
     }
@@ -237,6 +243,16 @@ impl Program {
     /// A subject kind's computed attributes, by name.
     pub fn attributes_of(&self, subject: SubjectKind) -> impl Iterator<Item = &SegmentPlan> {
         self.plan.attributes.iter().filter(move |attribute| attribute.subject == subject)
+    }
+
+    /// What accounts' rules ask of their children of a kind, child by child.
+    pub fn kin_of(&self, child: SubjectKind) -> impl Iterator<Item = &Kin> {
+        self.kin.get(&child).into_iter().flatten().map(|at| &self.plan.kin[*at])
+    }
+
+    /// The kind of children that an aggregate is over.
+    pub fn kin_child(&self, id: KinId) -> Option<SubjectKind> {
+        self.plan.kin.binary_search_by_key(&id, |kin| kin.id).ok().map(|at| self.plan.kin[at].child())
     }
 
     /// Dependencies first.

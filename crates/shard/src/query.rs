@@ -34,6 +34,9 @@ pub use past::Past;
 pub use preview::{Preview, Reasoned, SAMPLE_MAX, Sampled};
 use world::{Moment, Sight, Things};
 
+/// Events and related things that are gone through to explain one membership: about a second. Of more, conditions are shown with their kept values.
+pub const EXPLAINED_MAX: usize = 10_000;
+
 /// Edges and claims shown of a cluster: an address shared by thousands has thousands, and nobody reads them.
 const CLUSTER_EDGES_MAX: usize = 200;
 
@@ -62,6 +65,9 @@ pub enum QueryError {
     /// A draft that does not fit together with the other definitions.
     #[error("the definition does not hold")]
     Invalid(Vec<Diagnostic>),
+    /// What the answer rests on is more than is gone through for one question.
+    #[error("more than {0} events and related things would have to be gone through")]
+    TooLong(usize),
     /// An instant of which nothing can be said, and why.
     #[error("{0}")]
     Instant(String),
@@ -73,6 +79,7 @@ pub struct Query {
     shards: Arc<dyn Shards>,
     /// As of a record of the control topic.
     program: Mutex<Option<(u64, Arc<Program>)>>,
+    explained_max: usize,
 }
 
 /// A subject as it stands.
@@ -165,6 +172,8 @@ pub struct Explained {
     pub membership: Option<WrittenMembership>,
     /// As evaluated for this answer.
     pub explanation: Explanation,
+    /// It rests on more than `EXPLAINED_MAX` events and things, which are not shown.
+    pub shortened: bool,
     /// The source records behind the things the answer rests on.
     pub records: BTreeMap<Text, Vec<Identity>>,
     pub evaluated_at: Timestamp,
@@ -273,7 +282,14 @@ impl Query {
             config,
             shards,
             program: Mutex::new(None),
+            explained_max: EXPLAINED_MAX,
         }
+    }
+
+    /// With another `EXPLAINED_MAX`.
+    #[must_use]
+    pub fn explaining_at_most(self, explained_max: usize) -> Query {
+        Query { explained_max, ..self }
     }
 
     /// The types definitions are checked against.
@@ -599,19 +615,29 @@ impl Query {
                 }),
             );
         }
-        let explanation = millrace_segment::explain(plan, &view, now);
-        view.finish()?;
         let moment = Moment {
             at: now,
             retained_from: now.plus_ms(-self.config.retention_ms()),
             past: false,
         };
-        let things = Things::new(self, &program, moment);
+        let things = Things::new(self, &program, moment, self.explained_max);
         let sight = Sight::new(&things);
-        let explanation = explanation.shown_by(plan.rule.whole(&self.config.settings).explain(&sight, &subject.text(), now));
-        let reached = reached(&sight, subject, plan, &explanation);
-        things.finish()?;
+        let whole = plan.rule.whole(&self.config.settings).explain(&sight, &subject.text(), now);
+        let shortened = match things.finish() {
+            Err(QueryError::TooLong(_)) => true,
+            read => read.map(|()| false)?,
+        };
+        let (explanation, reached) = if shortened {
+            (millrace_segment::explain_kept(plan, &view, now), BTreeMap::new())
+        } else {
+            let explanation = millrace_segment::explain(plan, &view, now).shown_by(whole);
+            let reached = reached(&sight, subject, plan, &explanation);
+            things.finish()?;
+            (explanation, reached)
+        };
+        view.finish()?;
         Ok(Some(Explained {
+            shortened,
             subject: subject.clone(),
             segment: segment.into(),
             version: program.definitions.get(segment).map_or(0, |accepted| accepted.row.version),

@@ -8,8 +8,9 @@ use std::fmt;
 
 use millrace_identity::Reason;
 use millrace_model::{CanonicalId, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace, source_key};
+use millrace_segment::kin::KinId;
 use millrace_segment::plan::{FeatureId, Features, QueryId};
-use millrace_segment::sequence::Progress;
+use millrace_segment::sequence::{Instant, Progress};
 use millrace_segment::tally::Totals;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -355,6 +356,34 @@ pub struct TallyRow {
     pub valid_until: Timestamp,
 }
 
+/// `KIN`: aggregates over the children of one kind.
+pub type KinRow = BTreeMap<KinId, KinTally>;
+
+/// One of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KinTally {
+    pub state: KinState,
+    /// Children counted.
+    pub children: u64,
+    /// Those of which it is not known whether they count, or for what.
+    pub unknown: u64,
+    pub totals: Totals,
+    /// The least or greatest value that counts, where that is asked for.
+    pub extreme: Option<Value>,
+}
+
+/// How far an aggregate over children is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KinState {
+    /// It is over all children.
+    #[default]
+    Full,
+    /// It is over the children up to this row; the others are still to be counted.
+    Filling(Option<Vec<u8>>),
+    /// No rule asks any more: the rows of its values are being forgotten, and are gone up to this one.
+    Dropping(Option<Vec<u8>>),
+}
+
 impl Default for TallyRow {
     fn default() -> TallyRow {
         TallyRow {
@@ -411,6 +440,24 @@ pub struct SequenceRow {
     pub next_at: Timestamp,
     /// When time turns the first verdict on an event; may be earlier where one is gone.
     pub turns_at: Timestamp,
+    /// The instant `folded_to`, where it has many events. Invariant: nothing before it, and nothing of it, is among what changed.
+    pub instant: Option<Instant>,
+    /// A walk that is not at its end. Invariant: `changed` or `next_at` says what it is for.
+    pub walk: Option<WalkRow>,
+}
+
+/// A walk over the events of a chain, as it goes on in a later step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WalkRow {
+    /// It has come to the event `id` of this instant, or behind all of them.
+    pub at: Timestamp,
+    pub id: Option<Text>,
+    /// The instant so far.
+    pub instant: Instant,
+    /// Events of the instant so far.
+    pub taken: u32,
+    /// Events since the last milestone.
+    pub since: u32,
 }
 
 impl SequenceRow {
@@ -425,6 +472,8 @@ impl SequenceRow {
             changed: None,
             next_at,
             turns_at,
+            instant: None,
+            walk: None,
         }
     }
 }
@@ -724,7 +773,7 @@ pub struct FanoutRow {
     pub origin: Origin,
 }
 
-/// `CHORE`: what is done to a subject's long ledger in portions.
+/// `CHORE`: what is done to a subject's long ledger, or an account's many children, in portions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChoreRow {
     /// The key of the last event that the walk over the ledger has come to.
@@ -733,6 +782,12 @@ pub struct ChoreRow {
     pub departures: Vec<Departure>,
     /// Events are too old to be kept.
     pub expiring: bool,
+    /// Queries whose rows are to be forgotten. Nothing is kept for them meanwhile.
+    pub dropping: BTreeSet<QueryId>,
+    /// Queries of which more is to be brought up to now than one evaluation can.
+    pub advancing: BTreeSet<QueryId>,
+    /// Aggregates over children are to be filled or forgotten.
+    pub kin: bool,
     pub origin: Origin,
 }
 
@@ -743,6 +798,9 @@ impl ChoreRow {
             cursor: None,
             departures: Vec::new(),
             expiring: false,
+            dropping: BTreeSet::new(),
+            advancing: BTreeSet::new(),
+            kin: false,
             origin,
         }
     }

@@ -289,6 +289,9 @@ pub struct ExplainView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
     pub condition: ConditionView,
+    /// The answer rests on more events and related things than are gone through for one question: conditions show their values, and no evidence.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shortened: bool,
     /// For an instant of the past that was asked for: what the answer rests on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub past: Option<PastView>,

@@ -330,6 +330,7 @@ fn failure(error: QueryError) -> BackendError {
         QueryError::NotOpen(shard) => BackendError::Unavailable(format!("no instance has shard {shard} open now; it may be on its way to another")),
         QueryError::State(error) if error.0.is::<Away>() => BackendError::Unavailable(error.0.to_string()),
         QueryError::Instant(reason) => BackendError::Refused(reason),
+        error @ QueryError::TooLong(_) => BackendError::Refused(error.to_string()),
         error => BackendError::Failure {
             context: "reading the state".to_owned(),
             source: Box::new(error),
@@ -498,6 +499,7 @@ fn explain_view(explained: &Explained) -> ExplainView {
         evaluated_at: explained.evaluated_at.to_string(),
         valid_until: instant(explained.explanation.valid_until),
         condition: condition_view(&explained.explanation),
+        shortened: explained.shortened,
         past: explained.past.as_ref().map(past_view),
         records: records.collect(),
     }

@@ -3,10 +3,11 @@
 //! A scenario publishes source records, lets the cluster settle, moves the clock, and asks who is in which segment. Nothing here fails or crashes (the
 //! simulation does that); what varies, by seed, is the order in which messages of different senders arrive and how they are batched.
 
+pub mod long;
 pub mod visits;
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
@@ -78,6 +79,9 @@ pub struct Cluster {
     pub now: Timestamp,
     /// The membership topic, in order of commit.
     pub changes: Vec<Membership>,
+    /// Places in `changes` of the last one by key, and by subject.
+    last_of_key: HashMap<String, usize>,
+    last_of_subject: HashMap<String, usize>,
     /// The last value per key of the destination topics.
     pub destinations: BTreeMap<(String, String), DestinationState>,
     /// Every record of the destination topics.
@@ -98,6 +102,8 @@ pub struct Cluster {
     /// Rows that all steps have read, and the most that one has.
     pub rows_read: usize,
     pub rows_read_max: usize,
+    /// Of that one, by the byte of the table.
+    pub rows_read_of_max: BTreeMap<u8, usize>,
     /// The most rows that a step has written.
     pub rows_written_max: usize,
 }
@@ -106,17 +112,25 @@ pub struct Cluster {
 struct Counting<'t> {
     table: &'t Table,
     rows: Cell<usize>,
+    tables: RefCell<BTreeMap<u8, usize>>,
+}
+
+impl Counting<'_> {
+    fn count(&self, key: &[u8], rows: usize) {
+        self.rows.set(self.rows.get() + rows);
+        *self.tables.borrow_mut().entry(key::table_of(key).unwrap_or_default()).or_default() += rows;
+    }
 }
 
 impl StateView for Counting<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        self.rows.set(self.rows.get() + 1);
+        self.count(key, 1);
         self.table.get(key)
     }
 
     fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
         let rows = self.table.scan(lower, upper, limit)?;
-        self.rows.set(self.rows.get() + 1 + rows.len());
+        self.count(rows.first().map_or(lower, |(first, _)| first), 1 + rows.len());
         Ok(rows)
     }
 }
@@ -168,6 +182,8 @@ impl Cluster {
             one_inbox: false,
             now,
             changes: Vec::new(),
+            last_of_key: HashMap::new(),
+            last_of_subject: HashMap::new(),
             destinations: BTreeMap::new(),
             activations: Vec::new(),
             dead_letters: Vec::new(),
@@ -179,6 +195,7 @@ impl Cluster {
             more: BTreeSet::new(),
             rows_read: 0,
             rows_read_max: 0,
+            rows_read_of_max: BTreeMap::new(),
             rows_written_max: 0,
         }
     }
@@ -336,6 +353,7 @@ impl Cluster {
         let view = Counting {
             table: &node.table,
             rows: Cell::new(0),
+            tables: RefCell::default(),
         };
         let effects = node
             .machine
@@ -343,7 +361,9 @@ impl Cluster {
             .unwrap_or_else(|error| panic!("shard {shard}: {error:?}"));
         let read = view.rows.get();
         self.rows_read += read;
-        self.rows_read_max = self.rows_read_max.max(read);
+        if read > self.rows_read_max {
+            (self.rows_read_max, self.rows_read_of_max) = (read, view.tables.into_inner());
+        }
         self.rows_written_max = self.rows_written_max.max(effects.rows.len());
         node.machine.committed();
         node.table.apply(effects.rows);
@@ -389,6 +409,8 @@ impl Cluster {
                     Partition::Hash(Bytes::from(change.subject_id.clone())),
                     "one subject, one partition"
                 );
+                self.last_of_key.insert(change.key(), self.changes.len());
+                self.last_of_subject.insert(change.subject_id.clone(), self.changes.len());
                 self.changes.push(change);
                 self.written.push(output);
             }
@@ -414,18 +436,14 @@ impl Cluster {
 
     /// The promises of the membership topic: `realized` and `exited` alternate per key; `sequence` grows and `evaluatedAt` never runs back per subject.
     fn check_change(&self, change: &Membership) {
-        let last = self
-            .changes
-            .iter()
-            .rev()
-            .find(|known| known.segment == change.segment && known.subject_id == change.subject_id);
+        let last = self.last_of_key.get(&change.key()).map(|at| &self.changes[*at]);
         let expected = if last.is_none_or(|last| last.status == Status::Exited) {
             Status::Realized
         } else {
             Status::Exited
         };
         assert_eq!(change.status, expected, "{change:?} behind {last:?}");
-        if let Some(last) = self.changes.iter().rev().find(|known| known.subject_id == change.subject_id) {
+        if let Some(last) = self.last_of_subject.get(&change.subject_id).map(|at| &self.changes[*at]) {
             assert!(
                 change.sequence > last.sequence && change.evaluated_at >= last.evaluated_at,
                 "{change:?} behind {last:?}"

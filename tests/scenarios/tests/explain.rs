@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use millrace_model::{Identity, Timestamp};
-use millrace_oracle::worlds::{NOON_MS, record};
+use millrace_oracle::worlds::{NOON_MS, event, record};
 use millrace_oracle::{Rule, Subject};
 use millrace_segment::Explanation;
+use millrace_shard::row::SubjectId;
 use millrace_test_scenarios::Cluster;
 use serde_json::{Value, json};
 
@@ -91,22 +92,43 @@ fn what_related_accounts_decide_is_named() {
     assert_eq!(format!("{apart}\n{related}"), RELATED);
 }
 
-const SUM: &str = r#"Some(false) Float(200000.0) against Int(1000000)
-  Thing { kind: Opportunity, id: "b2b_opportunity:1@o.O", value: Float(200000.0) }
+const SUM: &str = r#"Some(false) Int(200000) against Int(1000000)
+  Thing { kind: Opportunity, id: "b2b_opportunity:1@o.O", value: Int(200000) }
 Some(true) Int(1) against Int(1)
   Thing { kind: Account, id: "b2b_account:1@a.A", value: Bool(true) }
 b2b_account:1@a.A: b2b_account:1@a.A b2b_opportunity:1@o.O
 b2b_opportunity:1@o.O: b2b_opportunity:1@o.O
 
-Some(true) Float(1100000.0) against Int(1000000)
-  Thing { kind: Opportunity, id: "b2b_opportunity:1@o.O", value: Float(200000.0) }
-  Thing { kind: Opportunity, id: "b2b_opportunity:2@o.O", value: Float(900000.0) }
+Some(true) Int(1100000) against Int(1000000)
+  Thing { kind: Opportunity, id: "b2b_opportunity:1@o.O", value: Int(200000) }
+  Thing { kind: Opportunity, id: "b2b_opportunity:2@o.O", value: Int(900000) }
 Some(true) Int(1) against Int(1)
   Thing { kind: Account, id: "b2b_account:1@a.A", value: Bool(true) }
 b2b_account:1@a.A: b2b_account:1@a.A b2b_account:2@a.A b2b_opportunity:1@o.O b2b_opportunity:2@o.O
 b2b_opportunity:1@o.O: b2b_opportunity:1@o.O
 b2b_opportunity:2@o.O: b2b_opportunity:2@o.O
 "#;
+
+/// What rests on more than is gone through for one question is answered out of what is kept.
+#[test]
+fn long_histories_are_explained_without_their_events() {
+    let mut cluster = cluster(r#"count(select v from xEvent where v.eventType = "visit") >= 60"#);
+    for number in 0..60 {
+        let id = format!("{number}");
+        cluster.source(&event(&id, NOON_MS - number, &["b2b_person:ann@m.M"], json!({ "eventType": "visit" })));
+    }
+    cluster.settle();
+    let ann = SubjectId::of_node(&Identity::parse("b2b_person:ann@m.M").expect("an identity"));
+    for (explained_max, shortened, shown) in [(1_000, false, 20), (50, true, 0)] {
+        let query = cluster.query().explaining_at_most(explained_max);
+        let explained = query
+            .explain(&ann, "upsell", cluster.now)
+            .expect("rows in memory")
+            .expect("the segment is there");
+        let (value, evidence) = (explained.explanation.value, explained.explanation.evidence.len());
+        assert_eq!((explained.shortened, value, evidence), (shortened, Some(true), shown));
+    }
+}
 
 const RELATED: &str = r#"Some(false)
 b2b_account:1@a.A: b2b_account:1@a.A b2b_opportunity:1@o.O

@@ -15,6 +15,7 @@ use crate::definition::Kind;
 use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine, Money, Source};
 use crate::explain::Condition;
+use crate::kin::{self, Kin, KinId};
 use crate::normal::normalise;
 use crate::sequence::{self, Sequence};
 use crate::split::{Split, Splitter, hash, reads};
@@ -52,6 +53,7 @@ pub(crate) struct Planner<'s> {
     features: Vec<FeaturePlan>,
     known: BTreeSet<FeatureId>,
     queries: BTreeMap<QueryId, EventQuery>,
+    kin: BTreeMap<KinId, Kin>,
     depth: usize,
 }
 
@@ -89,6 +91,7 @@ pub(crate) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, V
         attributes,
         features,
         queries: planner.queries.into_values().collect(),
+        kin: planner.kin.into_values().collect(),
     })
 }
 
@@ -185,6 +188,7 @@ impl<'s> Planner<'s> {
             features: Vec::new(),
             known: BTreeSet::new(),
             queries: BTreeMap::new(),
+            kin: BTreeMap::new(),
             depth: 0,
         }
     }
@@ -333,6 +337,20 @@ impl<'s> Planner<'s> {
             }
         });
         id
+    }
+
+    /// An aggregate over children, kept.
+    pub fn kin(&mut self, shape: kin::Shape, whole: Core, zone: Tz) -> Core {
+        let settings = self.settings_of(shape.expressions().collect::<Vec<_>>(), zone);
+        let id = KinId(hash("kin", &shape.canonical(), &settings));
+        let (context, asked) = (self.context(zone, BTreeMap::new()), shape.asked);
+        self.kin.entry(id).or_insert_with(|| Kin {
+            id,
+            shape: Arc::new(shape),
+            context,
+        });
+        let whole = Box::new(whole);
+        Core::Kin { kin: id, asked, whole }
     }
 
     /// An expression that reads nothing, as a literal unless it depends on time.

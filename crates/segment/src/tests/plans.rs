@@ -213,6 +213,7 @@ fn kept_rows() {
             Keep::Tally,
         ),
         ("count(distinct(select v.web.webPageDetails.name from xEvent)) > 3", Keep::Tally),
+        ("xEvent.count() = 60", Keep::Tally),
         ("exists v from xEvent where v.web.webPageDetails.name = workEmail.address", Keep::All),
     ] {
         let plan = Plan::build(&[compiled(SubjectKind::Person, Tz::UTC, pql)], &settings()).expect("a plan");

@@ -42,7 +42,6 @@ impl Step<'_> {
                 after.extend(kept);
                 continue;
             }
-            self.advance_queries(subject, &attribute.reads.queries.iter().copied().collect(), program)?;
             let mut view = SubjectView::new(self, subject, program, attribute.reads.queries.iter().copied());
             for name in &attribute.reads.segments {
                 let member = row.memberships.iter().any(|membership| membership.segment == *name && membership.realized);

@@ -87,6 +87,10 @@ pub(super) fn agenda_entry(subject: &SubjectId, query: QueryId, until: Timestamp
     Key::new(table::AGENDA).subject(subject).number(query.0).instant(until).text(id).done()
 }
 
+pub(super) fn agenda_from(subject: &SubjectId, query: QueryId, until: Timestamp) -> Vec<u8> {
+    Key::new(table::AGENDA).subject(subject).number(query.0).instant(until).done()
+}
+
 pub(super) fn turns(subject: &SubjectId, query: QueryId) -> Vec<u8> {
     Key::new(table::TURN).subject(subject).number(query.0).done()
 }

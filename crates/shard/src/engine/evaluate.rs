@@ -72,9 +72,10 @@ impl Step<'_> {
             row.revision = program.revision;
             dirty.all |= program.all_anew_since(revision);
             dirty.since = Some(revision);
-            self.upgrade_queries(subject, revision)?;
+            self.upgrade_queries(subject, revision, &origin)?;
         }
         self.refill(subject, &origin)?;
+        self.settle_kin(subject, &origin)?;
         let row = self.subject(subject)?;
         if row.chore || !row.arriving.is_empty() {
             // Half a history is nobody's: everything is evaluated when the chore is done, or all has arrived.
@@ -90,10 +91,18 @@ impl Step<'_> {
         let lacked = std::mem::take(&mut row.lacking);
         // It appeared, or went, perhaps by time alone.
         dirty.all |= alive != (row.announced == Standing::Alive);
+        let segments = self.segments_to_evaluate(subject.kind, &row, &dirty, &program);
+        if alive {
+            let queries = self.queries_to_read(subject.kind, &row, &dirty, &segments, &program);
+            if !self.advance_queries(subject, &queries, &origin)? {
+                self.subject(subject)?.timer.0 = Timestamp::MAX;
+                return Ok(());
+            }
+        }
         self.features(subject, &mut row, &dirty, alive, &program, &origin)?;
         let memberships_before: BTreeSet<Text> = row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
         if row.departing == 0 {
-            self.memberships(subject, &mut row, &dirty, alive, &program)?;
+            self.memberships(subject, &mut row, &dirty, segments, alive, &program)?;
         }
         let changed = memberships_before != row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
         // While nodes are on their way it counts for what it counted for: whoever they go to is told of before it goes.
@@ -275,7 +284,6 @@ impl Step<'_> {
                     queries.extend(feature.reads.queries.iter().copied());
                 }
             }
-            self.advance_queries(subject, &queries, program)?;
             let view = SubjectView::new(self, subject, program, queries);
             for feature in program.features(subject.kind) {
                 if let Some(known) = stands(self, feature) {
@@ -403,12 +411,23 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Brings what is kept of queries in the place of rows up to now.
-    pub(super) fn advance_queries(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>, program: &Program) -> Result<(), StateError> {
-        queries.iter().filter_map(|id| program.query(*id)).try_for_each(|query| {
-            self.advance_tally(subject, query)?;
-            self.advance_sequence(subject, query)
-        })
+    /// The queries that this evaluation reads. Where one is missing here its rows are read one by one.
+    fn queries_to_read(&self, kind: SubjectKind, row: &SubjectRow, dirty: &Dirty, segments: &BTreeSet<usize>, program: &Program) -> BTreeSet<QueryId> {
+        let mut queries = BTreeSet::new();
+        if row.departing == 0 {
+            queries.extend(program.queries_of(segments));
+        }
+        let due_at = |id| row.features.iter().find(|known| known.id == id).map_or(Timestamp::MIN, |known| known.due_at);
+        let features = program.features(kind).filter(|feature| !feature.reads.queries.is_empty());
+        for feature in features.filter(|feature| self.affected(dirty, &feature.reads, due_at(feature.id))) {
+            queries.extend(feature.reads.queries.iter().copied());
+        }
+        for attribute in program.attributes_of(kind) {
+            if dirty.due || dirty.since.is_some() || !attribute.reads.segments.is_empty() || self.affected(dirty, &attribute.reads, Timestamp::MAX) {
+                queries.extend(attribute.reads.queries.iter().copied());
+            }
+        }
+        queries
     }
 
     /// Whether something that reads so is to be computed again, the last result holding until `until`.
@@ -423,11 +442,18 @@ impl Step<'_> {
     }
 
     /// Evaluates the segments that what changed can affect, in order, and emits what came of it. Work does not grow with segments that are not affected.
-    fn memberships(&mut self, subject: &SubjectId, row: &mut SubjectRow, dirty: &Dirty, alive: bool, program: &Program) -> Result<(), StateError> {
+    fn memberships(
+        &mut self,
+        subject: &SubjectId,
+        row: &mut SubjectRow,
+        dirty: &Dirty,
+        mut waiting: BTreeSet<usize>,
+        alive: bool,
+        program: &Program,
+    ) -> Result<(), StateError> {
         if !matches!(subject.kind, SubjectKind::Person | SubjectKind::Account) {
             return Ok(());
         }
-        let mut waiting = self.segments_to_evaluate(subject.kind, row, dirty, program);
         let mut emitted: Vec<(Text, bool, Timestamp)> = Vec::new();
         if dirty.all || dirty.since.is_some() {
             // Members of segments that are no more leave.
@@ -446,7 +472,6 @@ impl Step<'_> {
         let mut unrest: Option<Option<Timestamp>> = None;
         // One view for all: what several segments read is read once.
         let queries = program.queries_of(&waiting);
-        self.advance_queries(subject, &queries, program)?;
         let mut view = SubjectView::new(self, subject, program, queries);
         while let Some(place) = waiting.pop_first() {
             let segment = &program.plan.segments[place];
@@ -531,6 +556,9 @@ impl Step<'_> {
     /// Places of the segments to evaluate: all of them where anything may have changed, else those that are new, that read what changed, or whose time
     /// has come.
     fn segments_to_evaluate(&self, kind: SubjectKind, row: &SubjectRow, dirty: &Dirty, program: &Program) -> BTreeSet<usize> {
+        if !matches!(kind, SubjectKind::Person | SubjectKind::Account) {
+            return BTreeSet::new();
+        }
         // Which segments were left open is not kept: that is rare, and short.
         if dirty.all || row.open {
             return program.segments_of(kind).iter().copied().collect();

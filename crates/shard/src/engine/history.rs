@@ -20,6 +20,9 @@ use crate::row::{self, ChoreRow, Departure, EventRow, SubjectId};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
+/// Events in one message of a move, in bytes: keeps messages well under what the log takes, however large the events are.
+const PART_BYTES: usize = 512 << 10;
+
 impl Step<'_> {
     /// The instants by which a dated ledger names an event: those of the copies that count or would, and the last one, after which nothing is left.
     fn dates(event: &EventRow) -> BTreeSet<Timestamp> {
@@ -188,7 +191,7 @@ impl Step<'_> {
     }
 
     /// More for a subject's chore to do; it begins anew.
-    fn chore(&mut self, subject: &SubjectId, origin: &Origin, add: impl FnOnce(&mut ChoreRow)) -> Result<(), StateError> {
+    pub(super) fn chore(&mut self, subject: &SubjectId, origin: &Origin, add: impl FnOnce(&mut ChoreRow)) -> Result<(), StateError> {
         let chore_key = key::chore(subject);
         let mut chore = match self.tx.get::<ChoreRow>(&chore_key)? {
             Some(chore) => chore,
@@ -239,7 +242,26 @@ impl Step<'_> {
         Ok(left)
     }
 
-    fn send_part(&mut self, subject: &SubjectId, departure: &Departure, part: Bundle, last: bool, origin: &Origin) {
+    /// Sends a part of what departs, in several messages where its events are large.
+    fn send_part(&mut self, subject: &SubjectId, departure: &Departure, mut part: Bundle, last: bool, origin: &Origin) {
+        let mut events = std::mem::take(&mut part.events).into_iter().peekable();
+        loop {
+            let mut bytes = 0;
+            while bytes < PART_BYTES
+                && let Some(event) = events.next()
+            {
+                bytes += row::encode(&event.1).len();
+                part.events.push(event);
+            }
+            let ends = events.peek().is_none();
+            self.send_arrival(subject, departure, std::mem::take(&mut part), last && ends, origin);
+            if ends {
+                return;
+            }
+        }
+    }
+
+    fn send_arrival(&mut self, subject: &SubjectId, departure: &Departure, part: Bundle, last: bool, origin: &Origin) {
         let destination = SubjectId {
             kind: subject.kind,
             id: departure.to.clone(),
@@ -295,10 +317,11 @@ impl Step<'_> {
         Ok(Parts::of(&chore_key).subject().map(|subject| (subject, chore)))
     }
 
-    /// A portion of a chore, over so many rows of the ledger. Departures come first, for what departs need not expire here; what is filled comes last,
-    /// for both take rows away.
+    /// A portion of a chore, over so many rows of the ledger. Departures come first, for what departs need not expire here; then what takes rows away,
+    /// what fills them, and at last what goes through all of them.
     pub(super) fn do_chore(&mut self, subject: &SubjectId, mut chore: ChoreRow, portion: usize) -> Result<(), StateError> {
         let origin = chore.origin.clone();
+        let refill = self.subject(subject)?.refill.clone();
         if !chore.departures.is_empty() {
             if self.depart_some(subject, &mut chore, portion)? {
                 for departure in std::mem::take(&mut chore.departures) {
@@ -312,25 +335,68 @@ impl Step<'_> {
                 chore.expiring = false;
                 chore.cursor = None;
             }
-        } else {
-            let wanted = self.subject(subject)?.refill.clone();
-            if wanted.is_empty() || self.fill_some(subject, &mut chore, &wanted, portion)? {
-                self.subject(subject)?.refill.clear();
-                self.finish_chore(subject, &origin)?;
-                return Ok(());
+        } else if let Some(query) = chore.dropping.first().copied() {
+            if self.drop_query(subject, query, &mut chore.cursor, portion)? {
+                chore.dropping.remove(&query);
+                chore.cursor = None;
             }
+        } else if !refill.is_empty() {
+            if self.fill_some(subject, &mut chore, &refill, portion)? {
+                self.subject(subject)?.refill.clear();
+                chore.cursor = None;
+            }
+        } else if let Some(query) = chore.advancing.first().copied() {
+            if self.advance_query(subject, query, portion)? {
+                chore.advancing.remove(&query);
+            }
+        } else if chore.kin {
+            chore.kin = !self.settle_some(subject, portion)?;
+        } else {
+            return self.finish_chore(subject, &origin);
         }
         self.tx.put(key::chore(subject), &chore);
-        self.mark(subject, &origin);
         Ok(())
+    }
+
+    /// Brings what is kept of queries up to now: at once where that is short, else the rest is left to a chore. Whether it is done.
+    pub(super) fn advance_queries(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>, origin: &Origin) -> Result<bool, StateError> {
+        let limit = self.config.history_rows;
+        let mut left = BTreeSet::new();
+        for query in queries {
+            if !self.advance_query(subject, *query, limit)? {
+                left.insert(*query);
+            }
+        }
+        if left.is_empty() {
+            return Ok(true);
+        }
+        self.chore(subject, origin, |chore| chore.advancing.extend(left))?;
+        Ok(false)
+    }
+
+    fn advance_query(&mut self, subject: &SubjectId, query: QueryId, limit: usize) -> Result<bool, StateError> {
+        let program = std::sync::Arc::clone(&self.program);
+        let Some(query) = program.query(query) else { return Ok(true) };
+        Ok(self.advance_tally(subject, query, limit)? && self.advance_sequence(subject, query, limit)?)
+    }
+
+    /// Whether nothing is kept for a query now, because older rows of it are still being forgotten. It is filled when they are.
+    pub(super) fn is_dropped(&self, subject: &SubjectId, query: QueryId) -> Result<bool, StateError> {
+        let chore: Option<ChoreRow> = self.tx.get(&key::chore(subject))?;
+        Ok(chore.is_some_and(|chore| chore.dropping.contains(&query)))
     }
 
     fn finish_chore(&mut self, subject: &SubjectId, origin: &Origin) -> Result<(), StateError> {
         self.tx.delete(key::chore(subject));
         self.chores -= 1;
         self.oldest_gone.insert(subject.clone());
-        self.subject(subject)?.chore = false;
-        self.mark(subject, origin).all = true;
+        let row = self.subject(subject)?;
+        row.chore = false;
+        // Who subscribed meanwhile has not been told.
+        let subscribers: Vec<u32> = row.subscribers.keys().copied().collect();
+        let dirty = self.mark(subject, origin);
+        dirty.all = true;
+        dirty.greet.extend(subscribers);
         Ok(())
     }
 

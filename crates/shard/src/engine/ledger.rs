@@ -11,12 +11,13 @@ use millrace_segment::plan::{EventQuery, EventRow as Kept, Keep, QueryId};
 
 use rustc_hash::FxHashMap;
 
-use super::Step;
+use super::{Step, derive};
 use crate::key::{self, Bucket, table};
 use crate::message::Origin;
 use crate::program::Program;
 use crate::row::{self, EventCopy, EventLinkRow, EventRow, KeptRow, QueryRows, SubjectId, VerdictRow};
 use crate::state::StateError;
+use crate::tx::prefix_end;
 
 /// The kept rows that a step has read, decoded once; and whether they changed.
 pub(super) type Buckets = FxHashMap<(SubjectId, Bucket), (KeptRow, bool)>;
@@ -176,13 +177,13 @@ impl Step<'_> {
         row.events += 1;
         let oldest = row.oldest_event_at.map_or(event.occurred_at, |oldest| oldest.min(event.occurred_at));
         row.oldest_event_at = Some(oldest);
-        let stale = row.revision;
+        let (stale, chore) = (row.revision, row.chore);
         self.date_if_long(subject)?;
         let Some(body) = &event.body else { return Ok(()) };
         let program = std::sync::Arc::clone(&self.program);
         for query in program.queries_for(body) {
             // A query that came in behind the subject's revision is filled from the whole ledger when the subject is brought up.
-            if program.introduced(query.id) > stale {
+            if program.introduced(query.id) > stale || chore && self.is_dropped(subject, query.id)? {
                 continue;
             }
             if let Some(columns) = query.matches(body) {
@@ -205,6 +206,7 @@ impl Step<'_> {
     fn forget(&mut self, subject: &SubjectId, id: &str, event: &EventCopy, touched: &mut Vec<QueryId>) -> Result<(), StateError> {
         let row = self.subject(subject)?;
         row.events = row.events.saturating_sub(1);
+        let chore = row.chore;
         let was_oldest = row.oldest_event_at == Some(event.occurred_at);
         if row.events == 0 {
             row.oldest_event_at = None;
@@ -216,6 +218,9 @@ impl Step<'_> {
         let Some(body) = &event.body else { return Ok(()) };
         let program = std::sync::Arc::clone(&self.program);
         for query in program.queries_for(body) {
+            if chore && self.is_dropped(subject, query.id)? {
+                continue;
+            }
             if query.matches(body).is_some() && self.let_go(subject, query, event.occurred_at, id)? {
                 touched.push(query.id);
             }
@@ -301,10 +306,10 @@ impl Step<'_> {
     }
 
     /// Brings a subject's query rows from an older revision of the plan to the present one.
-    pub(super) fn upgrade_queries(&mut self, subject: &SubjectId, revision: u64) -> Result<(), StateError> {
+    pub(super) fn upgrade_queries(&mut self, subject: &SubjectId, revision: u64, origin: &Origin) -> Result<(), StateError> {
         let program = std::sync::Arc::clone(&self.program);
         if program.queries_left_since(revision) {
-            self.drop_left_queries(subject, &program, revision)?;
+            self.drop_left_queries(subject, &program, revision, origin)?;
         }
         let new: Vec<&EventQuery> = program.plan.queries.iter().filter(|query| program.introduced(query.id) > revision).collect();
         if new.is_empty() || self.subject(subject)?.events == 0 {
@@ -321,7 +326,7 @@ impl Step<'_> {
     }
 
     /// Forgets what is kept of queries that are not in the plan any more, or came in anew.
-    fn drop_left_queries(&mut self, subject: &SubjectId, program: &Program, revision: u64) -> Result<(), StateError> {
+    fn drop_left_queries(&mut self, subject: &SubjectId, program: &Program, revision: u64, origin: &Origin) -> Result<(), StateError> {
         self.write_buckets();
         for (kept_key, value) in self.tx.scan_prefix(&key::of_subject(table::QUERY, subject))? {
             let mut kept: KeptRow = row::decode(&value)?;
@@ -334,17 +339,51 @@ impl Step<'_> {
             }
         }
         let is_new = |query: &EventQuery| program.introduced(query.id) > revision;
-        for id in self.queries_with_events(subject)? {
-            if program.query(id).is_none_or(is_new) {
-                self.drop_query_events(subject, id)?;
-            }
-        }
-        for id in self.sequences(subject)? {
-            if program.query(id).is_none_or(is_new) {
-                self.drop_sequence(subject, id)?;
+        let mut kept = self.queries_with_events(subject)?;
+        kept.extend(self.sequences(subject)?);
+        for id in kept {
+            if program.query(id).is_none_or(is_new) && !self.drop_query(subject, id, &mut None, self.config.history_rows)? {
+                self.chore(subject, origin, |chore| chore.dropping.extend([id]))?;
             }
         }
         Ok(())
+    }
+
+    /// Forgets what is kept of a query, over so many rows at most behind a cursor, which moves. Whether all of it is gone.
+    pub(super) fn drop_query(&mut self, subject: &SubjectId, query: QueryId, cursor: &mut Option<Vec<u8>>, limit: usize) -> Result<bool, StateError> {
+        let rows = [
+            key::verdicts(subject, query),
+            key::tallied_values(subject, query),
+            key::agenda(subject, query),
+            key::all_sequenced(subject, query),
+            key::milestones(subject, query),
+            derive::turns(subject, query),
+        ];
+        let done = self.drop_rows(&rows, cursor, limit)?;
+        if done {
+            self.tx.delete_if_present(key::tally(subject, query))?;
+            self.tx.delete_if_present(key::sequence(subject, query))?;
+        }
+        Ok(done)
+    }
+
+    /// Deletes the rows under some prefixes, so many at most behind a cursor, which moves. Whether all of them are gone.
+    pub(super) fn drop_rows(&mut self, prefixes: &[Vec<u8>], cursor: &mut Option<Vec<u8>>, limit: usize) -> Result<bool, StateError> {
+        let mut left = limit;
+        let under = |prefix: &Vec<u8>| cursor.as_ref().is_some_and(|cursor| cursor.starts_with(prefix));
+        let place = prefixes.iter().position(under).unwrap_or(0);
+        for prefix in &prefixes[place..] {
+            let lower = cursor
+                .as_deref()
+                .filter(|cursor| cursor.starts_with(prefix))
+                .map_or_else(|| prefix.clone(), prefix_end);
+            for (row_key, _) in self.tx.scan(&lower, &prefix_end(prefix), left)? {
+                left -= 1;
+                *cursor = Some(row_key.clone());
+                self.tx.delete(row_key);
+            }
+        }
+        Ok(left > 0)
     }
 
     /// The identities of a copy that no longer counts.

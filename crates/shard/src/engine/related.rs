@@ -220,10 +220,12 @@ impl Step<'_> {
     /// At the parent's owner: a child came, changed or went.
     pub(super) fn child(&mut self, parent: &SubjectId, child: &SubjectId, features: Option<Features>, origin: &Origin) -> Result<(), StateError> {
         let child_key = key::child(parent, child);
-        match features {
-            Some(features) => self.tx.put(child_key, &features),
+        let before: Option<Features> = self.tx.get(&child_key)?;
+        match &features {
+            Some(features) => self.tx.put(child_key, features),
             None => self.tx.delete(child_key),
         }
+        self.count_child(parent, child, before, features)?;
         self.mark(parent, origin).moved(child.kind, &Moved::Anything);
         Ok(())
     }

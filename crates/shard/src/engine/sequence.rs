@@ -1,12 +1,14 @@
 //! Sequences: how far a person's events lead through a chain, kept event by event.
 //!
 //! The events of a chain's query lie in order of time, one row each, and one row a query says how far they lead, up to the last instant that was
-//! folded. A new event is folded behind it. One that comes late or goes, or whose verdict time has turned, is noted; before progress is read,
-//! everything is folded again from the last *milestone* before it, until a later milestone is found as it was: from there on nothing is different.
-//! So what it costs depends neither on the length of the history nor, mostly, on how far back the change lies.
+//! folded. A new event is folded behind it. One that comes late or goes, or whose verdict time has turned, is noted; before progress is read, a
+//! *walk* folds everything again from the last *milestone* before it, until a later milestone is found as it was: from there on nothing is different.
+//! The cost depends neither on the length of the history nor, mostly, on how far back the change lies. A walk that is longer than one step may be
+//! stops between two events and goes on from there in a later one.
 //!
 //! A milestone is progress as it was behind one instant, kept every `MILESTONE_EVENTS` events. Invariant: at its instant there is an event, so that
-//! whoever folds again passes by it.
+//! whoever folds again passes by it. Of an instant with more events than that the row keeps the instant itself, so that one more event at the same
+//! instant is folded alone.
 
 use std::collections::VecDeque;
 
@@ -16,7 +18,7 @@ use millrace_segment::sequence::{Progress, Sequence};
 
 use super::{Step, derive};
 use crate::key::{self, Parts, table};
-use crate::row::{self, SequenceRow, SequencedRow, SubjectId};
+use crate::row::{self, SequenceRow, SequencedRow, SubjectId, WalkRow};
 use crate::state::StateError;
 use crate::tx::{Tx, prefix_end};
 
@@ -27,23 +29,30 @@ const MILESTONE_EVENTS: u32 = 32;
 const PAGE_ROWS: usize = 64;
 const PAGE_ROWS_MAX: usize = 4_096;
 
-/// Turned verdicts taken at a time.
-const TURNS: usize = 256;
-
 impl SequenceRow {
     /// An event that came, went or turned.
-    fn note(&mut self, at: Timestamp) {
-        if at > self.folded_to {
+    fn note(&mut self, at: Timestamp, id: &str) {
+        if let Some(walk) = self.walk.take_if(|walk| walk.has_come_to(at, id)) {
+            // Up to the event its milestones hold. But those behind its place are from before what it was for.
+            let (_, last) = self.changed.unwrap_or((at, at));
+            self.changed = Some((at, last.max(walk.at).max(at)));
+        } else if at > self.folded_to {
             self.next_at = self.next_at.min(at);
         } else {
             let (first, last) = self.changed.unwrap_or((at, at));
             self.changed = Some((first.min(at), last.max(at)));
         }
+        self.instant.take_if(|_| at == self.folded_to);
     }
 
     /// Whether all that is known has been folded, and an event at `at` comes behind it and counts now.
     fn ends_before(&self, at: Timestamp, now: Timestamp) -> bool {
-        self.changed.is_none() && self.next_at == Timestamp::MAX && self.turns_at > now && self.folded_to < at && at <= now
+        self.is_folded() && self.turns_at > now && self.folded_to < at && at <= now
+    }
+
+    /// Whether all that is known has been folded, but for verdicts that turned.
+    fn is_folded(&self) -> bool {
+        self.changed.is_none() && self.next_at == Timestamp::MAX
     }
 
     /// Whether the chain holds at `now`; `None` where something is left to be folded before that is known, or `now` lies before what is folded.
@@ -74,9 +83,25 @@ impl Step<'_> {
         if head.ends_before(event.at, self.now) {
             // Nothing else lies behind what is folded: no need to look.
             sequence.fold(&mut head.progress, std::slice::from_ref(&event), self.now);
-            self.folded(subject, query.id, &mut head, event.at, 1);
+            (head.folded_to, head.instant) = (event.at, None);
+            head.since += 1;
+            if head.since >= MILESTONE_EVENTS {
+                self.tx.put(key::milestone(subject, query.id, event.at), &head.progress);
+                head.since = 0;
+            }
+        } else if let Some(mut instant) = head
+            .instant
+            .take_if(|_| head.changed.is_none() && head.walk.is_none() && head.folded_to == event.at)
+        {
+            sequence.take(&mut instant, &event, self.now);
+            head.progress = sequence.end(instant.clone(), event.at);
+            head.instant = Some(instant);
+            let milestone_key = key::milestone(subject, query.id, event.at);
+            if self.tx.get_bytes(&milestone_key)?.is_some() {
+                self.tx.put(milestone_key, &head.progress);
+            }
         } else {
-            head.note(event.at);
+            head.note(event.at, &event.id);
         }
         self.put_sequenced(subject, query.id, sequence, &mut head, event);
         self.tx.put(head_key, &head);
@@ -99,7 +124,7 @@ impl Step<'_> {
             return Ok(true);
         };
         head.events = head.events.saturating_sub(1);
-        head.note(at);
+        head.note(at, id);
         if head.events == 0 {
             self.tx.delete(head_key)
         } else {
@@ -108,23 +133,23 @@ impl Step<'_> {
         Ok(true)
     }
 
-    /// Brings the progress of a chain up to now.
-    pub(super) fn advance_sequence(&mut self, subject: &SubjectId, query: &EventQuery) -> Result<(), StateError> {
-        let Some(sequence) = &query.sequence else { return Ok(()) };
+    /// Brings the progress of a chain up to now, over so many events at most. Whether it is there.
+    pub(super) fn advance_sequence(&mut self, subject: &SubjectId, query: &EventQuery, limit: usize) -> Result<bool, StateError> {
+        let Some(sequence) = &query.sequence else { return Ok(true) };
         let head_key = key::sequence(subject, query.id);
         let Some(mut head) = self.tx.get::<SequenceRow>(&head_key)? else {
-            return Ok(());
+            return Ok(true);
         };
         if head.changed.is_none() && head.next_at.min(head.turns_at) > self.now {
-            return Ok(());
+            return Ok(true);
         }
-        self.turn_verdicts(subject, query.id, sequence, &mut head)?;
-        if let Some(changed) = head.changed.take() {
-            self.fold_again(subject, query.id, sequence, &mut head, changed)?;
+        let mut left = limit;
+        let mut done = self.turn_verdicts(subject, query.id, sequence, &mut head, &mut left)?;
+        while done && let Some(walk) = self.next_walk(subject, query.id, sequence, &mut head)? {
+            done = self.walk(subject, query.id, sequence, &mut head, walk, &mut left)?;
         }
-        self.fold_on(subject, query.id, sequence, &mut head)?;
         self.tx.put(head_key, &head);
-        Ok(())
+        Ok(done)
     }
 
     /// The chains whose progress is kept of this subject, of the present plan or an older one.
@@ -132,20 +157,6 @@ impl Step<'_> {
         let heads = self.tx.scan_prefix(&key::of_subject(table::SEQUENCE, subject))?;
         let query = |head_key: &[u8]| Parts::of(head_key).number().map(QueryId);
         Ok(heads.iter().filter_map(|(head_key, _)| query(head_key)).collect())
-    }
-
-    /// Forgets the progress of a chain, and its events.
-    pub(super) fn drop_sequence(&mut self, subject: &SubjectId, query: QueryId) -> Result<(), StateError> {
-        for prefix in [
-            key::all_sequenced(subject, query),
-            key::milestones(subject, query),
-            derive::turns(subject, query),
-        ] {
-            for (row_key, _) in self.tx.scan_prefix(&prefix)? {
-                self.tx.delete(row_key);
-            }
-        }
-        self.tx.delete_if_present(key::sequence(subject, query))
     }
 
     fn put_sequenced(&mut self, subject: &SubjectId, query: QueryId, sequence: &Sequence, head: &mut SequenceRow, event: Kept) {
@@ -163,113 +174,143 @@ impl Step<'_> {
         );
     }
 
-    /// Notes the events whose verdicts time has turned.
-    fn turn_verdicts(&mut self, subject: &SubjectId, query: QueryId, sequence: &Sequence, head: &mut SequenceRow) -> Result<(), StateError> {
-        if head.turns_at > self.now {
-            return Ok(());
-        }
-        let turns = derive::turns(subject, query);
-        let behind_now = derive::turns_from(subject, query, self.now.plus_ms(1));
-        loop {
-            let due = self.tx.scan(&turns, &behind_now, TURNS)?;
-            if due.is_empty() {
-                break;
-            }
-            for (turn_key, _) in due {
-                let event = derive::turned(&turn_key);
-                self.tx.delete(turn_key);
-                let Some((at, id)) = event else { continue };
-                let Some(row) = self.tx.get::<SequencedRow>(&key::sequenced(subject, query, at, &id))? else {
-                    continue;
-                };
-                head.note(at);
-                self.put_sequenced(
-                    subject,
-                    query,
-                    sequence,
-                    head,
-                    Kept {
-                        at,
-                        id: id.into(),
-                        columns: row.columns,
-                    },
-                );
-            }
-        }
-        let first = self.tx.scan(&turns, &prefix_end(&turns), 1)?;
-        head.turns_at = first.first().and_then(|(turn_key, _)| derive::turns_at(turn_key)).unwrap_or(Timestamp::MAX);
-        Ok(())
-    }
-
-    /// Folds again what was folded, from before the first change until nothing is different.
-    fn fold_again(
+    /// Notes the events whose verdicts time has turned, so many at most. Whether that is all of them.
+    fn turn_verdicts(
         &mut self,
         subject: &SubjectId,
         query: QueryId,
         sequence: &Sequence,
         head: &mut SequenceRow,
-        (first, last): (Timestamp, Timestamp),
-    ) -> Result<(), StateError> {
+        left: &mut usize,
+    ) -> Result<bool, StateError> {
+        if head.turns_at > self.now {
+            return Ok(true);
+        }
+        let mut from = derive::turns_from(subject, query, head.turns_at);
+        let due = self.tx.scan(&from, &derive::turns_from(subject, query, self.now.plus_ms(1)), *left)?;
+        *left -= due.len();
+        for (turn_key, _) in due {
+            let event = derive::turned(&turn_key);
+            from.clone_from(&turn_key);
+            self.tx.delete(turn_key);
+            let Some((at, id)) = event else { continue };
+            let Some(row) = self.tx.get::<SequencedRow>(&key::sequenced(subject, query, at, &id))? else {
+                continue;
+            };
+            head.note(at, &id);
+            let (id, columns) = (id.into(), row.columns);
+            self.put_sequenced(subject, query, sequence, head, Kept { at, id, columns });
+        }
+        let first = self.tx.scan(&from, &prefix_end(&derive::turns(subject, query)), 1)?;
+        head.turns_at = first.first().and_then(|(turn_key, _)| derive::turns_at(turn_key)).unwrap_or(Timestamp::MAX);
+        Ok(head.turns_at > self.now)
+    }
+
+    /// The walk that is under way, or the next one that is needed: from before the first change, or on behind what is folded.
+    fn next_walk(&self, subject: &SubjectId, query: QueryId, sequence: &Sequence, head: &mut SequenceRow) -> Result<Option<WalkRow>, StateError> {
+        if let Some(walk) = head.walk.take() {
+            return Ok(Some(walk));
+        }
+        let Some((first, _)) = head.changed else {
+            let on = || WalkRow::behind(head.folded_to, head.since, sequence.begin(head.progress.clone()));
+            return Ok((head.next_at <= self.now).then(on));
+        };
         let earlier = key::milestone(subject, query, first.plus_ms(-1));
         let milestone = self.tx.scan(&earlier, &prefix_end(&key::milestones(subject, query)), 1)?.pop();
-        let (mut progress, from) = match &milestone {
+        let (progress, from) = match &milestone {
             Some((milestone_key, value)) => (row::decode(value)?, key::milestone_at(milestone_key).unwrap_or(Timestamp::MIN)),
             None => (sequence.start(), Timestamp::MIN),
         };
-        let mut instants = Instants::between(subject, query, from, head.folded_to);
-        let mut since = 0;
-        while let Some(events) = instants.next(&self.tx)? {
-            let at = events[0].at;
-            sequence.fold(&mut progress, &events, self.now);
-            since += u32::try_from(events.len()).unwrap_or(u32::MAX);
-            let milestone_key = key::milestone(subject, query, at);
-            let known: Option<Progress> = self.tx.get(&milestone_key)?;
-            if known.as_ref() == Some(&progress) {
-                if at >= last {
-                    return Ok(());
-                }
-                since = 0;
-            } else if known.is_some() || since >= 2 * MILESTONE_EVENTS {
-                self.tx.put(milestone_key, &progress);
-                since = 0;
-            }
-        }
-        (head.progress, head.since) = (progress, since);
-        Ok(())
+        Ok(Some(WalkRow::behind(from, 0, sequence.begin(progress))))
     }
 
-    /// Folds what has come behind the last instant folded.
-    fn fold_on(&mut self, subject: &SubjectId, query: QueryId, sequence: &Sequence, head: &mut SequenceRow) -> Result<(), StateError> {
-        if head.next_at > self.now {
-            return Ok(());
-        }
-        head.next_at = Timestamp::MAX;
-        let mut instants = Instants::between(subject, query, head.folded_to, Timestamp::MAX);
-        while let Some(events) = instants.next(&self.tx)? {
-            let at = events[0].at;
-            if at > self.now {
-                head.next_at = at;
+    /// Folds events until nothing is different from there on, or none is left that counts now. Whether one of these was reached within the limit.
+    fn walk(
+        &mut self,
+        subject: &SubjectId,
+        query: QueryId,
+        sequence: &Sequence,
+        head: &mut SequenceRow,
+        mut walk: WalkRow,
+        left: &mut usize,
+    ) -> Result<bool, StateError> {
+        let mut events = Events::behind(subject, query, &walk);
+        loop {
+            let next = events.next(&self.tx, *left)?;
+            let Some(event) = next.as_ref().filter(|event| event.at <= self.now) else {
+                head.next_at = next.map_or(Timestamp::MAX, |event| event.at);
                 break;
+            };
+            if *left == 0 {
+                head.walk = Some(walk);
+                return Ok(false);
             }
-            sequence.fold(&mut head.progress, &events, self.now);
-            self.folded(subject, query, head, at, events.len());
+            *left -= 1;
+            if event.at != walk.at && self.ends_as_before(subject, query, sequence, head, &mut walk)? {
+                // What the row keeps of the last instant began otherwise, perhaps.
+                head.instant.take_if(|_| walk.at == head.folded_to);
+                head.changed = None;
+                return Ok(true);
+            }
+            sequence.take(&mut walk.instant, event, self.now);
+            (walk.at, walk.id) = (event.at, Some(event.id.clone()));
+            walk.taken += 1;
+            walk.since += 1;
         }
-        Ok(())
+        let many = walk.taken >= MILESTONE_EVENTS && walk.at >= head.folded_to;
+        head.instant = many.then(|| walk.instant.clone());
+        self.ends_as_before(subject, query, sequence, head, &mut walk)?;
+        (head.progress, head.since) = (sequence.end(walk.instant, walk.at), walk.since);
+        head.folded_to = head.folded_to.max(walk.at);
+        head.changed = None;
+        Ok(true)
     }
 
-    /// The events at `at`, the latest so far, were folded.
-    fn folded(&mut self, subject: &SubjectId, query: QueryId, head: &mut SequenceRow, at: Timestamp, events: usize) {
-        head.folded_to = at;
-        head.since += u32::try_from(events).unwrap_or(u32::MAX);
-        if head.since >= MILESTONE_EVENTS {
-            self.tx.put(key::milestone(subject, query, at), &head.progress);
-            head.since = 0;
+    /// The instant that a walk has come to has no more events. Whether it ends as it did before, and so does everything behind it.
+    fn ends_as_before(&mut self, subject: &SubjectId, query: QueryId, sequence: &Sequence, head: &SequenceRow, walk: &mut WalkRow) -> Result<bool, StateError> {
+        if walk.taken == 0 {
+            return Ok(false);
+        }
+        let progress = sequence.end(std::mem::take(&mut walk.instant), walk.at);
+        let milestone_key = key::milestone(subject, query, walk.at);
+        let known: Option<Progress> = self.tx.get(&milestone_key)?;
+        let stands = known.as_ref() == Some(&progress);
+        let again = walk.at <= head.folded_to;
+        let as_before = stands && again && head.changed.is_some_and(|(_, last)| walk.at >= last);
+        // Where there are milestones already, new ones wait for a wider gap.
+        let enough = walk.since >= if again { 2 * MILESTONE_EVENTS } else { MILESTONE_EVENTS };
+        if stands {
+            walk.since = 0;
+        } else if enough || known.is_some() {
+            self.tx.put(milestone_key, &progress);
+            walk.since = 0;
+        }
+        walk.instant = sequence.begin(progress);
+        walk.taken = 0;
+        Ok(as_before)
+    }
+}
+
+impl WalkRow {
+    /// Whether the walk has passed where an event is, or would be.
+    fn has_come_to(&self, at: Timestamp, id: &str) -> bool {
+        at < self.at || at == self.at && self.id.as_deref().is_none_or(|last| id <= last)
+    }
+
+    /// Begins behind all events of an instant.
+    fn behind(at: Timestamp, since: u32, instant: millrace_segment::sequence::Instant) -> WalkRow {
+        WalkRow {
+            at,
+            id: None,
+            instant,
+            taken: 0,
+            since,
         }
     }
 }
 
-/// The events of a chain in order of time, those of one instant together.
-struct Instants {
+/// The events of a chain in order of time and id.
+struct Events {
     lower: Vec<u8>,
     upper: Vec<u8>,
     page: VecDeque<Kept>,
@@ -277,42 +318,37 @@ struct Instants {
     ended: bool,
 }
 
-impl Instants {
-    /// Behind `from`, up to and including `to`.
-    fn between(subject: &SubjectId, query: QueryId, from: Timestamp, to: Timestamp) -> Instants {
-        let behind = |at: Timestamp| match at {
-            Timestamp::MAX => prefix_end(&key::all_sequenced(subject, query)),
-            at => key::sequenced_from(subject, query, at.plus_ms(1)),
+impl Events {
+    /// Those that a walk has not come to.
+    fn behind(subject: &SubjectId, query: QueryId, walk: &WalkRow) -> Events {
+        let lower = match &walk.id {
+            Some(id) => prefix_end(&key::sequenced(subject, query, walk.at, id)),
+            None => key::sequenced_from(subject, query, walk.at.plus_ms(1)),
         };
-        Instants {
-            lower: behind(from),
-            upper: behind(to),
+        Events {
+            lower,
+            upper: prefix_end(&key::all_sequenced(subject, query)),
             page: VecDeque::new(),
             rows: PAGE_ROWS,
             ended: false,
         }
     }
 
-    fn next(&mut self, tx: &Tx<'_>) -> Result<Option<Vec<Kept>>, StateError> {
-        let mut events: Vec<Kept> = Vec::new();
-        loop {
-            if self.page.is_empty() && !self.ended {
-                let rows = tx.scan(&self.lower, &self.upper, self.rows)?;
-                self.ended = rows.len() < self.rows;
-                self.rows = (self.rows * 2).min(PAGE_ROWS_MAX);
-                if let Some((last, _)) = rows.last() {
-                    self.lower = prefix_end(last);
-                }
-                for (event_key, value) in &rows {
-                    self.page.extend(event(event_key, value)?);
-                }
+    /// `limit`: how many are wanted at most, beside the one that says whether more are left.
+    fn next(&mut self, tx: &Tx<'_>, limit: usize) -> Result<Option<Kept>, StateError> {
+        if self.page.is_empty() && !self.ended {
+            let wanted = self.rows.min(limit.saturating_add(1));
+            let rows = tx.scan(&self.lower, &self.upper, wanted)?;
+            self.ended = rows.len() < wanted;
+            self.rows = (self.rows * 2).min(PAGE_ROWS_MAX);
+            if let Some((last, _)) = rows.last() {
+                self.lower = prefix_end(last);
             }
-            match self.page.front() {
-                Some(next) if events.last().is_none_or(|event| event.at == next.at) => events.extend(self.page.pop_front()),
-                _ => break,
+            for (event_key, value) in &rows {
+                self.page.extend(event(event_key, value)?);
             }
         }
-        Ok((!events.is_empty()).then_some(events))
+        Ok(self.page.pop_front())
     }
 }
 

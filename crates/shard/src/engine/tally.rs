@@ -5,16 +5,13 @@
 
 use millrace_model::{Timestamp, Value};
 use millrace_segment::plan::{EventQuery, EventRow as Kept, QueryId};
-use millrace_segment::tally::Tally;
+use millrace_segment::tally::{Asked, Tally, Totals};
 
 use super::{Step, derive};
 use crate::key::{self, Parts, table};
 use crate::row::{SubjectId, TalliedValueRow, TallyRow, VerdictRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
-
-/// Verdicts given again between two looks at the agenda.
-const AGENDA_ROWS: usize = 256;
 
 impl Step<'_> {
     /// An event that counts, or will, or did.
@@ -47,53 +44,39 @@ impl Step<'_> {
         Ok(true)
     }
 
-    /// Brings a tally up to now.
-    pub(super) fn advance_tally(&mut self, subject: &SubjectId, query: &EventQuery) -> Result<(), StateError> {
-        let Some(tally) = &query.tally else { return Ok(()) };
+    /// Brings a tally up to now, over so many verdicts at most. Whether it is there.
+    pub(super) fn advance_tally(&mut self, subject: &SubjectId, query: &EventQuery, limit: usize) -> Result<bool, StateError> {
+        let Some(tally) = &query.tally else { return Ok(true) };
         let head_key = key::tally(subject, query.id);
-        let Some(mut head) = self.tx.get::<TallyRow>(&head_key)? else { return Ok(()) };
+        let Some(mut head) = self.tx.get::<TallyRow>(&head_key)? else {
+            return Ok(true);
+        };
         if head.valid_until > self.now {
-            return Ok(());
+            return Ok(true);
         }
-        let agenda = key::agenda(subject, query.id);
-        let end = prefix_end(&agenda);
-        loop {
-            let page = self.tx.scan(&agenda, &end, AGENDA_ROWS)?;
-            let mut caught_up = page.len() < AGENDA_ROWS;
-            for (entry, _) in &page {
-                let mut parts = Parts::of(entry);
-                let _ = (parts.subject(), parts.number());
-                let (Some(until), Some(id)) = (parts.instant(), parts.text()) else { continue };
-                if until > self.now {
-                    caught_up = true;
-                    break;
-                }
-                let verdict_key = key::verdict(subject, query.id, &id);
-                let Some(verdict) = self.tx.get::<VerdictRow>(&verdict_key)? else {
-                    self.tx.delete(entry.clone());
-                    continue;
-                };
-                self.take_back(subject, query, tally, &mut head, &verdict, &id)?;
-                self.give_verdict(
-                    subject,
-                    query,
-                    tally,
-                    &mut head,
-                    Kept {
-                        at: verdict.at,
-                        id: id.as_str().into(),
-                        columns: verdict.columns,
-                    },
-                )?;
-            }
-            if caught_up {
+        // Nothing ends before the first verdict does; a walk over what is gone costs as much as one over what is there.
+        let mut from = derive::agenda_from(subject, query.id, head.valid_until);
+        let end = prefix_end(&key::agenda(subject, query.id));
+        for (entry, _) in self.tx.scan(&from, &end, limit)? {
+            let mut parts = Parts::of(&entry);
+            let _ = (parts.subject(), parts.number());
+            let (Some(until), Some(id)) = (parts.instant(), parts.text()) else { continue };
+            if until > self.now {
                 break;
             }
+            from.clone_from(&entry);
+            let Some(verdict) = self.tx.get::<VerdictRow>(&key::verdict(subject, query.id, &id))? else {
+                self.tx.delete(entry);
+                continue;
+            };
+            self.take_back(subject, query, tally, &mut head, &verdict, &id)?;
+            let (at, id, columns) = (verdict.at, id.as_str().into(), verdict.columns);
+            self.give_verdict(subject, query, tally, &mut head, Kept { at, id, columns })?;
         }
         // Verdicts given just now are on the agenda as well.
-        head.valid_until = self.first_on_agenda(&agenda, &end)?;
+        head.valid_until = self.first_on_agenda(&from, &end)?;
         self.tx.put(head_key, &head);
-        Ok(())
+        Ok(head.valid_until > self.now)
     }
 
     /// The queries that keep a row an event of this subject, of the present plan or an older one.
@@ -110,18 +93,8 @@ impl Step<'_> {
         Ok(found)
     }
 
-    /// Forgets every event that a query kept, and its tally.
-    pub(super) fn drop_query_events(&mut self, subject: &SubjectId, query: QueryId) -> Result<(), StateError> {
-        for prefix in [key::verdicts(subject, query), key::tallied_values(subject, query), key::agenda(subject, query)] {
-            for (row_key, _) in self.tx.scan_prefix(&prefix)? {
-                self.tx.delete(row_key);
-            }
-        }
-        self.tx.delete_if_present(key::tally(subject, query))
-    }
-
-    fn first_on_agenda(&self, agenda: &[u8], end: &[u8]) -> Result<Timestamp, StateError> {
-        let first = self.tx.scan(agenda, end, 1)?;
+    fn first_on_agenda(&self, from: &[u8], end: &[u8]) -> Result<Timestamp, StateError> {
+        let first = self.tx.scan(from, end, 1)?;
         let until = first.first().and_then(|(entry, _)| {
             let mut parts = Parts::of(entry);
             let _ = (parts.subject(), parts.number());
@@ -134,8 +107,8 @@ impl Step<'_> {
         let verdict = tally.judge(&event, self.now);
         if let Some(value) = &verdict.value {
             head.totals.add(value);
-            if tally.keeps_values() {
-                self.count_value(subject, query, tally, head, value, true)?;
+            if tally.asked().keeps_values() {
+                self.count_value(subject, query.id, tally.asked(), &mut head.totals, &mut head.extreme, value, true)?;
             }
         }
         let valid_until = verdict.valid_until;
@@ -167,8 +140,8 @@ impl Step<'_> {
     ) -> Result<(), StateError> {
         if let Some(value) = &verdict.value {
             head.totals.remove(value);
-            if tally.keeps_values() {
-                self.count_value(subject, query, tally, head, value, false)?;
+            if tally.asked().keeps_values() {
+                self.count_value(subject, query.id, tally.asked(), &mut head.totals, &mut head.extreme, value, false)?;
             }
         }
         if verdict.valid_until < Timestamp::MAX {
@@ -178,9 +151,19 @@ impl Step<'_> {
     }
 
     /// Counts how often a value counts, and with it the distinct values and the extreme one.
-    fn count_value(&mut self, subject: &SubjectId, query: &EventQuery, tally: &Tally, head: &mut TallyRow, value: &Value, up: bool) -> Result<(), StateError> {
-        let prefix = key::tallied_values(subject, query.id);
-        let value_key = key::tallied_value(subject, query.id, value, tally.greatest());
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn count_value(
+        &mut self,
+        subject: &SubjectId,
+        tally: QueryId,
+        asked: Asked,
+        totals: &mut Totals,
+        extreme: &mut Option<Value>,
+        value: &Value,
+        up: bool,
+    ) -> Result<(), StateError> {
+        let prefix = key::tallied_values(subject, tally);
+        let value_key = key::tallied_value(subject, tally, value, asked.greatest());
         let known: Option<TalliedValueRow> = self.tx.get(&value_key)?;
         let before = known.map_or(0, |known| known.times);
         let times = if up { before + 1 } else { before.saturating_sub(1) };
@@ -190,15 +173,11 @@ impl Step<'_> {
             self.tx.put(value_key, &TalliedValueRow { value: value.clone(), times });
         }
         if (before == 0) != (times == 0) {
-            head.totals.distinct = if up {
-                head.totals.distinct + 1
-            } else {
-                head.totals.distinct.saturating_sub(1)
-            };
-            if tally.has_extreme() {
+            totals.distinct = if up { totals.distinct + 1 } else { totals.distinct.saturating_sub(1) };
+            if asked.has_extreme() {
                 let first = self.tx.scan(&prefix, &prefix_end(&prefix), 1)?;
                 let first = first.first().map(|(_, row)| crate::row::decode::<TalliedValueRow>(row)).transpose()?;
-                head.extreme = first.map(|row| row.value);
+                *extreme = first.map(|row| row.value);
             }
         }
         Ok(())

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use elsa::FrozenBTreeMap;
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_segment::kin::{Kept, KinId};
 use millrace_segment::plan::{EventRow, Features, Item, Keep, QueryId, Target, Timed, Unknown, View};
 use millrace_segment::tally::Tallied;
 
 use crate::key::{self, Bucket, table};
 use crate::program::Program;
-use crate::row::{self, AliasRow, KeptRow, ProfileRow, QueryRows, Reference, ReplicaRow, SequenceRow, SubjectId, TallyRow, VerdictRow};
+use crate::row::{self, AliasRow, KeptRow, KinRow, KinState, ProfileRow, QueryRows, Reference, ReplicaRow, SequenceRow, SubjectId, TallyRow, VerdictRow};
 use crate::state::{Row, StateError};
 
 /// Read access to rows: a step's overlay, or committed state.
@@ -268,18 +269,23 @@ impl<'a> SubjectView<'a> {
             let (Some(child), Some(features)) = (key::Parts::of(&child_key).subject(), self.note(row::decode::<Features>(&value))) else {
                 continue;
             };
-            let id = child.text();
-            items.push(Item {
-                id: id.clone(),
-                row: Value::Null,
-                target: Target::Known {
-                    id,
-                    features: Arc::new(features),
-                },
-            });
+            items.push(child_item(&child, features));
         }
         items.sort_by(|a, b| a.id.cmp(&b.id));
         items
+    }
+}
+
+/// A child as rules see it.
+pub(super) fn child_item(child: &SubjectId, features: Features) -> Item {
+    let id = child.text();
+    Item {
+        id: id.clone(),
+        row: Value::Null,
+        target: Target::Known {
+            id,
+            features: Arc::new(features),
+        },
     }
 }
 
@@ -318,6 +324,18 @@ impl View for SubjectView<'_> {
             totals: head.totals,
             extreme: head.extreme,
             valid_until: head.valid_until,
+        })
+    }
+
+    fn kin(&self, id: KinId) -> Option<Kept> {
+        let child = self.program.kin_child(id)?;
+        let row: KinRow = self.read(&key::kin(self.subject, child))?;
+        let tally = row.get(&id).filter(|tally| tally.state == KinState::Full)?.clone();
+        Some(Kept {
+            children: tally.children,
+            unknown: tally.unknown,
+            totals: tally.totals,
+            extreme: tally.extreme,
         })
     }
 

@@ -38,7 +38,7 @@ impl Query {
             return Ok(None);
         };
         let Some(accepted) = program.definitions.get(segment) else { return Ok(None) };
-        let things = Things::new(self, &program, Moment { at, retained_from, past: true });
+        let things = Things::new(self, &program, Moment { at, retained_from, past: true }, self.explained_max);
         let sight = Sight::new(&things);
         let id = subject.text();
         if !sight.thing(subject.kind, &id).is_some_and(|thing| thing.alive) {
@@ -56,6 +56,7 @@ impl Query {
             explanation,
             records: self.supporting(reached)?,
             evaluated_at: at,
+            shortened: false,
             past: Some(Past {
                 records_as_of: now,
                 events_from: retained_from,

@@ -144,7 +144,7 @@ impl Query {
             retained_from: now.plus_ms(-self.config.retention_ms()),
             past: false,
         };
-        let mut things = Things::new(self, &program, moment);
+        let mut things = Things::new(self, &program, moment, usize::MAX);
         for kind in reads.kinds(definition.subject) {
             things.hold(kind)?;
         }

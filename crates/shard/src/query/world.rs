@@ -5,7 +5,7 @@
 //!
 //! Rows are read as they were committed when they were asked for. A failed read is noted, and voids whatever was evaluated: see `finish`.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use elsa::FrozenBTreeMap;
@@ -68,11 +68,17 @@ pub(super) struct Things<'q> {
     /// Of an account, where they were gathered ahead: ids of its deals and persons, by kind.
     children: BTreeMap<SubjectKind, BTreeMap<CanonicalId, BTreeSet<Text>>>,
     failure: RefCell<Option<QueryError>>,
+    /// Things and events that may still be read.
+    left: Cell<usize>,
+    limit: usize,
 }
 
 impl<'q> Things<'q> {
-    pub fn new(query: &'q Query, program: &'q Program, moment: Moment) -> Things<'q> {
+    /// `limit`: how many things and events may be read, before everything fails with `QueryError::TooLong`.
+    pub fn new(query: &'q Query, program: &'q Program, moment: Moment, limit: usize) -> Things<'q> {
         Things {
+            left: Cell::new(limit),
+            limit,
             query,
             program,
             moment,
@@ -137,7 +143,15 @@ impl<'q> Things<'q> {
         result.map_err(|error| self.failure.borrow_mut().get_or_insert(error).to_string()).ok()
     }
 
+    /// So much more is read.
+    fn spend(&self, rows: usize) -> Result<(), QueryError> {
+        let left = self.left.get().checked_sub(rows);
+        self.left.set(left.unwrap_or(0));
+        left.map(drop).ok_or(QueryError::TooLong(self.limit))
+    }
+
     fn load(&self, kind: SubjectKind, id: &str) -> Result<Option<Thing>, QueryError> {
+        self.spend(1)?;
         let Ok(identity) = Identity::parse(id) else { return Ok(None) };
         let reader = self.query.owner_of(&identity)?;
         let subject = SubjectId {
@@ -235,7 +249,7 @@ impl<'q> Things<'q> {
         let ids: BTreeSet<Text> = match self.children.get(&kind) {
             Some(gathered) => gathered.get(&id).cloned().unwrap_or_default(),
             None => {
-                let children = self
+                let children: Vec<SubjectId> = self
                     .note(self.query.kept_children(
                         &SubjectId {
                             kind: SubjectKind::Account,
@@ -267,6 +281,7 @@ impl<'q> Things<'q> {
         let mut pages = Pages::over(self.query, shard, ledger.clone(), prefix_end(&ledger));
         let mut rows = Vec::new();
         while let Some(row) = pages.next()? {
+            self.spend(1)?;
             rows.push(row);
         }
         self.events_of(&rows)

@@ -1,0 +1,205 @@
+//! Aggregates over an account's persons or opportunities that are kept up to date child by child: one of a hundred thousand persons costs an account
+//! as much as one of ten.
+//!
+//! A rule over `persons` or `opportunities` mostly asks how many of them satisfy something, or for a total of their values. Both depend on each child
+//! alone, and each child tells what it is in its features. So the owner of the account (the engine) judges a child when it comes, changes or goes, and
+//! keeps totals. What the features say of time is their owners' to tell; a condition that depends on time itself is no such aggregate.
+
+use std::fmt;
+use std::sync::Arc;
+
+use millrace_model::{Relation, SubjectKind, Timestamp, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::ast::Aggregate;
+use crate::core::{Bind, Core, Op, SUBJECT, Var};
+use crate::eval::{Context, Machine, Object, Source, Val};
+use crate::plan::{Item, Unknown};
+use crate::tally::{Asked, Question, Totals};
+
+/// Names such an aggregate by a hash of its expression: the same on every shard, in every build.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KinId(pub u64);
+
+impl fmt::Debug for KinId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kin {:016x}", self.0)
+    }
+}
+
+/// An aggregate as rules write it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shape {
+    relation: Relation,
+    pub asked: Asked,
+    /// Of the child, as `SUBJECT`; reads its features and nothing else.
+    condition: Core,
+    /// What of it is aggregated; `None`: that there is one.
+    value: Option<Core>,
+}
+
+impl Shape {
+    /// The shape of an expression of a residual; `None` for expressions of another make.
+    pub fn of(core: &Core) -> Option<Shape> {
+        let (question, list) = match core {
+            Core::Bind {
+                bind: Bind::AtLeast(count),
+                source,
+                var,
+                body,
+            } => {
+                let question = Question::AtLeast(*count);
+                if let Some(relation) = children(source) {
+                    let condition = of_child(body, *var)?;
+                    return Some(Shape::new(relation, question, false, condition, None));
+                }
+                // Null is never counted.
+                let plain = **body == Core::bool(true) || **body == Core::apply(Op::IsNotNull, vec![Core::Var(*var)]);
+                (question, plain.then_some(&**source)?)
+            }
+            Core::Apply(Op::Aggregate(aggregate), of) => (Question::Aggregate(*aggregate), &of[0]),
+            _ => return None,
+        };
+        let counts = matches!(question, Question::AtLeast(_) | Question::Aggregate(Aggregate::Count));
+        let (distinct, list) = match list {
+            Core::Apply(Op::Distinct, of) if counts => (true, &of[0]),
+            list => (false, list),
+        };
+        let (value, list) = match list {
+            Core::Bind {
+                bind: Bind::Map,
+                source,
+                var,
+                body,
+            } => (Some(of_child(body, *var)?), &**source),
+            list => (None, list),
+        };
+        let (relation, condition) = match list {
+            Core::Bind {
+                bind: Bind::Filter,
+                source,
+                var,
+                body,
+            } => (children(source)?, of_child(body, *var)?),
+            list => (children(list)?, Core::bool(true)),
+        };
+        // Only values come in twice, are added up and have an order; things do not.
+        (counts && !distinct || value.is_some()).then(|| Shape::new(relation, question, distinct, condition, value))
+    }
+
+    fn new(relation: Relation, question: Question, distinct: bool, condition: Core, value: Option<Core>) -> Shape {
+        Shape {
+            relation,
+            asked: Asked::new(question, distinct),
+            condition,
+            value,
+        }
+    }
+
+    /// The same text for the same aggregate.
+    pub fn canonical(&self) -> String {
+        let value = self.value.as_ref().map(Core::canonical).unwrap_or_default();
+        format!("{:?} {:?} {} {value}", self.relation, self.asked, self.condition.canonical())
+    }
+
+    /// Everything whose value settings may change.
+    pub fn expressions(&self) -> impl Iterator<Item = &Core> {
+        [&self.condition].into_iter().chain(&self.value)
+    }
+}
+
+/// The relation of an account to its children, each once.
+fn children(list: &Core) -> Option<Relation> {
+    match list {
+        Core::Apply(Op::DistinctThings, of) => children(&of[0]),
+        Core::Apply(Op::Relation(relation @ (Relation::Persons | Relation::Opportunities)), of) if of[0] == Core::Var(SUBJECT) => Some(*relation),
+        _ => None,
+    }
+}
+
+/// An expression that depends on one child alone, and not on time, as one of `SUBJECT`.
+fn of_child(body: &Core, var: Var) -> Option<Core> {
+    let elsewhere = |node: &Core| {
+        matches!(
+            node,
+            Core::Tally { .. } | Core::Sequence { .. } | Core::Kin { .. } | Core::Apply(Op::InSegment(_) | Op::Relation(_), _)
+        )
+    };
+    let alone = body.free().iter().all(|free| *free == var) && !body.temporal() && !body.any(&elsewhere);
+    alone.then(|| body.clone().substitute(var, &Core::Var(SUBJECT)))
+}
+
+/// An aggregate to be kept for accounts.
+#[derive(Clone, Debug)]
+pub struct Kin {
+    pub id: KinId,
+    pub(crate) shape: Arc<Shape>,
+    pub(crate) context: Context,
+}
+
+impl Kin {
+    /// The kind of the children it is over.
+    pub fn child(&self) -> SubjectKind {
+        match self.shape.relation {
+            Relation::Opportunities => SubjectKind::Opportunity,
+            _ => SubjectKind::Person,
+        }
+    }
+
+    /// What is asked of the values.
+    pub fn asked(&self) -> Asked {
+        self.shape.asked
+    }
+
+    /// What a child contributes; `None` where it does not count.
+    ///
+    /// # Errors
+    /// Where a feature of the child that decides is not known yet.
+    pub fn judge(&self, child: &Item) -> Result<Option<Value>, Unknown> {
+        let mut machine = Machine {
+            source: Source::None,
+            // Nothing here depends on it.
+            now: Timestamp(0),
+            context: &self.context,
+            told_at: None,
+            bound: vec![(SUBJECT, Val::Object(Object::Item(child, self.shape.relation)))],
+            trace: None,
+        };
+        if !machine.test(&self.shape.condition)?.0 {
+            return Ok(None);
+        }
+        let value = match &self.shape.value {
+            None => Value::Bool(true),
+            Some(value) => machine.eval(value)?.0.into_value(),
+        };
+        Ok(Some(value).filter(|value| !value.is_null()))
+    }
+}
+
+/// An aggregate as it is kept.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Children in all.
+    pub children: u64,
+    /// Those of which it is not known whether they count, or for what.
+    pub unknown: u64,
+    pub totals: Totals,
+    /// The least or greatest value that counts, where that is asked for.
+    pub extreme: Option<Value>,
+}
+
+impl Kept {
+    /// The answer to `whole`.
+    ///
+    /// # Errors
+    /// Where what is not known decides: of a list that is made first, anything.
+    pub(crate) fn answer(self, asked: Asked, whole: &Core) -> Result<Value, Unknown> {
+        let at_once = matches!(whole, Core::Bind { bind: Bind::AtLeast(_), source, .. } if children(source).is_some());
+        match asked.at_least().filter(|_| at_once) {
+            Some(count) if self.totals.values >= count => Ok(Value::Bool(true)),
+            Some(count) if self.totals.values + self.unknown < count => Ok(Value::Bool(false)),
+            _ if self.unknown > 0 => Err(Unknown),
+            _ => Ok(asked.answer(self.totals, self.extreme)),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Aggregates over an account's children, kept child by child: what one child changes costs the account as much however many there are.
+//!
+//! A child that comes, changes or goes is judged for every aggregate of the plan; totals lie in one row a kind of children. An aggregate that a new
+//! rule asks for is filled from the rows of the children, in portions where they are many, and meanwhile the account is not evaluated. A child before
+//! the place that filling has come to counts at once, one behind it when filling comes to it.
+
+use millrace_model::{SubjectKind, Value};
+use millrace_segment::kin::{Kin, KinId};
+use millrace_segment::plan::{Features, QueryId, Unknown};
+
+use super::Step;
+use super::view::child_item;
+use crate::key::{self, Parts};
+use crate::message::Origin;
+use crate::program::Program;
+use crate::row::{self, KinRow, KinState, KinTally, SubjectId};
+use crate::state::StateError;
+use crate::tx::prefix_end;
+
+/// Kinds of things that have an account.
+const CHILDREN: [SubjectKind; 2] = [SubjectKind::Opportunity, SubjectKind::Person];
+
+impl Step<'_> {
+    /// A child is another than it was.
+    pub(super) fn count_child(&mut self, account: &SubjectId, child: &SubjectId, before: Option<Features>, after: Option<Features>) -> Result<(), StateError> {
+        let program = std::sync::Arc::clone(&self.program);
+        if before == after || program.kin_of(child.kind).next().is_none() {
+            return Ok(());
+        }
+        let row_key = key::kin(account, child.kind);
+        let mut row: KinRow = self.tx.get(&row_key)?.unwrap_or_default();
+        let child_key = key::child(account, child);
+        // The first child finds nothing to be filled.
+        let only = row.is_empty() && before.is_none() && self.first_children(account, child.kind, 2)? == 1;
+        let (before, after) = (
+            before.map(|features| child_item(child, features)),
+            after.map(|features| child_item(child, features)),
+        );
+        for kin in program.kin_of(child.kind) {
+            if only {
+                row.insert(kin.id, KinTally::default());
+            }
+            let Some(tally) = row.get_mut(&kin.id) else { continue };
+            let counted = match &tally.state {
+                KinState::Full => true,
+                KinState::Filling(to) => to.as_ref().is_some_and(|to| child_key <= *to),
+                KinState::Dropping(_) => false,
+            };
+            if !counted {
+                continue;
+            }
+            let (mut known, left) = (std::mem::take(tally), before.as_ref());
+            if let Some(child) = left {
+                self.count_kin(account, kin, &mut known, kin.judge(child), false)?;
+            }
+            if let Some(child) = &after {
+                self.count_kin(account, kin, &mut known, kin.judge(child), true)?;
+            }
+            row.insert(kin.id, known);
+        }
+        self.put_kin(row_key, &row)
+    }
+
+    /// Fills what a rule asks for anew and forgets what none asks for, or some of it, the rest being left to a chore. Whether it is done.
+    pub(super) fn settle_kin(&mut self, account: &SubjectId, origin: &Origin) -> Result<bool, StateError> {
+        let done = account.kind != SubjectKind::Account || self.settle_some(account, self.config.history_rows)?;
+        if !done {
+            self.chore(account, origin, |chore| chore.kin = true)?;
+        }
+        Ok(done)
+    }
+
+    /// As above, over so many rows at most.
+    pub(super) fn settle_some(&mut self, account: &SubjectId, limit: usize) -> Result<bool, StateError> {
+        let program = std::sync::Arc::clone(&self.program);
+        let mut left = limit;
+        for child in CHILDREN {
+            let row_key = key::kin(account, child);
+            let wanted = program.kin_of(child).next().is_some();
+            let Some(mut row) = self.tx.get::<KinRow>(&row_key)?.or_else(|| wanted.then(KinRow::new)) else {
+                continue;
+            };
+            let before = row.clone();
+            let done = self.settle_kind(account, child, &program, &mut row, &mut left)?;
+            if row != before {
+                self.put_kin(row_key, &row)?;
+            }
+            if !done {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn settle_kind(&mut self, account: &SubjectId, child: SubjectKind, program: &Program, row: &mut KinRow, left: &mut usize) -> Result<bool, StateError> {
+        for (id, tally) in row.iter_mut() {
+            if program.kin_child(*id).is_none() && !matches!(tally.state, KinState::Dropping(_)) {
+                *tally = KinTally {
+                    state: KinState::Dropping(None),
+                    ..KinTally::default()
+                };
+            }
+        }
+        for id in row.keys().copied().collect::<Vec<_>>() {
+            let Some(KinTally {
+                state: KinState::Dropping(cursor),
+                ..
+            }) = row.get_mut(&id)
+            else {
+                continue;
+            };
+            if !self.drop_rows(&[key::tallied_values(account, QueryId(id.0))], cursor, *left)? {
+                return Ok(false);
+            }
+            row.remove(&id);
+        }
+        let missing: Vec<KinId> = program.kin_of(child).map(|kin| kin.id).filter(|id| !row.contains_key(id)).collect();
+        // Of no children there is nothing to keep.
+        if !missing.is_empty() && self.first_children(account, child, 1)? > 0 {
+            let filling = || KinTally {
+                state: KinState::Filling(None),
+                ..KinTally::default()
+            };
+            row.extend(missing.into_iter().map(|id| (id, filling())));
+        }
+        for kin in program.kin_of(child) {
+            if let Some(tally) = row.get_mut(&kin.id)
+                && let KinState::Filling(to) = tally.state.clone()
+                && !self.fill_kin(account, kin, tally, to, left)?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Counts the children behind the last one that was counted. Whether those are all.
+    fn fill_kin(&mut self, account: &SubjectId, kin: &Kin, tally: &mut KinTally, to: Option<Vec<u8>>, left: &mut usize) -> Result<bool, StateError> {
+        let prefix = key::children(account, kin.child());
+        let lower = to.as_deref().map_or_else(|| prefix.clone(), prefix_end);
+        let rows = self.tx.scan(&lower, &prefix_end(&prefix), *left)?;
+        *left -= rows.len();
+        let last = rows.last().map(|(last, _)| last.clone());
+        for (child_key, value) in rows {
+            let Some(child) = Parts::of(&child_key).subject() else { continue };
+            let item = child_item(&child, row::decode(&value)?);
+            self.count_kin(account, kin, tally, kin.judge(&item), true)?;
+        }
+        let done = *left > 0;
+        tally.state = if done { KinState::Full } else { KinState::Filling(last.or(to)) };
+        Ok(done)
+    }
+
+    /// A child begins to count for an aggregate, or ceases to.
+    fn count_kin(&mut self, account: &SubjectId, kin: &Kin, tally: &mut KinTally, verdict: Result<Option<Value>, Unknown>, up: bool) -> Result<(), StateError> {
+        let adjust = |count: u64| if up { count + 1 } else { count.saturating_sub(1) };
+        tally.children = adjust(tally.children);
+        match verdict {
+            Err(Unknown) => tally.unknown = adjust(tally.unknown),
+            Ok(None) => {}
+            Ok(Some(value)) => {
+                if up {
+                    tally.totals.add(&value);
+                } else {
+                    tally.totals.remove(&value);
+                }
+                if kin.asked().keeps_values() {
+                    self.count_value(account, QueryId(kin.id.0), kin.asked(), &mut tally.totals, &mut tally.extreme, &value, up)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many children there are, up to a limit.
+    fn first_children(&self, account: &SubjectId, child: SubjectKind, limit: usize) -> Result<usize, StateError> {
+        let prefix = key::children(account, child);
+        Ok(self.tx.scan(&prefix, &prefix_end(&prefix), limit)?.len())
+    }
+
+    /// Totals over nothing are no row.
+    fn put_kin(&mut self, row_key: Vec<u8>, row: &KinRow) -> Result<(), StateError> {
+        if row.values().all(|tally| tally.state == KinState::Full && tally.children == 0) {
+            return self.tx.delete_if_present(row_key);
+        }
+        self.tx.put(row_key, row);
+        Ok(())
+    }
+}

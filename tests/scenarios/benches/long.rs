@@ -1,0 +1,42 @@
+//! What others wait for while something long goes on: the longest step, in rows and in time, with a hundred thousand events, persons and so on.
+//!
+//! `cargo bench -p millrace-test-scenarios --bench long [-- events]`. Rows are in memory, so this is the engine alone. Steps are as small as the tests'
+//! (four inputs, three portions of twenty rows), so their number says nothing.
+
+use millrace_test_scenarios::long::{self, ORDERS, Part};
+
+/// As the product allocates.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let count: i64 = std::env::args().find_map(|text| text.parse().ok()).unwrap_or(100_000);
+    println!(
+        "{:<48} {:>9} {:>9} {:>9} {:>12} {:>9}",
+        "story", "read max", "wrote max", "read", "longest step", "in all"
+    );
+    for order in ORDERS {
+        show(&long::moves(count, order));
+        show(&long::expires(count, order, false));
+        show(&long::rules_come_and_go(count, order));
+    }
+    show(&long::expires(count, "ascending", true));
+    show(&long::many_persons(count));
+    show(&long::many_links(false));
+    show(&long::many_links(true));
+}
+
+fn show(parts: &[Part]) {
+    for part in parts {
+        let Part {
+            story,
+            rows_read_max,
+            rows_written_max,
+            rows_read,
+            longest,
+            taken,
+            ..
+        } = part;
+        println!("{story:<48} {rows_read_max:>9} {rows_written_max:>9} {rows_read:>9} {longest:>12.1?} {taken:>9.1?}");
+    }
+}

@@ -179,6 +179,14 @@ pub struct Destination {
     pub namespace: String,
     /// The destination's field name to a path of the person's or account's profile.
     pub attributes: BTreeMap<String, Path>,
+    /// The kind of sink to start; `None`: none.
+    pub sink: Option<String>,
+    /// What that sink makes of them is its own matter.
+    pub settings: serde_json::Value,
+    /// 0 to 1; more: no brake.
+    pub brake_share: f64,
+    pub brake_least: u64,
+    pub suppressed: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

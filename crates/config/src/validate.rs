@@ -254,6 +254,11 @@ fn destination(name: &str, raw: &raw::Destination, check: &mut Check<'_>) -> Des
             .iter()
             .filter_map(|(field, path)| Some((field.clone(), check.field(&format!("{key}.attributes.{field}"), path)?)))
             .collect(),
+        sink: raw.sink.clone(),
+        settings: raw.settings.clone(),
+        brake_share: raw.brake_share,
+        brake_least: raw.brake_least,
+        suppressed: raw.suppressed.iter().cloned().collect(),
     }
 }
 

@@ -11,5 +11,6 @@ pub mod budget;
 pub mod http;
 pub mod mapping;
 pub mod secret;
+pub mod sink;
 pub mod source;
 pub mod token;

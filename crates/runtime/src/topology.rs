@@ -174,6 +174,19 @@ impl Topology {
     /// Where a source keeps how far it has read, created at its first start. A topic of its own, so that sources do not wait for each other's commits.
     pub fn source_spec(&self, name: &str) -> TopicSpec {
         compacted(format!("{}internal.source.{name}", self.prefix), 1)
+    /// The ledger's changelog of a destination's sink.
+    pub fn sink_changelog(&self, name: &str) -> String {
+        format!("{}internal.sink.{name}", self.prefix)
+    }
+
+    /// Transactional ids and the group of a destination's sink begin with this.
+    pub fn sink_application(&self, name: &str) -> String {
+        format!("{}.sink.{name}", self.application)
+    }
+
+    /// The ledger's changelog, created when its sink starts.
+    pub fn sink_changelog_spec(&self, name: &str) -> TopicSpec {
+        compacted(self.sink_changelog(name), self.shards)
     }
 
     /// A destination's topic, created at its first use.

@@ -49,10 +49,12 @@ pub enum Reason {
     FromTheFuture,
     /// A record of the control topic that cannot be put in force.
     BadDefinition,
+    /// A destination refused a change for good.
+    DestinationRefused,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 21] = [
+    pub const ALL: [Reason; 22] = [
         Reason::Empty,
         Reason::Oversize,
         Reason::BadUtf8,
@@ -74,6 +76,7 @@ impl Reason {
         Reason::TooFewMembers,
         Reason::FromTheFuture,
         Reason::BadDefinition,
+        Reason::DestinationRefused,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -99,6 +102,7 @@ impl Reason {
             Reason::TooFewMembers => "too-few-members",
             Reason::FromTheFuture => "from-the-future",
             Reason::BadDefinition => "bad-definition",
+            Reason::DestinationRefused => "destination-refused",
         }
     }
 

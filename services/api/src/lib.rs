@@ -7,6 +7,7 @@
 //! What it is *not*: it knows neither the engine nor the log. `backend` says what it asks of them, `dto` what it answers.
 
 pub mod backend;
+pub mod destinations;
 pub mod dto;
 mod health;
 pub mod internal;

@@ -162,6 +162,9 @@ pub enum Command {
     /// Records nobody could use
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
+    /// Foreign systems that audiences are sent to
+    #[command(subcommand)]
+    Destination(DestinationCommand),
     /// Put records into the source topics
     #[command(subcommand)]
     Source(SourceCommand),
@@ -386,6 +389,33 @@ pub enum DeadLetterCommand {
     },
     #[command(hide = true)]
     Replay(Missing),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DestinationCommand {
+    /// The destinations that the asked instance serves, with their state
+    List,
+    /// One destination: what is desired, delivered, pending and refused, and what holds it up
+    Status { name: String },
+    /// Let pass what the brake holds
+    Confirm {
+        name: String,
+        /// One audience; all of the destination where this is left out
+        #[arg(long)]
+        audience: Option<String>,
+    },
+    /// Send again what the destination refused
+    Retry {
+        name: String,
+        #[arg(long)]
+        audience: Option<String>,
+    },
+    /// Compare a destination that can be read with what it acknowledged, and set right what differs
+    Reconcile {
+        name: String,
+        #[arg(long)]
+        audience: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,6 +11,7 @@ pub mod find;
 pub mod health;
 pub mod log;
 pub mod missing;
+pub mod destination;
 pub mod person;
 pub mod processor;
 pub mod run;

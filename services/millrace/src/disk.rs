@@ -14,6 +14,10 @@ use millrace_shard::state::{StateError, StateStore};
 use millrace_store::{Disposition, Limits, Resources, RocksStore, StoreError};
 
 use crate::settings::Settings;
+use crate::sinks::OpenLedgers;
+
+/// A ledger has few rows beside a shard's: this part of the memory serves it.
+const LEDGER_SHARE: u64 = 8;
 
 /// The folder of the state, held by this process.
 pub struct HeldState {
@@ -22,13 +26,13 @@ pub struct HeldState {
 }
 
 /// Takes the state's folder, which two processes never share.
-pub fn hold_state(config: &Config) -> anyhow::Result<HeldState> {
+pub fn hold_state(config: &Config) -> anyhow::Result<Arc<HeldState>> {
     let root = config.state.path.clone();
     let path = root.join("lock");
     std::fs::create_dir_all(&root).with_context(|| format!("cannot make the folder {} (state.path)", root.display()))?;
     let lock = File::create(&path).with_context(|| format!("cannot use the folder {} (state.path)", root.display()))?;
     match lock.try_lock() {
-        Ok(()) => Ok(HeldState { root, _lock: lock }),
+        Ok(()) => Ok(Arc::new(HeldState { root, _lock: lock })),
         Err(TryLockError::WouldBlock) => bail!("the folder {} (state.path) is in use by another process", root.display()),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
@@ -78,7 +82,7 @@ pub fn refuse_without_log(config: &Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Where one of them is of another log: then none is opened.
-pub fn rocks_stores(config: &Config, held: HeldState, origin: Option<String>) -> anyhow::Result<Arc<OpenStore>> {
+pub fn rocks_stores(config: &Config, held: Arc<HeldState>, origin: Option<String>) -> anyhow::Result<Arc<OpenStore>> {
     if let Some(expected) = &origin {
         for path in shards(config) {
             // What is damaged is dealt with where it is opened.
@@ -90,13 +94,30 @@ pub fn rocks_stores(config: &Config, held: HeldState, origin: Option<String>) ->
             }
         }
     }
-    let limits = Limits {
-        block_cache_bytes: bytes(config.state.cache_bytes),
-        write_buffers_bytes: bytes(config.state.write_buffers_bytes),
-        disk_free_min_bytes: config.state.disk_free_min_bytes,
-    };
-    let resources = Resources::new(limits);
+    let resources = Resources::new(limits(config, 1));
     Ok(Arc::new(move |shard| open_store(&held.folder(shard), origin.as_deref(), &resources)))
+}
+
+/// The ledgers of a destination's sink by its name, beside the shards' stores.
+pub fn ledgers(config: &Config, held: &Arc<HeldState>, origin: Option<String>) -> Box<OpenLedgers> {
+    let (held, config) = (Arc::clone(held), config.clone());
+    Box::new(move |name| {
+        let (held, origin) = (Arc::clone(&held), origin.clone());
+        let (folder, resources) = (PathBuf::from(format!("sink-{name}")), Resources::new(limits(&config, LEDGER_SHARE)));
+        Arc::new(move |partition| {
+            let path = held.root.join(&folder).join(format!("partition-{partition}"));
+            open_store(&path, origin.as_deref(), &resources)
+        })
+    })
+}
+
+/// The configured memory, divided.
+fn limits(config: &Config, share: u64) -> Limits {
+    Limits {
+        block_cache_bytes: bytes(config.state.cache_bytes / share),
+        write_buffers_bytes: bytes(config.state.write_buffers_bytes / share),
+        disk_free_min_bytes: config.state.disk_free_min_bytes,
+    }
 }
 
 /// Opens a store. A damaged one is made anew, and the runtime fills it from the changelog.

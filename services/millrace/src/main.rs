@@ -19,6 +19,7 @@ mod refusal;
 mod remote;
 mod settings;
 mod shown;
+mod sinks;
 mod sources;
 
 use std::process::ExitCode;
@@ -27,8 +28,8 @@ use clap::FromArgMatches;
 use millrace_api::backend::Replace;
 
 use crate::cli::{
-    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, LogCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand,
-    TopicsCommand,
+    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, DestinationCommand, LogCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand,
+    SourceCommand, TopicsCommand,
 };
 use crate::settings::Settings;
 
@@ -98,6 +99,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Source(SourceCommand::Preview { name }) => commands::source_run::preview(&settings, &name),
         Command::Source(SourceCommand::Pause { name }) => commands::source_run::pause(&settings, &name, true),
         Command::Source(SourceCommand::Resume { name }) => commands::source_run::pause(&settings, &name, false),
+        Command::Destination(command) => commands::destination::run(&settings, &command),
         Command::Sink(SinkCommand::File(options)) => commands::sink_file::run(&settings, &options),
         Command::Log(LogCommand::Check { dir }) => commands::log::check(&settings, &dir),
         Command::Log(LogCommand::Salvage { dir, to }) => commands::log::salvage(&settings, &dir, &to),

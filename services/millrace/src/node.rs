@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use millrace_api::backend::{Commands, Queries};
+use millrace_api::destinations::{Sinks, destinations_router};
 use millrace_api::dto::ReadyView;
 use millrace_api::internal::{ShardRows, internal_router};
 use millrace_api::sources::Sources;
@@ -19,6 +20,7 @@ use millrace_runtime::host::{AllShards, Host, HostHandle, OpenStore, Ownership};
 use millrace_runtime::state::ShardState;
 use millrace_runtime::task::{MakeMachine, TaskContext};
 use millrace_shard::engine::{Config as EngineConfig, Shard};
+use millrace_shard::machine::OutputTopic;
 use millrace_shard::query::Query;
 use millrace_telemetry::{Gauge, Metrics};
 use tokio::net::TcpListener;
@@ -32,6 +34,7 @@ use crate::observer::MetricsObserver;
 use crate::orders::LogOrders;
 use crate::remote::{Deployment, OwnRows, Peers};
 use crate::settings::Settings;
+use crate::sinks::{SinkParts, SinkThreads};
 use crate::sources::RunningSources;
 
 /// Threads for requests that block; a request beyond them waits.
@@ -54,6 +57,7 @@ pub struct Node {
     log: Arc<dyn Log>,
     rows: Arc<dyn ShardRows>,
     token: Option<String>,
+    sinks: Arc<SinkThreads>,
 }
 
 /// What a node is made of where there is a choice.
@@ -63,6 +67,8 @@ pub struct Parts {
     pub open_store: Arc<OpenStore>,
     /// The name of this process among others on the same log; `None`: there are no others.
     pub instance: Option<String>,
+    /// What sinks need; `None`: this process serves no destination.
+    pub sinks: Option<SinkParts>,
 }
 
 impl Node {
@@ -100,6 +106,10 @@ impl Node {
         let their_readiness = Arc::clone(&sources);
         let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness, their_readiness.get()))));
         let commands = Arc::new(LogOrders::new(Arc::clone(&parts.log), config)?);
+        let sinks = match &parts.sinks {
+            Some(parts_of_sinks) => SinkThreads::start(config, &parts.log, parts_of_sinks, &metrics)?,
+            None => SinkThreads::default(),
+        };
         let ownership = parts.ownership;
         let host = std::thread::Builder::new()
             .name("host".to_owned())
@@ -116,6 +126,7 @@ impl Node {
             log: parts.log,
             rows: Arc::new(OwnRows(move |shard| own.reader(shard))),
             token,
+            sinks: Arc::new(sinks),
         })
     }
 
@@ -158,6 +169,7 @@ impl Node {
         if let Some(presence) = self.presence {
             presence.stop();
         }
+        self.sinks.stop();
         self.handle.stop();
         match self.host.join() {
             Ok(outcome) => outcome.context("the shards ended"),
@@ -172,6 +184,7 @@ impl Node {
             Some(sources) => api.merge(sources_router(Arc::clone(sources) as Arc<dyn Sources>)),
             None => api,
         };
+        let api = api.merge(destinations_router(Arc::clone(&self.sinks) as Arc<dyn Sinks>));
         let health = health_router(Arc::clone(&self.queries), self.metrics.clone());
         let (api_listener, health_listener) = (TcpListener::from_std(ports.api)?, TcpListener::from_std(ports.metrics)?);
         tracing::info!(api = %api_listener.local_addr()?, metrics = %health_listener.local_addr()?, "listening");
@@ -321,23 +334,43 @@ pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
     match config.log.kind {
         LogKind::Embedded => {
             let log = Arc::new(embedded_log(settings, EmbeddedConfig::default())?);
+            let shards = config.topics.shards;
+            let origin = disk::origin(settings, &*log)?;
+            let sinks = SinkParts {
+                owners: Box::new(move |_| Ok(Box::new(AllShards::new(shards)) as Box<dyn Ownership>)),
+                ledgers: disk::ledgers(config, &state, origin.clone()),
+            };
             Ok(Parts {
-                open_store: disk::rocks_stores(config, state, disk::origin(settings, &*log)?)?,
+                open_store: disk::rocks_stores(config, state, origin)?,
                 log,
-                ownership: Box::new(AllShards::new(config.topics.shards)),
+                ownership: Box::new(AllShards::new(shards)),
                 instance: None,
+                sinks: Some(sinks),
             })
         }
         LogKind::Kafka => {
             let log = engine::kafka_log(config)?;
-            let open_store = disk::rocks_stores(config, state, disk::origin(settings, &log)?)?;
+            let origin = disk::origin(settings, &log)?;
+            let ledgers = disk::ledgers(config, &state, origin.clone());
+            let open_store = disk::rocks_stores(config, state, origin)?;
             let instance = instance(config);
             let ownership = join(settings, &log, &instance)?;
+            let log = Arc::new(log);
+            let (groups, topology, member) = (Arc::clone(&log), settings.topology(), instance.clone());
+            let owners = move |name: &str| {
+                let (group, topic) = (topology.sink_application(name), topology.output(&OutputTopic::Destination(name.into())));
+                let joined = groups.join(&group, &topic, &member).context("cannot join the group of a destination's sinks")?;
+                Ok(Box::new(joined) as Box<dyn Ownership>)
+            };
             Ok(Parts {
-                log: Arc::new(log),
+                log,
                 ownership: Box::new(ownership),
                 open_store,
                 instance: Some(instance),
+                sinks: Some(SinkParts {
+                    owners: Box::new(owners),
+                    ledgers,
+                }),
             })
         }
     }

@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("store", &["model", "shard"]),
     ("config", &["model", "segment", "identity"]),
     ("telemetry", &["model"]),
-    ("connect", &["model", "wire", "log"]),
+    ("connect", &["model", "wire", "shard", "log"]),
 ];
 
 /// Crates whose results depend on their arguments alone.

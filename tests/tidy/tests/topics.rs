@@ -37,6 +37,7 @@ fn the_catalogue_is_what_is_created() {
     let mut made: BTreeMap<String, _> = topology.specs(SOURCE_PARTITIONS).into_iter().map(|spec| (spec.name.clone(), spec)).collect();
     made.insert("internal.source.<name>".to_owned(), topology.source_spec("<name>"));
     made.insert("destination.<name>".to_owned(), topology.destination_spec("<name>"));
+    made.insert("internal.sink.<name>".to_owned(), topology.sink_changelog_spec("<name>"));
     // Made beside these: the empty topic of the ownership group. Not made yet: profiles, which the catalogue marks.
     let mut described = Vec::new();
     for entry in catalogue.topics {

@@ -166,6 +166,7 @@ impl Stage {
                 ownership: Box::new(AllShards::new(config.topics.shards)),
                 open_store,
                 instance: None,
+                sinks: None,
             },
         )
     }

@@ -1,0 +1,50 @@
+//! One change that a destination is to take.
+
+use std::collections::BTreeMap;
+
+use millrace_model::{Identity, Timestamp};
+use millrace_wire::{DestinationState, Presence};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The newest desire for one key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// `<audience>|<namespace>:<id>`, the Kafka key.
+    pub key: String,
+    pub audience: String,
+    pub identity: Identity,
+    pub present: bool,
+    /// Mapped attributes by the destination's own names; empty where absent.
+    pub attributes: BTreeMap<String, serde_json::Value>,
+    /// The evaluation that made this the desired state.
+    pub changed_at: Timestamp,
+    /// The same for each attempt to send the same desire, different for every other: a destination may know repeats by it.
+    pub id: u64,
+}
+
+impl Change {
+    pub fn new(state: DestinationState) -> Change {
+        let key = state.key();
+        let present = state.state == Presence::Present;
+        let attributes = if present { state.attributes } else { BTreeMap::new() };
+        let id = xxh3_64(format!("{}|{key}|{present}|{}", state.destination, state.changed_at.0).as_bytes());
+        Change {
+            key,
+            audience: state.audience,
+            identity: state.identity,
+            present,
+            attributes,
+            changed_at: state.changed_at,
+            id,
+        }
+    }
+
+    /// What is desired, in one number: equal desires of a key have equal ones.
+    pub fn fingerprint(&self) -> u64 {
+        if !self.present {
+            return 0;
+        }
+        let text = serde_json::to_vec(&self.attributes).unwrap_or_default();
+        xxh3_64(&text).max(1)
+    }
+}

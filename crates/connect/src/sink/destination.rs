@@ -1,0 +1,109 @@
+//! The port to a foreign system.
+
+use std::time::Duration;
+
+use super::Change;
+
+/// What a destination takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Changes of one lane per `deliver`. Not 0.
+    pub records_max: usize,
+    /// How long a change waits for others before a smaller batch goes.
+    pub wait: Duration,
+}
+
+/// A permanent refusal of one change: it goes to the dead letters with these texts, which hold no credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the destination says, such as its code and message.
+    pub reason: String,
+    /// What was sent.
+    pub request: String,
+    /// What came back.
+    pub answer: String,
+}
+
+/// What became of one change of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The destination is as desired, by this call or before it.
+    Accepted,
+    /// The destination will never take it.
+    Refused(Refusal),
+    /// Not now; again after the lane's back-off.
+    Later(String),
+    /// The batch was refused as a whole: alone, each change may have an answer of its own. For a batch of one this is a refusal.
+    Together(Refusal),
+}
+
+/// What came of a batch: one answer per change, in the batch's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub answers: Vec<Answer>,
+    /// The least wait before the lane's next call; `None`: by the frame's own back-off where anything has to be sent again.
+    pub wait: Option<Duration>,
+    /// Requests made, for the report of calls against the ideal.
+    pub calls: u64,
+}
+
+impl Delivery {
+    /// Every change of the batch has the same answer.
+    pub fn all(answer: &Answer, count: usize, calls: u64) -> Delivery {
+        Delivery {
+            answers: vec![answer.clone(); count],
+            wait: None,
+            calls,
+        }
+    }
+
+    #[must_use]
+    pub fn not_before(self, wait: Option<Duration>) -> Delivery {
+        Delivery { wait, ..self }
+    }
+}
+
+/// A destination cannot be asked now.
+#[derive(Debug, thiserror::Error)]
+#[error("destination cannot be read: {reason}")]
+pub struct DestinationError {
+    pub reason: String,
+}
+
+/// One member that the destination holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Actual {
+    pub audience: String,
+    /// The id within the destination's namespace.
+    pub id: String,
+}
+
+/// A foreign system.
+///
+/// Protocol: `deliver` is called by one thread, with changes of one lane, each key at most once; it returns when each change has its answer. It may make
+/// several calls at the same time. It repeats nothing itself except what costs the destination nothing: waits and repeats are the frame's. Every change must be
+/// safe to send twice. A panic ends the task. `actual` is called between deliveries.
+pub trait Destination: Send {
+    fn limits(&self) -> BatchLimits;
+
+    /// Which changes may share a batch and which wait together after a failure. By default one lane per audience.
+    fn lane(&self, change: &Change) -> String {
+        change.audience.clone()
+    }
+
+    fn deliver(&mut self, batch: &[Change]) -> Delivery;
+
+    /// Who is at the destination, for the audiences named; `None` where it cannot be read.
+    ///
+    /// # Errors
+    /// Where it does not answer now.
+    fn actual(&mut self, audiences: &[String]) -> Result<Option<Vec<Actual>>, DestinationError> {
+        let _ = audiences;
+        Ok(None)
+    }
+
+    /// Calls left today; `None`: no such limit, or not known.
+    fn quota_left(&self) -> Option<u64> {
+        None
+    }
+}

@@ -1,0 +1,259 @@
+//! One partition of a destination's topic with its ledger: taken over, read, committed.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use millrace_log::{Delivered, EARLIEST, LogError, Offset, PollLimits, Record, ShardIdentity, ShardSession, TopicPartition, Transaction};
+use millrace_model::Timestamp;
+use millrace_shard::state::{RowChange, StateError, StateStore};
+
+use super::ledger::{self, LedgerRow, META_KEY, Meta, Window};
+use super::task::{Point, SinkContext, SinkError};
+
+/// A restore applies rows in batches of this many.
+const RESTORE_ROWS: usize = 10_000;
+
+/// A store not committed to for longer than this is discarded: the changelog may have forgotten deletions since.
+const STORE_AGE_MS_MAX: i64 = 3 * millrace_model::DAY_MS;
+
+/// Members of one audience on one partition, by the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    pub delivered: u64,
+    /// Refused while they were to be present.
+    pub refused: u64,
+}
+
+/// A partition that this task owns.
+pub struct Partition {
+    session: Box<dyn ShardSession>,
+    store: Box<dyn StateStore>,
+    changelog: TopicPartition,
+    source: TopicPartition,
+    meta: Meta,
+    /// The offset behind the last record read.
+    pub read: Offset,
+    /// This owner made the ledger: whoever has no row was never sent.
+    pub first_owner: bool,
+    /// Final values not committed yet.
+    rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    dead_letters: Vec<Record>,
+    pub members: BTreeMap<String, Members>,
+    windows_changed: bool,
+    pub committed_at: Timestamp,
+    flushed_at: Timestamp,
+}
+
+impl Partition {
+    /// Fences earlier owners, restores the ledger and reads on where the last commit ended.
+    pub fn open(context: &SinkContext, number: u32, now: Timestamp) -> Result<Partition, SinkError> {
+        let changelog = TopicPartition {
+            topic: context.changelog.as_str().into(),
+            partition: number,
+        };
+        let source = TopicPartition {
+            topic: context.topic.as_str().into(),
+            partition: number,
+        };
+        let identity = ShardIdentity {
+            transactional_id: format!("{}.{number}", context.application),
+            group: context.application.clone(),
+            changelog: changelog.clone(),
+        };
+        let mut session = context.log.open_shard(&identity)?;
+        let mut store = (context.open_ledger)(number)?;
+        let kept: Option<Meta> = ledger::get(&*store, META_KEY)?;
+        let too_old = kept.is_none_or(|meta| now.0 - meta.committed_at > STORE_AGE_MS_MAX);
+        if too_old && store.changelog_position()?.is_some() {
+            store.clear()?;
+        }
+        match restore(&mut *session, &mut *store) {
+            Err(SinkError::Log(LogError::OffsetLost { .. })) if store.changelog_position()?.is_some() => {
+                store.clear()?;
+                restore(&mut *session, &mut *store)?;
+            }
+            other => other?,
+        }
+        let meta: Option<Meta> = ledger::get(&*store, META_KEY)?;
+        let first_owner = meta.is_none();
+        let meta = meta.unwrap_or(Meta {
+            position: EARLIEST,
+            ..Meta::default()
+        });
+        session.assign(&[(source.clone(), meta.position)])?;
+        let mut partition = Partition {
+            session,
+            store,
+            changelog,
+            source,
+            read: meta.position,
+            meta,
+            first_owner,
+            rows: BTreeMap::new(),
+            dead_letters: Vec::new(),
+            members: BTreeMap::new(),
+            windows_changed: false,
+            committed_at: now,
+            flushed_at: now,
+        };
+        partition.count_members()?;
+        if first_owner {
+            // From here on a later owner knows that somebody may have sent what has no row.
+            partition.windows_changed = true;
+            partition.commit(context, EARLIEST, now)?;
+        }
+        Ok(partition)
+    }
+
+    fn count_members(&mut self) -> Result<(), StateError> {
+        let mut members: BTreeMap<String, Members> = BTreeMap::new();
+        ledger::each_row(&*self.store, |key, row| {
+            let count = members.entry(audience_of(key).to_owned()).or_default();
+            count.delivered += u64::from(row.delivered());
+            count.refused += u64::from(row.refused.is_some_and(|refused| refused.present));
+        })?;
+        self.members = members;
+        Ok(())
+    }
+
+    pub fn poll(&mut self, limits: PollLimits) -> Result<Vec<Delivered>, LogError> {
+        let records = self.session.poll(limits)?;
+        if let Some(last) = records.last() {
+            self.read = last.offset + 1;
+        }
+        Ok(records)
+    }
+
+    /// Records not read yet.
+    pub fn unread(&self) -> u64 {
+        self.session.lag().iter().map(|(_, lag)| lag).sum()
+    }
+
+    pub fn row(&self, key: &str) -> Result<Option<LedgerRow>, StateError> {
+        let row_key = ledger::row_key(key);
+        match self.rows.get(&row_key) {
+            Some(None) => Ok(None),
+            Some(Some(bytes)) => ledger::decode(bytes).map(Some).map_err(|error| StateError(Box::new(error))),
+            None => ledger::get(&*self.store, &row_key),
+        }
+    }
+
+    /// Replaces a key's row and keeps the counts.
+    pub fn put_row(&mut self, key: &str, row: Option<&LedgerRow>) -> Result<(), StateError> {
+        let before = self.row(key)?.unwrap_or_default();
+        let after = row.cloned().unwrap_or_default();
+        let count = self.members.entry(audience_of(key).to_owned()).or_default();
+        let refused = |row: &LedgerRow| u64::from(row.refused.is_some_and(|refused| refused.present));
+        count.delivered = count.delivered + u64::from(after.delivered()) - u64::from(before.delivered());
+        count.refused = count.refused + refused(&after) - refused(&before);
+        self.rows.insert(ledger::row_key(key), row.map(ledger::encode));
+        Ok(())
+    }
+
+    /// Every row as it is now, those not committed included.
+    pub fn each_row(&self, mut visit: impl FnMut(&str, LedgerRow)) -> Result<(), StateError> {
+        ledger::each_row(&*self.store, |key, row| {
+            if !self.rows.contains_key(&ledger::row_key(key)) {
+                visit(key, row);
+            }
+        })?;
+        for (key, value) in &self.rows {
+            if let Some(bytes) = value {
+                let row = ledger::decode(bytes).map_err(|error| StateError(Box::new(error)))?;
+                visit(&String::from_utf8_lossy(&key[1..]), row);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn window(&self, audience: &str) -> Window {
+        self.meta.windows.get(audience).copied().unwrap_or_default()
+    }
+
+    pub fn set_window(&mut self, audience: &str, window: Window) {
+        if self.window(audience) != window {
+            self.meta.windows.insert(audience.to_owned(), window);
+            self.windows_changed = true;
+        }
+    }
+
+    pub fn delivered(&self, audience: &str) -> u64 {
+        self.members.get(audience).map_or(0, |members| members.delivered)
+    }
+
+    pub fn add_dead_letter(&mut self, record: Record) {
+        self.dead_letters.push(record);
+    }
+
+    /// Changes not committed.
+    pub fn uncommitted(&self) -> usize {
+        self.rows.len() + self.dead_letters.len()
+    }
+
+    /// Commits rows, dead letters and the position together. `position`: of the oldest record that is not done with.
+    pub fn commit(&mut self, context: &SinkContext, position: Offset, now: Timestamp) -> Result<bool, SinkError> {
+        if self.rows.is_empty() && self.dead_letters.is_empty() && !self.windows_changed && position == self.meta.position {
+            return Ok(false);
+        }
+        context.point(Point::BeforeCommit)?;
+        self.meta.position = position;
+        self.meta.committed_at = now.0;
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.insert(META_KEY.to_vec(), Some(ledger::encode(&self.meta)));
+        let changelog = rows.iter().map(|(key, value)| {
+            let record = Record {
+                key: Some(Bytes::copy_from_slice(key)),
+                value: value.as_ref().map(|value| Bytes::copy_from_slice(value)),
+                headers: Vec::new(),
+            };
+            (self.changelog.clone(), record)
+        });
+        let dead_letters = self.dead_letters.drain(..).map(|record| (context.dead_letters.clone(), record));
+        let transaction = Transaction {
+            records: changelog.chain(dead_letters).collect(),
+            positions: if position >= 0 { vec![(self.source.clone(), position)] } else { Vec::new() },
+        };
+        let receipt = self.session.commit(transaction)?;
+        context.point(Point::AfterCommit)?;
+        let end = receipt.changelog_end.unwrap_or_default();
+        self.store.apply(rows.into_iter().collect::<Vec<RowChange>>(), end)?;
+        self.windows_changed = false;
+        self.committed_at = now;
+        if now.0 - self.flushed_at.0 > 60_000 {
+            self.store.flush()?;
+            self.flushed_at = now;
+        }
+        context.point(Point::AfterApply)?;
+        Ok(true)
+    }
+
+    /// The last flush before the store is closed.
+    pub fn close(mut self) -> Result<(), StateError> {
+        self.store.flush()
+    }
+}
+
+/// The part of a key that names the audience.
+pub fn audience_of(key: &str) -> &str {
+    key.split('|').next().unwrap_or_default()
+}
+
+fn restore(session: &mut dyn ShardSession, store: &mut dyn StateStore) -> Result<(), SinkError> {
+    let from = store.changelog_position()?;
+    let mut rows: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+    let mut failed = None;
+    let end = session.restore(from.unwrap_or(EARLIEST), &mut |delivered| {
+        let Some(key) = delivered.record.key else { return };
+        rows.insert(key.to_vec(), delivered.record.value.map(|value| value.to_vec()));
+        if rows.len() >= RESTORE_ROWS && failed.is_none() {
+            failed = store.apply(std::mem::take(&mut rows).into_iter().collect(), delivered.offset + 1).err();
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    if !rows.is_empty() || (end > 0 && from != Some(end)) {
+        store.apply(rows.into_iter().collect(), end)?;
+    }
+    Ok(())
+}

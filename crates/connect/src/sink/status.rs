@@ -1,0 +1,94 @@
+//! What a sink says of itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A destination as one process sees it: the partitions it owns.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkStatus {
+    pub destination: String,
+    pub partitions: Vec<u32>,
+    /// Identities that are to be present.
+    pub desired: u64,
+    /// Identities acknowledged as present.
+    pub delivered: u64,
+    /// Changes that wait to be sent or sent again.
+    pub pending: u64,
+    /// Changes refused for good, as long as they are still desired.
+    pub refused: u64,
+    /// Age of the oldest change that waits, in milliseconds.
+    pub oldest_pending_ms: Option<u64>,
+    /// Calls that the destination allows today; `None`: no limit, or not known.
+    pub quota_left: Option<u64>,
+    /// At the pace of the last minute, in milliseconds; `None`: nothing waits, or nothing moves.
+    pub finished_in_ms: Option<u64>,
+    /// Calls made since the process began.
+    pub calls: u64,
+    /// Changes acknowledged since the process began.
+    pub acknowledged: u64,
+    /// The last failure, while it holds something up.
+    pub error: Option<String>,
+    pub audiences: BTreeMap<String, AudienceStatus>,
+    /// What the last comparison found.
+    pub drift: Option<Drift>,
+    /// RFC 3339.
+    pub at: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AudienceStatus {
+    pub desired: u64,
+    pub delivered: u64,
+    pub pending: u64,
+    pub refused: u64,
+    /// The brake holds it: `millrace destination confirm` lets it pass.
+    pub held: bool,
+}
+
+/// The difference between the ledger and the destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// Acknowledged once and gone by another's hand.
+    pub missing: u64,
+    /// There by another's hand, or left over.
+    pub unexpected: u64,
+    /// Of both, what was set right.
+    pub repaired: u64,
+    /// RFC 3339.
+    pub at: String,
+}
+
+impl SinkStatus {
+    /// The same destination as several processes see it.
+    #[must_use]
+    pub fn merged(mut self, other: SinkStatus) -> SinkStatus {
+        self.partitions.extend(other.partitions);
+        self.partitions.sort_unstable();
+        self.partitions.dedup();
+        self.desired += other.desired;
+        self.delivered += other.delivered;
+        self.pending += other.pending;
+        self.refused += other.refused;
+        self.oldest_pending_ms = self.oldest_pending_ms.max(other.oldest_pending_ms);
+        self.quota_left = self.quota_left.or(other.quota_left);
+        self.finished_in_ms = self.finished_in_ms.max(other.finished_in_ms);
+        self.calls += other.calls;
+        self.acknowledged += other.acknowledged;
+        self.error = self.error.or(other.error);
+        self.at = self.at.max(other.at);
+        for (name, audience) in other.audiences {
+            let sum = self.audiences.entry(name).or_default();
+            sum.desired += audience.desired;
+            sum.delivered += audience.delivered;
+            sum.pending += audience.pending;
+            sum.refused += audience.refused;
+            sum.held |= audience.held;
+        }
+        self.drift = self.drift.or(other.drift);
+        self
+    }
+}

@@ -1,0 +1,732 @@
+//! One destination's task: reads, batches, delivers, commits. One thread steps it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_log::{Delivered, Disposition, Log, LogError, PollLimits, Record, TopicPartition};
+use millrace_model::{Identity, Timestamp};
+use millrace_shard::state::{StateError, StateStore};
+use millrace_wire::{DeadLetterOrigin, DestinationState, OutputCodec, OutputError, Presence, Reason, RegistryClient, dead_letter_headers};
+
+use super::brake::{self, Brake};
+use super::change::Change;
+use super::destination::{Answer, Delivery, Destination, Refusal};
+use super::ledger::{Acknowledged, LedgerRow};
+use super::order::{Order, OrderKind};
+use super::partition::{Partition, audience_of};
+use super::pending::{Pending, Waiting};
+use super::status::{AudienceStatus, Drift, SinkStatus};
+use crate::backoff::Backoff;
+use crate::budget::WallClock;
+
+/// Opens the ledger's store of a partition.
+pub type OpenLedger = dyn Fn(u32) -> Result<Box<dyn StateStore>, StateError> + Send + Sync;
+
+/// How much is read at once from a partition.
+const READ: PollLimits = PollLimits {
+    records_max: 2_000,
+    bytes_max: 4 << 20,
+    wait_ms_max: 0,
+};
+
+/// How long an idle task waits for records, over all of its partitions.
+const IDLE_WAIT_MS: u64 = 50;
+
+/// A commit at least so often while there is something to commit. After a crash what was acknowledged since is sent once more.
+const COMMIT_EVERY_MS: i64 = 500;
+/// And at the latest with so many rows.
+const COMMIT_ROWS_MAX: usize = 10_000;
+
+/// The name of the header that holds what was sent.
+const REQUEST_HEADER: &str = "millrace.destination.request";
+/// The name of the header that holds what came back.
+const ANSWER_HEADER: &str = "millrace.destination.answer";
+/// The name of the header that names the destination.
+const DESTINATION_HEADER: &str = "millrace.destination.name";
+
+/// What a task works under.
+pub struct SinkContext {
+    /// The destination's name.
+    pub name: String,
+    pub log: Arc<dyn Log>,
+    /// `destination.<name>` with its prefix.
+    pub topic: String,
+    /// Its partitions.
+    pub partitions: u32,
+    /// The ledger's changelog, with as many partitions as the topic.
+    pub changelog: String,
+    pub dead_letters: TopicPartition,
+    /// Transactional ids and the group begin with this; different for each destination of each deployment.
+    pub application: String,
+    pub clock: WallClock,
+    pub open_ledger: Arc<OpenLedger>,
+    pub registry: Option<Arc<RegistryClient>>,
+    pub brake: Brake,
+    /// Keys that may wait in memory; what is beyond them stays in the log.
+    pub pending_max: usize,
+    /// The namespace and ids that are never to be present.
+    pub suppressed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
+    pub faults: Arc<dyn FaultPlan>,
+}
+
+/// The places where a process may die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Point {
+    Opened,
+    Read,
+    BeforeDelivery,
+    AfterDelivery,
+    BeforeCommit,
+    AfterCommit,
+    AfterApply,
+}
+
+/// Decides in tests where the task dies.
+pub trait FaultPlan: Send + Sync {
+    fn dies(&self, point: Point) -> bool;
+}
+
+/// Never.
+pub struct NoFaults;
+
+impl FaultPlan for NoFaults {
+    fn dies(&self, _: Point) -> bool {
+        false
+    }
+}
+
+/// Why a task cannot go on as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    #[error("log of the sink")]
+    Log(#[from] LogError),
+    #[error("ledger of the sink")]
+    Store(#[from] StateError),
+    /// A schema registry does not answer; the record is read again.
+    #[error("a record cannot be read yet")]
+    NotYet(#[source] OutputError),
+    /// Only in tests.
+    #[error("killed at {0:?}")]
+    Killed(Point),
+}
+
+impl SinkError {
+    /// What the task's owner does: give the partition up, open it anew after a while, or stop.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            SinkError::Log(error) => error.disposition(),
+            SinkError::Store(_) | SinkError::NotYet(_) => Disposition::Recover,
+            SinkError::Killed(_) => Disposition::Stop,
+        }
+    }
+}
+
+impl SinkContext {
+    pub(super) fn point(&self, point: Point) -> Result<(), SinkError> {
+        if self.faults.dies(point) { Err(SinkError::Killed(point)) } else { Ok(()) }
+    }
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stepped {
+    pub read: usize,
+    pub sent: usize,
+    /// Nothing is left to read, to send or to commit, as far as is known; what waits for a back-off or is held is left.
+    pub idle: bool,
+}
+
+/// A lane that waits after a failure.
+struct LaneState {
+    backoff: Backoff,
+    until: Timestamp,
+    error: Option<String>,
+}
+
+/// One destination on the partitions that this process owns.
+pub struct SinkTask {
+    context: Arc<SinkContext>,
+    destination: Box<dyn Destination>,
+    partitions: BTreeMap<u32, Partition>,
+    pending: Pending,
+    lanes: BTreeMap<String, LaneState>,
+    calls: u64,
+    acknowledged: u64,
+    /// Acknowledged changes by second, of the last minute.
+    pace: BTreeMap<i64, u64>,
+    drift: Option<Drift>,
+}
+
+impl SinkTask {
+    pub fn new(context: Arc<SinkContext>, destination: Box<dyn Destination>) -> SinkTask {
+        SinkTask {
+            context,
+            destination,
+            partitions: BTreeMap::new(),
+            pending: Pending::default(),
+            lanes: BTreeMap::new(),
+            calls: 0,
+            acknowledged: 0,
+            pace: BTreeMap::new(),
+            drift: None,
+        }
+    }
+
+    /// Takes a partition over. One that is open already is opened anew.
+    ///
+    /// # Errors
+    /// Where the log or the store fails; the partition is not open then.
+    pub fn open(&mut self, number: u32) -> Result<(), SinkError> {
+        self.close(number)?;
+        let now = self.now();
+        let partition = Partition::open(&self.context, number, now)?;
+        self.partitions.insert(number, partition);
+        self.context.point(Point::Opened)
+    }
+
+    /// Gives a partition up; what is not committed is its next owner's.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub fn close(&mut self, number: u32) -> Result<(), SinkError> {
+        self.pending.forget(number);
+        match self.partitions.remove(&number) {
+            Some(partition) => Ok(partition.close()?),
+            None => Ok(()),
+        }
+    }
+
+    /// The partitions that are open.
+    pub fn partitions(&self) -> Vec<u32> {
+        self.partitions.keys().copied().collect()
+    }
+
+    /// Reads, delivers at most one batch, commits what is due.
+    ///
+    /// # Errors
+    /// With the partition that failed: its owner closes it, and opens it anew or not, by the error's disposition.
+    pub fn step(&mut self) -> Result<Stepped, (u32, SinkError)> {
+        let mut stepped = Stepped::default();
+        let mut batch = self.next_batch();
+        let wait_ms = if batch.is_some() { 0 } else { IDLE_WAIT_MS / self.partitions.len().max(1) as u64 };
+        stepped.read = self.read(wait_ms.max(u64::from(batch.is_none())))?;
+        if batch.is_none() {
+            batch = self.next_batch();
+        }
+        let any = self.partitions.keys().next().copied().unwrap_or_default();
+        if let Some((lane, changes)) = batch {
+            stepped.sent = changes.len();
+            self.deliver(&lane, &changes).map_err(|(partition, error)| (partition.unwrap_or(any), error))?;
+        }
+        let quiet = stepped.read == 0 && stepped.sent == 0;
+        let committed = self.commit_due(quiet)?;
+        stepped.idle = quiet && !committed;
+        Ok(stepped)
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.context.clock)()
+    }
+
+    fn read(&mut self, wait_ms_max: u64) -> Result<usize, (u32, SinkError)> {
+        let mut read = 0;
+        let numbers = self.partitions();
+        for number in numbers {
+            let room = self.context.pending_max.saturating_sub(self.pending.len());
+            if room == 0 {
+                break;
+            }
+            let Some(partition) = self.partitions.get_mut(&number) else { continue };
+            let limits = PollLimits {
+                records_max: READ.records_max.min(room),
+                wait_ms_max,
+                ..READ
+            };
+            let records = partition.poll(limits).map_err(|error| (number, error.into()))?;
+            read += records.len();
+            for record in records {
+                self.take(number, record).map_err(|error| (number, error))?;
+            }
+        }
+        if read > 0 {
+            self.context.point(Point::Read).map_err(|error| (0, error))?;
+        }
+        Ok(read)
+    }
+
+    /// A record becomes the key's desire, unless the destination is so already.
+    fn take(&mut self, number: u32, delivered: Delivered) -> Result<(), SinkError> {
+        let state = match self.state(&delivered) {
+            Ok(state) => state,
+            Err(OutputError::Unreadable(millrace_wire::DecodeError::Rejected(rejection))) => {
+                let headers = self.dead_letter_headers(&delivered.source, delivered.offset, &rejection);
+                let record = Record { headers, ..delivered.record };
+                if let Some(partition) = self.partitions.get_mut(&number) {
+                    partition.add_dead_letter(record);
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(SinkError::NotYet(error)),
+        };
+        let mut change = Change::new(state);
+        if change.present && (self.context.suppressed)(&change.identity) {
+            change.present = false;
+            change.attributes.clear();
+        }
+        let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
+        let row = partition.row(&change.key)?;
+        let before = self.pending.take(&change.key);
+        if !wanted(&change, row.as_ref(), before.as_ref(), partition.first_owner) {
+            if let Some(LedgerRow { refused: Some(refused), .. }) = &row
+                && refused.fingerprint != change.fingerprint()
+            {
+                // What was refused is no longer desired.
+                let cleared = LedgerRow {
+                    refused: None,
+                    error: None,
+                    ..row.clone().unwrap_or_default()
+                };
+                partition.put_row(&change.key, cleared.acknowledged.is_some().then_some(&cleared))?;
+            }
+            return Ok(());
+        }
+        let waiting = Waiting {
+            lane: self.destination.lane(&change),
+            partition: number,
+            first_offset: before.as_ref().map_or(delivered.offset, |before| before.first_offset),
+            offset: delivered.offset,
+            since: before.as_ref().map_or(delivered.timestamp, |before| before.since),
+            value: delivered.record.value,
+            together_max: usize::MAX,
+            delivered: row.is_some_and(|row| row.delivered()),
+            sent: before.is_some_and(|before| before.sent),
+            change,
+        };
+        self.open_window(&waiting);
+        self.pending.put(waiting);
+        Ok(())
+    }
+
+    /// A tombstone is an absence; so is a record of a key whose state cannot differ.
+    fn state(&self, delivered: &Delivered) -> Result<DestinationState, OutputError> {
+        if let Some(value) = &delivered.record.value {
+            return OutputCodec::decode_destination_state(value, self.context.registry.as_deref());
+        }
+        let key = delivered.record.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        let parsed = key.split_once('|').and_then(|(audience, identity)| Some((audience, Identity::parse(identity).ok()?)));
+        let Some((audience, identity)) = parsed else {
+            let rejection = Reason::MissingKey.because(format!("`{key}` is no key of a destination; expected <audience>|<namespace>:<id>"));
+            return Err(OutputError::Unreadable(rejection.into()));
+        };
+        Ok(DestinationState {
+            destination: self.context.name.clone(),
+            audience: audience.to_owned(),
+            identity,
+            state: Presence::Absent,
+            attributes: BTreeMap::new(),
+            changed_at: delivered.timestamp,
+        })
+    }
+
+    fn open_window(&mut self, waiting: &Waiting) {
+        let now = self.now();
+        let audience = &waiting.change.audience;
+        let waits = self.pending.counts(audience).all() > 0;
+        if let Some(partition) = self.partitions.get_mut(&waiting.partition) {
+            let window = self.context.brake.window(partition.window(audience), now, partition.delivered(audience), waits);
+            partition.set_window(audience, window);
+        }
+    }
+
+    /// Whether the brake holds an audience.
+    fn held(&self, audience: &str) -> bool {
+        let window = brake::together(self.partitions.values().map(|partition| partition.window(audience)));
+        let delivered = self.partitions.values().map(|partition| partition.delivered(audience)).sum();
+        self.context.brake.holds(window, self.pending.counts(audience), delivered)
+    }
+
+    /// The changes to be sent next: of the lane whose oldest has waited longest among those that may go.
+    fn next_batch(&self) -> Option<(String, Vec<Change>)> {
+        let now = self.now();
+        let limits = self.destination.limits();
+        let wait_ms = i64::try_from(limits.wait.as_millis()).unwrap_or(i64::MAX);
+        let mut held: BTreeMap<&str, bool> = BTreeMap::new();
+        let mut best: Option<(Timestamp, &String, Vec<&Waiting>)> = None;
+        for (lane, members) in self.pending.lanes() {
+            if self.lanes.get(lane).is_some_and(|state| state.until > now) {
+                continue;
+            }
+            let mut free = members.values().filter(|waiting| {
+                let audience = waiting.change.audience.as_str();
+                !*held.entry(audience).or_insert_with(|| self.held(audience))
+            });
+            let Some(first) = free.next() else { continue };
+            let most = limits.records_max.min(first.together_max).max(1);
+            let alike = free.filter(|waiting| waiting.together_max == first.together_max);
+            let batch: Vec<&Waiting> = std::iter::once(first).chain(alike).take(most).collect();
+            let full = batch.len() == most;
+            if !full && now.0 - first.since.0 < wait_ms {
+                continue;
+            }
+            if best.as_ref().is_none_or(|(since, _, _)| first.since < *since) {
+                best = Some((first.since, lane, batch));
+            }
+        }
+        let (_, lane, batch) = best?;
+        Some((lane.clone(), batch.into_iter().map(|waiting| waiting.change.clone()).collect()))
+    }
+
+    fn deliver(&mut self, lane: &str, changes: &[Change]) -> Result<(), (Option<u32>, SinkError)> {
+        // Of a key whose newer desire was read meanwhile the newer one is sent, if it still waits.
+        let changes: Vec<Change> = changes
+            .iter()
+            .filter_map(|change| self.pending.get(&change.key))
+            .filter(|waiting| waiting.lane == lane)
+            .map(|waiting| waiting.change.clone())
+            .collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.context.point(Point::BeforeDelivery).map_err(|error| (None, error))?;
+        let delivery = self.destination.deliver(&changes);
+        self.context.point(Point::AfterDelivery).map_err(|error| (None, error))?;
+        debug_assert_eq!(delivery.answers.len(), changes.len());
+        self.calls += delivery.calls;
+        self.settle(lane, &changes, delivery)
+    }
+
+    /// Writes what came of each change into the ledger; what is to be sent again waits with its lane.
+    fn settle(&mut self, lane: &str, changes: &[Change], delivery: Delivery) -> Result<(), (Option<u32>, SinkError)> {
+        let (now, count) = (self.now(), changes.len());
+        let (mut later, mut moved) = (None, false);
+        for (change, answer) in changes.iter().zip(delivery.answers) {
+            let result = match answer {
+                Answer::Accepted => {
+                    moved = true;
+                    self.accepted(change, now)
+                }
+                Answer::Refused(refusal) => {
+                    moved = true;
+                    self.refused(change, refusal, now)
+                }
+                Answer::Together(refusal) if count == 1 => {
+                    moved = true;
+                    self.refused(change, refusal, now)
+                }
+                Answer::Together(_) => {
+                    moved = true;
+                    self.pending.update(&change.key, |waiting| waiting.together_max = count.div_ceil(2));
+                    Ok(())
+                }
+                Answer::Later(reason) => {
+                    self.pending.update(&change.key, |waiting| waiting.sent = true);
+                    later = Some(reason);
+                    Ok(())
+                }
+            };
+            result.map_err(|(partition, error)| (Some(partition), error))?;
+        }
+        self.pause(lane, later, delivery.wait, moved, now);
+        Ok(())
+    }
+
+    fn pause(&mut self, lane: &str, later: Option<String>, wait: Option<Duration>, moved: bool, now: Timestamp) {
+        if later.is_none() && wait.is_none() {
+            self.lanes.remove(lane);
+            return;
+        }
+        let seed = xxhash_rust::xxh3::xxh3_64(format!("{}|{lane}", self.context.name).as_bytes());
+        let state = self.lanes.entry(lane.to_owned()).or_insert_with(|| LaneState {
+            backoff: Backoff::standard(seed),
+            until: now,
+            error: None,
+        });
+        if moved {
+            state.backoff.succeeded();
+        }
+        let pause = match &later {
+            Some(_) => state.backoff.after_failure(wait),
+            None => wait.unwrap_or_default(),
+        };
+        if let Some(reason) = &later
+            && state.error.is_none()
+        {
+            tracing::warn!(destination = self.context.name, lane, reason, "destination takes nothing now; it is tried again");
+        }
+        state.error = later;
+        state.until = now.plus_ms(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+    }
+
+    fn accepted(&mut self, change: &Change, now: Timestamp) -> Result<(), (u32, SinkError)> {
+        let Some(waiting) = self.pending.take(&change.key) else { return Ok(()) };
+        self.acknowledged += 1;
+        *self.pace.entry(now.0 / 1_000).or_default() += 1;
+        self.count(&waiting);
+        let row = change.present.then(|| LedgerRow {
+            sent_at: now.0,
+            acknowledged: Some(Acknowledged {
+                present: true,
+                fingerprint: change.fingerprint(),
+                at: now.0,
+            }),
+            refused: None,
+            error: None,
+        });
+        self.write(waiting.partition, &change.key, row.as_ref())
+    }
+
+    fn refused(&mut self, change: &Change, refusal: Refusal, now: Timestamp) -> Result<(), (u32, SinkError)> {
+        let Some(waiting) = self.pending.take(&change.key) else { return Ok(()) };
+        let number = waiting.partition;
+        let source = TopicPartition {
+            topic: self.context.topic.as_str().into(),
+            partition: number,
+        };
+        let rejection = Reason::DestinationRefused.because(refusal.reason.clone());
+        let mut headers = self.dead_letter_headers(&source, waiting.offset, &rejection);
+        headers.push((REQUEST_HEADER.to_owned(), Bytes::from(refusal.request)));
+        headers.push((ANSWER_HEADER.to_owned(), Bytes::from(refusal.answer)));
+        let record = Record {
+            key: Some(Bytes::copy_from_slice(change.key.as_bytes())),
+            value: waiting.value.clone(),
+            headers,
+        };
+        tracing::warn!(destination = self.context.name, offset = waiting.offset, partition = number, "destination refuses a change; it is a dead letter");
+        let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
+        partition.add_dead_letter(record);
+        let before = partition.row(&change.key).map_err(|error| (number, error.into()))?.unwrap_or_default();
+        let row = LedgerRow {
+            sent_at: now.0,
+            refused: Some(Acknowledged {
+                present: change.present,
+                fingerprint: change.fingerprint(),
+                at: now.0,
+            }),
+            error: Some(refusal.reason),
+            ..before
+        };
+        self.write(number, &change.key, Some(&row))
+    }
+
+    fn write(&mut self, number: u32, key: &str, row: Option<&LedgerRow>) -> Result<(), (u32, SinkError)> {
+        let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
+        partition.put_row(key, row).map_err(|error| (number, error.into()))
+    }
+
+    /// Counts a change that was sent in its audience's window; the last one of a confirmed flood ends the confirmation.
+    fn count(&mut self, sent: &Waiting) {
+        let audience = &sent.change.audience;
+        let none_left = self.pending.counts(audience).all() == 0;
+        if let Some(partition) = self.partitions.get_mut(&sent.partition) {
+            let mut window = partition.window(audience);
+            window.added += u64::from(sent.change.present && !sent.delivered);
+            window.removed += u64::from(!sent.change.present && sent.delivered);
+            partition.set_window(audience, window);
+        }
+        if none_left {
+            let now = self.now();
+            for partition in self.partitions.values_mut() {
+                let window = partition.window(audience);
+                if window.confirmed {
+                    let begun = brake::Brake::begun(now, partition.delivered(audience));
+                    partition.set_window(audience, begun);
+                }
+            }
+        }
+    }
+
+    fn commit_due(&mut self, quiet: bool) -> Result<bool, (u32, SinkError)> {
+        let now = self.now();
+        let mut committed = false;
+        for (number, partition) in &mut self.partitions {
+            let due = now.0 - partition.committed_at.0 >= COMMIT_EVERY_MS || partition.uncommitted() >= COMMIT_ROWS_MAX;
+            if quiet || due {
+                let position = self.pending.first_offset(*number).unwrap_or(partition.read);
+                committed |= partition.commit(&self.context, position, now).map_err(|error| (*number, error))?;
+            }
+        }
+        Ok(committed)
+    }
+
+    /// Carries an order out.
+    ///
+    /// # Errors
+    /// As `step`.
+    pub fn order(&mut self, order: &Order) -> Result<(), (u32, SinkError)> {
+        match order.order {
+            OrderKind::Confirm => {
+                let audiences = self.audiences(order.audience.as_deref());
+                for partition in self.partitions.values_mut() {
+                    for audience in &audiences {
+                        let window = partition.window(audience);
+                        partition.set_window(audience, super::ledger::Window { confirmed: true, ..window });
+                    }
+                }
+                Ok(())
+            }
+            OrderKind::Retry => self.retry(order.audience.as_deref()),
+            OrderKind::Reconcile => self.reconcile(order.audience.as_deref()),
+        }
+    }
+
+    fn audiences(&self, only: Option<&str>) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .partitions
+            .values()
+            .flat_map(|partition| partition.members.keys().cloned())
+            .chain(self.pending.all().map(|waiting| waiting.change.audience.clone()))
+            .filter(|name| only.is_none_or(|only| only == name))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Forgets refusals, and reads the partitions concerned anew from the start: desires are in the log alone.
+    fn retry(&mut self, audience: Option<&str>) -> Result<(), (u32, SinkError)> {
+        self.read_anew(|key, row| row.refused.is_some() && audience.is_none_or(|audience| audience_of(key) == audience), |row| LedgerRow {
+            refused: None,
+            error: None,
+            ..row
+        })
+        .map(|_| ())
+    }
+
+    /// Changes the rows that `concerned` picks by `changed`, commits with the position at the start, and opens the partitions again. Returns how many rows.
+    fn read_anew(
+        &mut self,
+        concerned: impl Fn(&str, &LedgerRow) -> bool,
+        changed: impl Fn(LedgerRow) -> LedgerRow,
+    ) -> Result<u64, (u32, SinkError)> {
+        let mut count = 0;
+        for number in self.partitions() {
+            let now = self.now();
+            let context = Arc::clone(&self.context);
+            let Some(partition) = self.partitions.get_mut(&number) else { continue };
+            let mut rows = Vec::new();
+            let scanned = partition.each_row(|key, row| {
+                if concerned(key, &row) {
+                    rows.push((key.to_owned(), changed(row)));
+                }
+            });
+            scanned.map_err(|error| (number, error.into()))?;
+            if rows.is_empty() {
+                continue;
+            }
+            count += rows.len() as u64;
+            for (key, row) in &rows {
+                let kept = row.acknowledged.is_some().then_some(row);
+                partition.put_row(key, kept).map_err(|error| (number, error.into()))?;
+            }
+            partition.commit(&context, millrace_log::EARLIEST, now).map_err(|error| (number, error))?;
+            self.open(number).map_err(|error| (number, error))?;
+        }
+        Ok(count)
+    }
+
+    /// Compares the destination with what it has acknowledged. Members gone by another's hand are sent again; members that nobody desires are taken out;
+    /// the brake counts both as any other change.
+    fn reconcile(&mut self, audience: Option<&str>) -> Result<(), (u32, SinkError)> {
+        let audiences = self.audiences(audience);
+        let actual = match self.destination.actual(&audiences) {
+            Ok(Some(actual)) => actual,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::warn!(destination = self.context.name, %error, "cannot compare");
+                return Ok(());
+            }
+        };
+        reconcile::run(self, &audiences, &actual)
+    }
+
+    /// What there is to say of the task.
+    pub fn status(&mut self) -> SinkStatus {
+        let now = self.now();
+        let minute_ago = now.0 / 1_000 - 60;
+        self.pace.retain(|second, _| *second > minute_ago);
+        let mut status = SinkStatus {
+            destination: self.context.name.clone(),
+            partitions: self.partitions(),
+            quota_left: self.destination.quota_left(),
+            calls: self.calls,
+            acknowledged: self.acknowledged,
+            error: self.lanes.values().find_map(|lane| lane.error.clone()),
+            drift: self.drift.clone(),
+            at: now.to_string(),
+            ..SinkStatus::default()
+        };
+        for name in self.audiences(None) {
+            let audience = self.audience_status(&name);
+            status.desired += audience.desired;
+            status.delivered += audience.delivered;
+            status.pending += audience.pending;
+            status.refused += audience.refused;
+            status.audiences.insert(name, audience);
+        }
+        let oldest = self.pending.all().map(|waiting| waiting.since).min();
+        status.oldest_pending_ms = oldest.map(|since| u64::try_from(now.0 - since.0).unwrap_or_default());
+        let unread: u64 = self.partitions.values().map(Partition::unread).sum();
+        status.finished_in_ms = self.finished_in(status.pending + unread);
+        status
+    }
+
+    fn audience_status(&self, name: &str) -> AudienceStatus {
+        let counts = self.pending.counts(name);
+        let members = self.partitions.values().filter_map(|partition| partition.members.get(name));
+        let (delivered, refused) = members.fold((0, 0), |(delivered, refused), members| {
+            (delivered + members.delivered, refused + members.refused)
+        });
+        AudienceStatus {
+            desired: (delivered + counts.adds + refused).saturating_sub(counts.removes),
+            delivered,
+            pending: counts.all(),
+            refused,
+            held: self.held(name),
+        }
+    }
+
+    fn finished_in(&self, waiting: u64) -> Option<u64> {
+        let (first, _) = self.pace.first_key_value()?;
+        let seconds = u64::try_from(self.now().0 / 1_000 - first).unwrap_or_default().max(1);
+        let done: u64 = self.pace.values().sum();
+        (waiting > 0 && done > 0).then(|| waiting.saturating_mul(1_000).saturating_mul(seconds) / done)
+    }
+
+    fn dead_letter_headers(&self, source: &TopicPartition, offset: i64, rejection: &millrace_model::Rejection) -> Vec<(String, Bytes)> {
+        let origin = DeadLetterOrigin {
+            topic: &source.topic,
+            partition: i32::try_from(source.partition).unwrap_or(i32::MAX),
+            offset,
+            stage: "sink",
+        };
+        let mut headers: Vec<(String, Bytes)> = dead_letter_headers(origin, rejection)
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), Bytes::from(value)))
+            .collect();
+        headers.push((DESTINATION_HEADER.to_owned(), Bytes::from(self.context.name.clone())));
+        headers
+    }
+}
+
+/// Whether a desire has to be sent, given what is known of the key.
+fn wanted(change: &Change, row: Option<&LedgerRow>, before: Option<&Waiting>, first_owner: bool) -> bool {
+    let fingerprint = change.fingerprint();
+    if before.is_some_and(|before| before.sent) {
+        return true;
+    }
+    match row {
+        None => change.present || !first_owner,
+        Some(row) => {
+            let as_refused = row.refused.is_some_and(|refused| refused.present == change.present && refused.fingerprint == fingerprint);
+            let as_acknowledged = row
+                .acknowledged
+                .is_some_and(|acknowledged| acknowledged.present == change.present && acknowledged.fingerprint == fingerprint);
+            let never_there = !change.present && row.acknowledged.is_none();
+            !(as_refused || as_acknowledged || never_there)
+        }
+    }
+}
+
+mod reconcile;

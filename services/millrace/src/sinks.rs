@@ -1,0 +1,290 @@
+//! The sinks of this process: one thread for each destination that has one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use millrace_api::backend::BackendError;
+use millrace_api::destinations::Sinks;
+use millrace_config::{Config, Destination as Configured};
+use millrace_connect::sink::{Brake, Destination, NoFaults, Order, SinkContext, SinkStatus, SinkTask};
+use millrace_log::{Disposition, Log, TopicPartition};
+use millrace_model::Timestamp;
+use millrace_runtime::clock::{Clock, SystemClock};
+use millrace_runtime::host::{OpenStore, Ownership};
+use millrace_shard::machine::OutputTopic;
+use millrace_telemetry::{Gauge, Metrics};
+
+use crate::engine;
+use crate::refusal::Refusal;
+
+/// How long a partition rests after a failure before it is opened anew, in milliseconds.
+const REOPEN_MS: i64 = 1_000;
+
+/// The least time between two statuses, in milliseconds.
+const STATUS_EVERY_MS: i64 = 500;
+
+/// Keys that may wait in memory, per destination; about 600 bytes each.
+const PENDING_MAX: usize = 500_000;
+
+/// Decides which partitions of a destination's topic this process owns, by the destination's name.
+pub type Owners = dyn Fn(&str) -> anyhow::Result<Box<dyn Ownership>>;
+
+/// Opens ledgers by the destination's name.
+pub type OpenLedgers = dyn Fn(&str) -> Arc<OpenStore>;
+
+/// What the sinks of a process are made of, by the destination's name.
+pub struct SinkParts {
+    pub owners: Box<Owners>,
+    pub ledgers: Box<OpenLedgers>,
+}
+
+/// The running sinks.
+#[derive(Default)]
+pub struct SinkThreads {
+    running: BTreeMap<String, Running>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Running {
+    status: Arc<Mutex<SinkStatus>>,
+    orders: Mutex<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The foreign system that a destination's settings describe; `None` where it has no sink.
+///
+/// # Errors
+/// A refusal where the settings cannot be used.
+pub fn destination(name: &str, configured: &Configured) -> anyhow::Result<Option<Box<dyn Destination>>> {
+    let Some(kind) = configured.sink.as_deref() else { return Ok(None) };
+    let refused = |error: anyhow::Error| Refusal(format!("destinations.{name}.settings: {error:#}"));
+    match kind {
+        "http" | "webhook" => {
+            let config = millrace_sink_http::Config::from_json(configured.settings.clone()).map_err(|error| refused(error.into()))?;
+            let sink = millrace_sink_http::HttpSink::new(config).map_err(|error| refused(error.into()))?;
+            Ok(Some(Box::new(sink)))
+        }
+        other => Err(Refusal(format!("destinations.{name}.sink: `{other}` is no kind of sink; expected `http` or `webhook`")).into()),
+    }
+}
+
+impl SinkThreads {
+    /// Starts a sink for each destination that has one.
+    ///
+    /// # Errors
+    /// A refusal where settings cannot be used; what the log says where a topic cannot be made.
+    pub fn start(config: &Config, log: &Arc<dyn Log>, parts: &SinkParts, metrics: &Metrics) -> anyhow::Result<SinkThreads> {
+        let mut threads = SinkThreads::default();
+        let topology = engine::topology(config);
+        for (name, configured) in &config.destinations {
+            let Some(destination) = destination(name, configured)? else { continue };
+            for spec in [topology.destination_spec(name), topology.sink_changelog_spec(name)] {
+                log.create_topic(&spec).with_context(|| format!("topic {}", spec.name))?;
+            }
+            let context = context(config, name, configured, log, (parts.ledgers)(name))?;
+            let task = SinkTask::new(Arc::new(context), destination);
+            let (orders, received) = channel();
+            let status = Arc::new(Mutex::new(SinkStatus {
+                destination: name.clone(),
+                ..SinkStatus::default()
+            }));
+            let worker = Worker {
+                name: name.clone(),
+                task,
+                ownership: (parts.owners)(name)?,
+                orders: received,
+                status: Arc::clone(&status),
+                stop: Arc::clone(&threads.stop),
+                metrics: metrics.clone(),
+                reopen: BTreeMap::new(),
+                shown_at: 0,
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("sink {name}"))
+                .spawn(move || worker.run())
+                .context("cannot start a thread")?;
+            threads.running.insert(
+                name.clone(),
+                Running {
+                    status,
+                    orders: Mutex::new(orders),
+                    thread: Some(thread),
+                },
+            );
+        }
+        Ok(threads)
+    }
+
+    /// Ends the threads after their present step.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for SinkThreads {
+    fn drop(&mut self) {
+        self.stop();
+        for running in self.running.values_mut() {
+            if let Some(thread) = running.thread.take()
+                && thread.join().is_err()
+            {
+                tracing::error!("the thread of a sink panicked");
+            }
+        }
+    }
+}
+
+impl Sinks for SinkThreads {
+    fn all(&self) -> Vec<serde_json::Value> {
+        self.running.keys().filter_map(|name| self.one(name)).collect()
+    }
+
+    fn one(&self, name: &str) -> Option<serde_json::Value> {
+        let status = self.running.get(name)?.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        serde_json::to_value(status).ok()
+    }
+
+    fn order(&self, name: &str, order: serde_json::Value) -> Result<(), BackendError> {
+        let running = self.running.get(name);
+        let running = running.ok_or_else(|| BackendError::NotFound(format!("no sink of this process serves a destination `{name}`")))?;
+        let order: Order = serde_json::from_value(order).map_err(|error| BackendError::Refused(format!("this is no order: {error}")))?;
+        let sent = running.orders.lock().unwrap_or_else(PoisonError::into_inner).send(order);
+        sent.map_err(|_| BackendError::Unavailable(format!("the sink of `{name}` has ended")))
+    }
+}
+
+fn context(config: &Config, name: &str, configured: &Configured, log: &Arc<dyn Log>, open_ledger: Arc<OpenStore>) -> anyhow::Result<SinkContext> {
+    let topology = engine::topology(config);
+    let suppressed = configured.suppressed.clone();
+    Ok(SinkContext {
+        name: name.to_owned(),
+        log: Arc::clone(log),
+        topic: topology.output(&OutputTopic::Destination(name.into())),
+        partitions: topology.shards(),
+        changelog: topology.sink_changelog(name),
+        dead_letters: TopicPartition {
+            topic: topology.output(&OutputTopic::DeadLetter).into(),
+            partition: 0,
+        },
+        application: topology.sink_application(name),
+        clock: Arc::new(|| SystemClock.now()),
+        open_ledger,
+        registry: engine::registry(config)?,
+        brake: Brake {
+            share: configured.brake_share,
+            least: configured.brake_least,
+            ..Brake::default()
+        },
+        pending_max: PENDING_MAX,
+        suppressed: Arc::new(move |identity| suppressed.contains(identity.id())),
+        faults: Arc::new(NoFaults),
+    })
+}
+
+/// What one thread holds.
+struct Worker {
+    name: String,
+    task: SinkTask,
+    ownership: Box<dyn Ownership>,
+    orders: Receiver<Order>,
+    status: Arc<Mutex<SinkStatus>>,
+    stop: Arc<AtomicBool>,
+    metrics: Metrics,
+    /// Partitions to be opened, and not before when.
+    reopen: BTreeMap<u32, i64>,
+    shown_at: i64,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            self.follow_ownership();
+            self.open_due();
+            while let Ok(order) = self.orders.try_recv() {
+                tracing::info!(destination = self.name, ?order, "ordered");
+                if let Err((partition, error)) = self.task.order(&order) {
+                    self.failed(partition, &error);
+                }
+            }
+            if self.task.partitions().is_empty() {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            } else if let Err((partition, error)) = self.task.step() {
+                self.failed(partition, &error);
+            }
+            self.show();
+        }
+        for partition in self.task.partitions() {
+            if let Err(error) = self.task.close(partition) {
+                tracing::warn!(destination = self.name, partition, error = &error as &dyn std::error::Error, "ledger not flushed");
+            }
+        }
+    }
+
+    fn follow_ownership(&mut self) {
+        let changes = match self.ownership.changes(0) {
+            Ok(changes) => changes,
+            Err(error) => {
+                tracing::warn!(destination = self.name, error = &error as &dyn std::error::Error, "cannot ask for partitions");
+                return;
+            }
+        };
+        for partition in &changes.revoked {
+            self.reopen.remove(partition);
+            if let Err(error) = self.task.close(*partition) {
+                tracing::warn!(destination = self.name, partition, error = &error as &dyn std::error::Error, "ledger not flushed");
+            }
+        }
+        if !changes.revoked.is_empty() {
+            let stopped: BTreeSet<u32> = changes.revoked;
+            if let Err(error) = self.ownership.stopped(&stopped) {
+                tracing::warn!(destination = self.name, error = &error as &dyn std::error::Error, "partitions not given back");
+            }
+        }
+        self.reopen.extend(changes.assigned.into_iter().map(|partition| (partition, 0)));
+    }
+
+    fn open_due(&mut self) {
+        let now = now().0;
+        let due: Vec<u32> = self.reopen.iter().filter(|(_, at)| **at <= now).map(|(partition, _)| *partition).collect();
+        for partition in due {
+            self.reopen.remove(&partition);
+            if let Err(error) = self.task.open(partition) {
+                self.failed(partition, &error);
+            }
+        }
+    }
+
+    /// Closes the partition; opens it again unless it is another's or a person must act.
+    fn failed(&mut self, partition: u32, error: &millrace_connect::sink::SinkError) {
+        tracing::warn!(destination = self.name, partition, error = error as &dyn std::error::Error, "partition of the sink fails");
+        if let Err(error) = self.task.close(partition) {
+            tracing::warn!(destination = self.name, partition, error = &error as &dyn std::error::Error, "ledger not flushed");
+        }
+        match error.disposition() {
+            Disposition::Recover => {
+                self.reopen.insert(partition, now().0 + REOPEN_MS);
+            }
+            Disposition::Release | Disposition::Stop => {}
+        }
+    }
+
+    fn show(&mut self) {
+        let at = now().0;
+        if at - self.shown_at < STATUS_EVERY_MS {
+            return;
+        }
+        self.shown_at = at;
+        let status = self.task.status();
+        #[allow(clippy::cast_precision_loss)]
+        self.metrics.set(Gauge::SinkBacklog, &[&self.name], status.pending as f64);
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+fn now() -> Timestamp {
+    SystemClock.now()
+}

@@ -1,0 +1,16 @@
+//! The sink for any system with an HTTP interface, described by configuration alone; the webhook is its built-in case.
+//!
+//! A batch becomes the calls that the template makes of it; the answer's status, and a part of it per record where configured, says what became of each
+//! change. Credentials never reach a log or a dead letter: only bodies do.
+//!
+//! What it is *not*: it keeps no state and repeats no call. That is the frame's (`millrace_connect::sink`).
+
+mod client;
+mod config;
+mod mapping;
+mod sink;
+#[cfg(test)]
+mod tests;
+
+pub use config::{Authentication, Config, ConfigError, Results};
+pub use sink::HttpSink;

@@ -173,7 +173,7 @@ pub struct Currency {
     pub rates: BTreeMap<String, f64>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Destination {
     /// The identity namespace the destination knows people by; lower case.
     pub namespace: String,
@@ -181,12 +181,19 @@ pub struct Destination {
     pub attributes: BTreeMap<String, Path>,
     /// The kind of sink to start; `None`: none.
     pub sink: Option<String>,
-    /// What that sink makes of them is its own matter.
+    /// Checked by the sink of its kind. As written: may hold secrets.
     pub settings: serde_json::Value,
     /// 0 to 1; more: no brake.
     pub brake_share: f64,
     pub brake_least: u64,
     pub suppressed: BTreeSet<String>,
+}
+
+impl std::fmt::Debug for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Destination");
+        shown.field("namespace", &self.namespace).field("sink", &self.sink).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

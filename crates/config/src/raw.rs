@@ -181,16 +181,16 @@ pub struct Destination {
     /// `tier = "extra.tier"` for a field of one's own.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
-    /// The kind of sink that `millrace run` starts for it: `http` or `webhook`. Absent: none, something else reads the topic.
+    /// The kind of sink that `millrace run` starts for it: `http`, `webhook` or `marketo`. Absent: none, something else reads the topic.
     #[serde(default)]
     pub sink: Option<String>,
-    /// The settings of that sink, as its own page describes them.
+    /// The settings of that sink: `services/sinks/<kind>/README.md` lists them.
     #[serde(default)]
     pub settings: serde_json::Value,
     /// The share of an audience that one edit may add or remove before the brake holds it until `millrace destination confirm`; 1: no brake.
     #[serde(default = "half")]
     pub brake_share: f64,
-    /// So many changes of an audience always pass the brake.
+    /// This number of changes of an audience always passes the brake.
     #[serde(default = "hundred")]
     pub brake_least: u64,
     /// Ids that are never to be present there.

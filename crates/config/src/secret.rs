@@ -26,7 +26,18 @@ pub struct SecretError {
 }
 
 /// Parts of a property's name that make an inline value confidential.
-const CONFIDENTIAL: [&str; 7] = ["password", "secret", "token", "credential", "jaas", "oauthbearer.config", ".pem"];
+const CONFIDENTIAL: [&str; 10] = [
+    "password",
+    "secret",
+    "token",
+    "credential",
+    "jaas",
+    "oauthbearer.config",
+    ".pem",
+    "authorization",
+    "api-key",
+    "bearer",
+];
 
 impl Secret {
     /// `file:<path>` names a file; anything else is the value itself.

@@ -224,6 +224,25 @@ fn yaml_and_toml_say_the_same() {
 }
 
 #[test]
+fn what_a_sink_needs_to_call_is_never_shown() {
+    let text = r#"
+        [destinations.hook]
+        namespace = "email"
+        sink = "http"
+        [destinations.hook.settings]
+        url = "https://user:hunter2@hooks.example.com/services/hunter2"
+        headers = { x-key = "hunter2" }
+        authentication = { bearer = "hunter2" }
+        [destinations.hook.settings.deeper]
+        client_secret = "hunter2"
+    "#;
+    let config = parsed(Format::Toml, text, &[]);
+    let shown = format!("{config:?}{}", config.effective);
+    assert!(!shown.contains("hunter2") && shown.contains("hooks.example.com"), "{shown}");
+    assert!(config.destinations["hook"].settings.to_string().contains("hunter2"), "the sink gets it all");
+}
+
+#[test]
 fn secrets_are_read_when_needed_and_never_shown() {
     let file = std::env::temp_dir().join(format!("millrace-secret-{}", std::process::id()));
     std::fs::write(&file, "s3cret\n").unwrap();

@@ -284,6 +284,24 @@ fn hide(settings: &mut serde_json::Map<String, serde_json::Value>) {
     }
 }
 
+/// The settings of a sink: the path of an address may be all that a system asks of its callers, and so may any header.
+fn hide_sink(settings: &mut serde_json::Value) {
+    let Some(settings) = settings.as_object_mut() else { return };
+    hide(settings);
+    if let Some(serde_json::Value::String(url)) = settings.get_mut("url")
+        && let Some((scheme, rest)) = url.split_once("://")
+    {
+        *url = format!(
+            "{scheme}://{}/(hidden)",
+            rest.split('/').next().and_then(|host| host.rsplit('@').next()).unwrap_or_default()
+        );
+    }
+    let headers = settings.get_mut("headers").and_then(serde_json::Value::as_object_mut);
+    for value in headers.into_iter().flat_map(|headers| headers.values_mut()) {
+        *value = "(hidden)".into();
+    }
+}
+
 fn budget(raw: &raw::Loop, check: &mut Check<'_>) -> Loop {
     let poll_bytes = check.bytes("loop.poll_bytes", &raw.poll_bytes);
     if !(1 << 10..=1 << 30).contains(&poll_bytes) {
@@ -317,6 +335,9 @@ fn effective(raw: &Raw) -> serde_json::Value {
     }
     for source in shown.sources.values_mut() {
         hide(&mut source.settings);
+    }
+    for destination in shown.destinations.values_mut() {
+        hide_sink(&mut destination.settings);
     }
     for url in &mut shown.registry.urls {
         if let Some((scheme, rest)) = url.split_once("://")

@@ -174,6 +174,8 @@ impl Topology {
     /// Where a source keeps how far it has read, created at its first start. A topic of its own, so that sources do not wait for each other's commits.
     pub fn source_spec(&self, name: &str) -> TopicSpec {
         compacted(format!("{}internal.source.{name}", self.prefix), 1)
+    }
+
     /// The ledger's changelog of a destination's sink.
     pub fn sink_changelog(&self, name: &str) -> String {
         format!("{}internal.sink.{name}", self.prefix)

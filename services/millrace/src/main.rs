@@ -1,6 +1,7 @@
 //! `millrace`: the one executable.
 
 mod backend;
+mod budgets;
 mod cli;
 mod client;
 mod commands;
@@ -28,8 +29,8 @@ use clap::FromArgMatches;
 use millrace_api::backend::Replace;
 
 use crate::cli::{
-    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, DestinationCommand, LogCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand,
-    SourceCommand, TopicsCommand,
+    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, LogCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand,
+    TopicsCommand,
 };
 use crate::settings::Settings;
 

@@ -26,6 +26,7 @@ use millrace_telemetry::{Gauge, Metrics};
 use tokio::net::TcpListener;
 
 use crate::backend::EngineQueries;
+use crate::budgets::Budgets;
 use crate::commands::topics;
 use crate::disk;
 use crate::engine;
@@ -58,6 +59,8 @@ pub struct Node {
     rows: Arc<dyn ShardRows>,
     token: Option<String>,
     sinks: Arc<SinkThreads>,
+    /// Of the foreign instances that sources and sinks call.
+    budgets: Budgets,
 }
 
 /// What a node is made of where there is a choice.
@@ -106,8 +109,9 @@ impl Node {
         let their_readiness = Arc::clone(&sources);
         let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness, their_readiness.get()))));
         let commands = Arc::new(LogOrders::new(Arc::clone(&parts.log), config)?);
+        let budgets = Budgets::configured(config)?;
         let sinks = match &parts.sinks {
-            Some(parts_of_sinks) => SinkThreads::start(config, &parts.log, parts_of_sinks, &metrics)?,
+            Some(parts_of_sinks) => SinkThreads::start(config, &parts.log, parts_of_sinks, &metrics, &budgets)?,
             None => SinkThreads::default(),
         };
         let ownership = parts.ownership;
@@ -127,6 +131,7 @@ impl Node {
             rows: Arc::new(OwnRows(move |shard| own.reader(shard))),
             token,
             sinks: Arc::new(sinks),
+            budgets,
         })
     }
 
@@ -135,7 +140,7 @@ impl Node {
     /// # Errors
     /// Where the configuration of one does not hold.
     pub fn with_sources(self, config: &Config) -> anyhow::Result<Node> {
-        let started = RunningSources::start(config, &self.log, &self.metrics, None).map(Arc::new);
+        let started = RunningSources::start(config, &self.log, &self.metrics, &self.budgets, None).map(Arc::new);
         match started {
             Ok(started) => {
                 // Nobody else sets it.

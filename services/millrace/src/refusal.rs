@@ -14,6 +14,14 @@ const BAD_INPUT: u8 = 64;
 #[error("{0}")]
 pub struct Refusal(pub String);
 
+impl Refusal {
+    /// What is wrong below a key of the configuration, one line each.
+    pub fn keys(key: &str, wrong: &[String]) -> Refusal {
+        let lines: Vec<String> = wrong.iter().map(|line| format!("{key}.{line}")).collect();
+        Refusal(lines.join("\n"))
+    }
+}
+
 /// Prints the chain of causes once, and answers with the status it means.
 pub fn tell(error: &anyhow::Error) -> ExitCode {
     if error.is::<Unheard>() {

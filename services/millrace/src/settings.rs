@@ -1,7 +1,9 @@
 //! What a command works under: the checked configuration and the common arguments.
 
-use millrace_config::{Config, LogFormat, LogKind};
+use anyhow::Context;
+use millrace_config::{Config, LogFormat, LogKind, Secret};
 use millrace_runtime::topology::Topology;
+use serde_json::{Map, Value};
 
 use crate::cli::{Common, Output};
 use crate::engine;
@@ -71,4 +73,20 @@ impl Settings {
             eprintln!("millrace: warning: {warning}");
         }
     }
+}
+
+/// The settings of a connector with `file:` references replaced by what is in the files; `key` is where they stand in the configuration.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn revealed(key: &str, settings: &Map<String, Value>) -> anyhow::Result<Value> {
+    let mut revealed = settings.clone();
+    for (name, value) in &mut revealed {
+        if let Value::String(text) = value
+            && text.starts_with("file:")
+        {
+            *text = Secret::new(name, text).reveal().with_context(|| format!("{key}.{name}"))?;
+        }
+    }
+    Ok(Value::Object(revealed))
 }

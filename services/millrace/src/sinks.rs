@@ -11,6 +11,7 @@ use millrace_api::backend::BackendError;
 use millrace_api::destinations::Sinks;
 use millrace_config::{Config, Destination as Configured};
 use millrace_connect::sink::{Brake, Destination, NoFaults, Order, SinkContext, SinkStatus, SinkTask};
+use millrace_connect::source::{Status, system_clock};
 use millrace_log::{Disposition, Log, TopicPartition};
 use millrace_model::Timestamp;
 use millrace_runtime::clock::{Clock, SystemClock};
@@ -18,8 +19,10 @@ use millrace_runtime::host::{OpenStore, Ownership};
 use millrace_shard::machine::OutputTopic;
 use millrace_telemetry::{Gauge, Metrics};
 
+use crate::budgets::Budgets;
 use crate::engine;
 use crate::refusal::Refusal;
+use crate::settings::revealed;
 
 /// How long a partition rests after a failure before it is opened anew, in milliseconds.
 const REOPEN_MS: i64 = 1_000;
@@ -29,6 +32,9 @@ const STATUS_EVERY_MS: i64 = 500;
 
 /// Keys that may wait in memory, per destination; about 600 bytes each.
 const PENDING_MAX: usize = 500_000;
+
+/// How long an idle sink waits for records: a change is seen this late at most, plus its own wait for others.
+const IDLE_WAIT_MS: u64 = 50;
 
 /// Decides which partitions of a destination's topic this process owns, by the destination's name.
 pub type Owners = dyn Fn(&str) -> anyhow::Result<Box<dyn Ownership>>;
@@ -59,17 +65,47 @@ struct Running {
 ///
 /// # Errors
 /// A refusal where the settings cannot be used.
-pub fn destination(name: &str, configured: &Configured) -> anyhow::Result<Option<Box<dyn Destination>>> {
+pub fn destination(name: &str, config: &Config, budgets: &Budgets) -> anyhow::Result<Option<Box<dyn Destination>>> {
+    let Some(configured) = config.destinations.get(name) else { return Ok(None) };
     let Some(kind) = configured.sink.as_deref() else { return Ok(None) };
-    let refused = |error: anyhow::Error| Refusal(format!("destinations.{name}.settings: {error:#}"));
     match kind {
-        "http" | "webhook" => {
-            let config = millrace_sink_http::Config::from_json(configured.settings.clone()).map_err(|error| refused(error.into()))?;
-            let sink = millrace_sink_http::HttpSink::new(config).map_err(|error| refused(error.into()))?;
-            Ok(Some(Box::new(sink)))
-        }
-        other => Err(Refusal(format!("destinations.{name}.sink: `{other}` is no kind of sink; expected `http` or `webhook`")).into()),
+        "http" | "webhook" => http(name, configured).map(Some),
+        "marketo" => marketo(name, configured, config, budgets).map(Some),
+        other => Err(Refusal(format!(
+            "destinations.{name}.sink: `{other}` is no kind of sink; expected `http`, `webhook` or `marketo`"
+        ))
+        .into()),
     }
+}
+
+fn http(name: &str, configured: &Configured) -> anyhow::Result<Box<dyn Destination>> {
+    let refused = |error: anyhow::Error| Refusal(format!("destinations.{name}.settings: {error:#}"));
+    let config = millrace_sink_http::Config::from_json(configured.settings.clone()).map_err(|error| refused(error.into()))?;
+    let sink = millrace_sink_http::HttpSink::new(config).map_err(|error| refused(error.into()))?;
+    Ok(Box::new(sink))
+}
+
+/// Keys that say which Marketo instance is meant. A destination that names a source takes them from it.
+const INSTANCE: [&str; 7] = ["munchkin", "client_id", "client_secret", "url", "day_calls", "reserve_calls", "shares"];
+
+fn marketo(name: &str, configured: &Configured, config: &Config, budgets: &Budgets) -> anyhow::Result<Box<dyn Destination>> {
+    let key = format!("destinations.{name}.settings");
+    let mut settings = configured.settings.as_object().cloned().unwrap_or_default();
+    if let Some(source) = settings.remove("source") {
+        let found = source
+            .as_str()
+            .and_then(|source| config.sources.get(source))
+            .filter(|source| source.kind == "marketo");
+        let found = found.ok_or_else(|| Refusal(format!("{key}.source: {source} is no source of type `marketo`")))?;
+        let of_source = INSTANCE.iter().filter_map(|key| Some(((*key).to_owned(), found.settings.get(*key)?.clone())));
+        settings = of_source.chain(settings).collect();
+    }
+    let raw = serde_json::from_value(revealed(&key, &settings)?).map_err(|error| Refusal(format!("{key}: {error}")))?;
+    let config = millrace_sink_marketo::Config::new(raw).map_err(|error| Refusal::keys(&key, &error.0))?;
+    let budget = budgets.of(config.instance.budget_key(), &config.instance.limits);
+    let client = millrace_marketo::Client::new(&config.instance, budget, Arc::new(Status::new(name, "marketo"))).context("cannot set an HTTP client up")?;
+    let sink = millrace_sink_marketo::MarketoSink::new(config, &configured.namespace, Arc::new(client), system_clock());
+    Ok(Box::new(sink.context("cannot set an event queue up")?))
 }
 
 impl SinkThreads {
@@ -77,11 +113,11 @@ impl SinkThreads {
     ///
     /// # Errors
     /// A refusal where settings cannot be used; what the log says where a topic cannot be made.
-    pub fn start(config: &Config, log: &Arc<dyn Log>, parts: &SinkParts, metrics: &Metrics) -> anyhow::Result<SinkThreads> {
+    pub fn start(config: &Config, log: &Arc<dyn Log>, parts: &SinkParts, metrics: &Metrics, budgets: &Budgets) -> anyhow::Result<SinkThreads> {
         let mut threads = SinkThreads::default();
         let topology = engine::topology(config);
         for (name, configured) in &config.destinations {
-            let Some(destination) = destination(name, configured)? else { continue };
+            let Some(destination) = destination(name, config, budgets)? else { continue };
             for spec in [topology.destination_spec(name), topology.sink_changelog_spec(name)] {
                 log.create_topic(&spec).with_context(|| format!("topic {}", spec.name))?;
             }
@@ -180,6 +216,7 @@ fn context(config: &Config, name: &str, configured: &Configured, log: &Arc<dyn L
             ..Brake::default()
         },
         pending_max: PENDING_MAX,
+        idle_wait_ms: IDLE_WAIT_MS,
         suppressed: Arc::new(move |identity| suppressed.contains(identity.id())),
         faults: Arc::new(NoFaults),
     })
@@ -219,7 +256,12 @@ impl Worker {
         }
         for partition in self.task.partitions() {
             if let Err(error) = self.task.close(partition) {
-                tracing::warn!(destination = self.name, partition, error = &error as &dyn std::error::Error, "ledger not flushed");
+                tracing::warn!(
+                    destination = self.name,
+                    partition,
+                    error = &error as &dyn std::error::Error,
+                    "ledger not flushed"
+                );
             }
         }
     }
@@ -235,7 +277,12 @@ impl Worker {
         for partition in &changes.revoked {
             self.reopen.remove(partition);
             if let Err(error) = self.task.close(*partition) {
-                tracing::warn!(destination = self.name, partition, error = &error as &dyn std::error::Error, "ledger not flushed");
+                tracing::warn!(
+                    destination = self.name,
+                    partition,
+                    error = &error as &dyn std::error::Error,
+                    "ledger not flushed"
+                );
             }
         }
         if !changes.revoked.is_empty() {
@@ -260,9 +307,19 @@ impl Worker {
 
     /// Closes the partition; opens it again unless it is another's or a person must act.
     fn failed(&mut self, partition: u32, error: &millrace_connect::sink::SinkError) {
-        tracing::warn!(destination = self.name, partition, error = error as &dyn std::error::Error, "partition of the sink fails");
+        tracing::warn!(
+            destination = self.name,
+            partition,
+            error = error as &dyn std::error::Error,
+            "partition of the sink fails"
+        );
         if let Err(error) = self.task.close(partition) {
-            tracing::warn!(destination = self.name, partition, error = &error as &dyn std::error::Error, "ledger not flushed");
+            tracing::warn!(
+                destination = self.name,
+                partition,
+                error = &error as &dyn std::error::Error,
+                "ledger not flushed"
+            );
         }
         match error.disposition() {
             Disposition::Recover => {

@@ -3,7 +3,6 @@
 mod control;
 mod make;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -24,7 +23,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use self::control::put_pause;
-pub use self::make::make;
+pub use self::make::{make, marketo_config};
+use crate::budgets::Budgets;
 use crate::engine;
 
 /// Running sources.
@@ -47,12 +47,9 @@ impl RunningSources {
     ///
     /// # Errors
     /// Where a source's configuration does not hold; nothing has been started then.
-    pub fn start(config: &Config, log: &Arc<dyn Log>, metrics: &Metrics, only: Option<&str>) -> anyhow::Result<RunningSources> {
+    pub fn start(config: &Config, log: &Arc<dyn Log>, metrics: &Metrics, budgets: &Budgets, only: Option<&str>) -> anyhow::Result<RunningSources> {
         let chosen = config.sources.iter().filter(|(_, source)| only.is_none_or(|kind| source.kind == kind));
-        let mut budgets = BTreeMap::new();
-        let made = chosen
-            .map(|(name, source)| make(name, source, &mut budgets))
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let made = chosen.map(|(name, source)| make(name, source, budgets)).collect::<anyhow::Result<Vec<_>>>()?;
         let mut sources = Vec::with_capacity(made.len());
         for (status, make) in made {
             let (told, heard) = watch::channel(Stop::default());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use millrace_test_tidy::{files, root, text};
 
 /// What each library may depend on within the project. Dependencies point downward; a new edge is a decision.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("segment", &["model"]),
     ("identity", &["model"]),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("config", &["model", "segment", "identity"]),
     ("telemetry", &["model"]),
     ("connect", &["model", "wire", "shard", "log"]),
+    ("marketo", &["connect"]),
 ];
 
 /// Crates whose results depend on their arguments alone.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millrace_model::Identity;
+
 use super::Change;
 
 /// What a destination takes at once.
@@ -91,7 +93,19 @@ pub trait Destination: Send {
         change.audience.clone()
     }
 
+    /// Whether the destination can know an identity at all. Others of its namespace are passed over: they are neither desired nor refused.
+    fn concerns(&self, identity: &Identity) -> bool {
+        let _ = identity;
+        true
+    }
+
     fn deliver(&mut self, batch: &[Change]) -> Delivery;
+
+    /// An audience whose far side is not the one that was acknowledged before, such as a list made anew; asked for after each delivery until there is none.
+    /// The frame compares it, and sends again what is missing.
+    fn began_empty(&mut self) -> Option<String> {
+        None
+    }
 
     /// Who is at the destination, for the audiences named; `None` where it cannot be read.
     ///

@@ -14,12 +14,15 @@ use super::brake::{self, Brake};
 use super::change::Change;
 use super::destination::{Answer, Delivery, Destination, Refusal};
 use super::ledger::{Acknowledged, LedgerRow};
-use super::order::{Order, OrderKind};
-use super::partition::{Partition, audience_of};
+use super::partition::Partition;
 use super::pending::{Pending, Waiting};
-use super::status::{AudienceStatus, Drift, SinkStatus};
+use super::status::Drift;
 use crate::backoff::Backoff;
 use crate::budget::WallClock;
+
+mod orders;
+mod reconcile;
+mod shown;
 
 /// Opens the ledger's store of a partition.
 pub type OpenLedger = dyn Fn(u32) -> Result<Box<dyn StateStore>, StateError> + Send + Sync;
@@ -30,9 +33,6 @@ const READ: PollLimits = PollLimits {
     bytes_max: 4 << 20,
     wait_ms_max: 0,
 };
-
-/// How long an idle task waits for records, over all of its partitions.
-const IDLE_WAIT_MS: u64 = 50;
 
 /// A commit at least so often while there is something to commit. After a crash what was acknowledged since is sent once more.
 const COMMIT_EVERY_MS: i64 = 500;
@@ -66,6 +66,8 @@ pub struct SinkContext {
     pub brake: Brake,
     /// Keys that may wait in memory; what is beyond them stays in the log.
     pub pending_max: usize,
+    /// How long an idle task waits for records, over all of its partitions, in milliseconds.
+    pub idle_wait_ms: u64,
     /// The namespace and ids that are never to be present.
     pub suppressed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
     pub faults: Arc<dyn FaultPlan>,
@@ -210,7 +212,11 @@ impl SinkTask {
     pub fn step(&mut self) -> Result<Stepped, (u32, SinkError)> {
         let mut stepped = Stepped::default();
         let mut batch = self.next_batch();
-        let wait_ms = if batch.is_some() { 0 } else { IDLE_WAIT_MS / self.partitions.len().max(1) as u64 };
+        let wait_ms = if batch.is_some() {
+            0
+        } else {
+            self.context.idle_wait_ms / self.partitions.len().max(1) as u64
+        };
         stepped.read = self.read(wait_ms.max(u64::from(batch.is_none())))?;
         if batch.is_none() {
             batch = self.next_batch();
@@ -271,14 +277,18 @@ impl SinkTask {
             Err(error) => return Err(SinkError::NotYet(error)),
         };
         let mut change = Change::new(state);
+        if !self.destination.concerns(&change.identity) {
+            return Ok(());
+        }
         if change.present && (self.context.suppressed)(&change.identity) {
             change.present = false;
             change.attributes.clear();
         }
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
         let row = partition.row(&change.key)?;
-        let before = self.pending.take(&change.key);
+        let before = self.pending.get(&change.key).cloned();
         if !wanted(&change, row.as_ref(), before.as_ref(), partition.first_owner) {
+            self.pending.take(&change.key);
             if let Some(LedgerRow { refused: Some(refused), .. }) = &row
                 && refused.fingerprint != change.fingerprint()
             {
@@ -295,13 +305,13 @@ impl SinkTask {
         let waiting = Waiting {
             lane: self.destination.lane(&change),
             partition: number,
-            first_offset: before.as_ref().map_or(delivered.offset, |before| before.first_offset),
+            first_offset: delivered.offset,
             offset: delivered.offset,
-            since: before.as_ref().map_or(delivered.timestamp, |before| before.since),
+            since: delivered.timestamp,
             value: delivered.record.value,
             together_max: usize::MAX,
             delivered: row.is_some_and(|row| row.delivered()),
-            sent: before.is_some_and(|before| before.sent),
+            sent: false,
             change,
         };
         self.open_window(&waiting);
@@ -315,7 +325,9 @@ impl SinkTask {
             return OutputCodec::decode_destination_state(value, self.context.registry.as_deref());
         }
         let key = delivered.record.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-        let parsed = key.split_once('|').and_then(|(audience, identity)| Some((audience, Identity::parse(identity).ok()?)));
+        let parsed = key
+            .split_once('|')
+            .and_then(|(audience, identity)| Some((audience, Identity::parse(identity).ok()?)));
         let Some((audience, identity)) = parsed else {
             let rejection = Reason::MissingKey.because(format!("`{key}` is no key of a destination; expected <audience>|<namespace>:<id>"));
             return Err(OutputError::Unreadable(rejection.into()));
@@ -394,7 +406,11 @@ impl SinkTask {
         self.context.point(Point::AfterDelivery).map_err(|error| (None, error))?;
         debug_assert_eq!(delivery.answers.len(), changes.len());
         self.calls += delivery.calls;
-        self.settle(lane, &changes, delivery)
+        self.settle(lane, &changes, delivery)?;
+        while let Some(audience) = self.destination.began_empty() {
+            self.reconcile(Some(&audience)).map_err(|(partition, error)| (Some(partition), error))?;
+        }
+        Ok(())
     }
 
     /// Writes what came of each change into the ledger; what is to be sent again waits with its lane.
@@ -453,7 +469,12 @@ impl SinkTask {
         if let Some(reason) = &later
             && state.error.is_none()
         {
-            tracing::warn!(destination = self.context.name, lane, reason, "destination takes nothing now; it is tried again");
+            tracing::warn!(
+                destination = self.context.name,
+                lane,
+                reason,
+                "destination takes nothing now; it is tried again"
+            );
         }
         state.error = later;
         state.until = now.plus_ms(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
@@ -493,7 +514,12 @@ impl SinkTask {
             value: waiting.value.clone(),
             headers,
         };
-        tracing::warn!(destination = self.context.name, offset = waiting.offset, partition = number, "destination refuses a change; it is a dead letter");
+        tracing::warn!(
+            destination = self.context.name,
+            offset = waiting.offset,
+            partition = number,
+            "destination refuses a change; it is a dead letter"
+        );
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
         partition.add_dead_letter(record);
         let before = partition.row(&change.key).map_err(|error| (number, error.into()))?.unwrap_or_default();
@@ -550,150 +576,6 @@ impl SinkTask {
         Ok(committed)
     }
 
-    /// Carries an order out.
-    ///
-    /// # Errors
-    /// As `step`.
-    pub fn order(&mut self, order: &Order) -> Result<(), (u32, SinkError)> {
-        match order.order {
-            OrderKind::Confirm => {
-                let audiences = self.audiences(order.audience.as_deref());
-                for partition in self.partitions.values_mut() {
-                    for audience in &audiences {
-                        let window = partition.window(audience);
-                        partition.set_window(audience, super::ledger::Window { confirmed: true, ..window });
-                    }
-                }
-                Ok(())
-            }
-            OrderKind::Retry => self.retry(order.audience.as_deref()),
-            OrderKind::Reconcile => self.reconcile(order.audience.as_deref()),
-        }
-    }
-
-    fn audiences(&self, only: Option<&str>) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .partitions
-            .values()
-            .flat_map(|partition| partition.members.keys().cloned())
-            .chain(self.pending.all().map(|waiting| waiting.change.audience.clone()))
-            .filter(|name| only.is_none_or(|only| only == name))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
-    /// Forgets refusals, and reads the partitions concerned anew from the start: desires are in the log alone.
-    fn retry(&mut self, audience: Option<&str>) -> Result<(), (u32, SinkError)> {
-        self.read_anew(|key, row| row.refused.is_some() && audience.is_none_or(|audience| audience_of(key) == audience), |row| LedgerRow {
-            refused: None,
-            error: None,
-            ..row
-        })
-        .map(|_| ())
-    }
-
-    /// Changes the rows that `concerned` picks by `changed`, commits with the position at the start, and opens the partitions again. Returns how many rows.
-    fn read_anew(
-        &mut self,
-        concerned: impl Fn(&str, &LedgerRow) -> bool,
-        changed: impl Fn(LedgerRow) -> LedgerRow,
-    ) -> Result<u64, (u32, SinkError)> {
-        let mut count = 0;
-        for number in self.partitions() {
-            let now = self.now();
-            let context = Arc::clone(&self.context);
-            let Some(partition) = self.partitions.get_mut(&number) else { continue };
-            let mut rows = Vec::new();
-            let scanned = partition.each_row(|key, row| {
-                if concerned(key, &row) {
-                    rows.push((key.to_owned(), changed(row)));
-                }
-            });
-            scanned.map_err(|error| (number, error.into()))?;
-            if rows.is_empty() {
-                continue;
-            }
-            count += rows.len() as u64;
-            for (key, row) in &rows {
-                let kept = row.acknowledged.is_some().then_some(row);
-                partition.put_row(key, kept).map_err(|error| (number, error.into()))?;
-            }
-            partition.commit(&context, millrace_log::EARLIEST, now).map_err(|error| (number, error))?;
-            self.open(number).map_err(|error| (number, error))?;
-        }
-        Ok(count)
-    }
-
-    /// Compares the destination with what it has acknowledged. Members gone by another's hand are sent again; members that nobody desires are taken out;
-    /// the brake counts both as any other change.
-    fn reconcile(&mut self, audience: Option<&str>) -> Result<(), (u32, SinkError)> {
-        let audiences = self.audiences(audience);
-        let actual = match self.destination.actual(&audiences) {
-            Ok(Some(actual)) => actual,
-            Ok(None) => return Ok(()),
-            Err(error) => {
-                tracing::warn!(destination = self.context.name, %error, "cannot compare");
-                return Ok(());
-            }
-        };
-        reconcile::run(self, &audiences, &actual)
-    }
-
-    /// What there is to say of the task.
-    pub fn status(&mut self) -> SinkStatus {
-        let now = self.now();
-        let minute_ago = now.0 / 1_000 - 60;
-        self.pace.retain(|second, _| *second > minute_ago);
-        let mut status = SinkStatus {
-            destination: self.context.name.clone(),
-            partitions: self.partitions(),
-            quota_left: self.destination.quota_left(),
-            calls: self.calls,
-            acknowledged: self.acknowledged,
-            error: self.lanes.values().find_map(|lane| lane.error.clone()),
-            drift: self.drift.clone(),
-            at: now.to_string(),
-            ..SinkStatus::default()
-        };
-        for name in self.audiences(None) {
-            let audience = self.audience_status(&name);
-            status.desired += audience.desired;
-            status.delivered += audience.delivered;
-            status.pending += audience.pending;
-            status.refused += audience.refused;
-            status.audiences.insert(name, audience);
-        }
-        let oldest = self.pending.all().map(|waiting| waiting.since).min();
-        status.oldest_pending_ms = oldest.map(|since| u64::try_from(now.0 - since.0).unwrap_or_default());
-        let unread: u64 = self.partitions.values().map(Partition::unread).sum();
-        status.finished_in_ms = self.finished_in(status.pending + unread);
-        status
-    }
-
-    fn audience_status(&self, name: &str) -> AudienceStatus {
-        let counts = self.pending.counts(name);
-        let members = self.partitions.values().filter_map(|partition| partition.members.get(name));
-        let (delivered, refused) = members.fold((0, 0), |(delivered, refused), members| {
-            (delivered + members.delivered, refused + members.refused)
-        });
-        AudienceStatus {
-            desired: (delivered + counts.adds + refused).saturating_sub(counts.removes),
-            delivered,
-            pending: counts.all(),
-            refused,
-            held: self.held(name),
-        }
-    }
-
-    fn finished_in(&self, waiting: u64) -> Option<u64> {
-        let (first, _) = self.pace.first_key_value()?;
-        let seconds = u64::try_from(self.now().0 / 1_000 - first).unwrap_or_default().max(1);
-        let done: u64 = self.pace.values().sum();
-        (waiting > 0 && done > 0).then(|| waiting.saturating_mul(1_000).saturating_mul(seconds) / done)
-    }
-
     fn dead_letter_headers(&self, source: &TopicPartition, offset: i64, rejection: &millrace_model::Rejection) -> Vec<(String, Bytes)> {
         let origin = DeadLetterOrigin {
             topic: &source.topic,
@@ -719,7 +601,9 @@ fn wanted(change: &Change, row: Option<&LedgerRow>, before: Option<&Waiting>, fi
     match row {
         None => change.present || !first_owner,
         Some(row) => {
-            let as_refused = row.refused.is_some_and(|refused| refused.present == change.present && refused.fingerprint == fingerprint);
+            let as_refused = row
+                .refused
+                .is_some_and(|refused| refused.present == change.present && refused.fingerprint == fingerprint);
             let as_acknowledged = row
                 .acknowledged
                 .is_some_and(|acknowledged| acknowledged.present == change.present && acknowledged.fingerprint == fingerprint);
@@ -728,5 +612,3 @@ fn wanted(change: &Change, row: Option<&LedgerRow>, before: Option<&Waiting>, fi
         }
     }
 }
-
-mod reconcile;

@@ -101,7 +101,14 @@ impl Destination for FarSink {
     fn actual(&mut self, audiences: &[String]) -> Result<Option<Vec<Actual>>, DestinationError> {
         let far = self.far.lock().expect("no panic");
         let there = far.members.keys().filter(|(audience, _)| audiences.contains(audience));
-        Ok(Some(there.map(|(audience, id)| Actual { audience: audience.clone(), id: id.clone() }).collect()))
+        Ok(Some(
+            there
+                .map(|(audience, id)| Actual {
+                    audience: audience.clone(),
+                    id: id.clone(),
+                })
+                .collect(),
+        ))
     }
 }
 
@@ -151,7 +158,10 @@ impl World {
             now: Arc::new(AtomicI64::new(1_800_000_000_000)),
             desired: BTreeMap::new(),
             storm: Arc::new(Storm(Mutex::new(None))),
-            brake: Brake { share: 1.0, ..Brake::default() },
+            brake: Brake {
+                share: 1.0,
+                ..Brake::default()
+            },
             batch: 10,
         }
     }
@@ -164,13 +174,17 @@ impl World {
             topic: "d".to_owned(),
             partitions: PARTITIONS,
             changelog: "c".to_owned(),
-            dead_letters: TopicPartition { topic: "dead".into(), partition: 0 },
+            dead_letters: TopicPartition {
+                topic: "dead".into(),
+                partition: 0,
+            },
             application: "t.sink.far".to_owned(),
             clock: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
             open_ledger: Arc::new(move |number| Ok(Box::new(disks[&number].open()))),
             registry: None,
             brake: self.brake,
             pending_max: 100_000,
+            idle_wait_ms: 0,
             suppressed: Arc::new(|identity| identity.id() == "never@x.com"),
             faults: Arc::clone(&self.storm) as Arc<dyn FaultPlan>,
         };
@@ -217,14 +231,18 @@ impl World {
         self.log.append(vec![(target, record)]).expect("appended");
     }
 
-    /// Steps until nothing moves any more, time running.
+    /// Steps until nothing moves any more, time running; what is tried again in vain does not move.
     fn settle(&self, task: &mut SinkTask) {
-        let mut quiet = 0;
+        let mut still = 0;
+        let mut before = task.status();
         for _ in 0..20_000 {
             let stepped = task.step().map_err(|(_, error)| error).expect("no failure");
-            quiet = if stepped.idle { quiet + 1 } else { 0 };
+            let status = task.status();
+            let moved = stepped.read > 0 || (status.acknowledged, status.refused) != (before.acknowledged, before.refused);
+            still = if moved { 0 } else { still + 1 };
+            before = status;
             self.now.fetch_add(if stepped.idle { 60_000 } else { 10 }, Ordering::SeqCst);
-            if quiet > 12 {
+            if still > 40 {
                 return;
             }
         }
@@ -240,7 +258,16 @@ impl World {
     }
 
     fn dead_letters(&self) -> Vec<Record> {
-        let mut reader = self.log.reader(&[(TopicPartition { topic: "dead".into(), partition: 0 }, EARLIEST)]).expect("a reader");
+        let mut reader = self
+            .log
+            .reader(&[(
+                TopicPartition {
+                    topic: "dead".into(),
+                    partition: 0,
+                },
+                EARLIEST,
+            )])
+            .expect("a reader");
         let limits = PollLimits {
             records_max: 1_000,
             bytes_max: 1 << 20,
@@ -438,7 +465,16 @@ fn bytes_that_are_no_state_become_a_dead_letter() {
         value: Some(Bytes::from("{}")),
         headers: Vec::new(),
     };
-    world.log.append(vec![(TopicPartition { topic: "d".into(), partition: 0 }, record)]).expect("appended");
+    world
+        .log
+        .append(vec![(
+            TopicPartition {
+                topic: "d".into(),
+                partition: 0,
+            },
+            record,
+        )])
+        .expect("appended");
     world.desire("a", "q@x.com", Some("x"));
     let mut task = world.opened();
     world.settle(&mut task);
@@ -461,7 +497,9 @@ fn storm(seed: u64) -> (u64, u64) {
         }
         let mut alive = task.take().unwrap_or_else(|| world.task());
         let open: BTreeSet<u32> = alive.partitions().into_iter().collect();
-        let opened = (0..PARTITIONS).filter(|number| !open.contains(number)).try_for_each(|number| alive.open(number));
+        let opened = (0..PARTITIONS)
+            .filter(|number| !open.contains(number))
+            .try_for_each(|number| alive.open(number));
         let lived = opened.and_then(|()| alive.step().map(|_| ()).map_err(|(_, error)| error));
         world.now.fetch_add(i64::try_from(random.below(2_000)).expect("small"), Ordering::SeqCst);
         match lived {

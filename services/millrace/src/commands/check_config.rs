@@ -10,6 +10,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let topology = settings.topology();
     let mut topics: Vec<_> = topology.specs(settings.config.topics.source_partitions);
     topics.extend(settings.config.destinations.keys().map(|name| topology.destination_spec(name)));
+    let with_sinks = settings.config.destinations.iter().filter(|(_, destination)| destination.sink.is_some());
+    topics.extend(with_sinks.map(|(name, _)| topology.sink_changelog_spec(name)));
     let listed: Vec<_> = topics
         .iter()
         .map(|spec| json!({"name": spec.name, "partitions": spec.partitions, "cleanup": if spec.compacted { "compact" } else { "delete" }}))

@@ -1,6 +1,5 @@
 //! `source <type>`: the configured sources of one type as a service. `source list|preview|pause|resume`: looks at them and tells them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -9,6 +8,7 @@ use millrace_log::{EmbeddedConfig, Log};
 use millrace_telemetry::Metrics;
 use serde_json::{Value, json};
 
+use crate::budgets::Budgets;
 use crate::client::Client;
 use crate::commands::topics;
 use crate::engine;
@@ -34,7 +34,7 @@ pub fn run(settings: &Settings, kind: &str) -> anyhow::Result<()> {
         }
     };
     let metrics = Metrics::new()?;
-    let sources = Arc::new(RunningSources::start(config, &log, &metrics, Some(kind))?);
+    let sources = Arc::new(RunningSources::start(config, &log, &metrics, &Budgets::configured(config)?, Some(kind))?);
     tracing::info!(sources = sources.len(), kind, "sources started");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(node::serve_sources(ports, &sources, metrics))
@@ -90,7 +90,7 @@ pub fn preview(settings: &Settings, name: &str) -> anyhow::Result<()> {
         .sources
         .get(name)
         .ok_or_else(|| Refusal(format!("no source `{name}` is configured")))?;
-    let (_, make) = make(name, source, &mut BTreeMap::new())?;
+    let (_, make) = make(name, source, &Budgets::default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let samples = runtime.block_on(async { make().preview().await }).with_context(|| format!("source {name}"))?;
     let answer = serde_json::to_value(&samples)?;

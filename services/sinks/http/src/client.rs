@@ -83,7 +83,14 @@ pub fn public(address: IpAddr) -> bool {
             let [a, b, ..] = v4.octets();
             let shared = a == 100 && (64..128).contains(&b);
             let reserved = a == 0 || a >= 240 || (a == 198 && (18..20).contains(&b));
-            !(v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_broadcast() || v4.is_documentation() || v4.is_multicast() || shared || reserved)
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_broadcast()
+                || v4.is_documentation()
+                || v4.is_multicast()
+                || shared
+                || reserved)
         }
         IpAddr::V6(v6) => {
             if let Some(v4) = v6.to_ipv4_mapped() {

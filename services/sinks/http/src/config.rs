@@ -90,9 +90,14 @@ pub enum Authentication {
         scope: Option<String>,
     },
     /// Standard Webhooks: a secret of the form `whsec_<base64>`.
-    Webhook { secret: String },
+    Webhook {
+        secret: String,
+    },
     /// HMAC-SHA-256 of the body, in hexadecimal, in a header.
-    Hmac { header: String, secret: String },
+    Hmac {
+        header: String,
+        secret: String,
+    },
 }
 
 /// Settings that cannot be used.
@@ -165,7 +170,11 @@ impl Config {
     }
 
     pub(crate) fn takes(&self, status: u16) -> bool {
-        if self.accepted.is_empty() { (200..300).contains(&status) } else { self.accepted.contains(&status) }
+        if self.accepted.is_empty() {
+            (200..300).contains(&status)
+        } else {
+            self.accepted.contains(&status)
+        }
     }
 
     pub(crate) fn repeats(&self, status: u16) -> bool {

@@ -68,9 +68,7 @@ pub fn message_id(changes: &[Change]) -> String {
 /// Where it is not of the form `whsec_<base64>`.
 pub fn webhook_key(secret: &str) -> Result<Vec<u8>, String> {
     let encoded = secret.strip_prefix("whsec_").unwrap_or(secret);
-    STANDARD
-        .decode(encoded)
-        .map_err(|_| "a webhook's secret is `whsec_` and base64".to_owned())
+    STANDARD.decode(encoded).map_err(|_| "a webhook's secret is `whsec_` and base64".to_owned())
 }
 
 /// `v1,<base64 of HMAC-SHA-256 of "<id>.<timestamp>.<body>">`.

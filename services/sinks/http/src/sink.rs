@@ -69,10 +69,13 @@ impl HttpSink {
     /// Where settings, secrets or certificates cannot be used.
     pub fn new(config: Config) -> Result<HttpSink, ConfigError> {
         let template = Template::new(config.body.as_deref()).map_err(ConfigError::Template)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|source| ConfigError::File {
-            path: "the event queue".to_owned(),
-            source,
-        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| ConfigError::File {
+                path: "the event queue".to_owned(),
+                source,
+            })?;
         Ok(HttpSink {
             method: Method::from_bytes(config.method.as_bytes()).unwrap_or(Method::POST),
             url: config.url()?,
@@ -93,7 +96,10 @@ impl HttpSink {
     }
 
     async fn call(&self, changes: &[Change], body: &str) -> Called {
-        let mut request = self.client.request(self.method.clone(), self.url.clone()).header(CONTENT_TYPE, "application/json");
+        let mut request = self
+            .client
+            .request(self.method.clone(), self.url.clone())
+            .header(CONTENT_TYPE, "application/json");
         for (name, value) in &self.config.headers {
             request = request.header(name, value);
         }
@@ -136,7 +142,10 @@ impl HttpSink {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
                 let now = i64::try_from(now).unwrap_or(i64::MAX);
                 let signature = mapping::webhook_signature(key, &id, now, body);
-                let request = request.header("webhook-id", id).header("webhook-timestamp", now).header("webhook-signature", signature);
+                let request = request
+                    .header("webhook-id", id)
+                    .header("webhook-timestamp", now)
+                    .header("webhook-signature", signature);
                 (request, None)
             }
             Proof::Hmac(header, key) => (request.header(header, mapping::hex_signature(key, body)), None),
@@ -183,8 +192,12 @@ impl HttpSink {
         if !self.config.takes(status) {
             return (same(Answer::Together(refusal(format!("status {status}")))), wait);
         }
-        let Some(results) = &self.config.results else { return (same(Answer::Accepted), wait) };
-        let items = serde_json::from_str::<Value>(&text).ok().and_then(|value| value.pointer(&results.items)?.as_array().cloned());
+        let Some(results) = &self.config.results else {
+            return (same(Answer::Accepted), wait);
+        };
+        let items = serde_json::from_str::<Value>(&text)
+            .ok()
+            .and_then(|value| value.pointer(&results.items)?.as_array().cloned());
         match items {
             Some(items) if items.len() == changes.len() => (items.iter().map(|item| one(results, item, &refusal)).collect(), wait),
             _ => {

@@ -116,7 +116,11 @@ fn the_webhook_carries_entries_and_exits_and_is_signed() {
         header(headers, "webhook-signature"),
         webhook_signature(&key, &header(headers, "webhook-id"), timestamp, body)
     );
-    assert_eq!(header(headers, "webhook-id"), header(&seen.calls[1].0, "webhook-id"), "a repeat is known by its id");
+    assert_eq!(
+        header(headers, "webhook-id"),
+        header(&seen.calls[1].0, "webhook-id"),
+        "a repeat is known by its id"
+    );
 }
 
 #[test]
@@ -154,7 +158,9 @@ fn statuses_say_what_is_done() {
     seen.lock().expect("no panic").answers = vec![(429, vec![("retry-after", "7")], String::new())];
     assert_eq!(sink.deliver(&changes(1)).wait.map(|wait| wait.as_secs()), Some(7));
     seen.lock().expect("no panic").answers = vec![(400, vec![], "no such person".to_owned())];
-    let Answer::Refused(refusal) = sink.deliver(&changes(1)).answers.remove(0) else { panic!("alone, it is refused") };
+    let Answer::Refused(refusal) = sink.deliver(&changes(1)).answers.remove(0) else {
+        panic!("alone, it is refused")
+    };
     assert_eq!((refusal.reason.as_str(), refusal.answer.as_str()), ("status 400", "no such person"));
 }
 
@@ -166,7 +172,11 @@ fn results_of_single_changes_are_read() {
     let answer = json!({"results": [{"status": "ok"}, {"status": "busy"}, {"status": "bad"}]}).to_string();
     seen.lock().expect("no panic").answers = vec![(200, vec![], answer), (200, vec![], "{}".to_owned())];
     assert_eq!(words(&sink.deliver(&changes(3)).answers), ["accepted", "later", "refused"]);
-    assert_eq!(words(&sink.deliver(&changes(3)).answers), ["later"; 3], "an answer of another form is not taken for success");
+    assert_eq!(
+        words(&sink.deliver(&changes(3)).answers),
+        ["later"; 3],
+        "an answer of another form is not taken for success"
+    );
 }
 
 #[test]
@@ -202,7 +212,13 @@ fn redirects_are_not_followed_and_private_addresses_not_reached() {
     let mut moved = sink(address, json!({"url": format!("http://{address}/moved")}));
     assert_eq!(words(&moved.deliver(&changes(1)).answers), ["refused"]);
     assert!(seen.lock().expect("no panic").calls.is_empty());
-    for url in ["http://127.0.0.1/", "http://10.1.2.3/", "http://[::1]/", "http://169.254.169.254/", "http://[::ffff:10.0.0.1]/"] {
+    for url in [
+        "http://127.0.0.1/",
+        "http://10.1.2.3/",
+        "http://[::1]/",
+        "http://169.254.169.254/",
+        "http://[::ffff:10.0.0.1]/",
+    ] {
         let config = Config::from_json(json!({ "url": url })).expect("settings");
         assert!(HttpSink::new(config).is_err(), "{url}");
     }

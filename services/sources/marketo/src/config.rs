@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millrace_connect::budget::Limits;
 use millrace_connect::mapping::{Mapping, RuleError};
-use millrace_connect::secret::Confidential;
+use millrace_marketo::Instance;
 use millrace_model::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use url::Url;
 
 use crate::mapping::{ActivityTypes, Mappings};
 
@@ -66,15 +64,11 @@ pub struct Raw {
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub munchkin: String,
-    pub client_id: Confidential,
-    pub client_secret: Confidential,
-    pub url: Url,
+    pub instance: Instance,
     pub created_from: Timestamp,
     pub activity_days: u32,
     pub interval: Duration,
     pub extract_interval: Duration,
-    pub limits: Limits,
     pub crm: Option<String>,
     pub own_lists: Vec<u64>,
     pub mappings: Mappings,
@@ -86,14 +80,6 @@ pub struct Config {
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
 
-/// Half of what Marketo allows in any 20 seconds: it asks integrations to leave the other half to others.
-const WINDOW_CALLS: u32 = 50;
-
-/// Half of the calls in progress that Marketo allows.
-const CONCURRENT: u32 = 5;
-
-const DAY_CALLS: u64 = 50_000;
-
 impl Config {
     /// Checks everything. No IO.
     ///
@@ -101,54 +87,31 @@ impl Config {
     /// All that is wrong.
     pub fn new(raw: Raw) -> Result<Config, ConfigError> {
         let mut wrong = Vec::new();
-        let munchkin = raw.munchkin.trim().to_ascii_uppercase();
-        let parts: Vec<&str> = munchkin.split('-').collect();
-        if parts.len() != 3
-            || !parts
-                .iter()
-                .all(|part| part.len() == 3 && part.bytes().all(|sign| sign.is_ascii_alphanumeric()))
-        {
-            wrong.push(format!("munchkin: `{munchkin}` is not of the form AAA-BBB-CCC"));
-        }
-        let address = raw
-            .url
-            .clone()
-            .unwrap_or_else(|| format!("https://{}.mktorest.com", munchkin.to_ascii_lowercase()));
-        let url = Url::parse(&address)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
-        if url.is_none() {
-            wrong.push(format!("url: `{address}` is no address that begins with http:// or https://"));
-        }
+        let instance = Instance::new(millrace_marketo::Raw {
+            munchkin: raw.munchkin.clone(),
+            client_id: raw.client_id.clone(),
+            client_secret: raw.client_secret.clone(),
+            url: raw.url.clone(),
+            day_calls: raw.day_calls,
+            reserve_calls: raw.reserve_calls,
+            shares: raw.shares.clone(),
+        });
+        let instance = instance.map_err(|errors| wrong.extend(errors)).ok();
         let from = raw.created_from.as_deref().unwrap_or("2010-01-01");
         let created_from = Timestamp::parse(from)
             .map_err(|error| wrong.push(format!("created_from: {error}")))
             .unwrap_or_default();
         let interval = seconds("interval_seconds", raw.interval_seconds.unwrap_or(60.0), &mut wrong);
         let extract_interval = seconds("extract_interval_seconds", raw.extract_interval_seconds.unwrap_or(60.0), &mut wrong);
-        let day_calls = raw.day_calls.unwrap_or(DAY_CALLS);
-        let limits = Limits {
-            window_calls: WINDOW_CALLS,
-            window: Duration::from_secs(20),
-            concurrent: CONCURRENT,
-            day_calls: Some(day_calls),
-            day_zone: chrono_tz::America::Chicago,
-            reserve: raw.reserve_calls.unwrap_or(day_calls / 2),
-            shares: raw.shares.clone(),
-        };
         let mappings = mappings(&raw, &mut wrong);
         let activities = ActivityTypes::over(&raw.activities).map_err(|error| wrong.push(error)).unwrap_or_default();
-        match (url, wrong.is_empty()) {
-            (Some(url), true) => Ok(Config {
-                munchkin,
-                client_id: Confidential::new(raw.client_id),
-                client_secret: Confidential::new(raw.client_secret),
-                url,
+        match (instance, wrong.is_empty()) {
+            (Some(instance), true) => Ok(Config {
+                instance,
                 created_from,
                 activity_days: raw.activity_days.unwrap_or(400),
                 interval,
                 extract_interval,
-                limits,
                 crm: raw.crm,
                 own_lists: raw.own_lists,
                 mappings,

@@ -1,9 +1,8 @@
 //! The source connector for Marketo Engage: persons, companies, activities, static lists and programs of one instance.
 //!
-//! A first load by bulk extract, then Marketo's change feeds. `config` is what the operator writes, `client` speaks HTTP, `mapping` turns Marketo's
-//! records into contract records, `source` decides what is read next.
+//! A first load by bulk extract, then Marketo's change feeds. `config` is what the operator writes, `mapping` turns Marketo's
+//! records into contract records, `source` decides what is read next. The client is that of `millrace-marketo`.
 
-mod client;
 mod config;
 mod csv;
 mod mapping;
@@ -11,6 +10,5 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use client::Client;
 pub use config::{Config, ConfigError, Raw};
 pub use source::MarketoSource;

@@ -23,9 +23,9 @@ use millrace_connect::source::{Batch, Emitted, Rows, Sample, Source, SourceError
 use millrace_model::Timestamp;
 use serde_json::{Value, json};
 
-use crate::client::{CallError, Client, Parameters, result};
 use crate::config::Config;
 use crate::mapping::{self, Keys};
+use millrace_marketo::{CallError, Client, Parameters, result};
 
 /// Leads of one page, and ids of one filter.
 pub const PAGE_MAX: usize = 300;
@@ -48,7 +48,7 @@ pub struct MarketoSource {
 impl MarketoSource {
     pub fn new(client: Arc<Client>, config: Config, now: WallClock) -> MarketoSource {
         let keys = Keys {
-            munchkin: config.munchkin.clone(),
+            munchkin: config.instance.munchkin.clone(),
             crm: config.crm.clone(),
         };
         MarketoSource {

@@ -6,8 +6,9 @@ use millrace_model::Identity;
 use millrace_shard::murmur::partition_of;
 
 use super::super::pending::Counts;
-use super::{Answer, Change, Drift, SinkError, SinkTask, audience_of};
+use super::{Answer, Change, Drift, SinkError, SinkTask};
 use crate::sink::Actual;
+use crate::sink::partition::audience_of;
 
 /// Members gone are read from the log again and sent; members that nobody desires are taken out at once, as far as the brake lets them go.
 pub(super) fn run(task: &mut SinkTask, audiences: &[String], actual: &[Actual]) -> Result<(), (u32, SinkError)> {
@@ -43,12 +44,15 @@ pub(super) fn run(task: &mut SinkTask, audiences: &[String], actual: &[Actual]) 
     };
     drift.repaired = task.take_out(&unexpected)?;
     if !missing.is_empty() {
-        drift.repaired += task.read_anew(
-            |key, _| missing.contains(key),
-            |row| crate::sink::LedgerRow { acknowledged: None, ..row },
-        )?;
+        drift.repaired += task.read_anew(|key, _| missing.contains(key), |row| crate::sink::LedgerRow { acknowledged: None, ..row })?;
     }
-    tracing::info!(destination = task.context.name, missing = drift.missing, unexpected = drift.unexpected, repaired = drift.repaired, "compared");
+    tracing::info!(
+        destination = task.context.name,
+        missing = drift.missing,
+        unexpected = drift.unexpected,
+        repaired = drift.repaired,
+        "compared"
+    );
     task.drift = Some(drift);
     Ok(())
 }
@@ -95,7 +99,12 @@ impl SinkTask {
             };
             let window = super::brake::together(self.partitions.values().map(|partition| partition.window(&audience)));
             if self.context.brake.holds(window, removes, delivered + removes.removes) {
-                tracing::warn!(destination = self.context.name, audience, count = batch.len(), "more members than the brake lets pass are there by another's hand");
+                tracing::warn!(
+                    destination = self.context.name,
+                    audience,
+                    count = batch.len(),
+                    "more members than the brake lets pass are there by another's hand"
+                );
                 continue;
             }
             for chunk in batch.chunks(self.destination.limits().records_max.max(1)) {

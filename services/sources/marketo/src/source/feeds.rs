@@ -9,8 +9,8 @@ use millrace_model::Timestamp;
 use serde_json::{Value, json};
 
 use super::{AT_ONCE, MarketoSource, Overlay, PAGE_MAX, stamp};
-use crate::client::{CallError, Parameters, result};
 use crate::mapping::{self, Activity};
+use millrace_marketo::{CallError, Parameters, result};
 
 /// How far before the newest date seen a feed begins again when its token is refused: activities come late.
 const OVERLAP_MS: i64 = 3_600_000;

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{AT_ONCE, MarketoSource, Overlay, stamp, whole_seconds};
-use crate::client::{CallError, extract_by_creation, result};
 use crate::csv::{self, Row};
 use crate::mapping;
+use millrace_marketo::{CallError, result};
 
 /// Bytes of a file read in one step: some thousand persons, a transaction of a few megabytes.
 pub const CHUNK_BYTES: u64 = 256 << 10;
@@ -308,4 +308,13 @@ fn check(bytes: &[u8], checksum: Option<&str>) -> Result<(), SourceError> {
         reason: "an extract's file is not the one Marketo made".to_owned(),
         after: None,
     })
+}
+
+/// The body that begins an extract of everything created within a span.
+fn extract_by_creation(fields: &[String], from: &str, to: &str, more: &Value) -> Value {
+    let mut filter = json!({"createdAt": {"startAt": from, "endAt": to}});
+    if let (Some(filter), Some(more)) = (filter.as_object_mut(), more.as_object()) {
+        filter.extend(more.clone());
+    }
+    json!({"format": "CSV", "fields": fields, "filter": filter})
 }

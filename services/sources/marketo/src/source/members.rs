@@ -5,8 +5,8 @@ use millrace_model::DAY_MS;
 use serde_json::{Value, json};
 
 use super::{AT_ONCE, MarketoSource, Overlay, PAGE_MAX, stamp};
-use crate::client::{CallError, Parameters, result};
 use crate::mapping;
+use millrace_marketo::{CallError, Parameters, result};
 
 /// How often new lists and programs are looked for.
 const ASSETS_MS: i64 = 3_600_000;

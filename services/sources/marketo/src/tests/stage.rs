@@ -11,13 +11,14 @@ use millrace_connect::source::{Ended, Make, Sample, Source, SourceState, SourceT
 use millrace_log::random::Random;
 use millrace_log::simulated::{Faults, SimulatedLog};
 use millrace_log::{Log, TopicSpec};
+use millrace_marketo::Client;
 use millrace_model::{DAY_MS, SourceKind, Timestamp};
 use millrace_simulators::marketo::{Limits, Marketo, Settings, World};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::mapping::{self, Keys};
-use crate::{Client, Config, MarketoSource};
+use crate::{Config, MarketoSource};
 
 /// Whatever is waited for comes within this, or the test fails.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -61,7 +62,7 @@ impl Stage {
             "activity_days": 70, "interval_seconds": 0.005, "extract_interval_seconds": 0.002, "reserve_calls": 0, "day_calls": 1_000_000_000,
         });
         let mut config = Config::new(serde_json::from_value(raw).expect("of this form")).expect("right");
-        config.limits.window_calls = 1_000_000;
+        config.instance.limits.window_calls = 1_000_000;
         Stage { marketo, log, config }
     }
 
@@ -73,8 +74,8 @@ impl Stage {
     pub fn task(&self) -> SourceTask {
         let status = Arc::new(Status::new("marketo1", "marketo"));
         let clock = self.clock();
-        let budget = Arc::new(Budget::new(self.config.limits.clone(), Arc::clone(&clock)));
-        let client = Arc::new(Client::new(&self.config, budget, Arc::clone(&status)).expect("certificates"));
+        let budget = Arc::new(Budget::new(self.config.instance.limits.clone(), Arc::clone(&clock)));
+        let client = Arc::new(Client::new(&self.config.instance, budget, Arc::clone(&status)).expect("certificates"));
         let (config, now) = (self.config.clone(), Arc::clone(&clock));
         let make: Make = Arc::new(move || Box::new(MarketoSource::new(Arc::clone(&client), config.clone(), Arc::clone(&now))) as Box<dyn Source>);
         SourceTask {

@@ -1,6 +1,7 @@
 //! Marketo's REST API: tokens, the envelope with its errors inside HTTP 200, the limits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millrace_connect::budget::Budget;
@@ -8,18 +9,20 @@ use millrace_connect::http::{self, HttpError};
 use millrace_connect::secret::Confidential;
 use millrace_connect::source::{SourceError, Status};
 use millrace_connect::token::{Grant, TokenCache};
-use reqwest::header::RANGE;
+use reqwest::header::{CONTENT_TYPE, RANGE};
 use reqwest::{RequestBuilder, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use url::Url;
 
-use crate::config::Config;
+use crate::instance::Instance;
 
 /// Longer than the longest of Marketo's own time-outs for reads (300 s for a paging token).
 const TIMEOUT: Duration = Duration::from_secs(310);
 
 /// Marketo refuses addresses of 8 KiB; a longer query goes as a form.
 const QUERY_BYTES_MAX: usize = 6_000;
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Length of Marketo's window of calls.
 const WINDOW: Duration = Duration::from_secs(20);
@@ -48,7 +51,7 @@ impl From<CallError> for SourceError {
 
 pub type Parameters = Vec<(&'static str, String)>;
 
-/// One instance, as this source calls it.
+/// One instance, as one source or one sink calls it.
 pub struct Client {
     http: reqwest::Client,
     base: Url,
@@ -59,26 +62,31 @@ pub struct Client {
     /// Under which the budget counts.
     user: String,
     status: Arc<Status>,
+    /// Calls made, those for tokens left out.
+    calls: AtomicU64,
 }
 
 enum Body {
     Get,
     Post(Value),
+    Form(Parameters),
+    Delete(Value),
 }
 
 impl Client {
     /// # Errors
     /// Where the system's certificates cannot be read.
-    pub fn new(config: &Config, budget: Arc<Budget>, status: Arc<Status>) -> Result<Client, reqwest::Error> {
+    pub fn new(instance: &Instance, budget: Arc<Budget>, status: Arc<Status>) -> Result<Client, reqwest::Error> {
         Ok(Client {
             http: http::client(TIMEOUT)?,
-            base: config.url.clone(),
-            id: config.client_id.clone(),
-            secret: config.client_secret.clone(),
+            base: instance.url.clone(),
+            id: instance.client_id.clone(),
+            secret: instance.client_secret.clone(),
             tokens: TokenCache::default(),
             budget,
             user: status.name().to_owned(),
             status,
+            calls: AtomicU64::new(0),
         })
     }
 
@@ -92,11 +100,27 @@ impl Client {
         self.call(path, &Vec::new(), &Body::Post(body)).await
     }
 
+    /// Writes where Marketo wants a form.
+    pub async fn post_form(&self, path: &str, form: Parameters) -> Result<Value, CallError> {
+        self.call(path, &Vec::new(), &Body::Form(form)).await
+    }
+
+    /// Takes away.
+    pub async fn delete(&self, path: &str, body: Value) -> Result<Value, CallError> {
+        self.call(path, &Vec::new(), &Body::Delete(body)).await
+    }
+
+    /// Calls made so far, those for tokens left out.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     /// Part of a file, from byte `from` on, at most `length` bytes.
     pub async fn file(&self, path: &str, from: u64, length: u64) -> Result<Vec<u8>, CallError> {
         let token = self.token().await?;
         let _permit = self.budget.acquire(&self.user).await.map_err(SourceError::from)?;
         let range = format!("bytes={from}-{}", from + length - 1);
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let request = self.http.get(self.url(path)).bearer_auth(token.reveal()).header(RANGE, range);
         let response = request.send().await.map_err(|error| self.failed(&HttpError::no_answer(error)))?;
         if response.status() == StatusCode::NOT_FOUND {
@@ -164,6 +188,7 @@ impl Client {
     }
 
     async fn send(&self, path: &str, parameters: &Parameters, body: &Body, token: &Confidential) -> Result<Value, HttpError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let request = self.request(path, parameters, body).bearer_auth(token.reveal());
         let response = request.send().await.map_err(HttpError::no_answer)?;
         let response = http::checked(response).await?;
@@ -174,11 +199,13 @@ impl Client {
         let mut url = self.url(path);
         match body {
             Body::Post(body) => self.http.post(url).json(body),
+            Body::Delete(body) => self.http.delete(url).json(body),
+            Body::Form(form) => self.http.post(url).header(CONTENT_TYPE, FORM).body(encoded(form)),
             Body::Get => {
-                let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+                let query = encoded(parameters);
                 if query.len() > QUERY_BYTES_MAX {
                     url.set_query(Some("_method=GET"));
-                    return self.http.post(url).header("content-type", "application/x-www-form-urlencoded").body(query);
+                    return self.http.post(url).header(CONTENT_TYPE, FORM).body(query);
                 }
                 url.set_query((!query.is_empty()).then_some(&query));
                 self.http.get(url)
@@ -275,11 +302,6 @@ pub fn result(envelope: &Value) -> &[Value] {
     envelope["result"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The body that begins an extract of everything created within a span.
-pub fn extract_by_creation(fields: &[String], from: &str, to: &str, more: &Value) -> Value {
-    let mut filter = json!({"createdAt": {"startAt": from, "endAt": to}});
-    if let (Some(filter), Some(more)) = (filter.as_object_mut(), more.as_object()) {
-        filter.extend(more.clone());
-    }
-    json!({"format": "CSV", "fields": fields, "filter": filter})
+fn encoded(parameters: &Parameters) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
 }

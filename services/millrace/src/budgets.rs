@@ -1,0 +1,36 @@
+//! The calls that foreign instances allow, shared by everything in this process that calls them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millrace_config::Config;
+use millrace_connect::budget::{Budget, Limits};
+use millrace_connect::source::system_clock;
+
+use crate::sources::marketo_config;
+
+/// One budget per instance, whether sources or sinks call it.
+#[derive(Default)]
+pub struct Budgets(Mutex<BTreeMap<String, Arc<Budget>>>);
+
+impl Budgets {
+    /// With a budget for each instance that a source is configured for: its limits and shares count for the sinks of the instance as well.
+    ///
+    /// # Errors
+    /// A refusal where the settings of a source do not hold.
+    pub fn configured(config: &Config) -> anyhow::Result<Budgets> {
+        let budgets = Budgets::default();
+        for (name, source) in config.sources.iter().filter(|(_, source)| source.kind == "marketo") {
+            let instance = marketo_config(name, source)?.instance;
+            budgets.of(instance.budget_key(), &instance.limits);
+        }
+        Ok(budgets)
+    }
+
+    /// The budget of an instance; the first to ask decides its limits.
+    pub fn of(&self, key: String, limits: &Limits) -> Arc<Budget> {
+        let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let budget = budgets.entry(key).or_insert_with(|| Arc::new(Budget::new(limits.clone(), system_clock())));
+        Arc::clone(budget)
+    }
+}

@@ -10,7 +10,7 @@
 //! * **Lanes.** A destination sorts changes into lanes, such as one list each. Only changes of one lane share a batch, and only a lane waits after a failure:
 //!   a broken list holds no other up. A record that may be at fault for a refused batch is found by halving.
 //! * **Position.** A partition's committed position is that of its oldest change not acknowledged. What is read again after a crash and is acknowledged
-//!   in the ledger is not sent again.
+//!   in the ledger is not sent again, unless an earlier owner may have sent something else in between.
 //! * **Ledger.** One row per key in a store with a changelog: what was acknowledged last, what was refused, the last error. A row goes with the
 //!   acknowledged absence of its key.
 //! * **Absence of the unknown.** A key without a row may still stand at the destination: an earlier owner may have sent it and died before its commit. So its absence

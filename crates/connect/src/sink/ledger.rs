@@ -26,6 +26,8 @@ pub struct Acknowledged {
     pub fingerprint: u64,
     /// Epoch milliseconds.
     pub at: i64,
+    /// Of the record that held the desire.
+    pub offset: Offset,
 }
 
 /// One key of the ledger.

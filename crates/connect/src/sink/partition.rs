@@ -16,6 +16,9 @@ const RESTORE_ROWS: usize = 10_000;
 /// A store not committed to for longer than this is discarded: the changelog may have forgotten deletions since.
 const STORE_AGE_MS_MAX: i64 = 3 * millrace_model::DAY_MS;
 
+/// Clocks of producers may be behind that of a sink by this much.
+const SKEW_MS: i64 = 60_000;
+
 /// Members of one audience on one partition, by the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Members {
@@ -35,6 +38,7 @@ pub struct Partition {
     pub read: Offset,
     /// This owner made the ledger: whoever has no row was never sent.
     pub first_owner: bool,
+    opened_at: Timestamp,
     /// Final values not committed yet.
     rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     dead_letters: Vec<Record>,
@@ -89,6 +93,7 @@ impl Partition {
             read: meta.position,
             meta,
             first_owner,
+            opened_at: now,
             rows: BTreeMap::new(),
             dead_letters: Vec::new(),
             members: BTreeMap::new(),
@@ -122,6 +127,11 @@ impl Partition {
             self.read = last.offset + 1;
         }
         Ok(records)
+    }
+
+    /// Whether an earlier owner may have sent what was appended at this instant, and died before it could say so.
+    pub fn uncertain(&self, appended_at: Timestamp) -> bool {
+        !self.first_owner && appended_at.0 < self.opened_at.0 + SKEW_MS
     }
 
     /// Records not read yet.

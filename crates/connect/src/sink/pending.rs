@@ -26,7 +26,7 @@ pub struct Waiting {
     pub together_max: usize,
     /// Whether the key stands at the destination already, by the ledger.
     pub delivered: bool,
-    /// Whether it was sent and the outcome is not known.
+    /// Whether it, or an older desire of the key, may have been sent with an outcome that is not known.
     pub sent: bool,
 }
 
@@ -84,7 +84,7 @@ impl Pending {
             Some((ticket, before)) => {
                 waiting.first_offset = before.first_offset;
                 waiting.since = before.since;
-                waiting.sent = before.sent;
+                waiting.sent |= before.sent;
                 ticket
             }
             None => {

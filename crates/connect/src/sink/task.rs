@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_log::{Delivered, Disposition, Log, LogError, PollLimits, Record, TopicPartition};
+use millrace_log::{Delivered, Disposition, Log, LogError, Offset, PollLimits, Record, TopicPartition};
 use millrace_model::{Identity, Timestamp};
 use millrace_shard::state::{StateError, StateStore};
 use millrace_wire::{DeadLetterOrigin, DestinationState, OutputCodec, OutputError, Presence, Reason, RegistryClient, dead_letter_headers};
@@ -287,7 +287,12 @@ impl SinkTask {
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
         let row = partition.row(&change.key)?;
         let before = self.pending.get(&change.key).cloned();
-        if !wanted(&change, row.as_ref(), before.as_ref(), partition.first_owner) {
+        let read = Read {
+            offset: delivered.offset,
+            first_owner: partition.first_owner,
+            uncertain: partition.uncertain(delivered.timestamp),
+        };
+        if !wanted(&change, row.as_ref(), before.as_ref(), &read) {
             self.pending.take(&change.key);
             if let Some(LedgerRow { refused: Some(refused), .. }) = &row
                 && refused.fingerprint != change.fingerprint()
@@ -311,7 +316,7 @@ impl SinkTask {
             value: delivered.record.value,
             together_max: usize::MAX,
             delivered: row.is_some_and(|row| row.delivered()),
-            sent: false,
+            sent: read.uncertain,
             change,
         };
         self.open_window(&waiting);
@@ -491,6 +496,7 @@ impl SinkTask {
                 present: true,
                 fingerprint: change.fingerprint(),
                 at: now.0,
+                offset: waiting.offset,
             }),
             refused: None,
             error: None,
@@ -529,6 +535,7 @@ impl SinkTask {
                 present: change.present,
                 fingerprint: change.fingerprint(),
                 at: now.0,
+                offset: waiting.offset,
             }),
             error: Some(refusal.reason),
             ..before
@@ -592,23 +599,30 @@ impl SinkTask {
     }
 }
 
+/// Where a desire was read.
+struct Read {
+    offset: Offset,
+    first_owner: bool,
+    /// An earlier owner may have sent this one, or one between it and what the ledger knows.
+    uncertain: bool,
+}
+
 /// Whether a desire has to be sent, given what is known of the key.
-fn wanted(change: &Change, row: Option<&LedgerRow>, before: Option<&Waiting>, first_owner: bool) -> bool {
-    let fingerprint = change.fingerprint();
+///
+/// What equals the last acknowledgement need not be what stands there: an earlier owner may have sent another desire in between and died before its commit. So it
+/// is sent where that is possible.
+fn wanted(change: &Change, row: Option<&LedgerRow>, before: Option<&Waiting>, read: &Read) -> bool {
     if before.is_some_and(|before| before.sent) {
         return true;
     }
-    match row {
-        None => change.present || !first_owner,
-        Some(row) => {
-            let as_refused = row
-                .refused
-                .is_some_and(|refused| refused.present == change.present && refused.fingerprint == fingerprint);
-            let as_acknowledged = row
-                .acknowledged
-                .is_some_and(|acknowledged| acknowledged.present == change.present && acknowledged.fingerprint == fingerprint);
-            let never_there = !change.present && row.acknowledged.is_none();
-            !(as_refused || as_acknowledged || never_there)
-        }
+    let Some(row) = row else { return change.present || !read.first_owner };
+    let same = |known: Acknowledged| known.present == change.present && known.fingerprint == change.fingerprint();
+    if row.refused.is_some_and(same) {
+        return false;
+    }
+    match row.acknowledged {
+        None => change.present || read.uncertain,
+        Some(known) if read.offset < known.offset => false,
+        Some(known) => !same(known) || (read.uncertain && read.offset > known.offset),
     }
 }

@@ -112,12 +112,21 @@ impl Destination for FarSink {
     }
 }
 
-/// Dies now and then, by a seed.
-struct Storm(Mutex<Option<Random>>);
+/// Dies now and then, by a seed, or once at a place.
+#[derive(Default)]
+struct Storm {
+    random: Mutex<Option<Random>>,
+    at: Mutex<Option<Point>>,
+}
 
 impl FaultPlan for Storm {
-    fn dies(&self, _: Point) -> bool {
-        self.0.lock().expect("no panic").as_mut().is_some_and(|random| random.chance(60))
+    fn dies(&self, point: Point) -> bool {
+        let mut at = self.at.lock().expect("no panic");
+        if *at == Some(point) {
+            *at = None;
+            return true;
+        }
+        self.random.lock().expect("no panic").as_mut().is_some_and(|random| random.chance(60))
     }
 }
 
@@ -157,7 +166,7 @@ impl World {
             far: Arc::default(),
             now: Arc::new(AtomicI64::new(1_800_000_000_000)),
             desired: BTreeMap::new(),
-            storm: Arc::new(Storm(Mutex::new(None))),
+            storm: Arc::default(),
             brake: Brake {
                 share: 1.0,
                 ..Brake::default()
@@ -482,12 +491,35 @@ fn bytes_that_are_no_state_become_a_dead_letter() {
     assert_eq!(world.dead_letters().len(), 1);
 }
 
+#[test]
+fn what_was_sent_before_a_death_and_is_desired_no_more_is_sent_over() {
+    for (between, again) in [(Some("t1"), Some("t2")), (None, Some("t2"))] {
+        let mut world = World::new();
+        world.desire("a", "p@x.com", again);
+        let mut task = world.opened();
+        world.settle(&mut task);
+        world.desire("a", "p@x.com", between);
+        *world.storm.at.lock().expect("no panic") = Some(Point::BeforeCommit);
+        let died = (0..100).any(|_| {
+            world.now.fetch_add(1_000, Ordering::SeqCst);
+            task.step().is_err()
+        });
+        assert!(died && world.members() == world.desired, "it took effect, and nobody knows");
+        drop(task);
+        // As the ledger has it.
+        world.desire("a", "p@x.com", again);
+        let mut task = world.opened();
+        world.settle(&mut task);
+        assert_eq!(world.members(), world.desired, "{between:?}");
+    }
+}
+
 /// Kills, lost answers, refusals of the moment, lost disks: afterwards the far side is as desired, whatever the seed.
 fn storm(seed: u64) -> (u64, u64) {
     let mut world = World::new();
     let mut random = Random::new(seed);
     world.far.lock().expect("no panic").random = Some(random.fork());
-    *world.storm.0.lock().expect("no panic") = Some(random.fork());
+    *world.storm.random.lock().expect("no panic") = Some(random.fork());
     let mut task: Option<SinkTask> = None;
     for _ in 0..300 {
         if random.chance(600) {
@@ -515,7 +547,7 @@ fn storm(seed: u64) -> (u64, u64) {
         }
     }
     drop(task);
-    *world.storm.0.lock().expect("no panic") = None;
+    *world.storm.random.lock().expect("no panic") = None;
     world.far.lock().expect("no panic").random = None;
     let mut task = world.opened();
     world.settle(&mut task);

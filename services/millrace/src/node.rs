@@ -109,7 +109,7 @@ impl Node {
         let their_readiness = Arc::clone(&sources);
         let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness, their_readiness.get()))));
         let commands = Arc::new(LogOrders::new(Arc::clone(&parts.log), config)?);
-        let budgets = Budgets::configured(config)?;
+        let budgets = Budgets::configured(config);
         let sinks = match &parts.sinks {
             Some(parts_of_sinks) => SinkThreads::start(config, &parts.log, parts_of_sinks, &metrics, &budgets)?,
             None => SinkThreads::default(),

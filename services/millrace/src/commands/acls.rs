@@ -142,7 +142,11 @@ mod tests {
         let (literal, prefixed): (Vec<Acl>, Vec<Acl>) = topics.partition(|acl| acl.pattern == Pattern::Literal);
         assert_eq!(literal.into_iter().map(|acl| acl.name).collect::<BTreeSet<_>>(), created);
         let beginnings: Vec<String> = prefixed.into_iter().map(|acl| acl.name).collect();
-        let families = [topology.destination_spec("crm"), topology.source_spec("crm"), topology.sink_changelog_spec("crm")];
+        let families = [
+            topology.destination_spec("crm"),
+            topology.source_spec("crm"),
+            topology.sink_changelog_spec("crm"),
+        ];
         for family in &families {
             assert!(beginnings.iter().any(|beginning| family.name.starts_with(beginning)), "{}", family.name);
         }

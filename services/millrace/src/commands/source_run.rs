@@ -34,7 +34,7 @@ pub fn run(settings: &Settings, kind: &str) -> anyhow::Result<()> {
         }
     };
     let metrics = Metrics::new()?;
-    let sources = Arc::new(RunningSources::start(config, &log, &metrics, &Budgets::configured(config)?, Some(kind))?);
+    let sources = Arc::new(RunningSources::start(config, &log, &metrics, &Budgets::configured(config), Some(kind))?);
     tracing::info!(sources = sources.len(), kind, "sources started");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(node::serve_sources(ports, &sources, metrics))

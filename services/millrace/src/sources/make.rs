@@ -7,6 +7,7 @@ use millrace_config::Source as Configured;
 use millrace_connect::source::{Make, Source, Status, system_clock};
 use millrace_marketo::Client;
 use millrace_source_marketo::{Config, MarketoSource, Raw};
+use serde_json::Value;
 
 use crate::budgets::Budgets;
 use crate::refusal::Refusal;
@@ -21,18 +22,19 @@ pub fn make(name: &str, source: &Configured, budgets: &Budgets) -> anyhow::Resul
     }
 }
 
-/// A Marketo source, checked.
+/// A Marketo source, checked; `settings` may hold secrets or the names of their files.
 ///
 /// # Errors
-/// As `make`.
-pub fn marketo_config(name: &str, source: &Configured) -> anyhow::Result<Config> {
+/// A refusal that names every key that is wrong.
+pub fn marketo_config(name: &str, settings: Value) -> anyhow::Result<Config> {
     let key = format!("sources.{name}");
-    let raw: Raw = serde_json::from_value(revealed(&key, &source.settings)?).map_err(|error| Refusal(format!("{key}: {error}")))?;
+    let raw: Raw = serde_json::from_value(settings).map_err(|error| Refusal(format!("{key}: {error}")))?;
     Config::new(raw).map_err(|error| Refusal::keys(&key, &error.0).into())
 }
 
 fn marketo(name: &str, source: &Configured, budgets: &Budgets) -> anyhow::Result<(Arc<Status>, Make)> {
-    let config = marketo_config(name, source)?;
+    let settings = revealed(&format!("sources.{name}"), &source.settings)?;
+    let config = marketo_config(name, settings)?;
     let status = Arc::new(Status::new(name, "marketo"));
     let budget = budgets.of(config.instance.budget_key(), &config.instance.limits);
     let client = Client::new(&config.instance, budget, Arc::clone(&status)).context("cannot set an HTTP client up")?;

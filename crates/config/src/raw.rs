@@ -187,10 +187,10 @@ pub struct Destination {
     /// The settings of that sink: `services/sinks/<kind>/README.md` lists them.
     #[serde(default)]
     pub settings: serde_json::Value,
-    /// The share of an audience that one edit may add or remove before the brake holds it until `millrace destination confirm`; 1: no brake.
+    /// The share of an audience that one edit may add or remove before the brake holds it until `millrace destination confirm`. Left out: 0.5; 1: no brake.
     #[serde(default = "half")]
     pub brake_share: f64,
-    /// This number of changes of an audience always passes the brake.
+    /// This number of changes of an audience always passes the brake. Left out: 100.
     #[serde(default = "hundred")]
     pub brake_least: u64,
     /// Ids that are never to be present there.

@@ -20,13 +20,14 @@ metadata: { name: new-product-upsell }
 spec:
   subject: person
   status: published
+  destinations: [hook]
   pql: |
     sum(select o.opportunityAmount.amount from accounts.opportunities where o.isClosed and o.isWon) > 1000000
     and exists v from xEvent where v.eventType = "web.webpagedetails.pageViews"
         and v.web.webPageDetails.name = "New product" and v.timestamp occurs <= 1 month before now
 "#;
 
-/// A guard that something can trip, and a source.
+/// A guard that something can trip, a source, and a destination.
 fn config(marketo: &str) -> String {
     // The simulator lets this client in. It has nothing older than a day, and it is asked often.
     let yesterday = SystemTime::now() - Duration::from_secs(24 * 3_600);
@@ -34,7 +35,9 @@ fn config(marketo: &str) -> String {
         "type": "marketo", "munchkin": "111-AAA-222", "client_id": "client", "client_secret": "secret", "url": marketo,
         "created_from": humantime::format_rfc3339_seconds(yesterday).to_string(), "activity_days": 1, "interval_seconds": 1, "extract_interval_seconds": 1,
     });
-    json!({"identity": {"blocked": ["email:info@*"]}, "sources": {"crm": source}}).to_string()
+    // Nobody listens there, so changes wait.
+    let hook = json!({"namespace": "email", "sink": "webhook", "settings": {"url": "http://127.0.0.1:9", "privateAddresses": true}});
+    json!({"identity": {"blocked": ["email:info@*"]}, "sources": {"crm": source}, "destinations": {"hook": hook}}).to_string()
 }
 
 /// Asks again and again until there is an answer.

@@ -24,11 +24,16 @@ impl Step<'_> {
     /// A child is another than it was.
     pub(super) fn count_child(&mut self, account: &SubjectId, child: &SubjectId, before: Option<Features>, after: Option<Features>) -> Result<(), StateError> {
         let program = std::sync::Arc::clone(&self.program);
-        if before == after || program.kin_of(child.kind).next().is_none() {
+        if before == after {
             return Ok(());
         }
         let row_key = key::kin(account, child.kind);
         let mut row: KinRow = self.tx.get(&row_key)?.unwrap_or_default();
+        if row.is_empty() && program.kin_of(child.kind).next().is_none() {
+            return Ok(());
+        }
+        // What no rule asks for does not hold any more, even if the rule comes back before the account is looked at.
+        leave(&program, &mut row);
         let child_key = key::child(account, child);
         // The first child finds nothing to be filled.
         let only = row.is_empty() && before.is_none() && self.first_children(account, child.kind, 2)? == 1;
@@ -93,14 +98,7 @@ impl Step<'_> {
     }
 
     fn settle_kind(&mut self, account: &SubjectId, child: SubjectKind, program: &Program, row: &mut KinRow, left: &mut usize) -> Result<bool, StateError> {
-        for (id, tally) in row.iter_mut() {
-            if program.kin_child(*id).is_none() && !matches!(tally.state, KinState::Dropping(_)) {
-                *tally = KinTally {
-                    state: KinState::Dropping(None),
-                    ..KinTally::default()
-                };
-            }
-        }
+        leave(program, row);
         for id in row.keys().copied().collect::<Vec<_>>() {
             let Some(KinTally {
                 state: KinState::Dropping(cursor),
@@ -185,5 +183,18 @@ impl Step<'_> {
         }
         self.tx.put(row_key, row);
         Ok(())
+    }
+}
+
+/// Aggregates that no rule asks for are to be forgotten.
+fn leave(program: &Program, row: &mut KinRow) {
+    let left = row
+        .iter_mut()
+        .filter(|(id, tally)| program.kin_child(**id).is_none() && !matches!(tally.state, KinState::Dropping(_)));
+    for (_, tally) in left {
+        *tally = KinTally {
+            state: KinState::Dropping(None),
+            ..KinTally::default()
+        };
     }
 }

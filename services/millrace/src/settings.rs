@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use millrace_config::{Config, LogFormat, LogKind, Secret};
+use millrace_log::TopicSpec;
 use millrace_runtime::topology::Topology;
 use serde_json::{Map, Value};
 
@@ -55,6 +56,14 @@ impl Settings {
 
     pub fn topology(&self) -> Topology {
         engine::topology(&self.config)
+    }
+
+    /// Topics of the configured destinations: the desired state of each, and the ledger of those that have a sink.
+    pub fn destination_topics(&self) -> Vec<TopicSpec> {
+        let topology = self.topology();
+        let desired = self.config.destinations.keys().map(|name| topology.destination_spec(name));
+        let with_sinks = self.config.destinations.iter().filter(|(_, destination)| destination.sink.is_some());
+        desired.chain(with_sinks.map(|(name, _)| topology.sink_changelog_spec(name))).collect()
     }
 
     /// Sets logs up; for commands that run services.

@@ -9,9 +9,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     settings.config.check_secrets()?;
     let topology = settings.topology();
     let mut topics: Vec<_> = topology.specs(settings.config.topics.source_partitions);
-    topics.extend(settings.config.destinations.keys().map(|name| topology.destination_spec(name)));
-    let with_sinks = settings.config.destinations.iter().filter(|(_, destination)| destination.sink.is_some());
-    topics.extend(with_sinks.map(|(name, _)| topology.sink_changelog_spec(name)));
+    topics.extend(settings.destination_topics());
     let listed: Vec<_> = topics
         .iter()
         .map(|spec| json!({"name": spec.name, "partitions": spec.partitions, "cleanup": if spec.compacted { "compact" } else { "delete" }}))

@@ -123,7 +123,7 @@ fn catalogue(settings: &Settings) -> Vec<TopicSpec> {
     let topology = settings.topology();
     let mut topics = topology.specs(settings.config.topics.source_partitions);
     topics.push(ownership(&topology));
-    topics.extend(settings.config.destinations.keys().map(|name| topology.destination_spec(name)));
+    topics.extend(settings.destination_topics());
     topics
 }
 

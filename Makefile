@@ -17,7 +17,7 @@ demo: setup
 test: setup-tests deny
 	@$(env); cargo test --workspace --exclude millrace-test-e2e --exclude millrace-test-attack --exclude millrace-test-cluster --no-fail-fast
 	@$(env); cargo build -p millrace
-	@$(env); MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
+	@$(env); ulimit -Sn 4096; MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
 	@$(env); scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
 	@$(MAKE) --no-print-directory chart
@@ -43,7 +43,7 @@ advisories: setup-tests
 
 # Hostile input, clients and circumstances against the built executable: bounded, seeded, without Kafka.
 attack: setup
-	@$(env); cargo build -p millrace; MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
+	@$(env); cargo build -p millrace; ulimit -Sn 4096; MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
 
 # Only the whole system with real Kafka.
 e2e: setup-tests

@@ -82,7 +82,10 @@ pub fn parse(document: Option<Document<'_>>, environment: impl IntoIterator<Item
     }
     let raw = extract(&figment, &mut problems);
     match validate(raw, &mut problems) {
-        Some(config) if problems.is_empty() => Ok(Config { warnings, ..config }),
+        Some(mut config) if problems.is_empty() => {
+            config.warnings.splice(..0, warnings);
+            Ok(config)
+        }
         _ => {
             problems.sort_by(|a, b| a.key.cmp(&b.key));
             Err(ConfigError::Invalid(problems))

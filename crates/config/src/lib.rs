@@ -27,9 +27,10 @@ use millrace_model::{Identity, Path};
 
 pub use layers::{Document, Format, load, parse};
 pub use manual::manual;
-pub use raw::{LogFormat, LogKind, OutputEncoding};
+pub use raw::{LogFormat, LogKind, OutputEncoding, Role};
 pub use secret::{Secret, SecretError};
 pub use text::{NotText, text_of};
+pub use validate::TOKEN_BYTES_MIN;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -46,6 +47,10 @@ pub struct Config {
     pub destinations: BTreeMap<String, Destination>,
     pub sources: BTreeMap<String, Source>,
     pub http: Http,
+    /// By name; empty: no authentication.
+    pub tokens: BTreeMap<String, (Secret, Role)>,
+    /// What commands show a running instance.
+    pub client_token: Option<Secret>,
     pub budget: Loop,
     pub logging: Logging,
     /// What is accepted, but probably not meant: for whoever started the process.
@@ -70,10 +75,12 @@ impl Config {
         let properties = self.kafka.properties.iter().map(|(name, secret)| (format!("kafka.properties.{name}"), secret));
         let named = [
             ("http.internal_token", self.http.internal_token.as_ref()),
+            ("auth.client_token", self.client_token.as_ref()),
             ("registry.password", self.registry.basic.as_ref().map(|(_, password)| password)),
             ("registry.token", self.registry.token.as_ref()),
         ];
         let named = named.into_iter().filter_map(|(key, secret)| Some((key.to_owned(), secret?)));
+        let tokens = self.tokens.iter().map(|(name, (secret, _))| (format!("auth.tokens.{name}.token"), secret));
         let problem = |(key, secret): (String, &Secret)| {
             let error = secret.reveal().err()?;
             Some(Problem {
@@ -82,7 +89,7 @@ impl Config {
                 origin: None,
             })
         };
-        let problems: Vec<Problem> = named.chain(properties).filter_map(problem).collect();
+        let problems: Vec<Problem> = named.chain(tokens).chain(properties).filter_map(problem).collect();
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
     }
 }
@@ -203,6 +210,12 @@ pub struct Http {
     /// A URL without a trailing slash; `None`: to be made of `api_address`.
     pub advertised_address: Option<String>,
     pub internal_token: Option<Secret>,
+    /// Lower case.
+    pub hosts: Vec<String>,
+    /// Lower case, without a trailing slash.
+    pub origins: Vec<String>,
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

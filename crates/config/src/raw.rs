@@ -24,6 +24,7 @@ pub struct Raw {
     /// One entry per foreign system that facts are read from, under the name of the source.
     pub sources: BTreeMap<String, Source>,
     pub http: Http,
+    pub auth: Auth,
     #[serde(rename = "loop")]
     pub budget: Loop,
     /// What the process tells on standard error: `error`, `warn`, `info`, `debug`, `trace`, or per module as in `info,millrace_runtime=debug`.
@@ -217,11 +218,11 @@ pub struct Source {
     pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Where the process listens. There is no authentication: keep it on the loopback address or behind a gateway.
+/// Where the process listens, and what it lets in. Without tokens under `auth` the API listens on the loopback address only, and refuses what a proxy passes on.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// The API: profiles, segments, explanations.
+    /// The API: profiles, segments, explanations. An address that other machines reach needs a token under `auth.tokens`.
     pub api_address: String,
     /// Metrics, health and readiness, for Prometheus and Kubernetes.
     pub metrics_address: String,
@@ -231,6 +232,46 @@ pub struct Http {
     /// What instances show each other to read rows under `/internal` of the API's port; the same at all of them; may be a `file:<path>`. Left out:
     /// whoever reaches the port can read there, so let no gateway pass `/internal` on, and let only instances in (a network policy).
     pub internal_token: Option<String>,
+    /// Names by which clients may call the API in `Host`, without port, besides addresses, `localhost` and the name in `advertised_address`: what calls it
+    /// by another name is a web page that had its own name lead here. Where tokens are configured, none given means any name.
+    pub hosts: Vec<String>,
+    /// Origins whose web pages may ask the API besides its own, such as `https://cdp.example.com`.
+    pub origins: Vec<String>,
+    /// A PEM file with the certificate of the API's port and those that vouch for it: with it the port speaks TLS. A changed file is taken within ten
+    /// seconds, without a restart.
+    pub tls_certificate: Option<String>,
+    /// A PEM file with the certificate's private key.
+    pub tls_key: Option<String>,
+}
+
+/// Who may ask the API. With one token or more, every route that shows or changes data asks for one: `authorization: Bearer <token>`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// One entry per asker, under a name of your choice.
+    pub tokens: BTreeMap<String, Token>,
+    /// What the commands of this program show a running instance; may be a `file:<path>`.
+    pub client_token: Option<String>,
+}
+
+/// A token and what it allows.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// At least 16 bytes that nobody guesses; better a `file:<path>`, which is read anew within ten seconds after a change.
+    pub token: String,
+    /// `viewer` sees profiles with personal fields masked, and segments; `operator` and `admin` see and change everything; `service` sends records and
+    /// members, and sees nothing.
+    pub role: Role,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Viewer,
+    Operator,
+    Admin,
+    Service,
 }
 
 /// How much a shard takes on at once. The defaults suit; larger polls raise throughput, smaller ones lower latency.
@@ -299,6 +340,7 @@ impl Default for Raw {
             destinations: BTreeMap::new(),
             sources: BTreeMap::new(),
             http: Http::default(),
+            auth: Auth::default(),
             budget: Loop::default(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
@@ -385,6 +427,10 @@ impl Default for Http {
             metrics_address: "127.0.0.1:9090".to_owned(),
             advertised_address: None,
             internal_token: None,
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            tls_certificate: None,
+            tls_key: None,
         }
     }
 }

@@ -31,6 +31,9 @@ fn defaults_hold_and_show() {
         "",
         &[],
         expect![[r#"
+            auth:
+              client_token: null
+              tokens: {}
             currency:
               default: USD
               rates: {}
@@ -41,8 +44,12 @@ fn defaults_hold_and_show() {
             http:
               advertised_address: null
               api_address: 127.0.0.1:8080
+              hosts: []
               internal_token: null
               metrics_address: 127.0.0.1:9090
+              origins: []
+              tls_certificate: null
+              tls_key: null
             identity:
               blocked: []
               max_claims_per_identity: {}
@@ -288,4 +295,58 @@ fn typed_values_are_normalised() {
 #[test]
 fn the_manual_is_in_step() {
     expect_file!["../../../docs/configuration.md"].assert_eq(&manual());
+}
+
+/// Whoever listens for other machines asks them who they are.
+#[test]
+fn an_address_that_others_reach_needs_a_token() {
+    check(
+        "http = { api_address = '0.0.0.0:8080' }",
+        &[],
+        expect![
+            "configuration: http.api_address: other machines reach 0.0.0.0:8080, and nobody asks who they are: configure a token under `auth.tokens`, or listen on 127.0.0.1"
+        ],
+    );
+    let token = "auth: { tokens: { console: { role: operator, token: 0123456789abcdef } } }\n";
+    for address in ["[::]:8080", "10.1.2.3:8080", "[::ffff:10.1.2.3]:8080"] {
+        let http = format!("http: {{ api_address: '{address}' }}\n");
+        let document = |text: &str| {
+            parse(
+                Some(Document {
+                    name: "file",
+                    format: Format::Yaml,
+                    text,
+                }),
+                std::iter::empty(),
+            )
+        };
+        let refused = document(&http).unwrap_err().to_string();
+        assert!(refused.contains("http.api_address") && refused.contains("auth.tokens"), "{refused}");
+        document(&format!("{http}{token}")).unwrap();
+    }
+    for address in ["127.0.0.1:8080", "127.8.8.8:8080", "[::1]:8080", "[::ffff:127.0.0.1]:8080"] {
+        parsed(Format::Yaml, &format!("http: {{ api_address: '{address}' }}\n"), &[]);
+    }
+}
+
+#[test]
+fn tokens_are_long_enough_bear_a_role_and_are_not_shown() {
+    check(
+        "[auth.tokens]\na = { role = 'operator', token = 'short' }\nb = { role = 'king', token = 'file:/b' }\n[http]\ntls_key = 'key.pem'",
+        &[],
+        expect![[r#"
+            configuration: 
+              auth.tokens.a.token: a token has at least 16 bytes
+              auth.tokens.b: `role` is missing (millrace.toml)
+              auth.tokens.b.role: `king` is none of viewer, operator, admin, service; known here: viewer, operator, admin, service (millrace.toml)
+              http.tls_key: certificate and key belong together"#]],
+    );
+    let text = "auth: { client_token: 0123456789abcdef, tokens: { a: { role: viewer, token: 0123456789abcdef } } }\n";
+    let config = parsed(Format::Yaml, text, &[]);
+    let shown = format!("{config:?}{}", config.effective);
+    assert!(!shown.contains("0123456789abcdef"), "{shown}");
+    assert_eq!(config.tokens["a"].1, Role::Viewer);
+    assert_eq!(config.warnings, Vec::<String>::new());
+    let on_kafka = parsed(Format::Yaml, &format!("kafka: {{ bootstrap: 'k:9092' }}\n{text}"), &[]);
+    assert!(on_kafka.warnings[0].contains("http.internal_token"), "{:?}", on_kafka.warnings);
 }

@@ -48,12 +48,14 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
             .collect(),
         sources: raw.sources.iter().map(|(name, one)| (name.clone(), source(name, one, &mut check))).collect(),
         http: http(&raw.http, &mut check),
+        tokens: tokens(&raw, &mut check),
+        client_token: raw.auth.client_token.as_deref().map(|text| Secret::new("token", text)),
         budget: budget(&raw.budget, &mut check),
         logging: Logging {
             filter: log_filter(&raw.log_level, &mut check),
             format: raw.log_format,
         },
-        warnings: Vec::new(),
+        warnings: warnings(&raw),
         effective: effective(&raw),
     };
     if config.http.api_address == config.http.metrics_address && config.http.api_address.port() != 0 {
@@ -162,7 +164,49 @@ fn http(raw: &raw::Http, check: &mut Check<'_>) -> Http {
         metrics_address: check.address("http.metrics_address", &raw.metrics_address),
         advertised_address: advertised,
         internal_token: raw.internal_token.as_deref().map(|text| Secret::new("token", text)),
+        hosts: raw.hosts.iter().map(|host| host.trim().to_ascii_lowercase()).collect(),
+        origins: raw
+            .origins
+            .iter()
+            .map(|origin| origin.trim().trim_end_matches('/').to_ascii_lowercase())
+            .collect(),
+        tls: match (&raw.tls_certificate, &raw.tls_key) {
+            (Some(certificate), Some(key)) => Some((PathBuf::from(certificate), PathBuf::from(key))),
+            (None, None) => None,
+            _ => {
+                check.wrong("http.tls_key", "certificate and key belong together");
+                None
+            }
+        },
     }
+}
+
+/// What is accepted, but probably not meant.
+fn warnings(raw: &Raw) -> Vec<String> {
+    let alone = raw.log.kind == Some(LogKind::Embedded) || raw.http.internal_token.is_some() || raw.auth.tokens.is_empty();
+    let unread = "tokens are configured and `http.internal_token` is not: instances of this deployment do not answer each other";
+    if alone { Vec::new() } else { vec![unread.to_owned()] }
+}
+
+/// A shorter token can be guessed.
+pub const TOKEN_BYTES_MIN: usize = 16;
+
+fn tokens(raw: &Raw, check: &mut Check<'_>) -> BTreeMap<String, (Secret, raw::Role)> {
+    let mut tokens = BTreeMap::new();
+    let address: Option<SocketAddr> = raw.http.api_address.trim().parse().ok();
+    if let Some(address) = address.filter(|address| raw.auth.tokens.is_empty() && !address.ip().to_canonical().is_loopback()) {
+        check.wrong(
+            "http.api_address",
+            &format!("other machines reach {address}, and nobody asks who they are: configure a token under `auth.tokens`, or listen on 127.0.0.1"),
+        );
+    }
+    for (name, one) in &raw.auth.tokens {
+        if !one.token.starts_with("file:") && one.token.len() < TOKEN_BYTES_MIN {
+            check.wrong(&format!("auth.tokens.{name}.token"), &format!("a token has at least {TOKEN_BYTES_MIN} bytes"));
+        }
+        tokens.insert(name.clone(), (Secret::new("token", &one.token), one.role));
+    }
+    tokens
 }
 
 fn identity(raw: &raw::Identity, check: &mut Check<'_>) -> IdentityRules {
@@ -329,6 +373,7 @@ fn effective(raw: &Raw) -> serde_json::Value {
         ("password", &mut shown.registry.password),
         ("token", &mut shown.registry.token),
         ("token", &mut shown.http.internal_token),
+        ("token", &mut shown.auth.client_token),
     ];
     for (name, value) in hidden {
         *value = value.take().map(|text| Secret::new(name, &text).to_string());
@@ -338,6 +383,9 @@ fn effective(raw: &Raw) -> serde_json::Value {
     }
     for destination in shown.destinations.values_mut() {
         hide_sink(&mut destination.settings);
+    }
+    for one in shown.auth.tokens.values_mut() {
+        one.token = Secret::new("token", &one.token).to_string();
     }
     for url in &mut shown.registry.urls {
         if let Some((scheme, rest)) = url.split_once("://")

@@ -27,7 +27,7 @@ pub const HOPS_MAX: u8 = 4;
 /// Nodes of a rule's core, after `let` and lambdas are substituted. Rules written by people have tens to hundreds.
 pub const SIZE_MAX: usize = 20_000;
 /// Nesting of a rule's text.
-pub(crate) const DEPTH_MAX: usize = 128;
+pub(crate) const DEPTH_MAX: usize = crate::NESTING_MAX;
 
 /// An expression and its type.
 #[derive(Clone, Debug)]
@@ -158,7 +158,7 @@ impl<'s> Checker<'s> {
     pub(crate) fn expr(&mut self, expr: &Expr) -> Typed {
         self.depth += 1;
         let typed = if self.depth > DEPTH_MAX {
-            self.refuse("too-deep", expr.span, format!("nested more than {DEPTH_MAX} deep"))
+            self.refuse("too-deep", expr.span, crate::parser::nested_too_deep())
         } else {
             self.node(expr)
         };

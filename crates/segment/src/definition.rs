@@ -1,12 +1,15 @@
 //! Definitions of segments, external audiences and computed attributes: the YAML or JSON documents that people write and the control topic carries.
 
+use std::collections::BTreeSet;
+
 use chrono_tz::Tz;
 use millrace_model::{DAY_MS, SubjectKind, Text};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_norway::{Mapping, Value as Yaml};
 
 use crate::ast::Span;
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
+use crate::yaml::{self, DEFINITIONS_MAX, check_brackets};
 
 /// A rule and what is to be done with its members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,21 +98,31 @@ fn zone_of_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Err
 /// # Errors
 /// Everything that is wrong with the text, with places in it. Rules are not parsed here; see `compile`.
 pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>> {
+    check_brackets(text).map_err(|problem| vec![problem])?;
+    let texts = documents(text);
+    if texts.len() > DEFINITIONS_MAX {
+        let message = format!("there are {} definitions, more than {DEFINITIONS_MAX} at a time", texts.len());
+        return Err(vec![Diagnostic::error("too-large", Span::default(), message)]);
+    }
     let mut reader = Reader {
         text,
         from: 0,
         to: 0,
         problems: Vec::new(),
     };
-    let mut texts = documents(text).into_iter();
+    let mut texts = texts.into_iter();
     let mut definitions: Vec<Definition> = Vec::new();
+    let mut names = BTreeSet::new();
     for document in serde_norway::Deserializer::from_str(text) {
-        match Yaml::deserialize(document) {
+        if reader.has_enough() {
+            break;
+        }
+        match yaml::tree(document) {
             Ok(Yaml::Null) => {}
             Ok(yaml) => {
                 reader.enter(texts.next().unwrap_or_default());
                 if let Some(definition) = reader.definition(&yaml) {
-                    if definitions.iter().any(|known| known.name == definition.name) {
+                    if !names.insert(definition.name.clone()) {
                         reader.problem("duplicate", &definition.name, format!("the segment `{}` is defined twice", definition.name));
                     }
                     definitions.push(definition);
@@ -131,6 +144,7 @@ pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>>
             .problems
             .push(Diagnostic::error("empty", Span::default(), "there is no definition here").expecting("a document with `kind: Segment`"));
     }
+    reader.problems.truncate(DIAGNOSTICS_MAX);
     if reader.problems.is_empty() { Ok(definitions) } else { Err(reader.problems) }
 }
 
@@ -184,6 +198,11 @@ impl Reader<'_> {
         self.to += document.len();
     }
 
+    /// Further problems would not be shown.
+    fn has_enough(&self) -> bool {
+        self.problems.len() >= DIAGNOSTICS_MAX
+    }
+
     /// The parsed tree holds no places: the first mention of a word within the document serves.
     fn place(&self, word: &str) -> Span {
         match self.text[self.from..self.to].find(word) {
@@ -206,6 +225,9 @@ impl Reader<'_> {
             return None;
         };
         for key in map.keys() {
+            if self.has_enough() {
+                break;
+            }
             let Some(key) = key.as_str() else {
                 self.problem("type", name, format!("the keys of `{name}` are texts"));
                 continue;
@@ -391,6 +413,9 @@ impl Reader<'_> {
         };
         let mut names: Vec<Text> = Vec::new();
         for item in items {
+            if self.has_enough() {
+                break;
+            }
             match item.as_str() {
                 Some(name) if !is_name(name) => {
                     self.problem("name", name, no_name(name));

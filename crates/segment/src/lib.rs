@@ -36,6 +36,7 @@ mod testing;
 mod tests;
 mod types;
 mod world;
+mod yaml;
 
 pub use compile::{Compiled, Library, Whole, compile, compile_with, link};
 pub use definition::{Definition, EXPIRES_AFTER_MS, Kind, NAME_BYTES_MAX, Status, documents, parse_definitions};
@@ -43,8 +44,9 @@ pub use diagnostic::{Diagnostic, Severity, did_you_mean};
 pub use explain::{Compared, EVIDENCE_MAX, Evidence, Explanation, explain, explain_kept};
 pub use format::format;
 pub use lint::{lint, lint_some};
-pub use parser::{DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX, parse};
+pub use parser::{DEPTH_MAX, NESTING_MAX, NODES_MAX, TEXT_BYTES_MAX, parse};
 pub use places::Places;
 pub use plan::{Plan, Settings};
 pub use rewrite::{Form, Rewritten, convert_text, format_text};
 pub use world::{Link, World, WorldEvent};
+pub use yaml::{BRACKETS_MAX, DEFINITIONS_MAX, VALUES_MAX};

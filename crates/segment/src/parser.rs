@@ -22,12 +22,39 @@ use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
 use crate::lexer::{self, Kind, Token};
 use words::{aggregate, is_keyword, is_reserved, keyword, quantifier, unit};
 
-/// Levels of a syntax tree, and levels of nesting in the text. Deeper rules are refused, so that walks of the tree fit a 2 MiB stack.
+/// Levels of a rule's nesting: brackets in the text, and conditions within conditions.
+pub const NESTING_MAX: usize = 128;
+/// Levels of a syntax tree, so that walks of it fit a 2 MiB stack. Chains of operators add levels that nobody sees as nesting.
 pub const DEPTH_MAX: usize = 256;
 /// Nodes of a syntax tree: far beyond what people write, small enough to check at once.
 pub const NODES_MAX: usize = 20_000;
 /// Bytes of a rule's text.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
+
+fn met_limit(diagnostic: &Diagnostic) -> bool {
+    matches!(diagnostic.code, "too-deep" | "too-large")
+}
+
+/// The first bracket that stands deeper than brackets may.
+fn too_deep(tokens: &[Token<'_>]) -> Option<Diagnostic> {
+    let mut open = 0_usize;
+    for token in tokens {
+        match token.kind {
+            Kind::Sign("(" | "[" | "{") => open += 1,
+            Kind::Sign(")" | "]" | "}") => open = open.saturating_sub(1),
+            _ => {}
+        }
+        if open > NESTING_MAX {
+            return Some(Diagnostic::error("too-deep", token.span, nested_too_deep()));
+        }
+    }
+    None
+}
+
+/// How every stage says it.
+pub(crate) fn nested_too_deep() -> String {
+    format!("the rule is nested deeper than {NESTING_MAX} levels")
+}
 
 /// Parses a rule.
 ///
@@ -40,6 +67,9 @@ pub fn parse(text: &str) -> Result<Expr, Vec<Diagnostic>> {
     }
     let mut diagnostics = Vec::new();
     let tokens = lexer::tokens(text, &mut diagnostics);
+    if let Some(problem) = too_deep(&tokens) {
+        return Err(vec![problem]);
+    }
     let comprehensions = comprehensions(&tokens);
     let mut parser = Parser {
         tokens,
@@ -56,6 +86,10 @@ pub fn parse(text: &str) -> Result<Expr, Vec<Diagnostic>> {
         return Ok(expr);
     }
     let mut diagnostics = parser.diagnostics;
+    // Where a limit ended the reading, whatever else was found follows from that.
+    if diagnostics.iter().any(met_limit) {
+        diagnostics.retain(met_limit);
+    }
     diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.span.end));
     diagnostics.truncate(DIAGNOSTICS_MAX);
     Err(diagnostics)
@@ -131,7 +165,7 @@ impl<'a> Parser<'a> {
     /// An expression of operators that bind at least as tightly as `level`.
     fn expression(&mut self, level: Level) -> Parsed {
         if self.depth >= DEPTH_MAX {
-            return self.refuse("too-deep", self.span(), format!("the rule is nested deeper than {DEPTH_MAX} levels"));
+            return self.refuse("too-deep", self.span(), nested_too_deep());
         }
         self.depth += 1;
         let parsed = if level <= Level::And {
@@ -179,7 +213,7 @@ impl<'a> Parser<'a> {
         if self.nodes > NODES_MAX || height > DEPTH_MAX {
             let (start, deep) = (operands[0].span, height > DEPTH_MAX);
             let failed = if deep {
-                self.refuse("too-deep", start, format!("the rule is nested deeper than {DEPTH_MAX} levels"))
+                self.refuse("too-deep", start, nested_too_deep())
             } else {
                 self.refuse("too-large", start, format!("the rule has more than {NODES_MAX} parts"))
             };

@@ -10,6 +10,7 @@ use crate::ast::Span;
 use crate::definition::{Definition, Kind, documents, expires_after, parse_definitions, rule_of_json};
 use crate::diagnostic::Diagnostic;
 use crate::format::format_with_comments;
+use crate::yaml::{self, check_brackets};
 
 /// A form of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,20 +182,21 @@ impl<'d, R> Document<'d, R> {
 
 /// Whether a text is a file of definitions, and not a rule: a rule is no map, and the JSON form of one has none of these keys.
 fn is_definitions(text: &str) -> bool {
-    documents(text).into_iter().any(|document| {
-        let yaml: Result<Yaml, _> = serde_norway::from_str(document);
-        let keys = ["kind", "metadata", "spec"];
-        match yaml {
-            Ok(Yaml::Mapping(map)) => keys.iter().any(|key| map.contains_key(*key)),
-            Ok(_) => false,
-            // Neither YAML nor a rule: the words at the beginnings of lines tell what it was to be.
-            Err(_) => document.lines().any(|line| {
-                let line = line.trim_start_matches([' ', '{', '"']);
-                keys.iter()
-                    .any(|key| line.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(['"', ' ']).starts_with(':')))
-            }),
-        }
-    })
+    check_brackets(text).is_ok()
+        && documents(text).into_iter().any(|document| {
+            let yaml = yaml::tree(serde_norway::Deserializer::from_str(document));
+            let keys = ["kind", "metadata", "spec"];
+            match yaml {
+                Ok(Yaml::Mapping(map)) => keys.iter().any(|key| map.contains_key(*key)),
+                Ok(_) => false,
+                // Neither YAML nor a rule: the words at the beginnings of lines tell what it was to be.
+                Err(_) => document.lines().any(|line| {
+                    let line = line.trim_start_matches([' ', '{', '"']);
+                    keys.iter()
+                        .any(|key| line.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(['"', ' ']).starts_with(':')))
+                }),
+            }
+        })
 }
 
 fn json_form(text: &str) -> Option<serde_json::Value> {

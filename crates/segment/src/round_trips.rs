@@ -9,7 +9,7 @@ use crate::ast::{Aggregate, Binary, Binding, Comparison, Direction, Expr, Moment
 use crate::diagnostic::{Diagnostic, render_all};
 use crate::parser::forms::first_name;
 use crate::parser::words;
-use crate::{DEPTH_MAX, NODES_MAX, format, json, parser};
+use crate::{DEPTH_MAX, NESTING_MAX, NODES_MAX, format, json, parser};
 
 /// Writes and reads the tree in both forms.
 pub(crate) fn round_trip(expr: &Expr) {
@@ -415,7 +415,8 @@ fn bounds() {
         ("if(a, ", "b", ", c)"),
     ];
     for (open, inner, close) in forms {
-        let fits = nested(open, inner, close, DEPTH_MAX / 3);
+        let brackets = open.matches(['(', '[', '{']).count();
+        let fits = nested(open, inner, close, (NESTING_MAX / brackets.max(1)).min(DEPTH_MAX / 3));
         assert!(survive(&fits).is_ok(), "{fits}");
         for levels in [DEPTH_MAX - 2, DEPTH_MAX, 2 * DEPTH_MAX, 20_000 / open.len().max(1)] {
             let result = survive(&nested(open, inner, close, levels));

@@ -68,6 +68,9 @@ pub enum QueryError {
     /// What the answer rests on is more than is gone through for one question.
     #[error("more than {0} events and related things would have to be gone through")]
     TooLong(usize),
+    /// Nobody waits for the answer any more.
+    #[error("the asker has left")]
+    Cancelled,
     /// An instant of which nothing can be said, and why.
     #[error("{0}")]
     Instant(String),

@@ -76,10 +76,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $kafka := dict "bootstrap" (required "kafka.bootstrap: name one or more brokers, host:port" .Values.kafka.bootstrap) "application_id" .Values.kafka.applicationId -}}
 {{- if $properties -}}{{- $_ := set $kafka "properties" $properties -}}{{- end -}}
 {{- $http := dict "api_address" "0.0.0.0:8080" "metrics_address" "0.0.0.0:9090" -}}
-{{- if .Values.auth.internalTokenSecret -}}
-{{- $_ := set $http "internal_token" (printf "file:/etc/millrace/internal/%s" .Values.auth.internalTokenKey) -}}
+{{- $_ := required "auth.existingSecret: name the secret with the tokens of the API" .Values.auth.existingSecret -}}
+{{- $_ := set $http "internal_token" (printf "file:/etc/millrace/%s/%s" (ternary "internal" "auth" (ne .Values.auth.internalTokenSecret "")) .Values.auth.internalTokenKey) -}}
+{{- $tokens := dict -}}
+{{- range $name, $token := .Values.auth.tokens -}}
+{{- $role := required (printf "auth.tokens.%s.role: viewer, operator, admin or service" $name) $token.role -}}
+{{- $_ := set $tokens $name (dict "role" $role "token" (printf "file:/etc/millrace/auth/%s" (default $name $token.key))) -}}
 {{- end -}}
-{{- $own := dict "log" (dict "kind" "kafka") "kafka" $kafka "http" $http "state" (dict "path" "/var/lib/millrace/state") "log_format" "json" -}}
+{{- if not $tokens -}}{{- fail "auth.tokens: name who may ask the API, such as `console: {role: operator}`" -}}{{- end -}}
+{{- $own := dict "log" (dict "kind" "kafka") "kafka" $kafka "http" $http "auth" (dict "tokens" $tokens) "state" (dict "path" "/var/lib/millrace/state") "log_format" "json" -}}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $own) -}}
 {{- end -}}
 

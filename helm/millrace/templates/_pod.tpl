@@ -83,7 +83,7 @@ spec:
           value: $(POD_NAME)
         {{- if .stateful }}
         - name: MILLRACE__HTTP__ADVERTISED_ADDRESS
-          value: http://$(POD_NAME).{{ include "millrace.fullname" $root }}-processor.{{ $root.Release.Namespace }}.svc:8080
+          value: {{ ternary "https" "http" (ne (dig "http" "tls_certificate" "" $root.Values.config) "") }}://$(POD_NAME).{{ include "millrace.fullname" $root }}-processor.{{ $root.Release.Namespace }}.svc:8080
         {{- end }}
         {{- with $pod.extraEnv }}
         {{- toYaml . | nindent 8 }}

@@ -1,11 +1,14 @@
 //! What the API asks of the process behind it.
 
+use std::collections::BTreeMap;
+
 use millrace_model::{Identity, SubjectKind, Timestamp};
 
 use crate::dto::{
     AccountView, AppendView, AppliedView, DeadLetterView, EventView, ExplainView, FoundView, ImportView, MemberLine, MemberView, OpportunityView, Page,
     PersonView, PreviewView, ReadyView, RecordLine, ReferenceView, SegmentView, VersionView,
 };
+use crate::queue::Cancel;
 
 /// A part of a list that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,9 @@ pub enum BackendError {
     /// Not now: a shard is being restored, or is not here. Ask again later.
     #[error("{0}")]
     Unavailable(String),
+    /// The asker has left.
+    #[error("the asker has left")]
+    Cancelled,
     #[error("{context}")]
     Failure {
         context: String,
@@ -126,7 +132,7 @@ pub trait Queries: Send + Sync {
     ///
     /// # Errors
     /// `InvalidDefinition` with every diagnostic, `Unavailable` where another preview is under way or a shard is not there.
-    fn preview(&self, text: &str, sample_max: usize) -> Result<PreviewView, BackendError>;
+    fn preview(&self, text: &str, sample_max: usize, cancel: &Cancel) -> Result<PreviewView, BackendError>;
 
     /// Whether every shard of this process answers.
     fn ready(&self) -> ReadyView;
@@ -167,12 +173,6 @@ pub trait Commands: Send + Sync {
     /// read or written.
     fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: Replace) -> Result<ImportView, BackendError>;
 
-    /// The membership topic as JSON lines.
-    ///
-    /// # Errors
-    /// Where the log cannot be read.
-    fn changes(&self, from: ChangesFrom) -> Result<Box<dyn Changes>, BackendError>;
-
     /// The newest dead letters, newest first.
     ///
     /// # Errors
@@ -192,26 +192,52 @@ pub enum Replace {
     AllEvenByNobody,
 }
 
+/// The next offset of each partition; one that is missing stands at its beginning.
+pub type Positions = BTreeMap<u32, i64>;
+
 /// Where a stream of membership changes begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangesFrom {
     /// The earliest change the log still holds.
     Start,
     /// Only changes from now on.
     End,
+    /// These offsets and what comes after.
+    At(Positions),
 }
 
-/// A stream of membership changes, each the JSON value of a membership record. Dropped when the asker leaves.
-pub trait Changes: Send {
-    /// The next changes, waiting at most about a second; empty where none came.
+/// A membership change and its place on the topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub partition: u32,
+    pub offset: i64,
+    /// The membership record as JSON, on one line.
+    pub line: String,
+}
+
+/// The membership topic.
+pub trait ChangeLog: Send + Sync {
+    /// Blocks.
     ///
     /// # Errors
-    /// Where the log cannot be read; the stream ends.
-    fn next(&mut self) -> Result<Vec<serde_json::Value>, BackendError>;
+    /// Where the log cannot be read.
+    fn open(&self, from: &ChangesFrom) -> Result<Box<dyn ChangeReader>, BackendError>;
+}
+
+/// A reader of membership changes. All methods block; it may move from thread to thread between calls.
+pub trait ChangeReader: Send {
+    /// The next changes. Where none are there: with `wait` it waits up to about half a second, otherwise it answers at once.
+    ///
+    /// # Errors
+    /// Where the log cannot be read; the reader is to be dropped.
+    fn next(&mut self, wait: bool) -> Result<Vec<Placed>, BackendError>;
 
     /// Whether everything that was there when this was called has been returned.
     ///
     /// # Errors
     /// As for `next`.
     fn caught_up(&mut self) -> Result<bool, BackendError>;
+
+    /// Behind the last change returned.
+    fn positions(&self) -> Positions;
 }

@@ -425,7 +425,11 @@ pub struct ImportView {
     pub accepted: u64,
     /// Memberships that were taken out because the import replaces all.
     pub removed: u64,
+    /// The first of the refused lines.
     pub rejected: Vec<RejectedLine>,
+    /// How many more were refused.
+    #[serde(default, rename = "rejectedMore", skip_serializing_if = "is_zero")]
+    pub rejected_more: u64,
 }
 
 /// What became of definitions that were applied together.
@@ -444,14 +448,24 @@ pub struct AppliedView {
 pub struct AppendView {
     /// Appended to the source topics, dead letters included.
     pub accepted: u64,
-    /// Lines that are no records; they were not appended.
+    /// The first lines that are no records; they were not appended.
     pub rejected: Vec<RejectedLine>,
-    /// Records that nobody can use. They were appended, and go to the dead-letter topic.
+    /// How many more are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rejected_more: u64,
+    /// The first records that nobody can use. They were appended, and go to the dead-letter topic.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dead_letters: Vec<RejectedLine>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dead_letters_more: u64,
     /// Fields that no schema knows, such as `person.workEmial`, and in how many records they stand. They are kept under `extra`; perhaps they are misspelt.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unknown_fields: BTreeMap<String, u64>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A line that is no record, or a record that nobody can use.

@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz`, `/metrics`: for orchestrators and Prometheus, on a port of their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -12,7 +13,7 @@ use millrace_telemetry::Metrics;
 
 use crate::backend::Queries;
 use crate::problem::{Problem, tell_as_problem};
-use crate::routes::{blocking, no_such_route};
+use crate::routes::no_such_route;
 
 #[derive(Clone)]
 struct Health {
@@ -37,10 +38,23 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
+/// Shards that do not say how they are within this time are not ready.
+const SAID_WITHIN: Duration = Duration::from_secs(5);
+
 async fn readyz(State(health): State<Health>) -> Result<Response, Problem> {
-    let view = blocking(move || Ok(health.queries.ready())).await?;
-    let status = if view.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok((status, Json(view)).into_response())
+    let asked = tokio::task::spawn_blocking(move || health.queries.ready());
+    match tokio::time::timeout(SAID_WITHIN, asked).await {
+        Ok(Ok(view)) => {
+            let status = if view.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            Ok((status, Json(view)).into_response())
+        }
+        Ok(Err(_)) | Err(_) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Not available now; ask again",
+            format!("the shards did not say how they are within {} s", SAID_WITHIN.as_secs()),
+        )),
+    }
 }
 
 async fn expose(State(health): State<Health>) -> Response {

@@ -17,6 +17,7 @@ use axum::routing::post;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
+use crate::auth::same;
 use crate::problem::Problem;
 
 /// The most rows of one answer; the asker goes on behind the last one.
@@ -83,12 +84,6 @@ async fn guard(State(expected): State<Arc<str>>, request: Request, next: Next) -
     }
     let detail = "internal reads ask for the token in `http.internal_token`; give all instances the same";
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "The token is missing or wrong", detail).into_response()
-}
-
-/// Takes as long wherever the difference is.
-fn same(shown: &[u8], expected: &[u8]) -> bool {
-    let difference = shown.iter().zip(expected).fold(0, |difference, (a, b)| difference | (a ^ b));
-    shown.len() == expected.len() && difference == 0
 }
 
 async fn get(State(internal): State<Internal>, Path(shard): Path<u32>, key: Bytes) -> Result<Vec<u8>, Problem> {

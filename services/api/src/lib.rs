@@ -1,29 +1,41 @@
 //! The HTTP API: profiles, segments, explanations, records in and changes out; metrics and health on a port of their own.
 //!
 //! ```text
-//! request ─▶ router ─▶ handler ─▶ blocking thread ─▶ Queries / Commands (the process behind) ─▶ DTO ─▶ JSON
+//! connection ─▶ gate (who, from where, what) ─▶ handler ─▶ queue ─▶ blocking thread ─▶ Queries / Commands (the process behind) ─▶ DTO ─▶ JSON
 //! ```
 //!
 //! What it is *not*: it knows neither the engine nor the log. `backend` says what it asks of them, `dto` what it answers.
 
+pub mod access;
+pub mod auth;
 pub mod backend;
 pub mod destinations;
 pub mod dto;
+mod feed;
+mod gate;
 mod health;
 pub mod internal;
+pub mod limits;
+mod mask;
 mod openapi;
+mod portions;
 mod problem;
+mod queue;
 mod routes;
 mod server;
 pub mod sources;
-mod stream;
+mod tls;
 
+pub use axum::Router;
+pub use gate::Policy;
 pub use health::health_router;
 pub use openapi::openapi;
 pub use problem::Problem;
-pub use routes::api_router;
-pub use server::serve;
+pub use queue::Cancel;
+pub use routes::{BLOCKING_THREADS_MAX, Backend, api_router, gated};
+pub use server::{Door, serve};
 pub use sources::{sources_health_router, sources_router};
+pub use tls::{Tls, TlsError};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use crate::dto::{
     PersonView, PreviewView, RecordLine, ReferenceView, RollbackView, SegmentView, VersionView,
 };
 use crate::problem::Problem;
+use crate::routes::LookUp;
 
 /// One operation of the API.
 struct Operation {
@@ -76,6 +77,14 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
         request: None,
         response: Some((JSON, body)),
     };
+    let look_up = |path, summary, asked, body| Operation {
+        method: "post",
+        path,
+        summary,
+        query: &[],
+        request: Some((JSON, asked)),
+        response: Some((JSON, body)),
+    };
     vec![
         read(
             "/v1/persons",
@@ -111,6 +120,24 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
             "/v1/persons/{id}/explain",
             "Why the person is in a segment, or is not",
             EXPLAIN,
+            schema::<ExplainView>(generator),
+        ),
+        look_up(
+            "/v1/persons/lookup",
+            "A unified person by any identity, which stands in no address",
+            schema::<LookUp>(generator),
+            schema::<PersonView>(generator),
+        ),
+        look_up(
+            "/v1/persons/lookup/events",
+            "The kept events of the person that the body names, newest first",
+            schema::<LookUp>(generator),
+            schema::<Page<EventView>>(generator),
+        ),
+        look_up(
+            "/v1/persons/lookup/explain",
+            "Why the person that the body names is in a segment, or is not",
+            schema::<LookUp>(generator),
             schema::<ExplainView>(generator),
         ),
         read(

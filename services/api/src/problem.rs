@@ -106,6 +106,8 @@ impl From<BackendError> for Problem {
                 }
             }
             BackendError::Unavailable(detail) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now; ask again", detail),
+            // Nobody reads it.
+            BackendError::Cancelled => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "cancelled", "The asker has left", error.to_string()),
             BackendError::Failure { context, source } => {
                 tracing::error!(error = source.as_ref(), "{context}");
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failure", "The server failed; its log says why", context)
@@ -121,6 +123,11 @@ impl IntoResponse for Problem {
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
         response
     }

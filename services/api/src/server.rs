@@ -1,18 +1,115 @@
-//! Serving a router until told to stop.
+//! Serving a router on a port, with a bound on everything a client can hold: connections, the time for a request's head, the time without progress.
+//!
+//! ```text
+//! listener ─▶ a place among the connections ─▶ TLS, where configured ─▶ HTTP/1.1 ─▶ router
+//! ```
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
+use tower::ServiceExt;
 
-/// Serves until `stop` completes, then lets open requests finish.
-///
-/// # Errors
-/// Where the listener fails.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(stop)
-        .await
+use crate::tls::Tls;
+
+/// How long a client may take to send the head of a request. An idle connection is closed after the same time.
+const HEAD_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long a client may leave what is sent to it unread.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+
+/// How long the handshake of TLS may take.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The most bytes of a request's head. The longest head that a browser or a proxy sends is half of it.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Where accepting fails for want of descriptors, others must end first.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// What a port lets in.
+#[derive(Clone, Default)]
+pub struct Door {
+    /// Connections at a time. One more is answered with 503 and closed.
+    pub connections_max: usize,
+    /// `None`: plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// Serves for as long as the listener lives; ends when the future is dropped.
+pub async fn serve(listener: TcpListener, router: Router, door: Door) {
+    let places = Arc::new(Semaphore::new(door.connections_max));
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_REST).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tokio::spawn(turn_away(stream, door.connections_max));
+            continue;
+        };
+        let (router, tls) = (router.clone(), door.tls.clone());
+        tokio::spawn(async move {
+            if let Err(error) = admit(stream, peer, router, tls).await {
+                tracing::debug!(%peer, %error, "connection ended");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn admit(stream: TcpStream, peer: SocketAddr, router: Router, tls: Option<Arc<Tls>>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    match tls {
+        None => converse(stream, peer, router).await,
+        Some(tls) => {
+            let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, tls.acceptor().accept(stream));
+            let stream = handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            converse(stream, peer, router).await
+        }
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, peer: SocketAddr, router: Router) -> io::Result<()> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(STALLED_AFTER));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+    connection.await.map_err(io::Error::other)
+}
+
+/// Says why before it closes. Whoever does not read it at once does not hear it.
+async fn turn_away(mut stream: TcpStream, connections_max: usize) {
+    let body = format!(
+        "{{\"type\":\"urn:millrace:problem:too-many-connections\",\"title\":\"Too many connections\",\"status\":503,\"detail\":\"the server takes {connections_max} connections at a time (http.connections_max); try again\"}}"
+    );
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // The answer fits a socket's buffer, so this does not wait; a client that has gone needs none.
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(answer.as_bytes())).await;
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::middleware::map_response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_telemetry::Metrics;
@@ -12,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::backend::BackendError;
 use crate::dto::ReadyView;
-use crate::problem::{Problem, tell_as_problem};
-use crate::routes::blocking;
+use crate::problem::Problem;
+use crate::queue::Queue;
 
 /// The sources of a process. All methods block.
 pub trait Sources: Send + Sync {
@@ -30,15 +29,23 @@ pub trait Sources: Send + Sync {
     fn ready(&self) -> ReadyView;
 }
 
-/// The routes under `/v1/sources`.
+/// Questions and orders to sources at a time. Each takes a moment.
+pub const SOURCES_MAX: usize = 2;
+
+/// Those that may wait for their turn.
+const WAITING_MAX: usize = 100;
+
+/// The routes under `/v1/sources`, to be put behind the gate.
 pub fn sources_router(sources: Arc<dyn Sources>) -> Router {
     Router::new()
         .route("/v1/sources", get(list))
         .route("/v1/sources/{name}", get(one))
         .route("/v1/sources/{name}/pause", post(pause))
         .route("/v1/sources/{name}/resume", post(resume))
-        .layer(map_response(tell_as_problem))
-        .with_state(sources)
+        .with_state(Shared {
+            sources,
+            queue: Arc::new(Queue::new("questions to sources", SOURCES_MAX, WAITING_MAX)),
+        })
 }
 
 /// The metrics port of a process that runs sources and nothing else.
@@ -61,26 +68,41 @@ pub fn sources_health_router(sources: Arc<dyn Sources>, metrics: Metrics) -> Rou
         .route("/metrics", get(expose))
 }
 
-type Shared = State<Arc<dyn Sources>>;
-
-async fn list(State(sources): Shared) -> Result<Json<Value>, Problem> {
-    blocking(move || Ok(Json(json!({"items": sources.views()})))).await
+#[derive(Clone)]
+struct Shared {
+    sources: Arc<dyn Sources>,
+    queue: Arc<Queue>,
 }
 
-async fn one(State(sources): Shared, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    blocking(move || {
+impl Shared {
+    async fn ask(self, work: impl FnOnce(&dyn Sources) -> Result<Value, BackendError> + Send + 'static) -> Result<Json<Value>, Problem> {
+        let sources = self.sources;
+        self.queue.run(move |_| work(&*sources)).await.map(Json)
+    }
+}
+
+async fn list(State(shared): State<Shared>) -> Result<Json<Value>, Problem> {
+    shared.ask(|sources| Ok(json!({"items": sources.views()}))).await
+}
+
+async fn one(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+    let found = shared.ask(move |sources| {
         let found = sources.views().into_iter().find(|view| view["name"] == name.as_str());
-        found
-            .map(Json)
-            .ok_or_else(|| BackendError::NotFound(format!("this process runs no source `{name}`")))
-    })
-    .await
+        found.ok_or_else(|| BackendError::NotFound(format!("this process runs no source `{name}`")))
+    });
+    found.await
 }
 
-async fn pause(State(sources): Shared, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    blocking(move || sources.pause(&name, true).map(|()| Json(json!({"name": name, "paused": true})))).await
+async fn pause(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+    set_paused(shared, name, true).await
 }
 
-async fn resume(State(sources): Shared, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
-    blocking(move || sources.pause(&name, false).map(|()| Json(json!({"name": name, "paused": false})))).await
+async fn resume(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+    set_paused(shared, name, false).await
+}
+
+async fn set_paused(shared: Shared, name: String, paused: bool) -> Result<Json<Value>, Problem> {
+    shared
+        .ask(move |sources| sources.pause(&name, paused).map(|()| json!({"name": name, "paused": paused})))
+        .await
 }

@@ -12,9 +12,13 @@ use millrace_telemetry::Metrics;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::backend::{BackendError, Changes, ChangesFrom, Commands, PageRequest, Queries, Replace, Subject};
+use crate::access::{ROUTES, Role};
+use crate::auth::{Auth, Token};
+use crate::backend::{BackendError, ChangeLog, ChangeReader, ChangesFrom, Commands, PageRequest, Placed, Positions, Queries, Replace, Subject};
+use crate::destinations::{Sinks, destinations_router};
 use crate::dto::*;
-use crate::{api_router, health_router, openapi};
+use crate::sources::Sources;
+use crate::{Backend, Cancel, Policy, api_router, health_router, openapi, sources_router};
 
 /// Knows `email:p2@townsend.com` and segment `upsell`; remembers what it was told.
 #[derive(Default)]
@@ -110,7 +114,7 @@ impl Queries for One {
         missing(name)
     }
 
-    fn preview(&self, text: &str, sample_max: usize) -> Result<PreviewView, BackendError> {
+    fn preview(&self, text: &str, sample_max: usize, _: &Cancel) -> Result<PreviewView, BackendError> {
         Err(BackendError::InvalidDefinition(vec![format!("line 1: {text} {sample_max}")]))
     }
 
@@ -156,7 +160,9 @@ impl Commands for One {
         Ok(AppendView {
             accepted: (lines.len() - rejected.len()) as u64,
             rejected,
+            rejected_more: 0,
             dead_letters: Vec::new(),
+            dead_letters_more: 0,
             unknown_fields: if strict { [("strict".to_owned(), 1)].into() } else { Default::default() },
         })
     }
@@ -169,11 +175,8 @@ impl Commands for One {
             accepted: lines.iter().filter(|line| line.is_ok()).count() as u64,
             removed: u64::from(replace != Replace::Nobody),
             rejected: Vec::new(),
+            rejected_more: 0,
         })
-    }
-
-    fn changes(&self, _: ChangesFrom) -> Result<Box<dyn Changes>, BackendError> {
-        Ok(Box::new(Two(vec![json!({"status": "exited"}), json!({"status": "realized"})])))
     }
 
     fn dead_letters(&self, _: usize) -> Result<Vec<DeadLetterView>, BackendError> {
@@ -181,16 +184,80 @@ impl Commands for One {
     }
 }
 
-struct Two(Vec<Value>);
+impl Sources for One {
+    fn views(&self) -> Vec<Value> {
+        vec![json!({"name": "marketo-1", "state": "running"})]
+    }
 
-impl Changes for Two {
-    fn next(&mut self) -> Result<Vec<Value>, BackendError> {
-        Ok(self.0.pop().into_iter().collect())
+    fn pause(&self, name: &str, paused: bool) -> Result<(), BackendError> {
+        self.told.lock().unwrap().push(format!("{name} paused: {paused}"));
+        Ok(())
+    }
+
+    fn ready(&self) -> ReadyView {
+        Queries::ready(self)
+    }
+}
+
+impl Sinks for One {
+    fn all(&self) -> Vec<Value> {
+        vec![json!({"name": "crm"})]
+    }
+
+    fn one(&self, name: &str) -> Option<Value> {
+        (name == "crm").then(|| json!({"name": name}))
+    }
+
+    fn order(&self, name: &str, _: Value) -> Result<(), BackendError> {
+        if name == "crm" { Ok(()) } else { missing(name) }
+    }
+}
+
+impl ChangeLog for One {
+    fn open(&self, from: &ChangesFrom) -> Result<Box<dyn ChangeReader>, BackendError> {
+        Ok(Box::new(Two(if *from == ChangesFrom::End { 2 } else { 0 })))
+    }
+}
+
+/// A topic of two changes; the next offset.
+struct Two(i64);
+
+impl ChangeReader for Two {
+    fn next(&mut self, _: bool) -> Result<Vec<Placed>, BackendError> {
+        let (partition, offset) = (0, self.0);
+        let Some(status) = ["realized", "exited"].get(offset as usize) else {
+            return Ok(Vec::new());
+        };
+        self.0 += 1;
+        let line = json!({"status": status}).to_string();
+        Ok(vec![Placed { partition, offset, line }])
     }
 
     fn caught_up(&mut self) -> Result<bool, BackendError> {
-        Ok(self.0.is_empty())
+        Ok(self.0 == 2)
     }
+
+    fn positions(&self) -> Positions {
+        [(0, self.0)].into()
+    }
+}
+
+fn policy(auth: Option<Auth>) -> Policy {
+    Policy {
+        hosts: vec!["cdp.example.com".to_owned()],
+        origins: vec!["https://console.example.com".to_owned()],
+        auth: auth.map(Arc::new),
+        internal_token: false,
+    }
+}
+
+fn router(one: &Arc<One>, auth: Option<Auth>) -> Router {
+    let backend = Backend {
+        queries: one.clone(),
+        commands: one.clone(),
+        changes: one.clone(),
+    };
+    api_router(backend, policy(auth), sources_router(one.clone()).merge(destinations_router(one.clone())))
 }
 
 /// Status, content type and body of one request, as a peer at `address` sees it.
@@ -212,7 +279,7 @@ async fn ask(router: Router, address: &str, request: Request<Body>) -> String {
 async fn api(method: &str, uri: &str, body: &str) -> String {
     let one = Arc::new(One::default());
     let request = Request::builder().method(method).uri(uri).body(Body::from(body.to_owned())).unwrap();
-    ask(api_router(one.clone(), one), "127.0.0.1:5000", request).await
+    ask(router(&one, None), "127.0.0.1:5000", request).await
 }
 
 #[tokio::test]
@@ -309,9 +376,21 @@ async fn routes_answer() {
         (
             "POST",
             "/v1/records?strict=true",
-            "",
-            "200 application/json {\"accepted\":0,\"rejected\":[],\"unknownFields\":",
+            "{\"topic\":\"person\"}",
+            "200 application/json {\"accepted\":1,\"rejected\":[],\"unknownFields\":",
         ),
+        ("GET", "/v1/sources", "", "200 application/json {\"items\":[{\"name\":\"marketo-1\""),
+        ("GET", "/v1/sources/marketo-1", "", "200 application/json {\"name\":\"marketo-1\""),
+        ("GET", "/v1/sources/marketo-2", "", "404 application/problem+json"),
+        (
+            "POST",
+            "/v1/sources/marketo-1/pause",
+            "",
+            "200 application/json {\"name\":\"marketo-1\",\"paused\":true}",
+        ),
+        ("GET", "/v1/destinations", "", "200 application/json [{\"name\":\"crm\"}]"),
+        ("GET", "/v1/destinations/erp", "", "404 application/problem+json"),
+        ("POST", "/v1/destinations/crm/orders", "{\"do\":\"pause\"}", "202 application/json"),
         ("GET", "/v2", "", "404 application/problem+json"),
         (
             "GET",
@@ -331,7 +410,7 @@ async fn routes_answer() {
 #[tokio::test]
 async fn every_error_is_a_problem_document() {
     let one = Arc::new(One::default());
-    let api = || api_router(one.clone(), one.clone());
+    let api = || router(&one, None);
     let health = || health_router(one.clone(), Metrics::new().unwrap());
     let request = |method: &str, uri: &str| Request::builder().method(method).uri(uri);
     let put = |kind: &str| {
@@ -351,7 +430,7 @@ async fn every_error_is_a_problem_document() {
         ),
         (
             api(),
-            request("PUT", "/v1/segments/upsell").body(Body::from(vec![b' '; (16 << 20) + 1])).unwrap(),
+            request("PUT", "/v1/segments/upsell").body(Body::from(vec![b' '; (2 << 20) + 1])).unwrap(),
             "413",
             "too-large",
         ),
@@ -371,13 +450,7 @@ async fn every_error_is_a_problem_document() {
         let expected = format!("{status} application/problem+json {{\"type\":\"urn:millrace:problem:{word}\"");
         assert!(answer.starts_with(&expected), "{shown}\n{answer}");
     }
-    for kind in [
-        "application/json",
-        "application/yaml; charset=utf-8",
-        "Application/X-YAML",
-        "text/yaml",
-        "text/plain",
-    ] {
+    for kind in ["application/json", "application/yaml; charset=utf-8", "Application/X-YAML", "text/yaml"] {
         assert!(ask(api(), "127.0.0.1:5000", put(kind)).await.starts_with("204"), "{kind}");
     }
     let response = health().oneshot(request("POST", "/metrics").body(Body::empty()).unwrap()).await.unwrap();
@@ -396,14 +469,14 @@ async fn records_are_taken_line_by_line_and_from_this_machine_only() {
     let one = Arc::new(One::default());
     let bytes = b"\xEF\xBB\xBF{\"topic\":\"person\"}\r\n\xFF\r\n{\"topic\":\"person\"}";
     let request = Request::builder().method("POST").uri("/v1/records").body(Body::from(bytes.to_vec())).unwrap();
-    let answer = ask(api_router(one.clone(), one), "127.0.0.1:5000", request).await;
+    let answer = ask(router(&one, None), "127.0.0.1:5000", request).await;
     assert!(
         answer.starts_with("200 application/json {\"accepted\":2,\"rejected\":[{\"line\":2,\"reason\":\"no UTF-8"),
         "{answer}"
     );
     let one = Arc::new(One::default());
     let request = Request::builder().method("POST").uri("/v1/records").body(Body::from("")).unwrap();
-    let answer = ask(api_router(one.clone(), one), "10.0.0.7:5000", request).await;
+    let answer = ask(router(&one, None), "10.0.0.7:5000", request).await;
     assert!(answer.starts_with("403 application/problem+json"), "{answer}");
 }
 
@@ -431,7 +504,12 @@ async fn every_described_operation_is_served() {
                 .replace("{namespace}", "email")
                 .replace("{sourceKey}", "k")
                 .replace("{name}", "n");
-            let answer = api(&method.to_uppercase(), &format!("{uri}?segment=n&follow=false&q=n"), "").await;
+            let body = if path.contains("/lookup") {
+                "{\"id\":\"email:x\",\"segment\":\"n\"}"
+            } else {
+                ""
+            };
+            let answer = api(&method.to_uppercase(), &format!("{uri}?segment=n&follow=false&q=n"), body).await;
             assert!(!answer.starts_with("405") && !answer.contains("nothing is served"), "{method} {path}\n{answer}");
         }
     }
@@ -439,4 +517,119 @@ async fn every_described_operation_is_served() {
         description["components"]["schemas"]["PersonView"]["properties"]["provenance"].is_object(),
         "{description}"
     );
+}
+
+/// Every route of the list with every role, and with nobody known: the list alone says who is let in.
+#[tokio::test]
+async fn every_route_admits_the_roles_it_lists_and_nobody_else() {
+    let one = Arc::new(One::default());
+    let secret = |role: Role| format!("token-of-the-{role}-role");
+    let tokens = || {
+        let token = |role: Role| Token {
+            name: role.to_string(),
+            secret: secret(role),
+            role,
+        };
+        Auth::new(Role::ALL.into_iter().map(token).collect())
+    };
+    // Routes of other instances are served by a router of their own.
+    for route in ROUTES.iter().filter(|route| !route.path.starts_with("/internal/")) {
+        let uri = route
+            .path
+            .replace("{id}", "email:x")
+            .replace("{rest}", "y")
+            .replace("{key}", "k")
+            .replace("{name}", "n");
+        for role in Role::ALL.into_iter().map(Some).chain([None]) {
+            let mut request = Request::builder().method(route.method).uri(format!("{uri}?follow=false&q=n&segment=n"));
+            if let Some(role) = role {
+                request = request.header("authorization", format!("Bearer {}", secret(role)));
+            }
+            let answer = ask(router(&one, Some(tokens())), "10.0.0.7:5000", request.body(Body::empty()).unwrap()).await;
+            let allowed = route.roles.is_empty() || role.is_some_and(|role| route.admits(role));
+            let refused = answer.starts_with("401") || answer.starts_with("403");
+            assert_eq!(allowed, !refused, "{} {} as {role:?}\n{answer}", route.method, route.path);
+        }
+    }
+    let wrong = Request::builder()
+        .uri("/v1/segments")
+        .header("authorization", "Bearer token-of-the-viewer-rolf")
+        .body(Body::empty())
+        .unwrap();
+    assert!(ask(router(&one, Some(tokens())), "127.0.0.1:1", wrong).await.starts_with("401"));
+}
+
+/// A viewer sees who it is about by what source systems call them, and nothing that names a person.
+#[tokio::test]
+async fn a_viewer_sees_no_personal_value() {
+    let one = Arc::new(One::default());
+    let tokens = || {
+        let token = |role: Role| Token {
+            name: role.to_string(),
+            secret: format!("token-of-the-{role}-role"),
+            role,
+        };
+        Auth::new(Role::ALL.into_iter().map(token).collect())
+    };
+    for (role, shown) in [(Role::Viewer, false), (Role::Operator, true)] {
+        let request = Request::builder()
+            .method("POST")
+            .uri("/v1/persons/lookup")
+            .header("authorization", format!("Bearer token-of-the-{role}-role"))
+            .header("content-type", "application/json")
+            .body(Body::from("{\"id\":\"email:p2@townsend.com\"}"))
+            .unwrap();
+        let answer = ask(router(&one, Some(tokens())), "10.0.0.7:1", request).await;
+        assert!(answer.starts_with("200") && answer.contains("b2b_person:2@m1.Marketo"), "{answer}");
+        assert_eq!(answer.contains("Pia"), shown, "{role}: {answer}");
+    }
+}
+
+/// What a web page of somebody else, a name that was made to lead here, and a proxy send.
+#[tokio::test]
+async fn only_this_machine_is_heard_without_authentication() {
+    let yaml = ("content-type", "application/yaml");
+    let put = |headers: &[(&str, &str)]| {
+        let mut request = Request::builder().method("PUT").uri("/v1/segments/upsell");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Body::from("kind: Segment")).unwrap()
+    };
+    let one = Arc::new(One::default());
+    for (peer, headers, expected) in [
+        ("127.0.0.1:1", vec![("host", "localhost:8080"), yaml], "204"),
+        ("127.0.0.1:1", vec![("host", "127.0.0.1:8080"), yaml], "204"),
+        ("[::1]:1", vec![("host", "[::1]:8080"), yaml], "204"),
+        ("127.0.0.1:1", vec![("host", "cdp.example.com"), yaml], "204"),
+        ("127.0.0.1:1", vec![("host", "localhost:8080")], "204"),
+        ("127.0.0.1:1", vec![("host", "rebound.example.net:8080"), yaml], "421"),
+        ("127.0.0.1:1", vec![("host", "localhost.example.net"), yaml], "421"),
+        ("127.0.0.1:1", vec![("host", "localhost:8080"), ("origin", "https://example.net"), yaml], "403"),
+        ("127.0.0.1:1", vec![("host", "localhost:8080"), ("origin", "null"), yaml], "403"),
+        (
+            "127.0.0.1:1",
+            vec![("host", "localhost:8080"), ("origin", "http://localhost:8080"), yaml],
+            "204",
+        ),
+        (
+            "127.0.0.1:1",
+            vec![("host", "localhost:8080"), ("origin", "https://console.example.com"), yaml],
+            "204",
+        ),
+        ("127.0.0.1:1", vec![("host", "localhost:8080"), ("sec-fetch-site", "cross-site"), yaml], "403"),
+        ("127.0.0.1:1", vec![("host", "localhost:8080"), ("origin", "http://localhost:8080")], "415"),
+        ("127.0.0.1:1", vec![("host", "localhost:8080"), ("content-type", "text/plain")], "415"),
+        (
+            "127.0.0.1:1",
+            vec![("host", "localhost:8080"), ("content-type", "application/x-www-form-urlencoded")],
+            "415",
+        ),
+        ("127.0.0.1:1", vec![("host", "localhost:8080"), ("x-forwarded-for", "10.0.0.9"), yaml], "403"),
+        ("127.0.0.1:1", vec![("host", "localhost:8080"), ("via", "1.1 gateway"), yaml], "403"),
+        ("10.0.0.7:1", vec![("host", "localhost:8080"), yaml], "403"),
+    ] {
+        let answer = ask(router(&one, None), peer, put(&headers)).await;
+        assert!(answer.starts_with(expected), "{peer} {headers:?}: expected {expected}\n{answer}");
+    }
 }

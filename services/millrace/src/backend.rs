@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, TryLockError};
 
+use millrace_api::Cancel;
 use millrace_api::backend::{BackendError, PageRequest, Queries, Subject};
 use millrace_api::dto::{
     AccountView, ComparedView, ConditionView, DraftView, EvaluationView, EventView, EvidenceView, ExplainView, FoundView, IdentityView, MemberView,
@@ -257,7 +258,7 @@ impl Queries for EngineQueries {
         })
     }
 
-    fn preview(&self, text: &str, sample_max: usize) -> Result<PreviewView, BackendError> {
+    fn preview(&self, text: &str, sample_max: usize, cancel: &Cancel) -> Result<PreviewView, BackendError> {
         let compiled = check_one(text, self.query.schema()).map_err(BackendError::InvalidDefinition)?;
         let definition = compiled.definition();
         let _turn = match self.previewing.try_lock() {
@@ -270,15 +271,19 @@ impl Queries for EngineQueries {
             // A preview that panicked left nothing behind.
             Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
         };
-        let preview = self.query.preview(&compiled, sample_max, self.clock.now()).map_err(|error| match error {
-            QueryError::Invalid(problems) => {
-                let told = problems
-                    .iter()
-                    .map(|problem| format!("segment {}: {}", definition.name, problem.render(&definition.pql)));
-                BackendError::InvalidDefinition(told.collect())
-            }
-            error => failure(error),
-        })?;
+        let preview = self
+            .query
+            .preview_while(&compiled, sample_max, self.clock.now(), &|| !cancel.cancelled())
+            .map_err(|error| match error {
+                QueryError::Cancelled => BackendError::Cancelled,
+                QueryError::Invalid(problems) => {
+                    let told = problems
+                        .iter()
+                        .map(|problem| format!("segment {}: {}", definition.name, problem.render(&definition.pql)));
+                    BackendError::InvalidDefinition(told.collect())
+                }
+                error => failure(error),
+            })?;
         Ok(preview_view(&preview, &definition.pql))
     }
 

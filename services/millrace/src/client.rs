@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_api::Problem;
-use millrace_api::backend::{BackendError, Changes, ChangesFrom, Commands, Replace};
+use millrace_api::backend::{BackendError, ChangeReader, ChangesFrom, Commands, Placed, Positions, Replace};
 use millrace_api::dto::{AppendView, AppliedView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
+use millrace_config::Secret;
 use reqwest::blocking::{Client as Http, Response};
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::refusal::Refusal;
+use crate::settings::Settings;
 
 /// A restore may keep an answer waiting; a stream has no end.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -21,12 +23,27 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Client {
     base: Url,
     http: Http,
+    /// Shown with every request.
+    token: Option<String>,
 }
 
 impl Client {
+    /// For the instance that the settings name.
+    ///
     /// # Errors
-    /// A refusal where `base` is no URL.
-    pub fn new(base: &str) -> anyhow::Result<Client> {
+    /// A refusal where that is no URL; where the token cannot be read.
+    pub fn of(settings: &Settings) -> anyhow::Result<Client> {
+        let token = settings
+            .config
+            .client_token
+            .as_ref()
+            .map(Secret::reveal)
+            .transpose()
+            .context("auth.client_token")?;
+        Client::new(&settings.server_url(), token)
+    }
+
+    fn new(base: &str, token: Option<String>) -> anyhow::Result<Client> {
         // `localhost:8080` is what people type; as a URL, it would be of a scheme called `localhost`.
         let whole = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         let base = Url::parse(&whole)
@@ -38,7 +55,7 @@ impl Client {
             .connect_timeout(Duration::from_secs(5))
             .build()
             .context("cannot set an HTTP client up")?;
-        Ok(Client { base, http })
+        Ok(Client { base, http, token })
     }
 
     /// `GET` of the path made of `steps`, each percent-encoded as needed.
@@ -80,6 +97,9 @@ impl Client {
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
         }
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
         if let Some(body) = body {
             request = request.body(body);
         }
@@ -105,6 +125,7 @@ fn refused(response: Response) -> anyhow::Error {
     match response.json::<Problem>() {
         Ok(problem) if status == StatusCode::UNPROCESSABLE_ENTITY => Refusal(format!("{}\n{}", problem.title.to_lowercase(), problem.errors.join("\n"))).into(),
         Ok(problem) if matches!(status, StatusCode::CONFLICT | StatusCode::BAD_REQUEST) => Refusal(problem.detail).into(),
+        Ok(problem) if status == StatusCode::UNAUTHORIZED => Refusal(format!("{}; commands take theirs from `auth.client_token`", problem.detail)).into(),
         Ok(problem) if status == StatusCode::NOT_FOUND => NotFound(problem.detail).into(),
         Ok(problem) => anyhow::anyhow!("{}", problem.detail),
         Err(_) => anyhow::anyhow!("the instance answers {status}"),
@@ -206,10 +227,6 @@ impl Commands for Client {
         Ok(view)
     }
 
-    fn changes(&self, from: ChangesFrom) -> Result<Box<dyn Changes>, BackendError> {
-        self.stream(from, true)
-    }
-
     fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetterView>, BackendError> {
         self.get(&["v1", "dead-letters"], &[("limit", &limit.to_string())]).map_err(failure)
     }
@@ -217,8 +234,8 @@ impl Commands for Client {
 
 impl Client {
     /// Membership changes; without `follow` only those that are there now.
-    pub fn stream(&self, from: ChangesFrom, follow: bool) -> Result<Box<dyn Changes>, BackendError> {
-        let from = if from == ChangesFrom::Start { "start" } else { "end" };
+    pub fn stream(&self, from: &ChangesFrom, follow: bool) -> Result<Box<dyn ChangeReader>, BackendError> {
+        let from = if *from == ChangesFrom::Start { "start" } else { "end" };
         let follow = if follow { "true" } else { "false" };
         let response = self
             .send(Method::GET, &["v1", "changes"], &[("from", from), ("follow", follow)], None, None)
@@ -236,15 +253,21 @@ struct Lines {
     ended: bool,
 }
 
-impl Changes for Lines {
-    fn next(&mut self) -> Result<Vec<serde_json::Value>, BackendError> {
+impl ChangeReader for Lines {
+    fn next(&mut self, _: bool) -> Result<Vec<Placed>, BackendError> {
         let mut line = String::new();
         let read = self.lines.read_line(&mut line).map_err(|error| failure(error.into()))?;
         if read == 0 {
             self.ended = true;
             return Ok(Vec::new());
         }
-        serde_json::from_str(&line).map(|change| vec![change]).map_err(|error| failure(error.into()))
+        // The instance keeps the places to itself.
+        let (partition, offset, line) = (0, 0, line.trim_end().to_owned());
+        Ok(vec![Placed { partition, offset, line }])
+    }
+
+    fn positions(&self) -> Positions {
+        Positions::new()
     }
 
     fn caught_up(&mut self) -> Result<bool, BackendError> {

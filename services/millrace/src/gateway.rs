@@ -16,7 +16,7 @@ pub fn commands(settings: &Settings) -> anyhow::Result<Box<dyn Commands>> {
         let log = Arc::new(engine::kafka_log(&settings.config)?);
         return Ok(Box::new(LogOrders::new(log, &settings.config)?));
     }
-    Ok(Box::new(Client::new(&settings.server_url())?))
+    Ok(Box::new(Client::of(settings)?))
 }
 
 /// An order's failure for the command line: definitions that do not hold, or that others rest on, and wrong requests are refusals.

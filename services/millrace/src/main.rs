@@ -15,6 +15,7 @@ mod memory;
 mod node;
 mod observer;
 mod orders;
+mod ports;
 mod progress;
 mod refusal;
 mod remote;

@@ -1,17 +1,16 @@
-//! One process of a deployment: its shards, its ports, its end.
+//! One process of a deployment: its shards, what its ports answer, its end.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
-use millrace_api::backend::{Commands, Queries};
+use millrace_api::backend::{ChangeLog, Commands, Queries};
 use millrace_api::destinations::{Sinks, destinations_router};
 use millrace_api::dto::ReadyView;
 use millrace_api::internal::{ShardRows, internal_router};
 use millrace_api::sources::Sources;
-use millrace_api::{api_router, health_router, serve, sources_health_router, sources_router};
+use millrace_api::{Backend, Router, api_router, health_router, sources_router};
 use millrace_config::{Config, LogKind, Secret};
 use millrace_kafka::KafkaLog;
 use millrace_log::{EmbeddedConfig, EmbeddedLog, Log, LogError};
@@ -23,7 +22,6 @@ use millrace_shard::engine::{Config as EngineConfig, Shard};
 use millrace_shard::machine::OutputTopic;
 use millrace_shard::query::Query;
 use millrace_telemetry::{Gauge, Metrics};
-use tokio::net::TcpListener;
 
 use crate::backend::EngineQueries;
 use crate::budgets::Budgets;
@@ -33,13 +31,11 @@ use crate::engine;
 use crate::hosts::{Hosts, Presence, PresenceThread};
 use crate::observer::MetricsObserver;
 use crate::orders::LogOrders;
+use crate::ports::Ports;
 use crate::remote::{Deployment, OwnRows, Peers};
 use crate::settings::Settings;
 use crate::sinks::{SinkParts, SinkThreads};
 use crate::sources::RunningSources;
-
-/// Threads for requests that block; a request beyond them waits.
-const REQUESTS_MAX: usize = 32;
 
 /// Threads for reads of other instances. Apart from those of requests, which may themselves wait for other instances.
 const READS_MAX: usize = 8;
@@ -50,6 +46,7 @@ pub struct Node {
     host: JoinHandle<Result<(), LogError>>,
     pub queries: Arc<dyn Queries>,
     pub commands: Arc<dyn Commands>,
+    changes: Arc<dyn ChangeLog>,
     metrics: Metrics,
     /// Where other instances share the log.
     presence: Option<PresenceThread>,
@@ -123,6 +120,7 @@ impl Node {
             handle,
             host,
             queries,
+            changes: Arc::clone(&commands) as Arc<dyn ChangeLog>,
             commands,
             metrics,
             presence,
@@ -151,17 +149,12 @@ impl Node {
         }
     }
 
-    /// Serves both ports, which were taken before, until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
+    /// Serves both ports until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
     pub fn serve(self, ports: Ports) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .max_blocking_threads(REQUESTS_MAX)
-            .enable_all()
-            .build()?;
         let reads = tokio::runtime::Builder::new_current_thread().max_blocking_threads(READS_MAX).build()?;
-        let served = runtime.block_on(self.until_told(ports, reads.handle()));
-        // Streams of changes have no end of their own.
-        runtime.shutdown_background();
+        let api = self.routes(&ports, reads.handle());
+        let health = health_router(Arc::clone(&self.queries), self.metrics.clone());
+        let served = ports.serve(api, health, self.host_ended());
         reads.shutdown_background();
         let stopped = self.stop();
         served.and(stopped)
@@ -182,24 +175,21 @@ impl Node {
         }
     }
 
-    async fn until_told(&self, ports: Ports, reads: &tokio::runtime::Handle) -> anyhow::Result<()> {
-        let internal = internal_router(Arc::clone(&self.rows), self.token.clone(), reads.clone());
-        let api = api_router(Arc::clone(&self.queries), Arc::clone(&self.commands)).merge(internal);
-        let api = match self.sources.get() {
-            Some(sources) => api.merge(sources_router(Arc::clone(sources) as Arc<dyn Sources>)),
-            None => api,
+    fn routes(&self, ports: &Ports, reads: &tokio::runtime::Handle) -> Router {
+        let backend = Backend {
+            queries: Arc::clone(&self.queries),
+            commands: Arc::clone(&self.commands),
+            changes: Arc::clone(&self.changes),
         };
-        let api = api.merge(destinations_router(Arc::clone(&self.sinks) as Arc<dyn Sinks>));
-        let health = health_router(Arc::clone(&self.queries), self.metrics.clone());
-        let (api_listener, health_listener) = (TcpListener::from_std(ports.api)?, TcpListener::from_std(ports.metrics)?);
-        tracing::info!(api = %api_listener.local_addr()?, metrics = %health_listener.local_addr()?, "listening");
-        let never = std::future::pending;
-        tokio::select! {
-            outcome = serve(api_listener, api, never()) => outcome.context("the API ended"),
-            outcome = serve(health_listener, health, never()) => outcome.context("the metrics port ended"),
-            outcome = told_to_end() => outcome,
-            () = self.host_ended() => Ok(()),
+        let mut others = destinations_router(Arc::clone(&self.sinks) as Arc<dyn Sinks>);
+        // Where askers must say who they are, only those who know the token of instances read rows.
+        if !ports.asks_who() || self.token.is_some() {
+            others = others.merge(internal_router(Arc::clone(&self.rows), self.token.clone(), reads.clone()));
         }
+        if let Some(sources) = self.sources.get() {
+            others = others.merge(sources_router(Arc::clone(sources) as Arc<dyn Sources>));
+        }
+        api_router(backend, ports.policy(), others)
     }
 
     /// Returns once the host thread has ended by itself: why, `stop` tells.
@@ -208,55 +198,6 @@ impl Node {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
     }
-}
-
-/// The ports of this process. They are taken first of all: where one is not to be had, nothing else is begun.
-pub struct Ports {
-    api: std::net::TcpListener,
-    metrics: std::net::TcpListener,
-}
-
-impl Ports {
-    pub fn take(config: &Config) -> anyhow::Result<Ports> {
-        Ok(Ports {
-            api: listen("http.api_address", config.http.api_address)?,
-            metrics: listen("http.metrics_address", config.http.metrics_address)?,
-        })
-    }
-}
-
-fn listen(key: &str, address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address} ({key})"))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-/// Serves the ports of a process that runs sources and nothing else, until it is told to end.
-///
-/// # Errors
-/// Where a port fails.
-pub async fn serve_sources(ports: Ports, sources: &Arc<RunningSources>, metrics: Metrics) -> anyhow::Result<()> {
-    let shown: Arc<dyn Sources> = Arc::clone(sources) as Arc<dyn Sources>;
-    let api = sources_router(Arc::clone(&shown));
-    let health = sources_health_router(shown, metrics);
-    let (api_listener, health_listener) = (TcpListener::from_std(ports.api)?, TcpListener::from_std(ports.metrics)?);
-    tracing::info!(api = %api_listener.local_addr()?, metrics = %health_listener.local_addr()?, "listening");
-    tokio::select! {
-        outcome = serve(api_listener, api, std::future::pending()) => outcome.context("the API ended"),
-        outcome = serve(health_listener, health, std::future::pending()) => outcome.context("the metrics port ended"),
-        outcome = told_to_end() => outcome,
-    }
-}
-
-async fn told_to_end() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("told to terminate"),
-        _ = interrupt.recv() => tracing::info!("interrupted"),
-    }
-    Ok(())
 }
 
 fn presence(config: &Config, instance: String, log: &Arc<dyn Log>, clock: &Arc<dyn Clock>, handle: &HostHandle) -> Presence {

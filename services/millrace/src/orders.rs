@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use millrace_api::backend::{BackendError, Changes, ChangesFrom, Commands, Replace};
+use millrace_api::backend::{BackendError, ChangeLog, ChangeReader, ChangesFrom, Commands, Placed, Positions, Replace};
 use millrace_api::dto::{AppendView, AppliedView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
 use millrace_config::Config;
 use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition, Transaction};
@@ -184,6 +184,11 @@ impl LogOrders {
     }
 
     fn reader(&self, topic: &str) -> Result<Box<dyn Reader>, BackendError> {
+        self.reader_at(topic, &Positions::new())
+    }
+
+    /// From these offsets on; a partition that is missing from its beginning.
+    fn reader_at(&self, topic: &str, positions: &Positions) -> Result<Box<dyn Reader>, BackendError> {
         let partitions = self.partitions(topic)?;
         let topic: Arc<str> = topic.into();
         let from: Vec<_> = (0..partitions)
@@ -193,7 +198,7 @@ impl LogOrders {
                         topic: Arc::clone(&topic),
                         partition,
                     },
-                    EARLIEST,
+                    positions.get(&partition).copied().unwrap_or(EARLIEST),
                 )
             })
             .collect();
@@ -315,19 +320,6 @@ impl Commands for LogOrders {
         self.import_members(audience, lines, replace)
     }
 
-    fn changes(&self, from: ChangesFrom) -> Result<Box<dyn Changes>, BackendError> {
-        let mut reader = self.reader(&self.topology.output(&OutputTopic::Membership))?;
-        if from == ChangesFrom::End {
-            while !caught_up(&mut *reader)? {
-                poll(&mut *reader)?;
-            }
-        }
-        Ok(Box::new(Memberships {
-            reader,
-            registry: self.registry.clone(),
-        }))
-    }
-
     fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetterView>, BackendError> {
         let mut reader = self.reader(&self.topology.output(&OutputTopic::DeadLetter))?;
         let mut newest = VecDeque::with_capacity(limit);
@@ -369,26 +361,65 @@ fn dead_letter(delivered: &Delivered) -> DeadLetterView {
     }
 }
 
+impl ChangeLog for LogOrders {
+    fn open(&self, from: &ChangesFrom) -> Result<Box<dyn ChangeReader>, BackendError> {
+        let positions = match from {
+            ChangesFrom::Start | ChangesFrom::End => Positions::new(),
+            ChangesFrom::At(positions) => positions.clone(),
+        };
+        let mut memberships = Memberships {
+            reader: self.reader_at(&self.topology.output(&OutputTopic::Membership), &positions)?,
+            registry: self.registry.clone(),
+            positions,
+        };
+        if *from == ChangesFrom::End {
+            while !caught_up(&mut *memberships.reader)? {
+                memberships.poll(READ)?;
+            }
+        }
+        Ok(Box::new(memberships))
+    }
+}
+
 /// The membership topic, decoded.
 struct Memberships {
     reader: Box<dyn Reader>,
     registry: Option<Arc<RegistryClient>>,
+    /// Behind the last record read of each partition.
+    positions: Positions,
 }
 
-impl Changes for Memberships {
-    fn next(&mut self) -> Result<Vec<Value>, BackendError> {
-        let decoded = poll(&mut *self.reader)?
+impl Memberships {
+    fn poll(&mut self, limits: PollLimits) -> Result<Vec<Delivered>, BackendError> {
+        let records = self.reader.poll(limits).map_err(|error| failure("reading the topic", error))?;
+        for delivered in &records {
+            self.positions.insert(delivered.source.partition, delivered.offset + 1);
+        }
+        Ok(records)
+    }
+}
+
+impl ChangeReader for Memberships {
+    fn next(&mut self, wait: bool) -> Result<Vec<Placed>, BackendError> {
+        let wait_ms_max = if wait { READ.wait_ms_max } else { 0 };
+        let records = self.poll(PollLimits { wait_ms_max, ..READ })?;
+        let with_value = records
             .into_iter()
-            .filter_map(|delivered| delivered.record.value)
-            .map(|value| {
-                let membership = OutputCodec::decode_membership(&value, self.registry.as_deref()).map_err(unreadable)?;
-                serde_json::to_value(membership).map_err(unreadable)
-            });
-        decoded.collect()
+            .filter_map(|delivered| Some((delivered.source.partition, delivered.offset, delivered.record.value?)));
+        let placed = with_value.map(|(partition, offset, value)| {
+            let membership = OutputCodec::decode_membership(&value, self.registry.as_deref()).map_err(unreadable)?;
+            let line = serde_json::to_value(membership).map_err(unreadable)?.to_string();
+            Ok(Placed { partition, offset, line })
+        });
+        placed.collect()
     }
 
     fn caught_up(&mut self) -> Result<bool, BackendError> {
         caught_up(&mut *self.reader)
+    }
+
+    fn positions(&self) -> Positions {
+        self.positions.clone()
     }
 }
 

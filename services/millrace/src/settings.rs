@@ -1,5 +1,7 @@
 //! What a command works under: the checked configuration and the common arguments.
 
+use std::net::SocketAddr;
+
 use anyhow::Context;
 use millrace_config::{Config, LogFormat, LogKind, Secret};
 use millrace_log::TopicSpec;
@@ -33,7 +35,15 @@ impl Settings {
     pub fn server_url(&self) -> String {
         match &self.server {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("http://{}", self.config.http.api_address),
+            None => {
+                let http = &self.config.http;
+                let scheme = if http.tls.is_some() { "https" } else { "http" };
+                match &http.advertised_address {
+                    // The certificate bears its name.
+                    Some(url) if http.tls.is_some() => url.clone(),
+                    _ => format!("{scheme}://{}", reachable(http.api_address)),
+                }
+            }
         }
     }
 
@@ -98,4 +108,30 @@ pub fn revealed(key: &str, settings: &Map<String, Value>) -> anyhow::Result<Valu
         }
     }
     Ok(Value::Object(revealed))
+}
+
+/// An address one can call where the configured one stands for every address of the machine.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, v6.port()).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_called_at_the_loopback_one() {
+        let cases = [
+            ("0.0.0.0:9090", "127.0.0.1:9090"),
+            ("[::]:9090", "[::1]:9090"),
+            ("10.1.2.3:9090", "10.1.2.3:9090"),
+        ];
+        for (configured, called) in cases {
+            assert_eq!(reachable(configured.parse().unwrap()).to_string(), called);
+        }
+    }
 }

@@ -10,6 +10,9 @@ use crate::{root, told};
 /// The five ways to install it; each is a values file, and a golden rendering beside.
 pub const CASES: [&str; 5] = ["minimal", "production", "connectors", "strimzi", "laptop"];
 
+/// What every deployment must say, for tests that are about something else.
+pub const LEAST: &str = "kafka: { bootstrap: 'k:9092' }\nauth: { existingSecret: a, tokens: { console: { role: operator } } }\n";
+
 pub fn folder() -> PathBuf {
     root().join("helm/millrace")
 }

@@ -42,6 +42,7 @@ fn a_misspelt_or_unfit_value_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("values.yaml");
     let brokers = "kafka: { bootstrap: 'k:9092' }\n";
+    let auth = "auth: { existingSecret: a, tokens: { console: { role: operator } } }\n";
     let cases = [
         ("processor: { replica: 2 }\n", "replica"),
         ("processor: { replicas: three }\n", "replicas"),
@@ -50,13 +51,13 @@ fn a_misspelt_or_unfit_value_is_refused() {
         ("sources: { crm: { typ: salesforce } }\n", "typ"),
         ("sources: { crm: {} }\n", "sources.crm.type"),
         ("kafka: {}\n", "kafka.bootstrap"),
+        ("auth: { tokens: { console: { role: operator } } }\n", "auth.existingSecret"),
+        ("auth: { existingSecret: a }\n", "auth.tokens"),
+        ("auth: { existingSecret: a, tokens: { console: {} } }\n", "auth.tokens.console.role"),
     ];
     for (values, word) in cases {
-        let text = if values.starts_with("kafka") {
-            values.to_owned()
-        } else {
-            format!("{brokers}{values}")
-        };
+        let given = |section: &str, text: &'static str| if values.starts_with(section) { "" } else { text };
+        let text = format!("{}{}{values}", given("kafka", brokers), given("auth", auth));
         std::fs::write(&path, &text).unwrap();
         let refusal = chart::render(&path).expect_err(values).to_string();
         assert!(refusal.contains(word), "{values}: {refusal}");
@@ -133,10 +134,40 @@ fn definitions_are_applied_when_they_change() {
         let job = manifests.iter().find(|document| document["kind"] == "Job").unwrap();
         job["metadata"]["name"].as_str().unwrap().to_owned()
     };
-    let values = "kafka: { bootstrap: 'k:9092' }\ndefinitions: { files: { a.yaml: 'kind: Segment' } }\n";
+    let values = &*format!("{}definitions: {{ files: {{ a.yaml: 'kind: Segment' }} }}\n", chart::LEAST);
     assert_eq!(job(values), job(values));
     assert_ne!(job(values), job(&values.replace("Segment", "ComputedAttribute")));
     assert_eq!(job(values), job(&format!("{values}processor: {{ replicas: 7 }}\n")));
+}
+
+/// Secrets included: each file that the configuration names is one of a mounted secret.
+#[test]
+fn the_program_takes_every_rendered_configuration() {
+    let program = std::env::var_os("MILLRACE_BIN").expect("MILLRACE_BIN names the executable");
+    for case in chart::CASES {
+        let manifests = chart::documents(&chart::render(&chart::values(case)).unwrap()).unwrap();
+        let text = manifests.iter().find_map(|document| document["data"]["millrace.yaml"].as_str()).unwrap();
+        let mounted: BTreeSet<&str> = manifests.iter().filter_map(pod).flat_map(mount_paths).collect();
+        let folder = tempfile::tempdir().unwrap();
+        for named in text.split_whitespace().filter_map(|word| word.strip_prefix("file:")) {
+            let (mount, _) = named.rsplit_once('/').unwrap();
+            assert!(mounted.contains(mount), "{case}: {named} is in no mounted secret");
+            let file = folder.path().join(named.trim_start_matches('/'));
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, "0123456789abcdef").unwrap();
+        }
+        let config = folder.path().join("millrace.yaml");
+        std::fs::write(&config, text.replace("file:/", &format!("file:{}/", folder.path().display()))).unwrap();
+        let mut command = Command::new(&program);
+        command.args(["--config", &config.to_string_lossy(), "processor", "--check-config"]).env_clear();
+        told(&mut command, "").unwrap_or_else(|error| panic!("{case}: {error:#}"));
+    }
+}
+
+fn mount_paths(pod: &Value) -> Vec<&str> {
+    let containers = pod["containers"].as_sequence().into_iter().flatten();
+    let mounts = containers.flat_map(|container| container["volumeMounts"].as_sequence().into_iter().flatten());
+    mounts.filter_map(|mount| mount["mountPath"].as_str()).collect()
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn the_chart_ships_them_where_it_is_to() {
     let rendered = |more: &str| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("values.yaml");
-        std::fs::write(&path, format!("kafka: {{ bootstrap: 'k:9092' }}\n{more}")).unwrap();
+        std::fs::write(&path, format!("{}{more}", chart::LEAST)).unwrap();
         let documents = chart::documents(&chart::render(&path).unwrap()).unwrap();
         let labelled = documents
             .into_iter()

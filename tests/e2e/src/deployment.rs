@@ -24,6 +24,12 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 /// How long a command may take.
 const COMMAND_WITHIN: Duration = Duration::from_secs(60);
 
+/// What the tests and the commands show the API.
+const TOKEN: &str = "token-of-the-tests";
+
+/// What instances show each other.
+const INTERNAL_TOKEN: &str = "token-of-the-instances";
+
 /// How much of a log a message shows.
 const TAIL_BYTES: usize = 4_000;
 
@@ -140,6 +146,12 @@ write_buffers = "32MiB"
 [http]
 api_address = "{api}"
 metrics_address = "{metrics}"
+internal_token = "{INTERNAL_TOKEN}"
+[auth]
+client_token = "{TOKEN}"
+[auth.tokens.test]
+role = "operator"
+token = "{TOKEN}"
 [loop]
 flush_interval = "5s"
 {more}"#,
@@ -474,7 +486,7 @@ fn get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\nauthorization: Bearer {TOKEN}\r\n\r\n")?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         Ok(String::from_utf8_lossy(&answer).into_owned())

@@ -78,10 +78,15 @@ impl Checker<'_> {
                 format!("computed attributes refer to each other in a circle: {}", circle.join(" → ")),
             );
         }
+        let too_large = |checker: &mut Self| checker.refuse("too-large", span, format!("more than {SIZE_MAX} steps once computed attributes are filled in"));
+        // Attributes that name others twice double with every level: what is too large already is not filled in further.
+        if self.size > SIZE_MAX {
+            return too_large(self);
+        }
         let typed = self.expand(attribute, name, owner, span);
         self.size += typed.core.size();
         if self.size > SIZE_MAX {
-            return self.refuse("too-large", span, format!("more than {SIZE_MAX} steps once computed attributes are filled in"));
+            return too_large(self);
         }
         if typed.core.zoned() && attribute.zone != self.zone {
             let message = format!("`computed.{name}` is computed in the time zone {}, this rule in {}", attribute.zone, self.zone);

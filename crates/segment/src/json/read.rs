@@ -10,7 +10,7 @@ use crate::ast::{Binary, Expr, Node, Span};
 use crate::chain;
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
 use crate::parser::forms::CLIMB_MAX;
-use crate::parser::{DEPTH_MAX, NODES_MAX, call, method, words};
+use crate::parser::{DEPTH_MAX, NODES_MAX, call, method, nested_too_deep, words};
 
 const NODE_TYPES: [&str; 11] = [
     "literal",
@@ -90,7 +90,7 @@ impl Reader {
             return self.null();
         }
         if self.depth >= DEPTH_MAX {
-            let _: Read<()> = self.fail("too-deep", &format!("nested deeper than {DEPTH_MAX} levels"), None);
+            let _: Read<()> = self.fail("too-deep", &nested_too_deep(), None);
             return self.null();
         }
         self.depth += 1;
@@ -115,7 +115,7 @@ impl Reader {
             return self.fail("too-large", &format!("the rule has more than {NODES_MAX} parts"), None);
         }
         if self.height > DEPTH_MAX {
-            return self.fail("too-deep", &format!("nested deeper than {DEPTH_MAX} levels"), None);
+            return self.fail("too-deep", &nested_too_deep(), None);
         }
         Ok(Expr { span: Span::default(), node })
     }
@@ -289,7 +289,7 @@ impl Reader {
             Value::Array(_) => {
                 self.depth += 1;
                 let read = if self.depth > DEPTH_MAX {
-                    self.fail("too-deep", &format!("nested deeper than {DEPTH_MAX} levels"), None)
+                    self.fail("too-deep", &nested_too_deep(), None)
                 } else {
                     self.items(value)
                 };

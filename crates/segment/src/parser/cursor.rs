@@ -1,7 +1,7 @@
 //! The parser's hold on its tokens: looking, taking, expecting; reporting and skipping; building bounded nodes.
 
 use super::words::{is_reserved, keyword};
-use super::{DEPTH_MAX, Failed, NODES_MAX, Parsed, Parser};
+use super::{DEPTH_MAX, Failed, NODES_MAX, Parsed, Parser, nested_too_deep};
 use crate::ast::{Expr, Node, Span};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
 use crate::lexer::Kind;
@@ -216,7 +216,7 @@ impl<'a> Parser<'a> {
             return self.refuse("too-large", start, format!("the rule has more than {NODES_MAX} parts"));
         }
         if below >= DEPTH_MAX {
-            return self.refuse("too-deep", start, format!("the rule is nested deeper than {DEPTH_MAX} levels"));
+            return self.refuse("too-deep", start, nested_too_deep());
         }
         self.height = below + 1;
         Ok(Expr { span, node })

@@ -1,7 +1,7 @@
 //! Every limit of the reference: what reaches it is accepted, what goes beyond is refused by name; large and deep rules end.
 
 use chrono_tz::Tz;
-use millrace_model::SubjectKind;
+use millrace_model::{SubjectKind, Text};
 use serde_json::json;
 
 use crate::check::calls::{FUNCTIONS, GROUP_MAX, METHODS, PATTERN_CHARS_MAX, PATTERNS_MAX};
@@ -10,7 +10,9 @@ use crate::check::{DEPTH_MAX, HOPS_MAX, SIZE_MAX};
 use crate::cost::{DEGREE_MAX, LONG_MAX};
 use crate::parser::forms::CLIMB_MAX;
 use crate::testing::{Tree, at, definition, schema_once, settings, value};
-use crate::{NAME_BYTES_MAX, NODES_MAX, Plan, TEXT_BYTES_MAX, compile, parse_definitions};
+use crate::{
+    BRACKETS_MAX, DEFINITIONS_MAX, Definition, Kind, NAME_BYTES_MAX, NESTING_MAX, NODES_MAX, Plan, TEXT_BYTES_MAX, VALUES_MAX, compile, parse_definitions,
+};
 
 const REFERENCE: &str = include_str!("../../../../docs/segments.md");
 
@@ -66,6 +68,11 @@ fn each_limit_is_where_the_reference_says() {
             nested("not(", "b2b.isConverted", ")", 2 * DEPTH_MAX),
             "too-deep",
         ),
+        (
+            nested("(", "b2b.isConverted", ")", NESTING_MAX),
+            nested("(", "b2b.isConverted", ")", NESTING_MAX + 1),
+            "too-deep",
+        ),
         (parents(usize::from(HOPS_MAX)), parents(usize::from(HOPS_MAX) + 1), "too-far"),
         (counted(COUNT_MAX), counted(COUNT_MAX + 1), "count"),
         (top(COUNT_MAX), top(COUNT_MAX + 1), "count"),
@@ -105,6 +112,32 @@ fn each_limit_is_where_the_reference_says() {
         )
     });
     assert_eq!(parse_definitions(&aliases).expect_err("a bomb")[0].code, "yaml");
+    // One value of many, as often as the reader itself allows.
+    let wide = format!("a: &a [{}]\nb: [{}]\n", vec!["1"; 20_000].join(","), vec!["*a"; 90].join(","));
+    let refused = parse_definitions(&wide).expect_err("too large");
+    assert!(refused[0].message.contains(&format!("more than {VALUES_MAX} values")), "{refused:?}");
+    for text in ["[".repeat(100_000), "{a: ".repeat(100_000), format!("pql: {}", "[".repeat(BRACKETS_MAX + 1))] {
+        let refused = parse_definitions(&text).expect_err("too deep");
+        assert_eq!((refused.len(), refused[0].code), (1, "too-deep"));
+        assert!(refused[0].message.contains(&format!("more than {BRACKETS_MAX} brackets")), "{refused:?}");
+    }
+    let documents = |count: usize| {
+        repeated(count, "", |n| {
+            format!("---\nkind: Segment\nmetadata: {{ name: a{n} }}\nspec: {{ pql: 'true' }}\n")
+        })
+    };
+    assert_eq!(parse_definitions(&documents(2_000)).map(|found| found.len()), Ok(2_000));
+    let refused = parse_definitions(&documents(DEFINITIONS_MAX + 1)).expect_err("too many");
+    assert!(refused[0].message.contains(&format!("more than {DEFINITIONS_MAX} at a time")), "{refused:?}");
+    // What nobody would read is not told: unknown keys, anchors, names that are none.
+    let keys = format!("kind: Segment\n{}", repeated(100_000, "", |n| format!("k{n}: &a{n} x\n")));
+    let names = format!(
+        "kind: Segment\nmetadata: {{ name: a }}\nspec: {{ pql: 'true', destinations: [{}] }}\n",
+        vec!["A"; 100_000].join(", ")
+    );
+    for text in [keys, names] {
+        assert!((1..=20).contains(&parse_definitions(&text).expect_err("wrong").len()));
+    }
     let named = |length: usize| format!("kind: Segment\nmetadata: {{ name: {} }}\nspec: {{ pql: 'true' }}\n", "a".repeat(length));
     assert!(parse_definitions(&named(NAME_BYTES_MAX)).is_ok());
     assert_eq!(parse_definitions(&named(NAME_BYTES_MAX + 1)).expect_err("too long")[0].code, "name");
@@ -126,7 +159,7 @@ fn the_reference_states_these_numbers() {
     for (row, number) in [
         ("text of a rule", TEXT_BYTES_MAX),
         ("parts of a rule", NODES_MAX.min(SIZE_MAX)),
-        ("nesting", DEPTH_MAX),
+        ("nesting of a rule", DEPTH_MAX),
         ("relations from the subject", usize::from(HOPS_MAX)),
         ("`COUNT(n)`", COUNT_MAX as usize),
         ("steps of a chain", STEPS_MAX),
@@ -138,6 +171,9 @@ fn the_reference_states_these_numbers() {
         ("group of a regular expression", GROUP_MAX as usize),
         ("levels of `^`", CLIMB_MAX as usize),
         ("name of a segment", NAME_BYTES_MAX),
+        ("brackets open at a time", BRACKETS_MAX),
+        ("values of a definition", VALUES_MAX),
+        ("definitions applied together", DEFINITIONS_MAX),
         (
             "how far back events are kept",
             (crate::Settings::default().retention_ms / millrace_model::DAY_MS) as usize,
@@ -229,6 +265,45 @@ fn chains_of_linked_steps_end() {
         let plan = Plan::build(std::slice::from_ref(&rule), &settings()).expect("a plan");
         assert_eq!(value(&rule, &plan, &tree, "p", at("2026-06-17T10:00:00Z")).value, expected, "{pql}");
     }
+}
+
+/// A limit is reported as itself: what is not closed behind the place where reading ended is no mistake of its own.
+#[test]
+fn a_limit_is_the_only_finding() {
+    for text in [
+        nested("(", "b2b.isConverted", ")", 100_000),
+        "(".repeat(100_000),
+        "accounts[".repeat(1_000),
+        nested("not(", "b2b.isConverted", ")", 200),
+        "not ".repeat(1_000) + "b2b.isConverted",
+    ] {
+        let shown = &text[..40];
+        let found = compile(&definition(SubjectKind::Person, Tz::UTC, &text), schema_once()).expect_err(shown);
+        assert_eq!(found.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["too-deep"], "{shown}");
+        assert!(found[0].message.contains(&format!("{NESTING_MAX} levels")), "{shown}: {}", found[0].message);
+    }
+}
+
+/// Attributes that each name the one before twice are refused by their size, in time that does not double with each.
+#[test]
+fn doubling_attributes_end() {
+    let attribute = |n: usize| {
+        let pql = if n == 0 {
+            "b2b.personScore".to_owned()
+        } else {
+            format!("computed.a{0} + computed.a{0}", n - 1)
+        };
+        Definition {
+            kind: Kind::ComputedAttribute,
+            name: Text::new(&format!("a{n}")),
+            ..definition(SubjectKind::Person, Tz::UTC, &pql)
+        }
+    };
+    let compiled: Vec<_> = (0..40).map(|n| compile(&attribute(n), schema_once()).expect("an attribute")).collect();
+    let refused = crate::link(&compiled, schema_once()).expect_err("too large");
+    assert!(refused.iter().all(|problem| problem.code == "too-large"), "{refused:?}");
+    assert!(refused[0].message.contains(&format!("more than {SIZE_MAX} steps")), "{refused:?}");
+    crate::link(&compiled[..8], schema_once()).expect("256 values");
 }
 
 /// Patterns that take a backtracking matcher exponential time.

@@ -136,6 +136,14 @@ impl Query {
     /// # Errors
     /// `Invalid` where it does not fit together with the other definitions. Where a shard cannot be read: there is no answer for a part of the population.
     pub fn preview(&self, compiled: &Compiled, sample_max: usize, now: Timestamp) -> Result<Preview, QueryError> {
+        self.preview_while(compiled, sample_max, now, &|| true)
+    }
+
+    /// As `preview`, for as long as somebody waits for the answer.
+    ///
+    /// # Errors
+    /// As for `preview`; `Cancelled` once nobody does.
+    pub fn preview_while(&self, compiled: &Compiled, sample_max: usize, now: Timestamp, wanted: &dyn Fn() -> bool) -> Result<Preview, QueryError> {
         let program = self.program()?;
         let definition = compiled.definition();
         let (linked, reads, warnings) = self.draft(&program, compiled, now)?;
@@ -169,6 +177,9 @@ impl Query {
         for shard in 0..self.config.shards {
             let mut walk = Walk::over(self, shard, definition.subject, definition.subject == SubjectKind::Person && reads.events);
             while let Some(Found { subject, row, profile, events }) = walk.next_subject()? {
+                if !wanted() {
+                    return Err(QueryError::Cancelled);
+                }
                 let thing = Thing::new(subject.kind, row, profile, now);
                 let (alive, member) = (thing.alive, thing.segments.contains(&draft.name));
                 let sight = if subject.kind == SubjectKind::Person {

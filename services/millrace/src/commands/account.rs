@@ -13,12 +13,12 @@ pub fn find(settings: &Settings, text: &str, limit: usize) -> anyhow::Result<()>
 }
 
 pub fn show(settings: &Settings, key: &str) -> anyhow::Result<()> {
-    let view: AccountView = Client::new(&settings.server_url())?.get(&["v1", "accounts", key], &[])?;
+    let view: AccountView = Client::of(settings)?.get(&["v1", "accounts", key], &[])?;
     shown::show(settings.output, &view, shown::account)
 }
 
 pub fn explain(settings: &Settings, key: &str, segment: &str, at: Option<&str>) -> anyhow::Result<()> {
     let query: Vec<(&str, &str)> = [("segment", segment)].into_iter().chain(at.map(|at| ("at", at))).collect();
-    let view: ExplainView = Client::new(&settings.server_url())?.get(&["v1", "accounts", key, "explain"], &query)?;
+    let view: ExplainView = Client::of(settings)?.get(&["v1", "accounts", key, "explain"], &query)?;
     shown::show(settings.output, &view, shown::explanation)
 }

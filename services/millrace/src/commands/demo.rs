@@ -18,7 +18,7 @@ use millrace_segment::Explanation;
 use self::stage::Stage;
 use self::story::{Act, PEOPLE, SEGMENT, Step};
 use crate::cli::DemoOptions;
-use crate::node::Ports;
+use crate::ports::Ports;
 use crate::settings::Settings;
 use crate::shown::{self, say};
 
@@ -29,6 +29,7 @@ pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut config = millrace_config::parse(None, std::iter::empty())?;
     config.http = settings.config.http.clone();
+    config.tokens = settings.config.tokens.clone();
     // A port that somebody has is reported before the story, not after it.
     let ports = options.serve.then(|| Ports::take(&config)).transpose()?;
     let today = SystemClock.now();

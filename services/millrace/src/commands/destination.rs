@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::shown;
 
 pub fn run(settings: &Settings, command: &DestinationCommand) -> anyhow::Result<()> {
-    let client = Client::new(&settings.server_url())?;
+    let client = Client::of(settings)?;
     let order = |name: &str, order: &str, audience: &Option<String>| {
         let mut body = json!({ "order": order });
         if let Some(audience) = audience {

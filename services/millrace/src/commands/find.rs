@@ -11,7 +11,7 @@ use crate::shown;
 
 /// Asks for one part after the other until enough are found, or there is no more.
 pub fn run(settings: &Settings, kind: SubjectKind, text: &str, limit: usize) -> anyhow::Result<()> {
-    let client = Client::new(&settings.server_url())?;
+    let client = Client::of(settings)?;
     let progress = Progress::begin(|| "looking through everybody".to_owned());
     let (plural, limit) = (format!("{}s", kind.name()), limit.max(1));
     let (mut found, mut after) = (Vec::<FoundView>::new(), None::<String>);

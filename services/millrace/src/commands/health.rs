@@ -1,6 +1,5 @@
 //! `health`: asks the instance on this machine whether it works. For Docker, systemd and scripts: the image has neither shell nor curl.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -8,7 +7,7 @@ use millrace_api::dto::ReadyView;
 use reqwest::blocking::{Client, Response};
 
 use crate::cli::HealthOptions;
-use crate::settings::Settings;
+use crate::settings::{Settings, reachable};
 use crate::shown;
 
 /// An instance answers at once or is not well.
@@ -41,30 +40,4 @@ fn ask(address: &str, path: &str) -> anyhow::Result<Response> {
         .context("cannot set an HTTP client up")?;
     let url = format!("http://{address}/{path}");
     client.get(url).send().with_context(|| format!("no instance answers at {address}"))
-}
-
-/// An address one can call where the configured one stands for every address of the machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, v6.port()).into(),
-        address => address,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_address_is_called_at_the_loopback_one() {
-        let cases = [
-            ("0.0.0.0:9090", "127.0.0.1:9090"),
-            ("[::]:9090", "[::1]:9090"),
-            ("10.1.2.3:9090", "10.1.2.3:9090"),
-        ];
-        for (configured, called) in cases {
-            assert_eq!(reachable(configured.parse().unwrap()).to_string(), called);
-        }
-    }
 }

@@ -3,7 +3,8 @@
 use crate::cli::ProcessorOptions;
 use crate::commands::topics;
 use crate::memory;
-use crate::node::{Node, Ports, configured_parts};
+use crate::node::{Node, configured_parts};
+use crate::ports::Ports;
 use crate::settings::Settings;
 
 pub fn run(settings: &Settings, options: &ProcessorOptions) -> anyhow::Result<()> {

@@ -4,7 +4,8 @@ use millrace_config::LogKind;
 
 use crate::commands::topics;
 use crate::memory;
-use crate::node::{Node, Ports, configured_parts};
+use crate::node::{Node, configured_parts};
+use crate::ports::Ports;
 use crate::settings::Settings;
 
 pub fn run(settings: &Settings) -> anyhow::Result<()> {

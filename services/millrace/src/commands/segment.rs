@@ -105,7 +105,7 @@ pub fn preview(settings: &Settings, file: &Path, sample_max: usize) -> anyhow::R
     let text = read_text(file)?;
     check_one(&text, &Schema::built_in()?).map_err(|problems| Refusal(problems.join("\n")))?;
     let _progress = Progress::begin(|| "evaluating everybody".to_owned());
-    let view: PreviewView = Client::new(&settings.server_url())?.post(&["v1", "segments", "preview"], &[("sample", &sample_max.to_string())], Some(text))?;
+    let view: PreviewView = Client::of(settings)?.post(&["v1", "segments", "preview"], &[("sample", &sample_max.to_string())], Some(text))?;
     shown::show(settings.output, &view, shown::preview)
 }
 
@@ -203,18 +203,18 @@ fn refuse(definitions: &[Checked], findings: &[(Text, Diagnostic)]) -> anyhow::R
 }
 
 pub fn list(settings: &Settings) -> anyhow::Result<()> {
-    let views: Vec<SegmentView> = Client::new(&settings.server_url())?.get(&["v1", "segments"], &[])?;
+    let views: Vec<SegmentView> = Client::of(settings)?.get(&["v1", "segments"], &[])?;
     shown::show(settings.output, views.as_slice(), shown::segments)
 }
 
 pub fn show(settings: &Settings, name: &str) -> anyhow::Result<()> {
-    let view: SegmentView = Client::new(&settings.server_url())?.get(&["v1", "segments", name], &[])?;
+    let view: SegmentView = Client::of(settings)?.get(&["v1", "segments", name], &[])?;
     shown::show(settings.output, &view, shown::segment)
 }
 
 /// Members, one a line: all of them, or the first `limit`.
 pub fn members(settings: &Settings, name: &str, limit: Option<usize>) -> anyhow::Result<()> {
-    let client = Client::new(&settings.server_url())?;
+    let client = Client::of(settings)?;
     let (mut members, mut after) = (Vec::<MemberView>::new(), None::<String>);
     loop {
         let wanted = limit.map_or(PAGE_MAX, |limit| (limit - members.len()).min(PAGE_MAX)).to_string();
@@ -238,14 +238,14 @@ pub fn members(settings: &Settings, name: &str, limit: Option<usize>) -> anyhow:
 }
 
 pub fn history(settings: &Settings, name: &str) -> anyhow::Result<()> {
-    let views: Vec<VersionView> = Client::new(&settings.server_url())?.get(&["v1", "segments", name, "versions"], &[])?;
+    let views: Vec<VersionView> = Client::of(settings)?.get(&["v1", "segments", name, "versions"], &[])?;
     shown::show(settings.output, views.as_slice(), shown::versions)
 }
 
 pub fn rollback(settings: &Settings, name: &str, to: Option<u64>) -> anyhow::Result<()> {
     let to = to.map(|version| version.to_string());
     let query: Vec<(&str, &str)> = to.iter().map(|version| ("to", version.as_str())).collect();
-    let view: RollbackView = Client::new(&settings.server_url())?.post(&["v1", "segments", name, "rollback"], &query, None)?;
+    let view: RollbackView = Client::of(settings)?.post(&["v1", "segments", name, "rollback"], &query, None)?;
     shown::show(settings.output, &view, |view| format!("{name}: version {} applied again\n", view.version))
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
-use millrace_api::backend::{Changes, ChangesFrom, Commands};
+use millrace_api::backend::{ChangeLog, ChangeReader, ChangesFrom};
 
 use crate::cli::SinkFileOptions;
 use crate::client::Client;
@@ -22,11 +22,11 @@ pub fn run(settings: &Settings, options: &SinkFileOptions) -> anyhow::Result<()>
     };
     loop {
         let done = changes.caught_up().map_err(told)?;
-        let arrived = changes.next().map_err(told)?;
+        let arrived = changes.next(true).map_err(told)?;
         if arrived.is_empty() && done && options.once {
             return Ok(());
         }
-        let text: String = arrived.iter().map(|change| format!("{change}\n")).collect();
+        let text: String = arrived.iter().map(|change| format!("{}\n", change.line)).collect();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             other => other.context("cannot write the changes")?,
@@ -37,10 +37,10 @@ pub fn run(settings: &Settings, options: &SinkFileOptions) -> anyhow::Result<()>
     }
 }
 
-fn open(settings: &Settings, from: ChangesFrom, follow: bool) -> anyhow::Result<Box<dyn Changes>> {
+fn open(settings: &Settings, from: ChangesFrom, follow: bool) -> anyhow::Result<Box<dyn ChangeReader>> {
     if settings.log_is_shared() {
         let log = std::sync::Arc::new(engine::kafka_log(&settings.config)?);
-        return LogOrders::new(log, &settings.config)?.changes(from).map_err(told);
+        return LogOrders::new(log, &settings.config)?.open(&from).map_err(told);
     }
-    Client::new(&settings.server_url())?.stream(from, follow).map_err(told)
+    Client::of(settings)?.stream(&from, follow).map_err(told)
 }

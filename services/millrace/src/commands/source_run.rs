@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use millrace_api::sources::Sources;
+use millrace_api::{gated, sources_health_router, sources_router};
 use millrace_config::LogKind;
 use millrace_log::{EmbeddedConfig, Log};
 use millrace_telemetry::Metrics;
@@ -12,7 +14,8 @@ use crate::budgets::Budgets;
 use crate::client::Client;
 use crate::commands::topics;
 use crate::engine;
-use crate::node::{self, Ports};
+use crate::node;
+use crate::ports::Ports;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown;
@@ -36,13 +39,14 @@ pub fn run(settings: &Settings, kind: &str) -> anyhow::Result<()> {
     let metrics = Metrics::new()?;
     let sources = Arc::new(RunningSources::start(config, &log, &metrics, &Budgets::configured(config), Some(kind))?);
     tracing::info!(sources = sources.len(), kind, "sources started");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(node::serve_sources(ports, &sources, metrics))
+    let shown: Arc<dyn Sources> = sources;
+    let api = gated(sources_router(Arc::clone(&shown)), ports.policy());
+    ports.serve(api, sources_health_router(shown, metrics), std::future::pending())
 }
 
 /// What the sources of the running instance do.
 pub fn list(settings: &Settings) -> anyhow::Result<()> {
-    let answer: Value = Client::new(&settings.server_url())?.get(&["v1", "sources"], &[])?;
+    let answer: Value = Client::of(settings)?.get(&["v1", "sources"], &[])?;
     shown::show(settings.output, &answer, |answer| {
         let views = answer["items"].as_array().cloned().unwrap_or_default();
         let mut text = format!(
@@ -75,7 +79,7 @@ pub fn pause(settings: &Settings, name: &str, paused: bool) -> anyhow::Result<()
         put_pause(&settings.config, &log, name, paused).context("writing to the control topic of sources")?;
     } else {
         let step = if paused { "pause" } else { "resume" };
-        let _: Value = Client::new(&settings.server_url())?.post(&["v1", "sources", name, step], &[], None)?;
+        let _: Value = Client::of(settings)?.post(&["v1", "sources", name, step], &[], None)?;
     }
     let answer = json!({"name": name, "paused": paused});
     shown::show(settings.output, &answer, |_| {

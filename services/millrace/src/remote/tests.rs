@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use millrace_api::Door;
 use millrace_api::internal::internal_router;
 use millrace_log::{Delivered, Record, TopicPartition};
 use millrace_model::Timestamp;
@@ -44,7 +45,14 @@ fn instance(open: &'static [u32], rows: u32, token: Option<&str>) -> Instance {
     let router = internal_router(Arc::new(own), token.map(str::to_owned), reads.handle().clone());
     let listener = serving.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
-    serving.spawn(millrace_api::serve(listener, router, std::future::pending()));
+    serving.spawn(millrace_api::serve(
+        listener,
+        router,
+        Door {
+            connections_max: 16,
+            tls: None,
+        },
+    ));
     Instance {
         address,
         _serving: serving,

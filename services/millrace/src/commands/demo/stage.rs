@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use millrace_api::backend::{Changes, ChangesFrom, Commands};
+use millrace_api::backend::{ChangeLog, ChangeReader, ChangesFrom, Commands};
 use millrace_api::dto::RecordLine;
 use millrace_config::Config;
 use millrace_log::{Durability, EmbeddedConfig, EmbeddedLog, Log};
@@ -27,7 +27,7 @@ use crate::orders::LogOrders;
 pub struct Stage {
     // In this order: tasks hold the log, the log holds the folder's files.
     tasks: Vec<ShardTask>,
-    changes: Box<dyn Changes>,
+    changes: Box<dyn ChangeReader>,
     orders: LogOrders,
     query: Query,
     clock: Arc<ManualClock>,
@@ -81,7 +81,7 @@ impl Stage {
         let settle_ms = engine.settle_ms;
         let query = Query::new(engine, Arc::new(readers));
         let orders = LogOrders::new(Arc::clone(&log), config)?;
-        let changes = orders.changes(ChangesFrom::Start).map_err(told)?;
+        let changes = orders.open(&ChangesFrom::Start).map_err(told)?;
         Ok(Stage {
             tasks,
             changes,
@@ -127,7 +127,9 @@ impl Stage {
     pub fn changes(&mut self) -> anyhow::Result<Vec<serde_json::Value>> {
         let mut changes = Vec::new();
         while !self.changes.caught_up().map_err(told)? {
-            changes.extend(self.changes.next().map_err(told)?);
+            for placed in self.changes.next(false).map_err(told)? {
+                changes.push(serde_json::from_str(&placed.line)?);
+            }
         }
         Ok(changes)
     }

@@ -1,0 +1,155 @@
+//! Who may ask what: every route with the roles it is open to and the body it takes.
+//!
+//! The router refuses a route that is not listed here, so none can be forgotten. The table of tests, the one in `docs/security.md` and the description
+//! of the API are made of this list.
+
+use std::fmt;
+use std::str::FromStr;
+
+use axum::http::Method;
+
+/// What an asker is, where authentication is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Sees profiles with personal fields masked, and segments.
+    Viewer,
+    /// Sees everything, changes segments and audiences, sends records.
+    Operator,
+    /// What an operator may, and what is yet to come that only few should.
+    Admin,
+    /// A program: sends records and members. Sees nothing.
+    Service,
+}
+
+impl Role {
+    pub const ALL: [Role; 4] = [Role::Viewer, Role::Operator, Role::Admin, Role::Service];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Admin => "admin",
+            Role::Service => "service",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A word that names no role.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no role; the roles are viewer, operator, admin, service")]
+pub struct NoRole(pub String);
+
+impl FromStr for Role {
+    type Err = NoRole;
+
+    fn from_str(text: &str) -> Result<Role, NoRole> {
+        Role::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| NoRole(text.to_owned()))
+    }
+}
+
+/// What a request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    None,
+    /// A segment, as YAML or JSON.
+    Definition,
+    /// Any number of them.
+    Definitions,
+    /// JSON, one object a line.
+    Lines,
+    /// One JSON object.
+    Json,
+    /// Bytes between instances.
+    Rows,
+}
+
+/// One route and what it asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    pub method: &'static str,
+    /// As the router matches it.
+    pub path: &'static str,
+    /// Who is let in; everybody where it is empty.
+    pub roles: &'static [Role],
+    pub body: Body,
+}
+
+const ANYBODY: &[Role] = &[];
+const SEE: &[Role] = &[Role::Viewer, Role::Operator, Role::Admin];
+const OPERATE: &[Role] = &[Role::Operator, Role::Admin];
+const SEND: &[Role] = &[Role::Operator, Role::Admin, Role::Service];
+/// Other instances only: `http.internal_token` is asked for where the rows are read (`internal`), and no role replaces it.
+const INSTANCE: &[Role] = &[];
+
+/// Shows something.
+const fn see(path: &'static str) -> Route {
+    route("GET", path, SEE, Body::None)
+}
+
+/// Asks with a body, so that no identity stands in an address.
+const fn look_up(path: &'static str) -> Route {
+    route("POST", path, SEE, Body::Json)
+}
+
+const fn route(method: &'static str, path: &'static str, roles: &'static [Role], body: Body) -> Route {
+    Route { method, path, roles, body }
+}
+
+/// Every route of the API's port.
+pub const ROUTES: &[Route] = &[
+    route("GET", "/", ANYBODY, Body::None),
+    see("/v1/persons"),
+    see("/v1/persons/{id}"),
+    see("/v1/persons/{id}/events"),
+    see("/v1/persons/{id}/explain"),
+    see("/v1/persons/{id}/{rest}"),
+    look_up("/v1/persons/lookup"),
+    look_up("/v1/persons/lookup/events"),
+    look_up("/v1/persons/lookup/explain"),
+    see("/v1/accounts"),
+    see("/v1/accounts/{key}"),
+    see("/v1/accounts/{key}/persons"),
+    see("/v1/accounts/{key}/opportunities"),
+    see("/v1/accounts/{key}/explain"),
+    see("/v1/sources"),
+    see("/v1/sources/{name}"),
+    route("POST", "/v1/sources/{name}/pause", OPERATE, Body::None),
+    route("POST", "/v1/sources/{name}/resume", OPERATE, Body::None),
+    see("/v1/destinations"),
+    see("/v1/destinations/{name}"),
+    route("POST", "/v1/destinations/{name}/orders", OPERATE, Body::Json),
+    see("/v1/segments"),
+    see("/v1/segments/{name}"),
+    see("/v1/segments/{name}/members"),
+    see("/v1/segments/{name}/versions"),
+    route("POST", "/v1/segments/{name}", OPERATE, Body::Definition),
+    route("POST", "/v1/segments", OPERATE, Body::Definitions),
+    route("PUT", "/v1/segments/{name}", OPERATE, Body::Definition),
+    route("DELETE", "/v1/segments/{name}", OPERATE, Body::None),
+    route("POST", "/v1/segments/{name}/rollback", OPERATE, Body::None),
+    route("POST", "/v1/audiences/{name}/members", SEND, Body::Lines),
+    route("POST", "/v1/records", SEND, Body::Lines),
+    route("GET", "/v1/changes", OPERATE, Body::None),
+    route("GET", "/v1/dead-letters", OPERATE, Body::None),
+    route("GET", "/openapi.json", ANYBODY, Body::None),
+    route("POST", "/internal/v1/shards/{shard}/get", INSTANCE, Body::Rows),
+    route("POST", "/internal/v1/shards/{shard}/scan", INSTANCE, Body::Rows),
+];
+
+impl Route {
+    /// The route of a method and a matched path; a `HEAD` is a `GET`.
+    pub fn of(method: &Method, path: &str) -> Option<&'static Route> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        ROUTES.iter().find(|route| route.method == method.as_str() && route.path == path)
+    }
+
+    pub fn admits(&self, role: Role) -> bool {
+        self.roles.is_empty() || self.roles.contains(&role)
+    }
+}

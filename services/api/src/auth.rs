@@ -1,0 +1,85 @@
+//! Who asks: static tokens, each with a role.
+
+use std::sync::{PoisonError, RwLock};
+
+use axum::http::{HeaderMap, StatusCode, header};
+use subtle::ConstantTimeEq;
+
+use crate::access::Role;
+use crate::problem::Problem;
+
+/// An asker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The token's name.
+    pub name: String,
+    /// `None`: nobody known, or no authentication is configured.
+    pub role: Option<Role>,
+}
+
+impl Principal {
+    /// Whoever reaches a port without authentication.
+    pub(crate) fn anybody() -> Principal {
+        Principal {
+            name: "local".to_owned(),
+            role: None,
+        }
+    }
+}
+
+/// A static token.
+#[derive(Clone)]
+pub struct Token {
+    /// Stands in refusals.
+    pub name: String,
+    pub secret: String,
+    pub role: Role,
+}
+
+/// All who may ask.
+pub struct Auth {
+    tokens: RwLock<Vec<Token>>,
+}
+
+impl Auth {
+    pub fn new(tokens: Vec<Token>) -> Auth {
+        Auth { tokens: RwLock::new(tokens) }
+    }
+
+    /// Takes other tokens: their files were changed.
+    pub fn replace(&self, tokens: Vec<Token>) {
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+    }
+
+    /// Who shows these headers; nobody where they show nothing.
+    pub(crate) fn principal(&self, headers: &HeaderMap) -> Result<Principal, Problem> {
+        let Some(shown) = headers.get(header::AUTHORIZATION) else {
+            return Ok(Principal::anybody());
+        };
+        let shown = shown.as_bytes();
+        let bearer = shown.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
+        let Some((_, secret)) = bearer else {
+            return Err(wrong("send `authorization: Bearer <token>`"));
+        };
+        self.token(secret).ok_or_else(|| wrong("no such token is known"))
+    }
+
+    fn token(&self, secret: &[u8]) -> Option<Principal> {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        // All are compared, so that the time says nothing about which one is near.
+        let found = tokens.iter().filter(|token| same(secret, token.secret.as_bytes())).last()?;
+        Some(Principal {
+            name: found.name.clone(),
+            role: Some(found.role),
+        })
+    }
+}
+
+fn wrong(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "The token is missing or wrong", detail)
+}
+
+/// Takes as long wherever the difference is.
+pub(crate) fn same(shown: &[u8], expected: &[u8]) -> bool {
+    shown.ct_eq(expected).into()
+}

@@ -36,7 +36,7 @@ fn bad(random: &mut Random, number: usize) -> Bad {
     match random.below(26) {
         0 => text("person", "", "empty"),
         1 => text("person", "{\"personKey\":", "malformed-json"),
-        2 => text("person", "{\"b2b\":{\"personScore\":1e999}}", "malformed-json"),
+        2 => text("person", "{\"b2b\":{\"personScore\":1e999}}", "wrong-type"),
         3 => text("person", "{\"isDeleted\":true,\"isDeleted\":false}", "malformed-json"),
         4 => text(
             "person",

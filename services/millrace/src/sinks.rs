@@ -255,14 +255,7 @@ impl Worker {
             self.show();
         }
         for partition in self.task.partitions() {
-            if let Err(error) = self.task.close(partition) {
-                tracing::warn!(
-                    destination = self.name,
-                    partition,
-                    error = &error as &dyn std::error::Error,
-                    "ledger not flushed"
-                );
-            }
+            self.close(partition);
         }
     }
 
@@ -276,14 +269,7 @@ impl Worker {
         };
         for partition in &changes.revoked {
             self.reopen.remove(partition);
-            if let Err(error) = self.task.close(*partition) {
-                tracing::warn!(
-                    destination = self.name,
-                    partition,
-                    error = &error as &dyn std::error::Error,
-                    "ledger not flushed"
-                );
-            }
+            self.close(*partition);
         }
         if !changes.revoked.is_empty() {
             let stopped: BTreeSet<u32> = changes.revoked;
@@ -305,14 +291,8 @@ impl Worker {
         }
     }
 
-    /// Closes the partition; opens it again unless it is another's or a person must act.
-    fn failed(&mut self, partition: u32, error: &millrace_connect::sink::SinkError) {
-        tracing::warn!(
-            destination = self.name,
-            partition,
-            error = error as &dyn std::error::Error,
-            "partition of the sink fails"
-        );
+    /// What a ledger that is not flushed lacks, its changelog has: the next to open it reads that.
+    fn close(&mut self, partition: u32) {
         if let Err(error) = self.task.close(partition) {
             tracing::warn!(
                 destination = self.name,
@@ -321,6 +301,17 @@ impl Worker {
                 "ledger not flushed"
             );
         }
+    }
+
+    /// Closes the partition; opens it again unless it is another's or a person must act.
+    fn failed(&mut self, partition: u32, error: &millrace_connect::sink::SinkError) {
+        tracing::warn!(
+            destination = self.name,
+            partition,
+            error = error as &dyn std::error::Error,
+            "partition of the sink fails"
+        );
+        self.close(partition);
         match error.disposition() {
             Disposition::Recover => {
                 self.reopen.insert(partition, now().0 + REOPEN_MS);

@@ -11,7 +11,7 @@ use crate::store::GraphStore;
 /// Edges read at once.
 const PAGE_ROWS: usize = 1024;
 
-/// Decides all identities anew. Call it once when the policy is another than the one the rows were written under; [`Outcome::cluster_size`] is 0.
+/// Decides all identities anew. Call it once when the policy differs from the one that the rows were written under; [`Outcome::cluster_size`] is 0.
 ///
 /// Holds the whole graph in memory and writes all of it in one transaction: a rare act of an operator, not part of the stream.
 ///

@@ -93,7 +93,7 @@ pub fn explain<S: GraphStore>(store: &S, policy: &Policy, node: &Identity, limit
     })
 }
 
-/// At least `limit` of the edges at the members that are parked, or that are not, if there are so many.
+/// The edges at the members that are parked, or those that are not: all of them, or at least `limit`.
 fn edges_at<S: GraphStore>(store: &S, members: &[Identity], parked: bool, limit: usize) -> Rows<BTreeSet<Edge>, S> {
     let mut found = BTreeSet::new();
     for member in members {

@@ -72,7 +72,7 @@ impl Digits {
         }
     }
 
-    /// The number with so many of the kept digits behind the point, as near as a decimal comes.
+    /// The number with the given count of the kept digits after the decimal point, rounded to the nearest decimal.
     fn at_scale(mut self, mut scale: i64) -> Option<Decimal> {
         if self.kept == 0 {
             return Some(Decimal::ZERO);
@@ -174,7 +174,7 @@ pub fn of_single(number: f32) -> Option<Decimal> {
     parse(&format!("{number:e}"))
 }
 
-/// A big-endian two's complement number with so many digits behind the point, as Avro's decimals are.
+/// A big-endian two's complement number whose last `scale` digits are after the decimal point, as in Avro.
 pub fn of_unscaled(bytes: &[u8], scale: u32) -> Option<Decimal> {
     let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
     let fill = if negative { 0xFF } else { 0 };

@@ -87,7 +87,7 @@ impl Date {
         Date::of(NaiveDate::from_ymd_opt(year, u32::try_from(month).ok()?, u32::try_from(day).ok()?)?)
     }
 
-    /// The date so many days after 1970-01-01.
+    /// The date `days` days after 1970-01-01.
     pub fn of_days(days: i64) -> Option<Date> {
         let date = Date(i32::try_from(days).ok()?);
         (Date::new(1, 1, 1)? <= date && date <= Date::new(9999, 12, 31)?).then_some(date)

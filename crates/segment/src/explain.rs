@@ -277,7 +277,7 @@ pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Obs
     }
 }
 
-/// Evaluates one leaf with a machine of its own. Each piece of evidence is told once, where any is to be shown.
+/// Evaluates one leaf with a machine of its own. Each piece of evidence is reported once, where any is to be shown.
 pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core, shown: bool) -> Observed {
     let compared = compared(&mut machine, core);
     machine.trace = shown.then(Vec::new);

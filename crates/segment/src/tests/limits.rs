@@ -129,7 +129,7 @@ fn each_limit_is_where_the_reference_says() {
     assert_eq!(parse_definitions(&documents(2_000)).map(|found| found.len()), Ok(2_000));
     let refused = parse_definitions(&documents(DEFINITIONS_MAX + 1)).expect_err("too many");
     assert!(refused[0].message.contains(&format!("more than {DEFINITIONS_MAX} at a time")), "{refused:?}");
-    // What nobody would read is not told: unknown keys, anchors, names that are none.
+    // However many unknown keys, anchors or invalid names there are, the report is short.
     let keys = format!("kind: Segment\n{}", repeated(100_000, "", |n| format!("k{n}: &a{n} x\n")));
     let names = format!(
         "kind: Segment\nmetadata: {{ name: a }}\nspec: {{ pql: 'true', destinations: [{}] }}\n",

@@ -5,7 +5,7 @@ use millrace_shard::state::NoRoom;
 
 use super::*;
 
-/// A store whose disk is full when it is told so.
+/// A store whose disk is full while the test says so.
 struct Narrow {
     store: MemoryStore,
     full: Arc<Mutex<bool>>,

@@ -13,8 +13,8 @@ env := source scripts/env
 demo: setup
 	@$(env); cargo run --quiet -p millrace -- demo
 
-# All that continuous integration runs: every test of the workspace, then the whole system with real Kafka, judged from outside.
-test: setup-tests deny
+# All that continuous integration runs: lints, every test of the workspace, then the whole system with real Kafka, judged from outside.
+test: setup-tests lint deny
 	@$(env); cargo test --workspace --exclude millrace-test-e2e --exclude millrace-test-attack --exclude millrace-test-cluster --no-fail-fast
 	@$(env); cargo build -p millrace
 	@$(env); ulimit -Sn 4096; MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
@@ -23,7 +23,7 @@ test: setup-tests deny
 	@$(MAKE) --no-print-directory chart
 
 # Test levels 0 to 4: rules of the house, pure crates, the pipeline in memory, the simulation. Compiles no C++ and starts no Java.
-pure := model segment identity wire shard log runtime config telemetry test-tidy oracle test-recipes test-scenarios test-simulation
+pure := model segment identity wire shard log runtime config telemetry test-tidy oracle test-recipes test-scenarios test-simulation test-seeds
 check: setup
 	@cargo fmt --all --check
 	@$(env); cargo test $(pure:%=-p millrace-%)

@@ -46,6 +46,8 @@
 //! Merge and split are one primitive: a [`Move`] of one node from one canonical id to another. All moves of one call share an epoch; epochs grow.
 //! Applied to a map in which every node begins as itself, they always give the current canonical ids.
 
+#![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+
 mod apply;
 mod evidence;
 mod policy;

@@ -130,7 +130,13 @@ impl SourceKind {
             SourceKind::Opportunity => Some(SubjectKind::Opportunity),
             SourceKind::Campaign => Some(SubjectKind::Campaign),
             SourceKind::MarketingList => Some(SubjectKind::List),
-            _ => None,
+            SourceKind::AccountPerson
+            | SourceKind::OpportunityPerson
+            | SourceKind::CampaignMember
+            | SourceKind::MarketingListMember
+            | SourceKind::AccountLink
+            | SourceKind::AudienceMember
+            | SourceKind::Activity => None,
         }
     }
 }
@@ -203,7 +209,15 @@ impl Relation {
             Relation::CampaignMemberships => Some(SourceKind::CampaignMember),
             Relation::ListMemberships => Some(SourceKind::MarketingListMember),
             Relation::AudienceMemberships => Some(SourceKind::AudienceMember),
-            _ => None,
+            Relation::Accounts
+            | Relation::Opportunities
+            | Relation::Parent
+            | Relation::Related
+            | Relation::Persons
+            | Relation::Account
+            | Relation::Campaign
+            | Relation::Opportunity
+            | Relation::List => None,
         }
     }
 
@@ -215,7 +229,12 @@ impl Relation {
             Relation::Campaign => Some(SubjectKind::Campaign),
             Relation::List => Some(SubjectKind::List),
             Relation::Persons => Some(SubjectKind::Person),
-            _ => None,
+            Relation::AccountRelations
+            | Relation::OpportunityRoles
+            | Relation::CampaignMemberships
+            | Relation::ListMemberships
+            | Relation::Roles
+            | Relation::AudienceMemberships => None,
         }
     }
 

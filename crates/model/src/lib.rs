@@ -2,6 +2,8 @@
 //!
 //! What it is *not*: it decodes nothing, stores nothing and decides nothing. Every other crate may depend on it; it depends on no other.
 
+#![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+
 mod change;
 mod identity;
 mod kind;

@@ -204,7 +204,7 @@ pub fn divide(dividend: Decimal, divisor: Decimal) -> Option<Decimal> {
     let size = dividend.mantissa().unsigned_abs();
     let (mut quotient, mut rest) = (size / by, size % by);
     let full = 10_u128.pow(DIGITS - 1);
-    while (rest != 0 || scale < 0) && (quotient < full || scale < 0) && scale < i64::from(Decimal::MAX_SCALE) {
+    while (scale < 0 || rest != 0 && quotient < full) && scale < i64::from(Decimal::MAX_SCALE) {
         rest *= 10;
         quotient = quotient.checked_mul(10)? + rest / by;
         rest %= by;
@@ -220,11 +220,9 @@ pub fn divide(dividend: Decimal, divisor: Decimal) -> Option<Decimal> {
         std::cmp::Ordering::Greater => Half::More,
     };
     while scale > i64::from(Decimal::MAX_SCALE) || half != Half::Nothing && quotient >= full * 10 && scale > 0 {
-        half = match half {
-            // What stands behind the digit that goes now is less than a whole of it.
-            Half::Nothing => Half::Nothing.then((quotient % 10) as u8),
-            _ => Half::Less.then((quotient % 10) as u8),
-        };
+        // Whatever followed the digit that goes now is less than a whole of it.
+        let followed = if half == Half::Nothing { Half::Nothing } else { Half::Less };
+        half = followed.then((quotient % 10) as u8);
         quotient /= 10;
         scale -= 1;
     }

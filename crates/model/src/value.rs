@@ -43,24 +43,15 @@ impl Value {
     }
 
     pub fn as_str(&self) -> Option<&str> {
-        match self {
-            Value::Text(text) => Some(text),
-            _ => None,
-        }
+        if let Value::Text(text) = self { Some(text) } else { None }
     }
 
     pub fn as_bool(&self) -> Option<bool> {
-        match self {
-            Value::Bool(flag) => Some(*flag),
-            _ => None,
-        }
+        if let Value::Bool(flag) = self { Some(*flag) } else { None }
     }
 
     pub fn as_i64(&self) -> Option<i64> {
-        match self {
-            Value::Int(number) => Some(*number),
-            _ => None,
-        }
+        if let Value::Int(number) = self { Some(*number) } else { None }
     }
 
     /// A number in its one form: `Int` where it is whole and fits.
@@ -86,7 +77,7 @@ impl Value {
         match self {
             Value::Int(number) => Some(Decimal::from(*number)),
             Value::Decimal(number) => Some(*number),
-            _ => None,
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::Date(_) | Value::Time(_) | Value::List(_) | Value::Map(_) => None,
         }
     }
 
@@ -95,45 +86,30 @@ impl Value {
         match self {
             Value::Int(number) => Some(*number as f64),
             Value::Decimal(number) => number.to_f64(),
-            _ => None,
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::Date(_) | Value::Time(_) | Value::List(_) | Value::Map(_) => None,
         }
     }
 
     pub fn as_date(&self) -> Option<Date> {
-        match self {
-            Value::Date(date) => Some(*date),
-            _ => None,
-        }
+        if let Value::Date(date) = self { Some(*date) } else { None }
     }
 
     pub fn as_time(&self) -> Option<Timestamp> {
-        match self {
-            Value::Time(instant) => Some(*instant),
-            _ => None,
-        }
+        if let Value::Time(instant) = self { Some(*instant) } else { None }
     }
 
     pub fn as_list(&self) -> Option<&[Value]> {
-        match self {
-            Value::List(items) => Some(items),
-            _ => None,
-        }
+        if let Value::List(items) = self { Some(items) } else { None }
     }
 
     pub fn as_map(&self) -> Option<&Map> {
-        match self {
-            Value::Map(map) => Some(map),
-            _ => None,
-        }
+        if let Value::Map(map) = self { Some(map) } else { None }
     }
 
     /// The field `name` of a map; `Null` where this is no map or has no such field.
     pub fn field(&self, name: &str) -> &Value {
         const NULL: &Value = &Value::Null;
-        match self {
-            Value::Map(map) => map.get(name).unwrap_or(NULL),
-            _ => NULL,
-        }
+        self.as_map().and_then(|map| map.get(name)).unwrap_or(NULL)
     }
 
     /// The value at a dotted path of map fields; `Null` where any step is missing.

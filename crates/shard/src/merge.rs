@@ -129,7 +129,7 @@ impl<'a> Shape<'a> {
     fn reach(self, path: &[Text]) -> (usize, Shape<'a>) {
         path.iter().fold((0, self), |(depth, shape), step| match shape {
             Shape::Leaf => (depth, Shape::Leaf),
-            _ => (depth + 1, shape.field(step)),
+            Shape::Record(_) | Shape::Values(_) | Shape::Open => (depth + 1, shape.field(step)),
         })
     }
 
@@ -148,7 +148,7 @@ impl<'a> Shape<'a> {
             Type::Record(record) => Shape::Record(record),
             Type::Map(values) => Shape::Values(values),
             Type::Any => Shape::Open,
-            _ => Shape::Leaf,
+            Type::Bool | Type::Int | Type::Number | Type::Text | Type::Date | Type::Time | Type::List(_) => Shape::Leaf,
         }
     }
 }

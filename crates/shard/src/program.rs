@@ -43,7 +43,7 @@ impl Demanded {
         match value {
             Value::Null => &[],
             Value::Text(text) => self.by_text.get(text).map_or(&[], Vec::as_slice),
-            _ => &self.all,
+            Value::Bool(_) | Value::Int(_) | Value::Decimal(_) | Value::Date(_) | Value::Time(_) | Value::List(_) | Value::Map(_) => &self.all,
         }
     }
 }
@@ -429,6 +429,14 @@ pub fn leads_to(relation: Relation) -> Option<SubjectKind> {
         SourceKind::OpportunityPerson if relation == Relation::OpportunityRoles => Some(SubjectKind::Opportunity),
         SourceKind::CampaignMember => Some(SubjectKind::Campaign),
         SourceKind::MarketingListMember => Some(SubjectKind::List),
-        _ => None,
+        SourceKind::Person
+        | SourceKind::Account
+        | SourceKind::Opportunity
+        | SourceKind::OpportunityPerson
+        | SourceKind::Campaign
+        | SourceKind::MarketingList
+        | SourceKind::AccountLink
+        | SourceKind::Activity
+        | SourceKind::AudienceMember => None,
     })
 }

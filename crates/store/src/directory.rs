@@ -224,6 +224,9 @@ mod tests {
         assert_eq!(prepare_with(&files, Some("one")), Ok(format_of("millrace-store 2\nlog one\n")));
     }
 
+    /// What it is about, the files of the folder, and the error; none where it is empty.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
     #[test]
     fn what_a_folder_may_say() {
         let (ours, nobodys, newer) = (
@@ -231,7 +234,7 @@ mod tests {
             format_of("millrace-store 2\n"),
             format_of("millrace-store 3\n"),
         );
-        let table: [(&str, &[(&str, &str)], &str); 9] = [
+        let table: [Case<'_>; 9] = [
             ("of this log", &[("FORMAT", &ours), ("db", "")], ""),
             ("of a log that did not say", &[("FORMAT", &nobodys), ("db", "")], ""),
             ("foreign files", &[("notes.txt", "hello")], "PATH is not empty and is not a store"),

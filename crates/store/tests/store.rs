@@ -1,6 +1,6 @@
 //! The store against a model: any sequence of batches, flushes, crashes and scans gives what a sorted map gives.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

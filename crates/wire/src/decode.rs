@@ -170,9 +170,10 @@ impl Decoder {
             now,
             clock_ahead: std::cell::Cell::new(false),
         };
-        let change = match kind {
-            SourceKind::Activity => SourceChange::Event(context.event(fields)?),
-            _ => SourceChange::Record(context.change(kind, fields)?),
+        let change = if kind == SourceKind::Activity {
+            SourceChange::Event(context.event(fields)?)
+        } else {
+            SourceChange::Record(context.change(kind, fields)?)
         };
         Ok(Decoded {
             change,

@@ -15,6 +15,8 @@
 //! What it is *not*: it knows no topics, no Kafka and no state, and it decides nothing about identities or order. It sees no clock either: `now` is an
 //! argument. The one impure part is [`HttpSchemaSource`], which asks a schema registry; everything else reaches it through [`SchemaSource`].
 
+#![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+
 mod avro;
 mod dead_letter;
 mod decode;

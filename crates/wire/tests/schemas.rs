@@ -1,6 +1,6 @@
 //! The files of `schemas/` against each other: both readings of each Avro schema agree, and the topic catalogue names what there is.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ fn shared_types_are_the_same_everywhere() {
                 record.fields.values().for_each(|field| collect(&field.ty, found));
             }
             Type::List(inner) | Type::Map(inner) => collect(inner, found),
-            _ => {}
+            Type::Bool | Type::Int | Type::Number | Type::Text | Type::Date | Type::Time | Type::Any => {}
         }
     }
     let schema = Schema::built_in().unwrap();

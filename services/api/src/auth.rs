@@ -67,7 +67,9 @@ impl Auth {
     fn token(&self, secret: &[u8]) -> Option<Principal> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         // All are compared, so that the time says nothing about which one is near.
-        let found = tokens.iter().filter(|token| same(secret, token.secret.as_bytes())).last()?;
+        let found = tokens
+            .iter()
+            .fold(None, |found, token| if same(secret, token.secret.as_bytes()) { Some(token) } else { found })?;
         Some(Principal {
             name: found.name.clone(),
             role: Some(found.role),

@@ -283,6 +283,7 @@ async fn api(method: &str, uri: &str, body: &str) -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 async fn routes_answer() {
     let table = [
         (

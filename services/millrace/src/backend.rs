@@ -462,7 +462,6 @@ fn segment_view(state: &SegmentState) -> SegmentView {
         pql: definition.pql.clone(),
         destinations: definition.destinations.iter().map(ToString::to_string).collect(),
         members: state.members,
-        #[allow(clippy::cast_precision_loss)]
         progress: (!complete).then(|| done as f64 / of.max(1) as f64),
         evaluation: EvaluationView {
             done,

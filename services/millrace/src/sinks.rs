@@ -327,7 +327,6 @@ impl Worker {
         }
         self.shown_at = at;
         let status = self.task.status();
-        #[allow(clippy::cast_precision_loss)]
         self.metrics.set(Gauge::SinkBacklog, &[&self.name], status.pending as f64);
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }

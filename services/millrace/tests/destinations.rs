@@ -1,6 +1,6 @@
 //! An audience kept equal at a webhook: the real process, a real server that fails now and then, and kills in between.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/place.rs"]
 mod place;

@@ -1,6 +1,6 @@
 //! What somebody types in the first hour, and what must come of it: against one process on the embedded log.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/place.rs"]
 mod place;

@@ -1,7 +1,7 @@
 //! docs/quickstart.md, typed in by somebody in a hurry: its commands are run as they stand there, by a shell, against a process on the embedded log,
 //! which is then killed without warning and goes on where it was.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/place.rs"]
 mod place;

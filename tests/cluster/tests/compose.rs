@@ -1,6 +1,6 @@
 //! `deploy/compose.yaml`: what can be said of it without a container engine.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

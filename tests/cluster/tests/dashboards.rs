@@ -1,6 +1,6 @@
 //! Dashboards: made from the table, and every query of every panel answered by a real Prometheus that watches a real pipeline.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -90,11 +90,7 @@ impl Value {
 
     /// A number that is small enough to be one.
     pub fn decimal(number: BigDecimal) -> Value {
-        if number.abs() < BigDecimal::from(2_u128.pow(96)) {
-            Value::Number(number)
-        } else {
-            Value::Null
-        }
+        if number.abs() < 2_u128.pow(96) { Value::Number(number) } else { Value::Null }
     }
 
     /// What stands under the type, or the lack of it.

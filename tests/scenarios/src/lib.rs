@@ -270,7 +270,7 @@ impl Cluster {
         );
     }
 
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "the fields of one delivery")]
     fn enqueue(
         &mut self,
         sender: Option<u32>,

@@ -172,8 +172,8 @@ fn rules_of_visits(count: i64, order: &str) -> Vec<Rule> {
     let step = |letter, n| format!(r#"{letter}: WHAT(eventType = "visit" and extra.n = {n})"#);
     let chain = format!("chain(xEvent, timestamp, [{}, {}, {}])", step("A", 3), step("B", 5), step("C", 5));
     rules.push(person(name, &chain));
-    let counted = format!(r#"chain(xEvent, timestamp, [A: WHAT(eventType = "visit" and extra.n = 3) COUNT(12), B: not WHAT(eventType = "never")])"#);
-    rules.push(person("a-dozen-times", &counted));
+    let counted = r#"chain(xEvent, timestamp, [A: WHAT(eventType = "visit" and extra.n = 3) COUNT(12), B: not WHAT(eventType = "never")])"#;
+    rules.push(person("a-dozen-times", counted));
     rules
 }
 

@@ -4,6 +4,7 @@ use millrace_model::{Identity, Timestamp};
 use millrace_oracle::worlds::random::Random;
 use millrace_oracle::worlds::{NOON_MS, event, record};
 use millrace_test_scenarios::Cluster;
+use millrace_test_seeds::seeds;
 use serde_json::json;
 
 const PERSONS: usize = 12;
@@ -20,7 +21,7 @@ fn person(number: usize) -> String {
 
 #[test]
 fn nobody_who_is_touched_meanwhile_is_missed() {
-    for seed in 0..150 {
+    for seed in seeds!(0..150) {
         let mut random = Random::new(seed);
         let mut cluster = Cluster::new(3, seed, Timestamp(NOON_MS));
         // The shards hear of the accounts before the new rule comes.

@@ -4,6 +4,7 @@ use millrace_model::Timestamp;
 use millrace_oracle::SourceRecord;
 use millrace_oracle::worlds::{NOON_MS, record};
 use millrace_test_scenarios::Cluster;
+use millrace_test_seeds::seeds;
 use serde_json::{Value, json};
 
 const PERSONS: u32 = 20;
@@ -47,7 +48,7 @@ fn take(cluster: &mut Cluster, record: &SourceRecord) -> (usize, usize) {
 
 #[test]
 fn a_deal_that_crosses_nothing_is_told_to_nobody() {
-    for seed in 0..20 {
+    for seed in seeds!(0..20) {
         let mut cluster = cluster(seed);
         let all = PERSONS as usize;
         assert_eq!(take(&mut cluster, &deal("1", 0, "A", 400)), (0, 0));
@@ -66,7 +67,7 @@ fn a_deal_that_crosses_nothing_is_told_to_nobody() {
 
 #[test]
 fn who_adds_two_accounts_up_is_told_the_numbers() {
-    for seed in 0..20 {
+    for seed in seeds!(0..20) {
         let mut cluster = cluster(seed);
         cluster.source(&deal("1", 0, "A", 700));
         cluster.source(&deal("2", 0, "B", 100));
@@ -92,7 +93,7 @@ fn who_adds_two_accounts_up_is_told_the_numbers() {
 
 #[test]
 fn a_new_bound_finds_the_band_it_needs() {
-    for seed in 0..20 {
+    for seed in seeds!(0..20) {
         let mut cluster = cluster(seed);
         cluster.source(&deal("1", 0, "A", 400));
         cluster.settle();

@@ -5,6 +5,7 @@ use millrace_oracle::worlds::random::{self, Random};
 use millrace_oracle::worlds::{NOON_MS, event, record};
 use millrace_oracle::{Config, Oracle, Rule, Subject};
 use millrace_test_scenarios::Cluster;
+use millrace_test_seeds::seeds;
 use serde_json::{Value as Json, json};
 
 const SHARDS: u32 = 3;
@@ -192,7 +193,7 @@ fn rules_over_attributes_equal_the_rules_spelled_out() {
             pql: (*pql).to_owned(),
         })
         .collect();
-    for seed in 0..60 {
+    for seed in seeds!(0..60) {
         let stream = random::stream(seed, 40);
         let mut schedule = Random::new(seed);
         let mut cluster = Cluster::new(SHARDS, seed, Timestamp(stream.start_ms));

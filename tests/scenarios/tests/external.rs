@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use millrace_model::{DAY_MS, Identity, Timestamp};
 use millrace_oracle::worlds::{NOON_MS, record};
 use millrace_test_scenarios::Cluster;
+use millrace_test_seeds::seeds;
 use serde_json::{Value, json};
 
 const SHARDS: u32 = 3;
-const SEEDS: std::ops::Range<u64> = 0..20;
 
 const PARTNERS: &str = "kind: ExternalAudience\nmetadata: { name: partners }\nspec: { expiresAfter: 10d }";
 
@@ -37,7 +37,7 @@ fn members(cluster: &Cluster, segment: &str) -> Vec<String> {
 
 #[test]
 fn members_come_by_any_identity_and_go_with_their_records() {
-    for seed in SEEDS {
+    for seed in seeds!(0..20) {
         let mut cluster = cluster(seed);
         person(&mut cluster, "1@m.M", 0, "Ann@Acme.com");
         person(&mut cluster, "2@m.M", 0, "bob@acme.com");
@@ -104,7 +104,7 @@ fn memberships_end_by_time_alone() {
 /// The membership rests on an e-mail; it goes where the e-mail goes.
 #[test]
 fn memberships_move_with_their_identities() {
-    for seed in SEEDS {
+    for seed in seeds!(0..20) {
         let mut cluster = cluster(seed);
         let upsell =
             json!({ "kind": "Segment", "metadata": { "name": "upsell" }, "spec": { "pql": r#"inSegment("partners") and workEmail.address.isNotNull()"# } });

@@ -9,6 +9,7 @@ use millrace_oracle::worlds::{NOON_MS, event, record, rules, tombstone};
 use millrace_oracle::{Config, Oracle, Profile, Rule, SourceRecord, Subject};
 use millrace_shard::row::SubjectId;
 use millrace_test_scenarios::{Cluster, config};
+use millrace_test_seeds::seeds;
 use serde_json::{Value as Json, json};
 
 const SHARDS: u32 = 3;
@@ -152,11 +153,7 @@ fn difference(seed: u64, records: &[SourceRecord], start_ms: i64) -> Option<Stri
 
 #[test]
 fn random_worlds_under_random_guards() {
-    let seeds = std::env::var("SEEDS").ok().and_then(|range| {
-        let (from, to) = range.split_once("..")?;
-        Some(from.parse().ok()?..to.parse().ok()?)
-    });
-    for seed in seeds.unwrap_or(0..120) {
+    for seed in seeds!(0..120) {
         let stream = random::stream(seed, 40);
         if let Some(found) = difference(seed, &stream.records, stream.start_ms) {
             let least = millrace_oracle::worlds::shrink::shrink(&stream.records, |records| difference(seed, records, stream.start_ms).is_some());
@@ -186,7 +183,7 @@ fn check(about: &str, guards: &Guards, records: &[SourceRecord], expected: &[(&s
         time_zone: "UTC".to_owned(),
         pql: "true".to_owned(),
     };
-    for seed in 0..12 {
+    for seed in seeds!(0..12) {
         let mut random = Random::new(seed);
         let mut records = records.to_vec();
         (1..records.len()).rev().for_each(|at| records.swap(at, random.below(at + 1)));
@@ -205,7 +202,10 @@ fn check(about: &str, guards: &Guards, records: &[SourceRecord], expected: &[(&s
         for id in cluster.members("all") {
             let id = CanonicalId(Identity::parse(&id).expect("members are identities"));
             let kind = SubjectKind::Person;
-            let profile = query.profile(&SubjectId { kind, id: id.clone() }, cluster.now).unwrap().unwrap();
+            let profile = query
+                .profile(&SubjectId { kind, id: id.clone() }, cluster.now)
+                .expect("state can be read")
+                .expect("members have profiles");
             let identities: Vec<String> = profile.identities.iter().map(ToString::to_string).collect();
             let aside: Vec<String> = profile.aside.iter().map(|(identity, reason)| format!("{identity}: {reason}")).collect();
             found.push((id.0.to_string(), identities.join(" "), aside.join("; ")));

@@ -7,11 +7,11 @@ use millrace_oracle::worlds::{NOON_MS, record};
 use millrace_shard::lifecycle::{VERSIONS_MAX, to_restore};
 use millrace_shard::query::SegmentState;
 use millrace_test_scenarios::Cluster;
+use millrace_test_seeds::seeds;
 use millrace_wire::Status;
 use serde_json::json;
 
 const SHARDS: u32 = 3;
-const SEEDS: std::ops::Range<u64> = 0..20;
 
 /// Persons `1` to `9`, with a score of ten times that.
 fn cluster(seed: u64) -> Cluster {
@@ -75,7 +75,7 @@ fn set(items: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn every_step_of_a_life_emits_exactly_the_difference() {
-    for seed in SEEDS {
+    for seed in seeds!(0..20) {
         let mut cluster = cluster(seed);
         assert_eq!(define(&mut cluster, "hot", "draft", "b2b.personScore > 70"), set(&[]));
         assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 70"), set(&["+hot 8", "+hot 9"]));
@@ -144,7 +144,7 @@ fn versions_are_kept_and_brought_back() {
 /// `either` rests on two segments that swap; `odd` on both and on `either`.
 #[test]
 fn dependents_do_not_flicker() {
-    for seed in SEEDS {
+    for seed in seeds!(0..20) {
         let mut cluster = cluster(seed);
         define(&mut cluster, "low", "published", "b2b.personScore <= 50");
         define(&mut cluster, "high", "published", "b2b.personScore > 50");

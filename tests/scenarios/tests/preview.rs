@@ -10,6 +10,7 @@ use millrace_segment::{Compiled, compile, parse_definitions};
 use millrace_shard::query::{Query, QueryError, SAMPLE_MAX, Sampled};
 use millrace_shard::row::SubjectId;
 use millrace_test_scenarios::{Cluster, config, definition};
+use millrace_test_seeds::seeds;
 
 const SHARDS: u32 = 3;
 
@@ -88,7 +89,7 @@ fn a_preview_knows_computed_attributes() {
 #[test]
 fn the_children_of_an_account_are_told_without_any_rule() {
     let named = |at: &str| serde_json::json!({ "sourceKey": at });
-    for seed in 0..20 {
+    for seed in seeds!(0..20) {
         let stream = random::stream(seed, 30);
         let cluster = cluster(seed, &stream.records, stream.start_ms);
         let world = Oracle::evaluate(&stream.records, &[], cluster.now.0, &Config::default());
@@ -141,7 +142,7 @@ fn the_children_of_an_account_are_told_without_any_rule() {
 
 #[test]
 fn a_preview_is_what_publishing_brings() {
-    for seed in 0..40 {
+    for seed in seeds!(0..40) {
         let stream = random::stream(seed, 30);
         let rules = rules::all();
         let mut cluster = cluster(seed, &stream.records, stream.start_ms);
@@ -164,7 +165,7 @@ fn a_preview_is_compared_with_the_published_version() {
         .filter(|rule| rule.subject == Subject::Person && !rule.pql.contains("inSegment"))
         .collect();
     let mut moved = 0;
-    for seed in 100..120 {
+    for seed in seeds!(100..120) {
         let stream = random::stream(seed, 40);
         let mut cluster = cluster(seed, &stream.records, stream.start_ms);
         person_rules.iter().for_each(|rule| cluster.publish(rule));
@@ -251,7 +252,7 @@ fn lasting(records: &[SourceRecord]) -> Vec<SourceRecord> {
 #[test]
 fn the_past_is_explained_as_it_was() {
     let mut compared = 0;
-    for seed in 200..220 {
+    for seed in seeds!(200..220) {
         let stream = random::stream(seed, 40);
         let records = lasting(&stream.records);
         let rules = rules::all();

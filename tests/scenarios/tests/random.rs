@@ -7,6 +7,7 @@ use millrace_oracle::worlds::random::{self, Random};
 use millrace_oracle::worlds::{rules, shrink};
 use millrace_oracle::{Config, Oracle, Rule, SourceRecord};
 use millrace_test_scenarios::Cluster;
+use millrace_test_seeds::{Seeds, seeds};
 
 const SHARDS: u32 = 3;
 
@@ -73,7 +74,7 @@ fn compare(cluster: &Cluster, records: &[SourceRecord], rules: &[Rule]) -> Optio
     })
 }
 
-fn check(seeds: std::ops::Range<u64>, changes: usize) {
+fn check(seeds: Seeds, changes: usize) {
     for seed in seeds {
         let stream = random::stream(seed, changes);
         let rules = rules::all();
@@ -102,23 +103,23 @@ fn check(seeds: std::ops::Range<u64>, changes: usize) {
 
 #[test]
 fn short_streams() {
-    check(0..150, 12);
+    check(seeds!(0..150), 12);
 }
 
 #[test]
 fn middling_streams() {
-    check(500..650, 40);
+    check(seeds!(500..650), 40);
 }
 
 #[test]
 fn long_streams() {
-    check(1_000..1_060, 80);
+    check(seeds!(1_000..1_060), 80);
 }
 
 /// Where no tombstone cuts a key off and no two versions are equal, any order of arrival leads to the same end.
 #[test]
 fn shuffled_streams() {
-    for seed in 3_000..3_100 {
+    for seed in seeds!(3_000..3_100) {
         let stream = random::stream(seed, 50);
         let mut seen = BTreeSet::new();
         let mut records = stream.records;
@@ -146,11 +147,9 @@ fn shuffled_streams() {
     }
 }
 
-/// Another range of seeds than those above: `SEEDS=5000..9000 CHANGES=60 cargo test -p millrace-test-scenarios further_seeds`.
+/// Streams of another length: `SEEDS=5000..9000 CHANGES=60 cargo test -p millrace-test-scenarios further_seeds`.
 #[test]
 fn further_seeds() {
-    let Ok(range) = std::env::var("SEEDS") else { return check(2_000..2_010, 30) };
-    let (from, to) = range.split_once("..").expect("SEEDS is like 5000..9000");
-    let changes = std::env::var("CHANGES").map_or(40, |text| text.parse().expect("CHANGES is a number"));
-    check(from.parse().expect("a number")..to.parse().expect("a number"), changes);
+    let changes = std::env::var("CHANGES").map_or(30, |text| text.parse().expect("CHANGES is a number"));
+    check(seeds!(2_000..2_010), changes);
 }

@@ -9,13 +9,7 @@ use millrace_oracle::worlds::random_rules;
 use millrace_oracle::{Config, Oracle, Rule, SourceRecord};
 use millrace_segment::{Plan, Settings, compile, parse_definitions};
 use millrace_test_scenarios::{Cluster, definition};
-
-/// `SEEDS=1000..2000 cargo test -p millrace-test-scenarios --test random_rules` runs others.
-fn seeds() -> std::ops::Range<u64> {
-    let Ok(range) = std::env::var("SEEDS") else { return 0..150 };
-    let (from, to) = range.split_once("..").expect("SEEDS is like 100..200");
-    from.parse().expect("a number")..to.parse().expect("a number")
-}
+use millrace_test_seeds::seeds;
 
 /// Rules of a seed that hold; the writer of rules does not count relations, so some go too far.
 fn rules(seed: u64, schema: &Schema) -> Vec<Rule> {
@@ -56,7 +50,7 @@ fn compare(seed: u64, cluster: &mut Cluster, told: &[SourceRecord], rules: &[Rul
 #[test]
 fn engine_and_oracle_agree_on_random_rules() {
     let schema = Schema::built_in().expect("the schemas of the build parse");
-    for seed in seeds() {
+    for seed in seeds!(0..150) {
         let mut random = Random::new(seed ^ 0x51ed);
         let stream = random::stream(seed, 12 + random.below(25));
         let rules = rules(seed, &schema);
@@ -85,7 +79,7 @@ fn engine_and_oracle_agree_on_random_rules() {
 #[test]
 fn definitions_come_change_and_go() {
     let schema = Schema::built_in().expect("the schemas of the build parse");
-    for seed in seeds() {
+    for seed in seeds!(0..150) {
         let mut random = Random::new(seed ^ 0xdef5);
         let stream = random::stream(seed, 12 + random.below(25));
         let mut cluster = Cluster::new(2, seed, Timestamp(stream.end_ms));

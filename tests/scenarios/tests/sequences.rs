@@ -6,6 +6,7 @@ use millrace_oracle::worlds::random::Random;
 use millrace_oracle::worlds::{NOON_MS, event, record};
 use millrace_shard::key::table;
 use millrace_test_scenarios::Cluster;
+use millrace_test_seeds::seeds;
 use serde_json::json;
 
 const HOUR_MS: i64 = DAY_MS / 24;
@@ -72,7 +73,7 @@ fn compare(seed: u64, cluster: &Cluster) {
 /// Random events in no order, some of them replaced or deleted, with pauses in which time passes.
 #[test]
 fn late_replaced_and_deleted_events() {
-    for seed in 0..12 {
+    for seed in seeds!(0..12) {
         let mut random = Random::new(seed);
         let mut cluster = cluster(seed);
         let started = NOON_MS - 34 * DAY_MS;

@@ -12,6 +12,7 @@ use millrace_oracle::{Config, Oracle, Rule, SourceRecord};
 use millrace_runtime::simulation::{Simulation, SimulationConfig};
 use millrace_shard::engine::Shard;
 use millrace_test_scenarios::{config, definition};
+use millrace_test_seeds::seeds;
 use millrace_wire::{Membership, OutputCodec, Status};
 
 const SHARDS: u32 = 3;
@@ -146,16 +147,9 @@ fn some_rules(seed: u64) -> Vec<Rule> {
     chosen
 }
 
-/// `SEEDS=100000..200000 cargo test -p millrace-test-simulation` runs others.
-fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let Ok(range) = std::env::var("SEEDS") else { return default };
-    let (from, to) = range.split_once("..").expect("SEEDS is like 100..200");
-    from.parse().expect("a number")..to.parse().expect("a number")
-}
-
 #[test]
 fn random_worlds_under_faults() {
-    for seed in seeds(0..1_500) {
+    for seed in seeds!(0..1_500) {
         let stream = random::stream(seed, 12 + (seed % 20) as usize);
         run(seed, &stream.records, Timestamp(stream.end_ms), &some_rules(seed));
     }
@@ -164,7 +158,7 @@ fn random_worlds_under_faults() {
 #[test]
 fn the_bodea_case_under_faults() {
     let facts = bodea::facts();
-    for seed in seeds(0..500) {
+    for seed in seeds!(0..500) {
         let mut order: Vec<SourceRecord> = facts.iter().map(|fact| fact.record.clone()).collect();
         let mut shuffle = Random::new(seed);
         for at in (1..order.len()).rev() {

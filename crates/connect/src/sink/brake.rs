@@ -44,7 +44,6 @@ impl Brake {
         removed_too_many || added_too_many
     }
 
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn most(&self, members: u64) -> u64 {
         self.least.max((self.share.max(0.0) * members as f64) as u64)
     }

@@ -11,6 +11,7 @@ use millrace_log::{Durability, EARLIEST, EmbeddedConfig, EmbeddedLog, Log, PollL
 use millrace_model::{Identity, Timestamp};
 use millrace_runtime::memory_store::MemoryDisk;
 use millrace_shard::murmur::partition_of;
+use millrace_test_seeds::seeds;
 use millrace_wire::{DestinationState, OutputCodec, Presence};
 
 use super::*;
@@ -560,11 +561,12 @@ fn storm(seed: u64) -> (u64, u64) {
 
 #[test]
 fn after_any_storm_the_far_side_is_as_desired() {
-    let (mut calls, mut changes) = (0, 0);
-    for seed in 0..60 {
+    let (mut storms, mut calls, mut changes) = (0, 0, 0);
+    for seed in seeds!(0..60) {
         let (of_seed, changed) = storm(seed);
+        storms += 1;
         calls += of_seed;
         changes += changed;
     }
-    println!("{calls} calls, {changes} changes over 60 storms");
+    println!("{calls} calls, {changes} changes over {storms} storms");
 }

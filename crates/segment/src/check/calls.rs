@@ -130,6 +130,7 @@ impl Checker<'_> {
         false
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm a method of the language")]
     pub(super) fn method(&mut self, of: Typed, name: &str, arguments: &[Expr], span: Span) -> Typed {
         let test = match name {
             "like" => Some((TextTest::Like, false)),

@@ -87,6 +87,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Operations that look at all their operands.
+    #[expect(clippy::too_many_lines, reason = "one arm an operation")]
     fn strict(&mut self, op: &'a Op, operands: &'a [Core], mut args: Vec<Val<'a>>) -> Result<Val<'a>, Unknown> {
         let first = if args.is_empty() {
             Val::null()

@@ -402,6 +402,7 @@ fn long_rules_break_before_operators() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn mistyped_words() {
     check_errors(
         "exists v frm xEvent wher v.a = 1 adn v.b occurs <= 3 dyas befor now",
@@ -664,6 +665,7 @@ fn several_errors() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn incomplete_rules() {
     check_errors(
         "",

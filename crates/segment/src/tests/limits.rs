@@ -31,6 +31,7 @@ fn nested(open: &str, inner: &str, close: &str, levels: usize) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn each_limit_is_where_the_reference_says() {
     let regex = |count: usize| repeated(count, " or ", |n| format!("homeAddress.city.matches(\"a{n}\")"));
     let steps = |count: usize| format!("chain(xEvent, timestamp, [{}])", repeated(count, ", ", |n| format!("A{n}: WHAT(true)")));
@@ -295,7 +296,7 @@ fn doubling_attributes_end() {
         };
         Definition {
             kind: Kind::ComputedAttribute,
-            name: Text::new(&format!("a{n}")),
+            name: Text::new(format!("a{n}")),
             ..definition(SubjectKind::Person, Tz::UTC, &pql)
         }
     };

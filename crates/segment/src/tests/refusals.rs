@@ -32,6 +32,7 @@ fn check(subject: SubjectKind, table: &[&str], expected: Expect) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn refused_rules() {
     check(
         SubjectKind::Person,

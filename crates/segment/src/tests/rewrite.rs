@@ -133,6 +133,7 @@ fn external_audiences_have_no_rule() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn conversions() {
     let yaml = "# lost\nkind: Segment\nmetadata: { name: a, description: d }\nspec:\n  subject: account\n  timeZone: Europe/Berlin\n  pql: parent.isNull()\n  destinations: [x]\n---\nkind: Segment\nmetadata: { name: b }\nspec: { pql: 'exists v from xEvent where v.eventType = \"web.webpagedetails.pageViews\" and v.timestamp occurs <= 1 month before now and v.extra.n > 3' }\n";
     let json = convert_text(yaml, Form::Json).expect("converts");

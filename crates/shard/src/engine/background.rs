@@ -85,7 +85,6 @@ impl Step<'_> {
         }
         if !due.is_empty() || *lagging {
             *lagging = !due.is_empty();
-            #[allow(clippy::cast_precision_loss)]
             let value = Measure::Set(latest_by as f64 / 1_000.0);
             self.measurements.push(Measurement {
                 name: "millrace_timers_due_lag_seconds",
@@ -302,7 +301,6 @@ impl Step<'_> {
     }
 
     fn tell_audience(&mut self, segment: Text, members: u64) {
-        #[allow(clippy::cast_precision_loss)]
         let value = Measure::Set(members as f64);
         self.measurements.push(Measurement {
             name: "millrace_audience_size",

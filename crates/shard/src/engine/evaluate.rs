@@ -244,7 +244,7 @@ impl Step<'_> {
                     references.extend(node.map(|node| (Reference::Related, node)));
                 }
             }
-            _ => {}
+            SubjectKind::Person | SubjectKind::Campaign | SubjectKind::List => {}
         }
         ProfileRow {
             attributes,
@@ -745,7 +745,14 @@ fn target_of(kind: SourceKind, value: &Value) -> Option<Identity> {
         SourceKind::OpportunityPerson => key_at(value, "opportunityKey", SubjectKind::Opportunity),
         SourceKind::CampaignMember => key_at(value, "campaignKey", SubjectKind::Campaign),
         SourceKind::MarketingListMember => key_at(value, "marketingListKey", SubjectKind::List),
-        _ => None,
+        SourceKind::Person
+        | SourceKind::Account
+        | SourceKind::Opportunity
+        | SourceKind::Campaign
+        | SourceKind::MarketingList
+        | SourceKind::AccountLink
+        | SourceKind::Activity
+        | SourceKind::AudienceMember => None,
     }
 }
 

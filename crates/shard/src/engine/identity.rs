@@ -80,7 +80,6 @@ impl Step<'_> {
         let config = std::sync::Arc::clone(&self.config);
         let (evidence, origins): (Vec<Evidence>, Vec<Origin>) = std::mem::take(&mut self.evidence).into_iter().unzip();
         let outcome = millrace_identity::apply(&mut Graph(&mut self.tx), &config.policy, &evidence).map_err(|error| StateError(Box::new(error)))?;
-        #[allow(clippy::cast_precision_loss)]
         let size = Measure::Sample(outcome.cluster_size as f64);
         self.measurements.push(Measurement {
             name: "millrace_identity_cluster_size",

@@ -155,7 +155,7 @@ impl Step<'_> {
     }
 
     /// A part of what a former owner held of the node.
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
     pub(super) fn arrive(
         &mut self,
         subject: SubjectId,

@@ -199,7 +199,7 @@ impl Step<'_> {
             Moved::Features(moved) if !self.program.tells(&replica.features, moved) && self.backfill_comes_to_persons()? => {
                 reach.filter(|reach| *reach != Reach::Exact).map(|_| Reach::Things)
             }
-            _ => reach,
+            Moved::Features(_) | Moved::Anything => reach,
         };
         replica.known = true;
         replica.exists = exists;

@@ -277,6 +277,7 @@ impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
     type Error = AvroError;
     type Variant = UnitOnly;
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other type, known or new, names a variant")]
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, UnitOnly)> {
         let input = self.datum.input;
         let name = match self.node {

@@ -312,10 +312,7 @@ struct Bookkeeping {
 impl Bookkeeping {
     fn take(fields: &mut Map) -> Bookkeeping {
         let [modified_at, deleted, changed_fields] = BOOKKEEPING.map(|name| fields.remove(name).unwrap_or_default());
-        let changed_fields = match changed_fields {
-            Value::List(names) => Some(names),
-            _ => None,
-        };
+        let changed_fields = if let Value::List(names) = changed_fields { Some(names) } else { None };
         Bookkeeping {
             modified_at: modified_at.as_time(),
             deleted: deleted.as_bool().unwrap_or_default(),

@@ -36,10 +36,8 @@ impl Reading {
     /// # Errors
     /// The format's own error, or any error at all with `self.rejection` set.
     pub fn record<'de, D: Deserializer<'de>>(&mut self, record: &RecordType, deserializer: D) -> Result<Map, D::Error> {
-        match deserializer.deserialize_any(RecordVisitor { record, reading: self })? {
-            Value::Map(map) => Ok(map),
-            _ => Ok(Map::new()),
-        }
+        let read = deserializer.deserialize_any(RecordVisitor { record, reading: self })?;
+        Ok(if let Value::Map(map) = read { map } else { Map::new() })
     }
 
     fn wrong_type<E: Error>(&mut self, expected: &str, found: impl fmt::Display) -> E {
@@ -84,7 +82,7 @@ impl<'de> DeserializeSeed<'de> for Typed<'_> {
         match self.ty {
             Type::Record(record) => deserializer.deserialize_any(RecordVisitor { record, reading: self.reading }),
             Type::Any => deserializer.deserialize_any(AnyVisitor { reading: self.reading }),
-            _ => deserializer.deserialize_any(self),
+            Type::Bool | Type::Int | Type::Number | Type::Text | Type::Date | Type::Time | Type::List(_) | Type::Map(_) => deserializer.deserialize_any(self),
         }
     }
 }
@@ -138,18 +136,20 @@ impl<'de> Visitor<'de> for Typed<'_> {
     }
 
     fn visit_bool<E: Error>(self, flag: bool) -> Result<Value, E> {
-        match self.ty {
-            Type::Bool => Ok(Value::Bool(flag)),
-            _ => Err(self.mismatch(flag)),
+        if *self.ty == Type::Bool {
+            Ok(Value::Bool(flag))
+        } else {
+            Err(self.mismatch(flag))
         }
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
         match self.ty {
-            Type::Int => Ok(Value::Int(number)),
-            Type::Number => Ok(Value::Int(number)),
+            Type::Int | Type::Number => Ok(Value::Int(number)),
             Type::Time => self.instant(Timestamp(number)),
-            _ => Err(self.mismatch(format_args!("number {number}"))),
+            Type::Bool | Type::Text | Type::Date | Type::List(_) | Type::Map(_) | Type::Record(_) | Type::Any => {
+                Err(self.mismatch(format_args!("number {number}")))
+            }
         }
     }
 
@@ -182,7 +182,9 @@ impl<'de> Visitor<'de> for Typed<'_> {
                 Ok(instant) => self.instant(instant),
                 Err(_) => Err(self.mismatch(format_args!("text `{}`", head(text)))),
             },
-            _ => Err(self.mismatch(format_args!("text `{}`", head(text)))),
+            Type::Bool | Type::Int | Type::Number | Type::List(_) | Type::Map(_) | Type::Record(_) | Type::Any => {
+                Err(self.mismatch(format_args!("text `{}`", head(text))))
+            }
         }
     }
 

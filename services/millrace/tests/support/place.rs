@@ -1,6 +1,7 @@
 //! A process on the embedded log in a folder of its own, and a shell beside it.
 
-#![allow(dead_code, clippy::unwrap_used)] // Each test target uses a part of it.
+#![allow(dead_code, reason = "each test target uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -16,10 +16,13 @@ use crate::mapping::{hex_signature, webhook_key, webhook_signature};
 use crate::{Config, HttpSink};
 
 /// What a server has seen, and what it says next.
+/// Status, headers and body.
+type PlannedAnswer = (u16, Vec<(&'static str, &'static str)>, String);
+
 #[derive(Default)]
 struct Seen {
     calls: Vec<(HeaderMap, String)>,
-    answers: Vec<(u16, Vec<(&'static str, &'static str)>, String)>,
+    answers: Vec<PlannedAnswer>,
 }
 
 type Shared = Arc<Mutex<Seen>>;
@@ -76,7 +79,7 @@ fn changes(count: u64) -> Vec<Change> {
             key: format!("a|{identity}"),
             audience: "a".to_owned(),
             identity,
-            present: number % 2 == 0,
+            present: number.is_multiple_of(2),
             attributes: BTreeMap::from([("title".to_owned(), json!("5\" pipe"))]),
             changed_at: Timestamp(0),
             id: number,

@@ -6,6 +6,7 @@ mod stage;
 use std::time::Duration;
 
 use millrace_simulators::marketo::{Faults, Limits, Settings};
+use millrace_test_seeds::seeds;
 use serde_json::json;
 
 use self::stage::Stage;
@@ -78,7 +79,7 @@ async fn a_visit_is_an_event_with_its_whole_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn misbehaviour_changes_nothing() {
-    for seed in 10..14 {
+    for seed in seeds!(10..14) {
         let settings = Settings {
             paging_token_ms: if seed % 2 == 0 { 400 } else { 0 },
             merge_deletes_losers: seed % 2 == 0,

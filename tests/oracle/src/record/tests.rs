@@ -24,6 +24,7 @@ fn change(topic: &str, key: &str, at: i64, fields: &Json) -> SourceRecord {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn one_key() {
     let deleted = json!({ "isDeleted": true });
     type Case = (&'static str, Vec<(i64, Json)>, Option<Json>);

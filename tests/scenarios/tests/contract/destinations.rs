@@ -8,6 +8,7 @@ use millrace_oracle::worlds::{NOON_MS, event, record, rules};
 use millrace_oracle::{Oracle, Rule, SourceRecord};
 use millrace_shard::engine::{Config, Destination};
 use millrace_test_scenarios::{Cluster, config};
+use millrace_test_seeds::seeds;
 use millrace_wire::Presence;
 use serde_json::{Value as Json, json};
 
@@ -197,7 +198,7 @@ fn desired_states_are_the_oracle_s_whatever_the_stream() {
     let names = ["high-score", "never-visited", "mail-domain", "one-account"];
     let rules: Vec<Rule> = rules::all().into_iter().filter(|rule| names.contains(&rule.name.as_str())).collect();
     assert_eq!(rules.len(), 4);
-    for seed in 0..80 {
+    for seed in seeds!(0..80) {
         let stream = random::stream(seed, 40);
         let mut schedule = Random::new(seed);
         let mut cluster = Cluster::with(configured(3), seed, Timestamp(stream.start_ms));

@@ -5,6 +5,7 @@ use millrace_oracle::SourceRecord;
 use millrace_oracle::worlds::{DAY_MS, NOON_MS, event, key, record};
 use millrace_shard::row::SubjectId;
 use millrace_test_scenarios::Cluster;
+use millrace_test_seeds::seeds;
 use millrace_wire::{CauseKind, Membership, Status};
 use serde_json::{Value as Json, json};
 
@@ -98,7 +99,7 @@ fn explained(cluster: &Cluster, id: &str) -> (Option<bool>, Timestamp) {
 
 /// In from noon on, and out at `end` because of time alone, as was said.
 fn ends(pql: &str, kind: &str, id: &str, end: Timestamp) {
-    for seed in 0..4 {
+    for seed in seeds!(0..4) {
         let mut cluster = cluster(seed, kind, pql);
         let entry = last(&cluster);
         assert_eq!(

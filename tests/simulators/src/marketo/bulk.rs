@@ -290,7 +290,7 @@ fn wanted(filter: &Value, one: &Activity) -> bool {
 }
 
 fn activity_row(one: &Activity) -> Map<String, Value> {
-    let attributes: Map<String, Value> = one.attributes.iter().filter(|(_, value)| *value != Value::from("")).cloned().collect();
+    let attributes: Map<String, Value> = one.attributes.iter().filter(|(_, value)| *value != "").cloned().collect();
     let mut row = Map::new();
     row.insert("marketoGUID".to_owned(), json!(one.guid));
     row.insert("leadId".to_owned(), json!(one.lead));

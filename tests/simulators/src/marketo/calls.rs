@@ -332,12 +332,12 @@ pub fn activities(world: &mut World, gate: &Gate, call: &Call) -> Answer {
         return Answer::refused("1003", "leadIds must hold at most 30 values");
     }
     let wanted = |one: &Activity| one.kind != 37 && kinds.contains(&one.kind) && (leads.is_empty() || leads.contains(&one.lead));
-    feed(world, gate, call, wanted, |random, one| shown(random, one))
+    feed(world, gate, call, wanted, shown)
 }
 
 /// An activity as the feed shows it; empty attributes are left out, dates come in two shapes.
 pub fn shown(random: &mut Random, activity: &Activity) -> Value {
-    let attributes = activity.attributes.iter().filter(|(_, value)| *value != Value::from("") && !value.is_null());
+    let attributes = activity.attributes.iter().filter(|(_, value)| *value != "" && !value.is_null());
     let attributes: Vec<Value> = attributes.map(|(name, value)| json!({"name": name, "value": value})).collect();
     let mut date = instant(activity.date);
     if random.chance(500) {
@@ -380,13 +380,7 @@ pub fn lead_changes(world: &mut World, gate: &Gate, call: &Call) -> Answer {
 
 pub fn deleted_leads(world: &mut World, gate: &Gate, call: &Call) -> Answer {
     let oldest = world.now.plus_ms(-world.settings.deletions_kept_ms);
-    feed(
-        world,
-        gate,
-        call,
-        |one| one.kind == 37 && one.logged_at >= oldest,
-        |random, one| shown(random, one),
-    )
+    feed(world, gate, call, |one| one.kind == 37 && one.logged_at >= oldest, shown)
 }
 
 pub fn add_activities(world: &mut World, call: &Call) -> Answer {

@@ -170,7 +170,7 @@ impl World {
         let id = self.next_activity;
         self.next_activity += 1;
         // In some rows the integer id and the text differ.
-        let guid = if id % 7 == 0 { format!("{}x{id}", id * 3) } else { id.to_string() };
+        let guid = if id.is_multiple_of(7) { format!("{}x{id}", id * 3) } else { id.to_string() };
         self.activities.push(Activity {
             id,
             guid: guid.clone(),

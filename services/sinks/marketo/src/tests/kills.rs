@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use millrace_connect::sink::{Answer, BatchLimits, Brake, Change, Delivery, Destination, SinkError};
 use millrace_log::random::Random;
 use millrace_simulators::marketo::Faults;
+use millrace_test_seeds::seeds;
 use serde_json::json;
 
 use super::stage::{Broken, Stage, email};
@@ -133,13 +134,15 @@ fn storm(seed: u64) -> (u64, u64, usize) {
 
 #[test]
 fn killed_at_any_await_the_lists_become_as_desired() {
-    let (mut kills, mut calls, mut effects) = (0, 0, 0);
-    for seed in 200..212 {
+    let (mut storms, mut kills, mut calls, mut effects) = (0, 0, 0, 0);
+    for seed in seeds!(200..212) {
         let (killed, called, effective) = storm(seed);
+        storms += 1;
         kills += killed;
         calls += called;
         effects += effective;
     }
-    println!("12 storms: {kills} kills, {calls} calls carried out, {effects} effective changes");
-    assert!(kills > 100, "{kills}");
+    println!("{storms} storms: {kills} kills, {calls} calls carried out, {effects} effective changes");
+    // Twelve storms kill often enough to mean something; a seed that is run alone need not.
+    assert!(storms < 12 || kills > 100, "{kills}");
 }

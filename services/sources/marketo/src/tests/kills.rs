@@ -8,6 +8,7 @@ use millrace_connect::source::Stop;
 use millrace_log::random::Random;
 use millrace_log::simulated;
 use millrace_simulators::marketo::{Faults, Settings};
+use millrace_test_seeds::seeds;
 use tokio::sync::watch;
 
 use super::stage::Stage;
@@ -69,8 +70,7 @@ async fn storm(seed: u64, kills: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_await_nothing_is_lost() {
-    for seed in 100..104 {
-        println!("seed {seed}");
+    for seed in seeds!(100..104) {
         storm(seed, 40).await;
     }
 }

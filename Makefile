@@ -1,4 +1,4 @@
-# Everything sets itself up: a fresh clone needs Rust, and nothing else by hand.
+# Every target installs what it needs: a fresh clone needs only Rust.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -22,22 +22,22 @@ test: setup-tests lint deny
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
 	@$(MAKE) --no-print-directory chart
 
-# Test levels 0 to 4: rules of the house, pure crates, the pipeline in memory, the simulation. Compiles no C++ and starts no Java.
+# Test levels 0 to 4: rules of the project, pure crates, the pipeline in memory, the simulation. Compiles no C++ and starts no Java.
 pure := model segment identity wire shard log runtime config telemetry test-tidy oracle test-recipes test-scenarios test-simulation test-seeds
 check: setup
 	@cargo fmt --all --check
 	@$(env); cargo test $(pure:%=-p millrace-%)
 
-# The Helm chart, its alerts and dashboards: rendered, held against the schemas of two Kubernetes versions, fired by promtool, asked in a real Prometheus.
+# The Helm chart, its alerts and dashboards: rendered, validated against the schemas of two Kubernetes versions, fired by promtool, asked in a real Prometheus.
 chart: setup-tests
 	@$(env); cargo build -p millrace -p millrace-simulators; python="$$(scripts/python-env cluster)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-cluster --no-fail-fast
 
-# Licences and sources of the crates of others, against deny.toml: some seconds.
+# Licences and sources of third-party crates, against deny.toml; takes seconds.
 deny: setup-tests
 	@scripts/deny licenses bans sources
 
-# Known vulnerabilities in them, and versions taken back. Needs github.com, where the database is, so `make test` leaves it out: run it before a release.
+# Known vulnerabilities and yanked versions. Needs github.com, where the database is, so `make test` leaves it out: run it before a release.
 advisories: setup-tests
 	@scripts/deny advisories
 
@@ -45,7 +45,7 @@ advisories: setup-tests
 attack: setup
 	@$(env); cargo build -p millrace; ulimit -Sn 4096; MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
 
-# Only the whole system with real Kafka.
+# The whole-system tests with real Kafka, alone.
 e2e: setup-tests
 	@$(env); cargo build -p millrace; scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
@@ -69,7 +69,7 @@ shipped = $(if $(filter dev,$(PROFILE)),,export MILLRACE_ROCKSDB=source;) $(env)
 image: setup-image
 	@$(shipped); deploy/image "$$built" "$(DIST)"
 
-# Everything of a version, in DIST: binary, image, chart, symbols, bill of materials, checksums.
+# All artefacts of a release, in DIST: binary, image, chart, symbols, bill of materials, checksums.
 release: setup-image
 	@$(shipped); deploy/release "$$built" "$(DIST)"
 

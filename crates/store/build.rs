@@ -1,4 +1,5 @@
-//! Lets the tests and benches of this crate find a shared RocksDB where `scripts/rocksdb` keeps it; a static one needs nothing.
+//! Lets this crate's tests and benches find a shared RocksDB where `scripts/rocksdb` keeps it; a
+//! static one needs nothing.
 
 fn main() {
     println!("cargo::rerun-if-env-changed=ROCKSDB_LIB_DIR");

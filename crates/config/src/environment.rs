@@ -1,23 +1,26 @@
-//! Environment variables that look like ours and are not read: a slip in a name would otherwise be ignored without a word.
+//! Environment variables that look like ours and are not read. Without this check a misspelt name
+//! would be ignored silently.
 
 use crate::layers::ENVIRONMENT_PREFIX;
 use crate::manual::keys;
 
-/// Names the configuration file; the one variable of the program that is no key.
+/// Names the configuration file; the program's only variable that is not a key.
 const CONFIG: &str = "MILLRACE_CONFIG";
 
 /// Variables of the build and its tests.
 const BUILD: [&str; 4] = ["MILLRACE_CACHE", "MILLRACE_ROCKSDB", "MILLRACE_BIN", "MILLRACE_PYTHON"];
 
-/// More slips than this, and the name is somebody else's.
+/// With more slips than this, the name belongs to another program.
 const SLIPS_MAX: usize = 2;
 
-/// The variable that was probably meant by a name that none has; `None` where the name is right, or nothing is near it.
+/// The variable that was probably meant by an unknown name; `None` if the name is right, or no key
+/// is close to it.
 ///
-/// Separators and letter case are left out of the comparison: most slips are an underscore too few. Names that an orchestrator makes up, such as
-/// `MILLRACE_SERVICE_HOST`, are near to none of ours.
+/// The comparison ignores separators and letter case: most slips are a missing underscore. Names
+/// that an orchestrator generates, such as `MILLRACE_SERVICE_HOST`, are close to none of ours.
 pub fn meant(name: &str) -> Option<String> {
-    // Nearly every variable of an environment is somebody else's: it is not compared with every key.
+    // Nearly every variable of an environment belongs to another program: comparing each with every
+    // key would be wasted work.
     let bare = bare(name);
     if BUILD.contains(&name) || !begins_like_ours(&bare) {
         return None;
@@ -25,7 +28,7 @@ pub fn meant(name: &str) -> Option<String> {
     let candidate = |key: &String| match key.strip_suffix('.') {
         None => Some(variable_of(key)),
         // The rest of the name is the operator's own.
-        Some(section) => rest_behind(name, &self::bare(&variable_of(section))).map(|rest| format!("{}__{rest}", variable_of(section))),
+        Some(section) => rest_after(name, &self::bare(&variable_of(section))).map(|rest| format!("{}__{rest}", variable_of(section))),
     };
     let candidates = keys().iter().filter_map(candidate).chain([CONFIG.to_owned()]).collect::<Vec<_>>();
     let slips = |variable: &String| strsim::damerau_levenshtein(&bare, &self::bare(variable));
@@ -52,8 +55,9 @@ fn begins_like_ours(bare: &str) -> bool {
     bare.len() > ours.len() && strsim::damerau_levenshtein(&begin, &ours) <= SLIPS_MAX
 }
 
-/// What stands in `name` behind the letters of `section`, without separators in front; `None` where it begins otherwise, or nothing stands there.
-fn rest_behind(name: &str, section: &str) -> Option<String> {
+/// The part of `name` after the letters of `section`, without leading separators; `None` if it
+/// begins otherwise, or no part follows.
+fn rest_after(name: &str, section: &str) -> Option<String> {
     let mut left = section.chars();
     let mut wanted = left.next();
     for (at, letter) in name.char_indices() {

@@ -1,4 +1,4 @@
-//! Layers to one tree, and the tree to `Raw`, with every misfit told at once.
+//! Layers to one tree, and the tree to `Raw`; every misfit is reported at once.
 
 use std::path::Path;
 
@@ -30,16 +30,17 @@ pub struct Document<'a> {
     pub text: &'a str,
 }
 
-/// What stands before an environment variable that configures.
+/// Prefix of an environment variable that configures.
 pub const ENVIRONMENT_PREFIX: &str = "MILLRACE__";
 
-/// More misfits than this are not looked for: the file is not one of ours.
+/// The search stops after this number of misfits: the file is not one of ours.
 const MISFITS_MAX: usize = 50;
 
-/// Reads `file` (TOML, or YAML where it ends in `.yaml`, `.yml` or `.json`) and puts it between the defaults and `environment`.
+/// Reads `file` (TOML, or YAML where it ends in `.yaml`, `.yml` or `.json`) and layers it between
+/// the defaults and `environment`.
 ///
 /// # Errors
-/// Where the file cannot be read, or the configuration does not hold.
+/// Where the file cannot be read, or the configuration is invalid.
 pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
     let Some(path) = file else { return parse(None, environment) };
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
@@ -60,10 +61,10 @@ pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, 
     )
 }
 
-/// As `load`, from texts: reads nothing.
+/// As `load`, from texts: reads no file.
 ///
 /// # Errors
-/// Where the configuration does not hold; all problems at once.
+/// Where the configuration is invalid; all problems at once.
 pub fn parse(document: Option<Document<'_>>, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
     let mut problems = Vec::new();
     let mut figment = Figment::new();
@@ -116,7 +117,8 @@ fn read_document(document: &Document<'_>) -> Result<Layer, Problem> {
             .map(|mut profiles| profiles.remove(&Profile::Default).unwrap_or_default())
             .map_err(|e| e.to_string()),
         Format::Yaml if document.text.trim().is_empty() => Ok(Dict::new()),
-        // Read as a tree of its own first: that refuses a key that stands twice, of which a map would keep the last without a word.
+        // Read as a tree of its own first: that refuses a duplicate key, of which a map would
+        // silently keep the last.
         Format::Yaml => serde_norway::from_str::<serde_norway::Value>(document.text)
             .and_then(|_| serde_norway::from_str::<Dict>(document.text))
             .map_err(|e| e.to_string()),
@@ -143,7 +145,7 @@ fn variable(name: &str, key: &str, text: &str) -> Layer {
         && properties == "properties"
     {
         rest.iter_mut().for_each(|step| *step = step.replace('_', "."));
-        // The client wants texts, and a password of digits must stay what it is.
+        // The client expects texts, and a password of digits must stay as it is.
         value = Value::from(text.to_owned());
     }
     let mut tree = Dict::new();
@@ -172,7 +174,7 @@ fn scalar_or_list(text: &str) -> Value {
     }
 }
 
-/// Deserialises, and on each misfit notes it, takes the offending key out and tries again.
+/// Deserialises; notes each misfit, removes the offending key and tries again.
 fn extract(figment: &Figment, problems: &mut Vec<Problem>) -> Raw {
     let mut tree = match figment.extract::<Dict>() {
         Ok(tree) => tree,
@@ -250,14 +252,14 @@ fn origin(figment: &Figment, path: &[String]) -> Option<String> {
     figment.get_metadata(value.tag()).map(|metadata| metadata.name.to_string())
 }
 
-/// Takes what is at `path` out of the tree; whether there was something.
+/// Removes what is at `path` from the tree; returns whether there was something.
 fn remove(tree: &mut Dict, path: &[String]) -> bool {
     match path {
         [] => false,
         [last] => tree.remove(last).is_some(),
         [step, rest @ ..] => match tree.get_mut(step) {
             Some(Value::Dict(_, inner)) => remove(inner, rest),
-            // The path leads into a list, or to a value where a section is due: the whole of it goes.
+            // The path leads into a list, or to a value where a section belongs: remove all of it.
             Some(_) => tree.remove(step).is_some(),
             None => false,
         },

@@ -4,10 +4,12 @@
 //! defaults ─▶ file ─▶ environment ─▶ Raw ─ validate ─▶ Config
 //! ```
 //!
-//! `Raw` is what operators write: texts with units, unknown keys refused. `Config` is what the program reads: typed, checked, complete. Every problem
-//! of a configuration is told at once, each with its key. The comments on the fields of `Raw` are the operator's manual (`manual`).
+//! `Raw` is what operators write: texts with units, unknown keys refused. `Config` is what the
+//! program reads: typed, checked, complete. Every problem of a configuration is reported at once,
+//! each with its key. The comments on the fields of `Raw` are the operator's manual (`manual`).
 //!
-//! What it is *not*: `parse` reads no file, no environment, no secret and opens nothing; `load` reads the one file it is given and nothing else.
+//! What it is *not*: `parse` reads no file, no environment, no secret and opens nothing; `load`
+//! reads the one file it is given and nothing else.
 
 mod environment;
 mod layers;
@@ -49,11 +51,11 @@ pub struct Config {
     pub http: Http,
     /// By name; empty: no authentication.
     pub tokens: BTreeMap<String, (Secret, Role)>,
-    /// What commands show a running instance.
+    /// The token that commands send to a running instance.
     pub client_token: Option<Secret>,
     pub budget: Loop,
     pub logging: Logging,
-    /// What is accepted, but probably not meant: for whoever started the process.
+    /// Settings that are accepted, but probably not meant: for the person who started the process.
     pub warnings: Vec<String>,
     /// What the layers came to, secrets left out: for `--check-config`.
     pub effective: serde_json::Value,
@@ -62,12 +64,13 @@ pub struct Config {
 impl Config {
     /// The effective configuration as YAML, secrets hidden.
     pub fn shown(&self) -> String {
-        // Numbers of `serde_json` are decimals, which only its own formats write as numbers. JSON is YAML, so its text is read as that.
+        // Numbers of `serde_json` are decimals, which only its own formats write as numbers. JSON
+        // is YAML, so its text is read as that.
         let tree: Result<serde_norway::Value, _> = serde_norway::from_str(&self.effective.to_string());
         tree.and_then(|tree| serde_norway::to_string(&tree)).expect("JSON is YAML")
     }
 
-    /// Reads every secret, and forgets it: for whoever wants to know now whether each can be read.
+    /// Reads every secret and forgets it, to find out now whether each can be read.
     ///
     /// # Errors
     /// `Invalid`, with each one that cannot.
@@ -94,7 +97,8 @@ impl Config {
     }
 }
 
-/// A foreign system that facts are read from. What is in `settings` is checked by the connector of its type.
+/// A foreign system that facts are read from. What is in `settings` is checked by the connector of
+/// its type.
 #[derive(Clone)]
 pub struct Source {
     pub kind: String,
@@ -139,7 +143,7 @@ pub struct Kafka {
 pub struct Registry {
     /// Without a trailing slash; empty: no registry.
     pub urls: Vec<String>,
-    /// Certificates in PEM form, trusted beside the system's.
+    /// Certificates in PEM form, trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// Name and password.
     pub basic: Option<(String, Secret)>,
@@ -156,7 +160,7 @@ pub struct State {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityRules {
-    /// Lower case, each once; namespaces not named come behind these, by name.
+    /// Lower case, each once; namespaces not named come after these, by name.
     pub namespace_priority: Vec<String>,
     pub max_identities_person: u32,
     pub max_identities_account: u32,
@@ -176,7 +180,8 @@ pub struct Events {
 pub struct Currency {
     /// ISO 4217, upper case.
     pub default: String,
-    /// What one unit is worth in the default currency; greater than zero. The default currency itself is among them, at 1.
+    /// What one unit is worth in the default currency; greater than zero. The default currency
+    /// itself is among them, at 1.
     pub rates: BTreeMap<String, f64>,
 }
 
@@ -237,7 +242,7 @@ pub struct Logging {
     pub format: LogFormat,
 }
 
-/// One thing wrong with a configuration.
+/// One problem of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Dotted, such as `topics.shards`; empty where it concerns a file as a whole.

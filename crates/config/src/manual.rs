@@ -1,4 +1,4 @@
-//! The operator's manual, made of the comments, types and defaults of `Raw`.
+//! The operator's manual, generated from the comments, types and defaults of `Raw`.
 
 use schemars::Schema;
 use serde_json::Value;
@@ -12,7 +12,7 @@ const INTRODUCTION: &str = "# Configuration
 Three layers, each over the one before: compiled defaults, one file (`--config FILE`, TOML, or YAML where it ends in `.yaml` or `.yml`), environment variables.
 The variable of a key is `MILLRACE__` and the key in capitals with two underscores for each dot: `topics.shards` is `MILLRACE__TOPICS__SHARDS`.
 
-Unknown keys are refused, and every problem is told at once; the process then exits with status 64 and has touched nothing.
+Unknown keys are refused, and every problem is reported at once; the process then exits with status 64 and has touched nothing.
 A variable that is no key and nearly the name of one, such as `MILLRACE_TOPICS_SHARDS`, is reported with the right name.
 Files may begin with a byte-order mark and end lines with CRLF.
 `--check-config` on any command shows what the layers come to and the topics it means, and touches nothing.
@@ -38,7 +38,8 @@ pub fn manual() -> String {
     format!("{INTRODUCTION}\n## Top level\n\n{HEAD}{}{sections}", top.concat())
 }
 
-/// Every key in dotted form, in ascending order. Where an operator chooses the rest of the name, it ends in a dot: `kafka.properties.`.
+/// Every key in dotted form, in ascending order. Where an operator chooses the rest of the name, it
+/// ends in a dot: `kafka.properties.`.
 pub fn keys() -> Vec<String> {
     let schema = schemars::schema_for!(Raw);
     let mut keys = Vec::new();

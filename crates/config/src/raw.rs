@@ -1,4 +1,5 @@
-//! The configuration as operators write it. The comments here are their manual: `docs/configuration.md` is made of them.
+//! The configuration as operators write it. The comments here are their manual:
+//! `docs/configuration.md` is generated from them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,8 @@ use millrace_model::namespace;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Everything that can be configured. A file with none of it is a valid configuration: one process, its own log on the local disk.
+/// Everything that can be configured. An empty file is a valid configuration: one process, with its
+/// own log on the local disk.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Raw {
@@ -19,7 +21,8 @@ pub struct Raw {
     pub identity: Identity,
     pub events: Events,
     pub currency: Currency,
-    /// One entry per foreign system that audiences are sent to, under the name segment definitions use.
+    /// One entry per foreign system that audiences are sent to, under the name segment definitions
+    /// use.
     pub destinations: BTreeMap<String, Destination>,
     /// One entry per foreign system that facts are read from, under the name of the source.
     pub sources: BTreeMap<String, Source>,
@@ -27,9 +30,10 @@ pub struct Raw {
     pub auth: Auth,
     #[serde(rename = "loop")]
     pub budget: Loop,
-    /// What the process tells on standard error: `error`, `warn`, `info`, `debug`, `trace`, or per module as in `info,millrace_runtime=debug`.
+    /// What the process logs to standard error: `error`, `warn`, `info`, `debug`, `trace`, or per
+    /// module as in `info,millrace_runtime=debug`.
     pub log_level: String,
-    /// `text` for people, `json` for collectors (one object a line).
+    /// `text` for people, `json` for collectors (one object per line).
     pub log_format: LogFormat,
 }
 
@@ -37,13 +41,14 @@ pub struct Raw {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Topics {
-    /// Stands before every topic's name. Two deployments on one Kafka need two prefixes.
+    /// Prefix of every topic's name. Two deployments on one Kafka need two prefixes.
     pub prefix: String,
-    /// Into how many shards the work is divided: partitions of the internal topics. More shards use more cores and machines.
-    /// Fixed at the creation of the topics; 64 suits a deployment that is to grow.
+    /// The number of shards that the work is divided into: partitions of the internal topics. More
+    /// shards use more cores and machines. Fixed when the topics are created; 64 suits a deployment
+    /// that will grow.
     pub shards: u32,
-    /// Partitions of each source topic this command creates: as many as shards, or a multiple, so that records come to their shard without a detour.
-    /// Topics that exist keep what they have.
+    /// Partitions of each source topic that this command creates: as many as shards, or a multiple,
+    /// so that records reach their shard without a detour. Existing topics keep theirs.
     pub source_partitions: u32,
 }
 
@@ -51,10 +56,11 @@ pub struct Topics {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// `embedded`: on this machine's disk, for one process. `kafka`: on Apache Kafka, for any number of processes.
-    /// Left out: `kafka` where `kafka.bootstrap` is given, else `embedded`.
+    /// `embedded`: on this machine's disk, for one process. `kafka`: on Apache Kafka, for any
+    /// number of processes. Left out: `kafka` where `kafka.bootstrap` is given, else `embedded`.
     pub kind: Option<LogKind>,
-    /// Directory of the embedded log. One process at a time may hold it. Left out: `.millrace/log`.
+    /// Directory of the embedded log. Only one process at a time can open it. Left out:
+    /// `.millrace/log`.
     pub path: Option<String>,
 }
 
@@ -69,16 +75,20 @@ pub enum LogKind {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kafka {
-    /// `host:port` of one or more brokers, separated by commas. `bootstrap.servers` under `kafka.properties` does as well.
+    /// `host:port` of one or more brokers, separated by commas. `bootstrap.servers` under
+    /// `kafka.properties` does as well.
     pub bootstrap: String,
-    /// Names this deployment to Kafka: its consumer groups (`<id>.shards`, `<id>.positions`) and transactional ids (`<id>.shard.<n>`, `<id>.orders`)
-    /// begin with it. Two deployments on one Kafka need two.
+    /// The name of this deployment in Kafka: its consumer groups (`<id>.shards`, `<id>.positions`)
+    /// and transactional ids (`<id>.shard.<n>`, `<id>.orders`) begin with it. Two deployments on
+    /// one Kafka need two.
     pub application_id: String,
-    /// Names this process among those of the deployment; the same after its restart (a pod's name), never the same for two. With it a restart within
-    /// the session time-out moves no shard. Left out: a name of this machine and process.
+    /// The name of this process within the deployment; the same after its restart (a pod's name),
+    /// never the same for two. With it a restart within the session time-out moves no shard. Left
+    /// out: a name made from this machine and process.
     pub instance: Option<String>,
-    /// Passed to the Kafka client as they are, under librdkafka's names: `security.protocol`, `sasl.username`, `ssl.ca.location` …
-    /// A value `file:<path>` is read from that file at start. In environment variables a single underscore stands for the dot:
+    /// Passed to the Kafka client as they are, under librdkafka's names: `security.protocol`,
+    /// `sasl.username`, `ssl.ca.location` … A value `file:<path>` is read from that file at start.
+    /// In environment variables a single underscore stands for the dot:
     /// `MILLRACE__KAFKA__PROPERTIES__SASL_PASSWORD=file:/run/secrets/kafka`.
     pub properties: BTreeMap<String, Scalar>,
 }
@@ -87,9 +97,11 @@ pub struct Kafka {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Registry {
-    /// Tried in order. With a registry, records in Confluent wire format can be read, and Avro output is written in it.
+    /// Tried in order. With a registry, records in Confluent wire format can be read, and Avro
+    /// output is written in it.
     pub urls: Vec<String>,
-    /// Certificates in PEM form: authorities that are trusted beside the system's, for `https` addresses.
+    /// Certificates in PEM form: authorities that are trusted in addition to the system's, for
+    /// `https` addresses.
     pub ca_file: Option<String>,
     /// For a registry that asks for a name and a password.
     pub user: Option<String>,
@@ -103,7 +115,8 @@ pub struct Registry {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Output {
-    /// `avro`: Confluent wire format where a registry is configured, single-object encoding otherwise. `json`: plain JSON.
+    /// `avro`: Confluent wire format where a registry is configured, single-object encoding
+    /// otherwise. `json`: plain JSON.
     pub encoding: OutputEncoding,
 }
 
@@ -118,37 +131,45 @@ pub enum OutputEncoding {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct State {
-    /// Directory of the state stores; one sub-directory per shard. A disk that survives restarts makes them quick.
+    /// Directory of the state stores; one sub-directory per shard. A disk that survives restarts
+    /// makes them quick.
     pub path: String,
     /// Memory for blocks read from disk, for all shards of the process together.
     pub cache: String,
     /// Memory for rows not yet written to disk, for all shards of the process together.
     pub write_buffers: String,
-    /// What is to stay free on the disk of the state. Below, no input is taken, `/readyz` says so, and the shards go on by themselves once there is a
-    /// quarter more. Rows in memory need that room to be written, and a compaction writes before it deletes: twice `write_buffers` suits.
+    /// The space to keep free on the disk of the state. Below it, no input is taken, `/readyz` says
+    /// so, and the shards resume by themselves once a quarter more is free. Rows in memory need
+    /// that room to be written, and a compaction writes before it deletes: twice `write_buffers`
+    /// suits.
     pub disk_free_min: String,
 }
 
-/// Which identities are united, and the guards against uniting too much. An identity that trips a guard is set aside whole: none of the records that carry
-/// it has it. It is listed with the reason, counted, and united when it fits.
+/// Which identities are united, and the guards against uniting too much. An identity that trips a
+/// guard is set aside whole: none of the records that carry it has it. It is listed with the
+/// reason, counted, and united when it fits.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Identity {
-    /// The canonical id of a profile is its least identity: source keys first, then by this order of namespaces, then all others by name; of one
-    /// namespace the least id. Changing it changes canonical ids.
+    /// The canonical id of a profile is its least identity: source keys first, then by this order
+    /// of namespaces, then all others by name; of one namespace the least id. Changing it changes
+    /// canonical ids.
     pub namespace_priority: Vec<String>,
-    /// The most identities one person may have. An identity that would make more, with all the records that carry it, is set aside.
+    /// The most identities one person may have. An identity that would exceed it is set aside, with
+    /// all records that carry it.
     pub max_identities_person: u32,
     /// The most identities one account may have.
     pub max_identities_account: u32,
     /// Namespaces of which one profile may hold a single value, such as a national company number.
     pub unique_per_cluster: Vec<String>,
-    /// Per namespace, how many records may claim one identity before it is taken for a shared one.
+    /// Per namespace, how many records may claim one identity before it counts as shared.
     pub max_claims_per_identity: BTreeMap<String, u32>,
-    /// How long changes of membership are held back where accounts, deals, campaigns or lists that a person refers to were united or taken apart: what
-    /// follows from that arrives in parts, and until all has, people would leave and come back. `0s`: not at all.
+    /// How long changes of membership are held back where accounts, deals, campaigns or lists that
+    /// a person refers to were united or taken apart. The consequences arrive in parts, and without
+    /// the delay people would leave and come back in between. `0s`: no delay.
     pub settle: String,
-    /// Identities that unite nobody, as `namespace:id`; `*` in the id stands for any text: `email:info@*`.
+    /// Identities that unite nobody, as `namespace:id`; `*` in the id stands for any text:
+    /// `email:info@*`.
     pub blocked: Vec<String>,
 }
 
@@ -158,7 +179,8 @@ pub struct Identity {
 pub struct Events {
     /// An event older than this is forgotten. No segment can look back further.
     pub retention: String,
-    /// An event further ahead of now than this is a dead letter; up to this it counts from its own time on.
+    /// An event further ahead of now than this is a dead letter; up to this it counts from its own
+    /// time on.
     pub future_limit: String,
 }
 
@@ -166,9 +188,10 @@ pub struct Events {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Currency {
-    /// The currency of amounts that name none, and the one all are converted to. ISO 4217.
+    /// The currency of amounts that name none, and the one that all are converted to. ISO 4217.
     pub default: String,
-    /// What one unit of a currency is worth in the default currency: `EUR = 1.08`. An amount in a currency without a rate compares as null.
+    /// What one unit of a currency is worth in the default currency: `EUR = 1.08`. An amount in a
+    /// currency without a rate compares as null.
     pub rates: BTreeMap<String, f64>,
 }
 
@@ -178,23 +201,25 @@ pub struct Currency {
 pub struct Destination {
     /// The identity namespace the system knows people by, such as `email`.
     pub namespace: String,
-    /// Fields sent along: the system's field name, and a path in the profile of the person or account: `company = "b2b.companyName"`, or
-    /// `tier = "extra.tier"` for a field of one's own.
+    /// Fields sent along: the system's field name, and a path in the profile of the person or
+    /// account: `company = "b2b.companyName"`, or `tier = "extra.tier"` for a custom field.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
-    /// The kind of sink that `millrace run` starts for it: `http`, `webhook` or `marketo`. Absent: none, something else reads the topic.
+    /// The kind of sink that `millrace run` starts for it: `http`, `webhook` or `marketo`. Left
+    /// out: none, another program reads the topic.
     #[serde(default)]
     pub sink: Option<String>,
     /// The settings of that sink: `services/sinks/<kind>/README.md` lists them.
     #[serde(default)]
     pub settings: serde_json::Value,
-    /// The share of an audience that one edit may add or remove before the brake holds it until `millrace destination confirm`. Left out: 0.5; 1: no brake.
+    /// The share of an audience that one edit may add or remove before the brake holds it until
+    /// `millrace destination confirm`. Left out: 0.5; 1: no brake.
     #[serde(default = "half")]
     pub brake_share: f64,
     /// This number of changes of an audience always passes the brake. Left out: 100.
     #[serde(default = "hundred")]
     pub brake_least: u64,
-    /// Ids that are never to be present there.
+    /// Ids that must never be present there.
     #[serde(default)]
     pub suppressed: Vec<String>,
 }
@@ -207,10 +232,12 @@ const fn hundred() -> u64 {
     100
 }
 
-/// A foreign system that facts are read from: `millrace source <type>` reads all of its type, `millrace run` reads all.
+/// A foreign system that facts are read from: `millrace source <type>` reads all sources of its
+/// type, `millrace run` reads all.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
-    /// `marketo`. Its further keys are those of the type: `services/sources/<type>/README.md` lists them. A secret may be a `file:<path>`.
+    /// `marketo`. Its further keys are those of the type: `services/sources/<type>/README.md` lists
+    /// them. A secret may be a `file:<path>`.
     #[serde(rename = "type")]
     pub kind: String,
     #[serde(flatten)]
@@ -218,39 +245,48 @@ pub struct Source {
     pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Where the process listens, and what it lets in. Without tokens under `auth` the API listens on the loopback address only, and refuses what a proxy passes on.
+/// Where the process listens, and what it lets in. Without tokens under `auth` the API listens on
+/// the loopback address only, and refuses what a proxy forwards.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// The API: profiles, segments, explanations. An address that other machines reach needs a token under `auth.tokens`.
+    /// The API: profiles, segments, explanations. An address that other machines can reach needs a
+    /// token under `auth.tokens`.
     pub api_address: String,
     /// Metrics, health and readiness, for Prometheus and Kubernetes.
     pub metrics_address: String,
-    /// Where other instances reach this one's API, as `host:port` or a URL: what is asked about a shard that they do not own they read here. Left out:
-    /// `api_address`, with this machine's name where that stands for every address. In Kubernetes set it to the pod's IP address and port.
+    /// Where other instances reach this one's API, as `host:port` or a URL: they read rows of this
+    /// instance's shards there. Left out: `api_address`, with this machine's name in place of an
+    /// address that means all interfaces. In Kubernetes set it to the pod's IP address and port.
     pub advertised_address: Option<String>,
-    /// What instances show each other to read rows under `/internal` of the API's port; the same at all of them; may be a `file:<path>`. Left out:
-    /// whoever reaches the port can read there, so let no gateway pass `/internal` on, and let only instances in (a network policy).
+    /// The token with which instances read each other's rows under `/internal` of the API's port;
+    /// the same on all of them; may be a `file:<path>`. Left out: anyone who reaches the port can
+    /// read there, so let no gateway pass `/internal` on, and admit only instances (a network
+    /// policy).
     pub internal_token: Option<String>,
-    /// Names by which clients may call the API in `Host`, without port, besides addresses, `localhost` and the name in `advertised_address`: what calls it
-    /// by another name is a web page that had its own name lead here. Where tokens are configured, none given means any name.
+    /// Names by which clients may call the API in `Host`, without port, besides addresses,
+    /// `localhost` and the name in `advertised_address`. A request under any other name comes from
+    /// a web page that pointed its own name here. Where tokens are configured, none given means any
+    /// name.
     pub hosts: Vec<String>,
-    /// Origins whose web pages may ask the API besides its own, such as `https://cdp.example.com`.
+    /// Origins whose web pages may call the API besides its own, such as `https://cdp.example.com`.
     pub origins: Vec<String>,
-    /// A PEM file with the certificate of the API's port and those that vouch for it: with it the port speaks TLS. A changed file is taken within ten
-    /// seconds, without a restart.
+    /// A PEM file with the certificate of the API's port and its chain: with it the port speaks
+    /// TLS. A changed file takes effect within ten seconds, without a restart.
     pub tls_certificate: Option<String>,
     /// A PEM file with the certificate's private key.
     pub tls_key: Option<String>,
 }
 
-/// Who may ask the API. With one token or more, every route that shows or changes data asks for one: `authorization: Bearer <token>`.
+/// Who may call the API. With one token or more, every route that shows or changes data requires
+/// one: `authorization: Bearer <token>`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// One entry per asker, under a name of your choice.
+    /// One entry per client, under a name of your choice.
     pub tokens: BTreeMap<String, Token>,
-    /// What the commands of this program show a running instance; may be a `file:<path>`.
+    /// The token that the commands of this program send to a running instance; may be a
+    /// `file:<path>`.
     pub client_token: Option<String>,
 }
 
@@ -258,10 +294,11 @@ pub struct Auth {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// At least 16 bytes that nobody guesses; better a `file:<path>`, which is read anew within ten seconds after a change.
+    /// At least 16 bytes that nobody can guess; better a `file:<path>`, which is read again within
+    /// ten seconds after a change.
     pub token: String,
-    /// `viewer` sees profiles with personal fields masked, and segments; `operator` and `admin` see and change everything; `service` sends records and
-    /// members, and sees nothing.
+    /// `viewer` sees profiles with personal fields masked, and segments; `operator` and `admin` see
+    /// and change everything; `service` sends records and members, and sees nothing.
     pub role: Role,
 }
 
@@ -274,7 +311,8 @@ pub enum Role {
     Service,
 }
 
-/// How much a shard takes on at once. The defaults suit; larger polls raise throughput, smaller ones lower latency.
+/// How much work a shard takes on at once. The defaults suit; larger polls raise throughput,
+/// smaller ones lower latency.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Loop {
@@ -286,14 +324,18 @@ pub struct Loop {
     pub poll_wait: String,
     /// The most due timers of one transaction.
     pub timers: u32,
-    /// The most subjects looked at for deferred work (members of a changed account, profiles under a new segment) in one transaction.
+    /// The most subjects looked at for deferred work (members of a changed account, profiles under
+    /// a new segment) in one transaction.
     pub background: u32,
-    /// How long a transaction goes on with deferred work while live input comes, which waits for it. Less means that deferred work takes longer.
+    /// How long a transaction goes on with deferred work while live input waits for it. A lower
+    /// value makes deferred work take longer.
     pub background_time: String,
-    /// How long a transaction should take at most. A longer one is counted (`millrace_slow_steps_total`) and logged with what it did, and the next ones
-    /// take fewer records.
+    /// How long a transaction should take at most. A longer one is counted
+    /// (`millrace_slow_steps_total`) and logged with what it did, and the following ones take fewer
+    /// records.
     pub step_time_max: String,
-    /// How often the local state is made to survive a crash. Longer means more to re-read after one.
+    /// How often the local state is made to survive a crash. Longer means more to re-read after
+    /// one.
     pub flush_interval: String,
 }
 
@@ -304,7 +346,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// A text, number or flag; all mean their text.
+/// A text, number or flag; all count as text.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Scalar {

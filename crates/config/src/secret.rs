@@ -1,9 +1,10 @@
-//! Values that may be secret: told as themselves to nobody but the client that needs them.
+//! Values that may be secret: only the client that needs one sees it.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// A value as written, or where to read it. Neither `Debug` nor `Display` shows a value whose key sounds secret.
+/// A value as written, or where to read it. Neither `Debug` nor `Display` shows a value whose key
+/// sounds secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     source: Source,
@@ -57,7 +58,7 @@ impl Secret {
         }
     }
 
-    /// The value; a file's content without the line end behind it.
+    /// The value; a file's content without the trailing line end.
     ///
     /// # Errors
     /// Where the file cannot be read; name it to the operator.

@@ -1,4 +1,4 @@
-//! Configurations as texts, and what they come to.
+//! Configurations as texts, and the values that result.
 
 use expect_test::{Expect, expect, expect_file};
 
@@ -102,7 +102,7 @@ fn defaults_hold_and_show() {
 }
 
 #[test]
-fn every_problem_is_told_at_once() {
+fn every_problem_is_reported_at_once() {
     check(
         r#"
         log_levl = "info"
@@ -297,7 +297,7 @@ fn the_manual_is_in_step() {
     expect_file!["../../../docs/configuration.md"].assert_eq(&manual());
 }
 
-/// Whoever listens for other machines asks them who they are.
+/// A process that listens for other machines must authenticate them.
 #[test]
 fn an_address_that_others_reach_needs_a_token() {
     check(

@@ -1,6 +1,6 @@
 //! Text files as people and their programs write them.
 
-/// Why bytes are no text.
+/// Why bytes are not text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotText {
     /// As some editors and shells save text by default.
@@ -22,7 +22,7 @@ impl From<NotText> for std::io::Error {
 /// The bytes of a file as text, without the byte-order mark that it may begin with.
 ///
 /// # Errors
-/// Where they are no UTF-8, with the line.
+/// Where they are not UTF-8, with the line.
 pub fn text_of(bytes: Vec<u8>) -> Result<String, NotText> {
     if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
         return Err(NotText::Utf16);

@@ -12,13 +12,15 @@ use crate::layers::{nearest, suggestion};
 use crate::raw::{LogKind, Raw, Scalar};
 use crate::{Config, Currency, Destination, Events, Http, IdentityRules, Kafka, Log, Logging, Loop, Problem, Registry, Secret, State, Topics, raw, units};
 
-/// The most partitions a topic may have: past it brokers and the subscription bitmaps of entities suffer, and no deployment of one writer needs more.
+/// The most partitions a topic may have: beyond it brokers and the subscription bitmaps of entities
+/// suffer, and no deployment with one writer needs more.
 const PARTITIONS_MAX: u32 = 1_024;
 
 /// Librdkafka's name for what `kafka.bootstrap` says.
 const BOOTSTRAP: &str = "bootstrap.servers";
 
-/// Types and checks everything; adds what is wrong to `problems` and gives no configuration where that is so.
+/// Types and checks everything; adds the problems to `problems` and returns no configuration if
+/// there are any.
 pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
     let before = problems.len();
     let mut check = Check { problems };
@@ -64,7 +66,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
     (problems.len() == before).then_some(config)
 }
 
-/// Fills in what is inferred where it is left out, so that the effective configuration shows it.
+/// Fills in inferred values that were left out, so that the effective configuration shows them.
 fn complete(raw: &mut Raw) {
     if let Some(servers) = raw.kafka.properties.remove(BOOTSTRAP)
         && raw.kafka.bootstrap.is_empty()
@@ -181,7 +183,7 @@ fn http(raw: &raw::Http, check: &mut Check<'_>) -> Http {
     }
 }
 
-/// What is accepted, but probably not meant.
+/// Settings that are accepted, but probably not meant.
 fn warnings(raw: &Raw) -> Vec<String> {
     let alone = raw.log.kind == Some(LogKind::Embedded) || raw.http.internal_token.is_some() || raw.auth.tokens.is_empty();
     let unread = "tokens are configured and `http.internal_token` is not: instances of this deployment do not answer each other";
@@ -243,7 +245,7 @@ fn identity(raw: &raw::Identity, check: &mut Check<'_>) -> IdentityRules {
     }
 }
 
-/// With none, every event would be forgotten as it comes.
+/// With none, every event would be forgotten on arrival.
 fn retention(text: &str, check: &mut Check<'_>) -> Duration {
     let problems = check.problems.len();
     let retention = check.duration("events.retention", text);
@@ -255,7 +257,8 @@ fn retention(text: &str, check: &mut Check<'_>) -> Duration {
 
 const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// Whoever reads the filter takes a word that is no level for the name of a module, and a slip would silence everything else.
+/// The filter's parser takes a word that is not a level for the name of a module, and a slip would
+/// silence everything else.
 fn log_filter(text: &str, check: &mut Check<'_>) -> String {
     for part in text.split(',').map(str::trim) {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
@@ -328,7 +331,8 @@ fn hide(settings: &mut serde_json::Map<String, serde_json::Value>) {
     }
 }
 
-/// The settings of a sink: the path of an address may be all that a system asks of its callers, and so may any header.
+/// The settings of a sink: the path of an address may be the only secret that a system asks for,
+/// and so may any header.
 fn hide_sink(settings: &mut serde_json::Value) {
     let Some(settings) = settings.as_object_mut() else { return };
     hide(settings);
@@ -397,16 +401,16 @@ fn effective(raw: &Raw) -> serde_json::Value {
     serde_json::to_value(shown).expect("a tree of texts and numbers is JSON")
 }
 
-/// What is wrong with a path that leads nowhere in the profile of a person and of an account.
+/// The error in a path that exists in neither the profile of a person nor that of an account.
 fn unknown_field(path: &Path) -> Option<String> {
-    // A defect of the schemas is told by whoever cannot do without them.
+    // Another check reports a defect of the schemas.
     let schema = Schema::built_in().ok()?;
     let records = [SourceKind::Person, SourceKind::Account].map(|kind| schema.record(kind));
     if records.iter().any(|record| record.type_at(path.steps()).is_some()) {
         return None;
     }
     let dotted = |steps: &[Text]| steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(".");
-    // As far as it leads somewhere.
+    // The part of the path that exists.
     let known = (0..path.steps().len())
         .rev()
         .find(|count| *count == 0 || records.iter().any(|record| record.type_at(&path.steps()[..*count]).is_some()))?;
@@ -428,7 +432,8 @@ fn unknown_field(path: &Path) -> Option<String> {
     Some(format!("`{}` {profile}{}", dotted(path.steps()), near.unwrap_or_default()))
 }
 
-/// Reads values and notes what is wrong with them; a wrong one is answered with something harmless that is never used.
+/// Reads values and notes their errors; for a wrong one it returns a harmless placeholder that is
+/// never used.
 struct Check<'a> {
     problems: &'a mut Vec<Problem>,
 }

@@ -1,4 +1,5 @@
-//! How long to wait before a repeat: exponential, with jitter, never shorter than the other side asked for.
+//! How long to wait before a repeat: exponential, with jitter, never shorter than the other side
+//! asked for.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,8 +7,9 @@ use millrace_log::random::Random;
 
 /// The waits of one operation that is tried again and again.
 ///
-/// The n-th wait is drawn evenly from half of `first * 2^n` up to all of it, capped at `longest`: the lower half keeps an impatient client away, the
-/// random part keeps many clients from coming back together.
+/// The n-th wait is drawn evenly from half of `first * 2^n` up to all of it, capped at `longest`:
+/// the lower half keeps an impatient client away, the random part keeps many clients from coming
+/// back together.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -32,7 +34,8 @@ impl Backoff {
         Backoff::new(Duration::from_secs(1), Duration::from_secs(300), seed)
     }
 
-    /// Counts a failure and says how long to wait; at least `asked_for`, which is the other side's own wish and may exceed `longest`.
+    /// Counts a failure and says how long to wait; at least `asked_for`, which is the other side's
+    /// own wish and may exceed `longest`.
     pub fn after_failure(&mut self, asked_for: Option<Duration>) -> Duration {
         let doubled = self.first.saturating_mul(1u32.checked_shl(self.failures.min(31)).unwrap_or(u32::MAX));
         self.failures = self.failures.saturating_add(1);
@@ -42,7 +45,7 @@ impl Backoff {
         (half + jitter).max(asked_for.unwrap_or_default())
     }
 
-    /// The operation succeeded: the next failure waits as the first one.
+    /// The operation succeeded: the next failure waits as long as a first one.
     pub fn succeeded(&mut self) {
         self.failures = 0;
     }
@@ -53,7 +56,8 @@ impl Backoff {
     }
 }
 
-/// The wait that a `Retry-After` header asks for: seconds or an HTTP date. A date in the past is no wait; any other text is none.
+/// The wait that a `Retry-After` header asks for: seconds or an HTTP date. A date in the past is no
+/// wait; any other text is none.
 pub fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
     let header = header.trim();
     if let Ok(seconds) = header.parse::<u64>() {

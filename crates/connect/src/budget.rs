@@ -1,10 +1,12 @@
-//! The calls that one instance of a foreign system allows, shared by everything here that calls it.
+//! The calls that one instance of a foreign system allows, shared by all callers in this process.
 //!
-//! Three limits: calls per sliding window, calls in flight, calls per day. The day's calls are divided: each user (a source, a sink) may have a share
-//! of its own, which nobody else can spend; a reserve is left to the customer's other integrations; the rest is anybody's.
+//! Three limits: calls per sliding window, calls in flight, calls per day. The day's calls are
+//! divided: each user (a source, a sink) may have a share that only it can spend; a reserve is left
+//! to the customer's other integrations; everyone shares the rest.
 //!
-//! One `Budget` serves one process. Several processes on one instance divide the limits among themselves in configuration; `seen` takes over what the
-//! other side says was spent, by whomever.
+//! One `Budget` serves one process. Several processes on one instance divide the limits among
+//! themselves in configuration; `seen` takes over the count of spent calls that the other side
+//! reports, whoever made them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,7 +50,8 @@ pub struct Left {
     pub resets_at: Timestamp,
 }
 
-/// Gives the present instant. The wall clock decides the day only; windows are kept by a clock that never jumps.
+/// Returns the current time. The wall clock decides the day only; windows use a clock that never
+/// jumps.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Shared by all users of the instance.
@@ -115,7 +118,7 @@ impl Budget {
         }
     }
 
-    /// The other side says that its window is full: nobody calls for `wait`.
+    /// The other side says that its window is full: no caller may call for `wait`.
     pub fn close_for(&self, wait: Duration) {
         let until = Instant::now() + wait;
         let mut ledger = self.ledger();
@@ -190,7 +193,8 @@ impl Budget {
     }
 }
 
-/// The next midnight of the zone after `now`; where clocks skip midnight, the first instant of the day.
+/// The next midnight of the zone after `now`; where clocks skip midnight, the first instant of the
+/// day.
 fn next_midnight(now: Timestamp, zone: Tz) -> Timestamp {
     let Some(utc) = DateTime::from_timestamp_millis(now.0) else {
         return now.plus_ms(millrace_model::DAY_MS);
@@ -262,7 +266,7 @@ mod tests {
         let resets_at = Timestamp::parse("2026-07-02T05:00:00Z").expect("an instant");
         assert_eq!(budget.acquire("source").await.expect_err("spent"), Spent { resets_at });
         assert_eq!(budget.left("sink"), Left { calls: Some(4), resets_at });
-        // Others took 3 where 1 was left to them: the share is still the sink's.
+        // Others took 3 where 1 was reserved for them: the share is still the sink's.
         budget.seen(8);
         assert_eq!(budget.left("source").calls, Some(0));
         assert_eq!(budget.left("sink").calls, Some(4));

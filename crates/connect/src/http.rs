@@ -1,4 +1,5 @@
-//! HTTP to foreign systems: one way to build a client, one way to sort answers by what to do about them.
+//! HTTP to foreign systems: one way to build a client, one way to sort answers by what to do about
+//! them.
 
 use std::time::{Duration, SystemTime};
 
@@ -41,7 +42,7 @@ pub enum HttpError {
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// The same call again, not before so long.
+    /// Repeat the same call, but not before this.
     Retry { after: Option<Duration> },
     /// Nothing works until a person or a new token changes the credentials.
     Denied,
@@ -86,7 +87,7 @@ const BODY_CHARS_MAX: usize = 500;
 /// The answer where it is a success, else what it means.
 ///
 /// # Errors
-/// Every status that is no success.
+/// Every status that is not a success.
 pub async fn checked(response: Response) -> Result<Response, HttpError> {
     let status = response.status();
     if status.is_success() {

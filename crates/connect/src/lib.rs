@@ -1,10 +1,12 @@
-//! The frame of connectors: what every source and every sink needs and no foreign system is named in.
+//! The frame of connectors: everything that sources and sinks need and that names no foreign
+//! system.
 //!
-//! Shared by both directions: waiting before a repeat (`backoff`), the calls that an instance of a foreign system allows (`budget`), HTTP with
-//! answers sorted by what to do about them (`http`), access tokens (`token`), values that never print (`secret`).
+//! Both directions share: waiting before a repeat (`backoff`), the calls that an instance of a
+//! foreign system allows (`budget`), HTTP with answers sorted by what to do about them (`http`),
+//! access tokens (`token`), values that never print (`secret`).
 //!
-//! What it is *not*: it knows no foreign system, no configuration file and no rules. A connector is a crate of its own under `services/sources` or
-//! `services/sinks`, built on this one.
+//! What it is *not*: it knows no foreign system, no configuration file and no rules. A connector is
+//! a crate of its own under `services/sources` or `services/sinks`, built on this one.
 
 pub mod backoff;
 pub mod budget;

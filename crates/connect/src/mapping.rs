@@ -1,25 +1,28 @@
-//! The mapping language: from the fields of a foreign record to the fields of a contract record. Pure.
+//! The mapping language: from the fields of a foreign record to the fields of a contract record.
+//! Pure.
 //!
 //! A mapping is a map from a target path (`person.name.firstName`) to an expression:
 //!
 //! ```text
 //! "firstName"                                           the source's field; `a.b` reads inside objects
 //! { constant: 5 }                                       the same for every record
-//! { concat: ["firstName", "lastName"], separator: " " } texts of what is there; absent parts leave no separator
-//! { first: ["workPhone", "mobilePhone"] }               the first that is there
-//! { list: ["department"] }                              a list of what is there; absent where nothing is
-//! { of: "rating", values: {"1": hot}, otherwise: cold } a table; without `otherwise` what is not in it is absent; `otherwise: keep` keeps it
+//! { concat: ["firstName", "lastName"], separator: " " } the texts that are present; absent parts leave no separator
+//! { first: ["workPhone", "mobilePhone"] }               the first that is present
+//! { list: ["department"] }                              a list of those present; absent where none is
+//! { of: "rating", values: {"1": hot}, otherwise: cold } a table; without `otherwise` a value not in it is absent; `otherwise: keep` keeps it
 //! { of: "closed", date: "%d.%m.%Y %H:%M", zone: Europe/Berlin }  an instant or a date in another format
 //! { of: "amount", number: { decimal: ",", group: "." } } a number in another format; `number: {}` reads `1604.47`
-//! { of: "id", prefix: "DE-", suffix: "@crm1.Own" }      a text put together; absent where the field is
+//! { of: "id", prefix: "DE-", suffix: "@crm1.Own" }      a composed text; absent where the field is
 //! { when: { field: f, equals: v }, then: …, otherwise: … }   also `in: [..]`, `exists: true`
-//! false                                                 takes a built-in rule away
+//! false                                                 removes a built-in rule
 //! ```
 //!
-//! Every place where an expression stands takes any of them. The target `extra` takes `{ fields: [a, b] }` or `{ fields: "*" }`: custom fields under
-//! their own names; `*` means every field that no other rule reads.
+//! An expression may contain any other expression. The target `extra` takes `{ fields: [a, b] }` or
+//! `{ fields: "*" }`: custom fields under their own names; `*` means every field that no other rule
+//! reads.
 //!
-//! A value that cannot be read is an error with the name of the field, never a guess. Null and absent are the same.
+//! A value that cannot be read is an error with the name of the field, never a guess. Null and
+//! absent are the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +42,7 @@ pub struct Mapping {
 #[derive(Clone, Debug, PartialEq)]
 enum Rule {
     Value(Expression),
-    /// Fields under their own names; `None`: all that nothing else reads.
+    /// Fields under their own names; `None`: all that no other rule reads.
     Fields(Option<Vec<String>>),
 }
 
@@ -90,7 +93,7 @@ enum Condition {
     Exists(String, bool),
 }
 
-/// A rule that does not hold, by its target.
+/// An invalid rule, by its target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("mapping of `{target}`: {detail}")]
 pub struct RuleError {
@@ -104,16 +107,16 @@ pub struct RuleError {
 pub struct MappingError {
     /// The source's field.
     pub field: String,
-    /// Where its value was to go.
+    /// The target of its value.
     pub target: String,
     pub detail: String,
 }
 
 impl Mapping {
-    /// Reads a mapping; all that is wrong with it at once.
+    /// Reads a mapping; reports all its errors at once.
     ///
     /// # Errors
-    /// One error per rule that does not hold.
+    /// One error per invalid rule.
     pub fn parse(text: &Map<String, Value>) -> Result<Mapping, Vec<RuleError>> {
         let mut errors = Vec::new();
         let mut rules = BTreeMap::new();
@@ -131,7 +134,7 @@ impl Mapping {
         if errors.is_empty() { Ok(Mapping { rules }) } else { Err(errors) }
     }
 
-    /// These rules, and those of `built_in` for targets that have none here.
+    /// These rules, and those of `built_in` for targets that these do not cover.
     #[must_use]
     pub fn over(&self, built_in: &Mapping) -> Mapping {
         let mut rules = built_in.rules.clone();
@@ -139,7 +142,7 @@ impl Mapping {
         Mapping { rules }
     }
 
-    /// The fields that rules read, to be asked of the source; `None` where they are all.
+    /// The fields that rules read, to request from the source; `None` means all.
     pub fn reads(&self) -> Option<BTreeSet<String>> {
         let mut read = self.named();
         for rule in self.rules.values().flatten() {
@@ -368,7 +371,7 @@ impl Expression {
         }
     }
 
-    /// The first field this rests on, for messages.
+    /// The first field this depends on, for messages.
     fn field(&self) -> String {
         let mut read = BTreeSet::new();
         self.reads(&mut read);
@@ -439,7 +442,7 @@ impl Condition {
     }
 }
 
-/// A field by its name, dots included, else inside objects.
+/// A field by its name, dots included; otherwise inside objects.
 fn look_up<'a>(fields: &'a Fields, name: &str) -> Option<&'a Value> {
     if let Some(value) = fields.get(name) {
         return Some(value);

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A password, a client secret, an access token. `Debug` and `Display` hide it; only `reveal` shows it, for the one call that needs it.
+/// A password, a client secret, an access token. `Debug` and `Display` hide it; only `reveal` shows
+/// it, for the one call that needs it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Confidential(String);
 

@@ -1,4 +1,5 @@
-//! The frame of sinks: it makes a foreign system equal to the desired state on `destination.<name>`.
+//! The frame of sinks: it makes a foreign system equal to the desired state on
+//! `destination.<name>`.
 //!
 //! ```text
 //! destination.<name> ─▶ pending: the newest desire per key ─▶ batch ─▶ Destination::deliver ─▶ ledger, dead letters, position: one transaction
@@ -6,16 +7,20 @@
 //!                            └────────── back-off of the lane ◀─── not now ─┘
 //! ```
 //!
-//! * **A key's order.** One desire per key is pending, the newest; what is on its way ends before the next of the key begins.
-//! * **Lanes.** A destination sorts changes into lanes, such as one list each. Only changes of one lane share a batch, and only a lane waits after a failure:
-//!   a broken list holds no other up. A record that may be at fault for a refused batch is found by halving.
-//! * **Position.** A partition's committed position is that of its oldest change not acknowledged. What is read again after a crash and is acknowledged
-//!   in the ledger is not sent again, unless an earlier owner may have sent something else in between.
-//! * **Ledger.** One row per key in a store with a changelog: what was acknowledged last, what was refused, the last error. A row goes with the
-//!   acknowledged absence of its key.
-//! * **Absence of the unknown.** A key without a row may still stand at the destination: an earlier owner may have sent it and died before its commit. So its absence
-//!   is sent, except by the owner that made the ledger: nobody sent anything before it.
-//! * **Delivery** is at least once, and destinations make the second time harmless.
+//! * **A key's order.** One desired state per key is pending, the newest. A delivery in flight ends
+//!   before the next of the same key begins.
+//! * **Lanes.** A destination sorts changes into lanes, such as one list each. A batch holds
+//!   changes of one lane only, and after a failure only its lane waits: a broken list holds up no
+//!   other. A record that may be at fault for a refused batch is found by halving.
+//! * **Position.** A partition's committed position is that of its oldest unacknowledged change. A
+//!   change that is read again after a crash and is acknowledged in the ledger is not sent again,
+//!   unless an earlier owner may have sent something else in between.
+//! * **Ledger.** One row per key in a store with a changelog: the last acknowledgement, the last
+//!   refusal, the last error. The acknowledged absence of a key deletes its row.
+//! * **Absence of unknown keys.** A key without a row may still be present at the destination: an
+//!   earlier owner may have sent it and died before its commit. So the sink sends the absence,
+//!   except on the owner that made the ledger: no owner sent anything before it.
+//! * **Delivery** is at least once. Destinations must make a repeat harmless.
 //!
 //! What it is *not*: it knows no foreign system, and opens no thread.
 

@@ -1,8 +1,10 @@
-//! The port of sources, and what they are made of.
+//! The port of sources, and their parts.
 //!
-//! A source is a state machine over *rows*: named values that the frame keeps in a compacted topic of the source's own. `next` reads the foreign system
-//! and returns records together with the rows that say how far it got; the frame appends both in one transaction. So the frame owns the loop, the
-//! commits, the waits and the end; a source cannot append records without saying so in its rows (`decisions/`: the source port).
+//! A source is a state machine over *rows*: named values that the frame keeps in a compacted topic
+//! of the source's own. `next` reads the foreign system and returns records together with the rows
+//! that say how far it got; the frame appends both in one transaction. So the frame owns the loop,
+//! the commits, the waits and the end; a source cannot append records without recording that in its
+//! rows (`decisions/0017`).
 
 mod rows;
 mod status;
@@ -26,15 +28,17 @@ pub type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Sen
 
 /// A foreign system as the frame sees it.
 ///
-/// Protocol: the frame calls `next` again and again, one call at a time, each with the rows as committed. What `next` returns is committed before the
-/// next call, or nothing of it is. A source may be dropped at any await, by a stop, a crash or a lost commit, and a new one goes on from the rows
-/// alone: whatever it keeps in memory is a cache. After an error the same rows come again. Repeating a read must therefore give records with the same
-/// keys and `modifiedAt`, or at least ones that change nothing twice.
+/// Protocol: the frame calls `next` again and again, one call at a time, each with the rows as
+/// committed. The result of `next` is committed as a whole before the next call, or not at all. A
+/// source may be dropped at any await, by a stop, a crash or a lost commit, and a new one continues
+/// from the rows alone: anything it keeps in memory is a cache. After an error it is called with
+/// the same rows. Repeating a read must therefore give records with the same keys and `modifiedAt`,
+/// or at least records that change nothing the second time.
 pub trait Source: Send {
-    /// Reads on. Returns soon: one page or so, not a whole table.
+    /// Reads on. Returns soon: about one page, not a whole table.
     fn next<'a>(&'a mut self, rows: &'a Rows) -> Step<'a, Batch>;
 
-    /// A handful of records as the system gives them, with what they are mapped to. Changes nothing.
+    /// A handful of records as the system returns them, with their mapped form. Changes nothing.
     fn preview(&mut self) -> Step<'_, Vec<Sample>>;
 }
 
@@ -42,7 +46,7 @@ pub trait Source: Send {
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub records: Vec<Emitted>,
-    /// New values of rows; `None` takes a row away.
+    /// New values of rows; `None` deletes a row.
     pub rows: Vec<(String, Option<Value>)>,
     /// Everything the system had up to this instant has been read; `None`: unknown, or not yet.
     pub read_to: Option<Timestamp>,
@@ -80,19 +84,20 @@ pub struct Sample {
     pub mapped: Result<Value, String>,
 }
 
-/// Why a step gave nothing.
+/// Why a step returned nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The system is not there, or asks for patience.
+    /// The system is unavailable, or asks for patience.
     #[error("{reason}")]
     Retry { reason: String, after: Option<Duration> },
     /// The day's calls are spent.
     #[error(transparent)]
     Spent(#[from] Spent),
-    /// The system refuses the credentials, or the rights they give. A person must act; the frame asks again now and then.
+    /// The system refuses the credentials, or their rights. A person must act; the frame retries
+    /// now and then.
     #[error("{0}")]
     Denied(String),
-    /// The system refuses a call that should be right, or answers what cannot be read.
+    /// The system refuses a call that should be right, or returns an unreadable answer.
     #[error("{0}")]
     Refused(String),
 }

@@ -8,15 +8,16 @@ use tokio::time::Instant;
 
 use crate::secret::Confidential;
 
-/// What an identity service handed out.
+/// The response of an identity service.
 #[derive(Clone, Debug)]
 pub struct Grant {
     pub token: Confidential,
-    /// How long it lives from now on. A service may hand out a token again with what is left of its life.
+    /// How long it lives from now on. A service may return the same token again with the rest of
+    /// its life.
     pub lives: Duration,
 }
 
-/// How long before its end a token is replaced, so that a call does not start with one that ends on its way.
+/// How long before its end a token is replaced, so that it does not expire during a call.
 const SPARE: Duration = Duration::from_secs(30);
 
 /// One token for all callers. While one caller asks for a new one, the others wait for it.
@@ -31,9 +32,10 @@ struct Held {
 }
 
 impl TokenCache {
-    /// The token in force, or a new one by `ask`.
+    /// The token in use, or a new one from `ask`.
     ///
-    /// A service that hands out the old token with seconds to live is asked again at that token's end and not before: asking in a loop would not help.
+    /// If a service returns the old token with seconds to live, ask again at that token's end and
+    /// not before: asking in a loop would not help.
     ///
     /// # Errors
     /// What `ask` says; nothing is kept then.
@@ -57,7 +59,8 @@ impl TokenCache {
         Ok(grant.token)
     }
 
-    /// The other side refused `token`: it is not used again. A newer one that another caller has got meanwhile stays.
+    /// The other side refused `token`: it is not used again. A newer one that another caller got
+    /// meanwhile stays.
     pub async fn refused(&self, token: &Confidential) {
         let mut held = self.held.lock().await;
         if held.as_ref().is_some_and(|held| held.token == *token) {

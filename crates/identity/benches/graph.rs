@@ -1,4 +1,5 @@
-//! What one piece of evidence costs: pairs, chains, and a mailbox shared by ten thousand persons; over rows in memory.
+//! The cost of one piece of evidence: pairs, chains, and a mailbox shared by ten thousand persons;
+//! over rows in memory.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use millrace_identity::{Claim, Edge, Evidence, MemoryGraph, Policy, apply};
@@ -36,7 +37,7 @@ fn hub(range: impl Iterator<Item = u64>) -> Vec<Evidence> {
     range.map(|n| assert_of(id("b2b_person", n), id("email", 0))).collect()
 }
 
-/// A number that jumps about, the same each time.
+/// A scattered number, the same each time.
 fn scattered(n: u64) -> u64 {
     n * 7_919 % HUB_EDGES
 }
@@ -68,11 +69,12 @@ fn building(c: &mut Criterion) {
     group.finish();
 }
 
-/// One edge comes and goes at a mailbox with ten thousand: behind all linked ones, before them all, and a linked one goes and comes again.
+/// One edge comes and goes at a mailbox with ten thousand: after all linked ones, before them all,
+/// and a linked one goes and comes again.
 fn further(c: &mut Criterion) {
     let mut group = c.benchmark_group("one edge at a full hub, there and back");
     let policy = Policy::default();
-    let cases = [("behind", HUB_EDGES + 1), ("before", 0), ("between", 25)];
+    let cases = [("after", HUB_EDGES + 1), ("before", 0), ("between", 25)];
     for (name, number) in cases {
         let graph = graph_of(&policy, &hub((1..=HUB_EDGES).filter(|n| *n != number)));
         let there = assert_of(id("b2b_person", number), id("email", 0));

@@ -1,5 +1,5 @@
-//! Evidence comes in: edges are noted, identities that stand otherwise by the rules that need no order are settled, short ways are taken where the order
-//! decides nothing, and what is left is replayed once for the whole batch.
+//! Applying evidence: notes edges, settles identities whose status needs no order, takes short ways
+//! where the order decides nothing, and replays the rest once for the whole batch.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +12,12 @@ use crate::report::reason;
 use crate::rows::{ClusterRow, EdgeRow, NodeRow, Rows, Status, TypedRows, damaged_node};
 use crate::store::GraphStore;
 
-/// Takes evidence into the graph and says what it changed. What comes together costs less than what comes one by one: a cluster of which a hundred edges go
-/// is taken apart once.
+/// Takes evidence into the graph and returns the changes. One batch costs less than its parts: a
+/// cluster that loses a hundred edges is taken apart once.
 ///
 /// # Errors
-/// Where the store failed or a row is damaged. Some rows may be written then: give up the transaction.
+/// Where the store failed or a row is damaged. Some rows may be written then: abort the
+/// transaction.
 pub fn apply<S: GraphStore>(store: &mut S, policy: &Policy, evidence: &[Evidence]) -> Rows<Outcome, S> {
     let mut last: BTreeMap<(&Edge, &Claim), bool> = BTreeMap::new();
     for one in evidence {
@@ -27,7 +28,7 @@ pub fn apply<S: GraphStore>(store: &mut S, policy: &Policy, evidence: &[Evidence
     }
     let mut writer = Writer::new(store, policy)?;
     let mut spoken_of = BTreeSet::new();
-    // First what comes, so that an edge whose claims change hands never goes.
+    // Additions first, so that an edge whose claims change hands never disappears.
     let (come, gone): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, present)| *present);
     for ((edge, claim), present) in come.into_iter().chain(gone) {
         if writer.store.has_claim(edge, claim)? == present {
@@ -48,7 +49,7 @@ pub fn apply<S: GraphStore>(store: &mut S, policy: &Policy, evidence: &[Evidence
     })
 }
 
-/// The changes of one call, against what was there before.
+/// The changes of one call, compared with the state before it.
 pub(crate) struct Writer<'a, S> {
     pub store: &'a mut S,
     pub policy: &'a Policy,
@@ -56,18 +57,19 @@ pub(crate) struct Writer<'a, S> {
     epoch: u64,
     /// Canonical id and epoch of each node whose canonical id was set, before the first time.
     nodes_before: BTreeMap<Identity, (CanonicalId, u64)>,
-    /// Whether each edge that began, ended or came to stand otherwise was parked before; `None` where the edge was not there.
+    /// Whether each edge that began, ended or changed its status was parked before; `None` where
+    /// the edge did not exist.
     edges_before: BTreeMap<Edge, Option<bool>>,
-    /// Nodes whose homes changed and that are not decided again yet, by their places.
+    /// Nodes whose homes changed and that are not decided again yet, by their places in the order.
     changed: BTreeMap<Place, Changed>,
 }
 
 /// How the homes of a node changed.
 #[derive(Clone, Copy)]
 struct Changed {
-    /// How it stood before.
+    /// Its status before.
     before: Option<Status>,
-    /// A home is gone.
+    /// It lost a home.
     shrank: bool,
 }
 
@@ -84,7 +86,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         })
     }
 
-    /// One claim on an edge more, or less.
+    /// An edge gains or loses one claim.
     fn claimed(&mut self, edge: &Edge, present: bool) -> Rows<(), S> {
         match (self.store.edge(edge)?, present) {
             (None, true) => self.begin(edge, 1),
@@ -95,7 +97,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         }
     }
 
-    /// The first claim on an edge came. `claims` is how many it has now.
+    /// An edge gained its first claim. `claims` is how many it has now.
     pub fn begin(&mut self, edge: &Edge, claims: u64) -> Rows<(), S> {
         self.edges_before.entry(edge.clone()).or_insert(None);
         let refused = self.policy.refusal(edge).is_some();
@@ -105,7 +107,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         }
         let mut row = self.store.node(edge.node())?.unwrap_or_else(|| alone(edge.node()));
         self.note(edge.node(), row.status, false);
-        // Until it is decided a new node counts for nothing.
+        // Until it is decided a new node does not count.
         let status = *row.status.get_or_insert(Status::Waiting);
         row.degree += 1;
         self.put_node(edge.node(), &row)?;
@@ -113,7 +115,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         self.store.set_carried(edge, status, true)
     }
 
-    /// The last claim on an edge went.
+    /// An edge lost its last claim.
     fn end(&mut self, edge: &Edge, row: &EdgeRow) -> Rows<(), S> {
         self.store.set_edge(edge, None)?;
         if row.refused {
@@ -135,11 +137,11 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         changed.shrank |= shrank;
     }
 
-    /// Decides every node whose homes changed, in their order: by itself where its homes alone decide, or where whole clusters unite; the others
-    /// together, by a replay.
+    /// Decides every node whose homes changed, in their order: alone where its homes alone decide,
+    /// or where whole clusters unite; the others together, by a replay.
     ///
-    /// Until that replay the clusters are right for the homes that the others had before, and whatever is united meanwhile fits for ever after: so it does
-    /// not matter in which order the two are done.
+    /// Until that replay the clusters are right for the homes that the others had before, and any
+    /// union made meanwhile stays valid: so the order of the two steps does not matter.
     pub fn decide(&mut self) -> Rows<(), S> {
         let mut replay = replay::Task::default();
         while let Some((place, changed)) = self.changed.pop_first() {
@@ -161,7 +163,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
                         replay.shrink(place);
                     }
                 }
-                // What did not fit fits with a further home even less.
+                // A node that did not fit fits even less with a further home.
                 None if changed.before == Some(Status::Waiting) && !changed.shrank => {}
                 None if was_linked && changed.shrank => {
                     replay.shrink(place.clone());
@@ -179,8 +181,9 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         replay.run(self)
     }
 
-    /// A node that did not count up to now, or has further homes, where no order is needed: its clusters fit together as they are, or all of them were
-    /// complete before its turn came. Whether it is decided.
+    /// A node that did not count before, or has further homes, where no order is needed: its
+    /// clusters fit together as they are, or all of them were complete before its turn came.
+    /// Returns whether it is decided.
     fn unite_whole(&mut self, place: &Place, was_linked: bool) -> Rows<bool, S> {
         let node = &place.node;
         let mut clusters: BTreeMap<CanonicalId, Cluster> = BTreeMap::new();
@@ -229,7 +232,8 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         Ok(true)
     }
 
-    /// Makes clusters one, under the least of their canonical ids, because the node at `place` is linked.
+    /// Makes clusters one, under the least of their canonical ids, because the node at `place` is
+    /// linked.
     fn unite(&mut self, clusters: Vec<Cluster>, place: &Place) -> Rows<(), S> {
         let priority = self.policy.priority();
         let Some(winner) = clusters.iter().min_by(|a, b| priority.compare(&a.canonical.0, &b.canonical.0)) else {
@@ -268,7 +272,8 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         self.store.set_cluster(&to, Some(&row))
     }
 
-    /// A node that is carried stands so from now on, and so do its edges; `None` where nobody carries it any more.
+    /// Sets the status of a carried node and of its edges; `None` where no home carries it any
+    /// more.
     pub fn set_status(&mut self, node: &Identity, status: Option<Status>) -> Rows<(), S> {
         let mut row = self.node_row(node)?;
         let before = row.status;
@@ -294,7 +299,8 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         self.store.node(node)?.ok_or_else(|| damaged_node(node))
     }
 
-    /// Takes an edge and both its ends out of the rows, keeping what they were before this call.
+    /// Removes an edge and both its ends from the rows, and keeps their values from before this
+    /// call.
     pub fn forget(&mut self, edge: &Edge, row: &EdgeRow) -> Rows<(), S> {
         let status = self.store.node(edge.node())?.and_then(|row| row.status);
         let status = if row.refused { Some(Status::Refused) } else { status };
@@ -305,7 +311,8 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         self.store.set_home(edge, false)
     }
 
-    /// Takes a node out of its cluster and out of the rows, keeping what it was before this call. Its edges are the caller's.
+    /// Removes a node from its cluster and from the rows, and keeps its value from before this
+    /// call. The caller handles its edges.
     pub fn forget_node(&mut self, node: &Identity) -> Rows<(), S> {
         let row = self.store.node(node)?.unwrap_or_else(|| alone(node));
         self.store.set_cluster(&row.canonical, None)?;
@@ -315,7 +322,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         Ok(())
     }
 
-    /// Moves a node, keeping what it was before this call.
+    /// Moves a node, and keeps its value from before this call.
     pub fn set_canonical(&mut self, node: &Identity, canonical: &CanonicalId) -> Rows<(), S> {
         let mut row = self.store.node(node)?.unwrap_or_else(|| alone(node));
         self.nodes_before.entry(node.clone()).or_insert_with(|| (row.canonical.clone(), row.epoch));
@@ -324,13 +331,13 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         self.put_node(node, &row)
     }
 
-    /// A node that nobody carries and that is its own needs no row.
+    /// A node that no home carries and that is its own canonical id needs no row.
     fn put_node(&mut self, node: &Identity, row: &NodeRow) -> Rows<(), S> {
         let needed = row.degree > 0 || row.status.is_some() || row.canonical.0 != *node;
         self.store.set_node(node, needed.then_some(row))
     }
 
-    /// The net of all that was changed.
+    /// The net effect of all changes.
     pub fn outcome(mut self) -> Rows<Outcome, S> {
         let mut outcome = Outcome::default();
         for (node, (from, epoch_before)) in std::mem::take(&mut self.nodes_before) {
@@ -343,7 +350,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
                     epoch: self.epoch,
                 });
             } else if let Some(row) = self.store.node(&node)? {
-                // It went and came back within the call: nobody hears of it.
+                // It went and came back within the call: no move is reported.
                 self.put_node(&node, &NodeRow { epoch: epoch_before, ..row })?;
             }
         }
@@ -378,7 +385,7 @@ impl Cluster {
     }
 }
 
-/// What the guardrails of clusters look at.
+/// The values that the guardrails of clusters check.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Content {
     pub size: u64,

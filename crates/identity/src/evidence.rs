@@ -1,4 +1,4 @@
-//! What the graph is told, and what it answers.
+//! The graph's input and its answer.
 
 use std::fmt;
 
@@ -13,26 +13,27 @@ pub struct Edge {
     node: Identity,
 }
 
-/// Who asserts an edge: an opaque name, unique among all claims, the same each time the claim is repeated or withdrawn.
+/// The author of an edge: an opaque name, unique among all claims, the same each time the claim is
+/// repeated or withdrawn.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Claim(pub Text);
 
-/// One message to the graph. Repeating one changes nothing. Of one claim on one edge the last message counts; between edges and between claims no order is
-/// needed.
+/// One message to the graph. Repeating one changes nothing. Of several messages about one claim on
+/// one edge the last counts; between edges and between claims no order is needed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Evidence {
     /// The claim says that the two identities are one thing.
     Assert {
         /// The two.
         edge: Edge,
-        /// Who says so.
+        /// The author.
         claim: Claim,
     },
-    /// The claim no longer says so. Where it never did, nothing happens.
+    /// The claim no longer says so. If it never did, nothing happens.
     Withdraw {
         /// The two.
         edge: Edge,
-        /// Who said so.
+        /// The author.
         claim: Claim,
     },
 }
@@ -40,13 +41,14 @@ pub enum Evidence {
 /// One node changes its canonical id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Move {
-    /// Who moves.
+    /// The node that moves.
     pub node: Identity,
     /// Its canonical id up to now.
     pub from: CanonicalId,
     /// Its canonical id from now on; never `from`.
     pub to: CanonicalId,
-    /// The same for all moves of one outcome; greater than that of every earlier outcome with moves. Begins at 1.
+    /// The same for all moves of one outcome; greater than that of every earlier outcome with
+    /// moves. Begins at 1.
     pub epoch: u64,
 }
 
@@ -63,7 +65,7 @@ pub struct Parked {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "camelCase")]
 pub enum Reason {
-    /// A person is no account; nothing unites them.
+    /// A person is not an account; nothing unites them.
     #[error("the identities name different kinds of thing")]
     CrossKind,
     /// The policy blocks an end.
@@ -86,7 +88,8 @@ pub enum Reason {
         /// The most identities in a cluster of this kind.
         max: u64,
     },
-    /// With all its homes the identity would make a cluster with two identities of a namespace of which one is allowed.
+    /// With all its homes the identity would make a cluster with two identities of a namespace of
+    /// which one is allowed.
     #[error("all that carry it would together hold more than one identity of {namespace}")]
     NotUnique {
         /// The namespace.
@@ -99,11 +102,14 @@ pub enum Reason {
 pub struct Outcome {
     /// One for each node whose canonical id changed, in order of nodes.
     pub moves: Vec<Move>,
-    /// Edges parked from now on, in order of edges. An edge parked before is not repeated, even if the reason has changed.
+    /// Edges parked from now on, in order of edges. An edge parked before is not repeated, even if
+    /// the reason has changed.
     pub parked: Vec<Parked>,
-    /// Edges parked up to now and no longer, in order of edges: they count, or nobody asserts them any more.
+    /// Edges parked before and no longer, in order of edges: they count, or no claim asserts them
+    /// any more.
     pub unparked: Vec<Edge>,
-    /// Identities in the greatest cluster that the evidence speaks of, afterwards. 0 where all of it was known already.
+    /// Identities in the largest cluster that the evidence names, afterwards. 0 where all of it was
+    /// known already.
     pub cluster_size: usize,
 }
 
@@ -113,7 +119,7 @@ impl Edge {
         (home != node).then_some(Edge { home, node })
     }
 
-    /// Who carries the identity.
+    /// The home that carries the identity.
     pub fn home(&self) -> &Identity {
         &self.home
     }

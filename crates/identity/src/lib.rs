@@ -1,50 +1,68 @@
-//! The identity graph: which identities are one person, one account, one deal; a state machine over rows of the caller.
+//! The identity graph: which identities are one person, one account, one deal; a state machine over
+//! rows of the caller.
 //!
-//! What it is *not*: it reads no records (the resolve stage turns them into evidence), keeps no profile, sends no message, knows no clock.
+//! What it is *not*: it reads no records (the resolve stage turns them into evidence), keeps no
+//! profile, sends no message, and has no clock.
 //!
 //! # Evidence
 //!
-//! A *claim* (a record, an MDM link) asserts *edges*: a record whose home identity is h and that carries e1…en asserts (h,e1)…(h,en). An edge lives
-//! while at least one claim asserts it. [`apply`] takes a batch of [`Evidence`]; repeating it changes nothing, and no order is needed.
+//! A *claim* (a record, an MDM link) asserts *edges*: a record whose home identity is h and that
+//! carries e1…en asserts (h,e1)…(h,en). An edge lives while at least one claim asserts it.
+//! [`apply`] takes a batch of [`Evidence`]; repeating it changes nothing, and no order is needed.
 //!
 //! # The law
 //!
-//! Which identities count is a function of the *set* of live edges and the [`Policy`], never of their history:
+//! Which identities count is a function of the *set* of live edges and the [`Policy`], never of
+//! their history:
 //!
-//! 1. *Refused* are edges between kinds (a person is never an account) and edges at a blocked identity (`info@…`). They are as if not asserted.
-//! 2. *Crowded* are identities that more homes carry than their namespace allows. Homes are counted, not claims: an event says the same a thousand
-//!    times and is right each time, but an e-mail address that thirty persons carry is a mailbox.
-//! 3. The identities still left are taken by namespace priority, then by id. Each is *linked* to all the homes that carry it, unless the cluster that
-//!    all of them would make breaks a guardrail of clusters (size, unique namespaces); then it is *waiting*.
+//! 1. *Refused* are edges between kinds (a person is never an account) and edges at a blocked
+//!    identity (`info@…`). They are treated as if not asserted.
+//! 2. *Crowded* are identities that more homes carry than their namespace allows. Homes are
+//!    counted, not claims: an event repeats the same edge a thousand times and is right each time,
+//!    but an e-mail address that thirty persons carry is a mailbox.
+//! 3. The identities still left are taken by namespace priority, then by id. Each is *linked* to
+//!    all the homes that carry it, unless the cluster that all of them would make breaks a
+//!    guardrail of clusters (size, unique namespaces); then it is *waiting*.
 //!
-//! Clusters are the connected components of linked edges; the least member by [`Priority`] is the canonical id. An identity that is not linked is set
-//! aside *whole*: none of its homes has it, for any subset of them would depend on who came first. Its edges are *parked*: kept, reported, and linked
-//! by themselves as soon as rule 1 to 3 say so. What the identity carries itself, as a home, is no edge *at* it and counts all the same.
+//! Clusters are the connected components of linked edges; the least member by [`Priority`] is the
+//! canonical id. An identity that is not linked is set aside *whole*: none of its homes has it,
+//! because any subset of them would depend on arrival order. Its edges are *parked*: kept,
+//! reported, and linked by themselves as soon as rules 1 to 3 allow it. Edges that the identity
+//! asserts as a home are not edges *at* it, and count as usual.
 //!
-//! So what two CRM systems say about each other's keys counts before a shared e-mail address, that before a shared device; and a mailbox shared by
-//! thousands unites nobody.
+//! So statements of two CRM systems about each other's keys count before a shared e-mail address,
+//! and that before a shared device; a mailbox shared by thousands unites no one.
 //!
 //! # How it stays cheap
 //!
 //! Clusters only grow while identities are taken in order. Four facts follow:
 //!
-//! * An identity that waits at its place changes nothing else, neither when it comes nor when it goes. With further homes it goes on waiting.
-//! * An identity is linked if and only if it ends up in one cluster with all its homes. So one within a cluster, or one whose *final* clusters fit
-//!   together, is linked at once and changes nothing else: one union.
-//! * An identity behind all linked ones of its clusters meets them as they are now; if they do not fit it waits, after a constant number of reads.
-//! * An identity that more homes carry than a cluster may have members waits without a look at any of them.
+//! * An identity that waits at its place changes nothing else, neither when it comes nor when it
+//!   goes. With further homes it keeps waiting.
+//! * An identity is linked if and only if it ends up in one cluster with all its homes. So one
+//!   within a cluster, or one whose *final* clusters fit together, is linked at once and changes
+//!   nothing else: one union.
+//! * An identity after all linked ones of its clusters meets them as they are now; if they do not
+//!   fit it waits, after a constant number of reads.
+//! * An identity that more homes carry than a cluster may have members waits, without a read of any
+//!   of them.
 //!
-//! What remains is a home of a linked identity that goes, or an identity that takes its place before others in full clusters. Then the rest of the order
-//! is replayed, once for all such changes of a batch, from the first of their places on, and only for the *region*: the clusters of what lost a home,
-//! and each cluster that a waiting identity joins to them during the replay. The waiting identities of a home are read lazily, in order; a cluster that
-//! has reached its greatest size reads no more of them. Without waiting identities the region is the one cluster, and the replay is a plain split.
+//! What remains is a linked identity that loses a home, or an identity that takes its place before
+//! others in full clusters. Then the rest of the order is replayed, once for all such changes of a
+//! batch, from the first of their places on, and only for the *region*: the clusters of the nodes
+//! that lost a home, and each cluster that a waiting identity joins to them during the replay. The
+//! waiting identities of a home are read lazily, in order; a cluster at its greatest size reads no
+//! more of them. Without waiting identities the region is the one cluster, and the replay is a
+//! plain split.
 //!
-//! Rules 1 and 2 need no order: an identity that passes its number of homes goes, and comes back when it is below again.
+//! Rules 1 and 2 need no order: an identity that exceeds its number of homes drops out, and comes
+//! back when it is below again.
 //!
 //! # Moves
 //!
-//! Merge and split are one primitive: a [`Move`] of one node from one canonical id to another. All moves of one call share an epoch; epochs grow.
-//! Applied to a map in which every node begins as itself, they always give the current canonical ids.
+//! Merge and split are one primitive: a [`Move`] of one node from one canonical id to another. All
+//! moves of one call share an epoch; epochs grow. Applied to a map in which every node begins as
+//! itself, they always give the current canonical ids.
 
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 

@@ -1,4 +1,5 @@
-//! What the deployment allows: the order of namespaces, which is also the order in which identities are considered, and the guardrails.
+//! The policy of the deployment: the order of namespaces, which is also the order in which
+//! identities are considered, and the guardrails.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,22 +12,27 @@ use crate::{Edge, Reason};
 
 /// Identities in one person, unless configured: the bound customers know from other platforms.
 const PERSON_IDENTITIES_MAX: u64 = 50;
-/// Account records in one company, unless configured: a group with hundreds of subsidiaries in several systems still fits.
+/// Account records in one company, unless configured: a group with hundreds of subsidiaries in
+/// several systems still fits.
 const ACCOUNT_IDENTITIES_MAX: u64 = 1_000;
 /// Identities in one deal, campaign or list, unless configured: a handful of systems know it.
 const OTHER_IDENTITIES_MAX: u64 = 50;
 
-/// The order of namespaces, most trusted first: decides who names a cluster and which identities are considered first.
+/// The order of namespaces, most trusted first: decides which identity names a cluster and which
+/// identities are considered first.
 ///
-/// The five namespaces of source keys always come first, then those listed, then all others alphabetically.
+/// The five namespaces of source keys always come first, then those listed, then all others
+/// alphabetically.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Priority {
     positions: BTreeMap<Text, u32>,
 }
 
-/// The guardrails and the priority: configuration of the whole deployment, the same for the whole life of a graph.
+/// The guardrails and the priority: configuration of the whole deployment, the same for the whole
+/// life of a graph.
 ///
-/// Namespaces are case-insensitive here as everywhere. The rows of a graph hold verdicts, so a changed policy needs [`crate::rebuild`].
+/// Namespaces are case-insensitive here as everywhere. The rows of a graph hold verdicts, so a
+/// changed policy needs [`crate::rebuild`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Policy {
     priority: Priority,
@@ -36,7 +42,8 @@ pub struct Policy {
     blocked: BTreeMap<Text, Vec<Text>>,
 }
 
-/// The place of an identity in the one order in which identities are considered: by priority of the namespace, then namespace, then id.
+/// The place of an identity in the one order in which identities are considered: by priority of the
+/// namespace, then namespace, then id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     position: u32,
@@ -59,7 +66,8 @@ impl Priority {
         self.positions.get(namespace).copied().unwrap_or(u32::MAX)
     }
 
-    /// Compares by namespace priority, then namespace, then id: the least member of a cluster names it.
+    /// Compares by namespace priority, then namespace, then id: the least member of a cluster names
+    /// it.
     pub fn compare(&self, a: &Identity, b: &Identity) -> Ordering {
         self.position(a.namespace()).cmp(&self.position(b.namespace())).then_with(|| a.cmp(b))
     }
@@ -100,7 +108,8 @@ impl Policy {
         self
     }
 
-    /// At most `max` identities in a cluster of this kind. 0 counts as 1: an identity is always its own.
+    /// At most `max` identities in a cluster of this kind. 0 counts as 1: an identity is always its
+    /// own.
     pub fn with_identities_max(mut self, kind: SubjectKind, max: u64) -> Self {
         self.identities_max.insert(kind, max.max(1));
         self
@@ -118,7 +127,8 @@ impl Policy {
         self
     }
 
-    /// Identities of this namespace whose id fits the pattern link nothing. `*` stands for any text, also none; all else for itself.
+    /// Identities of this namespace whose id fits the pattern link nothing. `*` stands for any
+    /// text, including none; every other character for itself.
     pub fn with_blocked(mut self, namespace: &str, pattern: &str) -> Self {
         let name = normal(namespace);
         let pattern = if name == namespace::EMAIL {
@@ -135,7 +145,8 @@ impl Policy {
         &self.priority
     }
 
-    /// Whether a home with all that it carries breaks no guardrail, as long as nobody else carries any of it.
+    /// Whether a home with all that it carries breaks no guardrail, as long as no other home
+    /// carries any of it.
     pub fn holds(&self, home: &Identity, carried: &BTreeSet<Identity>) -> bool {
         let kind = SubjectKind::of_namespace(home.namespace());
         let counts = |node: &Identity| SubjectKind::of_namespace(node.namespace()) == kind && !self.is_blocked(node) && self.claims_max(node) > 0;
@@ -183,7 +194,7 @@ impl Policy {
         }
     }
 
-    /// Where the nodes of a namespace stand against a place, as far as the namespace decides it.
+    /// How the nodes of a namespace compare with a place, as far as the namespace decides it.
     pub(crate) fn compare_namespace(&self, namespace: &str, place: &Place) -> Ordering {
         (self.priority.position(namespace), namespace).cmp(&(place.position, place.node.namespace()))
     }
@@ -193,7 +204,8 @@ fn normal(namespace: &str) -> Text {
     namespace.trim().to_ascii_lowercase().into()
 }
 
-/// Whether a text fits a pattern with `*`. Each star takes as little as it can; only the last one may have to give way, so no search is needed.
+/// Whether a text fits a pattern with `*`. Each star takes as little as it can; only the last one
+/// may have to give way, so no search is needed.
 fn fits(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {

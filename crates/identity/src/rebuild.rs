@@ -11,12 +11,15 @@ use crate::store::GraphStore;
 /// Edges read at once.
 const PAGE_ROWS: usize = 1024;
 
-/// Decides all identities anew. Call it once when the policy differs from the one that the rows were written under; [`Outcome::cluster_size`] is 0.
+/// Decides all identities again. Call it once when the policy differs from the one that the rows
+/// were written under; [`Outcome::cluster_size`] is 0.
 ///
-/// Holds the whole graph in memory and writes all of it in one transaction: a rare act of an operator, not part of the stream.
+/// Holds the whole graph in memory and writes all of it in one transaction: a rare act of an
+/// operator, not part of the stream.
 ///
 /// # Errors
-/// Where the store failed or a row is damaged. Some rows may be written then: give up the transaction.
+/// Where the store failed or a row is damaged. Some rows may be written then: abort the
+/// transaction.
 pub fn rebuild<S: GraphStore>(store: &mut S, policy: &Policy) -> Rows<Outcome, S> {
     let mut writer = Writer::new(store, policy)?;
     let mut edges = Vec::new();
@@ -32,7 +35,8 @@ pub fn rebuild<S: GraphStore>(store: &mut S, policy: &Policy) -> Rows<Outcome, S
     let nodes: BTreeSet<_> = edges.iter().flat_map(|(edge, _)| [edge.home(), edge.node()]).collect();
     nodes.into_iter().try_for_each(|node| writer.forget_node(node))?;
     edges.iter().try_for_each(|(edge, row)| writer.begin(edge, row.claims))?;
-    // In the order of their places, each node meets clusters that are complete: nothing is replayed.
+    // In the order of their places, each node meets clusters that are complete: nothing is
+    // replayed.
     writer.decide()?;
     writer.outcome()
 }

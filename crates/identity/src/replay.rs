@@ -1,10 +1,12 @@
-//! The part of the order that a change can touch, taken again: the long way of [`crate::apply`].
+//! Replays the part of the order that a change can touch: the long way of [`crate::apply`].
 //!
-//! The region begins as the clusters of the nodes that lost something, in the state they had at the first place where anything changed. Its later nodes
-//! are decided in order: the linked ones are known, the waiting ones come from *cursors*, one for each home and namespace of what it carries, for within
-//! these the order is that of the rows. A node that leads out of the region was waiting. If it is linked now, the clusters of its homes join the region,
-//! in the state they had at that place. Every node whose cluster differs from before at some place is in the region from that place on, so what lies
-//! outside never needs a look.
+//! The region begins as the clusters of the nodes that lost something, in the state they had at the
+//! first place where anything changed. Its later nodes are decided in order: the linked ones are
+//! known; the waiting ones come from *cursors*, one for each home and namespace that it carries,
+//! because within these the rows are in order. A node that leads out of the region was waiting. If
+//! it is linked now, the clusters of its homes join the region, in the state they had at that
+//! place. Every node whose cluster differs from before at some place is in the region from that
+//! place on, so the rest of the graph needs no look.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,10 +18,11 @@ use crate::policy::{Place, Policy};
 use crate::rows::{ClusterRow, NodeRow, Rows, Status, TypedRows};
 use crate::store::GraphStore;
 
-/// Rows a cursor reads at once. Most cursors end after one or two; tests read the fewest that make progress, so that their small graphs have pages.
+/// Rows a cursor reads at once. Most cursors end after one or two; tests read the fewest that make
+/// progress, so that their small graphs have pages.
 const CURSOR_ROWS: usize = if cfg!(test) { 2 } else { 16 };
 
-/// What is to be taken again.
+/// The nodes to replay.
 #[derive(Default)]
 pub(crate) struct Task {
     /// Nodes whose clusters may hold together less than they did.
@@ -29,12 +32,13 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// The node was linked, and no longer holds together all that it did, or may displace what comes behind it.
+    /// The node was linked, and no longer holds together all that it did, or may displace later
+    /// ones.
     pub fn shrink(&mut self, place: Place) {
         self.shrunk.insert(place);
     }
 
-    /// The node is to be decided at its place.
+    /// Queues the node for a decision at its place.
     pub fn decide(&mut self, place: Place) {
         self.undecided.insert(place);
     }
@@ -79,7 +83,7 @@ fn reach<S: GraphStore>(writer: &Writer<'_, S>, node: &Identity, place: &Place) 
 struct Replay {
     numbers: BTreeMap<Identity, usize>,
     nodes: Vec<Node>,
-    /// What is to be decided, by its place, with the cursors that stand there.
+    /// The undecided nodes, by place, with the cursors there.
     queue: BTreeMap<Place, Vec<Cursor>>,
 }
 
@@ -97,12 +101,12 @@ struct Node {
     last: Option<Place>,
 }
 
-/// The waiting nodes of one namespace that a home carries, behind a place.
+/// The waiting nodes of one namespace that a home carries, after a place.
 struct Cursor {
     home: usize,
     namespace: String,
     read: VecDeque<Identity>,
-    /// The rows may hold more behind those read.
+    /// The rows may hold more after those read.
     more: bool,
 }
 
@@ -116,7 +120,8 @@ impl Replay {
         number
     }
 
-    /// Takes the whole cluster of a node into the region, in the state it has at `place`, and queues what comes from there on.
+    /// Takes the whole cluster of a node into the region, in the state it has at `place`, and
+    /// queues its nodes from there on.
     fn load_cluster_of<S: GraphStore>(&mut self, writer: &Writer<'_, S>, node: &Identity, place: &Place) -> Rows<(), S> {
         if self.numbers.contains_key(node) {
             return Ok(());
@@ -165,14 +170,14 @@ impl Replay {
         Ok(())
     }
 
-    /// Queues a cursor at its next node behind `behind`, reading from `from` on where it has to.
-    fn advance<S: GraphStore>(&mut self, writer: &Writer<'_, S>, mut cursor: Cursor, mut from: Option<Identity>, behind: Option<&Place>) -> Rows<(), S> {
+    /// Queues a cursor at its next node after `after`, reading from `from` on where it has to.
+    fn advance<S: GraphStore>(&mut self, writer: &Writer<'_, S>, mut cursor: Cursor, mut from: Option<Identity>, after: Option<&Place>) -> Rows<(), S> {
         let home = self.nodes[cursor.home].identity.clone();
         loop {
             while let Some(node) = cursor.read.pop_front() {
                 let at = writer.policy.place(&node);
-                if behind.is_none_or(|behind| at > *behind) {
-                    // It stays, to say where the next page begins.
+                if after.is_none_or(|after| at > *after) {
+                    // It stays, to mark where the next page begins.
                     cursor.read.push_front(node);
                     self.queue.entry(at).or_default().push(cursor);
                     return Ok(());
@@ -186,12 +191,12 @@ impl Replay {
                 .store
                 .carried_from(&home, Status::Waiting, &cursor.namespace, from.as_ref(), CURSOR_ROWS)?;
             cursor.more = page.len() == CURSOR_ROWS;
-            // It may begin with the last one read, which is not behind.
+            // It may begin with the last one read, which is not after.
             cursor.read = page.into();
         }
     }
 
-    /// Makes the groups of nodes of the region one, because the node at `place` is linked.
+    /// Unites the groups of nodes of the region, because the node at `place` is linked.
     fn join<'n>(&mut self, members: impl IntoIterator<Item = &'n Identity>, place: &Place) {
         let roots: BTreeSet<usize> = members.into_iter().map(|member| self.numbers[member]).collect();
         let roots: BTreeSet<usize> = roots.into_iter().map(|number| self.root(number)).collect();
@@ -216,11 +221,13 @@ impl Replay {
             let row = writer.node_row(&place.node)?;
             let status = if self.link(writer, &place, &row)? { Status::Linked } else { Status::Waiting };
             writer.set_status(&place.node, Some(status))?;
-            // Clusters that were drawn in have queued the node itself, for they were loaded at its place.
+            // Clusters that were drawn in have queued the node itself, because they were loaded at
+            // its place.
             cursors.extend(self.queue.remove(&place).unwrap_or_default());
             for mut cursor in cursors {
                 let root = self.root(cursor.home);
-                // A full cluster takes nobody in: what it could still be linked to is in it already, and queued by itself.
+                // A full cluster admits no more: any node it could still be linked to is in it
+                // already, and queued by itself.
                 if self.nodes[root].content.size < writer.policy.identities_max(&place.node) {
                     let from = cursor.read.pop_front();
                     self.advance(writer, cursor, from, Some(&place))?;
@@ -230,7 +237,8 @@ impl Replay {
         Ok(())
     }
 
-    /// Links the node at `place` to all its homes where their clusters fit together at that place; whether they do.
+    /// Links the node at `place` to all its homes where their clusters fit together at that place;
+    /// returns whether they do.
     fn link<S: GraphStore>(&mut self, writer: &Writer<'_, S>, place: &Place, row: &NodeRow) -> Rows<bool, S> {
         let max = writer.policy.identities_max(&place.node);
         if row.degree >= max {
@@ -269,7 +277,7 @@ impl Replay {
         Ok(true)
     }
 
-    /// Writes what the region's clusters are now.
+    /// Writes the region's clusters as they are now.
     fn write<S: GraphStore>(mut self, writer: &mut Writer<'_, S>) -> Rows<(), S> {
         let mut groups = BTreeMap::<usize, Vec<usize>>::new();
         for number in 0..self.nodes.len() {

@@ -1,4 +1,4 @@
-//! What the graph says about a node: for the API, and why an edge is parked.
+//! Reports about a node: for the API, and why an edge is parked.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ pub struct ClusterReport {
     pub node: Identity,
     /// Its canonical id.
     pub canonical: CanonicalId,
-    /// The epoch of its last move; 0 where it has had none since it was last without edges.
+    /// The epoch of its last move; 0 if it has not moved since it was last without edges.
     pub epoch: u64,
     /// All members, in order of identities; the node alone if nothing is linked to it.
     pub members: Vec<Identity>,
@@ -34,15 +34,15 @@ pub struct ClusterReport {
 pub struct EdgeReport {
     /// The edge.
     pub edge: Edge,
-    /// Who asserts it, as many as the limit allows, in order of their texts.
+    /// Its claims, up to the limit, in order of their texts.
     pub claims: Vec<Claim>,
-    /// How many assert it.
+    /// The number of claims.
     pub claim_count: u64,
     /// Why it does not count; `None` where it does.
     pub parked: Option<Reason>,
 }
 
-/// The canonical id of a node; itself where it was never mentioned.
+/// The canonical id of a node; itself if it was never mentioned.
 ///
 /// # Errors
 /// Where the store failed or a row is damaged.
@@ -50,7 +50,8 @@ pub fn canonical<S: GraphStore>(store: &S, node: &Identity) -> Rows<CanonicalId,
     store.canonical_of(node)
 }
 
-/// The members of a cluster, in order of identities. An identity that is no cluster's canonical id has itself as its only member.
+/// The members of a cluster, in order of identities. An identity that is no cluster's canonical id
+/// has itself as its only member.
 ///
 /// # Errors
 /// Where the store failed or a row is damaged.
@@ -58,7 +59,8 @@ pub fn members<S: GraphStore>(store: &S, canonical: &CanonicalId) -> Rows<Vec<Id
     store.cluster_members(canonical)
 }
 
-/// The cluster of a node with at most `limit` edges at its members, and at most `limit` claims of each: an address shared by thousands has thousands.
+/// The cluster of a node with at most `limit` edges at its members, and at most `limit` claims of
+/// each: an address shared by thousands has thousands.
 ///
 /// # Errors
 /// Where the store failed or a row is damaged.
@@ -93,7 +95,8 @@ pub fn explain<S: GraphStore>(store: &S, policy: &Policy, node: &Identity, limit
     })
 }
 
-/// The edges at the members that are parked, or those that are not: all of them, or at least `limit`.
+/// The edges at the members that are parked, or those that are not: all of them, or at least
+/// `limit`.
 fn edges_at<S: GraphStore>(store: &S, members: &[Identity], parked: bool, limit: usize) -> Rows<BTreeSet<Edge>, S> {
     let mut found = BTreeSet::new();
     for member in members {
@@ -110,7 +113,8 @@ fn edges_at<S: GraphStore>(store: &S, members: &[Identity], parked: bool, limit:
     Ok(found)
 }
 
-/// Why an edge does not count; `None` where it does. Read from what the graph is now, so it depends on no history either.
+/// Why an edge does not count; `None` where it does. Read from the graph as it is now, so it
+/// depends on no history either.
 pub(crate) fn reason<S: GraphStore>(store: &S, policy: &Policy, edge: &Edge, row: &EdgeRow) -> Rows<Option<Reason>, S> {
     if row.refused {
         return Ok(policy.refusal(edge));
@@ -127,7 +131,8 @@ pub(crate) fn reason<S: GraphStore>(store: &S, policy: &Policy, edge: &Edge, row
         })),
         Some(Status::Waiting) if of_node.degree >= policy.identities_max(node) => Ok(Some(too_big)),
         Some(Status::Waiting) => {
-            // Clusters only grow along the order: what did not fit at the node's place does not fit at the end.
+            // Clusters only grow along the order: a node that did not fit at its place does not fit
+            // at the end.
             let mut clusters = BTreeSet::new();
             for member in store.homes(node, usize::MAX)?.iter().chain([node]) {
                 clusters.insert(store.canonical_of(member)?);

@@ -1,20 +1,21 @@
-//! The rows of the graph: keys in order-keeping bytes, values behind a version byte.
+//! The rows of the graph: keys in order-keeping bytes, values after a version byte.
 //!
 //! ```text
 //! 'c' canonical member          -> nothing        member of a cluster of two or more
 //! 'e' home node                 -> EdgeRow        an asserted edge
-//! 'h' home status node          -> nothing        what a home carries, by how that stands
+//! 'h' home status node          -> nothing        what a home carries, by status
 //! 'k' canonical                 -> ClusterRow     a cluster of two or more
-//! 'm' home node claim           -> nothing        who asserts an edge
+//! 'm' home node claim           -> nothing        the claims of an edge
 //! 'n' node                      -> NodeRow        a node that is carried, or is not its own canonical id
-//! 's'                           -> u64            the last epoch given out
-//! 'w' node home                 -> nothing        who carries a node, but for refused edges
+//! 's'                           -> u64            the last epoch assigned
+//! 'w' node home                 -> nothing        the homes of a node, without refused edges
 //!
 //! identity = text(namespace) text(id)     text = its bytes, 00 written as 00 ff, then 00 00     status = one byte     claim = text
 //! value    = 02, then postcard            nothing = the byte 02 alone
 //! ```
 //!
-//! Bytes of keys sort as the identities do. No row grows with the number of edges of a node, of claims of an edge or of members of a cluster.
+//! Bytes of keys sort as the identities do. No row grows with the number of edges of a node, of
+//! claims of an edge or of members of a cluster.
 
 use millrace_model::{CanonicalId, Identity};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -30,7 +31,8 @@ const ESCAPED: [u8; 2] = [0, 0xff];
 /// Rows read at once in a scan that reads all.
 const SCAN_ROWS: usize = 1024;
 
-/// How an identity that is carried stands, and each edge at it. The byte is part of keys: never reuse one.
+/// The status of a carried identity, and of each edge at it. The byte is part of keys: never reuse
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Status {
     /// Counts: it is in one cluster with all its homes.
@@ -49,9 +51,9 @@ pub(crate) struct NodeRow {
     pub canonical: CanonicalId,
     /// Of the node's last move; 0 where it never moved since the row began.
     pub epoch: u64,
-    /// Homes that carry it, but for refused edges.
+    /// Homes that carry it, without refused edges.
     pub degree: u64,
-    /// How it stands, as something that is carried; `None` where nobody carries it.
+    /// Its status as a carried node; `None` where no home carries it.
     pub status: Option<Status>,
 }
 
@@ -67,7 +69,7 @@ pub(crate) struct ClusterRow {
 pub(crate) struct EdgeRow {
     /// How many claims assert it. Invariant: at least one.
     pub claims: u64,
-    /// It can never count. Any other edge stands as its node does.
+    /// It can never count. Any other edge has the status of its node.
     pub refused: bool,
 }
 
@@ -127,8 +129,8 @@ impl Key {
         self
     }
 
-    /// The first key behind all that begin with this one. Every prefix ends with a byte below ff.
-    fn behind(mut self) -> Key {
+    /// The first key after all that begin with this one. Every prefix ends with a byte below ff.
+    fn past(mut self) -> Key {
         let last = self.0.last_mut().expect("a key holds at least its table");
         *last += 1;
         self
@@ -191,7 +193,7 @@ pub(crate) trait TypedRows: GraphStore + Sized {
         self.put(key.0, present.then(|| vec![VERSION])).map_err(GraphError::Store)
     }
 
-    /// The last epoch given out; 0 before the first move.
+    /// The last epoch assigned; 0 before the first move.
     fn epoch(&self) -> Rows<u64, Self> {
         Ok(self.read(&Key::new(b's').0)?.unwrap_or(0))
     }
@@ -228,7 +230,7 @@ pub(crate) trait TypedRows: GraphStore + Sized {
     /// All members, in order of identities; a cluster of one has itself.
     fn cluster_members(&self, canonical: &CanonicalId) -> Rows<Vec<Identity>, Self> {
         let prefix = || Key::new(b'c').identity(&canonical.0);
-        let members = self.identities(prefix().0, &prefix().behind().0, prefix().0.len(), usize::MAX)?;
+        let members = self.identities(prefix().0, &prefix().past().0, prefix().0.len(), usize::MAX)?;
         Ok(if members.is_empty() { vec![canonical.0.clone()] } else { members })
     }
 
@@ -236,7 +238,7 @@ pub(crate) trait TypedRows: GraphStore + Sized {
     fn cluster_holds(&self, canonical: &CanonicalId, namespace: &str) -> Rows<bool, Self> {
         let prefix = || Key::new(b'c').identity(&canonical.0).text(namespace);
         // The canonical id is a member too; the rows are only there for clusters of two or more.
-        Ok(canonical.0.namespace() == namespace || !self.scan(&prefix().0, &prefix().behind().0, 1).map_err(GraphError::Store)?.is_empty())
+        Ok(canonical.0.namespace() == namespace || !self.scan(&prefix().0, &prefix().past().0, 1).map_err(GraphError::Store)?.is_empty())
     }
 
     fn edge(&self, edge: &Edge) -> Rows<Option<EdgeRow>, Self> {
@@ -250,7 +252,7 @@ pub(crate) trait TypedRows: GraphStore + Sized {
     /// At most `limit` homes that carry a node, in order of identities; refused edges do not count.
     fn homes(&self, node: &Identity, limit: usize) -> Rows<Vec<Identity>, Self> {
         let prefix = || Key::new(b'w').identity(node);
-        self.identities(prefix().0, &prefix().behind().0, prefix().0.len(), limit)
+        self.identities(prefix().0, &prefix().past().0, prefix().0.len(), limit)
     }
 
     fn set_home(&mut self, edge: &Edge, present: bool) -> Rows<(), Self> {
@@ -260,7 +262,7 @@ pub(crate) trait TypedRows: GraphStore + Sized {
     /// At most `limit` nodes of a status that a home carries, in order of identities.
     fn carried(&self, home: &Identity, status: Status, limit: usize) -> Rows<Vec<Identity>, Self> {
         let prefix = || Key::new(b'h').identity(home).byte(status.byte());
-        self.identities(prefix().0, &prefix().behind().0, prefix().0.len(), limit)
+        self.identities(prefix().0, &prefix().past().0, prefix().0.len(), limit)
     }
 
     /// The same within one namespace, from `from` on.
@@ -271,7 +273,7 @@ pub(crate) trait TypedRows: GraphStore + Sized {
             Some(from) => home_key().identity(from),
             None => home_key().text(namespace),
         };
-        self.identities(lower.0, &home_key().text(namespace).behind().0, strip, limit)
+        self.identities(lower.0, &home_key().text(namespace).past().0, strip, limit)
     }
 
     fn set_carried(&mut self, edge: &Edge, status: Status, present: bool) -> Rows<(), Self> {
@@ -281,12 +283,12 @@ pub(crate) trait TypedRows: GraphStore + Sized {
     /// The namespaces of the nodes of a status that a home carries.
     fn namespaces(&self, home: &Identity, status: Status) -> Rows<Vec<String>, Self> {
         let prefix = || Key::new(b'h').identity(home).byte(status.byte());
-        let upper = prefix().behind().0;
+        let upper = prefix().past().0;
         let mut lower = prefix().0;
         let mut found = Vec::new();
         while let Some((key, _)) = self.scan(&lower, &upper, 1).map_err(GraphError::Store)?.pop() {
             let (namespace, _) = take_text(&key[prefix().0.len()..]).ok_or(GraphError::Damaged { key: key.clone() })?;
-            lower = prefix().text(&namespace).behind().0;
+            lower = prefix().text(&namespace).past().0;
             found.push(namespace);
         }
         Ok(found)
@@ -304,7 +306,7 @@ pub(crate) trait TypedRows: GraphStore + Sized {
     fn claims(&self, edge: &Edge, limit: usize) -> Rows<Vec<Claim>, Self> {
         let prefix = || Key::new(b'm').edge(edge);
         let strip = prefix().0.len();
-        let rows = self.scan(&prefix().0, &prefix().behind().0, limit).map_err(GraphError::Store)?;
+        let rows = self.scan(&prefix().0, &prefix().past().0, limit).map_err(GraphError::Store)?;
         let claim = |(key, _): (Vec<u8>, Vec<u8>)| match take_text(&key[strip..]) {
             Some((text, [])) => Ok(Claim(text.into())),
             _ => Err(GraphError::Damaged { key }),
@@ -312,13 +314,13 @@ pub(crate) trait TypedRows: GraphStore + Sized {
         rows.into_iter().map(claim).collect()
     }
 
-    /// The asserted edges behind `after`, in order of their ends.
+    /// The asserted edges after `after`, in order of their ends.
     fn edges_after(&self, after: Option<&Edge>, limit: usize) -> Rows<Vec<(Edge, EdgeRow)>, Self> {
         let lower = match after {
             Some(edge) => Key::new(b'e').edge(edge).byte(0),
             None => Key::new(b'e'),
         };
-        let rows = self.scan(&lower.0, &Key::new(b'e').behind().0, limit).map_err(GraphError::Store)?;
+        let rows = self.scan(&lower.0, &Key::new(b'e').past().0, limit).map_err(GraphError::Store)?;
         let edge = |(key, value): (Vec<u8>, Vec<u8>)| {
             let ends = take_identity(&key[1..]).and_then(|(a, rest)| Some((a, take_identity(rest)?.0)));
             let edge = ends
@@ -329,7 +331,7 @@ pub(crate) trait TypedRows: GraphStore + Sized {
         rows.into_iter().map(edge).collect()
     }
 
-    /// The identities at the end of the keys of a range, behind the first `strip` bytes.
+    /// The identities at the end of the keys of a range, after the first `strip` bytes.
     fn identities(&self, mut lower: Vec<u8>, upper: &[u8], strip: usize, limit: usize) -> Rows<Vec<Identity>, Self> {
         let mut found = Vec::new();
         loop {

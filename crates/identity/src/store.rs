@@ -6,10 +6,14 @@ use std::convert::Infallible;
 /// Ordered rows of bytes, read and written within one transaction of the caller.
 ///
 /// Protocol:
-/// * The rows belong to this crate alone: the caller gives them a key space of their own (a prefix before each key) and keeps every byte as it is.
-/// * Reads see the writes of the same call of [`crate::apply`] and of every earlier one in the same transaction.
-/// * There is one writer. All writes of a call become durable together with whatever the caller sends because of its [`crate::Outcome`], or not at all.
-/// * After an error the transaction is given up; the rows are then as they were before it, and the call may be repeated.
+/// * The rows belong to this crate alone: the caller gives them a key space of their own (a prefix
+///   before each key) and keeps every byte as it is.
+/// * Reads see the writes of the same call of [`crate::apply`] and of every earlier one in the same
+///   transaction.
+/// * There is one writer. All writes of a call become durable together with whatever the caller
+///   sends because of its [`crate::Outcome`], or not at all.
+/// * After an error the caller aborts the transaction; the rows are then as they were before it,
+///   and the call may be repeated.
 pub trait GraphStore {
     /// Why the store failed.
     type Error;
@@ -26,7 +30,7 @@ pub trait GraphStore {
     /// Where the store failed.
     fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, Self::Error>;
 
-    /// Sets a row; `None` removes it, and removing what is not there is no error.
+    /// Sets a row; `None` removes it, and removing a missing row is not an error.
     ///
     /// # Errors
     /// Where the store failed.
@@ -36,13 +40,14 @@ pub trait GraphStore {
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
-/// Why the graph could not be read or changed. The caller gives up its transaction.
+/// Why the graph could not be read or changed. The caller aborts its transaction.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError<E> {
     /// The store failed.
     #[error("graph store")]
     Store(#[source] E),
-    /// A row is not what this crate wrote: the store is damaged or the key space is shared. Restore it from its changelog.
+    /// A row that this crate did not write: the store is damaged or the key space is shared.
+    /// Restore it from its changelog.
     #[error("damaged row of the identity graph, key {key:02x?}")]
     Damaged {
         /// The key of the row.

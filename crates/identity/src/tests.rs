@@ -10,7 +10,8 @@ use crate::{Claim, Edge, Evidence, MemoryGraph, Outcome, Policy, Priority, apply
 mod properties;
 mod scenarios;
 
-/// A short name: `p1` is a person's source key, `e1` an e-mail address, `d1` a device, `c1` a CRM number, `a1` an account's source key.
+/// A short name: `p1` is a person's source key, `e1` an e-mail address, `d1` a device, `c1` a CRM
+/// number, `a1` an account's source key.
 fn node(short: &str) -> Identity {
     let (kind, id) = short.split_at(1);
     let namespace = match kind {
@@ -124,7 +125,7 @@ impl Law {
     }
 }
 
-/// A graph beside the law and beside a follower who only hears of moves.
+/// A graph, checked against the law and against a follower who only hears of moves.
 struct World {
     policy: Policy,
     graph: MemoryGraph,
@@ -157,7 +158,7 @@ impl World {
         outcome
     }
 
-    /// Applies what the outcome says, checking that it says it well.
+    /// Applies the outcome, and checks that it is consistent.
     fn follow(&mut self, outcome: &Outcome) {
         assert!(outcome.moves.is_sorted_by(|a, b| a.node < b.node), "moves in order, one a node");
         for step in &outcome.moves {
@@ -202,7 +203,7 @@ impl World {
             let expected = expected.get(node).cloned().unwrap_or_else(|| CanonicalId(node.clone()));
             assert_eq!(expected, *to, "the follower's canonical id of {node}");
         }
-        // The epoch; a row an edge, one at its home, one a claim.
+        // The epoch; one row per edge, one at its home, one per claim.
         let mut rows = 1.min(self.epoch) as usize + self.law.claims.len() + 2 * edges.len();
         let mut clusters = BTreeMap::<&CanonicalId, Vec<Identity>>::new();
         for (node, to) in &expected {

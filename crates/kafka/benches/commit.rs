@@ -1,4 +1,5 @@
-//! Commits of one shard on a real broker of this machine: records of 300 bytes to changelog and output, and one position.
+//! Commits of one shard on a real broker of this machine: records of 300 bytes to changelog and
+//! output, and one position.
 //!
 //! `cargo bench -p millrace-kafka`
 

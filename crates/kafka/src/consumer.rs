@@ -1,7 +1,8 @@
 //! A consumer of committed records at explicit offsets.
 //!
-//! It is assigned once, at explicit offsets, and polled on the caller's thread; it never pauses, seeks or splits queues: in librdkafka each of these can
-//! lose the start offset or leave a partition without fetches.
+//! It is assigned once, at explicit offsets, and polled on the caller's thread; it never pauses,
+//! seeks or splits queues: in librdkafka each of these can lose the start offset or leave a
+//! partition without fetches.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,10 @@ use crate::detached::Detached;
 use crate::errors;
 use crate::metadata::Metadata;
 
-/// What a wait for one thing brought.
+/// The result of one wait.
 pub enum Next {
     Record(Delivered),
-    /// The consumer is at the end of a partition; of which, librdkafka tells half only.
+    /// The consumer is at the end of a partition; librdkafka reports which one only sometimes.
     End,
     /// Nothing in time.
     Nothing,
@@ -29,14 +30,15 @@ pub enum Next {
 
 struct Input {
     source: TopicPartition,
-    /// Behind the last record handed out, or where reading starts; negative before the first where that is the earliest.
+    /// After the last record returned, or where reading starts; negative before the first where
+    /// that is the earliest.
     position: Offset,
 }
 
 pub struct Consumer {
     consumer: Detached<BaseConsumer<Consuming>>,
     inputs: Vec<Input>,
-    /// Where in `inputs` the last record belonged: the next one mostly does too.
+    /// The index in `inputs` of the last record: the next one mostly has the same.
     last: usize,
 }
 
@@ -95,7 +97,7 @@ impl Consumer {
             .collect()
     }
 
-    /// The next records within the limits. Empty where nothing came in time.
+    /// The next records within the limits. Empty where nothing arrived in time.
     pub fn poll(&mut self, limits: PollLimits, metadata: &Metadata) -> Result<Vec<Delivered>, LogError> {
         let deadline = Instant::now() + Duration::from_millis(limits.wait_ms_max);
         let mut records = Vec::new();
@@ -111,7 +113,8 @@ impl Consumer {
                     bytes += size(&record.record);
                     records.push(record);
                 }
-                // Other events end a wait as well; librdkafka tells them apart from a time-out only by the time.
+                // Other events end a wait as well; only the time distinguishes them from a
+                // time-out.
                 Next::End | Next::Nothing if records.is_empty() && Instant::now() < deadline => {}
                 Next::End => {}
                 Next::Nothing => break,
@@ -136,7 +139,7 @@ impl Consumer {
         }
     }
 
-    /// `None` for what librdkafka mends by itself.
+    /// `None` for errors that librdkafka repairs by itself.
     fn failed(&self, error: &KafkaError, metadata: &Metadata) -> Option<LogError> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Some(self.lost(error, metadata)),

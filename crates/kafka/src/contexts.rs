@@ -1,4 +1,4 @@
-//! What librdkafka calls back: logs, errors, statistics and delivery reports.
+//! librdkafka's callbacks: logs, errors, statistics and delivery reports.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,13 +13,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is behind these locks is valid between any two statements.
+    // The data behind these locks is valid between any two statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
-        // The properties of the deployment go to consumers and producers alike, and each tells of those that are the other's.
+        // The properties of the deployment go to consumers and producers alike, and each complains
+        // about those of the other.
         _ if facility == "CONFWARN" => tracing::debug!(facility, message, "kafka client"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::error!(facility, message, "kafka client");
@@ -30,7 +31,7 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// librdkafka reports lost connections here and mends them by itself.
+/// librdkafka reports lost connections here and repairs them by itself.
 pub fn client_error(error: &KafkaError, reason: &str) {
     if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
         tracing::warn!(%error, reason, "kafka client");
@@ -64,7 +65,7 @@ pub struct Consuming {
 /// How far a partition is fetched. Negative offsets are not known.
 #[derive(Clone, Copy)]
 struct Fetched {
-    /// Behind the last record that committed-only readers may see.
+    /// After the last record that committed-only readers may see.
     stable: Offset,
     /// Past control records, which take offsets and are not handed out.
     next: Offset,
@@ -73,7 +74,8 @@ struct Fetched {
 }
 
 impl Consuming {
-    /// Records not yet handed out, as of the last statistics, for a consumer that is at `position`. 0 before the first statistics.
+    /// Records not yet handed out, as of the last statistics, for a consumer that is at `position`.
+    /// 0 before the first statistics.
     pub fn lag(&self, source: &TopicPartition, position: Offset) -> u64 {
         let known = lock(&self.fetched).get(&(source.topic.to_string(), source.partition.cast_signed())).copied();
         let Some(Fetched { stable, next, waiting }) = known else { return 0 };
@@ -111,14 +113,15 @@ impl ClientContext for Consuming {
 
 impl ConsumerContext for Consuming {}
 
-/// What became of the records handed to a producer since `Deliveries::begin`.
+/// The outcome of the records handed to a producer since `Deliveries::begin`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
     /// Handed over and not yet reported.
     pub outstanding: usize,
-    /// Behind the last record on the watched partition.
+    /// After the last record on the watched partition.
     pub end: Option<Offset>,
-    /// A record on the watched partition was taken, and the broker did not say where: it had taken it before, and the answer was lost.
+    /// A record on the watched partition was accepted, and the broker did not say where: it had
+    /// accepted it before, and the answer was lost.
     pub end_unknown: bool,
     /// The first failure.
     pub failure: Option<RDKafkaErrorCode>,
@@ -213,7 +216,7 @@ mod tests {
             ("nothing fetched yet", Some((-1001, -1001, false)), 5, 0),
             ("the rest is on the broker", Some((100, 40, false)), 40, 60),
             ("part of the rest is fetched", Some((100, 40, true)), 10, 90),
-            ("behind the last record is a marker", Some((4, 4, false)), 3, 0),
+            ("after the last record is a marker", Some((4, 4, false)), 3, 0),
             ("statistics older than the position", Some((4, 4, true)), 9, 0),
             ("from the earliest, nothing handed out", Some((4, 2, true)), -2, 4),
         ] {

@@ -1,7 +1,8 @@
 //! Clients that are closed on a thread of their own.
 //!
-//! Closing a librdkafka client waits for its threads, and for a consumer without a deadline: with an unreachable broker that would hold up the recovery
-//! of a shard. Nothing depends on the end of a closing client: the next owner's session fences it.
+//! Closing a librdkafka client waits for its threads, and for a consumer without a deadline: with
+//! an unreachable broker that would hold up the recovery of a shard. Nothing depends on the end of
+//! a closing client: the next owner's session fences it.
 
 use std::ops::Deref;
 

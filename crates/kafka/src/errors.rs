@@ -1,4 +1,4 @@
-//! What librdkafka's errors mean to the port.
+//! The meaning of librdkafka's errors for the port.
 
 use millrace_log::LogError;
 use rdkafka::error::{KafkaError, RDKafkaError, RDKafkaErrorCode as Code};
@@ -48,12 +48,12 @@ pub fn request(doing: &str, error: &KafkaError) -> LogError {
     }
 }
 
-/// What a failed step of a transaction leaves.
+/// The result of a failed step of a transaction.
 #[derive(Debug)]
 pub enum Broken {
     /// The transaction cannot commit any more: abort it. Nothing of it will be visible.
     Abort { reason: String, code: Option<Code> },
-    /// As it stands.
+    /// As is.
     Over(LogError),
 }
 
@@ -81,8 +81,9 @@ fn of_transaction(error: &RDKafkaError, text: String) -> Broken {
     } else if hopeless(error.code()) {
         Broken::Over(LogError::Failure(text))
     } else {
-        // Time-outs above all. librdkafka speaks the transaction protocol before KIP-890: a late answer could hit the next transaction, so the producer
-        // is not used again, and the changelog tells what happened.
+        // Time-outs above all. librdkafka speaks the transaction protocol before KIP-890: a late
+        // answer could hit the next transaction, so the producer is not used again, and the
+        // changelog shows what happened.
         Broken::Over(LogError::OutcomeUnknown(text))
     }
 }

@@ -1,15 +1,22 @@
 //! The log port on Apache Kafka.
 //!
-//! * **One commit, one transaction.** Records and input positions go into one Kafka transaction of the shard's transactional id; opening a shard fences
-//!   whoever had it and aborts what they left open.
-//! * **No retries inside.** After an error of a transaction its producer is not used again. librdkafka 2.12 speaks the transaction protocol before
-//!   KIP-890: a request that timed out may reach the broker late and hit the producer's *next* transaction. A new producer has a new epoch.
-//! * **Explicit offsets.** Consumers are assigned by hand; the positions in the consumer group are for the eyes of operators and their tools, the shard's
-//!   own are in its changelog. An offset that is not there any more is an error.
-//! * **The end of a partition is what the broker says it is**, under committed-only reads: never an offset computed from the last record seen.
-//! * **The caller's threads.** Consumers and producers are polled by who uses them; there is no thread of ours but those that close abandoned clients.
+//! * **One commit, one transaction.** Records and input positions go into one Kafka transaction of
+//!   the shard's transactional id; opening a shard fences its earlier owner and aborts the
+//!   transaction that owner left open.
+//! * **No retries inside.** After an error of a transaction its producer is not used again.
+//!   librdkafka 2.12 speaks the transaction protocol before KIP-890: a request that timed out may
+//!   reach the broker late and hit the producer's *next* transaction. A new producer has a new
+//!   epoch.
+//! * **Explicit offsets.** Consumers are assigned by hand. The positions in the consumer group are
+//!   for operators and their tools; the shard's own are in its changelog. A missing offset is an
+//!   error.
+//! * **The end of a partition comes from the broker**, under committed-only reads: never an offset
+//!   computed from the last record seen.
+//! * **The caller's threads.** The caller polls consumers and producers; our only threads are those
+//!   that close abandoned clients.
 //!
-//! What it is *not*: it knows no shard logic and no record formats, and it decides nothing about recovery. It is the only crate that links librdkafka.
+//! What it is *not*: it knows no shard logic and no record formats, and it decides nothing about
+//! recovery. It is the only crate that links librdkafka.
 
 mod consumer;
 mod contexts;
@@ -47,13 +54,15 @@ pub struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// The cluster that the properties describe; `bootstrap.servers` at least. They are librdkafka's, and go to all clients: consumers ignore those of
-    /// producers and the other way round. What correctness rests on (isolation level, idempotence, offset reset, …) cannot be overridden.
+    /// The cluster that the properties describe; `bootstrap.servers` at least. They are
+    /// librdkafka's, and go to all clients: consumers ignore those of producers and the other way
+    /// round. Settings that correctness depends on (isolation level, idempotence, offset reset, …)
+    /// cannot be overridden.
     ///
     /// No connection is made yet: a cluster out of reach shows at the first request.
     ///
     /// # Errors
-    /// `Failure` where a property is unknown or has no such value.
+    /// `Failure` where a property is unknown or has an invalid value.
     pub fn new(properties: BTreeMap<String, String>) -> Result<Self, LogError> {
         let properties = Properties::new(properties);
         let metadata = Arc::new(Metadata::open(&properties)?);
@@ -64,7 +73,8 @@ impl KafkaLog {
         })
     }
 
-    /// A topic as it is, with the settings given to it itself, in order of their names; `None` where it does not exist.
+    /// A topic as it is, with its own settings, in order of their names; `None` where it does not
+    /// exist.
     ///
     /// # Errors
     /// `Unavailable` where the cluster does not answer in time.
@@ -72,11 +82,12 @@ impl KafkaLog {
         self.metadata.describe(topic)
     }
 
-    /// Joins the group of the deployment's processes, which share the partitions of `topic`: one per shard. `instance` names this process among them, and
-    /// is the same after its restart (the pod's name); no two live processes have the same.
+    /// Joins the group of the deployment's processes, which share the partitions of `topic`: one
+    /// per shard. `instance` names this process among them, and is the same after its restart (the
+    /// pod's name); no two live processes have the same.
     ///
     /// # Errors
-    /// `Failure` where a property has no such value.
+    /// `Failure` where a property has an invalid value.
     pub fn join(&self, group: &str, topic: &str, instance: &str) -> Result<GroupOwnership, LogError> {
         GroupOwnership::join(&self.properties, group, topic, instance)
     }
@@ -102,7 +113,8 @@ impl Log for KafkaLog {
             None => Producer::open(&self.properties.producer(), None)?,
         };
         producer.append(&records, APPEND_WITHIN)?;
-        // Kept only after success: late reports of a failed append would be taken for those of the next.
+        // Kept only after success: late reports of a failed append would count as those of the
+        // next.
         *appender = Some(producer);
         Ok(())
     }

@@ -20,10 +20,10 @@ use crate::properties::Properties;
 /// How long a request may take, retries inside included.
 const REQUEST_WITHIN: Duration = Duration::from_secs(20);
 
-/// Settings that a broker does not know: they are for the logs without one.
+/// Settings that no broker knows: they are for the other logs.
 const OF_OTHER_LOGS: &str = "millrace.";
 
-/// How soon a broker is asked again whether it knows a topic just created.
+/// How soon to ask a broker again whether it knows a topic just created.
 const SPREAD_AGAIN_MS: u64 = 20;
 
 /// Answers about topics. Shared by all sessions and readers of a log.
@@ -71,12 +71,13 @@ impl Metadata {
         }
     }
 
-    /// The earliest offset, and the one behind the last record that committed-only readers may see now.
+    /// The earliest offset, and the one after the last record that committed-only readers may see
+    /// now.
     pub fn watermarks(&self, source: &TopicPartition) -> Result<(Offset, Offset), LogError> {
         watermarks(self.client(), source)
     }
 
-    /// As `watermarks`, with the offset behind the last record of all, decided or not.
+    /// As `watermarks`, with the offset after the last record of all, decided or not.
     pub fn uncommitted_watermarks(&self, source: &TopicPartition) -> Result<(Offset, Offset), LogError> {
         watermarks(served(&self.uncommitted), source)
     }
@@ -93,7 +94,7 @@ impl Metadata {
         let answers = wait(self.admin.create_topics([&topic], &options())).map_err(|error| errors::request("creating a topic", &error))?;
         for answer in answers {
             match answer {
-                // Another process was faster; what it made is looked at below.
+                // Another process was faster; its topic is checked below.
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((name, code)) => return Err(errors::request(&format!("creating topic {name}"), &KafkaError::AdminOp(code))),
             }
@@ -101,7 +102,8 @@ impl Metadata {
         self.await_existence(spec)
     }
 
-    /// The controller has made the topic; the brokers learn of it a moment later, and until then it is unknown to producers and consumers.
+    /// The controller has made the topic; the brokers learn of it a moment later, and until then it
+    /// is unknown to producers and consumers.
     fn await_existence(&self, spec: &TopicSpec) -> Result<(), LogError> {
         let deadline = Instant::now() + REQUEST_WITHIN;
         while !self.exists_as(spec)? {
@@ -124,7 +126,7 @@ impl Metadata {
         }
     }
 
-    /// The topic with the settings given to it itself; those it has from the cluster's defaults are left out.
+    /// The topic with its own settings, without those of the cluster's defaults.
     pub fn describe(&self, topic: &str) -> Result<Option<TopicSpec>, LogError> {
         let Some(partitions) = self.partitions(topic)? else { return Ok(None) };
         let failed = |error: &KafkaError| errors::request("asking for a topic's settings", error);
@@ -151,7 +153,7 @@ impl Metadata {
     }
 }
 
-/// Serves the logs that have gathered; without a group there is nothing else to come.
+/// Serves the logs that have gathered; without a group nothing else can arrive.
 fn served(client: &BaseConsumer<Plain>) -> &Client<Plain> {
     client.poll(Duration::ZERO);
     client.client()
@@ -171,7 +173,8 @@ fn options() -> AdminOptions {
         .operation_timeout(Some(REQUEST_WITHIN))
 }
 
-/// Runs a future on this thread. The admin client has a thread of its own that completes it, so that no executor is needed.
+/// Runs a future on this thread. The admin client has a thread of its own that completes it, so
+/// that no executor is needed.
 fn wait<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
 

@@ -1,7 +1,8 @@
-//! Which shards this process owns: group membership on a topic with one partition per shard, which is always empty.
+//! Which shards this process owns: group membership on a topic with one partition per shard, which
+//! is always empty.
 //!
-//! Classic protocol, cooperative-sticky, static member: a restart within the session time-out moves nothing, and a joining process takes only the shards
-//! that it is to have.
+//! Classic protocol, cooperative-sticky, static member: a restart within the session time-out moves
+//! nothing, and a joining process takes only the shards assigned to it.
 //!
 //! ```text
 //!             assigned                revoked                  stopped
@@ -9,8 +10,9 @@
 //!                              └── lost: out of touch for longer than the session ──▶ (others)
 //! ```
 //!
-//! The group says who *should* own a shard; who *does* is decided by the shard's transactional id. So shards that are lost, or that a process stops too
-//! slowly, do no harm: the next owner fences this one.
+//! The group says who *should* own a shard; who *does* is decided by the shard's transactional id.
+//! So shards that are lost, or that a process stops too slowly, do no harm: the next owner fences
+//! this one.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,13 +32,13 @@ use crate::detached::Detached;
 use crate::errors;
 use crate::properties::Properties;
 
-/// What rebalances have brought and the owner has not yet taken, and what the group waits for.
+/// Rebalances that the owner has not yet handled, and what the group waits for.
 #[derive(Default)]
 struct Pending {
     changes: Changes,
     /// Revoked, and to be given back once they are stopped.
     giving_back: Option<TopicPartitionList>,
-    /// Nobody will say any more that shards are stopped.
+    /// Nobody will report stopped shards any more.
     closing: bool,
 }
 
@@ -50,7 +52,7 @@ impl Rebalances {
 }
 
 impl Pending {
-    /// A shard that came and went unseen is neither.
+    /// A shard that came and went between two calls is neither.
     fn assigned(&mut self, shards: BTreeSet<u32>) {
         for shard in shards {
             self.changes.revoked.remove(&shard);
@@ -110,7 +112,8 @@ fn shards(partitions: &TopicPartitionList) -> BTreeSet<u32> {
     partitions.elements().iter().map(|element| element.partition().cast_unsigned()).collect()
 }
 
-/// Membership in the group of a deployment's processes. Dropping it gives nothing back: the shards wait a session time-out for the process to return.
+/// Membership in the group of a deployment's processes. Dropping it returns nothing: the shards
+/// wait a session time-out for the process to come back.
 pub struct GroupOwnership {
     member: Detached<BaseConsumer<Rebalances>>,
 }
@@ -137,7 +140,8 @@ impl Ownership for GroupOwnership {
     /// Membership ends where this is not called for `max.poll.interval.ms`.
     ///
     /// # Errors
-    /// `Failure` where a person must act; above all where another process has joined under the same instance name: this one would sit idle for ever.
+    /// `Failure` where a person must act; above all where another process has joined under the same
+    /// instance name: this one would stay idle for ever.
     fn changes(&mut self, wait_ms_max: u64) -> Result<Changes, LogError> {
         let deadline = Instant::now() + Duration::from_millis(wait_ms_max);
         loop {
@@ -160,7 +164,7 @@ impl Ownership for GroupOwnership {
     }
 
     fn stopped(&mut self, _: &BTreeSet<u32>) -> Result<(), LogError> {
-        // The group revokes once, and waits; all that it revoked is stopped.
+        // The group revokes once, and waits; all revoked shards are stopped.
         self.give_back();
         Ok(())
     }
@@ -168,7 +172,7 @@ impl Ownership for GroupOwnership {
 
 impl Drop for GroupOwnership {
     fn drop(&mut self) {
-        // Closing revokes what is left, and would wait for ever for it to be given back.
+        // Closing revokes the rest, and would wait for ever for their return.
         self.member.context().pending().closing = true;
         self.give_back();
     }
@@ -179,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_and_goes_unseen_is_told_as_it_ended() {
+    fn a_shard_that_came_and_went_between_two_calls_is_reported_as_it_ended() {
         let mut pending = Pending::default();
         assert_eq!(pending.take(), None);
         pending.assigned(BTreeSet::from([1, 2]));

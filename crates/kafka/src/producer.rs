@@ -1,7 +1,8 @@
 //! Producers: one per shard with transactions, one per log without.
 //!
-//! Both wait for delivery reports by looking and sleeping in steps of a millisecond: the client's own `flush` polls in steps of 100 ms whatever arrives,
-//! which would bound a shard to ten commits a second, and a poll with a time-out spins through its last millisecond.
+//! Both wait for delivery reports by polling and sleeping in steps of a millisecond. The client's
+//! own `flush` polls in steps of 100 ms whatever arrives, which would limit a shard to ten commits
+//! a second, and a poll with a time-out spins through its last millisecond.
 
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,12 @@ use crate::errors::{self, Broken};
 /// How long to sleep where nothing is reported yet.
 const STEP: Duration = Duration::from_millis(1);
 
-/// How long a take-over waits for the coordinator, which first ends what the shard's last session left open.
+/// How long a take-over waits for the coordinator, which first ends the transaction that the
+/// shard's last session left open.
 const INIT_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long the attempt to abort may take. Where it fails the next session's `init_transactions` aborts.
+/// How long the attempt to abort may take. Where it fails the next session's `init_transactions`
+/// aborts.
 const ABORT_WITHIN: Duration = Duration::from_secs(5);
 
 /// A producer of records to explicit partitions.
@@ -31,7 +34,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// `watched`: the partition whose offsets `Progress` tells.
+    /// `watched`: the partition whose offsets `Progress` reports.
     pub fn open(config: &ClientConfig, watched: Option<TopicPartition>) -> Result<Self, LogError> {
         let producer = config
             .create_with_context(Deliveries::watching(watched))
@@ -87,7 +90,8 @@ impl Producer {
         }
     }
 
-    /// Appends outside of transactions and waits until it is durable. The whole may be there, or a beginning of it per partition, where it fails.
+    /// Appends outside of transactions and waits until it is durable. On failure all of the records
+    /// may be there, or the first ones of each partition.
     pub fn append(&self, records: &[(TopicPartition, Record)], within: Duration) -> Result<(), LogError> {
         let deadline = Instant::now() + within;
         self.context().begin();
@@ -98,14 +102,15 @@ impl Producer {
         })
     }
 
-    /// Fences earlier sessions and ends what they left open.
+    /// Fences earlier sessions and ends the transactions they left open.
     pub fn init_transactions(&self) -> Result<(), LogError> {
         self.producer
             .init_transactions(INIT_WITHIN)
             .map_err(|error| errors::request("taking over", &error))
     }
 
-    /// Commits records and positions together. Tells the offset behind the last record on the watched partition.
+    /// Commits records and positions together. Returns the offset after the last record on the
+    /// watched partition.
     pub fn commit(&self, transaction: &Transaction, group: &ConsumerGroupMetadata, within: Duration) -> Result<Progress, LogError> {
         let deadline = Instant::now() + within;
         self.transact(transaction, group, deadline).map_err(|broken| match broken {
@@ -130,7 +135,8 @@ impl Producer {
         Ok(progress)
     }
 
-    /// A record could not be handed over or delivered. Nothing was committed: the commit is asked for after all deliveries.
+    /// A record could not be handed over or delivered. Nothing was committed: the commit is asked
+    /// for after all deliveries.
     fn undelivered(&self, error: &KafkaError) -> Broken {
         let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
         match fatal.or(error.rdkafka_error_code()) {
@@ -146,7 +152,8 @@ impl Producer {
         }
     }
 
-    /// The transaction cannot commit. Aborting it here spares committed-only readers the wait for the next session; what the abort meets can be graver.
+    /// The transaction cannot commit. Aborting it here spares committed-only readers the wait for
+    /// the next session; the abort may meet a graver error.
     fn abort(&self, reason: String, code: Option<RDKafkaErrorCode>, transaction: &Transaction) -> LogError {
         let code = self.context().progress().failure.or(code);
         self.producer.purge(PurgeConfig::default().queue().inflight());
@@ -197,7 +204,7 @@ fn positions(positions: &[(TopicPartition, Offset)]) -> Result<TopicPartitionLis
     Ok(list)
 }
 
-/// librdkafka does not say which topic it was that does not exist.
+/// librdkafka does not say which topic does not exist.
 fn topics(records: &[(TopicPartition, Record)]) -> String {
     let topics: std::collections::BTreeSet<&str> = records.iter().map(|(to, _)| to.topic.as_ref()).collect();
     topics.into_iter().collect::<Vec<_>>().join(" or ")

@@ -1,4 +1,5 @@
-//! Client properties: what the deployment gives, our defaults below it, and what correctness demands above it.
+//! Client properties: those of the deployment, with our defaults below them and the requirements of
+//! correctness above them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +7,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-/// How long a transaction may stay open before the broker aborts it. An abandoned one holds up every committed-only reader that long.
+/// How long a transaction may stay open before the broker aborts it. An abandoned one holds up
+/// every committed-only reader that long.
 const TRANSACTION_TIMEOUT_MS: u64 = 15_000;
 
 /// The `kafka.properties` of the deployment, passed to every client.
@@ -21,7 +23,8 @@ impl Properties {
     /// `defaults` may be overridden by the deployment, `fixed` may not.
     fn config(&self, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
-        // Properties are given once for all kinds of clients, so that each kind finds some of another.
+        // Properties are given once for all kinds of clients, so that each kind finds some of
+        // another.
         config.set("log.connection.close", "false").set("client.id", "millrace");
         for (key, value) in defaults {
             config.set(*key, *value);
@@ -36,14 +39,16 @@ impl Properties {
         config
     }
 
-    /// A client for metadata, watermarks and topics. It joins no group. `isolation`: whether it is told offsets of undecided records too.
+    /// A client for metadata, watermarks and topics. It joins no group. `isolation`: whether it
+    /// gets offsets of undecided records too.
     pub fn metadata(&self, isolation: &str) -> ClientConfig {
         let mut config = self.config(&[], &[("isolation.level", isolation), ("allow.auto.create.topics", "false")]);
         config.remove("group.id");
         config
     }
 
-    /// A consumer of committed records at given offsets. It needs a group to be able to assign; it commits nothing to it.
+    /// A consumer of committed records at given offsets. It needs a group to be able to assign; it
+    /// commits nothing to it.
     ///
     /// `end_events`: report the end of each partition.
     pub fn consumer(&self, group: &str, end_events: bool) -> ClientConfig {
@@ -61,7 +66,7 @@ impl Properties {
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("isolation.level", "read_committed"),
-            // An offset that is gone is an error, never a silent jump.
+            // A missing offset is an error, never a silent jump.
             ("auto.offset.reset", "error"),
             ("allow.auto.create.topics", "false"),
             ("enable.partition.eof", if end_events { "true" } else { "false" }),
@@ -104,10 +109,12 @@ impl Properties {
         let bytes_max = millrace_runtime::topology::RECORD_BYTES_MAX.to_string();
         let defaults = [
             ("transaction.timeout.ms", timeout.as_str()),
-            // A commit hands over all its records at once and waits for them: lingering would only delay it.
+            // A commit hands over all its records at once and waits for them: lingering would only
+            // delay it.
             ("linger.ms", "0"),
-            // A broker answers a commit before it has ended the transaction everywhere, and the next one's first requests may have to be repeated until it
-            // has: a matter of milliseconds, where the usual pause is a tenth of a second.
+            // A broker answers a commit before it has ended the transaction everywhere, and the
+            // next one's first requests may have to be repeated until it has: a matter of
+            // milliseconds, where the usual pause is a tenth of a second.
             ("retry.backoff.ms", "5"),
             ("compression.type", "lz4"),
             ("queue.buffering.max.kbytes", "65536"),
@@ -117,7 +124,8 @@ impl Properties {
         self.config(&defaults, &[("transactional.id", transactional_id), ("enable.idempotence", "true")])
     }
 
-    /// How long a commit may take before its outcome counts as unknown: less than the broker gives the transaction.
+    /// How long a commit may take before its outcome counts as unknown: less than the broker gives
+    /// the transaction.
     pub fn commit_within(&self) -> Duration {
         let given = self.0.get("transaction.timeout.ms").and_then(|text| text.parse::<u64>().ok());
         Duration::from_millis(given.unwrap_or(TRANSACTION_TIMEOUT_MS) * 4 / 5)

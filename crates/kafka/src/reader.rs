@@ -20,7 +20,8 @@ pub struct PlainReader {
     properties: Properties,
     metadata: Arc<Metadata>,
     consumer: Consumer,
-    /// Per partition, an offset up to which everything is read, though the last record handed out is before it.
+    /// Per partition, an offset up to which everything is read, though the last record returned is
+    /// before it.
     quiet: BTreeMap<TopicPartition, Offset>,
 }
 
@@ -40,8 +41,8 @@ impl PlainReader {
         })
     }
 
-    /// Whether a committed-only reader sees no record of the partition from the position on. Control and aborted records take offsets too, so that the
-    /// position alone cannot tell.
+    /// Whether a committed-only reader sees no record of the partition from the position on.
+    /// Control and aborted records take offsets too, so the position alone cannot decide it.
     fn nothing_left(&self, source: &TopicPartition, position: Offset) -> Result<bool, LogError> {
         let mut probe = Consumer::open(&self.properties.consumer(GROUP, true))?;
         probe.assign(&[(source.clone(), position)])?;

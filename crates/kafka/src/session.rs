@@ -1,4 +1,5 @@
-//! One owner's hold on one shard: a transactional producer, a consumer of the inputs, and for the restore a consumer of the changelog.
+//! One owner's session of one shard: a transactional producer, a consumer of the inputs, and for
+//! the restore a consumer of the changelog.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,8 +38,8 @@ impl Session {
         let producer = Producer::open(&properties.transactional_producer(&shard.transactional_id), Some(shard.changelog.clone()))?;
         producer.init_transactions()?;
         let inputs = Consumer::open(&properties.consumer(&shard.group, false))?;
-        // Without a member id or generation: the broker takes the positions of such a sender in any state of the group. What keeps others out is the
-        // transactional id.
+        // Without a member id or generation: the broker takes the positions of such a sender in any
+        // state of the group. The transactional id keeps others out.
         let group = inputs.group_metadata()?;
         Ok(Self {
             properties: properties.clone(),
@@ -52,9 +53,10 @@ impl Session {
 
     /// The changelog's earliest offset and its end, once every record in it is decided.
     ///
-    /// This session has fenced the one before, so that nobody else writes here and nothing can be open. Yet a broker that crashes between the decision
-    /// and its marker in the partition may restart without ever writing the marker (seen with Kafka 4.3): the commit is hidden until a later transaction
-    /// of this shard ends. To go on from the state before it would be to do its work twice.
+    /// This session has fenced the one before, so nobody else writes here and nothing can be open.
+    /// Yet a broker that crashes between the decision and its marker in the partition may restart
+    /// without ever writing the marker (seen with Kafka 4.3): the commit is hidden until a later
+    /// transaction of this shard ends. Going on from the state before it would do its work twice.
     fn decided(&self) -> Result<(Offset, Offset), LogError> {
         let deadline = Instant::now() + DECIDED_WITHIN;
         loop {
@@ -72,21 +74,22 @@ impl Session {
         }
     }
 
-    /// Reads the changelog until the broker says that this is its end: what a reader sees last may be long before it, as aborted records, control
-    /// records and the gaps of a compaction are not handed out.
+    /// Reads the changelog until the broker says that this is its end. The last record that a
+    /// reader sees may be long before it, because aborted records, control records and the gaps of
+    /// a compaction are not returned.
     fn read_to_end(&self, from: Offset, end: Offset, apply: &mut dyn FnMut(Delivered)) -> Result<Offset, LogError> {
         let mut changelog = Consumer::open(&self.properties.consumer(&self.shard.group, true))?;
         changelog.assign(&[(self.shard.changelog.clone(), from)])?;
-        let mut behind = end;
+        let mut after = end;
         let mut heard = Instant::now();
         loop {
             match changelog.next(RESTORE_STEP, &self.metadata)? {
                 Next::Record(record) => {
-                    behind = behind.max(record.offset + 1);
+                    after = after.max(record.offset + 1);
                     heard = Instant::now();
                     apply(record);
                 }
-                Next::End => return Ok(behind),
+                Next::End => return Ok(after),
                 Next::Nothing if heard.elapsed() > RESTORE_STALLED => {
                     return Err(LogError::Unavailable(format!(
                         "nothing read from the changelog for {} s",
@@ -98,14 +101,15 @@ impl Session {
         }
     }
 
-    /// Where the broker did not tell the offset of a record it had taken already, the end of the changelog is behind it: its only writer is this session.
+    /// Where the broker did not report the offset of a record it had accepted already, the end of
+    /// the changelog is after it: its only writer is this session.
     fn changelog_end(&self, end_unknown: bool, end: Option<Offset>) -> Result<Option<Offset>, LogError> {
         if !end_unknown {
             return Ok(end);
         }
         match self.metadata.watermarks(&self.shard.changelog) {
             Ok((_, end)) => Ok(Some(end)),
-            // Committed; where to is not known. A recovery finds out.
+            // Committed, at an unknown offset. A recovery finds out.
             Err(error) => Err(LogError::OutcomeUnknown(error.to_string())),
         }
     }

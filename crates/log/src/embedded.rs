@@ -1,20 +1,23 @@
 //! The embedded log: one process, durable on local disk.
 //!
-//! All topics share one journal, so a commit over any number of partitions is one frame: one sequential write, one `fdatasync`, whole or not there.
-//! Shards that commit at the same time share both (group commit: whoever gets the writer writes for all that queue). An index of batches is held in
-//! memory and built by reading the journal at start.
+//! All topics share one journal, so a commit over any number of partitions is one frame: one
+//! sequential write, one `fdatasync`, all or nothing.
+//! Shards that commit at the same time share both (group commit: the holder of the writer writes
+//! for all in the queue). An index of batches is held in memory and built by reading the journal at
+//! start.
 //!
 //! # Files
 //!
 //! ```text
 //! <dir>/lock                                     held by the one process that has the log open
-//! <dir>/manifest                                 which log this is, and of which segments it consists; see `manifest.rs`
+//! <dir>/manifest                                 the log's identity and its segments; see `manifest.rs`
 //! <dir>/<first:10>-<last:10>.journal             segments, in order of their numbers; the last one is appended to, the others never change
 //! <dir>/….tmp                                    being written; removed at start
 //! ```
 //!
-//! A fresh segment has `first == last`. Cleaning replaces neighbours by one segment that bears the range of their numbers. Segments and manifest come to be
-//! by rename, so each is whole or not there; a segment counts once the manifest names it.
+//! A fresh segment has `first == last`. Cleaning replaces neighbours by one segment with the range
+//! of their numbers. Segments and manifest are created by rename, so each is whole or absent; a
+//! segment counts once the manifest names it.
 //!
 //! # Format
 //!
@@ -34,23 +37,30 @@
 //!                   | value | varint headers | (varint bytes | name | varint bytes | value)*
 //! ```
 //!
-//! A frame's checksums are seeded with the log and the segment, the header's with its place in the file as well (`frame.rs`).
+//! A frame's checksums are seeded with the log and the segment, the header's with its place in the
+//! file as well (`frame.rs`).
 //!
 //! # Recovery and damage
 //!
-//! A crash leaves at most one unfinished write, at the end of the active segment: some first part of it, or pages of zeros. Nobody was told that it is
-//! committed, so it is cut off, and the log says so. Everything else that is not as it was written is damage: a frame that fails its checksum though it is
-//! whole, anything that a whole frame follows, a closed segment without its end, an active one shorter than the manifest says, a file that is missing, has
-//! another's name or is another log's. The log then refuses to open, names the file and the byte, and changes nothing; `check` shows what is there,
-//! `salvage` saves it. Topics, positions and next offsets are those of the last catalogue and the commits after it.
+//! A crash leaves at most one unfinished write, at the end of the active segment: some first part
+//! of it, or pages of zeros. No writer had an acknowledgement for it, so it is cut off, and the log
+//! says so. Any other difference from what was written is damage: a whole frame that fails its
+//! checksum, anything that a whole frame follows, a closed segment without its end, an active one
+//! shorter than the manifest says, a file that is missing, has another's name or belongs to another
+//! log. The log then refuses to open, names the file and the byte, and changes nothing; `check`
+//! shows the contents, `salvage` saves them. Topics, positions and next offsets are those of the
+//! last catalogue and the commits after it.
 //!
 //! # Bounds
 //!
-//! A topic that is not compacted keeps records for `retention.ms` (default seven days; -1 keeps all), and with `DELETE_CONSUMED` only until every group
-//! that sends positions is past them. A segment without live records is deleted; when the segments never cleaned outweigh the cleaned
-//! ones, all are rewritten without what is dead, older values of compacted topics included. Before anything is removed, a catalogue says where partitions
-//! begin from now on, so that a position below is lost loudly, after a restart as well. Tombstones go `delete.retention.ms` (default one day) after
-//! they were written. So the disk holds at most about twice the live records and two segments.
+//! A topic that is not compacted keeps records for `retention.ms` (default seven days; -1 keeps
+//! all), and with `DELETE_CONSUMED` only until every group that sends positions is past them. A
+//! segment without live records is deleted; when the segments never cleaned outweigh the cleaned
+//! ones, all are rewritten without dead records and, for compacted topics, without older values.
+//! Before anything is removed, a catalogue records where partitions begin from now on, so that a
+//! position below fails with an error, also after a restart. Tombstones go `delete.retention.ms`
+//! (default one day) after they were written. So the disk holds at most about twice the live
+//! records and two segments.
 
 mod clean;
 mod format;
@@ -81,14 +91,15 @@ use self::session::{Cursor, EmbeddedReader, EmbeddedSession};
 use self::writer::Writer;
 use crate::{Log, LogError, Offset, Reader, Record, ShardIdentity, ShardSession, TopicPartition, TopicSpec, Transaction};
 
-/// When commits reach the disk. Whatever is chosen, a commit survives the death of the process.
+/// When commits reach the disk. With any choice, a commit survives the death of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// Before the commit returns: survives power loss.
     Commit,
-    /// At least so often: power loss takes the commits since then, and a local store flushed after them is discarded.
+    /// At least this often: power loss takes the commits since then, and a local store flushed
+    /// after them is discarded.
     Interval(Duration),
-    /// When the operating system likes.
+    /// When the operating system chooses.
     Never,
 }
 
@@ -96,9 +107,11 @@ pub enum Durability {
 #[derive(Clone, Debug)]
 pub struct EmbeddedConfig {
     pub durability: Durability,
-    /// Size at which a new segment begins. Small ones are cleaned sooner, large ones cost fewer files.
+    /// Size at which a new segment begins. Small ones are cleaned sooner, large ones cost fewer
+    /// files.
     pub segment_bytes: u64,
-    /// Distinct keys held in memory while cleaning, about 48 bytes each; more keys are cleaned in more rounds.
+    /// Distinct keys held in memory while cleaning, about 48 bytes each; more keys are cleaned in
+    /// more rounds.
     pub clean_keys_max: usize,
 }
 
@@ -112,7 +125,8 @@ impl Default for EmbeddedConfig {
     }
 }
 
-/// A log in a folder of local disk. Cheap to clone; closed when the last clone, session and reader are gone.
+/// A log in a folder of local disk. Cheap to clone; closed when the last clone, session and reader
+/// are gone.
 #[derive(Clone)]
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
@@ -125,7 +139,7 @@ struct Shared {
     dir: PathBuf,
     log: LogId,
     config: EmbeddedConfig,
-    /// Transactions that wait for whoever holds the writer.
+    /// Transactions that wait for the holder of the writer.
     queue: Mutex<Vec<Arc<writer::Pending>>>,
     /// Locked before `index` where both are.
     writer: Mutex<Writer>,
@@ -135,7 +149,7 @@ struct Shared {
     /// Something became readable.
     arrived: Condvar,
     cleaning: Mutex<()>,
-    /// What the keeper waits for.
+    /// The next task of the keeper.
     errand: Mutex<Errand>,
     errand_given: Condvar,
     /// Held open for its lock.
@@ -143,10 +157,11 @@ struct Shared {
 }
 
 impl EmbeddedLog {
-    /// Opens the log in `dir`, or makes a new one where there is none.
+    /// Opens the log in `dir`, or makes a new one if there is none.
     ///
     /// # Errors
-    /// `Failure` where another process has it open, where the folder cannot be used, or where a file is damaged, missing, or another log's.
+    /// `Failure` where another process has it open, where the folder cannot be used, or where a
+    /// file is damaged, missing, or another log's.
     pub fn open(dir: &Path, config: EmbeddedConfig) -> Result<EmbeddedLog, LogError> {
         std::fs::create_dir_all(dir).map_err(failure("create", dir))?;
         let lock = hold(dir)?;
@@ -174,16 +189,19 @@ impl EmbeddedLog {
         manifest::path(dir).exists() || segment::segments(dir).map_or(dir.is_dir(), |segments| !segments.is_empty())
     }
 
-    /// Reads the log in `dir`, which no process has open, and says what of it is as it was written. Changes nothing.
+    /// Reads the log in `dir`, which no process has open, and reports which parts are intact.
+    /// Changes nothing.
     ///
     /// # Errors
-    /// `Failure` where the folder holds no log, is in use, or cannot be read. Damage is no error.
+    /// `Failure` where the folder holds no log, is in use, or cannot be read. Damage is not an
+    /// error.
     pub fn check(dir: &Path) -> Result<Inspection, LogError> {
         salvage::check(dir)
     }
 
-    /// Makes a new log in `to`, which must be missing or empty, of all that is whole in the log in `dir`. Offsets stay as they are; the new log is another
-    /// one, so state that was built from the old one does not go with it.
+    /// Makes a new log in `to`, which must be missing or empty, from the intact parts of the log in
+    /// `dir`. Offsets stay as they are; the new log has another identity, so state built from the
+    /// old one does not belong to it.
     ///
     /// # Errors
     /// As `check`, or where the new log cannot be written.
@@ -191,8 +209,8 @@ impl EmbeddedLog {
         salvage::salvage(dir, to)
     }
 
-    /// Applies retention and, where it pays or where `all` is set, rewrites segments without dead records. Runs by itself now and then; call it to
-    /// have it done now.
+    /// Applies retention and, where it pays or where `all` is set, rewrites segments without dead
+    /// records. Runs by itself now and then; call it to run it now.
     ///
     /// # Errors
     /// `Failure` where a file cannot be read or written; the log is as it was, or partly cleaned.
@@ -200,7 +218,7 @@ impl EmbeddedLog {
         self.shared.clean(now, all)
     }
 
-    /// The offset of the earliest record kept and the offset behind the last one.
+    /// The offset of the earliest record kept and the offset after the last one.
     ///
     /// # Errors
     /// `NoSuchTopic`.
@@ -304,7 +322,8 @@ impl Log for EmbeddedLog {
 }
 
 impl Shared {
-    // A thread that panicked while it held a lock leaves the index as it was before its commit, and the writer broken, so the data is sound.
+    // A thread that panicked while it held a lock leaves the index as it was before its commit, and
+    // the writer broken, so the data is sound.
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -327,7 +346,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes in the manifest how far the active segment reaches by now. Commits that were waited for only: of others nobody knows whether they are on disk.
+    /// Notes in the manifest how far the active segment reaches. Only commits that were synced
+    /// count: others may not be on disk.
     fn mark(&self) {
         if self.config.durability != Durability::Commit {
             return;
@@ -344,7 +364,7 @@ impl Shared {
     }
 }
 
-/// What the keeper is to do before its time.
+/// An early task of the keeper.
 #[derive(Clone, Copy, Debug, Default)]
 struct Errand {
     /// A segment was closed: look whether cleaning pays.
@@ -359,7 +379,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// How often retention is looked at where no segment is closed. Time alone seldom frees much, so a minute is soon enough.
+    /// How often retention is checked if no segment is closed. Time alone seldom frees much, so a
+    /// minute is soon enough.
     const CLEAN_EVERY: Duration = Duration::from_secs(60);
 
     fn start(shared: Arc<Shared>) -> Result<Keeper, LogError> {

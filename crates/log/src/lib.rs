@@ -1,8 +1,9 @@
 //! The transactional log port, the embedded log and the simulated log.
 //!
-//! The runtime is written against this port alone; `millrace-kafka` implements it on Apache Kafka. It promises what Kafka promises and no more:
-//! records of one partition keep their order; what one commit produces becomes visible together with the positions it sends; a shard opened again
-//! fences whoever held it before; readers see committed records only.
+//! The runtime is written against this port alone; `millrace-kafka` implements it on Apache Kafka.
+//! It promises what Kafka promises and no more: records of one partition keep their order; the
+//! records of one commit become visible together with the positions it sends; opening a shard
+//! fences its earlier owner; readers see committed records only.
 //!
 //! What it is *not*: it knows no shard logic and no record formats.
 
@@ -25,11 +26,12 @@ pub struct TopicPartition {
 /// The offset of a record within its partition; gaps are allowed.
 pub type Offset = i64;
 
-/// Where a reader asks for it instead of an offset: the earliest record that the log still holds, whatever its offset.
+/// Read from the earliest record that the log still holds, whatever its offset.
 pub const EARLIEST: Offset = -2;
 
-/// A setting in `TopicSpec::settings`: with value `true`, records below the positions of every group that sent positions for their partition may go.
-/// Settings that begin with `millrace.` are for logs that have no such thing of their own; the Kafka log leaves them out.
+/// A setting in `TopicSpec::settings`: with value `true`, records below the positions of every
+/// group that sent positions for their partition may be deleted. Settings that begin with
+/// `millrace.` are for logs without such a feature of their own; the Kafka log leaves them out.
 pub const DELETE_CONSUMED: &str = "millrace.delete.consumed";
 
 /// A record to be appended.
@@ -46,12 +48,12 @@ pub struct Record {
 pub struct Delivered {
     pub source: TopicPartition,
     pub offset: Offset,
-    /// When the log took it, or what its producer claimed.
+    /// When the log accepted it, or what its producer claimed.
     pub timestamp: Timestamp,
     pub record: Record,
 }
 
-/// How a topic is to be created, or what a topic is.
+/// How to create a topic, or how a topic is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
     pub name: String,
@@ -71,14 +73,15 @@ pub struct Transaction {
     pub positions: Vec<(TopicPartition, Offset)>,
 }
 
-/// What a commit tells.
+/// The result of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The offset behind the last record this commit appended to the shard's changelog; `None` where it appended none.
+    /// The offset after the last record this commit appended to the shard's changelog; `None` where
+    /// it appended none.
     pub changelog_end: Option<Offset>,
 }
 
-/// What a read of at most so much, waiting at most so long, is bounded by.
+/// The bounds of one read: records, bytes and time.
 #[derive(Clone, Copy, Debug)]
 pub struct PollLimits {
     pub records_max: usize,
@@ -86,19 +89,22 @@ pub struct PollLimits {
     pub wait_ms_max: u64,
 }
 
-/// Why a log operation failed. What the caller does about it is in `disposition`.
+/// Why a log operation failed. `disposition` says what the caller does about it.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// Another session took the shard over. Nothing of this session's open transaction is visible. Give the shard up.
+    /// Another session took the shard over. Nothing of this session's open transaction is visible.
+    /// Release the shard.
     #[error("fenced: another process owns this shard now")]
     Fenced,
-    /// Whether the transaction is committed is not known. Drop the session and recover: the changelog tells.
+    /// Whether the transaction is committed is not known. Drop the session and recover: the
+    /// changelog shows it.
     #[error("outcome of the transaction is unknown: {0}")]
     OutcomeUnknown(String),
     /// The transaction was aborted, nothing of it is visible. Drop the session and recover.
     #[error("transaction aborted: {0}")]
     Aborted(String),
-    /// An input position is no longer in the log: records were lost to retention. Stop the shard loudly.
+    /// An input position is no longer in the log: records were lost to retention. Stop the shard
+    /// and report it.
     #[error("offset {offset} of {topic}/{partition} is not in the log any more")]
     OffsetLost { topic: String, partition: u32, offset: Offset },
     /// The topic does not exist.
@@ -114,16 +120,17 @@ pub enum LogError {
 
 /// A log as a whole. Cheap to share.
 pub trait Log: Send + Sync {
-    /// What tells this log from any other, so that state built from one is not taken for state of another. `None` where the log has nothing of the kind.
+    /// The identity of this log, so that state built from one is not taken for state of another.
+    /// `None` where the log has no identity.
     ///
     /// # Errors
-    /// Where the log cannot be asked now.
+    /// Where the log does not answer now.
     fn identity(&self) -> Result<Option<String>, LogError> {
         Ok(None)
     }
 
-    /// Whether every commit that was acknowledged is still there after whatever crash. State that is ahead of such a log proves that the log was damaged;
-    /// ahead of another one it is discarded.
+    /// Whether every acknowledged commit survives any crash. State that is ahead of such a log
+    /// proves that the log was damaged; state ahead of another log is discarded.
     fn keeps_what_it_acknowledged(&self) -> bool {
         true
     }
@@ -134,40 +141,48 @@ pub trait Log: Send + Sync {
     /// Creates a topic. One that exists with the same number of partitions is left as it is.
     fn create_topic(&self, spec: &TopicSpec) -> Result<(), LogError>;
 
-    /// Appends outside of any transaction, in order per partition, and waits until it is durable. For tools and tests, not for shards.
+    /// Appends outside of any transaction, in order per partition, and waits until it is durable.
+    /// For tools and tests, not for shards.
     fn append(&self, records: Vec<(TopicPartition, Record)>) -> Result<(), LogError>;
 
-    /// Takes a shard over: fences earlier sessions of the same shard, aborts what they left open. Blocks until that is done.
+    /// Takes a shard over: fences earlier sessions of the same shard, aborts their open
+    /// transactions. Blocks until that is done.
     fn open_shard(&self, shard: &ShardIdentity) -> Result<Box<dyn ShardSession>, LogError>;
 
-    /// A reader of committed records from given offsets (`0` or less: from the earliest), for tools and sinks.
+    /// A reader of committed records from given offsets (`0` or less: from the earliest), for tools
+    /// and sinks.
     fn reader(&self, from: &[(TopicPartition, Offset)]) -> Result<Box<dyn Reader>, LogError>;
 }
 
-/// Who opens a shard session.
+/// The identity of a shard session's owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardIdentity {
-    /// `transactional.id`: the same for every owner of the shard, distinct between shards and deployments.
+    /// `transactional.id`: the same for every owner of the shard, distinct between shards and
+    /// deployments.
     pub transactional_id: String,
     /// Consumer group under which input positions are sent.
     pub group: String,
     pub changelog: TopicPartition,
 }
 
-/// One owner's hold on one shard.
+/// One owner's session of one shard.
 ///
-/// Protocol: `restore` to the end, then `assign` once, then `poll` and `commit` in turn. After any error of `commit` or `poll` the session is dropped
-/// and the shard opened anew; nothing is retried inside.
+/// Protocol: `restore` to the end, then `assign` once, then `poll` and `commit` in turn. After any
+/// error of `commit` or `poll` the session is dropped and the shard reopened; nothing is retried
+/// inside.
 pub trait ShardSession: Send {
-    /// Reads the changelog from `from` (negative: from the earliest record) to the end as it is now (committed records only), in order. Returns the
-    /// offset behind the last one. Ends too where the changelog is empty, or ends in aborted or control records.
-    /// A `from` beyond the end is `OffsetLost`: the log has lost what the store holds.
+    /// Reads the changelog from `from` (negative: from the earliest record) to its present end
+    /// (committed records only), in order. Returns the offset after the last one. Also ends where
+    /// the changelog is empty, or ends in aborted or control records. A `from` beyond the end is
+    /// `OffsetLost`: the log has lost records that the store holds.
     fn restore(&mut self, from: Offset, apply: &mut dyn FnMut(Delivered)) -> Result<Offset, LogError>;
 
-    /// Sets the inputs and where to read each from; a negative offset, such as `EARLIEST`, stands for the earliest record.
+    /// Sets the inputs and where to read each from; a negative offset, such as `EARLIEST`, stands
+    /// for the earliest record.
     fn assign(&mut self, inputs: &[(TopicPartition, Offset)]) -> Result<(), LogError>;
 
-    /// The next committed records of the inputs; per partition in order. Empty where nothing came in time.
+    /// The next committed records of the inputs; per partition in order. Empty where nothing
+    /// arrived in time.
     fn poll(&mut self, limits: PollLimits) -> Result<Vec<Delivered>, LogError>;
 
     /// Appends and moves positions atomically. An empty transaction is not sent.
@@ -180,16 +195,16 @@ pub trait ShardSession: Send {
 /// What a session's owner does about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Give the shard up; its new owner goes on.
+    /// Release the shard; its new owner takes over.
     Release,
-    /// Drop the session, wait a little, open the shard anew.
+    /// Drop the session, wait a little, reopen the shard.
     Recover,
-    /// Stop the shard and say so: a person must act.
+    /// Stop the shard and report it: a person must act.
     Stop,
 }
 
 impl LogError {
-    /// The same error once more, for each of several that one cause befell.
+    /// The same error again, for each of several operations with one cause.
     pub(crate) fn again(&self) -> LogError {
         match self {
             LogError::Fenced => LogError::Fenced,

@@ -1,6 +1,7 @@
-//! Seeded random numbers for simulations: splitmix64, so that a seed means the same decisions on every machine and version.
+//! Seeded random numbers for simulations: splitmix64, so that a seed means the same decisions on
+//! every machine and version.
 
-/// A sequence that its seed determines.
+/// A sequence determined by its seed.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -17,17 +18,18 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number in `0..bound`; 0 where the bound is 0. The bias of the remainder does not matter for small bounds.
+    /// A number in `0..bound`; 0 where the bound is 0. The bias of the remainder does not matter
+    /// for small bounds.
     pub fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { self.next_u64() % bound }
     }
 
-    /// True so many times out of a thousand.
+    /// True this many times in a thousand.
     pub fn chance(&mut self, per_mille: u32) -> bool {
         self.below(1_000) < u64::from(per_mille)
     }
 
-    /// A sequence of its own, so that drawing from one does not change the other.
+    /// An independent sequence, so that drawing from one does not change the other.
     pub fn fork(&mut self) -> Random {
         Random(self.next_u64())
     }

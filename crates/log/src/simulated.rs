@@ -1,13 +1,16 @@
-//! The simulated log: in memory, under virtual time, with every fault the real one has, decided by a seed.
+//! The simulated log: in memory, under virtual time, with every fault of the real one, decided by a
+//! seed.
 //!
-//! What it can do to its users: abort a commit; leave its outcome unknown, committed or not; let committed records become readable late, per partition
-//! in order; leave gaps in offsets, as control records and aborted transactions do; deliver fewer records than there are; be unreachable; cut a restore
-//! off; append a source record twice; compact before a restore; lose records to retention, on demand. A session that saw an error, or that is fenced,
-//! never commits again.
+//! The faults: abort a commit; leave its outcome unknown, committed or not; make committed records
+//! readable late, per partition in order; leave gaps in offsets, as control records and aborted
+//! transactions do; deliver fewer records than there are; be unreachable; cut a restore short;
+//! append a source record twice; compact before a restore; lose records to retention, on demand. A
+//! session that saw an error, or that is fenced, never commits again.
 //!
-//! What it never does is what the port excludes: reorder a partition, show part of a commit, forget a commit.
+//! It never does what the port excludes: reorder a partition, show part of a commit, forget a
+//! commit.
 //!
-//! One thread at a time; calls never block. Time moves by `advance` alone.
+//! One thread at a time; calls never block. Only `advance` moves time.
 
 mod session;
 
@@ -21,7 +24,7 @@ use self::session::{Cursor, PlainReader, Session};
 use crate::random::Random;
 use crate::{Delivered, Log, LogError, Offset, Reader, Receipt, Record, ShardIdentity, ShardSession, TopicPartition, TopicSpec, Transaction};
 
-/// How often each fault occurs, in times out of a thousand. None by default.
+/// How often each fault occurs, in times per thousand. None by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     pub open_unavailable: u32,
@@ -44,7 +47,7 @@ pub struct Faults {
     pub compacted: u32,
 }
 
-/// A log that its seed makes fail. Clones are the same log.
+/// A log that fails as its seed decides. Clones are the same log.
 #[derive(Clone)]
 pub struct SimulatedLog {
     world: Arc<Mutex<World>>,
@@ -82,7 +85,7 @@ struct Entry {
     record: Record,
 }
 
-/// Everything that happened: a hash over all of it and its last lines.
+/// The trace of everything that happened: a hash over all of it and its last lines.
 #[derive(Default)]
 struct Trace {
     hash: u64,
@@ -171,7 +174,7 @@ impl SimulatedLog {
         self.world().topics.keys().map(ToString::to_string).collect()
     }
 
-    /// Adds a line of the user's to the trace.
+    /// Adds a line of the caller's to the trace.
     pub fn note(&self, line: String) {
         self.world().trace.add(line);
     }
@@ -219,7 +222,8 @@ impl World {
         self.random.chance(per_mille)
     }
 
-    /// Appends and leaves gaps, as the faults have it; the records belong to transaction `self.transactions`.
+    /// Appends and leaves gaps, as the faults decide; the records belong to transaction
+    /// `self.transactions`.
     fn append(&mut self, records: Vec<(TopicPartition, Record)>) -> Result<BTreeMap<TopicPartition, Offset>, LogError> {
         for (partition, _) in &records {
             self.partition(partition)?;
@@ -266,7 +270,7 @@ impl World {
         })
     }
 
-    /// An aborted transaction's records take offsets all the same.
+    /// An aborted transaction's records still take offsets.
     fn abort(&mut self, transaction: &Transaction) -> Result<(), LogError> {
         for (partition, _) in &transaction.records {
             self.partition_mut(partition)?.next += 1;
@@ -274,7 +278,7 @@ impl World {
         Ok(())
     }
 
-    /// Drops what newer records of the same key replace, and tombstones past their time.
+    /// Drops values replaced by newer records of the same key, and tombstones past their time.
     fn compact(&mut self, partition: &TopicPartition) -> Result<(), LogError> {
         let now = self.now;
         let spec = &self

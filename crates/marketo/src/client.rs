@@ -32,10 +32,10 @@ const WINDOW: Duration = Duration::from_secs(20);
 pub enum CallError {
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// `code`, as Marketo counts; `message` as it words it.
+    /// `code`, Marketo's number; `message`, Marketo's text.
     #[error("Marketo answers {code}: {message}")]
     Code { code: String, message: String },
-    /// HTTP 404: a file that is not there yet.
+    /// HTTP 404: the file does not exist yet.
     #[error("Marketo has no such file")]
     NotFound,
 }
@@ -51,7 +51,7 @@ impl From<CallError> for SourceError {
 
 pub type Parameters = Vec<(&'static str, String)>;
 
-/// One instance, as one source or one sink calls it.
+/// The client of one source or one sink for one instance.
 pub struct Client {
     http: reqwest::Client,
     base: Url,
@@ -59,10 +59,10 @@ pub struct Client {
     secret: Confidential,
     tokens: TokenCache,
     budget: Arc<Budget>,
-    /// Under which the budget counts.
+    /// The name under which the budget counts.
     user: String,
     status: Arc<Status>,
-    /// Calls made, those for tokens left out.
+    /// Calls made, without those for tokens.
     calls: AtomicU64,
 }
 
@@ -100,17 +100,17 @@ impl Client {
         self.call(path, &Vec::new(), &Body::Post(body)).await
     }
 
-    /// Writes where Marketo wants a form.
+    /// Writes where Marketo requires a form.
     pub async fn post_form(&self, path: &str, form: Parameters) -> Result<Value, CallError> {
         self.call(path, &Vec::new(), &Body::Form(form)).await
     }
 
-    /// Takes away.
+    /// Deletes.
     pub async fn delete(&self, path: &str, body: Value) -> Result<Value, CallError> {
         self.call(path, &Vec::new(), &Body::Delete(body)).await
     }
 
-    /// Calls made so far, those for tokens left out.
+    /// Calls made so far, without those for tokens.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
@@ -131,7 +131,7 @@ impl Client {
         let response = http::checked(response).await.map_err(|error| self.failed(&error))?;
         let bytes = response.bytes().await.map_err(|error| self.failed(&HttpError::no_answer(error)))?;
         self.status.request("ok");
-        // A refusal of the token comes as an envelope, in the place of the file.
+        // A refusal of the token comes as an envelope in place of the file.
         if let Ok(envelope) = serde_json::from_slice::<Value>(&bytes)
             && envelope.get("success") == Some(&Value::Bool(false))
         {
@@ -145,7 +145,7 @@ impl Client {
         Ok(part.to_vec())
     }
 
-    /// What the instance says was spent today, by all integrations, taken into the budget.
+    /// Adds the calls of today, by all integrations as the instance reports them, to the budget.
     pub async fn take_usage(&self) -> Result<(), CallError> {
         let usage = self.get("rest/v1/stats/usage.json", &Vec::new()).await?;
         if let Some(total) = usage["result"][0]["total"].as_u64() {
@@ -158,12 +158,13 @@ impl Client {
         &self.budget
     }
 
-    /// Under which name the budget counts.
+    /// The name under which the budget counts.
     pub fn user(&self) -> &str {
         &self.user
     }
 
-    /// One call. A token that ended on the way is replaced once; a second refusal is one of the credentials.
+    /// One call. A token that expired during the call is replaced once; a second refusal means bad
+    /// credentials.
     async fn call(&self, path: &str, parameters: &Parameters, body: &Body) -> Result<Value, CallError> {
         let mut renewed = false;
         loop {
@@ -258,7 +259,7 @@ impl Client {
         }
     }
 
-    /// What an envelope without success means.
+    /// The meaning of an envelope without success.
     async fn refused(&self, envelope: &Value, token: &Confidential) -> CallError {
         let first = &envelope["errors"][0];
         let code = first["code"].as_str().unwrap_or("unknown").to_owned();

@@ -7,7 +7,8 @@ use millrace_connect::budget::Limits;
 use millrace_connect::secret::Confidential;
 use url::Url;
 
-/// Half of what Marketo allows in any 20 seconds: it asks integrations to leave the other half to others.
+/// Half of what Marketo allows in any 20 seconds: it asks integrations to leave the other half to
+/// others.
 const WINDOW_CALLS: u32 = 50;
 
 /// Half of the calls in progress that Marketo allows.
@@ -47,7 +48,7 @@ impl Instance {
     /// Checks everything. No IO.
     ///
     /// # Errors
-    /// All that is wrong, one sentence each, beginning with the key.
+    /// All errors, one sentence each, beginning with the key.
     pub fn new(raw: Raw) -> Result<Instance, Vec<String>> {
         let mut wrong = Vec::new();
         let munchkin = raw.munchkin.trim().to_ascii_uppercase();
@@ -85,7 +86,7 @@ impl Instance {
         }
     }
 
-    /// Under which key all connectors of a process find the one budget of this instance.
+    /// The key under which all connectors of a process find the one budget of this instance.
     pub fn budget_key(&self) -> String {
         format!("marketo {}", self.munchkin)
     }

@@ -1,6 +1,8 @@
-//! What the source and the sink of Marketo Engage share: one instance with its limits, and the client that calls it.
+//! Shared by the source and the sink of Marketo Engage: one instance with its limits, and the
+//! client that calls it.
 //!
-//! What it is *not*: it knows no topic and no record. What is read or written, and when, is the connectors' own.
+//! What it is *not*: it knows no topic and no record. The connectors decide what is read or
+//! written, and when.
 
 mod client;
 mod instance;

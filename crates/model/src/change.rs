@@ -1,4 +1,4 @@
-//! One validated change of one source record: what ingest hands to the shards.
+//! One validated change of one source record: the output of ingest to the shards.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,13 +26,15 @@ pub struct Change {
 /// What a change does to its record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operation {
-    /// The record is exactly this map of typed fields (bookkeeping fields — `modifiedAt`, `isDeleted`, `changedFields` — left out).
+    /// The record is exactly this map of typed fields (bookkeeping fields — `modifiedAt`,
+    /// `isDeleted`, `changedFields` — left out).
     Replace(Value),
     /// Only `paths` are taken from `value`; a path absent there is set to null.
     Patch { paths: Vec<Path>, value: Value },
     /// `isDeleted: true`. Ordered by `modified_at` like any other change.
     Delete,
-    /// Null value in the topic: whatever the key holds is gone, and records after it begin anew, whatever their `modified_at`.
+    /// Null value in the topic: the key's record is deleted, and later records start from nothing,
+    /// whatever their `modified_at`.
     Tombstone,
 }
 
@@ -44,7 +46,8 @@ pub struct Event {
     /// When it happened.
     pub occurred_at: Timestamp,
     pub modified_at: Timestamp,
-    /// At least one; each once; in no particular order (the shard orders them by namespace priority).
+    /// At least one; each once; in no particular order (the shard orders them by namespace
+    /// priority).
     pub identities: Vec<Identity>,
     pub operation: EventOperation,
 }
@@ -57,10 +60,12 @@ pub enum EventOperation {
     Delete,
 }
 
-/// A record that cannot be used, and why. A value, never an error: the pipeline counts it, dead-letters it and goes on.
+/// A record that cannot be used, and why. A value, never an error: the pipeline counts it,
+/// dead-letters it and continues.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
-    /// A fixed word, lower case with hyphens, such as `wrong-type`; the `reason` label of `millrace_dead_letters_total`.
+    /// A fixed word, lower case with hyphens, such as `wrong-type`; the `reason` label of
+    /// `millrace_dead_letters_total`.
     pub reason: Text,
     /// Where in the record, what was expected, what was found, what to do.
     pub detail: String,

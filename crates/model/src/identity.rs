@@ -18,10 +18,12 @@ pub mod namespace {
     pub const ECID: &str = "ecid";
 }
 
-/// One name of one thing. Ordered by namespace, then id, both as bytes; *not* by namespace priority, which is configuration.
+/// One name of one thing. Ordered by namespace, then id, both as bytes; *not* by namespace
+/// priority, which is configuration.
 ///
-/// Invariant: the namespace is lower case and without blanks around it; the id is in NFC, without blanks and format
-/// characters at its ends, and lower case in the namespace `email`; neither is empty.
+/// Invariant: the namespace is lower case and without blanks around it; the id is in NFC, without
+/// blanks and format characters at its ends, and lower case in the namespace `email`; neither is
+/// empty.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Identity {
     namespace: Text,
@@ -32,7 +34,7 @@ pub struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CanonicalId(pub Identity);
 
-/// The text names no identity.
+/// The text does not name an identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no identity of the form namespace:id")]
 pub struct IdentityParseError(pub String);
@@ -49,7 +51,7 @@ impl Identity {
         } else {
             Text::new(namespace)
         };
-        // Lower case may take a letter apart.
+        // Lower case may decompose a letter.
         let id = if namespace == namespace::EMAIL {
             Text::new(composed(&id.to_lowercase()))
         } else {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::namespace;
 
-/// What a source topic carries.
+/// The records of a source topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SourceKind {
     Person,
@@ -104,7 +104,8 @@ impl SourceKind {
         SourceKind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The field that holds the record's own key object. `None` for activities, which are named by `_id`.
+    /// The field that holds the record's own key object. `None` for activities, which are named by
+    /// `_id`.
     pub fn key_field(self) -> Option<&'static str> {
         Some(match self {
             SourceKind::Person => "personKey",
@@ -122,7 +123,8 @@ impl SourceKind {
         })
     }
 
-    /// The unified thing a record of this kind is a fragment of. `None` for relation rows, links and activities.
+    /// The unified thing a record of this kind is a fragment of. `None` for relation rows, links
+    /// and activities.
     pub fn subject(self) -> Option<SubjectKind> {
         match self {
             SourceKind::Person => Some(SubjectKind::Person),
@@ -161,7 +163,8 @@ impl SubjectKind {
         }
     }
 
-    /// The kind whose identities are in `namespace`: whatever is not one of the other four kinds' names a person.
+    /// The kind whose identities are in `namespace`: any namespace that is not one of the other
+    /// four kinds' names a person.
     pub fn of_namespace(namespace: &str) -> SubjectKind {
         SubjectKind::ALL
             .into_iter()
@@ -201,7 +204,7 @@ impl Relation {
         }
     }
 
-    /// The row record a relation yields, where it yields rows and not unified things.
+    /// The row record a relation yields, if it yields rows and not unified things.
     pub fn row(self) -> Option<SourceKind> {
         match self {
             Relation::AccountRelations => Some(SourceKind::AccountPerson),
@@ -221,7 +224,7 @@ impl Relation {
         }
     }
 
-    /// The kind of unified thing a relation yields, where it yields such.
+    /// The kind of unified thing a relation yields, if it yields such.
     pub fn target(self) -> Option<SubjectKind> {
         match self {
             Relation::Accounts | Relation::Parent | Relation::Related | Relation::Account => Some(SubjectKind::Account),

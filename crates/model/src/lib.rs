@@ -1,6 +1,8 @@
-//! The vocabulary of Millrace: values, instants, identities, the kinds of source record and the change of one.
+//! The vocabulary of Millrace: values, instants, identities, the kinds of source record and the
+//! change of one.
 //!
-//! What it is *not*: it decodes nothing, stores nothing and decides nothing. Every other crate may depend on it; it depends on no other.
+//! What it is *not*: it decodes nothing, stores nothing and decides nothing. Every other crate may
+//! depend on it; it depends on no other.
 
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 

@@ -1,7 +1,9 @@
-//! Numbers are decimals: what a source writes is what is kept, added up and compared.
+//! Numbers are decimals: a source's value is kept, added up and compared exactly as written.
 //!
-//! A decimal is a whole number of up to 96 bits (28 digits, often 29) and a scale of up to 28 digits behind the point. Sums and comparisons are exact; a
-//! quotient, and a product with more digits than that, is rounded half-even. What is too great for a decimal is null, which here is `None`.
+//! A decimal is a whole number of up to 96 bits (28 digits, often 29) and a scale of up to 28
+//! digits after the point. Sums and comparisons are exact; a quotient, and a product with more
+//! digits than that, is rounded half-even. A number too great for a decimal is null, which here is
+//! `None`.
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -13,9 +15,10 @@ const ONE: i128 = 10_i128.pow(DIGITS);
 /// One more than the greatest whole number of a decimal.
 const MANTISSA_END: u128 = 1 << 96;
 
-/// Reads a number by JSON's grammar, blanks around it aside. Digits that a decimal has no room for are rounded half-even.
+/// Reads a number by JSON's grammar, ignoring blanks around it. Digits that a decimal has no room
+/// for are rounded half-even.
 ///
-/// `None` where the text is no number, or the number is too great.
+/// `None` where the text is not a number, or the number is too great.
 pub fn parse(text: &str) -> Option<Decimal> {
     let text = text.trim();
     let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
@@ -45,7 +48,7 @@ fn read_exponent(text: &str) -> Option<i64> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // Whatever is longer is beyond every decimal all the same.
+    // A longer number is beyond every decimal anyway.
     let value = digits.trim_start_matches('0');
     let value = if value.len() > 9 { 1_000_000_000 } else { value.parse().unwrap_or(0) };
     Some(if text.starts_with('-') { -value } else { value })
@@ -63,7 +66,7 @@ struct Digits {
 
 impl Digits {
     fn push(&mut self, digit: u8) {
-        // Enough to round from, and far from the end of 128 bits.
+        // Enough digits to round from, and far from the limit of 128 bits.
         if self.kept < 10_u128.pow(DIGITS + 6) {
             self.kept = self.kept * 10 + u128::from(digit);
         } else {
@@ -72,7 +75,8 @@ impl Digits {
         }
     }
 
-    /// The number with the given count of the kept digits after the decimal point, rounded to the nearest decimal.
+    /// The number with the given count of the kept digits after the decimal point, rounded to the
+    /// nearest decimal.
     fn at_scale(mut self, mut scale: i64) -> Option<Decimal> {
         if self.kept == 0 {
             return Some(Decimal::ZERO);
@@ -104,7 +108,7 @@ impl Digits {
     }
 }
 
-/// What was cut off a number, in units of its last digit.
+/// The part cut off a number, in units of its last digit.
 #[derive(Clone, Copy, PartialEq)]
 enum Half {
     Nothing,
@@ -118,7 +122,7 @@ impl Half {
         if rest { Half::Less } else { Half::Nothing }
     }
 
-    /// One more digit is cut off in front of what was.
+    /// Cuts off one more digit, before those already cut.
     fn then(self, digit: u8) -> Half {
         match (digit, self) {
             (0, Half::Nothing) => Half::Nothing,
@@ -158,7 +162,7 @@ pub mod stored {
     }
 }
 
-/// The shortest decimal that denotes a double; `None` where it is no number, or too great.
+/// The shortest decimal that denotes a double; `None` where it is not a number, or too great.
 pub fn of_double(number: f64) -> Option<Decimal> {
     if !number.is_finite() {
         return None;
@@ -174,7 +178,8 @@ pub fn of_single(number: f32) -> Option<Decimal> {
     parse(&format!("{number:e}"))
 }
 
-/// A big-endian two's complement number whose last `scale` digits are after the decimal point, as in Avro.
+/// A big-endian two's complement number whose last `scale` digits are after the decimal point, as
+/// in Avro.
 pub fn of_unscaled(bytes: &[u8], scale: u32) -> Option<Decimal> {
     let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
     let fill = if negative { 0xFF } else { 0 };
@@ -220,7 +225,7 @@ pub fn divide(dividend: Decimal, divisor: Decimal) -> Option<Decimal> {
         std::cmp::Ordering::Greater => Half::More,
     };
     while scale > i64::from(Decimal::MAX_SCALE) || half != Half::Nothing && quotient >= full * 10 && scale > 0 {
-        // Whatever followed the digit that goes now is less than a whole of it.
+        // The digits after this one are less than one unit of it.
         let followed = if half == Half::Nothing { Half::Nothing } else { Half::Less };
         half = followed.then((quotient % 10) as u8);
         quotient /= 10;
@@ -233,7 +238,8 @@ pub fn divide(dividend: Decimal, divisor: Decimal) -> Option<Decimal> {
     decimal(dividend.is_sign_negative() != divisor.is_sign_negative(), quotient, scale)
 }
 
-/// A sum that is exact whatever comes and goes, in whatever order: wholes and fractions are whole numbers of their own unit.
+/// A sum that stays exact through additions and withdrawals in any order: wholes and fractions are
+/// whole numbers of their own unit.
 ///
 /// Sixty-four bits of decimals fit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -264,12 +270,13 @@ impl Sum {
         let (mantissa, unit) = (number.mantissa(), 10_i128.pow(number.scale()));
         self.whole = self.whole.saturating_add(sign * (mantissa / unit));
         self.fraction += sign * (mantissa % unit) * (ONE / unit);
-        // Between two sums of equal worth there is no difference.
+        // Normalise, so that two equal sums have equal fields.
         self.whole = self.whole.saturating_add(self.fraction.div_euclid(ONE));
         self.fraction = self.fraction.rem_euclid(ONE);
     }
 
-    /// The sum as a decimal, rounded half-even where it has more digits than one holds; `None` where it is too great.
+    /// The sum as a decimal, rounded half-even where it has more digits than one holds; `None`
+    /// where it is too great.
     pub fn total(&self) -> Option<Decimal> {
         let (negative, whole, fraction) = if self.whole < 0 {
             // The fraction is never negative: `-0.5` is a whole of -1 and a half.

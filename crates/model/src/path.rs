@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Text;
 
-/// A dotted path of map fields, such as `person.name.firstName`. Invariant: at least one step, no step empty.
+/// A dotted path of map fields, such as `person.name.firstName`. Invariant: at least one step, no
+/// step empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Path(Vec<Text>);
 
@@ -21,7 +22,7 @@ impl Path {
         &self.0
     }
 
-    /// Whether this path is `other` or leads to something that holds it.
+    /// Whether this path is `other` or leads to a value that contains it.
     pub fn covers(&self, other: &Path) -> bool {
         other.0.starts_with(&self.0)
     }

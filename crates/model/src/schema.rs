@@ -1,11 +1,15 @@
-//! The types of source records, read from the Avro schemas in `schemas/` so that the two cannot drift.
+//! The types of source records, read from the Avro schemas in `schemas/` so that the two cannot
+//! drift.
 //!
-//! An Avro schema is written for programs that produce; this is the same schema as the type-checker, the decoder and the merge see it:
-//! nullability is gone (everything may be null), logical dates are `Date` and instants `Time`, and records that merge as one value are `atomic`.
+//! An Avro schema is written for programs that produce; this is the same schema as the
+//! type-checker, the decoder and the merge see it: nullability is gone (everything may be null),
+//! logical dates are `Date` and instants `Time`, and records that merge as one value are `atomic`.
 //!
-//! The supported part of Avro: `boolean`, `int`, `long`, `float`, `double`, `string`, the logical types `date` and `timestamp-millis`, arrays, maps,
-//! records, names of records defined before, and the union of `null` with one of these. Two properties are ours: `"millrace.atomic": true` on a record
-//! and `"millrace.any": true` on a map of texts that hold JSON. Every field of a record is such a union and has the default null.
+//! The supported part of Avro: `boolean`, `int`, `long`, `float`, `double`, `string`, the logical
+//! types `date` and `timestamp-millis`, arrays, maps, records, names of records defined before, and
+//! the union of `null` with one of these. Two properties are ours: `"millrace.atomic": true` on a
+//! record and `"millrace.any": true` on a map of texts that hold JSON. Every field of a record is
+//! such a union and has the default null.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +34,7 @@ pub enum Type {
     /// Keys are texts.
     Map(Box<Type>),
     Record(Arc<RecordType>),
-    /// Any JSON, typed when it is evaluated: what lies under `extra`.
+    /// Any JSON, typed when it is evaluated: the values under `extra`.
     Any,
 }
 
@@ -40,7 +44,8 @@ pub struct RecordType {
     /// The Avro name without namespace, such as `B2BSource` or `Money`.
     pub name: Text,
     pub fields: BTreeMap<Text, Field>,
-    /// Merges as one value (Avro property `"millrace.atomic": true`): money with its currency, a source key.
+    /// Merges as one value (Avro property `"millrace.atomic": true`): money with its currency, a
+    /// source key.
     pub atomic: bool,
 }
 
@@ -51,7 +56,8 @@ pub struct Field {
     pub doc: String,
 }
 
-/// An Avro schema uses something this reading of it does not know. A defect of the schema file, found by a test.
+/// An Avro schema uses a feature outside the supported part. A defect of the schema file, found by
+/// a test.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("schema {schema}: {reason}")]
 pub struct SchemaError {
@@ -96,7 +102,8 @@ impl Schema {
         Ok(Schema { records })
     }
 
-    /// The fields a record of this kind has, bookkeeping fields (`modifiedAt`, `isDeleted`, `changedFields`) among them.
+    /// The fields a record of this kind has, bookkeeping fields (`modifiedAt`, `isDeleted`,
+    /// `changedFields`) among them.
     pub fn record(&self, kind: SourceKind) -> &Arc<RecordType> {
         &self.records[&kind]
     }
@@ -106,7 +113,7 @@ impl RecordType {
     /// Reads the text of an Avro record schema.
     ///
     /// # Errors
-    /// Where the text is no JSON, or uses Avro types outside the supported set.
+    /// Where the text is not JSON, or uses Avro types outside the supported set.
     pub fn from_avro(schema: &str, text: &str) -> Result<Arc<RecordType>, SchemaError> {
         let fail = |reason: String| SchemaError {
             schema: schema.to_owned(),
@@ -121,8 +128,9 @@ impl RecordType {
         Ok(record)
     }
 
-    /// The type at the end of a path of field names; `None` where a step is unknown. A step into a map of one type yields that type, one into
-    /// anything under `Any` yields `Any`, and lists have no steps.
+    /// The type at the end of a path of field names; `None` where a step is unknown. A step into a
+    /// map of one type yields that type, one into anything under `Any` yields `Any`, and lists have
+    /// no steps.
     pub fn type_at(&self, steps: &[Text]) -> Option<&Type> {
         let (first, rest) = steps.split_first()?;
         self.fields.get(first)?.ty.type_at(rest)

@@ -2,7 +2,8 @@
 
 use crate::{Map, Text, Value};
 
-/// Id, instance and type. Ids may hold an `@` and instances a dot, so the last of each divides. `None` where a part is missing or blank.
+/// Id, instance and type. Ids may hold an `@` and instances a dot, so the last of each divides.
+/// `None` where a part is missing or blank.
 pub fn parts(source_key: &str) -> Option<[&str; 3]> {
     let (id, rest) = source_key.rsplit_once('@')?;
     let (instance, ty) = rest.rsplit_once('.')?;
@@ -10,7 +11,7 @@ pub fn parts(source_key: &str) -> Option<[&str; 3]> {
     parts.iter().all(|part| !part.is_empty()).then_some(parts)
 }
 
-/// The key object of a `sourceKey`, with the parts that can be told.
+/// The key object of a `sourceKey`, with the parts that can be derived.
 pub fn object(source_key: &str) -> Map {
     let [id, instance, ty] = parts(source_key).map_or([None; 3], |parts| parts.map(Some));
     let fields = [

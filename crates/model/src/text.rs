@@ -1,10 +1,12 @@
-//! Texts as they are compared: in Unicode's canonical composition (NFC), so that one letter has one spelling.
+//! Texts in the form in which they are compared: Unicode's canonical composition (NFC), so that one
+//! letter has one spelling.
 
 use std::borrow::Cow;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// The text in NFC. Plain ASCII, and most text that people write, is so already and is not copied.
+/// The text in NFC. Plain ASCII, and most text that people write, is in NFC already and is not
+/// copied.
 pub fn composed(text: &str) -> Cow<'_, str> {
     if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
         Cow::Borrowed(text)
@@ -25,7 +27,8 @@ fn bare(text: &str) -> &str {
     text.trim_matches(|letter: char| letter.is_whitespace() || is_format(letter))
 }
 
-/// Unicode's general category Cf: letters that nobody sees, such as the zero-width space and the byte-order mark.
+/// Unicode's general category Cf: invisible characters, such as the zero-width space and the
+/// byte-order mark.
 fn is_format(letter: char) -> bool {
     matches!(letter,
         '\u{AD}' | '\u{600}'..='\u{605}' | '\u{61C}' | '\u{6DD}' | '\u{70F}' | '\u{890}'..='\u{891}' | '\u{8E2}' | '\u{180E}'

@@ -8,9 +8,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Milliseconds in a day of exactly 24 hours.
 pub const DAY_MS: i64 = 86_400_000;
 
-/// An instant in milliseconds since 1970-01-01T00:00:00Z; negative before it. Leap seconds do not exist.
+/// An instant in milliseconds since 1970-01-01T00:00:00Z; negative before it. Leap seconds do not
+/// exist.
 ///
-/// Serialises as one number, turned by one step so that `MAX`, which rows hold often, is 0 and takes one byte instead of ten.
+/// Serialises as one number, turned by one step so that `MAX`, which rows hold often, is 0 and
+/// takes one byte instead of ten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
@@ -32,7 +34,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// The text is no instant.
+/// The text is not an instant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no RFC 3339 instant, plain date or epoch milliseconds")]
 pub struct TimestampParseError(pub String);
@@ -40,13 +42,15 @@ pub struct TimestampParseError(pub String);
 impl Timestamp {
     /// Earlier than every instant a record can carry.
     pub const MIN: Timestamp = Timestamp(i64::MIN);
-    /// Later than every instant a record can carry; "never" where a next instant is asked for.
+    /// Later than every instant a record can carry; means "never" for a next instant.
     pub const MAX: Timestamp = Timestamp(i64::MAX);
 
-    /// Reads RFC 3339 (any offset, `+0000` too, `T` or blank between date and time) or a plain date, which is midnight UTC.
+    /// Reads RFC 3339 (any offset, `+0000` too, `T` or blank between date and time) or a plain
+    /// date, which is midnight UTC.
     ///
     /// # Errors
-    /// Where the text is neither; the record that carries it is to be rejected. A date and a time without a zone name no instant.
+    /// Where the text is neither; the record that carries it must be rejected. A date and a time
+    /// without a zone name no instant.
     pub fn parse(text: &str) -> Result<Timestamp, TimestampParseError> {
         let text = text.trim();
         let instant = DateTime::parse_from_rfc3339(text).ok().or_else(|| {
@@ -59,7 +63,7 @@ impl Timestamp {
         Date::parse(text).map(Date::midnight_utc).ok_or_else(|| TimestampParseError(text.to_owned()))
     }
 
-    /// This instant moved by `ms`, held at the ends of the range.
+    /// This instant moved by `ms`, clamped to the range.
     #[must_use]
     pub fn plus_ms(self, ms: i64) -> Timestamp {
         Timestamp(self.0.saturating_add(ms))
@@ -107,7 +111,7 @@ impl Date {
         Date::new(date.year().into(), date.month().into(), date.day().into())
     }
 
-    /// Reads a plain date, or of a date with a time, in a zone or none, the date as it is written.
+    /// Reads a plain date, or the date part of a date with a time, in a zone or none, as written.
     pub fn parse_written(text: &str) -> Option<Date> {
         let text = text.trim();
         let Some((date, time)) = text.split_at_checked(10).filter(|(_, time)| !time.is_empty()) else {

@@ -1,4 +1,4 @@
-//! The one value tree: what a record's field, a feature or an expression's result can be.
+//! The one value tree: the value of a record's field, a feature or an expression.
 
 use std::cmp::Ordering;
 
@@ -19,7 +19,8 @@ pub enum Value {
     Null,
     Bool(bool),
     Int(i64),
-    /// Made by `Value::number` alone. Invariant: no whole number within `i64`, and no zero at the end of its fraction.
+    /// Made only by `Value::number`. Invariant: no whole number within `i64`, and no zero at the
+    /// end of its fraction.
     Decimal(#[serde(with = "number::stored")] Decimal),
     Text(Text),
     /// A calendar date, in no zone.
@@ -54,7 +55,7 @@ impl Value {
         if let Value::Int(number) = self { Some(*number) } else { None }
     }
 
-    /// A number in its one form: `Int` where it is whole and fits.
+    /// A number in its one form: `Int` if it is whole and fits.
     pub fn number(number: Decimal) -> Value {
         let number = number.normalize();
         match number.to_i64() {
@@ -72,7 +73,7 @@ impl Value {
         matches!(self, Value::Int(_) | Value::Decimal(_))
     }
 
-    /// The number; everything else is none.
+    /// The number; `None` for everything else.
     pub fn as_decimal(&self) -> Option<Decimal> {
         match self {
             Value::Int(number) => Some(Decimal::from(*number)),
@@ -81,7 +82,7 @@ impl Value {
         }
     }
 
-    /// The nearest double: for what is no amount, such as a number of hours.
+    /// The nearest double: for numbers that are not amounts, such as a number of hours.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Value::Int(number) => Some(*number as f64),
@@ -106,7 +107,7 @@ impl Value {
         if let Value::Map(map) = self { Some(map) } else { None }
     }
 
-    /// The field `name` of a map; `Null` where this is no map or has no such field.
+    /// The field `name` of a map; `Null` where this is not a map or has no such field.
     pub fn field(&self, name: &str) -> &Value {
         const NULL: &Value = &Value::Null;
         self.as_map().and_then(|map| map.get(name)).unwrap_or(NULL)
@@ -117,7 +118,8 @@ impl Value {
         dotted.split('.').fold(self, |value, step| value.field(step))
     }
 
-    /// JSON as users see it: numbers with all their digits, instants as RFC 3339 text, dates as `2026-11-01`.
+    /// JSON as users see it: numbers with all their digits, instants as RFC 3339 text, dates as
+    /// `2026-11-01`.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Value::Null => serde_json::Value::Null,
@@ -162,8 +164,9 @@ impl Value {
     }
 }
 
-/// A total order: numbers by value whatever their variant, lists and maps by their items.
-/// It serves sorting and de-duplication; the comparison operators of the segment language have their own null rule.
+/// A total order: numbers by value whatever their variant, lists and maps by their items. It serves
+/// sorting and de-duplication; the comparison operators of the segment language have their own null
+/// rule.
 impl Ord for Value {
     fn cmp(&self, other: &Value) -> Ordering {
         match (self, other) {
@@ -253,7 +256,7 @@ impl Map {
         self.position(name).ok().map(|at| &mut self.0[at].1)
     }
 
-    /// Sets `name`, returning what it held.
+    /// Sets `name`, returning its previous value.
     pub fn insert(&mut self, name: impl AsRef<str>, value: Value) -> Option<Value> {
         let name = name.as_ref();
         match self.position(name) {

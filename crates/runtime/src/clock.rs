@@ -1,11 +1,11 @@
-//! Where the runtime asks what time it is.
+//! The runtime's source of time.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::SystemTime;
 
 use millrace_model::Timestamp;
 
-/// A clock on the wall. It may step back; whoever must not see that keeps the greatest instant seen.
+/// A wall clock. It may step back; a caller that must not see that keeps the greatest instant seen.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }

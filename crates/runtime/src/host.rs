@@ -1,7 +1,8 @@
-//! The shards of one process: one thread each, started and stopped as ownership has it.
+//! The shards of one process: one thread each, started and stopped as ownership changes.
 //!
-//! A shard that fails says so in its health and leaves the others alone. One that another process took over, though it is still assigned here, is
-//! tried again after a while: either the revocation is on its way, or the other process was wrong.
+//! A shard that fails reports it in its health and leaves the others alone. If another process took
+//! over a shard that is still assigned here, this one retries after a while: either the revocation
+//! is coming, or the other process was wrong.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use millrace_shard::state::{StateError, StateStore, StateView};
 use crate::state::ShardState;
 use crate::task::{Progress, ShardTask, TaskContext};
 
-/// Which shards have come and gone.
+/// The shards that were gained and lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     pub assigned: BTreeSet<u32>,
@@ -27,16 +28,17 @@ pub struct Changes {
 
 /// Decides which shards this process owns.
 ///
-/// Protocol: `changes` in a loop, from one thread; after changes with revoked shards, `stopped` with the same ones once their threads have ended. A
-/// wrong belief does no harm: opening a shard fences whoever holds it.
+/// Protocol: `changes` in a loop, from one thread; after changes with revoked shards, `stopped`
+/// with the same ones once their threads have ended. A wrong belief does no harm: opening a shard
+/// fences its earlier owner.
 pub trait Ownership: Send {
-    /// Waits at most so long for changes; none where nothing changed in time.
+    /// Waits at most this long for changes; returns none where nothing changed in time.
     ///
     /// # Errors
     /// Those with disposition `Stop` end the process; after others it is called again.
     fn changes(&mut self, wait_ms_max: u64) -> Result<Changes, LogError>;
 
-    /// These shards are given up and may go to others.
+    /// These shards are released and may go to others.
     ///
     /// # Errors
     /// As `changes`.
@@ -47,18 +49,18 @@ pub trait Ownership: Send {
 #[derive(Clone, Debug)]
 pub struct AllShards {
     shards: u32,
-    told: bool,
+    reported: bool,
 }
 
 impl AllShards {
     pub fn new(shards: u32) -> AllShards {
-        AllShards { shards, told: false }
+        AllShards { shards, reported: false }
     }
 }
 
 impl Ownership for AllShards {
     fn changes(&mut self, wait_ms_max: u64) -> Result<Changes, LogError> {
-        if std::mem::replace(&mut self.told, true) {
+        if std::mem::replace(&mut self.reported, true) {
             std::thread::sleep(Duration::from_millis(wait_ms_max));
             return Ok(Changes::default());
         }
@@ -73,7 +75,8 @@ impl Ownership for AllShards {
     }
 }
 
-/// Opens a shard's store; called on the shard's thread, and again only after the store before is dropped.
+/// Opens a shard's store; called on the shard's thread, and again only after the store before is
+/// dropped.
 pub type OpenStore = dyn Fn(u32) -> Result<Box<dyn StateStore>, StateError> + Send + Sync;
 
 /// A shard of this process.
@@ -105,7 +108,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Board {
-    /// Whether ownership has spoken at all.
+    /// Whether ownership has reported anything yet.
     assigned_once: bool,
     shards: BTreeMap<u32, Entry>,
 }
@@ -122,7 +125,7 @@ struct ShardThread {
     ended_at: Option<Instant>,
 }
 
-/// How a shard's thread came to its end.
+/// How a shard's thread ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     Stopped,
@@ -132,16 +135,16 @@ enum Ending {
     Failed,
 }
 
-/// Something that is raised once and waited for.
+/// An event that is raised once and waited for.
 #[derive(Default)]
 struct Signal {
     raised: Mutex<bool>,
     wake: Condvar,
 }
 
-/// How long a shard that ended although it is assigned rests before it is opened again.
+/// How long a shard that ended while assigned waits before it is reopened.
 const REST: Duration = Duration::from_secs(10);
-/// How often the host looks after threads and the stop signal.
+/// How often the host checks threads and the stop signal.
 const LOOK_EVERY_MS: u64 = 100;
 
 impl Host {
@@ -160,7 +163,7 @@ impl Host {
         }
     }
 
-    /// Runs until `HostHandle::stop`; then stops every shard in good order.
+    /// Runs until `HostHandle::stop`; then stops every shard cleanly.
     ///
     /// # Errors
     /// Where ownership cannot be known any more.
@@ -168,8 +171,8 @@ impl Host {
         let outcome = self.run_until_stopped(&mut *ownership);
         let all: BTreeSet<u32> = self.threads.keys().copied().collect();
         self.stop(&all);
-        let told = if all.is_empty() { Ok(()) } else { ownership.stopped(&all) };
-        outcome.and(told)
+        let released = if all.is_empty() { Ok(()) } else { ownership.stopped(&all) };
+        outcome.and(released)
     }
 
     fn run_until_stopped(&mut self, ownership: &mut dyn Ownership) -> Result<(), LogError> {
@@ -255,15 +258,15 @@ impl Host {
             .collect();
         stopping.iter().for_each(|(_, thread)| thread.stop.raise());
         for (shard, thread) in stopping {
-            // A panic was caught inside and posted.
+            // A panic was caught inside and reported.
             let _ = thread.thread.map(JoinHandle::join);
             self.shared.board().shards.remove(&shard);
-            // Whatever the thread's last state was, what it measured is no longer here.
+            // Whatever the thread's last state, its measurements no longer apply here.
             self.context.observer.state_changed(shard, &ShardState::Released);
         }
     }
 
-    /// Notices threads that ended by themselves, and tries again those that may.
+    /// Finds threads that ended by themselves, and restarts those that may restart.
     fn look_after(&mut self) {
         let mut again = Vec::new();
         for (shard, thread) in &mut self.threads {
@@ -319,7 +322,7 @@ fn drive(shard: u32, context: TaskContext, open_store: &OpenStore, shared: &Shar
     }
 }
 
-/// An error with its causes: one of the store says what happened only in those.
+/// An error with its causes: an error of the store names what happened only there.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
@@ -350,14 +353,14 @@ impl HostHandle {
         self.shared.board().shards.get(&shard).and_then(|entry| entry.reader.clone())
     }
 
-    /// Asks the host to stop. `Host::run` returns when every shard has.
+    /// Asks the host to stop. `Host::run` returns when every shard has stopped.
     pub fn stop(&self) {
         self.shared.stop.raise();
     }
 }
 
 impl Shared {
-    // Entries are replaced whole, so one that a panic left is as good as any.
+    // Entries are replaced whole, so one left by a panic is valid.
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -379,7 +382,7 @@ impl Signal {
 
     fn wait(&self, at_most: Duration) {
         let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
-        // Why it woke is looked at by the caller.
+        // The caller checks why it woke.
         let _ = self.wake.wait_timeout_while(raised, at_most, |raised| !*raised);
     }
 }

@@ -1,6 +1,7 @@
 //! The state port in memory, for tests, simulations and shards without a disk.
 //!
-//! It fails as a disk does: after a crash it holds what was flushed, or that and some of the batches after it, never a part of one.
+//! It fails as a disk does: after a crash it holds the flushed batches, or those and some of the
+//! later ones, never part of one.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -8,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use millrace_shard::state::{RowChange, StateError, StateStore, StateView};
 
-/// What outlives a store handle, as a disk outlives a process. Clones are the same disk.
+/// The part that outlives a store handle, as a disk outlives a process. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
     content: Arc<RwLock<Content>>,
@@ -18,7 +19,7 @@ pub struct MemoryDisk {
 struct Content {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     position: Option<i64>,
-    /// How to take back each batch since the last flush: the position and the values before it.
+    /// How to undo each batch since the last flush: the position and the values before it.
     unflushed: Vec<(Option<i64>, Vec<RowChange>)>,
     bytes: u64,
 }
@@ -34,7 +35,7 @@ impl MemoryDisk {
         MemoryStore { disk: self.clone() }
     }
 
-    /// How many batches a crash could take.
+    /// How many batches a crash could lose.
     pub fn unflushed(&self) -> usize {
         self.read().unflushed.len()
     }
@@ -55,7 +56,7 @@ impl MemoryDisk {
         self.read().rows.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    // Batches are put whole before the lock is given back, and nothing in between can panic.
+    // Batches are applied whole before the lock is released, and nothing in between can panic.
     fn read(&self) -> RwLockReadGuard<'_, Content> {
         self.content.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,7 +67,7 @@ impl MemoryDisk {
 }
 
 impl Content {
-    /// Puts rows and returns their values before, in the order that takes them back.
+    /// Puts rows and returns their previous values, in the order that undoes the change.
     fn put(&mut self, rows: Vec<RowChange>) -> Vec<RowChange> {
         let mut before = Vec::with_capacity(rows.len());
         for (key, value) in rows {

@@ -1,4 +1,5 @@
-//! The meta row: what a shard must know of itself beside its state, in the store and in the changelog like any other row.
+//! The meta row: what a shard must know of itself in addition to its state, in the store and in the
+//! changelog like any other row.
 //!
 //! ```text
 //! key    0x00 'm' 'e' 't' 'a'
@@ -13,7 +14,7 @@ use millrace_shard::machine::RESERVED;
 use millrace_shard::state::{StateError, StateView};
 use serde::{Deserialize, Serialize};
 
-/// The meta row's key, in the table that machines leave alone.
+/// The meta row's key, in the table that machines do not use.
 pub const META_KEY: &[u8] = &[RESERVED, b'm', b'e', b't', b'a'];
 
 const FORMAT: u8 = 1;
@@ -23,14 +24,15 @@ const FORMAT: u8 = 1;
 pub struct Meta {
     /// Number of shards of the deployment, fixed when it was created.
     pub shards: u32,
-    /// The `now` of the commit. Later steps are never earlier, whoever makes them.
+    /// The `now` of the commit. Later steps are never earlier, on any owner.
     #[serde(with = "milliseconds")]
     pub clock: Timestamp,
-    /// The next offset to read, by the input's name without prefix and its partition. An input that is missing here was never read.
+    /// The next offset to read, by the input's name without prefix and its partition. An input that
+    /// is missing here was never read.
     pub positions: BTreeMap<(String, u32), Offset>,
 }
 
-/// The first format has the bare number.
+/// The first format stores the bare number.
 mod milliseconds {
     use millrace_model::Timestamp;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -44,7 +46,8 @@ mod milliseconds {
     }
 }
 
-/// A meta row that this version cannot read: it was written by a newer one, or the store is damaged.
+/// A meta row that this version cannot read: it was written by a newer one, or the store is
+/// damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("meta row of format {0:?} where this version knows {FORMAT}")]
 pub struct UnknownMeta(pub Option<u8>);

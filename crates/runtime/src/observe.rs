@@ -1,20 +1,22 @@
-//! What the runtime tells of itself.
+//! What the runtime reports about itself.
 
 use millrace_model::Text;
 use millrace_shard::machine::{Measure, Measurement};
 
 use crate::state::ShardState;
 
-/// Takes measurements and changes of state, from the threads of the shards. Must not block: the shard waits.
+/// Takes measurements and changes of state, from the threads of the shards. Must not block: the
+/// shard waits.
 pub trait Observer: Send + Sync {
-    /// Measurements of a committed step, or of the runtime itself. `SecondsSince` does not occur here: it has become a `Sample`.
+    /// Measurements of a committed step, or of the runtime itself. `SecondsSince` does not occur
+    /// here: it has become a `Sample`.
     fn measured(&self, shard: u32, measurements: &[Measurement]);
 
     /// A shard's state has changed.
     fn state_changed(&self, shard: u32, state: &ShardState);
 }
 
-/// Listens to nothing.
+/// Ignores everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unobserved;
 

@@ -1,17 +1,19 @@
-//! Whole deployments under virtual time: real tasks and machines on a simulated log and disks that crash.
+//! Whole deployments under virtual time: real tasks and machines on a simulated log and disks that
+//! crash.
 //!
 //! ```text
 //! let mut simulation = Simulation::new(seed, SimulationConfig::hostile(4), make_machine);
 //! simulation.send(SourceKind::Activity, key, Some(value));   // as often as you like, between steps
-//! simulation.run_steps(100);                                 // faults, crashes and zombies at the seed's will
+//! simulation.run_steps(100);                                 // faults, crashes and zombies as the seed decides
 //! simulation.run_until_quiet();                              // everything that was sent is processed
 //! simulation.run_until(instant);                             // time passes, timers fire
-//! simulation.view(shard), simulation.content(topic)          // what came of it
+//! simulation.view(shard), simulation.content(topic)          // the outcome
 //! ```
 //!
-//! Each decision is drawn from the seed, so equal seeds and calls give the same trace, which `trace_hash` tells and `trace` shows the end of.
-//! Processes crash (the disk keeps any prefix behind its last flush, or is lost) and are superseded while they live on as zombies; shards come back on
-//! their own disk, an empty one, or one that a predecessor left long ago.
+//! Each decision is drawn from the seed, so equal seeds and calls give the same trace: `trace_hash`
+//! is its hash, `trace` its last lines. Processes crash (the disk keeps any prefix after its last
+//! flush, or is lost) and are superseded while they live on as zombies; shards come back on their
+//! own disk, an empty one, or one that a predecessor left long ago.
 
 mod node;
 #[cfg(test)]
@@ -34,24 +36,25 @@ use crate::task::{MakeMachine, Progress, TaskConfig, TaskContext};
 use crate::topology::Topology;
 use millrace_shard::murmur::partition_of;
 
-/// What a simulation is like.
+/// The settings of a simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct SimulationConfig {
     pub shards: u32,
     pub source_partitions: u32,
     pub start: Timestamp,
     pub faults: Faults,
-    /// Per step of the simulation, in times out of a thousand: a process dies, and its shard is opened again.
+    /// Per step of the simulation, in times per thousand: a process dies, and its shard is
+    /// reopened.
     pub crash: u32,
-    /// A shard is opened elsewhere while its owner, unaware, goes on.
+    /// A shard is opened elsewhere while its owner, unaware, continues.
     pub zombie: u32,
     /// After a crash or a take-over, the new owner begins with an empty disk.
     pub disk_lost: u32,
     /// After a take-over, the new owner begins with a disk that an earlier owner left.
     pub disk_stale: u32,
-    /// A disk is flushed, beside what the task does by time.
+    /// A disk is flushed, in addition to the task's timed flushes.
     pub flush: u32,
-    /// By how much the wall clock may be behind at a step.
+    /// By how much the wall clock may lag at a step.
     pub clock_jitter_ms: i64,
     /// Virtual time that passes at a step, at most.
     pub step_ms_max: i64,
@@ -59,7 +62,7 @@ pub struct SimulationConfig {
 }
 
 impl SimulationConfig {
-    /// No faults: what a test of logic alone wants.
+    /// No faults, for tests of logic alone.
     pub fn calm(shards: u32) -> SimulationConfig {
         let task = TaskConfig {
             panics_contained: false,
@@ -108,7 +111,7 @@ impl SimulationConfig {
             disk_stale: 300,
             flush: 50,
             clock_jitter_ms: 20,
-            // Work that no single step can finish.
+            // Too much work for a single step.
             task: TaskConfig {
                 background_max: 20,
                 ..calm.task
@@ -128,19 +131,20 @@ pub struct Simulation {
     topology: Topology,
     context: TaskContext,
     nodes: Vec<Node>,
-    /// Owners that do not know that they were superseded.
+    /// Owners that do not know they were superseded.
     zombies: Vec<Node>,
     /// Disks that earlier owners left, by shard.
     shelf: Vec<(u32, MemoryDisk)>,
-    /// Nothing is to fail any more.
+    /// No more faults.
     calm: bool,
 }
 
-/// A run that has not become quiet after so many rounds will not.
+/// A run that is not quiet after this number of rounds never will be.
 const ROUNDS_MAX: usize = 200_000;
 
 impl Simulation {
-    /// A deployment with all its topics and one process per shard, none of which has opened its shard yet.
+    /// A deployment with all its topics and one process per shard, none of which has opened its
+    /// shard yet.
     pub fn new(seed: u64, config: SimulationConfig, make_machine: Arc<MakeMachine>) -> Simulation {
         let mut random = Random::new(seed);
         let log = SimulatedLog::new(random.next_u64(), config.faults, config.start);
@@ -206,7 +210,8 @@ impl Simulation {
             .expect("the topic exists, and appends meet no faults but duplicates");
     }
 
-    /// Runs so many steps: each lets one process do one thing, with faults and crashes at the seed's will.
+    /// Runs this number of steps: each lets one process do one thing, with faults and crashes as
+    /// the seed decides.
     pub fn run_steps(&mut self, steps: usize) {
         for _ in 0..steps {
             let passed_ms = self.random.below(self.config.step_ms_max.max(0) as u64 + 1) as i64;
@@ -218,10 +223,11 @@ impl Simulation {
         }
     }
 
-    /// Runs until everything sent is processed, readable, and nothing is due at this instant. Faults go on meanwhile, crashes and zombies as well.
+    /// Runs until everything sent is processed, readable, and nothing is due at this instant.
+    /// Faults go on meanwhile, crashes and zombies as well.
     ///
     /// # Panics
-    /// Where that does not come, or where a shard fails; the message ends with the trace.
+    /// Where that never happens, or where a shard fails; the message ends with the trace.
     pub fn run_until_quiet(&mut self) {
         for _ in 0..ROUNDS_MAX {
             self.harm();
@@ -260,7 +266,7 @@ impl Simulation {
         }
     }
 
-    /// From now on nothing fails and nobody crashes; zombies end.
+    /// From now on nothing fails or crashes; zombies end.
     pub fn calm(&mut self) {
         self.calm = true;
         self.log.set_faults(Faults::default());
@@ -296,7 +302,8 @@ impl Simulation {
         self.log.trace_hash()
     }
 
-    /// Kills the owner of a shard now; it comes back on its own disk, of which a random prefix behind the last flush is left.
+    /// Kills the owner of a shard now; it comes back on its own disk, with a random prefix after
+    /// the last flush.
     pub fn crash(&mut self, shard: u32) {
         let disk = self.nodes[shard as usize].disk.clone();
         let keep = self.random.below(disk.unflushed() as u64 + 1) as usize;
@@ -306,7 +313,7 @@ impl Simulation {
         self.nodes[shard as usize] = Node::new(shard, &self.context, if lost { MemoryDisk::default() } else { disk });
     }
 
-    /// Opens a shard elsewhere, while its owner goes on as a zombie.
+    /// Opens a shard elsewhere, while its owner continues as a zombie.
     pub fn supersede(&mut self, shard: u32) {
         let stale = self
             .shelf
@@ -338,11 +345,11 @@ impl Simulation {
         }
     }
 
-    /// Lets one process do one thing: an owner, or, behind the last of those, a zombie.
+    /// Lets one process do one thing: an owner or, beyond the last of those, a zombie.
     fn step_node(&mut self, chosen: usize) -> Progress {
         if self.config.clock_jitter_ms > 0 {
-            let behind_ms = self.random.below(self.config.clock_jitter_ms as u64) as i64;
-            self.clock.set(if self.calm { self.now } else { self.now.plus_ms(-behind_ms) });
+            let lag_ms = self.random.below(self.config.clock_jitter_ms as u64) as i64;
+            self.clock.set(if self.calm { self.now } else { self.now.plus_ms(-lag_ms) });
         }
         if let Some(zombie) = chosen.checked_sub(self.nodes.len()) {
             let progress = self.zombies[zombie].step();
@@ -359,7 +366,8 @@ impl Simulation {
         if let Some(reason) = self.nodes[chosen].failure() {
             self.give_up(&format!("shard {chosen} failed: {reason}"));
         }
-        // A zombie that recovered took the shard back: belief against belief. The rightful owner opens it again.
+        // A zombie that recovered took the shard back: belief against belief. The rightful owner
+        // reopens it.
         let disk = self.nodes[chosen].disk.clone();
         self.log.note(format!("reopen {chosen}"));
         self.nodes[chosen] = Node::new(chosen as u32, &self.context, disk);

@@ -10,11 +10,11 @@
 //!                 └────────▶ Failed ◀─────────┘
 //! ```
 //!
-//! Released and Failed are ends: whoever holds the task drops it. `Opening` may go to `Waiting` as well.
+//! Released and Failed are final: the owner drops the task. `Opening` may go to `Waiting` as well.
 
 use millrace_model::Timestamp;
 
-/// Where a shard is in its life.
+/// A shard's state in its life cycle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShardState {
     /// Takes the shard over and restores its store.
@@ -25,7 +25,7 @@ pub enum ShardState {
     Waiting { until: Timestamp, reason: String },
     /// Another process owns the shard.
     Released,
-    /// A person must act. The other shards go on.
+    /// A person must act. The other shards continue.
     Failed { reason: String },
 }
 
@@ -52,7 +52,7 @@ impl ShardState {
         }
     }
 
-    /// Whether nothing more will come of the task.
+    /// Whether the task does nothing more.
     pub fn ended(&self) -> bool {
         matches!(self, ShardState::Released | ShardState::Failed { .. })
     }

@@ -4,8 +4,10 @@
 //! poll ─▶ machine.step(view, inputs, now) ─▶ transaction: changed rows, meta row, outputs, positions ─▶ commit ─▶ store.apply ─▶ machine.committed
 //! ```
 //!
-//! Nothing local happens before the commit, so the store is never ahead of the log, and whatever goes wrong is answered in one way: drop session and
-//! machine, open the shard anew, let the changelog tell what is committed. The store is flushed by time; after a crash the changelog fills what it lost.
+//! Nothing local happens before the commit, so the store is never ahead of the log, and every
+//! failure gets the same answer: drop session and machine, reopen the shard, and read from the
+//! changelog what is committed. The store is flushed by time; after a crash the changelog restores
+//! what it lost.
 
 mod open;
 #[cfg(test)]
@@ -29,34 +31,40 @@ use crate::state::ShardState;
 use crate::topology::{Topology, input_name};
 use millrace_shard::murmur::partition_of;
 
-/// How a task works.
+/// The settings of a task.
 #[derive(Clone, Copy, Debug)]
 pub struct TaskConfig {
-    /// What one step takes at most; the wait is how long an idle loop sleeps when no timer is due sooner.
+    /// The most that one step takes; the wait is how long an idle loop sleeps when no timer is due
+    /// sooner.
     pub poll: PollLimits,
-    /// Timers of one step. A thousand keep a transaction in the range of tens of milliseconds.
+    /// Timers per step. A thousand keep a transaction in the range of tens of milliseconds.
     pub timers_max: usize,
-    /// Background work of a step, in subjects or rows.
+    /// Background work per step, in subjects or rows.
     pub background_max: usize,
-    /// How long a step goes on with background work while inputs come: they wait for it.
+    /// How long a step spends on background work while inputs wait for it.
     pub background_ms: i64,
-    /// How long a step should take at most, its commit included. One that takes longer is counted and logged, and the next ones take fewer inputs.
+    /// How long a step should take at most, its commit included. A longer one is counted and
+    /// logged, and the following ones take fewer inputs.
     pub step_ms_max: i64,
-    /// How often the store is flushed: what a crash leaves to be restored.
+    /// How often the store is flushed: the period whose changes a crash leaves to be restored.
     pub flush_every_ms: i64,
-    /// Positions that moved over records without effect are committed at least so often.
+    /// Positions that moved over records without effect are committed at least this often.
     pub idle_commit_ms: i64,
-    /// A meta row is committed at least so often, so that the store's age says how current it is, and the log forgets neither producer nor group.
+    /// A meta row is committed at least this often, so that the store's age shows how current it
+    /// is, and the log forgets neither producer nor group.
     pub heartbeat_ms: i64,
-    /// A store whose last commit is older is discarded: the changelog may have forgotten tombstones since. Half of their retention.
+    /// A store whose last commit is older is discarded: the changelog may have forgotten tombstones
+    /// since. Half of their retention.
     pub store_age_ms_max: i64,
-    /// How often topics are looked at for new partitions.
+    /// How often topics are checked for new partitions.
     pub topology_check_ms: i64,
     /// How often lag and size are measured.
     pub measure_every_ms: i64,
-    /// The pause after a failed attempt: the first one, doubled with each further, up to the second.
+    /// The pause after a failed attempt: the first one, doubled with each further, up to the
+    /// second.
     pub backoff_ms: (i64, i64),
-    /// Whether a panic of the machine is answered by a recovery, and, where the same input meets it again, by failing this shard alone.
+    /// Whether a panic of the machine causes a recovery and, if the same input causes it again,
+    /// fails this shard alone.
     pub panics_contained: bool,
 }
 
@@ -84,10 +92,10 @@ impl Default for TaskConfig {
     }
 }
 
-/// Makes the machine of a shard; called anew at every recovery.
+/// Makes the machine of a shard; called again at every recovery.
 pub type MakeMachine = dyn Fn(u32) -> Box<dyn Machine> + Send + Sync;
 
-/// What a task works with and shares with others.
+/// The environment of a task, shared with others.
 #[derive(Clone)]
 pub struct TaskContext {
     pub topology: Topology,
@@ -108,30 +116,30 @@ pub enum TaskError {
     /// The store's disk is full, or nearly.
     #[error("no room")]
     NoRoom(#[source] StateError),
-    /// An input needs something from outside that does not answer yet.
+    /// An input needs an external system that does not answer yet.
     #[error("waiting")]
     NotYet(#[source] StateError),
     #[error("machine panicked: {0}")]
     Panicked(String),
-    /// State or machine break a rule that no recovery mends.
+    /// State or machine violate a rule that no recovery repairs.
     #[error("{0}")]
     Broken(String),
 }
 
-/// What a call of `step` came to.
+/// The result of a call of `step`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Something was done; call again at once.
+    /// It did something; call again at once.
     Worked,
-    /// Nothing to do before this instant, unless input comes, which the next call waits for.
+    /// Nothing to do before this instant, unless input arrives, which the next call waits for.
     Idle(Timestamp),
     /// The next attempt to open the shard is due at this instant; do not call before.
     Waiting(Timestamp),
-    /// The state is an end.
+    /// The state is final.
     Ended,
 }
 
-/// One shard in this process. Single-threaded: whoever holds it calls `step` in a loop.
+/// One shard in this process. Single-threaded: its owner calls `step` in a loop.
 pub struct ShardTask {
     shard: u32,
     context: TaskContext,
@@ -147,14 +155,15 @@ pub struct ShardTask {
     suspects: Option<Vec<(TopicPartition, Offset, Offset)>>,
     flushed_at: Timestamp,
     flush_due: bool,
-    /// Inputs that the next step takes at most: as many as the last ones could do in half the time that a step may take.
+    /// Inputs that the next step takes at most: as many as the last ones processed in half the time
+    /// that a step may take.
     records_max: usize,
-    /// The last attempt failed because the store's disk had no room.
+    /// The last attempt failed because the store's disk was full.
     no_room: bool,
     room_checked_at: Timestamp,
 }
 
-/// What exists only while the shard runs.
+/// The parts that exist only while the shard runs.
 struct Live {
     session: Box<dyn ShardSession>,
     machine: Box<dyn Machine>,
@@ -218,7 +227,7 @@ impl ShardTask {
                 self.enter(ShardState::Running);
                 Progress::Worked
             }),
-            // The wall clock, for after a recovery `now` may be ahead of it.
+            // The wall clock, because after a recovery `now` may be ahead of it.
             ShardState::Waiting { until, .. } if self.context.clock.now() < *until => return Progress::Waiting(*until),
             ShardState::Waiting { reason, .. } if self.no_room && self.store.room().is_err() => return self.wait_for_room(reason.clone()),
             ShardState::Waiting { .. } => {
@@ -231,7 +240,7 @@ impl ShardTask {
         outcome.unwrap_or_else(|error| self.fail(&error))
     }
 
-    /// Waits on for room, without a word: it was said once.
+    /// Keeps waiting for room, silently: it was logged once.
     fn wait_for_room(&mut self, reason: String) -> Progress {
         let until = self.context.clock.now().plus_ms(ROOM_CHECK_MS);
         self.state = ShardState::Waiting { until, reason };
@@ -239,7 +248,7 @@ impl ShardTask {
         Progress::Waiting(until)
     }
 
-    /// Before input is taken: whether what follows from it could be stored.
+    /// Before input is taken: whether there is room to store its effects.
     fn check_room(&mut self) -> Result<(), TaskError> {
         if self.now.0 - self.room_checked_at.0 >= ROOM_CHECK_MS {
             self.store.room()?;
@@ -254,10 +263,10 @@ impl ShardTask {
         }
     }
 
-    /// Stops in good order: flushes the store. Every committed step is in the log already.
+    /// Stops cleanly: flushes the store. Every committed step is in the log already.
     ///
     /// # Errors
-    /// Where the store failed; the next owner restores what is missing.
+    /// Where the store failed; the next owner restores the missing rows.
     pub fn close(mut self) -> Result<(), StateError> {
         self.live = None;
         self.store.flush()
@@ -306,12 +315,13 @@ impl ShardTask {
         Ok(())
     }
 
-    /// Looks at how long a step took: one that was too long is counted, and logged with what it did; how much the next one takes follows from it.
+    /// Checks how long a step took. One that was too long is counted, and logged with what it did;
+    /// the next step's input limit follows from it.
     fn watch(&mut self, inputs: &[Input], (rows, outputs): (usize, usize), machine_ms: i64, commit_ms: i64) {
         let config = self.context.config;
         let half_ms = (config.step_ms_max / 2).max(1);
         self.records_max = if machine_ms > half_ms {
-            // In proportion, for mostly what a step costs grows with its inputs.
+            // In proportion, because most of a step's cost grows with its inputs.
             let share = inputs.len() as i64 * half_ms / machine_ms;
             usize::try_from(share).unwrap_or(0).clamp(1, config.poll.records_max)
         } else {
@@ -353,7 +363,8 @@ impl ShardTask {
         if !self.context.config.panics_contained {
             return live.machine.step(store, inputs, now, budget).map_err(TaskError::from);
         }
-        // The machine is dropped after a panic, and the view only reads, so nothing half-changed is seen again.
+        // The machine is dropped after a panic, and the view only reads, so no half-made change is
+        // seen again.
         let outcome = catch_unwind(AssertUnwindSafe(|| live.machine.step(store, inputs, now, budget)));
         match outcome {
             Ok(effects) => effects.map_err(TaskError::from),
@@ -368,7 +379,7 @@ impl ShardTask {
         }
     }
 
-    /// Remembers which inputs met a panic; the second time that they do is the last.
+    /// Remembers which inputs caused a panic; the second panic on them is the last.
     fn suspect(&mut self, inputs: &[Input], text: String) -> TaskError {
         let mut ranges: BTreeMap<TopicPartition, (Offset, Offset)> = BTreeMap::new();
         for input in inputs {
@@ -412,7 +423,8 @@ impl ShardTask {
         for (source, offset) in std::mem::take(&mut live.moved) {
             let topic = live.inputs[&source];
             live.meta.positions.insert((input_name(topic), source.partition), offset);
-            // The control topic is read by every shard, so one position of the group could not tell them apart.
+            // Every shard reads the control topic, so one position of the group could not
+            // distinguish them.
             if topic != InputTopic::Control {
                 transaction.positions.push((source, offset));
             }
@@ -447,7 +459,7 @@ impl ShardTask {
         Ok(())
     }
 
-    /// What is done by time rather than by input.
+    /// Work triggered by time rather than by input.
     fn maintain(&mut self, due: Timestamp) -> Result<(), TaskError> {
         let (now, shard) = (self.now, self.shard);
         let config = self.context.config;
@@ -561,17 +573,20 @@ impl ShardTask {
     }
 }
 
-/// How often a store's disk is looked at. A disk that takes 500 MB a second takes 100 MB meanwhile, less than is kept free.
+/// How often a store's disk is checked. A disk that takes 500 MB a second takes 100 MB meanwhile,
+/// less than is kept free.
 const ROOM_CHECK_MS: i64 = 200;
 /// Subjects or rows of background work between two looks at the clock.
 const BACKGROUND_PORTION: usize = 32;
-/// However many inputs a step has, background work is at least one in so many beside them: under overload it becomes slow, and does not stand still.
+/// At least one background subject per eight inputs, so that overload slows background work but
+/// never stops it.
 const INPUTS_A_BACKGROUND: usize = 8;
-/// A step without inputs may work so many times as long, so that its commit weighs less.
+/// A step without inputs may work this many times as long, so that its commit weighs less.
 const IDLE_TIMES: i64 = 4;
 
 impl TaskConfig {
-    /// The portions of background work in a step with so many inputs: as long as there is time for them, from the first one on.
+    /// The portions of background work in a step with this number of inputs: as long as there is
+    /// time for them, from the first one on.
     fn portions<'a>(&self, inputs: usize, clock: &'a dyn Clock) -> impl FnMut() -> usize + use<'a> {
         let least = inputs / INPUTS_A_BACKGROUND;
         let most = self.background_max;
@@ -592,7 +607,8 @@ impl TaskConfig {
 }
 
 impl Live {
-    /// Notes the positions behind the records and hands them on as inputs: definitions first, then messages, records, sources; per partition in order.
+    /// Notes the positions after the records and returns them as inputs: definitions first, then
+    /// messages, records, sources; per partition in order.
     fn take(&mut self, delivered: Vec<Delivered>) -> Vec<Input> {
         let mut inputs = Vec::with_capacity(delivered.len());
         for Delivered {
@@ -657,7 +673,8 @@ impl Live {
     }
 }
 
-/// The name and the number of partitions of a topic; a destination's topic is created where it is missing.
+/// The name and the number of partitions of a topic; a destination's topic is created where it is
+/// missing.
 fn output_topic(topic: &OutputTopic, context: &TaskContext) -> Result<(Arc<str>, u32), TaskError> {
     let name = context.topology.output(topic);
     let count = match (context.log.partitions(&name)?, topic) {
@@ -680,7 +697,7 @@ fn row_record(key: &[u8], value: Option<&[u8]>) -> Record {
     }
 }
 
-/// What a store's error, or one that a machine met while it asked the store, says.
+/// An error of the store, or one that a machine met while it used the store.
 impl From<StateError> for TaskError {
     fn from(error: StateError) -> TaskError {
         if error.0.is::<NotYet>() {
@@ -693,7 +710,7 @@ impl From<StateError> for TaskError {
     }
 }
 
-/// The cause as the metric's label has it.
+/// The cause, as the metric's label.
 fn cause(error: &TaskError) -> &'static str {
     match error {
         TaskError::Log(LogError::Fenced) => "fenced",

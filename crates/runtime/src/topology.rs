@@ -1,4 +1,4 @@
-//! Which topics there are, how a deployment names them, and which partitions a shard reads.
+//! The topics, how a deployment names them, and which partitions a shard reads.
 //!
 //! The names are those of the topic catalogue, `schemas/topics.yaml`; a test compares.
 
@@ -70,7 +70,7 @@ impl Topology {
         format!("{}internal.shards", self.prefix)
     }
 
-    /// Where instances tell which shards they have open.
+    /// Where instances publish which shards they have open.
     pub fn hosts(&self) -> String {
         format!("{}internal.hosts", self.prefix)
     }
@@ -90,7 +90,8 @@ impl Topology {
         format!("{}.shard.{shard}", self.application)
     }
 
-    /// Who writes several records to the control topic as one: whoever comes later fences the one before, so two batches never mix.
+    /// The identity that writes several records to the control topic as one transaction: a later
+    /// writer fences an earlier one, so two batches never mix.
     pub fn orders(&self, control: TopicPartition) -> ShardIdentity {
         ShardIdentity {
             transactional_id: format!("{}.orders", self.application),
@@ -109,11 +110,13 @@ impl Topology {
         format!("{}.shards", self.application)
     }
 
-    /// What a shard reads: the control topic whole, its own partition of inbox and records, and every source partition `q` with
-    /// `q % shards == shard`. A source topic that does not exist is not read.
+    /// The inputs of a shard: the whole control topic, its own partition of inbox and records, and
+    /// every source partition `q` with `q % shards == shard`. A source topic that does not exist is
+    /// not read.
     ///
     /// # Errors
-    /// `NoSuchTopic` where an internal topic or the control topic does not exist; what the log says otherwise.
+    /// `NoSuchTopic` where an internal topic or the control topic does not exist; otherwise the
+    /// log's error.
     pub fn inputs(&self, log: &dyn Log, shard: u32) -> Result<Vec<(TopicPartition, InputTopic)>, LogError> {
         let mut inputs = Vec::new();
         for topic in [InputTopic::Control, InputTopic::Inbox, InputTopic::Records] {
@@ -147,7 +150,7 @@ impl Topology {
         Ok(inputs)
     }
 
-    /// Every topic but those of destinations, as the embedded and the simulated log are to have them.
+    /// Every topic but those of destinations, as the embedded and the simulated log create them.
     pub fn specs(&self, source_partitions: u32) -> Vec<TopicSpec> {
         let mut specs = Vec::new();
         for kind in SourceKind::ALL {
@@ -171,7 +174,8 @@ impl Topology {
         specs
     }
 
-    /// Where a source keeps how far it has read, created at its first start. A topic of its own, so that sources do not wait for each other's commits.
+    /// The topic of a source's progress, created at its first start. Each source has its own, so
+    /// that sources do not wait for each other's commits.
     pub fn source_spec(&self, name: &str) -> TopicSpec {
         compacted(format!("{}internal.source.{name}", self.prefix), 1)
     }
@@ -197,7 +201,8 @@ impl Topology {
     }
 }
 
-/// The name behind the prefix; also how the meta row names an input, so that a change of prefix does not lose positions.
+/// The name after the prefix; also how the meta row names an input, so that a change of prefix does
+/// not lose positions.
 pub fn input_name(topic: InputTopic) -> String {
     match topic {
         InputTopic::Control => "control.segments".to_owned(),
@@ -225,8 +230,9 @@ fn deleted(name: String, partitions: u32, retention_ms: &str) -> TopicSpec {
     }
 }
 
-/// A topic that shards write. One record there may rest on many source records of up to a megabyte each, and a shard whose commit is refused for its size
-/// stands still for ever; so it takes more than brokers usually do.
+/// A topic that shards write. One record there may combine many source records of up to a megabyte
+/// each, and a shard whose commit is refused for its size is stuck for ever; so it takes larger
+/// records than brokers usually do.
 fn large(mut spec: TopicSpec) -> TopicSpec {
     spec.settings.push(("max.message.bytes".to_owned(), RECORD_BYTES_MAX.to_string()));
     spec
@@ -238,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    /// Name to cleanup and retention, of the catalogue.
+    /// Name to cleanup and retention, from the catalogue.
     fn catalogue() -> BTreeMap<String, (String, String)> {
         let text = include_str!("../../../schemas/topics.yaml");
         let mut topics: BTreeMap<String, (String, String)> = BTreeMap::new();

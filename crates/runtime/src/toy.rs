@@ -1,4 +1,5 @@
-//! A machine small enough to be predicted: it counts words across shards and notices when a word has been silent.
+//! A machine small enough to predict: it counts words across shards and notices when a word has
+//! been silent.
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use millrace_store::{Limits, Resources, RocksStore};
 const ROWS: u64 = 1_000_000;
 const BATCH: u64 = 500;
 
-/// Spreads row numbers over the key space, each number one key.
+/// Spreads row numbers over the key space, one key per number.
 fn key(table: u8, number: u64) -> Vec<u8> {
     let mut key = vec![table];
     key.extend_from_slice(&(number % ROWS).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
@@ -17,7 +17,7 @@ fn key(table: u8, number: u64) -> Vec<u8> {
     key
 }
 
-/// Half text, half noise, as rows are.
+/// Half text, half noise, like real rows.
 fn value(number: u64) -> Vec<u8> {
     let mut value = b"web.webpagedetails.pageViews;https://example.com/new-product;2026-01-01T00:00:00Z;New product;utm=".to_vec();
     let mut state = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -93,7 +93,7 @@ fn store(criterion: &mut Criterion) {
     queue(criterion, &mut store, position);
 }
 
-/// A timer queue: look for what is due, delete it at the front, add at the back.
+/// A timer queue: find due rows, delete them at the front, add at the back.
 fn queue(criterion: &mut Criterion, store: &mut RocksStore, mut position: i64) {
     let timer = |at: u64| [&[0x90][..], &at.to_be_bytes()].concat();
     let (mut front, mut back) = (0_u64, 100_000_u64);

@@ -10,7 +10,7 @@ use crate::{Resources, StoreError};
 
 const DERIVED_FAMILY: &str = "derived";
 
-/// The smallest key a row can have: before it there is only the changelog position.
+/// The smallest key a row can have: only the changelog position is before it.
 const FIRST_KEY: &[u8] = &[0];
 
 /// The key of the changelog position, in the default column family.
@@ -62,7 +62,8 @@ impl Database {
         Ok(Some(i64::from_be_bytes(bytes)))
     }
 
-    /// The rows of one side of the boundary between changelogged and derived tables, or of both as of one instant.
+    /// The rows of one side of the boundary between changelogged and derived tables, or of both as
+    /// of one instant.
     pub fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
         let boundary: &[u8] = &[DERIVED];
         let lower = lower.max(FIRST_KEY);
@@ -83,8 +84,8 @@ impl Database {
     }
 }
 
-/// Both bounds, always: an iterator without an upper bound walks over the deletion markers behind the last row wanted, one without a lower bound over
-/// those before the first when it is placed.
+/// Both bounds, always: an iterator without an upper bound walks over the deletion markers after
+/// the last row wanted, one without a lower bound over those before the first when it is placed.
 fn bounds(lower: &[u8], upper: &[u8]) -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_iterate_lower_bound(lower);
@@ -100,20 +101,21 @@ fn collect(mut rows: DBRawIterator<'_>, limit: usize, into: &mut Vec<(Vec<u8>, V
         into.push((key.to_vec(), value.to_vec()));
         rows.next();
     }
-    // An iterator ends in silence where a read fails.
+    // An iterator ends silently when a read fails.
     rows.status()?;
     Ok(())
 }
 
 fn open_error(path: &Path, error: rocksdb::Error) -> StoreError {
-    // RocksDB has no kind of its own for a held lock; both of its messages name the lock file.
+    // RocksDB has no error kind for a held lock; both of its messages name the lock file.
     if error.kind() == rocksdb::ErrorKind::IOError && error.to_string().contains("/LOCK: ") {
         return StoreError::Locked { path: path.to_path_buf() };
     }
     StoreError::Database(error)
 }
 
-/// Reads committed rows from any thread. Every single read sees each batch whole or not at all; two reads may have a batch between them.
+/// Reads committed rows from any thread. Every single read sees each batch whole or not at all; two
+/// reads may have a batch between them.
 ///
 /// It does not keep the store open: after the store is dropped its reads fail with `Closed`.
 pub struct Reader(pub(crate) Weak<Database>);

@@ -1,12 +1,13 @@
-//! The folder of a store: its format file, and who may use it.
+//! The folder of a store: its format file, and the right to use it.
 //!
 //! ```text
 //! millrace-store 2
-//! log 5f0c1a...            which log and changelog the rows are from; left out where the log does not say
+//! log 5f0c1a...            the log and changelog of the rows; left out where the log has no identity
 //! checksum 8d1f...         XXH3 of the lines above, 16 hexadecimal digits
 //! ```
 //!
-//! Format 1 was the first line alone. Such a folder is taken for one of the log that it is opened with, and gets the rest.
+//! Format 1 was the first line alone. Such a folder is assumed to belong to the log that it is
+//! opened with, and gets the other lines.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -24,7 +25,7 @@ const LABEL: &str = "millrace-store";
 const FORMAT_ONE: &str = "millrace-store 1\n";
 const DATABASE: &str = "db";
 
-/// What a format file says.
+/// The content of a format file.
 enum Said {
     FormatOne,
     /// The log.
@@ -32,8 +33,8 @@ enum Said {
     Newer(u32),
 }
 
-/// Makes the folder where it is missing, checks its format and its origin, and returns the database's folder inside it. `origin` is one line, or `None`
-/// where the log does not say which one it is.
+/// Makes the folder if it is missing, checks its format and its origin, and returns the database's
+/// folder inside it. `origin` is one line, or `None` where the log has no identity.
 ///
 /// # Errors
 /// Where the folder is another's, another log's, newer, or cannot be used.
@@ -73,10 +74,11 @@ pub fn database(path: &Path) -> PathBuf {
     path.join(DATABASE)
 }
 
-/// Which log the store in the folder is from; `None` where there is no store, or where it does not say.
+/// The log of the store in the folder; `None` where there is no store, or where the format file
+/// does not name it.
 ///
 /// # Errors
-/// Where the folder cannot be read, or what it says is damaged.
+/// Where the folder cannot be read, or its format file is damaged.
 pub fn origin_of(path: &Path) -> Result<Option<String>, StoreError> {
     match read(path)? {
         Some(Said::Ours(origin)) => Ok(origin),
@@ -101,7 +103,7 @@ fn read(path: &Path) -> Result<Option<Said>, StoreError> {
     if let Some(said) = text.and_then(|text| parse(&String::from_utf8(text).ok()?)) {
         return Ok(Some(said));
     }
-    // Whatever else is in the folder is not ours to rename.
+    // Other contents of the folder are not ours to rename.
     if path.join(DATABASE).is_dir() && only(path, &[NAME, DATABASE]).map_err(failed)? {
         return Err(StoreError::DamagedFormat { path: path.join(NAME) });
     }
@@ -129,7 +131,8 @@ fn checksum_of(lines: &str) -> String {
     format!("checksum {:016x}\n", xxh3_64(lines.as_bytes()))
 }
 
-/// Whether the folder holds nothing but these. A crash while the format was written leaves its temporary file, which counts as nothing.
+/// Whether the folder holds only these. A crash while the format was written leaves its temporary
+/// file, which does not count.
 fn only(path: &Path, names: &[&str]) -> std::io::Result<bool> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
@@ -157,7 +160,8 @@ fn write_format(path: &Path, origin: Option<&str>) -> std::io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
-/// Renames the folder, which must not be open, so that a new store can take its place. Returns its new name.
+/// Renames the folder, which must not be open, so that a new store can take its place. Returns its
+/// new name.
 ///
 /// # Errors
 /// Where it cannot be renamed.
@@ -254,13 +258,13 @@ mod tests {
             ),
         ];
         for (case, files, expected) in table {
-            let told = prepare_with(files, Some("one")).err().unwrap_or_default();
-            assert_eq!(told, expected, "{case}");
+            let refusal = prepare_with(files, Some("one")).err().unwrap_or_default();
+            assert_eq!(refusal, expected, "{case}");
         }
-        let told = prepare_with(&[("FORMAT", &ours), ("db", "")], Some("two")).unwrap_err();
+        let refusal = prepare_with(&[("FORMAT", &ours), ("db", "")], Some("two")).unwrap_err();
         assert!(
-            told.starts_with("the state in PATH was built from another log: from one, and this one is two."),
-            "{told}"
+            refusal.starts_with("the state in PATH was built from another log: from one, and this one is two."),
+            "{refusal}"
         );
     }
 
@@ -273,8 +277,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             fs::create_dir(folder.path().join("db")).unwrap();
             fs::write(folder.path().join("FORMAT"), bytes).unwrap();
-            let told = prepare(folder.path(), Some("one")).unwrap_err();
-            assert!(matches!(told, StoreError::DamagedFormat { .. }), "bit {place}: {told}");
+            let refusal = prepare(folder.path(), Some("one")).unwrap_err();
+            assert!(matches!(refusal, StoreError::DamagedFormat { .. }), "bit {place}: {refusal}");
         }
     }
 

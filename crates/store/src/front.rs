@@ -1,8 +1,9 @@
 //! Where the first live row of each derived table may be.
 //!
-//! A timer table is a queue: rows are deleted at the front, in order, and deletion markers pile up there until a compaction drops them. A scan from the
-//! table's start would walk over all of them, each time. A *front* is a key of which it is known that no live row of its table sorts below it; it moves
-//! forward when a scan finds nothing below a key, and back when a row is put below it.
+//! A timer table is a queue: rows are deleted at the front, in order, and deletion markers pile up
+//! there until a compaction drops them. A scan from the table's start would walk over all of them,
+//! each time. A *front* is a key below which no live row of its table exists. It moves forward when
+//! a scan finds nothing below a key, and back when a row is put below it.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,8 @@ use std::collections::BTreeMap;
 pub struct Fronts(BTreeMap<u8, Vec<u8>>);
 
 impl Fronts {
-    /// Where to start a scan from `lower`: the table's front, where that is further on, but not past `upper`.
+    /// Where to start a scan from `lower`: the table's front, if that is further on, but not past
+    /// `upper`.
     pub fn start<'a>(&'a self, lower: &'a [u8], upper: &'a [u8]) -> &'a [u8] {
         match lower.first().and_then(|table| self.0.get(table)) {
             Some(front) if front.as_slice() > lower => front.as_slice().min(upper),
@@ -22,7 +24,8 @@ impl Fronts {
     /// A scan from `lower` found its first live row at `first`, or none below `upper`.
     pub fn scanned(&mut self, lower: &[u8], upper: &[u8], first: Option<&[u8]>) {
         let Some(&table) = lower.first() else { return };
-        // Only a scan from the table's start, or from its front or before, says that nothing is below.
+        // Only a scan from the table's start, or from its front or before, proves that nothing is
+        // below.
         if lower.len() != 1 && self.0.get(&table).is_none_or(|front| lower > front.as_slice()) {
             return;
         }
@@ -46,7 +49,7 @@ impl Fronts {
         }
     }
 
-    /// Forgets all: the rows are others now.
+    /// Forgets all fronts: the rows have changed.
     pub fn clear(&mut self) {
         self.0.clear();
     }

@@ -1,26 +1,32 @@
 //! The state port on RocksDB: one database per shard, never ahead of Kafka, never wiped by a crash.
 //!
 //! ```text
-//! <directory>/FORMAT      which layout the folder has, and which log its rows are from; see `directory.rs`
+//! <directory>/FORMAT      the layout of the folder, and the log of its rows; see `directory.rs`
 //! <directory>/db/         RocksDB
 //!     default             key ""            the changelog position, 8 bytes big-endian
 //!                         key t.. (t<0x80)  rows that are in the changelog
 //!     derived             key t.. (t>=0x80) rows derived from them
 //! ```
 //!
-//! * **Durability.** The write-ahead log is off: the changelog topic is the log. A batch and the changelog position behind it go into one write, and the
-//!   column families are flushed atomically, so that what a crash leaves is the state after some earlier batch together with that batch's position;
+//! * **Durability.** The write-ahead log is off: the changelog topic is the log. A batch and the
+//!   changelog position after it go into one write, and the column families are flushed atomically.
+//!   So a crash leaves the state after some earlier batch together with that batch's position, and
 //!   recovery replays the changelog from there.
-//! * **Two column families.** Derived tables hold queues (timers) whose rows are deleted at the front as fast as they are added at the back. Kept apart,
-//!   their deletion markers neither slow the reads of the rest nor force it to be compacted; a collector compacts files that are mostly such markers, and
-//!   the store remembers where the first live row of each derived table may be, so that a scan from the front does not walk over markers.
-//! * **Damage.** RocksDB checks each block that it reads. A store that is damaged or lacks a file is made anew and filled from the changelog, but only where
-//!   the folder says that it is of this very log. A store of another log is never touched.
-//! * **Room.** Before input is taken the free space of the disk is looked at. A write never waits for long in RocksDB, however full the disk is: it fails
-//!   with `NoRoom` and is tried again.
-//! * **Shared memory.** All stores of a process share one block cache and one budget of write buffers (`Resources`), however many shards it hosts.
+//! * **Two column families.** Derived tables hold queues (timers) whose rows are deleted at the
+//!   front as fast as they are added at the back. Kept apart, their deletion markers neither slow
+//!   the reads of other rows nor force them to be compacted; a collector compacts files that are
+//!   mostly such markers, and the store remembers where the first live row of each derived table
+//!   may be, so that a scan from the front does not walk over markers.
+//! * **Damage.** RocksDB checks each block that it reads. A store that is damaged or lacks a file
+//!   is recreated and filled from the changelog, but only if the folder says that it belongs to
+//!   this very log. A store of another log is never touched.
+//! * **Room.** The free space of the disk is checked before input is taken. A write never waits for
+//!   long in RocksDB, however full the disk is: it fails with `NoRoom` and is retried.
+//! * **Shared memory.** All stores of a process share one block cache and one budget of write
+//!   buffers (`Resources`), however many shards it hosts.
 //!
-//! What it is *not*: it knows no keys, no rows and no codecs of the shard; it does not decide when to flush.
+//! What it is *not*: it knows no keys, no rows and no codecs of the shard; it does not decide when
+//! to flush.
 
 mod database;
 mod directory;
@@ -38,29 +44,33 @@ use std::path::PathBuf;
 /// Why a store could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The folder was written by a newer version of this software. Run that version, or give this one an empty folder: the state is rebuilt from the
-    /// changelog.
+    /// The folder was written by a newer version of this software. Run that version, or give this
+    /// one an empty folder: the state is rebuilt from the changelog.
     #[error("store {path} has format {found}, newer than {supported}, the newest this version reads")]
     NewerFormat { path: PathBuf, found: u32, supported: u32 },
     /// The folder holds something else. Nothing in it was touched.
     #[error("{path} is not empty and is not a store")]
     NotAStore { path: PathBuf },
-    /// The folder holds a store of another log. Nothing in it was touched. A person must say which of the two is right.
+    /// The folder holds a store of another log. Nothing in it was touched. A person must decide
+    /// which of the two is right.
     #[error(
         "the state in {path} was built from another log: from {found}, and this one is {expected}. Nothing was changed. If the log was lost, put it back; to \
          begin anew with this log, remove {path}"
     )]
     OtherLog { path: PathBuf, found: String, expected: String },
-    /// The folder lacks its format file, or that is damaged, so that nobody knows what the rows are from. Set it aside: the state is rebuilt.
+    /// The folder's format file is missing or damaged, so the origin of the rows is unknown. Set it
+    /// aside: the state is rebuilt.
     #[error("{path} is missing or damaged")]
     DamagedFormat { path: PathBuf },
-    /// The disk is full, or so full that no more may be taken on. Try again later.
+    /// The disk is full, or too full to take more. Try again later.
     #[error("{0}")]
     NoRoom(String),
-    /// Another store handle, of this process or another, has the folder open. Close it first; two shards never share a folder.
+    /// Another store handle, of this process or another, has the folder open. Close it first; two
+    /// shards never share a folder.
     #[error("store {path} is in use")]
     Locked { path: PathBuf },
-    /// A reader outlived its store: the shard was given up or is being recovered. Ask its owner again.
+    /// A reader outlived its store: the shard was released or is being recovered. Ask its owner
+    /// again.
     #[error("the store is closed")]
     Closed,
     /// A row with an empty key: a key begins with its table.
@@ -117,7 +127,7 @@ impl StoreError {
     }
 }
 
-/// RocksDB has no kind of its own for a file that is not there.
+/// RocksDB has no error kind for a missing file.
 fn file_missing(error: &rocksdb::Error) -> bool {
     error.kind() == rocksdb::ErrorKind::IOError && error.to_string().contains("No such file or directory")
 }

@@ -1,4 +1,4 @@
-//! Whether a store's disk has room to go on.
+//! Whether a store's disk has room for more.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::StoreError;
 
-/// Tells the free bytes of the disk that a folder is on.
+/// Returns the free bytes of the disk that a folder is on.
 pub type Probe = dyn Fn(&Path) -> std::io::Result<u64> + Send + Sync;
 
 /// Watches the disk of one store.
@@ -14,7 +14,7 @@ pub struct Room {
     path: PathBuf,
     free_min: u64,
     probe: Arc<Probe>,
-    /// There was too little when it was last looked at.
+    /// There was too little at the last check.
     short: AtomicBool,
 }
 
@@ -28,17 +28,18 @@ impl Room {
         }
     }
 
-    /// Bytes free now; `None` where the system does not say.
+    /// Bytes free now; `None` where the system does not report it.
     pub fn free_bytes(&self) -> Option<u64> {
         (self.probe)(&self.path).ok()
     }
 
-    /// Whether no input may be taken: below the limit, and then until there is a quarter more than that, so that a disk at its limit does not stop and go.
+    /// Whether no input may be taken: below the limit, and then until a quarter more than that is
+    /// free, so that a disk at its limit does not stop and go.
     ///
     /// # Errors
     /// `NoRoom`.
     pub fn check(&self) -> Result<(), StoreError> {
-        // A disk that does not say is left to RocksDB, which says when it is full.
+        // A disk that does not report it is left to RocksDB, which fails when it is full.
         let Some(free) = self.free_bytes() else { return Ok(()) };
         let needed = if self.short.load(Ordering::Relaxed) {
             self.free_min.saturating_add(self.free_min / 4)
@@ -50,13 +51,13 @@ impl Room {
         if short { Err(self.refusal(free, needed)) } else { Ok(()) }
     }
 
-    /// What is said where RocksDB found the disk full.
+    /// The error where RocksDB found the disk full.
     pub fn full(&self) -> StoreError {
         self.short.store(true, Ordering::Relaxed);
         self.refusal(self.free_bytes().unwrap_or(0), self.free_min)
     }
 
-    /// What is said where writes wait too long.
+    /// The error where writes wait too long.
     pub fn stalled(&self) -> StoreError {
         StoreError::NoRoom(format!("writes to {} have to wait: its disk is too slow or full", self.path.display()))
     }
@@ -72,7 +73,7 @@ impl Room {
     }
 }
 
-/// What the operating system says is free for this process.
+/// The free space for this process, as the operating system reports it.
 pub fn system_probe(path: &Path) -> std::io::Result<u64> {
     let disk = rustix::fs::statvfs(path)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
@@ -102,9 +103,9 @@ mod tests {
             free.store(mib << 20, Ordering::Relaxed);
             assert_eq!(room.check().is_ok(), taken, "{mib}");
         }
-        let told = room.check().unwrap_err().to_string();
+        let refusal = room.check().unwrap_err().to_string();
         assert_eq!(
-            told,
+            refusal,
             "the disk of /state has 0.0 MiB free and needs 1250.0 MiB: no input is taken until there is room"
         );
     }

@@ -15,38 +15,43 @@ use crate::{Resources, StoreError, directory};
 
 /// A shard's rows in a folder of its own, which it locks while it lives.
 ///
-/// Dropping it makes what was applied durable where that is possible; only `flush` promises it, and says so where it fails.
+/// Dropping it makes applied rows durable if possible; only `flush` guarantees it, and reports a
+/// failure.
 pub struct RocksStore {
     path: PathBuf,
     resources: Resources,
-    /// `None` only where it could not be opened again.
+    /// `None` only if it could not be reopened.
     database: RefCell<Option<Arc<Database>>>,
     fronts: RefCell<Fronts>,
     write: WriteOptions,
     room: Room,
-    /// A write or a flush failed. RocksDB then takes no more writes until it is opened again, also where the cause, a full disk, is gone.
+    /// A write or a flush failed. RocksDB then takes no more writes until it is reopened, even when
+    /// the cause, a full disk, is gone.
     failed: Cell<bool>,
 }
 
-/// How long a write waits where RocksDB wants writers to wait: usually a compaction is late, and soon done.
+/// How long a write waits when RocksDB stalls writers: usually a compaction is late, and soon done.
 const STALL_MAX: Duration = Duration::from_secs(5);
 /// How often it tries meanwhile.
 const STALL_STEP: Duration = Duration::from_millis(2);
-/// Room that a flush needs beside the rows in memory.
+/// Room that a flush needs in addition to the rows in memory.
 const FLUSH_SLACK_BYTES: u64 = 4 << 20;
 
 impl RocksStore {
-    /// Opens the store in the folder, or makes an empty one there. `origin`, one line, says which log the rows are from; `None` where the log does not say.
+    /// Opens the store in the folder, or makes an empty one there. `origin`, one line, names the
+    /// log of the rows; `None` where the log has no identity.
     ///
     /// # Errors
-    /// `NewerFormat`, `NotAStore`, `OtherLog`, `Locked` as they say; `Database` where RocksDB cannot open its files. Where `disposition` is `Rebuild`,
-    /// `destroy` the folder and open again; where it is `SetAside`, `set_aside` it.
+    /// `NewerFormat`, `NotAStore`, `OtherLog`, `Locked` as they say; `Database` where RocksDB
+    /// cannot open its files. Where `disposition` is `Rebuild`, `destroy` the folder and open
+    /// again; where it is `SetAside`, `set_aside` it.
     pub fn open(path: &Path, origin: Option<&str>, resources: &Resources) -> Result<Self, StoreError> {
         let database = directory::prepare(path, origin)?;
         let database = Database::open(path, &database, resources)?;
         let mut write = WriteOptions::default();
         write.disable_wal(true);
-        // Where RocksDB wants writers to wait they are told, instead of waiting for as long as a disk is full.
+        // When RocksDB stalls writers, they get an error instead of waiting for as long as a disk
+        // is full.
         write.set_no_slowdown(true);
         Ok(Self {
             path: path.to_path_buf(),
@@ -59,7 +64,8 @@ impl RocksStore {
         })
     }
 
-    /// Deletes the store in the folder, which must not be open. For a damaged one: `open` makes an empty one in its place.
+    /// Deletes the store in the folder, which must not be open. For a damaged one: `open` makes an
+    /// empty one in its place.
     ///
     /// # Errors
     /// As `open`.
@@ -68,15 +74,17 @@ impl RocksStore {
         Database::destroy(path, &database)
     }
 
-    /// Which log the store in the folder is from; `None` where there is no store, or where it does not say.
+    /// The log of the store in the folder; `None` where there is no store, or where the format file
+    /// does not name it.
     ///
     /// # Errors
-    /// Where the folder cannot be read, or what it says is damaged.
+    /// Where the folder cannot be read, or its format file is damaged.
     pub fn origin(path: &Path) -> Result<Option<String>, StoreError> {
         directory::origin_of(path)
     }
 
-    /// Renames the folder, which must not be open, for a person to look at, and returns its new name. For one of which it is not known what it holds.
+    /// Renames the folder, which must not be open, for a person to look at, and returns its new
+    /// name. For a store of unknown content.
     ///
     /// # Errors
     /// Where it cannot be renamed.
@@ -88,13 +96,13 @@ impl RocksStore {
         self.database.borrow().clone().ok_or(StoreError::Closed)
     }
 
-    /// Writes a batch. A stall that does not end soon is one of a full disk, or of one that is too slow: the caller is not to wait in here, where nobody can
-    /// stop it.
+    /// Writes a batch. A stall that does not end soon comes from a full disk, or one that is too
+    /// slow: the caller must not wait in here, where nobody can stop it.
     fn write(&mut self, rows: &[RowChange], changelog_position: i64) -> Result<(), StoreError> {
         if rows.iter().any(|(key, _)| key.is_empty()) {
             return Err(StoreError::EmptyKey);
         }
-        // Fronts first: were the write to fail, a front too far back is merely slow.
+        // Fronts first: if the write fails, a front too far back is merely slow.
         let fronts = self.fronts.get_mut();
         rows.iter()
             .filter(|(key, value)| key[0] >= DERIVED && value.is_some())
@@ -115,7 +123,8 @@ impl RocksStore {
         }
     }
 
-    /// A flush waits for as long as the disk is full, so it is only begun where what is in memory has room.
+    /// A flush waits for as long as the disk is full, so it is only started if the rows in memory
+    /// have room.
     fn write_to_disk(&self) -> Result<(), StoreError> {
         let database = self.database()?;
         let needed = self.resources.write_buffers_used_bytes() as u64 + FLUSH_SLACK_BYTES;
@@ -128,7 +137,8 @@ impl RocksStore {
         flushed.map_err(|error| if full(&error) { self.room.full() } else { error.into() })
     }
 
-    /// Closes the database. Readers hold it for the time of one read, and find it closed from then on.
+    /// Closes the database. Readers hold it for the time of one read, and find it closed from then
+    /// on.
     fn close(&self) {
         self.fronts.borrow_mut().clear();
         let Some(mut database) = self.database.take() else { return };
@@ -145,8 +155,9 @@ impl RocksStore {
         Ok(())
     }
 
-    /// Whether there is room. Where a write had failed and there is room now, the database is opened again: it falls back to what was flushed, and the
-    /// runtime, which asks before it restores, applies the rest again.
+    /// Whether there is room. If a write had failed and there is room now, the database is
+    /// reopened: it falls back to the last flush, and the runtime, which calls this before it
+    /// restores, applies the rest again.
     fn check_room(&self) -> Result<(), StoreError> {
         self.room.check()?;
         if self.failed.get() || self.database.borrow().is_none() {
@@ -156,7 +167,7 @@ impl RocksStore {
         Ok(())
     }
 
-    /// Makes the database anew: quicker than to delete every row, and right for a damaged one as well.
+    /// Recreates the database: faster than deleting every row, and right for a damaged one as well.
     fn make_anew(&self) -> Result<(), StoreError> {
         self.close();
         Database::destroy(&self.path, &directory::database(&self.path))?;
@@ -192,7 +203,7 @@ impl Drop for RocksStore {
     }
 }
 
-/// RocksDB has no kind of its own for a full disk.
+/// RocksDB has no error kind for a full disk.
 fn full(error: &rocksdb::Error) -> bool {
     error.kind() == ErrorKind::IOError && error.to_string().contains("No space left on device")
 }

@@ -1,6 +1,8 @@
-//! A real file system that is full: RocksDB meets it itself, because the probe that would have warned says that there is room.
+//! A real file system that is full: RocksDB meets it itself, because the probe that would have
+//! warned reports room.
 //!
-//! The file system is a tmpfs in a mount namespace of its own, reached through the process that lives in it.
+//! The file system is a tmpfs in a mount namespace of its own, reached through the process that
+//! lives in it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 use millrace_shard::state::{NoRoom, RowChange, StateError, StateStore, StateView};
 use millrace_store::{Limits, Resources, RocksStore};
 
-/// A file system of so many MiB, for as long as this lives.
+/// A file system of this many MiB, for as long as this lives.
 struct SmallDisk {
     holder: Child,
     path: PathBuf,
@@ -25,7 +27,7 @@ impl SmallDisk {
         let folder = std::env::temp_dir();
         let script = format!("mount -t tmpfs -o size={mib}m none '{}' && echo ready && exec cat", folder.display());
         let mut command = Command::new("unshare");
-        // Whoever is not the super-user becomes one in a namespace of users.
+        // A user other than root becomes root in a user namespace.
         if rustix::process::geteuid().is_root() {
             command.arg("--mount");
         } else {
@@ -106,7 +108,7 @@ fn a_full_disk_holds_nobody_up_and_is_gone_on_from() {
     assert!(is_no_room(&error), "{number}: {error:?}");
     let flushed = store.flush().unwrap_err();
     assert!(is_no_room(&flushed), "{flushed:?}");
-    // Reads go on.
+    // Reads still work.
     assert!(store.get(&rows(0)[7].0).unwrap().is_some());
     drop(store);
     assert!(
@@ -115,7 +117,7 @@ fn a_full_disk_holds_nobody_up_and_is_gone_on_from() {
         begun.elapsed()
     );
 
-    // With room again a new handle holds what was flushed, and takes more.
+    // With room again, a new handle holds the flushed rows, and takes more.
     fs::remove_file(filler).unwrap();
     let mut store = open(&path);
     let position = store.changelog_position().unwrap().unwrap();
@@ -132,7 +134,7 @@ fn the_same_handle_goes_on_once_there_is_room() {
     let refused = (0..1_000).find(|number| store.apply(rows(*number), i64::from(*number) + 1).is_err());
     let refused = refused.expect("a disk without room takes no 100 MB");
     fs::remove_file(filler).unwrap();
-    // As the runtime does: from where the store is now, all is applied again.
+    // As the runtime does: everything after the store's position is applied again.
     store.room().unwrap();
     let position = store.changelog_position().unwrap().unwrap_or(0);
     for number in u32::try_from(position).unwrap()..=refused {

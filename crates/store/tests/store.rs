@@ -1,4 +1,5 @@
-//! The store against a model: any sequence of batches, flushes, crashes and scans gives what a sorted map gives.
+//! The store against a model: any sequence of batches, flushes, crashes and scans gives the same
+//! result as a sorted map.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -53,9 +54,10 @@ fn everything(view: &dyn StateView) -> Model {
     view.scan(&[], &[0xff; 16], usize::MAX).unwrap().into_iter().collect()
 }
 
-/// What a crash leaves: the files as they are now, without what the process still holds in memory.
+/// What a crash leaves: the files as they are now, without the rows still in memory.
 fn crash(from: &Path, to: &Path) {
-    // RocksDB deletes files in the background: a copy during which any came or went is no instant of the folder, and is made again.
+    // RocksDB deletes files in the background: a copy during which any came or went does not show
+    // one instant of the folder, and is repeated.
     for _ in 0..1_000 {
         let before = names(from);
         if to.exists() {

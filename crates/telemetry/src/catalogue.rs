@@ -1,4 +1,5 @@
-//! Every metric there is. Names, labels and meanings are a public contract: dashboards and alerts rest on them.
+//! Every metric. Names, labels and meanings are a public contract: dashboards and alerts depend on
+//! them.
 
 /// Only ever grows; reset to zero at a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +16,7 @@ pub enum Counter {
     SourceRequests,
 }
 
-/// What is so now.
+/// A current value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gauge {
     ConsumerLag,
@@ -43,7 +44,7 @@ pub enum Histogram {
     IdentityClusterSize,
 }
 
-/// What Prometheus is told of a metric.
+/// The description of a metric for Prometheus.
 pub(crate) struct Declaration {
     pub name: &'static str,
     pub help: &'static str,
@@ -68,7 +69,7 @@ impl Counter {
         Counter::SourceRequests,
     ];
 
-    /// The one of this name, if there is.
+    /// The counter of this name, if there is one.
     pub fn named(name: &str) -> Option<Counter> {
         Counter::ALL.into_iter().find(|metric| metric.declaration().name == name)
     }
@@ -112,7 +113,7 @@ impl Counter {
             ),
             Counter::TransactionsAborted => declare(
                 "millrace_transactions_aborted_total",
-                "Transactions given up, by cause; each is followed by a recovery.",
+                "Transactions aborted, by cause; each is followed by a recovery.",
                 &["cause"],
             ),
             Counter::IdentityParked => declare("millrace_identity_parked_total", "Links set aside by a guardrail, by reason.", &["reason"]),
@@ -143,7 +144,7 @@ impl Gauge {
         Gauge::WorkInHand,
     ];
 
-    /// The one of this name, if there is.
+    /// The gauge of this name, if there is one.
     pub fn named(name: &str) -> Option<Gauge> {
         Gauge::ALL.into_iter().find(|metric| metric.declaration().name == name)
     }
@@ -174,7 +175,7 @@ impl Gauge {
             Gauge::SinkBacklog => declare("millrace_sink_backlog", "Changes a destination has not acknowledged yet.", &["destination"]),
             Gauge::SourceLag => declare(
                 "millrace_source_lag_seconds",
-                "How far a source connector is behind its system of record.",
+                "How far a source connector lags its system of record.",
                 &["source"],
             ),
             Gauge::Shards => declare("millrace_shards", "Shards of the whole deployment, running or not.", &[]),
@@ -203,7 +204,7 @@ impl Gauge {
 impl Histogram {
     pub const ALL: [Histogram; 4] = [Histogram::Commit, Histogram::EndToEnd, Histogram::Restore, Histogram::IdentityClusterSize];
 
-    /// The one of this name, if there is.
+    /// The histogram of this name, if there is one.
     pub fn named(name: &str) -> Option<Histogram> {
         Histogram::ALL.into_iter().find(|metric| metric.declaration().name == name)
     }
@@ -229,7 +230,8 @@ impl Histogram {
         }
     }
 
-    /// Upper bounds, ascending; chosen so that the targets (p50 60 ms, p99 400 ms; recovery 5 s; 50 and 1,000 identities) are bounds themselves.
+    /// Upper bounds, ascending; chosen so that the targets (p50 60 ms, p99 400 ms; recovery 5 s; 50
+    /// and 1,000 identities) are bounds themselves.
     pub(crate) const fn buckets(self) -> &'static [f64] {
         match self {
             Histogram::Commit => &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0],

@@ -24,10 +24,11 @@ struct Inner {
 }
 
 impl Metrics {
-    /// A handle with every metric registered. Metrics without labels show from the start, others from their first measurement.
+    /// A handle with every metric registered. Metrics without labels show from the start, others
+    /// from their first measurement.
     ///
     /// # Errors
-    /// Where a declaration breaks Prometheus' rules: a defect of the catalogue.
+    /// Where a declaration violates Prometheus' rules: a defect of the catalogue.
     pub fn new() -> Result<Metrics, MetricsError> {
         let registry = Registry::new();
         let mut counters = BTreeMap::new();
@@ -66,7 +67,8 @@ impl Metrics {
         })))
     }
 
-    /// Adds to a counter. `labels` in the order of the declaration; a wrong number of them is a defect: it shows in debug builds and is dropped otherwise.
+    /// Adds to a counter. `labels` in the order of the declaration; a wrong number of them is a
+    /// defect: it shows in debug builds and is dropped otherwise.
     pub fn add(&self, counter: Counter, labels: &[&str], amount: u64) {
         let series = self.0.counters[&counter].get_metric_with_label_values(labels);
         debug_assert!(series.is_ok(), "{counter:?} has other labels than {labels:?}");
@@ -84,7 +86,7 @@ impl Metrics {
         }
     }
 
-    /// Drops one series of a gauge: what it measured is no longer here.
+    /// Drops one series of a gauge: its subject is no longer here.
     pub fn forget(&self, gauge: Gauge, labels: &[&str]) {
         // A series that was never set is gone already.
         let _ = self.0.gauges[&gauge].remove_label_values(labels);
@@ -164,7 +166,7 @@ mod tests {
         .assert_eq(&lines.concat());
     }
 
-    /// The rules `promtool check metrics` applies, and ours.
+    /// The rules of `promtool check metrics`, and ours.
     #[test]
     fn names_follow_the_rules() {
         for (kind, declared) in declarations() {

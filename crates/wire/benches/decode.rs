@@ -1,4 +1,5 @@
-//! What it costs to decode a visit of about 500 bytes and to write a membership. The aim is under 10 µs a visit.
+//! The cost of decoding a visit of about 500 bytes and of writing a membership. The aim is under 10
+//! µs per visit.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 

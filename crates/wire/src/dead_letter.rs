@@ -1,7 +1,8 @@
-//! Headers of the dead-letter topic. The record's own key, value and headers are kept as they are; these are added.
+//! Headers of the dead-letter topic. The record's own key, value and headers are kept as they are;
+//! these are added.
 //!
-//! Names follow Kafka Connect's error headers, so that tools made for its dead letters read ours; what Connect has no name for begins with `millrace.`.
-//! All values are UTF-8 text.
+//! Names follow Kafka Connect's error headers, so that tools made for its dead letters read ours;
+//! names that Connect lacks begin with `millrace.`. All values are UTF-8 text.
 
 use millrace_model::Rejection;
 

@@ -1,4 +1,5 @@
-//! From the key and value of a source record to a change: encodings are told apart here, fields are read in `typed`, meaning is given in `record`.
+//! From the key and value of a source record to a change: this file distinguishes encodings,
+//! `typed` reads fields, `record` gives them meaning.
 
 mod record;
 mod typed;
@@ -16,14 +17,16 @@ use crate::registry::{Payload, RegistryClient, WireError};
 use crate::{Reason, avro};
 use typed::Reading;
 
-/// Bounds on what a record may be. A record beyond them is rejected as `oversize`.
+/// Limits of a record. A record beyond them is rejected as `oversize`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest value in bytes. 1 MiB, because that is the broker's own default bound on a batch.
     pub value_bytes_max: usize,
-    /// Longest key, `_id`, `sourceKey` or identity in bytes. 1,024, because identities are keys of state rows.
+    /// Longest key, `_id`, `sourceKey` or identity in bytes. 1,024, because identities are keys of
+    /// state rows.
     pub key_bytes_max: usize,
-    /// How far ahead of now an activity may lie, and ahead of the record's timestamp a `modifiedAt`, in milliseconds. 5 minutes: clocks differ.
+    /// How far ahead of now an activity may lie, and ahead of the record's timestamp a
+    /// `modifiedAt`, in milliseconds. 5 minutes: clocks differ.
     pub future_ms_max: i64,
 }
 
@@ -41,20 +44,22 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded {
     pub change: SourceChange,
-    /// Dotted paths of fields the schema does not know, ascending, each once: kept under `extra`, or, inside lists, dropped.
+    /// Dotted paths of fields that are not in the schema, ascending, each once: kept under `extra`,
+    /// or, inside lists, dropped.
     pub unknown_fields: Vec<String>,
-    /// `modifiedAt` lay further ahead of the record's own timestamp than [`Limits::future_ms_max`], and counts as that timestamp.
+    /// `modifiedAt` lay further ahead of the record's own timestamp than [`Limits::future_ms_max`],
+    /// and counts as that timestamp.
     pub clock_ahead: bool,
 }
 
 /// Why there is no change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Bad data, a value: dead-letter the record and go on.
+    /// Bad data, a value: dead-letter the record and continue.
     #[error("record rejected as {}: {}", .0.reason, .0.detail)]
     Rejected(Rejection),
-    /// The registry did not answer, or does not know the schema id yet: pause and decode the same record again. Attempts are bounded, so that this
-    /// turns into a change or a rejection.
+    /// The registry did not answer, or does not know the schema id yet: pause and decode the same
+    /// record again. Attempts are bounded, so that this turns into a change or a rejection.
     #[error("record cannot be decoded yet")]
     Retry(#[source] WireError),
 }
@@ -69,12 +74,12 @@ impl From<Rejection> for DecodeError {
 pub struct Decoder {
     schema: Arc<Schema>,
     limits: Limits,
-    /// By fingerprint as it stands on the wire: the writer schemas of single-object encoding.
+    /// By fingerprint as on the wire: the writer schemas of single-object encoding.
     writers: BTreeMap<[u8; 8], (SourceKind, AvroSchema)>,
     registry: Option<Arc<RegistryClient>>,
 }
 
-/// Puts a [`Decoder`] together.
+/// Builds a [`Decoder`].
 pub struct DecoderBuilder {
     decoder: Decoder,
 }
@@ -96,7 +101,7 @@ impl DecoderBuilder {
     /// Knows one more version of a kind's schema by its fingerprint.
     ///
     /// # Errors
-    /// Where the text is no Avro schema.
+    /// Where the text is not an Avro schema.
     pub fn writer_schema(mut self, kind: SourceKind, text: &str) -> Result<DecoderBuilder, AvroSchemaError> {
         let schema = AvroSchema::parse(text, &[])?;
         self.decoder.writers.insert(schema.fingerprint(), (kind, schema));
@@ -109,7 +114,8 @@ impl DecoderBuilder {
 }
 
 impl Decoder {
-    /// Begins a decoder for these field types. It knows the Avro schemas of this build and every earlier one by their fingerprints.
+    /// Begins a decoder for these field types. It knows the Avro schemas of this build and every
+    /// earlier one by their fingerprints.
     ///
     /// # Errors
     /// Where a schema of this build does not parse: a defect a test finds.
@@ -132,8 +138,8 @@ impl Decoder {
 
     /// Decodes one record of the topic of `kind`.
     ///
-    /// `record_timestamp` is the Kafka record's, taken where the record has no `modifiedAt`; `now` is the instant beyond which activities lie in the
-    /// future.
+    /// `record_timestamp` is the Kafka record's, used where the record has no `modifiedAt`; `now`
+    /// is the instant beyond which activities lie in the future.
     ///
     /// # Errors
     /// [`DecodeError::Rejected`] is for the dead-letter topic, [`DecodeError::Retry`] for a later attempt at the same record.
@@ -182,7 +188,8 @@ impl Decoder {
         })
     }
 
-    /// The Kafka key as the text that identities are compared by; `None` where it is absent or blank.
+    /// The Kafka key as the text that identities are compared by; `None` where it is absent or
+    /// blank.
     fn key<'a>(&self, key: Option<&'a [u8]>) -> Result<Option<Cow<'a, str>>, Rejection> {
         let Some(key) = key else { return Ok(None) };
         if key.len() > self.limits.key_bytes_max {
@@ -251,8 +258,9 @@ impl Decoder {
         }
     }
 
-    /// Reads with the writer's schema and fits the result to ours field by field, by name: what a reader schema with the same field names and null for
-    /// every default would yield, except that fields only the writer knows are kept and not dropped.
+    /// Reads with the writer's schema and fits the result to ours field by field, by name: the
+    /// result equals that of a reader schema with the same field names and null for every default,
+    /// except that fields only the writer knows are kept and not dropped.
     fn datum(&self, kind: SourceKind, schema: &AvroSchema, bytes: &[u8], reading: &mut Reading) -> Result<Map, DecodeError> {
         let mut input = avro::Input::new(bytes);
         let fields = self.read(kind, schema.datum(&mut input), reading, Reason::BadAvro)?;
@@ -273,8 +281,8 @@ impl Decoder {
     }
 }
 
-/// Source schemas of earlier builds that producers may still write with. When a file of `schemas/source` changes, its former text goes to
-/// `schemas/source/earlier/` and here.
+/// Source schemas of earlier builds that producers may still write with. When a file of
+/// `schemas/source` changes, its former text goes to `schemas/source/earlier/` and here.
 const EARLIER_SCHEMAS: &[(SourceKind, &str)] = &[];
 
 #[cfg(test)]

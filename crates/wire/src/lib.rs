@@ -1,7 +1,8 @@
 //! The bytes of topics: what source records, output records and dead letters look like on the wire.
 //!
 //! [`Decoder`] turns a source record's key and value into a [`millrace_model::SourceChange`]; [`OutputCodec`] writes memberships and destination states;
-//! [`dead_letter_headers`] says why a record could not be used. Encodings are told apart by the first byte:
+//! [`dead_letter_headers`] says why a record could not be used. The first byte distinguishes
+//! encodings:
 //!
 //! ```text
 //! '{'          JSON text (blanks before it are allowed)
@@ -9,11 +10,14 @@
 //! 00           Confluent wire format: 4 bytes schema id (big-endian), then an Avro datum or JSON text, as the registry says
 //! ```
 //!
-//! All three end in the same visitor over the field types of `schemas/source`, so that a record means the same whatever its encoding, and a record
-//! that does not fit is a [`millrace_model::Rejection`] that names the field. Nothing here panics or allocates without bound on hostile bytes.
+//! All three end in the same visitor over the field types of `schemas/source`, so a record means
+//! the same in every encoding, and a record that does not fit is a [`millrace_model::Rejection`]
+//! that names the field. Nothing here panics or allocates without bound on hostile bytes.
 //!
-//! What it is *not*: it knows no topics, no Kafka and no state, and it decides nothing about identities or order. It sees no clock either: `now` is an
-//! argument. The one impure part is [`HttpSchemaSource`], which asks a schema registry; everything else reaches it through [`SchemaSource`].
+//! What it is *not*: it knows no topics, no Kafka and no state, and it decides nothing about
+//! identities or order. It has no clock either: `now` is an argument. The one impure part is
+//! [`HttpSchemaSource`], which calls a schema registry; everything else reaches it through
+//! [`SchemaSource`].
 
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 

@@ -1,8 +1,9 @@
 //! Output records: memberships and destination states, and how they are written and read.
 //!
-//! Field names are those of `schemas/output`. In JSON instants are RFC 3339 and attributes plain JSON; in Avro instants are `timestamp-millis` and each
-//! attribute is the JSON text of its value. Readers take any encoding, and fields later versions add are ignored; everything ever written stays
-//! readable, which the fixtures prove.
+//! Field names are those of `schemas/output`. In JSON instants are RFC 3339 and attributes plain
+//! JSON; in Avro instants are `timestamp-millis` and each attribute is the JSON text of its value.
+//! Readers take any encoding and ignore fields that later versions add; everything ever written
+//! stays readable, which the fixtures prove.
 
 mod codec;
 mod encode;
@@ -26,13 +27,14 @@ pub struct Membership {
     /// Canonical id, `namespace:id`.
     pub subject_id: String,
     pub status: Status,
-    /// When the subject entered last; on an exit, when it had entered before.
+    /// When the subject last entered; on an exit, when it had entered before.
     #[serde(with = "encode::instant")]
     pub last_qualification_time: Timestamp,
-    /// The instant the evaluation was made for.
+    /// The instant of the evaluation.
     #[serde(with = "encode::instant")]
     pub evaluated_at: Timestamp,
-    /// The next instant at which time alone would change the status, as of `evaluated_at`. A lower bound.
+    /// The next instant at which time alone would change the status, as of `evaluated_at`. A lower
+    /// bound.
     #[serde(with = "encode::optional_instant", default)]
     pub valid_until: Option<Timestamp>,
     /// Grows with every change of any membership of this subject.
@@ -53,7 +55,7 @@ pub enum Status {
     Exited,
 }
 
-/// What made a status change.
+/// The cause of a status change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cause {
@@ -79,7 +81,7 @@ pub enum CauseKind {
     Definition,
     /// A link that was stated or withdrawn.
     Link,
-    /// Profiles that became one, or came apart.
+    /// Profiles that were united or taken apart.
     Merge,
     /// The person was erased.
     Erasure,

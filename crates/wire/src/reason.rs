@@ -1,17 +1,18 @@
-//! Why a record cannot be used: a closed set of words, the `reason` label of `millrace_dead_letters_total`.
+//! Why a record cannot be used: a closed set of words, the `reason` label of
+//! `millrace_dead_letters_total`.
 
 use std::fmt;
 
 use millrace_model::{Rejection, Text};
 
-/// The words are part of the public contract: never renamed, never reused for something else.
+/// The words are part of the public contract: never renamed, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// The value has no bytes at all. (No value is a tombstone.)
     Empty,
     /// Value, key or id is longer than the limit.
     Oversize,
-    /// Key or value is no UTF-8 text.
+    /// Key or value is not UTF-8 text.
     BadUtf8,
     /// The first byte belongs to no known encoding, or to one that is not configured.
     UnknownEncoding,
@@ -41,15 +42,16 @@ pub enum Reason {
     MissingId,
     /// An activity without `timestamp`.
     MissingTimestamp,
-    /// An activity without any identity of a person, or a membership of an external audience without a member.
+    /// An activity without any identity of a person, or a membership of an external audience
+    /// without a member.
     NoIdentity,
     /// An account link of fewer than two accounts.
     TooFewMembers,
     /// An activity further ahead of now than is allowed.
     FromTheFuture,
-    /// A record of the control topic that cannot be put in force.
+    /// A record of the control topic that cannot take effect.
     BadDefinition,
-    /// A destination refused a change for good.
+    /// A destination refused a change permanently.
     DestinationRefused,
 }
 

@@ -1,8 +1,10 @@
-//! Schemas by id, as Confluent-compatible registries keep them: a cache that never forgets, and bounded patience with ids it does not know.
+//! Schemas by id, as Confluent-compatible registries keep them: a cache that never forgets, and a
+//! bounded number of attempts for unknown ids.
 //!
-//! What an id means never changes, so an answer is kept for the life of the process. An id the registry does not know may be one that is being
-//! registered at this moment: the caller is told to come back [`RegistryClient::UNKNOWN_ATTEMPTS`] times before records with it are rejected. A registry
-//! that does not answer is waited for without end, because rejecting good records would lose them.
+//! The meaning of an id never changes, so an answer is kept for the life of the process. An unknown
+//! id may be one that is being registered at this moment: the caller must retry
+//! [`RegistryClient::UNKNOWN_ATTEMPTS`] times before records with it are rejected. The wait for a
+//! registry that does not answer has no end, because rejecting good records would lose them.
 
 mod http;
 
@@ -14,7 +16,7 @@ use crate::{AvroSchema, Reason};
 
 pub use http::{HttpSchemaSource, HttpSettings};
 
-/// Why a schema cannot be had now. Trying again may help.
+/// Why a schema is not available now. Trying again may help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     #[error("schema registry does not answer: {0}")]
@@ -23,16 +25,16 @@ pub enum WireError {
     SchemaIdUnknown { id: i32, attempt: u32, of: u32 },
 }
 
-/// What a [`SchemaSource`] says when it has no answer.
+/// The error of a [`SchemaSource`] that has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaSourceError {
     /// No such schema, now.
     #[error("unknown schema")]
     Unknown,
-    /// There is a schema, but not one that can be used; that will not change.
+    /// There is a schema, but an unusable one; that will not change.
     #[error("unusable schema: {0}")]
     Unusable(String),
-    /// The registry refuses until somebody changes something: bad credentials, incompatible schema.
+    /// The registry refuses until a person changes something: bad credentials, incompatible schema.
     #[error("schema registry refuses: {0}")]
     Refused(String),
     /// No answer, or one that means "later": time-out, 5xx, 429.
@@ -40,7 +42,7 @@ pub enum SchemaSourceError {
     Unavailable(String),
 }
 
-/// A schema as a registry gives it.
+/// A schema as a registry returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegisteredSchema {
     /// `AVRO`, `JSON` or `PROTOBUF`.
@@ -50,7 +52,8 @@ pub struct RegisteredSchema {
     pub references: Vec<String>,
 }
 
-/// Where schemas come from. The decoder asks once per id; implementations need no cache and do no retries of their own beyond trying each address once.
+/// The origin of schemas. The decoder asks once per id; implementations need no cache, and try each
+/// address once without further retries.
 pub trait SchemaSource: Send + Sync {
     /// The schema of an id.
     ///
@@ -58,14 +61,15 @@ pub trait SchemaSource: Send + Sync {
     /// [`SchemaSourceError`]; none of them may be cached.
     fn schema(&self, id: i32) -> Result<RegisteredSchema, SchemaSourceError>;
 
-    /// Registers an Avro schema under a subject and returns its id. Registering it again returns the same id.
+    /// Registers an Avro schema under a subject and returns its id. Registering it again returns
+    /// the same id.
     ///
     /// # Errors
     /// [`SchemaSourceError::Refused`] where the subject's compatibility rules forbid it.
     fn register(&self, subject: &str, schema: &str) -> Result<i32, SchemaSourceError>;
 }
 
-/// How the bytes behind a schema id are written.
+/// How the bytes after a schema id are written.
 #[derive(Debug)]
 pub enum Payload {
     Avro(AvroSchema),
@@ -77,13 +81,14 @@ pub enum Payload {
 pub struct RegistryClient {
     source: Box<dyn SchemaSource>,
     known: Mutex<BTreeMap<i32, Result<Arc<Payload>, String>>>,
-    /// How often an id was asked for in vain.
+    /// How often an id was requested without success.
     unknown: Mutex<BTreeMap<i32, u32>>,
     registered: Mutex<BTreeMap<(String, String), i32>>,
 }
 
 impl RegistryClient {
-    /// How often the same unknown id is worth another attempt. With a pause of a second between attempts this outlasts a registry's replication.
+    /// How often the same unknown id is worth another attempt. With a pause of a second between
+    /// attempts this outlasts a registry's replication.
     pub const UNKNOWN_ATTEMPTS: u32 = 5;
 
     /// Most ids whose failures are remembered; hostile ids must not fill the memory.
@@ -98,12 +103,14 @@ impl RegistryClient {
         }
     }
 
-    /// How the bytes behind `id` are written.
+    /// How the bytes after `id` are written.
     ///
     /// # Errors
-    /// Rejected once the id was unknown too often, or its schema cannot be used; to be retried before that and while the registry does not answer.
+    /// Rejected once the id was unknown too often, or its schema cannot be used; to be retried
+    /// before that and while the registry does not answer.
     pub fn payload(&self, id: i32) -> Result<Arc<Payload>, DecodeError> {
-        // No lock is held while the source is asked: two threads may ask for one id, and get the same answer.
+        // No lock is held while the source is called: two threads may request one id, and get the
+        // same answer.
         let known = lock(&self.known).get(&id).cloned();
         let payload = match known {
             Some(payload) => payload,
@@ -168,7 +175,7 @@ fn payload(schema: &RegisteredSchema) -> Result<Payload, String> {
     }
 }
 
-/// A thread that panicked while it held the lock left a whole map behind: every change is one insertion.
+/// A thread that panicked while it held the lock left a valid map: every change is one insertion.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

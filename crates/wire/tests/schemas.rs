@@ -1,4 +1,5 @@
-//! The files of `schemas/` against each other: both readings of each Avro schema agree, and the topic catalogue names what there is.
+//! The files of `schemas/` against each other: both readings of each Avro schema agree, and the
+//! topic catalogue names all of them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,7 +18,7 @@ fn text(file: &str) -> String {
     std::fs::read_to_string(folder().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// Both readings of one type, step by step. Named types that come again are looked up in `known`.
+/// Both readings of one type, step by step. Repeated named types are looked up in `known`.
 fn agree<'a>(place: &str, avro: &'a Avro, ty: &Type, known: &mut Vec<&'a Avro>) {
     let avro = match avro {
         Avro::Ref { name } => known
@@ -79,7 +80,8 @@ fn both_readings_of_the_source_schemas_agree() {
     );
 }
 
-/// Types of one name have one shape, whatever file they stand in, so that a registry and generated code can hold them side by side.
+/// Types of one name have one shape in every file, so that a registry and generated code can hold
+/// them together.
 #[test]
 fn shared_types_are_the_same_everywhere() {
     fn collect(ty: &Type, found: &mut Vec<std::sync::Arc<RecordType>>) {

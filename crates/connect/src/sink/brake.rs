@@ -1,8 +1,10 @@
-//! The brake: an edit that would change too much of an audience waits for somebody's word.
+//! The brake: an edit that would change too much of an audience waits for a person to confirm it.
 //!
-//! A *window* counts the changes of one audience. It begins with the first change after nothing waited for an hour and lasts while anything waits. What is
-//! sent within it and what waits together may add or remove a share of the members that stood there, or a least number, whichever is more; beyond it the
-//! whole audience is held. A first fill has no members before it and is never held for its additions.
+//! A *window* counts the changes of one audience. It begins with the first change after an hour in
+//! which none waited, and lasts while any waits. The changes sent within it and those that wait may
+//! together add or remove a share of the members present at its beginning, or a fixed number,
+//! whichever is more. Beyond that the whole audience is held. A first fill has no members before it
+//! and is never held for its additions.
 
 use std::time::Duration;
 
@@ -11,14 +13,14 @@ use millrace_model::Timestamp;
 use super::ledger::Window;
 use super::pending::Counts;
 
-/// How much of an audience may change by one edit.
+/// How much of an audience one edit may change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Brake {
     /// Of the members at the destination, 0 to 1; 1 and more: no brake.
     pub share: f64,
-    /// So many changes always pass.
+    /// This number of changes always passes.
     pub least: u64,
-    /// How long an audience must have been quiet before its count begins anew.
+    /// How long an audience must be quiet before its count starts again.
     pub quiet: Duration,
 }
 
@@ -33,7 +35,8 @@ impl Default for Brake {
 }
 
 impl Brake {
-    /// Whether the changes that wait must go on waiting. `window` is that of all partitions together, `delivered` the members there now.
+    /// Whether the waiting changes must go on waiting. `window` is that of all partitions together,
+    /// `delivered` the members there now.
     pub fn holds(&self, window: Window, waiting: Counts, delivered: u64) -> bool {
         if self.share >= 1.0 || window.confirmed {
             return false;
@@ -48,7 +51,8 @@ impl Brake {
         self.least.max((self.share.max(0.0) * members as f64) as u64)
     }
 
-    /// The window for a change at `now`; a new one where the audience was quiet. `waits`: something of the audience waits.
+    /// The window for a change at `now`; a new one if the audience was quiet. `waits`: a change of
+    /// the audience waits.
     pub fn window(&self, window: Window, now: Timestamp, delivered: u64, waits: bool) -> Window {
         let quiet = i64::try_from(self.quiet.as_millis()).unwrap_or(i64::MAX);
         if window.began_at != 0 && (waits || now.0 - window.began_at < quiet) {

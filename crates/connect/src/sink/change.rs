@@ -1,4 +1,4 @@
-//! One change that a destination is to take.
+//! One change for a destination.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use millrace_model::{Identity, Timestamp};
 use millrace_wire::{DestinationState, Presence};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The newest desire for one key.
+/// The newest desired state for one key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// `<audience>|<namespace>:<id>`, the Kafka key.
@@ -16,9 +16,10 @@ pub struct Change {
     pub present: bool,
     /// Mapped attributes by the destination's own names; empty where absent.
     pub attributes: BTreeMap<String, serde_json::Value>,
-    /// The evaluation that made this the desired state.
+    /// When the evaluation made this the desired state.
     pub changed_at: Timestamp,
-    /// The same for each attempt to send the same desire, different for every other: a destination may know repeats by it.
+    /// The same for each attempt to send the same desired state, different for every other: a
+    /// destination can recognise repeats by it.
     pub id: u64,
 }
 
@@ -39,7 +40,7 @@ impl Change {
         }
     }
 
-    /// What is desired, in one number: equal desires of a key have equal ones.
+    /// The desired state as one number: equal states of a key have equal fingerprints.
     pub fn fingerprint(&self) -> u64 {
         if !self.present {
             return 0;

@@ -6,7 +6,7 @@ use millrace_model::Identity;
 
 use super::Change;
 
-/// What a destination takes at once.
+/// How much a destination takes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
     /// Changes of one lane per `deliver`. Not 0.
@@ -15,7 +15,8 @@ pub struct BatchLimits {
     pub wait: Duration,
 }
 
-/// A permanent refusal of one change: it goes to the dead letters with these texts, which hold no credentials.
+/// A permanent refusal of one change: it goes to the dead letters with these texts, which hold no
+/// credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What the destination says, such as its code and message.
@@ -26,26 +27,28 @@ pub struct Refusal {
     pub answer: String,
 }
 
-/// What became of one change of a batch.
+/// The outcome of one change of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The destination is as desired, by this call or before it.
     Accepted,
-    /// The destination will never take it.
+    /// The destination will never accept it.
     Refused(Refusal),
-    /// Not now; again after the lane's back-off.
+    /// Not now; retry after the lane's back-off.
     Later(String),
-    /// The batch was refused as a whole: alone, each change may have an answer of its own. For a batch of one this is a refusal.
+    /// The batch was refused as a whole: alone, each change may get a different answer. For a batch
+    /// of one this is a refusal.
     Together(Refusal),
 }
 
-/// What came of a batch: one answer per change, in the batch's order.
+/// The outcome of a batch: one answer per change, in the batch's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     pub answers: Vec<Answer>,
-    /// The least wait before the lane's next call; `None`: by the frame's own back-off where anything has to be sent again.
+    /// The least wait before the lane's next call; `None`: the frame's own back-off, where a change
+    /// must be sent again.
     pub wait: Option<Duration>,
-    /// Requests made, for the report of calls against the ideal.
+    /// Requests made, to compare with the ideal number of calls.
     pub calls: u64,
 }
 
@@ -65,7 +68,7 @@ impl Delivery {
     }
 }
 
-/// A destination cannot be asked now.
+/// A destination cannot be called now.
 #[derive(Debug, thiserror::Error)]
 #[error("destination cannot be read: {reason}")]
 pub struct DestinationError {
@@ -82,18 +85,21 @@ pub struct Actual {
 
 /// A foreign system.
 ///
-/// Protocol: `deliver` is called by one thread, with changes of one lane, each key at most once; it returns when each change has its answer. It may make
-/// several calls at the same time. It repeats nothing itself except what costs the destination nothing: waits and repeats are the frame's. Every change must be
-/// safe to send twice. A panic ends the task. `actual` is called between deliveries.
+/// Protocol: one thread calls `deliver`, with changes of one lane, each key at most once; it
+/// returns when each change has its answer. It may make several calls at the same time. The frame
+/// does the waiting and repeating: `deliver` repeats only what costs the destination nothing. Every
+/// change must be safe to send twice. A panic ends the task. `actual` is called between deliveries.
 pub trait Destination: Send {
     fn limits(&self) -> BatchLimits;
 
-    /// Which changes may share a batch and which wait together after a failure. By default one lane per audience.
+    /// Which changes may share a batch and which wait together after a failure. By default one lane
+    /// per audience.
     fn lane(&self, change: &Change) -> String {
         change.audience.clone()
     }
 
-    /// Whether the destination can know an identity at all. Others of its namespace are passed over: they are neither desired nor refused.
+    /// Whether the destination can know an identity at all. Others of its namespace are skipped:
+    /// they are neither desired nor refused.
     fn concerns(&self, identity: &Identity) -> bool {
         let _ = identity;
         true
@@ -101,13 +107,14 @@ pub trait Destination: Send {
 
     fn deliver(&mut self, batch: &[Change]) -> Delivery;
 
-    /// An audience whose far side is not the one that was acknowledged before, such as a list made anew; asked for after each delivery until there is none.
-    /// The frame compares it, and sends again what is missing.
+    /// An audience whose far side is not the one that was acknowledged before, such as a recreated
+    /// list. Called after each delivery until it returns none. The frame compares the audience and
+    /// sends the missing members again.
     fn began_empty(&mut self) -> Option<String> {
         None
     }
 
-    /// Who is at the destination, for the audiences named; `None` where it cannot be read.
+    /// The members at the destination, for the audiences named; `None` where it cannot be read.
     ///
     /// # Errors
     /// Where it does not answer now.

@@ -1,4 +1,4 @@
-//! The delivery ledger's rows: what is known of each key at the destination.
+//! The delivery ledger's rows: the known state of each key at the destination.
 //!
 //! ```text
 //! ledger   0x10 | key, UTF-8                    u8 format (1) | postcard of `LedgerRow`
@@ -22,11 +22,11 @@ const FORMAT: u8 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
     pub present: bool,
-    /// `Change::fingerprint` of the desire.
+    /// `Change::fingerprint` of the desired state.
     pub fingerprint: u64,
     /// Epoch milliseconds.
     pub at: i64,
-    /// Of the record that held the desire.
+    /// Of the record that held the desired state.
     pub offset: Offset,
 }
 
@@ -36,19 +36,20 @@ pub struct LedgerRow {
     /// When it was last sent, in epoch milliseconds.
     pub sent_at: i64,
     pub acknowledged: Option<Acknowledged>,
-    /// The desire that the destination refused for good; the same one is not sent again unless it is replayed.
+    /// The desired state that the destination refused permanently; it is not sent again unless it
+    /// is replayed.
     pub refused: Option<Acknowledged>,
     pub error: Option<String>,
 }
 
 impl LedgerRow {
-    /// Whether the key stands at the destination, as far as is known.
+    /// Whether the key is present at the destination, as far as is known.
     pub fn delivered(&self) -> bool {
         self.acknowledged.is_some_and(|acknowledged| acknowledged.present)
     }
 }
 
-/// What the owner of a partition must know beside the rows.
+/// What the owner of a partition must know in addition to the rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     /// The next offset to read.
@@ -68,7 +69,7 @@ pub struct Window {
     pub base: u64,
     pub added: u64,
     pub removed: u64,
-    /// Somebody has confirmed what waits, until nothing waits.
+    /// A person confirmed the waiting changes; holds until none waits.
     pub confirmed: bool,
 }
 

@@ -1,8 +1,8 @@
-//! What a person orders a sink to do, while it runs.
+//! Commands from a person to a running sink.
 
 use serde::{Deserialize, Serialize};
 
-/// An order to the sink of one destination.
+/// A command to the sink of one destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Order {
@@ -15,9 +15,9 @@ pub struct Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum OrderKind {
-    /// Lets pass what the brake holds, until nothing waits.
+    /// Releases what the brake holds, until no change waits.
     Confirm,
-    /// Sends again what the destination refused.
+    /// Sends again the changes that the destination refused.
     Retry,
     /// Compares the destination with the ledger and repairs what differs.
     Reconcile,

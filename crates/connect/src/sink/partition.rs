@@ -13,17 +13,18 @@ use super::task::{Point, SinkContext, SinkError};
 /// A restore applies rows in batches of this many.
 const RESTORE_ROWS: usize = 10_000;
 
-/// A store not committed to for longer than this is discarded: the changelog may have forgotten deletions since.
+/// A store not committed to for longer than this is discarded: the changelog may have forgotten
+/// deletions since.
 const STORE_AGE_MS_MAX: i64 = 3 * millrace_model::DAY_MS;
 
-/// Clocks of producers may be behind that of a sink by this much.
+/// The clocks of producers may lag that of a sink by this much.
 const SKEW_MS: i64 = 60_000;
 
 /// Members of one audience on one partition, by the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Members {
     pub delivered: u64,
-    /// Refused while they were to be present.
+    /// Refused while they were desired.
     pub refused: u64,
 }
 
@@ -34,9 +35,9 @@ pub struct Partition {
     changelog: TopicPartition,
     source: TopicPartition,
     meta: Meta,
-    /// The offset behind the last record read.
+    /// The offset after the last record read.
     pub read: Offset,
-    /// This owner made the ledger: whoever has no row was never sent.
+    /// This owner made the ledger: a key without a row was never sent.
     pub first_owner: bool,
     opened_at: Timestamp,
     /// Final values not committed yet.
@@ -49,7 +50,7 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Fences earlier owners, restores the ledger and reads on where the last commit ended.
+    /// Fences earlier owners, restores the ledger and reads on from the last commit.
     pub fn open(context: &SinkContext, number: u32, now: Timestamp) -> Result<Partition, SinkError> {
         let changelog = TopicPartition {
             topic: context.changelog.as_str().into(),
@@ -103,7 +104,7 @@ impl Partition {
         };
         partition.count_members()?;
         if first_owner {
-            // From here on a later owner knows that somebody may have sent what has no row.
+            // From here on a later owner knows that a key without a row may have been sent.
             partition.windows_changed = true;
             partition.commit(context, EARLIEST, now)?;
         }
@@ -129,7 +130,8 @@ impl Partition {
         Ok(records)
     }
 
-    /// Whether an earlier owner may have sent what was appended at this instant, and died before it could say so.
+    /// Whether an earlier owner may have sent a record appended at this instant, and died before it
+    /// committed that.
     pub fn uncertain(&self, appended_at: Timestamp) -> bool {
         !self.first_owner && appended_at.0 < self.opened_at.0 + SKEW_MS
     }
@@ -200,7 +202,8 @@ impl Partition {
         self.rows.len() + self.dead_letters.len()
     }
 
-    /// Commits rows, dead letters and the position together. `position`: of the oldest record that is not done with.
+    /// Commits rows, dead letters and the position together. `position`: of the oldest record that
+    /// is not finished.
     pub fn commit(&mut self, context: &SinkContext, position: Offset, now: Timestamp) -> Result<bool, SinkError> {
         if self.rows.is_empty() && self.dead_letters.is_empty() && !self.windows_changed && position == self.meta.position {
             return Ok(false);

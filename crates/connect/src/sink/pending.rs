@@ -1,4 +1,5 @@
-//! What is read and not acknowledged: the newest desire per key, in the order in which keys began to wait.
+//! Changes read and not acknowledged: the newest desired state per key, in the order in which keys
+//! began to wait.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,28 +15,29 @@ pub struct Waiting {
     pub change: Change,
     pub lane: String,
     pub partition: u32,
-    /// Of the oldest record of the key that is not acknowledged: the committed position does not pass it.
+    /// Of the oldest record of the key that is not acknowledged: the committed position does not
+    /// pass it.
     pub first_offset: Offset,
-    /// Of the record that holds the newest desire.
+    /// Of the record that holds the newest desired state.
     pub offset: Offset,
     /// When the oldest was appended.
     pub since: Timestamp,
     /// The newest record's value, for a dead letter.
     pub value: Option<Bytes>,
-    /// The largest batch that this change may be part of.
+    /// The largest batch that may include this change.
     pub together_max: usize,
-    /// Whether the key stands at the destination already, by the ledger.
+    /// Whether the key is already present at the destination, by the ledger.
     pub delivered: bool,
-    /// Whether it, or an older desire of the key, may have been sent with an outcome that is not known.
+    /// Whether it, or an older state of the key, may have been sent with an unknown outcome.
     pub sent: bool,
 }
 
-/// How many keys of an audience wait, by what they are to do.
+/// How many keys of an audience wait, by what they will do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub adds: u64,
     pub removes: u64,
-    /// Attributes of a member that is there, or the absence of who may not be there.
+    /// Attribute changes of a present member, or the absence of a suppressed one.
     pub others: u64,
 }
 
@@ -77,7 +79,7 @@ impl Pending {
         self.lanes.get(self.lane_of.get(ticket)?)?.get(ticket)
     }
 
-    /// Puts a desire; an older one of the key gives way to it.
+    /// Adds a desired state; it replaces an older one of the key.
     pub fn put(&mut self, mut waiting: Waiting) {
         let key = waiting.change.key.clone();
         let ticket = match self.remove(&key) {
@@ -99,7 +101,7 @@ impl Pending {
         self.lanes.entry(waiting.lane.clone()).or_default().insert(ticket, waiting);
     }
 
-    /// Takes a key out: it is acknowledged, refused, or no longer of this task.
+    /// Removes a key: it is acknowledged, refused, or no longer this task's.
     pub fn take(&mut self, key: &str) -> Option<Waiting> {
         self.remove(key).map(|(_, waiting)| waiting)
     }
@@ -121,7 +123,7 @@ impl Pending {
         Some((ticket, waiting))
     }
 
-    /// Changes what does not decide its place: neither key, lane, audience nor what it is to do.
+    /// Changes what does not decide its place: neither key, lane, audience nor its effect.
     pub fn update(&mut self, key: &str, change: impl FnOnce(&mut Waiting)) {
         if let Some(waiting) = self
             .keys
@@ -149,7 +151,7 @@ impl Pending {
         self.offsets.get(&partition)?.keys().next().copied()
     }
 
-    /// Forgets a partition that is no longer this task's, or is read anew.
+    /// Forgets a partition that is no longer this task's, or will be read again.
     pub fn forget(&mut self, partition: u32) {
         let keys: Vec<String> = self
             .all()

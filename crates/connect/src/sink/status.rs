@@ -1,4 +1,4 @@
-//! What a sink says of itself.
+//! What a sink reports about itself.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 pub struct SinkStatus {
     pub destination: String,
     pub partitions: Vec<u32>,
-    /// Identities that are to be present.
+    /// Identities that should be present.
     pub desired: u64,
     /// Identities acknowledged as present.
     pub delivered: u64,
     /// Changes that wait to be sent or sent again.
     pub pending: u64,
-    /// Changes refused for good, as long as they are still desired.
+    /// Changes refused permanently, as long as they are still desired.
     pub refused: u64,
     /// Age of the oldest change that waits, in milliseconds.
     pub oldest_pending_ms: Option<u64>,
@@ -44,7 +44,7 @@ pub struct AudienceStatus {
     pub delivered: u64,
     pub pending: u64,
     pub refused: u64,
-    /// The brake holds it: `millrace destination confirm` lets it pass.
+    /// The brake holds it: `millrace destination confirm` releases it.
     pub held: bool,
 }
 
@@ -52,11 +52,11 @@ pub struct AudienceStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Drift {
-    /// Acknowledged once and gone by another's hand.
+    /// Acknowledged once and since removed by somebody else.
     pub missing: u64,
-    /// There by another's hand, or left over.
+    /// Added by somebody else, or left over.
     pub unexpected: u64,
-    /// Of both, what was set right.
+    /// How many of both were repaired.
     pub repaired: u64,
     /// RFC 3339.
     pub at: String,

@@ -34,9 +34,10 @@ const READ: PollLimits = PollLimits {
     wait_ms_max: 0,
 };
 
-/// A commit at least so often while there is something to commit. After a crash what was acknowledged since is sent once more.
+/// A commit at least this often while there is something to commit. After a crash, changes
+/// acknowledged since are sent once more.
 const COMMIT_EVERY_MS: i64 = 500;
-/// And at the latest with so many rows.
+/// And at the latest with this number of rows.
 const COMMIT_ROWS_MAX: usize = 10_000;
 
 /// The name of the header that holds what was sent.
@@ -46,7 +47,7 @@ const ANSWER_HEADER: &str = "millrace.destination.answer";
 /// The name of the header that names the destination.
 const DESTINATION_HEADER: &str = "millrace.destination.name";
 
-/// What a task works under.
+/// The environment of a task.
 pub struct SinkContext {
     /// The destination's name.
     pub name: String,
@@ -58,17 +59,18 @@ pub struct SinkContext {
     /// The ledger's changelog, with as many partitions as the topic.
     pub changelog: String,
     pub dead_letters: TopicPartition,
-    /// Transactional ids and the group begin with this; different for each destination of each deployment.
+    /// Transactional ids and the group begin with this; different for each destination of each
+    /// deployment.
     pub application: String,
     pub clock: WallClock,
     pub open_ledger: Arc<OpenLedger>,
     pub registry: Option<Arc<RegistryClient>>,
     pub brake: Brake,
-    /// Keys that may wait in memory; what is beyond them stays in the log.
+    /// The most keys that wait in memory; the others stay in the log.
     pub pending_max: usize,
     /// How long an idle task waits for records, over all of its partitions, in milliseconds.
     pub idle_wait_ms: u64,
-    /// The namespace and ids that are never to be present.
+    /// The namespace and ids that must never be present.
     pub suppressed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
     pub faults: Arc<dyn FaultPlan>,
 }
@@ -99,7 +101,7 @@ impl FaultPlan for NoFaults {
     }
 }
 
-/// Why a task cannot go on as it is.
+/// Why a task cannot continue as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     #[error("log of the sink")]
@@ -115,7 +117,7 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    /// What the task's owner does: give the partition up, open it anew after a while, or stop.
+    /// What the task's owner does: release the partition, reopen it after a while, or stop.
     pub fn disposition(&self) -> Disposition {
         match self {
             SinkError::Log(error) => error.disposition(),
@@ -136,7 +138,8 @@ impl SinkContext {
 pub struct Stepped {
     pub read: usize,
     pub sent: usize,
-    /// Nothing is left to read, to send or to commit, as far as is known; what waits for a back-off or is held is left.
+    /// There is nothing left to read, to send or to commit, as far as is known; changes in a
+    /// back-off and held changes do not count.
     pub idle: bool,
 }
 
@@ -176,7 +179,7 @@ impl SinkTask {
         }
     }
 
-    /// Takes a partition over. One that is open already is opened anew.
+    /// Takes a partition over. An open one is reopened.
     ///
     /// # Errors
     /// Where the log or the store fails; the partition is not open then.
@@ -188,7 +191,7 @@ impl SinkTask {
         self.context.point(Point::Opened)
     }
 
-    /// Gives a partition up; what is not committed is its next owner's.
+    /// Releases a partition; its next owner handles what is not committed.
     ///
     /// # Errors
     /// Where the store fails.
@@ -208,7 +211,8 @@ impl SinkTask {
     /// Reads, delivers at most one batch, commits what is due.
     ///
     /// # Errors
-    /// With the partition that failed: its owner closes it, and opens it anew or not, by the error's disposition.
+    /// With the partition that failed: its owner closes it, and reopens it or not, by the error's
+    /// disposition.
     pub fn step(&mut self) -> Result<Stepped, (u32, SinkError)> {
         let mut stepped = Stepped::default();
         let mut batch = self.next_batch();
@@ -262,7 +266,7 @@ impl SinkTask {
         Ok(read)
     }
 
-    /// A record becomes the key's desire, unless the destination is so already.
+    /// A record becomes the key's desired state, unless the destination has it already.
     fn take(&mut self, number: u32, delivered: Delivered) -> Result<(), SinkError> {
         let state = match self.state(&delivered) {
             Ok(state) => state,
@@ -297,7 +301,7 @@ impl SinkTask {
             if let Some(LedgerRow { refused: Some(refused), .. }) = &row
                 && refused.fingerprint != change.fingerprint()
             {
-                // What was refused is no longer desired.
+                // A refused state is no longer desired.
                 let cleared = LedgerRow {
                     refused: None,
                     error: None,
@@ -364,7 +368,8 @@ impl SinkTask {
         self.context.brake.holds(window, self.pending.counts(audience), delivered)
     }
 
-    /// The changes to be sent next: of the lane whose oldest has waited longest among those that may go.
+    /// The changes to send next: of the lane whose oldest change has waited longest, among those
+    /// that may go.
     fn next_batch(&self) -> Option<(String, Vec<Change>)> {
         let now = self.now();
         let limits = self.destination.limits();
@@ -396,7 +401,7 @@ impl SinkTask {
     }
 
     fn deliver(&mut self, lane: &str, changes: &[Change]) -> Result<(), (Option<u32>, SinkError)> {
-        // Of a key whose newer desire was read meanwhile the newer one is sent, if it still waits.
+        // If a newer state of a key was read meanwhile, the newer one is sent, if it still waits.
         let changes: Vec<Change> = changes
             .iter()
             .filter_map(|change| self.pending.get(&change.key))
@@ -418,7 +423,8 @@ impl SinkTask {
         Ok(())
     }
 
-    /// Writes what came of each change into the ledger; what is to be sent again waits with its lane.
+    /// Writes the outcome of each change into the ledger; changes to be repeated wait with their
+    /// lane.
     fn settle(&mut self, lane: &str, changes: &[Change], delivery: Delivery) -> Result<(), (Option<u32>, SinkError)> {
         let (now, count) = (self.now(), changes.len());
         let (mut later, mut moved) = (None, false);
@@ -548,7 +554,8 @@ impl SinkTask {
         partition.put_row(key, row).map_err(|error| (number, error.into()))
     }
 
-    /// Counts a change that was sent in its audience's window; the last one of a confirmed flood ends the confirmation.
+    /// Counts a sent change in its audience's window; the last one of a confirmed flood ends the
+    /// confirmation.
     fn count(&mut self, sent: &Waiting) {
         let audience = &sent.change.audience;
         let none_left = self.pending.counts(audience).all() == 0;
@@ -599,18 +606,19 @@ impl SinkTask {
     }
 }
 
-/// Where a desire was read.
+/// Where a desired state was read.
 struct Read {
     offset: Offset,
     first_owner: bool,
-    /// An earlier owner may have sent this one, or one between it and what the ledger knows.
+    /// An earlier owner may have sent this one, or one between it and the ledger's last.
     uncertain: bool,
 }
 
-/// Whether a desire has to be sent, given what is known of the key.
+/// Whether a desired state must be sent, given what is known of the key.
 ///
-/// What equals the last acknowledgement need not be what stands there: an earlier owner may have sent another desire in between and died before its commit. So it
-/// is sent where that is possible.
+/// The last acknowledgement need not be what the destination holds: an earlier owner may have sent
+/// another state in between and died before its commit. Where that is possible, the state is sent
+/// again.
 fn wanted(change: &Change, row: Option<&LedgerRow>, before: Option<&Waiting>, read: &Read) -> bool {
     if before.is_some_and(|before| before.sent) {
         return true;

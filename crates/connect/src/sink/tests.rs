@@ -113,7 +113,7 @@ impl Destination for FarSink {
     }
 }
 
-/// Dies now and then, by a seed, or once at a place.
+/// Dies now and then, by a seed, or once at a given point.
 #[derive(Default)]
 struct Storm {
     random: Mutex<Option<Random>>,
@@ -241,7 +241,7 @@ impl World {
         self.log.append(vec![(target, record)]).expect("appended");
     }
 
-    /// Steps until nothing moves any more, time running; what is tried again in vain does not move.
+    /// Steps until nothing moves any more, time running; retries without success do not count.
     fn settle(&self, task: &mut SinkTask) {
         let mut still = 0;
         let mut before = task.status();
@@ -354,7 +354,7 @@ fn a_poisoned_record_is_found_and_holds_no_other_up() {
     assert_eq!(said("millrace.reason"), Some(Bytes::from("destination-refused")));
     assert_eq!(said("millrace.destination.answer"), Some(Bytes::from("what came back")));
     assert_eq!(task.status().refused, 1);
-    // Once the destination takes it, an order sends it again.
+    // Once the destination accepts it, a command sends it again.
     world.far.lock().expect("no panic").poison = None;
     let order = Order {
         order: OrderKind::Retry,
@@ -417,7 +417,7 @@ fn an_edit_that_empties_an_audience_waits_for_a_word() {
         world.desire("a", &format!("p{number}@x.com"), None);
     }
     world.settle(&mut task);
-    // What is sent before the flood is seen whole stays within the share.
+    // What is sent before the whole flood is visible stays within the share.
     assert!(world.members().len() >= 70, "{}", world.members().len());
     assert!(task.status().audiences["a"].held);
     drop(task);
@@ -507,7 +507,7 @@ fn what_was_sent_before_a_death_and_is_desired_no_more_is_sent_over() {
         });
         assert!(died && world.members() == world.desired, "it took effect, and nobody knows");
         drop(task);
-        // As the ledger has it.
+        // As in the ledger.
         world.desire("a", "p@x.com", again);
         let mut task = world.opened();
         world.settle(&mut task);
@@ -515,7 +515,8 @@ fn what_was_sent_before_a_death_and_is_desired_no_more_is_sent_over() {
     }
 }
 
-/// Kills, lost answers, refusals of the moment, lost disks: afterwards the far side is as desired, whatever the seed.
+/// Kills, lost answers, temporary refusals, lost disks: afterwards the far side is as desired,
+/// whatever the seed.
 fn storm(seed: u64) -> (u64, u64) {
     let mut world = World::new();
     let mut random = Random::new(seed);

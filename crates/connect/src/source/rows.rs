@@ -14,7 +14,7 @@ impl Rows {
         self.0.get(name)
     }
 
-    /// The rows whose names begin with `prefix`, in order; the names without it.
+    /// The rows whose names begin with `prefix`, in order, with the prefix removed.
     pub fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
         let from = self.0.range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
         from.map_while(move |(name, value)| Some((name.strip_prefix(prefix)?, value)))
@@ -27,7 +27,8 @@ impl Rows {
         };
     }
 
-    /// Takes a record of the topic; one that cannot be read is nothing this program wrote, and is passed over with a warning.
+    /// Takes a record of the topic; an unreadable one was not written by this program, and is
+    /// skipped with a warning.
     pub(super) fn restore(&mut self, delivered: &Delivered) {
         let name = delivered.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
         let value = delivered.record.value.as_deref().map(serde_json::from_slice::<Value>).transpose();

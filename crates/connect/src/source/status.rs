@@ -1,4 +1,5 @@
-//! What a source is doing: written by its task and its client, read by metrics, the API and readiness.
+//! What a source is doing: its task and its client write it; metrics, the API and readiness read
+//! it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,7 +25,7 @@ pub enum SourceState {
     Failed,
 }
 
-/// How far a first load is.
+/// How far a first load has come.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
@@ -33,7 +34,7 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// What a source shows of itself.
+/// The status that a source shows.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceView {
@@ -53,14 +54,14 @@ pub struct SourceView {
     pub read_to: Option<String>,
     pub lag_seconds: Option<f64>,
     pub snapshot: Option<Progress>,
-    /// Seconds until the first load is done, if it goes on as until now.
+    /// Seconds until the first load is done, at the pace so far.
     pub snapshot_seconds_left: Option<f64>,
-    /// Calls left of the day, and when there are more.
+    /// Calls left of the day, and when the quota resets.
     pub quota_left: Option<u64>,
     pub quota_resets_at: Option<String>,
 }
 
-/// Shared between a source's task, its client and whoever shows it.
+/// Shared between a source's task, its client and its readers.
 #[derive(Debug)]
 pub struct Status {
     name: String,
@@ -95,7 +96,8 @@ impl Status {
         &self.name
     }
 
-    /// Counts a call of the foreign system; `outcome` is `ok` or the system's own word for what went wrong.
+    /// Counts a call of the foreign system; `outcome` is `ok` or the system's own word for what
+    /// went wrong.
     pub fn request(&self, outcome: &str) {
         *self.inner().requests.entry(outcome.to_owned()).or_default() += 1;
     }

@@ -1,4 +1,4 @@
-//! The life of a source: take it over, restore its rows, read, commit, wait, again.
+//! The life of a source: take it over, restore its rows, read, commit, wait, repeat.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,13 +14,14 @@ use super::{Batch, Emitted, Rows, Source, SourceError, SourceState, Status};
 use crate::backoff::Backoff;
 use crate::budget::WallClock;
 
-/// Records of a source bear its name under this header, so that all that rests on it can be found when it is retired.
+/// Records of a source carry its name in this header, so that its retirement can find all of them.
 pub const SOURCE_HEADER: &str = "millrace.source";
 
-/// How often a source without credentials, or with a call refused, tries again at least: a person may have mended it.
+/// The longest wait before a source without credentials, or with a refused call, tries again: a
+/// person may have repaired it.
 const MENDED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Where a source writes; the names are the deployment's.
+/// Where a source writes; the deployment chooses the names.
 #[derive(Clone)]
 pub struct Topics {
     pub records: BTreeMap<SourceKind, String>,
@@ -29,14 +30,14 @@ pub struct Topics {
     pub rows: TopicSpec,
     pub transactional_id: String,
     pub group: String,
-    /// The partition of a key among so many.
+    /// The partition of a key among this number of partitions.
     pub place: fn(&[u8], u32) -> u32,
 }
 
-/// Makes a source; it goes on from the rows it is given.
+/// Makes a source; it continues from the rows it is given.
 pub type Make = Arc<dyn Fn() -> Box<dyn Source> + Send + Sync>;
 
-/// What a source is told from outside.
+/// The control signal of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stop {
     pub stopped: bool,
@@ -49,7 +50,7 @@ pub enum Ended {
     Stopped,
     /// Another process runs this source now. Nothing of this one's open transaction is visible.
     Released,
-    /// The log says that a person must act.
+    /// The log reports a fault that needs a person.
     Failed(String),
 }
 
@@ -64,19 +65,20 @@ pub struct SourceTask {
     pub backoff: Backoff,
 }
 
-/// An open hold on the source.
+/// An open session of the source.
 struct Hold {
     session: Box<dyn ShardSession>,
     rows: Rows,
 }
 
 impl SourceTask {
-    /// Runs until told to stop, or until another process takes the source over. Commits block the thread: give each task a thread of its own.
-    pub async fn run(&self, mut told: watch::Receiver<Stop>) -> Ended {
+    /// Runs until stopped, or until another process takes the source over. Commits block the
+    /// thread: give each task a thread of its own.
+    pub async fn run(&self, mut control: watch::Receiver<Stop>) -> Ended {
         let mut backoff = self.backoff.clone();
         loop {
             let outcome = match self.open() {
-                Ok(hold) => self.read(hold, &mut backoff, &mut told).await,
+                Ok(hold) => self.read(hold, &mut backoff, &mut control).await,
                 Err(error) => Err(error),
             };
             let error = match outcome {
@@ -90,7 +92,7 @@ impl SourceTask {
                     let wait = backoff.after_failure(None);
                     tracing::warn!(source = self.status.name(), %error, wait_ms = wait.as_millis(), "source recovers");
                     self.status.set(SourceState::Waiting, Some(error.to_string()));
-                    if self.waited(wait, &mut told).await {
+                    if self.waited(wait, &mut control).await {
                         return self.ended(Ended::Stopped);
                     }
                 }
@@ -113,7 +115,7 @@ impl SourceTask {
         ended
     }
 
-    /// Takes the source over, fencing whoever ran it before.
+    /// Takes the source over and fences its earlier owner.
     fn open(&self) -> Result<Hold, LogError> {
         self.log.create_topic(&self.topics.rows)?;
         let mut session = self.log.open_shard(&ShardIdentity {
@@ -133,23 +135,23 @@ impl SourceTask {
         }
     }
 
-    async fn read(&self, mut hold: Hold, backoff: &mut Backoff, told: &mut watch::Receiver<Stop>) -> Result<Ended, LogError> {
+    async fn read(&self, mut hold: Hold, backoff: &mut Backoff, control: &mut watch::Receiver<Stop>) -> Result<Ended, LogError> {
         let mut source = (self.make)();
         loop {
-            let now_told = *told.borrow_and_update();
-            if now_told.stopped {
+            let now = *control.borrow_and_update();
+            if now.stopped {
                 return Ok(Ended::Stopped);
             }
-            if now_told.paused {
+            if now.paused {
                 self.status.set(SourceState::Paused, None);
-                if told.changed().await.is_err() {
+                if control.changed().await.is_err() {
                     return Ok(Ended::Stopped);
                 }
                 continue;
             }
             let step = tokio::select! {
                 step = source.next(&hold.rows) => step,
-                changed = told.changed() => match changed {
+                changed = control.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return Ok(Ended::Stopped),
                 },
@@ -163,7 +165,7 @@ impl SourceTask {
                 }
                 Err(error) => self.failed(&error, backoff),
             };
-            if self.waited(wait, told).await {
+            if self.waited(wait, control).await {
                 return Ok(Ended::Stopped);
             }
         }
@@ -181,11 +183,11 @@ impl SourceTask {
         wait
     }
 
-    /// Waits; true where the source is to stop. A pause or its end cuts the wait short.
-    async fn waited(&self, wait: Duration, told: &mut watch::Receiver<Stop>) -> bool {
+    /// Waits; returns true if the source should stop. A pause or its end cuts the wait short.
+    async fn waited(&self, wait: Duration, control: &mut watch::Receiver<Stop>) -> bool {
         tokio::select! {
             () = tokio::time::sleep(wait) => false,
-            changed = told.changed() => changed.is_err() || told.borrow().stopped,
+            changed = control.changed() => changed.is_err() || control.borrow().stopped,
         }
     }
 

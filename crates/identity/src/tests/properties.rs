@@ -1,4 +1,4 @@
-//! What is built step by step equals what the law says of the set, whatever the steps.
+//! A graph built step by step equals the law's answer for the set, whatever the steps.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -43,7 +43,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
-    /// After every step all that is stored and all that was told equals the law; in the end nothing is left.
+    /// After every step all rows and all reported moves equal the law; in the end nothing is left.
     #[test]
     fn every_step_keeps_the_law(policy in policies(), steps in prop::collection::vec(evidence(), 1..60)) {
         let mut world = World::new(policy);
@@ -67,8 +67,8 @@ proptest! {
         let mut world = World::new(policy);
         let (mut rest, mut sizes) = (&steps[..], sizes.into_iter());
         while let (false, Some(size)) = (rest.is_empty(), sizes.next()) {
-            let (batch, behind) = rest.split_at(size.min(rest.len()));
-            rest = behind;
+            let (batch, after) = rest.split_at(size.min(rest.len()));
+            rest = after;
             world.take_all(batch);
             world.check();
         }
@@ -77,7 +77,8 @@ proptest! {
         world.check();
     }
 
-    /// Hubs with many edges in ascending, descending and mixed order: the lazy reading of waiting edges loses none.
+    /// Hubs with many edges in ascending, descending and mixed order: the lazy reading of waiting
+    /// edges loses none.
     #[test]
     fn hubs_keep_the_law(max in 2u64..7, unique in any::<bool>(), picks in prop::collection::vec((any::<Index>(), 0u8..8), 1..160)) {
         let mut policy = policy().with_identities_max(SubjectKind::Person, max);
@@ -118,7 +119,7 @@ proptest! {
         prop_assert_eq!(one.law.claims, other.law.claims);
     }
 
-    /// A changed policy gives what it would have given from the beginning, by moves.
+    /// A changed policy gives the result that it would have given from the beginning, by moves.
     #[test]
     fn rebuild_keeps_the_law(before in policies(), after in policies(), set in prop::collection::vec(evidence(), 1..40)) {
         let mut world = World::new(before);

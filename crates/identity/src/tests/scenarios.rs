@@ -1,11 +1,13 @@
-//! Scenarios, one line a step: `+ p1 e1 r1` is the record r1 asserting that p1 and e1 are one, `-` withdraws.
+//! Scenarios, one line a step: `+ p1 e1 r1` is the record r1 asserting that p1 and e1 are one, `-`
+//! withdraws.
 
 use expect_test::{Expect, expect};
 
 use super::*;
 use crate::explain;
 
-/// Plays a script and shows what each step changed; after every step the graph is compared with the law.
+/// Plays a script and shows what each step changed; after every step the graph is compared with the
+/// law.
 fn check(policy: Policy, script: &str, expect: Expect) -> World {
     let mut world = World::new(policy);
     let mut shown = String::new();
@@ -436,7 +438,7 @@ fn a_node_never_mentioned_is_its_own() {
 fn a_damaged_row_is_an_error() {
     let mut graph = MemoryGraph::default();
     apply(&mut graph, &policy(), &[assert_of(edge("p1", "e1"), "r1")]).unwrap();
-    // A withdrawal reads every row but the cluster's, which it makes anew.
+    // A withdrawal reads every row but the cluster's, which it makes again.
     let steps = |key: &[u8]| {
         if key[0] == b'k' {
             assert_of(edge("p2", "e1"), "r2")

@@ -21,7 +21,7 @@ fn a_commit_without_a_broker_has_an_unknown_outcome_and_a_recovery_tells() {
     let error = session.commit(records(to(&shard.changelog, &["in doubt"]))).unwrap_err();
     assert!(matches!(error, LogError::OutcomeUnknown(_)), "{error}");
     assert!(began.elapsed() < PATIENCE);
-    // Giving the session up does not wait for the broker.
+    // Releasing the session does not wait for the broker.
     let began = Instant::now();
     drop(session);
     assert!(began.elapsed().as_millis() < 500, "{:?}", began.elapsed());
@@ -33,7 +33,7 @@ fn a_commit_without_a_broker_has_an_unknown_outcome_and_a_recovery_tells() {
     session.commit(records(to(&shard.changelog, &["again"]))).unwrap();
     assert_eq!(values(&world.read_all(&[&shard.changelog])), ["kept", "again"]);
 
-    // A session that only reads goes on over a restart.
+    // A session that only reads continues across a restart.
     session.assign(&[(input.clone(), 0)]).unwrap();
     assert!(session.poll(super::world::LIMITS).unwrap().is_empty());
     broker.restart();

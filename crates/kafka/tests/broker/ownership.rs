@@ -1,4 +1,4 @@
-//! Who owns which shard.
+//! The owner of each shard.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -47,7 +47,8 @@ fn world() -> World {
     world
 }
 
-/// Steps all, and sees no shard with two owners, until each owns so many and together they own all six.
+/// Steps all, and sees no shard with two owners, until each owns its count and together they own
+/// all six.
 fn settle(processes: &mut [&mut Process], counts: &[usize]) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -83,7 +84,7 @@ fn shards_are_shared_and_come_back() {
 }
 
 #[test]
-fn of_two_processes_with_one_name_the_earlier_is_told() {
+fn of_two_processes_with_one_name_the_earlier_gets_an_error() {
     let world = world();
     let mut first = Process::join(&world, "a");
     settle(&mut [&mut first], &[6]);
@@ -93,7 +94,7 @@ fn of_two_processes_with_one_name_the_earlier_is_told() {
     let error = loop {
         match first.step() {
             Err(error) => break error,
-            Ok(()) => assert!(Instant::now() < deadline, "the earlier process is not told"),
+            Ok(()) => assert!(Instant::now() < deadline, "the earlier process got no error"),
         }
     };
     assert!(matches!(error, LogError::Failure(_)), "{error}");

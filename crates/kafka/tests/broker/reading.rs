@@ -1,4 +1,4 @@
-//! Reads: committed records only, in order, to the end, and no offset lost in silence.
+//! Reads: committed records only, in order, to the end, and no offset lost silently.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ fn aborted_records_are_hidden_from_sessions_readers_and_restores() {
     world.abort(&shard.changelog, &["hidden"]);
 
     let mut session = world.log.open_shard(&shard).unwrap();
-    assert_eq!(restore(&mut session, 0), (vec![], 2), "an aborted tail is behind the end");
+    assert_eq!(restore(&mut session, 0), (vec![], 2), "an aborted tail is after the end");
     session.assign(&[(input.clone(), 0)]).unwrap();
     let records = poll(&mut *session, 2);
     assert_eq!(values(&records), ["a", "b"]);
@@ -48,7 +48,7 @@ fn a_reader_is_caught_up_at_the_last_stable_record() {
     // A broker answers a commit when it is decided; its records become visible a moment later.
     until("the commit is seen", || !reader.caught_up().unwrap());
     assert_eq!(values(&read(&mut *reader, 1)), ["open"]);
-    assert!(reader.caught_up().unwrap(), "the commit marker is behind the last record");
+    assert!(reader.caught_up().unwrap(), "the commit marker is after the last record");
 }
 
 #[test]
@@ -202,7 +202,8 @@ fn lag_falls_to_zero_though_the_last_offset_is_a_marker() {
     let mut session = world.log.open_shard(&shard).unwrap();
     session.assign(&[(input.clone(), 0)]).unwrap();
     assert_eq!(values(&poll(&mut *session, 3)), ["a", "b", "c"]);
-    // As of the statistics of before, one record is left: the marker counts as long as it is not known to be one. They come once a second, with a poll.
+    // By the earlier statistics one record is left: the marker counts until it is known to be one.
+    // They come once a second, with a poll.
     until("nothing is left", || {
         session.poll(LIMITS).unwrap().is_empty() && session.lag() == [(input.clone(), 0)]
     });

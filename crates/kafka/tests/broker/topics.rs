@@ -64,7 +64,7 @@ fn appending_to_a_topic_that_does_not_exist_tells_so() {
     };
     let error = world.log.append(to(&missing, &["a"])).unwrap_err();
     assert!(matches!(&error, LogError::NoSuchTopic(topic) if **topic == *missing.topic), "{error}");
-    // The next append is not the worse for it.
+    // The next append works.
     let there = world.topic("there");
     world.log.append(to(&there, &["b"])).unwrap();
     assert_eq!(super::world::values(&world.read_all(&[&there])), ["b"]);

@@ -31,7 +31,7 @@ fn a_commit_shows_records_and_positions_together() {
     assert_eq!(values(&world.read_all(&[&output])), ["x"]);
     assert_eq!(committed(&world, &shard.group, &input.topic), rdkafka::Offset::Offset(3));
 
-    // The record behind the commit marker.
+    // The record after the commit marker.
     let receipt = session.commit(records_to(&shard.changelog, "row 3")).unwrap();
     assert_eq!(receipt, Receipt { changelog_end: Some(4) });
     drop(session);

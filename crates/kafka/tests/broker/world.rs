@@ -1,4 +1,5 @@
-//! What the tests share: a broker, names of their own, and a client that writes what the port does not.
+//! What the tests share: a broker, names of their own, and a client that writes what the port
+//! cannot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +70,7 @@ impl World {
         }
     }
 
-    /// A producer of transactions that are not our own.
+    /// A producer of foreign transactions.
     pub fn foreign_producer(&self, transactional_id: &str) -> BaseProducer {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap).set("transactional.id", transactional_id);
@@ -78,7 +79,7 @@ impl World {
         producer
     }
 
-    /// Appends values that are then aborted, and the marker that says so.
+    /// Appends values that are then aborted, and their abort marker.
     pub fn abort(&self, to: &TopicPartition, values: &[&str]) {
         let producer = self.foreign_producer(&self.name("foreign"));
         let end = || producer.client().fetch_watermarks(&to.topic, to.partition as i32, PATIENCE).unwrap().1;

@@ -1,4 +1,4 @@
-//! Cleaning: retention, and rewriting of segments without what is dead.
+//! Cleaning: retention, and rewriting segments without dead records.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -15,13 +15,14 @@ use super::session::read_bytes;
 use super::{Shared, failure};
 use crate::{Delivered, LogError, Offset, TopicPartition};
 
-/// Records of one partition that lie scattered are gathered into batches of about this size.
+/// Scattered records of one partition are gathered into batches of about this size.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// The newest offset of each key in the segments not cleaned yet. A hash of 128 bits stands for the key: two keys that share one are not to be met.
+/// The newest offset of each key in the segments not cleaned yet. A hash of 128 bits stands for the
+/// key: two keys with the same hash are not expected.
 type Newest = HashMap<(Place, u128), Offset>;
 
-/// What may go: older values, old tombstones, what retention freed.
+/// What may be removed: older values, old tombstones, records freed by retention.
 struct Verdict<'a> {
     newest: &'a Newest,
     now: Timestamp,
@@ -46,7 +47,8 @@ impl Shared {
             if fresh == 0 || !(all || fresh >= cleaned.max(2 * self.config.segment_bytes)) {
                 return Ok(());
             }
-            // Fresh segments follow the cleaned ones. Where their keys are too many for the memory, the rest waits for the next round.
+            // Fresh segments follow the cleaned ones. Where their keys are too many for the memory,
+            // the rest waits for the next round.
             let mut newest = Newest::new();
             let mut round = Vec::new();
             for segment in closed {
@@ -94,14 +96,15 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes durable where partitions begin, before records below are removed.
+    /// Makes the starts of partitions durable, before records below are removed.
     fn write_starts(&self) -> Result<(), LogError> {
         let mut writer = self.writer();
         let catalogue = self.index().catalogue();
         writer.write_catalogue(&catalogue, self.config.durability)
     }
 
-    /// The batches of a group of segments, by partition, in order of offsets; and whether their topic is compacted.
+    /// The batches of a group of segments, by partition, in order of offsets; and whether their
+    /// topic is compacted.
     fn batches_of(&self, segments: &[Arc<Segment>]) -> BTreeMap<Place, Vec<Batch>> {
         let index = self.index();
         let (first, last) = (segments[0].first, segments[segments.len() - 1].last);
@@ -135,7 +138,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes neighbouring segments as one, without what is dead, and puts it in their place.
+    /// Writes neighbouring segments as one, without dead records, and replaces them with it.
     fn rewrite(&self, group: &[Arc<Segment>], verdict: &Verdict<'_>) -> Result<(), LogError> {
         let (first, last) = (group[0].first, group[group.len() - 1].last);
         let size: u64 = group.iter().map(|segment| segment.bytes).sum();

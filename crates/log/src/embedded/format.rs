@@ -18,7 +18,7 @@ const KIND_END: u8 = 3;
 const PART_BATCH: u8 = 1;
 const PART_POSITION: u8 = 2;
 
-/// What the log knows of its topics and groups beside the records.
+/// What the log knows of its topics and groups, apart from records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Catalogue {
     /// A topic's number is its place here.
@@ -56,7 +56,8 @@ pub(super) struct BatchHead {
     pub last: Offset,
     pub records: u32,
     pub timestamp_max: Timestamp,
-    /// Where the batch's checksum is: from the body's begin when read, from the file's begin in the index.
+    /// Where the batch's checksum is: from the beginning of the body when read, from that of the
+    /// file in the index.
     pub position: u64,
     /// Bytes of the records, without the checksum.
     pub length: u32,
@@ -99,7 +100,7 @@ pub(super) enum Body {
     End,
 }
 
-/// Bytes that break the format.
+/// Bytes that violate the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -112,7 +113,8 @@ pub(super) fn put_commit(out: &mut Vec<u8>) {
     out.push(KIND_COMMIT);
 }
 
-/// Without it at its end a closed segment would be cut short at a frame's begin unnoticed.
+/// Without it at its end, a closed segment could be cut short at the beginning of a frame
+/// unnoticed.
 pub(super) fn put_end(out: &mut Vec<u8>) {
     out.push(KIND_END);
 }
@@ -194,7 +196,7 @@ impl BatchBuilder {
     }
 }
 
-/// Reads a body; positions of batches count from its begin. Batches are not looked into.
+/// Reads a body; positions of batches count from its beginning. Batches are not parsed.
 pub(super) fn read_body(body: &[u8]) -> Result<Body, Malformed> {
     let mut input = Input { bytes: body, at: 0 };
     match input.byte()? {
@@ -257,7 +259,8 @@ fn read_part(input: &mut Input<'_>) -> Result<Part, Malformed> {
     }
 }
 
-/// Reads the records of a batch, its checksum in front, from offset `from` on, at most `limit` of them, without copying keys and values.
+/// Reads the records of a batch, its checksum in front, from offset `from` on, at most `limit` of
+/// them, without copying keys and values.
 pub(super) fn read_batch(
     bytes: &Bytes,
     head: &BatchHead,

@@ -1,7 +1,9 @@
-//! How segments begin and how frames are wrapped, so that whatever is not as it was written is noticed; the layout is drawn in the parent module.
+//! How segments begin and how frames are wrapped, so that every difference from what was written is
+//! noticed; the layout is drawn in the parent module.
 //!
-//! A frame's checksums start from the log, the segment and the frame's place in the file. A frame that was moved, copied, or belongs to another segment or
-//! another log is therefore no frame here, however whole it is.
+//! A frame's checksums start from the log, the segment and the frame's place in the file. So a
+//! frame that was moved, copied, or belongs to another segment or another log does not count as a
+//! frame here, even if it is intact.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,15 +14,16 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 pub(super) const FRAME_HEADER: usize = 20;
 /// Bytes before a segment's first frame.
 pub(super) const PREAMBLE: usize = 44;
-/// The longest body. A transaction is some megabytes; a length beyond this is no length.
+/// The longest body. A transaction is some megabytes; a larger length is not a length.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 30;
 /// The format that this version writes.
 pub(super) const FORMAT: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"millrace";
-/// What a disk writes at once at least: of an unfinished write each of these is there, or is not.
+/// The least that a disk writes at once: each page of an unfinished write is there, or is not.
 const PAGE: usize = 4096;
-/// So many zeros where a frame should be are a page that was never written. Fewer may be chance.
+/// This number of zeros where a frame should be is a page that was never written. Fewer may be
+/// chance.
 const ZEROS_MIN: usize = 16;
 
 /// A log's identity, drawn at random when the log is made.
@@ -33,7 +36,7 @@ impl fmt::Display for LogId {
     }
 }
 
-/// Whose a segment is. Its frames' checksums start from it.
+/// The identity of a segment. Its frames' checksums start from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seal {
     pub log: LogId,
@@ -43,16 +46,16 @@ pub(super) struct Seal {
     seed: u64,
 }
 
-/// What stands at a place of a segment.
+/// What is at a place of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A frame, with so many bytes of body.
+    /// A frame, with this number of bytes of body.
     Whole(usize),
     /// A frame's header, and fewer bytes than it announces.
     CutShort,
-    /// A frame's header, and a body that is not its own.
+    /// A frame's header, and a body that does not match it.
     BadBody(usize),
-    /// No frame's header.
+    /// Not a frame's header.
     BadHeader,
 }
 
@@ -66,7 +69,7 @@ pub(super) enum Piece {
     Unfinished {
         at: usize,
     },
-    /// Bytes that are not what was written.
+    /// Bytes that differ from what was written.
     Damaged {
         bytes: Range<usize>,
         what: &'static str,
@@ -82,7 +85,7 @@ impl Piece {
     }
 }
 
-/// Why a file is no segment that this version reads.
+/// Why a file is not a segment that this version reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoSegment {
     /// A segment of format 1, which had no preamble.
@@ -141,7 +144,7 @@ impl Seal {
         }
     }
 
-    /// Appends one frame whose body `fill` writes. `out` is to stand at `base` of the file.
+    /// Appends one frame whose body `fill` writes. `out` must start at `base` of the file.
     pub fn frame(&self, out: &mut Vec<u8>, base: u64, fill: impl FnOnce(&mut Vec<u8>)) {
         let begin = Seal::begin(out);
         fill(out);
@@ -230,12 +233,13 @@ fn words(found: Found) -> &'static str {
     }
 }
 
-/// Whether what is left from `at` on, where no later frame follows, is what a crash leaves of a last write: a part of it, or pages that were never written.
-/// A whole frame with wrong bytes is not: that may have been acknowledged.
+/// Whether the rest from `at` on, where no later frame follows, is what a crash leaves of a last
+/// write: a part of it, or pages that were never written. A whole frame with wrong bytes is not: it
+/// may have been acknowledged.
 fn unfinished(bytes: &[u8], at: usize, found: Found) -> bool {
     let end = match found {
         Found::CutShort => return true,
-        // No frame is so short.
+        // No frame is that short.
         Found::BadHeader if bytes.len() - at <= FRAME_HEADER => return true,
         Found::BadBody(length) if at + FRAME_HEADER + length != bytes.len() => return false,
         Found::BadBody(_) | Found::BadHeader => bytes.len(),
@@ -252,8 +256,8 @@ fn unfinished(bytes: &[u8], at: usize, found: Found) -> bool {
     false
 }
 
-/// The frames of a segment of format 1 that can be read: `u32 bytes of body | u64 XXH3 of body | body`. After a damaged body the next frame is looked for
-/// where the length says; after a damaged length nothing is.
+/// The readable frames of a segment of format 1: `u32 bytes of body | u64 XXH3 of body | body`.
+/// After a damaged body the search goes on where the length says; after a damaged length it stops.
 pub(super) fn pieces_of_format_one(bytes: &[u8]) -> Vec<Piece> {
     const HEADER: usize = 12;
     let mut pieces = Vec::new();
@@ -280,7 +284,7 @@ pub(super) fn pieces_of_format_one(bytes: &[u8]) -> Vec<Piece> {
     pieces
 }
 
-/// The length of the body of the frame at the begin of `bytes`.
+/// The length of the body of the frame at the beginning of `bytes`.
 fn whole_frame_of_format_one(bytes: &[u8]) -> Option<usize> {
     let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
     let checksum = u64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?);

@@ -136,10 +136,11 @@ impl Index {
         }
     }
 
-    /// Builds the index from the last catalogue and what was read around it. `batches` ascend per partition, `positions` are in order of commits.
+    /// Builds the index from the last catalogue and the parts read around it. `batches` ascend per
+    /// partition, `positions` are in order of commits.
     ///
     /// # Errors
-    /// What is wrong, where a batch or a position does not fit the catalogue or the batches before it.
+    /// The fault, where a batch or a position does not fit the catalogue or the batches before it.
     pub fn build(catalogue: Catalogue, batches: Vec<Batch>, positions: Vec<(Place, String, Offset)>) -> Result<Index, String> {
         let mut index = Index::default();
         catalogue.topics.into_iter().for_each(|topic| index.add_catalogued(topic));

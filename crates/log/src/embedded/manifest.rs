@@ -1,4 +1,5 @@
-//! The manifest: which segments the log consists of, and how far they reach. Without it a file that is gone would not be missed.
+//! The manifest: which segments the log consists of, and how far they reach. Without it a missing
+//! file would go unnoticed.
 //!
 //! ```text
 //! millrace-log 2
@@ -8,7 +9,8 @@
 //! checksum 8d1f...               XXH3 of the lines above, 16 hexadecimal digits
 //! ```
 //!
-//! It is replaced whole, by rename: whenever the set of segments changes, once a minute where the log has grown, and when the log is closed.
+//! It is replaced whole, by rename: whenever the set of segments changes, once a minute where the
+//! log has grown, and when the log is closed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -34,7 +36,7 @@ pub(super) struct Manifest {
     pub active_bytes: u64,
 }
 
-/// Why there is no manifest to go by.
+/// Why there is no usable manifest.
 #[derive(Debug)]
 pub(super) enum NoManifest {
     Missing,
@@ -45,7 +47,7 @@ pub(super) enum NoManifest {
 /// A manifest could not be written.
 pub(super) struct WriteFailed {
     pub error: LogError,
-    /// Whether the new one may be there all the same.
+    /// Whether the new one may exist nevertheless.
     pub unknown: bool,
 }
 
@@ -116,7 +118,7 @@ impl Manifest {
         text
     }
 
-    /// Only the very text that `text` makes is one.
+    /// Only exactly the text that `text` produces is a manifest.
     fn parse(text: &str) -> Option<Manifest> {
         let mut lines = text.lines().filter_map(|line| line.split_once(' ')).skip(1);
         let (_, log) = lines.next()?;

@@ -1,7 +1,8 @@
-//! What a damaged log still holds: shown by `check`, carried over into a new log by `salvage`.
+//! The intact parts of a damaged log: `check` shows them, `salvage` copies them into a new log.
 //!
-//! Both go by the segments themselves: the manifest is believed where it is whole and done without where it is not. A frame is taken whole or not at all.
-//! Logs of format 1 are read as well, which is how they are carried over into the format of today.
+//! Both read the segments themselves; they use the manifest if it is intact and do without it
+//! otherwise. A frame is taken whole or not at all. Logs of format 1 are read as well, which is how
+//! they are converted into the current format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -17,17 +18,18 @@ use super::manifest::{self, Manifest, NoManifest};
 use super::{Durability, EmbeddedConfig, EmbeddedLog, failure, hold, segment};
 use crate::{LogError, Offset};
 
-/// What a log's folder holds.
+/// The contents of a log's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Inspection {
-    /// The log's identity; `None` where nothing tells it, and for a log of format 1, which had none.
+    /// The log's identity; `None` if it is unknown, and for a log of format 1, which had none.
     pub log: Option<String>,
     /// The format of its segments.
     pub format: u32,
     /// In the order in which they are read.
     pub segments: Vec<SegmentReport>,
     pub topics: Vec<TopicReport>,
-    /// What is wrong with the log as a whole: files that are missing, strange, or damaged from their begin.
+    /// Faults of the log as a whole: files that are missing, unknown, or damaged from their
+    /// beginning.
     pub problems: Vec<String>,
 }
 
@@ -35,15 +37,16 @@ pub struct Inspection {
 pub struct SegmentReport {
     pub file: String,
     pub bytes: u64,
-    /// Batches and records in it that are whole, dead ones included.
+    /// Intact batches and records in it, dead ones included.
     pub batches: u64,
     pub records: u64,
     pub damage: Vec<Damage>,
-    /// The place of a last write that was not finished. That is no damage: it is cut off when the log is opened.
+    /// The place of an unfinished last write. That is not damage: it is cut off when the log is
+    /// opened.
     pub unfinished: Option<u64>,
 }
 
-/// Bytes of a segment that are not what was written.
+/// Bytes of a segment that differ from what was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Damage {
     pub at: u64,
@@ -55,26 +58,27 @@ pub struct Damage {
 pub struct TopicReport {
     pub topic: String,
     pub partitions: u32,
-    /// Records that are whole, those that compaction has not removed yet included.
+    /// Intact records, those that compaction has not removed yet included.
     pub records: u64,
-    /// Records that are known to be lost: offsets between whole batches, where nothing was compacted yet. What was lost at the end is not known.
+    /// Records that are known to be lost: offsets between intact batches, where nothing was
+    /// compacted yet. How many were lost at the end is not known.
     pub lost: u64,
 }
 
-/// What `salvage` did.
+/// The result of `salvage`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rescue {
-    /// What was there.
+    /// The contents found.
     pub found: Inspection,
     /// Identity of the new log.
     pub log: String,
-    /// Records carried over, and whole ones that were left out because no catalogue names their topic.
+    /// Records copied, and intact ones that were left out because no catalogue names their topic.
     pub records: u64,
     pub left_out: u64,
 }
 
 impl Inspection {
-    /// Whether everything is as it was written. A last write that was not finished does no harm.
+    /// Whether everything is as it was written. An unfinished last write does no harm.
     pub fn whole(&self) -> bool {
         self.problems.is_empty() && self.segments.iter().all(|segment| segment.damage.is_empty())
     }
@@ -99,7 +103,7 @@ pub(super) fn salvage(dir: &Path, to: &Path) -> Result<Rescue, LogError> {
         return Err(LogError::Failure(format!("{} is not empty", to.display())));
     }
     let rescue = survey.write(dir, to)?;
-    // Proves that what was written can be read.
+    // Proves that the new log can be read.
     EmbeddedLog::open(to, EmbeddedConfig::default())?;
     drop(lock);
     Ok(rescue)
@@ -294,7 +298,7 @@ impl Survey {
                 report.records += u64::from(head.records);
                 *self.records.entry(place).or_default() += u64::from(head.records);
                 let end = self.ends.insert(place, head.last + 1);
-                // Where something was cleaned, gaps are as they should be.
+                // After cleaning, gaps are expected.
                 if let Some(end) = end.filter(|end| !cleaned && head.base > *end) {
                     *self.lost.entry(place).or_default() += (head.base - end) as u64;
                 }
@@ -327,7 +331,7 @@ impl Survey {
         }
     }
 
-    /// Writes what is whole as a new log.
+    /// Writes the intact parts as a new log.
     fn write(self, dir: &Path, to: &Path) -> Result<Rescue, LogError> {
         let log = LogId(segment::random()?);
         let mut manifest = Manifest::new(log);

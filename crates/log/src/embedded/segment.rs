@@ -1,4 +1,4 @@
-//! Segment files: their names, how they come to be, how they are read at start.
+//! Segment files: their names, their creation, and how they are read at start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -31,7 +31,7 @@ pub(super) fn path(dir: &Path, first: u32, last: u32) -> PathBuf {
     dir.join(format!("{first:010}-{last:010}{SUFFIX}"))
 }
 
-/// What a segment begins with before anything is appended to it.
+/// The first bytes of a segment, before anything is appended to it.
 pub(super) fn first_bytes(seal: &Seal, catalogue: &Catalogue) -> Vec<u8> {
     let mut bytes = Vec::new();
     seal.put_preamble(&mut bytes);
@@ -39,7 +39,8 @@ pub(super) fn first_bytes(seal: &Seal, catalogue: &Catalogue) -> Vec<u8> {
     bytes
 }
 
-/// Makes a segment of `bytes`, whole or not there; on return on disk, unless nothing is to be waited for.
+/// Makes a segment of `bytes`, whole or absent; on disk on return, unless durability does not
+/// require it.
 pub(super) fn create(dir: &Path, seal: &Seal, bytes: &[u8], durability: Durability) -> Result<File, LogError> {
     let path = path(dir, seal.first, seal.last);
     let temporary = path.with_extension("tmp");
@@ -62,7 +63,8 @@ pub(super) fn create(dir: &Path, seal: &Seal, bytes: &[u8], durability: Durabili
     Ok(file)
 }
 
-/// Reads the folder, removes left-overs, cuts an unfinished last write, builds the index. A folder without a log gets one.
+/// Reads the folder, removes left-overs, cuts an unfinished last write, builds the index. A folder
+/// without a log gets one.
 ///
 /// # Errors
 /// Where anything is missing, damaged, or another log's: nothing in the folder is changed then.
@@ -106,7 +108,7 @@ pub(super) fn load(dir: &Path, durability: Durability) -> Result<Loaded, LogErro
     }
     let mut index = Index::build(found.catalogue, found.batches, found.positions).map_err(|what| damaged(dir, &what))?;
 
-    // All is well: from here on the folder is changed.
+    // All is well: from here on the folder may change.
     for path in left_over {
         tracing::info!(file = %path.display(), "removed what an interrupted change of the log left over");
         fs::remove_file(&path).map_err(failure("remove", &path))?;
@@ -129,7 +131,7 @@ pub(super) struct Loaded {
     pub manifest: Manifest,
 }
 
-/// Cuts off a last write that a crash kept from being finished. Nobody was told that it was committed.
+/// Cuts off a last write that a crash left unfinished. No writer had an acknowledgement for it.
 fn cut(path: &Path, file: &File, end: usize, bytes: usize, durability: Durability) -> Result<(), LogError> {
     tracing::warn!(file = %path.display(), at = end, bytes, "cut off a last write that was not finished");
     file.set_len(end as u64).map_err(failure("cut", path))?;
@@ -139,7 +141,7 @@ fn cut(path: &Path, file: &File, end: usize, bytes: usize, durability: Durabilit
     Ok(())
 }
 
-/// A folder without a manifest: makes a log where there is none, or where the making of one was interrupted.
+/// A folder without a manifest: makes a log if there is none, or if making one was interrupted.
 fn begin(dir: &Path, names: &BTreeSet<(u32, u32)>, durability: Durability) -> Result<Loaded, LogError> {
     for (first, last) in names {
         let path = path(dir, *first, *last);
@@ -172,7 +174,7 @@ pub(super) fn random() -> Result<u128, LogError> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-/// The segments in the folder by their names. Files that were being written are removed.
+/// The segments in the folder by their names. Half-written files are removed.
 pub(super) fn segments(dir: &Path) -> Result<BTreeSet<(u32, u32)>, LogError> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(dir).map_err(failure("read", dir))? {
@@ -189,8 +191,9 @@ pub(super) fn segments(dir: &Path) -> Result<BTreeSet<(u32, u32)>, LogError> {
     Ok(found)
 }
 
-/// Files that the manifest does not name, and that an interrupted change explains: half-written ones, a segment that cleaning replaced or was to put in place of
-/// others, one that was begun and not used.
+/// Files that the manifest does not name, and that an interrupted change explains: half-written
+/// ones, a segment that cleaning replaced or was about to put in place of others, one that was
+/// begun and not used.
 fn left_over(dir: &Path, names: &BTreeSet<(u32, u32)>, manifest: &Manifest) -> Result<Vec<PathBuf>, LogError> {
     let named: BTreeSet<(u32, u32)> = manifest.segments().collect();
     let mut left_over = Vec::new();
@@ -216,13 +219,13 @@ fn left_over(dir: &Path, names: &BTreeSet<(u32, u32)>, manifest: &Manifest) -> R
     Ok(left_over)
 }
 
-/// Whether a segment holds nothing but the catalogue it was begun with.
+/// Whether a segment holds only the catalogue it was begun with.
 fn begun_only(path: &Path, seal: Seal) -> Result<bool, LogError> {
     let bytes = fs::read(path).map_err(failure("read", path))?;
     Ok(Seal::of_preamble(&bytes) == Ok(seal) && matches!(seal.pieces(&bytes).as_slice(), [Piece::Frame { .. }]))
 }
 
-/// What reading segments in order has found so far.
+/// The state after reading some segments in order.
 #[derive(Default)]
 struct Reading {
     catalogue: Catalogue,
@@ -234,7 +237,8 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads one segment and returns where its frames end, which is the file's end unless a last write was not finished.
+    /// Reads one segment and returns where its frames end: the file's end unless the last write is
+    /// unfinished.
     fn read(&mut self, path: &Path, bytes: &[u8], seal: Seal, active: bool) -> Result<usize, LogError> {
         let dir = path.parent().unwrap_or(path);
         let at = |at: usize, what: &str| damaged(dir, &format!("{} is damaged at byte {at}: {what}", path.display()));
@@ -272,7 +276,7 @@ impl Reading {
                 }
                 Ok(Body::Commit(parts)) => parts.into_iter().for_each(|part| self.take(part, seal.first, body.start as u64)),
                 Ok(Body::End) => ended = true,
-                // Its checksum holds, so it was written so.
+                // Its checksum holds, so it was written that way.
                 Err(format::Malformed) => return Err(at(body.start, "this version cannot read what stands here")),
             }
         }

@@ -38,7 +38,7 @@ pub(super) struct EmbeddedReader {
 #[derive(Default)]
 pub(super) struct Cursor {
     inputs: Vec<CursorInput>,
-    /// Which input is looked at first, so that a busy one cannot keep others waiting.
+    /// The input to check first, so that a busy one cannot keep others waiting.
     turn: usize,
 }
 
@@ -48,7 +48,7 @@ struct CursorInput {
     position: Offset,
 }
 
-/// A batch to be read once the index is unlocked.
+/// A batch to read once the index is unlocked.
 struct Planned {
     input: usize,
     head: BatchHead,
@@ -76,7 +76,7 @@ impl Cursor {
         Ok(Cursor { inputs, turn: 0 })
     }
 
-    /// Chooses what to read next; empty where nothing is there.
+    /// Chooses what to read next; empty if there is nothing.
     fn plan(&mut self, index: &Index, limits: PollLimits) -> Result<Vec<Planned>, LogError> {
         let mut plan = Vec::new();
         let (mut records, mut bytes) = (0usize, 0usize);
@@ -147,7 +147,7 @@ impl Cursor {
             if nothing || !delivered.is_empty() {
                 return Ok(delivered);
             }
-            // Whatever was planned lay before the positions: gaps that cleaning left. Look again.
+            // Everything planned lay before the positions: gaps that cleaning left. Look again.
         }
     }
 }
@@ -201,7 +201,7 @@ impl ShardSession for EmbeddedSession {
             if records.is_empty() {
                 return Ok(end);
             }
-            // Only this session may commit to the changelog now, so nothing comes behind the end.
+            // Only this session may commit to the changelog now, so nothing follows the end.
             records.into_iter().for_each(&mut *apply);
         }
     }
@@ -221,8 +221,8 @@ impl ShardSession for EmbeddedSession {
 
     fn lag(&self) -> Vec<(TopicPartition, u64)> {
         let index = self.shared.index();
-        let behind = |input: &CursorInput| (input.source.clone(), (index.partition(input.place).next - input.position).max(0) as u64);
-        self.cursor.inputs.iter().map(behind).collect()
+        let lag = |input: &CursorInput| (input.source.clone(), (index.partition(input.place).next - input.position).max(0) as u64);
+        self.cursor.inputs.iter().map(lag).collect()
     }
 }
 
@@ -233,13 +233,13 @@ impl Reader for EmbeddedReader {
 
     fn caught_up(&mut self) -> Result<bool, LogError> {
         let index = self.shared.index();
-        let behind = |input: &CursorInput| {
+        let lags = |input: &CursorInput| {
             index
                 .partition(input.place)
                 .batches
                 .last()
                 .is_some_and(|batch| batch.head.last >= input.position)
         };
-        Ok(!self.cursor.inputs.iter().any(behind))
+        Ok(!self.cursor.inputs.iter().any(lags))
     }
 }

@@ -1,4 +1,5 @@
-//! The embedded log against what it promises: whole commits or none, whatever the byte at which it was cut; bounded disk; fencing.
+//! The embedded log against its promises: whole commits or none, at whatever byte it was cut;
+//! bounded disk; fencing.
 
 mod damage;
 
@@ -146,7 +147,7 @@ fn a_cut_at_any_byte_leaves_whole_commits() {
         fs::write(copy.path().join(file.file_name().unwrap()), &whole[..length]).unwrap();
         fs::copy(dir.path().join("manifest"), copy.path().join("manifest")).unwrap();
         if length < first {
-            // Its first frame was whole before the file had its name, so this is no torn tail.
+            // Its first frame was whole before the file had its name, so this is not a torn tail.
             let error = EmbeddedLog::open(copy.path(), config()).err().unwrap();
             assert!(error.to_string().contains("damaged"), "{error}");
             continue;
@@ -338,7 +339,7 @@ fn consumed_and_old_records_go_and_the_disk_with_them() {
     assert_eq!(log.shared.index().segments.len(), 1, "only the active segment is left");
     drop(shard);
     drop(log);
-    // What is deleted stays so, positions below are lost loudly, and offsets go on.
+    // Deleted records stay deleted, reading a position below fails, and offsets continue.
     let log = open(dir.path());
     assert_eq!(log.bounds(&at("kept", 0)).unwrap(), (100, 100));
     assert!(matches!(
@@ -416,7 +417,8 @@ fn left_overs_of_a_crash_amid_cleaning_do_no_harm() {
     log.clean(system_now(), true).unwrap();
     let expected = shown(&log);
     drop(log);
-    // As if the process had died before the replaced files were removed, while another one was being written.
+    // As if the process had died before the replaced files were removed, while another one was
+    // being written.
     copies.iter().for_each(|(name, bytes)| fs::write(dir.path().join(name), bytes).unwrap());
     fs::write(dir.path().join("0000000001-0000000004.tmp"), b"half").unwrap();
     assert_eq!(shown(&open(dir.path())), expected);

@@ -1,4 +1,4 @@
-//! The one place where the journal grows: group commit, fencing, new segments.
+//! The only code that appends to the journal: group commit, fencing, new segments.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,10 +15,10 @@ use super::segment::{self, Segment};
 use super::{Durability, Errand, Shared, failure, system_now};
 use crate::{LogError, Offset, Receipt, Transaction};
 
-/// A group that has grown beyond this is written; what still queues forms the next one.
+/// A group that has grown beyond this is written; the rest of the queue forms the next one.
 const GROUP_BYTES_MAX: usize = 32 << 20;
 
-/// Who commits, unless a tool appends.
+/// The author of a commit, unless a tool appends.
 pub(super) struct Committer {
     pub transactional_id: String,
     pub group: String,
@@ -46,7 +46,7 @@ pub(super) struct Writer {
     clock: Timestamp,
     /// Written since the last sync.
     dirty: bool,
-    /// Why nothing can be written any more.
+    /// Why the log cannot be written any more.
     broken: Option<String>,
     buffer: Vec<u8>,
 }
@@ -59,7 +59,8 @@ struct Addition {
 }
 
 impl Shared {
-    /// Writes a transaction, together with all that wait at this moment, and returns when it is committed.
+    /// Writes a transaction, together with all that wait at this moment, and returns when it is
+    /// committed.
     pub(super) fn commit(&self, committer: Option<Arc<Committer>>, transaction: Transaction) -> Result<Receipt, LogError> {
         if transaction.records.is_empty() && transaction.positions.is_empty() {
             return Ok(Receipt { changelog_end: None });
@@ -80,7 +81,7 @@ impl Shared {
         }
     }
 
-    /// Makes what was written durable.
+    /// Makes earlier writes durable.
     pub(super) fn sync(&self) -> Result<(), LogError> {
         // The file is synced outside of the lock, so that commits go on meanwhile.
         let file = {
@@ -126,7 +127,7 @@ impl Writer {
         *epoch
     }
 
-    /// Appends a catalogue; on return on disk, unless nothing is to be waited for.
+    /// Appends a catalogue; on disk on return, unless durability does not require it.
     pub fn write_catalogue(&mut self, catalogue: &Catalogue, durability: Durability) -> Result<(), LogError> {
         self.buffer.clear();
         self.seal
@@ -134,7 +135,8 @@ impl Writer {
         self.write_buffer(if durability == Durability::Never { durability } else { Durability::Commit })
     }
 
-    /// Writes all of `waiting` and sets their outcomes. What is written at once is one frame: a crash leaves all of it or nothing.
+    /// Writes all of `waiting` and sets their outcomes. One write is one frame: a crash leaves all
+    /// of it or nothing.
     fn write_all(&mut self, shared: &Shared, waiting: Vec<Arc<Pending>>) {
         let mut waiting = waiting.into_iter().peekable();
         while waiting.peek().is_some() {
@@ -175,7 +177,7 @@ impl Writer {
         }
     }
 
-    /// Encodes one transaction at the end of the buffer. Nothing is changed where it fails.
+    /// Encodes one transaction at the end of the buffer. Changes nothing on failure.
     fn encode(&mut self, index: &Index, pending: &Pending, ends: &mut BTreeMap<Place, Offset>, addition: &mut Addition) -> Result<Receipt, LogError> {
         if let Some(committer) = &pending.committer
             && self.epochs.get(&committer.transactional_id) != Some(&committer.epoch)
@@ -229,7 +231,8 @@ impl Writer {
         Ok(receipt)
     }
 
-    /// Appends the buffer to the file. After an error either nothing of it is there, or the writer is broken.
+    /// Appends the buffer to the file. After an error either nothing of it is there, or the writer
+    /// is broken.
     fn write_buffer(&mut self, durability: Durability) -> Result<(), LogError> {
         if let Some(reason) = &self.broken {
             return Err(LogError::Failure(reason.clone()));
@@ -237,7 +240,8 @@ impl Writer {
         // Stays where this thread dies in between.
         self.broken = Some("a write was interrupted".to_owned());
         if let Err(error) = self.file.write_all_at(&self.buffer, self.length) {
-            // Typically a full disk. What was written is cut off, so that the log goes on once there is room.
+            // Typically a full disk. The partial write is cut off, so that the log goes on once
+            // there is room.
             match self.file.set_len(self.length) {
                 Ok(()) => self.broken = None,
                 Err(again) => self.broken = Some(format!("cannot cut off a failed write: {again}")),
@@ -247,7 +251,7 @@ impl Writer {
         if durability == Durability::Commit
             && let Err(error) = self.file.sync_data()
         {
-            // What the disk holds now cannot be known: the next start reads it.
+            // The contents of the disk are unknown now: the next start reads it.
             self.broken = Some(format!("sync failed: {error}"));
             return Err(LogError::OutcomeUnknown(format!("sync failed: {error}")));
         }
@@ -257,7 +261,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins a new segment, with a catalogue of what is committed by now.
+    /// Begins a new segment, with a catalogue of everything committed so far.
     pub fn roll(&mut self, shared: &Shared) -> Result<(), LogError> {
         self.buffer.clear();
         self.seal.frame(&mut self.buffer, self.length, format::put_end);

@@ -65,7 +65,7 @@ pub(super) struct Session {
     pub(super) log: SimulatedLog,
     pub(super) identity: ShardIdentity,
     pub(super) epoch: u64,
-    /// Saw an error; the protocol wants it dropped.
+    /// Saw an error; by protocol it must be dropped.
     pub(super) broken: bool,
     pub(super) cursor: Cursor,
 }

@@ -1,4 +1,5 @@
-//! Hosts with real threads on the embedded log: the toy deployment counts right over restarts, take-overs and revocations.
+//! Hosts with real threads on the embedded log: the toy deployment counts correctly across
+//! restarts, take-overs and revocations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,25 +19,25 @@ use crate::task::{TaskConfig, TaskContext};
 use crate::topology::Topology;
 use crate::toy::{Counter, SHARDS};
 
-/// Tells the test what it would otherwise have to wait for.
+/// Sends each state change to the test, which would otherwise have to poll.
 struct Teller(Mutex<Sender<(u32, ShardState)>>);
 
 impl Observer for Teller {
     fn measured(&self, _: u32, _: &[Measurement]) {}
 
     fn state_changed(&self, shard: u32, state: &ShardState) {
-        // The test may have heard enough.
+        // The test may have ended.
         let _ = self.0.lock().unwrap().send((shard, state.clone()));
     }
 }
 
-/// Says what the test says.
-struct Told {
+/// Reports what the test scripts.
+struct Scripted {
     changes: Receiver<Changes>,
     stopped: Sender<BTreeSet<u32>>,
 }
 
-impl Ownership for Told {
+impl Ownership for Scripted {
     fn changes(&mut self, wait_ms_max: u64) -> Result<Changes, LogError> {
         Ok(self.changes.recv_timeout(Duration::from_millis(wait_ms_max)).unwrap_or_default())
     }
@@ -114,7 +115,7 @@ impl World {
         }
     }
 
-    /// Waits until so many counts were told, and returns the greatest of each word.
+    /// Waits for this number of counts, and returns the greatest of each word.
     fn counts(&self, expected: usize) -> BTreeMap<String, u64> {
         let partitions: Vec<_> = (0..SHARDS)
             .map(|partition| {
@@ -129,8 +130,8 @@ impl World {
             .collect();
         let mut reader = self.log.reader(&partitions).unwrap();
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        let mut told = 0;
-        while told < expected {
+        let mut seen = 0;
+        while seen < expected {
             let records = reader
                 .poll(PollLimits {
                     records_max: 1_000,
@@ -138,11 +139,11 @@ impl World {
                     wait_ms_max: 60_000,
                 })
                 .unwrap();
-            assert!(!records.is_empty(), "{told} of {expected} counts after a minute");
+            assert!(!records.is_empty(), "{seen} of {expected} counts after a minute");
             for record in records.into_iter().map(|delivered| delivered.record) {
                 let text = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
                 let Some(number) = text.strip_prefix("count ") else { continue };
-                told += 1;
+                seen += 1;
                 let count = counts.entry(String::from_utf8(record.key.unwrap().to_vec()).unwrap()).or_default();
                 *count += 1;
                 assert_eq!(number, count.to_string());
@@ -153,7 +154,7 @@ impl World {
 }
 
 impl Running {
-    /// Waits until each of the shards has told this state.
+    /// Waits until each of the shards has reported this state.
     fn await_state(&self, name: &str, shards: &[u32]) {
         let mut missing: BTreeSet<u32> = shards.iter().copied().collect();
         while !missing.is_empty() {
@@ -184,7 +185,7 @@ fn all_shards_count_right_over_a_restart() {
     let handle = host.handle.clone();
     host.stop();
     assert!(handle.health().is_empty() && handle.reader(0).is_none());
-    assert!(world.disks.iter().all(|disk| disk.unflushed() == 0), "stopped in good order");
+    assert!(world.disks.iter().all(|disk| disk.unflushed() == 0), "stopped cleanly");
 
     let host = world.run(Box::new(AllShards::new(SHARDS)), world.disks.clone());
     world.send(70);
@@ -196,9 +197,9 @@ fn all_shards_count_right_over_a_restart() {
 fn revoked_shards_stop_and_new_owners_go_on() {
     let world = World::new();
     let [(give_first, first_changes), (give_second, second_changes)] = [(); 2].map(|()| channel());
-    let [(first_stopped, first_told), (second_stopped, _second_told)] = [(); 2].map(|()| channel());
+    let [(first_stopped, first_stops), (second_stopped, _second_stops)] = [(); 2].map(|()| channel());
     let first = world.run(
-        Box::new(Told {
+        Box::new(Scripted {
             changes: first_changes,
             stopped: first_stopped,
         }),
@@ -206,7 +207,7 @@ fn revoked_shards_stop_and_new_owners_go_on() {
     );
     let others: Vec<_> = world.disks.iter().map(|_| MemoryDisk::default()).collect();
     let second = world.run(
-        Box::new(Told {
+        Box::new(Scripted {
             changes: second_changes,
             stopped: second_stopped,
         }),
@@ -228,7 +229,7 @@ fn revoked_shards_stop_and_new_owners_go_on() {
             revoked: BTreeSet::from([0]),
         })
         .unwrap();
-    assert_eq!(first_told.recv_timeout(Duration::from_secs(60)).unwrap(), BTreeSet::from([0]));
+    assert_eq!(first_stops.recv_timeout(Duration::from_secs(60)).unwrap(), BTreeSet::from([0]));
     assert_eq!(first.handle.health().len() as u32, SHARDS - 1);
     first.await_state("released", &[0]);
     give_second
@@ -240,7 +241,8 @@ fn revoked_shards_stop_and_new_owners_go_on() {
     world.send(70);
     world.counts(140);
 
-    // The second takes a shard that the first still believes to own: the first is fenced, and every word is counted once.
+    // The second takes a shard that the first still believes it owns: the first is fenced, and
+    // every word is counted once.
     give_second
         .send(Changes {
             assigned: BTreeSet::from([1]),

@@ -1,4 +1,4 @@
-//! The toy deployment under every fault: what comes of it is what plain counting says.
+//! The toy deployment under every fault: the result equals plain counting.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,8 @@ fn run(seed: u64, config: SimulationConfig) -> Simulation {
     simulation
 }
 
-/// What the words must have come to: plain counts over the source topic; each word was silent at the end, and said so as often as its state tells.
+/// The expected result: plain counts over the source topic; each word was silent at the end, and
+/// was reported silent as often as its state says.
 fn check(simulation: &Simulation) {
     let mut expected: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     for delivered in simulation.content("sim.source.activity") {

@@ -13,7 +13,7 @@ use crate::meta::{META_KEY, Meta};
 use crate::observe::{self, measurement};
 use crate::topology::input_name;
 
-/// A restore that takes longer says how far it is, so often.
+/// A longer restore reports its progress this often.
 const SAID_EVERY: Duration = Duration::from_secs(5);
 
 /// A restore applies rows in batches of about this size.
@@ -21,7 +21,8 @@ const BATCH_ROWS: usize = 10_000;
 const BATCH_BYTES: usize = 8 << 20;
 
 impl ShardTask {
-    /// Fences earlier owners, brings the store up to the changelog's end, and reads on where the last commit ended.
+    /// Fences earlier owners, brings the store up to the changelog's end, and reads on from the
+    /// last commit.
     pub(super) fn open(&mut self) -> Result<Live, TaskError> {
         let begun = Instant::now();
         let topology = self.context.topology.clone();
@@ -42,7 +43,8 @@ impl ShardTask {
             self.store.clear()?;
         }
         let mut machine = match self.restore(&mut *session) {
-            // The changelog ends before the store does: the log lost commits that the store has seen.
+            // The changelog ends before the store does: the log lost commits that the store has
+            // seen.
             Err(TaskError::Log(LogError::OffsetLost { offset, .. })) if self.store.changelog_position()?.is_some() => {
                 if self.context.log.keeps_what_it_acknowledged() {
                     return Err(TaskError::Broken(ahead(self.shard, offset)));
@@ -69,7 +71,7 @@ impl ShardTask {
             Some(Err(unknown)) => return Err(TaskError::Broken(unknown.to_string())),
         };
         if meta.clock.0 > self.now.0.saturating_add(60_000) {
-            tracing::warn!(shard = self.shard, committed_at = %meta.clock, now = %self.now, "clock is behind the last commit, so time stands still until then");
+            tracing::warn!(shard = self.shard, committed_at = %meta.clock, now = %self.now, "the clock is earlier than the last commit, so time stands still until then");
         }
         self.now = self.now.max(meta.clock);
 
@@ -88,14 +90,14 @@ impl ShardTask {
             meta,
             moved: BTreeMap::new(),
             outputs: BTreeMap::new(),
-            // Fan-out and backfill may have been cut off.
+            // Fan-out and backfill may have been interrupted.
             more: true,
             topology_checked_at: self.now,
             measured_at: self.now,
         })
     }
 
-    /// Why the store cannot be built upon.
+    /// Why the store cannot be used.
     fn store_unfit(&mut self) -> Result<Option<&'static str>, TaskError> {
         if self.store_failures >= 2 {
             return Ok(Some("it failed twice"));
@@ -106,12 +108,13 @@ impl ShardTask {
         Ok(match Meta::load(&*self.store)? {
             None => Some("an earlier restore was cut off before the meta row"),
             Some(Ok(meta)) if self.now.0 - meta.clock.0 > self.context.config.store_age_ms_max => Some("it is older than the changelog's memory of deletions"),
-            // One that cannot be read is met again after the restore, where the changelog's own is.
+            // An unreadable one comes up again after the restore, with the changelog's own.
             Some(_) => None,
         })
     }
 
-    /// Applies the changelog from the store's position to the end, derived rows included, with a new machine.
+    /// Applies the changelog from the store's position to the end, derived rows included, with a
+    /// new machine.
     fn restore(&mut self, session: &mut dyn ShardSession) -> Result<Box<dyn Machine>, TaskError> {
         let mut machine = (self.context.make_machine)(self.shard);
         let from = self.store.changelog_position()?;
@@ -145,7 +148,7 @@ impl ShardTask {
     }
 }
 
-/// A log that never forgets has forgotten: which of the two is right only a person can say.
+/// A log that never forgets has forgotten: only a person can say which of the two is right.
 fn ahead(shard: u32, position: Offset) -> String {
     format!(
         "the state of shard {shard} is ahead of the log: it holds all changes before offset {position} of its changelog, and the log no longer has that \
@@ -160,7 +163,7 @@ struct Restore<'a> {
     /// Final values, in order of keys.
     rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     bytes: usize,
-    /// Behind the last record taken.
+    /// After the last record taken.
     position: Option<Offset>,
     failed: Option<StateError>,
 }
@@ -179,7 +182,8 @@ impl Restore<'_> {
         }
     }
 
-    /// A batch may end amid a commit. That is no harm: until the restore is through, nobody reads, and the next one begins at the position.
+    /// A batch may end in the middle of a commit. That does no harm: nobody reads until the restore
+    /// is complete, and the next one begins at the position.
     fn apply(&mut self) -> Result<(), StateError> {
         let Some(position) = self.position else { return Ok(()) };
         let mut rows = std::mem::take(&mut self.rows);
@@ -194,7 +198,7 @@ impl Restore<'_> {
         self.store.apply(changes, position)
     }
 
-    /// Applies what is left. The end may lie behind the last record, where the changelog ends in gaps.
+    /// Applies the rest. The end may be after the last record, where the changelog ends in gaps.
     fn finish(mut self, end: Offset) -> Result<(), TaskError> {
         if let Some(error) = self.failed.take() {
             return Err(error.into());

@@ -1,4 +1,4 @@
-//! The loop against a scripted machine: what it commits, when, and what it makes of each error.
+//! The loop against a scripted machine: what it commits, when, and how it handles each error.
 
 mod room;
 
@@ -19,7 +19,7 @@ use crate::observe::Observer;
 use crate::state::ShardState;
 use crate::topology::Topology;
 
-/// What the machine does with a step.
+/// The machine's reaction to a step.
 type Script = dyn FnMut(&[Input], Timestamp) -> Effects + Send;
 
 struct Scripted(Arc<Mutex<Box<Script>>>);
@@ -34,7 +34,7 @@ impl Machine for Scripted {
     }
 
     fn step(&mut self, _: &dyn StateView, inputs: &[Input], now: Timestamp, _: Budget<'_>) -> Result<Effects, StateError> {
-        // A panic of the script poisons the lock, and the next machine is to run all the same.
+        // A panic of the script poisons the lock, and the next machine must still run.
         let mut script = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Ok(script(inputs, now))
     }
@@ -46,7 +46,7 @@ impl Machine for Scripted {
     }
 }
 
-/// Fails where it is told to.
+/// Fails when the test says so.
 struct Failing {
     store: MemoryStore,
     failures: Arc<Mutex<u32>>,
@@ -101,8 +101,8 @@ struct Notes(Mutex<Vec<String>>);
 impl Observer for Notes {
     fn measured(&self, _: u32, measurements: &[Measurement]) {
         let mut notes = self.0.lock().unwrap();
-        let told = measurements.iter().filter(|measurement| measurement.name.starts_with("test_"));
-        notes.extend(told.map(|measurement| format!("{} {:?}", measurement.name, measurement.value)));
+        let reported = measurements.iter().filter(|measurement| measurement.name.starts_with("test_"));
+        notes.extend(reported.map(|measurement| format!("{} {:?}", measurement.name, measurement.value)));
     }
 
     fn state_changed(&self, _: u32, state: &ShardState) {
@@ -229,7 +229,7 @@ fn background_work_gives_way_by_time() {
         background_max: 400,
         ..config()
     };
-    // How much a step does beside so many inputs, where a portion takes so long.
+    // How much a step does with this number of inputs, if a portion takes that long.
     let done = |config: TaskConfig, inputs, portion_ms| {
         let clock = ManualClock::new(Timestamp(0));
         let mut portions = config.portions(inputs, &clock);
@@ -244,7 +244,7 @@ fn background_work_gives_way_by_time() {
     assert_eq!(done(config, 1, 500), 32, "every step has time for some");
     assert_eq!(done(config, 0, 5), 256, "nobody waits for it");
     assert_eq!(done(config, 1, 0), 400, "the most");
-    assert_eq!(done(config, 800, 500), 128, "a share beside many inputs");
+    assert_eq!(done(config, 800, 500), 128, "a share together with many inputs");
     assert_eq!(done(config, 80_000, 500), 400);
     let small = TaskConfig { background_max: 3, ..config };
     assert_eq!(done(small, 1, 0), 3);
@@ -327,7 +327,7 @@ fn now_never_runs_backwards_even_over_a_restart() {
 }
 
 #[test]
-fn outputs_go_where_they_are_told() {
+fn outputs_go_to_their_topics() {
     let mut world = World::new(config(), |inputs, now| {
         let output = |topic, partition| Output {
             topic,
@@ -477,7 +477,7 @@ fn an_old_store_is_discarded() {
         let mut world = World::new(config(), |inputs, _| rows(inputs));
         world.send("a");
         world.settle();
-        // A row that the changelog has forgotten together with its tombstone.
+        // A row whose tombstone the changelog has forgotten.
         let position = world.disk.open().changelog_position().unwrap().unwrap();
         world.disk.open().apply(vec![(b"ghost".to_vec(), Some(b"1".to_vec()))], position).unwrap();
         world.pass(age_ms);
@@ -488,7 +488,7 @@ fn an_old_store_is_discarded() {
     }
 }
 
-/// Refuses inputs for the time being, so often.
+/// Refuses inputs for now, this many times.
 struct NotNow(Arc<Mutex<u32>>);
 
 impl Machine for NotNow {

@@ -1,7 +1,9 @@
-//! The parsing canonical form of an Avro schema and its CRC-64-AVRO fingerprint, as the specification has them.
+//! The parsing canonical form of an Avro schema and its CRC-64-AVRO fingerprint, as the
+//! specification defines them.
 //!
-//! `apache-avro` has both as well, but keeps `{"type":"long"}` where a logical type stood, so that its fingerprints of such schemas are known to no other
-//! implementation: Java and Python reduce every primitive to its name.
+//! `apache-avro` has both as well, but keeps `{"type":"long"}` in place of a logical type, so no
+//! other implementation knows its fingerprints of such schemas: Java and Python reduce every
+//! primitive to its name.
 
 use serde_json::Value as Json;
 
@@ -35,7 +37,7 @@ fn write(schema: &Json, namespace: Option<&str>, out: &mut String) {
             // A primitive with attributes, a reference, or a schema in brackets.
             (inner, _) => write(inner, namespace, out),
         },
-        // No schema at all; its reader has refused it.
+        // Not a schema at all; its reader has refused it.
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
 }
@@ -138,7 +140,7 @@ mod tests {
         }
     }
 
-    /// Values other implementations have for the same texts: the first three stand in Avro's own tests.
+    /// Values of other implementations for the same texts: the first three are in Avro's own tests.
     #[test]
     fn fingerprints() {
         let membership = include_str!("../../../../schemas/output/audience-membership.avsc");

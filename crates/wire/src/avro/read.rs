@@ -1,4 +1,4 @@
-//! Walks a writer schema over the bytes of a datum and tells a serde visitor what it finds.
+//! Walks a writer schema over the bytes of a datum and passes what it finds to a serde visitor.
 
 use std::fmt;
 
@@ -12,10 +12,12 @@ use super::schema::{AvroSchema, Node, NodeId};
 /// Deepest nesting of lists, maps, records and unions; each level is a stack frame.
 const DEPTH_MAX: usize = 128;
 
-/// Most values in one datum. Items may take no bytes at all, so that the length of the input bounds nothing.
+/// Most values in one datum. Items may take no bytes at all, so the length of the input bounds
+/// nothing.
 const STEPS_MAX: usize = 4_000_000;
 
-/// A number with all its digits is handed on as `serde_json` does it: a map of this one name, whose value is the number's text.
+/// A number with all its digits is passed on as `serde_json` does it: a map of this one name, whose
+/// value is the number's text.
 pub(crate) const EXACT: &str = "$serde_json::private::Number";
 
 /// The datum does not fit its schema.
@@ -38,7 +40,7 @@ impl serde::de::Error for AvroError {
 
 type Result<T> = std::result::Result<T, AvroError>;
 
-/// The bytes that are still to be read.
+/// The bytes still to be read.
 pub(crate) struct Input<'de> {
     bytes: &'de [u8],
     depth: usize,
@@ -73,7 +75,7 @@ impl<'de> Input<'de> {
         Ok(*taken)
     }
 
-    /// Zig-zag, seven bits a byte, least significant first, at most ten bytes.
+    /// Zig-zag, seven bits per byte, least significant first, at most ten bytes.
     fn long(&mut self) -> Result<i64> {
         let mut number = 0u64;
         for (at, byte) in self.bytes.iter().take(10).enumerate() {
@@ -142,11 +144,12 @@ pub(crate) struct Datum<'a, 'de> {
 }
 
 impl<'a, 'de> Datum<'a, 'de> {
-    /// Follows unions to the branch that is there.
+    /// Follows unions to the branch that is present.
     fn settle(mut self) -> Result<(&'a Node, Datum<'a, 'de>)> {
         self.input.step()?;
         let schema = self.schema;
-        // A union may not hold a union directly, but may refer to nothing else either, so this ends.
+        // A union may not hold a union directly, but may refer to nothing else either, so this
+        // ends.
         while let Node::Union(branches) = &schema.nodes[self.node] {
             let index = self.input.length()?;
             self.node = *branches
@@ -315,7 +318,8 @@ impl<'de> VariantAccess<'de> for UnitOnly {
     }
 }
 
-/// The items of an array or map: blocks of a count and so many items, ended by a count of 0. A negative count is followed by the block's size in bytes.
+/// The items of an array or map: blocks of a count and that many items, ended by a count of 0. A
+/// negative count is followed by the block's size in bytes.
 struct Blocks<'a, 'de> {
     schema: &'a AvroSchema,
     node: NodeId,
@@ -330,7 +334,7 @@ impl<'de> Blocks<'_, 'de> {
         if self.remaining == 0 && !self.done {
             let count = self.input.long()?;
             if count < 0 {
-                // The block's size in bytes, for readers that pass over it.
+                // The block's size in bytes, for readers that skip it.
                 self.input.length()?;
             }
             self.remaining = count.unsigned_abs();
@@ -378,8 +382,8 @@ impl<'de> MapAccess<'de> for Blocks<'_, 'de> {
     }
 }
 
-/// The fields of a record, in the schema's order. Null branches of unions are passed over: absent and null mean the same, and most fields of a record
-/// are null, so that this is most of the speed.
+/// The fields of a record, in the schema's order. Null branches of unions are skipped: absent and
+/// null mean the same, and most fields of a record are null, so this is most of the speed.
 struct Fields<'a, 'de> {
     schema: &'a AvroSchema,
     fields: std::slice::Iter<'a, (String, NodeId)>,

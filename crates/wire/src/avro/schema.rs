@@ -7,7 +7,7 @@ use apache_avro::schema::{InnerDecimalSchema, Name, UuidSchema};
 
 use super::canonical;
 
-/// The text is no Avro schema this reader can use.
+/// The text is not an Avro schema this reader can use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unusable Avro schema: {0}")]
 pub struct AvroSchemaError(pub String);
@@ -46,7 +46,8 @@ pub(super) enum Node {
     Instant {
         per_ms: i64,
     },
-    /// Two's complement, big-endian, with so many digits behind the point; of fixed size or with a length before it.
+    /// Two's complement, big-endian, with this number of digits after the point; of fixed size or
+    /// with a length before it.
     Decimal {
         scale: u32,
         fixed: Option<usize>,
@@ -64,7 +65,7 @@ impl AvroSchema {
     /// Reads a schema, with the texts of the schemas it refers to.
     ///
     /// # Errors
-    /// Where a text is no Avro schema, or refers to what is not there.
+    /// Where a text is not an Avro schema, or refers to a missing one.
     pub fn parse(text: &str, references: &[String]) -> Result<AvroSchema, AvroSchemaError> {
         let fail = |error: apache_avro::Error| AvroSchemaError(error.to_string());
         let (schema, others) = match references {
@@ -86,7 +87,8 @@ impl AvroSchema {
         })
     }
 
-    /// CRC-64-AVRO of the schema's canonical form, little-endian, as single-object encoding writes it.
+    /// CRC-64-AVRO of the schema's canonical form, little-endian, as single-object encoding writes
+    /// it.
     pub fn fingerprint(&self) -> [u8; 8] {
         self.fingerprint
     }
@@ -96,7 +98,7 @@ struct Compiler<'a> {
     nodes: Vec<Node>,
     /// Named types by full name.
     known: BTreeMap<String, NodeId>,
-    /// Referenced schemas that were not met yet, by full name.
+    /// Referenced schemas not met yet, by full name.
     others: BTreeMap<String, &'a Schema>,
 }
 

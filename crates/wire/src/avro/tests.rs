@@ -1,4 +1,4 @@
-//! Reading Avro: every type, evolved writers, hostile bytes; `apache-avro` writes what is read here.
+//! Reading Avro: every type, evolved writers, hostile bytes; `apache-avro` writes the input.
 
 use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
@@ -178,7 +178,7 @@ proptest! {
         prop_assert_eq!(read(r#""long""#, &write(r#""long""#, Avro::Long(number))), Ok(json!(number)));
     }
 
-    /// What `apache-avro` reads from any bytes, this reader reads alike, and the other way round.
+    /// This reader and `apache-avro` read the same from any bytes.
     #[test]
     fn any_bytes_are_judged_as_apache_avro_does(bytes in proptest::collection::vec(0u8..8, 0..24)) {
         let text = r#"{"type":"record","name":"R","fields":[{"name":"a","type":["null","long","string"]},{"name":"b","type":{"type":"array","items":"boolean"}},
@@ -189,7 +189,7 @@ proptest! {
         let ours_schema = AvroSchema::parse(text, &[]).unwrap();
         let mut input = Input::new(&bytes);
         let ours = Json::deserialize(ours_schema.datum(&mut input));
-        // The specification knows no negative length of a text; `apache-avro` takes one for none at all.
+        // The specification has no negative length of a text; `apache-avro` treats one as zero.
         if ours.as_ref().is_err_and(|error| format!("{error:?}").contains("length -")) {
             return Ok(());
         }

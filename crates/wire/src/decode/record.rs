@@ -1,7 +1,8 @@
-//! What a record means: whose it is, when it was so, whether it is whole, partial or a deletion.
+//! The meaning of a record: its key, its version, and whether it is whole, partial or a deletion.
 //!
-//! A record's own key is its key object; the Kafka key, where there is one, must be equal to it, because compaction and tombstones go by the Kafka key:
-//! a record filed under another key could never be deleted. Where the value has no key object the Kafka key names the record.
+//! A record's own key is its key object; the Kafka key, if there is one, must equal it, because
+//! compaction and tombstones use the Kafka key: a record filed under another key could never be
+//! deleted. If the value has no key object, the Kafka key names the record.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ use super::Limits;
 use super::typed::{is_key, key_object_of};
 use crate::Reason;
 
-/// Fields that say something about the change and nothing about the thing.
+/// Fields about the change and not about the thing.
 const BOOKKEEPING: [&str; 3] = ["modifiedAt", "isDeleted", "changedFields"];
 
 /// What is known about a record besides its fields.
@@ -25,7 +26,7 @@ pub(super) struct Context<'a> {
     pub key: Option<&'a str>,
     pub record_timestamp: Timestamp,
     pub now: Timestamp,
-    /// Whether `modifiedAt` lay too far ahead.
+    /// Whether `modifiedAt` was too far ahead.
     pub clock_ahead: std::cell::Cell<bool>,
 }
 
@@ -43,8 +44,9 @@ pub(super) fn tombstone(kind: SourceKind, key: Option<&str>, record_timestamp: T
     }))
 }
 
-/// Moves fields the schema does not know to `extra` at their own path (`x` to `extra.x`, `web.x` to `extra.web.x`), where `extra` says nothing itself.
-/// Returns the paths too, ascending, each once.
+/// Moves fields that are not in the schema to `extra` at their own path (`x` to `extra.x`, `web.x`
+/// to `extra.web.x`), where `extra` says nothing itself. Returns the paths too, ascending, each
+/// once.
 pub(super) fn graft_unknown(mut fields: Map, unknown: Vec<(Vec<Text>, Option<Value>)>) -> Result<(Map, Vec<String>), Rejection> {
     if let Some(extra) = fields.get("extra")
         && extra.as_map().is_none()
@@ -95,7 +97,7 @@ impl Context<'_> {
         }
         let modified_at = self.version(&book);
         let changed = book.changed_fields.map(|names| self.changed_paths(&names)).transpose()?;
-        // A partial update may be about the validity alone.
+        // A partial update may concern the validity alone.
         let says_members = changed.as_ref().is_none_or(|paths| paths.iter().any(|path| path.steps() == [MEMBERS]));
         if kind == SourceKind::AccountLink && !book.deleted && says_members {
             linked_accounts(&fields)?;
@@ -116,7 +118,8 @@ impl Context<'_> {
         })
     }
 
-    /// The event of an activity. A deletion needs no `timestamp` (its `modified_at` stands in), and `changedFields` means nothing: an event counts whole.
+    /// The event of an activity. A deletion needs no `timestamp` (its `modified_at` takes its
+    /// place), and `changedFields` has no meaning: an event counts whole.
     pub fn event(&self, mut fields: Map) -> Result<Event, Rejection> {
         let id = fields.get("_id").and_then(Value::as_str).map(str::trim).filter(|id| !id.is_empty());
         let id = Text::new(id.ok_or_else(|| Reason::MissingId.because("`_id` is missing or blank"))?);
@@ -152,7 +155,8 @@ impl Context<'_> {
         })
     }
 
-    /// The record's version. One wrong clock must not win for ever: what is too far ahead of the broker's timestamp counts as that.
+    /// The record's version. One wrong clock must not win for ever: a time too far ahead of the
+    /// broker's timestamp counts as that.
     fn version(&self, book: &Bookkeeping) -> Timestamp {
         let bound = self.record_timestamp.plus_ms(self.limits.future_ms_max);
         match book.modified_at {
@@ -164,7 +168,8 @@ impl Context<'_> {
         }
     }
 
-    /// The record's own `sourceKey`; afterwards the key object stands in the fields wherever it came from.
+    /// The record's own `sourceKey`; afterwards the key object is in the fields, wherever it came
+    /// from.
     fn record_key(&self, key_field: &str, fields: &mut Map) -> Result<Text, Rejection> {
         let own = fields.get(key_field).map(|key| key.field("sourceKey")).and_then(Value::as_str);
         match (own, self.key) {
@@ -182,7 +187,8 @@ impl Context<'_> {
         }
     }
 
-    /// `changedFields` as paths: known ones only, those into a key or a consent widened to the whole, none twice or under another.
+    /// `changedFields` as paths: known ones only, those into a key or a consent widened to the
+    /// whole, none twice or under another.
     fn changed_paths(&self, names: &[Value]) -> Result<Vec<Path>, Rejection> {
         let mut paths = BTreeSet::new();
         for name in names.iter().filter_map(Value::as_str) {
@@ -202,8 +208,9 @@ impl Context<'_> {
         Ok(kept)
     }
 
-    /// A path into a key as the path to the key: its parts are one text taken apart, so that part of a newer one beside part of an older one names nothing.
-    /// A consent likewise: an older `y` beside the reason of a newer refusal would be a permission that nobody gave.
+    /// A path into a key as the path to the key: its parts come from one text, so part of a newer
+    /// one with part of an older one names nothing. A consent likewise: an older `y` with the
+    /// reason of a newer refusal would be a permission that nobody gave.
     fn whole(&self, path: Path) -> Path {
         let steps = path.steps();
         let key = (1..steps.len())
@@ -211,7 +218,8 @@ impl Context<'_> {
         key.and_then(|len| Path::parse(&steps[..len].join("."))).unwrap_or(path)
     }
 
-    /// Who did it: `personKey` and `identities`, or else the Kafka key. Namespaces of accounts, deals, campaigns and lists name no person.
+    /// The person of an event: `personKey` and `identities`, or else the Kafka key. Namespaces of
+    /// accounts, deals, campaigns and lists name no person.
     fn identities(&self, fields: &Map) -> Result<Vec<Identity>, Rejection> {
         let mut found = BTreeSet::new();
         if let Some(key) = fields.get("personKey").and_then(|key| key.field("sourceKey").as_str()) {
@@ -243,11 +251,12 @@ impl Context<'_> {
         Ok(found.into_iter().collect())
     }
 
-    /// Whatever in a record names a thing becomes a key of state rows: its own key, keys of others, identities.
+    /// Every name of a thing in a record becomes a key of state rows: its own key, keys of others,
+    /// identities.
     fn bounded_names(&self, fields: &Map) -> Result<(), Rejection> {
         for (name, value) in fields.iter() {
             match (name.as_str(), value) {
-                // What is custom names nothing.
+                // Custom fields name nothing.
                 ("extra", _) => {}
                 ("sourceKey" | "address" | "namespace" | "id" | "member", Value::Text(text)) => self.bounded(name, text)?,
                 (_, Value::Map(inner)) => self.bounded_names(inner)?,
@@ -266,7 +275,7 @@ impl Context<'_> {
     }
 }
 
-/// A membership names its audience, and who is in it.
+/// A membership names its audience and its member.
 fn audience_membership(fields: &Map) -> Result<(), Rejection> {
     let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
     if text("audience").is_none() {
@@ -285,10 +294,11 @@ fn audience_membership(fields: &Map) -> Result<(), Rejection> {
     Err(Reason::NoIdentity.because("neither `member`, `personKey` nor `accountKey` says who is in the audience"))
 }
 
-/// The field of a link that says who is linked.
+/// The field of a link with the linked accounts.
 const MEMBERS: &str = "members";
 
-/// A link of an account to itself is a slip of whoever wrote it: taken, it would withdraw the link that was there without a word.
+/// A link of an account to itself is a mistake: if accepted, it would silently withdraw the
+/// existing link.
 fn linked_accounts(fields: &Map) -> Result<(), Rejection> {
     let Some(members) = fields.get(MEMBERS).and_then(Value::as_list) else {
         return Ok(());

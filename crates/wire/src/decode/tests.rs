@@ -1,4 +1,4 @@
-//! Records as data: what becomes of each, in one line or one golden text.
+//! Records as data: the outcome of each, in one line or one golden text.
 
 use std::sync::LazyLock;
 
@@ -130,7 +130,7 @@ fn partial_records() {
         r#"{"changedFields":["b2b","b2b.accountKey"],"isDeleted":true}"#,
         expect!["person p @1000 delete"],
     );
-    // A blank text says nothing, here as everywhere.
+    // A blank text is null, here as everywhere.
     check(
         SourceKind::Person,
         Some("p"),
@@ -342,7 +342,8 @@ fn a_schema_of_another_topic_is_not_read() {
     assert_eq!(reason(decode(SourceKind::Person, Some("a"), Some(&bytes))), "unknown-fingerprint");
 }
 
-/// The same record in Avro single-object encoding, written by `apache-avro` from the JSON a producer would send: any JSON under `extra` becomes its text.
+/// The same record in Avro single-object encoding, written by `apache-avro` from the JSON a
+/// producer would send: any JSON under `extra` becomes its text.
 fn encode_avro(kind: SourceKind, json: &serde_json::Value) -> Vec<u8> {
     let schema = apache_avro::Schema::parse_str(Schema::avro_text(kind)).unwrap();
     let record = millrace_model::RecordType::from_avro(kind.name(), Schema::avro_text(kind)).unwrap();

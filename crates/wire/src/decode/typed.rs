@@ -1,8 +1,11 @@
-//! The one visitor all encodings end in: it builds a typed, normalised [`Value`] straight from a deserializer.
+//! The one visitor all encodings end in: it builds a typed, normalised [`Value`] straight from a
+//! deserializer.
 //!
-//! What "normalised" means: null fields and null list items are left out; numbers keep all their digits; instants come
-//! as epoch milliseconds, RFC 3339 or plain date; blank texts are left out, others are in NFC; a key object has a trimmed `sourceKey` and, as far as they can be derived, its three parts, or is left
-//! out. Fields the schema does not know are set aside with their path; inside list items they have no path of their own and are dropped.
+//! What "normalised" means: null fields and null list items are left out; numbers keep all their
+//! digits; instants come as epoch milliseconds, RFC 3339 or plain date; blank texts are left out,
+//! others are in NFC; a key object has a trimmed `sourceKey` and, as far as they can be derived,
+//! its three parts, or is left out. Fields that are not in the schema are set aside with their
+//! path; inside list items they have no path of their own and are dropped.
 
 use std::fmt;
 
@@ -13,20 +16,21 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use crate::Reason;
 use crate::avro::EXACT;
 
-/// The instants a record can carry: the years 1 to 9999, which RFC 3339 can write and calendars can compute with.
+/// The instants a record can carry: the years 1 to 9999, which RFC 3339 can write and calendars can
+/// compute with.
 const INSTANT_MIN: Timestamp = Timestamp(-62_135_596_800_000);
 const INSTANT_MAX: Timestamp = Timestamp(253_402_300_799_999);
 
-/// What is known while one record is read.
+/// The state while one record is read.
 #[derive(Default)]
 pub(crate) struct Reading {
     /// Where the reader is. Items of lists have no step.
     path: Vec<Text>,
     /// How many lists the reader is inside.
     lists: usize,
-    /// Set before a deserializer is told to stop, because its error type cannot carry it.
+    /// Set before a deserializer stops, because its error type cannot carry it.
     pub rejection: Option<Rejection>,
-    /// Fields the schema does not know, in order of reading. `None`: inside a list, dropped.
+    /// Fields that are not in the schema, in order of reading. `None`: inside a list, dropped.
     pub unknown: Vec<(Vec<Text>, Option<Value>)>,
 }
 
@@ -171,7 +175,7 @@ impl<'de> Visitor<'de> for Typed<'_> {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
         match self.ty {
-            // A blank text says nothing.
+            // A blank text is null.
             Type::Text if text.trim().is_empty() => Ok(Value::Null),
             Type::Text => Ok(Value::text(composed(text))),
             Type::Date => match Date::parse_written(text) {
@@ -331,7 +335,8 @@ pub(crate) fn key_object_of(source_key: &str) -> Option<Map> {
     key_object([(Text::const_new("sourceKey"), Value::text(source_key))].into_iter().collect())
 }
 
-/// Trims the four texts, builds `sourceKey` from its parts or the parts from it, and leaves out what is blank. `None` where nothing names the thing.
+/// Trims the four texts, builds `sourceKey` from its parts or the parts from it, and leaves out
+/// blank ones. `None` where nothing names the thing.
 fn key_object(map: Map) -> Option<Map> {
     let part = |name: &str| map.get(name).and_then(Value::as_str).map(named).filter(|text| !text.is_empty());
     let (own, given) = (part("sourceKey"), ["sourceID", "sourceInstanceID", "sourceType"].map(part));
@@ -360,7 +365,7 @@ fn key_object(map: Map) -> Option<Map> {
     )
 }
 
-/// Reads any value as it stands: what lies under `extra`.
+/// Reads any value as is: the values under `extra`.
 struct AnyVisitor<'a> {
     reading: &'a mut Reading,
 }

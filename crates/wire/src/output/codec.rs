@@ -22,18 +22,20 @@ pub enum OutputError {
     /// A record that does not fit its own schema: a defect of ours.
     #[error("output record cannot be written")]
     Unwritable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Bytes that are no output record this version knows ([`DecodeError::Rejected`]), or whose schema cannot be had now ([`DecodeError::Retry`]).
+    /// Bytes that are not an output record this version knows ([`DecodeError::Rejected`]), or whose
+    /// schema is unavailable now ([`DecodeError::Retry`]).
     #[error("output record cannot be read")]
     Unreadable(#[source] DecodeError),
 }
 
-/// How output values are encoded. Reading tells encodings apart by itself.
+/// How output values are encoded. Readers detect the encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputCodec {
     Json,
     /// Avro single-object encoding.
     SingleObject,
-    /// Avro in the Confluent wire format, with the ids under which a registry keeps the two schemas.
+    /// Avro in the Confluent wire format, with the ids under which a registry keeps the two
+    /// schemas.
     Confluent {
         membership: i32,
         destination_state: i32,
@@ -49,18 +51,22 @@ struct Output {
     known: BTreeMap<[u8; 8], AvroSchema>,
 }
 
-// When a file of `schemas/output` changes, its former text goes to `schemas/output/earlier/` and into the list here.
+// When a file of `schemas/output` changes, its former text goes to `schemas/output/earlier/` and
+// into the list here.
 static MEMBERSHIP: LazyLock<Output> = LazyLock::new(|| Output::new(include_str!("../../../../schemas/output/audience-membership.avsc"), &[]));
 static DESTINATION_STATE: LazyLock<Output> = LazyLock::new(|| Output::new(include_str!("../../../../schemas/output/destination-state.avsc"), &[]));
 
 impl OutputCodec {
-    /// Registers both schemas, each under `{topic}-value`, and writes with the ids the registry gives.
+    /// Registers both schemas, each under `{topic}-value`, and writes with the ids the registry
+    /// gives.
     ///
     /// # Errors
-    /// Where the registry does not answer or refuses. Nothing can be written before it has.
+    /// Where the registry does not answer or refuses. Nothing can be written before it has
+    /// answered.
     pub fn confluent(registry: &RegistryClient, membership_topic: &str, destination_topics: &[String]) -> Result<OutputCodec, SchemaSourceError> {
         let membership = registry.register(&format!("{membership_topic}-value"), MEMBERSHIP.text)?;
-        // A registry has one id for one schema, however many subjects hold it. Without destinations the id is never written.
+        // A registry has one id for one schema, under any number of subjects. Without destinations
+        // the id is never written.
         let mut destination_state = 0;
         for topic in destination_topics {
             destination_state = registry.register(&format!("{topic}-value"), DESTINATION_STATE.text)?;
@@ -88,7 +94,8 @@ impl OutputCodec {
         }
     }
 
-    /// Reads a membership in any encoding. Without a registry the Confluent wire format is taken to be written with this build's schema.
+    /// Reads a membership in any encoding. Without a registry, Confluent wire format is assumed to
+    /// use this build's schema.
     ///
     /// # Errors
     /// [`OutputError::Unreadable`].
@@ -96,7 +103,8 @@ impl OutputCodec {
         MEMBERSHIP.decode(bytes, registry).map_err(OutputError::Unreadable)
     }
 
-    /// Reads a destination state in any encoding. Without a registry the Confluent wire format is taken to be written with this build's schema.
+    /// Reads a destination state in any encoding. Without a registry, Confluent wire format is
+    /// assumed to use this build's schema.
     ///
     /// # Errors
     /// [`OutputError::Unreadable`].

@@ -1,4 +1,5 @@
-//! How single fields are written: instants, identities, attributes. "People" are human-readable formats, here JSON; "machines" are Avro.
+//! How single fields are written: instants, identities, attributes. "People" are human-readable
+//! formats, here JSON; "machines" are Avro.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -63,7 +64,8 @@ pub(super) mod identities {
     }
 }
 
-/// Plain JSON for people, a map of JSON texts for machines. The reader of such maps gives back what the texts say.
+/// Plain JSON for people, a map of JSON texts for machines. The reader of such maps returns the
+/// JSON in the texts.
 pub(super) mod attributes {
     use std::collections::BTreeMap;
 

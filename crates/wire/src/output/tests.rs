@@ -152,8 +152,8 @@ fn bytes_that_are_no_output_record() {
     }
 }
 
-/// The fixtures are what released versions wrote. They are never rewritten: a new version of a schema adds its own. A missing one is written once, when
-/// `UPDATE_EXPECT` is set.
+/// The fixtures were written by released versions. They are never rewritten: a new version of a
+/// schema adds its own. A missing one is written once, when `UPDATE_EXPECT` is set.
 #[test]
 fn fixtures_stay_readable() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");

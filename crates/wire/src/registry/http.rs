@@ -1,4 +1,5 @@
-//! The registry's HTTP API: `GET /schemas/ids/{id}`, `GET /subjects/{subject}/versions/{version}` for references, `POST /subjects/{subject}/versions`.
+//! The registry's HTTP API: `GET /schemas/ids/{id}`, `GET /subjects/{subject}/versions/{version}`
+//! for references, `POST /subjects/{subject}/versions`.
 //!
 //! Calls block and belong on threads of their own, never inside an asynchronous runtime.
 
@@ -26,7 +27,7 @@ pub struct HttpSettings {
     pub basic: Option<(String, String)>,
     /// Bearer token.
     pub bearer: Option<String>,
-    /// Certificates (PEM) of authorities that are trusted beside the system's.
+    /// Certificates (PEM) of authorities that are trusted in addition to the system's.
     pub authorities: Option<Vec<u8>>,
     /// Longest wait for one answer.
     pub timeout: Duration,
@@ -69,7 +70,8 @@ struct ErrorAnswer {
 
 impl HttpSchemaSource {
     /// # Errors
-    /// Where no address is given, the authorities' certificates cannot be read, or the HTTP client cannot be built.
+    /// Where no address is given, the authorities' certificates cannot be read, or the HTTP client
+    /// cannot be built.
     pub fn new(settings: HttpSettings) -> Result<HttpSchemaSource, SchemaSourceError> {
         if settings.urls.is_empty() {
             return Err(SchemaSourceError::Refused("no registry address is configured".to_owned()));
@@ -86,7 +88,7 @@ impl HttpSchemaSource {
         Ok(HttpSchemaSource { client, settings })
     }
 
-    /// Asks each address in turn until one answers something final.
+    /// Asks each address in turn until one gives a final answer.
     fn ask<T: DeserializeOwned>(&self, path: &[&str], request: impl Fn(&Client, Url) -> RequestBuilder) -> Result<T, SchemaSourceError> {
         let mut last = SchemaSourceError::Unavailable("no address".to_owned());
         for base in &self.settings.urls {
@@ -158,7 +160,8 @@ fn read<T: DeserializeOwned>(response: Response) -> Result<T, SchemaSourceError>
     let error: ErrorAnswer = serde_json::from_slice(&body).unwrap_or_default();
     let said = format!("status {status}, code {}: {}", error.error_code, error.message);
     match (status, error.error_code) {
-        // A bare 404 without the registry's own code may be a proxy or a wrong address: not an answer about the schema.
+        // A bare 404 without the registry's own code may be a proxy or a wrong address: it is not
+        // an answer about the schema.
         (StatusCode::NOT_FOUND, 40401..=40404 | 40406) => Err(SchemaSourceError::Unknown),
         (StatusCode::NOT_FOUND | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS, _) => Err(SchemaSourceError::Unavailable(said)),
         _ if status.is_server_error() => Err(SchemaSourceError::Unavailable(said)),

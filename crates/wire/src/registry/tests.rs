@@ -1,5 +1,6 @@
-//! The registry client against a stand-in that speaks the API over HTTP on a loopback socket: ids shared by subjects, references, the documented
-//! error codes, credentials, outages. It is a stand-in and no proof: tests/e2e meets a real registry.
+//! The registry client against a stand-in that speaks the API over HTTP on a loopback socket: ids
+//! shared by subjects, references, the documented error codes, credentials, outages. It is a
+//! stand-in and no proof: tests/e2e meets a real registry.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -137,7 +138,7 @@ impl Server {
     }
 }
 
-/// Answers one request; a client that goes away in between has had enough.
+/// Answers one request; a client may disconnect before the end.
 fn serve(stream: impl Read + Write, registry: &Mutex<Registry>, requests: &AtomicU32) {
     let mut reader = BufReader::new(stream);
     let mut head = Vec::new();
@@ -201,7 +202,7 @@ fn schemas_are_fetched_once() {
 }
 
 #[test]
-fn https_is_spoken_and_trusts_whom_it_is_told_to() {
+fn https_works_and_trusts_the_configured_authorities() {
     let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
     let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -335,7 +336,8 @@ fn records_in_the_confluent_format() {
     let decode = |bytes: &[u8]| decoder.decode(SourceKind::Account, Some(b"a"), Some(bytes), Timestamp(0), Timestamp(0));
     let confluent = |id: i32, payload: &[u8]| [&[0][..], &id.to_be_bytes(), payload].concat();
 
-    // A writer with a schema of its own: other record name, fields in another order, narrower numbers, no nulls, a decimal, one field more.
+    // A writer with a schema of its own: other record name, fields in another order, narrower
+    // numbers, no nulls, a decimal, one field more.
     let id = server.register(json!({"schema": json!({"type": "record", "name": "crm.Value", "fields": [
         {"name": "rating", "type": "string"},
         {"name": "accountScore", "type": "int"},

@@ -1,4 +1,4 @@
-//! Orders to a running sink: let pass, send again, compare.
+//! Commands to a running sink: confirm, retry, reconcile.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::sink::order::{Order, OrderKind};
 use crate::sink::partition::audience_of;
 
 impl SinkTask {
-    /// Carries an order out.
+    /// Executes a command.
     ///
     /// # Errors
     /// As `step`.
@@ -42,7 +42,8 @@ impl SinkTask {
         names
     }
 
-    /// Forgets refusals, and reads the partitions concerned anew from the start: desires are in the log alone.
+    /// Forgets refusals, and reads the partitions concerned again from the start: only the log
+    /// holds desired states.
     fn retry(&mut self, audience: Option<&str>) -> Result<(), (u32, SinkError)> {
         self.read_anew(
             |key, row| row.refused.is_some() && audience.is_none_or(|audience| audience_of(key) == audience),
@@ -55,7 +56,8 @@ impl SinkTask {
         .map(|_| ())
     }
 
-    /// Changes the rows that `concerned` picks by `changed`, commits with the position at the start, and opens the partitions again. Returns how many rows.
+    /// Changes the rows that `concerned` picks by `changed`, commits with the position at the
+    /// start, and reopens the partitions. Returns the number of rows.
     pub(super) fn read_anew(
         &mut self,
         concerned: impl Fn(&str, &LedgerRow) -> bool,
@@ -87,8 +89,9 @@ impl SinkTask {
         Ok(count)
     }
 
-    /// Compares the destination with what it has acknowledged. Members gone by another's hand are sent again; members that nobody desires are taken out;
-    /// the brake counts both as any other change.
+    /// Compares the destination with what it acknowledged. Members that somebody else removed are
+    /// sent again; members that nobody desires are removed; the brake counts both like any other
+    /// change.
     pub(super) fn reconcile(&mut self, audience: Option<&str>) -> Result<(), (u32, SinkError)> {
         let audiences = self.audiences(audience);
         let actual = match self.destination.actual(&audiences) {

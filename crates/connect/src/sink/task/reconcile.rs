@@ -1,4 +1,4 @@
-//! Comparing a destination with the ledger, and setting right what differs.
+//! Comparing a destination with the ledger, and repairing the differences.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use super::{Answer, Change, Drift, SinkError, SinkTask};
 use crate::sink::Actual;
 use crate::sink::partition::audience_of;
 
-/// Members gone are read from the log again and sent; members that nobody desires are taken out at once, as far as the brake lets them go.
+/// Missing members are read from the log again and sent; members that nobody desires are removed at
+/// once, as far as the brake allows.
 pub(super) fn run(task: &mut SinkTask, audiences: &[String], actual: &[Actual]) -> Result<(), (u32, SinkError)> {
     let there: BTreeSet<(&str, &str)> = actual.iter().map(|member| (member.audience.as_str(), member.id.as_str())).collect();
     let mut known: BTreeSet<(String, String)> = BTreeSet::new();
@@ -82,7 +83,7 @@ impl SinkTask {
         self.partitions.contains_key(&partition_of(key.as_bytes(), count))
     }
 
-    /// Sends absences of who nobody desires, unless they are more than the brake lets pass.
+    /// Sends absences of members that nobody desires, unless they are more than the brake allows.
     fn take_out(&mut self, unexpected: &[Change]) -> Result<u64, (u32, SinkError)> {
         let mut repaired = 0;
         let mut rest: Vec<&Change> = unexpected.iter().collect();

@@ -1,11 +1,11 @@
-//! What a sink says of itself.
+//! The task's report about itself.
 
 use super::SinkTask;
 use crate::sink::partition::Partition;
 use crate::sink::status::{AudienceStatus, SinkStatus};
 
 impl SinkTask {
-    /// What there is to say of the task.
+    /// The status of the task.
     pub fn status(&mut self) -> SinkStatus {
         let now = self.now();
         let minute_ago = now.0 / 1_000 - 60;

@@ -1,8 +1,10 @@
-//! Damage of every kind to every kind of file: it is noticed, or it does no harm; nothing that was acknowledged is lost in silence.
+//! Damage of every kind to every kind of file is detected or harmless; no acknowledged record is
+//! lost silently.
 
 use super::*;
 
-/// A log with a cleaned segment, a closed one and an active one, closed in good order. Returns what it shows.
+/// A log with a cleaned segment, a closed one and an active one, closed cleanly. Returns its
+/// contents.
 fn three_segments(dir: &Path) -> String {
     let config = EmbeddedConfig::default();
     let log = EmbeddedLog::open(dir, config).unwrap();
@@ -50,7 +52,7 @@ fn opened(dir: &Path) -> Result<String, String> {
     EmbeddedLog::open(dir, config()).map(|log| shown(&log)).map_err(|error| error.to_string())
 }
 
-/// What a kind of damage does to a folder, given a file of it.
+/// What a kind of damage does to a folder, given one of its files.
 type Harm = fn(&Path, &str);
 
 fn change(dir: &Path, file: &str, change: impl FnOnce(&mut Vec<u8>)) {
@@ -85,7 +87,7 @@ fn every_kind_of_damage_to_every_kind_of_file() {
             change(dir, file, |bytes| bytes.extend_from_slice(b"garbage, longer than any frame's header"));
         }),
     ];
-    // What is said of it, by kind and by file; every one of these refuses.
+    // The messages, by kind and by file; every one of these refuses.
     let table = [
         ("bit flip", [CLEANED, CLOSED, ACTIVE, "manifest is damaged"]),
         ("bit flip at the begin", [CLEANED, CLOSED, ACTIVE, "manifest is damaged"]),
@@ -168,7 +170,7 @@ fn a_flipped_bit_of_a_killed_log_is_noticed_in_its_last_batch_too() {
     assert_eq!(opened(copy.path()).as_ref(), Ok(states.values().next_back().unwrap()));
 }
 
-/// What power loss leaves of a write that nobody waited for to its end: pages that were never written.
+/// What power loss leaves of a write that never completed: pages that were never written.
 #[test]
 fn pages_that_were_never_written_are_cut_off_where_nothing_follows() {
     let dir = TempDir::new().unwrap();

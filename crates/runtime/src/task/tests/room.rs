@@ -9,7 +9,7 @@ use super::*;
 struct Narrow {
     store: MemoryStore,
     full: Arc<Mutex<bool>>,
-    /// Whether it says so only where it is written to, as where others fill the disk between two looks.
+    /// Whether it fails only when written to, as where others fill the disk between two checks.
     late: bool,
 }
 
@@ -89,7 +89,8 @@ fn without_room_no_input_is_taken_and_with_room_it_goes_on() {
         };
         assert!(reason.contains("the disk is full"), "{reason}");
         assert_eq!(world.disk.get(b"a").unwrap(), None);
-        // What was committed before the disk was seen to be full is in the log, once; else nothing was taken.
+        // Rows committed before the disk was found full are in the log, once; otherwise no input
+        // was taken.
         assert_eq!(world.changelog(), if late { vec!["a"] } else { vec![] });
         if !late {
             assert_eq!(*world.notes.0.lock().unwrap(), ["opening", "running", "waiting"], "it is said once");

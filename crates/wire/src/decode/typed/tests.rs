@@ -1,4 +1,4 @@
-//! Types as a table: what fits, what it becomes, what is refused and in which words.
+//! Types as a table: accepted values with their results, refused ones with their messages.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Lets the executable find a shared RocksDB where `scripts/install` puts it, else where `scripts/rocksdb` keeps it; a static one needs nothing.
+//! Lets the executable find a shared RocksDB where `scripts/install` puts it, otherwise where
+//! `scripts/rocksdb` keeps it; a static one needs nothing.
 
 fn main() {
     println!("cargo::rerun-if-env-changed=ROCKSDB_LIB_DIR");

@@ -1,21 +1,21 @@
-//! Who may ask what: every route with the roles it is open to and the body it takes.
+//! Access: every route with the roles it is open to and the body it takes.
 //!
-//! The router refuses a route that is not listed here, so none can be forgotten. The table of tests, the one in `docs/security.md` and the description
-//! of the API are made of this list.
+//! The router refuses a route that is not listed here, so none can be forgotten. The tests' table,
+//! the one in `docs/security.md` and the description of the API are generated from this list.
 
 use std::fmt;
 use std::str::FromStr;
 
 use axum::http::Method;
 
-/// What an asker is, where authentication is configured.
+/// The role of a client, where authentication is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Sees profiles with personal fields masked, and segments.
     Viewer,
     /// Sees everything, changes segments and audiences, sends records.
     Operator,
-    /// What an operator may, and what is yet to come that only few should.
+    /// As an operator; later also rights that only few should have.
     Admin,
     /// A program: sends records and members. Sees nothing.
     Service,
@@ -40,7 +40,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// A word that names no role.
+/// A word that is not a role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no role; the roles are viewer, operator, admin, service")]
 pub struct NoRole(pub String);
@@ -53,7 +53,7 @@ impl FromStr for Role {
     }
 }
 
-/// What a request's body is.
+/// The content of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
     None,
@@ -61,7 +61,7 @@ pub enum Body {
     Definition,
     /// Any number of them.
     Definitions,
-    /// JSON, one object a line.
+    /// JSON, one object per line.
     Lines,
     /// One JSON object.
     Json,
@@ -69,13 +69,13 @@ pub enum Body {
     Rows,
 }
 
-/// One route and what it asks for.
+/// One route and its requirements.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
     pub method: &'static str,
     /// As the router matches it.
     pub path: &'static str,
-    /// Who is let in; everybody where it is empty.
+    /// The roles let in; everybody where it is empty.
     pub roles: &'static [Role],
     pub body: Body,
 }
@@ -84,15 +84,16 @@ const ANYBODY: &[Role] = &[];
 const SEE: &[Role] = &[Role::Viewer, Role::Operator, Role::Admin];
 const OPERATE: &[Role] = &[Role::Operator, Role::Admin];
 const SEND: &[Role] = &[Role::Operator, Role::Admin, Role::Service];
-/// Other instances only: `http.internal_token` is asked for where the rows are read (`internal`), and no role replaces it.
+/// Other instances only: `internal` requires `http.internal_token` where the rows are read, and no
+/// role replaces it.
 const INSTANCE: &[Role] = &[];
 
-/// Shows something.
+/// Shows data.
 const fn see(path: &'static str) -> Route {
     route("GET", path, SEE, Body::None)
 }
 
-/// Asks with a body, so that no identity stands in an address.
+/// Takes a body, so that no identity appears in a URL.
 const fn look_up(path: &'static str) -> Route {
     route("POST", path, SEE, Body::Json)
 }

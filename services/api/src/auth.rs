@@ -1,4 +1,4 @@
-//! Who asks: static tokens, each with a role.
+//! Authentication: static tokens, each with a role.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -8,17 +8,17 @@ use subtle::ConstantTimeEq;
 use crate::access::Role;
 use crate::problem::Problem;
 
-/// An asker.
+/// A client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// The token's name.
     pub name: String,
-    /// `None`: nobody known, or no authentication is configured.
+    /// `None`: an unknown client, or no authentication is configured.
     pub role: Option<Role>,
 }
 
 impl Principal {
-    /// Whoever reaches a port without authentication.
+    /// Any client of a port without authentication.
     pub(crate) fn anybody() -> Principal {
         Principal {
             name: "local".to_owned(),
@@ -30,13 +30,13 @@ impl Principal {
 /// A static token.
 #[derive(Clone)]
 pub struct Token {
-    /// Stands in refusals.
+    /// Appears in refusals.
     pub name: String,
     pub secret: String,
     pub role: Role,
 }
 
-/// All who may ask.
+/// All known clients.
 pub struct Auth {
     tokens: RwLock<Vec<Token>>,
 }
@@ -46,12 +46,12 @@ impl Auth {
         Auth { tokens: RwLock::new(tokens) }
     }
 
-    /// Takes other tokens: their files were changed.
+    /// Replaces the tokens: their files changed.
     pub fn replace(&self, tokens: Vec<Token>) {
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
     }
 
-    /// Who shows these headers; nobody where they show nothing.
+    /// The client that these headers authenticate; nobody where they hold no token.
     pub(crate) fn principal(&self, headers: &HeaderMap) -> Result<Principal, Problem> {
         let Some(shown) = headers.get(header::AUTHORIZATION) else {
             return Ok(Principal::anybody());
@@ -66,7 +66,7 @@ impl Auth {
 
     fn token(&self, secret: &[u8]) -> Option<Principal> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        // All are compared, so that the time says nothing about which one is near.
+        // All are compared, so that the time does not reveal which one is close.
         let found = tokens
             .iter()
             .fold(None, |found, token| if same(secret, token.secret.as_bytes()) { Some(token) } else { found })?;
@@ -81,7 +81,7 @@ fn wrong(detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "The token is missing or wrong", detail)
 }
 
-/// Takes as long wherever the difference is.
+/// Takes the same time wherever the difference is.
 pub(crate) fn same(shown: &[u8], expected: &[u8]) -> bool {
     shown.ct_eq(expected).into()
 }

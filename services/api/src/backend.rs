@@ -1,4 +1,4 @@
-//! What the API asks of the process behind it.
+//! The API's port to its process.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::dto::{
 };
 use crate::queue::Cancel;
 
-/// A part of a list that is asked for.
+/// The requested part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
     /// 1 to 1,000.
@@ -19,32 +19,32 @@ pub struct PageRequest {
     pub after: Option<String>,
 }
 
-/// Whose membership is to be explained.
+/// The subject whose membership is explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     Person(Identity),
     Account(Identity),
 }
 
-/// Why a question or an order cannot be met.
+/// Why a question or a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// The person, account or segment does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// The asker's mistake; asking again does not help.
+    /// The client's mistake; retrying does not help.
     #[error("{0}")]
     Refused(String),
-    /// Others rest on what the order would take away; they are named.
+    /// Others depend on what the command would remove; they are named.
     #[error("{0}")]
     InUse(String),
-    /// A definition that does not hold: one entry per diagnostic, each with its place.
+    /// An invalid definition: one entry per diagnostic, each with its place.
     #[error("the definition does not hold")]
     InvalidDefinition(Vec<String>),
-    /// Not now: a shard is being restored, or is not here. Ask again later.
+    /// Not now: a shard is being restored, or is not here. Retry later.
     #[error("{0}")]
     Unavailable(String),
-    /// The asker has left.
+    /// The client has disconnected.
     #[error("the asker has left")]
     Cancelled,
     #[error("{context}")]
@@ -55,19 +55,21 @@ pub enum BackendError {
     },
 }
 
-/// Questions, answered from committed state. All methods block; the API calls them on threads meant for that.
+/// Questions, answered from committed state. All methods block; the API calls them on threads meant
+/// for that.
 ///
 /// A person or account is named by any of its identities, the canonical one included.
 pub trait Queries: Send + Sync {
     /// # Errors
-    /// `NotFound` where nothing bears the identity.
+    /// `NotFound` where no subject has the identity.
     fn person(&self, identity: &Identity) -> Result<PersonView, BackendError>;
 
-    /// Persons or accounts of whose names or identities `text` is a part, letter case aside. A call looks at a bounded number of them: its page may hold
-    /// fewer than asked for, even none, and name a next one all the same.
+    /// Persons or accounts whose names or identities contain `text`, ignoring letter case. A call
+    /// looks at a bounded number of them: its page may hold fewer than requested, even none, and
+    /// still name a next one.
     ///
     /// # Errors
-    /// `Refused` where `page.after` is no place; where the state cannot be read.
+    /// `Refused` where `page.after` is not a place; where the state cannot be read.
     fn find(&self, kind: SubjectKind, text: &str, page: &PageRequest) -> Result<Page<FoundView>, BackendError>;
 
     /// Newest first.
@@ -79,12 +81,12 @@ pub trait Queries: Send + Sync {
     /// Why a subject is in a segment, or is not: now, or at an instant of the past.
     ///
     /// # Errors
-    /// `NotFound` where there is no such subject or segment, `Refused` where the segment is about the other kind of subject, or where nothing can be
-    /// said of the instant.
+    /// `NotFound` where there is no such subject or segment, `Refused` where the segment is about
+    /// the other kind of subject, or where there is no answer for the instant.
     fn explain(&self, subject: &Subject, segment: &str, at: Option<Timestamp>) -> Result<ExplainView, BackendError>;
 
     /// # Errors
-    /// `NotFound` where nothing bears the identity.
+    /// `NotFound` where no subject has the identity.
     fn account(&self, identity: &Identity) -> Result<AccountView, BackendError>;
 
     /// In ascending order of ids.
@@ -115,7 +117,7 @@ pub trait Queries: Send + Sync {
     /// As for `segment`.
     fn versions(&self, name: &str) -> Result<Vec<VersionView>, BackendError>;
 
-    /// The version that a rollback brings back: `to`, else the last other one that was in force.
+    /// The version that a rollback restores: `to`, otherwise the one in force before.
     ///
     /// # Errors
     /// As for `segment`; `Refused` where there is no such version, or it is a draft.
@@ -127,50 +129,55 @@ pub trait Queries: Send + Sync {
     /// As for `segment`.
     fn members(&self, name: &str, page: &PageRequest) -> Result<Page<MemberView>, BackendError>;
 
-    /// What the definition in `text` (YAML or JSON, one document) would do if it were published, with at most `sample_max` subjects of each kind shown.
-    /// Changes nothing; takes as long as reading everybody does.
+    /// What the definition in `text` (YAML or JSON, one document) would do if it were published,
+    /// with at most `sample_max` subjects of each kind shown. Changes nothing; takes as long as
+    /// reading all subjects.
     ///
     /// # Errors
-    /// `InvalidDefinition` with every diagnostic, `Unavailable` where another preview is under way or a shard is not there.
+    /// `InvalidDefinition` with every diagnostic, `Unavailable` where another preview is running or
+    /// a shard is missing.
     fn preview(&self, text: &str, sample_max: usize, cancel: &Cancel) -> Result<PreviewView, BackendError>;
 
     /// Whether every shard of this process answers.
     fn ready(&self) -> ReadyView;
 }
 
-/// Orders, and reads of the log. All methods block.
+/// Commands, and reads of the log. All methods block.
 pub trait Commands: Send + Sync {
-    /// Checks the definition in `text` (YAML or JSON, one document whose name is `name`), by itself and together with the others, and puts it on the
-    /// control topic.
+    /// Checks the definition in `text` (YAML or JSON, one document whose name is `name`), by itself
+    /// and together with the others, and puts it on the control topic.
     ///
     /// # Errors
-    /// `InvalidDefinition` with every diagnostic, `Refused` where the name differs, `InUse` where published segments rest on one that would be no more.
+    /// `InvalidDefinition` with every diagnostic, `Refused` where the name differs, `InUse` where
+    /// published segments depend on one that this would remove.
     fn put_segment(&self, name: &str, text: &str) -> Result<(), BackendError>;
 
-    /// As `put_segment`, for all definitions in `text` (one document each): all of them are put in force, or none.
+    /// As `put_segment`, for all definitions in `text` (one document each): applies all of them, or
+    /// none.
     ///
     /// # Errors
     /// As for `put_segment`.
     fn apply(&self, text: &str) -> Result<AppliedView, BackendError>;
 
-    /// Takes a definition back; its members exit. One that does not exist is no error.
+    /// Deletes a definition; its members exit. Deleting a missing one is not an error.
     ///
     /// # Errors
-    /// `InUse` where published segments rest on it; where the log cannot be written.
+    /// `InUse` where published segments depend on it; where the log cannot be written.
     fn delete_segment(&self, name: &str) -> Result<(), BackendError>;
 
-    /// Appends records to source topics, in order. Lines that are none are reported, the others appended; so are records that nobody can use, which become
-    /// dead letters, and fields that no schema knows. With `strict` a record with such a field is refused.
+    /// Appends records to source topics, in order. Invalid lines are reported, the others appended.
+    /// Unusable records, which become dead letters, and fields in no schema are reported as well.
+    /// With `strict` a record with such a field is refused.
     ///
     /// # Errors
     /// Where the log cannot be written.
     fn append(&self, lines: Vec<Result<RecordLine, String>>, strict: bool) -> Result<AppendView, BackendError>;
 
-    /// Brings members into an external audience.
+    /// Imports members into an external audience.
     ///
     /// # Errors
-    /// `NotFound` where no external audience is called so; `Refused` where the audience would be empty and that was not allowed; where the log cannot be
-    /// read or written.
+    /// `NotFound` where no external audience has the name; `Refused` where the audience would
+    /// become empty and that was not allowed; where the log cannot be read or written.
     fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: Replace) -> Result<ImportView, BackendError>;
 
     /// The newest dead letters, newest first.
@@ -180,29 +187,30 @@ pub trait Commands: Send + Sync {
     fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetterView>, BackendError>;
 }
 
-/// Whether members that an import brings replace those that are there.
+/// Whether imported members replace those present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replace {
     /// The others stay.
     Nobody,
-    /// The lines are all there is: whoever else is in by a record of the topic is taken out. One line that is no member stops the whole, and so does a file
-    /// without any.
+    /// The lines are the complete list: the import removes all other members that records of the
+    /// topic list. One line that is not a member stops the whole import, and so does a file without
+    /// any.
     All,
-    /// As `All`, and there may be no member.
+    /// As `All`, and the list may be empty.
     AllEvenByNobody,
 }
 
-/// The next offset of each partition; one that is missing stands at its beginning.
+/// The next offset of each partition; a missing one is at its beginning.
 pub type Positions = BTreeMap<u32, i64>;
 
 /// Where a stream of membership changes begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangesFrom {
-    /// The earliest change the log still holds.
+    /// The earliest change in the log.
     Start,
     /// Only changes from now on.
     End,
-    /// These offsets and what comes after.
+    /// These offsets and later ones.
     At(Positions),
 }
 
@@ -224,20 +232,22 @@ pub trait ChangeLog: Send + Sync {
     fn open(&self, from: &ChangesFrom) -> Result<Box<dyn ChangeReader>, BackendError>;
 }
 
-/// A reader of membership changes. All methods block; it may move from thread to thread between calls.
+/// A reader of membership changes. All methods block; it may move from thread to thread between
+/// calls.
 pub trait ChangeReader: Send {
-    /// The next changes. Where none are there: with `wait` it waits up to about half a second, otherwise it answers at once.
+    /// The next changes. If there are none, with `wait` it waits up to about half a second,
+    /// otherwise it returns at once.
     ///
     /// # Errors
-    /// Where the log cannot be read; the reader is to be dropped.
+    /// Where the log cannot be read; the reader must be dropped.
     fn next(&mut self, wait: bool) -> Result<Vec<Placed>, BackendError>;
 
-    /// Whether everything that was there when this was called has been returned.
+    /// Whether everything present when this was called has been returned.
     ///
     /// # Errors
     /// As for `next`.
     fn caught_up(&mut self) -> Result<bool, BackendError>;
 
-    /// Behind the last change returned.
+    /// After the last change returned.
     fn positions(&self) -> Positions;
 }

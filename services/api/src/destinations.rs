@@ -1,4 +1,4 @@
-//! Destinations: what their sinks say of themselves, and orders to them.
+//! Destinations: status of their sinks, and commands to them.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ pub trait Sinks: Send + Sync {
     /// One; `None` where no sink of this process has the name.
     fn one(&self, name: &str) -> Option<Value>;
 
-    /// Hands an order, as JSON, to a sink.
+    /// Passes a command, as JSON, to a sink.
     ///
     /// # Errors
-    /// Where there is no such sink or no such order.
+    /// Where there is no such sink or no such command.
     fn order(&self, name: &str, order: Value) -> Result<(), BackendError>;
 }
 
@@ -44,7 +44,7 @@ async fn one(State(sinks): State<Arc<dyn Sinks>>, Path(name): Path<String>) -> R
     sinks.one(&name).map(Json).ok_or_else(|| Problem::from(missing()))
 }
 
-/// Answers with the order once the sink has it; the sink carries it out after its present step.
+/// Answers with the command once the sink has it; the sink executes it after its present step.
 async fn order(State(sinks): State<Arc<dyn Sinks>>, Path(name): Path<String>, body: String) -> Result<(StatusCode, Json<Value>), Problem> {
     let order: Value = serde_json::from_str(&body).map_err(|error| Problem::from(BackendError::Refused(format!("the order is no JSON: {error}"))))?;
     sinks.order(&name, order.clone()).map_err(Problem::from)?;

@@ -1,6 +1,7 @@
-//! Bodies of the API. They age apart from logic: fields are added, never renamed.
+//! Bodies of the API. They evolve separately from logic: fields are added, never renamed.
 //!
-//! Instants are RFC 3339 texts in UTC with milliseconds. Ids of unified things are `namespace:id`. Absent fields and null mean the same.
+//! Instants are RFC 3339 texts in UTC with milliseconds. Ids of unified things are `namespace:id`.
+//! Absent fields and null mean the same.
 
 use std::collections::BTreeMap;
 
@@ -15,26 +16,27 @@ pub struct IdentityView {
     pub id: String,
 }
 
-/// An identity that records or events carry and that is none of theirs, because it would break a guard.
+/// An identity that records or events carry and that is not assigned to them, because it would
+/// violate a guard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct SetAsideView {
     pub namespace: String,
     pub id: String,
-    /// The guard that it would break.
+    /// The guard that it would violate.
     pub reason: String,
 }
 
-/// Where a merged field's value is from.
+/// The origin of a merged field's value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProvenanceView {
     /// The source key of the record that won.
     pub source_key: String,
-    /// The source's own modification instant of the winning value.
+    /// When the source modified the winning value.
     pub modified_at: String,
 }
 
-/// A related thing, named and no more.
+/// A related thing, by name only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReferenceView {
@@ -42,7 +44,7 @@ pub struct ReferenceView {
     /// The account's, deal's, campaign's or list's name, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Source keys of the records that make it up.
+    /// Source keys of its records.
     #[serde(default)]
     pub source_keys: Vec<String>,
 }
@@ -50,31 +52,32 @@ pub struct ReferenceView {
 /// A relation row: a person on an account, a deal, a campaign or a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RelationView {
-    /// As rules write it: `accountRelations`, `opportunityRoles`, `campaignMemberships`, `listMemberships`.
+    /// As rules write it: `accountRelations`, `opportunityRoles`, `campaignMemberships`,
+    /// `listMemberships`.
     pub relation: String,
     /// The row's own source key.
     pub key: String,
-    /// What the row leads to; absent where that has no live record.
+    /// The target of the row; absent where that has no live record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<ReferenceView>,
     pub fields: Value,
 }
 
-/// A subject's standing in one segment, as last written to the membership topic.
+/// A subject's membership of one segment, as last written to the membership topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MembershipView {
     pub segment: String,
     /// `realized` or `exited`.
     pub status: String,
-    /// When the subject entered last.
+    /// When the subject last entered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_qualification_time: Option<String>,
     /// When the status was written: the entry, or the exit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluated_at: Option<String>,
-    /// The next instant at which time alone would change it; absent: never. Where an account's membership rests on its persons' events, as
-    /// of the last change that was told of them.
+    /// The next instant at which time alone would change it; absent: never. Where an account's
+    /// membership depends on its persons' events, as of the last change that they reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
 }
@@ -86,7 +89,7 @@ pub struct PersonView {
     /// The canonical id.
     pub id: String,
     pub identities: Vec<IdentityView>,
-    /// Identities that it carries and that are set aside by a guard.
+    /// Identities that it carries and that a guard sets aside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_aside: Vec<SetAsideView>,
     /// The merged record.
@@ -103,7 +106,7 @@ pub struct PersonView {
     pub segments: Vec<MembershipView>,
     /// How many events are kept.
     pub events: u64,
-    /// The person that absorbed this one, where one did.
+    /// The person that absorbed this one, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<String>,
 }
@@ -114,9 +117,9 @@ pub struct PersonView {
 pub struct AccountView {
     /// The canonical id.
     pub id: String,
-    /// The source keys that are this one company, and what else names it.
+    /// The source keys that are this one company, and its other identities.
     pub identities: Vec<IdentityView>,
-    /// Identities that it carries and that are set aside by a guard.
+    /// Identities that it carries and that a guard sets aside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_aside: Vec<SetAsideView>,
     /// The merged record.
@@ -153,7 +156,7 @@ pub struct EventView {
     pub fields: Value,
 }
 
-/// A person or account that was looked for by a part of a name.
+/// A person or account found by part of a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FoundView {
     /// The canonical id.
@@ -173,7 +176,7 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// A definition as it is in force.
+/// A definition in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SegmentView {
@@ -189,7 +192,7 @@ pub struct SegmentView {
     pub status: String,
     pub version: u64,
     pub time_zone: String,
-    /// The rule; of an external audience what its memberships mean as a rule.
+    /// The rule; for an external audience the rule that its memberships amount to.
     pub pql: String,
     pub destinations: Vec<String>,
     /// Members now.
@@ -200,12 +203,13 @@ pub struct SegmentView {
     /// The first evaluation in numbers.
     #[serde(default)]
     pub evaluation: EvaluationView,
-    /// The draft beside what is in force.
+    /// The draft beside the definition in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draft: Option<DraftView>,
 }
 
-/// How many subjects have been evaluated under a definition since it took effect, on the shards of the answering process.
+/// How many subjects have been evaluated under a definition since it took effect, on the shards of
+/// the answering process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EvaluationView {
     pub done: u64,
@@ -249,7 +253,7 @@ pub struct VersionView {
     pub text: String,
 }
 
-/// What a rollback brought back.
+/// The result of a rollback.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackView {
@@ -262,7 +266,7 @@ pub struct RollbackView {
 #[serde(rename_all = "camelCase")]
 pub struct MemberView {
     pub subject_id: String,
-    /// What people call it, where a record says so.
+    /// Its display name, if a record has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -276,10 +280,10 @@ pub struct ExplainView {
     /// `person` or `account`.
     pub subject_type: String,
     pub subject_id: String,
-    /// The rule's value as of `evaluatedAt`; absent while a fact that decides it has not arrived.
+    /// The rule's value as of `evaluatedAt`; absent while a deciding fact has not arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<bool>,
-    /// What was last written to the membership topic, if anything was: `realized` or `exited`.
+    /// The last status written to the membership topic, if any: `realized` or `exited`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// The same with its times.
@@ -289,24 +293,26 @@ pub struct ExplainView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
     pub condition: ConditionView,
-    /// The answer rests on more events and related things than are gone through for one question: conditions show their values, and no evidence.
+    /// The answer depends on more events and related things than one question examines: conditions
+    /// show their values, without evidence.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shortened: bool,
-    /// For an instant of the past that was asked for: what the answer rests on.
+    /// For an instant of the past: the basis of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub past: Option<PastView>,
-    /// The source records behind each related thing, by its id: what a data steward opens next.
+    /// The source records of each related thing, by its id: what a data steward opens next.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub records: BTreeMap<String, Vec<String>>,
 }
 
-/// What an answer about an instant of the past rests on.
+/// The basis of an answer about an instant of the past.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PastView {
-    /// Records, relations and links are as they stood at this instant: their earlier values are not kept.
+    /// Records, relations and links are as they stood at this instant: their earlier values are not
+    /// kept.
     pub records_as_of: String,
-    /// Only events behind this instant are kept; windows that reach farther back see nothing there.
+    /// Only events after this instant are kept; windows that reach further back see nothing there.
     pub events_from: String,
 }
 
@@ -318,20 +324,21 @@ pub struct PreviewView {
     /// `person` or `account`.
     pub subject_type: String,
     pub evaluated_at: String,
-    /// Subjects looked at: every one there is.
+    /// Subjects evaluated: all of them.
     pub population: u64,
-    /// How many the definition takes, and some of them.
+    /// How many subjects the definition includes, and some of them.
     pub audience: SampleView,
-    /// The version that is published under the same name now; absent: none, and everyone in the audience enters.
+    /// The version that is published under the same name now; absent: none, and everyone in the
+    /// audience enters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published_version: Option<u64>,
     /// Members of the published version.
     pub members: u64,
-    /// Who is not a member, and would be.
+    /// Subjects that are not members, and would be.
     pub entering: SampleView,
-    /// Who is a member, and would be no longer.
+    /// Members that would no longer be.
     pub leaving: SampleView,
-    /// What is accepted, but probably not meant.
+    /// Rules that are accepted, but probably not meant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -343,7 +350,7 @@ pub struct SampleView {
     pub sample: Vec<ReasonedView>,
 }
 
-/// A subject and why the definition takes it, or does not.
+/// A subject and why the definition includes it, or does not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReasonedView {
@@ -351,21 +358,21 @@ pub struct ReasonedView {
     pub condition: ConditionView,
 }
 
-/// One condition of a rule, and those it is made of.
+/// One condition of a rule, and its parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConditionView {
-    /// The condition as the rule writes it; `and`, `or`, `not` where it is made of others.
+    /// The condition as the rule writes it; `and`, `or`, `not` where it has parts.
     pub text: String,
-    /// Absent while a fact that decides it has not arrived.
+    /// Absent while a deciding fact has not arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
-    /// What was compared, where it is a comparison of two values that are known.
+    /// The compared values, where it compares two known values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared: Option<ComparedView>,
-    /// The facts it rests on.
+    /// Its evidence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<EvidenceView>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -375,20 +382,21 @@ pub struct ConditionView {
 /// The sides of a comparison as evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ComparedView {
-    /// A number (money: in the deployment's currency), a text, a flag or an instant; null where the record says nothing. Null compares as false.
+    /// A number (money: in the deployment's currency), a text, a flag or an instant; null where the
+    /// record has no value. Null compares as false.
     pub left: Value,
-    /// As `left`. Of a window of time it is the anchor, of `between` both ends.
+    /// As `left`. For a window of time it is the anchor, for `between` both ends.
     pub right: Value,
 }
 
-/// A fact a condition rests on.
+/// A fact that a condition depends on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EvidenceView {
     /// `event`, `account`, `opportunity`, `relation`, `attribute`, `segment` …
     pub kind: String,
     /// `_id` of the event, id of the thing, path of the field.
     pub id: String,
-    /// What it says, in a few words: a name, an amount, an instant.
+    /// Its content, in a few words: a name, an amount, an instant.
     pub value: Value,
 }
 
@@ -403,12 +411,12 @@ pub struct RecordLine {
     /// The record as JSON; null: a tombstone.
     #[serde(default)]
     pub value: Option<Value>,
-    /// What the record's timestamp is to be: RFC 3339 or epoch milliseconds. Absent: now.
+    /// The record's timestamp: RFC 3339 or epoch milliseconds. Absent: now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Value>,
 }
 
-/// A member to be brought into an external audience.
+/// A member to import into an external audience.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MemberLine {
@@ -419,47 +427,48 @@ pub struct MemberLine {
     pub valid_until: Option<String>,
 }
 
-/// What became of an import.
+/// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportView {
     pub accepted: u64,
-    /// Memberships that were taken out because the import replaces all.
+    /// Memberships that were removed because the import replaces all.
     pub removed: u64,
     /// The first of the refused lines.
     pub rejected: Vec<RejectedLine>,
-    /// How many more were refused.
+    /// The number of further refused lines.
     #[serde(default, rename = "rejectedMore", skip_serializing_if = "is_zero")]
     pub rejected_more: u64,
 }
 
-/// What became of definitions that were applied together.
+/// The result of definitions applied together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppliedView {
     /// Their names, in the order given.
     pub segments: Vec<String>,
-    /// What is accepted, but probably not meant, each beside its line.
+    /// Rules that are accepted, but probably not meant, each with its line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// What became of a batch of lines.
+/// The result of a batch of lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppendView {
     /// Appended to the source topics, dead letters included.
     pub accepted: u64,
-    /// The first lines that are no records; they were not appended.
+    /// The first lines that are not records; they were not appended.
     pub rejected: Vec<RejectedLine>,
-    /// How many more are none.
+    /// The number of further ones.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rejected_more: u64,
-    /// The first records that nobody can use. They were appended, and go to the dead-letter topic.
+    /// The first unusable records. They were appended, and go to the dead-letter topic.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dead_letters: Vec<RejectedLine>,
-    /// How many more there are.
+    /// The number of further ones.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dead_letters_more: u64,
-    /// Fields that no schema knows, such as `person.workEmial`, and in how many records they stand. They are kept under `extra`; perhaps they are misspelt.
+    /// Fields in no schema, such as `person.workEmial`, and the number of records that hold them.
+    /// They are kept under `extra`; perhaps they are misspelt.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unknown_fields: BTreeMap<String, u64>,
 }
@@ -468,7 +477,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// A line that is no record, or a record that nobody can use.
+/// A line that is not a record, or an unusable record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RejectedLine {
     /// Counted from one within the batch.
@@ -476,7 +485,7 @@ pub struct RejectedLine {
     pub reason: String,
 }
 
-/// A record nobody could use.
+/// An unusable record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DeadLetterView {
     /// Where it came from.
@@ -495,12 +504,12 @@ pub struct DeadLetterView {
     pub value: Option<String>,
 }
 
-/// Whether the process is up to its work.
+/// Whether the process is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadyView {
     pub ready: bool,
-    /// What is still to come, or what is wrong; empty where ready.
+    /// What is still missing, or wrong; empty where ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<String>,
 }

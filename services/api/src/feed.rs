@@ -1,4 +1,5 @@
-//! Streams of membership changes to many followers: one tail of the topic for all of them, and no thread of a follower's own.
+//! Streams of membership changes to many followers: one tail of the topic for all of them, and no
+//! thread per follower.
 //!
 //! ```text
 //! follower:  catching up ── own reader, portion by portion, among READERS_MAX ──▶ caught up ──▶ following the tail
@@ -6,10 +7,12 @@
 //!                 └────────────── fell further back than the tail keeps ─────────────────────────┘
 //! ```
 //!
-//! A follower knows the next offset of each partition it is to send. It joins the tail first, and reads on by itself until it has all that was there
-//! then; what the tail brings below its offsets it leaves out. So nothing is missed and nothing is sent twice.
+//! A follower knows the next offset of each partition to send. It joins the tail first, and reads
+//! on by itself until it has everything that was there then; it drops changes of the tail below its
+//! offsets. So no change is missed and none is sent twice.
 //!
-//! The tail is a thread that lives as long as somebody follows. Where the topic cannot be read it ends, and so do the streams.
+//! The tail is a thread that lives as long as anyone follows. If the topic cannot be read, it ends,
+//! and so do the streams.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -25,10 +28,12 @@ use crate::problem::Problem;
 /// Followers at a time. Each holds a connection, and some kilobytes.
 pub const FOLLOWERS_MAX: usize = 1_024;
 
-/// Followers that read the topic by themselves at a time; the others wait. On Kafka each is a consumer with threads of its own.
+/// Followers that read the topic by themselves at a time; the others wait. On Kafka each is a
+/// consumer with threads of its own.
 const READERS_MAX: usize = 8;
 
-/// Portions that the tail keeps for followers that are slow. Whoever falls further back reads by itself again.
+/// Portions that the tail keeps for slow followers. One that falls further back reads by itself
+/// again.
 const TAIL_PORTIONS: usize = 256;
 
 /// The feed of one process.
@@ -39,10 +44,10 @@ pub struct Feed {
     tail: Mutex<Weak<Tail>>,
 }
 
-/// What followers share with the thread that reads for them.
+/// Shared by followers and the thread that reads for them.
 struct Tail(Mutex<Shared>);
 
-/// Locked while a portion is sent, so that whoever joins knows exactly what comes.
+/// Locked while a portion is sent, so that a new follower knows exactly which changes will come.
 struct Shared {
     /// `None` once the topic could not be read.
     sender: Option<broadcast::Sender<Arc<Vec<Placed>>>>,
@@ -63,7 +68,7 @@ impl Tail {
         Some((Joined { _tail: tail, receiver }, shared.positions.clone()))
     }
 
-    /// Sends what comes until nobody holds the tail any more.
+    /// Sends what arrives until the last follower lets go of the tail.
     fn run(tail: &Weak<Tail>, mut reader: Box<dyn ChangeReader>) {
         while tail.strong_count() > 0 {
             let portion = reader.next(true);
@@ -73,7 +78,8 @@ impl Tail {
                 Ok(portion) => {
                     shared.positions = reader.positions();
                     if let Some(sender) = shared.sender.as_ref().filter(|_| !portion.is_empty()) {
-                        // Fails where nobody listens at this moment; who joins later learns the positions.
+                        // Fails where nobody listens at this moment; a later follower learns the
+                        // positions.
                         let _ = sender.send(Arc::new(portion));
                     }
                 }
@@ -97,7 +103,7 @@ impl Feed {
         })
     }
 
-    /// Joins the tail that is there, or one that is started. Blocks.
+    /// Joins the present tail, or starts one. Blocks.
     fn join(&self) -> Result<(Joined, Positions), BackendError> {
         let mut known = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(joined) = known.upgrade().and_then(|tail| tail.join()) {
@@ -118,7 +124,7 @@ impl Feed {
         joined.ok_or_else(|| BackendError::Unavailable("the membership topic cannot be followed now".to_owned()))
     }
 
-    /// A body of JSON lines; without `follow` it ends once everything that was there has been sent.
+    /// A body of JSON lines; without `follow` it ends once everything present has been sent.
     ///
     /// # Errors
     /// Where too many follow, or the topic cannot be read.
@@ -150,7 +156,7 @@ impl Feed {
 enum State {
     /// Reads from there as soon as a reader's place is free.
     Away(ChangesFrom),
-    /// With the tail joined, where it is to follow it.
+    /// With the tail joined, if it will follow it.
     Catching(Box<dyn ChangeReader>, OwnedSemaphorePermit, Option<Joined>),
     Following(Joined, Positions),
     Ended,

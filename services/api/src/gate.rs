@@ -1,11 +1,13 @@
-//! What every request passes before its handler: where it says it goes, where it comes from, who asks, and what it brings.
+//! The gate that every request passes before its handler: target, origin, client and body.
 //!
 //! ```text
 //! Host, Origin, proxies ─▶ authentication ─▶ role ─▶ content type ─▶ body, within its bounds ─▶ handler ─▶ masking
 //! ```
 //!
-//! Without authentication the port listens on the loopback address only (`Config` sees to it), and these rules keep web pages out: a page of another
-//! origin sends `Origin`; one that rebinds its name in the DNS sends that name as `Host`; and what a proxy passes on is not from this machine.
+//! Without authentication the port listens on the loopback address only (`Config` ensures it), and
+//! these rules keep web pages out: a page of another origin sends `Origin`; one that rebinds its
+//! DNS name sends that name as `Host`; and a request that a proxy forwards is not from this
+//! machine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -27,18 +29,21 @@ use crate::problem::Problem;
 /// Headers that only a proxy sends.
 const PROXIED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
-/// Where instances ask each other; a token of its own guards it.
+/// The path of reads between instances; a token of its own guards it.
 const INTERNAL: &str = "/internal/";
 
-/// What requests must say to be let in.
+/// The requirements for a request.
 pub struct Policy {
-    /// Names that `Host` may bear besides addresses and `localhost`; lower case, without port. Where authentication is configured, none means any.
+    /// Names allowed in `Host` besides addresses and `localhost`; lower case, without port. Where
+    /// authentication is configured, none means any.
     pub hosts: Vec<String>,
-    /// Origins whose pages may ask besides the server's own, such as `https://cdp.example.com`.
+    /// Origins whose pages may call the API besides the server's own, such as
+    /// `https://cdp.example.com`.
     pub origins: Vec<String>,
-    /// `None`: everybody who reaches the port may do everything.
+    /// `None`: anyone who reaches the port may do everything.
     pub auth: Option<Arc<Auth>>,
-    /// Whether instances show each other a token under `/internal`: then they may ask from other machines.
+    /// Whether instances authenticate with a token under `/internal`: then they may call from other
+    /// machines.
     pub internal_token: bool,
 }
 
@@ -77,12 +82,12 @@ impl Gate {
             return Ok(no_such_method(request.method(), request.uri(), &path));
         };
         let principal = match &self.policy.auth {
-            // What guards the rows of instances is their own token.
+            // Their own token guards the rows of instances.
             _ if path.starts_with(INTERNAL) => Principal::anybody(),
             None => Principal::anybody(),
             Some(auth) => admitted(route, auth.principal(request.headers())?)?,
         };
-        // What everybody may see holds nothing personal.
+        // Routes open to everybody hold nothing personal.
         let masked = principal.role == Some(Role::Viewer) && !route.roles.is_empty();
         let (mut parts, body) = request.into_parts();
         has_right_type(route, &parts.headers)?;
@@ -94,7 +99,7 @@ impl Gate {
         Ok(if masked { mask::response(response).await } else { response })
     }
 
-    /// That it is meant for this server, and not sent by somebody else's web page.
+    /// Checks that the request is meant for this server, and not sent by another site's web page.
     fn comes_in_person(&self, request: &Request) -> Result<(), Problem> {
         let (uri, headers) = (request.uri(), request.headers());
         if uri.path_and_query().is_some_and(|path| path.as_str().len() > URI_BYTES_MAX) {
@@ -169,7 +174,7 @@ impl Gate {
         }
     }
 
-    /// The whole body, once it is within the bounds, and what it holds of the memory for all.
+    /// The whole body, once it is within its limit, and its share of the memory for all bodies.
     async fn read(&self, route: &Route, length: Option<usize>, body: HttpBody) -> Result<(Bytes, Vec<tokio::sync::SemaphorePermit<'_>>), Problem> {
         let bytes_max = body_bytes_max(route);
         if length.is_some_and(|length| length > bytes_max) {
@@ -244,7 +249,7 @@ fn admitted(route: &Route, principal: Principal) -> Result<Principal, Problem> {
     }
 }
 
-/// A method that no route of the path has; the answer lists those that there are.
+/// A method that no route of the path has; the answer lists the methods that exist.
 fn no_such_method(method: &Method, uri: &Uri, path: &str) -> Response {
     let allowed: Vec<&str> = ROUTES.iter().filter(|route| route.path == path).map(|route| route.method).collect();
     let detail = format!("{method} {}", uri.path());
@@ -256,7 +261,7 @@ fn no_such_method(method: &Method, uri: &Uri, path: &str) -> Response {
     response
 }
 
-/// The authority a request names: that of an absolute address before that of the header. Lower case.
+/// The authority of a request: that of an absolute URL before that of the header. Lower case.
 fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut named = headers.get_all(header::HOST).iter();
     let header = named.next().map(|host| String::from_utf8_lossy(host.as_bytes()).trim().to_ascii_lowercase());
@@ -274,7 +279,7 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-/// What bodies may be said to be. The first is the one that refusals recommend.
+/// The content types allowed for a body. The first is the one that refusals recommend.
 fn types(body: Body) -> &'static [&'static str] {
     match body {
         Body::None | Body::Rows => &[],
@@ -284,7 +289,8 @@ fn types(body: Body) -> &'static [&'static str] {
     }
 }
 
-/// A web page can send bodies of some types without being asked for permission. None of them is taken, and none at all only from what is no browser.
+/// A web page can send bodies of some types without asking for permission. None of them is
+/// accepted; a missing type is accepted only from clients that are not browsers.
 fn has_right_type(route: &Route, headers: &HeaderMap) -> Result<(), Problem> {
     let types = types(route.body);
     let Some(first) = types.first() else { return Ok(()) };

@@ -38,7 +38,7 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Shards that do not say how they are within this time are not ready.
+/// Shards that do not report within this time are not ready.
 const SAID_WITHIN: Duration = Duration::from_secs(5);
 
 async fn readyz(State(health): State<Health>) -> Result<Response, Problem> {

@@ -1,9 +1,12 @@
-//! `/internal/v1/shards/{shard}/get|scan`: committed rows of the shards of this process, for other instances of the deployment.
+//! `/internal/v1/shards/{shard}/get|scan`: committed rows of the shards of this process, for other
+//! instances of the deployment.
 //!
-//! Bodies are postcard: `get` takes the key's bytes and answers `Option<Vec<u8>>`; `scan` takes a `ScanRequest` and answers a `RowsPage`. A shard that
-//! is not open here is answered with 421: the asker looks for its owner anew, nothing is passed on twice.
+//! Bodies are postcard: `get` takes the key's bytes and answers `Option<Vec<u8>>`; `scan` takes a
+//! `ScanRequest` and answers a `RowsPage`. For a shard that is not open here the answer is 421: the
+//! caller looks up its owner again, and nothing is forwarded twice.
 //!
-//! Rows hold everything that is known of persons. Where a token is configured, only who shows it is answered.
+//! Rows hold everything that is known of persons. Where a token is configured, only its bearer gets
+//! an answer.
 
 use std::sync::Arc;
 
@@ -20,7 +23,7 @@ use tokio::runtime::Handle;
 use crate::auth::same;
 use crate::problem::Problem;
 
-/// The most rows of one answer; the asker goes on behind the last one.
+/// The most rows of one answer; the caller continues after the last one.
 pub const ROWS_MAX: usize = 500;
 
 /// Rows with `lower <= key < upper`.
@@ -28,17 +31,18 @@ pub const ROWS_MAX: usize = 500;
 pub struct ScanRequest {
     pub lower: Vec<u8>,
     pub upper: Vec<u8>,
-    /// No more than so many; an answer holds at most `ROWS_MAX`.
+    /// At most this number; an answer holds at most `ROWS_MAX`.
     pub limit: u64,
 }
 
-/// The first rows of a range, in ascending order of keys. As many as were asked for, or `ROWS_MAX`, where there are so many.
+/// The first rows of a range, in ascending order of keys. If the range holds more than requested,
+/// exactly the number requested, or `ROWS_MAX`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowsPage {
     pub rows: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Why rows cannot be told.
+/// Why rows cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
     #[error("shard {0} is not open here")]
@@ -61,11 +65,13 @@ pub trait ShardRows: Send + Sync {
 #[derive(Clone)]
 struct Internal {
     rows: Arc<dyn ShardRows>,
-    /// Whose threads read: other than those that wait for other instances, lest two instances wait for each other.
+    /// The threads that read: separate from those that wait for other instances, so that two
+    /// instances cannot wait for each other.
     threads: Handle,
 }
 
-/// The router of internal reads, to be merged into the API's. `token`: what askers must show, where there is one.
+/// The router of internal reads, to merge into the API's. `token`: the token that callers must
+/// send, if there is one.
 pub fn internal_router(rows: Arc<dyn ShardRows>, token: Option<String>, threads: Handle) -> Router {
     let router = Router::new()
         .route("/internal/v1/shards/{shard}/get", post(get))

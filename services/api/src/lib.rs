@@ -1,10 +1,12 @@
-//! The HTTP API: profiles, segments, explanations, records in and changes out; metrics and health on a port of their own.
+//! The HTTP API: profiles, segments, explanations, records in and changes out; metrics and health
+//! on a port of their own.
 //!
 //! ```text
-//! connection ─▶ gate (who, from where, what) ─▶ handler ─▶ queue ─▶ blocking thread ─▶ Queries / Commands (the process behind) ─▶ DTO ─▶ JSON
+//! connection ─▶ gate (client, origin, body) ─▶ handler ─▶ queue ─▶ blocking thread ─▶ Queries / Commands (the process) ─▶ DTO ─▶ JSON
 //! ```
 //!
-//! What it is *not*: it knows neither the engine nor the log. `backend` says what it asks of them, `dto` what it answers.
+//! What it is *not*: it knows neither the engine nor the log. `backend` is its port to them, `dto`
+//! its answers.
 
 pub mod access;
 pub mod auth;

@@ -1,16 +1,18 @@
-//! What one request may cost, each bound with its reason. Refusals name the bound; `docs/security.md` lists them.
+//! The limits of one request, each with its reason. Refusals name the limit; `docs/security.md`
+//! lists them.
 
 use std::time::Duration;
 
 use crate::access::{Body, Route};
 
-/// A batch of records, or definitions that are applied together. Senders split: `millrace source file` sends 4 MiB at a time.
+/// A batch of records, or definitions that are applied together. Senders split: `millrace source
+/// file` sends 4 MiB at a time.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
 
-/// A definition: a rule of 1 MiB, and what stands around it.
+/// A definition: a rule of 1 MiB and the rest of the document.
 pub const DEFINITION_BYTES_MAX: usize = 2 << 20;
 
-/// A whole audience is replaced by one request: about two million members.
+/// One request replaces a whole audience: about two million members.
 pub const IMPORT_BYTES_MAX: usize = 128 << 20;
 
 /// A look-up names one person.
@@ -19,12 +21,13 @@ pub const LOOKUP_BYTES_MAX: usize = 64 << 10;
 /// One record, one member. Brokers take no larger message by default.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// Lines that are taken or refused together; what was taken before a failure stays.
+/// Lines that are accepted or refused together; portions accepted before a failure stay.
 pub const PORTION_LINES: usize = 1_000;
-/// As `PORTION_LINES`, in bytes: JSON takes some thirty times its length in memory while it is read.
+/// As `PORTION_LINES`, in bytes: JSON takes some thirty times its length in memory while it is
+/// read.
 pub const PORTION_BYTES: usize = 1 << 20;
 
-/// Refused lines that an answer names; of the others it says how many.
+/// Refused lines that an answer names; it counts the others.
 pub const REJECTED_MAX: usize = 1_000;
 
 /// Unknown fields that an answer names.
@@ -36,7 +39,8 @@ pub const IMPORT_LINES_MAX: usize = 2_000_000;
 /// Bodies in memory at a time, of all requests together.
 pub const BODIES_BYTES_MAX: usize = 256 << 20;
 
-/// Where no body is expected, one of this size is overlooked: clients send `{}` with what needs nothing.
+/// Where no body is expected, one of this size is ignored: clients send `{}` with requests that
+/// need nothing.
 pub const IDLE_BYTES_MAX: usize = 1 << 10;
 
 /// How long a body may take to arrive.

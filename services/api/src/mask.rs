@@ -1,6 +1,7 @@
 //! Personal fields of an answer, masked for viewers.
 //!
-//! Whole answers are masked on their way out, whatever route they come from: a route that is added later cannot forget it. What is no JSON does not leave.
+//! The gate masks whole answers, whatever their route: a route that is added later cannot forget
+//! it. An answer that is not JSON is withheld.
 
 use axum::body::{Body, to_bytes};
 use axum::http::{StatusCode, header};
@@ -9,14 +10,15 @@ use serde_json::Value;
 
 use crate::problem::Problem;
 
-/// What stands in the place of a personal value.
+/// Takes the place of a personal value.
 pub const MASKED: &str = "•••";
 
 /// Answers to viewers are pages of at most 1,000 items.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// Fields of records that say nothing about a person but what business there is. Every other field of a record is masked: one that is added later, and
-/// whatever a deployment keeps under `extra`, is personal until it stands here.
+/// Fields of records that describe business and not a person. Every other field of a record is
+/// masked: a field that is added later, and every field that a deployment keeps under `extra`, is
+/// personal until it is listed here.
 pub const BUSINESS: [&str; 43] = [
     "accountBillingAddress",
     "accountKey",
@@ -63,19 +65,20 @@ pub const BUSINESS: [&str; 43] = [
     "timestamp",
 ];
 
-/// Namespaces whose ids are numbers of source systems, and say nothing about a person to whoever has no access to those.
+/// Namespaces whose ids are numbers of source systems, and reveal nothing about a person without
+/// access to those.
 const IMPERSONAL: &str = "b2b_";
 
-/// Namespaces of things that are no persons: what those are called is business.
+/// Namespaces of things that are not persons: their names are business.
 const THINGS: [&str; 4] = ["b2b_account:", "b2b_opportunity:", "b2b_campaign:", "b2b_marketing_list:"];
 
-/// Fields of answers that say whom the `name` beside them names.
+/// Fields of answers that identify the subject of the `name` next to them.
 const NAMED: [&str; 2] = ["id", "subjectId"];
 
 /// Fields of answers that hold a record.
 const RECORDS: [&str; 2] = ["attributes", "fields"];
 
-/// Fields of answers that hold values of records, whatever they are.
+/// Fields of answers that hold values of records.
 const VALUES: [&str; 3] = ["computed", "compared", "value"];
 
 /// The answer with every personal value masked.
@@ -85,7 +88,7 @@ pub(crate) async fn response(response: Response) -> Response {
     if bytes.is_empty() {
         return Response::from_parts(parts, Body::empty());
     }
-    // A problem repeats what the asker has said, and no more.
+    // A problem repeats the request, and no more.
     if parts.status.is_client_error() {
         return Response::from_parts(parts, Body::from(bytes));
     }
@@ -131,7 +134,7 @@ fn mask(value: &mut Value) {
     }
 }
 
-/// A text that is an identity, by its namespace alone, unless a source system gave it.
+/// A text that is an identity, by its namespace alone, unless a source system assigned it.
 fn shown(text: &str) -> String {
     match text.split_once(':') {
         Some((namespace, id)) if !id.is_empty() && !id.starts_with(' ') && is_namespace(namespace) && !namespace.starts_with(IMPERSONAL) => {
@@ -141,7 +144,7 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// As they are written: `email`, `ecid`, a deployment's own. An instant begins with a digit.
+/// As written: `email`, `ecid`, a deployment's own. An instant begins with a digit.
 fn is_namespace(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|b| b.is_ascii_lowercase()) && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.'))

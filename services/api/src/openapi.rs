@@ -1,4 +1,4 @@
-//! `/openapi.json`: the routes as OpenAPI 3.1, the bodies' schemas made from the DTOs.
+//! `/openapi.json`: the routes as OpenAPI 3.1, with the bodies' schemas generated from the DTOs.
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};

@@ -1,4 +1,4 @@
-//! Bodies of lines, taken in portions: what is in memory at a time is bounded, whatever the body holds.
+//! Bodies of lines, processed in portions: the memory in use is bounded, whatever the body holds.
 
 use serde::de::DeserializeOwned;
 
@@ -13,24 +13,24 @@ struct Portion<T> {
     bytes: usize,
 }
 
-/// The lines of a body, numbered from one. Blank ones are none.
+/// The lines of a body, numbered from one. Blank ones are skipped.
 fn lines(body: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     let numbered = (1..).zip(body.split(|byte| *byte == b'\n'));
     numbered.map(|(number, line)| (number, line.trim_ascii())).filter(|(_, line)| !line.is_empty())
 }
 
-/// A line as what it stands for, or what is wrong with it.
+/// A line as its value, or its error.
 fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
     if line.len() > LINE_BYTES_MAX {
         return Err(format!("the line has {} bytes; one line has at most {LINE_BYTES_MAX}", line.len()));
     }
-    // A byte-order mark may stand before the first line.
+    // A byte-order mark may precede the first line.
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let text = std::str::from_utf8(line).map_err(|error| format!("no UTF-8 text from byte {} on", error.valid_up_to() + 1))?;
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
-/// Gives a body's lines away in portions.
+/// Passes a body's lines on in portions.
 fn portioned<T: DeserializeOwned>(body: &[u8], mut take: impl FnMut(&[u64], Vec<Result<T, String>>) -> Result<(), BackendError>) -> Result<(), BackendError> {
     let empty = || Portion {
         numbers: Vec::new(),
@@ -53,7 +53,8 @@ fn portioned<T: DeserializeOwned>(body: &[u8], mut take: impl FnMut(&[u64], Vec<
     take(&portion.numbers, portion.lines)
 }
 
-/// Adds the refused lines of a portion, under their numbers in the body; from `REJECTED_MAX` on they are only counted.
+/// Adds the refused lines of a portion, under their numbers in the body; from `REJECTED_MAX` on
+/// they are only counted.
 fn add(rejected: &mut Vec<RejectedLine>, more: &mut u64, numbers: &[u64], found: Vec<RejectedLine>) {
     for one in found {
         if rejected.len() >= REJECTED_MAX {
@@ -66,7 +67,8 @@ fn add(rejected: &mut Vec<RejectedLine>, more: &mut u64, numbers: &[u64], found:
     }
 }
 
-/// Where a later portion fails, those before it are taken: how many stands in the failure, so that the sender can go on.
+/// Where a later portion fails, those before it are accepted: the error says how many, so that the
+/// sender can resume.
 fn after(accepted: u64, numbers: &[u64], error: BackendError) -> BackendError {
     let from = numbers.first().copied().unwrap_or_default();
     let said = |detail: String| match accepted {
@@ -101,7 +103,7 @@ pub(crate) fn append(commands: &dyn Commands, body: &[u8], strict: bool) -> Resu
     Ok(view)
 }
 
-/// Imports the members of a body. A replacement is one whole, and held in memory.
+/// Imports the members of a body. A replacement is one unit, and held in memory.
 pub(crate) fn import(commands: &dyn Commands, audience: &str, body: &[u8], replace: Replace) -> Result<ImportView, BackendError> {
     if replace != Replace::Nobody {
         return replacement(commands, audience, body, replace);
@@ -117,7 +119,7 @@ pub(crate) fn import(commands: &dyn Commands, audience: &str, body: &[u8], repla
         add(&mut view.rejected, &mut view.rejected_more, numbers, taken.rejected);
         Ok(())
     })?;
-    // An audience that does not exist is named even where no line is given.
+    // A missing audience is reported even if there are no lines.
     if asked { Ok(view) } else { commands.import(audience, Vec::new(), replace) }
 }
 
@@ -134,7 +136,7 @@ fn replacement(commands: &dyn Commands, audience: &str, body: &[u8], replace: Re
     for (number, line) in lines(body) {
         let line = parse::<MemberLine>(line);
         wrong += u64::from(line.is_err());
-        // One refused line refuses the whole, so no more of them need be held than are named.
+        // One refused line refuses the whole, so only those that the answer names need be held.
         if wrong <= REJECTED_MAX as u64 {
             numbers.push(number);
             parsed.push(line);

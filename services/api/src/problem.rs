@@ -10,7 +10,7 @@ use crate::backend::BackendError;
 /// A problem document, sent as `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// `urn:millrace:problem:<word>`; programs tell problems apart by it.
+    /// `urn:millrace:problem:<word>`, by which programs distinguish problems.
     #[serde(rename = "type")]
     pub kind: String,
     /// The kind in words.
@@ -45,8 +45,8 @@ impl Problem {
     }
 }
 
-/// Turns answers that the framework gives by itself into problem documents: paths and bodies that are no UTF-8, bodies over the limit, methods that are not
-/// served. Their other headers (`Allow`) stay.
+/// Turns the framework's own answers into problem documents: paths and bodies that are not UTF-8,
+/// bodies over the limit, methods that are not served. Their other headers (`Allow`) stay.
 pub(crate) async fn tell_as_problem(response: Response) -> Response {
     let status = response.status();
     let own = response
@@ -57,7 +57,7 @@ pub(crate) async fn tell_as_problem(response: Response) -> Response {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    // What cannot be read any more is said by the status.
+    // If the text cannot be read any more, the status must suffice.
     let text = axum::body::to_bytes(body, DETAIL_BYTES_MAX).await.unwrap_or_default();
     let reason = status.canonical_reason().unwrap_or_default();
     let detail = if text.is_empty() {
@@ -82,7 +82,7 @@ pub(crate) async fn tell_as_problem(response: Response) -> Response {
     answer
 }
 
-/// What the framework says by itself is shorter.
+/// The framework's own texts are shorter.
 const DETAIL_BYTES_MAX: usize = 4_096;
 
 impl From<BackendError> for Problem {

@@ -1,7 +1,9 @@
-//! Bounded work on blocking threads: so much at a time, so much waiting, and nothing for askers who have left.
+//! Bounded work on blocking threads: a limit on running work, a limit on waiting work, and no work
+//! for clients that have disconnected.
 //!
-//! Each kind of question has a queue of its own, so that dear ones never keep cheap ones waiting. Whoever leaves while waiting gives up the place at
-//! once; whoever leaves while being served cancels the work, which looks at `Cancel` between its portions.
+//! Each kind of question has a queue of its own, so that expensive ones never keep cheap ones
+//! waiting. A client that disconnects while waiting frees its place at once; one that disconnects
+//! while being served cancels the work, which checks `Cancel` between its portions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,10 +15,10 @@ use tokio::sync::Semaphore;
 use crate::backend::BackendError;
 use crate::problem::Problem;
 
-/// How long a request waits for its turn. Askers give up at about the same time.
+/// How long a request waits for its turn. Clients give up at about the same time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Says whether the asker has left.
+/// Reports whether the client has disconnected.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
@@ -25,10 +27,10 @@ impl Cancel {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// As `?` wants it between two portions of work.
+    /// For `?` between two portions of work.
     ///
     /// # Errors
-    /// `Cancelled` once the asker has left.
+    /// `Cancelled` once the client has disconnected.
     pub fn check(&self) -> Result<(), BackendError> {
         if self.cancelled() { Err(BackendError::Cancelled) } else { Ok(()) }
     }
@@ -52,7 +54,7 @@ pub struct Queue {
     waiting_max: usize,
 }
 
-/// One of those who wait.
+/// A place in the queue.
 struct Place<'q>(&'q AtomicUsize);
 
 impl Drop for Place<'_> {
@@ -62,7 +64,7 @@ impl Drop for Place<'_> {
 }
 
 impl Queue {
-    /// `name` stands in refusals: "the queue of previews".
+    /// `name` appears in refusals: "the queue of previews".
     pub fn new(name: &'static str, running_max: usize, waiting_max: usize) -> Queue {
         Queue {
             name,
@@ -73,10 +75,10 @@ impl Queue {
         }
     }
 
-    /// Runs what blocks on a thread meant for it, when its turn has come.
+    /// Runs blocking work on a thread meant for it, when its turn has come.
     ///
     /// # Errors
-    /// What the work says; that too many wait; that its turn did not come in time.
+    /// The work's error; too many waiting; its turn did not come in time.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Cancel) -> Result<T, BackendError> + Send + 'static) -> Result<T, Problem> {
         let turn = match Arc::clone(&self.running).try_acquire_owned() {
             Ok(turn) => turn,

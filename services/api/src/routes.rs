@@ -27,15 +27,15 @@ use crate::problem::{Problem, tell_as_problem};
 use crate::queue::{Cancel, Queue};
 use crate::sources::SOURCES_MAX;
 
-/// Items of a list where the asker names no number, and the most of one answer.
+/// Items of a list if the client gives no number, and the most of one answer.
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
 
-/// Subjects a preview shows of each kind where the asker names no number, and the most.
+/// Subjects of each kind that a preview shows if the client gives no number, and the most.
 const SAMPLE_DEFAULT: usize = 10;
 const SAMPLE_MAX: usize = 100;
 
-/// What the API asks and orders.
+/// The API's ports.
 #[derive(Clone)]
 pub struct Backend {
     pub queries: Arc<dyn Queries>,
@@ -51,22 +51,23 @@ struct Api {
     queues: Arc<Queues>,
 }
 
-/// Work on blocking threads, apart by what it costs. Together they are fewer than the threads there are (`BLOCKING_THREADS_MAX`).
+/// Work on blocking threads, separated by cost. Together they are fewer than the threads
+/// (`BLOCKING_THREADS_MAX`).
 struct Queues {
     /// A few rows.
     cheap: Queue,
     /// A history, a list, the log: as long as it is.
     dear: Queue,
-    /// Everybody.
+    /// All subjects.
     preview: Queue,
-    /// Orders, one after the other where they must be.
+    /// Commands, one after the other where they must be.
     orders: Queue,
     /// Replacements of whole audiences, which are held in memory.
     imports: Queue,
 }
 
-/// The blocking threads that a runtime which serves the API needs: all queues full, that of sources included, and eight for those who catch up with
-/// changes.
+/// The blocking threads that a runtime which serves the API needs: all queues full, that of sources
+/// included, and eight for followers that catch up with changes.
 pub const BLOCKING_THREADS_MAX: usize = 12 + 4 + 1 + 6 + 1 + SOURCES_MAX + 8;
 
 impl Queues {
@@ -83,8 +84,8 @@ impl Queues {
 
 type Parameters = Query<BTreeMap<String, String>>;
 
-/// The router of the API's port; `others` are the routes of this process that the backend does not serve. Serve it with connection information
-/// (`serve` does).
+/// The router of the API's port; `others` are the routes of this process that the backend does not
+/// serve. Serve it with connection information (`serve` does).
 pub fn api_router(backend: Backend, policy: Policy, others: Router) -> Router {
     let api = Api {
         queries: backend.queries,
@@ -121,9 +122,9 @@ pub fn api_router(backend: Backend, policy: Policy, others: Router) -> Router {
     gated(router.merge(others), policy)
 }
 
-/// Routes with the gate in front of them: whatever the API's port serves goes through it.
+/// Routes with the gate in front of them: every route of the API's port goes through it.
 pub fn gated(router: Router, policy: Policy) -> Router {
-    // The gate bounds bodies, route by route.
+    // The gate limits bodies, route by route.
     router
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
@@ -146,7 +147,7 @@ async fn no_such_method(method: Method, uri: Uri) -> Problem {
 }
 
 impl Api {
-    /// Asks in its turn. The work hears whether the asker has left.
+    /// Runs a question in its turn. The work can see whether the client has disconnected.
     async fn ask<T: Send + 'static>(
         self,
         queue: fn(&Queues) -> &Queue,
@@ -169,7 +170,7 @@ impl Api {
     }
 }
 
-/// For whoever opens the address in a browser.
+/// For people who open the address in a browser.
 async fn welcome() -> Html<&'static str> {
     Html(include_str!("welcome.html"))
 }
@@ -208,13 +209,14 @@ async fn explain_person(State(api): State<Api>, Path(id): Path<String>, Query(qu
     explain(api, Subject::Person(canonical(&id)?), &query).await
 }
 
-/// Whom a look-up is about, and what an address would say otherwise: so that no identity stands in one.
+/// The person of a look-up, and the parameters that would otherwise be in the URL: so that no
+/// identity appears in one.
 #[derive(Deserialize, schemars::JsonSchema)]
 pub struct LookUp {
     /// Absent: `id` is `namespace:id`.
     namespace: Option<String>,
     id: String,
-    /// As the parameters of the same names of the routes that answer the same.
+    /// Parameters of the same names as on the equivalent GET routes.
     #[serde(default, flatten)]
     parameters: BTreeMap<String, String>,
 }
@@ -289,7 +291,7 @@ async fn put_segment(State(api): State<Api>, Path(name): Path<String>, text: Str
         .map(|()| StatusCode::NO_CONTENT)
 }
 
-/// `POST /v1/segments`: all definitions of the body are put in force, or none.
+/// `POST /v1/segments`: applies all definitions of the body, or none.
 async fn apply(State(api): State<Api>, text: String) -> Result<Json<AppliedView>, Problem> {
     api.order(move |api| api.commands.apply(&text)).await.map(Json)
 }
@@ -302,7 +304,7 @@ async fn versions(State(api): State<Api>, Path(name): Path<String>) -> Result<Js
     api.cheap(move |api| api.queries.versions(&name)).await.map(Json)
 }
 
-/// `to=VERSION` names the version; without it the last other one that was in force comes back.
+/// `to=VERSION` names the version; without it the one in force before comes back.
 async fn rollback(State(api): State<Api>, Path(name): Path<String>, Query(query): Parameters) -> Result<Json<RollbackView>, Problem> {
     let to = query.get("to").map(|text| text.parse::<u64>());
     let to = to.transpose().map_err(|_| Problem::bad_request("`to` is the number of a version"))?;
@@ -314,7 +316,8 @@ async fn rollback(State(api): State<Api>, Path(name): Path<String>, Query(query)
     rolled_back.await.map(Json)
 }
 
-/// `POST /v1/segments/preview`. A segment may be called `preview` all the same: the other methods are about it.
+/// `POST /v1/segments/preview`. A segment may still be called `preview`: the other methods are
+/// about it.
 async fn preview(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -336,7 +339,7 @@ async fn members(State(api): State<Api>, Path(name): Path<String>, Query(query):
     api.dear(move |api| api.queries.members(&name, &page)).await.map(Json)
 }
 
-/// `strict=true` refuses records with fields that no schema knows.
+/// `strict=true` refuses records with fields in no schema.
 async fn records(State(api): State<Api>, Query(query): Parameters, body: Bytes) -> Result<Json<AppendView>, Problem> {
     let strict = flag(&query, "strict")?;
     api.order(move |api| portions::append(&*api.commands, &body, strict)).await.map(Json)
@@ -352,7 +355,8 @@ async fn import(State(api): State<Api>, Path(name): Path<String>, Query(query): 
     imported.await.map(Json)
 }
 
-/// Membership changes, one JSON object a line. `from=start|end`; `follow=false` ends when everything that was there has been sent.
+/// Membership changes, one JSON object per line. `from=start|end`; `follow=false` ends when
+/// everything present has been sent.
 async fn changes(State(api): State<Api>, Query(query): Parameters) -> Result<Response, Problem> {
     let from = match query.get("from").map(String::as_str) {
         None | Some("start") => ChangesFrom::Start,

@@ -1,4 +1,5 @@
-//! Serving a router on a port, with a bound on everything a client can hold: connections, the time for a request's head, the time without progress.
+//! Serving a router on a port, with a limit on every resource that a client can hold: connections,
+//! the time for a request's head, the time without progress.
 //!
 //! ```text
 //! listener ─▶ a place among the connections ─▶ TLS, where configured ─▶ HTTP/1.1 ─▶ router
@@ -24,22 +25,24 @@ use tower::ServiceExt;
 
 use crate::tls::Tls;
 
-/// How long a client may take to send the head of a request. An idle connection is closed after the same time.
+/// How long a client may take to send the head of a request. An idle connection is closed after the
+/// same time.
 const HEAD_WITHIN: Duration = Duration::from_secs(20);
 
-/// How long a client may leave what is sent to it unread.
+/// How long a client may leave its answer unread.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// How long the handshake of TLS may take.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
-/// The most bytes of a request's head. The longest head that a browser or a proxy sends is half of it.
+/// The most bytes of a request's head. The longest head that a browser or a proxy sends is half of
+/// it.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// Where accepting fails for want of descriptors, others must end first.
+/// If accepting fails for lack of descriptors, others must end first.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// What a port lets in.
+/// What a port admits.
 #[derive(Clone, Default)]
 pub struct Door {
     /// Connections at a time. One more is answered with 503 and closed.
@@ -48,7 +51,7 @@ pub struct Door {
     pub tls: Option<Arc<Tls>>,
 }
 
-/// Serves for as long as the listener lives; ends when the future is dropped.
+/// Serves as long as the listener lives; ends when the future is dropped.
 pub async fn serve(listener: TcpListener, router: Router, door: Door) {
     let places = Arc::new(Semaphore::new(door.connections_max));
     loop {
@@ -101,7 +104,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, 
     connection.await.map_err(io::Error::other)
 }
 
-/// Says why before it closes. Whoever does not read it at once does not hear it.
+/// Gives the reason before it closes. A client that does not read at once does not see it.
 async fn turn_away(mut stream: TcpStream, connections_max: usize) {
     let body = format!(
         "{{\"type\":\"urn:millrace:problem:too-many-connections\",\"title\":\"Too many connections\",\"status\":503,\"detail\":\"the server takes {connections_max} connections at a time (http.connections_max); try again\"}}"

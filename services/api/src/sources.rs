@@ -1,4 +1,4 @@
-//! `/v1/sources`: what the sources of this process do, and their pauses.
+//! `/v1/sources`: the status of this process's sources, and their pauses.
 
 use std::sync::Arc;
 
@@ -19,23 +19,23 @@ pub trait Sources: Send + Sync {
     /// Every source of this process, by name.
     fn views(&self) -> Vec<Value>;
 
-    /// Pauses a source, or lets it go on; outlives restarts.
+    /// Pauses a source, or resumes it; survives restarts.
     ///
     /// # Errors
     /// `NotFound`; where the log cannot be written.
     fn pause(&self, name: &str, paused: bool) -> Result<(), BackendError>;
 
-    /// Whether every source does its work, and otherwise why not.
+    /// Whether every source works, and otherwise why not.
     fn ready(&self) -> ReadyView;
 }
 
-/// Questions and orders to sources at a time. Each takes a moment.
+/// Questions and commands to sources at a time. Each takes a moment.
 pub const SOURCES_MAX: usize = 2;
 
 /// Those that may wait for their turn.
 const WAITING_MAX: usize = 100;
 
-/// The routes under `/v1/sources`, to be put behind the gate.
+/// The routes under `/v1/sources`, to serve through the gate.
 pub fn sources_router(sources: Arc<dyn Sources>) -> Router {
     Router::new()
         .route("/v1/sources", get(list))

@@ -20,10 +20,10 @@ use crate::dto::*;
 use crate::sources::Sources;
 use crate::{Backend, Cancel, Policy, api_router, health_router, openapi, sources_router};
 
-/// Knows `email:p2@townsend.com` and segment `upsell`; remembers what it was told.
+/// Knows `email:p2@townsend.com` and segment `upsell`; remembers the commands it received.
 #[derive(Default)]
 struct One {
-    told: Mutex<Vec<String>>,
+    received: Mutex<Vec<String>>,
 }
 
 fn missing<T>(what: impl ToString) -> Result<T, BackendError> {
@@ -131,7 +131,7 @@ impl Commands for One {
         if text.is_empty() {
             return Err(BackendError::InvalidDefinition(vec!["line 1: unknown field x.y".to_owned()]));
         }
-        self.told.lock().unwrap().push(format!("{name}: {text}"));
+        self.received.lock().unwrap().push(format!("{name}: {text}"));
         Ok(())
     }
 
@@ -190,7 +190,7 @@ impl Sources for One {
     }
 
     fn pause(&self, name: &str, paused: bool) -> Result<(), BackendError> {
-        self.told.lock().unwrap().push(format!("{name} paused: {paused}"));
+        self.received.lock().unwrap().push(format!("{name} paused: {paused}"));
         Ok(())
     }
 
@@ -407,7 +407,7 @@ async fn routes_answer() {
     }
 }
 
-/// What the framework refuses by itself is refused as everything else is.
+/// The framework's own refusals look like all others.
 #[tokio::test]
 async fn every_error_is_a_problem_document() {
     let one = Arc::new(One::default());
@@ -466,7 +466,7 @@ async fn records_are_taken_line_by_line_and_from_this_machine_only() {
         answer.starts_with("200 application/json {\"accepted\":2,\"rejected\":[{\"line\":2,") && answer.contains("unknown field `colour`"),
         "{answer}"
     );
-    // A byte-order mark, CRLF and a byte that is no text concern their lines alone.
+    // A byte-order mark, CRLF and a byte that is not text affect only their own lines.
     let one = Arc::new(One::default());
     let bytes = b"\xEF\xBB\xBF{\"topic\":\"person\"}\r\n\xFF\r\n{\"topic\":\"person\"}";
     let request = Request::builder().method("POST").uri("/v1/records").body(Body::from(bytes.to_vec())).unwrap();
@@ -482,7 +482,7 @@ async fn records_are_taken_line_by_line_and_from_this_machine_only() {
 }
 
 #[tokio::test]
-async fn health_metrics_and_readiness_are_told() {
+async fn health_metrics_and_readiness_are_served() {
     for (uri, expected) in [
         ("/healthz", "200 text/plain; charset=utf-8 ok"),
         ("/readyz", "503 application/json {\"ready\":false,\"waitingFor\":[\"shard 3\"]}"),
@@ -520,7 +520,7 @@ async fn every_described_operation_is_served() {
     );
 }
 
-/// Every route of the list with every role, and with nobody known: the list alone says who is let in.
+/// Every route of the list with every role, and without one: the list alone decides access.
 #[tokio::test]
 async fn every_route_admits_the_roles_it_lists_and_nobody_else() {
     let one = Arc::new(One::default());
@@ -560,7 +560,7 @@ async fn every_route_admits_the_roles_it_lists_and_nobody_else() {
     assert!(ask(router(&one, Some(tokens())), "127.0.0.1:1", wrong).await.starts_with("401"));
 }
 
-/// A viewer sees who it is about by what source systems call them, and nothing that names a person.
+/// A viewer sees subjects by their source system's id, and nothing that names a person.
 #[tokio::test]
 async fn a_viewer_sees_no_personal_value() {
     let one = Arc::new(One::default());
@@ -586,7 +586,7 @@ async fn a_viewer_sees_no_personal_value() {
     }
 }
 
-/// What a web page of somebody else, a name that was made to lead here, and a proxy send.
+/// Requests of another site's web page, a rebound DNS name, and a proxy.
 #[tokio::test]
 async fn only_this_machine_is_heard_without_authentication() {
     let yaml = ("content-type", "application/yaml");

@@ -1,6 +1,7 @@
-//! TLS of a port: a certificate and its key from PEM files, taken anew when the files change.
+//! TLS of a port: a certificate and its key from PEM files, reloaded when the files change.
 //!
-//! Connections that are open keep the certificate they began with. A pair that cannot be used is logged, and the one before stays.
+//! Open connections keep the certificate they began with. An unusable pair is logged, and the
+//! previous one stays.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,7 +31,7 @@ pub enum TlsError {
     },
 }
 
-/// A certificate, its key, and what was last made of them.
+/// A certificate, its key, and the configuration last made from them.
 pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
@@ -38,7 +39,7 @@ pub struct Tls {
 }
 
 struct Loaded {
-    /// The bytes of both files: what tells a change, on every file system and through links.
+    /// The bytes of both files: they show a change on every file system and through links.
     files: Vec<u8>,
     config: Arc<ServerConfig>,
 }
@@ -56,10 +57,10 @@ impl Tls {
         })
     }
 
-    /// Takes the files anew where they changed. Whether they did.
+    /// Reloads the files if they changed. Returns whether they did.
     ///
     /// # Errors
-    /// Where the changed files cannot be used; the pair before stays.
+    /// Where the changed files cannot be used; the previous pair stays.
     pub fn refresh(&self) -> Result<bool, TlsError> {
         let files = bytes(&self.certificate, &self.key);
         if self.current.read().unwrap_or_else(PoisonError::into_inner).files == files {
@@ -77,7 +78,7 @@ impl Tls {
 }
 
 fn bytes(certificate: &Path, key: &Path) -> Vec<u8> {
-    // A file that is away for a moment reads as empty; `loaded` then says what is wrong.
+    // A file that is away for a moment reads as empty; `loaded` then reports the error.
     [certificate, key].iter().flat_map(|path| std::fs::read(path).unwrap_or_default()).collect()
 }
 
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
     use crate::{Door, Router, serve};
 
-    /// Writes a fresh certificate for `localhost` and its key; gives the certificate back.
+    /// Writes a fresh certificate for `localhost` and its key; returns the certificate.
     fn renew(folder: &Path) -> CertificateDer<'static> {
         let fresh = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(folder.join("tls.crt"), fresh.cert.pem()).unwrap();
@@ -126,7 +127,7 @@ mod tests {
         fresh.cert.der().clone()
     }
 
-    /// The status line that a client gets which trusts this certificate alone.
+    /// The status line for a client that trusts this certificate alone.
     async fn ask(address: SocketAddr, trusted: &CertificateDer<'static>) -> std::io::Result<String> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(trusted.clone()).unwrap();

@@ -20,7 +20,7 @@ use millrace_shard::row::{ProfileRelation, ProfileRow, SubjectId};
 use crate::commands::segment::check_one;
 use crate::remote::Away;
 
-/// Says whether the shards of this process answer.
+/// Reports whether the shards of this process answer.
 pub type Readiness = dyn Fn() -> ReadyView + Send + Sync;
 
 /// Questions to the shards of the deployment.
@@ -28,7 +28,7 @@ pub struct EngineQueries {
     query: Query,
     clock: Arc<dyn Clock>,
     readiness: Box<Readiness>,
-    /// Held by the preview under way: it reads everything there is, so there is one at a time.
+    /// Held by the running preview: it reads all subjects, so there is one at a time.
     previewing: Mutex<()>,
 }
 
@@ -42,7 +42,7 @@ impl EngineQueries {
         }
     }
 
-    /// The living subject behind an identity.
+    /// The living subject of an identity.
     fn profile(&self, identity: &Identity) -> Result<Profile, BackendError> {
         let subject = self.query.resolve(identity).map_err(failure)?;
         let profile = self.query.profile(&subject, self.clock.now()).map_err(failure)?;
@@ -78,7 +78,7 @@ impl EngineQueries {
         })
     }
 
-    /// One part of a list of related things, from behind `after` on.
+    /// One part of a list of related things, from after `after` on.
     fn children(&self, account: &Identity, kind: SubjectKind, page: &PageRequest) -> Result<(Vec<SubjectId>, Option<String>), BackendError> {
         let account = self.profile(account)?.subject;
         let children = self.query.children(&account, kind, self.clock.now()).map_err(failure)?;
@@ -268,7 +268,7 @@ impl Queries for EngineQueries {
                 ));
             }
             Ok(turn) => turn,
-            // A preview that panicked left nothing behind.
+            // A preview that panicked left no state.
             Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
         };
         let preview = self
@@ -277,10 +277,10 @@ impl Queries for EngineQueries {
             .map_err(|error| match error {
                 QueryError::Cancelled => BackendError::Cancelled,
                 QueryError::Invalid(problems) => {
-                    let told = problems
+                    let shown = problems
                         .iter()
                         .map(|problem| format!("segment {}: {}", definition.name, problem.render(&definition.pql)));
-                    BackendError::InvalidDefinition(told.collect())
+                    BackendError::InvalidDefinition(shown.collect())
                 }
                 error => failure(error),
             })?;
@@ -315,14 +315,14 @@ fn no_segment(name: &str) -> BackendError {
     BackendError::NotFound(format!("there is no segment `{name}`"))
 }
 
-/// The subject behind which a part of a list begins.
+/// The subject after which a part of a list begins.
 fn place(kind: SubjectKind, page: &PageRequest) -> Result<Option<SubjectId>, BackendError> {
     let after = page.after.as_deref().map(Identity::parse).transpose();
     let after = after.map_err(|error| BackendError::Refused(format!("`after`: {error}")))?;
     Ok(after.map(|id| SubjectId { kind, id: CanonicalId(id) }))
 }
 
-/// The first `limit` of what is left, and where the next part begins if there is one.
+/// The first `limit` of the rest, and where the next part begins if there is one.
 fn cut<T>(mut rest: Vec<T>, page: &PageRequest, place: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
     let more = rest.len() > page.limit;
     rest.truncate(page.limit);
@@ -383,7 +383,7 @@ fn membership_view(membership: &WrittenMembership) -> MembershipView {
     }
 }
 
-/// Values of computed attributes that have one.
+/// The computed attributes that have a value.
 fn computed(profile: &Profile) -> std::collections::BTreeMap<String, serde_json::Value> {
     let known = profile.computed.iter().filter(|kept| !kept.value.is_null());
     known.map(|kept| (kept.attribute.to_string(), kept.value.to_json())).collect()
@@ -400,7 +400,7 @@ fn provenance(profile: &Profile) -> std::collections::BTreeMap<String, Provenanc
     shown.collect()
 }
 
-/// What people call it.
+/// Its display name.
 fn name_of(kind: SubjectKind, record: &Value) -> Option<String> {
     let text = |path: &str| record.at(path).as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     match kind {

@@ -1,4 +1,4 @@
-//! The calls that foreign instances allow, shared by everything in this process that calls them.
+//! The calls that foreign instances allow, shared by all callers in this process.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,9 +15,11 @@ use crate::sources::marketo_config;
 pub struct Budgets(Mutex<BTreeMap<String, Arc<Budget>>>);
 
 impl Budgets {
-    /// With a budget for each instance that a source is configured for: its limits and shares count for the sinks of the instance as well.
+    /// With a budget for each instance that a source is configured for: its limits and shares apply
+    /// to the sinks of the instance as well.
     ///
-    /// Reads no secret: this process may run no source, and what is wrong with one is for the process that runs it to say.
+    /// Reads no secret: this process may run no source, and the process that runs one reports its
+    /// errors.
     pub fn configured(config: &Config) -> Budgets {
         let budgets = Budgets::default();
         for (name, source) in config.sources.iter().filter(|(_, source)| source.kind == "marketo") {
@@ -28,7 +30,7 @@ impl Budgets {
         budgets
     }
 
-    /// The budget of an instance; the first to ask decides its limits.
+    /// The budget of an instance; the first caller decides its limits.
     pub fn of(&self, key: String, limits: &Limits) -> Arc<Budget> {
         let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let budget = budgets.entry(key).or_insert_with(|| Arc::new(Budget::new(limits.clone(), system_clock())));

@@ -1,10 +1,11 @@
-//! The command line: what can be asked for, and the help that says so.
+//! The command line: its commands, and their help.
 
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-/// Real-time B2B customer data platform: who is in which audience, the moment the last fact arrives, and why.
+/// Real-time B2B customer data platform: who is in which audience, the moment the last fact
+/// arrives, and why.
 #[derive(Debug, Parser)]
 #[command(
     name = "millrace",
@@ -22,7 +23,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Options that every command takes are described here, once: in the help of each command they would hide its own.
+/// Options of every command are described here, once: in the help of each command they would hide
+/// its own.
 const OPTIONS_AND_EXAMPLES: &str = "\
 Options of every command:
       --config <FILE>    Configuration, TOML or YAML; `docs/configuration.md` lists the keys. Variables
@@ -33,7 +35,7 @@ Options of every command:
                          address if absent
 
 Examples:
-  millrace demo                                     a story on this machine, told to its end
+  millrace demo                                     a story on this machine, from beginning to end
   millrace run                                      an instance on this machine, for the commands below
   millrace segment apply upsell.yaml                put a rule in force
   millrace source file records.jsonl                bring records
@@ -44,7 +46,7 @@ Examples:
 
 `millrace COMMAND --help` says more about each.";
 
-/// What every command takes; see `OPTIONS_AND_EXAMPLES`.
+/// Options of every command; see `OPTIONS_AND_EXAMPLES`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Common {
     #[arg(long, global = true, hide = true, value_name = "FILE", env = "MILLRACE_CONFIG")]
@@ -60,7 +62,8 @@ pub struct Common {
 /// Printed below the help of each command.
 const EVERY_COMMAND: &str = "`millrace --help` lists the options of every command: --config, --check-config, --output, --server.";
 
-/// The command line with examples, and the hint at the common options, below the help of each command.
+/// The command line with examples, and the pointer to the common options, below the help of each
+/// command.
 pub fn command_line() -> clap::Command {
     below(Cli::command(), "")
 }
@@ -143,11 +146,12 @@ pub enum Output {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Tell the Bodea story on this machine, with nothing installed: who is in the audience after each fact, and why
+    /// Play the Bodea story on this machine, with nothing installed: who is in the audience after
+    /// each fact, and why
     Demo(DemoOptions),
     /// Run everything in one process: on the embedded log, or on Kafka where that is configured
     Run,
-    /// Run the shards that this process is given, on Kafka
+    /// Run the shards assigned to this process, on Kafka
     Processor(ProcessorOptions),
     /// Topics of this deployment
     #[command(subcommand)]
@@ -164,7 +168,7 @@ pub enum Command {
     /// Unified accounts
     #[command(subcommand)]
     Account(AccountCommand),
-    /// Records nobody could use
+    /// Unusable records
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
     /// Foreign systems that audiences are sent to
@@ -194,7 +198,7 @@ pub struct DemoOptions {
 
 #[derive(Debug, Args)]
 pub struct ProcessorOptions {
-    /// Create the topics that are missing first, as `topics create` does
+    /// Create missing topics first, as `topics create` does
     #[arg(long)]
     pub create_topics: bool,
 }
@@ -211,11 +215,11 @@ pub struct HealthOptions {
 
 #[derive(Debug, Subcommand)]
 pub enum TopicsCommand {
-    /// Create the topics that are missing; leave those that are there
+    /// Create missing topics; leave existing ones
     Create,
     /// Compare the topics with the catalogue
     Check,
-    /// What the user of this deployment must be allowed on Kafka, as arguments of kafka-acls
+    /// The permissions that this deployment's user needs on Kafka, as arguments of kafka-acls
     Acls {
         /// The user, as Kafka names it
         #[arg(long, default_value = "User:millrace")]
@@ -225,7 +229,7 @@ pub enum TopicsCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum SegmentCommand {
-    /// Check definitions and put them in force: all of them, or none where one is wrong
+    /// Check definitions and apply them: all of them, or none where one is wrong
     Apply {
         /// YAML or JSON files; `-`: standard input
         #[arg(required = true)]
@@ -237,7 +241,8 @@ pub enum SegmentCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// How many and whom a definition would take now, why, and who would enter and leave; changes nothing
+    /// How many and which subjects a definition would include now, why, and who would enter and
+    /// leave; changes nothing
     Preview {
         /// A YAML or JSON file with one definition; `-`: standard input
         file: PathBuf,
@@ -245,7 +250,8 @@ pub enum SegmentCommand {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=100))]
         sample: u16,
     },
-    /// Lay out the rules of definitions, or rules by themselves, in the one form; without options to standard output
+    /// Lay out the rules of definitions, or single rules, in the standard form; without options to
+    /// standard output
     Fmt(FmtOptions),
     /// Turn rules between text and JSON form, in definitions or by themselves; to standard output
     Convert {
@@ -258,13 +264,13 @@ pub enum SegmentCommand {
     },
     /// The definitions in force, with their numbers of members
     List,
-    /// Who is in a segment now, one subject a line
+    /// The members of a segment, one subject per line
     Members {
         name: String,
-        /// At most so many
+        /// At most this many
         #[arg(long, default_value_t = 100, conflicts_with = "all")]
         limit: usize,
-        /// However many there are
+        /// All of them
         #[arg(long)]
         all: bool,
     },
@@ -275,17 +281,17 @@ pub enum SegmentCommand {
     /// Put an earlier version in force again, as a new version
     Rollback {
         name: String,
-        /// The version; the last other one that was in force where this is left out
+        /// The version; if left out, the one in force before
         #[arg(long, value_name = "VERSION")]
         to: Option<u64>,
     },
-    /// Take a definition back with its history; its members exit
+    /// Delete a definition with its history; its members exit
     Delete { name: String },
 }
 
 #[derive(Debug, Args)]
 pub struct FmtOptions {
-    /// Write nothing, say which files would change; exit status 1 where one would
+    /// Write nothing, print which files would change; exit status 1 if one would
     #[arg(long, conflicts_with = "write")]
     pub check: bool,
     /// Write the files that change
@@ -307,15 +313,17 @@ pub enum RuleForm {
 
 #[derive(Debug, Subcommand)]
 pub enum AudienceCommand {
-    /// Bring members in: JSON lines {"member": "namespace:id"[, "validUntil"]}, or a .csv file with a head that names `member` or `namespace` and `id`
+    /// Import members: JSON lines {"member": "namespace:id"[, "validUntil"]}, or a .csv file with a
+    /// head that names `member` or `namespace` and `id`
     Import {
         name: String,
         /// `-`: JSON lines on standard input
         file: PathBuf,
-        /// The file holds all members there are: take everybody else out. One line that names no member stops the whole
+        /// The file is the complete list of members: remove all others. One line that is not a
+        /// member stops the whole import
         #[arg(long)]
         replace: bool,
-        /// With `--replace`, there may be no member: everybody is taken out
+        /// With `--replace`, the list may be empty: everybody is removed
         #[arg(long, requires = "replace")]
         allow_empty: bool,
     },
@@ -323,21 +331,24 @@ pub enum AudienceCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum PersonCommand {
-    /// Persons by a part of a name, an e-mail address or a source key. Looks through everybody: no matter of milliseconds where they are millions
+    /// Persons by part of a name, an e-mail address or a source key. Scans all persons: with
+    /// millions of them it takes more than milliseconds
     Find {
         text: String,
-        /// At most so many
+        /// At most this many
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// Everything known of a person, and where it is from
+    /// Everything known of a person, with its sources
     Show {
-        /// `namespace:id` (`email:p2@townsend.com`), an e-mail address, or the source key of a record
+        /// `namespace:id` (`email:p2@townsend.com`), an e-mail address, or the source key of a
+        /// record
         id: String,
     },
     /// Why a person is in a segment, or is not
     Explain {
-        /// `namespace:id` (`email:p2@townsend.com`), an e-mail address, or the source key of a record
+        /// `namespace:id` (`email:p2@townsend.com`), an e-mail address, or the source key of a
+        /// record
         id: String,
         #[arg(long)]
         segment: String,
@@ -351,7 +362,7 @@ pub enum PersonCommand {
     Export(Missing),
 }
 
-/// A command that people look for and that is not there yet, with whatever they give it.
+/// A command that people look for and that does not exist yet, with any arguments.
 #[derive(Debug, Args)]
 pub struct Missing {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -360,14 +371,14 @@ pub struct Missing {
 
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
-    /// Accounts by a part of a name or a source key
+    /// Accounts by part of a name or a source key
     Find {
         text: String,
-        /// At most so many
+        /// At most this many
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// Everything known of an account, and where it is from
+    /// Everything known of an account, with its sources
     Show {
         /// The source key of any of its records, such as `1001@crm1.Salesforce`
         key: String,
@@ -388,7 +399,7 @@ pub enum AccountCommand {
 pub enum DeadLetterCommand {
     /// The newest, with their reasons
     List {
-        /// At most so many
+        /// At most this many
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
@@ -398,14 +409,14 @@ pub enum DeadLetterCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum DestinationCommand {
-    /// The destinations that the asked instance serves, with their state
+    /// The destinations that the instance serves, with their status
     List,
     /// One destination: what is desired, delivered, pending and refused, and what holds it up
     Status { name: String },
-    /// Let pass what the brake holds
+    /// Release what the brake holds
     Confirm {
         name: String,
-        /// One audience; all of the destination where this is left out
+        /// One audience; if left out, all of the destination
         #[arg(long)]
         audience: Option<String>,
     },
@@ -415,7 +426,7 @@ pub enum DestinationCommand {
         #[arg(long)]
         audience: Option<String>,
     },
-    /// Compare a destination that can be read with what it acknowledged, and set right what differs
+    /// Compare a destination that can be read with what it acknowledged, and repair the differences
     Reconcile {
         name: String,
         #[arg(long)]
@@ -425,17 +436,18 @@ pub enum DestinationCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum SourceCommand {
-    /// JSON lines {"topic", "key", "value"[, "timestamp"]}; the topic may be the kind alone, such as `person`
+    /// JSON lines {"topic", "key", "value"[, "timestamp"]}; the topic may be the kind alone, such
+    /// as `person`
     File(SourceFileOptions),
-    /// Read from Marketo: every configured source of this type, until told to end
+    /// Read from Marketo: every configured source of this type, until the process is stopped
     Marketo,
-    /// What the sources of the running instance do
+    /// The status of the running instance's sources
     List,
     /// Read a handful of real records, show them raw and mapped; write nothing
     Preview { name: String },
-    /// Let a source rest; outlives restarts
+    /// Pause a source; survives restarts
     Pause { name: String },
-    /// Let a paused source go on
+    /// Resume a paused source
     Resume { name: String },
 }
 
@@ -444,22 +456,25 @@ pub struct SourceFileOptions {
     /// `-`: standard input
     #[arg(default_value = "-")]
     pub path: PathBuf,
-    /// Begin at this line: where an earlier call was cut off
+    /// Begin at this line: where an earlier call was interrupted
     #[arg(long, default_value_t = 1, value_name = "LINE", value_parser = clap::value_parser!(u64).range(1..))]
     pub from_line: u64,
-    /// Refuse records with fields that no schema knows. Without it such fields are kept under `extra`, and reported
+    /// Refuse records with fields in no schema. Without it such fields are kept under `extra`, and
+    /// reported
     #[arg(long)]
     pub strict: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
-    /// Read the whole log and say what is damaged or missing; change nothing. Exit status 1 where anything is
+    /// Read the whole log and report what is damaged or missing; change nothing. Exit status 1 if
+    /// anything is
     Check {
-        /// The folder of a log that no process has open: `log.path`, `.millrace/log` where that is left out
+        /// The folder of a log that no process has open; if left out, `log.path`, `.millrace/log`
         dir: PathBuf,
     },
-    /// Make a new log of all that is whole in a damaged one, or in one of an earlier format; leave the old one as it is
+    /// Make a new log from the intact parts of a damaged one, or from one of an earlier format;
+    /// leave the old one as it is
     Salvage {
         /// The folder of a log that no process has open
         dir: PathBuf,
@@ -483,23 +498,23 @@ pub struct SinkFileOptions {
     /// Only changes from now on
     #[arg(long)]
     pub from_end: bool,
-    /// End when everything that was there has been written
+    /// End when everything present has been written
     #[arg(long, conflicts_with = "from_end")]
     pub once: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct BenchOptions {
-    /// What to measure once the population is loaded, separated by commas; everything where this is left out
+    /// What to measure once the population is loaded, separated by commas; everything if left out
     #[arg(long, value_enum, value_delimiter = ',')]
     pub only: Vec<Scenario>,
     /// Persons of the population; accounts are a tenth of them
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub persons: u32,
-    /// How long visits are measured, in seconds: once as fast as they are taken, once at a rate
+    /// How long visits are measured, in seconds: once as fast as possible, once at a rate
     #[arg(long, default_value_t = 20)]
     pub seconds: u64,
-    /// Visits a second while latency is measured; half of the measured throughput where this is left out
+    /// Visits per second while latency is measured; half of the measured throughput if left out
     #[arg(long)]
     pub rate: Option<u32>,
     /// Persons of the one account of the fan-out
@@ -508,7 +523,8 @@ pub struct BenchOptions {
     /// Memberships that expire within one second
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub timers: u32,
-    /// On the configured Kafka, in topics of its own, which stay there; on an embedded log of its own where this is left out
+    /// On the configured Kafka, in topics of its own, which are not deleted; on an embedded log of
+    /// its own if left out
     #[arg(long)]
     pub kafka: bool,
 }

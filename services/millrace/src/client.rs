@@ -16,14 +16,14 @@ use serde::de::DeserializeOwned;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 
-/// A restore may keep an answer waiting; a stream has no end.
+/// A restore may delay an answer; a stream has no end.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Asks one instance.
+/// The client of one instance.
 pub struct Client {
     base: Url,
     http: Http,
-    /// Shown with every request.
+    /// Sent with every request.
     token: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl Client {
     /// For the instance that the settings name.
     ///
     /// # Errors
-    /// A refusal where that is no URL; where the token cannot be read.
+    /// A refusal where that is not a URL; where the token cannot be read.
     pub fn of(settings: &Settings) -> anyhow::Result<Client> {
         let token = settings
             .config
@@ -44,7 +44,7 @@ impl Client {
     }
 
     fn new(base: &str, token: Option<String>) -> anyhow::Result<Client> {
-        // `localhost:8080` is what people type; as a URL, it would be of a scheme called `localhost`.
+        // People type `localhost:8080`; as a URL, it would have a scheme called `localhost`.
         let whole = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         let base = Url::parse(&whole)
             .ok()
@@ -61,13 +61,13 @@ impl Client {
     /// `GET` of the path made of `steps`, each percent-encoded as needed.
     ///
     /// # Errors
-    /// What the instance answered, or that it did not.
+    /// The instance's error, or that it did not answer.
     pub fn get<T: DeserializeOwned>(&self, steps: &[&str], query: &[(&str, &str)]) -> anyhow::Result<T> {
         let response = self.send(Method::GET, steps, query, None, Some(TIMEOUT))?;
         response.json().context("the instance answers in a form this version cannot read")
     }
 
-    /// As `get`; `None` where the instance knows of no such thing.
+    /// As `get`; `None` where the instance has no such thing.
     ///
     /// # Errors
     /// As for `get`.
@@ -79,7 +79,8 @@ impl Client {
         }
     }
 
-    /// `POST`, with a text or without a body. Waits for the answer as long as it takes: a preview reads everybody.
+    /// `POST`, with a text or without a body. Waits for the answer without a limit: a preview reads
+    /// all subjects.
     ///
     /// # Errors
     /// As for `get`.
@@ -114,12 +115,12 @@ impl Client {
     }
 }
 
-/// The instance knows of no such thing; its own words.
+/// The instance has no such thing; its own words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotFound(String);
 
-/// The problem document as an error; a definition that does not hold is a refusal.
+/// The problem document as an error; an invalid definition is a refusal.
 fn refused(response: Response) -> anyhow::Error {
     let status = response.status();
     match response.json::<Problem>() {
@@ -142,7 +143,7 @@ fn failure(error: anyhow::Error) -> BackendError {
     }
 }
 
-/// Lines that could be read, as a body, and their places among all; what is wrong with the others.
+/// The readable lines, as a body, and their places among all; the errors of the others.
 fn readable<T: Serialize>(lines: &[Result<T, String>]) -> Result<(String, Vec<u64>, Vec<RejectedLine>), BackendError> {
     let (mut body, mut numbers, mut rejected) = (String::new(), Vec::new(), Vec::new());
     for (number, line) in (1..).zip(lines) {
@@ -161,7 +162,7 @@ fn readable<T: Serialize>(lines: &[Result<T, String>]) -> Result<(String, Vec<u6
     Ok((body, numbers, rejected))
 }
 
-/// Gives the instance's findings the places that their lines have among all.
+/// Maps the instance's findings to the lines' places among all.
 fn renumber(found: &mut [RejectedLine], numbers: &[u64]) {
     for rejected in found {
         let at = usize::try_from(rejected.line).unwrap_or_default().wrapping_sub(1);
@@ -206,7 +207,7 @@ impl Commands for Client {
     fn import(&self, audience: &str, lines: Vec<Result<MemberLine, String>>, replace: Replace) -> Result<ImportView, BackendError> {
         let (body, numbers, rejected) = readable(&lines)?;
         if replace != Replace::Nobody && !rejected.is_empty() {
-            // The others would be taken for all there are.
+            // The others would count as the complete list.
             return Ok(ImportView {
                 rejected,
                 ..ImportView::default()
@@ -233,7 +234,7 @@ impl Commands for Client {
 }
 
 impl Client {
-    /// Membership changes; without `follow` only those that are there now.
+    /// Membership changes; without `follow` only those present now.
     pub fn stream(&self, from: &ChangesFrom, follow: bool) -> Result<Box<dyn ChangeReader>, BackendError> {
         let from = if *from == ChangesFrom::Start { "start" } else { "end" };
         let follow = if follow { "true" } else { "false" };

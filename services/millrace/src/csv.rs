@@ -1,7 +1,9 @@
-//! Tables of comma-separated values, RFC 4180, read strictly: a quotation mark that is not closed must not swallow the rows behind it.
+//! Tables of comma-separated values, RFC 4180, read strictly: an unclosed quotation mark must not
+//! swallow the rows after it.
 //!
-//! Libraries take such a mark leniently: it reaches to the end of the file, and nobody learns of it. Here a row that breaks the rules ends with its first
-//! line, is named by number, and the next line begins a row of its own.
+//! Libraries treat such a mark leniently: it reaches to the end of the file, without an error. Here
+//! an invalid row ends with its first line and is reported by number, and the next line begins a
+//! new row.
 
 use anyhow::bail;
 use millrace_config::NotText;
@@ -18,7 +20,7 @@ pub struct Row {
 /// The rows of a file.
 ///
 /// # Errors
-/// Where the file as a whole is no text that can be read.
+/// Where the file as a whole is not readable text.
 pub fn rows(bytes: &[u8]) -> anyhow::Result<Vec<Row>> {
     if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
         bail!(NotText::Utf16);
@@ -32,7 +34,7 @@ pub fn rows(bytes: &[u8]) -> anyhow::Result<Vec<Row>> {
             Ok((cells, used)) => (texts(cells), used),
             Err(reason) => (Err(reason.to_owned()), first_end),
         };
-        // A row over several lines of which one is no text ends with its first line as well.
+        // A row over several lines of which one is not text ends with its first line as well.
         let used = if cells.is_err() { first_end } else { used };
         if cells.as_ref().map_or(true, |cells| cells.iter().any(|cell| !cell.trim().is_empty())) {
             rows.push(Row { line, cells });
@@ -84,12 +86,12 @@ fn row(bytes: &[u8]) -> Result<(Vec<Vec<u8>>, usize), &'static str> {
             }
             [b'\r', b'\n', ..] => return Ok((cells, end + 2)),
             [b'\r'] => return Ok((cells, end + 1)),
-            _ => return Err("text behind the closing quotation mark of a cell"),
+            _ => return Err("text after the closing quotation mark of a cell"),
         }
     }
 }
 
-/// A cell behind its opening quotation mark, and where it ends.
+/// A cell after its opening quotation mark, and where it ends.
 fn quoted(bytes: &[u8], from: usize) -> Result<(Vec<u8>, usize), &'static str> {
     let mut cell = Vec::new();
     let mut at = from;

@@ -1,6 +1,8 @@
-//! The folders of this process: who holds them, which log their state is from, and what is done about state that is damaged.
+//! The folders of this process: their holder, the log of their state, and the handling of damaged
+//! state.
 //!
-//! State that belongs to this log may be made anew at any time: the changelog has all of it. State of another log, or without any, is never touched.
+//! State of this log may be recreated at any time: the changelog has all of it. State of another
+//! log, or of no log, is never touched.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use millrace_store::{Disposition, Limits, Resources, RocksStore, StoreError};
 use crate::settings::Settings;
 use crate::sinks::OpenLedgers;
 
-/// A ledger has few rows beside a shard's: this part of the memory serves it.
+/// A ledger has few rows compared with a shard: this part of the memory serves it.
 const LEDGER_SHARE: u64 = 8;
 
 /// The folder of the state, held by this process.
@@ -45,7 +47,7 @@ impl HeldState {
     }
 }
 
-/// The folders of shards under the state's folder, those set aside left out.
+/// The folders of shards under the state's folder, without those set aside.
 fn shards(config: &Config) -> impl Iterator<Item = PathBuf> {
     let root = config.state.path.clone();
     (0..config.topics.shards).map(move |shard| folder(&root, shard))
@@ -55,14 +57,16 @@ fn folder(root: &Path, shard: u32) -> PathBuf {
     root.join(format!("shard-{shard}"))
 }
 
-/// Which log the state is from, as its folders remember it: the log's identity and the changelog's name, for one Kafka may hold several deployments.
+/// The log of the state, as its folders remember it: the log's identity and the changelog's name,
+/// because one Kafka may hold several deployments.
 pub fn origin(settings: &Settings, log: &dyn Log) -> anyhow::Result<Option<String>> {
     let identity = log.identity().context("cannot learn which log this is")?;
     Ok(identity.map(|identity| format!("{identity} {}", settings.topology().changelog())))
 }
 
 /// # Errors
-/// Where the state was built from a log. There is none now: to make a new one would only make it harder to put back the one that is gone.
+/// Where the state was built from a log and there is none now: making a new one would only make it
+/// harder to put back the missing one.
 pub fn refuse_without_log(config: &Config) -> anyhow::Result<()> {
     for path in shards(config) {
         if RocksStore::origin(&path)?.is_some() {
@@ -81,11 +85,11 @@ pub fn refuse_without_log(config: &Config) -> anyhow::Result<()> {
 /// RocksDB stores under the configured folder.
 ///
 /// # Errors
-/// Where one of them is of another log: then none is opened.
+/// Where one of them belongs to another log: then none is opened.
 pub fn rocks_stores(config: &Config, held: Arc<HeldState>, origin: Option<String>) -> anyhow::Result<Arc<OpenStore>> {
     if let Some(expected) = &origin {
         for path in shards(config) {
-            // What is damaged is dealt with where it is opened.
+            // A damaged store is handled when it is opened.
             if let Ok(Some(found)) = RocksStore::origin(&path)
                 && found != *expected
             {
@@ -98,7 +102,7 @@ pub fn rocks_stores(config: &Config, held: Arc<HeldState>, origin: Option<String
     Ok(Arc::new(move |shard| open_store(&held.folder(shard), origin.as_deref(), &resources)))
 }
 
-/// The ledgers of a destination's sink by its name, beside the shards' stores.
+/// The ledgers of a destination's sink by its name, next to the shards' stores.
 pub fn ledgers(config: &Config, held: &Arc<HeldState>, origin: Option<String>) -> Box<OpenLedgers> {
     let (held, config) = (Arc::clone(held), config.clone());
     Box::new(move |name| {
@@ -120,7 +124,7 @@ fn limits(config: &Config, share: u64) -> Limits {
     }
 }
 
-/// Opens a store. A damaged one is made anew, and the runtime fills it from the changelog.
+/// Opens a store. A damaged one is recreated, and the runtime fills it from the changelog.
 fn open_store(path: &Path, origin: Option<&str>, resources: &Resources) -> Result<Box<dyn StateStore>, StateError> {
     let opened = RocksStore::open(path, origin, resources).or_else(|error| match error.disposition() {
         Disposition::Rebuild => {

@@ -1,4 +1,4 @@
-//! From the configuration to what the engine, the log and the stores are told.
+//! From the configuration to the settings of the engine, the log and the stores.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,7 +22,8 @@ use crate::refusal::Refusal;
 /// A schema registry answers at once or not at all.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the shards of this deployment are told. Asks the registry where one is configured and Avro is written.
+/// The settings of this deployment's shards. Calls the registry where one is configured and Avro is
+/// written.
 pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
     let schema = Arc::new(Schema::built_in()?);
     let registry = registry(config)?;
@@ -38,7 +39,7 @@ pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
         destinations: config
             .destinations
             .iter()
-            .map(|(name, destination)| (Text::from(name), told(destination)))
+            .map(|(name, destination)| (Text::from(name), destination_settings(destination)))
             .collect(),
         settle_ms: i64::try_from(config.identity.settle.as_millis()).unwrap_or(i64::MAX),
         history_rows: HISTORY_ROWS,
@@ -58,12 +59,12 @@ pub fn decoder(config: &Config, schema: &Arc<Schema>, registry: Option<&Arc<Regi
     Ok(decoder.build())
 }
 
-/// How the deployment names what is its own.
+/// The names of the deployment's own topics.
 pub fn topology(config: &Config) -> Topology {
     Topology::new(config.topics.prefix.clone(), config.topics.shards).with_application(&config.kafka.application_id)
 }
 
-/// What rules are read under.
+/// The settings for rules.
 pub fn rule_settings(config: &Config) -> RuleSettings {
     RuleSettings {
         default_currency: Text::from(&config.currency.default),
@@ -78,7 +79,7 @@ pub fn rule_settings(config: &Config) -> RuleSettings {
     }
 }
 
-fn told(destination: &millrace_config::Destination) -> Destination {
+fn destination_settings(destination: &millrace_config::Destination) -> Destination {
     let attributes = destination.attributes.iter().map(|(name, path)| (Text::from(name), path.clone())).collect();
     Destination {
         namespace: Text::from(&destination.namespace),

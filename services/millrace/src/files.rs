@@ -1,4 +1,5 @@
-//! Files that commands are given: whole texts, and lines one after the other. A byte-order mark and CRLF are taken; what cannot be read is named by number.
+//! Files given to commands: whole texts, and lines one after the other. A byte-order mark and CRLF
+//! are accepted; an unreadable line is reported by number.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -7,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use millrace_config::{NotText, text_of};
 
-/// A longer line is no record: the API takes no larger body. It is read past, and named.
+/// A longer line is not a record: the API takes no larger body. It is skipped, and reported.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
 
 /// The text of a file, or of standard input where it is called `-`.
@@ -60,7 +61,7 @@ impl<R: BufRead> Lines<R> {
         Lines { reader, number: 0 }
     }
 
-    /// The next line as it stands, at most a byte more than is taken; `None` at the end.
+    /// The next line as is, at most a byte more than the limit; `None` at the end.
     fn bytes(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         let read = (&mut self.reader).take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;

@@ -1,4 +1,5 @@
-//! Orders to a deployment: straight to its log where that is Kafka, over HTTP to the instance that holds the log otherwise.
+//! Commands to a deployment: straight to its log if that is Kafka, otherwise over HTTP to the
+//! instance that holds the log.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::orders::LogOrders;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 
-/// The way to give orders under these settings.
+/// The way to send commands under these settings.
 pub fn commands(settings: &Settings) -> anyhow::Result<Box<dyn Commands>> {
     if settings.log_is_shared() {
         let log = Arc::new(engine::kafka_log(&settings.config)?);
@@ -19,8 +20,9 @@ pub fn commands(settings: &Settings) -> anyhow::Result<Box<dyn Commands>> {
     Ok(Box::new(Client::of(settings)?))
 }
 
-/// An order's failure for the command line: definitions that do not hold, or that others rest on, and wrong requests are refusals.
-pub fn told(error: BackendError) -> anyhow::Error {
+/// A command's failure on the command line: invalid definitions, definitions that others depend on,
+/// and wrong requests are refusals.
+pub fn failure(error: BackendError) -> anyhow::Error {
     match error {
         BackendError::InvalidDefinition(errors) => Refusal(errors.join("\n")).into(),
         BackendError::Refused(detail) | BackendError::InUse(detail) => Refusal(detail).into(),

@@ -1,8 +1,9 @@
-//! Which instance has which shard open: told and heard over the compacted topic `internal.hosts`.
+//! Which instance has which shard open: published and read on the compacted topic `internal.hosts`.
 //!
-//! Every instance keeps one row there, under its name: its address, the shards it has open, and since when. It writes the row anew whenever they
-//! change, and takes it back when it ends in good order. All instances follow the topic. Where two rows claim a shard, the later one is believed
-//! first: the earlier one's writer was killed, or does not know yet that it lost the shard.
+//! Every instance keeps one row there, under its name: its address, the shards it has open, and
+//! since when. It rewrites the row whenever they change, and deletes it at a clean shutdown. All
+//! instances follow the topic. Where two rows claim a shard, the later one is believed first: the
+//! earlier one's writer was killed, or does not know yet that it lost the shard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +17,9 @@ use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Recor
 use millrace_runtime::clock::Clock;
 use serde::{Deserialize, Serialize};
 
-/// How soon a change of shards is told.
+/// How soon a change of shards is published.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long it rests where the topic cannot be read or written.
+/// The pause if the topic cannot be read or written.
 const REST: Duration = Duration::from_secs(5);
 
 /// A row of the topic, JSON under the instance's name.
@@ -29,11 +30,11 @@ pub struct HostRow {
     pub address: String,
     /// The shards it has open.
     pub shards: BTreeSet<u32>,
-    /// When it had exactly these first, RFC 3339.
+    /// Since when it has had exactly these, RFC 3339.
     pub since: String,
 }
 
-/// What instances say of themselves. Shared by whoever asks and the thread that follows the topic.
+/// The rows of all instances. Shared by the callers and the thread that follows the topic.
 #[derive(Default)]
 pub struct Hosts {
     /// By instance, with the offset of the row.
@@ -49,7 +50,7 @@ impl Hosts {
         claims.into_iter().map(|(_, row)| row.address.clone()).collect()
     }
 
-    /// Takes a record of the topic. What cannot be read is left out: a row of a later version.
+    /// Takes a record of the topic. An unreadable one is ignored: a row of a later version.
     pub fn hear(&self, delivered: &Delivered) {
         let Some(instance) = delivered.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else {
             return;
@@ -75,18 +76,18 @@ pub struct Presence {
     pub open: Box<dyn Fn() -> BTreeSet<u32> + Send>,
 }
 
-/// The thread that tells and follows.
+/// The thread that publishes and follows.
 pub struct PresenceThread {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Presence {
-    /// Starts the thread; what it hears goes into `hosts`, where its own row is left out.
+    /// Starts the thread; it writes other instances' rows into `hosts`, and leaves out its own.
     pub fn start(self, hosts: Arc<Hosts>) -> anyhow::Result<PresenceThread> {
         let stop = Arc::new(AtomicBool::new(false));
-        let told_to_stop = Arc::clone(&stop);
-        let follow = move || self.run(&hosts, &told_to_stop);
+        let stopping = Arc::clone(&stop);
+        let follow = move || self.run(&hosts, &stopping);
         let thread = std::thread::Builder::new()
             .name("hosts".to_owned())
             .spawn(follow)
@@ -96,32 +97,32 @@ impl Presence {
 
     fn run(&self, hosts: &Hosts, stop: &AtomicBool) {
         let mut reader = None;
-        let mut told = None;
+        let mut published = None;
         while !stop.load(Ordering::Relaxed) {
-            if let Err(error) = self.turn(hosts, &mut reader, &mut told) {
+            if let Err(error) = self.turn(hosts, &mut reader, &mut published) {
                 tracing::warn!(%error, "other instances do not hear of this one's shards now, nor this one of theirs; `millrace topics check` looks for the topic");
                 reader = None;
                 std::thread::park_timeout(REST);
             }
         }
-        if told.is_some()
-            && let Err(error) = self.tell(None)
+        if published.is_some()
+            && let Err(error) = self.publish(None)
         {
             tracing::warn!(%error, "cannot take this instance's row back");
         }
     }
 
-    fn turn(&self, hosts: &Hosts, reader: &mut Option<Box<dyn Reader>>, told: &mut Option<BTreeSet<u32>>) -> Result<(), LogError> {
+    fn turn(&self, hosts: &Hosts, reader: &mut Option<Box<dyn Reader>>, published: &mut Option<BTreeSet<u32>>) -> Result<(), LogError> {
         let reader = match reader {
             Some(reader) => reader,
-            // Asked for first: writing to a topic that is not there may make it, and not as a compacted one.
+            // Checked first: writing to a missing topic may create it, and not as a compacted one.
             None if self.log.partitions(&self.topic)?.is_none() => return Err(LogError::NoSuchTopic(self.topic.clone())),
             None => reader.insert(self.log.reader(&[(self.partition(), EARLIEST)])?),
         };
         let open = (self.open)();
-        if told.as_ref() != Some(&open) {
-            self.tell(Some(&open))?;
-            *told = Some(open);
+        if published.as_ref() != Some(&open) {
+            self.publish(Some(&open))?;
+            *published = Some(open);
         }
         let limits = PollLimits {
             records_max: 1_000,
@@ -143,7 +144,7 @@ impl Presence {
         }
     }
 
-    fn tell(&self, open: Option<&BTreeSet<u32>>) -> Result<(), LogError> {
+    fn publish(&self, open: Option<&BTreeSet<u32>>) -> Result<(), LogError> {
         let row = open.map(|shards| HostRow {
             instance: self.instance.clone(),
             address: self.address.clone(),
@@ -164,7 +165,7 @@ impl Presence {
 }
 
 impl PresenceThread {
-    /// Takes the instance's row back and waits until that is done.
+    /// Deletes the instance's row and waits until that is done.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.thread().unpark();

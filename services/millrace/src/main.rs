@@ -47,13 +47,13 @@ fn main() -> ExitCode {
     };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refusal::tell(&error),
+        Err(error) => refusal::print(&error),
     }
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let settings = Settings::load(&cli.common)?;
-    // Services log them, in the form that is configured.
+    // Services log them, in the configured form.
     if !matches!(cli.command, Command::Run | Command::Processor(_)) || cli.common.check_config {
         settings.warn();
     }

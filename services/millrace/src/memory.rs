@@ -1,5 +1,5 @@
-//! Whether the memory that this process may use suits what it is configured to take. Who is over a limit is ended by the system without a word of ours,
-//! so it is looked at before.
+//! Whether the memory limit of this process suits its configuration. The system kills a process
+//! over its limit without a message from us, so we check before.
 
 use std::path::Path;
 
@@ -7,10 +7,11 @@ use millrace_config::Config;
 
 use crate::refusal::Refusal;
 
-/// What a process takes beside its caches: code, threads, the log's index, records on their way.
+/// Memory of a process in addition to its caches: code, threads, the log's index, records in
+/// transit.
 const BASE_BYTES: u64 = 128 << 20;
 
-/// A limit, and what sets it.
+/// A limit and its origin.
 struct Limit {
     bytes: u64,
     set_by: &'static str,

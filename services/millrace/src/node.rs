@@ -1,4 +1,4 @@
-//! One process of a deployment: its shards, what its ports answer, its end.
+//! One process of a deployment: its shards, its ports, its end.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -37,7 +37,8 @@ use crate::settings::Settings;
 use crate::sinks::{SinkParts, SinkThreads};
 use crate::sources::RunningSources;
 
-/// Threads for reads of other instances. Apart from those of requests, which may themselves wait for other instances.
+/// Threads for reads by other instances. Separate from those of requests, which may themselves wait
+/// for other instances.
 const READS_MAX: usize = 8;
 
 /// A running process.
@@ -48,7 +49,7 @@ pub struct Node {
     pub commands: Arc<dyn Commands>,
     changes: Arc<dyn ChangeLog>,
     metrics: Metrics,
-    /// Where other instances share the log.
+    /// If other instances share the log.
     presence: Option<PresenceThread>,
     /// Set where this process runs sources too.
     sources: Arc<OnceLock<Arc<RunningSources>>>,
@@ -56,18 +57,18 @@ pub struct Node {
     rows: Arc<dyn ShardRows>,
     token: Option<String>,
     sinks: Arc<SinkThreads>,
-    /// Of the foreign instances that sources and sinks call.
+    /// For the foreign instances that sources and sinks call.
     budgets: Budgets,
 }
 
-/// What a node is made of where there is a choice.
+/// The parts of a node that vary.
 pub struct Parts {
     pub log: Arc<dyn Log>,
     pub ownership: Box<dyn Ownership>,
     pub open_store: Arc<OpenStore>,
     /// The name of this process among others on the same log; `None`: there are no others.
     pub instance: Option<String>,
-    /// What sinks need; `None`: this process serves no destination.
+    /// The needs of sinks; `None`: this process serves no destination.
     pub sinks: Option<SinkParts>,
 }
 
@@ -136,7 +137,7 @@ impl Node {
     /// Starts the configured sources in this process.
     ///
     /// # Errors
-    /// Where the configuration of one does not hold.
+    /// Where the configuration of one is invalid.
     pub fn with_sources(self, config: &Config) -> anyhow::Result<Node> {
         let started = RunningSources::start(config, &self.log, &self.metrics, &self.budgets, None).map(Arc::new);
         match started {
@@ -149,7 +150,8 @@ impl Node {
         }
     }
 
-    /// Serves both ports until the process is told to end (interrupt or terminate), or the shards end by themselves; then stops in good order.
+    /// Serves both ports until the process is stopped (interrupt or terminate), or the shards end
+    /// by themselves; then stops cleanly.
     pub fn serve(self, ports: Ports) -> anyhow::Result<()> {
         let reads = tokio::runtime::Builder::new_current_thread().max_blocking_threads(READS_MAX).build()?;
         let api = self.routes(&ports, reads.handle());
@@ -182,7 +184,7 @@ impl Node {
             changes: Arc::clone(&self.changes),
         };
         let mut others = destinations_router(Arc::clone(&self.sinks) as Arc<dyn Sinks>);
-        // Where askers must say who they are, only those who know the token of instances read rows.
+        // Where clients must authenticate, only those with the instances' token read rows.
         if !ports.asks_who() || self.token.is_some() {
             others = others.merge(internal_router(Arc::clone(&self.rows), self.token.clone(), reads.clone()));
         }
@@ -192,7 +194,7 @@ impl Node {
         api_router(backend, ports.policy(), others)
     }
 
-    /// Returns once the host thread has ended by itself: why, `stop` tells.
+    /// Returns once the host thread has ended by itself; `stop` returns the reason.
     async fn host_ended(&self) {
         while !self.host.is_finished() {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
@@ -257,7 +259,8 @@ pub fn machines(engine: &Arc<EngineConfig>) -> Arc<MakeMachine> {
     Arc::new(move |shard| Box::new(Shard::new(shard, Arc::clone(&engine))))
 }
 
-/// The embedded log in its folder, with its topics. Source topics that are there keep the partitions they have, as on Kafka.
+/// The embedded log in its folder, with its topics. Existing source topics keep their partitions,
+/// as on Kafka.
 pub fn embedded_log(settings: &Settings, config: EmbeddedConfig) -> anyhow::Result<EmbeddedLog> {
     let path: PathBuf = settings.config.log.path.clone();
     if !EmbeddedLog::exists(&path) {
@@ -273,7 +276,8 @@ pub fn embedded_log(settings: &Settings, config: EmbeddedConfig) -> anyhow::Resu
     Ok(log)
 }
 
-/// The parts of a process by configuration: all shards on the embedded log, those the group gives it on Kafka.
+/// The parts of a process by configuration: all shards on the embedded log, the group's assignment
+/// on Kafka.
 pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
     let config = &settings.config;
     let state = disk::hold_state(config)?;

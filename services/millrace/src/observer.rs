@@ -1,4 +1,4 @@
-//! What shards measure, as this process' metrics.
+//! The shards' measurements as this process's metrics.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,8 @@ use millrace_telemetry::{Counter, Gauge, Histogram, Metrics};
 /// A gauge's series within this process.
 type Series = (Gauge, Vec<Text>);
 
-/// Passes measurements on. Shards measure each their own part of a gauge: the process tells the sum, of delays the greatest.
+/// Passes measurements on. Each shard measures its own part of a gauge: the process reports the
+/// sum, for delays the greatest.
 pub struct MetricsObserver {
     metrics: Metrics,
     parts: Mutex<Parts>,
@@ -72,7 +73,7 @@ impl Observer for MetricsObserver {
                     Some(histogram) => self.metrics.observe(histogram, &labels, value),
                     None => tracing::debug!(name = measurement.name, "no such histogram"),
                 },
-                // The runtime has made samples of these before it tells.
+                // The runtime has turned these into samples before.
                 Measure::SecondsSince(_) => {}
             }
         }

@@ -1,4 +1,5 @@
-//! Orders carried out on the log: definitions to the control topic, records to the source topics, changes and dead letters back.
+//! Commands executed on the log: definitions to the control topic, records to the source topics,
+//! changes and dead letters back.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,7 +36,7 @@ const READ: PollLimits = PollLimits {
     wait_ms_max: 500,
 };
 
-/// Orders on a log.
+/// Commands on a log.
 pub struct LogOrders {
     log: Arc<dyn Log>,
     topology: Topology,
@@ -43,9 +44,9 @@ pub struct LogOrders {
     rules: Settings,
     registry: Option<Arc<RegistryClient>>,
     decoder: Decoder,
-    /// Names of those that are configured.
+    /// Names of the configured ones.
     destinations: Vec<String>,
-    /// `None` until the first order that is checked against it.
+    /// `None` until the first command that is checked against it.
     control: Mutex<Option<ControlTopic>>,
     partitions: Mutex<BTreeMap<String, u32>>,
     /// Spreads records without key.
@@ -80,7 +81,7 @@ impl LogOrders {
         Ok(count)
     }
 
-    /// Puts definitions in force that hold together with those that are there: all of them, or none.
+    /// Applies definitions that are valid together with the existing ones: all of them, or none.
     fn put_all(&self, checked: &[Checked]) -> Result<AppliedView, BackendError> {
         let destinations = unknown_destinations(checked, self.destinations.iter().map(String::as_str));
         self.with_definitions(|definitions| {
@@ -94,7 +95,7 @@ impl LogOrders {
         })
     }
 
-    /// Asks, or acts on, the definitions as the control topic has them; nobody else does meanwhile.
+    /// Reads, or acts on, the definitions of the control topic; nobody else does meanwhile.
     fn with_definitions<T>(&self, act: impl FnOnce(&Definitions) -> Result<T, BackendError>) -> Result<T, BackendError> {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let topic = match &mut *control {
@@ -103,7 +104,8 @@ impl LogOrders {
         };
         let outcome = topic.read(&self.schema).and_then(act);
         if matches!(outcome, Err(BackendError::Unavailable(_) | BackendError::Failure { .. })) {
-            // What was read of the topic may be less than it holds: whoever asks next begins anew.
+            // The part of the topic that was read may be less than it holds: the next caller starts
+            // over.
             *control = None;
         }
         outcome
@@ -123,7 +125,8 @@ impl LogOrders {
         let written = if records.len() == 1 {
             self.log.append(records)
         } else {
-            // Plain appends may be cut off between two records; a transaction is there whole or not at all.
+            // Plain appends may be interrupted between two records; a transaction is there whole or
+            // not at all.
             self.log.open_shard(&self.topology.orders(target)).and_then(|mut session| {
                 let positions = Vec::new();
                 session.commit(Transaction { records, positions }).map(drop)
@@ -140,19 +143,19 @@ impl LogOrders {
         })
     }
 
-    /// What would become of a record: nothing to say, or why nobody can use it. The shards decide the same of the same bytes.
+    /// The fate of a record: usable, or why not. The shards decide the same from the same bytes.
     fn judge(&self, kind: SourceKind, record: &Record, now: Timestamp) -> Judged {
         match self.decoder.decode(kind, record.key.as_deref(), record.value.as_deref(), now, now) {
             Ok(decoded) => Judged::Usable {
                 unknown: decoded.unknown_fields,
             },
             Err(DecodeError::Rejected(rejection)) => Judged::DeadLetter(rejection),
-            // Nothing is known of it now; the shards will ask again.
+            // Unknown for now; the shards will try again.
             Err(DecodeError::Retry(_)) => Judged::Usable { unknown: Vec::new() },
         }
     }
 
-    /// The record a line stands for, and its place.
+    /// The record of a line, and its place.
     fn place(&self, line: RecordLine) -> Result<(SourceKind, TopicPartition, Record), PlaceError> {
         let kind = self
             .kind(&line.topic)
@@ -176,7 +179,7 @@ impl LogOrders {
         Ok((kind, place, record))
     }
 
-    /// The kind of a topic's full name, of the name behind the prefix, or of the last part alone.
+    /// The kind of a topic's full name, of the name after the prefix, or of the last part alone.
     fn kind(&self, topic: &str) -> Option<SourceKind> {
         SourceKind::ALL
             .into_iter()
@@ -187,7 +190,7 @@ impl LogOrders {
         self.reader_at(topic, &Positions::new())
     }
 
-    /// From these offsets on; a partition that is missing from its beginning.
+    /// From these offsets on; a missing partition from its beginning.
     fn reader_at(&self, topic: &str, positions: &Positions) -> Result<Box<dyn Reader>, BackendError> {
         let partitions = self.partitions(topic)?;
         let topic: Arc<str> = topic.into();
@@ -206,10 +209,10 @@ impl LogOrders {
     }
 }
 
-/// What a record is worth.
+/// The verdict on a record.
 enum Judged {
     Usable {
-        /// Fields that no schema knows.
+        /// Fields in no schema.
         unknown: Vec<String>,
     },
     DeadLetter(Rejection),
@@ -222,7 +225,8 @@ enum PlaceError {
     Backend(BackendError),
 }
 
-/// A record's timestamp is its `modifiedAt` where it has none of its own: said in the record, it holds on every log.
+/// A record's timestamp becomes its `modifiedAt` if it has none of its own: inside the record, it
+/// holds on every log.
 fn stamped(mut value: Value, timestamp: Option<Value>) -> Result<Value, String> {
     let Some(timestamp) = timestamp else { return Ok(value) };
     let readable = match &timestamp {
@@ -235,7 +239,7 @@ fn stamped(mut value: Value, timestamp: Option<Value>) -> Result<Value, String> 
     }
     if let Value::Object(fields) = &mut value {
         let modified_at = fields.entry("modifiedAt").or_insert(Value::Null);
-        // Null says as little as nothing does.
+        // Null means absent.
         if modified_at.is_null() {
             *modified_at = timestamp;
         }
@@ -385,7 +389,7 @@ impl ChangeLog for LogOrders {
 struct Memberships {
     reader: Box<dyn Reader>,
     registry: Option<Arc<RegistryClient>>,
-    /// Behind the last record read of each partition.
+    /// After the last record read of each partition.
     positions: Positions,
 }
 

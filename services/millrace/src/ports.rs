@@ -1,6 +1,7 @@
-//! The ports of a process: taken before anything else is begun, served until it is told to end.
+//! The ports of a process: claimed before anything else begins, served until the process is
+//! stopped.
 //!
-//! The port for health and metrics has threads of its own: it answers whatever the API is asked.
+//! The port for health and metrics has threads of its own: it answers however busy the API is.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,22 +23,22 @@ const HEALTH_CONNECTIONS_MAX: usize = 64;
 /// Connections, and as many again for the files of shards and log.
 const OPEN_FILES: u64 = 2 * CONNECTIONS_MAX as u64;
 
-/// How soon changed certificates and tokens are taken.
+/// How soon changed certificates and tokens take effect.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
 
-/// Both ports, and whom the API's lets in.
+/// Both ports, and the access rules of the API's.
 pub struct Ports {
     api: std::net::TcpListener,
     metrics: std::net::TcpListener,
     config: Config,
-    /// `None`: nobody is asked who they are.
+    /// `None`: clients need not authenticate.
     auth: Option<Arc<Auth>>,
     tls: Option<Arc<Tls>>,
 }
 
 impl Ports {
     /// # Errors
-    /// Where a port is not to be had, or a token or certificate cannot be used.
+    /// Where a port is not available, or a token or certificate cannot be used.
     pub fn take(config: &Config) -> anyhow::Result<Ports> {
         allow_open_files();
         let auth = (!config.tokens.is_empty()).then(|| tokens(config).map(Auth::new)).transpose()?;
@@ -55,10 +56,10 @@ impl Ports {
         self.auth.is_some()
     }
 
-    /// What requests of the API must say to be let in.
+    /// The access rules for requests of the API.
     pub fn policy(&self) -> Policy {
         let http = &self.config.http;
-        // Whoever calls an instance by the name it goes by among others means it.
+        // A request under the instance's advertised name is meant for it.
         let advertised = http.advertised_address.as_deref().and_then(host_of).filter(|_| self.auth.is_none());
         Policy {
             hosts: http.hosts.iter().cloned().chain(advertised).collect(),
@@ -68,7 +69,8 @@ impl Ports {
         }
     }
 
-    /// Serves both ports until the process is told to end (interrupt or terminate), or `ended` is ready.
+    /// Serves both ports until the process is stopped (interrupt or terminate), or `ended` is
+    /// ready.
     ///
     /// # Errors
     /// Where a port fails.
@@ -83,14 +85,14 @@ impl Ports {
             .max_blocking_threads(2)
             .enable_all()
             .build()?;
-        let served = runtime.block_on(self.until_told(api, health, of_health.handle(), ended));
+        let served = runtime.block_on(self.until_stopped(api, health, of_health.handle(), ended));
         // Streams of changes have no end of their own.
         runtime.shutdown_background();
         of_health.shutdown_background();
         served
     }
 
-    async fn until_told(self, api: Router, health: Router, of_health: &tokio::runtime::Handle, ended: impl Future<Output = ()>) -> anyhow::Result<()> {
+    async fn until_stopped(self, api: Router, health: Router, of_health: &tokio::runtime::Handle, ended: impl Future<Output = ()>) -> anyhow::Result<()> {
         let api_listener = TcpListener::from_std(self.api)?;
         tracing::info!(api = %api_listener.local_addr()?, metrics = %self.metrics.local_addr()?, "listening");
         let metrics = self.metrics;
@@ -111,18 +113,19 @@ impl Ports {
             () = serve(api_listener, api, door) => anyhow::bail!("the API ended"),
             outcome = &mut health => outcome?.context("the metrics port ended"),
             () = refreshed => anyhow::bail!("certificates and tokens are no longer looked at"),
-            outcome = told_to_end() => outcome,
+            outcome = stop_signal() => outcome,
             () = ended => Ok(()),
         }
     }
 }
 
-/// Shells often allow 1,024 open files by default, and more where a process asks: connections of the API alone may be more.
+/// Shells often allow 1,024 open files by default, and more where a process asks: connections of
+/// the API alone may be more.
 fn allow_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
-    // Where it is refused, the limit stays; connections beyond it wait.
+    // If it is refused, the limit stays; connections beyond it wait.
     if current.is_some_and(|current| current < wanted) {
         let _ = setrlimit(
             Resource::Nofile,
@@ -161,7 +164,7 @@ fn tokens(config: &Config) -> anyhow::Result<Vec<Token>> {
     config.tokens.iter().map(token).collect()
 }
 
-/// Takes certificates and tokens anew when their files change, for as long as the process lives.
+/// Reloads certificates and tokens when their files change, for as long as the process lives.
 async fn refresh(config: &Config, auth: Option<&Auth>, tls: Option<&Tls>) {
     loop {
         tokio::time::sleep(REFRESH_EVERY).await;
@@ -187,12 +190,12 @@ fn host_of(url: &str) -> Option<String> {
     reqwest::Url::parse(url).ok()?.host_str().map(str::to_ascii_lowercase)
 }
 
-async fn told_to_end() -> anyhow::Result<()> {
+async fn stop_signal() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
-        _ = terminate.recv() => tracing::info!("told to terminate"),
+        _ = terminate.recv() => tracing::info!("received a signal to terminate"),
         _ = interrupt.recv() => tracing::info!("interrupted"),
     }
     Ok(())

@@ -1,7 +1,9 @@
-//! Committed state of shards that other instances have open, read from them over HTTP; and the other end of it.
+//! Committed state of shards that other instances have open, read from them over HTTP; and the
+//! other end of it.
 //!
-//! A question runs where it was asked. Of a shard that is open elsewhere it reads rows there (`millrace_api::internal`), and notices nothing but the
-//! time it takes. An instance that is asked for a shard it has not open says so; the asker looks for the owner once more.
+//! A question runs where it was asked. For a shard that is open elsewhere, it reads rows there
+//! (`millrace_api::internal`); only the time it takes differs. An instance that does not have the
+//! shard open says so; the caller looks up the owner once more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +20,12 @@ use serde::de::DeserializeOwned;
 
 use crate::hosts::Hosts;
 
-/// An owner that does not take a connection in this time is away.
+/// An owner that does not accept a connection in this time is unavailable.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// Longer than any page of rows takes on a busy disk.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// The owner of a shard cannot be asked now.
+/// The owner of a shard is unavailable now.
 #[derive(Debug, thiserror::Error)]
 #[error("shard {shard} cannot be read now: {reason}")]
 pub struct Away {
@@ -31,12 +33,12 @@ pub struct Away {
     reason: String,
 }
 
-/// Asks other instances.
+/// The client of other instances.
 #[derive(Clone)]
 pub struct Peers {
     hosts: Arc<Hosts>,
     http: Client,
-    /// Shown with every request.
+    /// Sent with every request.
     token: Option<String>,
 }
 
@@ -86,7 +88,7 @@ struct Remote {
 }
 
 impl Remote {
-    /// Asks the latest claimant; where that fails, looks the shard up once more and asks another.
+    /// Calls the latest claimant; if that fails, looks the shard up once more and calls another.
     fn ask<T: DeserializeOwned>(&self, what: &str, body: &[u8]) -> Result<T, StateError> {
         let mut asked: Option<(String, String)> = None;
         for _ in 0..2 {
@@ -127,14 +129,14 @@ impl StateView for Remote {
             let whole = page.rows.len() < wanted;
             rows.extend(page.rows);
             let Some((last, _)) = rows.last().filter(|_| !whole) else { break };
-            // The least key behind the last one.
+            // The least key after the last one.
             lower = [last.as_slice(), &[0]].concat();
         }
         Ok(rows)
     }
 }
 
-/// Every shard of the deployment: those of this process, and those of others where it hears of them.
+/// Every shard of the deployment: those of this process, and those that other instances claim.
 pub struct Deployment {
     pub here: HostHandle,
     pub peers: Option<Peers>,

@@ -1,4 +1,4 @@
-//! What a command works under: the checked configuration and the common arguments.
+//! The environment of a command: the checked configuration and the common arguments.
 
 use std::net::SocketAddr;
 
@@ -31,7 +31,7 @@ impl Settings {
         })
     }
 
-    /// Where the running instance answers.
+    /// The address of the running instance.
     pub fn server_url(&self) -> String {
         match &self.server {
             Some(url) => url.trim_end_matches('/').to_owned(),
@@ -39,7 +39,7 @@ impl Settings {
                 let http = &self.config.http;
                 let scheme = if http.tls.is_some() { "https" } else { "http" };
                 match &http.advertised_address {
-                    // The certificate bears its name.
+                    // The certificate is for its name.
                     Some(url) if http.tls.is_some() => url.clone(),
                     _ => format!("{scheme}://{}", reachable(http.api_address)),
                 }
@@ -47,7 +47,7 @@ impl Settings {
         }
     }
 
-    /// Whether this process may talk to the log itself: Kafka, and no instance was named.
+    /// Whether this process may use the log itself: Kafka, and no instance was named.
     pub fn log_is_shared(&self) -> bool {
         self.config.log.kind == LogKind::Kafka && self.server.is_none()
     }
@@ -68,7 +68,8 @@ impl Settings {
         engine::topology(&self.config)
     }
 
-    /// Topics of the configured destinations: the desired state of each, and the ledger of those that have a sink.
+    /// Topics of the configured destinations: the desired state of each, and the ledger of those
+    /// that have a sink.
     pub fn destination_topics(&self) -> Vec<TopicSpec> {
         let topology = self.topology();
         let desired = self.config.destinations.keys().map(|name| topology.destination_spec(name));
@@ -86,7 +87,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Says on standard error what is accepted of the configuration, but probably not meant; for commands that have no logs.
+    /// Prints warnings about the configuration to standard error; for commands that have no logs.
     pub fn warn(&self) {
         for warning in &self.config.warnings {
             eprintln!("millrace: warning: {warning}");
@@ -94,7 +95,8 @@ impl Settings {
     }
 }
 
-/// The settings of a connector with `file:` references replaced by what is in the files; `key` is where they stand in the configuration.
+/// The settings of a connector with `file:` references replaced by the files' contents; `key` is
+/// their place in the configuration.
 ///
 /// # Errors
 /// Where a file cannot be read.
@@ -110,7 +112,7 @@ pub fn revealed(key: &str, settings: &Map<String, Value>) -> anyhow::Result<Valu
     Ok(Value::Object(revealed))
 }
 
-/// An address one can call where the configured one stands for every address of the machine.
+/// A callable address, in place of an address that means all of the machine.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),

@@ -12,20 +12,20 @@ use serde_json::Value;
 
 use crate::cli::Output;
 
-/// Prints an answer in the form asked for.
+/// Prints an answer in the requested form.
 pub fn show<T: Serialize + ?Sized>(output: Output, answer: &T, text: impl Fn(&T) -> String) -> anyhow::Result<()> {
     let shown = match output {
         Output::Json => serde_json::to_string_pretty(answer).context("cannot write the answer as JSON")? + "\n",
         Output::Text => text(answer),
     };
     match print(&shown) {
-        // What the command did is told by its exit status all the same.
+        // The exit status still shows what the command did.
         Err(error) if error.is::<Unheard>() => Ok(()),
         other => other,
     }
 }
 
-/// `millrace … | head`: whoever read has read enough. The command may end, and nothing is wrong.
+/// `millrace … | head`: the reader has read enough. The command may end, and nothing is wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads the answer any more")]
 pub struct Unheard;
@@ -33,7 +33,7 @@ pub struct Unheard;
 /// Prints a line or a paragraph of something longer.
 ///
 /// # Errors
-/// `Unheard`, to be handed on: then there is no more to do.
+/// `Unheard`, to pass on: then nothing is left to do.
 pub fn say(text: &str) -> anyhow::Result<()> {
     print(&format!("{text}\n"))
 }
@@ -94,7 +94,7 @@ pub fn account(view: &AccountView) -> String {
     out
 }
 
-/// Persons or accounts, one a line: id, name, what else they are known by.
+/// Persons or accounts, one per line: id, name, other identities.
 pub fn found(views: &[FoundView]) -> String {
     let row = |view: &FoundView| {
         let others: Vec<&str> = view.identities.iter().map(String::as_str).filter(|identity| *identity != view.id).collect();
@@ -166,7 +166,7 @@ pub fn segment(view: &SegmentView) -> String {
     }
     rule(&mut out, &view.pql);
     if let Some(draft) = &view.draft {
-        let _ = write!(out, "\nbeside it a draft (version {}, of {})\n", draft.version, draft.accepted_at);
+        let _ = write!(out, "\na draft is also kept (version {}, of {})\n", draft.version, draft.accepted_at);
         rule(&mut out, &draft.pql);
     }
     out
@@ -233,7 +233,7 @@ pub fn explanation(view: &ExplainView) -> String {
     }
     condition(&mut out, &view.condition, 0);
     if !view.records.is_empty() {
-        out.push_str("records behind it\n");
+        out.push_str("source records\n");
         for (thing, records) in &view.records {
             let _ = writeln!(out, "  {thing}: {}", records.join(", "));
         }
@@ -241,7 +241,8 @@ pub fn explanation(view: &ExplainView) -> String {
     out
 }
 
-/// Numbers first, then some of those who are taken, enter and leave, each with the conditions.
+/// Numbers first, then some of the subjects that are included, enter and leave, each with the
+/// conditions.
 pub fn preview(view: &PreviewView) -> String {
     let mut out = format!(
         "{} would take {} of {}, as of {}\n",
@@ -313,7 +314,8 @@ pub fn evidence(fact: &EvidenceView) -> String {
     }
 }
 
-/// A value as people write it: numbers whole where they are, and with their thousands apart from five digits on, for years have four.
+/// A value as people write it: whole numbers without a fraction, and with thousands separators from
+/// five digits on, because years have four.
 pub fn plain(value: &Value) -> String {
     let number = match value {
         Value::Null => return "nothing".to_owned(),
@@ -378,7 +380,7 @@ fn section(out: &mut String, title: &str, lines: &[String]) {
     }
 }
 
-/// Leaves of the merged record with where each is from.
+/// Leaves of the merged record, each with its source.
 fn attributes(out: &mut String, record: &Value, provenance: &std::collections::BTreeMap<String, ProvenanceView>) {
     if provenance.is_empty() {
         return;

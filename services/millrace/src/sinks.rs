@@ -24,7 +24,7 @@ use crate::engine;
 use crate::refusal::Refusal;
 use crate::settings::revealed;
 
-/// How long a partition rests after a failure before it is opened anew, in milliseconds.
+/// How long a partition rests after a failure before it is reopened, in milliseconds.
 const REOPEN_MS: i64 = 1_000;
 
 /// The least time between two statuses, in milliseconds.
@@ -33,7 +33,8 @@ const STATUS_EVERY_MS: i64 = 500;
 /// Keys that may wait in memory, per destination; about 600 bytes each.
 const PENDING_MAX: usize = 500_000;
 
-/// How long an idle sink waits for records: a change is seen this late at most, plus its own wait for others.
+/// How long an idle sink waits for records: a change is seen this late at most, plus its own wait
+/// for others.
 const IDLE_WAIT_MS: u64 = 50;
 
 /// Decides which partitions of a destination's topic this process owns, by the destination's name.
@@ -42,7 +43,7 @@ pub type Owners = dyn Fn(&str) -> anyhow::Result<Box<dyn Ownership>>;
 /// Opens ledgers by the destination's name.
 pub type OpenLedgers = dyn Fn(&str) -> Arc<OpenStore>;
 
-/// What the sinks of a process are made of, by the destination's name.
+/// The parts of a process's sinks, by the destination's name.
 pub struct SinkParts {
     pub owners: Box<Owners>,
     pub ledgers: Box<OpenLedgers>,
@@ -85,7 +86,7 @@ fn http(name: &str, configured: &Configured) -> anyhow::Result<Box<dyn Destinati
     Ok(Box::new(sink))
 }
 
-/// Keys that say which Marketo instance is meant. A destination that names a source takes them from it.
+/// Keys that identify a Marketo instance. A destination that names a source takes them from it.
 const INSTANCE: [&str; 7] = ["munchkin", "client_id", "client_secret", "url", "day_calls", "reserve_calls", "shares"];
 
 fn marketo(name: &str, configured: &Configured, config: &Config, budgets: &Budgets) -> anyhow::Result<Box<dyn Destination>> {
@@ -112,7 +113,7 @@ impl SinkThreads {
     /// Starts a sink for each destination that has one.
     ///
     /// # Errors
-    /// A refusal where settings cannot be used; what the log says where a topic cannot be made.
+    /// A refusal where settings cannot be used; the log's error where a topic cannot be created.
     pub fn start(config: &Config, log: &Arc<dyn Log>, parts: &SinkParts, metrics: &Metrics, budgets: &Budgets) -> anyhow::Result<SinkThreads> {
         let mut threads = SinkThreads::default();
         let topology = engine::topology(config);
@@ -222,7 +223,7 @@ fn context(config: &Config, name: &str, configured: &Configured, log: &Arc<dyn L
     })
 }
 
-/// What one thread holds.
+/// The state of one thread.
 struct Worker {
     name: String,
     task: SinkTask,
@@ -231,7 +232,7 @@ struct Worker {
     status: Arc<Mutex<SinkStatus>>,
     stop: Arc<AtomicBool>,
     metrics: Metrics,
-    /// Partitions to be opened, and not before when.
+    /// Partitions to open, each with its earliest time.
     reopen: BTreeMap<u32, i64>,
     shown_at: i64,
 }
@@ -291,7 +292,8 @@ impl Worker {
         }
     }
 
-    /// What a ledger that is not flushed lacks, its changelog has: the next to open it reads that.
+    /// Rows that a ledger has not flushed are in its changelog: the next owner reads them from
+    /// there.
     fn close(&mut self, partition: u32) {
         if let Err(error) = self.task.close(partition) {
             tracing::warn!(
@@ -303,7 +305,7 @@ impl Worker {
         }
     }
 
-    /// Closes the partition; opens it again unless it is another's or a person must act.
+    /// Closes the partition; reopens it unless it is another's or a person must act.
     fn failed(&mut self, partition: u32, error: &millrace_connect::sink::SinkError) {
         tracing::warn!(
             destination = self.name,

@@ -1,4 +1,5 @@
-//! The sources of this process: made from the configuration, each on a thread of its own; their pauses, their metrics.
+//! The sources of this process: made from the configuration, each on a thread of its own; their
+//! pauses and metrics.
 
 mod control;
 mod make;
@@ -38,7 +39,7 @@ pub struct RunningSources {
 
 struct Running {
     status: Arc<Status>,
-    told: watch::Sender<Stop>,
+    control: watch::Sender<Stop>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -46,13 +47,13 @@ impl RunningSources {
     /// Starts the configured sources, those of one type where one is named.
     ///
     /// # Errors
-    /// Where a source's configuration does not hold; nothing has been started then.
+    /// Where a source's configuration is invalid; nothing has been started then.
     pub fn start(config: &Config, log: &Arc<dyn Log>, metrics: &Metrics, budgets: &Budgets, only: Option<&str>) -> anyhow::Result<RunningSources> {
         let chosen = config.sources.iter().filter(|(_, source)| only.is_none_or(|kind| source.kind == kind));
         let made = chosen.map(|(name, source)| make(name, source, budgets)).collect::<anyhow::Result<Vec<_>>>()?;
         let mut sources = Vec::with_capacity(made.len());
         for (status, make) in made {
-            let (told, heard) = watch::channel(Stop::default());
+            let (control, signal) = watch::channel(Stop::default());
             let seed = u64::from(millrace_shard::murmur::partition_of(status.name().as_bytes(), 1 << 30)) ^ u64::from(std::process::id());
             let task = SourceTask {
                 log: Arc::clone(log),
@@ -65,11 +66,11 @@ impl RunningSources {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let thread = std::thread::Builder::new()
                 .name(format!("source-{}", status.name()))
-                .spawn(move || drop(runtime.block_on(task.run(heard))))
+                .spawn(move || drop(runtime.block_on(task.run(signal))))
                 .context("cannot start a thread")?;
             sources.push(Running {
                 status,
-                told,
+                control,
                 thread: Some(thread),
             });
         }
@@ -79,7 +80,7 @@ impl RunningSources {
             log,
             metrics,
             &ended,
-            sources.iter().map(|one| (Arc::clone(&one.status), one.told.clone())).collect(),
+            sources.iter().map(|one| (Arc::clone(&one.status), one.control.clone())).collect(),
         )?;
         Ok(RunningSources {
             log: Arc::clone(log),
@@ -90,12 +91,12 @@ impl RunningSources {
         })
     }
 
-    /// What sources wait for; empty where all are well.
+    /// The sources that are not ready, with reasons; empty where all are well.
     pub fn waiting_for(&self) -> Vec<String> {
         self.sources.iter().filter_map(|one| one.status.ready().err()).collect()
     }
 
-    /// How many there are.
+    /// The number of sources.
     pub fn len(&self) -> usize {
         self.sources.len()
     }
@@ -106,7 +107,7 @@ impl Drop for RunningSources {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         for one in &self.sources {
-            one.told.send_modify(|told| told.stopped = true);
+            one.control.send_modify(|now| now.stopped = true);
         }
         let threads = self.sources.iter_mut().filter_map(|one| one.thread.take()).chain(self.watcher.take());
         for thread in threads {

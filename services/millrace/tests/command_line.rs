@@ -15,7 +15,7 @@ fn status(output: &Output) -> Option<i32> {
     output.status.code()
 }
 
-fn told(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -67,8 +67,8 @@ fn exit_statuses() {
     ];
     for (arguments, expected, word) in table {
         let output = millrace(folder.path(), arguments);
-        assert_eq!(status(&output), Some(*expected), "{arguments:?}\n{}", told(&output));
-        assert!(told(&output).contains(word), "{arguments:?}\n{}", told(&output));
+        assert_eq!(status(&output), Some(*expected), "{arguments:?}\n{}", printed(&output));
+        assert!(printed(&output).contains(word), "{arguments:?}\n{}", printed(&output));
     }
     assert!(!folder.path().join(".millrace").exists(), "a command that was to touch nothing made a folder");
 }
@@ -77,7 +77,7 @@ fn exit_statuses() {
 fn the_demo_tells_the_story_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let output = millrace(folder.path(), &["demo"]);
-    let text = told(&output);
+    let text = printed(&output);
     assert_eq!(status(&output), Some(0), "{text}");
     let audiences: Vec<&str> = text
         .lines()
@@ -100,19 +100,19 @@ fn a_file_may_hold_several_definitions_and_begin_with_what_divides_them() {
     )
     .unwrap();
     let output = millrace(path, &["segment", "lint", "two.yaml"]);
-    assert_eq!((status(&output), told(&output).as_str()), (Some(0), "good: good\nbetter: good\n"));
+    assert_eq!((status(&output), printed(&output).as_str()), (Some(0), "good: good\nbetter: good\n"));
     assert_eq!(status(&millrace(path, &["segment", "lint", "one.yaml"])), Some(0));
     let nobody = ["--server", "http://127.0.0.1:1"];
     let output = millrace(path, &[&["segment", "preview", "one.yaml"], &nobody[..]].concat());
-    assert!(told(&output).contains("no instance answers"), "{}", told(&output));
-    // Nobody is asked where one of them is wrong.
+    assert!(printed(&output).contains("no instance answers"), "{}", printed(&output));
+    // The instance gets no request if one of them is wrong.
     let output = millrace(path, &[&["segment", "apply", "wrong.yaml"], &nobody[..]].concat());
-    assert_eq!(status(&output), Some(64), "{}", told(&output));
-    assert!(told(&output).contains("segment better: error"), "{}", told(&output));
+    assert_eq!(status(&output), Some(64), "{}", printed(&output));
+    assert!(printed(&output).contains("segment better: error"), "{}", printed(&output));
 }
 
 #[test]
-fn a_destination_that_is_not_configured_is_told_of() {
+fn a_destination_that_is_not_configured_is_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     std::fs::write(path.join("millrace.toml"), "[destinations.marketo-1]\nnamespace = \"email\"\n").unwrap();
@@ -122,16 +122,16 @@ fn a_destination_that_is_not_configured_is_told_of() {
     )
     .unwrap();
     let output = millrace(path, &["segment", "lint", "good.yaml", "--config", "millrace.toml"]);
-    assert_eq!(status(&output), Some(0), "{}", told(&output));
+    assert_eq!(status(&output), Some(0), "{}", printed(&output));
     assert!(
-        told(&output).contains("warning[unknown-destination]: no destination `marketo-2` is configured here"),
+        printed(&output).contains("warning[unknown-destination]: no destination `marketo-2` is configured here"),
         "{}",
-        told(&output)
+        printed(&output)
     );
-    assert!(told(&output).contains("did you mean `marketo-1`?"), "{}", told(&output));
+    assert!(printed(&output).contains("did you mean `marketo-1`?"), "{}", printed(&output));
     // Where none is configured at all, nothing is sent there either.
     let output = millrace(path, &["segment", "lint", "good.yaml"]);
-    assert!(told(&output).contains("warning[unknown-destination]"), "{}", told(&output));
+    assert!(printed(&output).contains("warning[unknown-destination]"), "{}", printed(&output));
 }
 
 #[test]
@@ -147,14 +147,14 @@ fn the_demo_ends_quietly_where_nobody_reads_on_and_at_once_where_a_port_is_taken
     let mut child = command.spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    assert_eq!((status(&output), told(&output).as_str()), (Some(0), ""));
+    assert_eq!((status(&output), printed(&output).as_str()), (Some(0), ""));
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     std::fs::write(folder.path().join("taken.toml"), format!("[http]\napi_address = \"{address}\"\n")).unwrap();
     let output = millrace(folder.path(), &["demo", "--serve", "--config", "taken.toml"]);
-    assert_eq!((status(&output), output.stdout.len()), (Some(1), 0), "{}", told(&output));
-    assert!(told(&output).contains(&format!("cannot listen on {address}")), "{}", told(&output));
+    assert_eq!((status(&output), output.stdout.len()), (Some(1), 0), "{}", printed(&output));
+    assert!(printed(&output).contains(&format!("cannot listen on {address}")), "{}", printed(&output));
 }
 
 /// A definition of this name with this rule, in a file of its own.
@@ -174,7 +174,7 @@ fn lint_looks_at_all_files_together() {
     let first = define(path, "first", "b2b.isConverted or inSegment(\"second\")");
     let second = define(path, "second", "not(inSegment(\"first\"))");
     let output = millrace(path, &["segment", "lint", &warm, &refers]);
-    let text = told(&output);
+    let text = printed(&output);
     assert_eq!(status(&output), Some(0), "{text}");
     for word in [
         "segment refers: warning[unknown-segment]: there is no segment `warn`",
@@ -187,18 +187,18 @@ fn lint_looks_at_all_files_together() {
     let output = millrace(path, &["segment", "lint", "--output", "json", &warm, &refers]);
     let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(findings[0]["segment"], "refers");
-    // The rule stands in the sixth line of the file, behind four blanks.
+    // The rule is in the sixth line of the file, after four blanks.
     assert_eq!(
         (&findings[0]["file"], &findings[0]["line"], &findings[0]["column"]),
         (&"refers.yaml".into(), &6.into(), &5.into())
     );
     for command in ["lint", "apply"] {
         let output = millrace(path, &["segment", command, &first, &second, "--server", "http://127.0.0.1:1"]);
-        assert_eq!(status(&output), Some(64), "{}", told(&output));
+        assert_eq!(status(&output), Some(64), "{}", printed(&output));
         assert!(
-            told(&output).contains("error[cycle]: segments refer to each other in a circle: first → second → first"),
+            printed(&output).contains("error[cycle]: segments refer to each other in a circle: first → second → first"),
             "{}",
-            told(&output)
+            printed(&output)
         );
     }
 }
@@ -225,18 +225,18 @@ fn rules_are_laid_out_and_nothing_else() {
     ];
     for (arguments, expected, word) in table {
         let output = millrace(path, arguments);
-        assert_eq!(status(&output), Some(*expected), "{arguments:?}\n{}", told(&output));
-        assert!(told(&output).contains(word), "{arguments:?}\n{}", told(&output));
+        assert_eq!(status(&output), Some(*expected), "{arguments:?}\n{}", printed(&output));
+        assert!(printed(&output).contains(word), "{arguments:?}\n{}", printed(&output));
     }
     assert_eq!(std::fs::read_to_string(path.join(&wild)).unwrap(), formatted);
     let broken = define(path, "broken", "b2b.personScore >");
     define(path, "wild", "b2b.personScore>50");
     let output = millrace(path, &["segment", "fmt", "--write", &wild, &broken]);
-    assert_eq!(status(&output), Some(64), "{}", told(&output));
-    assert!(told(&output).contains("broken.yaml: error[unexpected-token]"), "{}", told(&output));
+    assert_eq!(status(&output), Some(64), "{}", printed(&output));
+    assert!(printed(&output).contains("broken.yaml: error[unexpected-token]"), "{}", printed(&output));
     assert!(
         std::fs::read_to_string(path.join(&wild)).unwrap().contains("personScore>50"),
-        "written beside a file that is wrong"
+        "written although another file is wrong"
     );
 }
 
@@ -249,21 +249,22 @@ fn rules_are_converted_there_and_back() {
     std::fs::write(path.join("rule.pql"), rule).unwrap();
     for (file, ending) in [(file.as_str(), "json.yaml"), ("rule.pql", "json.pql")] {
         let json = millrace(path, &["segment", "convert", "--to", "json", file]);
-        assert_eq!(status(&json), Some(0), "{}", told(&json));
-        assert!(told(&json).contains("\"nodeType\": \"quantification\""), "{}", told(&json));
+        assert_eq!(status(&json), Some(0), "{}", printed(&json));
+        assert!(printed(&json).contains("\"nodeType\": \"quantification\""), "{}", printed(&json));
         std::fs::write(path.join(ending), &json.stdout).unwrap();
         let text = millrace(path, &["segment", "convert", "--to", "text", ending]);
-        assert_eq!(status(&text), Some(0), "{}", told(&text));
-        assert!(told(&text).contains(rule), "{}", told(&text));
+        assert_eq!(status(&text), Some(0), "{}", printed(&text));
+        assert!(printed(&text).contains(rule), "{}", printed(&text));
     }
     assert_eq!(status(&millrace(path, &["segment", "lint", "json.yaml"])), Some(0));
     let broken = define(path, "broken", "b2b.personScore >");
     let output = millrace(path, &["segment", "convert", "--to", "json", &broken]);
     assert_eq!(status(&output), Some(64));
-    assert!(told(&output).contains("broken.yaml: error[unexpected-token]"), "{}", told(&output));
+    assert!(printed(&output).contains("broken.yaml: error[unexpected-token]"), "{}", printed(&output));
 }
 
-/// Every warning that a rule or a configuration can cause reaches whoever typed the command: a unit test may go around what they go through.
+/// Every warning that a rule or a configuration can cause reaches the person who typed the command:
+/// a unit test may bypass the code in between.
 #[test]
 fn every_warning_is_shown() {
     let folder = tempfile::tempdir().unwrap();
@@ -286,21 +287,21 @@ fn every_warning_is_shown() {
     for (code, rule) in table {
         let file = define(path, "one", rule);
         let output = millrace(path, &["segment", "lint", &file]);
-        assert_eq!(status(&output), Some(0), "{rule}\n{}", told(&output));
+        assert_eq!(status(&output), Some(0), "{rule}\n{}", printed(&output));
         assert!(
-            told(&output).contains(&format!("one.yaml: segment one: warning[{code}]")),
+            printed(&output).contains(&format!("one.yaml: segment one: warning[{code}]")),
             "{rule}\n{}",
-            told(&output)
+            printed(&output)
         );
     }
     // With a rate, money of two currencies adds up.
     std::fs::write(path.join("rates.toml"), "[currency.rates]\nEUR = 1.08\n").unwrap();
     let file = define(path, "one", table[0].1);
-    assert_eq!(told(&millrace(path, &["segment", "lint", &file, "--config", "rates.toml"])), "one: good\n");
+    assert_eq!(printed(&millrace(path, &["segment", "lint", &file, "--config", "rates.toml"])), "one: good\n");
     // The default currency is no rate.
     std::fs::write(path.join("rates.toml"), "[currency]\ndefault = \"EUR\"\nrates = { EUR = 1 }\n").unwrap();
     let output = millrace(path, &["segment", "lint", &file, "--config", "rates.toml"]);
-    assert!(told(&output).contains("only amounts in EUR are added up"), "{}", told(&output));
+    assert!(printed(&output).contains("only amounts in EUR are added up"), "{}", printed(&output));
 }
 
 #[test]
@@ -314,15 +315,15 @@ fn slips_in_the_environment_are_named() {
     let output = run("MILLRACE_TOPICS_SHARDS", "8");
     assert_eq!(status(&output), Some(0));
     assert!(
-        told(&output).contains("warning: the environment variable `MILLRACE_TOPICS_SHARDS` is not read; did you mean `MILLRACE__TOPICS__SHARDS`?"),
+        printed(&output).contains("warning: the environment variable `MILLRACE_TOPICS_SHARDS` is not read; did you mean `MILLRACE__TOPICS__SHARDS`?"),
         "{}",
-        told(&output)
+        printed(&output)
     );
     let output = run("MILLRACE__TOPICS_SHARDS", "8");
     assert_eq!(status(&output), Some(64));
-    assert!(told(&output).contains("did you mean `MILLRACE__TOPICS__SHARDS`?"), "{}", told(&output));
+    assert!(printed(&output).contains("did you mean `MILLRACE__TOPICS__SHARDS`?"), "{}", printed(&output));
     let output = run("MILLRACE_SERVICE_HOST", "10.0.0.1");
-    assert!(!told(&output).contains("warning"), "{}", told(&output));
+    assert!(!printed(&output).contains("warning"), "{}", printed(&output));
 }
 
 #[test]
@@ -348,7 +349,7 @@ fn files_as_people_save_them() {
     ];
     for (arguments, expected, word) in table {
         let output = millrace(path, arguments);
-        assert_eq!(status(&output), Some(*expected), "{arguments:?}\n{}", told(&output));
-        assert!(told(&output).contains(word), "{arguments:?}\n{}", told(&output));
+        assert_eq!(status(&output), Some(*expected), "{arguments:?}\n{}", printed(&output));
+        assert!(printed(&output).contains(word), "{arguments:?}\n{}", printed(&output));
     }
 }

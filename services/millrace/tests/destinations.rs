@@ -1,4 +1,5 @@
-//! An audience kept equal at a webhook: the real process, a real server that fails now and then, and kills in between.
+//! An audience kept equal at a webhook: the real process, a real server that fails now and then,
+//! and kills in between.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,9 +15,9 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use serde_json::Value;
 
-use place::{Place, told};
+use place::{Place, printed};
 
-/// The far side: who is present, by what the webhook said.
+/// The far side: the members, by the webhook's calls.
 #[derive(Default)]
 struct Far {
     calls: u64,
@@ -64,13 +65,13 @@ async fn take(State(far): State<Shared>, body: String) -> StatusCode {
 fn far() -> (SocketAddr, Shared) {
     let shared = Shared::default();
     let state = Arc::clone(&shared);
-    let (told, address) = std::sync::mpsc::channel();
+    let (sender, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
             let router = axum::Router::new().route("/in", post(take)).with_state(state);
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            told.send(listener.local_addr().unwrap()).unwrap();
+            sender.send(listener.local_addr().unwrap()).unwrap();
             axum::serve(listener, router).await.unwrap();
         });
     });
@@ -79,11 +80,11 @@ fn far() -> (SocketAddr, Shared) {
 
 fn run(place: &Place, arguments: &[&str]) -> String {
     let output = place.millrace(arguments);
-    assert!(output.status.success(), "{arguments:?}\n{}", told(&output));
+    assert!(output.status.success(), "{arguments:?}\n{}", printed(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Brings persons in, those of the range with this score.
+/// Imports persons, those of the range with this score.
 fn score(place: &Place, numbers: std::ops::Range<u32>, score: u32) {
     let line = |number: u32| {
         format!(r#"{{"topic":"person","key":"{number}@m.M","value":{{"workEmail":{{"address":"p{number}@acme.com"}},"b2b":{{"personScore":{score}}}}}}}"#)
@@ -113,7 +114,7 @@ fn a_webhook_receives_entries_and_exits_whatever_kills_the_process() {
     place.until("the first entries", || far.lock().unwrap().entries > 5);
     place.kill();
     place.start_with(&arguments);
-    // 20 leave, 40 come.
+    // 20 leave, 40 enter.
     score(&place, 0..20, 10);
     score(&place, 60..100, 90);
     place.until("the first exits", || far.lock().unwrap().exits > 5);

@@ -1,4 +1,5 @@
-//! What lies on disk, damaged, gone, another's, or full: a process from outside, on the embedded log.
+//! Files on disk, damaged, missing, another's, or full: a process from outside, on the embedded
+//! log.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long anything is waited for; it comes within a second or so, unless the machine is busy.
+/// How long to wait for anything; it arrives within a second or so, unless the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A folder, free ports, and a process while one runs.
@@ -53,7 +54,7 @@ impl Place {
         said(&self.command().args(arguments).output().unwrap())
     }
 
-    /// Brings in one person under this number.
+    /// Sends one person under this number.
     fn bring(&self, number: u32) {
         let line = format!(r#"{{"topic":"person","key":"{number}@m.M","value":{{"workEmail":{{"address":"p{number}@acme.com"}}}}}}"#);
         let path = self.folder.path().join("lines.jsonl");
@@ -149,7 +150,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-/// A folder in which a process ran, took two persons, and ended in good order.
+/// A folder in which a process ran, took two persons, and ended cleanly.
 fn place_with_two() -> Place {
     let mut place = Place::new();
     place.start();
@@ -217,7 +218,8 @@ fn a_damaged_log_is_refused_and_saved() {
     assert!(text.contains("records were carried over into saved"), "{text}");
     assert_eq!(files(&place.path(".")), before, "log and state were changed");
 
-    // As it says there: the new log in the place of the old one. State of the old one is refused, and rebuilt once it is gone.
+    // As the message says: the new log in place of the old one. State of the old one is refused,
+    // and rebuilt once it is gone.
     fs::rename(place.path("log"), place.path("old")).unwrap();
     fs::rename(place.folder.path().join("saved"), place.path("log")).unwrap();
     let (status, text) = place.call(&["run"]);
@@ -248,7 +250,7 @@ fn a_log_that_is_gone_beside_its_state_is_missed() {
     assert!(place.knows(1) && place.knows(2));
 }
 
-/// An earlier copy of the log is whole, and lacks what the state has seen.
+/// An earlier copy of the log is whole, and lacks records that the state has seen.
 #[test]
 fn state_that_is_ahead_of_its_log_is_not_wiped() {
     let mut place = Place::new();
@@ -286,7 +288,7 @@ fn a_limit_of_memory_is_met_with_words() {
     );
 }
 
-/// What is done to a file.
+/// A change made to a file.
 type Harm = fn(&Path);
 
 #[test]
@@ -346,7 +348,7 @@ fn a_full_disk_of_the_state_is_waited_for() {
         env!("CARGO_BIN_EXE_millrace")
     );
     let mut command = Command::new("unshare");
-    // Whoever may not mount becomes somebody who may, in a namespace of users.
+    // A user who may not mount becomes root in a user namespace.
     let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     command.args(if root { &["--mount"][..] } else { &["--mount", "--map-root-user"] });
     let settings = place.command();
@@ -381,7 +383,7 @@ fn a_full_disk_of_the_state_is_waited_for() {
     fs::remove_file(&filler).unwrap();
     place.until("it to go on by itself", |place| place.get("/readyz").contains(" 200 ") && place.knows(2));
 
-    // Full to the last byte, with rows in memory: it ends nevertheless, and loses nothing.
+    // Full to the last byte, with rows in memory: it still ends, and loses nothing.
     place.bring(3);
     place.until("the third person", |place| place.knows(3));
     assert!(fs::write(&filler, vec![1; 64 << 20]).is_err());

@@ -1,4 +1,5 @@
-//! What somebody types in the first hour, and what must come of it: against one process on the embedded log.
+//! The commands of a user's first hour, with the required results: against one process on the
+//! embedded log.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,20 +10,20 @@ use std::fmt::Write;
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
 
-use place::{Place, told};
+use place::{Place, printed};
 
-/// Runs `millrace`, expects the exit status, and answers with what it said.
+/// Runs `millrace`, expects the exit status, and returns its output.
 fn run(place: &Place, status: i32, arguments: &[&str]) -> String {
     let output = place.millrace(arguments);
-    assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{}", told(&output));
-    told(&output)
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{}", printed(&output));
+    printed(&output)
 }
 
 fn save(place: &Place, name: &str, bytes: impl AsRef<[u8]>) {
     std::fs::write(place.folder.path().join(name), bytes).unwrap();
 }
 
-/// One request over plain HTTP with what stands behind its line, the answer as it comes.
+/// One request over plain HTTP, with `rest` after its first line; returns the answer as received.
 fn http(address: &str, request: &str, rest: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "{request} HTTP/1.0\r\nHost: {address}\r\n{rest}").unwrap();
@@ -53,7 +54,7 @@ fn persons_are_found_shown_and_explained() {
     let lines = [
         person("1@m.M", "ann@acme.com", "Ann", "Miller"),
         person("2@m.M", "bob@acme.com", "Bob", "Moss"),
-        // An e-mail address in capitals, and a source key that is an address of somebody else's.
+        // An e-mail address in capitals, and a source key that is somebody else's address.
         person("ann@acme.org", "Cem@Acme.com", "Cem", "Ay"),
     ];
     save(&place, "people.jsonl", lines.join("\n"));
@@ -80,7 +81,7 @@ fn persons_are_found_shown_and_explained() {
     for id in ["ann@acme.com", "email:ann@acme.com", "1@m.M", "b2b_person:1@m.M"] {
         let shown = run(&place, 0, &["person", "show", id]);
         assert!(shown.starts_with("b2b_person:1@m.M\n") && shown.contains("hot: in since "), "{id}\n{shown}");
-        // Never entered: nothing was written of it.
+        // Never entered: no record was written about it.
         assert!(!shown.contains("cool"), "{shown}");
     }
     assert!(run(&place, 0, &["person", "show", "ann@acme.org"]).starts_with("b2b_person:ann@acme.org\n"));
@@ -149,7 +150,7 @@ fn lines_are_named_reported_and_resumed() {
         "{said}"
     );
 
-    // Cut off: the lines before are in, and it says where to go on.
+    // Interrupted: the lines before are in, and the output says where to resume.
     let mut many = String::new();
     for number in 0..2_500 {
         let _ = writeln!(many, "{}", person(&format!("{number}@m.M"), &format!("p{number}@acme.com"), "P", "Q"));
@@ -160,7 +161,7 @@ fn lines_are_named_reported_and_resumed() {
     let running = place.running_id();
     let mut command = place.command(std::path::Path::new("bash"));
     let output = command.env("RUNNING", running.to_string()).args(["-c", script]).output().unwrap();
-    let said = told(&output);
+    let said = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     place.kill();
     assert!(
@@ -184,7 +185,7 @@ fn no_row_is_swallowed_and_no_audience_emptied_by_accident() {
     save(&place, "all.csv", "name,member\nAnn,email:a@b.c\nBob,email:b@b.c\nCem,email:c@b.c\n");
     let imported = || run(&place, 0, &["audience", "import", "partners", "all.csv", "--replace"]);
     assert_eq!(imported(), "partners: 3 members brought in, 0 members taken out\n");
-    // The mark that Ann's name opens is never closed: Bob and Cem are rows of their own all the same.
+    // The mark that Ann's name opens is never closed: Bob and Cem are still rows of their own.
     save(&place, "open.csv", "name,member\n\"Ann,email:a@b.c\nBob,email:b@b.c\nCem,email:c@b.c\n");
     let said = run(&place, 1, &["audience", "import", "partners", "open.csv", "--replace"]);
     for word in [
@@ -230,7 +231,8 @@ fn two_thousand_definitions_are_one_batch() {
     });
 }
 
-/// Every metric that a healthy deployment without connectors can show is shown once its cause has come, all of them driven from outside.
+/// Every metric that a healthy deployment without connectors can show is shown once its cause has
+/// occurred, all of them caused from outside.
 #[test]
 fn every_metric_can_be_seen() {
     let mut place = Place::new();
@@ -239,7 +241,8 @@ fn every_metric_can_be_seen() {
     start(&mut place);
     save(&place, "hot.yaml", HOT);
     run(&place, 0, &["segment", "apply", "hot.yaml"]);
-    // Two records share a device: a cluster. Two share an address, of which one record may claim one: it is set aside.
+    // Two records share a device: a cluster. Two share an address, of which one record may claim
+    // one: it is set aside.
     let device = r#""identities":[{"namespace":"ecid","id":"7"}],"b2b""#;
     let lines = [
         person("1@m.M", "ann@acme.com", "Ann", "Miller").replace("\"b2b\"", device),
@@ -258,7 +261,8 @@ fn every_metric_can_be_seen() {
         };
         names.iter().filter(|name| !seen(name)).map(|name| (*name).to_owned()).collect()
     };
-    // Those of connectors (sink_deliveries, sink_backlog, source_lag) want one; invariant_violations and transactions_aborted want a fault.
+    // Those of connectors (sink_deliveries, sink_backlog, source_lag) need one;
+    // invariant_violations and transactions_aborted need a fault.
     let names = [
         "millrace_records_total",
         "millrace_dead_letters_total",

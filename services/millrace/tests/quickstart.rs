@@ -1,5 +1,5 @@
-//! docs/quickstart.md, typed in by somebody in a hurry: its commands are run as they stand there, by a shell, against a process on the embedded log,
-//! which is then killed without warning and goes on where it was.
+//! docs/quickstart.md, typed by a user in a hurry: a shell runs its commands as written, against a
+//! process on the embedded log, which is then killed without warning and resumes where it was.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ mod place;
 
 use std::path::Path;
 
-use place::{Place, told};
+use place::{Place, printed};
 
 /// The code blocks under the heading with this number.
 fn blocks(number: u32) -> Vec<String> {
@@ -18,7 +18,7 @@ fn blocks(number: u32) -> Vec<String> {
     section.split("\n```\n").skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// What section 4 shows of the screen: the lines of its indented blocks.
+/// The screens of section 4: the lines of its indented blocks.
 fn screens() -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/quickstart.md")).unwrap();
     let lines: Vec<&str> = text
@@ -49,7 +49,7 @@ fn the_quickstart_does_what_it_says() {
     assert!(place.shell("millrace segment list").contains("upsell"));
     assert!(place.shell("millrace person show email:p1@townsend.com").contains("1001@marketo1.Marketo"));
 
-    // A file may hold several definitions, and begin with what divides them.
+    // A file may hold several definitions, and begin with a separator.
     let one = "kind: Segment\nmetadata: { name: one }\nspec: { pql: b2b.isConverted }\n";
     std::fs::write(
         place.folder.path().join("two.yaml"),
@@ -64,12 +64,12 @@ fn the_quickstart_does_what_it_says() {
         .args(["segment", "delete", "nope"])
         .output()
         .unwrap();
-    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
-    assert!(told(&refused).contains("there is no segment `nope`"), "{}", told(&refused));
-    // Whoever reads logs from a file or a pipe wants no colours.
+    assert_eq!(refused.status.code(), Some(1), "{}", printed(&refused));
+    assert!(printed(&refused).contains("there is no segment `nope`"), "{}", printed(&refused));
+    // Logs to a file or a pipe have no colours.
     assert!(!std::fs::read_to_string(place.folder.path().join("run.log")).unwrap().contains('\u{1b}'));
 
-    // Killed without warning: nothing is lost, nothing is told again.
+    // Killed without warning: nothing is lost, nothing is repeated.
     place.kill();
     // Other numbers of partitions are for topics that do not exist yet.
     std::fs::write(place.folder.path().join("more.toml"), "[topics]\nsource_partitions = 7\n").unwrap();
@@ -81,14 +81,18 @@ fn the_quickstart_does_what_it_says() {
     let explained = place.shell("millrace person explain email:p1@townsend.com --segment upsell");
     assert!(apart.iter().all(|line| explained.contains(line)), "{apart:?}\n{explained}");
 
-    // Lines that are no records are named, the others are taken.
+    // Lines that are not records are reported, the others are accepted.
     let script = r#"printf '%s\n' '{"topic":"person","key":"2@m.M","value":{}}' 'no record' '{"topic":"persons","key":"k","value":{}}' | millrace source file"#;
     let output = place.command(Path::new("bash")).args(["-c", script]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-    assert!(told(&output).contains("line 2") && told(&output).contains("line 3"), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    assert!(
+        printed(&output).contains("line 2") && printed(&output).contains("line 3"),
+        "{}",
+        printed(&output)
+    );
     let script = r#"echo '{"topic":"person","key":"3@m.M","value":{"isDeleted":"perhaps"}}' | millrace source file"#;
     let output = place.command(Path::new("bash")).args(["-c", script]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-    assert!(told(&output).contains("line 1: dead letter: wrong-type"), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    assert!(printed(&output).contains("line 1: dead letter: wrong-type"), "{}", printed(&output));
     place.until("the dead letter", || place.shell("millrace dead-letter list").contains("wrong-type"));
 }

@@ -1,4 +1,4 @@
-//! `account find|show|explain`: asks the running instance.
+//! `account find|show|explain`: queries the running instance.
 
 use millrace_api::dto::{AccountView, ExplainView};
 use millrace_model::SubjectKind;

@@ -1,7 +1,8 @@
-//! `topics acls`: what the user of this deployment must be allowed to do on Kafka, and nothing more.
+//! `topics acls`: the permissions that this deployment's user needs on Kafka, and nothing more.
 //!
-//! The topic catalogue says who reads and writes each topic; what its own services read and write is what the deployment's user needs. Another program
-//! that produces or consumes has a user of its own.
+//! The topic catalogue lists the readers and writers of each topic; the deployment's user needs the
+//! permissions of its own services. Another program that produces or consumes has a user of its
+//! own.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +13,9 @@ use crate::shown;
 /// The catalogue as it was when this program was built.
 const CATALOGUE: &str = include_str!("../../../../schemas/topics.yaml");
 
-/// Stands for other programs in the catalogue's lists of readers and writers.
+/// Means other programs in the catalogue's lists of readers and writers.
 const OTHERS: &str = "anyone";
-/// Ends the name of a topic of which there is one for each destination.
+/// Ends the name of a topic that exists once per destination.
 const EACH: &str = "<name>";
 
 #[derive(Deserialize)]
@@ -31,7 +32,7 @@ struct Entry {
     readers: Vec<String>,
 }
 
-/// One resource, and what is done with it; the words are Kafka's.
+/// One resource and its operations; the words are Kafka's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Acl {
     #[serde(rename = "resourceType")]
@@ -65,13 +66,13 @@ enum Operation {
     Write,
 }
 
-/// Prints the list as arguments of Kafka's own tool, one resource a line. Asks nobody.
+/// Prints the list as arguments of Kafka's own tool, one resource per line. Contacts no broker.
 pub fn run(settings: &Settings, principal: &str) -> anyhow::Result<()> {
     let acls = needed(&settings.config.topics.prefix, &settings.config.kafka.application_id)?;
     shown::show(settings.output, &acls, |acls| acls.iter().map(|acl| line(acl, principal)).collect())
 }
 
-/// What the user of a deployment needs.
+/// The needs of a deployment's user.
 fn needed(prefix: &str, application: &str) -> anyhow::Result<Vec<Acl>> {
     let catalogue: Catalogue = serde_norway::from_str(CATALOGUE).map_err(|error| Refusal(format!("the topic catalogue: {error}")))?;
     let topics = catalogue.topics.iter().filter(|entry| !entry.optional);

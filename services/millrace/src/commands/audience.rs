@@ -8,13 +8,14 @@ use millrace_api::dto::MemberLine;
 
 use crate::csv::{self, Row};
 use crate::files::{self, Lines, read_bytes};
-use crate::gateway::{self, told};
+use crate::gateway::{self, failure};
 use crate::progress::Progress;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown::{self, counted};
 
-/// Brings in every line that is a member; names the others with their numbers, and fails at the end where there were any.
+/// Imports every line that is a member; reports the others with their numbers, and fails at the end
+/// if there were any.
 pub fn import(settings: &Settings, name: &str, file: &Path, replace: Replace) -> anyhow::Result<()> {
     let bytes = read_bytes(file)?;
     let csv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
@@ -24,7 +25,7 @@ pub fn import(settings: &Settings, name: &str, file: &Path, replace: Replace) ->
     let count = lines.len() as u64;
     let what = format!("importing {}", counted(count, "line"));
     let progress = Progress::begin(move || what.clone());
-    let view = gateway::commands(settings)?.import(name, lines, replace).map_err(told)?;
+    let view = gateway::commands(settings)?.import(name, lines, replace).map_err(failure)?;
     progress.end();
     for rejected in &view.rejected {
         let at = usize::try_from(rejected.line).ok().and_then(|line| numbers.get(line.wrapping_sub(1))).copied();
@@ -47,7 +48,7 @@ pub fn import(settings: &Settings, name: &str, file: &Path, replace: Replace) ->
     }
 }
 
-/// A line's number in the file, and the member it names or what is wrong with it.
+/// A line's number in the file, and the member it names or its error.
 type Line = (u64, Result<MemberLine, String>);
 
 fn of_json_lines(bytes: &[u8]) -> anyhow::Result<Vec<Line>> {
@@ -62,7 +63,7 @@ fn of_json_lines(bytes: &[u8]) -> anyhow::Result<Vec<Line>> {
     Ok(members)
 }
 
-/// A table with a head. Columns of other names are left aside.
+/// A table with a head. Columns of other names are ignored.
 fn of_csv(bytes: &[u8]) -> anyhow::Result<Vec<Line>> {
     let mut rows = csv::rows(bytes)?.into_iter();
     let head = match rows.next() {
@@ -127,7 +128,7 @@ mod tests {
             ),
             (b"member\n", &[]),
             (b"member,x\n,y\n", &["2  "]),
-            // A quotation mark that is never closed takes its own line alone.
+            // An unclosed quotation mark affects only its own line.
             (
                 b"name,member\n\"Ann,email:a@b.c\nBob,email:b@b.c\nCem,email:c@b.c\n",
                 &["2 refused", "3 email:b@b.c ", "4 email:c@b.c "],

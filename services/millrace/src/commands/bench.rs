@@ -1,7 +1,9 @@
-//! `bench`: what this machine does, measured on a deployment of its own that is gone when the command ends.
+//! `bench`: the performance of this machine, measured on a deployment of its own that is deleted
+//! when the command ends.
 //!
-//! The real shards on the real log and RocksDB, records through the source topics, changes from a committed reader. Records are made in the same
-//! process, on the same processors. Figures are told, never judged.
+//! The real shards on the real log and RocksDB, records through the source topics, changes from a
+//! committed reader. Records are made in the same process, on the same processors. Figures are
+//! reported, never judged.
 
 mod child;
 mod machine;

@@ -1,4 +1,4 @@
-//! `--check-config`: what the layers come to and the topics it means; touches nothing.
+//! `--check-config`: the effective configuration and its topics; touches nothing.
 
 use serde_json::json;
 

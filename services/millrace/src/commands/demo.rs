@@ -1,7 +1,9 @@
-//! `demo`: the Bodea story on this machine, one fact at a time, and after each who is in the audience and why.
+//! `demo`: the Bodea story on this machine, one fact at a time, and after each who is in the
+//! audience and why.
 //!
-//! The real engine on the real embedded log, in a folder that goes when the command ends; only the clock is the story's own, so that a month can pass.
-//! The story begins 33 days ago and ends today, so that `--serve` goes on under the machine's clock.
+//! The real engine on the real embedded log, in a folder that is deleted when the command ends;
+//! only the clock is the story's own, so that a month can pass. The story begins 33 days ago and
+//! ends today, so that `--serve` continues under the machine's clock.
 
 mod stage;
 mod story;
@@ -22,7 +24,8 @@ use crate::ports::Ports;
 use crate::settings::Settings;
 use crate::shown::{self, say};
 
-/// How long ago the story begins: a visit of its first day is more than a month old today, whatever the month.
+/// How long ago the story begins: a visit of its first day is more than a month old today, whatever
+/// the month.
 const BEGINS_DAYS_AGO: i64 = 33;
 
 pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
@@ -30,7 +33,7 @@ pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
     let mut config = millrace_config::parse(None, std::iter::empty())?;
     config.http = settings.config.http.clone();
     config.tokens = settings.config.tokens.clone();
-    // A port that somebody has is reported before the story, not after it.
+    // A port in use is reported before the story, not after it.
     let ports = options.serve.then(|| Ports::take(&config)).transpose()?;
     let today = SystemClock.now();
     let begins = Timestamp(today.0 - BEGINS_DAYS_AGO * DAY_MS);
@@ -42,7 +45,7 @@ pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
     let steps = story::steps(begins, today);
     let mut right = 0;
     for (number, step) in (1..).zip(&steps) {
-        right += usize::from(tell(&mut stage, number, step)?);
+        right += usize::from(play(&mut stage, number, step)?);
     }
     say(&format!(
         "{right} of {} facts led where they should, in {:.1} s.\n",
@@ -58,8 +61,8 @@ pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
     }
 }
 
-/// Plays one step and shows what came of it; whether that is what should.
-fn tell(stage: &mut Stage, number: usize, step: &Step) -> anyhow::Result<bool> {
+/// Plays one step and shows its outcome; returns whether it is the expected one.
+fn play(stage: &mut Stage, number: usize, step: &Step) -> anyhow::Result<bool> {
     let (Act::Facts { at, .. } | Act::Silence { until: at }) = &step.act;
     say(&format!("{number}  {}   (it is {})", step.title, story::shown_instant(*at)))?;
     for line in step.meaning.lines() {
@@ -104,7 +107,7 @@ fn tell(stage: &mut Stage, number: usize, step: &Step) -> anyhow::Result<bool> {
     Ok(right)
 }
 
-/// One membership record, as it stands on the topic.
+/// One membership record, as on the topic.
 fn shown_change(change: &serde_json::Value) -> String {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let id = text(&change["subjectId"]);
@@ -126,7 +129,8 @@ fn shown_time(taken: Duration) -> String {
     format!("   ({:.1} ms)", taken.as_secs_f64() * 1_000.0)
 }
 
-/// The rule's two conditions with their values, what the first adds up to, and when time alone would change them.
+/// The rule's two conditions with their values, the total of the first, and when time alone would
+/// change them.
 fn shown_reasons(explanation: &Explanation) -> String {
     let shown = story::CONDITIONS.iter().zip(&explanation.of).map(|(words, condition)| {
         let mark = match condition.value {

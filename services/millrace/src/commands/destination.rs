@@ -1,4 +1,4 @@
-//! `destination`: the state of the sinks of an instance, and orders to them.
+//! `destination`: the status of an instance's sinks, and commands to them.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `person find`, `account find`: by a part of a name, an e-mail address or a source key.
+//! `person find`, `account find`: by part of a name, an e-mail address or a source key.
 
 use millrace_api::dto::{FoundView, Page};
 use millrace_model::SubjectKind;
@@ -9,7 +9,7 @@ use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::shown;
 
-/// Asks for one part after the other until enough are found, or there is no more.
+/// Requests one part after the other until enough are found, or there are no more.
 pub fn run(settings: &Settings, kind: SubjectKind, text: &str, limit: usize) -> anyhow::Result<()> {
     let client = Client::of(settings)?;
     let progress = Progress::begin(|| "looking through everybody".to_owned());

@@ -1,4 +1,5 @@
-//! `health`: asks the instance on this machine whether it works. For Docker, systemd and scripts: the image has neither shell nor curl.
+//! `health`: checks whether the instance on this machine works. For Docker, systemd and scripts:
+//! the image has neither shell nor curl.
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub fn run(settings: &Settings, options: &HealthOptions) -> anyhow::Result<()> {
     }
 }
 
-/// Straight to the instance: a proxy of the environment is for the world outside.
+/// Straight to the instance: a proxy of the environment is for the outside world.
 fn ask(address: &str, path: &str) -> anyhow::Result<Response> {
     let client = Client::builder()
         .no_proxy()

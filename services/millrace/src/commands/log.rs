@@ -1,4 +1,5 @@
-//! `log check` and `log salvage`: what a damaged embedded log still holds, and how to save it. Neither changes the log it is given.
+//! `log check` and `log salvage`: the intact parts of a damaged embedded log, and how to save them.
+//! Neither changes the log it is given.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -10,7 +11,7 @@ use crate::cli::Output;
 use crate::settings::Settings;
 use crate::shown::say;
 
-/// Shows what is there; fails where anything is damaged.
+/// Shows the contents; fails where anything is damaged.
 pub fn check(settings: &Settings, dir: &Path) -> anyhow::Result<()> {
     let found = EmbeddedLog::check(dir)?;
     say(&match settings.output {

@@ -1,4 +1,4 @@
-//! Commands that people look for and that are not there yet: answered by what there is.
+//! Commands that people look for and that do not exist yet: the answer names what exists.
 
 use crate::refusal::Refusal;
 

@@ -1,4 +1,4 @@
-//! `person find|show|explain`: asks the running instance.
+//! `person find|show|explain`: queries the running instance.
 
 use millrace_api::dto::{ExplainView, PersonView};
 use millrace_model::{Identity, SubjectKind, namespace};
@@ -25,7 +25,7 @@ pub fn explain(settings: &Settings, id: &str, segment: &str, at: Option<&str>) -
     shown::show(settings.output, &view, shown::explanation)
 }
 
-/// Asks about a person. An id without a namespace is tried as an e-mail address and as a source key.
+/// Queries a person. An id without a namespace is tried as an e-mail address and as a source key.
 fn ask<T: DeserializeOwned>(settings: &Settings, id: &str, rest: &[&str], query: &[(&str, &str)]) -> anyhow::Result<T> {
     let client = Client::of(settings)?;
     let ask = |id: &str| client.get(&[&["v1", "persons", id], rest].concat(), query);

@@ -1,4 +1,4 @@
-//! `processor`: the shards this process is given, on Kafka.
+//! `processor`: the shards assigned to this process, on Kafka.
 
 use crate::cli::ProcessorOptions;
 use crate::commands::topics;

@@ -1,4 +1,5 @@
-//! `run`: everything in one process. On Kafka it makes the topics that are missing and shares the shards with other processes.
+//! `run`: everything in one process. On Kafka it creates missing topics and shares the shards with
+//! other processes.
 
 use millrace_config::LogKind;
 

@@ -16,7 +16,7 @@ use crate::cli::Output;
 use crate::client::Client;
 use crate::engine;
 use crate::files::{name, read_text};
-use crate::gateway::{self, told};
+use crate::gateway::{self, failure};
 use crate::progress::Progress;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -27,7 +27,7 @@ pub use rewrite::{convert, fmt};
 /// The most members of one answer of the API.
 const PAGE_MAX: usize = 1_000;
 
-/// A definition that holds, and where it stands.
+/// A valid definition, and its place.
 pub struct Checked {
     pub name: String,
     /// Its own document.
@@ -36,7 +36,7 @@ pub struct Checked {
     source: Source,
 }
 
-/// Where a definition is from.
+/// The origin of a definition.
 #[derive(Clone)]
 struct Source {
     /// The file's name, where it is from one.
@@ -48,14 +48,16 @@ struct Source {
 }
 
 impl Source {
-    /// A finding about the rule of this definition beside its line: in the file where that can be told, else in the rule.
+    /// A finding about the rule of this definition with its line: in the file if that is known,
+    /// otherwise in the rule.
     fn render(&self, name: &str, rule: &str, finding: &Diagnostic) -> String {
         let (moved, shown) = self.placed(rule, finding);
         let file = self.file.as_ref().map(|file| format!("{file}: ")).unwrap_or_default();
         format!("{file}segment {name}: {}", moved.render(shown))
     }
 
-    /// A finding with its place in the file, and the file; in the rule where the file writes that otherwise.
+    /// A finding with its place in the file, and the file; in the rule if the file writes that
+    /// differently.
     fn placed<'s>(&'s self, rule: &'s str, finding: &Diagnostic) -> (Diagnostic, &'s str) {
         match Places::find(&self.text, self.from, self.to, rule) {
             Some(places) => (places.moved(finding), &self.text),
@@ -64,7 +66,8 @@ impl Source {
     }
 }
 
-/// Checks all files first; nothing is applied where one of them is wrong. What the deployment has against them, and what it warns of, it says itself.
+/// Checks all files first; applies nothing if one of them is wrong. The deployment reports its own
+/// errors and warnings.
 pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
     let definitions = read(files)?;
     refuse(&definitions, &findings(settings, &definitions)?)?;
@@ -72,7 +75,7 @@ pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<
     let what = format!("applying {}", counted(definitions.len() as u64, "definition"));
     let progress = Progress::begin(move || what.clone());
     let text: String = definitions.iter().map(|definition| document(&definition.text)).collect();
-    let applied = commands.apply(&text).map_err(told)?;
+    let applied = commands.apply(&text).map_err(failure)?;
     progress.end();
     for warning in &applied.warnings {
         eprint!("{warning}");
@@ -88,7 +91,7 @@ fn document(text: &str) -> String {
     format!("---\n{text}{end}")
 }
 
-/// Checks definitions as one set: what is wrong refuses them, what is probably not meant is told.
+/// Checks definitions as one set: errors refuse them, warnings are printed.
 pub fn lint(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
     let definitions = read(files)?;
     let findings = findings(settings, &definitions)?;
@@ -118,7 +121,7 @@ struct FindingView<'f> {
     severity: &'static str,
     code: &'static str,
     message: &'f str,
-    /// Place in the file, both counted from one; in the rule where the file writes it in another form.
+    /// Place in the file, both counted from one; in the rule if the file writes it in another form.
     line: usize,
     column: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,21 +149,21 @@ fn view<'f>(definitions: &'f [Checked], name: &'f Text, finding: &'f Diagnostic)
     }
 }
 
-/// Findings about definitions, each beside its line.
+/// Findings about definitions, each with its line.
 pub fn rendered(definitions: &[Checked], findings: &[(Text, Diagnostic)]) -> Vec<String> {
     let show = |(name, finding): &(Text, Diagnostic)| match definitions.iter().find(|definition| definition.name == *name) {
         Some(definition) => definition.source.render(name, &definition.compiled.definition().pql, finding),
-        // About one that stands elsewhere: there is no line to show.
+        // About a definition elsewhere: there is no line to show.
         None if name.is_empty() => format!("{}[{}]: {finding}\n", finding.severity.as_str(), finding.code),
         None => format!("segment {name}: {}[{}]: {finding}\n", finding.severity.as_str(), finding.code),
     };
     findings.iter().map(show).collect()
 }
 
-/// What is to be said of the definitions together, under the configuration and at the present.
+/// The findings about the definitions together, under the configuration and at the present time.
 fn findings(settings: &Settings, definitions: &[Checked]) -> anyhow::Result<Vec<(Text, Diagnostic)>> {
     let schema = Schema::built_in()?;
-    // Each compiles by itself; here the computed attributes that it names are filled in.
+    // Each compiles by itself; here the computed attributes in it are filled in.
     let library = Library::of(definitions.iter().map(|definition| &definition.compiled));
     let (mut compiled, mut problems) = (Vec::new(), Vec::new());
     for definition in definitions.iter().map(|definition| definition.compiled.definition()) {
@@ -174,7 +177,7 @@ fn findings(settings: &Settings, definitions: &[Checked]) -> anyhow::Result<Vec<
     Ok(problems)
 }
 
-/// Destinations that are named and not configured: nothing would be sent there, and nothing would say so.
+/// Destinations that are named and not configured: nothing would be sent there, silently.
 pub fn unknown_destinations<'k>(definitions: &[Checked], known: impl Iterator<Item = &'k str>) -> Vec<(Text, Diagnostic)> {
     let known: Vec<&str> = known.collect();
     let mut findings = Vec::new();
@@ -212,7 +215,7 @@ pub fn show(settings: &Settings, name: &str) -> anyhow::Result<()> {
     shown::show(settings.output, &view, shown::segment)
 }
 
-/// Members, one a line: all of them, or the first `limit`.
+/// Members, one per line: all of them, or the first `limit`.
 pub fn members(settings: &Settings, name: &str, limit: Option<usize>) -> anyhow::Result<()> {
     let client = Client::of(settings)?;
     let (mut members, mut after) = (Vec::<MemberView>::new(), None::<String>);
@@ -250,14 +253,14 @@ pub fn rollback(settings: &Settings, name: &str, to: Option<u64>) -> anyhow::Res
 }
 
 pub fn delete(settings: &Settings, name: &str) -> anyhow::Result<()> {
-    gateway::commands(settings)?.delete_segment(name).map_err(told)?;
+    gateway::commands(settings)?.delete_segment(name).map_err(failure)?;
     shown::show(settings.output, &name, |name| format!("{name}: deleted\n"))
 }
 
-/// Checks a text that is to hold exactly one definition.
+/// Checks a text that must hold exactly one definition.
 ///
 /// # Errors
-/// Every finding, rendered beside its line.
+/// Every finding, rendered with its line.
 pub fn check_one(text: &str, schema: &Schema) -> Result<Compiled, Vec<String>> {
     let mut definitions = check(text, None, schema)?;
     match definitions.pop() {
@@ -302,12 +305,12 @@ fn read(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Checked>> {
 /// Parses and compiles every definition of a text. Places are those of the whole text.
 ///
 /// # Errors
-/// Every finding, rendered beside its line, the name of the file in front.
+/// Every finding, rendered with its line, the name of the file in front.
 pub fn check(text: &str, file: Option<&str>, schema: &Schema) -> Result<Vec<Checked>, Vec<String>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let front = file.map(|file| format!("{file}: ")).unwrap_or_default();
-    let told = |problems: Vec<Diagnostic>| problems.iter().map(|problem| format!("{front}{}", problem.render(text))).collect::<Vec<_>>();
-    let definitions = parse_definitions(text).map_err(told)?;
+    let shown = |problems: Vec<Diagnostic>| problems.iter().map(|problem| format!("{front}{}", problem.render(text))).collect::<Vec<_>>();
+    let definitions = parse_definitions(text).map_err(shown)?;
     let whole: Arc<str> = text.into();
     let file: Option<Arc<str>> = file.map(Into::into);
     let (mut checked, mut problems) = (Vec::new(), Vec::new());
@@ -323,7 +326,7 @@ pub fn check(text: &str, file: Option<&str>, schema: &Schema) -> Result<Vec<Chec
         match compile(&definition, schema) {
             Ok(compiled) => checked.push(Checked {
                 name: definition.name.to_string(),
-                // What divides documents in a file is no part of them.
+                // Separators of documents in a file are no part of them.
                 text: document.strip_prefix("---\n").unwrap_or(document).to_owned(),
                 compiled,
                 source,

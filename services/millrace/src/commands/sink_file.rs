@@ -9,7 +9,7 @@ use millrace_api::backend::{ChangeLog, ChangeReader, ChangesFrom};
 use crate::cli::SinkFileOptions;
 use crate::client::Client;
 use crate::engine;
-use crate::gateway::told;
+use crate::gateway::failure;
 use crate::orders::LogOrders;
 use crate::settings::Settings;
 
@@ -21,8 +21,8 @@ pub fn run(settings: &Settings, options: &SinkFileOptions) -> anyhow::Result<()>
         false => Box::new(File::create(&options.path).with_context(|| format!("cannot write {}", options.path.display()))?),
     };
     loop {
-        let done = changes.caught_up().map_err(told)?;
-        let arrived = changes.next(true).map_err(told)?;
+        let done = changes.caught_up().map_err(failure)?;
+        let arrived = changes.next(true).map_err(failure)?;
         if arrived.is_empty() && done && options.once {
             return Ok(());
         }
@@ -40,7 +40,7 @@ pub fn run(settings: &Settings, options: &SinkFileOptions) -> anyhow::Result<()>
 fn open(settings: &Settings, from: ChangesFrom, follow: bool) -> anyhow::Result<Box<dyn ChangeReader>> {
     if settings.log_is_shared() {
         let log = std::sync::Arc::new(engine::kafka_log(&settings.config)?);
-        return LogOrders::new(log, &settings.config)?.open(&from).map_err(told);
+        return LogOrders::new(log, &settings.config)?.open(&from).map_err(failure);
     }
-    Client::of(settings)?.stream(&from, follow).map_err(told)
+    Client::of(settings)?.stream(&from, follow).map_err(failure)
 }

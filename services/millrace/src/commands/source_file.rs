@@ -1,7 +1,8 @@
 //! `source file`: JSON lines into the source topics.
 //!
-//! Lines go in batches, each after the one before was taken. So wherever the command ends, the lines up to some number are in and the others are not:
-//! it says which, and `--from-line` goes on there. A record that comes twice changes nothing.
+//! Lines go in batches, each after the one before was accepted. So wherever the command ends, the
+//! lines up to some number are in and the others are not: it reports that number, and `--from-line`
+//! resumes there. A record that arrives twice changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,16 +15,16 @@ use serde::Serialize;
 
 use crate::cli::SourceFileOptions;
 use crate::files::{self, Lines};
-use crate::gateway::{self, told};
+use crate::gateway::{self, failure};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::shown::{self, counted};
 
-/// Lines and bytes sent at once: well below what the API takes.
+/// Lines and bytes sent at once: well below the API's limit.
 const BATCH_LINES: usize = 1_000;
 const BATCH_BYTES: usize = 4 << 20;
 
-/// What became of the lines, for programs.
+/// The outcome of the lines, for programs.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Outcome {
@@ -32,11 +33,12 @@ struct Outcome {
     rejected: u64,
     dead_letters: u64,
     unknown_fields: BTreeMap<String, u64>,
-    /// The last line of the file that was dealt with.
+    /// The last line of the file that was processed.
     last_line: u64,
 }
 
-/// Sends every line that is a record; names the others with their numbers, and fails at the end where there were any.
+/// Sends every line that is a record; reports the others with their numbers, and fails at the end
+/// if there were any.
 pub fn run(settings: &Settings, options: &SourceFileOptions) -> anyhow::Result<()> {
     let commands = gateway::commands(settings)?;
     let done = Arc::new(Done::default());
@@ -61,11 +63,11 @@ pub fn run(settings: &Settings, options: &SourceFileOptions) -> anyhow::Result<(
     let sent = batch.send_all(options);
     progress.end();
     sent.with_context(|| done.how_far())?;
-    tell(settings, &batch.outcome)
+    summarise(settings, &batch.outcome)
 }
 
 /// The summary, and whether all went well.
-fn tell(settings: &Settings, outcome: &Outcome) -> anyhow::Result<()> {
+fn summarise(settings: &Settings, outcome: &Outcome) -> anyhow::Result<()> {
     for (field, records) in &outcome.unknown_fields {
         eprintln!(
             "{field}: no such field, in {}; kept under `extra` (perhaps it is misspelt; `--strict` refuses such records)",
@@ -92,7 +94,7 @@ fn tell(settings: &Settings, outcome: &Outcome) -> anyhow::Result<()> {
     if faults.is_empty() { Ok(()) } else { bail!("{}", faults.join("; ")) }
 }
 
-/// How far the command is; read by the threads that report it.
+/// The progress of the command; read by the threads that report it.
 #[derive(Default)]
 struct Done {
     accepted: AtomicU64,
@@ -112,7 +114,7 @@ impl Done {
     }
 }
 
-/// An interrupt ends the process at once, and says how far it got.
+/// An interrupt ends the process at once, and reports how far it got.
 fn watch_for_interrupt(done: &Arc<Done>) -> anyhow::Result<()> {
     let done = Arc::clone(done);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -125,7 +127,7 @@ fn watch_for_interrupt(done: &Arc<Done>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lines on their way, with their numbers in the file.
+/// Lines in transit, with their numbers in the file.
 struct Batch<'a> {
     commands: &'a dyn Commands,
     strict: bool,
@@ -159,7 +161,7 @@ impl Batch<'_> {
         let (numbers, lines) = (std::mem::take(&mut self.numbers), std::mem::take(&mut self.lines));
         self.bytes = 0;
         let Some(last) = numbers.last() else { return Ok(()) };
-        let answer = self.commands.append(lines, self.strict).map_err(told)?;
+        let answer = self.commands.append(lines, self.strict).map_err(failure)?;
         let outcome = &mut self.outcome;
         outcome.accepted += answer.accepted;
         outcome.rejected += answer.rejected.len() as u64;

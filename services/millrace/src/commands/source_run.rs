@@ -1,4 +1,5 @@
-//! `source <type>`: the configured sources of one type as a service. `source list|preview|pause|resume`: looks at them and tells them.
+//! `source <type>`: the configured sources of one type as a service. `source
+//! list|preview|pause|resume`: shows and controls them.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::settings::Settings;
 use crate::shown;
 use crate::sources::{RunningSources, make, put_pause};
 
-/// Runs the sources of a type until told to end.
+/// Runs the sources of a type until stopped.
 pub fn run(settings: &Settings, kind: &str) -> anyhow::Result<()> {
     settings.init_logs()?;
     let config = &settings.config;
@@ -44,7 +45,7 @@ pub fn run(settings: &Settings, kind: &str) -> anyhow::Result<()> {
     ports.serve(api, sources_health_router(shown, metrics), std::future::pending())
 }
 
-/// What the sources of the running instance do.
+/// The status of the running instance's sources.
 pub fn list(settings: &Settings) -> anyhow::Result<()> {
     let answer: Value = Client::of(settings)?.get(&["v1", "sources"], &[])?;
     shown::show(settings.output, &answer, |answer| {
@@ -69,7 +70,8 @@ pub fn list(settings: &Settings) -> anyhow::Result<()> {
     })
 }
 
-/// Pauses a source, or lets it go on: on the topic where the log is shared, over HTTP at the instance that holds the log otherwise.
+/// Pauses a source, or resumes it: on the topic if the log is shared, otherwise over HTTP at the
+/// instance that holds the log.
 pub fn pause(settings: &Settings, name: &str, paused: bool) -> anyhow::Result<()> {
     if settings.log_is_shared() {
         if !settings.config.sources.contains_key(name) {

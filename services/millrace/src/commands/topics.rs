@@ -11,7 +11,7 @@ use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown;
 
-/// What was found of one topic.
+/// The findings about one topic.
 #[derive(Serialize)]
 pub struct Finding {
     topic: String,
@@ -32,7 +32,7 @@ enum State {
     Differs,
 }
 
-/// Fails where a topic that was there already is not as it should be: nothing is changed about it.
+/// Fails if an existing topic is not as it should be: it is left unchanged.
 pub fn create(settings: &Settings) -> anyhow::Result<()> {
     settings.require_kafka("topics create")?;
     report(settings, &create_missing(settings)?)
@@ -45,7 +45,7 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
 }
 
 fn report(settings: &Settings, findings: &[Finding]) -> anyhow::Result<()> {
-    shown::show(settings.output, findings, told)?;
+    shown::show(settings.output, findings, table)?;
     match findings
         .iter()
         .filter(|finding| matches!(finding.state, State::Missing | State::Differs))
@@ -67,7 +67,7 @@ fn look_at(log: &KafkaLog, wanted: &TopicSpec, settings: &Settings) -> anyhow::R
     Ok(compare(found.as_ref(), wanted, is_source(settings, wanted)))
 }
 
-/// Creates what is missing, and compares what is there.
+/// Creates missing topics, and compares existing ones.
 pub fn create_missing(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
     let log = engine::kafka_log(&settings.config)?;
     let make = |wanted: &TopicSpec| -> anyhow::Result<Finding> {
@@ -85,8 +85,8 @@ pub fn create_missing(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
     catalogue(settings).iter().map(make).collect()
 }
 
-/// Looks before a store or a session is opened: with a wrong number of partitions records would go to shards that do not know them, and a changelog
-/// that is not compacted forgets state.
+/// Checks before a store or a session is opened: with a wrong number of partitions, records would
+/// go to shards that do not know them, and a changelog that is not compacted forgets state.
 ///
 /// # Errors
 /// A refusal where shards cannot work with the topics as they are.
@@ -95,7 +95,7 @@ pub fn require_fit(settings: &Settings) -> anyhow::Result<()> {
 }
 
 /// # Errors
-/// As of `require_fit`. What differs and does no harm is logged.
+/// As for `require_fit`. Harmless differences are logged.
 pub fn refuse_unfit(findings: &[Finding]) -> anyhow::Result<()> {
     for finding in findings.iter().filter(|finding| !finding.unfit && finding.state == State::Differs) {
         tracing::warn!(
@@ -160,7 +160,7 @@ fn compare(found: Option<&TopicSpec>, wanted: &TopicSpec, source: bool) -> Findi
         let policy = |compacted| if compacted { "compact" } else { "delete" };
         differences.push(format!("cleanup.policy {}, expected {}", policy(found.compacted), policy(wanted.compacted)));
     }
-    // What follows is about how long and how much, which operators may know better.
+    // The rest concerns times and sizes, which operators may know better.
     let unfit = !source && !differences.is_empty();
     for (name, value) in wanted.settings.iter().filter(|(name, _)| !name.starts_with("millrace.")) {
         match found.settings.iter().find(|(known, _)| known == name) {
@@ -178,7 +178,7 @@ fn compare(found: Option<&TopicSpec>, wanted: &TopicSpec, source: bool) -> Findi
     }
 }
 
-fn told(findings: &[Finding]) -> String {
+fn table(findings: &[Finding]) -> String {
     findings.iter().map(line).collect()
 }
 
@@ -235,11 +235,11 @@ mod tests {
                 "differs  t max.message.bytes 5, expected 9\n",
             ),
         ];
-        for (found, source, refused, told) in cases {
+        for (found, source, refused, shown) in cases {
             let finding = compare(found.as_ref(), &wanted, source);
-            assert_eq!(line(&finding), told);
+            assert_eq!(line(&finding), shown);
             let refusal = refuse_unfit(&[finding]).err();
-            assert_eq!(refusal.is_some(), refused.is_some(), "{told}");
+            assert_eq!(refusal.is_some(), refused.is_some(), "{shown}");
             if let (Some(refusal), Some(word)) = (refusal, refused) {
                 assert!(refusal.is::<Refusal>() && refusal.to_string().contains(word), "{refusal}");
             }

@@ -1,4 +1,4 @@
-//! Members of external audiences on their way to the source topic.
+//! Members of external audiences to the source topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl LogOrders {
         Ok(view)
     }
 
-    /// Whom an external audience is about.
+    /// The kind of subject of an external audience.
     fn external_audience(&self, name: &str) -> Result<SubjectKind, BackendError> {
         self.with_definitions(|definitions| {
             let definition = definitions.get(name).map(|accepted| accepted.compiled.definition());
@@ -98,7 +98,7 @@ impl LogOrders {
             for delivered in poll(&mut *reader)? {
                 let (key, value) = (delivered.record.key.as_deref(), delivered.record.value.as_deref());
                 let decoded = decoder.decode(SourceKind::AudienceMember, key, value, delivered.timestamp, delivered.timestamp);
-                // What cannot be decoded is no membership, and changes none.
+                // An undecodable record is not a membership, and changes none.
                 let Some(SourceChange::Record(change)) = decoded.ok().map(|decoded| decoded.change) else {
                     continue;
                 };
@@ -113,7 +113,8 @@ impl LogOrders {
     }
 }
 
-/// The record of a membership, and its key: one for each audience and identity, so that an import renews what an earlier one brought.
+/// The record of a membership, and its key: one for each audience and identity, so that an import
+/// renews memberships of an earlier one.
 fn membership(audience: &str, subject: SubjectKind, line: &MemberLine) -> Result<(String, Value), String> {
     let member = Identity::parse(&line.member).map_err(|error| format!("`member`: {error}; expected `namespace:id`"))?;
     let kind = SubjectKind::of_namespace(member.namespace());
@@ -175,7 +176,7 @@ mod tests {
             assert_eq!((view.accepted, view.removed, view.rejected.len()), expected, "{members:?}");
         }
         let content = log.content("millrace.source.audience-member");
-        let told = content.iter().map(|delivered| {
+        let shown = content.iter().map(|delivered| {
             let key = String::from_utf8_lossy(delivered.record.key.as_deref().unwrap_or_default()).into_owned();
             format!("{}{key}", if delivered.record.value.is_some() { "+" } else { "-" })
         });
@@ -189,6 +190,6 @@ mod tests {
             "-partners|email:d@e.f",
             "-partners|email:a@b.c",
         ];
-        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
     }
 }

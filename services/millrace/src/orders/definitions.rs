@@ -1,4 +1,4 @@
-//! The definitions as the control topic tells them: what an order is checked against before it is given.
+//! The definitions of the control topic, against which a command is checked before it is executed.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +14,14 @@ use millrace_shard::row::DefinitionRow;
 use super::{caught_up, poll};
 use crate::commands::segment::{Checked, check_one, rendered};
 
-/// Reads on from order to order.
+/// Reads on from one command to the next.
 pub struct ControlTopic {
     reader: Box<dyn Reader>,
     definitions: Definitions,
 }
 
 impl ControlTopic {
-    /// `reader` stands at the topic's beginning.
+    /// `reader` is at the topic's beginning.
     pub fn new(reader: Box<dyn Reader>) -> ControlTopic {
         ControlTopic {
             reader,
@@ -29,7 +29,7 @@ impl ControlTopic {
         }
     }
 
-    /// The definitions as they stand now. What the shards refuse by itself is left aside.
+    /// The definitions as they are now, without those that the shards refuse.
     pub fn read(&mut self, schema: &Schema) -> Result<&Definitions, BackendError> {
         while !caught_up(&mut *self.reader)? {
             for delivered in poll(&mut *self.reader)? {
@@ -57,12 +57,12 @@ fn readable(name: &str, value: &Bytes, schema: &Schema) -> Option<Compiled> {
     (compiled.definition().name == name).then_some(compiled)
 }
 
-/// Whether definitions fit together and among the others; what is accepted of them, but probably not meant. One plan for all of them: a plan costs as
-/// much as all rules together.
+/// Whether definitions are valid together and with the others; returns their warnings. One plan for
+/// all of them: a plan costs as much as all rules together.
 ///
 /// # Errors
-/// `InUse` where one takes a published definition away that others rest on; `InvalidDefinition` for a circle, a definition about another kind of subject,
-/// or one that others cannot use as it is.
+/// `InUse` where one removes a published definition that others depend on; `InvalidDefinition` for
+/// a circle, a definition about another kind of subject, or one that others cannot use as it is.
 pub fn check_put(definitions: &Definitions, checked: &[Checked], schema: &Schema, settings: &Settings) -> Result<Vec<String>, BackendError> {
     let mut after = definitions.clone();
     for new in checked {
@@ -86,17 +86,17 @@ pub fn check_put(definitions: &Definitions, checked: &[Checked], schema: &Schema
         Err(problems) => problems.into_iter().map(|problem| (Text::default(), problem)).collect(),
     };
     let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, finding)| finding.severity == Severity::Error);
-    // Where the others do not fit together as they are, these are not to blame.
+    // If the others are invalid together as they are, these are not to blame.
     if !errors.is_empty() && plan(definitions, schema, settings).is_ok() {
         return Err(BackendError::InvalidDefinition(rendered(checked, &errors)));
     }
     Ok(rendered(checked, &warnings))
 }
 
-/// Whether a definition can go.
+/// Whether a definition may be deleted.
 ///
 /// # Errors
-/// `NotFound` where there is none; `InUse` where published segments rest on it.
+/// `NotFound` where there is none; `InUse` where published segments depend on it.
 pub fn check_delete(definitions: &Definitions, name: &str) -> Result<(), BackendError> {
     if definitions.get(name).is_none() {
         return Err(BackendError::NotFound(format!("there is no segment `{name}`")));

@@ -1,4 +1,4 @@
-//! Orders against a log in memory.
+//! Commands against a log in memory.
 
 use millrace_api::backend::{BackendError, Commands};
 use millrace_log::simulated::{Faults, SimulatedLog};
@@ -17,7 +17,7 @@ pub fn topic(name: &str) -> TopicSpec {
     }
 }
 
-/// Orders on a log that has the control topic, and the log.
+/// Commands on a log that has the control topic, and the log.
 pub fn orders_and_log() -> (LogOrders, SimulatedLog) {
     let log = SimulatedLog::new(1, Faults::default(), Timestamp(0));
     log.create_topic(&topic("millrace.control.segments")).unwrap();
@@ -29,7 +29,7 @@ fn text(name: &str, subject: &str, status: &str, rule: &str) -> String {
     format!("kind: Segment\nmetadata: {{ name: {name} }}\nspec: {{ subject: {subject}, status: {status}, pql: '{rule}' }}")
 }
 
-fn told(outcome: Result<(), BackendError>) -> String {
+fn shown(outcome: Result<(), BackendError>) -> String {
     match outcome {
         Ok(()) => "done".to_owned(),
         Err(BackendError::InUse(detail)) => format!("in use: {detail}"),
@@ -59,15 +59,15 @@ fn orders_are_checked_against_what_is_there() {
         (("top", "person", "inactive", r#"inSegment("base")"#), "done"),
     ];
     for ((name, subject, status, rule), expected) in table {
-        let found = told(orders.put_segment(name, &text(name, subject, status, rule)));
+        let found = shown(orders.put_segment(name, &text(name, subject, status, rule)));
         assert!(found.contains(expected), "{name} {status} {rule}\n{found}");
     }
-    let refused = told(orders.delete_segment("base"));
+    let refused = shown(orders.delete_segment("base"));
     let expected = "in use: `base` cannot be deleted: `upper` rests on it; change, deactivate or delete that one first";
     assert_eq!(refused, expected);
     for name in ["upper", "base"] {
-        assert_eq!(told(orders.delete_segment(name)), "done", "{name}");
-        assert_eq!(told(orders.delete_segment(name)), format!("not found: there is no segment `{name}`"));
+        assert_eq!(shown(orders.delete_segment(name)), "done", "{name}");
+        assert_eq!(shown(orders.delete_segment(name)), format!("not found: there is no segment `{name}`"));
     }
 }
 
@@ -75,19 +75,19 @@ fn orders_are_checked_against_what_is_there() {
 fn attributes_are_checked_together_with_the_rules_that_name_them() {
     let (orders, _) = orders_and_log();
     let attribute = |rule: &str| format!("kind: ComputedAttribute\nmetadata: {{ name: rank }}\nspec: {{ pql: '{rule}' }}");
-    assert_eq!(told(orders.put_segment("rank", &attribute("b2b.personScore"))), "done");
+    assert_eq!(shown(orders.put_segment("rank", &attribute("b2b.personScore"))), "done");
     assert_eq!(
-        told(orders.put_segment("hot", &text("hot", "person", "published", "computed.rank > 7"))),
+        shown(orders.put_segment("hot", &text("hot", "person", "published", "computed.rank > 7"))),
         "done"
     );
-    let refused = told(orders.put_segment("rank", &attribute("b2b.isConverted")));
+    let refused = shown(orders.put_segment("rank", &attribute("b2b.isConverted")));
     assert!(refused.contains("error[type]: in `hot`: "), "{refused}");
-    let refused = told(orders.put_segment("cold", &text("cold", "account", "published", "computed.rank < 7")));
+    let refused = shown(orders.put_segment("cold", &text("cold", "account", "published", "computed.rank < 7")));
     assert!(
         refused.contains("`computed.rank` is about the person, here it is asked of the account"),
         "{refused}"
     );
-    assert!(told(orders.delete_segment("rank")).starts_with("in use: `rank` cannot be deleted: `hot` rests on it"));
+    assert!(shown(orders.delete_segment("rank")).starts_with("in use: `rank` cannot be deleted: `hot` rests on it"));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn definitions_are_applied_together_or_not_at_all() {
         assert!(orders.apply(&wrong).is_err(), "{wrong}");
     }
     assert_eq!(log.content("millrace.control.segments").len(), 3, "a part of what was refused is in force");
-    // What rests on a definition may go with it.
+    // Dependents of a definition may be removed together with it.
     let both = documents(&[("base", "inactive", "b2b.isConverted"), ("upper", "inactive", "b2b.isConverted")]);
     assert_eq!(orders.apply(&both).unwrap().segments, ["base", "upper"]);
 }

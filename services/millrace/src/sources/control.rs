@@ -1,4 +1,4 @@
-//! Pauses, which live on a topic and outlive restarts; and what the statuses of sources mean as metrics.
+//! Pauses, which live on a topic and survive restarts; and the statuses of sources as metrics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::engine;
 
-/// How long one look at the topic waits for news; so soon metrics are brought up to date as well.
+/// How long one poll of the topic waits for news; metrics are updated as often.
 const LOOK: PollLimits = PollLimits {
     records_max: 1_000,
     bytes_max: 1 << 20,
@@ -31,7 +31,7 @@ fn topic(config: &Config) -> TopicPartition {
     }
 }
 
-/// Says on the control topic that a source is paused, or is not.
+/// Publishes on the control topic that a source is paused, or is not.
 ///
 /// # Errors
 /// Where the log cannot be written.
@@ -47,7 +47,8 @@ pub fn put_pause(config: &Config, log: &dyn Log, name: &str, paused: bool) -> Re
 
 type Watched = Vec<(Arc<Status>, watch::Sender<Stop>)>;
 
-/// Starts the thread that tells sources of their pauses and metrics of their statuses; `None` where there are no sources.
+/// Starts the thread that passes pauses to sources and their statuses to metrics; `None` where
+/// there are no sources.
 pub fn watch(config: &Config, log: &Arc<dyn Log>, metrics: &Metrics, ended: &Arc<AtomicBool>, sources: Watched) -> anyhow::Result<Option<JoinHandle<()>>> {
     if sources.is_empty() {
         return Ok(None);
@@ -80,7 +81,7 @@ struct Watcher {
     reader: Option<Box<dyn Reader>>,
     metrics: Metrics,
     sources: Watched,
-    /// What counters have been told, by source and outcome.
+    /// The counts already reported to counters, by source and outcome.
     counted: BTreeMap<(&'static str, String, String), u64>,
 }
 
@@ -97,8 +98,8 @@ impl Watcher {
                 .sources
                 .iter()
                 .filter(|(status, _)| delivered.record.key.as_deref() == Some(status.name().as_bytes()));
-            named.for_each(|(_, told)| {
-                told.send_if_modified(|told| std::mem::replace(&mut told.paused, paused) != paused);
+            named.for_each(|(_, control)| {
+                control.send_if_modified(|now| std::mem::replace(&mut now.paused, paused) != paused);
             });
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! From a configured source to one that runs: secrets read, settings checked by its connector.
+//! From a configured source to a running one: secrets read, settings checked by its connector.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::settings::revealed;
 
 /// # Errors
-/// A refusal that names every key that is wrong; where a secret cannot be read.
+/// A refusal that names every wrong key; where a secret cannot be read.
 pub fn make(name: &str, source: &Configured, budgets: &Budgets) -> anyhow::Result<(Arc<Status>, Make)> {
     match source.kind.as_str() {
         "marketo" => marketo(name, source, budgets),
@@ -25,7 +25,7 @@ pub fn make(name: &str, source: &Configured, budgets: &Budgets) -> anyhow::Resul
 /// A Marketo source, checked; `settings` may hold secrets or the names of their files.
 ///
 /// # Errors
-/// A refusal that names every key that is wrong.
+/// A refusal that names every wrong key.
 pub fn marketo_config(name: &str, settings: Value) -> anyhow::Result<Config> {
     let key = format!("sources.{name}");
     let raw: Raw = serde_json::from_value(settings).map_err(|error| Refusal(format!("{key}: {error}")))?;

@@ -1,4 +1,4 @@
-//! A process on the embedded log in a folder of its own, and a shell beside it.
+//! A process on the embedded log in a folder of its own, with a shell.
 
 #![allow(dead_code, reason = "each test target uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -73,7 +73,7 @@ impl Place {
         self.running.as_ref().map(Child::id).unwrap()
     }
 
-    /// Kills the process; what it did not finish is not finished.
+    /// Kills the process; its unfinished work stays unfinished.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.running.take() {
             child.kill().unwrap();
@@ -89,7 +89,7 @@ impl Place {
 
     pub fn shell(&self, script: &str) -> String {
         let output = self.command(Path::new("bash")).args(["-euo", "pipefail", "-c", script]).output().unwrap();
-        assert!(output.status.success(), "{script}\n{}", told(&output));
+        assert!(output.status.success(), "{script}\n{}", printed(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -105,7 +105,7 @@ impl Place {
         lines.lines().map(change).collect()
     }
 
-    /// Waits; what is awaited comes within a second or so, unless the machine is busy.
+    /// Waits; the event arrives within a second or so, unless the machine is busy.
     pub fn until(&self, what: &str, done: impl Fn() -> bool) {
         let begun = Instant::now();
         while !done() {
@@ -122,6 +122,6 @@ impl Drop for Place {
     }
 }
 
-pub fn told(output: &Output) -> String {
+pub fn printed(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

@@ -1,4 +1,4 @@
-//! The client: no redirects, no addresses that are not to be reached, own certificates.
+//! The client: no redirects, no forbidden addresses, own certificates.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub fn build(config: &Config) -> Result<Client, ConfigError> {
     builder.build().map_err(ConfigError::Client)
 }
 
-/// An error of the client in words that hold no address with its query.
+/// The text of a client error, without the query of its address.
 pub fn said(error: reqwest::Error) -> String {
     let error = http::HttpError::no_answer(error);
     match std::error::Error::source(&error) {
@@ -60,7 +60,8 @@ fn check_literal(url: &Url) -> Result<(), ConfigError> {
     }
 }
 
-/// Resolves names to public addresses only, at each connection: a name cannot change into a private one later.
+/// Resolves names to public addresses only, at each connection: a name cannot change into a private
+/// one later.
 struct PublicOnly;
 
 impl Resolve for PublicOnly {

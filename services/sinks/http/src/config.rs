@@ -1,4 +1,4 @@
-//! What an operator writes of an HTTP destination.
+//! The operator's settings of an HTTP destination.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +19,8 @@ pub struct Config {
     pub headers: BTreeMap<String, String>,
     #[serde(default)]
     pub authentication: Authentication,
-    /// Template of the body, in Jinja's language, over `changes` and `audience`; it must make JSON. Absent: the webhook's own form.
+    /// Template of the body, in Jinja's language, over `changes` and `audience`; it must make JSON.
+    /// Absent: the webhook's own form.
     #[serde(default)]
     pub body: Option<String>,
     /// Changes in one call. 1 to 10,000.
@@ -34,19 +35,20 @@ pub struct Config {
     /// How long a call may take, in milliseconds.
     #[serde(default = "timeout")]
     pub timeout_ms: u64,
-    /// Statuses that mean that the call was taken. Empty: 200 to 299.
+    /// Statuses that mean success. Empty: 200 to 299.
     #[serde(default)]
     pub accepted: Vec<u16>,
-    /// Statuses that mean: again later. Empty: 401, 403, 408, 425, 429 and 500 to 599. A refusal of the credentials is no fault of the records.
+    /// Statuses that mean: try again later. Empty: 401, 403, 408, 425, 429 and 500 to 599. Refused
+    /// credentials are not a fault of the records.
     #[serde(default)]
     pub retry: Vec<u16>,
-    /// Where a successful answer says what became of each change.
+    /// Where a successful answer gives the result of each change.
     #[serde(default)]
     pub results: Option<Results>,
     /// Whether the host may have a private or loopback address.
     #[serde(default)]
     pub private_addresses: bool,
-    /// Certificates in PEM form, trusted beside the system's.
+    /// Certificates in PEM form, trusted in addition to the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// Own certificate and key in one PEM file, for mutual TLS.
@@ -54,22 +56,22 @@ pub struct Config {
     pub identity_file: Option<PathBuf>,
 }
 
-/// How the answer to a call tells of its changes one by one, in the order of the call.
+/// How the answer to a call gives the results of single changes, in the order of the call.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Results {
     /// JSON pointer to the array, such as `/results`.
     pub items: String,
-    /// JSON pointer within an item to the value that decides, such as `/status`.
+    /// JSON pointer within an item to the deciding value, such as `/status`.
     pub field: String,
-    /// Values that mean that the change was taken.
+    /// Values that mean that the change was accepted.
     pub accepted: Vec<serde_json::Value>,
-    /// Values that mean: again later. Anything else is a refusal.
+    /// Values that mean: try again later. Any other value is a refusal.
     #[serde(default)]
     pub retry: Vec<serde_json::Value>,
 }
 
-/// How calls prove who makes them. Values that begin with `file:` name a file that holds the secret.
+/// How calls authenticate. Values that begin with `file:` name a file that holds the secret.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Authentication {

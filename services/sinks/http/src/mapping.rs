@@ -8,7 +8,7 @@ use minijinja::{Environment, context};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-/// The form that a destination without a template gets.
+/// The form for a destination without a template.
 const WEBHOOK: &str = r#"{"type":"audience.changed","data":{"audience":{{ audience|tojson }},"changes":{{ changes|tojson }}}}"#;
 
 /// Makes bodies.
@@ -27,7 +27,7 @@ impl Template {
     /// The body for changes of one audience, as JSON without needless space.
     ///
     /// # Errors
-    /// Where the template fails on these changes, or makes no JSON.
+    /// Where the template fails on these changes, or makes invalid JSON.
     pub fn body(&self, changes: &[Change]) -> Result<String, String> {
         let audience = changes.first().map_or("", |change| change.audience.as_str());
         let listed: Vec<Value> = changes.iter().map(shown).collect();
@@ -53,7 +53,7 @@ fn shown(change: &Change) -> Value {
     })
 }
 
-/// The same for each attempt at the same changes: receivers drop repeats by it.
+/// The same for each attempt at the same changes: receivers recognise repeats by it.
 pub fn message_id(changes: &[Change]) -> String {
     let mut mixed = changes.len() as u64;
     for change in changes {

@@ -19,7 +19,7 @@ use crate::mapping::{self, Template};
 /// How much of an answer a dead letter keeps.
 const ANSWER_CHARS_MAX: usize = 2_000;
 
-/// An answer larger than this is not read: it is no answer of such a system.
+/// A larger answer is not read: no such system sends one.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// Any system with an HTTP interface.
@@ -33,7 +33,7 @@ pub struct HttpSink {
     runtime: tokio::runtime::Runtime,
 }
 
-/// What proves who calls, secrets read.
+/// The authentication of calls, with secrets read.
 enum Proof {
     None,
     Bearer(Confidential),
@@ -58,7 +58,7 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
-/// What came of one call.
+/// The outcome of one call.
 enum Called {
     Answered { status: u16, wait: Option<Duration>, body: String },
     Failed(String),
@@ -174,7 +174,7 @@ impl HttpSink {
         })
     }
 
-    /// What a call's answer means for each of its changes.
+    /// The result of each change, from the answer to a call.
     fn answers(&self, changes: &[Change], body: &str, called: Called) -> (Vec<Answer>, Option<Duration>) {
         let same = |answer: Answer| vec![answer; changes.len()];
         let (status, wait, text) = match called {
@@ -255,7 +255,8 @@ impl Destination for HttpSink {
             calls: 0,
         };
         for ((answers, wait), calls) in outcomes {
-            // A call of one change that is refused together is refused; the frame halves only what it sees as one batch.
+            // A call of one change that is refused together is refused; the frame halves only its
+            // own batches.
             let alone = answers.len() == 1;
             delivery.answers.extend(answers.into_iter().map(|answer| match answer {
                 Answer::Together(refusal) if alone => Answer::Refused(refusal),

@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use crate::mapping::{hex_signature, webhook_key, webhook_signature};
 use crate::{Config, HttpSink};
 
-/// What a server has seen, and what it says next.
 /// Status, headers and body.
 type PlannedAnswer = (u16, Vec<(&'static str, &'static str)>, String);
 
+/// The calls a server has seen, and its next answers.
 #[derive(Default)]
 struct Seen {
     calls: Vec<(HeaderMap, String)>,
@@ -45,7 +45,7 @@ async fn take(State(seen): State<Shared>, headers: HeaderMap, body: String) -> R
 fn server() -> (SocketAddr, Shared) {
     let seen = Shared::default();
     let state = Arc::clone(&seen);
-    let (told, address) = std::sync::mpsc::channel();
+    let (sender, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async move {
@@ -56,7 +56,7 @@ fn server() -> (SocketAddr, Shared) {
                 .route("/token", post(token))
                 .with_state(state);
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            told.send(listener.local_addr().expect("an address")).expect("heard");
+            sender.send(listener.local_addr().expect("an address")).expect("heard");
             axum::serve(listener, router).await.expect("serves");
         });
     });

@@ -1,4 +1,4 @@
-//! What an operator writes of a Marketo destination. The comments are the manual.
+//! The operator's settings of a Marketo destination. The comments are the manual.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use millrace_marketo::Instance;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// One destination as written. Secrets may be `file:` references; whoever reads the file resolves them.
+/// One destination as written. Secrets may be `file:` references; the code that reads the file
+/// resolves them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Raw {
@@ -18,31 +19,35 @@ pub struct Raw {
     /// The REST address; left out: `https://<munchkin>.mktorest.com`.
     #[serde(default)]
     pub url: Option<String>,
-    /// Calls a day of the instance, as Marketo sells them: 50,000.
+    /// Calls per day of the instance, as Marketo sells them: 50,000.
     #[serde(default)]
     pub day_calls: Option<u64>,
-    /// Calls a day left to other integrations; left out: half of them.
+    /// Calls per day left to other integrations; left out: half of them.
     #[serde(default)]
     pub reserve_calls: Option<u64>,
-    /// Calls a day for one source or destination of the instance alone, by its name.
+    /// Calls per day for one source or destination of the instance alone, by its name.
     #[serde(default)]
     pub shares: BTreeMap<String, u64>,
-    /// The field of persons that holds the destination's ids. Of the namespace `b2b_person` the ids are those of persons of this instance, and this is not used.
+    /// The field of persons that holds the destination's ids. In the namespace `b2b_person` the ids
+    /// are those of persons of this instance, and this field is not used.
     #[serde(default = "email")]
     pub match_field: String,
-    /// The list of each audience, by its id or its name. An audience that is not named here goes to the list that bears its name.
+    /// The list of each audience, by its id or its name. An audience that is not named here goes to
+    /// the list of the same name.
     #[serde(default)]
     pub lists: BTreeMap<String, Value>,
-    /// Where lists are created that are not there: `{ folder = 13 }` or `{ program = 1001 }`. Left out: they are not.
+    /// Where missing lists are created: `{ folder = 13 }` or `{ program = 1001 }`. Left out: they
+    /// are not.
     #[serde(default)]
     pub create_lists_in: Option<Place>,
-    /// Whether persons that Marketo does not know are created, with the destination's attributes. Otherwise they are refused until `millrace destination retry`.
+    /// Whether persons that Marketo does not know are created, with the destination's attributes.
+    /// Otherwise they are refused until `millrace destination retry`.
     #[serde(default)]
     pub create_persons: bool,
-    /// Whether the destination's attributes are written to persons that were there before.
+    /// Whether the destination's attributes are written to existing persons.
     #[serde(default)]
     pub update_persons: bool,
-    /// Which of several persons with one address goes on the list; all of them go off it.
+    /// Which of several persons with one address goes on the list; all of them come off it.
     #[serde(default)]
     pub duplicates: Duplicates,
     /// How long a change waits for others to fill a call.
@@ -87,7 +92,7 @@ pub struct Config {
     pub wait: Duration,
 }
 
-/// Everything that is wrong with a configuration, one sentence each.
+/// All errors of a configuration, one sentence each.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
@@ -104,7 +109,7 @@ impl Config {
     /// Checks everything. No IO.
     ///
     /// # Errors
-    /// All that is wrong.
+    /// All errors.
     pub fn new(raw: Raw) -> Result<Config, ConfigError> {
         let mut wrong = Vec::new();
         let instance = Instance::new(millrace_marketo::Raw {

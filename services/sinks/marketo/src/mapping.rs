@@ -1,4 +1,4 @@
-//! Bodies of calls, and what answers say of each record.
+//! Bodies of calls, and the results of single records in answers.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,16 @@ pub struct Lead {
     pub updated_at: String,
 }
 
-/// What an answer says of one record.
+/// The result of one record in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The record is as asked for, by this call or before it. The lead's id where the answer names it.
+    /// The record is as requested, by this call or before it. The lead's id if the answer names it.
     Done(Option<u64>),
     /// There is no such lead (any more): 1004.
     Gone,
-    /// The lead is there already, or several are: 1005, 1007.
+    /// The lead exists already, or several do: 1005, 1007.
     Exists,
-    /// Marketo will never take it.
+    /// Marketo will never accept it.
     Refused(String),
 }
 
@@ -34,7 +34,8 @@ pub fn outcome(row: &Value) -> Outcome {
     let reason = &row["reasons"][0];
     let code = reason["code"].as_str().unwrap_or_default();
     match (status, code) {
-        // Skipped without a reason, and skipped because it is so already (1015: not in the list), are as good as done.
+        // Skipped without a reason, or because nothing was to do (1015: not in the list), counts as
+        // done.
         ("created" | "updated" | "added" | "removed" | "memberof" | "notmemberof", _) | ("skipped", "" | "1015") => Outcome::Done(row["id"].as_u64()),
         (_, "1004") => Outcome::Gone,
         (_, "1005" | "1007") => Outcome::Exists,
@@ -42,7 +43,7 @@ pub fn outcome(row: &Value) -> Outcome {
     }
 }
 
-/// The key under which an id of the destination and a field's value meet: addresses in lower case.
+/// The key under which an id of the destination and a field's value match: addresses in lower case.
 pub fn match_key(field: &str, value: &str) -> String {
     if field == "email" {
         value.trim().to_lowercase()
@@ -51,7 +52,7 @@ pub fn match_key(field: &str, value: &str) -> String {
     }
 }
 
-/// The leads of an answer by the value of a field; those without a value are left out.
+/// The leads of an answer by the value of a field, without those that have none.
 pub fn leads(rows: &[Value], field: &str, into: &mut BTreeMap<String, Vec<Lead>>) {
     for row in rows {
         let value = match &row[field] {
@@ -71,7 +72,8 @@ pub fn leads(rows: &[Value], field: &str, into: &mut BTreeMap<String, Vec<Lead>>
     }
 }
 
-/// The leads of one identity that a change is about: all to be taken off a list, those that the rule chooses to be put on it.
+/// The leads of one identity for a change: all of them for a removal, those that the rule chooses
+/// for an addition.
 pub fn chosen(leads: &[Lead], present: bool, rule: Duplicates) -> Vec<u64> {
     if !present || rule == Duplicates::All {
         return leads.iter().map(|lead| lead.id).collect();
@@ -80,7 +82,7 @@ pub fn chosen(leads: &[Lead], present: bool, rule: Duplicates) -> Vec<u64> {
     latest.map(|lead| lead.id).into_iter().collect()
 }
 
-/// Members to be added to a list or taken off it.
+/// Members to add to a list or remove from it.
 pub fn members(ids: &[u64]) -> Value {
     let input: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
     json!({ "input": input })
@@ -97,7 +99,7 @@ pub fn new_persons(changes: &[&Change], field: &str) -> Value {
     json!({"action": "createOnly", "lookupField": field, "input": input})
 }
 
-/// Attributes of persons that are there.
+/// Attributes of existing persons.
 pub fn updates(changes: &[(u64, &Change)]) -> Value {
     let person = |(id, change): &(u64, &Change)| {
         let mut person = json!(change.attributes);
@@ -117,7 +119,7 @@ pub fn new_list(name: &str, place: Place) -> Vec<(&'static str, String)> {
     vec![("folder", json!({"id": id, "type": kind}).to_string()), ("name", name.to_owned())]
 }
 
-/// The refusal of one change. `request` names what was asked without the person's attributes.
+/// The refusal of one change. `request` names the request without the person's attributes.
 pub fn refusal(change: &Change, list: &str, reason: &str) -> Refusal {
     let act = if change.present { "add" } else { "remove" };
     Refusal {

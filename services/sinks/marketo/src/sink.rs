@@ -1,14 +1,17 @@
 //! Keeps static lists equal to audiences.
 //!
 //! ```text
-//! batch ─▶ list of the audience ─▶ look up ─▶ create who is missing ─▶ take off ─▶ put on ─▶ an answer per change
+//! batch ─▶ list of the audience ─▶ look up ─▶ create missing persons ─▶ remove ─▶ add ─▶ an answer per change
 //!                                     ▲                                    │
 //!                                     └── once more, of who is gone: 1004 ─┘
 //! ```
 //!
-//! * **Ids.** Lists take lead ids only. They are looked up for every batch: a lead that changed its address is another person's by now.
-//! * **Off before on.** Two addresses may have become one lead's; who is to be there is there in the end.
-//! * **Repeats.** Every call may be made twice. A person is created by `createOnly`, so that a lost answer creates nobody a second time.
+//! * **Ids.** Lists accept lead ids only. They are looked up for every batch: a lead that changed
+//!   its address is another person by now.
+//! * **Removals before additions.** Two addresses may have become one lead's; a desired member is
+//!   on the list in the end.
+//! * **Repeats.** Every call may be made twice. A person is created by `createOnly`, so that a lost
+//!   answer creates nobody a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,10 +33,11 @@ const RECORDS_MAX: usize = 300;
 /// The namespace whose ids are source keys of persons.
 const PERSON_KEYS: &str = "b2b_person";
 
-/// How often the instance is asked what others spent of the day's calls.
+/// How often to read the instance's count of calls spent by others.
 const USAGE_EVERY_MS: i64 = 3_600_000;
 
-/// How long a list rests that a person has to see to, and a day whose calls are spent is asked again.
+/// How long a list rests that needs a person's attention, and when to try again on a day whose
+/// calls are spent.
 const REST: Duration = Duration::from_secs(300);
 
 /// Static lists of one instance.
@@ -42,12 +46,12 @@ pub struct MarketoSink {
     pub(crate) runtime: Runtime,
 }
 
-/// What the sink knows and calls, apart from the thread that it runs on.
+/// The sink's state and client, without the thread that it runs on.
 pub(crate) struct Lists {
     config: Config,
     client: Arc<Client>,
     now: WallClock,
-    /// Of the namespace `b2b_person`: what stands behind the id of a person of this instance.
+    /// For the namespace `b2b_person`: the part after the id of a person of this instance.
     own_keys: Option<String>,
     ids: BTreeMap<String, u64>,
     /// Audiences whose list was deleted while this process ran.
@@ -57,7 +61,7 @@ pub(crate) struct Lists {
     usage_at: Option<Timestamp>,
 }
 
-/// Why a batch does not go on; what has its answer keeps it.
+/// Why a batch stops; changes that have an answer keep it.
 pub(crate) enum Stop {
     Later(String, Option<Duration>),
     Together(String),
@@ -66,11 +70,11 @@ pub(crate) enum Stop {
 /// A change of the batch by its place, and a lead that it is about.
 type Target = (usize, u64);
 
-/// What a batch has come to.
+/// The state of a batch.
 struct Progress<'a> {
     batch: &'a [Change],
     answers: Vec<Option<Answer>>,
-    /// Changes whose lead is gone: to be looked up once more.
+    /// Changes whose lead is gone: to look up once more.
     again: BTreeSet<usize>,
 }
 
@@ -78,7 +82,7 @@ impl MarketoSink {
     /// `namespace`: of the destination's identities.
     ///
     /// # Errors
-    /// Where the system has no event queue to give.
+    /// Where the system has no event queue available.
     pub fn new(config: Config, namespace: &str, client: Arc<Client>, now: WallClock) -> std::io::Result<MarketoSink> {
         let own_keys = (namespace == PERSON_KEYS).then(|| format!("@{}.Marketo", config.instance.munchkin));
         Ok(MarketoSink {
@@ -137,7 +141,7 @@ impl Lists {
             again: BTreeSet::new(),
         };
         let (rest, wait) = match self.work(&mut progress).await {
-            // Nothing is left without an answer then.
+            // No change is left without an answer then.
             Ok(()) => (Stop::Later("no answer".to_owned(), None), None),
             Err(stop) => {
                 let wait = if let Stop::Later(_, wait) = &stop { *wait } else { None };
@@ -169,14 +173,14 @@ impl Lists {
             open = std::mem::take(&mut progress.again).into_iter().collect();
         }
         for index in open {
-            // Who is to be absent and cannot be found is absent.
+            // A person that should be absent and cannot be found is absent.
             let absent = !progress.batch[index].present;
             progress.settle(index, if absent { &Outcome::Done(None) } else { &Outcome::Gone });
         }
         Ok(())
     }
 
-    /// Looks up, creates, takes off and puts on, for the changes at these places.
+    /// Looks up, creates, removes and adds, for the changes at these places.
     async fn round(&mut self, list: u64, progress: &mut Progress<'_>, open: &[usize]) -> Result<(), CallError> {
         if open.is_empty() {
             return Ok(());
@@ -208,7 +212,7 @@ impl Lists {
         self.write(list, progress, &on, true).await
     }
 
-    /// The lead behind a source key of this instance.
+    /// The lead of a source key of this instance.
     fn own_lead(&self, id: &str) -> Option<u64> {
         id.strip_suffix(self.own_keys.as_deref()?)?.parse().ok()
     }
@@ -223,7 +227,7 @@ impl Lists {
         while let Some(group) = groups.pop() {
             match self.look_up_group(group, &mut found).await {
                 Ok(()) => {}
-                // Too many persons bear these ids; fewer ids have fewer.
+                // Too many persons have these ids; fewer ids have fewer.
                 Err(CallError::Code { code, .. }) if code == "1003" && group.len() > 1 => {
                     let (one, other) = group.split_at(group.len() / 2);
                     groups.extend([one, other]);
@@ -249,7 +253,7 @@ impl Lists {
         Ok(())
     }
 
-    /// Creates persons where the configuration says so; refuses them otherwise.
+    /// Creates persons if the configuration allows it; otherwise refuses them.
     async fn create(&self, progress: &mut Progress<'_>, missing: Vec<usize>) -> Result<Vec<Target>, CallError> {
         let batch = progress.batch;
         let (wanted, refused): (Vec<usize>, Vec<usize>) = missing
@@ -273,7 +277,7 @@ impl Lists {
         for (index, outcome) in wanted.iter().zip(outcomes(&envelope, wanted.len())?) {
             match outcome {
                 Outcome::Done(Some(id)) => created.push((*index, id)),
-                // Somebody else created it meanwhile, or this sink did and never heard of it.
+                // Another program created it meanwhile, or this sink did and missed the answer.
                 Outcome::Exists | Outcome::Gone | Outcome::Done(None) => drop(progress.again.insert(*index)),
                 refused @ Outcome::Refused(_) => progress.settle(*index, &refused),
             }
@@ -281,7 +285,7 @@ impl Lists {
         Ok(created)
     }
 
-    /// Writes attributes to persons that are there; those whose attributes are refused do not go on.
+    /// Writes attributes to existing persons; those whose attributes are refused do not continue.
     async fn update(&self, progress: &mut Progress<'_>, targets: Vec<Target>) -> Result<Vec<Target>, CallError> {
         let batch = progress.batch;
         let (with, mut kept): (Vec<Target>, Vec<Target>) = targets.into_iter().partition(|(index, _)| !batch[*index].attributes.is_empty());
@@ -299,7 +303,7 @@ impl Lists {
         Ok(kept)
     }
 
-    /// Puts leads on a list or takes them off it.
+    /// Adds leads to a list or removes them from it.
     async fn write(&self, list: u64, progress: &mut Progress<'_>, targets: &[Target], on: bool) -> Result<(), CallError> {
         let path = format!("rest/v1/lists/{list}/leads.json");
         let mut worst: BTreeMap<usize, Outcome> = BTreeMap::new();
@@ -312,7 +316,7 @@ impl Lists {
                 self.client.delete(&path, body).await?
             };
             for ((index, _), outcome) in chunk.iter().zip(outcomes(&envelope, chunk.len())?) {
-                // Of several leads of one identity, the one that went wrong decides.
+                // Of several leads of one identity, the one that failed decides.
                 let kept = worst.entry(*index).or_insert(Outcome::Done(None));
                 if matches!(kept, Outcome::Done(_)) {
                     *kept = outcome;
@@ -328,7 +332,7 @@ impl Lists {
         Ok(())
     }
 
-    /// The id of an audience's list; it is created where it is missing and the configuration says where.
+    /// The id of an audience's list; a missing list is created if the configuration says where.
     async fn list(&mut self, audience: &str) -> Result<u64, Stop> {
         if let Some(id) = self.ids.get(audience) {
             return Ok(*id);
@@ -367,7 +371,8 @@ impl Lists {
         Ok(id)
     }
 
-    /// Who is on the lists, by the destination's ids. Members without one are counted in the log: no change can name them.
+    /// The members of the lists, by the destination's ids. Members without one are counted in the
+    /// log: no change can name them.
     async fn actual(&mut self, audiences: &[String]) -> Result<Vec<Actual>, Stop> {
         let mut actual = Vec::new();
         for audience in audiences {
@@ -411,7 +416,7 @@ impl Lists {
         Ok((ids, nameless))
     }
 
-    /// Learns what others spent of the day's calls, now and then.
+    /// Reads the count of calls that others spent today, now and then.
     async fn take_usage(&mut self) -> Result<(), Stop> {
         let now = (self.now)();
         if self.usage_at.is_some_and(|at| now.0 - at.0 < USAGE_EVERY_MS) {
@@ -427,7 +432,7 @@ impl Lists {
         }
     }
 
-    /// What an error means for the changes without an answer.
+    /// The result of an error for the changes without an answer.
     fn stopped(&mut self, audience: &str, error: CallError) -> Stop {
         match error {
             CallError::Source(SourceError::Retry { reason, after }) => Stop::Later(reason, after),
@@ -441,7 +446,7 @@ impl Lists {
                 self.lost.insert(audience.to_owned());
                 Stop::Later(format!("the list is gone, Marketo answers {code}: {message}"), Some(REST))
             }
-            // Somebody else is creating the same list.
+            // Another program is creating the same list.
             CallError::Code { code, message } if code == "709" => Stop::Later(format!("Marketo answers {code}: {message}"), None),
             error => Stop::Together(error.to_string()),
         }
@@ -449,7 +454,7 @@ impl Lists {
 }
 
 impl Progress<'_> {
-    /// Gives a change its answer; a refusal that was given stays.
+    /// Gives a change its answer; an earlier refusal stays.
     fn settle(&mut self, index: usize, outcome: &Outcome) {
         let change = &self.batch[index];
         let refused = |reason: &str| Answer::Refused(refusal(change, &change.audience, reason));
@@ -497,12 +502,12 @@ impl Pages {
     }
 }
 
-/// Whether an id can stand in a filter, whose values are separated by commas.
+/// Whether an id can be part of a filter, whose values are separated by commas.
 fn searchable(id: &str) -> bool {
     !id.contains(',')
 }
 
-/// What a successful answer says of each record, in the order of the call.
+/// The result of each record in a successful answer, in the order of the call.
 fn outcomes(envelope: &serde_json::Value, count: usize) -> Result<Vec<Outcome>, CallError> {
     let rows = result(envelope);
     if rows.len() != count {

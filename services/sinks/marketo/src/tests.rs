@@ -1,4 +1,4 @@
-//! Against the simulated instance: what is on its lists is what is desired.
+//! Against the simulated instance: its lists equal the desired state.
 
 mod kills;
 mod stage;
@@ -24,7 +24,8 @@ fn a_list_becomes_the_audience_in_few_calls() {
     let mut task = stage.task();
     stage.settle(&mut task);
     assert_eq!(stage.members(), stage.desired);
-    // Three look-ups and three additions; once the usage of the day and the list's name.
+    // Three look-ups and three additions; one call for the usage of the day, one for the list's
+    // name.
     let (calls, ideal) = (stage.calls(), 6);
     println!("900 members: {calls} calls carried out, ideal {ideal} and 2 at the start");
     assert_eq!(calls, ideal + 2);
@@ -38,7 +39,7 @@ fn a_list_becomes_the_audience_in_few_calls() {
     assert_eq!((status.desired, status.delivered, status.pending, status.refused), (600, 600, 0, 0));
 }
 
-/// What a script of the simulators' Python environment prints, as JSON.
+/// The output of a script in the simulators' Python environment, as JSON.
 fn python(script: &str, arguments: &[&str]) -> serde_json::Value {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
     let environment = Command::new(root.join("scripts/python-env")).output().expect("scripts/python-env runs");
@@ -80,7 +81,7 @@ fn who_is_not_there_is_refused_or_created_as_configured() {
     let mut task = stage.task();
     stage.settle(&mut task);
     assert_eq!(stage.dead_letters(), ["Marketo has no such person"]);
-    // Marketo learns of the person; an order sends what was refused again.
+    // The person appears in Marketo; a command sends the refused change again.
     let lead = stage.lead(json!({"email": "New@Townsend.example"}));
     stage.order(&mut task, OrderKind::Retry);
     assert_eq!(stage.on("hot"), BTreeSet::from([lead]));
@@ -115,7 +116,7 @@ fn two_persons_with_one_address() {
         stage.settle(&mut task);
         let expected = if both { vec![older, newer] } else { vec![newer] };
         assert_eq!(stage.on("hot"), expected.into_iter().collect(), "{rule}");
-        // Somebody puts the other one on the list too: who is to be absent is absent whole.
+        // Somebody adds the other one to the list too: a removal takes off both.
         let list = stage.marketo.with(|world| world.lists.keys().next().copied()).expect("a list");
         stage.marketo.with(|world| world.set_member(list, older, true));
         stage.desire("hot", "both@townsend.example", false);
@@ -183,7 +184,7 @@ fn a_list_deleted_stops_its_audience_and_no_other() {
     assert_eq!((stage.on("hot").len(), stage.on("Warm leads").len()), (0, 1));
     let error = task.status().error.expect("held up");
     assert!(error.contains("no list `hot`"), "{error}");
-    // Somebody makes it anew: it is filled whole.
+    // Somebody recreates it: the sink fills it completely.
     stage.list("hot");
     stage.settle(&mut task);
     stage.settle(&mut task);
@@ -205,7 +206,7 @@ fn persons_by_their_own_keys() {
     assert_eq!(stage.on("hot"), leads[..2].iter().copied().collect());
     assert_eq!(stage.dead_letters().len(), 0, "keys of other systems do not concern it");
     assert_eq!(task.status().desired, 2);
-    // One is deleted at Marketo, and put on anew in vain.
+    // One is deleted in Marketo, and added again without success.
     stage.marketo.with(|world| world.delete_lead(leads[0]));
     stage.order(&mut task, OrderKind::Reconcile);
     assert_eq!(stage.on("hot"), BTreeSet::from([leads[1]]));

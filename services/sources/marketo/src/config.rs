@@ -1,4 +1,4 @@
-//! What an operator writes about one Marketo instance. The comments are the manual.
+//! The operator's settings of one Marketo instance. The comments are the manual.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,52 +11,58 @@ use serde_json::{Map, Value, json};
 
 use crate::mapping::{ActivityTypes, Mappings};
 
-/// One instance as written. `client_id` and `client_secret` may be `file:` references; whoever reads the file resolves them.
+/// One instance as written. `client_id` and `client_secret` may be `file:` references; the code
+/// that reads the file resolves them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Raw {
-    /// The Munchkin account id, `AAA-BBB-CCC`. Part of every key, so that lead 42 of two instances never meet.
+    /// The Munchkin account id, `AAA-BBB-CCC`. Part of every key, so that lead 42 of two instances
+    /// never meet.
     pub munchkin: String,
     pub client_id: String,
     pub client_secret: String,
     /// The REST address; left out: `https://<munchkin>.mktorest.com`.
     #[serde(default)]
     pub url: Option<String>,
-    /// Persons created before this are not loaded: an RFC 3339 instant or a date. Left out: 2010-01-01.
+    /// Persons created before this are not loaded: an RFC 3339 instant or a date. Left out:
+    /// 2010-01-01.
     #[serde(default)]
     pub created_from: Option<String>,
-    /// How many days of activities the first load takes. Left out: 400, as long as events count by default.
+    /// How many days of activities the first load takes. Left out: 400, as long as events count by
+    /// default.
     #[serde(default)]
     pub activity_days: Option<u32>,
     /// Time between two rounds of the change feeds when the day's calls suffice: `60s`.
     #[serde(default)]
     pub interval_seconds: Option<f64>,
-    /// Time between two looks at a running extract; Marketo updates its status once a minute.
+    /// Time between two checks of a running extract; Marketo updates its status once a minute.
     #[serde(default)]
     pub extract_interval_seconds: Option<f64>,
-    /// Calls a day of the instance, as Marketo sells them: 50,000.
+    /// Calls per day of the instance, as Marketo sells them: 50,000.
     #[serde(default)]
     pub day_calls: Option<u64>,
-    /// Calls a day left to other integrations; left out: half of them.
+    /// Calls per day left to other integrations; left out: half of them.
     #[serde(default)]
     pub reserve_calls: Option<u64>,
-    /// Calls a day for this source or a sink of the same instance alone, by its name.
+    /// Calls per day for this source or a sink of the same instance alone, by its name.
     #[serde(default)]
     pub shares: BTreeMap<String, u64>,
-    /// The source instance of the CRM that Marketo is synchronised with, `00D000000000001.Salesforce`: contact, lead and account ids of the CRM become
-    /// identities.
+    /// The source instance of the CRM that Marketo is synchronised with,
+    /// `00D000000000001.Salesforce`: contact, lead and account ids of the CRM become identities.
     #[serde(default)]
     pub crm: Option<String>,
     /// Static lists that are not read because audiences are written to them, by id.
     #[serde(default)]
     pub own_lists: Vec<u64>,
-    /// Fields of persons that go to `extra` under their own names: a list, or `*` for all that nothing else reads.
+    /// Fields of persons that go to `extra` under their own names: a list, or `*` for all that no
+    /// rule reads.
     #[serde(default)]
     pub custom_fields: Option<Value>,
     /// Rules over the built-in ones, by kind: `person`, `account`.
     #[serde(default)]
     pub mapping: BTreeMap<String, Map<String, Value>>,
-    /// Activity types over the built-in ones: Marketo's id to an event type, `false` for none. Custom activities have ids from 100000 on.
+    /// Activity types over the built-in ones: Marketo's id to an event type, `false` for none.
+    /// Custom activities have ids from 100000 on.
     #[serde(default)]
     pub activities: BTreeMap<String, Value>,
 }
@@ -75,7 +81,7 @@ pub struct Config {
     pub activities: ActivityTypes,
 }
 
-/// Everything that is wrong with a configuration, one sentence each.
+/// All errors of a configuration, one sentence each.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
@@ -84,7 +90,7 @@ impl Config {
     /// Checks everything. No IO.
     ///
     /// # Errors
-    /// All that is wrong.
+    /// All errors.
     pub fn new(raw: Raw) -> Result<Config, ConfigError> {
         let mut wrong = Vec::new();
         let instance = Instance::new(millrace_marketo::Raw {

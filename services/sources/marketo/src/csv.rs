@@ -1,13 +1,14 @@
-//! The CSV of bulk extract. Marketo writes an absent value as the bare word `null`; a quoted `"null"` is a text. So quotes matter, and a reader that
-//! forgets them will not do.
+//! The CSV of bulk extract. Marketo writes an absent value as the bare word `null`; a quoted
+//! `"null"` is a text. So quotes matter, and a reader must keep them.
 
 /// One row, its cells, `None` where a value is absent.
 pub type Row = Vec<Option<String>>;
 
-/// Reads whole rows; returns them with the number of bytes they take. A row cut short by the end of `bytes` is left, unless it is the `last` part.
+/// Reads whole rows; returns them with the number of bytes they take. A row cut short by the end of
+/// `bytes` is left, unless it is the `last` part.
 ///
 /// # Errors
-/// Where the bytes are no UTF-8 text.
+/// Where the bytes are not UTF-8 text.
 pub fn rows(bytes: &[u8], last: bool) -> Result<(Vec<Row>, usize), std::str::Utf8Error> {
     let mut rows = Vec::new();
     let (mut row, mut cell, mut quoted, mut inside) = (Row::new(), Vec::new(), false, false);
@@ -32,7 +33,7 @@ pub fn rows(bytes: &[u8], last: bool) -> Result<(Vec<Row>, usize), std::str::Utf
                 rows.push(std::mem::take(&mut row));
                 whole = at;
             }
-            // Line ends may be CRLF; NUL occurs and means nothing.
+            // Line ends may be CRLF; NUL occurs and has no meaning.
             b'\r' | 0 if !inside => {}
             0 => {}
             other => cell.push(other),

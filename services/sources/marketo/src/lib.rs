@@ -1,7 +1,9 @@
-//! The source connector for Marketo Engage: persons, companies, activities, static lists and programs of one instance.
+//! The source connector for Marketo Engage: persons, companies, activities, static lists and
+//! programs of one instance.
 //!
-//! A first load by bulk extract, then Marketo's change feeds. `config` is what the operator writes, `mapping` turns Marketo's
-//! records into contract records, `source` decides what is read next. The client is that of `millrace-marketo`.
+//! A first load by bulk extract, then Marketo's change feeds. `config` holds the operator's
+//! settings, `mapping` turns Marketo's records into contract records, `source` decides what to read
+//! next. The client is that of `millrace-marketo`.
 
 mod config;
 mod csv;

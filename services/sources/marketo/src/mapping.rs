@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 
 const BUILT_IN: &str = include_str!("mapping.yaml");
 
-/// Activity types that say something beside being events: lists, merges, programs.
-const TELLING: [u32; 4] = [24, 25, 32, 104];
+/// Activity types that carry more than an event: lists, merges, programs.
+const COMPOUND: [u32; 4] = [24, 25, 32, 104];
 
-/// Marketo logs these of its own accord, the others because of what a person did.
+/// Marketo logs these by itself, the others because of what a person did.
 const BY_PERSON: [u32; 6] = [1, 2, 3, 9, 10, 11];
 
 #[derive(Deserialize)]
@@ -35,7 +35,7 @@ pub struct Mappings {
 }
 
 impl Mappings {
-    /// # Panics
+    /// Never: a test reads the built-in rules.
     /// Never: a test reads the built-in rules.
     pub fn built_in() -> Mappings {
         let rules = built_in();
@@ -63,7 +63,7 @@ impl Mappings {
     }
 }
 
-/// Fields of a lead that keys and instants are made of.
+/// Fields of a lead that keys and instants are built from.
 pub const ALWAYS_READ: [&str; 8] = [
     "id",
     "createdAt",
@@ -89,7 +89,7 @@ impl ActivityTypes {
     /// The operator's types over the built-in ones.
     ///
     /// # Errors
-    /// What does not hold.
+    /// The first error.
     pub fn over(own: &BTreeMap<String, Value>) -> Result<ActivityTypes, String> {
         let mut types = ActivityTypes::default();
         for (id, event) in own {
@@ -103,9 +103,9 @@ impl ActivityTypes {
         Ok(types)
     }
 
-    /// All types to be read, in groups of as many as one call takes.
+    /// All types to read, in groups of as many as one call takes.
     pub fn groups(&self) -> Vec<Vec<u32>> {
-        let ids: BTreeSet<u32> = self.0.keys().copied().chain(TELLING).collect();
+        let ids: BTreeSet<u32> = self.0.keys().copied().chain(COMPOUND).collect();
         ids.into_iter().collect::<Vec<_>>().chunks(10).map(<[u32]>::to_vec).collect()
     }
 }
@@ -134,11 +134,12 @@ impl Keys {
 
     fn crm(&self, id: Option<&Value>) -> Option<Value> {
         let id = words(id?)?;
-        // An id of fifteen characters is the same as its form of eighteen; Marketo shows the latter.
+        // An id of fifteen characters is the same as its form of eighteen; Marketo shows the
+        // latter.
         self.crm.as_ref().map(|crm| json!({"sourceKey": format!("{id}@{crm}")}))
     }
 
-    /// The key of the company of a lead: its id, else what else names it.
+    /// The key of the company of a lead: its id, otherwise its other name.
     fn company(&self, lead: &Fields) -> Option<String> {
         let named = |field: &str| lead.get(field).and_then(words);
         let id = named("contactCompany")
@@ -157,13 +158,13 @@ pub fn words(value: &Value) -> Option<String> {
     }
 }
 
-/// An instant in any of the shapes Marketo writes; the asset API puts `+0000` behind the `Z`.
+/// An instant in any of the shapes Marketo writes; the asset API puts `+0000` after the `Z`.
 pub fn instant(value: &Value) -> Option<Timestamp> {
     let text = words(value)?;
     Timestamp::parse(text.strip_suffix("Z+0000").map(|text| format!("{text}Z")).as_deref().unwrap_or(&text)).ok()
 }
 
-/// A record of the kind under its key, with what every record bears.
+/// A record of the kind under its key, with the fields that every record has.
 fn record(kind: SourceKind, own_key: &str, key: &str, at: Timestamp, fields: Map<String, Value>) -> Emitted {
     let mut value = fields;
     value.insert(own_key.to_owned(), json!({"sourceKey": key}));
@@ -184,9 +185,10 @@ fn gone(kind: SourceKind, own_key: &str, key: &str, at: Timestamp) -> Emitted {
     record(kind, own_key, key, at, object([("isDeleted", json!(true))]))
 }
 
-/// What one lead says: a person, its company, and that the one belongs to the other.
+/// The contents of one lead: a person, its company, and the relation between them.
 ///
-/// Company values are read through the lead, so they are as of the moment of the read (`observed`), not of the lead's own last change.
+/// Company values are read through the lead, so they are as of the moment of the read (`observed`),
+/// not of the lead's own last change.
 pub fn lead(lead: &Fields, mappings: &Mappings, keys: &Keys, observed: Timestamp) -> Vec<Emitted> {
     let id = lead.get("id").and_then(words).unwrap_or_default();
     let reject = |kind, detail: String| Emitted::Rejected {
@@ -241,7 +243,8 @@ fn nested<'a>(record: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<Str
     inner.as_object_mut().expect("made an object above")
 }
 
-/// A lead that is gone, with what rested on it; `lists` and `programs` are those it may have been a member of.
+/// A deleted lead, with its dependent records; `lists` and `programs` are those it may have been a
+/// member of.
 pub fn deleted(lead: &str, at: Timestamp, keys: &Keys, lists: &[String], programs: &[String]) -> Vec<Emitted> {
     let mut emitted = vec![
         gone(SourceKind::Person, "personKey", &keys.key(lead), at),
@@ -257,7 +260,8 @@ pub fn deleted(lead: &str, at: Timestamp, keys: &Keys, lists: &[String], program
     emitted
 }
 
-/// A lead that was merged into another: what it said is gone, and its key names the winner from now on, so that late events under it still count.
+/// A lead that was merged into another: its records are withdrawn, and its key names the winner
+/// from now on, so that late events under it still count.
 pub fn merged(loser: &str, winner: &str, at: Timestamp, keys: &Keys, lists: &[String], programs: &[String]) -> Vec<Emitted> {
     let mut emitted = deleted(loser, at, keys, lists, programs);
     let bare = object([("identities", json!([{"namespace": "b2b_person", "id": keys.key(winner)}]))]);
@@ -323,7 +327,8 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Reads a row of a feed, where attributes are a list, or of an extract, where they are an object in a text.
+    /// Reads a row of a feed, where attributes are a list, or of an extract, where they are an
+    /// object in a text.
     pub fn read(row: &Fields) -> Option<Activity> {
         let text = |name: &str| row.get(name).and_then(words);
         let attributes = match row.get("attributes") {
@@ -345,12 +350,12 @@ impl Activity {
         })
     }
 
-    /// An attribute's text; none where it is absent or empty.
+    /// An attribute's text; `None` where it is absent or empty.
     pub fn attribute(&self, name: &str) -> Option<String> {
         self.attributes.get(name).and_then(words)
     }
 
-    /// The event this is; `None` where its type is none.
+    /// The event of an activity; `None` if its type is not an event.
     pub fn event(&self, types: &ActivityTypes, keys: &Keys) -> Option<Emitted> {
         let event_type = types.0.get(&self.kind)?;
         let person = keys.key(&self.lead);
@@ -427,7 +432,8 @@ impl Activity {
         self.attribute("Success").map(|text| text.eq_ignore_ascii_case("true"))
     }
 
-    /// The visited page. `Webpage URL` is a path alone; host and path together are the primary value, without scheme.
+    /// The visited page. `Webpage URL` is a path alone; host and path together are the primary
+    /// value, without scheme.
     fn page(&self) -> Value {
         let query = self.attribute("Query Parameters");
         let place = self.primary.as_ref().filter(|place| !place.starts_with('/'));

@@ -1,10 +1,10 @@
-//! What is read next. The place is in rows:
+//! Decides what to read next. The progress is in rows:
 //!
 //! ```text
-//! since             when reading began: the first paging tokens are of this instant, before the first load, so that nothing falls in between
+//! since             when reading began: the first paging tokens are of this instant, before the first load, so that no change is missed
 //! load              the first load: which extract, of which window, how many bytes of it are read; gone when it is done
 //! feed/<feed>       the paging token of a change feed, and the newest date seen in it
-//! list/<id> …       lists and programs that are known; todo/list/<id>: its members are to be read, from this page
+//! list/<id> …       lists and programs that are known; todo/list/<id>: its members must be read, from this page
 //! merged/<loser>    the winner of a merge;  gone/<lead>: when it was deleted
 //! assets            when lists and programs were last looked for
 //! ```
@@ -30,7 +30,7 @@ use millrace_marketo::{CallError, Client, Parameters, result};
 /// Leads of one page, and ids of one filter.
 pub const PAGE_MAX: usize = 300;
 
-/// Records that a preview shows of persons.
+/// Persons shown in a preview.
 const PREVIEW: usize = 5;
 
 /// One Marketo instance as a source.
@@ -39,7 +39,7 @@ pub struct MarketoSource {
     config: Config,
     keys: Keys,
     now: WallClock,
-    /// The fields of leads that are asked for; what the instance does not have is left out.
+    /// The requested fields of leads, without those that the instance does not have.
     fields: Option<Vec<String>>,
     round: feeds::Round,
     chunk_bytes: u64,
@@ -78,7 +78,7 @@ impl MarketoSource {
         self.feed(rows).await
     }
 
-    /// Fixes the instant from which the feeds are read, before anything else is.
+    /// Fixes the instant from which the feeds are read, before anything else is read.
     async fn begin(&mut self) -> Result<Batch, SourceError> {
         self.client.take_usage().await?;
         self.lead_fields().await?;
@@ -103,7 +103,7 @@ impl MarketoSource {
             .ok_or_else(|| SourceError::Refused("Marketo gives no paging token".to_owned()))
     }
 
-    /// The fields of leads to ask for: those that rules read and the instance has.
+    /// The fields of leads to request: those that rules read and the instance has.
     async fn lead_fields(&mut self) -> Result<Vec<String>, SourceError> {
         if let Some(fields) = &self.fields {
             return Ok(fields.clone());
@@ -119,7 +119,7 @@ impl MarketoSource {
         Ok(fields)
     }
 
-    /// The present values of leads; those that are gone are not among them.
+    /// The present values of leads, without deleted ones.
     async fn leads(&mut self, ids: &[String]) -> Result<Vec<Fields>, SourceError> {
         let fields = self.lead_fields().await?.join(",");
         let parameters: Parameters = vec![
@@ -131,7 +131,7 @@ impl MarketoSource {
         match self.client.get("rest/v1/leads.json", &parameters).await {
             Ok(envelope) => Ok(result(&envelope).iter().filter_map(|lead| lead.as_object().cloned()).collect()),
             Err(CallError::Code { code, message }) if code == "1006" => {
-                // A field was removed from the instance: ask anew which there are.
+                // A field was removed from the instance: request the list of fields again.
                 self.fields = None;
                 Err(SourceError::Retry {
                     reason: format!("Marketo answers {code}: {message}"),
@@ -156,7 +156,7 @@ impl MarketoSource {
         let mut token = self.paging_token(since).await?;
         let mut samples = Vec::new();
         let mut ids: Vec<String> = Vec::new();
-        // A page may be empty although more follows; a few are enough for a look.
+        // A page may be empty although more follows; a few are enough for a preview.
         for _ in 0..10 {
             let group: Vec<String> = self
                 .config
@@ -218,7 +218,7 @@ impl Source for MarketoSource {
     }
 }
 
-/// Rows as they will be after the batch: what earlier records of a page set, later ones see.
+/// Rows as they will be after the batch: later records of a page see rows set by earlier ones.
 struct Overlay<'a> {
     rows: &'a Rows,
     set: BTreeMap<String, Option<Value>>,
@@ -252,5 +252,5 @@ fn whole_seconds(at: Timestamp) -> String {
     text.replace(".000Z", "Z")
 }
 
-/// At once again.
+/// Without a pause.
 const AT_ONCE: Duration = Duration::ZERO;

@@ -1,4 +1,5 @@
-//! The connector against the simulator: what arrives in the topics equals what the instance holds, whatever happens on the way.
+//! The connector against the simulator: the topics equal the instance's contents, whatever happens
+//! in between.
 
 mod kills;
 mod stage;

@@ -31,7 +31,7 @@ impl Process {
         let program = std::env::current_exe().context("cannot find the own program")?;
         let [api, metrics] = free_addresses()?;
         let mut command = Command::new(program);
-        // What only the file says, such as the security of Kafka, holds for the child as well.
+        // Settings from the file alone, such as the security of Kafka, apply to the child as well.
         if let Some(file) = Cli::parse().common.config {
             command.arg("--config").arg(file);
         }
@@ -51,7 +51,7 @@ impl Process {
         Ok(Process { child, begun, metrics, http })
     }
 
-    /// Waits until records are being processed; how long that took from the start of the process.
+    /// Waits until records are being processed; returns the time since the start of the process.
     pub fn processes(&mut self) -> anyhow::Result<Duration> {
         while self.ingested() == 0.0 {
             if let Some(status) = self.child.try_wait()? {
@@ -65,7 +65,7 @@ impl Process {
         Ok(self.begun.elapsed())
     }
 
-    /// Lets it process for a while, or until it has ingested so many records.
+    /// Lets it process for a while, or until it has ingested this number of records.
     pub fn works_on(&mut self, long: Duration, records: u64) -> anyhow::Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < long && self.ingested() < records as f64 {
@@ -77,7 +77,7 @@ impl Process {
         Ok(())
     }
 
-    /// Records that were ingested since its start; none as long as it does not answer.
+    /// Records ingested since its start; 0 as long as it does not answer.
     fn ingested(&self) -> f64 {
         let answer = self
             .http

@@ -1,4 +1,4 @@
-//! What the machine and this process use, from `/proc`; nothing where there is none.
+//! Resources used by the machine and this process, from `/proc`; zero where there is none.
 
 use std::fs::read_to_string;
 

@@ -1,4 +1,4 @@
-//! A log that counts what goes through it: the measure of work done, of bytes written and of messages sent.
+//! A log that counts its traffic: work done, bytes written and messages sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,22 +18,22 @@ pub struct Flow {
     bytes: AtomicU64,
 }
 
-/// What went through the log since the beginning. Only grows; compare two readings.
+/// Traffic of the log since the beginning. Only grows; compare two readings.
 #[derive(Debug, Default)]
 pub struct Meter {
     /// Source records and definitions, appended from outside.
     appended: AtomicU64,
-    /// Those that shards have dealt with; a definition counts once a shard.
+    /// Those that shards have processed; a definition counts once per shard.
     handled: AtomicU64,
     /// Records that shards committed for shards.
     sent: AtomicU64,
-    /// Those that shards have dealt with.
+    /// Those that shards have processed.
     received: AtomicU64,
     commits: AtomicU64,
     changelog: Flow,
     membership: Flow,
     inbox: Flow,
-    /// Messages that tell a shard features of an entity it subscribed to.
+    /// Messages that carry features of an entity to a shard that subscribed to it.
     features: AtomicU64,
 }
 
@@ -53,7 +53,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Whether everything that was appended, and everything that followed from it, is dealt with. Deferred work may wait still.
+    /// Whether everything that was appended, and everything that followed from it, is processed.
+    /// Deferred work may still wait.
     pub fn nothing_waits(&self) -> bool {
         self.handled >= self.appended && self.received >= self.sent
     }
@@ -62,7 +63,7 @@ impl Reading {
 impl Meter {
     pub fn read(&self) -> Reading {
         let load = |number: &AtomicU64| number.load(Ordering::SeqCst);
-        // What is dealt with first: it never looks greater than it was beside what came in.
+        // The processed count first, so that it never exceeds the count of arrivals.
         let (handled, received) = (load(&self.handled), load(&self.received));
         Reading {
             appended: load(&self.appended),
@@ -91,7 +92,7 @@ impl Flow {
     }
 }
 
-/// The topics that are told apart.
+/// The topics that are distinguished.
 struct Names {
     shards: u64,
     control: String,
@@ -167,7 +168,7 @@ struct MeteredSession {
     inner: Box<dyn ShardSession>,
     meter: Arc<Meter>,
     names: Arc<Names>,
-    /// From outside and from shards, of the last poll: dealt with when the next one comes.
+    /// From outside and from shards, of the last poll: processed when the next one comes.
     polled: (u64, u64),
 }
 

@@ -1,4 +1,4 @@
-//! Figures, and how they are shown.
+//! Figures and their layout.
 
 use std::fmt::Write;
 
@@ -12,14 +12,14 @@ pub struct Figure {
     pub name: &'static str,
     pub value: f64,
     pub unit: &'static str,
-    /// What the design asks for, at a million persons on two cores.
+    /// The target of the design, at a million persons on two cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<&'static str>,
     /// The machine's load average when it was measured.
     pub load: f64,
 }
 
-/// What was measured, under what.
+/// The measurements and their conditions.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {

@@ -13,11 +13,11 @@ use super::world::{self, LAUNCH, LAUNCH_WINDOW_MS, Placed, UPSELL, World};
 use crate::cli::BenchOptions;
 use crate::settings::Settings;
 
-/// How often visits are appended that come at a rate.
+/// How often visits at a rate are appended.
 const TICK: Duration = Duration::from_millis(10);
-/// Of visits at a rate, one in so many makes its person enter a segment.
+/// Of visits at a rate, one in this number makes its person enter a segment.
 const ENTRY_EVERY: u64 = 10;
-/// How long a killed process had been processing, unless it had taken so many visits before.
+/// How long a killed process had been processing, unless it had taken that many visits before.
 const BEFORE_KILL: Duration = Duration::from_secs(5);
 const BEFORE_KILL_VISITS: u64 = 100_000;
 /// Visits a second where throughput was not measured.
@@ -30,7 +30,7 @@ pub struct Bench<'a> {
     pub figures: Vec<Figure>,
     /// Visits made: each has its own id.
     visits: u64,
-    /// Persons who have not visited the launch page begin here.
+    /// The first person who has not visited the launch page.
     fresh: u32,
     /// Measured visits a second.
     throughput: Option<f64>,
@@ -82,7 +82,7 @@ impl<'a> Bench<'a> {
         let used = processor_seconds("shard-") - used;
         let appended = (site.reading().appended - before.appended) as f64;
         let changelog = (site.reading().changelog_bytes - before.changelog_bytes) as f64;
-        // Shards say their size every few seconds; what is not flushed by then is in memory.
+        // Shards report their size every few seconds; rows not flushed by then are in memory.
         self.note("load", "time", seconds, "s", None);
         self.note("load", "records", appended / seconds, "/s", None);
         self.note("load", "processor of shards a record", used / appended * 1e6, "µs", None);
@@ -92,7 +92,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// As many visits as the shards take, then half as many.
+    /// As many visits as the shards take, then half that rate.
     pub fn visits(&mut self, site: &Site) -> anyhow::Result<()> {
         let (before, begun) = (site.reading(), Instant::now());
         let (shards, all, commits) = (processor_seconds("shard-"), processor_seconds(""), site.commit_seconds());
@@ -186,7 +186,8 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// A deal that concerns everybody of one account. These persons, and their account, stand behind the population.
+    /// A deal that concerns everybody of one account. These persons, and their account, come after
+    /// the population.
     pub fn fan_out(&mut self, site: &Site) -> anyhow::Result<()> {
         let (first, count) = (self.world.persons, self.options.account_persons);
         let world = self.world.clone();
@@ -207,8 +208,8 @@ impl<'a> Bench<'a> {
         site.append(vec![self.world.deal_of("fan-1", &account, 900_000, true)])?;
         site.settle()?;
         let after = site.reading();
-        let told = (after.features - before.features) as f64;
-        self.note("fan-out", "feature messages of a deal that crosses nothing", told, "", Some("0"));
+        let sent = (after.features - before.features) as f64;
+        self.note("fan-out", "feature messages of a deal that crosses nothing", sent, "", Some("0"));
         let messages = (after.inbox_records - before.inbox_records) as f64;
         self.note("fan-out", "messages between shards of it, its own way included", messages, "", None);
         let changed = (after.membership_records - before.membership_records) as f64;
@@ -220,8 +221,8 @@ impl<'a> Bench<'a> {
         self.note("fan-out", "persons", taken.len() as f64, "", None);
         self.note("fan-out", "deal to the first", seconds(quantile(&taken, 0.0)), "s", None);
         self.note("fan-out", "deal to the last", seconds(quantile(&taken, 1.0)), "s", Some("≤ 5 s"));
-        let told = (site.reading().features - before.features) as f64;
-        self.note("fan-out", "feature messages of it", told, "", None);
+        let sent = (site.reading().features - before.features) as f64;
+        self.note("fan-out", "feature messages of it", sent, "", None);
 
         let other = format!("a{}", world.accounts() + 1);
         site.append(vec![world.account(world.accounts() + 1)])?;
@@ -242,7 +243,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// One record upon which all these persons enter or leave; how long each took.
+    /// One record that makes all these persons enter or leave; returns how long each took.
     fn all_change(&self, site: &Site, persons: std::ops::Range<u32>, record: Placed) -> anyhow::Result<Vec<Duration>> {
         let begun = Instant::now();
         site.watch.expect(persons.map(|person| ((UPSELL, person), begun)));
@@ -260,7 +261,7 @@ impl<'a> Bench<'a> {
         }
         self.fresh = persons.end;
         let count = i64::from(persons.end - persons.start);
-        // Time enough to let all enter before the first leaves.
+        // Time enough for all to enter before the first leaves.
         let lead_ms = 5_000 + (count as f64 / self.rate() * 2_000.0) as i64;
         let (now, begun) = (site.now(), Instant::now());
         let due_ms = |person: u32| lead_ms + i64::from(person - persons.start) * 1_000 / count;
@@ -302,19 +303,20 @@ impl<'a> Bench<'a> {
         let mut process = Process::start(&settings)?;
         let without_disk = process.processes()?;
         process.kill()?;
-        self.note("recovery", "start in good order", first.as_secs_f64(), "s", None);
+        self.note("recovery", "start after a clean stop", first.as_secs_f64(), "s", None);
         self.note("recovery", "killed, with disk", with_disk.as_secs_f64(), "s", Some("≤ 5 s"));
         self.note("recovery", "killed, without disk", without_disk.as_secs_f64(), "s", None);
         Ok(())
     }
 
-    /// Half of what was measured, unless one is given.
+    /// Half of the measured rate, unless one is given.
     fn rate(&self) -> f64 {
         let half = self.throughput.map_or(RATE, |throughput| throughput / 2.0);
         self.options.rate.map_or(half, f64::from).max(1.0)
     }
 
-    /// Visits at a rate until `done`; how long those took that made a person enter, appended to seen by a committed reader.
+    /// Visits at a rate until `done`; returns the delays of those that made a person enter, from
+    /// the append until a committed reader saw the change.
     fn at_rate(&mut self, site: &Site, rate: f64, mut done: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<Vec<Duration>> {
         site.watch.take();
         let (begun, first) = (Instant::now(), self.visits);
@@ -340,14 +342,14 @@ impl<'a> Bench<'a> {
         self.collect(site)
     }
 
-    /// Waits until every change that is waited for has been seen.
+    /// Waits until every expected change has been seen.
     fn collect(&self, site: &Site) -> anyhow::Result<Vec<Duration>> {
         site.wait("membership changes", || Ok(site.watch.missing() == 0))?;
         Ok(site.watch.take())
     }
 }
 
-/// Starts a process, lets it process for a while, kills it; how long it took to process.
+/// Starts a process, lets it process for a while, kills it; returns the time until it processed.
 fn killed(settings: &Settings) -> anyhow::Result<Duration> {
     let mut process = Process::start(settings)?;
     let taken = process.processes()?;

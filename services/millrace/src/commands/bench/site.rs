@@ -30,11 +30,12 @@ use crate::settings::Settings;
 
 /// Records appended at once.
 const BATCH: usize = 1_000;
-/// Records that wait at most while they are appended as fast as they are taken: enough for full polls of every shard.
+/// Records that may wait while they are appended at full speed: enough for full polls of every
+/// shard.
 const AHEAD_MAX: u64 = 20_000;
-/// Without progress for so long a measurement is given up.
+/// After this time without progress a measurement is aborted.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// So long without a commit nothing is deferred any more.
+/// After this time without a commit no work is deferred any more.
 const QUIET: Duration = Duration::from_millis(300);
 /// Segments whose changes are waited for.
 const WATCHED: &[&str] = &[world::LAUNCH, world::UPSELL];
@@ -51,7 +52,7 @@ pub struct Site {
     host: JoinHandle<Result<(), LogError>>,
 }
 
-/// What shards said of themselves.
+/// The shards' own reports.
 #[derive(Default)]
 struct Observed {
     board: Mutex<Board>,
@@ -94,7 +95,8 @@ impl Shards for Hosted {
     }
 }
 
-/// The settings of a deployment apart: an own folder, or own topics on the configured Kafka.
+/// The settings of a separate deployment: its own folder, or its own topics on the configured
+/// Kafka.
 pub fn settings_apart(settings: &Settings, folder: &Path, on_kafka: bool) -> anyhow::Result<Settings> {
     let mut config = settings.config.clone();
     config.state.path = folder.join("state");
@@ -184,7 +186,7 @@ impl Site {
         Ok(self.log.append(records)?)
     }
 
-    /// Appends as fast as the shards take it; returns when the last one is appended.
+    /// Appends as fast as the shards process; returns when the last one is appended.
     pub fn feed(&self, records: impl Iterator<Item = Placed>) -> anyhow::Result<()> {
         let mut records = records.peekable();
         while records.peek().is_some() {
@@ -198,7 +200,8 @@ impl Site {
         Ok(())
     }
 
-    /// Waits until everything appended is dealt with, and all that follows from it; when the last commit was seen.
+    /// Waits until everything appended, and everything that follows from it, is processed; returns
+    /// when the last commit was seen.
     pub fn settle(&self) -> anyhow::Result<Instant> {
         let (mut seen, mut since) = (self.meter.read(), Instant::now());
         self.wait("records to be dealt with", || {
@@ -211,7 +214,7 @@ impl Site {
         Ok(since)
     }
 
-    /// Looks again and again, as long as shards commit.
+    /// Polls as long as shards commit.
     pub fn wait(&self, what: &str, mut done: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
         let (mut seen, mut since) = (self.meter.read(), Instant::now());
         while !done()? {
@@ -230,17 +233,17 @@ impl Site {
         Ok(())
     }
 
-    /// What went through the log so far.
+    /// The log's traffic so far.
     pub fn reading(&self) -> Reading {
         self.meter.read()
     }
 
-    /// What the shards' clock says.
+    /// The shards' clock.
     pub fn now(&self) -> Timestamp {
         SystemClock.now()
     }
 
-    /// Bytes of the shards' state as they last said.
+    /// Bytes of the shards' state, as last reported.
     pub fn state_bytes(&self) -> f64 {
         let board = self.observed.board.lock().unwrap_or_else(PoisonError::into_inner);
         // The sum of nothing is -0.
@@ -252,7 +255,7 @@ impl Site {
         self.observed.board.lock().unwrap_or_else(PoisonError::into_inner).commit_seconds
     }
 
-    /// Stops the shards in good order.
+    /// Stops the shards cleanly.
     pub fn stop(self) -> anyhow::Result<Stopped> {
         let Site {
             settings,
@@ -279,7 +282,7 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// Appends records that nobody takes yet.
+    /// Appends records that no shard processes yet.
     pub fn pile_up(&self, records: impl Iterator<Item = Placed>) -> anyhow::Result<()> {
         let mut records = records.peekable();
         while records.peek().is_some() {
@@ -288,13 +291,13 @@ impl Stopped {
         Ok(())
     }
 
-    /// Lets the log go; another process may open it.
+    /// Releases the log; another process may open it.
     pub fn leave(self) -> Settings {
         self.settings
     }
 }
 
-/// The effective settings of a deployment apart, as variables of a child process.
+/// The effective settings of a separate deployment, as variables of a child process.
 pub fn variables(config: &Config) -> Vec<(String, String)> {
     let mut variables = vec![
         ("TOPICS__PREFIX", config.topics.prefix.clone()),

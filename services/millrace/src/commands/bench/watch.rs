@@ -1,4 +1,4 @@
-//! A committed reader of membership changes that says how long each one took that was waited for.
+//! A committed reader of membership changes that reports how long each expected one took.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,17 +64,19 @@ impl Watch {
         })
     }
 
-    /// Waits for the next change of each from now on, and counts from the given instant; one that lies ahead is when the change is due.
+    /// Waits for the next change of each from now on, and counts from the given instant; one in the
+    /// future is when the change is due.
     pub fn expect(&self, changes: impl IntoIterator<Item = (Change, Instant)>) {
         locked(&self.board).waiting.extend(changes);
     }
 
-    /// Changes that have not come yet.
+    /// Expected changes that have not arrived yet.
     pub fn missing(&self) -> usize {
         locked(&self.board).waiting.len()
     }
 
-    /// How long those took that came since the last call, in ascending order; what is missing is forgotten.
+    /// The delays of those that arrived since the last call, in ascending order; missing ones are
+    /// forgotten.
     pub fn take(&self) -> Vec<Duration> {
         let mut board = locked(&self.board);
         board.waiting.clear();

@@ -1,6 +1,7 @@
 //! The population, the visits and the segments of the measurements.
 //!
-//! Person `n` works for account `n % accounts`; every second account has a deal. Numbers are spread by fixed primes, so that two runs see the same.
+//! Person `n` works for account `n % accounts`; every second account has a deal. Numbers are spread
+//! by fixed primes, so that two runs see the same.
 
 use bytes::Bytes;
 use millrace_log::{Record, TopicPartition};
@@ -9,17 +10,18 @@ use millrace_runtime::topology::Topology;
 use millrace_shard::machine::InputTopic;
 use millrace_shard::murmur::partition_of;
 
-/// The page that five of the twenty segments look at.
+/// The page that five of the twenty segments use.
 const PRODUCT: &str = "New product";
 /// The page of `LAUNCH`.
 const LAUNCH_PAGE: &str = "Launch";
-/// A person enters with the first visit of the launch page, and leaves by silence after `LAUNCH_WINDOW_MS`.
+/// A person enters with the first visit of the launch page, and leaves by silence after
+/// `LAUNCH_WINDOW_MS`.
 pub const LAUNCH: &str = "launch-visitors";
 pub const LAUNCH_WINDOW_MS: i64 = millrace_model::DAY_MS;
 /// Deals and visits in one rule.
 pub const UPSELL: &str = "new-product-upsell";
 
-/// Name, subject, rule. The first five look at page visits.
+/// Name, subject, rule. The first five use page visits.
 const SEGMENTS: [(&str, &str, &str); 20] = [
     (
         UPSELL,
@@ -221,7 +223,7 @@ impl World {
         self.place(SourceKind::Opportunity, key, value)
     }
 
-    /// That two accounts are one company, or no longer.
+    /// States that two accounts are one company, or withdraws it.
     pub fn link(&self, accounts: [&str; 2], withdrawn: bool) -> Placed {
         let key = "link@bench.Bench".to_owned();
         let [a, b] = accounts;
@@ -265,7 +267,7 @@ impl World {
         self.place(SourceKind::Activity, key, value)
     }
 
-    /// Who visits in turn: spread over all persons.
+    /// The visitor by turn: spread over all persons.
     pub fn visitor(&self, number: u64) -> u32 {
         (number.wrapping_mul(7_368_787) % u64::from(self.persons)) as u32
     }

@@ -19,7 +19,7 @@ use millrace_shard::query::{Query, Reader, Shards};
 use millrace_shard::state::{StateError, StateStore};
 
 use crate::engine;
-use crate::gateway::told;
+use crate::gateway::failure;
 use crate::node::{Node, Parts, machines};
 use crate::orders::LogOrders;
 
@@ -50,7 +50,7 @@ impl Stage {
     /// Everything is empty, and it is `begins`.
     pub fn open(config: &Config, begins: Timestamp) -> anyhow::Result<Stage> {
         let folder = tempfile::tempdir().context("cannot make a folder for the demo")?;
-        // Nobody misses the story after a power loss.
+        // Nobody needs the story after a power loss.
         let durability = EmbeddedConfig {
             durability: Durability::Never,
             ..EmbeddedConfig::default()
@@ -81,7 +81,7 @@ impl Stage {
         let settle_ms = engine.settle_ms;
         let query = Query::new(engine, Arc::new(readers));
         let orders = LogOrders::new(Arc::clone(&log), config)?;
-        let changes = orders.open(&ChangesFrom::Start).map_err(told)?;
+        let changes = orders.open(&ChangesFrom::Start).map_err(failure)?;
         Ok(Stage {
             tasks,
             changes,
@@ -97,13 +97,14 @@ impl Stage {
 
     /// Puts a definition in force and waits until it is.
     pub fn define(&mut self, name: &str, text: &str) -> anyhow::Result<()> {
-        self.orders.put_segment(name, text).map_err(told)?;
+        self.orders.put_segment(name, text).map_err(failure)?;
         self.settle().map(drop)
     }
 
-    /// Appends records and waits until all that follows from them is committed, what is held back for a moment included.
+    /// Appends records and waits until all their consequences are committed, held-back changes
+    /// included.
     pub fn append(&mut self, records: Vec<RecordLine>) -> anyhow::Result<()> {
-        let answer = self.orders.append(records.into_iter().map(Ok).collect(), false).map_err(told)?;
+        let answer = self.orders.append(records.into_iter().map(Ok).collect(), false).map_err(failure)?;
         if let Some(rejected) = answer.rejected.first() {
             bail!("the story's record {}: {}", rejected.line, rejected.reason);
         }
@@ -126,8 +127,8 @@ impl Stage {
     /// Membership records since the last call, in the order of the topic's partitions.
     pub fn changes(&mut self) -> anyhow::Result<Vec<serde_json::Value>> {
         let mut changes = Vec::new();
-        while !self.changes.caught_up().map_err(told)? {
-            for placed in self.changes.next(false).map_err(told)? {
+        while !self.changes.caught_up().map_err(failure)? {
+            for placed in self.changes.next(false).map_err(failure)? {
                 changes.push(serde_json::from_str(&placed.line)?);
             }
         }
@@ -147,14 +148,15 @@ impl Stage {
         Ok(explained.map(|explained| explained.explanation))
     }
 
-    /// Hands log and state over to a process under the machine's clock, which keeps the folder until it ends.
+    /// Hands log and state over to a process under the machine's clock, which keeps the folder
+    /// until it ends.
     pub fn into_node(self, config: &Config) -> anyhow::Result<Node> {
         let Stage { tasks, disks, log, folder, .. } = self;
         for task in tasks {
             task.close()?;
         }
         let open_store = Arc::new(move |shard: u32| -> Result<Box<dyn StateStore>, StateError> {
-            // The folder is the log's: it lives as long as stores can be opened.
+            // The log owns the folder: it lives as long as stores can be opened.
             let _ = folder.path();
             let disk = disks
                 .get(shard as usize)
@@ -173,7 +175,7 @@ impl Stage {
         )
     }
 
-    /// Steps every shard until none has anything to do; the instant of the earliest timer.
+    /// Steps every shard until none has anything to do; returns the instant of the earliest timer.
     fn settle(&mut self) -> anyhow::Result<Timestamp> {
         loop {
             let mut due = Timestamp::MAX;

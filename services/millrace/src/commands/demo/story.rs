@@ -1,4 +1,4 @@
-//! The Bodea story as data: who is who, what happens, and who must be in the audience after it.
+//! The Bodea story as data: the people, the events, and the expected audience after each.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ spec:
 /// Its two conditions in words, in the order of the rule.
 pub const CONDITIONS: [&str; 2] = ["deals won exceed 1,000,000", "saw the page within a month"];
 
-/// What comes before the first fact.
+/// The opening, before the first fact.
 pub const OPENING: &str = "
 Bodea sells through two divisions. Each has a CRM and a marketing system of its own, and both sell to one company, Townsend.
 Division 1 knows p1 and p2, division 2 knows p2 and p3. Neither sees the other's records.
@@ -74,7 +74,7 @@ pub const PEOPLE: [Person; 3] = [
 /// One step of the story.
 pub struct Step {
     pub title: &'static str,
-    /// For whoever reads along.
+    /// For readers of the story.
     pub meaning: &'static str,
     pub act: Act,
     /// Names of those who are in the audience afterwards, in the order of `PEOPLE`.
@@ -147,7 +147,7 @@ pub fn steps(begins: Timestamp, today: Timestamp) -> Vec<Step> {
     ]
 }
 
-/// What both divisions' systems hold.
+/// The contents of both divisions' systems.
 fn silos(at: Timestamp) -> Vec<RecordLine> {
     let account = |key: &str, name: &str| {
         line(
@@ -249,14 +249,14 @@ Let p2 in again: a visit of now, as one line of JSON
 pub fn where_next(api: SocketAddr) -> String {
     format!(
         "Where to go next
-  millrace demo --serve   tells the story again and keeps its world up at http://{api}, to ask and to change
+  millrace demo --serve   plays the story again and keeps its world up at http://{api}, to ask and to change
   millrace run            the same engine with a log and a state on this disk; on Kafka with kafka.bootstrap
   docs/quickstart.md      your own records and your own segment, step by step
 "
     )
 }
 
-/// The argument that names the instance, where it is not where commands look by themselves.
+/// The argument that names the instance, if it is not the default.
 fn server(api: SocketAddr) -> String {
     if api.port() == 8080 {
         String::new()

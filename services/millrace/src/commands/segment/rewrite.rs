@@ -1,4 +1,4 @@
-//! `segment fmt` and `segment convert`: rules written anew, nothing asked and nothing told.
+//! `segment fmt` and `segment convert`: rules rewritten, without a running instance.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ struct FormattedView {
     text: String,
 }
 
-/// Lays out the rules of all files first; nothing is written where one of them is wrong.
+/// Lays out the rules of all files first; writes nothing if one of them is wrong.
 pub fn fmt(settings: &Settings, options: &FmtOptions) -> anyhow::Result<()> {
     let mut views = Vec::new();
     let mut problems = Vec::new();
@@ -38,7 +38,7 @@ pub fn fmt(settings: &Settings, options: &FmtOptions) -> anyhow::Result<()> {
                 left: formatted.left.iter().map(|left| left.render(&text)).collect(),
                 text: formatted.text,
             }),
-            Err(found) => problems.extend(told(file, &text, &found)),
+            Err(found) => problems.extend(shown(file, &text, &found)),
         }
     }
     if !problems.is_empty() {
@@ -81,7 +81,7 @@ fn outcome(view: &FormattedView, written: bool) -> &'static str {
     }
 }
 
-/// Converts all files first; nothing is shown where one of them is wrong.
+/// Converts all files first; shows nothing if one of them is wrong.
 pub fn convert(settings: &Settings, form: Form, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
     let mut converted = Vec::new();
     let mut problems = Vec::new();
@@ -89,7 +89,7 @@ pub fn convert(settings: &Settings, form: Form, files: &[impl AsRef<Path>]) -> a
         let text = read_text(file.as_ref())?;
         match convert_text(&text, form) {
             Ok(text) => converted.push(text),
-            Err(found) => problems.extend(told(file.as_ref(), &text, &found)),
+            Err(found) => problems.extend(shown(file.as_ref(), &text, &found)),
         }
     }
     if !problems.is_empty() {
@@ -98,6 +98,6 @@ pub fn convert(settings: &Settings, form: Form, files: &[impl AsRef<Path>]) -> a
     shown::show(settings.output, &converted, |converted| converted.join("---\n"))
 }
 
-fn told(file: &Path, text: &str, found: &[Diagnostic]) -> Vec<String> {
+fn shown(file: &Path, text: &str, found: &[Diagnostic]) -> Vec<String> {
     found.iter().map(|problem| format!("{}: {}", file.display(), problem.render(text))).collect()
 }

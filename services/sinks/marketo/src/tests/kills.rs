@@ -1,4 +1,5 @@
-//! The sink killed at any await against an instance that misbehaves: afterwards its lists are as desired, whatever the seed.
+//! The sink killed at any await against an instance that misbehaves: afterwards its lists are as
+//! desired, whatever the seed.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -33,7 +34,7 @@ impl<F: Future> Future for Killed<F> {
     }
 }
 
-/// The sink, broken off at the await that a seed chooses; its process dies with it.
+/// The sink, interrupted at the await that a seed chooses; its process dies with it.
 struct Dying {
     sink: MarketoSink,
     random: Arc<Mutex<Random>>,
@@ -66,7 +67,7 @@ impl Destination for Dying {
     }
 }
 
-/// Returns kills, calls carried out, and how many changes took effect at Marketo.
+/// Returns kills, executed calls, and the number of changes that took effect in Marketo.
 fn storm(seed: u64) -> (u64, u64, usize) {
     let mut stage = Stage::new(seed, "email", json!({"create_persons": true, "create_lists_in": {"folder": 13}}));
     stage.leads(20);
@@ -83,7 +84,7 @@ fn storm(seed: u64) -> (u64, u64, usize) {
     let mut kills = 0;
     for _ in 0..150 {
         if random.chance(700) {
-            // Some of the 30 are not there at first.
+            // Some of the 30 do not exist at first.
             stage.desire(["hot", "warm"][random.below(2) as usize], &email(random.below(30)), random.chance(600));
         }
         let mut alive = task.take().unwrap_or_else(|| {

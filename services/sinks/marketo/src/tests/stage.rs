@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{Config, MarketoSink};
 
-/// Dies after the delivery that was broken off.
+/// Dies after the delivery that was interrupted.
 #[derive(Default)]
 pub struct Broken(pub AtomicBool);
 
@@ -39,7 +39,7 @@ pub struct Stage {
     now: Arc<AtomicI64>,
     namespace: &'static str,
     settings: Value,
-    /// Audience and id of who is to be there.
+    /// Audience and id of the desired members.
     pub desired: BTreeSet<(String, String)>,
     pub broken: Arc<Broken>,
 }
@@ -179,7 +179,7 @@ impl Stage {
         self.now.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// Steps until nothing moves any more, time running; what is tried again in vain does not move.
+    /// Steps until nothing moves any more, time running; retries without success do not count.
     pub fn settle(&self, task: &mut SinkTask) {
         let mut still = 0;
         let mut before = task.status();
@@ -202,7 +202,7 @@ impl Stage {
         self.settle(task);
     }
 
-    /// A process dies; of what its disk had not flushed this number of writes is kept.
+    /// A process dies; this number of its disk's unflushed writes survives.
     pub fn crash(&self, kept: usize) {
         self.disk.crash(kept.min(self.disk.unflushed()));
     }

@@ -1,4 +1,5 @@
-//! The change feeds: changed values and new persons, activities, deletions; read in turn, page by page.
+//! The change feeds: changed values and new persons, activities, deletions; read in turn, page by
+//! page.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use super::{AT_ONCE, MarketoSource, Overlay, PAGE_MAX, stamp};
 use crate::mapping::{self, Activity};
 use millrace_marketo::{CallError, Parameters, result};
 
-/// How far before the newest date seen a feed begins again when its token is refused: activities come late.
+/// How far before the newest date seen a feed restarts when its token is refused: activities arrive
+/// late.
 const OVERLAP_MS: i64 = 3_600_000;
 
 /// The place in a round over all feeds; a cache, a new source begins a new round.
@@ -30,7 +32,8 @@ pub struct Feed {
 }
 
 impl MarketoSource {
-    /// Every feed. Fields of leads that are not known yet are left out, and asked for before the feed is read.
+    /// Every feed. Fields of leads that are not known yet are left out, and requested before the
+    /// feed is read.
     pub(super) fn feeds(&self) -> Vec<Feed> {
         let watched = self.fields.clone().unwrap_or_default();
         let mut feeds = vec![Feed {
@@ -64,7 +67,7 @@ impl MarketoSource {
         let name = format!("feed/{}", feed.name);
         let held = rows.get(&name).cloned().unwrap_or_default();
         let Some(token) = held["token"].as_str() else {
-            // A feed that is new by configuration begins where reading began.
+            // A feed added by configuration begins where reading began.
             return self.begin_feed(name, stamp(rows.get("since"))).await;
         };
         let mut parameters = feed.parameters.clone();
@@ -112,7 +115,8 @@ impl MarketoSource {
         })
     }
 
-    /// The interval as configured, or longer where the calls left would not last until the day's end.
+    /// The interval as configured, or longer where the calls left would not last until the day's
+    /// end.
     fn pause(&self, feeds: usize) -> Duration {
         let left = self.client.budget().left(self.client.user());
         let Some(calls) = left.calls else { return self.config.interval };
@@ -127,7 +131,8 @@ impl MarketoSource {
     async fn page(&mut self, feed: &str, page: &[Value], overlay: &mut Overlay<'_>, records: &mut Vec<Emitted>) -> Result<Option<Timestamp>, SourceError> {
         let mut seen = None;
         let mut changed = BTreeSet::new();
-        // Dates are whole seconds and pages only roughly in order: of one second the greater id is the later.
+        // Dates are whole seconds and pages only roughly in order: of one second the greater id is
+        // the later.
         let mut page: Vec<&Fields> = page.iter().filter_map(Value::as_object).collect();
         page.sort_by_key(|row| (row.get("activityDate").and_then(mapping::instant), row.get("id").and_then(Value::as_u64)));
         for row in page {
@@ -152,7 +157,7 @@ impl MarketoSource {
         Ok(seen)
     }
 
-    /// An activity as an event, and what else it says.
+    /// An activity as an event, with its other effects.
     pub(super) fn activity(&self, row: &Fields, overlay: &mut Overlay<'_>, records: &mut Vec<Emitted>) {
         let Some(activity) = Activity::read(row) else {
             records.push(Emitted::Rejected {
@@ -165,7 +170,7 @@ impl MarketoSource {
         };
         let own = |list: &String| self.config.own_lists.iter().any(|own| own.to_string() == *list);
         match (activity.kind, &activity.primary_id) {
-            // What a sink of ours did on its own list is no fact of the person.
+            // A change that our own sink made to its own list is not a fact about the person.
             (24 | 25, Some(list)) if own(list) => return,
             (24 | 25, Some(list)) => records.push(mapping::list_member(list, &activity.lead, activity.kind == 24, activity.at, &self.keys)),
             (104, Some(program)) => {
@@ -193,7 +198,7 @@ impl MarketoSource {
     fn merged(&self, activity: &Activity, overlay: &mut Overlay<'_>, records: &mut Vec<Emitted>) {
         let (lists, programs) = (Self::known(overlay, "list/"), Self::known(overlay, "program/"));
         for loser in activity.losers() {
-            // Where the loser's deletion was read first, this must be the later word.
+            // If the loser's deletion was read first, this must be the later version.
             let deleted = stamp(overlay.get(&format!("gone/{loser}"))).plus_ms(1);
             let at = activity.at.max(deleted);
             overlay.set(format!("merged/{loser}"), Some(json!(activity.lead)));
@@ -201,7 +206,8 @@ impl MarketoSource {
         }
     }
 
-    /// A lead is gone; so are those that were merged into it. A loser of a merge is not: its key lives on in the winner.
+    /// A lead is deleted; so are those that were merged into it. A loser of a merge is not: its key
+    /// lives on in the winner.
     fn deleted(&self, activity: &Activity, overlay: &mut Overlay<'_>, records: &mut Vec<Emitted>) {
         if overlay.get(&format!("merged/{}", activity.lead)).is_some() {
             return;
@@ -209,7 +215,8 @@ impl MarketoSource {
         let (lists, programs) = (Self::known(overlay, "list/"), Self::known(overlay, "program/"));
         let losers = overlay.rows.under("merged/").filter(|(_, winner)| winner.as_str() == Some(&activity.lead));
         let losers: Vec<String> = losers.map(|(loser, _)| loser.to_owned()).collect();
-        // Dates are whole seconds, and ids never return: the deletion is the last word of its second, also when a feed is read again.
+        // Dates are whole seconds, and ids never return: the deletion is the last version of its
+        // second, also when a feed is read again.
         let at = activity.at.plus_ms(999);
         for lead in losers.into_iter().chain([activity.lead.clone()]) {
             overlay.set(format!("gone/{lead}"), Some(json!(at.0)));

@@ -1,4 +1,5 @@
-//! The first load: bulk extracts of windows of time, first of persons, then of activities, each read in parts.
+//! The first load: bulk extracts of windows of time, first of persons, then of activities, each
+//! read in parts.
 
 use std::time::Duration;
 
@@ -17,13 +18,14 @@ use millrace_marketo::{CallError, result};
 /// Bytes of a file read in one step: some thousand persons, a transaction of a few megabytes.
 pub const CHUNK_BYTES: u64 = 256 << 10;
 
-/// Marketo takes spans of 31 days.
+/// Marketo allows spans of 31 days.
 const WINDOW_MS: i64 = 30 * DAY_MS;
 
-/// How soon a file that is not there yet is asked for again.
+/// How soon to request a file that does not exist yet again.
 const FILE_AGAIN: Duration = Duration::from_secs(5);
 
-/// An extract whose rows are not as many as Marketo counts is made again this often; then what there is is taken.
+/// An extract whose number of rows differs from Marketo's count is made again this often; then the
+/// rows present are taken.
 const TRIES: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +42,7 @@ struct Load {
     /// Beginning of the window, epoch milliseconds.
     from: i64,
     export: Option<String>,
-    /// When the extract was begun: what it shows of companies is as of then.
+    /// When the extract was begun: its company values are as of then.
     begun: i64,
     columns: Vec<String>,
     offset: u64,
@@ -66,7 +68,7 @@ fn shown(load: &Load) -> Value {
     serde_json::to_value(load).expect("a row of texts and numbers is JSON")
 }
 
-/// What Marketo says of an extract.
+/// Marketo's status of an extract.
 struct Job {
     status: String,
     bytes: u64,
@@ -125,7 +127,8 @@ impl MarketoSource {
         format!("bulk/v1/{object}/export/{rest}.json")
     }
 
-    /// Makes an extract. It is begun in a step of its own, once its id is kept: a crash in between leaves one that was never begun.
+    /// Makes an extract. A separate step starts it, once its id is kept: a crash in between leaves
+    /// one that was never started.
     async fn create(&mut self, mut load: Load, until: Timestamp) -> Result<Batch, SourceError> {
         let to = (load.from + WINDOW_MS).min(until.0);
         let (fields, more) = match load.stage {
@@ -156,7 +159,7 @@ impl MarketoSource {
         Ok(rows_only(&load, AT_ONCE))
     }
 
-    /// Code 1029 means that the queue is full, or the day's megabytes are used: later it is not.
+    /// Code 1029 means that the queue is full, or the day's megabytes are used: both pass.
     fn queue_full(&self, error: CallError) -> SourceError {
         match error {
             CallError::Code { code, message } if code == "1029" => SourceError::Retry {
@@ -295,7 +298,7 @@ fn again(mut load: Load) -> Batch {
     rows_only(&load, AT_ONCE)
 }
 
-/// A file that is read whole must be the one Marketo made.
+/// A file that is read whole must have Marketo's checksum.
 fn check(bytes: &[u8], checksum: Option<&str>) -> Result<(), SourceError> {
     let Some(expected) = checksum.and_then(|text| text.strip_prefix("sha256:")) else {
         return Ok(());
@@ -310,7 +313,7 @@ fn check(bytes: &[u8], checksum: Option<&str>) -> Result<(), SourceError> {
     })
 }
 
-/// The body that begins an extract of everything created within a span.
+/// The body of a request for an extract of everything created within a span.
 fn extract_by_creation(fields: &[String], from: &str, to: &str, more: &Value) -> Value {
     let mut filter = json!({"createdAt": {"startAt": from, "endAt": to}});
     if let (Some(filter), Some(more)) = (filter.as_object_mut(), more.as_object()) {

@@ -1,4 +1,4 @@
-//! Lists and programs, and their members when they are met for the first time; later changes come by the feeds.
+//! Lists and programs, and their members when first seen; later changes come by the feeds.
 
 use millrace_connect::source::{Batch, Rows, SourceError};
 use millrace_model::DAY_MS;
@@ -11,7 +11,7 @@ use millrace_marketo::{CallError, Parameters, result};
 /// How often new lists and programs are looked for.
 const ASSETS_MS: i64 = 3_600_000;
 
-/// How long a deletion is remembered: longer than a merge's activity may come after it.
+/// How long a deletion is remembered: longer than a merge's activity may arrive after it.
 const GONE_KEPT_MS: i64 = 30 * DAY_MS;
 
 /// Programs of one page.
@@ -22,7 +22,7 @@ impl MarketoSource {
         (self.now)().0 - stamp(rows.get("assets")).0 >= ASSETS_MS
     }
 
-    /// All lists and programs. The members of those met for the first time are to be read.
+    /// All lists and programs. The members of newly seen ones must be read.
     pub(super) async fn assets(&mut self, rows: &Rows) -> Result<Batch, SourceError> {
         let now = (self.now)();
         self.client.take_usage().await?;
@@ -68,7 +68,8 @@ impl MarketoSource {
         let name = format!("{what}/{id}");
         if overlay.get(&name).is_none() {
             overlay.set(name, Some(json!(true)));
-            // Dates of activities are whole seconds: one of the same second must not seem older than this reading.
+            // Dates of activities are whole seconds: one of the same second must not seem older
+            // than this reading.
             let now = (self.now)().0;
             overlay.set(format!("todo/{what}/{id}"), Some(json!({"begun": now - now.rem_euclid(1_000)})));
         }
@@ -76,7 +77,8 @@ impl MarketoSource {
 
     /// The next page of the members of a list or program.
     ///
-    /// They are as of the moment before the first page: who leaves while it is read has a later activity that says so.
+    /// They are as of the moment before the first page: a person who leaves while it is read has a
+    /// later activity for that.
     pub(super) async fn members(&mut self, what: String, todo: Value) -> Result<Batch, SourceError> {
         let begun = stamp(todo.get("begun"));
         let (kind, id) = what.split_once('/').unwrap_or_default();
@@ -93,7 +95,7 @@ impl MarketoSource {
         parameters.extend(todo["page"].as_str().map(|page| ("nextPageToken", page.to_owned())));
         let envelope = match self.client.get(&path, &parameters).await {
             Ok(envelope) => envelope,
-            // The list was removed since, or has more members than the call gives.
+            // The list was removed since, or has more members than the call returns.
             Err(CallError::Code { code, message }) => {
                 tracing::warn!(what, code, message, "members cannot be read");
                 json!({})

@@ -1,4 +1,5 @@
-//! The connector killed at any await, its commits aborted or left unknown, and started again: nothing is lost, nothing shows twice.
+//! The connector killed at any await, its commits aborted or left unknown, and restarted: nothing
+//! is lost, nothing shows twice.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -52,9 +53,9 @@ async fn storm(seed: u64, kills: u64) {
     });
     for _ in 0..kills {
         let task = stage.task();
-        let (_stop, told) = watch::channel(Stop::default());
+        let (_stop, signal) = watch::channel(Stop::default());
         let run = Killed {
-            inner: Box::pin(task.run(told)),
+            inner: Box::pin(task.run(signal)),
             awaits: 1 + random.below(60),
         };
         pin!(run).await;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::mapping::{self, Keys};
 use crate::{Config, MarketoSource};
 
-/// Whatever is waited for comes within this, or the test fails.
+/// Everything that a test waits for arrives within this, or the test fails.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct Stage {
@@ -37,7 +37,7 @@ pub struct Run {
 }
 
 impl Stage {
-    /// Wide enough never to be met.
+    /// Wide enough never to be reached.
     pub const LIMITS: Limits = Limits {
         window_calls: 1_000_000,
         window_ms: 20_000,
@@ -96,12 +96,12 @@ impl Stage {
     }
 
     pub fn start(&self) -> Run {
-        let (stop, told) = watch::channel(Stop::default());
+        let (stop, signal) = watch::channel(Stop::default());
         let task = self.task();
         Run {
             stop,
             status: Arc::clone(&task.status),
-            task: tokio::spawn(async move { task.run(told).await }),
+            task: tokio::spawn(async move { task.run(signal).await }),
             marketo: self.marketo.clone(),
         }
     }
@@ -133,7 +133,7 @@ impl Stage {
         });
     }
 
-    /// Random changes, each with what it brings along.
+    /// Random changes, each with its side effects.
     pub fn change(&self, seed: u64, count: u64) {
         let mut random = Random::new(seed);
         for _ in 0..count {
@@ -141,7 +141,8 @@ impl Stage {
         }
     }
 
-    /// The newest version of every record of a kind that is not withdrawn, by key; of events by `_id`.
+    /// The newest version of every record of a kind that is not withdrawn, by key; of events by
+    /// `_id`.
     pub fn held(&self, kind: &str) -> BTreeMap<String, Value> {
         let mut held: BTreeMap<String, (Timestamp, Value)> = BTreeMap::new();
         for delivered in self.log.content(kind) {
@@ -171,7 +172,7 @@ impl Stage {
         said.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
     }
 
-    /// What the topics hold is what the instance holds.
+    /// The topics hold exactly the instance's contents.
     pub fn check(&self) {
         let keys = Keys {
             munchkin: "111-AAA-222".to_owned(),
@@ -217,7 +218,8 @@ impl Stage {
             .collect();
         let status = |value: Value| value["memberStatus"].as_str().unwrap_or_default().to_owned();
         let found: BTreeMap<String, String> = self.held("campaign-member").into_iter().map(|(key, value)| (key, status(value))).collect();
-        // Members of a merged person appear at the winner without an activity; their loser's own row is withdrawn.
+        // Members of a merged person appear at the winner without an activity; their loser's own
+        // row is withdrawn.
         for (key, status) in found {
             assert_eq!(expected.get(&key), Some(&status), "member {key}");
         }
@@ -261,7 +263,8 @@ fn change(world: &mut World, random: &mut Random) {
         6 if leads.len() > 10 => {
             world.delete_lead(lead);
         }
-        // Members of lists and programs move to the winner without an activity of their own; losers here have none, so that the check can be exact.
+        // Members of lists and programs move to the winner without an activity of their own; losers
+        // here have none, so that the check can be exact.
         7 if leads.len() > 10 => {
             let loser = world.create_lead(json!({"email": "loser@x.example"}));
             world.visit(loser, "www.bodea.example/", "", now);
@@ -293,14 +296,14 @@ impl Run {
         }
     }
 
-    /// Everything that the instance holds by now has been read.
+    /// Everything that the instance holds now has been read.
     pub async fn settled(&self) {
         let from = self.marketo.now();
         let read = || self.status.view(self.marketo.now()).read_to.and_then(|at| Timestamp::parse(&at).ok());
         self.until("a round", || read().is_some_and(|at| at > from)).await;
     }
 
-    /// Why the source is not ready, once it says so.
+    /// Why the source is not ready, once it reports it.
     pub async fn not_ready(&self) -> String {
         self.until("a reason", || self.status.ready().is_err_and(|reason| reason.contains(':'))).await;
         self.status.ready().err().unwrap_or_default()
@@ -312,7 +315,7 @@ impl Run {
     }
 
     pub fn pause(&self, paused: bool) {
-        self.stop.send_modify(|told| told.paused = paused);
+        self.stop.send_modify(|now| now.paused = paused);
     }
 
     pub async fn paused(&self) {
@@ -321,7 +324,7 @@ impl Run {
     }
 
     pub async fn stop(self) {
-        self.stop.send_modify(|told| told.stopped = true);
+        self.stop.send_modify(|now| now.stopped = true);
         assert_eq!(self.task.await.expect("no panic"), Ended::Stopped);
     }
 }

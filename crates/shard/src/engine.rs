@@ -1,12 +1,15 @@
 //! The stages of one shard, composed: the machine that the runtime drives.
 //!
-//! A step takes its inputs in order. Each becomes messages; messages for this shard are handled at once, first come first served, until none is left;
-//! they write rows and mark subjects *dirty*. Then dirty subjects are evaluated, things before persons, once each however often they were marked:
-//! that sends features and memberships on and may mark further subjects. Due timers and background work (fan-out, backfill) only mark subjects, within
-//! the budget of the step.
+//! A step takes its inputs in order. Each becomes messages; messages for this shard are handled at
+//! once, in order of arrival, until none is left. They write rows and mark subjects *dirty*. Then
+//! dirty subjects are evaluated, things before persons, once each however often they were marked:
+//! that sends features and memberships on and may mark further subjects. Due timers and background
+//! work (fan-out, backfill) only mark subjects, within the budget of the step.
 //!
-//! One file a stage: `ingest`, `resolve`, `identity` (the writer's adapter), `owner` (fragments, rows, events, moves), `ledger`, `history`, `tally`, `sequence`, `kin`,
-//! `related` (follow, subscribe, replicas), `evaluate`, `horizon`, `computed`, `activation`, `background`, `definitions`, `configuration`.
+//! Each stage is one file: `ingest`, `resolve`, `identity` (the writer's adapter), `owner`
+//! (fragments, rows, events, moves), `ledger`, `history`, `tally`, `sequence`, `kin`, `related`
+//! (follow, subscribe, replicas), `evaluate`, `horizon`, `computed`, `activation`, `background`,
+//! `definitions`, `configuration`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -57,11 +60,11 @@ pub use view::{Rows, SubjectView};
 /// The shard that hosts the identity writer.
 pub const IDENTITY_SHARD: u32 = 0;
 
-/// What every shard of a deployment is told at its start.
+/// The configuration of every shard of a deployment, fixed at its start.
 pub struct Config {
     /// Shards in all; fixed when the deployment is created.
     pub shards: u32,
-    /// Prefix of topic names, for the causes that outputs name.
+    /// Prefix of topic names, for the causes in outputs.
     pub topic_prefix: String,
     pub schema: Arc<Schema>,
     pub decoder: Arc<Decoder>,
@@ -70,10 +73,12 @@ pub struct Config {
     pub policy: millrace_identity::Policy,
     pub settings: Settings,
     pub destinations: BTreeMap<Text, Destination>,
-    /// How long changes of membership are held back behind a merge or split of something referred to, in milliseconds; 0: not at all.
+    /// How long changes of membership are held back after a merge or split of a referenced thing,
+    /// in milliseconds; 0: not at all.
     pub settle_ms: i64,
-    /// Rows of one person's ledger that are walked over within one message or evaluation; what concerns more goes on in portions, and ledgers with more
-    /// events are dated. A fraction of what a step may take; tests take less, so that their small histories are long.
+    /// The most rows of one person's ledger that one message or evaluation walks over. Work on more
+    /// rows runs in portions, and ledgers with more events are dated. A fraction of what a step may
+    /// take; tests take less, so that their small histories are long.
     pub history_rows: usize,
 }
 
@@ -87,7 +92,7 @@ impl Config {
     }
 }
 
-/// What a destination identifies its members by, and what else it wants to know of them.
+/// The namespace by which a destination identifies its members, and the attributes it receives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Destination {
     pub namespace: Text,
@@ -95,14 +100,15 @@ pub struct Destination {
     pub attributes: BTreeMap<Text, Path>,
 }
 
-/// The shard that a key's text belongs to: where a Kafka client places a record with this key among as many partitions, or a multiple. Part of the
-/// stored format: it must never change.
+/// The shard of a key's text: where a Kafka client places a record with this key among as many
+/// partitions, or a multiple. Part of the stored format: it must never change.
 pub fn shard_of(text: &str, shards: u32) -> u32 {
     partition_of(text.as_bytes(), shards.max(1))
 }
 
-/// The shard of an identity node, and of the thing whose canonical id it is. Its namespace does not count, so that records that are keyed by source key,
-/// and events that are keyed by the id of their person, come to the shard that they belong to.
+/// The shard of an identity node, and of the thing whose canonical id it is. Its namespace does not
+/// count, so that records keyed by source key, and events keyed by the id of their person, arrive
+/// at the shard that owns them.
 pub fn shard_of_node(node: &Identity, shards: u32) -> u32 {
     shard_of(node.id(), shards)
 }
@@ -112,14 +118,15 @@ pub struct Shard {
     number: u32,
     config: Arc<Config>,
     program: Arc<Program>,
-    /// No timer is registered before this instant: keeps scans of the timer table off its deleted front.
+    /// No timer is registered before this instant: keeps scans of the timer table off its deleted
+    /// front.
     timers_from: Timestamp,
-    /// The gauge of late timers shows something.
+    /// The gauge of late timers is above zero.
     lagging: bool,
     /// No fan-out job is stored before this key.
     fanouts_from: Vec<u8>,
     started: bool,
-    /// A first step compares the configuration and tells the sizes of audiences.
+    /// A first step compares the configuration and reports the sizes of audiences.
     stepped: bool,
 }
 
@@ -184,7 +191,7 @@ impl Machine for Shard {
         let mut timers_from = self.timers_from;
         let timers_left = step.mark_due(&mut timers_from, &mut self.lagging, budget.timers_max)?;
         if first {
-            step.tell_audiences()?;
+            step.report_audiences()?;
         }
         let background_left = step.settle(budget.background)?;
         self.timers_from = timers_from;
@@ -202,7 +209,7 @@ impl Machine for Shard {
     fn committed(&mut self) {}
 }
 
-/// Why, and how far, a subject is to be evaluated again.
+/// Why, and how much of, a subject must be evaluated again.
 #[derive(Debug)]
 struct Dirty {
     /// The latest fact that marked it.
@@ -211,13 +218,13 @@ struct Dirty {
     profile: bool,
     /// Evaluate everything.
     all: bool,
-    /// Evaluate what came in behind this revision.
+    /// Evaluate what was added after this revision.
     since: Option<u64>,
     /// A wake-up is due.
     due: bool,
     /// Event queries whose rows changed.
     queries: BTreeSet<QueryId>,
-    /// What changed of related things, by their kind.
+    /// Changes of related things, by their kind.
     related: BTreeMap<SubjectKind, Moved>,
     /// Shards that subscribed just now.
     greet: BTreeSet<u32>,
@@ -237,7 +244,7 @@ impl Dirty {
         }
     }
 
-    /// A related thing of this kind changed so.
+    /// A related thing of this kind changed.
     fn moved(&mut self, kind: SubjectKind, moved: &Moved) {
         self.related.entry(kind).and_modify(|known| known.add(moved)).or_insert_with(|| moved.clone());
     }
@@ -246,11 +253,11 @@ impl Dirty {
 /// A subject's hot row, decoded once a step.
 struct CachedSubject {
     row: SubjectRow,
-    /// What the view held: its bytes, and the wake-up that was set.
+    /// The stored bytes, and the wake-up that was set.
     before: Option<(Vec<u8>, Timestamp)>,
 }
 
-/// The order in which dirty subjects are evaluated: what others rest on comes first.
+/// The order in which dirty subjects are evaluated: dependencies first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn(u8, SubjectId);
 
@@ -281,7 +288,7 @@ struct Step<'a> {
     evidence: Vec<(millrace_identity::Evidence, Origin)>,
     /// Subjects whose earliest event may be gone.
     oldest_gone: BTreeSet<SubjectId>,
-    /// Chores that began, less those that ended.
+    /// Chores that began, minus those that ended.
     chores: i64,
     dirty: BTreeMap<Turn, Dirty>,
     fanouts: background::Fanouts,
@@ -289,7 +296,7 @@ struct Step<'a> {
     audiences: BTreeMap<Text, i64>,
     outputs: Vec<Output>,
     measurements: Vec<Measurement>,
-    /// Definitions that came and are not planned for.
+    /// Definitions that arrived and are not planned yet.
     controls: Vec<definitions::Control>,
     /// Records by stage, topic and outcome.
     records: BTreeMap<(&'static str, &'static str, &'static str), u64>,
@@ -301,7 +308,7 @@ impl Step<'_> {
         if input.topic == InputTopic::Control {
             return self.define(input);
         }
-        // What comes behind a definition meets it in force.
+        // Inputs after a definition meet it in force.
         self.plan()?;
         match input.topic {
             InputTopic::Control => {}
@@ -362,7 +369,8 @@ impl Step<'_> {
         }
     }
 
-    /// Evaluates dirty subjects, then runs background work in portions, until nothing is left or no portion is given. Whether work is left.
+    /// Evaluates dirty subjects, then runs background work in portions, until nothing is left or no
+    /// portion is given. Returns whether work is left.
     fn settle(&mut self, background: &mut dyn FnMut() -> usize) -> Result<bool, StateError> {
         loop {
             self.drain()?;
@@ -434,7 +442,8 @@ impl Step<'_> {
         })
     }
 
-    /// Sends a message to the stage at `shard`: into the queue where that is here, else through the inbox.
+    /// Sends a message to the stage at `shard`: into the queue if that is this one, otherwise
+    /// through the inbox.
     fn send(&mut self, shard: u32, message: Message, origin: &Origin) {
         let envelope = Envelope {
             origin: origin.clone(),
@@ -468,7 +477,7 @@ impl Step<'_> {
             let stored = self.tx.get_bytes(&key::of_subject(table::SUBJECT, subject))?;
             self.cache_subject(subject, stored)?;
         }
-        // The branch above has just put it there where it was missing.
+        // The branch above has just inserted a missing one.
         Ok(&mut self.subjects.get_mut(subject).expect("cached above").row)
     }
 
@@ -477,7 +486,7 @@ impl Step<'_> {
         if !self.subjects.contains_key(subject) {
             let known: Option<SubjectRow> = stored.as_deref().map(row::decode).transpose()?;
             let before = stored.zip(known.as_ref().map(|row| row.timer.0));
-            // A new subject is born under the present plan: there is nothing older to bring up.
+            // A new subject starts under the present plan: there is nothing older to upgrade.
             let row = known.unwrap_or_else(|| SubjectRow {
                 revision: self.program.revision,
                 ..SubjectRow::default()

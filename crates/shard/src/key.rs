@@ -5,11 +5,13 @@
 //! BY_NODE kind [namespace] id table parts...   rows about one node or subject: all of them lie together, the hot ones first
 //! ```
 //!
-//! A text part ends in `00 00`; a zero byte inside it is written `00 ff`. So a part sorts as its bytes do, a shorter text before its extensions,
-//! and no part runs into the next. Numbers are big-endian, instants with the sign bit flipped.
+//! A text part ends in `00 00`; a zero byte inside it is written `00 ff`. So a part sorts as its
+//! bytes do, a shorter text before its extensions, and no part runs into the next. Numbers are
+//! big-endian, instants with the sign bit flipped.
 //!
-//! In front of a node, `kind` is one byte: twice the kind, for an id in the kind's own namespace, which then goes without saying; one more where the
-//! namespace is told. A visit reads some ten rows of one person: they fall into one or two blocks of a file.
+//! In front of a node, `kind` is one byte: twice the kind, for an id in the kind's own namespace,
+//! which is then left out; one more if the namespace follows. A visit reads about ten rows of one
+//! person: they are in one or two blocks of a file.
 
 use millrace_model::{CanonicalId, Decimal, Identity, SourceKind, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::{EventQuery, QueryId};
@@ -30,15 +32,18 @@ pub mod table {
     /// identity writer: the graph, under keys of its own making.
     pub const GRAPH: u8 = 0x04;
 
-    // By node, in the order in which they lie: what a visit reads comes first, what grows with history last.
+    // By node, in the order of the rows: those that a visit reads come first, those that grow with
+    // history last.
 
-    /// What changes with every event of a subject. The first, so that a look behind one subject finds the next.
+    /// Changes with every event of a subject. The first table, so that a look after one subject
+    /// finds the next.
     pub const SUBJECT: u8 = 0x11;
     /// The merged profile of a subject.
     pub const PROFILE: u8 = 0x12;
     /// resolve: routing of an identity node.
     pub const NODE: u8 = 0x13;
-    /// The newest rows of event queries that keep so many, by the event types they ask for.
+    /// The newest rows of event queries that keep a limited number, by the event types they ask
+    /// for.
     pub const QUERY: u8 = 0x14;
     /// How far events lead through a chain.
     pub const SEQUENCE: u8 = 0x15;
@@ -48,15 +53,15 @@ pub mod table {
     pub const COMPUTED: u8 = 0x17;
     /// The destination identities that a subject counts for.
     pub const ACTIVATED: u8 = 0x18;
-    /// Which thing a referred-to node is, as this shard was told.
+    /// The thing of a referenced node, as this shard knows it.
     pub const ALIAS: u8 = 0x19;
-    /// A thing's features, as this shard was told.
+    /// A thing's features, as this shard knows them.
     pub const REPLICA: u8 = 0x1a;
     /// A source record's fragment, by subject and node.
     pub const FRAGMENT: u8 = 0x1b;
     /// A relation row attached to a node.
     pub const ROW: u8 = 0x1c;
-    /// resolve: who claims an identity node.
+    /// resolve: the claimants of an identity node.
     pub const CLAIM: u8 = 0x1d;
     /// Nodes that moved away.
     pub const MOVED: u8 = 0x1e;
@@ -66,7 +71,7 @@ pub mod table {
     pub const CHILD: u8 = 0x20;
     /// How often a value counts for a tally.
     pub const TALLIED_VALUE: u8 = 0x21;
-    /// How far a chain had come behind an instant, latest first.
+    /// The progress of a chain after an instant, latest first.
     pub const MILESTONE: u8 = 0x22;
     /// An event of a chain, in order of time.
     pub const SEQUENCED: u8 = 0x23;
@@ -74,7 +79,8 @@ pub mod table {
     pub const VERDICT: u8 = 0x24;
     /// The event ledger.
     pub const EVENT: u8 = 0x25;
-    /// The last exit of a subject from a segment, by the segment's name, until the subject enters again.
+    /// The last exit of a subject from a segment, by the segment's name, until the subject enters
+    /// again.
     pub const EXITED: u8 = 0x26;
     /// resolve: what retained events of a home carry.
     pub const CARRIED: u8 = 0x27;
@@ -91,31 +97,31 @@ pub mod table {
     pub const BACKFILL: u8 = 0x31;
     /// The latest revision to which every subject has been brought.
     pub const BACKFILLED: u8 = 0x32;
-    /// The cursor of a look at every home under other guards.
+    /// The cursor of a check of every home under changed guards.
     pub const REVIEW: u8 = 0x33;
-    /// What is done to long ledgers in portions, by subject.
+    /// Work on long ledgers in portions, by subject.
     pub const CHORE: u8 = 0x34;
-    /// How many of those there are.
+    /// The number of chores.
     pub const CHORES: u8 = 0x35;
-    /// Members behind a destination identity.
+    /// Members that hold a destination identity.
     pub const ACTIVATION: u8 = 0x38;
     /// The definition in force, by name.
     pub const DEFINITION: u8 = 0x40;
     /// Members per segment on this shard.
     pub const AUDIENCE: u8 = 0x41;
-    /// The plan's revision and when each query came in.
+    /// The plan's revision and when each query was added.
     pub const REVISION: u8 = 0x42;
-    /// The configuration that the rows rest on.
+    /// The configuration that the rows were written under.
     pub const CONFIGURATION: u8 = 0x43;
     /// Versions of a definition, by name and number.
     pub const VERSION: u8 = 0x44;
-    /// The draft beside a definition in force, by name.
+    /// The draft of a definition in force, by name.
     pub const DRAFT: u8 = 0x45;
     /// The last record of the control topic that changed anything.
     pub const CONTROL: u8 = 0x46;
     /// Subjects of this shard.
     pub const POPULATION: u8 = 0x47;
-    /// The version that a deleted definition had last, by name: exits that its deletion causes carry it.
+    /// The last version of a deleted definition, by name: exits that its deletion causes carry it.
     pub const RETIRED: u8 = 0x48;
     /// Derived: wake-ups by instant.
     pub const TIMER: u8 = 0x80;
@@ -137,7 +143,8 @@ pub struct Bucket(pub u64);
 
 impl Bucket {
     pub fn of(query: &EventQuery) -> Bucket {
-        // A type's name has no line break of its own, and if it had, two buckets would lie in one.
+        // A type's name has no line break of its own, and if it had, two buckets would share one
+        // row.
         Bucket(query.event_types.as_ref().map_or(0, |types| xxh3_64(types.join("\n").as_bytes())))
     }
 }
@@ -239,7 +246,8 @@ pub fn alias(node: &Identity) -> Vec<u8> {
     about_node(table::ALIAS, node).done()
 }
 
-/// A subject's row of a table that has one a subject, or what all its rows of the table begin with.
+/// A subject's row of a table that has one row per subject, or the common prefix of its rows in the
+/// table.
 pub fn of_subject(table: u8, subject: &SubjectId) -> Vec<u8> {
     about(table, subject).done()
 }
@@ -287,19 +295,19 @@ pub fn node_of(row_key: &[u8]) -> Option<Identity> {
     subject_of(row_key).map(|subject| subject.id.0)
 }
 
-/// What all keys of the same node begin with.
+/// The common prefix of all keys of the same node.
 pub fn place(row_key: &[u8]) -> Option<&[u8]> {
     node_bytes(row_key).and_then(|length| row_key.get(..length))
 }
 
-/// Where the rows by nodes of a kind begin and end.
+/// The range of rows by nodes of a kind.
 pub fn nodes(kind: SubjectKind) -> (Vec<u8>, Vec<u8>) {
     let first = vec![BY_NODE, 2 * kind as u8];
     let end = vec![BY_NODE, 2 * kind as u8 + 2];
     (first, end)
 }
 
-/// Where the rows by nodes begin and end.
+/// The range of rows by nodes.
 pub fn all_nodes() -> (Vec<u8>, Vec<u8>) {
     (vec![BY_NODE], vec![BY_NODE + 1])
 }
@@ -313,7 +321,7 @@ pub fn kind_of(row_key: &[u8]) -> Option<SubjectKind> {
 }
 
 /// The least key above all those of the same node.
-pub fn behind_node(row_key: &[u8]) -> Vec<u8> {
+pub fn after_node(row_key: &[u8]) -> Vec<u8> {
     prefix_end(place(row_key).unwrap_or(row_key))
 }
 
@@ -339,7 +347,7 @@ fn text_bytes(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where a subject's fragments and relation rows begin and end: one range, fragments first.
+/// The range of a subject's fragments and relation rows, fragments first.
 pub fn records(subject: &SubjectId) -> (Vec<u8>, Vec<u8>) {
     const { assert!(table::FRAGMENT + 1 == table::ROW) };
     (of_subject(table::FRAGMENT, subject), of_subject(table::ROW + 1, subject))
@@ -362,14 +370,14 @@ pub fn dated(subject: &SubjectId, at: Timestamp, id: &str) -> Vec<u8> {
     about(table::DATED, subject).instant(at).text(id).done()
 }
 
-/// Where the names by time of events up to and including an instant begin and end.
+/// The range of the names by time of events up to and including an instant.
 pub fn all_dated(subject: &SubjectId, to: Timestamp) -> (Vec<u8>, Vec<u8>) {
     let first = about(table::DATED, subject).done();
     let end = prefix_end(&about(table::DATED, subject).instant(to).done());
     (first, end)
 }
 
-/// The instant and the event that such a name names.
+/// The instant and the event of such a name.
 pub fn date_of(dated_key: &[u8]) -> Option<(Timestamp, Text)> {
     let mut parts = Parts::of(dated_key);
     Some((parts.instant()?, parts.text()?.into()))
@@ -407,7 +415,7 @@ pub fn tallied_values(subject: &SubjectId, query: QueryId) -> Vec<u8> {
     about(table::TALLIED_VALUE, subject).number(query.0).done()
 }
 
-/// Sorts as the values do, or the other way round.
+/// Sorts as the values do, or in reverse.
 pub fn tallied_value(subject: &SubjectId, query: QueryId, value: &Value, descending: bool) -> Vec<u8> {
     let mut row_key = tallied_values(subject, query);
     let from = row_key.len();
@@ -418,7 +426,8 @@ pub fn tallied_value(subject: &SubjectId, query: QueryId, value: &Value, descend
     row_key
 }
 
-/// Bytes that sort as values do, and are the same for equal ones. Lists and maps have no place among others than that they are told apart.
+/// Bytes that sort as values do, and are the same for equal ones. Lists and maps are only
+/// distinguished, not ordered.
 fn ordered(value: &Value) -> Vec<u8> {
     let signed = |number: i64| ((number as u64) ^ (1 << 63)).to_be_bytes();
     match value {
@@ -449,7 +458,7 @@ pub fn all_sequenced(subject: &SubjectId, query: QueryId) -> Vec<u8> {
     about(table::SEQUENCED, subject).number(query.0).done()
 }
 
-/// Lies before every event of an instant, and behind those of earlier ones.
+/// Before every event of an instant, and after those of earlier ones.
 pub fn sequenced_from(subject: &SubjectId, query: QueryId, at: Timestamp) -> Vec<u8> {
     about(table::SEQUENCED, subject).number(query.0).instant(at).done()
 }
@@ -490,11 +499,12 @@ pub fn named(table: u8, name: &str) -> Vec<u8> {
     Key::new(table).text(name).done()
 }
 
-/// Reads keys back. Every method takes one part off the front; `None` where the key is not of that form.
+/// Reads keys back. Every method takes one part off the front; `None` where the key is not of that
+/// form.
 pub struct Parts<'a>(&'a [u8]);
 
 impl<'a> Parts<'a> {
-    /// Starts behind the table byte, in either form of keys.
+    /// Starts after the table byte, in either form of keys.
     pub fn of(key: &'a [u8]) -> Parts<'a> {
         let table_at = node_bytes(key).unwrap_or(0);
         Parts(key.get(table_at + 1..).unwrap_or_default())
@@ -623,7 +633,7 @@ mod tests {
             for row_key in &rows {
                 assert_eq!(subject_of(row_key).as_ref(), Some(&subject));
                 assert_eq!(kind_of(row_key), Some(subject.kind));
-                assert!(rows.iter().all(|other| place(other) == place(row_key) && behind_node(row_key) > *other));
+                assert!(rows.iter().all(|other| place(other) == place(row_key) && after_node(row_key) > *other));
                 let (first, end) = super::nodes(subject.kind);
                 assert!(first < *row_key && *row_key < end);
             }

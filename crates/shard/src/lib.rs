@@ -1,7 +1,7 @@
 //! The stages of a shard composed: `(state view, messages, now) -> effects`.
 //!
-//! Pure: no clock, no thread, no file, no socket. What it is *not*: it does not know Kafka, RocksDB or how commits are made; `millrace-runtime` drives
-//! it through `machine`.
+//! Pure: no clock, no thread, no file, no socket. What it is *not*: it does not know Kafka, RocksDB
+//! or how commits are made; `millrace-runtime` drives it through `machine`.
 
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 

@@ -1,4 +1,4 @@
-//! The life of definitions: what a record of the control topic makes of a name.
+//! The life of definitions: how a record of the control topic changes a name.
 //!
 //! ```text
 //!            draft            published / inactive             null
@@ -9,8 +9,9 @@
 //!                                        in force, with a draft beside it
 //! ```
 //!
-//! What is in force under a name is its newest version that is no draft, or a draft where there never was anything else. A draft that comes to a name
-//! in force is kept beside it, and changes nobody's membership. Whatever is not a draft takes the draft's place.
+//! The definition in force under a name is its newest version that is not a draft, or a draft if
+//! there never was another version. A draft under a name in force is kept beside it, and changes
+//! nobody's membership. Any version that is not a draft replaces the draft.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,8 @@ use millrace_segment::{Compiled, Status};
 
 use crate::row::{DefinitionRow, VersionRow};
 
-/// Versions of one name that are kept; of more the oldest falls out, never the one in force. A bound: texts may be a megabyte.
+/// Versions of one name that are kept; the oldest beyond that is dropped, but never the one in
+/// force. A bound: texts may be a megabyte.
 pub const VERSIONS_MAX: usize = 20;
 
 /// A definition with what is known of it.
@@ -39,7 +41,7 @@ impl Accepted {
 #[derive(Clone, Default)]
 pub struct Definitions {
     in_force: BTreeMap<Text, Accepted>,
-    /// Drafts beside what is in force.
+    /// Drafts kept beside definitions in force.
     drafts: BTreeMap<Text, Accepted>,
 }
 
@@ -48,14 +50,14 @@ pub struct Definitions {
 pub enum Taken {
     /// Nothing: the newest version has this very text, or there was nothing to delete.
     Nothing,
-    /// A version came in, and the published rules are what they were.
+    /// A version was added, and the published rules did not change.
     Noted,
     /// The published rules changed.
     Changed,
 }
 
 impl Definitions {
-    /// As stored: what is in force, and the drafts beside it.
+    /// As stored: definitions in force, and their drafts.
     pub fn stored(in_force: BTreeMap<Text, Accepted>, drafts: BTreeMap<Text, Accepted>) -> Definitions {
         Definitions { in_force, drafts }
     }
@@ -78,7 +80,7 @@ impl Definitions {
         self.iter().filter(|accepted| accepted.status() == Status::Published)
     }
 
-    /// Takes a version in.
+    /// Adds a version.
     pub fn put(&mut self, accepted: Accepted) -> Taken {
         let name = accepted.compiled.definition().name.clone();
         let known = self.in_force.get(&name);
@@ -106,7 +108,8 @@ impl Definitions {
         }
     }
 
-    /// The published rules that rest on a name, by `inSegment` or as a computed attribute, in ascending order.
+    /// The published rules that depend on a name, by `inSegment` or as a computed attribute, in
+    /// ascending order.
     pub fn dependents(&self, name: &str) -> Vec<Text> {
         let named = |compiled: &Compiled| compiled.segments().iter().chain(compiled.attributes()).any(|(other, _)| other == name);
         let rests = |accepted: &&Accepted| named(&accepted.compiled);
@@ -115,7 +118,7 @@ impl Definitions {
     }
 }
 
-/// Which of a name's versions falls out when one more came in; `versions` ascending.
+/// The version of a name to drop after one more was added; `versions` ascending.
 pub fn outdated(versions: &[u64], in_force: u64) -> Option<u64> {
     let oldest = versions.iter().copied().find(|version| *version != in_force);
     oldest.filter(|_| versions.len() > VERSIONS_MAX)
@@ -131,7 +134,7 @@ pub struct Version {
     pub in_force: bool,
 }
 
-/// Why there is no version to go back to.
+/// Why there is no version to restore.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoVersion {
     #[error("there is no version before the one in force; `--to` names another, `segment history` lists them")]
@@ -146,10 +149,11 @@ pub enum NoVersion {
     Unreadable(u64),
 }
 
-/// The version that a rollback brings back: the one asked for, else the newest before the one in force that is no draft and says something else.
+/// The version that a rollback restores: the requested one, otherwise the newest before the one in
+/// force that is not a draft and differs from it.
 ///
 /// # Errors
-/// Where there is none such.
+/// Where there is none.
 pub fn to_restore(versions: &[Version], wanted: Option<u64>) -> Result<&Version, NoVersion> {
     let current = versions.iter().find(|version| version.in_force);
     let status = |version: &Version| version.compiled.as_ref().map(|compiled| compiled.definition().status);
@@ -196,7 +200,8 @@ mod tests {
         }
     }
 
-    /// Applies statuses one after the other, each `status:rule` or `-` for a deletion: what each changed, and what stands at the end.
+    /// Applies statuses one after the other, each `status:rule` or `-` for a deletion; returns the
+    /// changes, and the final state.
     fn story(steps: &[&str]) -> (Vec<Taken>, Option<u64>, Option<u64>) {
         let mut definitions = Definitions::default();
         let take = |(at, step): (usize, &&str)| match step.split_once(':') {

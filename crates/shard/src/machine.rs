@@ -1,7 +1,8 @@
 //! The machine port: what the runtime drives, and all it knows of the stages.
 //!
-//! One machine holds one shard. The runtime reads inputs, calls `step`, commits what it returned to the log and only then to the store, so a machine
-//! never meets its own uncommitted effects in the view. It may keep memory of its own (programs, caches), as long as that memory can be built again
+//! One machine holds one shard. The runtime reads inputs, calls `step`, commits the result to the
+//! log and only then to the store, so a machine never meets its own uncommitted effects in the
+//! view. It may keep memory of its own (programs, caches), as long as that memory can be rebuilt
 //! from the view.
 
 use bytes::Bytes;
@@ -22,13 +23,14 @@ pub enum InputTopic {
     Source(SourceKind),
 }
 
-/// One record of an input partition. Offsets of one partition ascend and never come twice, gaps are allowed.
+/// One record of an input partition. Offsets of one partition ascend and never come twice, gaps are
+/// allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
     pub topic: InputTopic,
     pub partition: u32,
     pub offset: i64,
-    /// When the log took the record, or what its producer claimed.
+    /// When the log accepted the record, or what its producer claimed.
     pub timestamp: Timestamp,
     pub key: Option<Bytes>,
     /// `None`: a tombstone.
@@ -47,16 +49,18 @@ pub enum OutputTopic {
     DeadLetter,
 }
 
-/// Which partition of its topic an output goes to.
+/// The partition of its topic that an output goes to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Partition {
     /// This one; for topics with one partition per shard.
     Shard(u32),
-    /// As a Kafka client would place a record with this key: murmur2 modulo the number of partitions.
+    /// As a Kafka client would place a record with this key: murmur2 modulo the number of
+    /// partitions.
     Hash(Bytes),
 }
 
-/// One record to be appended. Outputs for one partition are appended in the order of `Effects::outputs`.
+/// One record to be appended. Outputs for one partition are appended in the order of
+/// `Effects::outputs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     pub topic: OutputTopic,
@@ -67,7 +71,7 @@ pub struct Output {
     pub headers: Vec<(String, Bytes)>,
 }
 
-/// One thing for the operator's metrics. Lost where the step is not committed.
+/// One measurement for the operator's metrics. Lost if the step is not committed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     /// A metric's name, `millrace_<area>_<what>_<unit>[_total]`.
@@ -80,7 +84,7 @@ pub struct Measurement {
 /// How a measurement changes its metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Measure {
-    /// A counter grows by so much.
+    /// A counter grows by this.
     Add(u64),
     /// A gauge has this value now.
     Set(f64),
@@ -90,19 +94,22 @@ pub enum Measure {
     SecondsSince(Timestamp),
 }
 
-/// How much a step may do beside its inputs, so that a transaction stays short. A bound, not a goal.
+/// How much a step may do in addition to its inputs, so that a transaction stays short. A bound,
+/// not a goal.
 pub struct Budget<'a> {
-    /// Due timers to fire. Those left over are due still, and `next_timer` says so.
+    /// Due timers to fire. Those left over stay due, and `next_timer` says so.
     pub timers_max: usize,
-    /// Asked before each portion of fan-out and backfill: how many subjects to evaluate, or rows to scan; 0 leaves the rest to a later step.
+    /// Called before each portion of fan-out and backfill: how many subjects to evaluate, or rows
+    /// to scan; 0 leaves the rest to a later step.
     pub background: &'a mut dyn FnMut() -> usize,
 }
 
-/// What a step asks for; all of it becomes visible together or not at all.
+/// The effects of a step; all of them become visible together or not at all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
-    /// The final value of each changed row, one entry per key, rows of derived tables included. Those from `DERIVED` on stay out of the changelog;
-    /// the keys that begin with `RESERVED` belong to the runtime.
+    /// The final value of each changed row, one entry per key, rows of derived tables included.
+    /// Those from `DERIVED` on stay out of the changelog; the keys that begin with `RESERVED`
+    /// belong to the runtime.
     pub rows: Vec<RowChange>,
     pub outputs: Vec<Output>,
     pub measurements: Vec<Measurement>,
@@ -117,42 +124,47 @@ impl Effects {
     }
 }
 
-/// The first byte of keys that the runtime keeps for itself (its meta row). A machine neither reads nor writes them.
+/// The first byte of keys that the runtime keeps for itself (its meta row). A machine neither reads
+/// nor writes them.
 pub const RESERVED: u8 = 0x00;
 
 /// The stages of one shard.
 ///
-/// Protocol: `derive` any number of times while the store is restored; `start` once; then `step` and `committed` in turn, `next_timer` whenever.
-/// A machine whose step was not committed, or that returned an error, is dropped, and a new one is built, restored and started: memory that depends
+/// Protocol: `derive` any number of times while the store is restored; `start` once; then `step`
+/// and `committed` in turn, `next_timer` whenever. A machine whose step was not committed, or that
+/// returned an error, is dropped, and a new one is built, restored and started: memory that depends
 /// on uncommitted effects cannot survive.
 ///
 /// Determinism: equal view, inputs, `now` and portions give equal effects, in the same order.
 pub trait Machine: Send {
-    /// The derived rows that follow from a change of base rows during a restore. `view` shows the rows, base and derived, before the change; `rows`
-    /// holds at most one entry per key, in ascending order of keys. Changes come in changelog order, but those that later ones replaced may be
-    /// missing, and a commit may come in several parts.
+    /// The derived rows that follow from a change of base rows during a restore. `view` shows the
+    /// rows, base and derived, before the change; `rows` holds at most one entry per key, in
+    /// ascending order of keys. Changes come in changelog order, but those that later ones replaced
+    /// may be missing, and a commit may come in several parts.
     ///
     /// # Errors
     /// Where the view failed.
     fn derive(&mut self, view: &dyn StateView, rows: &[RowChange]) -> Result<Vec<RowChange>, StateError>;
 
-    /// Builds what the machine holds in memory from the restored state.
+    /// Builds the machine's memory from the restored state.
     ///
     /// # Errors
     /// Where the view failed.
     fn start(&mut self, view: &dyn StateView) -> Result<(), StateError>;
 
-    /// Processes the inputs in the given order, then due timers and background work within the budget, as at `now`. Inputs may be empty. `now` never
-    /// is earlier than at an earlier step of this shard, whoever held it.
+    /// Processes the inputs in the given order, then due timers and background work within the
+    /// budget, as at `now`. Inputs may be empty. `now` is never earlier than at an earlier step of
+    /// this shard, on any owner.
     ///
     /// # Errors
-    /// Where the view failed. Bad input is no error: it is an output to `DeadLetter`.
+    /// Where the view failed. Bad input is not an error: it is an output to `DeadLetter`.
     fn step(&mut self, view: &dyn StateView, inputs: &[Input], now: Timestamp, budget: Budget<'_>) -> Result<Effects, StateError>;
 
     /// The last step's effects are committed, and the view shows them.
     fn committed(&mut self);
 
-    /// The instant of the earliest timer, so that an idle loop knows when to wake; `Timestamp::MAX` where there is none.
+    /// The instant of the earliest timer, so that an idle loop knows when to wake; `Timestamp::MAX`
+    /// where there is none.
     ///
     /// # Errors
     /// Where the view failed.

@@ -1,8 +1,10 @@
-//! Several source records of one thing become one profile.
+//! Merges several source records of one thing into one profile.
 //!
-//! Per leaf the latest version wins, of equal ones the record with the least node; null and absent never win over a value. Arrays are leaves, and so
-//! are the record types that the schema calls atomic: an amount with its currency, a source key, a consent. A currency without an amount wins over no
-//! amount. Of a consent the later `time` counts in the place of the version, and on a tie the refusal.
+//! For each leaf the latest version wins, of equal ones the record with the least node; null and
+//! absent never win over a value. Arrays are leaves, and so are the record types that the schema
+//! calls atomic: an amount with its currency, a source key, a consent. A currency without an amount
+//! wins over no amount. For a consent the later `time` counts in place of the version, and on a tie
+//! the refusal.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +12,7 @@ use millrace_model::{Identity, RecordType, Text, Timestamp, Type, Value};
 
 use crate::record::{Fragment, set};
 
-/// A merged record and, for each leaf, where it comes from.
+/// A merged record and, for each leaf, its origin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Merged {
     pub value: Value,
@@ -25,7 +27,7 @@ pub struct Provenance {
     pub modified_at: Timestamp,
 }
 
-/// A leaf that some record speaks for.
+/// A leaf with a value in some record.
 struct Leaf<'a> {
     modified_at: Timestamp,
     node: &'a Identity,
@@ -33,7 +35,7 @@ struct Leaf<'a> {
     rank: Rank<'a>,
 }
 
-/// What decides between leaves: whether they say what matters, since when, whether they refuse.
+/// The order of leaves: whether they have the essential value, since when, whether they refuse.
 type Rank<'a> = (bool, Timestamp, bool, Timestamp, std::cmp::Reverse<&'a Identity>);
 
 /// Merges fragments; their order does not matter.
@@ -64,7 +66,8 @@ pub fn merge<'a>(fragments: impl IntoIterator<Item = (&'a Identity, &'a Fragment
         value: Value::Map(Default::default()),
         provenance: BTreeMap::new(),
     };
-    // Where one record has a leaf and another a branch (fields of `extra` only), the branch, which sorts behind, takes the place.
+    // If one record has a leaf and another a branch (fields of `extra` only), the branch, which
+    // sorts later, replaces it.
     for (path, leaf) in leaves {
         merged.provenance.insert(
             path.join("."),
@@ -78,7 +81,7 @@ pub fn merge<'a>(fragments: impl IntoIterator<Item = (&'a Identity, &'a Fragment
     merged
 }
 
-/// Whether this is the currency of no amount.
+/// Whether this is a currency without an amount.
 fn lacks_amount(value: &Value) -> bool {
     !value.field("currencyCode").is_null() && value.field("amount").is_null()
 }
@@ -125,7 +128,8 @@ enum Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    /// How far a path leads before it is inside a leaf, and what is there. A path on into a leaf changes a part of it, and the leaf is as new as that.
+    /// How far a path leads before it is inside a leaf, and the shape there. A longer path changes
+    /// a part of the leaf, and the leaf is as new as that.
     fn reach(self, path: &[Text]) -> (usize, Shape<'a>) {
         path.iter().fold((0, self), |(depth, shape), step| match shape {
             Shape::Leaf => (depth, Shape::Leaf),
@@ -228,7 +232,8 @@ mod tests {
                 fragment(3, r#"{"opportunityStage":"y","opportunityName":"m"}"#, None),
                 r#"{"opportunityStage":"z","opportunityName":"m"}"#,
             ),
-            // A partial update of an amount leaves it its currency, and makes both newer than another record's.
+            // A partial update of an amount leaves its currency, and makes both newer than another
+            // record's.
             (
                 fragment(
                     1,

@@ -1,7 +1,8 @@
-//! What stages and shards say to each other.
+//! The messages between stages and shards.
 //!
-//! A message for a key of the same shard is handled at once, in the same commit; others travel through `internal.records` (source records on their
-//! way to their node) and `internal.inbox` (everything else), which keep the order of each sender. The protocols below lean on that order and name
+//! A message for a key of the same shard is handled at once, in the same commit; others travel
+//! through `internal.records` (source records to their node) and `internal.inbox` (everything
+//! else), which keep the order of each sender. The protocols below depend on that order and say
 //! where they do. Bytes: as rows, a version byte and postcard.
 
 use millrace_identity::{Evidence, Reason};
@@ -28,7 +29,8 @@ pub struct Origin {
     /// The record's key, or the segment's name.
     pub key: Text,
     pub event_id: Option<Text>,
-    /// When the log took the fact: the beginning of `millrace_end_to_end_seconds`. None for timers and definitions.
+    /// When the log accepted the fact: the beginning of `millrace_end_to_end_seconds`. None for
+    /// timers and definitions.
     pub ingested_at: Option<Timestamp>,
     /// W3C `traceparent` of the source record.
     pub trace: Option<Text>,
@@ -77,18 +79,21 @@ pub enum Message {
     Change(Change),
     /// resolve of the home: the event's least identity.
     Event { home: Identity, event: Event },
-    /// resolve of `node`: `home` says (or no longer says) that they are one.
+    /// resolve of `node`: `home` claims that they are one, or no longer does.
     Claim { node: Identity, home: Identity, present: bool },
-    /// resolve of `home`: its retained events carry `node`, or no longer do; said by the home's owner under this epoch of the home.
+    /// resolve of `home`: its retained events carry `node`, or no longer do; sent by the home's
+    /// owner under this epoch of the home.
     Carry {
         home: Identity,
         node: Identity,
         epoch: u64,
         present: bool,
     },
-    /// resolve of `home`: a node that it carries matters to others than the home, or no longer does. Each is said in turn.
+    /// resolve of `home`: a node that it carries matters to others than the home, or no longer
+    /// does. The two alternate.
     Matter { home: Identity, on: bool },
-    /// resolve of `home`, from the identity writer: a node that it carries is set aside, or no longer is.
+    /// resolve of `home`, from the identity writer: a node that it carries is set aside, or no
+    /// longer is.
     Aside { home: Identity, node: Identity, reason: Option<Reason> },
     /// resolve of `node`: a link names the node.
     Anchor { node: Identity },
@@ -99,7 +104,7 @@ pub enum Message {
         sequence: u64,
         value: Option<Value>,
     },
-    /// resolve of `node`: tell this shard what the node is, now and at every change.
+    /// resolve of `node`: send this shard the node's thing, now and at every change.
     Follow { node: Identity, shard: u32, on: bool },
     /// The identity writer.
     Evidence(Evidence),
@@ -110,7 +115,7 @@ pub enum Message {
         to: CanonicalId,
         epoch: u64,
     },
-    /// Owner: data of a node. From resolve, behind every `Move` with a lower epoch.
+    /// Owner: data of a node. From resolve, after every `Move` with a lower epoch.
     Data {
         subject: SubjectId,
         node: Identity,
@@ -124,7 +129,7 @@ pub enum Message {
         to: CanonicalId,
         epoch: u64,
     },
-    /// Owner of `subject`: what `from` held of the node; several parts, in order.
+    /// Owner of `subject`: the node's data from `from`; several parts, in order.
     Arrive {
         subject: SubjectId,
         from: CanonicalId,
@@ -135,8 +140,9 @@ pub enum Message {
     },
     /// Owner of `subject`: a node that left it has arrived.
     Arrived { subject: SubjectId, node: Identity, epoch: u64 },
-    /// Owner of `parent`: a thing that names it as its parent, with the features the parent's rules read; `None`: no longer. That a feature holds for
-    /// another time than was told is told of deals, and not of persons: each visit moves such instants.
+    /// Owner of `parent`: a thing that names it as its parent, with the features the parent's rules
+    /// read; `None`: no longer. A change of only how long a feature holds is sent for deals, and
+    /// not for persons: each visit moves such instants.
     Child {
         parent: SubjectId,
         child: SubjectId,
@@ -144,15 +150,16 @@ pub enum Message {
     },
     /// Follower shard: which thing a node is.
     Alias { node: Identity, canonical: CanonicalId, epoch: u64 },
-    /// Owner of `subject`: tell this shard its features, now and at every change, in this detail; `None`: no longer.
+    /// Owner of `subject`: send this shard its features, now and at every change, in this detail;
+    /// `None`: no longer.
     Subscribe { subject: SubjectId, shard: u32, detail: Option<Detail> },
-    /// Subscribed shard. Told also where a feature only holds for another time than was told.
+    /// Subscribed shard. Also sent if only the time changed for which a feature holds.
     Features {
         subject: SubjectId,
         standing: Standing,
         features: Features,
     },
-    /// activation of the key: whether the subject stands behind it.
+    /// activation of the key: whether the subject counts for it.
     Activate {
         key: ActivationKey,
         subject: SubjectId,
@@ -188,7 +195,7 @@ pub enum Data {
     },
 }
 
-/// A part of what moves.
+/// A part of a move.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bundle {
     pub fragment: Option<(u64, Option<Fragment>)>,

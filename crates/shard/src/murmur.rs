@@ -1,4 +1,4 @@
-//! Murmur2 as Java clients of Kafka use it to place keyed records, so that all producers agree.
+//! Murmur2 as Kafka's Java clients use it to place keyed records, so that all producers agree.
 
 const SEED: u32 = 0x9747_b28c;
 const MIX: u32 = 0x5bd1_e995;

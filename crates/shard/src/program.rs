@@ -1,4 +1,5 @@
-//! The definitions of a shard, compiled: the plan, and the indexes from what changed to what has to be evaluated.
+//! The definitions of a shard, compiled: the plan, and the indexes from changes to what must be
+//! evaluated.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,15 +60,16 @@ pub struct Program {
     queries_left: u64,
     segments_introduced: BTreeMap<Text, (u64, u64)>,
     all_anew: u64,
-    /// Places in `plan.queries` by the field in which they demand a text, and by the text; those that demand none apart.
+    /// Places in `plan.queries` by the field in which they demand a text, and by the text; those
+    /// without a demand apart.
     by_demand: BTreeMap<Vec<Text>, Demanded>,
     undemanding: Vec<usize>,
     query_at: BTreeMap<QueryId, usize>,
     /// Features that dependents read, by kind of the thing.
     down: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
-    /// Kinds of things whose features, as told downwards, features of others rest on.
+    /// Kinds of things whose features, as sent downwards, features of others depend on.
     passed_on: BTreeSet<SubjectKind>,
-    /// Features that can be told in bands, and those that bands are of.
+    /// Features that can be sent in bands, and those that bands belong to.
     bands: BTreeMap<FeatureId, Bands>,
     of_bands: BTreeMap<FeatureId, FeatureId>,
     /// Features that an account's rules read of its opportunities and persons.
@@ -76,7 +78,8 @@ pub struct Program {
     child_kinds: BTreeSet<SubjectKind>,
     /// Places in `plan.kin`, by the kind of the children.
     kin: BTreeMap<SubjectKind, Vec<usize>>,
-    /// Places in `plan.segments`, ascending: by subject, by what a segment reads, by the segment it rests on, by name.
+    /// Places in `plan.segments`, ascending: by subject, by what a segment reads, by the segment it
+    /// depends on, by name.
     of_subject: BTreeMap<SubjectKind, Vec<usize>>,
     by_query: BTreeMap<QueryId, Vec<usize>>,
     by_feature: BTreeMap<(SubjectKind, FeatureId), Vec<usize>>,
@@ -86,7 +89,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// From the stored definitions. One that no longer compiles (a newer program refuses what an older took) is left out and logged.
+    /// From the stored definitions. One that no longer compiles (a newer program refuses what an
+    /// older accepted) is left out and logged.
     pub fn load(view: &dyn StateView, config: &Config) -> Result<Program, StateError> {
         let definitions = Definitions::stored(stored(view, config, table::DEFINITION)?, stored(view, config, table::DRAFT)?);
         let revision: RevisionRow = view
@@ -107,7 +111,7 @@ impl Program {
     /// Compiles the published definitions together.
     ///
     /// # Errors
-    /// Where they do not fit together: a cycle of segments.
+    /// Where they conflict: a cycle of segments.
     pub fn build(definitions: Definitions, revision: RevisionRow, config: &Config) -> Result<Program, Vec<Diagnostic>> {
         let published: Vec<Compiled> = definitions.published().map(|accepted| accepted.compiled.clone()).collect();
         let plan = Plan::build(&millrace_segment::link(&published, &config.schema)?, &config.settings)?;
@@ -162,8 +166,8 @@ impl Program {
             .features
             .iter()
             .flat_map(|feature| feature.reads.features.iter().map(|read| (feature.kind, read)));
-        let told_down = below.filter_map(|(reader, read)| kinds.get(read).copied().filter(|kind| !is_child(reader, *kind)));
-        program.passed_on = told_down.collect();
+        let sent_down = below.filter_map(|(reader, read)| kinds.get(read).copied().filter(|kind| !is_child(reader, *kind)));
+        program.passed_on = sent_down.collect();
         for (at, segment) in plan.segments.iter().enumerate() {
             program.by_name.insert(segment.name.clone(), at);
             program.of_subject.entry(segment.subject).or_default().push(at);
@@ -212,7 +216,7 @@ impl Program {
         self.by_query.get(&query).map_or(&[], Vec::as_slice)
     }
 
-    /// Places of a subject kind's segments that look at related things of a kind.
+    /// Places of a subject kind's segments that use related things of a kind.
     pub fn segments_reaching(&self, subject: SubjectKind, kind: SubjectKind) -> &[usize] {
         self.by_related.get(&(subject, kind)).map_or(&[], Vec::as_slice)
     }
@@ -222,7 +226,7 @@ impl Program {
         self.by_feature.get(&(subject, feature)).map_or(&[], Vec::as_slice)
     }
 
-    /// Every query that the segments at these places, or those that rest on them, read.
+    /// Every query that the segments at these places, or their dependents, read.
     pub fn queries_of(&self, places: &BTreeSet<usize>) -> BTreeSet<QueryId> {
         let mut queries = BTreeSet::new();
         let mut seen = places.clone();
@@ -235,7 +239,7 @@ impl Program {
         queries
     }
 
-    /// Places of the segments that rest on another: all behind it.
+    /// Places of the segments that depend on another: all after it.
     pub fn segments_resting_on(&self, name: &str) -> &[usize] {
         self.by_segment.get(name).map_or(&[], Vec::as_slice)
     }
@@ -245,7 +249,7 @@ impl Program {
         self.plan.attributes.iter().filter(move |attribute| attribute.subject == subject)
     }
 
-    /// What accounts' rules ask of their children of a kind, child by child.
+    /// What accounts' rules read of their children of a kind, child by child.
     pub fn kin_of(&self, child: SubjectKind) -> impl Iterator<Item = &Kin> {
         self.kin.get(&child).into_iter().flatten().map(|at| &self.plan.kin[*at])
     }
@@ -270,12 +274,12 @@ impl Program {
         self.query_at.get(&id).map(|at| &self.plan.queries[*at])
     }
 
-    /// The revision at which a query came in.
+    /// The revision at which a query was added.
     pub fn introduced(&self, id: QueryId) -> u64 {
         self.introduced.get(&id).copied().unwrap_or(self.revision)
     }
 
-    /// Places of a subject kind's segments that came in, or changed, behind a revision.
+    /// Places of a subject kind's segments that were added or changed after a revision.
     pub fn segments_since(&self, subject: SubjectKind, revision: u64) -> impl Iterator<Item = usize> {
         let since = move |place: &usize| {
             self.segments_introduced
@@ -285,12 +289,12 @@ impl Program {
         self.segments_of(subject).iter().copied().filter(since)
     }
 
-    /// Whether queries of a revision may not be in the plan any more, or have to be filled again.
+    /// Whether queries of a revision may have left the plan, or must be filled again.
     pub fn queries_left_since(&self, revision: u64) -> bool {
         self.queries_left > revision || self.all_anew_since(revision)
     }
 
-    /// Whether nothing that was computed at a revision can be kept: the configuration is another since.
+    /// Whether nothing computed at a revision can be kept: the configuration has changed since.
     pub fn all_anew_since(&self, revision: u64) -> bool {
         self.all_anew > revision
     }
@@ -311,28 +315,29 @@ impl Program {
         self.down.get(&kind).is_some_and(|features| features.contains(&feature))
     }
 
-    /// Whether things pass on what they are told of things of this kind.
+    /// Whether things pass on features that they receive from things of this kind.
     pub fn passes_on(&self, kind: SubjectKind) -> bool {
         self.passed_on.contains(&kind)
     }
 
-    /// These features with numbers in bands where rules need no more.
+    /// These features, with numbers in bands where rules need no more.
     pub fn banded(&self, features: &Features) -> Features {
-        let told = |(id, told): (&FeatureId, &Timed<Value>)| match self.bands.get(id) {
-            // It stays in its band at least as long as it stays what it is.
+        let banded = |(id, feature): (&FeatureId, &Timed<Value>)| match self.bands.get(id) {
+            // It stays in its band at least as long as it keeps its value.
             Some(bands) => (
                 bands.id,
                 Timed {
-                    value: bands.of(&told.value),
-                    ..*told
+                    value: bands.of(&feature.value),
+                    ..*feature
                 },
             ),
-            None => (*id, told.clone()),
+            None => (*id, feature.clone()),
         };
-        features.iter().map(told).collect()
+        features.iter().map(banded).collect()
     }
 
-    /// Features in which numbers may be bands, with those in the place of the numbers, for one who sees no other number beside.
+    /// Features in which numbers may be bands, with the numbers replaced by those, for a reader
+    /// that adds no other number.
     pub fn unbanded(&self, mut features: Features) -> Features {
         let number = |(id, band): (&FeatureId, &Timed<Value>)| Some((*self.of_bands.get(id)?, band.clone()));
         let numbers: Features = features.iter().filter_map(number).collect();
@@ -342,15 +347,15 @@ impl Program {
         features
     }
 
-    /// The features that one telling of a thing has otherwise than another. The number stands for its band.
+    /// The features that differ between two messages about a thing. The number stands for its band.
     pub fn changed(&self, before: &Features, after: &Features) -> BTreeSet<FeatureId> {
         let changed = before.keys().chain(after.keys()).filter(|id| before.get(id) != after.get(id));
         changed.map(|id| self.number_of(*id)).collect()
     }
 
-    /// Whether a telling has any of these features, or its band.
-    pub fn tells(&self, told: &Features, features: &BTreeSet<FeatureId>) -> bool {
-        told.keys().any(|id| features.contains(&self.number_of(*id)))
+    /// Whether a message has any of these features, or its band.
+    pub fn has_any(&self, sent: &Features, features: &BTreeSet<FeatureId>) -> bool {
+        sent.keys().any(|id| features.contains(&self.number_of(*id)))
     }
 
     /// The number that a band is of; other features are themselves.
@@ -362,20 +367,20 @@ impl Program {
         self.up.get(&kind).is_some_and(|features| features.contains(&feature))
     }
 
-    /// Whether account rules look at any thing as an account's child.
-    pub fn tells_parents(&self) -> bool {
+    /// Whether account rules use any thing as an account's child.
+    pub fn reads_children(&self) -> bool {
         !self.child_kinds.is_empty()
     }
 
-    /// Whether account rules look at things of this kind as an account's children.
+    /// Whether account rules use things of this kind as an account's children.
     pub fn has_parents(&self, kind: SubjectKind) -> bool {
         self.child_kinds.contains(&kind)
     }
 }
 
-/// Whether two tellings differ at most in how long the values hold.
+/// Whether two messages differ at most in how long the values hold.
 pub fn same_values(a: &Features, b: &Features) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|((id, told), (other, then))| id == other && told.value == then.value)
+    a.len() == b.len() && a.iter().zip(b).all(|((id, now), (other, then))| id == other && now.value == then.value)
 }
 
 /// The definitions of a table, by name.
@@ -398,7 +403,7 @@ fn stored(view: &dyn StateView, config: &Config, of: u8) -> Result<BTreeMap<Text
 /// Parses and type-checks one stored definition.
 ///
 /// # Errors
-/// What is wrong with it, each with its place: in the document, or in the rule where the document is well.
+/// Its errors, each with its place: in the document, or in the rule if the document is valid.
 pub fn compile(text: &str, config: &Config) -> Result<Compiled, String> {
     let definitions = millrace_segment::parse_definitions(text).map_err(|problems| describe(&problems, text))?;
     match definitions.as_slice() {
@@ -412,12 +417,13 @@ pub fn describe(problems: &[Diagnostic], text: &str) -> String {
     problems.iter().map(|problem| problem.render(text)).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether readers of the first kind see things of the second as children, told upwards, and not as replicas.
+/// Whether readers of the first kind see things of the second as children, sent upwards, and not as
+/// replicas.
 fn is_child(reader: SubjectKind, kind: SubjectKind) -> bool {
     reader == SubjectKind::Account && matches!(kind, SubjectKind::Opportunity | SubjectKind::Person)
 }
 
-/// Whether what was read can be affected by a change of related things of `kind`.
+/// Whether a change of related things of `kind` can affect these reads.
 pub fn reaches(reads: &Reads, kind: SubjectKind) -> bool {
     reads.relations.iter().any(|relation| leads_to(*relation) == Some(kind))
 }

@@ -1,6 +1,7 @@
-//! What can be asked of committed state: profiles, events, memberships, and why.
+//! Queries on committed state: profiles, events, memberships, and explanations.
 //!
-//! Answers are read from the stores of the shards that own the keys asked for; a question may touch several. Nothing here writes.
+//! Answers are read from the stores of the shards that own the keys; a question may touch several.
+//! Nothing here writes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,10 +35,12 @@ pub use past::Past;
 pub use preview::{Preview, Reasoned, SAMPLE_MAX, Sampled};
 use world::{Moment, Sight, Things};
 
-/// Events and related things that are gone through to explain one membership: about a second. Of more, conditions are shown with their kept values.
+/// Events and related things that one explanation examines: about a second. Beyond that, conditions
+/// are shown with their kept values.
 pub const EXPLAINED_MAX: usize = 10_000;
 
-/// Edges and claims shown of a cluster: an address shared by thousands has thousands, and nobody reads them.
+/// Edges and claims shown of a cluster: an address shared by thousands has thousands, and nobody
+/// reads them.
 const CLUSTER_EDGES_MAX: usize = 200;
 
 /// Committed state of one shard.
@@ -57,21 +60,21 @@ pub trait Shards: Send + Sync {
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// The shard that knows is open nowhere: being restored, or between two owners. Try again.
+    /// The owning shard is open nowhere: being restored, or between two owners. Try again.
     #[error("shard {0} is not open now")]
     NotOpen(u32),
     #[error(transparent)]
     State(#[from] StateError),
-    /// A draft that does not fit together with the other definitions.
+    /// A draft that conflicts with the other definitions.
     #[error("the definition does not hold")]
     Invalid(Vec<Diagnostic>),
-    /// What the answer rests on is more than is gone through for one question.
+    /// The answer depends on more than one question examines.
     #[error("more than {0} events and related things would have to be gone through")]
     TooLong(usize),
     /// Nobody waits for the answer any more.
     #[error("the asker has left")]
     Cancelled,
-    /// An instant of which nothing can be said, and why.
+    /// An instant without an answer, and why.
     #[error("{0}")]
     Instant(String),
 }
@@ -85,7 +88,7 @@ pub struct Query {
     explained_max: usize,
 }
 
-/// A subject as it stands.
+/// A subject as it is.
 #[derive(Clone, Debug)]
 pub struct Profile {
     pub subject: SubjectId,
@@ -94,12 +97,13 @@ pub struct Profile {
     pub identities: Vec<Identity>,
     /// Identities that its records or events carry and that are set aside, each with the reason.
     pub aside: Vec<(Identity, Reason)>,
-    /// Merged fields and where each comes from.
+    /// Merged fields and their sources.
     pub merged: Merged,
     /// The source records that make it up.
     pub records: Vec<(Identity, Fragment)>,
     pub rows: Vec<ProfileRelation>,
-    /// Segments the subject is in, and those it once was in, as last written to the membership topic. Ascending by name.
+    /// Segments the subject is in or was in, as last written to the membership topic. Ascending by
+    /// name.
     pub memberships: Vec<WrittenMembership>,
     /// Ascending by name.
     pub computed: row::ComputedRow,
@@ -107,11 +111,11 @@ pub struct Profile {
     pub events: u64,
     /// A person's accounts.
     pub accounts: Vec<CanonicalId>,
-    /// Where it went, for one that was absorbed.
+    /// The heir, for a subject that was absorbed.
     pub merged_into: Option<CanonicalId>,
 }
 
-/// What was last written to the membership topic of a subject and a segment.
+/// The last record of a subject and a segment on the membership topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrittenMembership {
     pub segment: Text,
@@ -133,14 +137,14 @@ pub struct StoredEvent {
     pub body: Value,
 }
 
-/// A segment and how far it is.
+/// A segment and its progress.
 #[derive(Clone)]
 pub struct SegmentState {
     pub accepted: Accepted,
-    /// The draft beside it.
+    /// Its draft.
     pub draft: Option<Accepted>,
     pub members: u64,
-    /// How far each shard that is here has evaluated it, ascending.
+    /// The progress of each shard that is here, ascending.
     pub progress: Vec<Progress>,
 }
 
@@ -154,7 +158,7 @@ pub struct Progress {
 }
 
 impl SegmentState {
-    /// Subjects done, and of how many, over all shards; and whether every shard is through.
+    /// Subjects done and in all, over all shards; and whether every shard is done.
     pub fn whole(&self) -> (u64, u64, bool) {
         let sum = |of: &dyn Fn(&Progress) -> u64| self.progress.iter().map(of).sum();
         (
@@ -171,16 +175,16 @@ pub struct Explained {
     pub subject: SubjectId,
     pub segment: Text,
     pub version: u64,
-    /// As last written to the membership topic; `None`: nothing ever was.
+    /// As last written to the membership topic; `None`: no record ever was.
     pub membership: Option<WrittenMembership>,
     /// As evaluated for this answer.
     pub explanation: Explanation,
-    /// It rests on more than `EXPLAINED_MAX` events and things, which are not shown.
+    /// It depends on more than `EXPLAINED_MAX` events and things, which are not shown.
     pub shortened: bool,
-    /// The source records behind the things the answer rests on.
+    /// The source records of the things in the answer.
     pub records: BTreeMap<Text, Vec<Identity>>,
     pub evaluated_at: Timestamp,
-    /// For an instant of the past: what the answer rests on.
+    /// For an instant of the past: the basis of the answer.
     pub past: Option<Past>,
 }
 
@@ -197,7 +201,8 @@ impl Rows for Committed {
     }
 }
 
-/// Committed rows of one shard, with what other shards' things are as their owners have it: replicas may hold numbers in bands.
+/// Committed rows of one shard, with other shards' things as their owners have them: replicas may
+/// hold numbers in bands.
 struct Exact<'q> {
     query: &'q Query,
     program: &'q Program,
@@ -205,7 +210,8 @@ struct Exact<'q> {
 }
 
 impl Exact<'_> {
-    /// The replica that a thing's owner would send; `None` where the owner is not open, or knows of no such thing.
+    /// The replica that a thing's owner would send; `None` if the owner is not open, or knows no
+    /// such thing.
     fn replica(&self, replica_key: &[u8]) -> Result<Option<ReplicaRow>, StateError> {
         let Some(thing) = key::subject_of(replica_key) else { return Ok(None) };
         let Ok(owner) = self.query.owner_of(&thing.id.0) else { return Ok(None) };
@@ -248,7 +254,8 @@ fn scan(reader: &Reader, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
     reader.scan(prefix, &prefix_end(prefix), usize::MAX)
 }
 
-/// The things an answer rests on: those next to the subject that the rule asks about, those farther off that decided, and the accounts of deals that did.
+/// The things an answer depends on: those next to the subject that the rule uses, more distant ones
+/// that decided, and the accounts of deals that did.
 fn reached(sight: &Sight<'_>, subject: &SubjectId, plan: &SegmentPlan, explanation: &Explanation) -> BTreeMap<Text, SubjectId> {
     let mut reached = BTreeMap::new();
     let mut reach = |kind: SubjectKind, id: &Text| {
@@ -295,7 +302,7 @@ impl Query {
         Query { explained_max, ..self }
     }
 
-    /// The types definitions are checked against.
+    /// The types for checking definitions.
     pub fn schema(&self) -> &Schema {
         &self.config.schema
     }
@@ -312,7 +319,7 @@ impl Query {
         shard_of_node(&subject.id.0, self.config.shards)
     }
 
-    /// What changes with a subject's records, not with its events: merged fields, identities, relations.
+    /// Changes with a subject's records, not with its events: merged fields, identities, relations.
     ///
     /// # Errors
     /// Where its shard is not open, or its store failed.
@@ -321,14 +328,14 @@ impl Query {
         Ok(get(&reader, &key::of_subject(table::PROFILE, subject))?.unwrap_or_default())
     }
 
-    /// A shard, one that is here where there is one: every shard has the definitions.
+    /// A shard, preferably one that is here: every shard has the definitions.
     fn any(&self) -> Result<Reader, QueryError> {
         let all = || 0..self.config.shards;
         let here = all().find_map(|shard| self.shards.here(shard));
         here.or_else(|| all().find_map(|shard| self.shards.reader(shard))).ok_or(QueryError::NotOpen(0))
     }
 
-    /// The definitions as a shard has them.
+    /// The definitions of a shard.
     fn program(&self) -> Result<Arc<Program>, QueryError> {
         let shard = self.any()?;
         let control: u64 = get(&shard, &Key::new(table::CONTROL).done())?.unwrap_or_default();
@@ -343,7 +350,7 @@ impl Query {
         }
     }
 
-    /// The thing an identity belongs to. An identity that nothing but one home claims belongs to that home.
+    /// The thing of an identity. An identity that only one home claims belongs to that home.
     ///
     /// # Errors
     /// Where a shard is not open, or its store failed.
@@ -371,7 +378,7 @@ impl Query {
         })
     }
 
-    /// A subject's profile; `None` where nothing is known of it.
+    /// A subject's profile; `None` if nothing is known of it.
     ///
     /// # Errors
     /// Where a shard is not open, or its store failed.
@@ -430,7 +437,7 @@ impl Query {
         }))
     }
 
-    /// What was last written of a subject's memberships, in the order of their segments.
+    /// The last written memberships of a subject, in the order of their segments.
     fn written(&self, subject: &SubjectId, row: &SubjectRow, ends: &BTreeMap<Text, Timestamp>) -> Result<Vec<WrittenMembership>, QueryError> {
         let realized = row.memberships.iter().filter(|membership| membership.realized);
         let mut written: Vec<WrittenMembership> = realized
@@ -504,7 +511,7 @@ impl Query {
     /// Every accepted definition with its state over all shards.
     ///
     /// # Errors
-    /// Where a shard is not open, or a store failed: there is no number of a part of the members.
+    /// Where a shard is not open, or a store failed: there is no count of a part of the members.
     pub fn segments(&self) -> Result<Vec<SegmentState>, QueryError> {
         let program = self.program()?;
         let state = |accepted: &Accepted| SegmentState {
@@ -525,7 +532,7 @@ impl Query {
                 state.members += members;
                 let version = Key::new(table::VERSION).text(name).number(state.accepted.row.version).done();
                 let revision = get::<VersionRow>(&reader, &version)?.map(|version| version.revision);
-                // A shard that has not taken the version up yet has evaluated nobody under it.
+                // A shard that has not taken up the version yet has evaluated nobody under it.
                 let complete = revision.is_some_and(|revision| revision <= complete_at);
                 let running = backfill
                     .as_ref()
@@ -565,10 +572,11 @@ impl Query {
         Ok(versions)
     }
 
-    /// Members of a segment, in ascending order of canonical ids, from behind `after`.
+    /// Members of a segment, in ascending order of canonical ids, after `after`.
     ///
     /// # Errors
-    /// Where a shard is not open, or a store failed: a list without the members of a shard would look whole.
+    /// Where a shard is not open, or a store failed: a list without the members of a shard would
+    /// look whole.
     pub fn members(&self, segment: &str, after: Option<&SubjectId>, limit: usize) -> Result<Vec<SubjectId>, QueryError> {
         let prefix = Key::new(table::MEMBER).text(segment).done();
         let lower = after.map_or_else(
@@ -589,8 +597,8 @@ impl Query {
         Ok(members)
     }
 
-    /// Why a subject is, or is not, in a published segment, as at `now`; `None` where there is no such segment. The answer is the maintained one; what
-    /// it rests on is shown by the rule over whole data.
+    /// Why a subject is, or is not, in a published segment, as at `now`; `None` if there is no such
+    /// segment. The answer is the maintained one; its evidence comes from the rule over whole data.
     ///
     /// # Errors
     /// Where a shard is not open, or its store failed.
@@ -667,7 +675,7 @@ impl Query {
         Ok(records)
     }
 
-    /// The identity graph around an identity: edges, the claims behind them, what is parked and why.
+    /// The identity graph around an identity: edges, their claims, what is parked and why.
     ///
     /// # Errors
     /// Where the identity writer is not open, or its store failed.

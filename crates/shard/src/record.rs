@@ -1,7 +1,8 @@
-//! One source record through its changes: which value holds where, and since when.
+//! One source record through its changes: the value at each path, and its version.
 //!
-//! Versions are per field path. A whole record speaks for every path; a partial update for its paths; of two that speak for a path the later
-//! `modified_at` holds, of equal ones the later in the topic. A deletion is a whole record that says nothing.
+//! Versions are per field path. A whole record covers every path; a partial update its own paths.
+//! Of two that cover a path the later `modified_at` holds, of equal ones the later in the topic. A
+//! deletion is a whole record without values.
 
 use millrace_model::{Change, Operation, Path, Text, Timestamp, Value};
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordState {
     whole: Option<Whole>,
-    /// Invariant: ascending by `at`, each newer than or as new as `whole`, none covered by a later one.
+    /// Invariant: ascending by `at`, each newer than or as new as `whole`, none covered by a later
+    /// one.
     patches: Vec<Patch>,
 }
 
@@ -31,18 +33,18 @@ pub struct Patch {
 /// A live record: what the merge of a profile reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fragment {
-    /// The version of `value`; meaningless where that is empty.
+    /// The version of `value`; meaningless if that is empty.
     pub at: Timestamp,
     pub value: Value,
     /// Ascending by `at`.
     pub patches: Vec<Patch>,
 }
 
-/// What a change did.
+/// The effect of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
     Changed,
-    /// Something newer speaks for every path of it.
+    /// Something newer covers every path of it.
     Stale,
 }
 
@@ -70,7 +72,7 @@ impl RecordState {
         }
     }
 
-    /// The record as it stands; `None` where it was never seen or is deleted.
+    /// The record as it is; `None` if it was never seen or is deleted.
     pub fn fragment(&self) -> Option<Fragment> {
         match &self.whole {
             Some(Whole { at, value: Some(value) }) => Some(Fragment {
@@ -102,8 +104,8 @@ impl RecordState {
             return Applied::Stale;
         }
         self.patches.retain(|known| known.at > patch.at || !patch.path.covers(&known.path));
-        let behind = self.patches.partition_point(|known| known.at <= patch.at);
-        self.patches.insert(behind, patch);
+        let after = self.patches.partition_point(|known| known.at <= patch.at);
+        self.patches.insert(after, patch);
         Applied::Changed
     }
 }
@@ -119,7 +121,7 @@ impl Fragment {
     }
 }
 
-/// Sets the value at a path, making maps on the way where there are none.
+/// Sets the value at a path, and creates missing maps on the way.
 pub(crate) fn set(target: &mut Value, path: &[Text], value: Value) {
     let Some((first, rest)) = path.split_first() else {
         *target = value;

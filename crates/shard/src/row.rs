@@ -1,7 +1,8 @@
-//! Row types: what lies in the state store, and in the changelog, under the keys of `key`.
+//! Row types: the values in the state store, and in the changelog, under the keys of `key`.
 //!
-//! Format: one version byte, then the postcard encoding of the struct. A field is never removed or reordered within a version; a change of shape is
-//! a new version byte with a reader for the old one.
+//! Format: one version byte, then the postcard encoding of the struct. A field is never removed or
+//! reordered within a version; a change of shape is a new version byte with a reader for the old
+//! one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -40,7 +41,8 @@ pub fn encode<R: Serialize>(value: &R) -> Vec<u8> {
     // Most rows are shorter than this, and fit without growing.
     let mut bytes = Vec::with_capacity(256);
     bytes.push(VERSION);
-    // Plain data in memory always serialises: every row type is made of maps, sequences and numbers.
+    // Plain data in memory always serialises: every row type is made of maps, sequences and
+    // numbers.
     postcard::to_extend(value, bytes).expect("row types serialise")
 }
 
@@ -88,10 +90,11 @@ impl fmt::Debug for SubjectId {
     }
 }
 
-/// `RECORD`: one source record as resolve knows it, and what it told others because of it.
+/// `RECORD`: one source record as resolve knows it, and what it sent to others because of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RecordRow {
-    /// Grows with every change that is passed on; orders fragments and rows of one record at their owners.
+    /// Grows with every change that is passed on; orders fragments and rows of one record at their
+    /// owners.
     pub sequence: u64,
     pub state: RecordState,
     /// Identities the record claims for its home node.
@@ -104,12 +107,12 @@ pub struct RecordRow {
     pub timer: Option<Timestamp>,
 }
 
-/// `NODE`: where a node's data goes.
+/// `NODE`: the routing of a node's data.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NodeRow {
     /// `None`: itself.
     pub canonical: Option<CanonicalId>,
-    /// The identity writer's sequence at the last move; 0 where it never moved.
+    /// The identity writer's sequence at the last move; 0 if it never moved.
     pub epoch: u64,
     /// The node carries data of its own, or a link names it: one claim is enough to make it matter.
     pub anchored: bool,
@@ -121,11 +124,11 @@ pub struct NodeRow {
     pub carried: u32,
     /// Identities among all that the node carries that matter.
     pub mattering: u32,
-    /// With what it carries it breaks a guard all by itself.
+    /// With what it carries it breaks a guard alone.
     pub breaks: bool,
     /// The identity writer knows all that it carries.
     pub joined: bool,
-    /// Verdicts heard of what it carries; orders them at its owners.
+    /// Verdicts received about what it carries; orders them at its owners.
     pub verdicts: u64,
     /// Shards that follow the node.
     pub followers: BTreeSet<u32>,
@@ -135,18 +138,21 @@ pub struct NodeRow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CarriedRow {
     pub present: bool,
-    /// The home's epoch at the last word about it, so that an older word from a former owner changes nothing.
+    /// The home's epoch at the last message about it, so that an older message from a former owner
+    /// changes nothing.
     pub epoch: u64,
 }
 
-/// `ASIDE`: the last word on whether an identity that a node carries is set aside. Without a reason as in `FragmentRow`.
+/// `ASIDE`: the last message on whether an identity that a node carries is set aside. Without a
+/// reason as in `FragmentRow`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AsideRow {
     pub sequence: u64,
     pub reason: Option<Reason>,
 }
 
-/// `FRAGMENT`: one source record's part of a profile. `None`: the record is gone; kept so that an older value that travels cannot come back.
+/// `FRAGMENT`: one source record's part of a profile. `None`: the record is gone; kept so that an
+/// older value in transit cannot come back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FragmentRow {
     pub sequence: u64,
@@ -160,7 +166,8 @@ pub struct RelationRow {
     pub value: Option<Value>,
 }
 
-/// `EVENT`: one event id in a subject's ledger, as each home node reported it. Read and written with its key, which says a part of it: `StoredCopy`.
+/// `EVENT`: one event id in a subject's ledger, as each home node reported it. Read and written
+/// with its key, which holds a part of it: `StoredCopy`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EventRow {
     /// Ascending by home.
@@ -172,13 +179,14 @@ pub struct EventCopy {
     pub home: Identity,
     pub modified_at: Timestamp,
     pub occurred_at: Timestamp,
-    /// The identities beside the home.
+    /// The identities apart from the home.
     pub others: Vec<Identity>,
     /// `None`: deleted.
     pub body: Option<Value>,
 }
 
-/// An `EventCopy` without what the row's key, or the copy itself, says already. `Home` and `Body` are borrowed where it is written.
+/// An `EventCopy` without what the row's key, or the copy itself, already holds. `Home` and `Body`
+/// are borrowed for writing.
 #[derive(Serialize, Deserialize)]
 struct StoredCopy<Home, Others, Body> {
     /// `None`: the subject's canonical id.
@@ -190,7 +198,7 @@ struct StoredCopy<Home, Others, Body> {
     left_out: LeftOut,
 }
 
-/// What belongs into the body and is not repeated there.
+/// Parts of the body that are not repeated there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct LeftOut {
     /// `_id` and `timestamp`: the id of the key, and `occurred_at`.
@@ -200,7 +208,8 @@ struct LeftOut {
 }
 
 impl EventRow {
-    /// The copy that counts: the latest version, of equal ones the one with the greatest home. `None` where that one is deleted.
+    /// The copy that counts: the latest version, of equal ones the one with the greatest home.
+    /// `None` if that one is deleted.
     pub fn effective(&self) -> Option<&EventCopy> {
         self.copies
             .iter()
@@ -272,7 +281,7 @@ impl EventCopy {
         }
     }
 
-    /// Takes out of the body what the row says anyway.
+    /// Removes from the body what the row holds anyway.
     fn leave_out(&mut self, id: &str) -> LeftOut {
         let Some(Value::Map(fields)) = &mut self.body else {
             return LeftOut::default();
@@ -302,14 +311,15 @@ impl EventCopy {
     }
 }
 
-/// The newest rows of a query that keeps so many, ascending by `(at, id)`.
+/// The newest rows of a query that keeps a limited number, ascending by `(at, id)`.
 pub type QueryRows = Vec<millrace_segment::plan::EventRow>;
 
-/// `QUERY`: the newest rows of all queries that ask for the same event types, so that an event reads and writes them together. No query is without rows.
+/// `QUERY`: the newest rows of all queries that ask for the same event types, so that an event
+/// reads and writes them together. No query is without rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeptRow(pub BTreeMap<QueryId, QueryRows>);
 
-/// `KeptRow` as it is stored: what several queries keep of one event names it once.
+/// `KeptRow` as stored: an event that several queries keep is named once.
 #[derive(Serialize, Deserialize)]
 struct StoredKeptRow {
     /// Ascending.
@@ -350,7 +360,7 @@ pub struct TallyRow {
     /// Events with a verdict.
     pub events: u64,
     pub totals: Totals,
-    /// The least or greatest value that counts, where that is asked for.
+    /// The least or greatest value that counts, if a rule asks for it.
     pub extreme: Option<Value>,
     /// When the first verdict ends.
     pub valid_until: Timestamp,
@@ -365,22 +375,23 @@ pub struct KinTally {
     pub state: KinState,
     /// Children counted.
     pub children: u64,
-    /// Those of which it is not known whether they count, or for what.
+    /// Children of which it is unknown whether they count, or for what.
     pub unknown: u64,
     pub totals: Totals,
-    /// The least or greatest value that counts, where that is asked for.
+    /// The least or greatest value that counts, if a rule asks for it.
     pub extreme: Option<Value>,
 }
 
-/// How far an aggregate over children is.
+/// The progress of an aggregate over children.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KinState {
     /// It is over all children.
     #[default]
     Full,
-    /// It is over the children up to this row; the others are still to be counted.
+    /// It covers the children up to this row; the others are still to be counted.
     Filling(Option<Vec<u8>>),
-    /// No rule asks any more: the rows of its values are being forgotten, and are gone up to this one.
+    /// No rule asks any more: the rows of its values are being deleted, and are gone up to this
+    /// one.
     Dropping(Option<Vec<u8>>),
 }
 
@@ -395,18 +406,19 @@ impl Default for TallyRow {
     }
 }
 
-/// `VERDICT`: an event of a query that keeps all of them, and whether it counts for the query's tally.
+/// `VERDICT`: an event of a query that keeps all of them, and whether it counts for the query's
+/// tally.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerdictRow {
     pub at: Timestamp,
     pub columns: Vec<Value>,
-    /// What it contributes; `None` where it does not count.
+    /// Its contribution; `None` if it does not count.
     pub value: Option<Value>,
     pub valid_until: Timestamp,
 }
 
 impl VerdictRow {
-    /// Of a query without a tally.
+    /// For a query without a tally.
     pub fn plain(event: millrace_segment::plan::EventRow) -> VerdictRow {
         VerdictRow {
             at: event.at,
@@ -429,27 +441,29 @@ pub struct TalliedValueRow {
 pub struct SequenceRow {
     /// Events kept.
     pub events: u64,
-    /// Behind every event up to and including `folded_to`, but for what changed.
+    /// After every event up to and including `folded_to`, except for changes.
     pub progress: Progress,
     pub folded_to: Timestamp,
     /// Events folded since the last milestone.
     pub since: u32,
-    /// The first and the last instant up to `folded_to` at which an event came, went or turned since it was folded.
+    /// The first and the last instant up to `folded_to` at which an event was added, deleted or
+    /// changed its verdict since it was folded.
     pub changed: Option<(Timestamp, Timestamp)>,
-    /// The first instant behind `folded_to` with an event; may be earlier where one is gone.
+    /// The first instant after `folded_to` with an event; may be earlier if one is gone.
     pub next_at: Timestamp,
-    /// When time turns the first verdict on an event; may be earlier where one is gone.
+    /// When time changes the first verdict on an event; may be earlier if one is gone.
     pub turns_at: Timestamp,
-    /// The instant `folded_to`, where it has many events. Invariant: nothing before it, and nothing of it, is among what changed.
+    /// The instant `folded_to`, if it has many events. Invariant: nothing before it, and nothing of
+    /// it, is among the changes.
     pub instant: Option<Instant>,
-    /// A walk that is not at its end. Invariant: `changed` or `next_at` says what it is for.
+    /// An unfinished walk. Invariant: `changed` or `next_at` says what it is for.
     pub walk: Option<WalkRow>,
 }
 
-/// A walk over the events of a chain, as it goes on in a later step.
+/// A walk over the events of a chain, to continue in a later step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WalkRow {
-    /// It has come to the event `id` of this instant, or behind all of them.
+    /// It has reached the event `id` of this instant, or is after all of them.
     pub at: Timestamp,
     pub id: Option<Text>,
     /// The instant so far.
@@ -482,7 +496,7 @@ impl SequenceRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SequencedRow {
     pub columns: Vec<Value>,
-    /// When time turns the verdict on it, other than by an end that progress knows of.
+    /// When time changes the verdict on it, apart from an end that progress knows of.
     pub turns_at: Timestamp,
 }
 
@@ -490,7 +504,7 @@ pub struct SequencedRow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventLinkRow {
     pub events: u64,
-    /// The home's epoch as last heard of: under it this owner speaks about the home's events.
+    /// The last known epoch of the home: under it this owner speaks about the home's events.
     pub epoch: u64,
 }
 
@@ -501,14 +515,15 @@ pub struct MovedRow {
     pub epoch: u64,
 }
 
-/// `SUBJECT`: what is read and written with nearly every touch.
+/// `SUBJECT`: read and written with nearly every touch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SubjectRow {
     /// Live fragments: source records that exist.
     pub records: u32,
     /// Live events in the ledger.
     pub events: u64,
-    /// The earliest live event, where there is any: when it appears, and when it is too old to be kept.
+    /// The earliest live event, if there is any: when it appears, and when it is too old to be
+    /// kept.
     pub oldest_event_at: Option<Timestamp>,
     /// Rows `EVENT_LINK`: mostly none, and then there is no need to look for them.
     pub event_links: u32,
@@ -516,17 +531,17 @@ pub struct SubjectRow {
     pub asides: u32,
     /// Moves sent whose arrival is not acknowledged: until then no exit is reported.
     pub departing: u32,
-    /// Where the node that names the subject went, while it is there: who absorbed the subject.
+    /// Where the node that names the subject went, as long as it is there: the subject's heir.
     pub merged_into: Option<CanonicalId>,
-    /// Rows `DATED` name the events by time, for there are many.
+    /// Rows `DATED` name the events by time, because there are many.
     pub dated: bool,
     /// A chore works on the ledger: until it is done the subject is not evaluated.
     pub chore: bool,
-    /// Queries whose newest rows are to be filled from the ledger.
+    /// Queries whose newest rows must be filled from the ledger.
     pub refill: BTreeSet<QueryId>,
     /// Nodes of which a part has arrived: until the last one has, the subject is not evaluated.
     pub arriving: Vec<Arrival>,
-    /// Arrivals to be acknowledged once the entries they cause are known.
+    /// Arrivals to acknowledge once the entries they cause are known.
     pub arrivals: Vec<Arrival>,
     /// The plan revision under which everything below was computed.
     pub revision: u64,
@@ -538,13 +553,13 @@ pub struct SubjectRow {
     pub memberships: Vec<Membership>,
     /// This thing's features, ascending by id.
     pub features: Vec<OwnFeature>,
-    /// Shards that are told the features, and how.
+    /// Shards that receive the features, and how.
     pub subscribers: BTreeMap<u32, Detail>,
-    /// What subscribers last heard of the thing's being there.
+    /// The standing that was last sent to subscribers.
     pub announced: Standing,
-    /// Things this one named as its parents, and the features they were told.
+    /// Things this one named as its parents, and the features sent to them.
     pub parents: BTreeSet<CanonicalId>,
-    pub told_parents: Features,
+    pub sent_to_parents: Features,
     /// A fact is missing: some segment's answer is open.
     pub open: bool,
     /// A fact is missing: some feature, or computed attribute, is not known.
@@ -555,11 +570,11 @@ pub struct SubjectRow {
     pub timer: Timer,
 }
 
-/// A change of membership that waits until what the subject refers to has come to rest.
+/// A change of membership that waits until the subject's references have come to rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Held {
     pub until: Timestamp,
-    /// What the change is told to have come from.
+    /// The cause that the change will carry.
     pub origin: Origin,
 }
 
@@ -568,10 +583,10 @@ pub struct Held {
 pub struct OwnFeature {
     pub id: FeatureId,
     pub value: Value,
-    /// When it is to be computed again because of time alone.
+    /// When it must be computed again because of time alone.
     pub due_at: Timestamp,
-    /// Until when it holds as far as time goes. Earlier than `due_at` where a feature of another thing that it rests on ends before: that thing's owner
-    /// is due then.
+    /// Until when it holds as far as time goes. Earlier than `due_at` if a feature of another thing
+    /// that it depends on ends before: that thing's owner is due then.
     pub valid_until: Timestamp,
 }
 
@@ -611,14 +626,15 @@ pub struct Arrival {
 pub struct Membership {
     pub segment: Text,
     pub realized: bool,
-    /// When the subject last entered; of no meaning where it is not in.
+    /// When the subject last entered; meaningless if it is not in.
     pub qualified_at: Timestamp,
-    /// When the subject is to be looked at again because of time alone; until when the membership holds is `engine::ends`.
+    /// When the subject must be evaluated again because of time alone; until when the membership
+    /// holds is `engine::ends`.
     pub valid_until: Timestamp,
 }
 
-/// `EXITED`: an exit as it was last written to the membership topic. Memberships of now stand in `SubjectRow`; who has left has no place there, because
-/// that row is read and written with every touch.
+/// `EXITED`: an exit as last written to the membership topic. Present memberships are in
+/// `SubjectRow`; exits are not, because that row is read and written with every touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitRow {
     /// When the subject had entered.
@@ -634,7 +650,7 @@ pub struct ActivationKey {
     pub identity: Identity,
 }
 
-/// The subjects behind a destination identity, with the attributes each would send.
+/// The subjects that hold a destination identity, with the attributes each would send.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ActivationRow {
     pub members: BTreeMap<SubjectId, Value>,
@@ -675,7 +691,7 @@ pub enum Reference {
     Campaign,
 }
 
-/// How much of a thing's features has to be known.
+/// How much of a thing's features must be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Detail {
     /// Numbers in bands, where rules need no more.
@@ -688,24 +704,25 @@ pub enum Detail {
 pub struct AliasRow {
     /// Subjects that refer to it.
     pub dependents: u64,
-    /// Those among them that need exact features.
+    /// Dependents that need exact features.
     pub exact: u64,
-    /// The thing it is; `None` until told.
+    /// The thing it is; `None` until its alias arrives.
     pub canonical: Option<CanonicalId>,
     pub epoch: u64,
     pub unrest: Option<Unrest>,
 }
 
-/// A node became another thing than it was. What belongs to that thing comes in parts, from several shards.
+/// A node became another thing. Consequences arrive in parts, from several shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unrest {
     /// When that began.
     pub since: Timestamp,
-    /// When it became another thing the last time.
+    /// When it last became another thing.
     pub last: Timestamp,
 }
 
-/// How many times the settling time unrest lasts at most: things that never come to rest do not hold changes back for ever.
+/// The longest unrest, in settling times: things that never come to rest must not hold changes back
+/// for ever.
 const UNREST_TIMES_MAX: i64 = 10;
 
 impl Unrest {
@@ -721,39 +738,39 @@ impl Unrest {
 }
 
 impl AliasRow {
-    /// What is needed of the thing, as far as this node goes.
+    /// The detail needed of the thing, as far as this node goes.
     pub fn detail(&self) -> Option<Detail> {
         detail(self.dependents, self.exact)
     }
 }
 
-/// `REPLICA`: a thing's features as told; a missing row is a thing not heard of yet.
+/// `REPLICA`: a thing's features as received; a missing row is an unknown thing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaRow {
     /// Nodes that are this thing, referred to from here.
     pub nodes: u64,
-    /// Those among them of which exact features are needed.
+    /// Nodes of which exact features are needed.
     pub exact: u64,
-    /// Whether its owner has spoken.
+    /// Whether its owner has sent its features.
     pub known: bool,
     /// Whether it has a live record.
     pub exists: bool,
     pub features: Features,
 }
 
-/// What a thing's owner says of its being there.
+/// The existence of a thing, as sent by its owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// It has a live record.
     Alive,
     #[default]
     Gone,
-    /// It became a part of another thing; who refers to it is about to be told of which.
+    /// It became a part of another thing; its dependents will soon learn of which.
     Absorbed,
 }
 
 impl ReplicaRow {
-    /// What this shard asks the thing's owner for.
+    /// The detail that this shard requests from the thing's owner.
     pub fn detail(&self) -> Option<Detail> {
         detail(self.nodes, self.exact)
     }
@@ -773,20 +790,20 @@ pub struct FanoutRow {
     pub origin: Origin,
 }
 
-/// `CHORE`: what is done to a subject's long ledger, or an account's many children, in portions.
+/// `CHORE`: work on a subject's long ledger, or an account's many children, in portions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChoreRow {
-    /// The key of the last event that the walk over the ledger has come to.
+    /// The key of the last event that the walk over the ledger has reached.
     pub cursor: Option<Vec<u8>>,
     /// Nodes that leave with their events.
     pub departures: Vec<Departure>,
     /// Events are too old to be kept.
     pub expiring: bool,
-    /// Queries whose rows are to be forgotten. Nothing is kept for them meanwhile.
+    /// Queries whose rows must be deleted. Nothing is kept for them meanwhile.
     pub dropping: BTreeSet<QueryId>,
-    /// Queries of which more is to be brought up to now than one evaluation can.
+    /// Queries that need more work than one evaluation does to be brought up to now.
     pub advancing: BTreeSet<QueryId>,
-    /// Aggregates over children are to be filled or forgotten.
+    /// Aggregates over children must be filled or deleted.
     pub kin: bool,
     pub origin: Origin,
 }
@@ -814,15 +831,15 @@ pub struct Departure {
     pub epoch: u64,
 }
 
-/// `REVIEW`: every home is looked at under other guards.
+/// `REVIEW`: a check of every home under changed guards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReviewRow {
-    /// A key of the last node looked at.
+    /// A key of the last node checked.
     pub cursor: Option<Vec<u8>>,
     pub origin: Origin,
 }
 
-/// What of a related thing is another than it was.
+/// The changed part of a related thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Moved {
     /// Which thing it is, or whether it exists.
@@ -832,7 +849,7 @@ pub enum Moved {
 }
 
 impl Moved {
-    /// This and another.
+    /// This and the other.
     pub fn add(&mut self, other: &Moved) {
         match (&mut *self, other) {
             (Moved::Features(these), Moved::Features(others)) => these.extend(others),
@@ -841,12 +858,13 @@ impl Moved {
     }
 }
 
-/// Who of those that refer to a thing is to be looked at because of what was told of it.
+/// Which dependents an update must wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reach {
-    /// Things alone: a value holds for a longer or shorter time than was known, and they pass that on.
+    /// Things alone: a value holds for a longer or shorter time than was known, and they pass that
+    /// on.
     Things,
-    /// Those alone who need exact features: a number moved within its band.
+    /// Only those who need exact features: a number moved within its band.
     Exact,
     All,
 }
@@ -881,12 +899,12 @@ pub struct DefinitionRow {
     pub accepted_at: Timestamp,
 }
 
-/// `CONFIGURATION`: under which the rows were written, as hashes.
+/// `CONFIGURATION`: hashes of the one that the rows were written under.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationRow {
-    /// What rules and destinations rest on.
+    /// The settings that rules and destinations depend on.
     pub rules: u64,
-    /// What verdicts on identities rest on.
+    /// The settings that verdicts on identities depend on.
     pub identity: u64,
 }
 
@@ -906,13 +924,13 @@ pub struct VersionRow {
 pub struct RevisionRow {
     /// Grows with every change of the set of definitions.
     pub revision: u64,
-    /// The revision at which each query of the plan came in.
+    /// The revision at which each query of the plan was added.
     pub queries: BTreeMap<QueryId, u64>,
     /// The last revision at which a query left the plan.
     pub queries_left: u64,
-    /// The fingerprint of each segment of the plan, and the revision at which it came in.
+    /// The fingerprint of each segment of the plan, and the revision at which it was added.
     pub segments: BTreeMap<Text, (u64, u64)>,
-    /// The revision at which all that was computed before lost its worth.
+    /// The revision at which everything computed before became void.
     pub all_anew: u64,
 }
 

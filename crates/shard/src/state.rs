@@ -1,7 +1,8 @@
 //! The state port: ordered bytes, read through a view, written as one batch per commit.
 //!
-//! A *table* is the first byte of a key. Tables below `DERIVED` are in the changelog; tables from `DERIVED` on are derived from them, live only
-//! in the local store, and are rebuilt after a restore.
+//! A *table* is the first byte of a key. Tables below `DERIVED` are in the changelog; tables from
+//! `DERIVED` on are derived from them, live only in the local store, and are rebuilt after a
+//! restore.
 
 /// Tables from this first byte on are derived: never written to the changelog.
 pub const DERIVED: u8 = 0x80;
@@ -9,7 +10,7 @@ pub const DERIVED: u8 = 0x80;
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
-/// One row of a batch: the new value, or `None` where the row goes.
+/// One row of a batch: the new value, or `None` to delete the row.
 pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 
 /// The store failed. The shard stops; its owner recovers it.
@@ -17,13 +18,13 @@ pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 #[error("state store")]
 pub struct StateError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// Within a `StateError` of a step: nothing is wrong with the store, but something that an input needs from outside, such as a schema registry, does not
-/// answer yet. The same inputs are to be handed over again later.
+/// Within a `StateError` of a step: the store works, but an external system that an input needs,
+/// such as a schema registry, does not answer yet. Pass the same inputs again later.
 #[derive(Debug, thiserror::Error)]
 #[error("an input cannot be taken yet")]
 pub struct NotYet(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// Within a `StateError`: nothing is wrong with the store, but its disk has no room. What was asked for is to be tried again once there is some.
+/// Within a `StateError`: the store works, but its disk is full. Retry once there is room.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NoRoom(pub String);
@@ -43,10 +44,12 @@ pub trait StateView {
 
 /// A store of one shard's rows, with the position in the changelog up to which it holds them.
 ///
-/// Protocol: the owner applies batches in commit order, each with the changelog position behind it; rows and position become visible and durable
-/// together (durable after `flush`). After a crash the store holds some prefix of the applied batches, never a part of one.
+/// Protocol: the owner applies batches in commit order, each with the changelog position after it;
+/// rows and position become visible and durable together (durable after `flush`). After a crash the
+/// store holds some prefix of the applied batches, never a part of one.
 pub trait StateStore: StateView + Send {
-    /// The offset of the next changelog record to be applied; `None` for a store that never was applied to.
+    /// The offset of the next changelog record to be applied; `None` for a store that never was
+    /// applied to.
     ///
     /// # Errors
     /// Where the store failed.
@@ -58,7 +61,8 @@ pub trait StateStore: StateView + Send {
     /// Where the store failed, `NoRoom` included; nothing of the batch is visible then.
     fn apply(&mut self, rows: Vec<RowChange>, changelog_position: i64) -> Result<(), StateError>;
 
-    /// Whether there is room to go on: asked before input is taken, so that it is not taken where what follows from it could not be stored.
+    /// Whether there is room for more: checked before input is taken, so that it is not taken if
+    /// its effects could not be stored.
     ///
     /// # Errors
     /// `NoRoom`, until there is room again.
@@ -66,7 +70,7 @@ pub trait StateStore: StateView + Send {
         Ok(())
     }
 
-    /// Bytes that are free where the store keeps its rows; `None` where there is no such number.
+    /// Bytes free where the store keeps its rows; `None` if there is no such number.
     fn free_bytes(&self) -> Option<u64> {
         None
     }
@@ -86,6 +90,6 @@ pub trait StateStore: StateView + Send {
     /// A handle for readers on other threads; sees each batch whole or not at all.
     fn reader(&self) -> std::sync::Arc<dyn StateView + Send + Sync>;
 
-    /// Bytes on disk, roughly; memory stores say what they hold.
+    /// Bytes on disk, roughly; memory stores report their own.
     fn size_bytes(&self) -> u64;
 }

@@ -1,4 +1,5 @@
-//! The overlay of one step: reads see committed rows with this step's writes on top; writes are returned as one final value per row.
+//! The overlay of one step: reads see committed rows with this step's writes on top; writes are
+//! returned as one final value per row.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +48,7 @@ impl<'a> Tx<'a> {
         self.writes.insert(key, None);
     }
 
-    /// Deletes a row that may never have been stored, leaving no trace of one that was not.
+    /// Deletes a row that may never have been stored, without a trace of one that was not.
     pub fn delete_if_present(&mut self, key: Vec<u8>) -> Result<(), StateError> {
         match self.view.get(&key)? {
             Some(_) => self.writes.insert(key, None),
@@ -111,7 +112,7 @@ pub fn prefix_end(prefix: &[u8]) -> Vec<u8> {
             return end;
         }
     }
-    // A prefix of 0xff bytes only: no table byte is 0xff, so nothing lies beyond.
+    // A prefix of 0xff bytes only: no table byte is 0xff, so nothing comes after.
     vec![u8::MAX; prefix.len() + 1]
 }
 

@@ -1,8 +1,10 @@
-//! activation: who stands behind each destination identity, and the desired state that follows.
+//! activation: the subjects that hold each destination identity, and the desired state that
+//! follows.
 //!
-//! A subject counts for every identity of a destination's namespace that it carries while it is in an audience that goes there. Several subjects may
-//! share an identity; the destination hears of the first that comes and the last that goes, and whenever an attribute it maps is another than it was
-//! told: the desired state is the same whichever of two facts came first.
+//! A subject counts for every identity of a destination's namespace that it carries while it is in
+//! an audience of that destination. Several subjects may share an identity. The destination
+//! receives the first that enters and the last that leaves, and every change of a mapped attribute:
+//! the desired state does not depend on the order of the facts.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +19,8 @@ use crate::row::{ActivatedRow, ActivationKey, ActivationRow, ProfileRow, Subject
 use crate::state::StateError;
 
 impl Step<'_> {
-    /// Compares what the subject should count for with what it counts for. `refreshed`: its attributes may be others than those it was last told with.
+    /// Compares the identities that the subject should count for with those it counts for.
+    /// `refreshed`: its attributes may differ from the last ones sent.
     pub(super) fn activations(&mut self, subject: &SubjectId, row: &SubjectRow, refreshed: bool, origin: &Origin) -> Result<(), StateError> {
         let realized: Vec<Text> = row
             .memberships
@@ -60,7 +63,7 @@ impl Step<'_> {
                 .get(&key.destination)
                 .is_some_and(|destination| !destination.attributes.is_empty())
         };
-        let told: Vec<ActivationKey> = wanted.iter().filter(|key| !known.contains(key) || (refreshed && maps(key))).cloned().collect();
+        let changed: Vec<ActivationKey> = wanted.iter().filter(|key| !known.contains(key) || (refreshed && maps(key))).cloned().collect();
         for key in known.difference(&wanted) {
             let message = Message::Activate {
                 key: key.clone(),
@@ -71,7 +74,7 @@ impl Step<'_> {
             self.send(self.shard_of_activation(key), message, origin);
         }
         let (profile, _) = read.unwrap_or_default();
-        for key in told {
+        for key in changed {
             let mut attributes = Map::new();
             for (name, path) in config.destinations.get(&key.destination).iter().flat_map(|destination| &destination.attributes) {
                 let value = path.steps().iter().fold(&profile.attributes, |value, step| value.field(step));
@@ -101,7 +104,8 @@ impl Step<'_> {
         shard_of(&format!("{}|{}|{}", key.destination, key.audience, key.identity), self.config.shards)
     }
 
-    /// At the key's shard: a subject comes to stand behind it, has other attributes, or no longer stands there.
+    /// At the key's shard: a subject begins to count for it, changes its attributes, or no longer
+    /// counts.
     pub(super) fn activate(&mut self, key: &ActivationKey, subject: SubjectId, present: bool, attributes: Value) -> Result<(), StateError> {
         let row_key = Key::new(table::ACTIVATION)
             .text(&key.destination)
@@ -153,7 +157,8 @@ impl Step<'_> {
     }
 }
 
-/// The attributes to be at the destination; `None`: nobody is to be there. Of several subjects the least one's: destinations know one person per identity.
+/// The attributes desired at the destination; `None`: nobody is desired there. Of several subjects
+/// the least one's: destinations know one person per identity.
 fn desired(row: &ActivationRow) -> Option<&Value> {
     row.members.values().next()
 }

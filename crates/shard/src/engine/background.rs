@@ -1,4 +1,5 @@
-//! Work that time or earlier steps left: due timers, fan-out over dependents, backfill of a new plan. All of it only marks subjects, within a budget.
+//! Work left by time or by earlier steps: due timers, fan-out over dependents, backfill of a new
+//! plan. All of it only marks subjects, within a budget.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::row::{self, BackfillRow, ChoreRow, FanoutRow, ReviewRow, SubjectId};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
-/// Kinds in the order in which a backfill takes them: what others rest on first.
+/// Kinds in the order in which a backfill takes them: dependencies first.
 const BACKFILL_ORDER: [SubjectKind; 5] = [
     SubjectKind::Campaign,
     SubjectKind::List,
@@ -23,7 +24,7 @@ const BACKFILL_ORDER: [SubjectKind; 5] = [
     SubjectKind::Person,
 ];
 
-/// Behind all fan-out jobs.
+/// After all fan-out jobs.
 const FANOUTS_END: &[u8] = &[table::FANOUT + 1];
 
 fn fanout_key(node: &Identity) -> Vec<u8> {
@@ -42,7 +43,8 @@ pub(super) struct Fanouts {
 }
 
 impl Fanouts {
-    /// No job is stored before `stored_from`: saves walks over the deletion markers of those that were.
+    /// No job is stored before `stored_from`: saves walks over the deletion markers of earlier
+    /// ones.
     pub(super) fn new(stored_from: Vec<u8>) -> Fanouts {
         Fanouts {
             stored_from,
@@ -65,8 +67,8 @@ pub(super) enum Job {
 }
 
 impl Step<'_> {
-    /// Marks what is due now. `from` is moved up to what is left; `lagging` is whether the gauge of lateness shows something. Whether more is due than the
-    /// budget allows.
+    /// Marks what is due now. `from` is moved up to the first one left; `lagging` is whether the
+    /// gauge of lateness is above zero. Returns whether more is due than the budget allows.
     pub(super) fn mark_due(&mut self, from: &mut Timestamp, lagging: &mut bool, timers_max: usize) -> Result<bool, StateError> {
         let lower = Key::new(table::TIMER).instant(*from).done();
         let upper = Key::new(table::TIMER).instant(self.now.plus_ms(1)).done();
@@ -93,15 +95,16 @@ impl Step<'_> {
             });
         }
         let left = due.len() == timers_max;
-        // Everything before the last one fired is gone; timers set later than that may still lie before now, but never before a fired one: a wake-up
-        // is always registered later than the `now` of its step.
+        // Everything before the last one fired is gone. Timers set later than that may still be
+        // before now, but never before a fired one: a wake-up is always registered later than the
+        // `now` of its step.
         if let Some((at, _)) = due.last().and_then(|(timer_key, _)| derive::wake_of(timer_key)) {
             *from = (*from).max(at);
         }
         Ok(left)
     }
 
-    /// The background work that is to go on: fan-out first.
+    /// The background work to continue: fan-out first.
     pub(super) fn next_job(&mut self) -> Result<Option<Job>, StateError> {
         if let Some((node, job)) = self.next_fanout()? {
             return Ok(Some(Job::Fanout(node, job)));
@@ -126,7 +129,7 @@ impl Step<'_> {
         }
     }
 
-    /// A node's job that is not finished.
+    /// A node's unfinished job.
     pub(super) fn fanout(&self, node: &Identity) -> Result<Option<FanoutRow>, StateError> {
         match self.fanouts.jobs.get(node) {
             Some(job) => Ok(job.clone()),
@@ -134,7 +137,7 @@ impl Step<'_> {
         }
     }
 
-    /// The next fan-out job: one of this step's, else a stored one.
+    /// The next fan-out job: one of this step's, otherwise a stored one.
     fn next_fanout(&mut self) -> Result<Option<(Identity, FanoutRow)>, StateError> {
         if let Some(node) = self.fanouts.waiting.pop_first() {
             let job = self.fanouts.jobs.get(&node).cloned().flatten();
@@ -177,7 +180,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Stores jobs that are left, and forgets stored ones that are done. The key before which none is stored then.
+    /// Stores jobs that are left, and deletes stored ones that are done. Returns the key before
+    /// which none is stored then.
     pub(super) fn write_fanouts(&mut self) -> Result<Vec<u8>, StateError> {
         let mut stored_from = std::mem::take(&mut self.fanouts.stored_from);
         for (node, job) in std::mem::take(&mut self.fanouts.jobs) {
@@ -204,13 +208,13 @@ impl Step<'_> {
         }))
     }
 
-    /// Whether a backfill is under way and comes to all persons yet.
+    /// Whether a backfill is running and will still reach all persons.
     pub(super) fn backfill_comes_to_persons(&self) -> Result<bool, StateError> {
         let job = self.backfill()?;
         Ok(!job.done && job.cursor.as_deref().and_then(key::kind_of) != Some(SubjectKind::Person))
     }
 
-    /// Every subject is to be brought to the present revision, from the beginning.
+    /// Every subject must be brought to the present revision, from the beginning.
     pub(super) fn start_backfill(&mut self, origin: Origin) {
         let row = BackfillRow {
             revision: self.program.revision,
@@ -233,15 +237,16 @@ impl Step<'_> {
                 .cursor
                 .take()
                 .filter(|_| Some(*kind) == place)
-                .map_or(first, |cursor| key::behind_node(&cursor));
-            // A look finds the first row of the next node: that of a subject, where the node is one.
+                .map_or(first, |cursor| key::after_node(&cursor));
+            // A look finds the first row of the next node: that of a subject, if the node is one.
             while let Some((row_key, stored)) = self.tx.scan(&lower, &end, 1)?.pop() {
-                lower = key::behind_node(&row_key);
+                lower = key::after_node(&row_key);
                 if let Some(subject) = key::subject_of(&row_key).filter(|_| key::table_of(&row_key) == Some(table::SUBJECT)) {
                     job.scanned += 1;
                     self.cache_subject(&subject, Some(stored))?;
                     let row = self.subject(&subject)?;
-                    // Who was brought up before may have missed what came since for new rules (`Step::replica`).
+                    // Subjects upgraded before may have missed features that arrived since for new
+                    // rules (`Step::replica`).
                     let missed = row.open || row.lacking;
                     if row.revision < revision || missed {
                         let origin = job.origin.clone();
@@ -262,20 +267,20 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Every home is to be looked at under other guards.
+    /// Every home must be checked under the changed guards.
     pub(super) fn start_review(&mut self, origin: Origin) {
         self.tx.put(Key::new(table::REVIEW).done(), &ReviewRow { cursor: None, origin });
     }
 
     fn review_some(&mut self, mut job: ReviewRow, portion: usize) -> Result<(), StateError> {
         let (first, end) = key::all_nodes();
-        let mut lower = job.cursor.as_deref().map_or(first, key::behind_node);
+        let mut lower = job.cursor.as_deref().map_or(first, key::after_node);
         for _ in 0..portion {
             let Some((row_key, _)) = self.tx.scan(&lower, &end, 1)?.pop() else {
                 self.tx.delete(Key::new(table::REVIEW).done());
                 return Ok(());
             };
-            lower = key::behind_node(&row_key);
+            lower = key::after_node(&row_key);
             if let Some(home) = key::node_of(&row_key) {
                 self.review(&home, &job.origin)?;
             }
@@ -290,17 +295,17 @@ impl Step<'_> {
         self.dirty.entry(Turn::of(subject)).or_insert_with(|| Dirty::new(origin))
     }
 
-    /// The size of every audience: told once, when a shard begins, and then by change.
-    pub(super) fn tell_audiences(&mut self) -> Result<(), StateError> {
+    /// The size of every audience: reported once, when a shard starts, and then by change.
+    pub(super) fn report_audiences(&mut self) -> Result<(), StateError> {
         for (row_key, value) in self.tx.scan_prefix(&[table::AUDIENCE])? {
             if let Some(segment) = Parts::of(&row_key).text() {
-                self.tell_audience(segment.into(), row::decode(&value)?);
+                self.report_audience(segment.into(), row::decode(&value)?);
             }
         }
         Ok(())
     }
 
-    fn tell_audience(&mut self, segment: Text, members: u64) {
+    fn report_audience(&mut self, segment: Text, members: u64) {
         let value = Measure::Set(members as f64);
         self.measurements.push(Measurement {
             name: "millrace_audience_size",
@@ -323,7 +328,7 @@ impl Step<'_> {
             } else {
                 self.tx.put(row_key, &after)
             }
-            self.tell_audience(segment, after);
+            self.report_audience(segment, after);
         }
         Ok(())
     }

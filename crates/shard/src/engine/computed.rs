@@ -1,5 +1,5 @@
-//! Computed attributes: the value of an expression, kept with each person or account for those who look at it. Rules do not read what is kept here: they
-//! have the expression filled in.
+//! Computed attributes: the value of an expression, kept with each person or account for display.
+//! Rules do not read the kept value: they have the expression filled in.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ use crate::row::{ComputedRow, ComputedValue, SubjectId, SubjectRow};
 use crate::state::StateError;
 
 impl Step<'_> {
-    /// Computes what may have changed, once the memberships are decided; the instant at which time alone changes any.
+    /// Computes what may have changed, once the memberships are decided; returns the instant at
+    /// which time alone changes any.
     pub(super) fn compute(
         &mut self,
         subject: &SubjectId,
@@ -37,7 +38,8 @@ impl Step<'_> {
         for attribute in attributes {
             let kept = known.remove(&attribute.name);
             let until = kept.as_ref().map_or(Timestamp::MAX, |kept| kept.valid_until);
-            // Which memberships changed, and which attributes are new, is not told apart: to look again is cheap.
+            // Which memberships changed, and which attributes are new, is not recorded: evaluating
+            // again is cheap.
             if attribute.reads.segments.is_empty() && dirty.since.is_none() && !self.affected(dirty, &attribute.reads, until) {
                 after.extend(kept);
                 continue;
@@ -58,7 +60,8 @@ impl Step<'_> {
                     });
                 }
                 Ok(_) => {}
-                // A fact is missing. What was known stays; the fact's arrival is a change of a related thing.
+                // A fact is missing. The known value stays; the fact's arrival is a change of a
+                // related thing.
                 Err(_) => {
                     row.lacking = true;
                     after.extend(kept.map(|kept| ComputedValue {

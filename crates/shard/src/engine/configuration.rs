@@ -1,5 +1,5 @@
-//! What rests on the configuration follows it: currency rates, retention, destinations and identity rules may change from one start to the next, and
-//! so may the program itself.
+//! Rows follow the configuration: currency rates, retention, destinations and identity rules may
+//! change from one start to the next, and so may the program itself.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::state::StateError;
 impl Config {
     fn fingerprints(&self) -> ConfigurationRow {
         let settings = &self.settings;
-        // The program's version stands for what it makes of the same rules.
+        // The program's version stands for its interpretation of the same rules.
         let rules = (
             env!("CARGO_PKG_VERSION"),
             &settings.default_currency,
@@ -32,8 +32,9 @@ impl Config {
 }
 
 impl Step<'_> {
-    /// Where the configuration is another than the one the rows were written under: every subject is brought up in the background, as under a new
-    /// definition, and every verdict on identities is given anew.
+    /// If the configuration differs from the one the rows were written under: every subject is
+    /// upgraded in the background, as under a new definition, and every verdict on identities is
+    /// computed again.
     pub(super) fn adopt_configuration(&mut self) -> Result<(), StateError> {
         let row_key = Key::new(table::CONFIGURATION).done();
         let known: Option<ConfigurationRow> = self.tx.get(&row_key)?;
@@ -52,11 +53,13 @@ impl Step<'_> {
                 tracing::info!("identity rules have changed: every verdict is given anew");
                 self.weigh_all(&origin)?;
             }
-            // Homes that broke no guard by themselves may break one now, and the writer has not heard of them.
+            // Homes that broke no guard by themselves may break one now, and the writer has not
+            // heard of them.
             self.start_review(origin.clone());
         }
         if known.rules != present.rules {
-            // Columns of event queries rest on rates too: as if every query were new, all are filled again.
+            // Columns of event queries depend on rates too: all of them are filled again, as if
+            // every query were new.
             let next = self.program.revision + 1;
             let revision = RevisionRow {
                 revision: next,
@@ -65,7 +68,8 @@ impl Step<'_> {
             };
             match Program::build(self.program.definitions.clone(), revision, &self.config) {
                 Ok(program) => self.program = Arc::new(program),
-                // They did fit together when they were taken; what is evaluated stays as it is.
+                // They were valid together when they were accepted; what is evaluated stays as it
+                // is.
                 Err(problems) => {
                     tracing::error!(?problems, "stored definitions do not fit together");
                     return Ok(());

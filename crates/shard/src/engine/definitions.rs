@@ -1,4 +1,4 @@
-//! Segment definitions as data: they come on the control topic, which every shard reads whole.
+//! Segment definitions as data: they arrive on the control topic, which every shard reads whole.
 
 use std::sync::Arc;
 
@@ -15,17 +15,18 @@ use crate::program::{self, Program};
 use crate::row::{DefinitionRow, VersionRow};
 use crate::state::StateError;
 
-/// What a record of the control topic says of a name, until the step plans.
+/// The content of a control record for a name, until the step plans.
 pub(super) struct Control {
     input: Input,
     name: Text,
     version: u64,
-    /// `None`: the name is no more.
+    /// `None`: the name is deleted.
     definition: Option<(String, Compiled)>,
 }
 
 impl Step<'_> {
-    /// A definition came, changed or went. One that cannot be used is a dead letter, and the one before it stays.
+    /// A definition was added, changed or deleted. An unusable one is a dead letter, and the
+    /// previous one stays.
     pub(super) fn define(&mut self, input: &Input) -> Result<(), StateError> {
         let key = input.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         let name = Text::from(key.as_ref());
@@ -57,8 +58,9 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Plans for the definitions that came since the last time: once for all of them, because a plan costs as much as all rules together. Where they do
-    /// not fit together it is found out one by one which do not.
+    /// Plans for the definitions that arrived since the last time: once for all of them, because a
+    /// plan costs as much as all rules together. If they conflict, it finds out one by one which
+    /// do.
     pub(super) fn plan(&mut self) -> Result<(), StateError> {
         let controls = std::mem::take(&mut self.controls);
         if controls.is_empty() || self.adopt(&controls)?.is_ok() {
@@ -72,7 +74,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Puts definitions in force, all of them or, where they do not fit together with the others, none.
+    /// Puts definitions in force: all of them or, if they conflict with the others, none.
     fn adopt(&mut self, controls: &[Control]) -> Result<Result<(), Vec<Diagnostic>>, StateError> {
         let mut definitions = self.program.definitions.clone();
         let mut news: Vec<(&Control, Taken)> = Vec::with_capacity(controls.len());
@@ -127,7 +129,8 @@ impl Step<'_> {
         Ok(Ok(()))
     }
 
-    /// Stores what a name has become: its definition in force, the draft beside it, and the version that came in; `None`: it is no more.
+    /// Stores the new state of a name: its definition in force, its draft, and the version that
+    /// arrived; `None`: it is deleted.
     fn write_definition(&mut self, control: &Control) -> Result<(), StateError> {
         let program = Arc::clone(&self.program);
         let (name, version) = (&control.name, control.version);
@@ -163,7 +166,7 @@ impl Step<'_> {
         }
         let in_force = program.definitions.get(name).map(|accepted| accepted.row.version);
         let gone = match in_force {
-            // A name that comes back behind its deletion begins anew.
+            // A name that comes back after its deletion starts over.
             Some(in_force) if control.definition.is_some() => outdated(&kept, in_force).into_iter().collect(),
             _ => kept,
         };
@@ -173,7 +176,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Every shard reads the control topic; the first alone reports what is wrong with it.
+    /// Every shard reads the control topic; only the first reports its errors.
     fn refuse(&mut self, input: &Input, reason: Reason, detail: String) -> Result<(), StateError> {
         if self.number == 0 {
             self.dead_letter(input, &reason.because(detail));

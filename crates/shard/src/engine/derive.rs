@@ -1,5 +1,5 @@
-//! Derived rows: timers, and the reverse of references, aliases and memberships. Written beside the rows they follow from, and made anew from those
-//! when a shard is restored.
+//! Derived rows: timers, and the reverse of references, aliases and memberships. Written together
+//! with their base rows, and computed again from those when a shard is restored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ pub(super) fn subject_timer(at: Timestamp, subject: &SubjectId) -> Vec<u8> {
     Key::new(table::TIMER).instant(at).byte(0).subject(subject).done()
 }
 
-/// The begin or end of a link's validity.
+/// The beginning or end of a link's validity.
 pub(super) fn link_timer(at: Timestamp, link: &str) -> Vec<u8> {
     Key::new(table::TIMER).instant(at).byte(1).text(link).done()
 }
@@ -53,7 +53,7 @@ const EXACT: u8 = 0;
 const BANDED: u8 = 1;
 const THING: u8 = 2;
 
-/// Where those that refer to a node, and are to be looked at, begin and end.
+/// The range of the dependents of a node that must be evaluated.
 pub(crate) fn dependents(node: &Identity, reach: Reach) -> (Vec<u8>, Vec<u8>) {
     let key = || Key::new(table::DEPENDENT).node(node);
     let prefix = match reach {
@@ -99,7 +99,7 @@ pub(super) fn turns_from(subject: &SubjectId, query: QueryId, turns_at: Timestam
     Key::new(table::TURN).subject(subject).number(query.0).instant(turns_at).done()
 }
 
-/// When time turns the verdict on an event of a chain.
+/// When time changes the verdict on an event of a chain.
 pub(super) fn turn(subject: &SubjectId, query: QueryId, turns_at: Timestamp, at: Timestamp, id: &str) -> Vec<u8> {
     Key::new(table::TURN)
         .subject(subject)
@@ -115,7 +115,7 @@ pub(super) fn turns_at(turn_key: &[u8]) -> Option<Timestamp> {
     parts.subject().and_then(|_| parts.number()).and_then(|_| parts.instant())
 }
 
-/// The event whose verdict turns.
+/// The event whose verdict changes.
 pub(super) fn turned(turn_key: &[u8]) -> Option<(Timestamp, String)> {
     let mut parts = Parts::of(turn_key);
     let _ = (parts.subject(), parts.number(), parts.instant());
@@ -126,7 +126,8 @@ pub(super) fn member(segment: &str, subject: &SubjectId) -> Vec<u8> {
     Key::new(table::MEMBER).text(segment).subject(subject).done()
 }
 
-/// Every node a profile refers to, and in what detail its thing has to be known: only a person with several accounts adds their numbers up.
+/// Every node a profile refers to, with the detail in which its thing must be known: only a person
+/// with several accounts adds their numbers up.
 pub(super) fn references(kind: SubjectKind, profile: &ProfileRow) -> BTreeMap<Identity, Detail> {
     let direct = profile.references.iter().map(|(_, node)| node);
     let nodes: BTreeSet<&Identity> = direct.chain(profile.rows.iter().filter_map(|row| row.target.as_ref())).collect();

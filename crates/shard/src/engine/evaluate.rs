@@ -1,7 +1,8 @@
-//! Evaluation of one subject: what changed is computed again, and what came of it is sent on.
+//! Evaluation of one subject: computes changes again, and sends the results on.
 //!
-//! In this order: the profile is merged where its records changed; events too old are dropped; the subject is brought to the plan's revision; its
-//! features are computed and told to those who read them; its segments are evaluated and changes of membership emitted; the next wake-up is set.
+//! In this order: the profile is merged if its records changed; events too old are dropped; the
+//! subject is brought to the plan's revision; its features are computed and sent to their readers;
+//! its segments are evaluated and changes of membership emitted; the next wake-up is set.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,7 +79,8 @@ impl Step<'_> {
         self.settle_kin(subject, &origin)?;
         let row = self.subject(subject)?;
         if row.chore || !row.arriving.is_empty() {
-            // Half a history is nobody's: everything is evaluated when the chore is done, or all has arrived.
+            // A partial history belongs to nobody: everything is evaluated when the chore is done,
+            // or all has arrived.
             row.timer.0 = Timestamp::MAX;
             return Ok(());
         }
@@ -89,7 +91,7 @@ impl Step<'_> {
         }
         let origin = dirty.origin.clone();
         let lacked = std::mem::take(&mut row.lacking);
-        // It appeared, or went, perhaps by time alone.
+        // It appeared, or disappeared, perhaps by time alone.
         dirty.all |= alive != (row.announced == Standing::Alive);
         let segments = self.segments_to_evaluate(subject.kind, &row, &dirty, &program);
         if alive {
@@ -105,12 +107,14 @@ impl Step<'_> {
             self.memberships(subject, &mut row, &dirty, segments, alive, &program)?;
         }
         let changed = memberships_before != row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect();
-        // While nodes are on their way it counts for what it counted for: whoever they go to is told of before it goes.
+        // While nodes are in transit, keep the old activations: the new owner announces itself
+        // before this one withdraws.
         if row.departing == 0 && (changed || dirty.profile || dirty.all || dirty.since.is_some()) {
             self.activations(subject, &row, dirty.all, &origin)?;
         }
-        // What arrived is reported as soon as the entries it causes are known. Where those wait for this subject's own departures, it is reported at
-        // once: two subjects that exchange nodes would wait for each other for ever.
+        // An arrival is acknowledged as soon as the entries it causes are known. If those wait for
+        // this subject's own departures, it is acknowledged at once: two subjects that exchange
+        // nodes would otherwise wait for each other for ever.
         if !row.open || row.departing > 0 {
             for arrival in std::mem::take(&mut row.arrivals) {
                 let from = SubjectId {
@@ -128,7 +132,7 @@ impl Step<'_> {
                 );
             }
         }
-        // Which attributes were not known is not kept.
+        // Which attributes were not known is not recorded.
         dirty.all |= lacked;
         let computed_until = self.compute(subject, &mut row, &dirty, alive, &program)?;
         row.timer.0 = self.next_wake(&row, computed_until);
@@ -157,7 +161,7 @@ impl Step<'_> {
             .unwrap_or(Timestamp::MAX)
     }
 
-    /// Merges fragments and rows again. Whether anything that rules can see is different.
+    /// Merges fragments and rows again. Returns whether anything that rules can see changed.
     fn merge_profile(&mut self, subject: &SubjectId, origin: &Origin) -> Result<bool, StateError> {
         let profile_key = key::of_subject(table::PROFILE, subject);
         let before: Option<ProfileRow> = self.tx.get(&profile_key)?;
@@ -254,7 +258,7 @@ impl Step<'_> {
         }
     }
 
-    /// Computes the subject's features and tells subscribers and parents what changed for them.
+    /// Computes the subject's features and sends their changes to subscribers and parents.
     fn features(
         &mut self,
         subject: &SubjectId,
@@ -265,7 +269,7 @@ impl Step<'_> {
         origin: &Origin,
     ) -> Result<(), StateError> {
         let mut known: BTreeMap<FeatureId, OwnFeature> = row.features.drain(..).map(|feature| (feature.id, feature)).collect();
-        // An instant that has passed said nothing any more, to whomever it was told: whoever's it is tells what came of it.
+        // An expired `valid_until` carries no information; its owner will send the new value.
         known
             .values_mut()
             .filter(|feature| feature.valid_until <= self.now)
@@ -290,7 +294,7 @@ impl Step<'_> {
                     after.push(known);
                     continue;
                 }
-                // A feature whose facts are missing stays unknown to everyone who reads it.
+                // A feature whose facts are missing stays unknown to every reader.
                 let result = feature.residual.evaluate(&view, self.now);
                 row.lacking |= result.is_err();
                 if let Ok(Timed { value, valid_until: due_at }) = result {
@@ -313,14 +317,14 @@ impl Step<'_> {
         row.features = after;
 
         let reads_down = |id| program.reads_down(subject.kind, id);
-        let (down, before) = (told(&row.features, reads_down), told(known.values(), reads_down));
+        let (down, before) = (sendable(&row.features, reads_down), sendable(known.values(), reads_down));
         let banded = program.banded(&down);
         let standing = match (alive, &row.merged_into) {
             (true, _) => Standing::Alive,
             (false, Some(_)) => Standing::Absorbed,
             (false, None) => Standing::Gone,
         };
-        // Under a new plan others may read what nobody read before.
+        // Under a new plan others may read features that had no reader before.
         let changed = dirty.since.is_some() || row.announced != standing;
         let (exact_changed, banded_changed) = (changed || down != before, changed || banded != program.banded(&before));
         for (shard, detail) in &row.subscribers {
@@ -342,20 +346,21 @@ impl Step<'_> {
         }
         row.announced = standing;
         if program.has_parents(subject.kind) || !row.parents.is_empty() {
-            self.tell_parents(subject, row, alive, program, origin)?;
+            self.send_to_parents(subject, row, alive, program, origin)?;
         }
         Ok(())
     }
 
-    /// Tells the accounts that this opportunity or person belongs to what their rules read of it. Of a person it is not told that a value holds for
-    /// another time than was told: each visit moves the end of a window, and one that flips nothing is to cost nothing.
-    fn tell_parents(&mut self, subject: &SubjectId, row: &mut SubjectRow, alive: bool, program: &Program, origin: &Origin) -> Result<(), StateError> {
+    /// Sends to the accounts of this opportunity or person what their rules read of it. For a
+    /// person, a value that only holds longer or shorter than last sent is not sent: each visit
+    /// moves the end of a window, and a visit that changes no value must cost nothing.
+    fn send_to_parents(&mut self, subject: &SubjectId, row: &mut SubjectRow, alive: bool, program: &Program, origin: &Origin) -> Result<(), StateError> {
         let wanted: Vec<FeatureId> = program
             .features(subject.kind)
             .map(|feature| feature.id)
             .filter(|id| program.reads_up(subject.kind, *id))
             .collect();
-        let up = told(&row.features, |id| program.reads_up(subject.kind, id));
+        let up = sendable(&row.features, |id| program.reads_up(subject.kind, id));
         let complete = wanted.iter().all(|id| up.contains_key(id));
         let mut parents = BTreeSet::new();
         if alive && program.has_parents(subject.kind) {
@@ -368,7 +373,8 @@ impl Step<'_> {
             let accounts = view.parents(relation);
             view.finish()?;
             match accounts {
-                // Which accounts these are is not known yet; the alias that tells comes as a change of a related thing.
+                // Which accounts these are is not known yet; the alias arrives as a change of a
+                // related thing.
                 Err(_) => return Ok(()),
                 Ok(accounts) => parents = accounts,
             }
@@ -392,9 +398,9 @@ impl Step<'_> {
             );
         }
         let stands = if subject.kind == SubjectKind::Person {
-            same_values(&row.told_parents, &up)
+            same_values(&row.sent_to_parents, &up)
         } else {
-            row.told_parents == up
+            row.sent_to_parents == up
         };
         for parent in &parents {
             if !stands || !row.parents.contains(parent) {
@@ -407,11 +413,12 @@ impl Step<'_> {
             }
         }
         row.parents = parents;
-        row.told_parents = up;
+        row.sent_to_parents = up;
         Ok(())
     }
 
-    /// The queries that this evaluation reads. Where one is missing here its rows are read one by one.
+    /// The queries that this evaluation reads. If one is missing here, its rows are read one by
+    /// one.
     fn queries_to_read(&self, kind: SubjectKind, row: &SubjectRow, dirty: &Dirty, segments: &BTreeSet<usize>, program: &Program) -> BTreeSet<QueryId> {
         let mut queries = BTreeSet::new();
         if row.departing == 0 {
@@ -430,7 +437,8 @@ impl Step<'_> {
         queries
     }
 
-    /// Whether something that reads so is to be computed again, the last result holding until `until`.
+    /// Whether something that reads this must be computed again, if its last result holds until
+    /// `until`.
     pub(super) fn affected(&self, dirty: &Dirty, reads: &Reads, until: Timestamp) -> bool {
         dirty.all
             || until <= self.now
@@ -441,7 +449,8 @@ impl Step<'_> {
             })
     }
 
-    /// Evaluates the segments that what changed can affect, in order, and emits what came of it. Work does not grow with segments that are not affected.
+    /// Evaluates the segments that the changes can affect, in order, and emits the results. Work
+    /// does not grow with segments that are not affected.
     fn memberships(
         &mut self,
         subject: &SubjectId,
@@ -456,9 +465,9 @@ impl Step<'_> {
         }
         let mut emitted: Vec<(Text, bool, Timestamp)> = Vec::new();
         if dirty.all || dirty.since.is_some() {
-            // Members of segments that are no more leave.
+            // Members of deleted segments leave.
             row.memberships.retain(|membership| {
-                // A name may have come to stand for a segment of other subjects.
+                // A name may now mean a segment of other subjects.
                 let exists = program.segment(&membership.segment).is_some_and(|segment| segment.subject == subject.kind);
                 if !exists && membership.realized {
                     emitted.push((membership.segment.clone(), false, membership.qualified_at));
@@ -470,13 +479,13 @@ impl Step<'_> {
         let mut open: BTreeSet<Text> = BTreeSet::new();
         // Looked up at the first change.
         let mut unrest: Option<Option<Timestamp>> = None;
-        // One view for all: what several segments read is read once.
+        // One view for all: facts that several segments read are read once.
         let queries = program.queries_of(&waiting);
         let mut view = SubjectView::new(self, subject, program, queries);
         while let Some(place) = waiting.pop_first() {
             let segment = &program.plan.segments[place];
             let result = if alive {
-                tell_segments(&mut view, segment, &row.memberships, &open);
+                set_segments(&mut view, segment, &row.memberships, &open);
                 segment.residual.evaluate(&view, self.now)
             } else {
                 Ok(Timed {
@@ -553,13 +562,13 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Places of the segments to evaluate: all of them where anything may have changed, else those that are new, that read what changed, or whose time
-    /// has come.
+    /// Places of the segments to evaluate: all of them if anything may have changed, otherwise
+    /// those that are new, that read a change, or whose time has come.
     fn segments_to_evaluate(&self, kind: SubjectKind, row: &SubjectRow, dirty: &Dirty, program: &Program) -> BTreeSet<usize> {
         if !matches!(kind, SubjectKind::Person | SubjectKind::Account) {
             return BTreeSet::new();
         }
-        // Which segments were left open is not kept: that is rare, and short.
+        // Which segments were left open is not recorded: that is rare, and short.
         if dirty.all || row.open {
             return program.segments_of(kind).iter().copied().collect();
         }
@@ -578,7 +587,7 @@ impl Step<'_> {
         places
     }
 
-    /// Tells a change of membership.
+    /// Emits a change of membership.
     fn emit(
         &mut self,
         subject: &SubjectId,
@@ -666,7 +675,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Every identity of the subject that a live record or retained event carries, but for those set aside.
+    /// Every identity of the subject that a live record or retained event carries, without those
+    /// set aside.
     pub(super) fn identities(&self, subject: &SubjectId, row: &SubjectRow, profile: &ProfileRow) -> Result<BTreeSet<Identity>, StateError> {
         let mut identities = profile.identities.clone();
         if row.event_links > 0 {
@@ -699,8 +709,8 @@ pub fn asides(rows: Vec<Row>) -> Result<BTreeMap<Identity, Reason>, StateError> 
     Ok(found)
 }
 
-/// Features as they are told, those that are read.
-fn told<'f>(features: impl IntoIterator<Item = &'f OwnFeature>, read: impl Fn(FeatureId) -> bool) -> Features {
+/// Features in the form in which they are sent, filtered by `read`.
+fn sendable<'f>(features: impl IntoIterator<Item = &'f OwnFeature>, read: impl Fn(FeatureId) -> bool) -> Features {
     let read = features.into_iter().filter(|feature| read(feature.id));
     read.map(|feature| {
         (
@@ -714,8 +724,8 @@ fn told<'f>(features: impl IntoIterator<Item = &'f OwnFeature>, read: impl Fn(Fe
     .collect()
 }
 
-/// Tells a view what is decided of the segments that another rests on.
-fn tell_segments(view: &mut SubjectView<'_>, segment: &SegmentPlan, decided: &[Membership], open: &BTreeSet<Text>) {
+/// Passes the decided memberships of the segments that another depends on to a view.
+fn set_segments(view: &mut SubjectView<'_>, segment: &SegmentPlan, decided: &[Membership], open: &BTreeSet<Text>) {
     for name in &segment.reads.segments {
         let member = decided.iter().any(|membership| membership.segment == *name && membership.realized);
         view.set_segment(name.clone(), (!open.contains(name)).then_some(Timed::lasting(member)));
@@ -727,7 +737,7 @@ pub fn is_alive(kind: SubjectKind, row: &SubjectRow, now: Timestamp) -> bool {
     row.records > 0 || (kind == SubjectKind::Person && row.oldest_event_at.is_some_and(|oldest| oldest <= now))
 }
 
-/// The source records whose fragments make up a kind.
+/// The kind of source record whose fragments make up a kind.
 pub fn source_kind(kind: SubjectKind) -> SourceKind {
     match kind {
         SubjectKind::Person => SourceKind::Person,
@@ -738,7 +748,7 @@ pub fn source_kind(kind: SubjectKind) -> SourceKind {
     }
 }
 
-/// The node a relation row leads to.
+/// The target node of a relation row.
 fn target_of(kind: SourceKind, value: &Value) -> Option<Identity> {
     match kind {
         SourceKind::AccountPerson => key_at(value, "accountKey", SubjectKind::Account),
@@ -756,7 +766,7 @@ fn target_of(kind: SourceKind, value: &Value) -> Option<Identity> {
     }
 }
 
-/// `isDeleted` can be asked for, and is false on live things.
+/// `isDeleted` can be read, and is false on live things.
 fn living(mut value: Value) -> Value {
     if let Value::Map(map) = &mut value {
         map.insert("isDeleted", Value::Bool(false));

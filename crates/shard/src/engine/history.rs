@@ -1,12 +1,16 @@
-//! A long history: what concerns many events of one person goes on in portions, and finds them by time.
+//! A long history: work on many events of one person runs in portions, and finds them by time.
 //!
-//! A short ledger is read whole where it has to be. One that has grown past `Config::history_rows` is *dated*: rows `DATED` name its events by time, so
-//! that those too old to be kept are found without a look at the others. What concerns more rows than that is a *chore*: nodes that depart with
-//! their events, events that expire, queries whose rows are to be filled from the whole ledger. Each portion of a chore is a walk over some rows, and
-//! the shard goes on between them. Meanwhile the person is not evaluated: whoever has half of a history would be in segments that neither the old
-//! history nor the new one leads to. The same holds while a history arrives in parts.
+//! A short ledger is read whole when needed. One that has grown past `Config::history_rows` is
+//! *dated*: rows `DATED` name its events by time, so that those too old to be kept are found
+//! without a look at the others. Work on more rows than that is a *chore*: nodes that depart with
+//! their events, events that expire, queries whose rows must be filled from the whole ledger. Each
+//! portion of a chore is a walk over some rows, and the shard does other work between them.
+//! Meanwhile the person is not evaluated: with half of a history it would be in segments that
+//! neither the old history nor the new one leads to. The same holds while a history arrives in
+//! parts.
 //!
-//! Order does not matter between a chore's portions and what else happens to the person: events are a union by id and version, wherever they are.
+//! A chore's portions and other changes of the person need no order: events are a union by id and
+//! version, wherever they are.
 
 use std::collections::BTreeSet;
 
@@ -20,11 +24,13 @@ use crate::row::{self, ChoreRow, Departure, EventRow, SubjectId};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
-/// Events in one message of a move, in bytes: keeps messages well under what the log takes, however large the events are.
+/// Events in one message of a move, in bytes: keeps messages well under the log's limit, however
+/// large the events are.
 const PART_BYTES: usize = 512 << 10;
 
 impl Step<'_> {
-    /// The instants by which a dated ledger names an event: those of the copies that count or would, and the last one, after which nothing is left.
+    /// The instants by which a dated ledger names an event: those of the copies that count or would
+    /// count, and the last one, after which nothing is left.
     fn dates(event: &EventRow) -> BTreeSet<Timestamp> {
         let bodies = event.copies.iter().filter(|copy| copy.body.is_some()).map(|copy| copy.occurred_at);
         bodies.chain(event.copies.iter().map(|copy| copy.occurred_at).max()).collect()
@@ -41,12 +47,12 @@ impl Step<'_> {
         }
     }
 
-    /// The instants by which a ledger names an event now; none where it is not dated.
+    /// The instants by which a ledger names an event now; none if it is not dated.
     pub(super) fn dates_before(&mut self, subject: &SubjectId, event: &EventRow) -> Result<Option<BTreeSet<Timestamp>>, StateError> {
         Ok(self.subject(subject)?.dated.then(|| Step::dates(event)))
     }
 
-    /// An event came in: a ledger that has grown long is dated from now on.
+    /// An event arrived: a ledger that has grown long is dated from now on.
     pub(super) fn date_if_long(&mut self, subject: &SubjectId) -> Result<(), StateError> {
         let most = self.config.history_rows as u64;
         let row = self.subject(subject)?;
@@ -60,7 +66,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The last event that counted is gone: unless many others are left that do not count, the ledger is short again.
+    /// The last event that counted is gone: unless many others are left that do not count, the
+    /// ledger is short again.
     fn undate(&mut self, subject: &SubjectId) -> Result<(), StateError> {
         let (first, end) = key::all_dated(subject, Timestamp::MAX);
         let most = self.config.history_rows;
@@ -72,7 +79,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Finds the earliest event that counts, where it may have changed. Until a chore is done nobody asks.
+    /// Finds the earliest event that counts, if it may have changed. Until a chore is done nobody
+    /// needs it.
     pub(super) fn settle_oldest(&mut self, subject: &SubjectId) -> Result<(), StateError> {
         let row = self.subject(subject)?;
         if row.chore || !self.oldest_gone.remove(subject) {
@@ -115,7 +123,8 @@ impl Step<'_> {
         Ok(stored.map(|stored| EventRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default())
     }
 
-    /// Drops events that are too old to be kept, or some of them, the rest being left to a chore; which queries that touches.
+    /// Drops events that are too old to be kept; if there are many, some of them, and a chore drops
+    /// the others. Returns the touched queries.
     pub(super) fn expire(&mut self, subject: &SubjectId, origin: &Origin) -> Result<Vec<QueryId>, StateError> {
         let cutoff = self.retained_from();
         let row = self.subject(subject)?;
@@ -129,7 +138,7 @@ impl Step<'_> {
         Ok(touched)
     }
 
-    /// Goes on behind `cursor`, and moves it. Whether more is left than `limit` allows.
+    /// Continues after `cursor`, and moves it. Returns whether more is left than `limit` allows.
     fn expire_some(
         &mut self,
         subject: &SubjectId,
@@ -149,7 +158,8 @@ impl Step<'_> {
             return Ok((touched, false));
         }
         let (first, end) = key::all_dated(subject, cutoff);
-        // What lies before the cursor is gone, and a walk over what is gone costs as much as one over what is there.
+        // Everything before the cursor is gone, and a walk over deleted rows costs as much as one
+        // over live ones.
         let due = self.tx.scan(&cursor.as_deref().map_or(first, prefix_end), &end, limit)?;
         for (dated_key, _) in &due {
             let Some((_, id)) = key::date_of(dated_key) else { continue };
@@ -157,7 +167,7 @@ impl Step<'_> {
             if !event.copies.is_empty() {
                 touched.extend(self.expire_event(subject, &id, event, cutoff, origin)?);
             }
-            // One that is named here and is not there would be met for ever.
+            // A name without its event would be found again for ever.
             self.tx.delete(dated_key.clone());
         }
         if let Some((last, _)) = due.last() {
@@ -171,7 +181,8 @@ impl Step<'_> {
             self.unlink(subject, copy, origin)?;
         }
         self.replace_event(subject, id, event, |event| {
-            // Beside a copy that is kept an old one stays as a mark: were it the later version, the kept one must not count again.
+            // Next to a copy that is kept, an old one stays as a mark: if it is the later version,
+            // the kept one must not count again.
             event
                 .copies
                 .iter_mut()
@@ -190,7 +201,7 @@ impl Step<'_> {
         Ok(self.tx.scan(&prefix, &prefix_end(&prefix), most + 1)?.len() > most)
     }
 
-    /// More for a subject's chore to do; it begins anew.
+    /// Adds work to a subject's chore, which starts over.
     pub(super) fn chore(&mut self, subject: &SubjectId, origin: &Origin, add: impl FnOnce(&mut ChoreRow)) -> Result<(), StateError> {
         let chore_key = key::chore(subject);
         let mut chore = match self.tx.get::<ChoreRow>(&chore_key)? {
@@ -207,7 +218,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// A node departs with its events: at once where the ledger is short, else in portions. The last message says that all of it has gone.
+    /// A node departs with its events: at once if the ledger is short, otherwise in portions. The
+    /// last message says that all of it has gone.
     pub(super) fn send_events(
         &mut self,
         subject: &SubjectId,
@@ -242,7 +254,7 @@ impl Step<'_> {
         Ok(left)
     }
 
-    /// Sends a part of what departs, in several messages where its events are large.
+    /// Sends a part of a departure, in several messages if its events are large.
     fn send_part(&mut self, subject: &SubjectId, departure: &Departure, mut part: Bundle, last: bool, origin: &Origin) {
         let mut events = std::mem::take(&mut part.events).into_iter().peekable();
         loop {
@@ -277,7 +289,8 @@ impl Step<'_> {
         self.send_to_subject(&destination, message, origin);
     }
 
-    /// The queries whose newest rows may lack some that come up from the ledger, or that came in anew.
+    /// The queries whose newest rows may lack some that move up from the ledger, or that were
+    /// added.
     pub(super) fn refill(&mut self, subject: &SubjectId, origin: &Origin) -> Result<(), StateError> {
         let wanted = self.subject(subject)?.refill.clone();
         if wanted.is_empty() || self.subject(subject)?.chore {
@@ -317,8 +330,9 @@ impl Step<'_> {
         Ok(Parts::of(&chore_key).subject().map(|subject| (subject, chore)))
     }
 
-    /// A portion of a chore, over so many rows of the ledger. Departures come first, for what departs need not expire here; then what takes rows away,
-    /// what fills them, and at last what goes through all of them.
+    /// A portion of a chore, over this number of rows of the ledger. Departures come first, because
+    /// departing events need not expire here; then work that removes rows, work that fills them,
+    /// and last the walks over all of them.
     pub(super) fn do_chore(&mut self, subject: &SubjectId, mut chore: ChoreRow, portion: usize) -> Result<(), StateError> {
         let origin = chore.origin.clone();
         let refill = self.subject(subject)?.refill.clone();
@@ -358,7 +372,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Brings what is kept of queries up to now: at once where that is short, else the rest is left to a chore. Whether it is done.
+    /// Brings the kept rows of queries up to now: at once if that is short, otherwise a chore does
+    /// the rest. Returns whether it is done.
     pub(super) fn advance_queries(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>, origin: &Origin) -> Result<bool, StateError> {
         let limit = self.config.history_rows;
         let mut left = BTreeSet::new();
@@ -380,7 +395,8 @@ impl Step<'_> {
         Ok(self.advance_tally(subject, query, limit)? && self.advance_sequence(subject, query, limit)?)
     }
 
-    /// Whether nothing is kept for a query now, because older rows of it are still being forgotten. It is filled when they are.
+    /// Whether nothing is kept for a query now, because older rows of it are still being deleted.
+    /// It is filled when they are.
     pub(super) fn is_dropped(&self, subject: &SubjectId, query: QueryId) -> Result<bool, StateError> {
         let chore: Option<ChoreRow> = self.tx.get(&key::chore(subject))?;
         Ok(chore.is_some_and(|chore| chore.dropping.contains(&query)))
@@ -392,7 +408,7 @@ impl Step<'_> {
         self.oldest_gone.insert(subject.clone());
         let row = self.subject(subject)?;
         row.chore = false;
-        // Who subscribed meanwhile has not been told.
+        // Shards that subscribed meanwhile have received nothing.
         let subscribers: Vec<u32> = row.subscribers.keys().copied().collect();
         let dirty = self.mark(subject, origin);
         dirty.all = true;
@@ -400,7 +416,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The next events of the ledger behind a chore's cursor; it stands behind them then.
+    /// The next events of the ledger after a chore's cursor, which moves to the last of them.
     fn page(&self, subject: &SubjectId, chore: &mut ChoreRow, rows: usize) -> Result<Vec<(Text, EventRow)>, StateError> {
         let prefix = key::of_subject(table::EVENT, subject);
         let lower = chore.cursor.as_deref().map_or_else(|| prefix.clone(), prefix_end);
@@ -443,7 +459,8 @@ impl Step<'_> {
         Ok(done)
     }
 
-    /// A query's kept rows lost one, and what had been dropped may count again: a fill under way begins anew.
+    /// A query's kept rows lost one, and dropped events may count again: a fill in progress starts
+    /// over.
     pub(super) fn wants_refill(&mut self, subject: &SubjectId, query: QueryId) -> Result<(), StateError> {
         let row = self.subject(subject)?;
         row.refill.insert(query);
@@ -457,7 +474,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Chores that began in this step, less those that ended, change the number of those there are.
+    /// Updates the number of chores by those that began and ended in this step.
     pub(super) fn write_chores(&mut self) -> Result<(), StateError> {
         if self.chores == 0 {
             return Ok(());

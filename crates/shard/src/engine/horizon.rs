@@ -1,8 +1,10 @@
-//! Until when memberships hold: what is reported of them, and no part of deciding them.
+//! Until when memberships hold: for reports, and not used to decide them.
 //!
-//! What a membership rests on may end by time in three places: at the subject, at things it is related to, in other segments. The subject is woken up
-//! for what it holds itself (`Membership::valid_until`) and for nothing else: the owner of a feature is woken up for that feature, and tells when it is
-//! another. So nobody is looked at because somebody else's instant moved; the instant travels with the value, and is read when it is to be reported.
+//! A membership may end by time because of facts in three places: at the subject, at related
+//! things, in other segments. The subject is woken for its own facts (`Membership::valid_until`)
+//! and for nothing else. The owner of a feature is woken for that feature, and sends it when it
+//! changes. So nobody is evaluated because somebody else's instant moved; the instant travels with
+//! the value, and is read for reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,11 +15,13 @@ use super::view::SubjectView;
 use crate::program::Program;
 use crate::row::Membership;
 
-/// How often the end of a membership is looked for behind instants at which nothing changes. A bound: the last such instant is reported then.
+/// How often the search for the end of a membership continues past instants at which nothing
+/// changes. A bound: after it, the last such instant is reported.
 const STEPS_MAX: usize = 64;
 
-/// The instants at which time alone ends the present answers of these segments, as far as is known at `now`; of those that they rest on too. The view
-/// is told of those, and may read what all of them read.
+/// The instants at which time alone ends the present answers of these segments, as far as is known
+/// at `now`; also of those that they depend on. The view receives those, and may read everything
+/// that any of them reads.
 pub fn ends<'n>(
     view: &mut SubjectView<'_>,
     program: &Program,
@@ -25,7 +29,7 @@ pub fn ends<'n>(
     segments: impl IntoIterator<Item = &'n Text>,
     now: Timestamp,
 ) -> BTreeMap<Text, Timestamp> {
-    // What others rest on comes first in a plan, so in ascending order of places as well.
+    // Dependencies come first in a plan, so in ascending order of places as well.
     let mut places = BTreeSet::new();
     let mut waiting: Vec<usize> = segments.into_iter().filter_map(|name| program.segment_place(name)).collect();
     while let Some(place) = waiting.pop() {
@@ -58,7 +62,7 @@ pub fn ends<'n>(
     ends
 }
 
-/// The instant at which time alone ends an answer: instants at which it stays the same are looked past.
+/// The instant at which time alone ends an answer: instants at which it stays the same are skipped.
 fn end_of(view: &SubjectView<'_>, segment: &SegmentPlan, answer: bool, now: Timestamp) -> Timestamp {
     let mut at = now;
     for _ in 0..STEPS_MAX {
@@ -70,6 +74,6 @@ fn end_of(view: &SubjectView<'_>, segment: &SegmentPlan, answer: bool, now: Time
             break;
         }
     }
-    // Of an answer that is open now nothing is said.
+    // For an answer that is open now there is no instant.
     if at > now { at } else { Timestamp::MAX }
 }

@@ -1,4 +1,5 @@
-//! The identity writer's adapter: its graph lies in this shard's rows, its moves go to the nodes' resolve stages.
+//! The identity writer's adapter: its graph is in this shard's rows, its moves go to the nodes'
+//! resolve stages.
 
 use std::collections::BTreeMap;
 
@@ -75,7 +76,7 @@ fn label(reason: &Reason) -> Text {
 }
 
 impl Step<'_> {
-    /// Weighs the evidence of the step, all of it together, and sends what follows from it.
+    /// Weighs the evidence of the step, all of it together, and sends the consequences.
     pub(super) fn weigh(&mut self) -> Result<(), StateError> {
         let config = std::sync::Arc::clone(&self.config);
         let (evidence, origins): (Vec<Evidence>, Vec<Origin>) = std::mem::take(&mut self.evidence).into_iter().unzip();
@@ -96,7 +97,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Gives every verdict anew, under the present policy.
+    /// Computes every verdict again, under the present policy.
     pub(super) fn weigh_all(&mut self, origin: &Origin) -> Result<(), StateError> {
         let config = std::sync::Arc::clone(&self.config);
         let outcome = millrace_identity::rebuild(&mut Graph(&mut self.tx), &config.policy).map_err(|error| StateError(Box::new(error)))?;
@@ -104,7 +105,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Sends moves to the nodes, and what was set aside to the homes that carry it. `cause`: what a change around these nodes came from.
+    /// Sends moves to the nodes, and identities set aside to the homes that carry them. `cause`:
+    /// the origin of a change around these nodes.
     fn follow_verdicts<'o>(&mut self, outcome: Outcome, cause: impl Fn([&Identity; 3]) -> &'o Origin) {
         for moved in outcome.moves {
             let origin = cause([&moved.node, &moved.from.0, &moved.to.0]);

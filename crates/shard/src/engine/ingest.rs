@@ -22,7 +22,8 @@ impl Step<'_> {
                 self.dead_letter(input, &rejection);
                 return Ok(());
             }
-            // The registry does not answer: nothing of this batch is committed, and the shard tries it again.
+            // The registry does not answer: nothing of this batch is committed, and the shard
+            // retries it.
             Err(error @ DecodeError::Retry(_)) => return Err(StateError(Box::new(NotYet(Box::new(error))))),
         };
         let change = decoded.change;
@@ -80,7 +81,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The identity an event is filed under: its least by namespace priority. Ingest lets no event without identity through.
+    /// The identity an event is filed under: its least by namespace priority. Ingest rejects events
+    /// without identity.
     fn home(&self, event: &Event) -> Option<Identity> {
         let priority = self.config.policy.priority();
         event.identities.iter().min_by(|a, b| priority.compare(a, b)).cloned()
@@ -100,8 +102,8 @@ impl Step<'_> {
             offset: input.offset,
             stage: "ingest",
         };
-        let told = millrace_wire::dead_letter_headers(place, rejection);
-        headers.extend(told.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))));
+        let added = millrace_wire::dead_letter_headers(place, rejection);
+        headers.extend(added.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))));
         let partition = Partition::Hash(input.key.clone().unwrap_or_default());
         self.outputs.push(Output {
             topic: OutputTopic::DeadLetter,

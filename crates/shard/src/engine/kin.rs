@@ -1,8 +1,10 @@
-//! Aggregates over an account's children, kept child by child: what one child changes costs the account as much however many there are.
+//! Aggregates over an account's children, kept child by child: the change of one child costs the
+//! account the same however many there are.
 //!
-//! A child that comes, changes or goes is judged for every aggregate of the plan; totals lie in one row a kind of children. An aggregate that a new
-//! rule asks for is filled from the rows of the children, in portions where they are many, and meanwhile the account is not evaluated. A child before
-//! the place that filling has come to counts at once, one behind it when filling comes to it.
+//! A child that arrives, changes or leaves is judged for every aggregate of the plan; each kind of
+//! children has one row of totals. A new aggregate is filled from the rows of the children, in
+//! portions if there are many, and meanwhile the account is not evaluated. A child before the place
+//! that the filling has reached counts at once, one after it when the filling reaches it.
 
 use millrace_model::{SubjectKind, Value};
 use millrace_segment::kin::{Kin, KinId};
@@ -21,7 +23,7 @@ use crate::tx::prefix_end;
 const CHILDREN: [SubjectKind; 2] = [SubjectKind::Opportunity, SubjectKind::Person];
 
 impl Step<'_> {
-    /// A child is another than it was.
+    /// A child changed.
     pub(super) fn count_child(&mut self, account: &SubjectId, child: &SubjectId, before: Option<Features>, after: Option<Features>) -> Result<(), StateError> {
         let program = std::sync::Arc::clone(&self.program);
         if before == after {
@@ -32,10 +34,11 @@ impl Step<'_> {
         if row.is_empty() && program.kin_of(child.kind).next().is_none() {
             return Ok(());
         }
-        // What no rule asks for does not hold any more, even if the rule comes back before the account is looked at.
+        // Aggregates without a rule are no longer maintained, even if the rule comes back before
+        // the account is evaluated.
         leave(&program, &mut row);
         let child_key = key::child(account, child);
-        // The first child finds nothing to be filled.
+        // At the first child there is nothing to fill.
         let only = row.is_empty() && before.is_none() && self.first_children(account, child.kind, 2)? == 1;
         let (before, after) = (
             before.map(|features| child_item(child, features)),
@@ -66,7 +69,8 @@ impl Step<'_> {
         self.put_kin(row_key, &row)
     }
 
-    /// Fills what a rule asks for anew and forgets what none asks for, or some of it, the rest being left to a chore. Whether it is done.
+    /// Fills aggregates of new rules and deletes those without a rule; if that is much work, a
+    /// chore does the rest. Returns whether it is done.
     pub(super) fn settle_kin(&mut self, account: &SubjectId, origin: &Origin) -> Result<bool, StateError> {
         let done = account.kind != SubjectKind::Account || self.settle_some(account, self.config.history_rows)?;
         if !done {
@@ -75,7 +79,7 @@ impl Step<'_> {
         Ok(done)
     }
 
-    /// As above, over so many rows at most.
+    /// As above, over this number of rows at most.
     pub(super) fn settle_some(&mut self, account: &SubjectId, limit: usize) -> Result<bool, StateError> {
         let program = std::sync::Arc::clone(&self.program);
         let mut left = limit;
@@ -113,7 +117,7 @@ impl Step<'_> {
             row.remove(&id);
         }
         let missing: Vec<KinId> = program.kin_of(child).map(|kin| kin.id).filter(|id| !row.contains_key(id)).collect();
-        // Of no children there is nothing to keep.
+        // Without children there is nothing to keep.
         if !missing.is_empty() && self.first_children(account, child, 1)? > 0 {
             let filling = || KinTally {
                 state: KinState::Filling(None),
@@ -132,7 +136,7 @@ impl Step<'_> {
         Ok(true)
     }
 
-    /// Counts the children behind the last one that was counted. Whether those are all.
+    /// Counts the children after the last one that was counted. Returns whether those are all.
     fn fill_kin(&mut self, account: &SubjectId, kin: &Kin, tally: &mut KinTally, to: Option<Vec<u8>>, left: &mut usize) -> Result<bool, StateError> {
         let prefix = key::children(account, kin.child());
         let lower = to.as_deref().map_or_else(|| prefix.clone(), prefix_end);
@@ -149,7 +153,7 @@ impl Step<'_> {
         Ok(done)
     }
 
-    /// A child begins to count for an aggregate, or ceases to.
+    /// A child begins or ceases to count for an aggregate.
     fn count_kin(&mut self, account: &SubjectId, kin: &Kin, tally: &mut KinTally, verdict: Result<Option<Value>, Unknown>, up: bool) -> Result<(), StateError> {
         let adjust = |count: u64| if up { count + 1 } else { count.saturating_sub(1) };
         tally.children = adjust(tally.children);
@@ -170,13 +174,13 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// How many children there are, up to a limit.
+    /// The number of children, up to a limit.
     fn first_children(&self, account: &SubjectId, child: SubjectKind, limit: usize) -> Result<usize, StateError> {
         let prefix = key::children(account, child);
         Ok(self.tx.scan(&prefix, &prefix_end(&prefix), limit)?.len())
     }
 
-    /// Totals over nothing are no row.
+    /// Totals over nothing have no row.
     fn put_kin(&mut self, row_key: Vec<u8>, row: &KinRow) -> Result<(), StateError> {
         if row.values().all(|tally| tally.state == KinState::Full && tally.children == 0) {
             return self.tx.delete_if_present(row_key);
@@ -186,7 +190,7 @@ impl Step<'_> {
     }
 }
 
-/// Aggregates that no rule asks for are to be forgotten.
+/// Marks aggregates without a rule for deletion.
 fn leave(program: &Program, row: &mut KinRow) {
     let left = row
         .iter_mut()

@@ -1,8 +1,8 @@
-//! The event ledger of a person, and what event queries keep of it: the newest rows in one row, or a row an event, with a tally or the
-//! progress of a chain where one is asked for.
+//! The event ledger of a person, and what event queries keep of it: the newest rows in one row, or
+//! one row per event, with a tally or the progress of a chain if the query has one.
 //!
-//! The ledger is the truth; queries keep only what rules need and are brought up to date with each change of it. An event id counts once however
-//! many homes of the person reported it.
+//! The ledger is the truth; queries keep only what rules need and are updated with each change of
+//! it. An event id counts once however many homes of the person reported it.
 
 use std::collections::hash_map::Entry;
 
@@ -55,12 +55,14 @@ impl Step<'_> {
         let stored = self.tx.get_bytes(&key::event(subject, id))?;
         let event = stored.map(|stored| EventRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default();
         let known = event.copies.iter().find(|known| known.home == copy.home);
-        // One that replaces a kept version is taken all the same, and dropped when the subject is evaluated.
+        // One that replaces a kept version is still accepted, and dropped when the subject is
+        // evaluated.
         if event.copies.is_empty() && copy.occurred_at <= self.retained_from() {
             self.count_record("person", "activity", "expired");
             self.disclaim(subject, &copy, epoch, origin)?;
             if arrives {
-                // Where it came from it may have replaced a version that arrives behind it with another home, and must not count again.
+                // At its origin it may have replaced a version that arrives later with another
+                // home, and must not count again.
                 copy.body = None;
                 self.replace_event(subject, id, event, |event| event.copies.push(copy))?;
             }
@@ -92,8 +94,9 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// A copy that arrives here and does not count may have been counted by the home's former owner, who claimed its identities. Where no event here
-    /// carries them, nobody else can take that back.
+    /// A copy that arrives here and does not count may have been counted by the home's former
+    /// owner, who claimed its identities. If no event here carries them, nobody else can withdraw
+    /// those claims.
     fn disclaim(&mut self, subject: &SubjectId, copy: &EventCopy, epoch: u64, origin: &Origin) -> Result<(), StateError> {
         if copy.body.is_none() {
             return Ok(());
@@ -106,7 +109,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Counts an event of `home` that carries `other`, or no longer does. Without an epoch the one last heard of holds.
+    /// Counts an event of `home` that carries `other`, or no longer does. Without an epoch the last
+    /// known one holds.
     fn count_link(&mut self, subject: &SubjectId, home: &Identity, other: &Identity, epoch: Option<u64>, up: bool, origin: &Origin) -> Result<(), StateError> {
         let link_key = Step::event_link_key(subject, home, other);
         let mut link: EventLinkRow = self.tx.get(&link_key)?.unwrap_or_default();
@@ -134,7 +138,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Changes one event of the ledger, and with it the counters of the subject and the rows of its queries; which queries.
+    /// Changes one event of the ledger, and with it the counters of the subject and the rows of its
+    /// queries; returns the queries.
     pub(super) fn replace_event(
         &mut self,
         subject: &SubjectId,
@@ -182,7 +187,8 @@ impl Step<'_> {
         let Some(body) = &event.body else { return Ok(()) };
         let program = std::sync::Arc::clone(&self.program);
         for query in program.queries_for(body) {
-            // A query that came in behind the subject's revision is filled from the whole ledger when the subject is brought up.
+            // A query added after the subject's revision is filled from the whole ledger when the
+            // subject is upgraded.
             if program.introduced(query.id) > stale || chore && self.is_dropped(subject, query.id)? {
                 continue;
             }
@@ -211,7 +217,7 @@ impl Step<'_> {
         if row.events == 0 {
             row.oldest_event_at = None;
         }
-        // Found once, when the subject is evaluated, however many events go.
+        // Found once, when the subject is evaluated, however many events are deleted.
         if was_oldest {
             self.oldest_gone.insert(subject.clone());
         }
@@ -247,7 +253,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The other way round; whether the event was kept.
+    /// The reverse; returns whether the event was kept.
     fn let_go(&mut self, subject: &SubjectId, query: &EventQuery, at: Timestamp, id: &str) -> Result<bool, StateError> {
         match query.keep {
             Keep::All => {
@@ -282,7 +288,7 @@ impl Step<'_> {
         }
     }
 
-    /// The kept rows of a query and its likes, as this step left them.
+    /// The kept rows of a query and its bucket, as this step left them.
     fn bucket(&mut self, subject: &SubjectId, query: &EventQuery) -> Result<&mut (KeptRow, bool), StateError> {
         let bucket = Bucket::of(query);
         match self.buckets.entry((subject.clone(), bucket)) {
@@ -291,7 +297,7 @@ impl Step<'_> {
         }
     }
 
-    /// Writes the kept rows that changed, and forgets all.
+    /// Writes the kept rows that changed, and clears the cache.
     pub(super) fn write_buckets(&mut self) {
         for ((subject, bucket), (kept, changed)) in std::mem::take(&mut self.buckets) {
             if changed {
@@ -325,7 +331,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Forgets what is kept of queries that are not in the plan any more, or came in anew.
+    /// Deletes the kept rows of queries that are no longer in the plan, or were added again.
     fn drop_left_queries(&mut self, subject: &SubjectId, program: &Program, revision: u64, origin: &Origin) -> Result<(), StateError> {
         self.write_buckets();
         for (kept_key, value) in self.tx.scan_prefix(&key::of_subject(table::QUERY, subject))? {
@@ -349,7 +355,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Forgets what is kept of a query, over so many rows at most behind a cursor, which moves. Whether all of it is gone.
+    /// Deletes the kept rows of a query, at most this number after a cursor, which moves. Returns
+    /// whether all of them are gone.
     pub(super) fn drop_query(&mut self, subject: &SubjectId, query: QueryId, cursor: &mut Option<Vec<u8>>, limit: usize) -> Result<bool, StateError> {
         let rows = [
             key::verdicts(subject, query),
@@ -367,7 +374,8 @@ impl Step<'_> {
         Ok(done)
     }
 
-    /// Deletes the rows under some prefixes, so many at most behind a cursor, which moves. Whether all of them are gone.
+    /// Deletes the rows under some prefixes, at most this number after a cursor, which moves.
+    /// Returns whether all of them are gone.
     pub(super) fn drop_rows(&mut self, prefixes: &[Vec<u8>], cursor: &mut Option<Vec<u8>>, limit: usize) -> Result<bool, StateError> {
         let mut left = limit;
         let under = |prefix: &Vec<u8>| cursor.as_ref().is_some_and(|cursor| cursor.starts_with(prefix));
@@ -412,7 +420,8 @@ impl Step<'_> {
     }
 }
 
-/// The identities an event's links count for: the others it carries, and its home where that is not the canonical id.
+/// The identities an event's links count for: the others it carries, and its home where that is not
+/// the canonical id.
 fn links(subject: &SubjectId, copy: &EventCopy) -> Vec<Identity> {
     let mut links = copy.others.clone();
     if copy.home != subject.id.0 {

@@ -1,9 +1,12 @@
-//! The owner of a subject: fragments, relation rows and events by node, and the moves of nodes between owners.
+//! The owner of a subject: fragments, relation rows and events by node, and the moves of nodes
+//! between owners.
 //!
-//! A profile is a union of data by node, so a node can be taken out and put elsewhere exactly. resolve is the only sender of a node's data and of its
-//! moves, in order; so an owner that hears `Move` has everything sent to it before, and nothing comes to it after, but for what other former owners
-//! still send it: an `Arrive` under an older epoch than the move is passed on behind. Data is applied or passed on, never both; fragments and rows by
-//! their sequence, events by their version, so that direct data may come before the arrival it overtakes.
+//! A profile is a union of data by node, so a node can be taken out and put elsewhere exactly.
+//! resolve is the only sender of a node's data and of its moves, in order. So an owner that
+//! receives `Move` has everything sent to it before, and nothing arrives after it except from other
+//! former owners: an `Arrive` under an older epoch than the move is passed on. Data is applied or
+//! passed on, never both; fragments and rows by their sequence, events by their version, so that
+//! direct data may arrive before the arrival it overtakes.
 
 use millrace_model::{CanonicalId, Identity, SourceKind};
 
@@ -36,10 +39,12 @@ impl Step<'_> {
         }
     }
 
-    /// Where a message about `node` under `epoch` belongs: elsewhere, if the node moved away later than that; here otherwise, and then it is back.
+    /// Where a message about `node` under `epoch` belongs: elsewhere, if the node moved away later
+    /// than that; otherwise here, and then it is back.
     fn settle_here(&mut self, subject: &SubjectId, node: &Identity, epoch: u64) -> Result<Option<MovedRow>, StateError> {
         if epoch == 0 {
-            // The node never moved when this was sent, so it cannot have left before; if it left since, `Move` came behind this message.
+            // The node never moved when this was sent, so it cannot have left before; if it left
+            // since, `Move` was sent after this message.
             return Ok(None);
         }
         let moved_key = key::of_subject_node(table::MOVED, subject, node);
@@ -61,7 +66,8 @@ impl Step<'_> {
         if self.tx.get::<FragmentRow>(&row_key)?.is_some_and(|known| known.sequence >= new.sequence) {
             return Ok(());
         }
-        // Before the first move nothing older can be on its way here, so a removal needs no memory.
+        // Before the first move nothing older can be in transit to here, so a removal needs no
+        // memory.
         if new.fragment.is_none() && epoch == 0 {
             self.tx.delete(row_key)
         } else {
@@ -107,7 +113,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The node leaves: what it holds goes to `to`.
+    /// The node leaves: its data goes to `to`.
     pub(super) fn depart(&mut self, subject: SubjectId, node: Identity, to: CanonicalId, epoch: u64, origin: &Origin) -> Result<(), StateError> {
         let moved_key = key::of_subject_node(table::MOVED, &subject, &node);
         if self.tx.get::<MovedRow>(&moved_key)?.is_some_and(|moved| moved.epoch >= epoch) {
@@ -140,11 +146,11 @@ impl Step<'_> {
         links.into_iter().for_each(|(link_key, _)| self.tx.delete(link_key));
         self.tx.put(moved_key, &MovedRow { to: to.clone(), epoch });
         let row = self.subject(&subject)?;
-        // What is still on its way of an earlier arrival is passed on from now on.
+        // The rest of an earlier arrival is passed on from now on.
         row.arriving.retain(|arrival| arrival.node != node);
         row.event_links = row.event_links.saturating_sub(links_left);
         row.departing += 1;
-        // Any node may leave; a subject was absorbed where the one that names it did.
+        // Any node may leave; a subject was absorbed if the node that names it left.
         if node == subject.id.0 {
             row.merged_into = Some(to.clone());
         }
@@ -154,7 +160,7 @@ impl Step<'_> {
         self.send_events(&subject, node, to, epoch, part, origin)
     }
 
-    /// A part of what a former owner held of the node.
+    /// A part of a former owner's data of the node.
     #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
     pub(super) fn arrive(
         &mut self,
@@ -212,7 +218,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// A departed node is where it belongs, and what it caused there is known.
+    /// A departed node has arrived, and the consequences there are known.
     pub(super) fn arrived(&mut self, subject: &SubjectId, _node: &Identity, _epoch: u64, origin: &Origin) -> Result<(), StateError> {
         let row = self.subject(subject)?;
         row.departing = row.departing.saturating_sub(1);
@@ -222,7 +228,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Tells a home that its events carry another identity, or no longer do.
+    /// Reports to a home that its events carry another identity, or no longer do.
     pub(super) fn event_claim(&mut self, home: &Identity, other: &Identity, epoch: u64, present: bool, origin: &Origin) {
         let message = Message::Carry {
             home: home.clone(),
@@ -233,7 +239,8 @@ impl Step<'_> {
         self.send_to_node(home, message, origin);
     }
 
-    /// The counter of events of `home` that carry `other`; `other == home` counts events under a home that is not the canonical id.
+    /// The counter of events of `home` that carry `other`; `other == home` counts events under a
+    /// home that is not the canonical id.
     pub(super) fn event_link_key(subject: &SubjectId, home: &Identity, other: &Identity) -> Vec<u8> {
         key::event_link(subject, home, other)
     }

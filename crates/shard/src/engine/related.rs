@@ -1,8 +1,10 @@
-//! Things that subjects of this shard refer to: which thing a node is (*follow*), what is known of it (*subscribe*), and children that name a parent.
+//! Things that subjects of this shard refer to: which thing a node is (*follow*), what is known of
+//! it (*subscribe*), and children that name a parent.
 //!
-//! A shard follows each node its subjects refer to, once, and subscribes to each thing those nodes are, once, however many subjects refer to it.
-//! Whatever arrives starts a fan-out over the dependents. Where rules only compare a number with constants, and no subject here adds it to another, the
-//! shard asks for its band alone (`Detail`), and hears nothing of changes within.
+//! A shard follows each node its subjects refer to, once, and subscribes to each thing of those
+//! nodes, once, however many subjects refer to it. Every arrival starts a fan-out over the
+//! dependents. If rules only compare a number with constants, and no subject here adds it to
+//! another, the shard requests its band alone (`Detail`), and receives no changes within.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +19,7 @@ use crate::row::{AliasRow, Detail, FanoutRow, Moved, ProfileRow, Reach, ReplicaR
 use crate::state::StateError;
 
 impl Step<'_> {
-    /// A subject's references changed, or what it has to know of the things behind them.
+    /// A subject's references changed, or the detail that it needs of their things.
     pub(super) fn refer(
         &mut self,
         subject: &SubjectId,
@@ -42,7 +44,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// One subject refers to a node otherwise than before.
+    /// One subject changes its reference to a node.
     fn depend(&mut self, node: &Identity, before: Option<Detail>, after: Option<Detail>, origin: &Origin) -> Result<(), StateError> {
         if before == after {
             return Ok(());
@@ -61,7 +63,7 @@ impl Step<'_> {
             self.send_to_node(node, follow, origin);
         }
         if let Some(canonical) = &alias.canonical {
-            self.stand_behind(node, canonical, known, alias.detail(), origin)?;
+            self.reference_changed(node, canonical, known, alias.detail(), origin)?;
         }
         if alias.dependents == 0 {
             self.tx.delete(alias_key)
@@ -74,7 +76,7 @@ impl Step<'_> {
     /// Which thing a followed node is.
     pub(super) fn alias(&mut self, node: &Identity, canonical: CanonicalId, epoch: u64, origin: &Origin) -> Result<(), StateError> {
         let alias_key = key::alias(node);
-        // No row: everyone who referred to it is gone since.
+        // No row: the last subject that referred to it is gone since.
         let Some(mut alias) = self.tx.get::<AliasRow>(&alias_key)? else {
             return Ok(());
         };
@@ -82,22 +84,24 @@ impl Step<'_> {
             return Ok(());
         }
         if let Some(old) = alias.canonical.replace(canonical.clone()) {
-            self.stand_behind(node, &old, alias.detail(), None, origin)?;
+            self.reference_changed(node, &old, alias.detail(), None, origin)?;
             alias.unrest = Some(Unrest::again(alias.unrest, self.now, self.config.settle_ms));
         }
-        self.stand_behind(node, &canonical, None, alias.detail(), origin)?;
+        self.reference_changed(node, &canonical, None, alias.detail(), origin)?;
         alias.epoch = epoch;
         self.tx.put(alias_key, &alias);
         let replica: Option<ReplicaRow> = self.tx.get(&key::of_subject(table::REPLICA, &thing_of(node, canonical)))?;
-        // Nothing can be decided before a new thing is heard of, and then everyone is looked at. But who tells a parent of itself knows now whom to tell.
-        if replica.is_some_and(|replica| replica.known) || self.program.tells_parents() {
+        // Nothing can be decided before a new thing is known, and then every dependent is
+        // evaluated. But subjects that send to a parent know the receiver now.
+        if replica.is_some_and(|replica| replica.known) || self.program.reads_children() {
             self.fan_out(node, Reach::All, &Moved::Anything, origin)?;
         }
         Ok(())
     }
 
-    /// A node that is this thing comes to be referred to otherwise than before; `None`: not at all. What is asked of the thing's owner follows.
-    fn stand_behind(
+    /// A node of this thing is referred to in a new way; `None`: not at all. The subscription to
+    /// the thing's owner follows.
+    fn reference_changed(
         &mut self,
         node: &Identity,
         canonical: &CanonicalId,
@@ -139,7 +143,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// At the owner: a shard wants to know, or no longer.
+    /// At the owner: a shard subscribes, or no longer.
     pub(super) fn subscribe(&mut self, subject: &SubjectId, shard: u32, detail: Option<Detail>, origin: &Origin) -> Result<(), StateError> {
         let row = self.subject(subject)?;
         match detail {
@@ -159,7 +163,8 @@ impl Step<'_> {
             return Ok(());
         };
         if standing == Standing::Absorbed {
-            // Its nodes are something else now, and the word of that is on its way: until then nothing is known of it.
+            // Its nodes have become another thing, and the message about that is in transit: until
+            // then nothing is known of it.
             self.tx.put(
                 replica_key,
                 &ReplicaRow {
@@ -177,12 +182,14 @@ impl Step<'_> {
         let heard = replica.known && replica.exists == exists;
         let (before, after) = (self.program.banded(&replica.features), self.program.banded(&features));
         let numbers_moved = !same_values(&replica.features, &features);
-        // How long a value holds is read when it is reported. Only features that rest on it are told anew.
+        // How long a value holds is read for reports. Only features that depend on it are sent
+        // again.
         let instants_moved = before != after && self.program.passes_on(thing.kind);
         let reach = match (numbers_moved, instants_moved) {
             _ if !heard || !same_values(&before, &after) => Some(Reach::All),
             (true, true) => Some(Reach::All),
-            // Who needs no more than bands has nothing to look at where a number moved within its band.
+            // Dependents that need only bands are not affected by a number that moved within its
+            // band.
             (true, false) => Some(Reach::Exact),
             (false, true) => Some(Reach::Things),
             (false, false) => None,
@@ -195,8 +202,9 @@ impl Step<'_> {
         let reach = match &moved {
             // Rules that read it come later, and with them a backfill.
             Moved::Features(moved) if !moved.iter().any(|feature| self.program.reads_down(thing.kind, *feature)) => None,
-            // What was not told before only new rules read, and for those the backfill comes to every person anyway, in the order of their rows.
-            Moved::Features(moved) if !self.program.tells(&replica.features, moved) && self.backfill_comes_to_persons()? => {
+            // Only new rules read features that were not sent before, and for those the backfill
+            // visits every person anyway, in the order of their rows.
+            Moved::Features(moved) if !self.program.has_any(&replica.features, moved) && self.backfill_comes_to_persons()? => {
                 reach.filter(|reach| *reach != Reach::Exact).map(|_| Reach::Things)
             }
             Moved::Features(_) | Moved::Anything => reach,
@@ -217,7 +225,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// At the parent's owner: a child came, changed or went.
+    /// At the parent's owner: a child was added, changed or removed.
     pub(super) fn child(&mut self, parent: &SubjectId, child: &SubjectId, features: Option<Features>, origin: &Origin) -> Result<(), StateError> {
         let child_key = key::child(parent, child);
         let before: Option<Features> = self.tx.get(&child_key)?;
@@ -230,7 +238,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Until when what a subject refers to has not come to rest, where that is later than now.
+    /// Until when a subject's references have not come to rest, if that is later than now.
     pub(super) fn unrest(&self, kind: SubjectKind, profile: &ProfileRow) -> Result<Option<Timestamp>, StateError> {
         let settle_ms = self.config.settle_ms;
         if settle_ms == 0 {
@@ -244,7 +252,8 @@ impl Step<'_> {
         Ok(latest.filter(|until| *until > self.now))
     }
 
-    /// Everyone who refers to a node is to be looked at, from the beginning, for what a job that is under way was for too.
+    /// Every dependent of a node must be evaluated, from the beginning, also for the causes of a
+    /// running job.
     fn fan_out(&mut self, node: &Identity, reach: Reach, moved: &Moved, origin: &Origin) -> Result<(), StateError> {
         let mut job = FanoutRow {
             cursor: None,
@@ -261,7 +270,7 @@ impl Step<'_> {
     }
 }
 
-/// Counts one that was, or is, among those counted.
+/// Adjusts a count by one, if membership among those counted changed.
 fn adjust(count: &mut u64, before: bool, after: bool) {
     *count = count.saturating_add(u64::from(after)).saturating_sub(u64::from(before));
 }

@@ -1,13 +1,16 @@
 //! resolve: keyed by source record and by identity node.
 //!
-//! A record's changes are ordered here, once; what is left goes to the owner of the record's node. A node knows its canonical id, who claims it, and
-//! who follows it; a home also knows what it carries. The writer's verdict on a node passes through here too, so that owners hear of a move behind all
-//! data sent before it.
+//! This stage orders a record's changes, once, and sends the result to the owner of the record's
+//! node. A node knows its canonical id, its claimants and its followers; a home also knows what it
+//! carries. The writer's verdict on a node passes through here too, so that owners receive a move
+//! after all data sent before it.
 //!
-//! The writer is to see real links only, and whole clusters of them, for guards count every identity of a record. So a node *matters* when two homes
-//! claim it, or when one does and the node carries data of its own or could name the cluster; then it says so to its homes. A home whose node matters,
-//! that carries one that does, or that breaks a guard all by itself *joins*: it sends the writer all that it carries. Who never joins is a cluster of
-//! its own, which holds what it carries, and the writer would say the same.
+//! The writer should see real links only, and whole clusters of them, because guards count every
+//! identity of a record. So a node *matters* when two homes claim it, or when one does and the node
+//! carries data of its own or could name the cluster; then it reports that to its homes. A home
+//! whose node matters, that carries one that does, or that breaks a guard alone, *joins*: it sends
+//! the writer all that it carries. A home that never joins is a cluster of its own, which holds
+//! what it carries, and the writer would decide the same.
 
 use std::collections::BTreeSet;
 
@@ -26,9 +29,9 @@ use crate::state::StateError;
 /// Why a home carries an identity.
 #[derive(Clone, Copy)]
 enum Carrier<'c> {
-    /// Its source record does: all that it carries now, which is not stored yet.
+    /// Its source record carries it: all that it carries now, which is not stored yet.
     Record(&'c BTreeSet<Identity>),
-    /// Retained events of it do.
+    /// Its retained events carry it.
     Events,
 }
 
@@ -157,14 +160,14 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// An event on its way to the owner of its home.
+    /// Sends an event to the owner of its home.
     pub(super) fn route_event(&mut self, home: Identity, event: Event, origin: &Origin) -> Result<(), StateError> {
         let row = self.anchored(&home, origin)?;
         self.route(home, row, Data::Event(event), origin);
         Ok(())
     }
 
-    /// A relation row, on its way to the owner of a node it names.
+    /// Sends a relation row to the owner of a node it names.
     pub(super) fn attach(&mut self, node: Identity, row: RowId, sequence: u64, value: Option<Value>, origin: &Origin) -> Result<(), StateError> {
         let node_row = self.anchored(&node, origin)?;
         self.route(node, node_row, Data::Row { row, sequence, value }, origin);
@@ -191,7 +194,8 @@ impl Step<'_> {
         self.anchored(node, origin).map(drop)
     }
 
-    /// The node's row. It matters by itself from now on: one claim suffices to tell the writer.
+    /// The node's row. It matters by itself from now on: one claim suffices to report it to the
+    /// writer.
     fn anchored(&mut self, node: &Identity, origin: &Origin) -> Result<NodeRow, StateError> {
         let mut row = self.node(node)?;
         if !row.anchored {
@@ -202,7 +206,7 @@ impl Step<'_> {
         Ok(row)
     }
 
-    /// What a record, or events, of a home carry otherwise than before. The home's row then.
+    /// Changes what a record, or events, of a home carry. Returns the home's row.
     fn carries(&mut self, home: &Identity, changed: &[(Identity, bool)], by: Carrier<'_>, origin: &Origin) -> Result<NodeRow, StateError> {
         let mut row = self.anchored(home, origin)?;
         let mut net = Vec::new();
@@ -223,7 +227,7 @@ impl Step<'_> {
             };
             self.send_to_node(node, message, origin);
             if row.joined {
-                self.tell_writer(home, node, *present, origin);
+                self.send_to_writer(home, node, *present, origin);
             }
         }
         if !net.is_empty() {
@@ -237,7 +241,8 @@ impl Step<'_> {
         Ok(row)
     }
 
-    /// Retained events of a home carry a node, or no longer do; said by the home's owner under this epoch of the home.
+    /// Retained events of a home carry a node, or no longer do; reported by the home's owner under
+    /// this epoch of the home.
     pub(super) fn carry(&mut self, home: &Identity, node: &Identity, epoch: u64, present: bool, origin: &Origin) -> Result<(), StateError> {
         let carried_key = key::carried(home, node);
         let before: CarriedRow = self.tx.get(&carried_key)?.unwrap_or_default();
@@ -258,7 +263,7 @@ impl Step<'_> {
         self.carries(home, &[(node.clone(), present)], Carrier::Events, origin).map(drop)
     }
 
-    /// What the record of a home carries.
+    /// The identities that the record of a home carries.
     fn recorded(&self, home: &Identity) -> Result<BTreeSet<Identity>, StateError> {
         let kind = source_kind(SubjectKind::of_namespace(home.namespace()));
         if kind.subject().is_none_or(|subject| subject.namespace() != home.namespace()) {
@@ -281,11 +286,11 @@ impl Step<'_> {
         Ok(all)
     }
 
-    /// What a home carries, or the guards, are other than they were: it may break one now, or no longer.
+    /// The identities of a home, or the guards, changed: it may break one now, or no longer.
     fn look_again(&mut self, home: &Identity, row: &mut NodeRow, recorded: BTreeSet<Identity>, origin: &Origin) -> Result<(), StateError> {
         let max = self.config.policy.identities_max(home);
         if u64::from(row.carried) >= max {
-            // So many are not read each time that one comes or goes.
+            // This many are not read each time that one arrives or leaves.
             row.breaks = true;
             return self.join(home, row, Some(recorded), origin);
         }
@@ -294,20 +299,21 @@ impl Step<'_> {
         self.join(home, row, Some(all), origin)
     }
 
-    /// A home joins the writer's graph with all that it carries, or leaves it, where its row says so now.
+    /// Makes a home join the writer's graph with all that it carries, or leave it, as its row now
+    /// says.
     fn join(&mut self, home: &Identity, row: &mut NodeRow, recorded: Option<BTreeSet<Identity>>, origin: &Origin) -> Result<(), StateError> {
         let joins = row.breaks || row.escalated || row.mattering > 0;
         if joins != row.joined {
             row.joined = joins;
             let recorded = recorded.map_or_else(|| self.recorded(home), Ok)?;
             for node in self.all_carried(home, row, recorded)? {
-                self.tell_writer(home, &node, joins, origin);
+                self.send_to_writer(home, &node, joins, origin);
             }
         }
         Ok(())
     }
 
-    /// The guards are others than before: whether the home breaks one now.
+    /// The guards changed: checks whether the home breaks one now.
     pub(super) fn review(&mut self, home: &Identity, origin: &Origin) -> Result<(), StateError> {
         let Some(mut row) = self.tx.get::<NodeRow>(&key::node(home))? else {
             return Ok(());
@@ -330,7 +336,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// At a home: the writer has set a node aside that it carries, or has taken it up again. The home's owner is to know.
+    /// At a home: the writer has set a node aside that it carries, or no longer does. The home's
+    /// owner must know.
     pub(super) fn set_aside(&mut self, home: Identity, node: Identity, reason: Option<Reason>, origin: &Origin) -> Result<(), StateError> {
         let mut row = self.anchored(&home, origin)?;
         row.verdicts += 1;
@@ -358,25 +365,26 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Tells the homes of a node whether it matters, after `changed` came or went.
+    /// Reports to the homes of a node whether it matters, after `changed` was added or removed.
     fn escalate(&mut self, node: &Identity, row: &mut NodeRow, changed: Option<(&Identity, bool)>, origin: &Origin) -> Result<(), StateError> {
-        // A claimed source key may be less than its home, and name the cluster; any other identity is never less than a home that claims it.
+        // A claimed source key may be less than its home, and name the cluster; any other identity
+        // is never less than a home that claims it.
         let may_name = SubjectKind::ALL.iter().any(|kind| kind.namespace() == node.namespace());
         let matters = row.homes >= 2 || (row.homes >= 1 && (row.anchored || may_name));
         let before = std::mem::replace(&mut row.escalated, matters);
         if before && let Some((home, false)) = changed {
-            self.tell_home(home, false, origin);
+            self.send_to_home(home, false, origin);
         }
         match (before, matters) {
             (true, true) => {
                 if let Some((home, true)) = changed {
-                    self.tell_home(home, true, origin);
+                    self.send_to_home(home, true, origin);
                 }
             }
             (false, false) => {}
             _ => {
                 for home in self.claimants(node)? {
-                    self.tell_home(&home, matters, origin);
+                    self.send_to_home(&home, matters, origin);
                 }
             }
         }
@@ -384,11 +392,11 @@ impl Step<'_> {
         self.join(node, row, None, origin)
     }
 
-    fn tell_home(&mut self, home: &Identity, on: bool, origin: &Origin) {
+    fn send_to_home(&mut self, home: &Identity, on: bool, origin: &Origin) {
         self.send_to_node(home, Message::Matter { home: home.clone(), on }, origin);
     }
 
-    fn tell_writer(&mut self, home: &Identity, node: &Identity, present: bool, origin: &Origin) {
+    fn send_to_writer(&mut self, home: &Identity, node: &Identity, present: bool, origin: &Origin) {
         let Some(edge) = Edge::new(home.clone(), node.clone()) else { return };
         let claim = ClaimId(format!("record {home}").into());
         let evidence = if present {
@@ -428,7 +436,7 @@ impl Step<'_> {
                 origin,
             );
         }
-        // Of a node that never carried data there is nothing to move.
+        // For a node that never carried data there is nothing to move.
         if row.anchored {
             let subject = owner(&node, Some(from));
             self.send_to_subject(&subject.clone(), Message::Move { subject, node, to, epoch }, origin);
@@ -486,7 +494,8 @@ pub fn identities_of(kind: SourceKind, value: &Value) -> BTreeSet<Identity> {
     found
 }
 
-/// A record's fields as they hold now; a membership's validity counts from its `modifiedAt`, so that is one of them.
+/// A record's fields as they hold now; a membership's validity counts from its `modifiedAt`, so
+/// that is one of them.
 fn current(kind: SourceKind, fragment: &Fragment) -> Value {
     let mut value = fragment.current();
     if kind == SourceKind::AudienceMember && fragment.at > Timestamp::MIN {

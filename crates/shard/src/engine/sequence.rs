@@ -1,14 +1,17 @@
 //! Sequences: how far a person's events lead through a chain, kept event by event.
 //!
-//! The events of a chain's query lie in order of time, one row each, and one row a query says how far they lead, up to the last instant that was
-//! folded. A new event is folded behind it. One that comes late or goes, or whose verdict time has turned, is noted; before progress is read, a
-//! *walk* folds everything again from the last *milestone* before it, until a later milestone is found as it was: from there on nothing is different.
-//! The cost depends neither on the length of the history nor, mostly, on how far back the change lies. A walk that is longer than one step may be
-//! stops between two events and goes on from there in a later one.
+//! The events of a chain's query are in order of time, one row each, and one row per query says how
+//! far they lead, up to the last instant that was folded. A new event is folded after it. An event
+//! that is late or deleted, or whose verdict time has changed, is noted; before progress is read, a
+//! *walk* folds everything again from the last *milestone* before it, until a later milestone is
+//! found unchanged: from there on nothing differs. The cost depends neither on the length of the
+//! history nor, mostly, on how far back the change is. A walk that is longer than a step may be
+//! stops between two events and continues in a later step.
 //!
-//! A milestone is progress as it was behind one instant, kept every `MILESTONE_EVENTS` events. Invariant: at its instant there is an event, so that
-//! whoever folds again passes by it. Of an instant with more events than that the row keeps the instant itself, so that one more event at the same
-//! instant is folded alone.
+//! A milestone is the progress after one instant, kept every `MILESTONE_EVENTS` events. Invariant:
+//! at its instant there is an event, so that a repeated fold passes it. For an instant with more
+//! events than that, the row keeps the instant itself, so that one more event at the same instant
+//! is folded alone.
 
 use std::collections::VecDeque;
 
@@ -22,7 +25,8 @@ use crate::row::{self, SequenceRow, SequencedRow, SubjectId, WalkRow};
 use crate::state::StateError;
 use crate::tx::{Tx, prefix_end};
 
-/// Events from one milestone to the next. A late event costs so many to fold again; each milestone is a row as long as progress itself.
+/// Events from one milestone to the next. A late event causes this number of folds; each milestone
+/// is a row as long as progress itself.
 const MILESTONE_EVENTS: u32 = 32;
 
 /// Rows of the first page of events, doubled from page to page: mostly one suffices.
@@ -30,10 +34,10 @@ const PAGE_ROWS: usize = 64;
 const PAGE_ROWS_MAX: usize = 4_096;
 
 impl SequenceRow {
-    /// An event that came, went or turned.
+    /// An event was added, deleted or changed its verdict.
     fn note(&mut self, at: Timestamp, id: &str) {
         if let Some(walk) = self.walk.take_if(|walk| walk.has_come_to(at, id)) {
-            // Up to the event its milestones hold. But those behind its place are from before what it was for.
+            // Milestones hold up to the event. Those after its place are from before the change.
             let (_, last) = self.changed.unwrap_or((at, at));
             self.changed = Some((at, last.max(walk.at).max(at)));
         } else if at > self.folded_to {
@@ -45,17 +49,19 @@ impl SequenceRow {
         self.instant.take_if(|_| at == self.folded_to);
     }
 
-    /// Whether all that is known has been folded, and an event at `at` comes behind it and counts now.
+    /// Whether everything known has been folded, and an event at `at` comes after it and counts
+    /// now.
     fn ends_before(&self, at: Timestamp, now: Timestamp) -> bool {
         self.is_folded() && self.turns_at > now && self.folded_to < at && at <= now
     }
 
-    /// Whether all that is known has been folded, but for verdicts that turned.
+    /// Whether everything known has been folded, except for changed verdicts.
     fn is_folded(&self) -> bool {
         self.changed.is_none() && self.next_at == Timestamp::MAX
     }
 
-    /// Whether the chain holds at `now`; `None` where something is left to be folded before that is known, or `now` lies before what is folded.
+    /// Whether the chain holds at `now`; `None` if something must be folded before that is known,
+    /// or `now` is before what is folded.
     pub(super) fn holds(&self, now: Timestamp) -> Option<Timed<bool>> {
         let next = self.next_at.min(self.turns_at);
         if self.changed.is_some() || next <= now || self.folded_to > now {
@@ -81,7 +87,7 @@ impl Step<'_> {
         let mut head = head.unwrap_or_else(|| SequenceRow::new(sequence.start()));
         head.events += 1;
         if head.ends_before(event.at, self.now) {
-            // Nothing else lies behind what is folded: no need to look.
+            // There is nothing else after the folded events: no need to look.
             sequence.fold(&mut head.progress, std::slice::from_ref(&event), self.now);
             (head.folded_to, head.instant) = (event.at, None);
             head.since += 1;
@@ -108,7 +114,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// An event that is no more; whether there was one.
+    /// Removes an event; returns whether there was one.
     pub(super) fn unsequence_event(&mut self, subject: &SubjectId, query: &EventQuery, at: Timestamp, id: &str) -> Result<bool, StateError> {
         let event_key = key::sequenced(subject, query.id, at, id);
         let Some(event) = self.tx.get::<SequencedRow>(&event_key)? else {
@@ -133,7 +139,8 @@ impl Step<'_> {
         Ok(true)
     }
 
-    /// Brings the progress of a chain up to now, over so many events at most. Whether it is there.
+    /// Brings the progress of a chain up to now, over this number of events at most. Returns
+    /// whether it is there.
     pub(super) fn advance_sequence(&mut self, subject: &SubjectId, query: &EventQuery, limit: usize) -> Result<bool, StateError> {
         let Some(sequence) = &query.sequence else { return Ok(true) };
         let head_key = key::sequence(subject, query.id);
@@ -174,7 +181,8 @@ impl Step<'_> {
         );
     }
 
-    /// Notes the events whose verdicts time has turned, so many at most. Whether that is all of them.
+    /// Notes the events whose verdicts time has changed, this number at most. Returns whether that
+    /// is all of them.
     fn turn_verdicts(
         &mut self,
         subject: &SubjectId,
@@ -206,13 +214,14 @@ impl Step<'_> {
         Ok(head.turns_at > self.now)
     }
 
-    /// The walk that is under way, or the next one that is needed: from before the first change, or on behind what is folded.
+    /// The walk in progress, or the next one needed: from before the first change, or on after what
+    /// is folded.
     fn next_walk(&self, subject: &SubjectId, query: QueryId, sequence: &Sequence, head: &mut SequenceRow) -> Result<Option<WalkRow>, StateError> {
         if let Some(walk) = head.walk.take() {
             return Ok(Some(walk));
         }
         let Some((first, _)) = head.changed else {
-            let on = || WalkRow::behind(head.folded_to, head.since, sequence.begin(head.progress.clone()));
+            let on = || WalkRow::after(head.folded_to, head.since, sequence.begin(head.progress.clone()));
             return Ok((head.next_at <= self.now).then(on));
         };
         let earlier = key::milestone(subject, query, first.plus_ms(-1));
@@ -221,10 +230,11 @@ impl Step<'_> {
             Some((milestone_key, value)) => (row::decode(value)?, key::milestone_at(milestone_key).unwrap_or(Timestamp::MIN)),
             None => (sequence.start(), Timestamp::MIN),
         };
-        Ok(Some(WalkRow::behind(from, 0, sequence.begin(progress))))
+        Ok(Some(WalkRow::after(from, 0, sequence.begin(progress))))
     }
 
-    /// Folds events until nothing is different from there on, or none is left that counts now. Whether one of these was reached within the limit.
+    /// Folds events until nothing differs from there on, or no event that counts now is left.
+    /// Returns whether it got there within the limit.
     fn walk(
         &mut self,
         subject: &SubjectId,
@@ -234,7 +244,7 @@ impl Step<'_> {
         mut walk: WalkRow,
         left: &mut usize,
     ) -> Result<bool, StateError> {
-        let mut events = Events::behind(subject, query, &walk);
+        let mut events = Events::after(subject, query, &walk);
         loop {
             let next = events.next(&self.tx, *left)?;
             let Some(event) = next.as_ref().filter(|event| event.at <= self.now) else {
@@ -247,7 +257,7 @@ impl Step<'_> {
             }
             *left -= 1;
             if event.at != walk.at && self.ends_as_before(subject, query, sequence, head, &mut walk)? {
-                // What the row keeps of the last instant began otherwise, perhaps.
+                // The row's copy of the last instant may have begun differently.
                 head.instant.take_if(|_| walk.at == head.folded_to);
                 head.changed = None;
                 return Ok(true);
@@ -266,7 +276,8 @@ impl Step<'_> {
         Ok(true)
     }
 
-    /// The instant that a walk has come to has no more events. Whether it ends as it did before, and so does everything behind it.
+    /// The instant that a walk has reached has no more events. Returns whether it ends as it did
+    /// before, and so does everything after it.
     fn ends_as_before(&mut self, subject: &SubjectId, query: QueryId, sequence: &Sequence, head: &SequenceRow, walk: &mut WalkRow) -> Result<bool, StateError> {
         if walk.taken == 0 {
             return Ok(false);
@@ -277,7 +288,7 @@ impl Step<'_> {
         let stands = known.as_ref() == Some(&progress);
         let again = walk.at <= head.folded_to;
         let as_before = stands && again && head.changed.is_some_and(|(_, last)| walk.at >= last);
-        // Where there are milestones already, new ones wait for a wider gap.
+        // If there are milestones already, new ones wait for a wider gap.
         let enough = walk.since >= if again { 2 * MILESTONE_EVENTS } else { MILESTONE_EVENTS };
         if stands {
             walk.since = 0;
@@ -292,13 +303,13 @@ impl Step<'_> {
 }
 
 impl WalkRow {
-    /// Whether the walk has passed where an event is, or would be.
+    /// Whether the walk has passed the place of an event.
     fn has_come_to(&self, at: Timestamp, id: &str) -> bool {
         at < self.at || at == self.at && self.id.as_deref().is_none_or(|last| id <= last)
     }
 
-    /// Begins behind all events of an instant.
-    fn behind(at: Timestamp, since: u32, instant: millrace_segment::sequence::Instant) -> WalkRow {
+    /// Begins after all events of an instant.
+    fn after(at: Timestamp, since: u32, instant: millrace_segment::sequence::Instant) -> WalkRow {
         WalkRow {
             at,
             id: None,
@@ -319,8 +330,8 @@ struct Events {
 }
 
 impl Events {
-    /// Those that a walk has not come to.
-    fn behind(subject: &SubjectId, query: QueryId, walk: &WalkRow) -> Events {
+    /// Those that a walk has not reached.
+    fn after(subject: &SubjectId, query: QueryId, walk: &WalkRow) -> Events {
         let lower = match &walk.id {
             Some(id) => prefix_end(&key::sequenced(subject, query, walk.at, id)),
             None => key::sequenced_from(subject, query, walk.at.plus_ms(1)),
@@ -334,7 +345,7 @@ impl Events {
         }
     }
 
-    /// `limit`: how many are wanted at most, beside the one that says whether more are left.
+    /// `limit`: how many are wanted at most, plus the one that says whether more are left.
     fn next(&mut self, tx: &Tx<'_>, limit: usize) -> Result<Option<Kept>, StateError> {
         if self.page.is_empty() && !self.ended {
             let wanted = self.rows.min(limit.saturating_add(1));

@@ -1,7 +1,8 @@
 //! Tallies: aggregates over a person's events, kept event by event.
 //!
-//! Each event of a query has a verdict row; an agenda says when verdicts end. Totals lie in one row a query. Before a tally is read, the verdicts that
-//! have ended are given again, so that an event costs the same whatever lies beside it.
+//! Each event of a query has a verdict row; an agenda says when verdicts end. Each query has one
+//! row of totals. Before a tally is read, the verdicts that have ended are computed again, so that
+//! an event costs the same however many others there are.
 
 use millrace_model::{Timestamp, Value};
 use millrace_segment::plan::{EventQuery, EventRow as Kept, QueryId};
@@ -25,7 +26,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// An event that is no more; whether there was one.
+    /// Removes an event; returns whether there was one.
     pub(super) fn untally_event(&mut self, subject: &SubjectId, query: &EventQuery, tally: &Tally, id: &str) -> Result<bool, StateError> {
         let verdict_key = key::verdict(subject, query.id, id);
         let Some(verdict) = self.tx.get::<VerdictRow>(&verdict_key)? else {
@@ -44,7 +45,7 @@ impl Step<'_> {
         Ok(true)
     }
 
-    /// Brings a tally up to now, over so many verdicts at most. Whether it is there.
+    /// Brings a tally up to now, over this number of verdicts at most. Returns whether it is there.
     pub(super) fn advance_tally(&mut self, subject: &SubjectId, query: &EventQuery, limit: usize) -> Result<bool, StateError> {
         let Some(tally) = &query.tally else { return Ok(true) };
         let head_key = key::tally(subject, query.id);
@@ -54,7 +55,8 @@ impl Step<'_> {
         if head.valid_until > self.now {
             return Ok(true);
         }
-        // Nothing ends before the first verdict does; a walk over what is gone costs as much as one over what is there.
+        // Nothing ends before the first verdict does; a walk over deleted rows costs as much as one
+        // over live ones.
         let mut from = derive::agenda_from(subject, query.id, head.valid_until);
         let end = prefix_end(&key::agenda(subject, query.id));
         for (entry, _) in self.tx.scan(&from, &end, limit)? {
@@ -73,18 +75,19 @@ impl Step<'_> {
             let (at, id, columns) = (verdict.at, id.as_str().into(), verdict.columns);
             self.give_verdict(subject, query, tally, &mut head, Kept { at, id, columns })?;
         }
-        // Verdicts given just now are on the agenda as well.
+        // New verdicts are on the agenda as well.
         head.valid_until = self.first_on_agenda(&from, &end)?;
         self.tx.put(head_key, &head);
         Ok(head.valid_until > self.now)
     }
 
-    /// The queries that keep a row an event of this subject, of the present plan or an older one.
+    /// The queries that keep one row per event of this subject, of the present plan or an older
+    /// one.
     pub(super) fn queries_with_events(&self, subject: &SubjectId) -> Result<Vec<QueryId>, StateError> {
         let prefix = key::of_subject(table::VERDICT, subject);
         let (mut lower, end) = (prefix.clone(), prefix_end(&prefix));
         let mut found = Vec::new();
-        // One look a query, however many events it has.
+        // One read per query, however many events it has.
         while let Some((first, _)) = self.tx.scan(&lower, &end, 1)?.first() {
             let Some(id) = Parts::of(first).number().map(QueryId) else { break };
             found.push(id);

@@ -1,4 +1,4 @@
-//! A subject as residuals see it: stored rows, read when they are asked for.
+//! A subject as residuals see it: stored rows, read on demand.
 
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
@@ -26,7 +26,7 @@ pub trait Rows {
     /// # Errors
     /// Where the store failed.
     fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError>;
-    /// What queries keep of a subject's newest events.
+    /// The kept rows of a subject's newest events.
     ///
     /// # Errors
     /// Where the store failed.
@@ -77,7 +77,7 @@ impl<'a> SubjectView<'a> {
         }
     }
 
-    /// What is known of the subject's being in another segment; `None`: open.
+    /// The known membership of the subject in another segment; `None`: open.
     pub fn set_segment(&mut self, name: Text, member: Option<Timed<bool>>) {
         self.segments.insert(name, member);
     }
@@ -102,7 +102,7 @@ impl<'a> SubjectView<'a> {
         self.note(row::decode(&bytes))
     }
 
-    /// Which thing a node is; unknown until told.
+    /// Which thing a node is; unknown until its alias arrives.
     fn thing(&self, node: &Identity) -> Result<SubjectId, Unknown> {
         let alias: Option<AliasRow> = self.read(&key::alias(node));
         let canonical = alias.and_then(|alias| alias.canonical).ok_or(Unknown)?;
@@ -153,7 +153,7 @@ impl<'a> SubjectView<'a> {
                     .filter(|row| row.kind == SourceKind::AccountPerson)
                     .filter_map(|row| row.target.as_ref());
                 let mut items = self.things(direct.chain(rows))?;
-                // Who has one account needs no more of its numbers than their bands.
+                // A subject with one account needs only the bands of its numbers.
                 if let [
                     Item {
                         target: Target::Known { features, .. },
@@ -188,7 +188,7 @@ impl<'a> SubjectView<'a> {
         )
     }
 
-    /// The distinct live things behind nodes.
+    /// The distinct live things of some nodes.
     fn things<'n>(&self, nodes: impl Iterator<Item = &'n Identity>) -> Result<Vec<Item>, Unknown> {
         let mut distinct: BTreeSet<CanonicalId> = BTreeSet::new();
         let mut items = Vec::new();
@@ -319,7 +319,7 @@ impl View for SubjectView<'_> {
 
     fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied> {
         let head: TallyRow = self.read(&key::tally(self.subject, query)).unwrap_or_default();
-        // Beyond that the rows have to be looked at: by who asks about other instants than the engine's.
+        // Beyond that the rows must be read: by questions about other instants than the engine's.
         (head.valid_until > now).then_some(Tallied {
             totals: head.totals,
             extreme: head.extreme,
@@ -341,7 +341,7 @@ impl View for SubjectView<'_> {
 
     fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>> {
         let head: Option<SequenceRow> = self.read(&key::sequence(self.subject, query));
-        // Where there is none there was no event.
+        // If there is no row, there was no event.
         head.or_else(|| Some(SequenceRow::new(self.program.query(query)?.sequence.as_ref()?.start())))?
             .holds(now)
     }

@@ -1,7 +1,8 @@
 //! The deals or persons that name an account as theirs.
 //!
-//! Rows `CHILD` at the account's owner tell of them only where published rules ask for them. What subjects refer to is kept whatever the rules are, with
-//! each subject: so every shard is asked which nodes it knows to be the account, and who refers to those.
+//! Rows `CHILD` at the account's owner list them only if published rules ask for them. Subjects
+//! keep their references whatever the rules are: so every shard returns the nodes that it knows to
+//! be the account, and the subjects that refer to those.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,8 @@ impl Query {
     /// The living deals or persons that name an account as theirs, each once, ascending.
     ///
     /// # Errors
-    /// Where a shard is not open, or its store failed: a list without those of a shard would look whole.
+    /// Where a shard is not open, or its store failed: a list without those of a shard would look
+    /// whole.
     pub fn children(&self, account: &SubjectId, kind: SubjectKind, now: Timestamp) -> Result<Vec<SubjectId>, QueryError> {
         let mut children = BTreeSet::new();
         for shard in 0..self.config.shards {
@@ -31,7 +33,7 @@ impl Query {
         Ok(children.into_iter().collect())
     }
 
-    /// The same as it is kept at the account's owner for published rules; where none asks for them, none.
+    /// The same, as kept at the account's owner for published rules; empty if none asks for them.
     pub(super) fn kept_children(&self, account: &SubjectId, kind: SubjectKind) -> Result<Vec<SubjectId>, QueryError> {
         let reader = self.owner_of(&account.id.0)?;
         let rows = scan(&reader, &key::children(account, kind))?;
@@ -40,7 +42,7 @@ impl Query {
     }
 }
 
-/// A shard's subjects that refer to a thing, by whichever of its nodes.
+/// A shard's subjects that refer to a thing, by any of its nodes.
 fn referring(reader: &Reader, thing: &SubjectId) -> Result<BTreeSet<SubjectId>, QueryError> {
     let mut subjects = BTreeSet::new();
     for (alias_key, _) in scan(reader, &aliases_of(thing))? {

@@ -1,4 +1,5 @@
-//! Subjects looked for by a part of what they are called. There is no index: the profiles of a kind are gone through, a bounded number a call.
+//! Finds subjects by a part of their name. There is no index: each call scans a bounded number of
+//! profiles of a kind.
 
 use millrace_model::{SubjectKind, Timestamp};
 
@@ -7,19 +8,21 @@ use super::{Query, QueryError};
 use crate::engine::is_alive;
 use crate::row::{ProfileRow, SubjectId};
 
-/// Subjects looked at by one call. A bound: a call takes about a tenth of a second, and whoever asked may have left.
+/// Subjects scanned by one call. A bound: a call takes about a tenth of a second, and the client
+/// may have left.
 pub const LOOKED_AT_MAX: usize = 20_000;
 
-/// Some of those that were looked for, and where to go on.
+/// Some of the matches, and where to continue.
 #[derive(Clone, Debug)]
 pub struct FoundPart {
     pub found: Vec<(SubjectId, ProfileRow)>,
-    /// The last subject looked at, where there may be more behind it.
+    /// The last subject scanned, if there may be more after it.
     pub next: Option<SubjectId>,
 }
 
 impl Query {
-    /// Living subjects of a kind for which `is_meant` holds, at most `limit`, behind `after` in the order of shards and ids.
+    /// Living subjects of a kind for which `is_meant` holds, at most `limit`, after `after` in the
+    /// order of shards and ids.
     ///
     /// # Errors
     /// Where a shard is not open, or its store failed.
@@ -35,7 +38,7 @@ impl Query {
         let (mut found, mut looked_at) = (Vec::new(), 0);
         for shard in first..self.config.shards {
             let mut walk = match after.filter(|_| shard == first) {
-                Some(after) => Walk::behind(self, shard, after),
+                Some(after) => Walk::after(self, shard, after),
                 None => Walk::over(self, shard, kind, false),
             };
             while let Some(met) = walk.next_subject()? {

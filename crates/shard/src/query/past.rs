@@ -1,7 +1,7 @@
 //! Why a subject was, or was not, in a segment at an instant of the past.
 //!
-//! Of the past only events are kept. So the present rule is evaluated over the events up to that instant, and over records, relation rows and links as
-//! they stand today: the answer says so.
+//! Only events of the past are kept. So the present rule is evaluated over the events up to that
+//! instant, and over records, relation rows and links as they are today: the answer says so.
 
 use millrace_model::Timestamp;
 
@@ -9,12 +9,13 @@ use super::world::{Moment, Sight, Things};
 use super::{Explained, Query, QueryError, reached};
 use crate::row::SubjectId;
 
-/// What an answer about the past rests on.
+/// The basis of an answer about the past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Past {
     /// Records, relation rows and links are as they stood then.
     pub records_as_of: Timestamp,
-    /// Events at or before this instant are no longer kept; windows that reach farther back see nothing there.
+    /// Events at or before this instant are no longer kept; windows that reach further back see
+    /// nothing there.
     pub events_from: Timestamp,
 }
 
@@ -22,7 +23,8 @@ impl Query {
     /// As `explain`, at an instant `at` of the past; `now` is the present.
     ///
     /// # Errors
-    /// `Instant` where `at` is ahead of now, or lies before the retained history. Else as for `explain`.
+    /// `Instant` where `at` is ahead of now, or before the retained history. Otherwise as for
+    /// `explain`.
     pub fn explain_past(&self, subject: &SubjectId, segment: &str, at: Timestamp, now: Timestamp) -> Result<Option<Explained>, QueryError> {
         let retained_from = now.plus_ms(-self.config.retention_ms());
         if at > now {
@@ -30,7 +32,7 @@ impl Query {
         }
         if at <= retained_from {
             return Err(QueryError::Instant(format!(
-                "{at} lies before the retained history, which begins behind {retained_from}; ask about a later instant"
+                "{at} lies before the retained history, which begins after {retained_from}; ask about a later instant"
             )));
         }
         let program = self.program()?;
@@ -43,7 +45,7 @@ impl Query {
         let id = subject.text();
         if !sight.thing(subject.kind, &id).is_some_and(|thing| thing.alive) {
             things.finish()?;
-            return Err(QueryError::Instant(format!("nothing that is kept tells of {id} at {at}")));
+            return Err(QueryError::Instant(format!("nothing is kept about {id} at {at}")));
         }
         let explanation = plan.rule.whole(&self.config.settings).explain(&sight, &id, at);
         let reached = reached(&sight, subject, plan, &explanation);

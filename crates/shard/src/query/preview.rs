@@ -1,8 +1,10 @@
-//! A drafted definition over the whole population: how many, who, why, and what would change against the published version.
+//! A drafted definition over the whole population: how many, which, why, and the changes against
+//! the published version.
 //!
-//! A draft has no maintained features, so its rule is evaluated naively over whole data. Accounts, deals, campaigns and lists that it reaches are
-//! held in memory; persons are met one by one. Nothing is written, and no shard waits: rows are read page by page as they are committed, so under
-//! live input the answer is exact for rows that did not change while it was made.
+//! A draft has no maintained features, so its rule is evaluated naively over whole data. Accounts,
+//! deals, campaigns and lists that it reaches are held in memory; persons are read one by one.
+//! Nothing is written, and no shard waits: rows are read page by page as they are committed, so
+//! under live input the answer is exact for rows that did not change meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,42 +23,44 @@ use crate::row::{DefinitionRow, RevisionRow, SubjectId};
 /// The most subjects a sample shows.
 pub const SAMPLE_MAX: usize = 100;
 
-/// What a draft would do.
+/// The effect of a draft.
 #[derive(Clone, Debug)]
 pub struct Preview {
     pub name: Text,
     pub subject: SubjectKind,
     pub evaluated_at: Timestamp,
-    /// Subjects looked at: all that live.
+    /// Subjects evaluated: all that live.
     pub population: u64,
     /// Those in the draft's audience.
     pub audience: Sampled,
-    /// The version in force under the same name, where it is published; else everyone in the audience enters.
+    /// The version in force under the same name, if it is published; otherwise everyone in the
+    /// audience enters.
     pub published: Option<u64>,
     /// Members of the published version.
     pub members: u64,
     pub entering: Sampled,
     pub leaving: Sampled,
-    /// What is accepted, but probably not meant.
+    /// Accepted, but probably not meant.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// How many, and some of them: the same subjects whenever the same ones are asked about, spread evenly.
+/// How many, and some of them: the same subjects for the same set, spread evenly.
 #[derive(Clone, Debug)]
 pub struct Sampled {
     pub count: u64,
-    /// In no order that means anything.
+    /// In no meaningful order.
     pub sample: Vec<Reasoned>,
 }
 
-/// A subject and why the draft takes it, or does not.
+/// A subject and why the draft includes it, or does not.
 #[derive(Clone, Debug)]
 pub struct Reasoned {
     pub subject: SubjectId,
     pub explanation: Explanation,
 }
 
-/// Keeps those with the least hashes of their ids: a uniform sample, whatever the order they come in.
+/// Keeps those with the least hashes of their ids: a uniform sample, whatever the order they come
+/// in.
 struct Sampler {
     count: u64,
     sample_max: usize,
@@ -114,7 +118,7 @@ struct Draft {
 impl Draft {
     fn judge(&mut self, subject: &SubjectId, alive: bool, member: bool, sight: &Sight<'_>) {
         let id = subject.text();
-        // A world says everything; nothing is unknown in it.
+        // A world knows everything; nothing is unknown in it.
         let taken = alive && self.whole.evaluate(sight, &id, self.now).is_ok_and(|answer| answer.value);
         let explain = || self.whole.explain(sight, &id, self.now);
         self.population += u64::from(alive);
@@ -131,15 +135,17 @@ impl Draft {
 }
 
 impl Query {
-    /// What a rule would do if it were published at `now`, over every shard; `inSegment` is answered by present memberships.
+    /// What a rule would do if it were published at `now`, over every shard; `inSegment` is
+    /// answered by present memberships.
     ///
     /// # Errors
-    /// `Invalid` where it does not fit together with the other definitions. Where a shard cannot be read: there is no answer for a part of the population.
+    /// `Invalid` where it conflicts with the other definitions. Where a shard cannot be read: there
+    /// is no answer for a part of the population.
     pub fn preview(&self, compiled: &Compiled, sample_max: usize, now: Timestamp) -> Result<Preview, QueryError> {
         self.preview_while(compiled, sample_max, now, &|| true)
     }
 
-    /// As `preview`, for as long as somebody waits for the answer.
+    /// As `preview`, as long as somebody waits for the answer.
     ///
     /// # Errors
     /// As for `preview`; `Cancelled` once nobody does.
@@ -205,8 +211,8 @@ impl Query {
         })
     }
 
-    /// The draft with the computed attributes that it names filled in, and what it reads, once it is clear that it fits together with the other
-    /// definitions.
+    /// The draft with the computed attributes that it names filled in, and what it reads, once it
+    /// is clear that it is valid together with the other definitions.
     fn draft(&self, program: &Program, compiled: &Compiled, now: Timestamp) -> Result<(Compiled, Needs, Vec<Diagnostic>), QueryError> {
         let mut definition = compiled.definition().clone();
         if definition.kind == Kind::ComputedAttribute {
@@ -246,7 +252,7 @@ impl Query {
     }
 }
 
-/// What a rule reaches.
+/// The kinds that a rule reaches.
 struct Needs {
     relations: BTreeSet<Relation>,
     events: bool,
@@ -260,13 +266,13 @@ impl Needs {
         }
     }
 
-    /// Kinds to be held: every kind that is reached, and the subjects' own, persons apart.
+    /// Kinds to hold: every kind that is reached, and the subjects' own, except persons.
     fn kinds(&self, subject: SubjectKind) -> BTreeSet<SubjectKind> {
         let reached = self.relations.iter().filter_map(|relation| leads_to(*relation));
         reached.chain([subject]).filter(|kind| *kind != SubjectKind::Person).collect()
     }
 
-    /// Kinds that are reached as an account's children.
+    /// Kinds reached as an account's children.
     fn children(&self) -> BTreeSet<SubjectKind> {
         let children = self
             .relations

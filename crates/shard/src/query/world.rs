@@ -1,9 +1,12 @@
-//! Whole data out of committed rows, for rules that have no plan: previews, and answers about the past.
+//! Whole data out of committed rows, for rules that have no plan: previews, and answers about the
+//! past.
 //!
-//! `Things` keeps accounts, deals, campaigns and lists once they are read, one by one or all of a kind in one pass (`hold`). A person's profile and
-//! events are kept by a `Sight`, which serves one evaluation: a walk over the population holds one person at a time.
+//! `Things` keeps accounts, deals, campaigns and lists once they are read, one by one or all of a
+//! kind in one pass (`hold`). A `Sight` keeps a person's profile and events for one evaluation: a
+//! walk over the population holds one person at a time.
 //!
-//! Rows are read as they were committed when they were asked for. A failed read is noted, and voids whatever was evaluated: see `finish`.
+//! Rows are read as committed at the time of the read. A failed read is noted, and voids the
+//! evaluation: see `finish`.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,20 +24,21 @@ use crate::row::{self, EventRow, NodeRow, ProfileRow, Reference, SubjectId, Subj
 use crate::state::Row;
 use crate::tx::prefix_end;
 
-/// Rows of one read of a pass; bounds what a pass holds of a shard.
+/// Rows per read of a pass; bounds the memory of a pass.
 const PAGE_ROWS: usize = 1_000;
 
-/// The instant an evaluation is about, and the events it sees.
+/// The instant of an evaluation, and the events it sees.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
     pub at: Timestamp,
     /// Events at or before this instant are not kept.
     pub retained_from: Timestamp,
-    /// An instant of the past: later events are not looked at, and other segments are asked by their rules.
+    /// An instant of the past: later events are ignored, and other segments are answered by their
+    /// rules.
     pub past: bool,
 }
 
-/// What rules see of a unified thing.
+/// The part of a unified thing that rules see.
 pub(super) struct Thing {
     pub alive: bool,
     /// The segments it is in now.
@@ -60,12 +64,12 @@ pub(super) struct Things<'q> {
     query: &'q Query,
     program: &'q Program,
     moment: Moment,
-    /// Kinds of which everything is in `known` and `moved`.
+    /// Kinds that are completely in `known` and `moved`.
     held: BTreeSet<SubjectKind>,
     moved: BTreeMap<Identity, CanonicalId>,
     known: FrozenBTreeMap<(SubjectKind, Text), Box<Option<Thing>>>,
     links: FrozenBTreeMap<(SubjectKind, Text, Relation), Vec<Link>>,
-    /// Of an account, where they were gathered ahead: ids of its deals and persons, by kind.
+    /// For an account, if gathered ahead: ids of its deals and persons, by kind.
     children: BTreeMap<SubjectKind, BTreeMap<CanonicalId, BTreeSet<Text>>>,
     failure: RefCell<Option<QueryError>>,
     /// Things and events that may still be read.
@@ -74,7 +78,8 @@ pub(super) struct Things<'q> {
 }
 
 impl<'q> Things<'q> {
-    /// `limit`: how many things and events may be read, before everything fails with `QueryError::TooLong`.
+    /// `limit`: how many things and events may be read, before everything fails with
+    /// `QueryError::TooLong`.
     pub fn new(query: &'q Query, program: &'q Program, moment: Moment, limit: usize) -> Things<'q> {
         Things {
             left: Cell::new(limit),
@@ -91,7 +96,7 @@ impl<'q> Things<'q> {
         }
     }
 
-    /// Reads everything of a kind, which is not that of persons, in one pass over all shards.
+    /// Reads everything of a kind other than persons in one pass over all shards.
     ///
     /// # Errors
     /// Where a shard cannot be read.
@@ -112,7 +117,8 @@ impl<'q> Things<'q> {
         Ok(())
     }
 
-    /// Gathers which deals or persons are an account's, in one pass over all shards: their ids are held, persons themselves are not.
+    /// Gathers an account's deals or persons in one pass over all shards: their ids are held,
+    /// persons themselves are not.
     ///
     /// # Errors
     /// Where a shard cannot be read.
@@ -134,7 +140,7 @@ impl<'q> Things<'q> {
     }
 
     /// # Errors
-    /// The first failed read, where there was one: what was evaluated since is void.
+    /// The first failed read, if there was one: the evaluation since is void.
     pub fn finish(&self) -> Result<(), QueryError> {
         self.failure.borrow_mut().take().map_or(Ok(()), Err)
     }
@@ -143,7 +149,7 @@ impl<'q> Things<'q> {
         result.map_err(|error| self.failure.borrow_mut().get_or_insert(error).to_string()).ok()
     }
 
-    /// So much more is read.
+    /// Counts further reads against the limit.
     fn spend(&self, rows: usize) -> Result<(), QueryError> {
         let left = self.left.get().checked_sub(rows);
         self.left.set(left.unwrap_or(0));
@@ -187,7 +193,7 @@ impl<'q> Things<'q> {
         })
     }
 
-    /// The distinct live things behind nodes.
+    /// The distinct live things of some nodes.
     fn distinct<'n>(&self, nodes: impl Iterator<Item = &'n Identity>) -> Vec<Link> {
         let mut ids: BTreeSet<Text> = BTreeSet::new();
         for node in nodes {
@@ -241,7 +247,7 @@ impl<'q> Things<'q> {
         links
     }
 
-    /// As gathered ahead, else as kept for published rules.
+    /// As gathered ahead, otherwise as kept for published rules.
     fn children_of(&self, account: &str, kind: SubjectKind) -> Vec<Link> {
         let Ok(id) = Identity::parse(account).map(CanonicalId) else {
             return Vec::new();
@@ -287,7 +293,7 @@ impl<'q> Things<'q> {
         self.events_of(&rows)
     }
 
-    /// The events that count, of ledger rows.
+    /// The events that count, from ledger rows.
     fn events_of(&self, rows: &[Row]) -> Result<Vec<WorldEvent>, QueryError> {
         let mut events = Vec::new();
         for (event_key, value) in rows {
@@ -348,7 +354,7 @@ impl<'t> Sight<'t> {
         }
     }
 
-    /// A person that is read already, with the rows of the ledger.
+    /// A person that is already read, with the rows of the ledger.
     ///
     /// # Errors
     /// Where a row cannot be read.
@@ -407,7 +413,8 @@ impl World for Sight<'_> {
             .get_or_init(|| self.things.note(self.things.read_events(person)).unwrap_or_default())
     }
 
-    /// Now: as it was last decided, and until when is not asked. At an instant of the past: by the other segment's present rule.
+    /// Now: as last decided, without its end. At an instant of the past: by the other segment's
+    /// present rule.
     fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> Timed<bool> {
         let things = self.things;
         match things.program.segment(name).filter(|_| things.moment.past) {
@@ -420,8 +427,8 @@ impl World for Sight<'_> {
     }
 }
 
-/// The rows of a shard between two keys, in ascending order, read page by page. The shard is looked for with every page: it may move meanwhile,
-/// and no store is kept open by whoever reads long.
+/// The rows of a shard between two keys, in ascending order, read page by page. The shard is looked
+/// up for every page: it may move meanwhile, and a long read keeps no store open.
 struct Pages<'q> {
     query: &'q Query,
     shard: u32,
@@ -449,7 +456,7 @@ impl<'q> Pages<'q> {
             self.ended = self.page.len() < PAGE_ROWS;
             if let Some((last, _)) = self.page.back() {
                 self.lower.clone_from(last);
-                // The least key behind the last one read.
+                // The least key after the last one read.
                 self.lower.push(0);
             }
         }
@@ -461,13 +468,13 @@ impl<'q> Pages<'q> {
         Ok(self.page.pop_front())
     }
 
-    /// The next row, where its key begins so.
+    /// The next row, if its key has this prefix.
     fn next_under(&mut self, place: &[u8]) -> Result<Option<Row>, QueryError> {
         self.fill()?;
         Ok(self.pop_under(place))
     }
 
-    /// Leaves out the rows whose keys begin so.
+    /// Skips the rows whose keys have this prefix.
     fn pass(&mut self, place: &[u8]) {
         while self.pop_under(place).is_some() {}
         if self.page.is_empty() {
@@ -481,10 +488,10 @@ impl<'q> Pages<'q> {
     }
 }
 
-/// A node met on a walk, and the subject that it names where it names one here.
+/// A node met on a walk, and its subject if it names one here.
 struct Met {
     node: Identity,
-    /// What the node is part of, where that is not itself.
+    /// The cluster of the node, if that is not itself.
     moved: Option<CanonicalId>,
     row: Option<SubjectRow>,
     profile: ProfileRow,
@@ -496,7 +503,7 @@ pub(super) struct Found {
     pub subject: SubjectId,
     pub row: SubjectRow,
     pub profile: ProfileRow,
-    /// The rows of the ledger, where they were asked for.
+    /// The rows of the ledger, if they were requested.
     pub events: Vec<Row>,
 }
 
@@ -515,10 +522,10 @@ impl<'q> Walk<'q> {
         }
     }
 
-    /// The rest of one, behind a subject.
-    pub fn behind(query: &'q Query, shard: u32, after: &SubjectId) -> Walk<'q> {
+    /// The rest of one, after a subject.
+    pub fn after(query: &'q Query, shard: u32, after: &SubjectId) -> Walk<'q> {
         let (_, end) = key::nodes(after.kind);
-        let first = key::behind_node(&key::of_subject(table::SUBJECT, after));
+        let first = key::after_node(&key::of_subject(table::SUBJECT, after));
         Walk {
             rows: Pages::over(query, shard, first, end),
             events: false,
@@ -562,7 +569,7 @@ impl<'q> Walk<'q> {
                 Some(table::NODE) => met.moved = row::decode::<NodeRow>(&value)?.canonical,
                 Some(table::EVENT) if self.events => met.events.push((row_key, value)),
                 _ if !self.events => {
-                    // Nothing that is asked for lies behind these.
+                    // Nothing that is needed comes after these.
                     self.rows.pass(&place);
                     break;
                 }

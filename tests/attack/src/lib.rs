@@ -1,10 +1,13 @@
-//! Attacks on the built executable: hostile input, hostile clients, hostile circumstances. Each one is bounded in number, memory and time.
+//! Attacks on the built executable: hostile input, hostile clients, hostile circumstances. Each one
+//! is bounded in number, memory and time.
 //!
-//! A test starts a server of its own on free loopback ports with an embedded log in a temporary folder, attacks it, and asserts what it must still do:
-//! answer with the limit that was reached, stay ready, keep its memory, lose nothing. One file per topic stands in `tests/`; here are its hands.
+//! A test starts a server of its own on free loopback ports with an embedded log in a temporary
+//! folder, attacks it, and asserts what it must still do: answer with the limit that was reached,
+//! stay ready, keep its memory, lose nothing. Each topic is one file in `tests/`; here are its
+//! tools.
 //!
-//! What it is *not*: a user of Millrace's own crates. It knows the contract and nothing else. Random input comes from `Seed` alone, so that a failure
-//! repeats.
+//! What it is *not*: a user of Millrace's own crates. It knows the contract and nothing else.
+//! Random input comes from `Seed` alone, so that a failure repeats.
 
 mod http;
 mod seed;

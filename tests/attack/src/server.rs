@@ -1,4 +1,4 @@
-//! A server of a test's own, and commands given to it.
+//! A server of a test's own, and commands to it.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -14,7 +14,8 @@ use crate::wait_for;
 /// How much of a log a message shows.
 const TAIL_BYTES: usize = 4_000;
 
-/// The executable under test: `MILLRACE_BIN`, or what `cargo build -p millrace` left beside these tests.
+/// The executable under test: `MILLRACE_BIN`, or the one that `cargo build -p millrace` left next
+/// to these tests.
 ///
 /// # Panics
 /// Where there is none: a test that attacked nothing would pass.
@@ -83,7 +84,8 @@ impl Server {
         Server::in_folder(folder(), http, sections)
     }
 
-    /// As `with_settings`, in a folder that may hold what an earlier server left (`log/`, `state/`) and files that settings name.
+    /// As `with_settings`, in a folder that may hold what an earlier server left (`log/`, `state/`)
+    /// and files that settings name.
     ///
     /// # Panics
     /// As `start`.
@@ -135,7 +137,7 @@ impl Server {
     /// Waits until it is ready.
     ///
     /// # Panics
-    /// With the end of its log where it does not come to that.
+    /// With the end of its log where it does not become ready.
     pub fn wait_ready(&self) {
         wait_for("the server to be ready", || match self.readyz() {
             Ok(answer) if answer.status == 200 => Ok(()),
@@ -143,7 +145,7 @@ impl Server {
         });
     }
 
-    /// Asks for its readiness once.
+    /// Reads its readiness once.
     ///
     /// # Errors
     /// Where there is no answer.
@@ -207,7 +209,7 @@ impl Server {
         self.process.id()
     }
 
-    /// What it said so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         log(self.folder.path())
     }

@@ -1,4 +1,4 @@
-//! Bodies that are made to cost: what is refused names its bound, and memory stays bounded.
+//! Bodies that are designed to be expensive: a refusal names its limit, and memory stays bounded.
 
 use millrace_test_attack::Server;
 

@@ -1,4 +1,5 @@
-//! Clients that hold on to the server: followers of the changes, idle and slow connections. Health answers meanwhile, and so does the API.
+//! Clients that hold on to the server: followers of the changes, idle and slow connections. Health
+//! and the API answer meanwhile.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +14,7 @@ fn begin(address: SocketAddr, text: &str) -> TcpStream {
     stream
 }
 
-/// Forty once held all threads that there were.
+/// Forty once occupied all threads.
 #[test]
 fn a_thousand_followers_leave_the_api_and_health_answering() {
     let server = Server::start();
@@ -37,16 +38,16 @@ fn a_thousand_followers_leave_the_api_and_health_answering() {
         server.get("/v1/segments").expect(200);
         server.get("/v1/persons?q=a").expect(200);
     }
-    // Each of them hears of a change.
+    // Each of them receives a change.
     let rule = b"kind: Segment\nmetadata: { name: all }\nspec: { pql: 'b2b.personScore > 0' }\n";
     server.send("PUT", "/v1/segments/all", &[], rule).expect(204);
     let record = b"{\"topic\":\"person\",\"key\":\"1@m.M\",\"value\":{\"b2b\":{\"personScore\":1},\"personKey\":{\"sourceKey\":\"1@m.M\"}}}";
     server.send("POST", "/v1/records", &[], record).expect(200);
     for follower in [0, 39, 40, 999] {
-        let told = until(&mut followers[follower], "\"realized\"");
-        assert!(told.contains("\"all\""), "{told}");
+        let received = until(&mut followers[follower], "\"realized\"");
+        assert!(received.contains("\"all\""), "{received}");
     }
-    // One beyond the limit is told so.
+    // One beyond the limit gets an answer that says so.
     while followers.len() < 1_024 {
         followers.push(begin(server.api, &head));
         let mut status = [0; 12];
@@ -58,14 +59,14 @@ fn a_thousand_followers_leave_the_api_and_health_answering() {
 
 /// Reads until a word comes.
 fn until(stream: &mut TcpStream, word: &str) -> String {
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     let mut bytes = [0; 4_096];
-    while !String::from_utf8_lossy(&told).contains(word) {
-        let read = stream.read(&mut bytes).expect("a follower is told");
-        assert!(read > 0, "the stream ended: {}", String::from_utf8_lossy(&told));
-        told.extend_from_slice(&bytes[..read]);
+    while !String::from_utf8_lossy(&received).contains(word) {
+        let read = stream.read(&mut bytes).expect("a follower receives changes");
+        assert!(read > 0, "the stream ended: {}", String::from_utf8_lossy(&received));
+        received.extend_from_slice(&bytes[..read]);
     }
-    String::from_utf8_lossy(&told).into_owned()
+    String::from_utf8_lossy(&received).into_owned()
 }
 
 #[test]

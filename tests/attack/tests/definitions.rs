@@ -1,4 +1,5 @@
-//! Definitions that are made to cost: deep, wide, many, doubling. Each is refused at once, with the limit it met; the server stays ready.
+//! Definitions that are designed to be expensive: deep, wide, many, doubling. Each is refused at
+//! once, with the limit it hit; the server stays ready.
 
 use millrace_test_attack::{Server, command, folder};
 

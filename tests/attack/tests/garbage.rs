@@ -1,4 +1,5 @@
-//! Bytes that are no requests, and bodies that are no records: every one is answered or its connection closed, and the server stays ready.
+//! Bytes that are not requests, and bodies that are not records: each gets an answer or its
+//! connection is closed, and the server stays ready.
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -1,4 +1,5 @@
-//! Web pages of others, names that were made to lead here, and proxies: without tokens only this machine is heard; with tokens, who bears one.
+//! Other sites' web pages, rebound DNS names, and proxies: without tokens only this machine gets
+//! answers; with tokens, their bearers.
 
 use millrace_test_attack::{Answer, Server, folder};
 
@@ -17,7 +18,7 @@ fn web_pages_neither_read_nor_write() {
         let answer = answer.expect(status);
         assert!(answer.body.contains(word), "{}", answer.body);
     };
-    // A name that its owner made lead to this machine.
+    // A name that its owner pointed at this machine.
     for answer in [read(&[("host", "rebound.example:8080")]), put(&[("host", "rebound.example"), YAML])] {
         says(answer, 421, "http.hosts");
     }
@@ -27,14 +28,14 @@ fn web_pages_neither_read_nor_write() {
         says(records(&[("origin", origin), LINES]), 403, "http.origins");
     }
     says(records(&[("sec-fetch-site", "cross-site"), LINES]), 403, "another site");
-    // What a page may send without being asked for permission.
+    // Bodies that a page may send without asking for permission.
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
         says(records(&[("content-type", kind)]), 415, "application/x-ndjson");
         says(put(&[("content-type", kind)]), 415, "application/yaml");
     }
     says(records(&[("origin", &own)]), 415, "application/x-ndjson");
     says(put(&[("sec-fetch-site", "same-origin")]), 415, "application/yaml");
-    // Whoever sits behind a proxy is not this machine.
+    // A client behind a proxy is not this machine.
     for name in ["x-forwarded-for", "forwarded", "via"] {
         says(read(&[(name, "10.0.0.9")]), 403, "auth.tokens");
     }

@@ -5,12 +5,12 @@ use std::process::Command;
 
 use serde_norway::Value;
 
-use crate::{root, told};
+use crate::{output_of, root};
 
-/// The five ways to install it; each is a values file, and a golden rendering beside.
+/// The five ways to install it; each is a values file with a golden rendering.
 pub const CASES: [&str; 5] = ["minimal", "production", "connectors", "strimzi", "laptop"];
 
-/// What every deployment must say, for tests that are about something else.
+/// Values that every deployment must set, for tests that are about something else.
 pub const LEAST: &str = "kafka: { bootstrap: 'k:9092' }\nauth: { existingSecret: a, tokens: { console: { role: operator } } }\n";
 
 pub fn folder() -> PathBuf {
@@ -29,10 +29,11 @@ fn own(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// `MILLRACE_PYTHON` holds Helm's library and the schemas; `scripts/python-env cluster` prints where.
+/// `MILLRACE_PYTHON` holds Helm's library and the schemas; `scripts/python-env cluster` prints
+/// where.
 fn python(arguments: &[&str], input: &str) -> anyhow::Result<String> {
     let python = std::env::var_os("MILLRACE_PYTHON").unwrap_or_else(|| "python3".into());
-    told(Command::new(python).arg(own("python/chart.py")).args(arguments), input)
+    output_of(Command::new(python).arg(own("python/chart.py")).args(arguments), input)
 }
 
 fn text(path: &Path) -> String {
@@ -55,7 +56,8 @@ pub fn render(values: &Path) -> anyhow::Result<String> {
     python(&["render", &text(&folder()), &text(values)], "")
 }
 
-/// Manifests as golden renderings keep them: the text of a dashboard stands in the chart already.
+/// Manifests as golden renderings keep them: without the text of dashboards, which the chart
+/// already contains.
 pub fn without_dashboards(manifests: &str) -> String {
     let mut kept = String::new();
     let mut within = false;
@@ -83,7 +85,7 @@ pub fn validate(version: &str, manifests: &str) -> anyhow::Result<()> {
 /// The manifests of a stream.
 ///
 /// # Errors
-/// Where it is no YAML.
+/// Where it is not YAML.
 pub fn documents(manifests: &str) -> anyhow::Result<Vec<Value>> {
     use serde::Deserialize;
     let read = |document| Value::deserialize(document).map_err(anyhow::Error::from);

@@ -1,7 +1,7 @@
-//! Grafana's dashboards, made from the table in `dashboards.yaml`.
+//! Grafana's dashboards, generated from the table in `dashboards.yaml`.
 //!
-//! The table says what a panel asks and shows; this file knows Grafana's JSON, and nothing else does. Ids and places follow from the order of the table, so
-//! that a change of one panel is a small difference.
+//! The table holds each panel's query and form; only this file knows Grafana's JSON. Ids and places
+//! follow from the order of the table, so that a change of one panel is a small difference.
 
 use std::path::{Path, PathBuf};
 
@@ -93,7 +93,7 @@ impl Kind {
         }
     }
 
-    /// Whether it shows the whole course, or only how things stand at the end.
+    /// Whether it shows the whole course of time, or only the final state.
     const fn is_course(self) -> bool {
         matches!(self, Kind::Graph)
     }
@@ -197,7 +197,8 @@ fn within(expr: &str) -> String {
     expr.replace("$in", "namespace=~\"$namespace\"")
 }
 
-/// Sections under one another; within a section from left to right, a new line where the next panel does not fit.
+/// Sections under one another; within a section from left to right, a new line where the next panel
+/// does not fit.
 fn panels(board: &Board) -> Vec<Value> {
     let mut shown = Vec::new();
     let mut id = 0;

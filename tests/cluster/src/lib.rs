@@ -1,6 +1,7 @@
-//! What a platform team deploys, tried without a cluster and in a real one: the Helm chart, its alerts and dashboards.
+//! The deployment of a platform team, tested without a cluster and in a real one: the Helm chart,
+//! its alerts and dashboards.
 //!
-//! What it is *not*: no test of the pipeline, which `tests/e2e` judges.
+//! What it is *not*: a test of the pipeline, which `tests/e2e` judges.
 
 pub mod chart;
 pub mod dashboards;
@@ -17,11 +18,11 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Runs a program to its end with a text on its standard input: what it wrote, where it succeeded.
+/// Runs a program to its end with a text on its standard input; returns its output if it succeeded.
 ///
 /// # Errors
-/// With everything it wrote, where it did not.
-pub fn told(command: &mut Command, input: &str) -> anyhow::Result<String> {
+/// With all its output, where it failed.
+pub fn output_of(command: &mut Command, input: &str) -> anyhow::Result<String> {
     use std::io::Write;
     let name = format!("{:?}", command.get_program());
     let mut child = command
@@ -35,7 +36,8 @@ pub fn told(command: &mut Command, input: &str) -> anyhow::Result<String> {
     // A thread of its own: a program may write before it has read everything.
     let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()));
     let output = child.wait_with_output().with_context(|| format!("cannot wait for {name}"))?;
-    // A program that ends before it has read everything closes the pipe; its exit status says what that means.
+    // A program that ends before it has read everything closes the pipe; its exit status shows the
+    // reason.
     let _ = writer.join();
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {

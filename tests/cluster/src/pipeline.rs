@@ -1,4 +1,5 @@
-//! A real pipeline on the embedded log that tells the Bodea story again and again and reads from a simulated Marketo, and a real Prometheus that watches it.
+//! A real pipeline on the embedded log that replays the Bodea story again and again and reads from
+//! a simulated Marketo, and a real Prometheus that watches it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{chart, told};
+use crate::{chart, output_of};
 
 /// How long a process may take to answer. Two cores, and everything else on them.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -27,9 +28,9 @@ spec:
         and v.web.webPageDetails.name = "New product" and v.timestamp occurs <= 1 month before now
 "#;
 
-/// A guard that something can trip, a source, and a destination.
+/// A guard that a record can trip, a source, and a destination.
 fn config(marketo: &str) -> String {
-    // The simulator lets this client in. It has nothing older than a day, and it is asked often.
+    // The simulator accepts this client. It has nothing older than a day, and is called often.
     let yesterday = SystemTime::now() - Duration::from_secs(24 * 3_600);
     let source = json!({
         "type": "marketo", "munchkin": "111-AAA-222", "client_id": "client", "client_secret": "secret", "url": marketo,
@@ -66,7 +67,7 @@ impl Drop for Process {
     }
 }
 
-/// The pipeline, what it reads, the Prometheus, and the folder of all.
+/// The pipeline, its inputs, the Prometheus, and their folder.
 pub struct Watched {
     program: std::ffi::OsString,
     api: SocketAddr,
@@ -80,7 +81,8 @@ fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }
 
-/// Scrapes the pipeline as the chart's PodMonitor would, with the labels of namespace and pod, evaluates the chart's alerts, and watches itself doing so.
+/// Scrapes the pipeline as the chart's PodMonitor would, with the labels of namespace and pod,
+/// evaluates the chart's alerts, and watches itself doing so.
 fn watching(metrics: SocketAddr, own: SocketAddr) -> String {
     let job =
         |name: &str, address: SocketAddr, labels: Value| json!({"job_name": name, "static_configs": [{"targets": [address.to_string()], "labels": labels}]});
@@ -96,7 +98,7 @@ fn watching(metrics: SocketAddr, own: SocketAddr) -> String {
 }
 
 impl Watched {
-    /// Starts all and waits until all answer. The simulator lies beside the program.
+    /// Starts all and waits until all answer. The simulator is next to the program.
     ///
     /// # Errors
     /// Where one does not start or answer; with the logs of all.
@@ -139,7 +141,7 @@ impl Watched {
         let mut watcher = Command::new("prometheus");
         watcher.args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--log.level=warn", &address]);
         self.spawn(&mut watcher, "prometheus.log")?;
-        wait_for(|| self.told(&["segment", "apply", "-"], DEFINITIONS).map(Some))?;
+        wait_for(|| self.millrace(&["segment", "apply", "-"], DEFINITIONS).map(Some))?;
         wait_for(|| Ok(self.ask("up{job=\"millrace\"} == 1")?.pop()))?;
         Ok(())
     }
@@ -153,35 +155,35 @@ impl Watched {
         Ok(())
     }
 
-    fn told(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
+    fn millrace(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
         let mut command = Command::new(&self.program);
         command.args(arguments).env_clear().env("MILLRACE__HTTP__API_ADDRESS", self.api.to_string());
-        told(&mut command, input)
+        output_of(&mut command, input)
     }
 
-    /// One round of the story: in every second one the two accounts are one company, and p1 is in the audience. Some records of it are old, some come twice,
-    /// one is unusable.
+    /// One round of the story: in every second one the two accounts are one company, and p1 is in
+    /// the audience. Some records of it are old, some arrive twice, one is unusable.
     ///
     /// # Errors
-    /// Where the pipeline takes nothing.
-    pub fn tell(&self, round: u32) -> anyhow::Result<()> {
+    /// Where the pipeline accepts nothing.
+    pub fn play(&self, round: u32) -> anyhow::Result<()> {
         let lines: Vec<String> = story(round).iter().map(Value::to_string).collect();
-        self.told(&["source", "file"], &lines.join("\n"))?;
+        self.millrace(&["source", "file"], &lines.join("\n"))?;
         // Unusable, so the command says so and ends with another status.
         let unusable = json!({"topic": "person", "key": "bad", "value": {"personKey": 7}}).to_string();
-        match self.told(&["source", "file"], &unusable) {
+        match self.millrace(&["source", "file"], &unusable) {
             Ok(out) => bail!("an unusable record was taken: {out}"),
             Err(_) => Ok(()),
         }
     }
 
-    /// What Prometheus answers to a query: its values, those that are no numbers left out.
+    /// Prometheus's answer to a query: its values, without those that are not numbers.
     ///
     /// # Errors
     /// Where it refuses the query, or does not answer.
     pub fn ask(&self, query: &str) -> anyhow::Result<Vec<f64>> {
         let server = format!("http://{}", self.prometheus);
-        let answer = told(Command::new("promtool").args(["query", "instant", "--format=json", &server, query]), "")?;
+        let answer = output_of(Command::new("promtool").args(["query", "instant", "--format=json", &server, query]), "")?;
         let answer: Value = serde_json::from_str(&answer).with_context(|| format!("{query}: {answer}"))?;
         let series = answer.as_array().with_context(|| format!("{query}: no series but {answer}"))?;
         let values = series.iter().filter_map(|one| one["value"][1].as_str()?.parse::<f64>().ok());

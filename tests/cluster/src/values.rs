@@ -1,11 +1,12 @@
-//! `values.yaml` as data: what README.md and values.schema.json are made from.
+//! `values.yaml` as data: README.md and values.schema.json are generated from it.
 //!
-//! The file is the authority: a comment above a key is its description, its default gives its type. What a default cannot say stands in `ENUMS`.
+//! The file is the authority: a comment above a key is its description, its default gives its type.
+//! `ENUMS` holds what a default cannot express.
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-/// Keys of which only these values make sense.
+/// Keys with these values only.
 const ENUMS: [(&str, &[&str]); 7] = [
     ("image.pullPolicy", &["Always", "IfNotPresent", "Never"]),
     ("kafka.sasl.mechanism", &["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
@@ -16,7 +17,7 @@ const ENUMS: [(&str, &[&str]); 7] = [
     ("strimzi.user.authentication", &["scram-sha-512", "tls"]),
 ];
 
-/// Objects whose keys are not the chart's to know.
+/// Objects whose keys the chart does not know.
 const OPEN: [&str; 6] = [
     "config",
     "processor.resources",
@@ -55,7 +56,7 @@ pub struct Entry {
 /// The keys in the order of the file.
 ///
 /// # Errors
-/// Where the file is no YAML.
+/// Where the file is not YAML.
 pub fn entries(text: &str) -> anyhow::Result<Vec<Entry>> {
     let defaults: Value = serde_norway::from_str(text).context("values.yaml")?;
     let mut entries = Vec::new();
@@ -104,10 +105,10 @@ fn below_open(path: &str) -> bool {
     OPEN.iter().any(|open| path.strip_prefix(open).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// The schema: unknown keys are refused, so that a misspelt one is not ignored in silence.
+/// The schema: unknown keys are refused, so that a misspelt one is not silently ignored.
 ///
 /// # Errors
-/// Where the defaults are no object.
+/// Where the defaults are not an object.
 pub fn schema(entries: &[Entry]) -> anyhow::Result<String> {
     let mut properties = Map::new();
     for entry in entries.iter().filter(|entry| !entry.path.contains('.')) {

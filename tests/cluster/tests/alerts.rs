@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use millrace_test_cluster::{chart, root, told};
+use millrace_test_cluster::{chart, output_of, root};
 use serde_norway::Value;
 
 fn text(path: &Path) -> String {
@@ -30,7 +30,7 @@ fn promtool_accepts_and_fires_them() {
         std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
     }
     for arguments in [["check", "rules", "alerts.yaml"], ["test", "rules", "alerts.test.yaml"]] {
-        told(Command::new("promtool").args(arguments).current_dir(folder.path()), "").unwrap();
+        output_of(Command::new("promtool").args(arguments).current_dir(folder.path()), "").unwrap();
     }
 }
 

@@ -1,14 +1,15 @@
-//! Level 1: the chart without a cluster. Lint, five golden renderings, the schemas of two Kubernetes versions, and what the rules of the chart demand.
+//! Level 1: the chart without a cluster. Lint, five golden renderings, the schemas of two
+//! Kubernetes versions, and the chart's own rules.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use millrace_test_cluster::{chart, keep, root, told, values};
+use millrace_test_cluster::{chart, keep, output_of, root, values};
 use serde_norway::Value;
 
-/// The oldest and the newest Kubernetes that are held to be supported.
+/// The oldest and the newest supported Kubernetes.
 const VERSIONS: [&str; 2] = ["1.31", "1.37"];
 
 #[test]
@@ -123,7 +124,7 @@ fn whoever_scales_owns_the_number_of_replicas() {
     }
 }
 
-/// The Job is a new one where the content is, and only there.
+/// The Job is a new one if and only if its content is.
 #[test]
 fn definitions_are_applied_when_they_change() {
     let job = |text: &str| {
@@ -160,7 +161,7 @@ fn the_program_takes_every_rendered_configuration() {
         std::fs::write(&config, text.replace("file:/", &format!("file:{}/", folder.path().display()))).unwrap();
         let mut command = Command::new(&program);
         command.args(["--config", &config.to_string_lossy(), "processor", "--check-config"]).env_clear();
-        told(&mut command, "").unwrap_or_else(|error| panic!("{case}: {error:#}"));
+        output_of(&mut command, "").unwrap_or_else(|error| panic!("{case}: {error:#}"));
     }
 }
 
@@ -179,7 +180,7 @@ fn the_topic_catalogue_in_the_chart_is_that_of_the_schemas() {
 #[test]
 fn what_strimzi_allows_is_what_the_command_lists() {
     let program = std::env::var_os("MILLRACE_BIN").expect("MILLRACE_BIN names the executable");
-    let listed = told(Command::new(program).args(["topics", "acls", "--output", "json"]).env_clear(), "").unwrap();
+    let listed = output_of(Command::new(program).args(["topics", "acls", "--output", "json"]).env_clear(), "").unwrap();
     let listed: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
     let expected: BTreeSet<String> = listed
         .iter()
@@ -208,13 +209,16 @@ fn what_strimzi_allows_is_what_the_command_lists() {
 /// One place names the version: the workspace's manifest.
 #[test]
 fn chart_and_executable_are_of_the_workspace_s_version() {
-    let version = told(&mut Command::new(root().join("scripts/version")), "").unwrap();
+    let version = output_of(&mut Command::new(root().join("scripts/version")), "").unwrap();
     let version = version.trim();
     let chart: Value = serde_norway::from_str(&std::fs::read_to_string(chart::folder().join("Chart.yaml")).unwrap()).unwrap();
     assert_eq!(chart["version"], version);
     assert_eq!(chart["appVersion"], version);
     let program = std::env::var_os("MILLRACE_BIN").expect("MILLRACE_BIN names the executable");
-    assert_eq!(told(Command::new(program).arg("--version"), "").unwrap().trim(), format!("millrace {version}"));
+    assert_eq!(
+        output_of(Command::new(program).arg("--version"), "").unwrap().trim(),
+        format!("millrace {version}")
+    );
 }
 
 #[test]

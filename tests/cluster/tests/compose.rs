@@ -1,11 +1,11 @@
-//! `deploy/compose.yaml`: what can be said of it without a container engine.
+//! `deploy/compose.yaml`: what can be tested of it without a container engine.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use millrace_test_cluster::{chart, root, told};
+use millrace_test_cluster::{chart, output_of, root};
 use serde_norway::Value;
 
 fn folder() -> PathBuf {
@@ -47,7 +47,7 @@ fn every_port_is_on_the_loopback_address_and_every_mounted_file_is_there() {
 #[test]
 fn millrace_runs_restricted_and_in_its_own_version() {
     let service = &compose()["services"]["millrace"];
-    let version = told(&mut Command::new(root().join("scripts/version")), "").unwrap();
+    let version = output_of(&mut Command::new(root().join("scripts/version")), "").unwrap();
     assert_eq!(service["image"], format!("millrace:{}", version.trim()));
     assert_eq!(service["build"]["args"]["VERSION"], version.trim());
     assert_eq!(service["read_only"], true);
@@ -59,7 +59,7 @@ fn millrace_runs_restricted_and_in_its_own_version() {
 fn the_configurations_are_accepted_and_name_services_that_are_there() {
     let program = std::env::var_os("MILLRACE_BIN").expect("MILLRACE_BIN names the executable");
     let own = folder().join("laptop/millrace.yaml");
-    told(
+    output_of(
         Command::new(program)
             .args(["processor", "--check-config"])
             .env_clear()
@@ -75,7 +75,7 @@ fn the_configurations_are_accepted_and_name_services_that_are_there() {
     ] {
         std::fs::copy(file, prometheus.path().join(name)).unwrap();
     }
-    told(
+    output_of(
         Command::new("promtool")
             .args(["check", "config", "prometheus.yml"])
             .current_dir(prometheus.path()),

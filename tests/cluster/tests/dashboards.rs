@@ -1,4 +1,5 @@
-//! Dashboards: made from the table, and every query of every panel answered by a real Prometheus that watches a real pipeline.
+//! Dashboards: generated from the table, and every query of every panel answered by a real
+//! Prometheus that watches a real pipeline.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +11,7 @@ use millrace_test_cluster::pipeline::Watched;
 use millrace_test_cluster::{chart, keep};
 use serde_json::Value;
 
-/// How long the story is told before a panel without data is a fault.
+/// How long the story is replayed before a panel without data is a fault.
 const DATA_WITHIN: Duration = Duration::from_secs(120);
 
 /// One query of a panel, as Grafana would send it.
@@ -32,7 +33,8 @@ fn they_are_as_the_table_says() {
     assert_eq!(files.collect::<BTreeSet<_>>(), made, "a dashboard that is not in the table");
 }
 
-/// One ConfigMap each, under the label that Grafana's sidecar looks for; none where they are switched off.
+/// One ConfigMap each, under the label that Grafana's sidecar looks for; none where they are
+/// switched off.
 #[test]
 fn the_chart_ships_them_where_it_is_to() {
     let rendered = |more: &str| {
@@ -143,7 +145,7 @@ fn every_query_has_data_or_a_reason_why_not() {
     let deadline = Instant::now() + DATA_WITHIN;
     let mut round = 0;
     while !waiting.is_empty() {
-        watched.tell(round).unwrap();
+        watched.play(round).unwrap();
         round += 1;
         waiting.retain(|one| watched.ask(&one.query).unwrap_or_else(|error| panic!("{}: {error:#}", one.place)).is_empty());
         let named = || waiting.iter().map(|one| format!("{}: {}", one.place, one.query)).collect::<Vec<_>>().join("\n");
@@ -151,7 +153,7 @@ fn every_query_has_data_or_a_reason_why_not() {
     }
     let reasoned = all.iter().filter(|one| one.absent.is_some() || one.chance.is_some());
     for one in reasoned.clone() {
-        // Prometheus must understand it all the same.
+        // Prometheus must still accept it.
         let answer = watched.ask(&one.query).unwrap_or_else(|error| panic!("{}: {error:#}", one.place));
         let wrong = one.absent.as_ref().filter(|_| !answer.is_empty());
         assert!(wrong.is_none(), "{} has data, so its reason is none: {wrong:?}", one.place);
@@ -160,7 +162,7 @@ fn every_query_has_data_or_a_reason_why_not() {
     println!("{} queries, {} of them without data for a reason", all.len(), reasoned.count());
 }
 
-/// What `promtool` accepts may still fail on real series: labels that match twice, for one.
+/// Alerts that `promtool` accepts may still fail on real series: labels that match twice, for one.
 fn every_alert_is_evaluated(watched: &Watched) {
     let file: serde_norway::Value = serde_norway::from_str(&std::fs::read_to_string(chart::folder().join("files/alerts.yaml")).unwrap()).unwrap();
     let groups = file["groups"].as_sequence().unwrap();

@@ -44,7 +44,7 @@ class Reader:
         body = io.BytesIO(data[10:])
         record = fastavro.schemaless_reader(body, self.schema)
         if body.read():
-            sys.exit(f"bytes behind the record: {data.hex()}")
+            sys.exit(f"bytes after the record: {data.hex()}")
         return record
 
 
@@ -63,7 +63,7 @@ class RegistryReader:
         body = io.BytesIO(data[5:])
         record = fastavro.schemaless_reader(body, self.schemas[number])
         if body.read():
-            sys.exit(f"bytes behind the record: {data.hex()}")
+            sys.exit(f"bytes after the record: {data.hex()}")
         return record
 
 

@@ -1,4 +1,5 @@
-//! A deployment of `millrace` on the test's Kafka: its configuration, its processes, and commands given to it.
+//! A deployment of `millrace` on the test's Kafka: its configuration, its processes, and commands
+//! to it.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::wait_for;
 
-/// A shard that nobody owns is given away after this: the shortest that a busy machine bears.
+/// A shard without an owner is reassigned after this: the shortest time that a busy machine allows.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long a process may take to own its shards. Two cores, and everything else on them.
@@ -24,16 +25,17 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 /// How long a command may take.
 const COMMAND_WITHIN: Duration = Duration::from_secs(60);
 
-/// What the tests and the commands show the API.
+/// The token that the tests and the commands send to the API.
 const TOKEN: &str = "token-of-the-tests";
 
-/// What instances show each other.
+/// The token that instances send each other.
 const INTERNAL_TOKEN: &str = "token-of-the-instances";
 
 /// How much of a log a message shows.
 const TAIL_BYTES: usize = 4_000;
 
-/// The executable under test: `MILLRACE_BIN`, or what `cargo build -p millrace` left beside these tests.
+/// The executable under test: `MILLRACE_BIN`, or the one that `cargo build -p millrace` left next
+/// to these tests.
 ///
 /// # Panics
 /// Where there is none: a test that judged nothing would pass.
@@ -255,7 +257,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
 
 fn text(pipe: &mut impl std::io::Read) -> String {
     let mut bytes = Vec::new();
-    // What was read before an error is worth showing.
+    // Output before an error is worth showing.
     let _ = pipe.read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -277,7 +279,7 @@ impl Outcome {
     /// What a command with `--output json` printed.
     ///
     /// # Panics
-    /// Where it is no JSON.
+    /// Where it is not JSON.
     pub fn json(&self) -> Json {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}:\n{}", self.stdout))
     }
@@ -374,7 +376,7 @@ impl Node {
         self.running().signal("CONT");
     }
 
-    /// Tells it to end (SIGTERM), and waits until it has.
+    /// Asks it to end (SIGTERM), and waits until it has.
     ///
     /// # Panics
     /// Where it does not run, or does not end.
@@ -397,7 +399,7 @@ impl Node {
     /// Waits until it owns shards and they run.
     ///
     /// # Panics
-    /// With the end of its log where it does not come to that.
+    /// With the end of its log where it does not become ready.
     pub fn wait_ready(&self) {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
@@ -446,11 +448,11 @@ impl Node {
         Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
-    /// What it counts, for messages of failing tests.
+    /// Its counters, for messages of failing tests.
     pub fn counts(&self) -> String {
         let page = self.health("/metrics").map_or_else(|error| error, |(_, page)| page);
-        let told = |line: &&str| !line.starts_with('#') && !line.contains("_bucket{") && !line.ends_with(" 0");
-        let lines: Vec<&str> = page.lines().filter(told).collect();
+        let nonzero = |line: &&str| !line.starts_with('#') && !line.contains("_bucket{") && !line.ends_with(" 0");
+        let lines: Vec<&str> = page.lines().filter(nonzero).collect();
         format!("--- the metrics of {} ---\n{}", self.instance, lines.join("\n"))
     }
 
@@ -469,7 +471,7 @@ impl Node {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Its settings file, for commands that are to ask it.
+    /// Its settings file, for commands that call it.
     pub fn settings(&self) -> &Path {
         &self.settings
     }

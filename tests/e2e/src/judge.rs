@@ -1,4 +1,4 @@
-//! What must hold of the output, whatever was done to the processes that wrote it.
+//! What must hold of the output, whatever happened to the processes that wrote it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::{now_ms, wait_for, worlds};
 /// The schema of the membership topic.
 const MEMBERSHIP: &str = "schemas/output/audience-membership.avsc";
 
-/// The source topics but that of activities, and it.
+/// The source topics but that of activities, which comes last.
 const SOURCES: [&str; 12] = [
     "person",
     "account",
@@ -29,7 +29,7 @@ const SOURCES: [&str; 12] = [
     "activity",
 ];
 
-/// A timer may be late by this, and what it changes with it.
+/// A timer, and its effects, may be late by this.
 const TIMERS_LATE_MS: i64 = 3_000;
 
 /// Members by segment; segments that never had any are left out.
@@ -49,7 +49,8 @@ pub struct Change {
     pub record: Json,
 }
 
-/// All changes of a deployment so far, read and decoded by Python: partition by partition, each in its order.
+/// All changes of a deployment so far, read and decoded by Python: partition by partition, each in
+/// its order.
 ///
 /// # Errors
 /// Why they cannot be read.
@@ -81,8 +82,9 @@ fn change(row: Read) -> Change {
     change
 }
 
-/// The promises of the membership topic: `realized` and `exited` alternate per key and begin with `realized`; per subject `sequence` counts from 1 without gap
-/// or repeat, `evaluatedAt` never runs backwards, and all changes lie in one partition.
+/// The promises of the membership topic: `realized` and `exited` alternate per key and begin with
+/// `realized`; per subject `sequence` counts from 1 without gap or repeat, `evaluatedAt` never runs
+/// backwards, and all changes lie in one partition.
 ///
 /// # Panics
 /// At the first that is broken.
@@ -96,20 +98,20 @@ pub fn check_stream(changes: &[Change]) {
         } else {
             "realized"
         };
-        assert_eq!(change.status, expected, "{change:#?}\nbehind {last:#?}");
+        assert_eq!(change.status, expected, "{change:#?}\nafter {last:#?}");
         if let Some(last) = last.filter(|_| expected == "exited") {
-            assert_eq!(change.qualified_at_ms, last.qualified_at_ms, "{change:#?}\nbehind {last:#?}");
+            assert_eq!(change.qualified_at_ms, last.qualified_at_ms, "{change:#?}\nafter {last:#?}");
         }
         let last = by_subject.insert(&change.subject, change);
-        assert_eq!(change.sequence, last.map_or(0, |last| last.sequence) + 1, "{change:#?}\nbehind {last:#?}");
+        assert_eq!(change.sequence, last.map_or(0, |last| last.sequence) + 1, "{change:#?}\nafter {last:#?}");
         if let Some(last) = last {
-            assert!(change.evaluated_at_ms >= last.evaluated_at_ms, "{change:#?}\nbehind {last:#?}");
-            assert_eq!(change.partition, last.partition, "{change:#?}\nbehind {last:#?}");
+            assert!(change.evaluated_at_ms >= last.evaluated_at_ms, "{change:#?}\nafter {last:#?}");
+            assert_eq!(change.partition, last.partition, "{change:#?}\nafter {last:#?}");
         }
     }
 }
 
-/// Who is in which segment, as the changes tell.
+/// The members of each segment, from the changes.
 pub fn members(changes: &[Change]) -> Members {
     let mut members = Members::new();
     for change in changes {
@@ -124,10 +126,11 @@ pub fn members(changes: &[Change]) -> Members {
     members
 }
 
-/// Who should be. The oracle is no friend of large worlds, and worlds beside each other have nothing in common: it judges each on its own.
+/// The expected members. The oracle is slow on large worlds, and worlds side by side have nothing
+/// in common: it judges each on its own.
 ///
 /// # Panics
-/// Where a world is not what the oracle judges: a defect of the test.
+/// Where a world is not one that the oracle can judge: a defect of the test.
 pub fn expected(records: &[SourceRecord], rules: &[Rule], now_ms: i64) -> Members {
     let mut apart: BTreeMap<Option<usize>, Vec<SourceRecord>> = BTreeMap::new();
     for record in records {
@@ -143,7 +146,8 @@ pub fn expected(records: &[SourceRecord], rules: &[Rule], now_ms: i64) -> Member
     members
 }
 
-/// Everything in the source topics that is JSON or a tombstone, but what `unusable` says.
+/// Everything in the source topics that is JSON or a tombstone, without the records that `unusable`
+/// selects.
 ///
 /// # Panics
 /// Where the topics cannot be read.
@@ -161,10 +165,12 @@ pub fn sources(deployment: &Deployment, unusable: impl Fn(&Read) -> bool) -> Vec
     good.map(record).collect()
 }
 
-/// Waits until the processes have nothing left to read, and the members are those the oracle says; returns the changes then, checked.
+/// Waits until the processes have nothing left to read, and the members equal the oracle's; returns
+/// the changes then, checked.
 ///
 /// # Panics
-/// With the difference and the ends of the logs where it does not come to that in time, or a process ends.
+/// With the difference and the ends of the logs where that does not happen in time, or a process
+/// ends.
 pub fn settled(deployment: &Deployment, nodes: &mut [Node], records: &[SourceRecord], rules: &[Rule], within: Duration) -> Vec<Change> {
     let mut seen = 0;
     let verdict = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -182,7 +188,7 @@ pub fn settled(deployment: &Deployment, nodes: &mut [Node], records: &[SourceRec
             let changes = changes(deployment)?;
             let found = members(&changes);
             let late = expected(records, rules, now_ms());
-            // Memberships that time changes while one looks can be right and not equal.
+            // Memberships that time changes during the check can be right and not equal.
             if expected(records, rules, begun_ms - TIMERS_LATE_MS) != late {
                 return Err("time changes memberships just now".to_owned());
             }
@@ -207,7 +213,7 @@ pub fn settled(deployment: &Deployment, nodes: &mut [Node], records: &[SourceRec
     }
 }
 
-/// Who is missing and who is there in vain, by segment.
+/// The missing and the surplus members, by segment.
 fn difference(found: &Members, expected: &Members) -> String {
     let none = BTreeSet::new();
     let names: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
@@ -227,7 +233,7 @@ fn difference(found: &Members, expected: &Members) -> String {
     text
 }
 
-/// A dead letter: where the record came from, what it was, and why it is here.
+/// A dead letter: its origin, its content, and its reason.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeadLetter {
     pub topic: String,
@@ -244,7 +250,7 @@ pub struct DeadLetter {
 /// Why they cannot be read.
 ///
 /// # Panics
-/// Where one lacks a header that is promised.
+/// Where one lacks a promised header.
 pub fn dead_letters(deployment: &Deployment) -> Result<Vec<DeadLetter>, String> {
     let rows = outside::read(&deployment.bootstrap, &[deployment.topic("dead-letter")], None)?;
     let mut letters: Vec<DeadLetter> = rows.into_iter().map(dead_letter).collect();

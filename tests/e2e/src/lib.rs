@@ -1,9 +1,12 @@
-//! The whole system from outside: the built executable in processes of its own on a real Kafka, fed and read by clients that are not ours.
+//! The whole system from outside: the built executable in processes of its own on a real Kafka, fed
+//! and read by clients that are not ours.
 //!
-//! The tests (`tests/system`) start, kill, pause and end processes of `millrace`, produce with Kafka's own console producer and with Python's client, read with
-//! Python's client under `read_committed`, and have the oracle say what is right. Here are the hands they do it with.
+//! The tests (`tests/system`) start, kill, pause and end processes of `millrace`, produce with
+//! Kafka's own console producer and with Python's client, read with Python's client under
+//! `read_committed`, and compare with the oracle. These are their tools.
 //!
-//! What it is *not*: a user of Millrace's own crates. It shares the oracle, and what stands in `schemas/`, and nothing else.
+//! What it is *not*: a user of Millrace's own crates. It shares the oracle and the files of
+//! `schemas/`, and nothing else.
 
 pub mod deployment;
 pub mod judge;
@@ -15,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the epoch.
 pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock stands behind 1970");
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970");
     i64::try_from(since.as_millis()).expect("the clock is within the year 292 million")
 }
 
@@ -40,7 +43,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// # Panics
-/// Where `text` is no such text.
+/// Where `text` is not such a text.
 pub fn unhex(text: &str) -> Vec<u8> {
     let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("two hexadecimal digits");
     (0..text.len()).step_by(2).map(digit).collect()

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{hex, unhex};
 
-/// A record as it lies in a topic.
+/// A record as stored in a topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Read {
     pub topic: String,
@@ -24,7 +24,7 @@ pub struct Read {
     pub record: Option<Json>,
 }
 
-/// Where a record came to lie.
+/// Where a record was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub partition: i64,
@@ -122,7 +122,8 @@ impl Producer {
         self.write(&json!({ "topic": topic, "key": hex(record.key.as_bytes()), "record": record.value, "schema": schema }));
     }
 
-    /// A record in Confluent's wire format, under a schema that evolved apart from ours: with a field more, and without one that the record does not use.
+    /// A record in Confluent's wire format, under a schema that evolved separately from ours: with
+    /// one field more, and without one that the record does not use.
     ///
     /// # Panics
     /// As `send`.
@@ -132,7 +133,7 @@ impl Producer {
         self.write(&json!({ "topic": topic, "key": hex(record.key.as_bytes()), "record": record.value, "schema": schema, "registry": registry }));
     }
 
-    /// Hands on what was written so far.
+    /// Passes on what was written so far.
     ///
     /// # Panics
     /// As `send`.
@@ -144,10 +145,11 @@ impl Producer {
             .expect("the producer lives; what it says stands above");
     }
 
-    /// Waits until everything is acknowledged; where each record came to lie, in the order of sending.
+    /// Waits until everything is acknowledged; returns where each record was stored, in the order
+    /// of sending.
     ///
     /// # Panics
-    /// Where a record was not taken.
+    /// Where a record was not accepted.
     pub fn finish(mut self) -> Vec<Place> {
         self.flush();
         drop(self.input.take());
@@ -175,7 +177,8 @@ impl Drop for Producer {
     }
 }
 
-/// All committed records of the topics, in order within each partition. With a schema, values are single objects of it.
+/// All committed records of the topics, in order within each partition. With a schema, values are
+/// single objects of it.
 ///
 /// # Errors
 /// Why they cannot be read.
@@ -188,7 +191,8 @@ pub fn read(bootstrap: &str, topics: &[String], schema: Option<&str>) -> Result<
     collect(command)
 }
 
-/// As `read`, of values in Confluent's wire format, under the schemas that the registry has of them.
+/// As `read`, of values in Confluent's wire format, under the schemas that the registry has of
+/// them.
 ///
 /// # Errors
 /// Why they cannot be read.
@@ -273,7 +277,7 @@ pub fn console_produce(bootstrap: &str, prefix: &str, records: &[SourceRecord]) 
         let mut input = child.stdin.take().expect("piped");
         for record in records.iter().filter(|record| record.topic == topic) {
             let value = record.value.as_ref().expect("the console producer writes no tombstones");
-            // A tab stands between key and value.
+            // A tab separates key and value.
             writeln!(input, "{}\t{value}", record.key).expect("the console producer lives");
         }
         drop(input);

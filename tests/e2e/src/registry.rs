@@ -1,4 +1,5 @@
-//! A schema registry that is not ours: Apicurio Registry, over Confluent's API, on loopback, with everything in memory.
+//! A schema registry that is not ours: Apicurio Registry, over Confluent's API, on loopback, with
+//! everything in memory.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};

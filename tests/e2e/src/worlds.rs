@@ -1,4 +1,4 @@
-//! The oracle's worlds, moved to where a real deployment can be fed with them: into the present, and beside each other.
+//! The oracle's worlds, adapted to a real deployment: moved into the present, and side by side.
 
 use chrono::{Days, NaiveDate};
 use millrace_oracle::SourceRecord;
@@ -26,7 +26,7 @@ pub fn moved(record: &SourceRecord, by_ms: i64) -> SourceRecord {
     moved
 }
 
-/// Gives everything a record names another name, so that worlds can stand side by side.
+/// Renames everything that a record names, so that worlds can stand side by side.
 fn renamed(record: &SourceRecord, world: usize) -> SourceRecord {
     let mut renamed = record.clone();
     renamed.key = match record.key.split_once(':') {
@@ -45,7 +45,7 @@ pub fn of(key: &str) -> Option<usize> {
     id.trim_start().strip_prefix('w')?.split_once('.')?.0.parse().ok()
 }
 
-/// The name in front, behind what blanks there are: they belong to the case.
+/// The name in front, after any blanks: they belong to the case.
 fn name(id: &str, world: usize) -> String {
     let blanks = id.len() - id.trim_start().len();
     format!("{}w{world}.{}", &id[..blanks], &id[blanks..])
@@ -66,7 +66,8 @@ fn rename(value: &mut Json, world: usize) {
     }
 }
 
-/// `count` random worlds of `changes` records each that have nothing in common, ending at `end_ms`, as one stream in order of time.
+/// `count` random worlds of `changes` records each that have nothing in common, ending at `end_ms`,
+/// as one stream in order of time.
 pub fn side_by_side(seed: u64, count: usize, changes: usize, end_ms: i64) -> Vec<SourceRecord> {
     let mut records = Vec::new();
     for world in 0..count {
@@ -77,7 +78,7 @@ pub fn side_by_side(seed: u64, count: usize, changes: usize, end_ms: i64) -> Vec
     records
 }
 
-/// Something somebody of the first `worlds` worlds does at `at_ms`.
+/// An act of a person of the first `worlds` worlds at `at_ms`.
 pub fn act(random: &mut Random, number: usize, worlds: usize, at_ms: i64) -> SourceRecord {
     let who = [
         "email:ann@townsend.com",
@@ -106,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// Worlds beside each other have the members they have alone.
+    /// Worlds side by side have the same members as alone.
     #[test]
     fn worlds_do_not_touch() {
         let (end_ms, count) = (random::stream(1, 60).end_ms + 5_000 * DAY_MS, 4);

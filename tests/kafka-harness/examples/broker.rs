@@ -1,4 +1,5 @@
-//! A broker to try things against: prints its `bootstrap.servers`, and ends with its data at the end of standard input.
+//! A broker for experiments: prints its `bootstrap.servers`, and ends, with its data, at the end of
+//! standard input.
 
 use std::io::Read as _;
 

@@ -1,9 +1,12 @@
-//! A real Apache Kafka for tests: one node, broker and controller in one process, on loopback, with its data in a temporary folder.
+//! A real Apache Kafka for tests: one node, broker and controller in one process, on loopback, with
+//! its data in a temporary folder.
 //!
-//! The libraries come from `scripts/kafka`, which fetches them once. The broker runs under a small shell that waits for the test's end of a pipe, then kills
-//! it and deletes its data: a test that panics, is killed, or never drops its broker leaves nothing behind.
+//! The libraries come from `scripts/kafka`, which fetches them once. The broker runs under a small
+//! shell that waits for the test's end of a pipe, then kills it and deletes its data: a test that
+//! panics, is killed, or never drops its broker leaves nothing on disk.
 //!
-//! What it is *not*: a cluster. It has no replicas, so that it loses what it had not yet written if the machine fails; it survives `kill` and `restart`.
+//! What it is *not*: a cluster. It has no replicas, so it loses unwritten data if the machine
+//! fails; it survives `kill` and `restart`.
 
 mod settings;
 
@@ -22,7 +25,8 @@ const START_WITHIN: Duration = Duration::from_secs(180);
 /// What the broker prints last when it starts.
 const STARTED: &str = "Kafka Server started";
 
-/// Runs a command with a folder until its standard input ends, and then deletes the folder; or until it reads `kill`, and then leaves the folder.
+/// Runs a command with a folder until its standard input ends, and then deletes the folder; or
+/// until it reads `kill`, and then leaves the folder.
 const WATCHDOG: &str = r#"
 folder="$1"; shift
 "$@" </dev/null & exec >&- 2>&-
@@ -49,7 +53,7 @@ impl KafkaBroker {
     /// Starts a broker and waits until it serves.
     ///
     /// # Panics
-    /// Where it does not, with what it printed.
+    /// Where it does not, with its output.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&[])
@@ -73,7 +77,7 @@ impl KafkaBroker {
         panic!("no kafka broker:\n{failures}");
     }
 
-    /// One broker for all tests of a process, for those that only need topics of their own.
+    /// One broker for all tests of a process, for tests that only need topics of their own.
     ///
     /// # Panics
     /// As `start`.
@@ -107,11 +111,11 @@ impl KafkaBroker {
         &self.bootstrap
     }
 
-    /// Ends the broker at once, as a crash does. What it had taken stays on disk.
+    /// Ends the broker at once, as a crash does. Its accepted records stay on disk.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             if let Some(mut orders) = process.watchdog.stdin.take() {
-                // Where it cannot be written to, the watchdog has ended, and the broker with it.
+                // If the pipe is closed, the watchdog has ended, and the broker with it.
                 let _ = orders.write_all(b"kill\n");
             }
             drop(process);
@@ -130,7 +134,7 @@ impl KafkaBroker {
         }
     }
 
-    /// What the broker has printed since it was started, for messages of failing tests.
+    /// The broker's output since its start, for messages of failing tests.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.as_ref().map_or_else(String::new, Process::printed)
@@ -186,7 +190,8 @@ impl KafkaBroker {
             }
         });
         let process = Process { watchdog, log };
-        // An error here is the time-out, or the end of the broker: its output has ended, and the sender with it.
+        // An error here is the time-out, or the end of the broker: its output has ended, and the
+        // sender with it.
         start.recv_timeout(START_WITHIN).map_err(|_| process.printed())?;
         Ok(process)
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 /// The broker's configuration, within its folder.
 pub const SERVER: &str = "server.properties";
 
-/// What it prints.
+/// Its log.
 pub const LOG4J: &str = "log4j2.properties";
 
 /// Any 16 bytes in base64.

@@ -39,7 +39,8 @@ fn wall(zone: Tz, ms: i64) -> NaiveDateTime {
     utc(ms).with_timezone(&zone).naive_local()
 }
 
-/// The instant of a wall-clock time: the first of two where clocks go back, moved on by the gap where they go forward.
+/// The instant of a wall-clock time: the first of two where clocks go back, moved on by the gap
+/// where they go forward.
 fn instant_of(zone: Tz, wall: NaiveDateTime) -> i64 {
     match zone.from_local_datetime(&wall).earliest() {
         Some(instant) => instant.timestamp_millis(),
@@ -73,7 +74,8 @@ fn months(unit: Unit) -> u32 {
     }
 }
 
-/// `ms` moved by `n` units: weeks and days are exact, months and longer are calendar steps clamped at the end of the month.
+/// `ms` moved by `n` units: weeks and days are exact, months and longer are calendar steps clamped
+/// at the end of the month.
 pub(crate) fn step(zone: Tz, ms: i64, n: i64, unit: Unit) -> i64 {
     if let Some(length) = exact_ms(unit) {
         return ms + n * length;

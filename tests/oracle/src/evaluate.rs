@@ -1,4 +1,5 @@
-//! The meaning of a rule, straight from its syntax tree: every sub-expression is evaluated over everything it ranges over, every time.
+//! The meaning of a rule, straight from its syntax tree: every sub-expression is evaluated over its
+//! whole range, every time.
 
 use std::cmp::Ordering;
 use std::num::NonZeroU64;
@@ -51,11 +52,12 @@ struct Evaluation<'a> {
     subject: String,
     /// Named values, the innermost last.
     variables: Vec<(String, Value)>,
-    /// What bare names are fields of: the subject, then the items of the filters around this place, the innermost last.
+    /// The scopes of bare names: the subject, then the items of the enclosing filters, the
+    /// innermost last.
     items: Vec<Value>,
 }
 
-/// What a time may be: an instant, or a whole day, week … that a word names.
+/// A time in a rule: an instant, or a whole day, week … that a word names.
 struct Span {
     start: i64,
     /// First instant after it; `None` for an instant.
@@ -160,7 +162,8 @@ impl Evaluation<'_> {
             Value::List(items) => Value::list(items.iter().map(|item| self.field(item.clone(), name))),
             Value::Map(_) => {
                 let key = |name: &str| Value::Text(name.to_owned());
-                // An amount in another currency has no worth in the default one: there are no rates here.
+                // An amount in another currency has no value in the default one: there are no rates
+                // here.
                 let known = |code: &str| code.trim().is_empty() || code.trim().eq_ignore_ascii_case(&self.config.default_currency);
                 let foreign = || of.entry(&key("currencyCode")).text().is_some_and(|code| !known(code));
                 if name == "amount" && foreign() { Value::Null } else { of.entry(&key(name)) }
@@ -184,7 +187,8 @@ impl Evaluation<'_> {
         result
     }
 
-    /// Evaluates an argument of a method for one item: a lambda takes it by name, anything else finds it as the implicit item.
+    /// Evaluates an argument of a method for one item: a lambda takes it by name, anything else
+    /// finds it as the implicit item.
     fn for_item(&mut self, argument: &Expr, item: Value) -> Value {
         match &argument.node {
             Node::Lambda { parameters, body } => self.with_variables(parameters.first().map(|name| (name.clone(), item)), |e| e.value(body)),
@@ -208,10 +212,12 @@ impl Evaluation<'_> {
         results
     }
 
-    /// Without a variable the first name of the item expression is the variable; without an item expression the first variable is the item.
+    /// Without a variable the first name of the item expression is the variable; without an item
+    /// expression the first variable is the item.
     ///
-    /// Where the item is a path from a binding, a thing that several items lead to is gone on from once: `select r.opportunity.x from
-    /// opportunityRoles r` names each deal's once, however many roles it has.
+    /// Where the item is a path from a binding, a thing that several items lead to is followed
+    /// once: `select r.opportunity.x from opportunityRoles r` yields each deal's once, however many
+    /// roles it has.
     fn select(&mut self, item: Option<&Expr>, bindings: &[Binding], condition: Option<&Expr>) -> Value {
         let mut bindings = bindings.to_vec();
         if let (Some(item), Some(first)) = (item, bindings.first_mut())
@@ -334,7 +340,8 @@ impl Evaluation<'_> {
         }
     }
 
-    /// `T occurs <= n units before X` means `T <= X <= T + n units`; with `after`, `T - n units <= X <= T`.
+    /// `T occurs <= n units before X` means `T <= X <= T + n units`; with `after`, `T - n units <=
+    /// X <= T`.
     fn offset(&self, t: i64, comparison: Comparison, n: i64, unit: Unit, direction: Direction, x: i64) -> bool {
         let before = direction == Direction::Before;
         let n = if before { n } else { -n };
@@ -392,7 +399,7 @@ fn quotient(a: &BigDecimal, b: &BigDecimal) -> BigDecimal {
 fn total(aggregate: Aggregate, items: Vec<Value>) -> Value {
     let numbers: Vec<&BigDecimal> = items.iter().filter_map(Value::number).collect();
     let sum: BigDecimal = numbers.iter().copied().sum();
-    // Texts without a type are no values of an aggregate.
+    // Texts without a type do not count as values of an aggregate.
     let valued = |item: &&Value| !matches!(item, Value::Untyped(..)) || item.text().is_none();
     let best = |wanted: Ordering| {
         items

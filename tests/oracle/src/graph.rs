@@ -1,4 +1,4 @@
-//! What is so at an instant: which things there are, what is known of them, and how they hang together.
+//! The world at an instant: its things, what is known of them, and how they are related.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     List,
 }
 
-/// A thing a rule can speak of.
+/// A thing that rules can refer to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Thing {
     /// By canonical id.
@@ -164,7 +164,7 @@ fn event(record: &SourceRecord, value: &Json, place: usize, config: &Config) -> 
     identities.dedup();
     let deleted = value["isDeleted"] == Json::Bool(true);
     let version = (modified_at(value, record.timestamp_ms), place);
-    // A deletion need not say when the event was.
+    // A deletion need not give the time of the event.
     let at = instant(&value["timestamp"]).or(deleted.then_some(version.0))?;
     value["_id"].as_str()?;
     (!identities.is_empty()).then(|| Event {
@@ -192,7 +192,8 @@ impl Graph {
     pub fn at(now: i64, source: &[SourceRecord], config: &Config) -> Graph {
         let (mut records, versions) = read(source, now, config);
         let kept = |event: &Event| !event.deleted && event.at > now - config.retention_ms;
-        // An `_id` under one identity has one version; that one says which identities belong together.
+        // An `_id` under one identity has one version; that version decides which identities belong
+        // together.
         let at_node = greatest(versions.iter().map(|event| ((event.identities[0].clone(), event.id()), event)));
 
         let mut clusters = BTreeMap::new();
@@ -238,7 +239,7 @@ impl Graph {
         Graph { now, clusters, things, rows }
     }
 
-    /// Canonical ids of every thing of a kind that there is.
+    /// Canonical ids of all things of a kind.
     pub fn population(&self, kind: Kind) -> BTreeSet<String> {
         self.things
             .keys()
@@ -247,7 +248,7 @@ impl Graph {
             .collect()
     }
 
-    /// Whether a thing has a live record or, a person, an event that has happened.
+    /// Whether a thing has a live record or, if it is a person, an event that has happened.
     fn lives(&self, kind: Kind, id: &str) -> bool {
         let thing = self.things.get(&(kind, id.to_owned()));
         thing.is_some_and(|thing| !thing.records.is_empty() || thing.events.values().any(|event| event.at <= self.now))
@@ -298,7 +299,8 @@ impl Graph {
         )
     }
 
-    /// Live memberships of external audiences that name the thing, by any identity or by source key.
+    /// Live memberships of external audiences that name the thing, by any identity or by source
+    /// key.
     fn audience_memberships(&self, kind: Kind, id: &str) -> Value {
         let end = match kind {
             Kind::Account => "accountKey",
@@ -339,7 +341,7 @@ impl Graph {
         events.into_iter().map(|(_, id)| id.clone()).collect()
     }
 
-    /// The things of a kind of which `belongs` is so.
+    /// The things of a kind for which `belongs` is true.
     fn all(&self, kind: Kind, belongs: impl Fn(&str, &Json) -> bool) -> Value {
         let of_kind = self
             .things
@@ -348,7 +350,7 @@ impl Graph {
         Value::list(of_kind.map(|((_, id), _)| Value::Thing(Thing::Unified(kind, id.clone()))))
     }
 
-    /// A field of a thing, or where a relation of that name leads.
+    /// A field of a thing, or the targets of a relation of that name.
     pub fn field(&self, thing: &Thing, name: &str) -> Value {
         if name == "isDeleted" {
             return Value::Bool(false);

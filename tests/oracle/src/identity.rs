@@ -1,4 +1,5 @@
-//! Identities, and the clusters they form: plain sets, merged by one identity after the other, but for those that would break a guard.
+//! Identities, and the clusters they form: plain sets, merged by one identity after the other,
+//! without those that would break a guard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,7 +8,8 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::Config;
 
-/// A pair of namespace and id, normalised: the namespace lower case, the id trimmed, an e-mail lower case.
+/// A pair of namespace and id, normalised: the namespace lower case, the id trimmed, an e-mail
+/// lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Identity {
     pub namespace: String,
@@ -25,7 +27,8 @@ impl Identity {
         (!namespace.is_empty() && !id.is_empty()).then_some(Identity { namespace, id })
     }
 
-    /// Orders members of a cluster: the least names it. `b2b_*` namespaces first, then the configured ones in their order, then all others.
+    /// Orders members of a cluster: the least names it. `b2b_*` namespaces first, then the
+    /// configured ones in their order, then all others.
     pub fn rank(&self, config: &Config) -> (usize, String, String) {
         let place = if self.namespace.starts_with("b2b_") {
             0
@@ -48,16 +51,18 @@ impl fmt::Display for Identity {
 pub(crate) struct Clusters {
     sets: Vec<BTreeSet<Identity>>,
     canonical: BTreeMap<Identity, String>,
-    /// Who carries which identity in vain.
+    /// Pairs of a member and an identity set aside.
     aside: BTreeSet<(Identity, Identity)>,
 }
 
 impl Clusters {
-    /// What `claims` make of identities, each claim saying that its first identity, the *home*, carries all the others; `may_unite` says whether two
-    /// identities can be one thing at all, `size_max` how many a cluster may hold.
+    /// The identities that result from `claims`, each of which says that its first identity, the
+    /// *home*, carries all the others; `may_unite` says whether two identities can be one thing at
+    /// all, `size_max` how many a cluster may hold.
     ///
-    /// Identity by identity, best rank first, the sets of an identity and of all homes that carry it become one. Where that set would break a guard,
-    /// the identity is set aside whole: none of them has it.
+    /// Identity by identity, best rank first, the sets of an identity and of all homes that carry
+    /// it become one. If that set would break a guard, the identity is set aside whole: none of
+    /// them has it.
     pub fn of(claims: &[Vec<Identity>], size_max: usize, may_unite: impl Fn(&Identity, &Identity) -> bool, config: &Config) -> Clusters {
         let mut sets: Vec<BTreeSet<Identity>> = Vec::new();
         let mut homes: BTreeMap<&Identity, BTreeSet<&Identity>> = BTreeMap::new();
@@ -101,13 +106,13 @@ impl Clusters {
         Clusters { sets, canonical, aside }
     }
 
-    /// What members of a cluster carry in vain.
+    /// The identities set aside that members of a cluster carry.
     pub fn aside(&self, canonical: &str) -> BTreeSet<&Identity> {
         let of_cluster = self.aside.iter().filter(|(home, _)| self.canonical(home) == canonical);
         of_cluster.map(|(_, identity)| identity).collect()
     }
 
-    /// The canonical id of the cluster `identity` is in; an identity nobody spoke of names itself.
+    /// The canonical id of the cluster of `identity`; an unknown identity names itself.
     pub fn canonical(&self, identity: &Identity) -> String {
         self.canonical.get(identity).cloned().unwrap_or_else(|| identity.to_string())
     }
@@ -130,7 +135,7 @@ mod tests {
 
     #[test]
     fn clusters_are_connected_components_named_by_their_least_member() {
-        /// Claims, and what members are called then.
+        /// Claims, and the resulting names of members.
         type Case = (&'static [&'static [&'static str]], &'static [(&'static str, &'static str)]);
         let table: &[Case] = &[
             (&[&["email:a@x"]], &[("email:a@x", "email:a@x"), ("email:b@x", "email:b@x")]),
@@ -162,7 +167,7 @@ mod tests {
             change(&mut config.guards);
             config
         };
-        /// Claims, the greatest cluster, and the clusters that come of it.
+        /// Claims, the greatest cluster, and the resulting clusters.
         type Case = (
             &'static str,
             Config,

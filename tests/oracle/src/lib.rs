@@ -1,30 +1,43 @@
-//! The oracle: what memberships are right, said as plainly as possible.
+//! The oracle: the right memberships, computed as plainly as possible.
 //!
-//! From the whole content of the source topics, the rules and an instant it computes the world at that instant and who is in which segment, by
-//! replaying every key, merging every cluster and evaluating every rule's syntax tree for every subject. Whatever the engine does, in whatever
-//! order things reach it, its memberships must equal these.
+//! From the whole content of the source topics, the rules and an instant it computes the world at
+//! that instant and the members of each segment, by replaying every key, merging every cluster and
+//! evaluating every rule's syntax tree for every subject. Whatever the engine does, and in whatever
+//! order records reach it, its memberships must equal these.
 //!
-//! What it is *not*: fast, incremental, or built from the engine's code. It shares the rule parser with the engine and nothing else. It refuses
-//! nothing: what the pipeline would dead-letter (a record without its key, an event more than five minutes ahead when it came) is not to be passed,
-//! and rules are taken to be well-typed.
+//! What it is *not*: fast, incremental, or built from the engine's code. It shares the rule parser
+//! with the engine and nothing else. It refuses nothing: records that the pipeline would
+//! dead-letter (a record without its key, an event more than five minutes ahead on arrival) must
+//! not be passed, and rules are assumed to be well-typed.
 //!
 //! # Where the contract leaves room
 //!
-//! * Versions of an `_id` replace each other under the same best identity first; that one holds the links. Within a person the greatest version of
-//!   an `_id` is the event. So a link of a replaced version is gone, and a replaced version under another identity still links what it carries.
-//! * An event up to five minutes ahead links its identities at once; rules see it, and it makes a subject, from its own time on.
-//! * Of an event's identities the first by rank is the home, and carries the others. Of a link's members the least is.
-//! * A person known from events alone is a thing that lives: its rows tie it to accounts in both directions.
-//! * A deal belongs to the account of its merged `accountKey`; a person to those of all its records.
-//! * A partial update of a part of money changes that part, and the whole is as new as its newest part; one of a part of a key changes the key.
-//!   A currency without an amount says nothing where another record has an amount.
-//! * A path goes on from each thing once, in `select r.opportunity.x from opportunityRoles r` and `opportunityRoles.sum(opportunity.x)` too; `map`, and
-//!   an expression that is no path, give a value for each item.
-//! * Mapping a list leaves nulls out, so `count` does not count them; `groupBy`, `topN` and `bottomN` leave out items whose key is null.
-//! * `<= n units after X` mirrors `before`: `T - n units <= X <= T`. `= n units before X` means that the fact's calendar unit is the n-th before
-//!   that of X; `on X` means X's day; `date(…)` is midnight in the rule's time zone.
-//! * A partial update of no paths takes nothing, and makes no record.
-//! * In a sequence a label means the last event its step took; what happens at one instant is in no order, and lies not between.
+//! * Versions of an `_id` replace each other under the same best identity first; the surviving
+//!   version holds the links. Within a person the greatest version of an `_id` is the event. So a
+//!   link of a replaced version is gone, and a replaced version under another identity still links
+//!   the identities it carries.
+//! * An event up to five minutes ahead links its identities at once; rules see it, and it makes a
+//!   subject, from its own time on.
+//! * Of an event's identities the first by rank is the home, and carries the others. Of a link's
+//!   members, the least.
+//! * A person known from events alone is a live thing: its rows tie it to accounts in both
+//!   directions.
+//! * A deal belongs to the account of its merged `accountKey`; a person to those of all its
+//!   records.
+//! * A partial update of a part of money changes that part, and the whole is as new as its newest
+//!   part; one of a part of a key changes the key.
+//! A currency without an amount does not count where another record has an amount.
+//! * A path follows each thing once, in `select r.opportunity.x from opportunityRoles r` and
+//!   `opportunityRoles.sum(opportunity.x)` too; `map`, and an expression that is not a path, give a
+//!   value for each item.
+//! * Mapping a list leaves nulls out, so `count` does not count them; `groupBy`, `topN` and
+//!   `bottomN` leave out items whose key is null.
+//! * `<= n units after X` mirrors `before`: `T - n units <= X <= T`. `= n units before X` means
+//!   that the fact's calendar unit is the n-th before that of X; `on X` means X's day; `date(…)` is
+//!   midnight in the rule's time zone.
+//! * A partial update without paths changes nothing, and makes no record.
+//! * In a sequence a label means the last event its step took; events at one instant have no order,
+//!   and none lies between the others.
 //!
 //! `worlds` holds the Bodea case and seeded random worlds, for tests of every level.
 
@@ -54,7 +67,7 @@ pub struct SourceRecord {
     pub timestamp_ms: i64,
 }
 
-/// Who a rule is about.
+/// The subject of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     Person,
@@ -71,7 +84,7 @@ pub struct Rule {
     pub pql: String,
 }
 
-/// What a deployment may configure and results depend on.
+/// The configuration of a deployment that results depend on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// An event is kept while it is younger than this.
@@ -80,13 +93,13 @@ pub struct Config {
     pub max_identities_per_person: usize,
     pub max_identities_per_account: usize,
     pub guards: Guards,
-    /// Namespaces behind `b2b_*`, best first; those not named follow by name.
+    /// Namespaces after `b2b_*`, best first; those not named follow by name.
     pub namespace_priority: Vec<String>,
     /// Of amounts that carry no currency. Amounts in any other are null.
     pub default_currency: String,
 }
 
-/// What may not be united, beyond the sizes of clusters.
+/// What must not be united, beyond the sizes of clusters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Guards {
     /// Namespaces of which a cluster holds at most one identity.
@@ -100,7 +113,7 @@ pub struct Guards {
 /// A unified subject.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// Every identity of the cluster, as `namespace:id`, but for those set aside.
+    /// Every identity of the cluster, as `namespace:id`, without those set aside.
     pub identities: BTreeSet<String>,
     /// Those that its records or events carry and that are set aside.
     pub aside: BTreeSet<String>,
@@ -119,7 +132,7 @@ pub struct World {
     pub persons: BTreeMap<String, Profile>,
     /// Every account that is a subject, by canonical id.
     pub accounts: BTreeMap<String, Profile>,
-    /// Canonical ids of the members, by rule. Every rule is there.
+    /// Canonical ids of the members, by rule. Every rule has an entry.
     pub members: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -141,10 +154,12 @@ impl Default for Config {
 }
 
 impl Oracle {
-    /// The world at `now_ms` (milliseconds since the epoch), given everything in the source topics in order of arrival.
+    /// The world at `now_ms` (milliseconds since the epoch), given everything in the source topics
+    /// in order of arrival.
     ///
     /// # Panics
-    /// Where a rule does not parse, or names a time zone or function that does not exist: a defect of the test.
+    /// Where a rule does not parse, or names a time zone or function that does not exist: a defect
+    /// of the test.
     pub fn evaluate(records: &[SourceRecord], rules: &[Rule], now_ms: i64, config: &Config) -> World {
         let graph = Graph::at(now_ms, records, config);
         let programs: Vec<Program> = rules.iter().map(program).collect();

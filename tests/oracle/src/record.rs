@@ -1,4 +1,5 @@
-//! What one key of a source topic holds: its changes replayed in order of version, as leaves that each know when they were said.
+//! The record of one key of a source topic: its changes replayed in order of version, as leaves
+//! with the versions that set them.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ pub(crate) struct Leaf {
     pub modified_at: i64,
 }
 
-/// A live record: not deleted, by no tombstone removed.
+/// A live record: not deleted, and not removed by a tombstone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Record {
     pub key: String,
@@ -30,7 +31,8 @@ pub(crate) struct Record {
 
 const BOOKKEEPING: [&str; 3] = ["modifiedAt", "isDeleted", "changedFields"];
 
-/// Replays the records of one key, given in the order of the topic. `None` where nothing lives there.
+/// Replays the records of one key, given in the order of the topic. `None` where no record lives
+/// there.
 pub(crate) fn replay(key: &str, changes: &[&SourceRecord]) -> Option<Record> {
     let after_tombstone = changes.iter().rposition(|change| change.value.is_none()).map_or(0, |at| at + 1);
     let mut versions: Vec<(i64, &Json)> = changes[after_tombstone..]
@@ -62,7 +64,7 @@ fn apply(key: &str, held: Option<Record>, value: &Json, modified_at: i64) -> Opt
             record.leaves.insert(path, Leaf { value, modified_at });
         }
         if value["audience"].is_string() {
-            // How long a membership of an external audience counts rests on its version.
+            // How long a membership of an external audience counts depends on its version.
             let value = Json::from(modified_at);
             record.leaves.insert(vec!["modifiedAt".to_owned()], Leaf { value, modified_at });
         }
@@ -82,17 +84,18 @@ fn apply(key: &str, held: Option<Record>, value: &Json, modified_at: i64) -> Opt
     Some(record)
 }
 
-/// Makes `record` say at `path` what `value` says there, which may be nothing.
+/// Sets `record` at `path` to `value`'s content there, which may be absent.
 fn settle(record: &mut Record, path: &Path, value: &Json, modified_at: i64) {
     for depth in 1..path.len() {
         let (whole, part) = path.split_at(depth);
         let known = record.leaves.get(whole).map(|leaf| leaf.value.clone());
         let either = || [known.as_ref(), at(value, whole)].into_iter().flatten();
-        // The parts of a key are one text taken apart, so a path into one means all of it.
+        // The parts of a key come from one text, so a path into one means all of it.
         if either().any(|value| is_key(value) || is_consent(value)) {
             return settle(record, &whole.to_vec(), value, modified_at);
         }
-        // A path into another value that counts as one changes that part of it, and the whole is as new as its newest part.
+        // A path into another value that counts as one changes that part of it, and the whole is as
+        // new as its newest part.
         if either().any(is_one_value) {
             let mut combined = known.unwrap_or_else(|| Json::Object(Map::new()));
             set(&mut combined, part, at(value, path).cloned().unwrap_or(Json::Null));
@@ -112,10 +115,10 @@ fn settle(record: &mut Record, path: &Path, value: &Json, modified_at: i64) {
     }
 }
 
-/// The version of a change: the source's own instant, else the broker's.
+/// The version of a change: the source's own instant, otherwise the broker's.
 pub(crate) fn modified_at(value: &Json, broker_timestamp_ms: i64) -> i64 {
     match instant(&value["modifiedAt"]) {
-        // A clock that runs ahead by more than the default bound of five minutes is not believed.
+        // A clock that is ahead by more than the default limit of five minutes is not believed.
         Some(said) if said <= broker_timestamp_ms + 300_000 => said,
         _ => broker_timestamp_ms,
     }
@@ -140,7 +143,8 @@ fn is_consent(value: &Json) -> bool {
     !value["val"].is_null()
 }
 
-/// Since when a leaf holds, and whether it is a refusal, which wins of two that hold since then.
+/// Since when a leaf holds, and whether it is a refusal, which wins over another value since the
+/// same time.
 fn since(leaf: &Leaf) -> (i64, bool) {
     if !is_consent(&leaf.value) {
         return (leaf.modified_at, false);
@@ -153,7 +157,7 @@ fn is_key(value: &Json) -> bool {
     !value["sourceKey"].is_null() || !value["sourceID"].is_null()
 }
 
-/// Whether a leaf is the currency of no amount.
+/// Whether a leaf is a currency without an amount.
 fn lacks_amount(value: &Json) -> bool {
     value["amount"].is_null() && !value["currencyCode"].is_null()
 }
@@ -171,7 +175,7 @@ fn leaves(value: &Json) -> Vec<(Path, Json)> {
 fn collect(path: Path, value: &Json, found: &mut Vec<(Path, Json)>) {
     match value {
         Json::Null => {}
-        // A blank text says nothing, but for custom fields.
+        // A blank text is null, except in custom fields.
         Json::String(text) if text.trim().is_empty() && path.first().is_none_or(|first| first != "extra") => {}
         Json::Object(fields) if !is_one_value(value) => {
             for (name, field) in fields {
@@ -209,7 +213,8 @@ impl Record {
     }
 }
 
-/// The merged view of several records of one thing: per leaf the latest wins, of equally late ones that of the least source key.
+/// The merged view of several records of one thing: per leaf the latest wins, of equally late ones
+/// that of the least source key.
 pub(crate) fn merge(records: &[&Record]) -> Json {
     let mut best: BTreeMap<&Path, (&Leaf, &str)> = BTreeMap::new();
     for record in records {

@@ -396,7 +396,7 @@ fn relations_of_deals_campaigns_and_lists() {
             account("p", json!({ "accountName": "Parent" })),
             account("q", json!({ "accountName": "Other" })),
             deal("d", 10),
-            // The same deal, as another system has it.
+            // The same deal in another system.
             record(
                 "opportunity",
                 "e",
@@ -512,7 +512,8 @@ fn keys_may_arrive_in_any_interleaving() {
     for seed in seeds!(0..20) {
         let stream = random::stream(seed, 80);
         let mut sorted = stream.records.clone();
-        // Stable: the order within a key is kept, and equal versions of an event come under equal identities only.
+        // Stable: the order within a key is kept, and equal versions of an event come under equal
+        // identities only.
         sorted.sort_by(|a, b| (&a.topic, &a.key).cmp(&(&b.topic, &b.key)));
         let (left, right) = (
             Oracle::evaluate(&stream.records, &rules, stream.end_ms, &Config::default()),
@@ -546,7 +547,7 @@ fn random_rules_are_true_of_some_and_false_of_others() {
     }
     assert!(
         split.len() > 100,
-        "only {} of 300 rules ever tell subjects apart ({some} have members, {all} have all)",
+        "only {} of 300 rules ever distinguish subjects ({some} have members, {all} have all)",
         split.len()
     );
 }

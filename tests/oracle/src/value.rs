@@ -1,4 +1,4 @@
-//! Values of expressions, and how they compare.
+//! Values of expressions, and their comparison.
 
 use std::cmp::Ordering;
 
@@ -12,7 +12,7 @@ use crate::calendar::{midnight, parse_date, parse_instant, written_date};
 use crate::graph::Thing;
 use crate::record::instant;
 
-/// What an expression yields. Lists are flat and hold no nulls.
+/// The value of an expression. Lists are flat and hold no nulls.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Null,
@@ -27,12 +27,13 @@ pub(crate) enum Value {
     /// Entries in order; keys are mostly texts.
     Map(Vec<(Value, Value)>),
     Thing(Thing),
-    /// A truth, number or text that no schema gives a type; the rule's zone, in which the text of a date has its midnight.
+    /// A truth, number or text that no schema gives a type; the rule's zone, in which the text of a
+    /// date has its midnight.
     Untyped(Box<Value>, Tz),
 }
 
 impl Value {
-    /// A field's value. Outside `extra` the name tells which texts and numbers are instants.
+    /// A field's value. Outside `extra`, the name decides which texts and numbers are instants.
     pub fn of_field(name: &str, json: &Json) -> Value {
         match json {
             Json::Null => Value::Null,
@@ -40,7 +41,7 @@ impl Value {
             Json::Bool(flag) => Value::Bool(*flag),
             Json::Number(number) => read_number(number.as_str()),
             Json::String(text) if is_date(name) => written_date(text).map_or(Value::Null, |date| Value::Date(date, midnight(Tz::UTC, date))),
-            // A blank text of the schema says nothing.
+            // A blank text of the schema is null.
             Json::String(text) if text.trim().is_empty() => Value::Null,
             Json::String(text) => Value::Text(text.nfc().collect()),
             Json::Array(items) => Value::list(items.iter().map(|item| Value::of_field(name, item))),
@@ -88,17 +89,17 @@ impl Value {
         }
     }
 
-    /// A number that is small enough to be one.
+    /// A number, if it is small enough for a decimal.
     pub fn decimal(number: BigDecimal) -> Value {
         if number.abs() < 2_u128.pow(96) { Value::Number(number) } else { Value::Null }
     }
 
-    /// What stands under the type, or the lack of it.
+    /// The value below the type, or below the lack of it.
     fn bare(&self) -> &Value {
         if let Value::Untyped(value, _) = self { value } else { self }
     }
 
-    /// A flat list without nulls; a thing that comes twice is in it once.
+    /// A flat list without nulls; a thing that occurs twice is in it once.
     pub fn list(items: impl IntoIterator<Item = Value>) -> Value {
         let mut flat = Vec::new();
         for item in items {
@@ -167,7 +168,8 @@ impl Value {
         match self {
             Value::Time(ms) | Value::Date(_, ms) => Some(*ms),
             Value::Untyped(value, zone) => value.text().and_then(|text| text_time(text, *zone)),
-            // A text in a rule: the checker reads it in the rule's zone, and rules of tests that write one do so in UTC.
+            // A text in a rule: the checker reads it in the rule's zone, and rules of tests that
+            // write one do so in UTC.
             Value::Text(text) => text_time(text, Tz::UTC),
             _ => None,
         }
@@ -206,7 +208,8 @@ fn key_parts(key: &str) -> Vec<(&'static str, &str)> {
     vec![("sourceID", id), ("sourceInstanceID", instance), ("sourceType", kind)]
 }
 
-/// Whether two values are equal, the second taken for the first's type; `None` where a side is null or they cannot be compared.
+/// Whether two values are equal, the second taken for the first's type; `None` where a side is null
+/// or they cannot be compared.
 pub(crate) fn equal(a: &Value, b: &Value) -> Option<bool> {
     match (a, b) {
         (Value::Null, _) | (_, Value::Null) => None,
@@ -217,8 +220,8 @@ pub(crate) fn equal(a: &Value, b: &Value) -> Option<bool> {
     }
 }
 
-/// The order of two values, the second taken for the first's type, an untyped one for the typed one's; `None` where a side is null or they have no
-/// order.
+/// The order of two values, the second taken for the first's type, an untyped one for the typed
+/// one's; `None` where a side is null or they have no order.
 pub(crate) fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     match (a, b) {
         (Value::Untyped(a, _), Value::Untyped(b, _)) => match (&**a, &**b) {
@@ -240,7 +243,7 @@ pub(crate) fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     }
 }
 
-/// An untyped value as the typed one beside it is; `None` where it is not of that type.
+/// An untyped value as the type of the typed one; `None` where it is not of that type.
 fn as_typed(untyped: &Value, typed: &Value) -> Option<Value> {
     match (untyped.bare(), typed) {
         (_, Value::Time(_)) => untyped.time().map(Value::Time),

@@ -1,4 +1,4 @@
-//! Worlds to test with: the Bodea case, random streams of changes, and the rules that go with them.
+//! Worlds for tests: the Bodea case, random streams of changes, and their rules.
 
 use serde_json::{Value as Json, json};
 
@@ -31,7 +31,7 @@ pub fn key(source_key: &str) -> Json {
 /// The field that holds a record's own key object.
 ///
 /// # Panics
-/// On a topic of no keyed records: a defect of the test.
+/// On a topic without keyed records: a defect of the test.
 pub fn key_field(topic: &str) -> &'static str {
     match topic {
         "person" => "personKey",
@@ -49,10 +49,11 @@ pub fn key_field(topic: &str) -> &'static str {
     }
 }
 
-/// A record of a keyed topic with its own key, `modifiedAt` and `fields`, put there at `modified_at_ms`.
+/// A record of a keyed topic with its own key, `modifiedAt` and `fields`, appended at
+/// `modified_at_ms`.
 ///
 /// # Panics
-/// Where `fields` is no object: a defect of the test.
+/// Where `fields` is not an object: a defect of the test.
 pub fn record(topic: &str, source_key: &str, modified_at_ms: i64, fields: Json) -> SourceRecord {
     let mut value = fields;
     let object = value.as_object_mut().expect("the fields of a record are an object");
@@ -76,7 +77,7 @@ pub fn tombstone(topic: &str, source_key: &str, timestamp_ms: i64) -> SourceReco
     }
 }
 
-/// A visit of a page by whoever `identities` (`namespace:id`) name.
+/// A visit of a page by the person that `identities` (`namespace:id`) name.
 ///
 /// # Panics
 /// Where an identity has no colon, or there is none: a defect of the test.
@@ -89,7 +90,7 @@ pub fn visit(id: &str, at_ms: i64, page: &str, identities: &[&str]) -> SourceRec
     )
 }
 
-/// An event with `fields`, by whoever `identities` (`namespace:id`) name.
+/// An event with `fields`, by the person that `identities` (`namespace:id`) name.
 ///
 /// # Panics
 /// As `visit`.

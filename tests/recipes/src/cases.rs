@@ -1,7 +1,8 @@
-//! Recipes put to the test: records that satisfy the rules, and changes of them, each tried in two ways.
+//! Tests of recipes: records that satisfy the rules, and changes of them, each tried in two ways.
 //!
-//! What a change leads to must not depend on when it comes. So each is tried as a near miss (the records as the change leaves them, in one go) and as an
-//! exit (everything told, then the change, then the change taken back). Whatever is expected of a step, engine and oracle must agree on all rules.
+//! The result of a change must not depend on its time. So each is tried as a near miss (all records
+//! as the change leaves them, at once) and as an exit (all records sent, then the change, then its
+//! reversal). Whatever a step expects, engine and oracle must agree on all rules.
 //!
 //! Expectations are texts with one letter per rule of the recipe: `+` member, `-` not.
 
@@ -22,7 +23,7 @@ pub const ACCOUNT: &str = "a@crm.Salesforce";
 /// When the records of a recipe were made.
 const MADE_MS: i64 = NOON_MS - 40 * DAY_MS;
 
-/// A change, and which rules have the subject as a member behind it.
+/// A change, and which rules have the subject as a member after it.
 struct Line {
     label: &'static str,
     expected: &'static str,
@@ -106,7 +107,8 @@ impl Table {
         self
     }
 
-    /// The same outcome whether the source deletes the record or a tombstone withdraws it; of events, which know no tombstones, the former alone.
+    /// The same outcome whether the source deletes the record or a tombstone withdraws it; events
+    /// have no tombstones, so only the former.
     #[must_use]
     pub fn without(self, label: &'static str, expected: &'static str, record: &SourceRecord) -> Table {
         let table = self.line(label, expected, [deleted(record)]);
@@ -117,7 +119,8 @@ impl Table {
         }
     }
 
-    /// What is expected at an instant (milliseconds since the epoch) when nothing but time passes. In ascending order.
+    /// The expected result at an instant (milliseconds since the epoch) when only time passes. In
+    /// ascending order.
     #[must_use]
     pub fn at(mut self, instant_ms: i64, expected: &'static str) -> Table {
         self.instants.push((instant_ms, expected));
@@ -135,29 +138,29 @@ impl Table {
             let mut records: BTreeMap<_, _> = self.base.iter().map(|record| (place(record), record)).collect();
             records.extend(line.change.iter().map(|record| (place(record), record)));
             for record in records.into_values().filter(|record| record.value.is_some()) {
-                story.tell(record.clone());
+                story.send(record.clone());
             }
             story.expect(&own(&format!("from the first: {}", line.label)), line.expected);
             story.end();
         }
         let mut story = Story::new(&self.recipe, 1_000);
-        self.base.iter().for_each(|record| story.tell(record.clone()));
-        story.expect(&own("everything told"), self.expected);
+        self.base.iter().for_each(|record| story.send(record.clone()));
+        story.expect(&own("everything sent"), self.expected);
         for line in &self.lines {
-            line.change.iter().for_each(|record| story.tell(record.clone()));
+            line.change.iter().for_each(|record| story.send(record.clone()));
             story.expect(&own(&format!("then: {}", line.label)), line.expected);
             for record in &line.change {
                 let before = self.base.iter().find(|known| place(known) == place(record)).cloned();
                 let back = before.unwrap_or_else(|| if record.topic == "activity" { deleted(record) } else { withdrawn(record) });
-                story.tell(back);
+                story.send(back);
             }
             story.expect(&own(&format!("taken back: {}", line.label)), self.expected);
         }
-        // Whatever else is taken away, engine and oracle agree on it.
+        // Whatever else is removed, engine and oracle agree on it.
         for record in &self.base {
-            story.tell(deleted(record));
+            story.send(deleted(record));
             story.agree(&own(&format!("without {} {}", record.topic, record.key)));
-            story.tell(record.clone());
+            story.send(record.clone());
             story.expect(&own(&format!("again with {} {}", record.topic, record.key)), self.expected);
         }
         for (instant, expected) in &self.instants {
@@ -168,11 +171,11 @@ impl Table {
     }
 }
 
-/// A cluster with a recipe's rules, and everything told so far.
+/// A cluster with a recipe's rules, and everything sent so far.
 struct Story<'r> {
     recipe: &'r Recipe,
     cluster: Cluster,
-    told: Vec<SourceRecord>,
+    sent: Vec<SourceRecord>,
 }
 
 impl<'r> Story<'r> {
@@ -182,23 +185,23 @@ impl<'r> Story<'r> {
         Story {
             recipe,
             cluster,
-            told: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
     /// Each record is newer than those before it.
-    fn tell(&mut self, mut record: SourceRecord) {
+    fn send(&mut self, mut record: SourceRecord) {
         if let Some(value) = &mut record.value {
-            value["modifiedAt"] = json!(MADE_MS + self.told.len() as i64);
+            value["modifiedAt"] = json!(MADE_MS + self.sent.len() as i64);
         }
         self.cluster.source(&record);
-        self.told.push(record);
+        self.sent.push(record);
     }
 
     /// Engine and oracle agree on every rule; returns, per rule, whether the subject is a member.
     fn agree(&mut self, when: &str) -> String {
         self.cluster.settle();
-        let world = Oracle::evaluate(&self.told, &self.recipe.rules, self.cluster.now.0, &Config::default());
+        let world = Oracle::evaluate(&self.sent, &self.recipe.rules, self.cluster.now.0, &Config::default());
         let mut found = String::new();
         for rule in &self.recipe.rules {
             let right = &world.members[&rule.name];

@@ -1,6 +1,8 @@
-//! The documents about segments, read as data: every rule, definition and table in them is taken from the text that people read.
+//! The documents about segments, read as data: every rule, definition and table in them is taken
+//! from the text that people read.
 //!
-//! What it is *not*: a Markdown parser. It knows headings, fenced blocks and tables, as these documents write them.
+//! What it is *not*: a Markdown parser. It knows headings, fenced blocks and tables, as these
+//! documents write them.
 
 pub mod cases;
 
@@ -15,12 +17,12 @@ pub const RECIPES: &str = include_str!("../../../docs/recipes.md");
 /// A fenced block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block<'d> {
-    /// The word behind the fence, such as `pql`.
+    /// The word after the fence, such as `pql`.
     pub language: &'d str,
     pub text: String,
     /// Line of the opening fence, counted from one.
     pub line: usize,
-    /// The heading it stands under, without its signs.
+    /// The heading above it, without its signs.
     pub heading: &'d str,
 }
 
@@ -55,7 +57,8 @@ pub fn blocks(document: &str) -> Vec<Block<'_>> {
     found
 }
 
-/// The rows of every table whose first two columns are headed so: line, and what the first two cells hold between their backquotes.
+/// The rows of every table whose first two columns have these heads: line, and the contents of the
+/// first two cells between their backquotes.
 ///
 /// # Panics
 /// Where a row has no two such cells: a defect of the document.
@@ -78,10 +81,10 @@ pub fn rows<'d>(document: &'d str, columns: (&str, &str)) -> Vec<(usize, &'d str
     found
 }
 
-/// Records as the quickstart writes them, one JSON object a line: `topic`, `key`, `value`.
+/// Records as the quickstart writes them, one JSON object per line: `topic`, `key`, `value`.
 ///
 /// # Panics
-/// Where a line is no such object: a defect of the document.
+/// Where a line is not such an object: a defect of the document.
 pub fn records(text: &str, timestamp_ms: i64) -> Vec<SourceRecord> {
     let read = |line: &str| {
         let json: Json = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -96,7 +99,7 @@ pub fn records(text: &str, timestamp_ms: i64) -> Vec<SourceRecord> {
     text.lines().filter(|line| !line.trim().is_empty()).map(read).collect()
 }
 
-/// What a block's rule is about.
+/// The subject of a block's rule.
 ///
 /// # Panics
 /// Where the block holds no rule: a defect of the test.
@@ -118,7 +121,8 @@ pub fn rule(name: &str, subject: Subject, pql: &str) -> Rule {
     }
 }
 
-/// A recipe: a heading such as ``3. `name`: purpose`` and the rules under it, the recipe's own first, its variants behind it as `name-2` and on.
+/// A recipe: a heading such as ``3. `name`: purpose`` and the rules under it, the recipe's own
+/// first, its variants after it as `name-2` and on.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     pub number: usize,

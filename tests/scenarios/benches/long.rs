@@ -1,7 +1,9 @@
-//! What others wait for while something long goes on: the longest step, in rows and in time, with a hundred thousand events, persons and so on.
+//! How long other work waits during a long task: the longest step, in rows and in time, with a
+//! hundred thousand events, persons and so on.
 //!
-//! `cargo bench -p millrace-test-scenarios --bench long [-- events]`. Rows are in memory, so this is the engine alone. Steps are as small as the tests'
-//! (four inputs, three portions of twenty rows), so their number says nothing.
+//! `cargo bench -p millrace-test-scenarios --bench long [-- events]`. Rows are in memory, so this
+//! is the engine alone. Steps are as small as the tests' (four inputs, three portions of twenty
+//! rows), so their number has no meaning.
 
 use millrace_test_scenarios::long::{self, ORDERS, Part};
 

@@ -1,7 +1,9 @@
-//! What one visit costs a shard, against the length of the person's history and against the number of segments.
+//! The cost of one visit for a shard, against the length of the person's history and against the
+//! number of segments.
 //!
-//! `cargo bench -p millrace-test-scenarios`. Every iteration takes the same visit into the same rows: its effects are computed and dropped. Rows are in
-//! memory, so this is the engine alone. `scripts/instructions` counts instructions of the same.
+//! `cargo bench -p millrace-test-scenarios`. Every iteration takes the same visit into the same
+//! rows: its effects are computed and dropped. Rows are in memory, so this is the engine alone.
+//! `scripts/instructions` counts instructions of the same.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use millrace_test_scenarios::visits::{HISTORIES, RULES, SEGMENTS, late_visit, visit, with_history, with_segments};
@@ -22,7 +24,7 @@ fn against_history(criterion: &mut Criterion) {
     }
 }
 
-/// The rules that go through events in order of time.
+/// The rules that process events in order of time.
 fn late(criterion: &mut Criterion) {
     for (name, pql) in RULES.into_iter().filter(|(name, _)| name.starts_with("sequence")) {
         let mut group = criterion.benchmark_group(format!("late: {name}"));

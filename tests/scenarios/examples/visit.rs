@@ -1,5 +1,6 @@
-//! Weighs a hundred visits of one kind: `visit history <rule> <events>` or `visit segments <number>`. Prints the bytes of changed rows a visit;
-//! `scripts/instructions` runs it under valgrind.
+//! Weighs a hundred visits of one kind: `visit history <rule> <events>` or `visit segments
+//! <number>`. Prints the bytes of changed rows per visit; `scripts/instructions` runs it under
+//! valgrind.
 
 use std::process::ExitCode;
 

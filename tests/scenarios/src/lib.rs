@@ -1,7 +1,9 @@
-//! The whole engine in memory: several shards, a virtual clock, and messages between shards that take their time.
+//! The whole engine in memory: several shards, a virtual clock, and messages between shards that
+//! take their time.
 //!
-//! A scenario publishes source records, lets the cluster settle, moves the clock, and asks who is in which segment. Nothing here fails or crashes (the
-//! simulation does that); what varies, by seed, is the order in which messages of different senders arrive and how they are batched.
+//! A scenario publishes source records, lets the cluster settle, moves the clock, and checks the
+//! members of segments. Nothing here fails or crashes (the simulation does that); the seed varies
+//! the order in which messages of different senders arrive and how they are batched.
 
 pub mod long;
 pub mod visits;
@@ -59,7 +61,7 @@ impl Table {
     }
 }
 
-/// Where a record waits: its sender (`None`: a producer outside), its reader's input.
+/// Where a record waits: its sender (`None`: an outside producer), its reader's input.
 type Channel = (Option<u32>, u32, InputTopic);
 
 struct Node {
@@ -67,14 +69,15 @@ struct Node {
     table: Table,
 }
 
-/// Some shards and what flows between them.
+/// Some shards and the messages between them.
 pub struct Cluster {
     config: Arc<Config>,
     nodes: Vec<Node>,
     channels: BTreeMap<Channel, VecDeque<Input>>,
     offsets: BTreeMap<(u32, InputTopic), i64>,
     random: Random,
-    /// Messages to a shard arrive in the order in which they were sent, whoever sent them, as from one partition of a log; else only each sender's do.
+    /// Messages to a shard arrive in the order in which they were sent, whoever sent them, as from
+    /// one partition of a log; otherwise only each sender's do.
     pub one_inbox: bool,
     pub now: Timestamp,
     /// The membership topic, in order of commit.
@@ -88,21 +91,22 @@ pub struct Cluster {
     pub activations: Vec<DestinationState>,
     /// Reasons of dead letters.
     pub dead_letters: Vec<String>,
-    /// Messages in which an owner told another shard what it knows of a thing.
-    pub told: usize,
-    /// The membership topic as it was written, beside `changes`.
+    /// Messages in which an owner sent features of a thing to another shard.
+    pub feature_messages: usize,
+    /// The membership topic as it was written, alongside `changes`.
     pub written: Vec<Output>,
-    /// The dead letters themselves, beside `dead_letters`.
+    /// The dead letters themselves, alongside `dead_letters`.
     pub refused: Vec<Output>,
-    /// How many records had which outcome, by the words of `millrace_records_total`: stage, topic, outcome.
+    /// How many records had which outcome, by the words of `millrace_records_total`: stage, topic,
+    /// outcome.
     pub counted: BTreeMap<String, u64>,
     /// The largest message from shard to shard, in bytes.
     pub message_bytes_max: usize,
     more: BTreeSet<u32>,
-    /// Rows that all steps have read, and the most that one has.
+    /// Rows that all steps have read, and the most that one has read.
     pub rows_read: usize,
     pub rows_read_max: usize,
-    /// Of that one, by the byte of the table.
+    /// Of that step, by the byte of the table.
     pub rows_read_of_max: BTreeMap<u8, usize>,
     /// The most rows that a step has written.
     pub rows_written_max: usize,
@@ -154,7 +158,7 @@ pub fn config(shards: u32) -> Config {
         policy: millrace_identity::Policy::default().with_priority(priority),
         settings: millrace_segment::Settings::default(),
         destinations: BTreeMap::new(),
-        // The oracle is asked at the same instant.
+        // The oracle is evaluated at the same instant.
         settle_ms: 0,
         history_rows: millrace_shard::engine::HISTORY_ROWS,
     }
@@ -187,7 +191,7 @@ impl Cluster {
             destinations: BTreeMap::new(),
             activations: Vec::new(),
             dead_letters: Vec::new(),
-            told: 0,
+            feature_messages: 0,
             written: Vec::new(),
             refused: Vec::new(),
             counted: BTreeMap::new(),
@@ -257,7 +261,8 @@ impl Cluster {
 
     fn append(&mut self, topic: &str, key: Option<&[u8]>, value: Option<Bytes>, timestamp_ms: i64, headers: Vec<(String, Bytes)>) {
         let kind = SourceKind::from_name(topic).unwrap_or_else(|| panic!("no source topic {topic}"));
-        // As a producer places it that does not hash like most: a record comes to its shard over another one.
+        // As placed by a producer that hashes differently: a record reaches its shard through
+        // another one.
         let shard = shard_of(&format!("{}?", String::from_utf8_lossy(key.unwrap_or_default())), self.config.shards);
         self.enqueue(
             None,
@@ -293,7 +298,8 @@ impl Cluster {
         self.channels.entry((sender, shard, topic)).or_default().push_back(input);
     }
 
-    /// Delivers everything, in a random order that keeps each sender's, until nothing is left to do at this instant.
+    /// Delivers everything, in a random order that keeps each sender's, until nothing is left to do
+    /// at this instant.
     ///
     /// # Panics
     /// Where it never ends, or an invariant of the output is broken.
@@ -392,7 +398,7 @@ impl Cluster {
         match (output.topic.clone(), output.partition.clone()) {
             (OutputTopic::Inbox, Partition::Shard(to)) => {
                 let envelope: Envelope = row::decode(output.value.as_deref().expect("a message has a value")).expect("our own message can be read");
-                self.told += usize::from(matches!(envelope.message, Message::Features { .. }));
+                self.feature_messages += usize::from(matches!(envelope.message, Message::Features { .. }));
                 let sender = (!self.one_inbox).then_some(sender);
                 self.enqueue(sender, to, InputTopic::Inbox, self.now, output.key, output.value, output.headers);
             }
@@ -434,7 +440,8 @@ impl Cluster {
         }
     }
 
-    /// The promises of the membership topic: `realized` and `exited` alternate per key; `sequence` grows and `evaluatedAt` never runs back per subject.
+    /// The promises of the membership topic: `realized` and `exited` alternate per key; `sequence`
+    /// grows and `evaluatedAt` never runs backwards per subject.
     fn check_change(&self, change: &Membership) {
         let last = self.last_of_key.get(&change.key()).map(|at| &self.changes[*at]);
         let expected = if last.is_none_or(|last| last.status == Status::Exited) {
@@ -442,11 +449,11 @@ impl Cluster {
         } else {
             Status::Exited
         };
-        assert_eq!(change.status, expected, "{change:?} behind {last:?}");
+        assert_eq!(change.status, expected, "{change:?} after {last:?}");
         if let Some(last) = self.last_of_subject.get(&change.subject_id).map(|at| &self.changes[*at]) {
             assert!(
                 change.sequence > last.sequence && change.evaluated_at >= last.evaluated_at,
-                "{change:?} behind {last:?}"
+                "{change:?} after {last:?}"
             );
         }
     }
@@ -472,7 +479,7 @@ impl Cluster {
         self.now = self.now.max(to);
     }
 
-    /// Canonical ids of the members of a segment, as the membership topic tells.
+    /// Canonical ids of the members of a segment, from the membership topic.
     pub fn members(&self, segment: &str) -> BTreeSet<String> {
         let mut members = BTreeSet::new();
         for change in self.changes.iter().filter(|change| change.segment == segment) {
@@ -595,7 +602,7 @@ impl Solo {
         self.define_all([(name.to_owned(), pql.to_owned())]);
     }
 
-    /// As `define`, for many rules that come at once.
+    /// As `define`, for many rules at once.
     ///
     /// # Panics
     /// Where the engine refuses one.
@@ -608,7 +615,7 @@ impl Solo {
         self.run(inputs);
     }
 
-    /// Takes a record, and does all that follows.
+    /// Takes a record, and processes all consequences.
     ///
     /// # Panics
     /// Where the engine refuses it.
@@ -617,7 +624,7 @@ impl Solo {
         self.run(vec![input]);
     }
 
-    /// What a record would do, in bytes of changed rows; nothing is done.
+    /// The effect of a record, in bytes of changed rows; nothing is kept.
     ///
     /// # Panics
     /// Where the step fails.
@@ -632,7 +639,7 @@ impl Solo {
             .sum()
     }
 
-    /// A step without haste.
+    /// A step without time pressure.
     fn step(&mut self, inputs: &[Input]) -> Effects {
         let budget = Budget {
             timers_max: 1_000,

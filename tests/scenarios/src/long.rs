@@ -1,7 +1,9 @@
-//! Persons with long histories and accounts with many children: what happens to them, told in a size of choice, with the largest step of each.
+//! Persons with long histories and accounts with many children: stories about them, in a chosen
+//! size, with the largest step of each.
 //!
-//! The tests (`tests/histories.rs`, `tests/large_accounts.rs`) run these in thousands, `benches/long.rs` in a hundred thousand. Every story checks its
-//! own end: the rules ask for exact numbers.
+//! The tests (`tests/histories.rs`, `tests/large_accounts.rs`) run these in thousands,
+//! `benches/long.rs` in a hundred thousand. Every story checks its own end: the rules expect exact
+//! numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,9 +15,11 @@ use serde_json::json;
 
 use crate::{Cluster, config};
 
-/// Rows that a step may read or write, however long a history is. Most come from a company of as many accounts as one may have: of each of the 1,000 the
-/// identity writer reads seven rows where links end, once a step, and a merge reads its record. Beside that each of the few rules walks over
-/// `HISTORY_ROWS` rows at most, and a step has up to four inputs and three portions of twenty rows of background work here.
+/// Rows that a step may read or write, however long a history is. Most come from a company of as
+/// many accounts as allowed: for each of the 1,000 the identity writer reads seven rows where links
+/// end, once per step, and a merge reads its record. In addition, each of the few rules walks over
+/// `HISTORY_ROWS` rows at most, and a step here has up to four inputs and three portions of twenty
+/// rows of background work.
 pub const STEP_ROWS_MAX: usize = 10_000;
 
 /// A cluster whose steps are watched.
@@ -26,7 +30,7 @@ pub struct Watched {
     steps: usize,
 }
 
-/// What a part of a story took.
+/// The cost of a part of a story.
 #[derive(Debug)]
 pub struct Part {
     pub story: String,
@@ -82,7 +86,7 @@ impl Watched {
         }
     }
 
-    /// Nothing happens until then: everything that comes due meanwhile is found at once.
+    /// Nothing happens until then: everything that falls due meanwhile is found at once.
     fn sleep_until(&mut self, at: i64) {
         self.cluster.advance_unsettled(Timestamp(at));
         self.settle();
@@ -112,10 +116,10 @@ impl Watched {
         rules.iter().map(|rule| (rule.name.clone(), self.cluster.members(&rule.name))).collect()
     }
 
-    /// The subject alone is in every rule that is not called `never…`.
+    /// The subject alone is in every rule whose name does not begin with `never…`.
     ///
     /// # Panics
-    /// Where that is not so.
+    /// Where that is not true.
     fn check(&self, rules: &[Rule], member: Option<&str>) {
         let expected = rules.iter().map(|rule| {
             let members = member.filter(|_| !rule.name.starts_with("never")).map(str::to_owned);
@@ -134,10 +138,11 @@ pub fn rule(name: &str, subject: Subject, pql: &str) -> Rule {
     }
 }
 
-/// How the ids of events lie to their times.
+/// How the ids of events relate to their times.
 pub const ORDERS: [&str; 3] = ["ascending", "descending", "equal"];
 
-/// Visits by an address, one a minute up to noon, with ids in the order of time or in the opposite one, or all at one instant.
+/// Visits by an address, one a minute up to noon, with ids in the order of time or in the opposite
+/// one, or all at one instant.
 pub fn visits(count: i64, order: &str) -> impl Iterator<Item = SourceRecord> + use<'_> {
     (0..count).map(move |number| {
         let at = if order == "equal" { NOON_MS - 1 } else { NOON_MS - 1 - number * MINUTE_MS };
@@ -153,7 +158,7 @@ pub fn visits(count: i64, order: &str) -> impl Iterator<Item = SourceRecord> + u
     })
 }
 
-/// Rules that ask all kinds of things of so many visits, each of them exactly.
+/// Rules that use this number of visits in all kinds of ways, each of them exactly.
 fn rules_of_visits(count: i64, order: &str) -> Vec<Rule> {
     let person = |name, pql: &str| rule(name, Subject::Person, pql);
     let visits = r#"xEvent where v.eventType = "visit""#;
@@ -213,7 +218,8 @@ pub fn expires(count: i64, order: &str, watched_over: bool) -> Vec<Part> {
     vec![watched.part(format!("{order}: {count} events {how}"))]
 }
 
-/// Rules about a long history come late, go, and come back before they are quite gone.
+/// Rules about a long history arrive late, are removed, and come back before they are completely
+/// forgotten.
 pub fn rules_come_and_go(count: i64, order: &str) -> Vec<Part> {
     let rules = rules_of_visits(count, order);
     let mut watched = Watched::with_history(count, order, &[]);
@@ -222,7 +228,7 @@ pub fn rules_come_and_go(count: i64, order: &str) -> Vec<Part> {
     watched.check(&rules, Some(ANN));
     let mut parts = vec![watched.part(format!("{order}: rules come to {count} events"))];
     rules.iter().for_each(|rule| watched.cluster.define(&rule.name, None));
-    // Some steps on, what was kept is not yet forgotten.
+    // After some steps, rows of the rule are not yet forgotten.
     for _ in 0..40 {
         watched.cluster.act();
     }
@@ -238,7 +244,8 @@ pub fn rules_come_and_go(count: i64, order: &str) -> Vec<Part> {
     parts
 }
 
-/// Rules that ask all kinds of things of an account's persons, of whom there are so many, each of them exactly.
+/// Rules that use an account's persons, this number of them, in all kinds of ways, each of them
+/// exactly.
 fn rules_of_staff(count: i64) -> Vec<Rule> {
     let account = |name, pql: &str| rule(name, Subject::Account, pql);
     let (chiefs, sum) = ((count + 9) / 10, (0..count).map(|number| number % 100).sum::<i64>());
@@ -266,7 +273,8 @@ fn staff(count: i64) -> impl Iterator<Item = SourceRecord> {
     (0..count).map(|number| member_of_staff(number, if number % 10 == 0 { "Chief" } else { "Clerk" }, "1@c.C"))
 }
 
-/// An account gets many persons, one of them changes, rules come late and go, and the account is linked to another one and parted from it again.
+/// An account gets many persons, one of them changes, rules arrive late and are removed, and the
+/// account is linked to another one and parted from it again.
 pub fn many_persons(count: i64) -> Vec<Part> {
     let rules = rules_of_staff(count);
     let (early, late) = rules.split_at(3);
@@ -301,7 +309,8 @@ pub fn many_persons(count: i64) -> Vec<Part> {
     parts
 }
 
-/// Twelve hundred links make one company of a thousand accounts, and end at once: by tombstones, or by time.
+/// Twelve hundred links make one company of a thousand accounts, and end at once: by tombstones, or
+/// by time.
 pub fn many_links(by_time: bool) -> Vec<Part> {
     let key = |number: usize| json!({ "sourceKey": format!("{number:04}@c.S") });
     let ends_at = NOON_MS + DAY_MS;

@@ -1,4 +1,5 @@
-//! One visit into histories of any length, under rules that ask different things of them: what the cost of a visit is measured with.
+//! One visit into histories of any length, under rules that use it in different ways: the measure
+//! of the cost of a visit.
 
 use bytes::Bytes;
 use millrace_model::{DAY_MS, SourceKind, Timestamp};
@@ -12,13 +13,13 @@ const KEY: &str = "b2b_person:1@m1.Marketo";
 /// Lengths of histories, in events.
 pub const HISTORIES: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];
 
-/// Pages that are visited in turn.
+/// Pages, visited in turn.
 const PAGES: u32 = 20;
 
 /// Numbers of segments.
 pub const SEGMENTS: [u32; 4] = [5, 50, 500, 5_000];
 
-/// Rules that keep different things of the history.
+/// Rules that keep different rows of the history.
 pub const RULES: [(&str, &str); 7] = [
     (
         "exists in a window",
@@ -59,7 +60,7 @@ fn event(number: u32, at: i64, kind: &str) -> Bytes {
     Bytes::from(record.to_string())
 }
 
-/// A person with so many events behind it.
+/// A person with a history of this number of events.
 fn person(history: u32) -> Solo {
     let mut solo = Solo::new(config(1), Timestamp(NOW));
     solo.take(
@@ -82,7 +83,8 @@ pub fn with_history(pql: &str, history: u32) -> Solo {
     solo
 }
 
-/// A person with a short history, under so many segments of which all look at visits, and five at the page that is visited.
+/// A person with a short history, under this number of segments, all of which use visits, and five
+/// of them the visited page.
 pub fn with_segments(segments: u32) -> Solo {
     let mut solo = person(100);
     let visited = u32::MAX % PAGES;
@@ -102,12 +104,12 @@ pub fn with_segments(segments: u32) -> Solo {
     solo
 }
 
-/// Weighs one more visit; the bytes of the rows it changes.
+/// Weighs one more visit; returns the bytes of the rows it changes.
 pub fn visit(solo: &mut Solo) -> usize {
     solo.weigh(SourceKind::Activity, KEY, event(u32::MAX, NOW - 1, "e"))
 }
 
-/// As `visit`, of a visit that is told when nearly all of the history lies behind it.
+/// As `visit`, for a late visit that lies before nearly all of the history.
 pub fn late_visit(solo: &mut Solo) -> usize {
     solo.weigh(SourceKind::Activity, KEY, event(u32::MAX, NOW - 290 * DAY_MS - 1, "e"))
 }

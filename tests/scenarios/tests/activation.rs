@@ -1,4 +1,5 @@
-//! Destinations: each hears of the first subject behind one of its identities that enters, and of the last that leaves.
+//! Destinations: each receives the first subject of one of its identities that enters, and the last
+//! that leaves.
 
 use millrace_model::Timestamp;
 use millrace_oracle::worlds::{NOON_MS, record};
@@ -57,7 +58,8 @@ fn an_email_change_moves_the_presence() {
     assert_eq!(present(&cluster), ["linkedin hot|email:ann@acme.org", "marketo-1 hot|email:ann@acme.org"]);
 }
 
-/// Two records share an address, so they are one person; when they come apart again, the destination hears nothing of it while either is in.
+/// Two records share an address, so they are one person; when they come apart again, the
+/// destination gets no change while either is in.
 #[test]
 fn merges_do_not_flicker_at_the_destination() {
     let mut cluster = cluster();

@@ -1,4 +1,5 @@
-//! A new rule over accounts, while persons are touched: what the accounts tell for it alone waits for the backfill, which then misses nobody.
+//! A new rule over accounts, while persons are touched: features that accounts send for it alone
+//! wait for the backfill, which then misses nobody.
 
 use millrace_model::{Identity, Timestamp};
 use millrace_oracle::worlds::random::Random;
@@ -8,7 +9,7 @@ use millrace_test_seeds::seeds;
 use serde_json::json;
 
 const PERSONS: usize = 12;
-/// More than persons have: a backfill takes accounts first, and is to be at them for a while.
+/// More than persons have: a backfill takes accounts first, and needs a while for them.
 const ACCOUNTS: usize = 40;
 
 fn segment(name: &str, pql: &str) -> String {
@@ -24,7 +25,7 @@ fn nobody_who_is_touched_meanwhile_is_missed() {
     for seed in seeds!(0..150) {
         let mut random = Random::new(seed);
         let mut cluster = Cluster::new(3, seed, Timestamp(NOON_MS));
-        // The shards hear of the accounts before the new rule comes.
+        // The shards learn of the accounts before the new rule arrives.
         cluster.define("named", Some(&segment("named", r#"exists a from accounts where a.accountName = "no such""#)));
         for number in 0..ACCOUNTS {
             let fields = json!({ "accountName": "A", "accountOrganization": { "numberOfEmployees": 100 * (number % 3) } });
@@ -45,7 +46,7 @@ fn nobody_who_is_touched_meanwhile_is_missed() {
             "large",
             Some(&segment("large", "exists a from accounts where a.accountOrganization.numberOfEmployees > 150")),
         );
-        // Once each: a second visit would mend what the first left open.
+        // Once each: a second visit would repair what the first missed.
         for number in 0..PERSONS {
             let identity = format!("b2b_person:{}", person(number));
             let page = json!({ "eventType": "web.webpagedetails.pageViews", "web": { "webPageDetails": { "name": "x" } } });

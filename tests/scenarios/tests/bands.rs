@@ -1,4 +1,5 @@
-//! Numbers that rules only compare with constants: who has one account hears of no change within a band (`decisions/0011`).
+//! Numbers that rules only compare with constants: a subject with one account receives no change
+//! within a band (`decisions/0011`).
 
 use millrace_model::Timestamp;
 use millrace_oracle::SourceRecord;
@@ -27,7 +28,8 @@ fn deal(id: &str, at: i64, account: &str, amount: i64) -> SourceRecord {
     record("opportunity", id, NOON_MS + at, fields)
 }
 
-/// Everybody stands on account A, under one rule about the sum of its won deals, and the shards know each other's things.
+/// Everybody is on account A, under one rule about the sum of its won deals, and the shards know
+/// each other's things.
 fn cluster(seed: u64) -> Cluster {
     let mut cluster = Cluster::new(4, seed, Timestamp(NOON_MS));
     let text = "kind: Segment\nmetadata: { name: rich }\nspec: { subject: person, pql: sum(select o.opportunityAmount.amount from accounts.opportunities where o.isWon) > 1000 }";
@@ -40,14 +42,14 @@ fn cluster(seed: u64) -> Cluster {
 }
 
 fn take(cluster: &mut Cluster, record: &SourceRecord) -> (usize, usize) {
-    let told = cluster.told;
+    let before = cluster.feature_messages;
     cluster.source(record);
     cluster.settle();
-    (cluster.told - told, cluster.members("rich").len())
+    (cluster.feature_messages - before, cluster.members("rich").len())
 }
 
 #[test]
-fn a_deal_that_crosses_nothing_is_told_to_nobody() {
+fn a_deal_that_crosses_nothing_sends_no_message() {
     for seed in seeds!(0..20) {
         let mut cluster = cluster(seed);
         let all = PERSONS as usize;
@@ -55,7 +57,7 @@ fn a_deal_that_crosses_nothing_is_told_to_nobody() {
         let (shards, members) = take(&mut cluster, &deal("2", 0, "A", 600));
         assert!(
             shards > 0 && members == 0,
-            "the bound itself is a band of its own: every shard with somebody of the account is told"
+            "the bound itself is a band of its own: every shard with somebody of the account gets a message"
         );
         assert_eq!(take(&mut cluster, &deal("3", 0, "A", 1)), (shards, all));
         assert_eq!(take(&mut cluster, &deal("4", 0, "A", 900)), (0, all));
@@ -66,7 +68,7 @@ fn a_deal_that_crosses_nothing_is_told_to_nobody() {
 }
 
 #[test]
-fn who_adds_two_accounts_up_is_told_the_numbers() {
+fn a_person_of_two_accounts_receives_the_numbers() {
     for seed in seeds!(0..20) {
         let mut cluster = cluster(seed);
         cluster.source(&deal("1", 0, "A", 700));
@@ -78,10 +80,10 @@ fn who_adds_two_accounts_up_is_told_the_numbers() {
         cluster.source(&relation(0, true));
         cluster.settle();
         assert!(cluster.members("rich").is_empty());
-        let (told, members) = take(&mut cluster, &deal("2", 1, "B", 301));
-        assert!(told <= 1 && members == 1, "only the shard of person 0 needs the number: {told} {members}");
-        let (told, members) = take(&mut cluster, &deal("1", 1, "A", 699));
-        assert!(told <= 1 && members == 0, "{told} {members}");
+        let (sent, members) = take(&mut cluster, &deal("2", 1, "B", 301));
+        assert!(sent <= 1 && members == 1, "only the shard of person 0 needs the number: {sent} {members}");
+        let (sent, members) = take(&mut cluster, &deal("1", 1, "A", 699));
+        assert!(sent <= 1 && members == 0, "{sent} {members}");
         assert_eq!(take(&mut cluster, &deal("1", 2, "A", 701)).1, 1);
         // Back to one account: bands again, and nothing of the second account is left in the sum.
         assert_eq!(take(&mut cluster, &relation(1, false)).1, 0);

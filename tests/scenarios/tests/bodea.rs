@@ -1,4 +1,5 @@
-//! The Bodea case and its family: every story a seller could tell about Bodea and Townsend, on three shards, each step compared with the oracle.
+//! The Bodea case and its family: every story about Bodea and Townsend, on three shards, each step
+//! compared with the oracle.
 
 use std::collections::BTreeSet;
 
@@ -17,14 +18,14 @@ const P3: &str = PERSONS[2];
 /// A cluster with the rule, and everything published so far.
 struct Story {
     cluster: Cluster,
-    told: Vec<SourceRecord>,
+    sent: Vec<SourceRecord>,
 }
 
 impl Story {
     fn new(seed: u64) -> Story {
         let mut cluster = Cluster::new(3, seed, Timestamp(NOON_MS));
         cluster.publish(&bodea::rule());
-        Story { cluster, told: Vec::new() }
+        Story { cluster, sent: Vec::new() }
     }
 
     /// Everything of the case but the facts named.
@@ -36,11 +37,11 @@ impl Story {
 
     fn publish(&mut self, record: SourceRecord) {
         self.cluster.source(&record);
-        self.told.push(record);
+        self.sent.push(record);
     }
 
-    fn tell(&mut self, record: SourceRecord, expected: &[&str]) {
-        let shown = format!("behind {} {}", record.topic, record.key);
+    fn send(&mut self, record: SourceRecord, expected: &[&str]) {
+        let shown = format!("after {} {}", record.topic, record.key);
         self.publish(record);
         self.expect(&shown, expected);
     }
@@ -48,7 +49,7 @@ impl Story {
     fn expect(&mut self, when: &str, expected: &[&str]) {
         self.cluster.settle();
         let expected: BTreeSet<String> = expected.iter().map(|id| (*id).to_owned()).collect();
-        let world = Oracle::evaluate(&self.told, &[bodea::rule()], self.cluster.now.0, &Config::default());
+        let world = Oracle::evaluate(&self.sent, &[bodea::rule()], self.cluster.now.0, &Config::default());
         assert_eq!(world.members[SEGMENT], expected, "the oracle, {when}");
         assert_eq!(self.cluster.members(SEGMENT), expected, "the engine, {when}");
         self.cluster.check_derived();
@@ -90,7 +91,7 @@ fn every_order_of_arrival() {
         let mut story = Story::new(count);
         for (step, at) in order.iter().enumerate() {
             story.cluster.source(&facts[*at]);
-            // Some facts arrive while others are still on their way, some when all is quiet.
+            // Some facts arrive while others are still in transit, some when all is quiet.
             if (count >> step) & 1 == 1 {
                 story.cluster.settle();
             }
@@ -123,12 +124,12 @@ fn as_the_demo_tells_it() {
     let mut story = Story::without(1, &["link", "visit-1", "visit-2", "visit-3"]);
     story.expect("both silos loaded", &[]);
     let now = NOON_MS;
-    story.tell(link(now, &[A, B], json!({})), &[]);
-    story.tell(visit("v2", now, "New product", &["email:p2@townsend.com"]), &[P2]);
-    story.tell(visit("v1", now, "New product", &["email:p1@townsend.com"]), &[P1, P2]);
-    story.tell(tombstone("account-link", "townsend@mdm.MDM", now), &[P2]);
-    story.tell(deal("006B@crm2.Salesforce", now + 1, B, 900_000, false), &[]);
-    story.tell(deal("006B@crm2.Salesforce", now + 2, B, 900_000, true), &[P2]);
+    story.send(link(now, &[A, B], json!({})), &[]);
+    story.send(visit("v2", now, "New product", &["email:p2@townsend.com"]), &[P2]);
+    story.send(visit("v1", now, "New product", &["email:p1@townsend.com"]), &[P1, P2]);
+    story.send(tombstone("account-link", "townsend@mdm.MDM", now), &[P2]);
+    story.send(deal("006B@crm2.Salesforce", now + 1, B, 900_000, false), &[]);
+    story.send(deal("006B@crm2.Salesforce", now + 2, B, 900_000, true), &[P2]);
     story.at(now + 31 * DAY_MS, &[P2]);
     story.at(now + 31 * DAY_MS + 1, &[]);
 }
@@ -136,12 +137,12 @@ fn as_the_demo_tells_it() {
 #[test]
 fn duplicates_change_nothing() {
     let mut story = Story::without(2, &[]);
-    story.expect("everything told", &[P1, P2, P3]);
+    story.expect("everything sent", &[P1, P2, P3]);
     let changes = story.cluster.changes.len();
     for record in bodea::without(&[]).into_iter().chain(bodea::without(&[])) {
         story.publish(record);
     }
-    story.expect("everything told three times", &[P1, P2, P3]);
+    story.expect("everything sent three times", &[P1, P2, P3]);
     assert_eq!(story.cluster.changes.len(), changes);
 }
 
@@ -156,7 +157,7 @@ fn a_visit_inside_and_outside_the_month() {
         (month_ago - 1, &[]),
     ] {
         let mut story = Story::without(3, &["visit-1", "visit-2", "visit-3"]);
-        story.tell(visit("late", at, "New product", &["email:p1@townsend.com"]), expected);
+        story.send(visit("late", at, "New product", &["email:p1@townsend.com"]), expected);
         let visited = Timestamp(at);
         story.at(NOON_MS + 1, if visited.0 > month_ago { expected } else { &[] });
     }
@@ -165,11 +166,11 @@ fn a_visit_inside_and_outside_the_month() {
 #[test]
 fn the_wrong_page_and_the_future() {
     let mut story = Story::without(4, &["visit-1", "visit-2", "visit-3"]);
-    story.tell(visit("w", NOON_MS, "Pricing", &["email:p1@townsend.com"]), &[]);
-    story.tell(visit("soon", NOON_MS + 4 * MINUTE_MS, "New product", &["email:p1@townsend.com"]), &[]);
+    story.send(visit("w", NOON_MS, "Pricing", &["email:p1@townsend.com"]), &[]);
+    story.send(visit("soon", NOON_MS + 4 * MINUTE_MS, "New product", &["email:p1@townsend.com"]), &[]);
     story.at(NOON_MS + 4 * MINUTE_MS - 1, &[]);
     story.at(NOON_MS + 4 * MINUTE_MS, &[P1]);
-    // Further ahead than five minutes is a dead letter; the oracle is not told of it.
+    // Further ahead than five minutes is a dead letter; the oracle does not get it.
     let dead = story.cluster.dead_letters.len();
     story
         .cluster
@@ -181,24 +182,24 @@ fn the_wrong_page_and_the_future() {
 #[test]
 fn a_million_exactly_is_not_more() {
     let mut story = Story::without(5, &["deal-2", "visit-2", "visit-3"]);
-    story.tell(deal("006B@crm2.Salesforce", NOON_MS, B, 800_000, true), &[]);
-    story.tell(deal("006B@crm2.Salesforce", NOON_MS + 1, B, 800_001, true), &[P1]);
-    story.tell(deal("006B@crm2.Salesforce", NOON_MS + 2, B, 800_000, true), &[]);
+    story.send(deal("006B@crm2.Salesforce", NOON_MS, B, 800_000, true), &[]);
+    story.send(deal("006B@crm2.Salesforce", NOON_MS + 1, B, 800_001, true), &[P1]);
+    story.send(deal("006B@crm2.Salesforce", NOON_MS + 2, B, 800_000, true), &[]);
 }
 
 #[test]
 fn a_deal_is_corrected_moved_and_deleted() {
     let mut story = Story::without(6, &[]);
-    story.expect("everything told", &[P1, P2, P3]);
-    story.tell(deal("006A@crm1.Salesforce", NOON_MS + 1, A, 20_000, true), &[]);
-    story.tell(deal("006A@crm1.Salesforce", NOON_MS, A, 200_000, true), &[]);
-    story.tell(deal("006A@crm1.Salesforce", NOON_MS + 2, A, 200_000, true), &[P1, P2, P3]);
-    story.tell(deal("006A@crm1.Salesforce", NOON_MS + 3, "001C@crm1.Salesforce", 200_000, true), &[]);
-    story.tell(deal("006A@crm1.Salesforce", NOON_MS + 4, B, 200_000, true), &[P1, P2, P3]);
-    story.tell(record("opportunity", "006A@crm1.Salesforce", NOON_MS + 5, json!({ "isDeleted": true })), &[]);
-    story.tell(deal("006A@crm1.Salesforce", NOON_MS + 4, B, 200_000, true), &[]);
-    story.tell(tombstone("opportunity", "006A@crm1.Salesforce", NOON_MS), &[]);
-    story.tell(deal("006A@crm1.Salesforce", NOON_MS, A, 200_000, true), &[P1, P2, P3]);
+    story.expect("everything sent", &[P1, P2, P3]);
+    story.send(deal("006A@crm1.Salesforce", NOON_MS + 1, A, 20_000, true), &[]);
+    story.send(deal("006A@crm1.Salesforce", NOON_MS, A, 200_000, true), &[]);
+    story.send(deal("006A@crm1.Salesforce", NOON_MS + 2, A, 200_000, true), &[P1, P2, P3]);
+    story.send(deal("006A@crm1.Salesforce", NOON_MS + 3, "001C@crm1.Salesforce", 200_000, true), &[]);
+    story.send(deal("006A@crm1.Salesforce", NOON_MS + 4, B, 200_000, true), &[P1, P2, P3]);
+    story.send(record("opportunity", "006A@crm1.Salesforce", NOON_MS + 5, json!({ "isDeleted": true })), &[]);
+    story.send(deal("006A@crm1.Salesforce", NOON_MS + 4, B, 200_000, true), &[]);
+    story.send(tombstone("opportunity", "006A@crm1.Salesforce", NOON_MS), &[]);
+    story.send(deal("006A@crm1.Salesforce", NOON_MS, A, 200_000, true), &[P1, P2, P3]);
 }
 
 /// Marketo copies the CRM's deals: one deal under two keys counts once, whichever copy comes first.
@@ -211,14 +212,14 @@ fn a_deal_arrives_twice_under_two_keys() {
         record
     };
     let mut story = Story::without(7, &["deal-1", "deal-2"]);
-    story.tell(deal("006B@crm2.Salesforce", NOON_MS, B, 700_000, true), &[]);
-    story.tell(copy(NOON_MS), &[]);
-    story.tell(deal("006A@crm1.Salesforce", NOON_MS, A, 200_000, true), &[]);
+    story.send(deal("006B@crm2.Salesforce", NOON_MS, B, 700_000, true), &[]);
+    story.send(copy(NOON_MS), &[]);
+    story.send(deal("006A@crm1.Salesforce", NOON_MS, A, 200_000, true), &[]);
     // Both copies together are 200,000, so another 100,001 are missing.
-    story.tell(deal("006D@crm1.Salesforce", NOON_MS, A, 100_001, true), &[P1, P2, P3]);
+    story.send(deal("006D@crm1.Salesforce", NOON_MS, A, 100_001, true), &[P1, P2, P3]);
     // The later copy's amount holds.
-    story.tell(deal("006A@crm1.Salesforce", NOON_MS + 1, A, 100_000, true), &[]);
-    story.tell(tombstone("opportunity", "77@marketo1.Marketo", NOON_MS), &[]);
+    story.send(deal("006A@crm1.Salesforce", NOON_MS + 1, A, 100_000, true), &[]);
+    story.send(tombstone("opportunity", "77@marketo1.Marketo", NOON_MS), &[]);
 }
 
 #[test]
@@ -227,12 +228,12 @@ fn a_link_of_three() {
     let mut story = Story::without(8, &["link", "deal-2"]);
     story.publish(record("account", c, NOON_MS, json!({ "accountName": "Townsend North" })));
     story.publish(deal("006C@crm3.Salesforce", NOON_MS, c, 400_000, true));
-    story.tell(deal("006B@crm2.Salesforce", NOON_MS, B, 500_000, true), &[]);
-    story.tell(link(NOON_MS, &[A, B], json!({})), &[]);
-    story.tell(link(NOON_MS + 1, &[A, B, c], json!({})), &[P1, P2, P3]);
-    // p2 is on both sides of what is left.
-    story.tell(link(NOON_MS + 2, &[A, c], json!({})), &[P2]);
-    story.tell(link(NOON_MS + 3, &[c, B, A], json!({})), &[P1, P2, P3]);
+    story.send(deal("006B@crm2.Salesforce", NOON_MS, B, 500_000, true), &[]);
+    story.send(link(NOON_MS, &[A, B], json!({})), &[]);
+    story.send(link(NOON_MS + 1, &[A, B, c], json!({})), &[P1, P2, P3]);
+    // p2 is on both sides of the rest.
+    story.send(link(NOON_MS + 2, &[A, c], json!({})), &[P2]);
+    story.send(link(NOON_MS + 3, &[c, B, A], json!({})), &[P1, P2, P3]);
 }
 
 #[test]
@@ -241,14 +242,15 @@ fn a_link_valid_for_a_time() {
     story.expect("no link", &[P2]);
     let from = NOON_MS + 3 * DAY_MS;
     let to = NOON_MS + 5 * DAY_MS;
-    story.tell(link(NOON_MS, &[A, B], json!({ "validFrom": from, "validTo": to })), &[P2]);
+    story.send(link(NOON_MS, &[A, B], json!({ "validFrom": from, "validTo": to })), &[P2]);
     story.at(from - 1, &[P2]);
     story.at(from, &[P1, P2, P3]);
     story.at(to - 1, &[P1, P2, P3]);
     story.at(to, &[P2]);
 }
 
-/// The e-mail is all that made one person of p2's two records: changed in one of them, the visit stays with whoever has the address.
+/// Only the e-mail makes p2's two records one person: after it changes in one of them, the visit
+/// stays with the owner of the address.
 #[test]
 fn an_email_change_splits_p2() {
     let mut story = Story::without(10, &["link", "visit-1", "visit-3"]);
@@ -259,23 +261,23 @@ fn an_email_change_splits_p2() {
         NOON_MS,
         json!({ "workEmail": { "address": "p2@elsewhere.com" }, "b2b": { "accountKey": key(B) } }),
     );
-    story.tell(moved, &[]);
+    story.send(moved, &[]);
     let back = record(
         "person",
         "2002@marketo2.Marketo",
         NOON_MS + 1,
         json!({ "workEmail": { "address": "P2@townsend.com" }, "b2b": { "accountKey": key(B) } }),
     );
-    story.tell(back, &[P2]);
+    story.send(back, &[P2]);
 }
 
 #[test]
 fn the_second_record_is_deleted() {
     let mut story = Story::without(11, &["link", "visit-1", "visit-3"]);
     story.expect("one p2", &[P2]);
-    story.tell(record("person", "2002@marketo2.Marketo", NOON_MS, json!({ "isDeleted": true })), &[]);
-    story.tell(link(NOON_MS + 1, &[A, B], json!({})), &[P2]);
-    story.tell(tombstone("person", "1002@marketo1.Marketo", NOON_MS), &[]);
+    story.send(record("person", "2002@marketo2.Marketo", NOON_MS, json!({ "isDeleted": true })), &[]);
+    story.send(link(NOON_MS + 1, &[A, B], json!({})), &[P2]);
+    story.send(tombstone("person", "1002@marketo1.Marketo", NOON_MS), &[]);
 }
 
 #[test]
@@ -286,7 +288,7 @@ fn a_segment_lives_and_dies() {
     stricter.pql = stricter.pql.replace("1000000", "2000000");
     let version = |story: &Story| story.cluster.changes.last().expect("there were changes").segment_version;
     let first = version(&story);
-    let told = std::mem::take(&mut story.told);
+    let sent = std::mem::take(&mut story.sent);
     story.cluster.publish(&stricter);
     story.cluster.settle();
     assert!(story.cluster.members(SEGMENT).is_empty(), "a stricter rule");
@@ -298,7 +300,7 @@ fn a_segment_lives_and_dies() {
     assert!(version(&story) > first);
     let changes = story.cluster.changes.len();
     story.cluster.define(SEGMENT, Some(&definition(&bodea::rule(), "published")));
-    story.told = told;
+    story.sent = sent;
     story.expect("the rule as it was", &[P1, P2, P3]);
     assert_eq!(story.cluster.changes.len(), changes, "an edit that changes nobody's membership emits nothing");
     story.cluster.define(SEGMENT, Some(&definition(&bodea::rule(), "inactive")));
@@ -335,7 +337,7 @@ fn a_bad_definition_changes_nothing() {
     assert_eq!(reasons, ["bad-definition", "bad-definition", "key-mismatch"]);
 }
 
-/// Who is absorbed leaves, and says where it went.
+/// An absorbed person leaves, and its exit names its heir.
 #[test]
 fn an_absorbed_profile_exits_with_its_successor() {
     let mut story = Story::without(14, &["person-2-marketo-1", "visit-1", "visit-3"]);
@@ -346,7 +348,7 @@ fn an_absorbed_profile_exits_with_its_successor() {
         .find(|fact| fact.name == "person-2-marketo-1")
         .expect("a fact of the case")
         .record;
-    story.tell(twin, &[P2]);
+    story.send(twin, &[P2]);
     let entry = story.cluster.changes.iter().rposition(|change| change.subject_id == P2).expect("p2 entered");
     let exit = story
         .cluster

@@ -18,7 +18,7 @@ fn segment(name: &str, pql: &str) -> String {
     json!({ "kind": "Segment", "metadata": { "name": name }, "spec": { "pql": pql } }).to_string()
 }
 
-/// What is kept with the subject of an identity, as JSON by name.
+/// The values kept with the subject of an identity, as JSON by name.
 fn computed(cluster: &Cluster, namespace: &str, id: &str) -> Json {
     let query = cluster.query();
     let subject = query
@@ -92,7 +92,7 @@ fn an_edit_reaches_the_rules_that_name_it() {
     for score in 1..=9 {
         cluster.source(&record("person", &format!("{score}@m.M"), NOON_MS, json!({ "b2b": { "personScore": score } })));
     }
-    // The rule comes first: until the attribute is there it counts as null.
+    // The rule comes first: until the attribute exists it counts as null.
     cluster.define("hot", Some(&segment("hot", "computed.rank > 7")));
     cluster.settle();
     assert_eq!(cluster.members("hot").len(), 0);
@@ -107,7 +107,7 @@ fn an_edit_reaches_the_rules_that_name_it() {
         (3, 1),
         "the difference and no more"
     );
-    // A type that the rule cannot use is refused, and the one before it stays.
+    // A type that the rule cannot use is refused, and the previous one stays.
     cluster.define("rank", Some(&attribute("rank", "person", "b2b.isConverted")));
     cluster.settle();
     assert_eq!((cluster.dead_letters.len(), cluster.members("hot").len()), (1, 3));
@@ -138,7 +138,8 @@ fn circles_are_refused() {
     assert_eq!(names, ["inner", "one"]);
 }
 
-/// Attributes, and rules over them, beside the same rules spelled out: the oracle reads the latter.
+/// Attributes and rules over them, together with the same rules spelled out: the oracle reads the
+/// latter.
 const ATTRIBUTES: [(&str, &str, &str); 4] = [
     (
         "won",

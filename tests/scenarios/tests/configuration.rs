@@ -1,4 +1,5 @@
-//! A configuration that is another than the one the state was written under: what rests on it follows, without an input.
+//! A configuration that differs from the one the state was written under: its consequences follow
+//! without an input.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +66,7 @@ fn rates_reach_deals_and_kept_events() {
     assert_eq!(cluster.changes.last().map(|change| change.cause.kind), Some(CauseKind::Definition));
     let changes = cluster.changes.len();
     assert_eq!(restart(&mut cluster, with_rate(1.9)), members(&["1"]));
-    assert_eq!(cluster.changes.len(), changes, "only differences are told");
+    assert_eq!(cluster.changes.len(), changes, "only differences are emitted");
     assert_eq!(restart(&mut cluster, with_rate(1.0)), members(&[]));
     cluster.check_derived();
 }

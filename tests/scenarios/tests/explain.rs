@@ -1,4 +1,5 @@
-//! What an explanation rests on: sums with their deals, and things behind several relations, each with its source records.
+//! The evidence of an explanation: sums with their deals, and things reached through several
+//! relations, each with its source records.
 
 use std::fmt::Write;
 
@@ -39,8 +40,8 @@ fn cluster(pql: &str) -> Cluster {
     cluster
 }
 
-/// The conditions that are none of others, with what they compare and rest on; then the records.
-fn told(cluster: &Cluster) -> String {
+/// The conditions without parts, with their compared values and evidence; then the records.
+fn shown(cluster: &Cluster) -> String {
     let query = cluster.query();
     let ann = query
         .resolve(&Identity::new("b2b_person", "ann@m.M").expect("an identity"))
@@ -75,20 +76,20 @@ fn told(cluster: &Cluster) -> String {
 #[test]
 fn a_sum_over_linked_accounts_names_its_deals() {
     let mut cluster = cluster("sum(select o.opportunityAmount.amount from accounts.opportunities where o.isWon) > 1000000 and accounts.count() >= 1");
-    let apart = told(&cluster);
+    let apart = shown(&cluster);
     cluster.source(&record("account-link", "l@mdm.M", NOON_MS, json!({ "members": [key("1@a.A"), key("2@a.A")] })));
     cluster.settle();
-    let linked = told(&cluster);
+    let linked = shown(&cluster);
     assert_eq!(format!("{apart}\n{linked}"), SUM);
 }
 
 #[test]
 fn what_related_accounts_decide_is_named() {
     let mut cluster = cluster("exists o from accounts.related.opportunities where o.opportunityAmount.amount > 500000");
-    let apart = told(&cluster);
+    let apart = shown(&cluster);
     cluster.source(&record("account", "1@a.A", NOON_MS + 1, json!({ "relatedAccountKeys": [key("2@a.A")] })));
     cluster.settle();
-    let related = told(&cluster);
+    let related = shown(&cluster);
     assert_eq!(format!("{apart}\n{related}"), RELATED);
 }
 
@@ -109,7 +110,7 @@ b2b_opportunity:1@o.O: b2b_opportunity:1@o.O
 b2b_opportunity:2@o.O: b2b_opportunity:2@o.O
 "#;
 
-/// What rests on more than is gone through for one question is answered out of what is kept.
+/// An explanation with too much evidence for one question is answered from kept rows.
 #[test]
 fn long_histories_are_explained_without_their_events() {
     let mut cluster = cluster(r#"count(select v from xEvent where v.eventType = "visit") >= 60"#);

@@ -1,4 +1,4 @@
-//! External audiences: members that are brought in, and what rests on them.
+//! External audiences: imported members, and what depends on them.
 
 use std::collections::BTreeSet;
 
@@ -93,7 +93,7 @@ fn memberships_end_by_time_alone() {
     assert_eq!(members(&cluster, "partners").len(), 2);
     cluster.advance(Timestamp(until));
     assert_eq!(members(&cluster, "partners"), ["b2b_person:2@m.M"]);
-    // Brought in again: the days count anew.
+    // Imported again: the days start over.
     membership(&mut cluster, "d", 5 * DAY_MS, Some(json!({ "audience": "partners", "member": "email:d@e.f" })));
     cluster.advance(Timestamp(NOON_MS + 15 * DAY_MS - 1));
     assert_eq!(members(&cluster, "partners"), ["b2b_person:2@m.M"]);
@@ -101,7 +101,7 @@ fn memberships_end_by_time_alone() {
     assert_eq!(members(&cluster, "partners"), Vec::<String>::new());
 }
 
-/// The membership rests on an e-mail; it goes where the e-mail goes.
+/// The membership belongs to an e-mail; it moves with the e-mail.
 #[test]
 fn memberships_move_with_their_identities() {
     for seed in seeds!(0..20) {

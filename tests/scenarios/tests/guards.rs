@@ -1,4 +1,5 @@
-//! Guards: what would break one is set aside whole, in every order of arrival, and listed as such.
+//! Guards: an identity that would break one is set aside whole, in every order of arrival, and
+//! listed as such.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ use serde_json::{Value as Json, json};
 
 const SHARDS: u32 = 3;
 
-/// The same guards, as the oracle takes them and as the engine does.
+/// The same guards, in the oracle's form and in the engine's.
 #[derive(Clone, Default)]
 struct Guards(Config);
 
@@ -87,7 +88,7 @@ impl Guards {
     }
 }
 
-/// The first difference between the engine and the oracle, in members or in what profiles list.
+/// The first difference between the engine and the oracle, in members or in the lists of profiles.
 fn compare(cluster: &Cluster, records: &[SourceRecord], rules: &[Rule], guards: &Guards) -> Option<String> {
     let world = Oracle::evaluate(records, rules, cluster.now.0, &guards.0);
     let of_rules = rules.iter().find_map(|rule| {
@@ -121,7 +122,7 @@ fn story(records: &[SourceRecord]) -> String {
     records.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// A stream under guards, and under others behind half of it.
+/// A stream under guards, and under different ones after half of it.
 fn difference(seed: u64, records: &[SourceRecord], start_ms: i64) -> Option<String> {
     let mut random = Random::new(seed ^ 0x0ead);
     let guards = [Guards::random(&mut random), Guards::random(&mut random)];
@@ -143,7 +144,7 @@ fn difference(seed: u64, records: &[SourceRecord], start_ms: i64) -> Option<Stri
         if random.chance(15) || at + 1 == records.len() {
             cluster.settle();
             if let Some(found) = compare(&cluster, &records[..=at], &rules, in_force) {
-                return Some(format!("behind record {at}, guards {:?}: {found}", in_force.0));
+                return Some(format!("after record {at}, guards {:?}: {found}", in_force.0));
             }
         }
     }
@@ -175,7 +176,8 @@ fn person(source_key: &str, identities: &[&str]) -> SourceRecord {
     record("person", source_key, NOON_MS, json!({ "identities": listed }))
 }
 
-/// Tells records in a few orders, and expects these persons, each with what it lists and what is set aside.
+/// Sends records in a few orders, and expects these persons, each with its list and the identities
+/// set aside.
 fn check(about: &str, guards: &Guards, records: &[SourceRecord], expected: &[(&str, &str, &str)]) {
     let rule = Rule {
         name: "all".to_owned(),
@@ -266,7 +268,7 @@ fn sixty_strangers_with_one_address_stay_strangers() {
     };
     cluster.publish(&rule);
     let mut records: Vec<SourceRecord> = (0..60).map(|number| person(&format!("{number:02}@m.M"), &["email:info@x"])).collect();
-    // An event of the address and a device is that of the device's owner.
+    // An event of the address and a device belongs to the device's owner.
     records.push(person("60@m.M", &["ecid:d"]));
     records.push(event("v", NOON_MS - 1, &["email:info@x", "ecid:d"], json!({ "eventType": "visit" })));
     records.iter().for_each(|record| cluster.source(record));

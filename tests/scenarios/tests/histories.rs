@@ -1,6 +1,7 @@
-//! Long histories: what concerns many rows costs in proportion to them, and no step has to do with many.
+//! Long histories: work on many rows costs in proportion to them, and no step handles many.
 //!
-//! Rows are counted, for times say little on a busy machine; `docs/figures.md` has those. The stories check their own ends.
+//! Rows are counted, because times say little on a busy machine; `docs/figures.md` has those. The
+//! stories check their own ends.
 
 use millrace_test_scenarios::long::{self, ORDERS, Part};
 
@@ -11,7 +12,8 @@ fn rows_read(parts: &[Part]) -> usize {
     parts.iter().map(|part| part.rows_read).sum()
 }
 
-/// The rows read by something that concerns so many events and by the same with a quarter of them: about four times as many.
+/// The rows read by work on this number of events and by the same with a quarter of them: about
+/// four times as many.
 fn check_linear(about: &str, story: impl Fn(i64) -> Vec<Part>) {
     let (few, many) = (story(EVENTS / 4), story(EVENTS));
     assert!(rows_read(&many) <= 6 * rows_read(&few), "{about}: {few:#?}\n{many:#?}");

@@ -1,4 +1,5 @@
-//! Accounts with many persons and many identities: no step has to do with many of them. The stories check their own ends.
+//! Accounts with many persons and many identities: no step handles many of them. The stories check
+//! their own ends.
 
 use millrace_test_scenarios::long;
 

@@ -1,4 +1,5 @@
-//! The life of definitions: drafts, versions, segments that rest on others, and how far an evaluation is.
+//! The life of definitions: drafts, versions, segments that depend on others, and the progress of
+//! an evaluation.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +37,8 @@ fn text(name: &str, status: &str, pql: &str) -> String {
     json!({ "kind": "Segment", "metadata": { "name": name }, "spec": { "status": status, "pql": pql } }).to_string()
 }
 
-/// Defines and settles; what was emitted meanwhile, as `+segment person` and `-segment person`.
+/// Defines and settles; returns the changes emitted meanwhile, as `+segment person` and `-segment
+/// person`.
 fn define(cluster: &mut Cluster, name: &str, status: &str, pql: &str) -> BTreeSet<String> {
     emitted(cluster, |cluster| cluster.define(name, Some(&text(name, status, pql))))
 }
@@ -50,12 +52,12 @@ fn emitted(cluster: &mut Cluster, order: impl FnOnce(&mut Cluster)) -> BTreeSet<
     order(cluster);
     cluster.settle();
     let changes = &cluster.changes[before..];
-    let told: BTreeSet<String> = changes.iter().map(told).collect();
-    assert_eq!(told.len(), changes.len(), "each change once: {changes:?}");
-    told
+    let shown: BTreeSet<String> = changes.iter().map(shown).collect();
+    assert_eq!(shown.len(), changes.len(), "each change once: {changes:?}");
+    shown
 }
 
-fn told(change: &millrace_wire::Membership) -> String {
+fn shown(change: &millrace_wire::Membership) -> String {
     let sign = if change.status == Status::Realized { "+" } else { "-" };
     let number = change.subject_id.trim_start_matches("b2b_person:").trim_end_matches("@m1.Marketo");
     format!("{sign}{} {number}", change.segment)
@@ -108,8 +110,8 @@ fn a_draft_stands_beside_what_is_published_until_it_is_published() {
     let mut cluster = cluster(1);
     define(&mut cluster, "hot", "published", "b2b.personScore > 80");
     define(&mut cluster, "hot", "draft", "b2b.personScore > 70");
-    let beside = state(&cluster, "hot");
-    assert_eq!((beside.accepted.row.version, beside.draft.map(|draft| draft.row.version)), (1, Some(2)));
+    let drafted = state(&cluster, "hot");
+    assert_eq!((drafted.accepted.row.version, drafted.draft.map(|draft| draft.row.version)), (1, Some(2)));
     assert_eq!(define(&mut cluster, "hot", "published", "b2b.personScore > 70"), set(&["+hot 8"]));
     let after = state(&cluster, "hot");
     assert_eq!((after.accepted.row.version, after.draft.is_none(), after.members), (3, true, 2));
@@ -130,7 +132,7 @@ fn versions_are_kept_and_brought_back() {
     let shown: Vec<(u64, bool)> = versions.iter().map(|version| (version.number, version.in_force)).collect();
     assert_eq!(shown, [(1, false), (2, false), (3, true)]);
     assert_eq!(versions[0].row.text, versions[2].row.text);
-    // Drafts without end do not push out what is in force.
+    // Any number of drafts leaves the definition in force.
     for score in 0..30 {
         define(&mut cluster, "hot", "draft", &format!("b2b.personScore > {score}"));
     }
@@ -141,7 +143,7 @@ fn versions_are_kept_and_brought_back() {
     assert!(cluster.query().versions("hot").expect("tables in memory can be read").is_empty());
 }
 
-/// `either` rests on two segments that swap; `odd` on both and on `either`.
+/// `either` depends on two segments that swap; `odd` on both and on `either`.
 #[test]
 fn dependents_do_not_flicker() {
     for seed in seeds!(0..20) {
@@ -170,7 +172,8 @@ fn dependents_do_not_flicker() {
     }
 }
 
-/// Orders are refused where others rest on a segment; a deletion on the topic itself is obeyed, and counts as an empty segment.
+/// Commands are refused where others depend on a segment; a deletion on the topic itself takes
+/// effect, and leaves an empty segment.
 #[test]
 fn what_rests_on_a_deleted_segment_sees_it_empty() {
     let mut cluster = cluster(3);
@@ -189,7 +192,8 @@ fn what_rests_on_a_deleted_segment_sees_it_empty() {
     );
 }
 
-/// A circle is refused whichever record closes it, a draft's publication included, and what was there stays.
+/// A circle is refused whichever record closes it, a draft's publication included, and the previous
+/// definition stays.
 #[test]
 fn a_circle_is_refused() {
     let mut cluster = cluster(4);

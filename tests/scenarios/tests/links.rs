@@ -1,4 +1,5 @@
-//! Links between accounts that come and go: who is in anyway neither leaves nor comes back (`identity.settle`).
+//! Links between accounts that come and go: a member of both accounts neither leaves nor comes back
+//! (`identity.settle`).
 
 use millrace_model::Timestamp;
 use millrace_oracle::SourceRecord;
@@ -35,7 +36,7 @@ fn cluster(shards: u32, seed: u64) -> Cluster {
         seed,
         Timestamp(NOON_MS),
     );
-    // That a node is another thing now is told before anything that follows from it.
+    // A node's new thing is announced before everything that follows from it.
     cluster.one_inbox = true;
     cluster.define("rich", Some(RULE));
     for (account, deal) in [("a", "o"), ("b", "p")] {
@@ -58,7 +59,7 @@ fn link(at: i64, withdrawn: bool) -> SourceRecord {
     )
 }
 
-/// What changed, by person, once everything has settled.
+/// The changes, by person, once everything has settled.
 fn changes(cluster: &mut Cluster, record: &SourceRecord) -> Vec<(String, Status, CauseKind)> {
     let before = cluster.changes.len();
     cluster.source(record);
@@ -77,14 +78,19 @@ fn who_is_on_both_accounts_hears_nothing_of_their_link() {
     for (seed, shards) in seeds!(0..60).flat_map(|seed| [1, 3, 4].map(|shards| (seed, shards))) {
         let mut cluster = cluster(shards, seed);
         assert_eq!(cluster.members("rich").into_iter().collect::<Vec<_>>(), ["b2b_person:2"]);
-        let told = |status: Status| ["b2b_person:1", "b2b_person:3"].map(|id| (id.to_owned(), status, CauseKind::Link)).to_vec();
-        assert_eq!(changes(&mut cluster, &link(0, false)), told(Status::Realized), "{shards} shards, seed {seed}");
-        assert_eq!(changes(&mut cluster, &link(1, true)), told(Status::Exited), "{shards} shards, seed {seed}");
+        let expected = |status: Status| ["b2b_person:1", "b2b_person:3"].map(|id| (id.to_owned(), status, CauseKind::Link)).to_vec();
+        assert_eq!(
+            changes(&mut cluster, &link(0, false)),
+            expected(Status::Realized),
+            "{shards} shards, seed {seed}"
+        );
+        assert_eq!(changes(&mut cluster, &link(1, true)), expected(Status::Exited), "{shards} shards, seed {seed}");
         cluster.check_derived();
     }
 }
 
-/// The two accounts are linked for good, and a third one joins and leaves them for ever, so that their canonical id never rests.
+/// The two accounts stay linked, and a third one joins and leaves them for ever, so that their
+/// canonical id never rests.
 #[test]
 fn what_is_held_back_comes_although_things_never_rest() {
     let mut cluster = cluster(3, 7);

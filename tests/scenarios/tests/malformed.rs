@@ -1,4 +1,5 @@
-//! Ten thousand records of many bad kinds in a good stream: each is counted and dead-lettered, and the good stream's result is what it is without them.
+//! Ten thousand records of many bad kinds in a good stream: each is counted and dead-lettered, and
+//! the good stream's result is the same as without them.
 
 use bytes::Bytes;
 use millrace_model::Timestamp;
@@ -9,7 +10,7 @@ use millrace_test_scenarios::Cluster;
 
 const BAD: usize = 10_000;
 
-/// A record nobody can use, and the topic it is sent to.
+/// An unusable record, and its topic.
 fn malformed(random: &mut Random, number: usize, now_ms: i64) -> (&'static str, Option<Vec<u8>>, Option<Vec<u8>>) {
     let key = Some(format!("bad-{number}").into_bytes());
     let text = |text: &str| Some(text.as_bytes().to_vec());

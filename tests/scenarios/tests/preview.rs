@@ -1,5 +1,5 @@
-//! Random worlds: what a preview says of a draft is what the oracle says, and what publishing the draft then brings; what is said of a past instant is
-//! what was then.
+//! Random worlds: the preview of a draft equals the oracle's answer, and the result of publishing
+//! the draft; the answer about a past instant equals the result at that time.
 
 use std::collections::BTreeSet;
 
@@ -85,9 +85,9 @@ fn a_preview_knows_computed_attributes() {
     assert!(matches!(refused, Err(QueryError::Invalid(problems)) if problems[0].message.contains("has no audience")));
 }
 
-/// What an account's persons and deals are depends on no rule.
+/// An account's persons and deals depend on no rule.
 #[test]
-fn the_children_of_an_account_are_told_without_any_rule() {
+fn the_children_of_an_account_are_listed_without_any_rule() {
     let named = |at: &str| serde_json::json!({ "sourceKey": at });
     for seed in seeds!(0..20) {
         let stream = random::stream(seed, 30);
@@ -149,7 +149,7 @@ fn a_preview_is_what_publishing_brings() {
         let world = Oracle::evaluate(&stream.records, &rules, cluster.now.0, &Config::default());
         for rule in &rules {
             let found = audience(&cluster.query(), rule, cluster.now);
-            // Rules about other segments stand behind those in the list.
+            // Rules about other segments come after those in the list.
             assert_eq!(found, world.members[&rule.name], "seed {seed}, preview of {}: {}", rule.name, rule.pql);
             cluster.publish(rule);
             cluster.settle();
@@ -188,7 +188,7 @@ fn a_preview_is_compared_with_the_published_version() {
             moved += preview.entering.count + preview.leaving.count;
         }
     }
-    assert!(moved > 100, "the worlds are too poor to tell anything: {moved}");
+    assert!(moved > 100, "the worlds are too poor to show anything: {moved}");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn a_draft_that_does_not_fit_together_with_the_others_is_refused() {
     }
 }
 
-/// The stream with links that hold for ever: of the past, their validity is not known.
+/// The stream with links that hold for ever: for the past, their validity is not known.
 fn lasting(records: &[SourceRecord]) -> Vec<SourceRecord> {
     let mut records = records.to_vec();
     for value in records
@@ -259,8 +259,8 @@ fn the_past_is_explained_as_it_was() {
         let mut cluster = cluster(seed, &records, stream.start_ms);
         rules.iter().for_each(|rule| cluster.publish(rule));
         cluster.settle();
-        let behind = cluster.now;
-        let borders = random::borders(&records, behind.0).into_iter().filter(|at| *at < behind.0 + 60 * DAY_MS);
+        let end = cluster.now;
+        let borders = random::borders(&records, end.0).into_iter().filter(|at| *at < end.0 + 60 * DAY_MS);
         let snapshots: Vec<(Timestamp, Vec<BTreeSet<String>>)> = borders
             .step_by(5)
             .map(|at| {
@@ -282,7 +282,7 @@ fn the_past_is_explained_as_it_was() {
                         id: CanonicalId(Identity::parse(id).expect("an id")),
                     };
                     let explained = match query.explain_past(&subject, &rule.name, *at, cluster.now) {
-                        // It came into being later.
+                        // It was created later.
                         Err(QueryError::Instant(_)) => false,
                         explained => explained.expect("everything is here").expect("published").explanation.value == Some(true),
                     };

@@ -1,4 +1,5 @@
-//! Random worlds: whatever the stream, the batching and the order between shards, memberships equal the oracle's.
+//! Random worlds: whatever the stream, the batching and the order between shards, memberships equal
+//! the oracle's.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ const SHARDS: u32 = 3;
 fn difference(seed: u64, records: &[SourceRecord], start_ms: i64, rules: &[Rule]) -> Option<String> {
     let mut schedule = Random::new(seed ^ 0x5eed);
     let mut config = millrace_test_scenarios::config(SHARDS);
-    // What is a long history.
+    // The threshold of a long history.
     config.history_rows = [1, 2, 4, config.history_rows][schedule.below(4)];
     let mut cluster = Cluster::with(config, seed, Timestamp(start_ms));
     let (early, late): (Vec<&Rule>, Vec<&Rule>) = rules.iter().partition(|_| schedule.chance(70));
@@ -33,7 +34,7 @@ fn difference(seed: u64, records: &[SourceRecord], start_ms: i64, rules: &[Rule]
             cluster.settle();
             let published: Vec<Rule> = rules.iter().filter(|rule| !pending_rules.contains(rule)).cloned().collect();
             if let Some(found) = compare(&cluster, &records[..=at], &published) {
-                return Some(format!("behind record {at}: {found}"));
+                return Some(format!("after record {at}: {found}"));
             }
         }
     }
@@ -116,7 +117,8 @@ fn long_streams() {
     check(seeds!(1_000..1_060), 80);
 }
 
-/// Where no tombstone cuts a key off and no two versions are equal, any order of arrival leads to the same end.
+/// Where no tombstone cuts a key off and no two versions are equal, any order of arrival leads to
+/// the same end.
 #[test]
 fn shuffled_streams() {
     for seed in seeds!(3_000..3_100) {
@@ -147,7 +149,8 @@ fn shuffled_streams() {
     }
 }
 
-/// Streams of another length: `SEEDS=5000..9000 CHANGES=60 cargo test -p millrace-test-scenarios further_seeds`.
+/// Streams of another length: `SEEDS=5000..9000 CHANGES=60 cargo test -p millrace-test-scenarios
+/// further_seeds`.
 #[test]
 fn further_seeds() {
     let changes = std::env::var("CHANGES").map_or(30, |text| text.parse().expect("CHANGES is a number"));

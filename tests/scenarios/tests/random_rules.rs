@@ -1,5 +1,6 @@
-//! Random well-typed rules over random worlds at random instants: the engine, which keeps everything incrementally, and the oracle, which evaluates
-//! everything from the beginning, name the same members.
+//! Random well-typed rules over random worlds at random instants: the engine, which keeps
+//! everything incrementally, and the oracle, which evaluates everything from the beginning, find
+//! the same members.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use millrace_segment::{Plan, Settings, compile, parse_definitions};
 use millrace_test_scenarios::{Cluster, definition};
 use millrace_test_seeds::seeds;
 
-/// Rules of a seed that hold; the writer of rules does not count relations, so some go too far.
+/// Valid rules of a seed; the generator does not count relations, so some go too far.
 fn rules(seed: u64, schema: &Schema) -> Vec<Rule> {
     let all = (0..4).map(|number| random_rules::rule(seed * 4 + number, &format!("r{number}")));
     all.filter(|rule| holds(rule, schema)).collect()
@@ -31,9 +32,9 @@ fn holds(rule: &Rule, schema: &Schema) -> bool {
     }
 }
 
-fn compare(seed: u64, cluster: &mut Cluster, told: &[SourceRecord], rules: &[Rule]) {
+fn compare(seed: u64, cluster: &mut Cluster, sent: &[SourceRecord], rules: &[Rule]) {
     cluster.settle();
-    let world = Oracle::evaluate(told, rules, cluster.now.0, &Config::default());
+    let world = Oracle::evaluate(sent, rules, cluster.now.0, &Config::default());
     for rule in rules {
         let right = &world.members[&rule.name];
         assert_eq!(
@@ -75,7 +76,8 @@ fn engine_and_oracle_agree_on_random_rules() {
     }
 }
 
-/// Names get rules, others, none, and the first again, while records arrive and before what the last change asked for is done.
+/// Names get rules, others, none, and the first again, while records arrive and before the work of
+/// the last change is done.
 #[test]
 fn definitions_come_change_and_go() {
     let schema = Schema::built_in().expect("the schemas of the build parse");
@@ -115,9 +117,9 @@ fn definitions_come_change_and_go() {
     }
 }
 
-fn compare_all(seed: u64, cluster: &mut Cluster, told: &[SourceRecord], published: &BTreeMap<String, Rule>) {
+fn compare_all(seed: u64, cluster: &mut Cluster, sent: &[SourceRecord], published: &BTreeMap<String, Rule>) {
     let rules: Vec<Rule> = published.values().cloned().collect();
-    compare(seed, cluster, told, &rules);
+    compare(seed, cluster, sent, &rules);
     for name in (0..3).map(|number| format!("r{number}")).filter(|name| !published.contains_key(name)) {
         assert!(cluster.members(&name).is_empty(), "seed {seed}: {name} is no more");
     }

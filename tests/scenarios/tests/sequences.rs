@@ -1,5 +1,6 @@
-//! Sequences over histories longer than a few milestones: whatever comes late, is replaced or goes, what is kept of a sequence says what all of its
-//! events say. (Short histories, moves and crashes are the random worlds'.)
+//! Sequences over histories longer than a few milestones: whatever arrives late, is replaced or
+//! deleted, the progress kept of a sequence equals an evaluation of all of its events. (Short
+//! histories, moves and crashes are in the random worlds.)
 
 use millrace_model::{DAY_MS, Identity, Timestamp};
 use millrace_oracle::worlds::random::Random;
@@ -49,7 +50,7 @@ fn cluster(seed: u64) -> Cluster {
     cluster
 }
 
-/// Explanations go through all events; memberships follow what is kept.
+/// Explanations read all events; memberships follow kept rows.
 fn compare(seed: u64, cluster: &Cluster) {
     let query = cluster.query();
     let subject = query
@@ -78,7 +79,7 @@ fn late_replaced_and_deleted_events() {
         let mut cluster = cluster(seed);
         let started = NOON_MS - 34 * DAY_MS;
         for change in 0..400 {
-            // Mostly in order, at times far behind; on a grid, so that some are simultaneous.
+            // Mostly in order, at times much later; on a grid, so that some are simultaneous.
             let newest = started + change * 2 * HOUR_MS;
             let at = if random.chance(60) {
                 newest
@@ -120,7 +121,7 @@ fn late_replaced_and_deleted_events() {
     }
 }
 
-/// With its last event, and with its definition, goes all that was kept of a sequence.
+/// Deleting its last event, or its definition, deletes all rows of a sequence.
 #[test]
 fn nothing_is_left_behind() {
     let kept = |cluster: &Cluster| [table::SEQUENCE, table::SEQUENCED, table::MILESTONE, table::TURN].map(|table| cluster.rows(table));

@@ -1,5 +1,7 @@
-//! The engine under faults: crashes, lost and stale disks, zombies, aborted commits, commits of unknown outcome, delayed records, duplicated source
-//! records, compaction. Whatever happens, memberships equal the oracle's over what the source topics hold, and the membership topic keeps its promises.
+//! The engine under faults: crashes, lost and stale disks, zombies, aborted commits, commits of
+//! unknown outcome, delayed records, duplicated source records, compaction. Whatever happens,
+//! memberships equal the oracle's over what the source topics hold, and the membership topic keeps
+//! its promises.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,7 +28,7 @@ fn simulation(seed: u64, start: Timestamp) -> Simulation {
     Simulation::new(seed, settings, Arc::new(move |shard| Box::new(Shard::new(shard, Arc::clone(&deployment)))))
 }
 
-/// What lies in the source topics: the producers' duplicates included.
+/// The content of the source topics, with the producers' duplicates.
 fn sources(simulation: &Simulation) -> Vec<SourceRecord> {
     let mut records = Vec::new();
     for kind in SourceKind::ALL {
@@ -42,7 +44,7 @@ fn sources(simulation: &Simulation) -> Vec<SourceRecord> {
     records
 }
 
-/// Memberships as a consumer of the topic sees them, after checking what the topic promises.
+/// Memberships as a consumer of the topic sees them, after checking the topic's promises.
 fn members(simulation: &Simulation) -> BTreeMap<String, BTreeSet<String>> {
     let mut last: BTreeMap<(String, String), Membership> = BTreeMap::new();
     let mut sequences: BTreeMap<String, (i64, Timestamp)> = BTreeMap::new();
@@ -55,11 +57,11 @@ fn members(simulation: &Simulation) -> BTreeMap<String, BTreeSet<String>> {
         } else {
             Status::Exited
         };
-        assert_eq!(change.status, expected, "{change:?} behind {:?}", last.get(&key));
+        assert_eq!(change.status, expected, "{change:?} after {:?}", last.get(&key));
         let (sequence, at) = sequences.get(&change.subject_id).copied().unwrap_or((0, Timestamp::MIN));
         assert!(
             change.sequence == sequence + 1 && change.evaluated_at >= at,
-            "{change:?} behind sequence {sequence} at {at}"
+            "{change:?} after sequence {sequence} at {at}"
         );
         sequences.insert(change.subject_id.clone(), (change.sequence, change.evaluated_at));
         last.insert(key, change);

@@ -1,6 +1,8 @@
-//! Simulators of foreign systems: real servers on loopback that speak the systems' wire protocols and misbehave on demand.
+//! Simulators of foreign systems: real servers on loopback that speak the systems' wire protocols
+//! and misbehave on demand.
 //!
-//! What they are *not*: complete. Each answers the calls that connectors use, as its reference describes them, and refuses the rest as the system does.
-//! What a simulator holds is proven by clients that are not ours (`tests/simulators/python`).
+//! What they are *not*: complete. Each answers the calls that connectors use, as its reference
+//! describes them, and refuses the rest as the system does. Clients that are not ours prove the
+//! contents of a simulator (`tests/simulators/python`).
 
 pub mod marketo;

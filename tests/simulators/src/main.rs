@@ -1,4 +1,5 @@
-//! `millrace-simulators`: foreign systems on loopback, for a person to look at and for clients that are not ours.
+//! `millrace-simulators`: foreign systems on loopback, for people and for clients that are not
+//! ours.
 
 use std::net::SocketAddr;
 

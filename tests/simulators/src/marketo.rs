@@ -1,7 +1,9 @@
-//! A Marketo instance: leads, companies, opportunities, activities, static lists, programs, bulk extract, behind Marketo's REST API.
+//! A Marketo instance: leads, companies, opportunities, activities, static lists, programs, bulk
+//! extract, behind Marketo's REST API.
 //!
-//! `world` is what the instance holds and how it changes; `gate` is what stands before every call (tokens, limits, faults); `calls`, `lists`, `objects`
-//! and `bulk` answer the calls; `server` carries bytes. All instants come from one clock that tests can move.
+//! `world` is the content of the instance and its changes; `gate` is passed by every call (tokens,
+//! limits, faults); `calls`, `lists`, `objects` and `bulk` answer the calls; `server` carries
+//! bytes. All instants come from one clock that tests can move.
 
 mod bulk;
 mod calls;

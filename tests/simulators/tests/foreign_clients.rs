@@ -1,4 +1,4 @@
-//! The simulators are proven by clients that are not ours: what these read equals what the simulator holds.
+//! Clients that are not ours prove the simulators: what they read equals the simulator's contents.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -37,7 +37,8 @@ async fn marketorestpython_reads_what_marketo_holds() {
     let marketo = Marketo::start(SocketAddr::from(([127, 0, 0, 1], 0)), Settings::default(), 5)
         .await
         .expect("a free port");
-    // Pages without a row are nothing to a good client. Tokens that end early are: this one keeps a token until its own clock ends it.
+    // Empty pages do not disturb a good client. Tokens that expire early do: this one keeps a token
+    // until its own clock ends it.
     marketo.set_faults(Faults {
         empty_page: 300,
         ..Faults::default()

@@ -1,4 +1,4 @@
-//! Rules of the house that a compiler does not check: layers, purity, headers. See `tests/tidy.rs`.
+//! Rules of the project that a compiler does not check: layers, purity, headers. See `tests/tidy.rs`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Level 0: what the documentation names is there: paths of this project and targets of the Makefile.
+//! Level 0: paths of this project and Makefile targets that the documentation names exist.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ const TOPS: [&str; 10] = [
     "changelog.d/",
 ];
 
-/// The documents that describe today's state. Decisions and the changelog describe the day they were written.
+/// The documents that describe today's state. Decisions and the changelog describe the day they
+/// were written.
 fn documents() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
         .iter()
@@ -55,7 +56,8 @@ fn braces(path: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether the path is there: as it stands, as a Rust file or a test without its ending, or as the number of a decision.
+/// Whether the path exists: as it is, as a Rust file or a test without its ending, or as the number
+/// of a decision.
 fn exists(path: &str) -> bool {
     let path = path.trim_end_matches('/');
     let full = root().join(path);
@@ -68,7 +70,7 @@ fn exists(path: &str) -> bool {
     name.len() == 4 && name.bytes().all(|byte| byte.is_ascii_digit()) && begins(folder, &format!("{name}-"))
 }
 
-/// Whether some entry of the folder begins so.
+/// Whether an entry of the folder has this prefix.
 fn begins(folder: &Path, start: &str) -> bool {
     std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(start)))
 }
@@ -119,7 +121,7 @@ fn every_make_target_in_the_documentation_exists() {
     }
 }
 
-/// A decision is cited by its number alone: no two have one.
+/// A decision is cited by its number alone: numbers are unique.
 #[test]
 fn decisions_have_numbers_of_their_own() {
     let names = files(&root().join("decisions"), "md");

@@ -1,10 +1,11 @@
-//! Level 0: the rules of the house, each with its reason in the message.
+//! Level 0: the rules of the project, each with its reason in the message.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_test_tidy::{files, root, text};
 
-/// What each library may depend on within the project. Dependencies point downward; a new edge is a decision.
+/// What each library may depend on within the project. Dependencies point downward; a new edge is a
+/// decision.
 const LAYERS: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("segment", &["model"]),
@@ -117,7 +118,8 @@ fn nothing_is_left_for_later_without_a_number() {
 #[test]
 fn no_test_waits_by_sleeping_or_is_switched_off() {
     let marks = [concat!("#[ig", "nore"), concat!("#[should", "_panic"), concat!("thread::", "sleep")];
-    // Real processes are waited for by asking them again and again, up to a deadline; everything else has a clock that a test can move.
+    // Tests of real processes poll up to a deadline; everything else has a clock that a test can
+    // move.
     let real = ["attack", "cluster", "e2e", "kafka-harness"];
     let all = files(&root().join("tests"), "rs").into_iter();
     for path in all.filter(|path| !path.components().any(|part| real.iter().any(|name| part.as_os_str() == *name))) {

@@ -1,4 +1,5 @@
-//! The topic catalogue in `schemas/topics.yaml` and the topics that the program creates are the same.
+//! The topic catalogue in `schemas/topics.yaml` and the topics that the program creates are the
+//! same.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +39,8 @@ fn the_catalogue_is_what_is_created() {
     made.insert("internal.source.<name>".to_owned(), topology.source_spec("<name>"));
     made.insert("destination.<name>".to_owned(), topology.destination_spec("<name>"));
     made.insert("internal.sink.<name>".to_owned(), topology.sink_changelog_spec("<name>"));
-    // Made beside these: the empty topic of the ownership group. Not made yet: profiles, which the catalogue marks.
+    // Created separately: the empty topic of the ownership group. Not created yet: profiles, which
+    // the catalogue marks.
     let mut described = Vec::new();
     for entry in catalogue.topics {
         let Some(spec) = made.get(&entry.name) else {

@@ -1,4 +1,4 @@
-//! An end in good order: SIGTERM, status 0, and the next process goes on where this one was.
+//! A clean shutdown: SIGTERM, status 0, and the next process continues where this one was.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use millrace_test_e2e::{judge, now_ms, worlds};
 const WORLDS: usize = 6;
 
 #[test]
-fn a_process_told_to_end_ends_with_0_and_its_successor_repeats_nothing() {
+fn a_terminated_process_ends_with_0_and_its_successor_repeats_nothing() {
     let deployment = Deployment::with_topics(KafkaBroker::shared(), "graceful", 3);
     let rules = rules::all();
     deployment.apply(&rules);
@@ -31,7 +31,7 @@ fn a_process_told_to_end_ends_with_0_and_its_successor_repeats_nothing() {
     let held = judge::sources(&deployment, |_| false);
     let before = judge::settled(&deployment, &mut nodes, &held, &rules, Duration::from_secs(60));
 
-    // Told to end at rest, it resumes and writes nothing.
+    // Terminated at rest, it resumes and writes nothing.
     assert_eq!(nodes[0].terminate(), Some(0), "{}", nodes[0].tail());
     nodes[0].start();
     nodes[0].wait_ready();
@@ -39,7 +39,7 @@ fn a_process_told_to_end_ends_with_0_and_its_successor_repeats_nothing() {
     let new: Vec<_> = resumed.iter().filter(|change| !before.contains(change)).collect();
     assert!(resumed == before, "nothing came, and this is written: {new:#?}");
 
-    // Told to end in the middle of work, its successor finishes it.
+    // Terminated in the middle of work, its successor finishes it.
     let mut producer = produce(second);
     let mut random = Random::new(3);
     (0..2_000).for_each(|number| producer.send_json(&deployment.prefix, &worlds::act(&mut random, number, WORLDS, now_ms())));
@@ -52,5 +52,5 @@ fn a_process_told_to_end_ends_with_0_and_its_successor_repeats_nothing() {
     let after = judge::settled(&deployment, &mut nodes, &held, &rules, Duration::from_secs(60));
     assert!(after.len() > before.len());
     assert_eq!(nodes[0].terminate(), Some(0), "{}", nodes[0].tail());
-    println!("{} records, {} changes before the stop, {} behind it", held.len(), before.len(), after.len());
+    println!("{} records, {} changes before the stop, {} after it", held.len(), before.len(), after.len());
 }

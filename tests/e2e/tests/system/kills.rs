@@ -1,4 +1,5 @@
-//! Three processes under a stream of changes that never pauses, killed, robbed of their disks and frozen all along: the result is the oracle's, once.
+//! Three processes under a stream of changes that never pauses, killed, stripped of their disks and
+//! frozen throughout: the result is the oracle's, once.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,11 +21,11 @@ const ACTS: usize = 2;
 /// How long records are produced and processes are harmed.
 const STORM: Duration = Duration::from_secs(70);
 const HARM_EVERY: Duration = Duration::from_secs(4);
-/// Longer than a session lasts: the shards of who is away for so long go to others.
+/// Longer than a session lasts: the shards of a process that is away that long go to others.
 const AWAY: Duration = SESSION_TIMEOUT.saturating_add(Duration::from_secs(4));
 const QUIET_WITHIN: Duration = Duration::from_secs(120);
 
-/// What is done to a process.
+/// A kind of harm to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Harm {
     /// Killed and started at once.
@@ -33,7 +34,7 @@ enum Harm {
     Lose,
     /// Killed, and away until others have its shards.
     Leave,
-    /// Stopped until others have its shards, then let go on as if it still owned them.
+    /// Stopped until others have its shards, then resumed as if it still owned them.
     Freeze,
 }
 
@@ -94,7 +95,8 @@ fn three_processes_under_kills_write_what_the_oracle_says_once() {
     );
 }
 
-/// Produces the worlds and what their persons do evenly over the storm; where the bad records among them came to lie.
+/// Produces the worlds and their persons' acts evenly over the storm; returns where the bad records
+/// among them were stored.
 fn produce(deployment: &Deployment) -> Vec<Place> {
     let begun = Instant::now();
     let records = worlds::side_by_side(31, WORLDS, CHANGES, now_ms());
@@ -129,7 +131,8 @@ fn produce(deployment: &Deployment) -> Vec<Place> {
     bad.into_iter().map(|at| places[at]).collect()
 }
 
-/// Harms processes until the storm is over and all are back; calls `halfway` once in between. How often each harm was done.
+/// Harms processes until the storm is over and all are back; calls `halfway` once in between.
+/// Returns how often each harm was done.
 fn harm(nodes: &mut [Node], halfway: impl FnOnce()) -> BTreeMap<Harm, usize> {
     let begun = Instant::now();
     let mut halfway = Some(halfway);

@@ -1,4 +1,5 @@
-//! Ten thousand records nobody can use, of many kinds, in a good stream: each is one dead letter as it was, and the good stream's result is what it is.
+//! Ten thousand unusable records, of many kinds, in a good stream: each becomes one unchanged dead
+//! letter, and the good stream's result stays the same.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const BAD: usize = 10_000;
 const WORLDS: usize = 8;
 const CHANGES: usize = 120;
 
-/// A record nobody can use: the topic it is sent to, its bytes, and why it cannot be used.
+/// An unusable record: its topic, its bytes, and the reason.
 struct Bad {
     topic: &'static str,
     key: Option<Vec<u8>>,
@@ -52,7 +53,7 @@ fn bad(random: &mut Random, number: usize) -> Bad {
         11 => text("opportunity", r#"{"isWon":"perhaps"}"#, "wrong-type"),
         12 => text("opportunity", r#"{"modifiedAt":"the day before yesterday"}"#, "wrong-type"),
         13 => text("opportunity", r#"{"changedFields":["opportunityAmuont"]}"#, "unknown-changed-field"),
-        // A broker takes no record without key on a compacted topic; blanks are no key.
+        // A broker accepts no record without key on a compacted topic; blanks are not a key.
         14 => of("account-person", Some(b" ".to_vec()), Some(b"{\"isActive\":true}"), "missing-key"),
         15 => of("account-person", Some(b"".to_vec()), None, "tombstone-without-key"),
         16 => text("person", r#"{"personKey":{"sourceKey":"somebody-else@m1.Marketo"}}"#, "key-mismatch"),

@@ -1,4 +1,5 @@
-//! Avro in Confluent's wire format, in and out, with a real schema registry: writers whose schemas are older and newer than ours, ids nobody knows.
+//! Avro in Confluent's wire format, in and out, with a real schema registry: writers whose schemas
+//! are older and newer than ours, unknown ids.
 
 use std::time::Duration;
 
@@ -27,12 +28,12 @@ fn records_and_memberships_travel_in_confluent_s_format() {
     let mut producer = Producer::start(&deployment.bootstrap);
     for fact in &facts {
         match fact.topic.as_str() {
-            // Relation rows come as JSON beside it: the first byte tells.
+            // Relation rows arrive as JSON in between: the first byte distinguishes them.
             "account-person" => producer.send_json(&deployment.prefix, fact),
             _ => producer.send_confluent(&deployment.prefix, fact, &registry.url()),
         }
     }
-    // A schema that was never registered, and one that is no Avro at all.
+    // A schema that was never registered, and one that is not Avro at all.
     let person = deployment.topic("source.person");
     producer.send(&person, Some(b"stray@m.M"), Some(&[0, 0, 15, 66, 63, 2, 4]));
     producer.finish();

@@ -1,4 +1,4 @@
-//! The Bodea case from three producers in two encodings, read back in Avro, and asked about over HTTP.
+//! The Bodea case from three producers in two encodings, read back in Avro, and queried over HTTP.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -54,7 +54,7 @@ fn the_bodea_case_by_json_and_avro() {
     questions(&deployment, &nodes[0].url());
     assert_eq!(judge::dead_letters(&deployment), Ok(vec![]));
 
-    // A definition taken back exits everyone once.
+    // Deleting a definition exits everyone once.
     deployment.millrace(&["segment", "delete", SEGMENT]).succeeded();
     let after = judge::settled(&deployment, &mut nodes, &facts, &[], Duration::from_secs(60));
     assert_eq!(after.len(), changes.len() + 3, "{after:#?}");
@@ -82,10 +82,10 @@ fn questions(deployment: &Deployment, url: &str) {
         text.contains("visit-3") && text.contains("006B@crm2.Salesforce"),
         "both facts are named: {text}"
     );
-    let told = deployment
+    let explained = deployment
         .millrace(&["--server", url, "person", "explain", bodea::PERSONS[2], "--segment", SEGMENT])
         .succeeded();
-    assert!(told.stdout.contains("visit-3"), "{told:?}");
+    assert!(explained.stdout.contains("visit-3"), "{explained:?}");
 
     let account = ask(&["account", "show", "001B@crm2.Salesforce"]).succeeded().json();
     assert_eq!(account["id"], bodea::TOWNSEND);

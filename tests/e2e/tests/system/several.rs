@@ -1,4 +1,5 @@
-//! Three processes share the shards; each answers every question, whoever owns what it is about.
+//! Three processes share the shards; each answers every question, whoever owns the shards in
+//! question.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,11 @@ use serde_json::{Value as Json, json};
 
 const SHARDS: u32 = 6;
 const SEGMENT: &str = "new-product-upsell";
-/// The shards of a process that was killed are open elsewhere within this, and everyone has heard of it.
+/// The shards of a killed process are open elsewhere within this time, and every process knows.
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(60);
 
-/// The answer of a page, once it is one: right after a change of owners a shard may be on its way.
+/// The answer of a page, once there is one: right after a change of owners a shard may be in
+/// transit.
 fn answer(node: &Node, path: &str) -> Json {
     let (_, body) = wait_for(&format!("{} to answer {path}", node.instance), HANDED_OVER_WITHIN, || match node.ask(path)? {
         (503, problem) => Err(problem),
@@ -23,7 +25,7 @@ fn answer(node: &Node, path: &str) -> Json {
     });
     let mut answer: Json = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}\n{body}"));
     if let Some(fields) = answer.as_object_mut() {
-        // When it was asked, not what is so.
+        // The time of the question differs, the answer must not.
         fields.remove("evaluatedAt");
         fields.remove("past");
     }
@@ -82,7 +84,8 @@ fn any_process_answers_for_all() {
     nodes.iter().for_each(|node| previews(&deployment, node, &rule));
     nodes.iter().for_each(|node| the_past(node, now));
 
-    // Away without a word: what it owned cannot be read for a while, and that is said; then others have it.
+    // Gone without notice: for a while its shards cannot be read, and the answer says so; then
+    // others have them.
     nodes[2].kill();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(3) {
@@ -90,14 +93,14 @@ fn any_process_answers_for_all() {
         assert!(status == 200 || status == 503 && body.contains("shard"), "{status} {body}");
     }
     for node in &nodes[..2] {
-        assert_eq!(answers(node), first, "behind the kill, asked of {}", node.instance);
+        assert_eq!(answers(node), first, "after the kill, at {}", node.instance);
     }
-    // Away in good order.
+    // Gone after a clean shutdown.
     assert_eq!(nodes[1].terminate(), Some(0), "{}", nodes[1].tail());
     assert_eq!(answers(&nodes[0]), first, "the last one has everything");
 }
 
-/// A draft that asks for less: everyone who visited enters, whatever was won.
+/// A draft with fewer conditions: everyone who visited enters, whatever was won.
 fn previews(deployment: &Deployment, node: &Node, rule: &Rule) {
     let draft = Rule {
         pql: r#"exists v from xEvent where v.web.webPageDetails.name = "New product""#.to_owned(),

@@ -43,14 +43,14 @@ fn topics_with_another_number_of_partitions_are_refused() {
     let finding = finding(&refusal.json(), "partitions.internal.changelog").clone();
     let differences = finding["differences"][0].as_str().expect("a difference").to_owned();
     assert!(differences.contains("3 partitions") && differences.contains("expected 6"), "{finding}");
-    let told = six.millrace(&["topics", "check"]).ended_with(1);
-    assert!(told.stdout.contains("partitions.internal.changelog 3 partitions, expected 6"), "{told:?}");
+    let check = six.millrace(&["topics", "check"]).ended_with(1);
+    assert!(check.stdout.contains("partitions.internal.changelog 3 partitions, expected 6"), "{check:?}");
 
-    // What is there is left as it is, and that is told.
+    // Existing topics are left as they are, and the output says so.
     let created = six.millrace(&["topics", "create"]).ended_with(1);
     assert!(created.stdout.contains("partitions.internal.changelog 3 partitions, expected 6"), "{created:?}");
 
-    // A process under such settings opens nothing, and says why.
+    // A process under such settings opens nothing, and names the reason.
     let refused = six.millrace(&["processor"]).ended_with(64);
     assert!(refused.stderr.contains("partitions.internal.changelog 3 partitions, expected 6"), "{refused:?}");
     assert!(!six.state("commands").exists(), "a store was made");

@@ -15,7 +15,8 @@ struct Progress<'s> {
 }
 
 impl Evaluation<'_> {
-    /// Whether events can be chosen so that every step has its own, each step's events strictly later than the ones before.
+    /// Whether events can be chosen so that every step has its own, each step's events strictly
+    /// later than the ones before.
     pub(super) fn chain(&mut self, events: Vec<Value>, timestamp: &Expr, steps: &[Step]) -> bool {
         let timed: Vec<(i64, Value)> = events
             .into_iter()
@@ -64,7 +65,8 @@ impl Evaluation<'_> {
         })
     }
 
-    /// Whether none of the forbidden steps happened strictly between the last event chosen and `until`.
+    /// Whether none of the forbidden steps happened strictly between the last event chosen and
+    /// `until`.
     fn absent(&mut self, events: &[(i64, Value)], progress: &Progress, until: i64) -> bool {
         progress.forbidden.iter().all(|step| {
             let between: Vec<&(i64, Value)> = events.iter().filter(|(at, _)| progress.last_at < *at && *at < until).collect();
@@ -79,7 +81,7 @@ impl Evaluation<'_> {
             .map_or(1, |count| self.value(count).whole().map_or(1, |count| usize::try_from(count).unwrap_or(0)))
     }
 
-    /// Whether an event does for a step; the step's own label and the implicit item are the event.
+    /// Whether an event fits a step; the step's own label and the implicit item are the event.
     fn matches(&mut self, step: &Step, at: i64, event: &Value) -> bool {
         self.with_variables([(step.label.clone(), event.clone())], |e| {
             e.with_item(event.clone(), |e| {

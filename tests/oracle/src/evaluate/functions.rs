@@ -85,7 +85,7 @@ impl Evaluation<'_> {
         Value::list(items.into_iter().map(|item| self.for_item(argument, item)).collect::<Vec<_>>())
     }
 
-    /// As `map`; along a path of fields each thing on the way is gone on from once.
+    /// As `map`; along a path of fields each thing on the way is followed once.
     fn along(&mut self, items: Vec<Value>, argument: &Expr) -> Value {
         let (names, own) = match &argument.node {
             Node::Lambda { parameters, body } => (path(body), parameters.first().map(String::as_str)),

@@ -43,7 +43,8 @@ fn visit(id: &str, at: i64, page: &str, items: Json) -> SourceRecord {
     )
 }
 
-/// One person with an account of two deals and a foreign one, and four events: a, then b and c at once, then a again.
+/// One person with an account of two deals and a foreign one, and four events: a, then b and c at
+/// once, then a again.
 fn records() -> Vec<SourceRecord> {
     let deal = |source_key: &str, fields: Json| record("opportunity", source_key, AT, fields);
     vec![
@@ -336,7 +337,8 @@ fn segments_of_segments() {
 fn windows_end_at_an_instant() {
     let visited = crate::calendar::parse_instant("2026-01-31T10:00:00Z").unwrap();
     let records = [visit("1", visited, "a", Json::Null)];
-    // The instant of the visit, windows, first instant at which each holds and first at which it no longer does ("" never).
+    // The instant of the visit, windows, first instant at which each holds and first at which it no
+    // longer does ("" never).
     let table = [
         ("<= 3 days before now", "2026-01-31T10:00:00Z", "2026-02-03T10:00:00.001Z"),
         ("< 3 days before now", "2026-01-31T10:00:00Z", "2026-02-03T10:00:00Z"),

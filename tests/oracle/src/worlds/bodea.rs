@@ -1,15 +1,17 @@
-//! The Bodea case: two divisions, each with its own CRM and marketing automation, sell to one company, and only master data knows.
+//! The Bodea case: two divisions, each with its own CRM and marketing automation, sell to one
+//! company, and only master data knows.
 //!
-//! System 1 (`crm1`, `marketo1`) knows p1 and p2 and 200,000 of closed-won deals; system 2 (`crm2`, `marketo2`) knows p2 and p3 and 900,000.
-//! Marketo's copies of account and person point at the CRM's by `externalKey`. p2 is one person because both systems have the same e-mail.
-//! p2 stands on both accounts and qualifies with a visit, link or no link; p1 and p3 need the link as well.
+//! System 1 (`crm1`, `marketo1`) knows p1 and p2 and 200,000 of closed-won deals; system 2 (`crm2`,
+//! `marketo2`) knows p2 and p3 and 900,000. Marketo's copies of account and person point at the
+//! CRM's by `externalKey`. p2 is one person because both systems have the same e-mail. p2 stands on
+//! both accounts and qualifies with a visit, link or no link; p1 and p3 need the link as well.
 
 use serde_json::json;
 
 use super::{DAY_MS, NOON_MS, key, record, visit};
 use crate::{Rule, SourceRecord, Subject};
 
-/// A record with a name to leave it out or move it by.
+/// A record with a name, by which to leave it out or move it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
     pub name: &'static str,
@@ -26,7 +28,8 @@ pub const PERSONS: [&str; 3] = [
 /// Canonical id of Townsend once the link is known.
 pub const TOWNSEND: &str = "b2b_account:001A@crm1.Salesforce";
 
-/// "My accounts' closed-won deals exceed a million, and I saw the new product's page within a month."
+/// "My accounts' closed-won deals exceed a million, and I saw the new product's page within a
+/// month."
 pub fn rule() -> Rule {
     let pql = r#"sum(select o.opportunityAmount.amount from accounts.opportunities where o.isClosed and o.isWon) > 1000000
 and exists v from xEvent where v.eventType = "web.webpagedetails.pageViews"
@@ -137,16 +140,19 @@ mod tests {
             (&["visit-1", "visit-2", "visit-3"], &[]),
             // p2 is on both accounts.
             (&["link"], &["1002"]),
-            // Without its e-mail in common p2 is two persons, each visible to one system; the visit is the one's with the e-mail.
+            // Without its shared e-mail, p2 is two persons, each visible to one system; the visit
+            // belongs to the one with the e-mail.
             (&["link", "person-2-marketo-2"], &[]),
             (&["person-2-marketo-2"], &all),
             (&["deal-1"], &[]),
             (&["deal-2"], &[]),
             (&["relation-3"], &["003A", "1002"]),
-            // No path leads through a thing without a live record; the link still makes the two keys one company.
+            // No path leads through a thing without a live record; the link still makes the two
+            // keys one company.
             (&["account-crm-1"], &all),
             (&["account-crm-1", "account-marketo-1", "account-crm-2"], &[]),
-            // p1 hangs on the Marketo copy of the account, which only its external key ties to the CRM's.
+            // p1 belongs to the Marketo copy of the account, which only its external key ties to
+            // the CRM's.
             (&["account-marketo-1"], &["1002", "2003"]),
         ];
         for (missing, expected) in table {

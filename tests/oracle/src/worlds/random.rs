@@ -1,9 +1,11 @@
 //! Seeded random streams of changes over few things, so that they meet often.
 //!
-//! A stream is what the source topics carry, in order of arrival, over about seven weeks. It repeats itself, sends stale versions, deletes, partial
-//! updates and tombstones, ties and unties persons by e-mail, external key and events, links accounts for a while, and lets sums land on, just
-//! below and just above thresholds. It leaves out what the contract leaves open: an `_id` that carries several identities always carries the same
-//! ones; versions of an `_id` under different identities never tie; no cluster nears its bound; nothing is invalid.
+//! A stream is the content of the source topics, in order of arrival, over about seven weeks. It
+//! repeats itself, sends stale versions, deletes, partial updates and tombstones, ties and unties
+//! persons by e-mail, external key and events, links accounts for a while, and lets sums land on,
+//! just below and just above thresholds. It leaves out what the contract leaves open: an `_id` that
+//! carries several identities always carries the same ones; versions of an `_id` under different
+//! identities never tie; no cluster nears its limit; nothing is invalid.
 
 use serde_json::{Value as Json, json};
 
@@ -15,7 +17,7 @@ use crate::SourceRecord;
 pub struct Random(u64);
 
 impl Random {
-    /// Numbers of their own for every seed.
+    /// Independent numbers for every seed.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
@@ -50,7 +52,7 @@ impl Random {
     }
 }
 
-/// What a stream is made for.
+/// A generated stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stream {
     /// In order of arrival; broker timestamps never go back.
@@ -137,7 +139,8 @@ pub fn stream(seed: u64, changes: usize) -> Stream {
     }
 }
 
-/// Instants at which something random worlds and rules speak of may change by time alone, each with its neighbours, ascending, from `from_ms` on.
+/// Instants at which a fact in random worlds and rules may change by time alone, each with its
+/// neighbours, ascending, from `from_ms` on.
 pub fn borders(records: &[SourceRecord], from_ms: i64) -> Vec<i64> {
     let month = |at: i64| crate::calendar::step(chrono_tz::Tz::UTC, at, 1, millrace_segment::ast::Unit::Month);
     let mut borders = Vec::new();
@@ -216,7 +219,7 @@ impl Writer {
         if self.random.chance(3)
             && let Some(fields) = sent.value.as_mut().and_then(Json::as_object_mut)
         {
-            // The broker's timestamp is the version then.
+            // Then the broker's timestamp is the version.
             fields.remove("modifiedAt");
         }
         sent
@@ -422,7 +425,8 @@ impl Writer {
             ];
             (self.random.pick(&SINGLE_EVENTS), SINGLE[self.random.below(SINGLE.len())])
         };
-        // Some at the edge of a window that a rule has, some a little ahead, some about to be forgotten.
+        // Some at the edge of a window that a rule has, some a little ahead, some about to be
+        // forgotten.
         let (id, at) = match self.random.below(20) {
             0..12 => (id, self.at - self.random.below(2 * DAY_MS as usize) as i64),
             12..16 => (
@@ -430,7 +434,8 @@ impl Writer {
                 self.at - [1, 3, 7, 28, 31][self.random.below(5)] * DAY_MS + self.random.below(HOUR_MS as usize) as i64,
             ),
             16..18 => (id, self.at + self.random.below(5 * MINUTE_MS as usize) as i64),
-            // An id of its own: what is older than what is kept need not be remembered against what comes again.
+            // An id of its own: events older than the retention need not be remembered against
+            // repeats.
             18 if identities.len() == 1 => ("old", self.at - 399 * DAY_MS),
             _ => (id, self.start_ms),
         };

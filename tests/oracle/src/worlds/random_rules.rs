@@ -1,12 +1,13 @@
 //! Random well-typed rules over the fields that random streams fill.
 //!
-//! A rule is grown from the shape of the thing it speaks of: a comparison of one of its fields, a step to one related thing, a quantifier, filter
-//! or aggregate over many, a window or sequence of events, or two of these joined. It leaves out what has no settled meaning.
+//! A rule is grown from the shape of its thing: a comparison of one of its fields, a step to one
+//! related thing, a quantifier, filter or aggregate over many, a window or sequence of events, or
+//! two of these joined. It leaves out rules without a settled meaning.
 
 use super::random::Random;
 use crate::{Rule, Subject};
 
-/// What a condition speaks of.
+/// The kind of thing that a condition is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Person,
@@ -30,7 +31,7 @@ enum Shape {
 enum Field {
     Text(&'static str, &'static [&'static str]),
     Number(&'static str, &'static [&'static str]),
-    /// Custom, so that no schema says what it is.
+    /// Custom: no schema gives its type.
     Untyped(&'static str),
     Bool(&'static str),
     /// An instant.
@@ -160,7 +161,8 @@ struct Writer {
 }
 
 impl Writer {
-    /// A condition on the thing whose fields are written `prefix` + path; at most `depth` levels and `hops` relations deep.
+    /// A condition on the thing whose fields are written `prefix` + path; at most `depth` levels
+    /// and `hops` relations deep.
     fn condition(&mut self, shape: Shape, prefix: &str, depth: usize, hops: usize) -> String {
         let mut many: Vec<(&str, Shape)> = shape.to_many().to_vec();
         if shape == Shape::Account && self.top == Subject::Account && prefix.is_empty() && hops == 3 {
@@ -242,7 +244,8 @@ impl Writer {
         }
     }
 
-    /// A condition on a value of the things that the items at `path` lead to, each once however many items lead to it.
+    /// A condition on a value of the things that the items at `path` lead to, each once however
+    /// many items lead to it.
     fn through(&mut self, shape: Shape, path: &str, value: &str, depth: usize, hops: usize, wanted: &str) -> String {
         let aggregate = self.random.pick(&["sum", "sum", "max", "average"]);
         if self.random.chance(30) {
@@ -363,7 +366,7 @@ impl Writer {
         }
     }
 
-    /// What stands behind `occurs` and in `WHEN`.
+    /// A window, as after `occurs` and in `WHEN`.
     fn window(&mut self) -> String {
         match self.random.below(8) {
             0..4 => {

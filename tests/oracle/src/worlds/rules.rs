@@ -1,4 +1,4 @@
-//! The published B2B rules, and others that random worlds are sure to touch.
+//! The published B2B rules, and others that random worlds certainly touch.
 
 use super::bodea;
 use crate::{Rule, Subject};
@@ -12,7 +12,7 @@ fn rule(name: &str, subject: Subject, time_zone: &str, pql: &str) -> Rule {
     }
 }
 
-/// What an external audience whose memberships count for five days means.
+/// The rule of an external audience whose memberships count for five days.
 fn audience(name: &str) -> String {
     format!(
         r#"exists m from audienceMemberships where m.audience = "{name}"
@@ -20,7 +20,7 @@ and (m.validUntil > now or m.validUntil.isNull() and m.modifiedAt occurs < 5 day
     )
 }
 
-/// Rules over everything random worlds are made of. Names are unique; some refer to others.
+/// Rules over all parts of random worlds. Names are unique; some refer to others.
 #[expect(clippy::too_many_lines, reason = "one table")]
 pub fn all() -> Vec<Rule> {
     let person = |name: &str, pql: &str| rule(name, Subject::Person, "UTC", pql);
@@ -103,7 +103,8 @@ and ((exists o from accounts.opportunities where not(o.isClosed) and o.opportuni
             "form-then-silence",
             r#"chain(xEvent, timestamp, [A: WHAT(eventType = "web.formFilledOut"), N: not WHAT(eventType = "web.webpagedetails.pageViews")])"#,
         ),
-        // Sequences by what they ask of time: since the step before, of an event's age from both sides, of an absence, of the calendar.
+        // Sequences by their use of time: since the step before, of an event's age from both sides,
+        // of an absence, of the calendar.
         person(
             "form-soon-after-visit",
             r#"chain(xEvent, timestamp, [A: WHAT(eventType = "web.webpagedetails.pageViews") WHEN(<= 7 days before now),

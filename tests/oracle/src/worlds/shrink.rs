@@ -1,11 +1,12 @@
-//! A failing stream cut down to what still fails.
+//! Reduces a failing stream to a small one that still fails.
 
 use crate::SourceRecord;
 
-/// The shortest stream found, by leaving out records, of which `fails` is true; `records` itself must fail.
+/// The shortest stream found, by leaving out records, of which `fails` is true; `records` itself
+/// must fail.
 ///
-/// Leaves out halves, then quarters, down to single records, and starts over until nothing more can go. `fails` runs some thousand times on a
-/// stream of a hundred records.
+/// Leaves out halves, then quarters, down to single records, and starts over until nothing more can
+/// go. `fails` runs some thousand times on a stream of a hundred records.
 pub fn shrink(records: &[SourceRecord], mut fails: impl FnMut(&[SourceRecord]) -> bool) -> Vec<SourceRecord> {
     let mut held = records.to_vec();
     let mut chunk = held.len().div_ceil(2).max(1);
@@ -42,7 +43,8 @@ mod tests {
             world.members["new-product-upsell"].contains(bodea::PERSONS[2])
         });
         let keys: Vec<&str> = records.iter().map(|record| record.key.as_str()).collect();
-        // No record of the person is needed: the row and the visit name it. Both deals and the link are.
+        // No record of the person is needed: the row and the visit name it. Both deals and the link
+        // are.
         let expected = [
             "001B@crm2.Salesforce",
             "9003@crm2.Salesforce",

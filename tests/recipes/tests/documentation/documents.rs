@@ -1,4 +1,5 @@
-//! Every rule and definition in the documents is one: it parses, keeps its meaning when it is formatted, and compiles; what is shown as refused is refused.
+//! Every rule and definition in the documents is valid: it parses, keeps its meaning when it is
+//! formatted, and compiles; rules shown as refused are refused.
 
 use millrace_model::{Schema, SubjectKind, Text};
 use millrace_oracle::Subject;
@@ -22,7 +23,7 @@ fn definition(subject: Subject, pql: &str) -> Definition {
     }
 }
 
-/// What is wrong with a rule, with the place in the document; `None` where nothing is.
+/// The error of a rule, with its place in the document; `None` where there is none.
 fn problem(schema: &Schema, definition: &Definition) -> Option<String> {
     let pql = &definition.pql;
     let shown = |problems: Vec<millrace_segment::Diagnostic>| problems.iter().map(|problem| problem.render(pql)).collect::<String>();
@@ -67,7 +68,7 @@ fn every_rule_compiles() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A block `pql-error` holds a rule, a line `--`, and what is answered.
+/// A block `pql-error` holds a rule, a line `--`, and the error.
 #[test]
 fn what_is_shown_as_refused_is_refused_so() {
     let schema = Schema::built_in().expect("the schemas of the build parse");
@@ -104,7 +105,7 @@ fn every_definition_can_be_published() {
     }
 }
 
-/// A block in a language nobody knows is tested by nobody.
+/// A block in an unknown language would never be tested.
 #[test]
 fn every_block_is_of_a_known_language() {
     let known = ["pql", "pql-account", "pql-error", "yaml", "json", "jsonl", "text"];

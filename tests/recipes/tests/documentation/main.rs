@@ -1,4 +1,5 @@
-//! What the documents about segments say is so. One binary, because linking takes longer than running.
+//! The statements of the documents about segments hold. One binary, because linking takes longer
+//! than running.
 
 mod documents;
 mod recipes;

@@ -1,4 +1,5 @@
-//! The recipes of the documents, each with every condition broken alone and every way out and in again.
+//! The recipes of the documents, each with every condition broken alone and every way out and in
+//! again.
 
 use millrace_oracle::SourceRecord;
 use millrace_oracle::worlds::{DAY_MS, HOUR_MS, NOON_MS, event, visit};
@@ -51,7 +52,7 @@ fn money(amount: f64) -> Json {
     json!({ "amount": amount })
 }
 
-/// The person's visit of a page, so long ago.
+/// The person's visit of a page, this long ago.
 fn visited(id: &str, page: &str, ago_ms: i64) -> SourceRecord {
     visited_by("p", id, page, NOON_MS - ago_ms)
 }
@@ -63,7 +64,7 @@ fn visited_by(person: &str, id: &str, page: &str, at: i64) -> SourceRecord {
     }
 }
 
-/// An event about a page that is no visit of it.
+/// An event about a page that is not a visit.
 fn clicked(id: &str, page: &str) -> SourceRecord {
     let fields = json!({ "eventType": "web.webinteraction.linkClicks", "web": { "webPageDetails": { "name": page } } });
     SourceRecord {

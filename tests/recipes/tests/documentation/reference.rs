@@ -1,4 +1,5 @@
-//! The tables of the reference: each expression has its value for the profile shown, in the engine and in the oracle.
+//! The tables of the reference: each expression has its value for the profile shown, in the engine
+//! and in the oracle.
 
 use std::collections::BTreeSet;
 
@@ -76,7 +77,8 @@ fn every_expression_has_its_value() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A row that were true of every value would test nothing: the opposite of a condition never has the member.
+/// A row that is true of every value would test nothing: the opposite of a condition never has the
+/// member.
 #[test]
 fn no_expression_has_another_value() {
     let cases = rows(REFERENCE, ("Expression", "Value"));

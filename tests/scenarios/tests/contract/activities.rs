@@ -1,4 +1,4 @@
-//! Activities: whose they are, how often they count, what they link, and how long.
+//! Activities: their persons, how often they count, what they link, and how long.
 
 use millrace_model::Timestamp;
 use millrace_oracle::SourceRecord;
@@ -20,7 +20,7 @@ fn visit(id: &str, at: i64, identities: &[&str], fields: Json) -> SourceRecord {
 fn version(id: &str, version: i64, page: &str) -> SourceRecord {
     let mut record = visit(id, -DAY_MS, &["b2b_person:1@m.M"], json!({ "web": { "webPageDetails": { "name": page } } }));
     record.value.as_mut().expect("just made")["modifiedAt"] = json!(NOON_MS + version);
-    // It is told when it is so: what is far ahead of the broker's clock is not believed.
+    // It is sent when it happens: a version far ahead of the broker's clock is not believed.
     record.timestamp_ms = NOON_MS + version;
     record
 }
@@ -51,7 +51,7 @@ fn an_id_counts_once_and_its_latest_version_holds() {
     let gone: &[(&str, &[&str])] = &[("xEvent.count() = 0", ME), ("xEvent.count() > 0", NOBODY)];
     check("withdrawn", &[person(), version("v", 1, "A"), withdrawn(version("v", 2, ""))], gone);
     check(
-        "withdrawn and told anew",
+        "withdrawn and sent again",
         &[person(), version("v", 1, "A"), withdrawn(version("v", 2, "")), version("v", 3, "C")],
         &[(&on("C"), ME)],
     );
@@ -110,15 +110,15 @@ fn activities_link_the_identities_they_carry_while_they_are_kept() {
         &[(pricing, ME), ("xEvent.count() = 2", ME)],
     );
     let mut stage = Stage::new(&[pricing]);
-    [person(), anonymous, login.clone()].into_iter().for_each(|record| stage.tell(record));
+    [person(), anonymous, login.clone()].into_iter().for_each(|record| stage.send(record));
     stage.expect("linked", ME);
     let mut later = withdrawn(login);
     later.value.as_mut().expect("an event")["modifiedAt"] = json!(NOON_MS);
-    stage.tell(later);
+    stage.send(later);
     stage.expect("the link goes with the event", &["ecid:e1"]);
 }
 
-/// A profile that moves is told in parts, none of which is too large for the log.
+/// A profile that moves is sent in parts, none of which is too large for the log.
 #[test]
 fn many_large_activities_move_in_parts() {
     let mut stage = Stage::new(&["xEvent.count() = 101"]);
@@ -144,23 +144,23 @@ fn many_large_activities_move_in_parts() {
 fn activities_are_kept_for_400_days() {
     let mut stage = Stage::new(&["xEvent.count() = 1"]);
     let at = -10 * DAY_MS;
-    stage.tell(person());
-    stage.tell(visit("login", at, &["email:ann@acme.com", "ecid:e1"], json!({})));
+    stage.send(person());
+    stage.send(visit("login", at, &["email:ann@acme.com", "ecid:e1"], json!({})));
     stage.expect("kept", ME);
     stage.cluster.advance(Timestamp(NOON_MS + at + 400 * DAY_MS - 1));
     stage.expect("on its last day", ME);
     stage.cluster.advance(Timestamp(NOON_MS + at + 400 * DAY_MS));
     stage.expect("gone, and its link with it", NOBODY);
-    stage.tell(visit("new", 389 * DAY_MS, &["ecid:e1"], json!({})));
+    stage.send(visit("new", 389 * DAY_MS, &["ecid:e1"], json!({})));
     stage.expect("the device is somebody by itself now", &["ecid:e1"]);
-    stage.tell(visit("too old", -11 * DAY_MS, &["email:ann@acme.com"], json!({})));
+    stage.send(visit("too old", -11 * DAY_MS, &["email:ann@acme.com"], json!({})));
     stage.expect("what comes too late is not kept", &["ecid:e1"]);
 }
 
 #[test]
 fn an_activity_a_little_ahead_exists_from_its_own_time_on() {
     let mut stage = Stage::new(&["xEvent.count() = 1"]);
-    stage.tell(visit("soon", 5 * MINUTE_MS, &["email:ann@acme.com"], json!({})));
+    stage.send(visit("soon", 5 * MINUTE_MS, &["email:ann@acme.com"], json!({})));
     stage.expect("not there yet, and so nobody", NOBODY);
     stage.cluster.advance(Timestamp(NOON_MS + 5 * MINUTE_MS - 1));
     stage.expect("not yet", NOBODY);
@@ -171,7 +171,7 @@ fn an_activity_a_little_ahead_exists_from_its_own_time_on() {
 #[test]
 fn what_cannot_be_an_activity_is_a_dead_letter() {
     let mut stage = Stage::new(&["xEvent.count() = 1"]);
-    stage.tell(visit("v", 0, &["email:ann@acme.com"], json!({})));
+    stage.send(visit("v", 0, &["email:ann@acme.com"], json!({})));
     stage.cluster.source(&visit("far", 5 * MINUTE_MS + 1, &["email:ann@acme.com"], json!({})));
     stage.cluster.source(&tombstone("activity", "email:ann@acme.com", NOON_MS));
     stage.cluster.settle();

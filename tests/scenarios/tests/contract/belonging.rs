@@ -1,4 +1,4 @@
-//! Who belongs to whom: accounts of persons, deals and roles, what a deletion takes with it, and what it does not.
+//! Relations: accounts of persons, deals and roles, what a deletion removes, and what it does not.
 
 use millrace_oracle::worlds::{NOON_MS, event, key, record};
 use millrace_oracle::{SourceRecord, Subject};
@@ -98,14 +98,14 @@ fn a_deleted_thing_takes_nobody_else_s_records_with_it() {
         NOON_MS,
         json!({ "personKey": key("1@m.M"), "opportunityKey": key("o@c.S"), "personRole": "Champion" }),
     );
-    let told = |more: &[SourceRecord]| [&[acme.clone(), me.clone(), role.clone()], &rest[..], more].concat();
+    let with = |more: &[SourceRecord]| [&[acme.clone(), me.clone(), role.clone()], &rest[..], more].concat();
     let through_account = r#"exists r from accountRelations where r.account.accountName = "Acme""#;
     let cases: &[(&str, &[&str])] = &[
         ("accounts.opportunities.count() = 1", ME),
         (through_account, ME),
         ("opportunityRoles.opportunity.count() = 1", ME),
     ];
-    check("everything lives", &told(&[]), cases);
+    check("everything lives", &with(&[]), cases);
     let cases: &[(&str, &[&str])] = &[
         ("accounts.count() = 0 and accounts.opportunities.count() = 0", ME),
         (
@@ -115,20 +115,20 @@ fn a_deleted_thing_takes_nobody_else_s_records_with_it() {
         ("exists r from opportunityRoles where r.opportunity.opportunityAmount.amount = 7", ME),
         ("exists r from opportunityRoles where r.opportunity.account.accountName.isNotNull()", NOBODY),
     ];
-    check("the account is deleted", &told(&[gone(&acme)]), cases);
+    check("the account is deleted", &with(&[gone(&acme)]), cases);
     let cases: &[(&str, &[&str])] = &[
         (r#"exists r from opportunityRoles where r.personRole = "Champion""#, ME),
         ("opportunityRoles.opportunity.count() = 0", ME),
         ("accounts.opportunities.count() = 0", ME),
     ];
-    check("the deal is deleted", &told(&[gone(&rest[1])]), cases);
-    check("the person is deleted, and rows make nobody", &told(&[gone(&me)]), &[("true", NOBODY)]);
+    check("the deal is deleted", &with(&[gone(&rest[1])]), cases);
+    check("the person is deleted, and rows make nobody", &with(&[gone(&me)]), &[("true", NOBODY)]);
     let acme_id: &[&str] = &["b2b_account:a@c.S"];
     let cases: &[(&str, &[&str])] = &[
         ("persons.count() = 0 and opportunities.count() = 1", acme_id),
         ("opportunities.roles.count() = 1", acme_id),
     ];
-    check_of(Subject::Account, "nor does the account have it", &told(&[gone(&me)]), cases);
+    check_of(Subject::Account, "nor does the account have it", &with(&[gone(&me)]), cases);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn things_come_back_with_all_that_rests_on_them() {
         (record("account", A, NOON_MS + 2, json!({ "accountName": "Acme" })), ME),
         (gone(&relation(json!({}))), NOBODY),
     ] {
-        stage.tell(record);
+        stage.send(record);
         stage.expect("a path needs every step of it", expected);
     }
 }

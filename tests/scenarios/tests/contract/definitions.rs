@@ -1,4 +1,4 @@
-//! Definitions on the control topic: what is taken, what is refused, and what comes of either.
+//! Definitions on the control topic: accepted ones, refused ones, and the results.
 
 use millrace_model::Timestamp;
 use millrace_oracle::worlds::{HOUR_MS, NOON_MS, event, record};
@@ -134,12 +134,12 @@ fn what_cannot_be_used_changes_nothing() {
             "{text}"
         );
         let headers = &cluster.refused[at].headers;
-        let told = headers
+        let text = headers
             .iter()
             .find(|(name, _)| name == "millrace.detail")
             .map(|(_, value)| String::from_utf8_lossy(value))
             .unwrap_or_default();
-        assert!(told.contains(detail), "{told}");
+        assert!(text.contains(detail), "{text}");
     }
     assert_eq!(cluster.members("new-product-upsell"), ids(&["b2b_person:1@m.M"]));
     assert_eq!(cluster.changes.len(), 1);

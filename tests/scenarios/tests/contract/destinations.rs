@@ -1,4 +1,5 @@
-//! The desired state of destinations: who is to be there, with which attributes, whatever happened in which order.
+//! The desired state of destinations: the present identities, with their attributes, whatever
+//! happened in which order.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use millrace_test_seeds::seeds;
 use millrace_wire::Presence;
 use serde_json::{Value as Json, json};
 
-/// Attributes of the destination `crm`, and where they come from.
+/// Attributes of the destination `crm`, and their sources.
 const ATTRIBUTES: [(&str, &str); 3] = [
     ("first", "person.name.firstName"),
     ("title", "extendedWorkDetails.jobTitle"),
@@ -58,12 +59,12 @@ fn person(source_key: &str, at: i64, address: &str, name: &str, score: Option<i6
     record("person", source_key, NOON_MS + at, fields)
 }
 
-fn tell(cluster: &mut Cluster, records: &[SourceRecord]) {
+fn send(cluster: &mut Cluster, records: &[SourceRecord]) {
     records.iter().for_each(|record| cluster.source(record));
     cluster.settle();
 }
 
-/// Who is present at a destination, by key, with which attributes.
+/// The identities present at a destination, by key, with their attributes.
 fn present(cluster: &Cluster, destination: &str) -> BTreeMap<String, BTreeMap<String, Json>> {
     let states = cluster
         .destinations
@@ -79,32 +80,34 @@ fn name(cluster: &Cluster, address: &str) -> Json {
         .map_or(Json::Null, |attributes| attributes["first"].clone())
 }
 
-/// The desired state after a change of an attribute is what it would be had the attribute been so from the beginning.
+/// The desired state after a change of an attribute is the same as if the attribute had always had
+/// that value.
 #[test]
 fn a_mapped_attribute_changes_while_present() {
     let mut cluster = cluster(3, "b2b.personScore > 80");
-    tell(&mut cluster, &[person("1@m.M", 0, "ann@acme.com", "Ann", Some(90))]);
+    send(&mut cluster, &[person("1@m.M", 0, "ann@acme.com", "Ann", Some(90))]);
     assert_eq!(name(&cluster, "ann@acme.com"), "Ann");
-    let told = cluster.activations.len();
-    tell(&mut cluster, &[person("1@m.M", 1, "ann@acme.com", "Anna", Some(95))]);
+    let before = cluster.activations.len();
+    send(&mut cluster, &[person("1@m.M", 1, "ann@acme.com", "Anna", Some(95))]);
     assert_eq!(name(&cluster, "ann@acme.com"), "Anna");
-    assert_eq!(cluster.activations.len(), told + 1, "of the destination that maps it only");
-    tell(&mut cluster, &[person("1@m.M", 2, "ann@acme.com", "Anna", Some(99))]);
-    assert_eq!(cluster.activations.len(), told + 1, "what no destination maps is no news");
-    tell(&mut cluster, &[person("1@m.M", 3, "ann@acme.com", "Anna", Some(1))]);
+    assert_eq!(cluster.activations.len(), before + 1, "of the destination that maps it only");
+    send(&mut cluster, &[person("1@m.M", 2, "ann@acme.com", "Anna", Some(99))]);
+    assert_eq!(cluster.activations.len(), before + 1, "what no destination maps is no news");
+    send(&mut cluster, &[person("1@m.M", 3, "ann@acme.com", "Anna", Some(1))]);
     assert!(present(&cluster, "crm").is_empty());
     let gone = &cluster.destinations[&("crm".to_owned(), "hot|email:ann@acme.com".to_owned())];
     assert!(gone.attributes.is_empty());
 }
 
-/// An address that the deployment blocks unites nobody and is nobody's identity: destinations are not told of it.
+/// An address that the deployment blocks unites nobody and is nobody's identity: destinations do
+/// not receive it.
 #[test]
 fn an_address_that_is_set_aside_stands_for_nobody() {
     let mut config = configured(3);
     config.policy = config.policy.with_blocked("email", "info@acme.com");
     let mut cluster = Cluster::with(config, 1, Timestamp(NOON_MS));
     cluster.define("hot", Some(&definition("hot", "b2b.personScore > 80")));
-    tell(
+    send(
         &mut cluster,
         &[
             person("1@m.M", 0, "info@acme.com", "Ann", Some(90)),
@@ -113,9 +116,9 @@ fn an_address_that_is_set_aside_stands_for_nobody() {
     );
     assert_eq!(cluster.members("hot").len(), 2);
     assert!(present(&cluster, "crm").is_empty());
-    tell(&mut cluster, &[person("1@m.M", 1, "ann@acme.com", "Ann", Some(90))]);
+    send(&mut cluster, &[person("1@m.M", 1, "ann@acme.com", "Ann", Some(90))]);
     assert_eq!(name(&cluster, "ann@acme.com"), "Ann");
-    tell(&mut cluster, &[person("1@m.M", 2, "info@acme.com", "Ann", Some(90))]);
+    send(&mut cluster, &[person("1@m.M", 2, "info@acme.com", "Ann", Some(90))]);
     assert!(present(&cluster, "crm").is_empty());
 }
 
@@ -123,12 +126,12 @@ fn an_address_that_is_set_aside_stands_for_nobody() {
 #[test]
 fn a_merge_does_not_flicker() {
     let mut cluster = cluster(1, "b2b.personScore > 80");
-    tell(&mut cluster, &[person("2@m.M", 0, "ann@acme.com", "Ann", Some(90))]);
-    tell(&mut cluster, &[person("1@m.M", -1, "ann@acme.com", "Ann", None)]);
+    send(&mut cluster, &[person("2@m.M", 0, "ann@acme.com", "Ann", Some(90))]);
+    send(&mut cluster, &[person("1@m.M", -1, "ann@acme.com", "Ann", None)]);
     assert_eq!(cluster.members("hot").into_iter().collect::<Vec<_>>(), ["b2b_person:1@m.M"]);
     let absent: Vec<_> = cluster.activations.iter().filter(|state| state.state == Presence::Absent).collect();
     assert!(absent.is_empty(), "{absent:?}");
-    tell(&mut cluster, &[person("2@m.M", 1, "bob@acme.com", "Bob", Some(90))]);
+    send(&mut cluster, &[person("2@m.M", 1, "bob@acme.com", "Bob", Some(90))]);
     assert_eq!(
         (name(&cluster, "ann@acme.com"), name(&cluster, "bob@acme.com")),
         (Json::Null, json!("Bob")),
@@ -140,7 +143,7 @@ fn a_merge_does_not_flicker() {
 fn devices_are_present_by_the_events_that_carry_them() {
     let mut cluster = cluster(3, "b2b.personScore > 80");
     let login = event("login", NOON_MS - 1, &["email:ann@acme.com", "ecid:e1"], json!({ "eventType": "login" }));
-    tell(&mut cluster, &[person("1@m.M", 0, "ann@acme.com", "Ann", Some(90)), login.clone()]);
+    send(&mut cluster, &[person("1@m.M", 0, "ann@acme.com", "Ann", Some(90)), login.clone()]);
     assert_eq!(present(&cluster, "ads").into_keys().collect::<Vec<_>>(), ["hot|ecid:e1"]);
     assert_eq!(
         present(&cluster, "unheard-of").into_keys().collect::<Vec<_>>(),
@@ -151,14 +154,14 @@ fn devices_are_present_by_the_events_that_carry_them() {
     let fields = withdrawn.value.as_mut().expect("an event");
     fields["isDeleted"] = json!(true);
     fields["modifiedAt"] = json!(NOON_MS);
-    tell(&mut cluster, &[withdrawn]);
+    send(&mut cluster, &[withdrawn]);
     assert!(present(&cluster, "ads").is_empty());
 }
 
 #[test]
 fn definitions_bring_and_take_presence() {
     let mut cluster = cluster(3, "b2b.personScore > 80");
-    tell(&mut cluster, &[person("1@m.M", 0, "ann@acme.com", "Ann", Some(90))]);
+    send(&mut cluster, &[person("1@m.M", 0, "ann@acme.com", "Ann", Some(90))]);
     let elsewhere = definition("hot", "b2b.personScore > 80").replace(r#""crm","#, "");
     cluster.define("hot", Some(&elsewhere));
     cluster.settle();
@@ -173,12 +176,12 @@ fn definitions_bring_and_take_presence() {
     assert!(cluster.destinations.values().all(|state| state.state == Presence::Absent));
 }
 
-/// What the oracle's members, identities and profiles make of destinations.
+/// The destinations' state from the oracle's members, identities and profiles.
 fn desired(records: &[SourceRecord], rules: &[Rule], now_ms: i64) -> Option<BTreeMap<String, BTreeMap<String, Json>>> {
     let world = Oracle::evaluate(records, rules, now_ms, &millrace_oracle::Config::default());
     let mut desired = BTreeMap::new();
     for (rule, members) in &world.members {
-        // Of several behind one address the least is written last.
+        // Of several with one address the least is written last.
         for profile in members.iter().rev().map(|member| &world.persons[member]) {
             let at = |path: &str| path.split('.').fold(&profile.attributes, |value, step| &value[step]);
             let attributes: BTreeMap<String, Json> = ATTRIBUTES
@@ -213,7 +216,7 @@ fn desired_states_are_the_oracle_s_whatever_the_stream() {
                 let Some(expected) = desired(&stream.records[..=at], &rules, cluster.now.0) else {
                     break;
                 };
-                assert_eq!(present(&cluster, "crm"), expected, "seed {seed}, behind record {at}");
+                assert_eq!(present(&cluster, "crm"), expected, "seed {seed}, after record {at}");
             }
         }
     }

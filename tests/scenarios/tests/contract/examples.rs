@@ -1,4 +1,5 @@
-//! One record per source topic with every field the contract names, as a producer would write it: each is taken, and each field can be asked for.
+//! One record per source topic with every field the contract names, as a producer would write it:
+//! each is accepted, and rules can use each field.
 
 use millrace_oracle::SourceRecord;
 use millrace_oracle::worlds::NOON_MS;
@@ -207,13 +208,13 @@ fn every_field_of_the_contract_can_be_asked_for() {
         value: Some(link),
         timestamp_ms: NOON_MS,
     });
-    // Parts of keys are derived where only the whole is there.
+    // Parts of keys are derived if only the whole is given.
     rules.push(r#"exists x from accounts where x.relatedAccountKeys.sourceID.includes("503")"#.to_owned());
     rules.push(r#"extSourceSystemAudit.externalKey.sourceInstanceID = "crm1""#.to_owned());
     assert!(rules.len() > 150, "{}", rules.len());
     let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
     let mut stage = Stage::new(&rules);
-    records.into_iter().for_each(|record| stage.tell(record));
+    records.into_iter().for_each(|record| stage.send(record));
     for (rule, members) in rules.iter().zip(stage.members()) {
         assert_eq!(members, ids(&["b2b_person:003A@crm1.Salesforce"]), "{rule}");
     }

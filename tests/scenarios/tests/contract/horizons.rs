@@ -1,4 +1,5 @@
-//! `validUntil` where what ends by time is not the subject's own: it lies at a deal, behind an account, at a person of the account, in another segment.
+//! `validUntil` where the condition of time is not the subject's own: it is at a deal, at an
+//! account's parent, at a person of the account, in another segment.
 
 use millrace_model::{Identity, Timestamp};
 use millrace_oracle::SourceRecord;
@@ -23,12 +24,12 @@ fn define(cluster: &mut Cluster, name: &str, subject: &str, pql: &str) {
     cluster.settle();
 }
 
-fn tell(cluster: &mut Cluster, record: &SourceRecord) {
+fn send(cluster: &mut Cluster, record: &SourceRecord) {
     cluster.source(record);
     cluster.settle();
 }
 
-/// A deal of account A that is expected so many days from noon, with an amount.
+/// A deal of account A that is expected this many days from noon, with an amount.
 fn deal(id: &str, at: i64, days: i64, amount: i64) -> SourceRecord {
     let expected = Timestamp(NOON_MS + days * DAY_MS).to_string();
     let fields = json!({ "accountKey": key("a@1.S"), "extra": { "expected": expected }, "opportunityAmount": { "amount": amount } });
@@ -57,7 +58,8 @@ fn visit(id: &str, days: i64) -> SourceRecord {
     )
 }
 
-/// A person of account A with a role on its deal, expected a day ago, and a visit that is three days old, under one rule named `s`.
+/// A person of account A with a role on its deal, expected a day ago, and a visit that is three
+/// days old, under one rule named `s`.
 fn cluster(seed: u64, subject: &str, pql: &str) -> Cluster {
     let mut cluster = Cluster::new(4, seed, Timestamp(NOON_MS));
     define(&mut cluster, "s", subject, pql);
@@ -68,7 +70,7 @@ fn cluster(seed: u64, subject: &str, pql: &str) -> Cluster {
         json!({ "opportunityKey": key("o@1.S"), "personKey": key("1@m.M") }),
     );
     for record in [account("a@1.S", json!({})), deal("o@1.S", 0, -1, 10), role, person("a@1.S"), visit("v", -3)] {
-        tell(&mut cluster, &record);
+        send(&mut cluster, &record);
     }
     cluster
 }
@@ -81,7 +83,7 @@ fn subject(id: &str) -> SubjectId {
     SubjectId::of_node(&Identity::parse(id).expect("an identity"))
 }
 
-/// What an explanation says of a subject in `s`, and the list of its memberships with it.
+/// The explanation of a subject in `s`, and the list of its memberships with it.
 fn explained(cluster: &Cluster, id: &str) -> (Option<bool>, Timestamp) {
     let query = cluster.query();
     let explained = query
@@ -97,7 +99,7 @@ fn explained(cluster: &Cluster, id: &str) -> (Option<bool>, Timestamp) {
     (explained.explanation.value, explained.explanation.valid_until)
 }
 
-/// In from noon on, and out at `end` because of time alone, as was said.
+/// In from noon on, and out at `end` because of time alone, as announced.
 fn ends(pql: &str, kind: &str, id: &str, end: Timestamp) {
     for seed in seeds!(0..4) {
         let mut cluster = cluster(seed, kind, pql);
@@ -160,12 +162,12 @@ fn a_visit_of_a_person_of_the_account() {
 }
 
 #[test]
-fn a_total_told_in_bands() {
+fn a_total_sent_in_bands() {
     let pql = "sum(select o.opportunityAmount.amount from accounts.opportunities where o.extra.expected occurs <= 5 days before now) > 5";
     ends(pql, "person", PERSON, END);
 }
 
-/// Through a chain of segments; instants at which nothing changes are looked past.
+/// Through a chain of segments; instants at which nothing changes are skipped.
 #[test]
 fn another_segment() {
     let deals = "exists o from accounts.opportunities where o.extra.expected occurs <= 5 days before now";
@@ -180,7 +182,7 @@ fn another_segment() {
             r#"inSegment("second") and (inSegment("first") or b2b.personScore > 5)"#,
         );
         for record in [account("a@1.S", json!({})), deal("o@1.S", 0, -1, 10), person("a@1.S"), visit("v", -3)] {
-            tell(&mut cluster, &record);
+            send(&mut cluster, &record);
         }
         let entered: Vec<_> = cluster
             .changes
@@ -206,16 +208,16 @@ fn an_exit_has_an_end_elsewhere_too() {
     let pql = "not(exists o from accounts.opportunities where o.extra.expected occurs <= 5 days before now)";
     let mut cluster = Cluster::new(4, 2, Timestamp(NOON_MS));
     define(&mut cluster, "s", "person", pql);
-    tell(&mut cluster, &account("a@1.S", json!({})));
-    tell(&mut cluster, &person("a@1.S"));
+    send(&mut cluster, &account("a@1.S", json!({})));
+    send(&mut cluster, &person("a@1.S"));
     assert_eq!((last(&cluster).status, last(&cluster).valid_until), (Status::Realized, None));
-    tell(&mut cluster, &deal("o@1.S", 0, -1, 10));
+    send(&mut cluster, &deal("o@1.S", 0, -1, 10));
     assert_eq!((last(&cluster).status, last(&cluster).valid_until), (Status::Exited, Some(END)));
     cluster.advance(END);
     assert_eq!((last(&cluster).status, last(&cluster).evaluated_at), (Status::Realized, END));
 }
 
-/// The value stays and holds for longer: that is told, and nobody is looked at.
+/// The value stays and holds for longer: that is sent, and no person is evaluated.
 #[test]
 fn a_deal_that_moves_moves_the_end() {
     let mut cluster = cluster(
@@ -224,7 +226,7 @@ fn a_deal_that_moves_moves_the_end() {
         "exists o from accounts.opportunities where o.extra.expected occurs <= 5 days before now",
     );
     let later = END.plus_ms(DAY_MS);
-    tell(&mut cluster, &deal("o@1.S", 1, 0, 10));
+    send(&mut cluster, &deal("o@1.S", 1, 0, 10));
     assert_eq!((explained(&cluster, PERSON), cluster.changes.len()), ((Some(true), later), 1));
     cluster.advance(END);
     assert_eq!(cluster.changes.len(), 1);
@@ -232,21 +234,21 @@ fn a_deal_that_moves_moves_the_end() {
     assert_eq!((last(&cluster).status, last(&cluster).evaluated_at), (Status::Exited, later));
 }
 
-/// An account passes on what it is told of its parent.
+/// An account passes on what it receives from its parent.
 #[test]
 fn a_deal_of_the_parent_s_moves_the_end() {
     let pql = "exists a from accounts where (exists o from a.parent.opportunities where o.extra.expected occurs <= 5 days before now)";
     let mut cluster = cluster(4, "person", pql);
     assert!(cluster.changes.is_empty());
-    tell(&mut cluster, &account("b@1.S", json!({ "accountParentKey": key("a@1.S") })));
+    send(&mut cluster, &account("b@1.S", json!({ "accountParentKey": key("a@1.S") })));
     let moved = SourceRecord {
         timestamp_ms: NOON_MS + 1,
         ..record("person", "1@m.M", NOON_MS + 1, json!({ "b2b": { "accountKey": key("b@1.S") } }))
     };
-    tell(&mut cluster, &moved);
+    send(&mut cluster, &moved);
     assert_eq!((last(&cluster).status, last(&cluster).valid_until), (Status::Realized, Some(END)));
     let sooner = END.plus_ms(-DAY_MS);
-    tell(&mut cluster, &deal("o@1.S", 1, -2, 10));
+    send(&mut cluster, &deal("o@1.S", 1, -2, 10));
     assert_eq!((explained(&cluster, PERSON), cluster.changes.len()), ((Some(true), sooner), 1));
     cluster.advance(sooner);
     assert_eq!(
@@ -255,11 +257,12 @@ fn a_deal_of_the_parent_s_moves_the_end() {
     );
 }
 
-/// A visit that flips nothing is told to nobody: the account knows of an end as of what it was told last.
+/// A visit that changes no value causes no message: the account knows an end as of the last
+/// message.
 #[test]
-fn a_visit_that_flips_nothing_is_not_told() {
+fn a_visit_that_flips_nothing_sends_no_message() {
     let mut cluster = cluster(5, "account", "persons[xEvent[timestamp occurs <= 7 days before now]].count() >= 1");
-    tell(&mut cluster, &visit("w", 0));
+    send(&mut cluster, &visit("w", 0));
     assert_eq!(explained(&cluster, ACCOUNT), (Some(true), Timestamp(NOON_MS + 4 * DAY_MS + 1)));
     cluster.advance(Timestamp(NOON_MS + 7 * DAY_MS));
     assert_eq!(cluster.changes.len(), 1);

@@ -1,4 +1,4 @@
-//! What makes one thing of several records, what does not, and how much is too much.
+//! Identities: which records become one thing, which do not, and how much is too much.
 
 use millrace_model::Timestamp;
 use millrace_oracle::worlds::{DAY_MS, NOON_MS, event, key, record, tombstone};
@@ -82,7 +82,7 @@ fn an_external_key_unites_things_and_not_rows() {
             NOON_MS,
             json!({ "marketingListKey": key("l@m.M"), "personKey": key("1@m.M") }),
         ),
-        // Of rows it is a field like any other.
+        // On rows it is a field like any other.
         record(
             "account-person",
             "r@m.M",
@@ -114,17 +114,17 @@ fn links_unite_accounts_while_they_hold() {
     let accounts = ["a@1.S", "b@2.S", "c@3.S"].map(|source_key| record("account", source_key, NOON_MS, json!({ "accountName": source_key })));
     let members = |members: &[&str]| json!({ "members": members.iter().map(|member| key(member)).collect::<Vec<_>>() });
     let link = |keys: &[&str]| record("account-link", "k@mdm.MDM", NOON_MS, members(keys));
-    let told = |members: &[&str]| [&accounts[..], &[link(members)]].concat();
+    let linked = |members: &[&str]| [&accounts[..], &[link(members)]].concat();
     let of = |ids: &'static [&'static str]| [("true", ids)];
     check_of(
         Subject::Account,
         "two of three",
-        &told(&["b@2.S", "c@3.S"]),
+        &linked(&["b@2.S", "c@3.S"]),
         &of(&["b2b_account:a@1.S", "b2b_account:b@2.S"]),
     );
-    check_of(Subject::Account, "three", &told(&["c@3.S", "b@2.S", "a@1.S"]), &of(&["b2b_account:a@1.S"]));
+    check_of(Subject::Account, "three", &linked(&["c@3.S", "b@2.S", "a@1.S"]), &of(&["b2b_account:a@1.S"]));
     let second = record("account-link", "j@mdm.MDM", NOON_MS, members(&["x@9.S", "c@3.S"]));
-    let chained = [&told(&["b@2.S", "x@9.S"])[..], &[second]].concat();
+    let chained = [&linked(&["b@2.S", "x@9.S"])[..], &[second]].concat();
     check_of(
         Subject::Account,
         "over one without a record",
@@ -133,9 +133,9 @@ fn links_unite_accounts_while_they_hold() {
     );
 
     let mut stage = Stage::about_accounts(&["true"]);
-    accounts[..2].iter().cloned().for_each(|record| stage.tell(record));
+    accounts[..2].iter().cloned().for_each(|record| stage.send(record));
     let dated = json!({ "members": [key("a@1.S"), key("b@2.S")], "validFrom": "2026-03-19", "validTo": "2026-03-20T00:00:00Z" });
-    stage.tell(record("account-link", "k@mdm.MDM", NOON_MS, dated.clone()));
+    stage.send(record("account-link", "k@mdm.MDM", NOON_MS, dated.clone()));
     let (apart, one): (&[&str], &[&str]) = (&["b2b_account:a@1.S", "b2b_account:b@2.S"], &["b2b_account:a@1.S"]);
     stage.expect("before it is valid", apart);
     let midnight = NOON_MS + DAY_MS / 2;
@@ -145,13 +145,14 @@ fn links_unite_accounts_while_they_hold() {
     }
     let mut longer = dated;
     longer["validTo"] = Json::Null;
-    stage.tell(record("account-link", "k@mdm.MDM", NOON_MS + 1, longer));
+    stage.send(record("account-link", "k@mdm.MDM", NOON_MS + 1, longer));
     stage.expect("valid again", one);
-    stage.tell(tombstone("account-link", "k@mdm.MDM", NOON_MS));
+    stage.send(tombstone("account-link", "k@mdm.MDM", NOON_MS));
     stage.expect("withdrawn", apart);
 }
 
-/// Fifty identities make a person; an address that would make more unites nobody, whoever came first.
+/// Fifty identities make a person; an address that would exceed that unites nobody, whoever arrived
+/// first.
 #[test]
 fn a_person_has_fifty_identities() {
     let source_key = |number: usize| format!("{number:02}@m.M");

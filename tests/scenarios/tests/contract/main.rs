@@ -1,6 +1,7 @@
-//! The public contract's promises about source topics, output topics and definitions, one by one, as somebody outside would probe them.
+//! The public contract's promises about source topics, output topics and definitions, one by one,
+//! as an outsider would test them.
 //!
-//! Every promise about who is in a segment is judged twice: by what the case says and by the oracle.
+//! Every promise about members is judged twice: by the case's own expectation and by the oracle.
 
 mod activities;
 mod belonging;

@@ -1,4 +1,4 @@
-//! What a record of the membership topic says: when, why, by whom, until when.
+//! A record of the membership topic: when, why, by which cause, until when.
 
 use bytes::Bytes;
 use millrace_model::{Identity, Timestamp};
@@ -24,7 +24,7 @@ fn define(cluster: &mut Cluster, pql: &str) {
     );
 }
 
-fn tell(cluster: &mut Cluster, record: &SourceRecord) {
+fn send(cluster: &mut Cluster, record: &SourceRecord) {
     cluster.source(record);
     cluster.settle();
 }
@@ -50,7 +50,8 @@ fn last(cluster: &Cluster) -> &Membership {
     cluster.changes.last().expect("something changed")
 }
 
-/// The changes of a person; until its e-mail is known to be its own, visits by that are another's.
+/// The changes of a person; until its e-mail is known as its own, visits by that address are
+/// another's.
 fn of_person(cluster: &Cluster) -> Vec<&Membership> {
     cluster.changes.iter().filter(|change| change.subject_id == "b2b_person:1@m.M").collect()
 }
@@ -67,7 +68,7 @@ fn cause(kind: CauseKind, topic: Option<&str>, key: Option<&str>, event_id: Opti
 #[test]
 fn a_visit_and_its_end() {
     let mut cluster = cluster(VISITED);
-    tell(
+    send(
         &mut cluster,
         &person(
             "1@m.M",
@@ -75,7 +76,7 @@ fn a_visit_and_its_end() {
             json!({ "workEmail": { "address": "Ann@Acme.com" }, "identities": [{ "namespace": "ECID", "id": "e1" }] }),
         ),
     );
-    tell(&mut cluster, &visit("v1", -DAY_MS));
+    send(&mut cluster, &visit("v1", -DAY_MS));
     let entry = of_person(&cluster)[0].clone();
     assert_eq!(
         entry.cause,
@@ -99,7 +100,7 @@ fn a_visit_and_its_end() {
     );
     assert_eq!((exit.valid_until, exit.sequence > entry.sequence), (None, true));
 
-    tell(&mut cluster, &visit("v2", 7 * DAY_MS));
+    send(&mut cluster, &visit("v2", 7 * DAY_MS));
     let again = last(&cluster);
     assert_eq!(
         (again.status, again.last_qualification_time),
@@ -108,13 +109,13 @@ fn a_visit_and_its_end() {
     assert_eq!(of_person(&cluster).len(), 3);
 }
 
-/// Another visit prolongs the membership without a word: what the record said was as of its `evaluatedAt`.
+/// Another visit prolongs the membership silently: the record is valid as of its `evaluatedAt`.
 #[test]
 fn only_changes_are_written() {
     let mut cluster = cluster(VISITED);
     for at in 0..5 {
         cluster.advance(Timestamp(NOON_MS + at * DAY_MS));
-        tell(&mut cluster, &visit(&format!("v{at}"), at * DAY_MS));
+        send(&mut cluster, &visit(&format!("v{at}"), at * DAY_MS));
     }
     cluster.advance(Timestamp(NOON_MS + 11 * DAY_MS));
     assert_eq!(cluster.changes.len(), 1);
@@ -122,13 +123,13 @@ fn only_changes_are_written() {
     assert_eq!(cluster.changes.len(), 2);
 }
 
-/// Time alone brings it back, and the exit says when.
+/// Time alone brings it back, and the exit gives the instant.
 #[test]
 fn an_exit_has_an_end_too() {
     let mut cluster = cluster(&format!("not({VISITED})"));
-    tell(&mut cluster, &person("1@m.M", 0, json!({ "workEmail": { "address": "ann@acme.com" } })));
+    send(&mut cluster, &person("1@m.M", 0, json!({ "workEmail": { "address": "ann@acme.com" } })));
     assert_eq!((last(&cluster).status, last(&cluster).valid_until), (Status::Realized, None));
-    tell(&mut cluster, &visit("v1", 0));
+    send(&mut cluster, &visit("v1", 0));
     let end = Timestamp(NOON_MS + 7 * DAY_MS + 1);
     assert_eq!((last(&cluster).status, last(&cluster).valid_until), (Status::Exited, Some(end)));
     cluster.advance(end);
@@ -141,7 +142,7 @@ fn an_exit_has_an_end_too() {
 #[test]
 fn a_definition_is_a_cause() {
     let mut cluster = cluster("b2b.personScore > 80");
-    tell(&mut cluster, &scored("1@m.M", 0, "ann@acme.com", 70));
+    send(&mut cluster, &scored("1@m.M", 0, "ann@acme.com", 70));
     define(&mut cluster, "b2b.personScore > 60");
     cluster.settle();
     let by_definition = cause(CauseKind::Definition, Some("millrace.control.segments"), Some("s"), None);
@@ -171,7 +172,7 @@ fn a_link_is_a_cause_and_so_is_its_end() {
         deal("p@2.S", "b@2.S"),
         person("1@m.M", 0, json!({ "b2b": { "accountKey": key("b@2.S") } })),
     ] {
-        tell(&mut cluster, &record);
+        send(&mut cluster, &record);
     }
     assert!(cluster.changes.is_empty());
     let link = |at: i64, to: Json| {
@@ -183,11 +184,11 @@ fn a_link_is_a_cause_and_so_is_its_end() {
         )
     };
     let by_link = cause(CauseKind::Link, Some("millrace.source.account-link"), Some("k@mdm.MDM"), None);
-    tell(&mut cluster, &link(0, Json::Null));
+    send(&mut cluster, &link(0, Json::Null));
     assert_eq!((last(&cluster).status, &last(&cluster).cause), (Status::Realized, &by_link));
-    tell(&mut cluster, &tombstone("account-link", "k@mdm.MDM", NOON_MS));
+    send(&mut cluster, &tombstone("account-link", "k@mdm.MDM", NOON_MS));
     assert_eq!((last(&cluster).status, &last(&cluster).cause), (Status::Exited, &by_link));
-    tell(&mut cluster, &link(1, json!(NOON_MS + DAY_MS)));
+    send(&mut cluster, &link(1, json!(NOON_MS + DAY_MS)));
     cluster.advance(Timestamp(NOON_MS + DAY_MS));
     let end = last(&cluster);
     assert_eq!(
@@ -199,8 +200,8 @@ fn a_link_is_a_cause_and_so_is_its_end() {
 #[test]
 fn a_merge_is_a_cause_and_names_the_heir() {
     let mut cluster = cluster("b2b.personScore > 80");
-    tell(&mut cluster, &scored("2@m.M", 0, "ann@acme.com", 90));
-    tell(&mut cluster, &scored("1@m.M", 0, "ann@acme.com", 85));
+    send(&mut cluster, &scored("2@m.M", 0, "ann@acme.com", 90));
+    send(&mut cluster, &scored("1@m.M", 0, "ann@acme.com", 85));
     let exit = last(&cluster);
     assert_eq!(
         (exit.subject_id.as_str(), exit.status, exit.cause.kind),
@@ -216,16 +217,17 @@ fn a_merge_is_a_cause_and_names_the_heir() {
     );
 }
 
-/// Who was absorbed once, or gave a record away, and is deleted later, was not absorbed then.
+/// A subject that was absorbed once, or lost a record to another, and is deleted later, was not
+/// absorbed by that deletion.
 #[test]
 fn a_deletion_after_a_split_is_no_merge() {
     let mut cluster = cluster("b2b.personScore > 80");
-    tell(&mut cluster, &scored("2@m.M", 0, "ann@acme.com", 90));
-    tell(&mut cluster, &scored("1@m.M", 0, "ann@acme.com", 85));
-    tell(&mut cluster, &scored("2@m.M", 1, "bob@acme.com", 90));
+    send(&mut cluster, &scored("2@m.M", 0, "ann@acme.com", 90));
+    send(&mut cluster, &scored("1@m.M", 0, "ann@acme.com", 85));
+    send(&mut cluster, &scored("2@m.M", 1, "bob@acme.com", 90));
     assert_eq!(cluster.members("s").len(), 2, "apart again");
     for source_key in ["2@m.M", "1@m.M"] {
-        tell(&mut cluster, &person(source_key, 2, json!({ "isDeleted": true })));
+        send(&mut cluster, &person(source_key, 2, json!({ "isDeleted": true })));
         let exit = last(&cluster);
         assert_eq!(
             (exit.subject_id.as_str(), exit.status),
@@ -241,8 +243,8 @@ fn a_deletion_after_a_split_is_no_merge() {
 #[test]
 fn the_trace_of_a_record_is_passed_on() {
     let mut cluster = cluster("sum(select o.opportunityAmount.amount from accounts.opportunities) > 10");
-    tell(&mut cluster, &record("account", "a@1.S", NOON_MS, json!({})));
-    tell(&mut cluster, &person("1@m.M", 0, json!({ "b2b": { "accountKey": key("a@1.S") } })));
+    send(&mut cluster, &record("account", "a@1.S", NOON_MS, json!({})));
+    send(&mut cluster, &person("1@m.M", 0, json!({ "b2b": { "accountKey": key("a@1.S") } })));
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let deal = record(
         "opportunity",
@@ -266,11 +268,11 @@ fn accounts_are_subjects_too() {
     let mut cluster = Cluster::new(3, 1, Timestamp(NOON_MS));
     let spec = json!({ "subject": "account", "pql": "opportunities.count() >= 1" });
     cluster.define("s", Some(&json!({ "kind": "Segment", "metadata": { "name": "s" }, "spec": spec }).to_string()));
-    tell(
+    send(
         &mut cluster,
         &record("account", "a@1.S", NOON_MS, json!({ "extSourceSystemAudit": { "externalKey": key("0@2.S") } })),
     );
-    tell(&mut cluster, &record("opportunity", "o@1.S", NOON_MS, json!({ "accountKey": key("a@1.S") })));
+    send(&mut cluster, &record("opportunity", "o@1.S", NOON_MS, json!({ "accountKey": key("a@1.S") })));
     let entry = last(&cluster);
     assert_eq!(
         (entry.subject_type.as_str(), entry.subject_id.as_str(), entry.status),
@@ -284,7 +286,7 @@ fn accounts_are_subjects_too() {
 #[test]
 fn the_json_has_the_contract_s_names() {
     let mut cluster = cluster(VISITED);
-    tell(&mut cluster, &visit("v1", 0));
+    send(&mut cluster, &visit("v1", 0));
     let value: Json = serde_json::from_slice(cluster.written[0].value.as_ref().expect("a value")).expect("JSON");
     let expected = json!({
         "segment": "s", "segmentVersion": 1, "subjectType": "person", "subjectId": "email:ann@acme.com", "status": "realized",

@@ -15,7 +15,7 @@ fn person(at: i64, fields: Json) -> SourceRecord {
     record("person", P, NOON_MS + at, fields)
 }
 
-/// A partial update: these paths only, whatever else stands in `fields`.
+/// A partial update: these paths only, whatever else is in `fields`.
 fn partial(at: i64, paths: &[&str], fields: Json) -> SourceRecord {
     let mut fields = fields;
     fields["changedFields"] = json!(paths);
@@ -56,13 +56,13 @@ fn the_version_orders_changes_however_it_is_written() {
 #[test]
 fn an_older_version_changes_nothing_and_of_equal_ones_the_later_wins() {
     let mut stage = Stage::new(&["b2b.personScore > 80"]);
-    stage.tell(score(5, 90));
-    stage.tell(score(4, 10));
+    stage.send(score(5, 90));
+    stage.send(score(4, 10));
     stage.expect("older", ME);
     assert_eq!(stage.cluster.counted["resolve person stale"], 1);
-    stage.tell(score(5, 20));
+    stage.send(score(5, 20));
     stage.expect("equal, later in the topic", NOBODY);
-    stage.tell(score(5, 99));
+    stage.send(score(5, 99));
     stage.expect("and once more", ME);
 }
 
@@ -77,28 +77,28 @@ fn a_deletion_is_a_change_with_a_version() {
     let after = partial(3, &["workEmail.address"], json!({ "workEmail": { "address": "a@b.c" } }));
     let cases: &[(&str, &[&str])] = &[("b2b.personScore.isNull() and workEmail.address = \"a@b.c\"", ME)];
     check(
-        "a partial update behind a deletion is a record of just its paths",
+        "a partial update after a deletion is a record of just its paths",
         &[score(1, 90), deleted(2), after],
         cases,
     );
-    let told = partial(2, &["isDeleted"], json!({ "isDeleted": true }));
-    check("a deletion told as a partial update", &[score(1, 90), told], &[("true", NOBODY)]);
+    let deletion = partial(2, &["isDeleted"], json!({ "isDeleted": true }));
+    check("a deletion sent as a partial update", &[score(1, 90), deletion], &[("true", NOBODY)]);
 }
 
 #[test]
 fn a_tombstone_cuts_off_what_was_before_it() {
     let mut stage = Stage::new(&["b2b.personScore > 80"]);
-    stage.tell(score(50, 90));
-    stage.tell(tombstone("person", P, NOON_MS));
+    stage.send(score(50, 90));
+    stage.send(tombstone("person", P, NOON_MS));
     stage.expect("removed, whatever its version was", NOBODY);
-    stage.tell(score(1, 85));
+    stage.send(score(1, 85));
     stage.expect("begun anew under an older version", ME);
-    stage.tell(deleted(60));
-    stage.tell(tombstone("person", P, NOON_MS));
-    stage.tell(partial(2, &["b2b.personScore"], json!({ "b2b": { "personScore": 95 } })));
-    stage.expect("begun anew behind a deletion, with a partial update", ME);
-    stage.tell(tombstone("person", P, NOON_MS));
-    stage.tell(tombstone("person", P, NOON_MS));
+    stage.send(deleted(60));
+    stage.send(tombstone("person", P, NOON_MS));
+    stage.send(partial(2, &["b2b.personScore"], json!({ "b2b": { "personScore": 95 } })));
+    stage.expect("begun again after a deletion, with a partial update", ME);
+    stage.send(tombstone("person", P, NOON_MS));
+    stage.send(tombstone("person", P, NOON_MS));
     stage.expect("twice", NOBODY);
 }
 
@@ -144,7 +144,7 @@ fn a_partial_update_takes_its_paths_only() {
         (&[], r#"person.name.firstName = "Ann" and workEmail.address = "a@b.c""#),
     ];
     for (paths, pql) in table {
-        // Also before the whole record: what is older still holds where nothing newer speaks.
+        // Also before the whole record: older values still hold where no newer one exists.
         check(&format!("{paths:?}"), &[whole.clone(), update(paths)], &[(pql, ME)]);
     }
     let alone = r#"person.name.firstName = "Eve" and person.name.lastName.isNull() and workEmail.address.isNull()"#;
@@ -186,11 +186,11 @@ fn a_path_into_an_amount_leaves_the_currency() {
         record("account", "a@c.S", NOON_MS, json!({})),
         person(0, json!({ "b2b": { "accountKey": key("a@c.S") } })),
     ];
-    let told = |currency: &str| [rest.to_vec(), vec![whole(currency), part.clone()]].concat();
+    let records = |currency: &str| [rest.to_vec(), vec![whole(currency), part.clone()]].concat();
     let sum = "sum(select o.opportunityAmount.amount from accounts.opportunities) = 200";
-    check("in dollars", &told("USD"), &[(sum, ME)]);
+    check("in dollars", &records("USD"), &[(sum, ME)]);
     let currency = r#"exists o from accounts.opportunities where o.opportunityAmount.currencyCode = "EUR""#;
-    check("in a currency without a rate", &told("EUR"), &[(sum, NOBODY), (currency, ME)]);
+    check("in a currency without a rate", &records("EUR"), &[(sum, NOBODY), (currency, ME)]);
 }
 
 #[test]
@@ -279,17 +279,17 @@ fn an_amount_and_its_currency_are_one_value() {
         record("account", "a@c.S", NOON_MS, json!({})),
         person(0, json!({ "b2b": { "accountKey": key("a@c.S") } })),
     ];
-    let told = |deals: [SourceRecord; 2]| [rest.to_vec(), deals.to_vec()].concat();
+    let with = |deals: [SourceRecord; 2]| [rest.to_vec(), deals.to_vec()].concat();
     let sum = |amount: i64| format!("sum(select o.opportunityAmount.amount from accounts.opportunities) = {amount}");
     let euros = json!({ "amount": 100, "currencyCode": "EUR" });
-    let later = told([deal("o@c.S", 1, euros.clone()), deal("7@m.M", 2, json!({ "amount": 200 }))]);
+    let later = with([deal("o@c.S", 1, euros.clone()), deal("7@m.M", 2, json!({ "amount": 200 }))]);
     check("the later amount without the older's currency", &later, &[(&sum(200), ME)]);
-    let none = told([
+    let none = with([
         deal("o@c.S", 1, json!({ "amount": 100 })),
         deal("7@m.M", 2, json!({ "amount": null, "currencyCode": "EUR" })),
     ]);
     check("no amount never wins over an amount", &none, &[(&sum(100), ME)]);
-    let foreign = told([deal("o@c.S", 1, json!({ "amount": 100 })), deal("7@m.M", 2, euros)]);
+    let foreign = with([deal("o@c.S", 1, json!({ "amount": 100 })), deal("7@m.M", 2, euros)]);
     check(
         "a currency without a rate adds nothing",
         &foreign,
@@ -309,7 +309,7 @@ fn valid_then_invalid_then_valid_again() {
         ("a whole record without the field", person(6, json!({})), NOBODY),
         ("in at last", score(7, 100), ME),
     ] {
-        stage.tell(record);
+        stage.send(record);
         stage.expect(when, expected);
     }
     assert_eq!(stage.cluster.changes.len(), 7);

@@ -1,4 +1,5 @@
-//! Records that cannot be used: each is a dead letter with its bytes, its place and the reason, and what is around it goes on.
+//! Unusable records: each is a dead letter with its bytes, its place and the reason, and the
+//! records around it are unaffected.
 
 use bytes::Bytes;
 use millrace_model::Timestamp;
@@ -45,7 +46,7 @@ fn a_dead_letter_is_the_record_itself_with_place_and_reason() {
     );
 }
 
-/// What is wrong in one version is right in the next, and the other way round.
+/// A record that is wrong in one version is right in the next, and the other way round.
 #[test]
 fn a_record_turns_from_bad_to_good_and_back() {
     let mut cluster = cluster();
@@ -82,7 +83,7 @@ fn what_is_only_unusual_is_taken() {
         ("extra.nothing.at.all = 1", &[]),
     ];
     let mut taken = record("person", "1@m.M", NOON_MS, unusual);
-    // The oracle is told what unknown fields mean, the engine finds out.
+    // The oracle is given the meaning of unknown fields, the engine finds it out.
     let mut meant = taken.clone();
     let fields = meant.value.as_mut().expect("just made");
     fields["extra"]["tier"] = fields["tier"].take();

@@ -1,4 +1,4 @@
-//! What every case does: tell records, let the cluster settle, ask who is in.
+//! The steps of every case: send records, let the cluster settle, check the members.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use millrace_oracle::{Config, Oracle, Rule, SourceRecord, Subject};
 use millrace_test_scenarios::Cluster;
 
 const SHARDS: u32 = 3;
-/// Orders of arrival that are tried where all would be too many.
+/// The number of arrival orders to try where all would be too many.
 const ORDERS_MAX: usize = 60;
 
-/// Rules, and what the topics hold.
+/// Rules, and the content of the topics.
 pub struct Stage {
     pub cluster: Cluster,
     rules: Vec<Rule>,
-    told: Vec<SourceRecord>,
+    sent: Vec<SourceRecord>,
 }
 
 impl Stage {
@@ -44,14 +44,14 @@ impl Stage {
         Stage {
             cluster,
             rules,
-            told: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
-    /// Appends a record, and lets everything follow from it.
-    pub fn tell(&mut self, record: SourceRecord) {
+    /// Appends a record, and processes its consequences.
+    pub fn send(&mut self, record: SourceRecord) {
         self.cluster.source(&record);
-        self.told.push(record);
+        self.sent.push(record);
         self.cluster.settle();
     }
 
@@ -59,7 +59,7 @@ impl Stage {
     pub fn members(&mut self) -> Vec<BTreeSet<String>> {
         assert!(self.cluster.dead_letters.is_empty(), "{:?}", self.cluster.refused);
         self.cluster.check_derived();
-        let world = Oracle::evaluate(&self.told, &self.rules, self.cluster.now.0, &Config::default());
+        let world = Oracle::evaluate(&self.sent, &self.rules, self.cluster.now.0, &Config::default());
         let of_rule = |rule: &Rule| {
             let members = self.cluster.members(&rule.name);
             assert_eq!(members, world.members[&rule.name], "engine and oracle, {}", rule.pql);
@@ -87,7 +87,7 @@ pub fn ids(ids: &[&str]) -> BTreeSet<String> {
     ids.iter().map(|id| (*id).to_owned()).collect()
 }
 
-/// Whichever order the records arrive in, each of the rules about persons has these members.
+/// In every order of arrival, each of the rules about persons has these members.
 pub fn check(about: &str, records: &[SourceRecord], cases: &[(&str, &[&str])]) {
     check_of(Subject::Person, about, records, cases);
 }
@@ -98,8 +98,8 @@ pub fn check_of(subject: Subject, about: &str, records: &[SourceRecord], cases: 
         let mut stage = Stage::with(seed as u64, subject, &rules);
         for at in &order {
             stage.cluster.source(&records[*at]);
-            stage.told.push(records[*at].clone());
-            // Some arrive while others are still on their way.
+            stage.sent.push(records[*at].clone());
+            // Some arrive while others are still in transit.
             if (seed + at) % 2 == 0 {
                 stage.cluster.settle();
             }
@@ -111,7 +111,7 @@ pub fn check_of(subject: Subject, about: &str, records: &[SourceRecord], cases: 
     }
 }
 
-/// All orders of so many things, or some of them.
+/// All orders of this number of things, or some of them.
 fn orders(count: usize) -> Vec<Vec<usize>> {
     let mut random = Random::new(count as u64);
     let mut orders: Vec<Vec<usize>> = vec![(0..count).collect(), (0..count).rev().collect()];

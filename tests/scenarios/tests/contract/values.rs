@@ -1,4 +1,5 @@
-//! Issue 10, "Counts wrong": decimals, untyped values, dates, consents, versions of a wrong clock, blank texts, spellings of one letter.
+//! Issue 10, "Counts wrong": decimals, untyped values, dates, consents, versions of a wrong clock,
+//! blank texts, spellings of one letter.
 
 use millrace_oracle::SourceRecord;
 use millrace_oracle::worlds::{NOON_MS, key, record};
@@ -30,17 +31,17 @@ fn cents_add_up_whatever_came_and_went() {
     const SUM: &str = "sum(select o.opportunityAmount.amount from accounts.opportunities where o.isWon)";
     let rules = [format!("{SUM} > 1000000"), format!("{SUM} = 1000000"), format!("{SUM} = 506.22")];
     let mut stage = Stage::new(&rules.iter().map(String::as_str).collect::<Vec<_>>());
-    stage.tell(record("account", ACCOUNT, NOON_MS, json!({})));
-    stage.tell(person(P, 0, json!({ "b2b": { "accountKey": key(ACCOUNT) } })));
+    stage.send(record("account", ACCOUNT, NOON_MS, json!({})));
+    stage.send(person(P, 0, json!({ "b2b": { "accountKey": key(ACCOUNT) } })));
     for (id, amount) in [("1@c.C", "367825.03"), ("2@c.C", "582094.43"), ("3@c.C", "50080.54")] {
-        stage.tell(won(id, 1, amount));
+        stage.send(won(id, 1, amount));
     }
     let shown = |stage: &mut Stage| stage.members().iter().map(|members| members.len()).collect::<Vec<_>>();
     assert_eq!(shown(&mut stage), [0, 1, 0], "exactly a million");
-    stage.tell(won("3@c.C", 2, "50080.55"));
+    stage.send(won("3@c.C", 2, "50080.55"));
     assert_eq!(shown(&mut stage), [1, 0, 0], "a cent above");
     for (id, amount) in [("1@c.C", "324.71"), ("2@c.C", "181.51"), ("3@c.C", "0")] {
-        stage.tell(won(id, 3, amount));
+        stage.send(won(id, 3, amount));
     }
     assert_eq!(shown(&mut stage), [0, 0, 1], "nothing is left of what went");
 }
@@ -162,11 +163,11 @@ fn a_wrong_clock_does_not_win_for_ever() {
         record
     };
     let mut stage = Stage::new(&["b2b.personScore = 2"]);
-    stage.tell(score(json!("9999-12-31T00:00:00Z"), 1, 1));
-    stage.tell(score(json!(NOON_MS + 2), 2, 2));
+    stage.send(score(json!("9999-12-31T00:00:00Z"), 1, 1));
+    stage.send(score(json!(NOON_MS + 2), 2, 2));
     stage.expect("the true clock's later word", ME);
     assert_eq!(stage.cluster.counted["ingest person accepted-with-modified-at-ahead"], 1);
-    stage.tell(score(json!(NOON_MS + 300_000), 3, 3));
+    stage.send(score(json!(NOON_MS + 300_000), 3, 3));
     stage.expect("five minutes ahead are believed", NOBODY);
     stage.cluster.source(&score(json!("2026-03-18T12:00:00"), 4, 4));
     stage.cluster.settle();
@@ -186,7 +187,7 @@ fn a_blank_text_says_nothing() {
         json!({ "workEmail": { "address": "a@b.c" }, "homeAddress": { "city": "  " }, "extra": { "tier": "" } }),
     );
     check(
-        "blank beside filled",
+        "blank and filled",
         &[filled, blank],
         &[("homeAddress.city = \"Kyoto\"", ME), ("extra.note.isNotNull() and extra.tier.isNotNull()", ME)],
     );

@@ -202,7 +202,7 @@ fn cancel(world: &mut World, id: &str) -> Answer {
 
 fn file(world: &mut World, id: &str, range: Option<&str>) -> Answer {
     let Some(export) = world.exports.get_mut(id) else { return Answer::NotFound };
-    // Shortly after the end the file may be missing still.
+    // Shortly after the end the file may still be missing.
     if export.finished_at.is_none() || !std::mem::replace(&mut export.asked, true) {
         return Answer::NotFound;
     }
@@ -215,7 +215,7 @@ fn file(world: &mut World, id: &str, range: Option<&str>) -> Answer {
     Answer::File(StatusCode::PARTIAL_CONTENT, export.file.get(from..to).unwrap_or_default().to_vec())
 }
 
-/// Lets every job go on as far as the clock says.
+/// Advances every job as far as the clock says.
 fn advance(world: &mut World) {
     let (now, step) = (world.now, world.settings.extract_step_ms);
     let due = |since: Option<Timestamp>| since.is_some_and(|since| since.plus_ms(step) <= now);
@@ -314,7 +314,8 @@ fn member_rows(world: &World, filter: &Value) -> Vec<Map<String, Value>> {
         .collect()
 }
 
-/// A cell of CSV: an absent value is the text `null`, a text that is `null` or holds a separator, quote or line end is quoted.
+/// A cell of CSV: an absent value is the text `null`, a text that is `null` or holds a separator,
+/// quote or line end is quoted.
 fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => return "null".to_owned(),

@@ -281,7 +281,7 @@ fn issue(world: &mut World, place: usize) -> String {
     token
 }
 
-/// One page of a feed: a stretch of the log, what of it is wanted.
+/// One page of a feed: a stretch of the log, filtered.
 fn feed(world: &mut World, gate: &Gate, call: &Call, wanted: impl Fn(&Activity) -> bool, show: impl Fn(&mut Random, &Activity) -> Value) -> Answer {
     let size = call.number("batchSize").unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let Some(token) = call.parameter("nextPageToken") else {
@@ -295,7 +295,8 @@ fn feed(world: &mut World, gate: &Gate, call: &Call, wanted: impl Fn(&Activity) 
     if world.random.chance(gate.faults.repeated) {
         place = place.saturating_sub(3);
     }
-    // A page looks at a stretch of random length, so that it may be short or empty although more follows.
+    // A page looks at a stretch of random length, so that it may be short or empty although more
+    // follows.
     let scanned = if world.random.chance(gate.faults.empty_page) {
         0
     } else {

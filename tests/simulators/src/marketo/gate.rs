@@ -1,4 +1,4 @@
-//! What stands before every call: tokens, limits, and the faults that a seed decides.
+//! The gate of every call: tokens, limits, and the faults that a seed decides.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,14 +6,14 @@ use chrono::{DateTime, TimeZone};
 use millrace_log::random::Random;
 use millrace_model::{DAY_MS, Timestamp};
 
-/// How often each fault occurs, in times out of a thousand. None by default.
+/// How often each fault occurs, in times per thousand. None by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Error 604, 608, 611 or 713 inside HTTP 200, the call not carried out.
+    /// Error 604, 608, 611 or 713 inside HTTP 200, the call not executed.
     pub transient: u32,
-    /// HTTP 502, the call not carried out.
+    /// HTTP 502, the call not executed.
     pub bad_gateway: u32,
-    /// The connection ends without an answer, half of the times after the call was carried out.
+    /// The connection ends without an answer, half of the times after the call was executed.
     pub dropped: u32,
     /// The token ends before its time: 602.
     pub token_ends: u32,
@@ -52,7 +52,7 @@ impl Default for Limits {
     }
 }
 
-/// What a call meets instead of being carried out.
+/// Why a call is not executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     Code(&'static str, &'static str),
@@ -70,7 +70,7 @@ pub struct Gate {
     pub spent: u64,
     /// Calls refused, by code.
     pub errors: BTreeMap<String, u64>,
-    /// Calls carried out, by path without ids.
+    /// Calls executed, by path without ids.
     pub calls: BTreeMap<String, u64>,
 }
 
@@ -94,7 +94,7 @@ impl Gate {
         }
     }
 
-    /// Whether a call may be carried out; counts it where it may.
+    /// Whether a call may be executed; counts it if so.
     pub fn admit(&mut self, bearer: Option<&str>, random: &mut Random, now: Timestamp) -> Result<(), Stop> {
         let outcome = self.check(bearer, random, now);
         match &outcome {

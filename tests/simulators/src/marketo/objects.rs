@@ -1,4 +1,5 @@
-//! Companies, opportunities, roles and named accounts: one pattern, and the switch of native CRM synchronisation.
+//! Companies, opportunities, roles and named accounts: one pattern, and the switch of native CRM
+//! synchronisation.
 
 use serde_json::{Value, json};
 
@@ -146,7 +147,7 @@ pub fn objects(world: &mut World, call: &Call, kind: &Kind, rest: &[&str]) -> An
     }
 }
 
-/// The id of the object that bears the same key.
+/// The id of the object with the same key.
 fn same(world: &World, kind: &Kind, key: &Value) -> Option<String> {
     let alike = |fields: &Fields| {
         let by_id = key.get("marketoGUID").is_some_and(|id| fields.get("marketoGUID") == Some(id));

@@ -1,4 +1,5 @@
-//! Bytes in, bytes out: one handler takes every request, passes the gate, and answers in Marketo's envelope.
+//! Bytes in, bytes out: one handler takes every request, passes the gate, and answers in Marketo's
+//! envelope.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,10 +20,10 @@ use super::gate::{Faults, Gate, Limits, Stop};
 use super::world::{Settings, World};
 use super::{bulk, calls, lists, objects};
 
-/// Marketo takes requests of one megabyte.
+/// Marketo accepts requests of one megabyte.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Marketo takes addresses of eight kilobytes.
+/// Marketo accepts addresses of eight kilobytes.
 const URI_BYTES_MAX: usize = 8 << 10;
 
 /// A running instance; stops when dropped. Clones share it.
@@ -53,7 +54,8 @@ struct Instance {
     random: Random,
 }
 
-/// A request as the calls see it: path without `.json`, parameters of query and form together, the body as JSON.
+/// A request as the calls see it: path without `.json`, parameters of query and form together, the
+/// body as JSON.
 pub struct Call {
     pub get: bool,
     pub delete: bool,
@@ -86,9 +88,9 @@ impl Call {
     }
 }
 
-/// What a call is answered with.
+/// The answer to a call.
 pub enum Answer {
-    /// Members of the envelope beside `requestId` and `success`.
+    /// Members of the envelope in addition to `requestId` and `success`.
     Done(Map<String, Value>),
     Refused(&'static str, String),
     File(StatusCode, Vec<u8>),
@@ -144,7 +146,7 @@ impl Marketo {
         format!("http://{}", self.address)
     }
 
-    /// Looks at or changes what the instance holds, at the present instant.
+    /// Reads or changes the contents of the instance, at the present instant.
     pub fn with<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
         let now = self.shared.now();
         let mut state = self.shared.state();
@@ -175,7 +177,7 @@ impl Marketo {
         self.shared.now()
     }
 
-    /// Calls carried out so far, by path without ids.
+    /// Calls executed so far, by path without ids.
     pub fn calls(&self) -> BTreeMap<String, u64> {
         self.shared.state().gate.calls.clone()
     }
@@ -217,7 +219,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
         let mut state = shared.state();
         state.gate.in_flight += 1;
         let Instance { gate, random, .. } = &mut *state;
-        // Every call takes a moment, so that calls at the same time are seen as such.
+        // Every call takes a moment, so that simultaneous calls are seen as such.
         1 + if random.chance(gate.faults.slow) { gate.faults.slow_ms } else { 0 }
     };
     let flight = InFlight(Arc::clone(&shared));
@@ -228,7 +230,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
     answer
 }
 
-/// A call under way, also where its client hangs up.
+/// A call in progress, also after its client hangs up.
 struct InFlight(Arc<Shared>);
 
 impl Drop for InFlight {

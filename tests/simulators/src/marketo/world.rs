@@ -1,4 +1,5 @@
-//! What an instance holds, and how it changes: every change leaves the activities that Marketo would log.
+//! The content of an instance, and its changes: every change logs the activities that Marketo would
+//! log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +31,7 @@ pub struct Settings {
     pub crm_sync: CrmSync,
     /// Whether a merge leaves a deletion (type 37) of each loser.
     pub merge_deletes_losers: bool,
-    /// Whether bulk extract of leads takes the filter `updatedAt`.
+    /// Whether bulk extract of leads accepts the filter `updatedAt`.
     pub extract_by_update: bool,
     /// Whether the fields of leads show the id of their company.
     pub contact_company: bool,
@@ -59,7 +60,7 @@ impl Default for Settings {
     }
 }
 
-/// A person. `fields` holds everything but id, instants and what is read through from the company.
+/// A person. `fields` holds everything but id, instants and the values of the company.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lead {
     pub id: u64,
@@ -100,7 +101,7 @@ pub struct Program {
     pub members: BTreeMap<u64, (String, bool, Timestamp)>,
 }
 
-/// Everything that an instance holds.
+/// The whole content of an instance.
 pub struct World {
     pub settings: Settings,
     pub(super) random: Random,
@@ -218,7 +219,7 @@ impl World {
         id
     }
 
-    /// Changes values of a person; logs one type 13 a field. `false` where there is no such person.
+    /// Changes values of a person; logs one type 13 per field. `false` if there is no such person.
     pub fn update_lead(&mut self, id: u64, fields: Value) -> bool {
         let now = self.now;
         let Some(lead) = self.leads.get_mut(&id) else { return false };
@@ -241,7 +242,7 @@ impl World {
             lead.updated_at = now;
         }
         for (name, new, old) in changes {
-            // Where the company's id is no field, its name is what is seen to change.
+            // If the company's id is not a field, its name is the visible change.
             let name = if name == "contactCompany" && !self.settings.contact_company {
                 "company".to_owned()
             } else {
@@ -275,7 +276,8 @@ impl World {
         });
     }
 
-    /// Unites persons: the winner keeps its values and takes the losers' where it has none, their activities and memberships. Logs type 32.
+    /// Unites persons: the winner keeps its values and takes the losers' where it has none, their
+    /// activities and memberships. Logs type 32.
     pub fn merge_leads(&mut self, winner: u64, losers: &[u64]) -> bool {
         if !self.leads.contains_key(&winner) || losers.iter().any(|loser| *loser == winner || !self.leads.contains_key(loser)) {
             return false;

@@ -1,4 +1,4 @@
-//! Recipes about the records of a person or an account and what is one step away.
+//! Recipes about the records of a person or an account and things one step away.
 
 use millrace_test_recipes::cases::{Table, made, of};
 use serde_json::{Value as Json, json};

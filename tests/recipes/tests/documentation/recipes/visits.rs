@@ -1,4 +1,4 @@
-//! Recipes with visits: windows that slide, windows that stand.
+//! Recipes with visits: sliding windows and fixed ones.
 
 use millrace_oracle::worlds::{DAY_MS, HOUR_MS, MINUTE_MS, NOON_MS};
 use millrace_test_recipes::cases::{Table, made, of};
@@ -115,7 +115,7 @@ fn lost_decision_maker_today() {
     lost_decision_maker(14, ["++", "++"], DAY_MS);
 }
 
-/// Both rules hold or none does, but where nobody said whether the deal was won.
+/// Both rules hold or neither does, except where no record says whether the deal was won.
 fn lost_decision_maker(number: usize, [both, unsaid]: [&'static str; 2], window_ms: i64) {
     let (lost, row, seen) = (
         deal(json!({ "isClosed": true, "isWon": false })),

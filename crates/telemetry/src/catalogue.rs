@@ -78,7 +78,7 @@ impl Counter {
         match self {
             Counter::Records => declare(
                 "millrace_records_total",
-                "Records a stage has handled, by what became of them.",
+                "Records a stage has handled, by outcome.",
                 &["stage", "topic", "outcome"],
             ),
             Counter::DeadLetters => declare(
@@ -98,7 +98,7 @@ impl Counter {
             ),
             Counter::SourceRecords => declare(
                 "millrace_source_records_total",
-                "Records a source has read, by what became of them: appended, or rejected by its mapping.",
+                "Records a source has read, by outcome: appended, or rejected by its mapping.",
                 &["source", "outcome"],
             ),
             Counter::SourceRequests => declare(
@@ -182,7 +182,7 @@ impl Gauge {
             Gauge::SourceQuotaLeft => declare("millrace_source_quota_left", "Calls of the day that a source has left.", &["source"]),
             Gauge::SourceQuotaResets => declare(
                 "millrace_source_quota_resets_timestamp_seconds",
-                "When a source's calls of the day begin anew, Unix time.",
+                "When a source's calls of the day reset, Unix time.",
                 &["source"],
             ),
             Gauge::SourceLoad => declare(

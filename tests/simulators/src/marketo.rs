@@ -1,5 +1,5 @@
 //! A Marketo instance: leads, companies, opportunities, activities, static lists, programs, bulk
-//! extract, behind Marketo's REST API.
+//! extract, and the REST API over it.
 //!
 //! `world` is the content of the instance and its changes; `gate` is passed by every call (tokens,
 //! limits, faults); `calls`, `lists`, `objects` and `bulk` answer the calls; `server` carries

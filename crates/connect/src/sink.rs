@@ -41,5 +41,5 @@ pub use change::Change;
 pub use destination::{Actual, Answer, BatchLimits, Delivery, Destination, DestinationError, Refusal};
 pub use ledger::{Acknowledged, LedgerRow};
 pub use order::{Order, OrderKind};
-pub use status::{AudienceStatus, Drift, SinkStatus};
+pub use status::{Answers, AudienceStatus, Drift, SinkStatus};
 pub use task::{FaultPlan, NoFaults, OpenLedger, Point, SinkContext, SinkError, SinkTask, Stepped};

@@ -246,15 +246,18 @@ impl Client {
         match error.disposition() {
             http::Disposition::Retry { after } => {
                 self.status.request("unavailable");
-                SourceError::Retry { reason: said(error), after }
+                SourceError::Retry {
+                    reason: millrace_model::chain(error),
+                    after,
+                }
             }
             http::Disposition::Denied => {
                 self.status.request("denied");
-                SourceError::Denied(said(error))
+                SourceError::Denied(millrace_model::chain(error))
             }
             http::Disposition::Refused => {
                 self.status.request("refused");
-                SourceError::Refused(said(error))
+                SourceError::Refused(millrace_model::chain(error))
             }
         }
     }
@@ -285,17 +288,6 @@ impl Client {
             _ => CallError::Code { code, message },
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn said(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The rows of an envelope; none where it has no result.

@@ -6,9 +6,11 @@
 
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 
+mod chain;
 mod change;
 mod identity;
 mod kind;
+pub mod metric;
 pub mod number;
 mod path;
 mod schema;
@@ -17,6 +19,7 @@ pub mod text;
 mod time;
 mod value;
 
+pub use chain::chain;
 pub use change::{Change, Event, EventOperation, Operation, Rejection, SourceChange};
 pub use identity::{CanonicalId, Identity, IdentityParseError, namespace};
 pub use kind::{Relation, SourceKind, SubjectKind};

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use millrace_log::{Disposition, LogError};
+use millrace_model::chain;
 use millrace_shard::state::{StateError, StateStore, StateView};
 
 use crate::state::ShardState;
@@ -320,12 +321,6 @@ fn drive(shard: u32, context: TaskContext, open_store: &OpenStore, shared: &Shar
         ShardState::Released => Ending::Again,
         _ => Ending::Stopped,
     }
-}
-
-/// An error with its causes: an error of the store names what happened only there.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl HostHandle {

@@ -20,13 +20,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use millrace_log::{Delivered, Disposition, Log, LogError, Offset, PollLimits, Record, ShardSession, TopicPartition, Transaction};
-use millrace_model::{DAY_MS, Text, Timestamp};
+use millrace_model::metric::{Counter, Gauge, Histogram};
+use millrace_model::{DAY_MS, Text, Timestamp, chain};
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition, RESERVED};
-use millrace_shard::state::{DERIVED, NoRoom, NotYet, StateError, StateStore, StateView};
+use millrace_shard::state::{DERIVED, StateError, StateStore, StateView};
 
 use crate::clock::Clock;
 use crate::meta::{META_KEY, Meta};
-use crate::observe::{self, Observer, measurement};
+use crate::observe::Observer;
 use crate::state::ShardState;
 use crate::topology::{Topology, input_name};
 use millrace_shard::murmur::partition_of;
@@ -111,14 +112,9 @@ pub struct TaskContext {
 pub enum TaskError {
     #[error("log")]
     Log(#[from] LogError),
-    #[error("store")]
-    State(#[source] StateError),
-    /// The store's disk is full, or nearly.
-    #[error("no room")]
-    NoRoom(#[source] StateError),
-    /// An input needs an external system that does not answer yet.
-    #[error("waiting")]
-    NotYet(#[source] StateError),
+    /// The store, or what a machine met while it asked the store.
+    #[error(transparent)]
+    State(#[from] StateError),
     #[error("machine panicked: {0}")]
     Panicked(String),
     /// State or machine violate a rule that no recovery repairs.
@@ -259,7 +255,7 @@ impl ShardTask {
 
     fn report_room(&self) {
         if let Some(free) = self.store.free_bytes() {
-            self.report(vec![measurement(observe::STATE_DISK_FREE_BYTES, [], Measure::Set(free as f64))]);
+            self.report(vec![Measurement::new(Measure::Set(Gauge::StateDiskFree, free as f64), [])]);
         }
     }
 
@@ -349,7 +345,7 @@ impl ShardTask {
             ?read,
             "step took longer than loop.step_time_max"
         );
-        self.report(vec![measurement(observe::SLOW_STEPS, [("part", Text::const_new(part))], Measure::Add(1))]);
+        self.report(vec![Measurement::new(Measure::Add(Counter::SlowSteps, 1), [Text::const_new(part)])]);
     }
 
     fn step_machine(&mut self, inputs: &[Input]) -> Result<Effects, TaskError> {
@@ -395,8 +391,8 @@ impl ShardTask {
             let overlap = |range: &(TopicPartition, Offset, Offset)| before.iter().any(|old| old.0 == range.0 && old.1 <= range.2 && range.1 <= old.2);
             (before.is_empty() && ranges.is_empty()) || ranges.iter().any(overlap)
         });
-        let id = Text::from("machine-panicked");
-        self.report(vec![measurement(observe::INVARIANT_VIOLATIONS, [("id", id)], Measure::Add(1))]);
+        let id = Text::const_new("machine-panicked");
+        self.report(vec![Measurement::new(Measure::Add(Counter::InvariantViolations, 1), [id])]);
         if again {
             let places: Vec<String> = ranges
                 .iter()
@@ -455,7 +451,7 @@ impl ShardTask {
         self.store_failures = 0;
         self.report(measurements);
         let seconds = begun.elapsed().as_secs_f64();
-        self.report(vec![measurement(observe::COMMIT_SECONDS, [], Measure::Sample(seconds))]);
+        self.report(vec![Measurement::new(Measure::Sample(Histogram::Commit, seconds), [])]);
         Ok(())
     }
 
@@ -478,19 +474,12 @@ impl ShardTask {
             live.measured_at = now;
             let mut measurements = live.lag();
             let store = Text::from(format!("shard-{shard}"));
-            measurements.push(measurement(
-                observe::STATE_BYTES,
-                [("store", store)],
-                Measure::Set(self.store.size_bytes() as f64),
-            ));
+            let bytes = Measure::Set(Gauge::StateBytes, self.store.size_bytes() as f64);
+            measurements.push(Measurement::new(bytes, [store]));
             let overdue_ms = if due == Timestamp::MAX { 0 } else { now.0.saturating_sub(due.0).max(0) };
             let in_hand = f64::from(u8::from(live.more));
-            measurements.push(measurement(
-                observe::WORK_IN_HAND,
-                [("shard", Text::from(shard.to_string()))],
-                Measure::Set(in_hand),
-            ));
-            measurements.push(measurement(observe::TIMERS_DUE_LAG_SECONDS, [], Measure::Set(overdue_ms as f64 / 1_000.0)));
+            measurements.push(Measurement::new(Measure::Set(Gauge::WorkInHand, in_hand), [Text::from(shard.to_string())]));
+            measurements.push(Measurement::new(Measure::Set(Gauge::TimersDueLag, overdue_ms as f64 / 1_000.0), []));
             self.report(measurements);
             self.report_room();
         }
@@ -508,16 +497,15 @@ impl ShardTask {
     /// Drops what depends on the failed attempt and enters the state that follows from the error.
     fn fail(&mut self, error: &TaskError) -> Progress {
         self.live = None;
-        self.no_room = matches!(error, TaskError::NoRoom(_));
+        self.no_room = matches!(error, TaskError::State(StateError::NoRoom(_)));
         let reason = chain(error);
         let disposition = match error {
             TaskError::Log(error) => error.disposition(),
-            TaskError::Panicked(_) | TaskError::NotYet(_) | TaskError::NoRoom(_) => Disposition::Recover,
-            TaskError::State(_) if self.store_failures >= 2 => Disposition::Stop,
-            TaskError::State(_) => Disposition::Recover,
+            TaskError::State(StateError::Store(_)) if self.store_failures >= 2 => Disposition::Stop,
+            TaskError::Panicked(_) | TaskError::State(_) => Disposition::Recover,
             TaskError::Broken(_) => Disposition::Stop,
         };
-        self.store_failures += u32::from(matches!(error, TaskError::State(_)));
+        self.store_failures += u32::from(matches!(error, TaskError::State(StateError::Store(_))));
         let next = match disposition {
             Disposition::Release => ShardState::Released,
             Disposition::Stop => ShardState::Failed { reason },
@@ -526,7 +514,7 @@ impl ShardTask {
                 let pause_ms = first.saturating_mul(1 << self.failures.min(20)).min(most);
                 self.failures += 1;
                 let cause = Text::from(cause(error));
-                self.report(vec![measurement(observe::TRANSACTIONS_ABORTED, [("cause", cause)], Measure::Add(1))]);
+                self.report(vec![Measurement::new(Measure::Add(Counter::TransactionsAborted, 1), [cause])]);
                 ShardState::Waiting {
                     until: self.context.clock.now().plus_ms(pause_ms),
                     reason,
@@ -565,8 +553,8 @@ impl ShardTask {
         }
         let now = self.context.clock.now();
         for measurement in &mut measurements {
-            if let Measure::SecondsSince(instant) = measurement.value {
-                measurement.value = Measure::Sample(now.0.saturating_sub(instant.0).max(0) as f64 / 1_000.0);
+            if let Measure::SecondsSince(histogram, instant) = measurement.value {
+                measurement.value = Measure::Sample(histogram, now.0.saturating_sub(instant.0).max(0) as f64 / 1_000.0);
             }
         }
         self.context.observer.measured(self.shard, &measurements);
@@ -666,8 +654,8 @@ impl Live {
 
     fn lag(&self) -> Vec<Measurement> {
         let gauge = |(source, records): (TopicPartition, u64)| {
-            let labels = [("topic", Text::from(&*source.topic)), ("partition", Text::from(source.partition.to_string()))];
-            measurement(observe::CONSUMER_LAG, labels, Measure::Set(records as f64))
+            let labels = [Text::from(&*source.topic), Text::from(source.partition.to_string())];
+            Measurement::new(Measure::Set(Gauge::ConsumerLag, records as f64), labels)
         };
         self.session.lag().into_iter().map(gauge).collect()
     }
@@ -697,19 +685,6 @@ fn row_record(key: &[u8], value: Option<&[u8]>) -> Record {
     }
 }
 
-/// An error of the store, or one that a machine met while it used the store.
-impl From<StateError> for TaskError {
-    fn from(error: StateError) -> TaskError {
-        if error.0.is::<NotYet>() {
-            TaskError::NotYet(error)
-        } else if error.0.is::<NoRoom>() {
-            TaskError::NoRoom(error)
-        } else {
-            TaskError::State(error)
-        }
-    }
-}
-
 /// The cause, as the metric's label.
 fn cause(error: &TaskError) -> &'static str {
     match error {
@@ -718,21 +693,9 @@ fn cause(error: &TaskError) -> &'static str {
         TaskError::Log(LogError::Aborted(_)) => "aborted",
         TaskError::Log(LogError::Unavailable(_) | LogError::NoSuchTopic(_)) => "unavailable",
         TaskError::Log(LogError::OffsetLost { .. } | LogError::Failure(_)) => "log-failure",
-        TaskError::State(_) => "store",
-        TaskError::NotYet(_) => "not-yet",
-        TaskError::NoRoom(_) => "no-room",
+        TaskError::State(StateError::Store(_) | StateError::Away(_)) => "store",
+        TaskError::State(StateError::NotYet(_)) => "not-yet",
+        TaskError::State(StateError::NoRoom(_)) => "no-room",
         TaskError::Panicked(_) | TaskError::Broken(_) => "invariant",
     }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millrace_model::metric::Counter;
 use millrace_model::{Identity, Path, Schema, SubjectKind, Text, Timestamp};
 use millrace_segment::Settings;
 use millrace_segment::plan::QueryId;
@@ -392,16 +393,8 @@ impl Step<'_> {
 
     fn finish(mut self, more: bool) -> Result<Effects, StateError> {
         for ((stage, topic, outcome), count) in std::mem::take(&mut self.records) {
-            let labels = vec![
-                ("stage", Text::const_new(stage)),
-                ("topic", Text::const_new(topic)),
-                ("outcome", Text::const_new(outcome)),
-            ];
-            self.measurements.push(Measurement {
-                name: "millrace_records_total",
-                labels,
-                value: Measure::Add(count),
-            });
+            let labels = [stage, topic, outcome].map(Text::const_new);
+            self.measurements.push(Measurement::new(Measure::Add(Counter::Records, count), labels));
         }
         self.write_audiences()?;
         self.write_chores()?;
@@ -504,11 +497,7 @@ impl Step<'_> {
         dirty
     }
 
-    fn count(&mut self, name: &'static str, labels: Vec<(&'static str, Text)>) {
-        self.measurements.push(Measurement {
-            name,
-            labels,
-            value: Measure::Add(1),
-        });
+    fn count<const N: usize>(&mut self, counter: Counter, labels: [Text; N]) {
+        self.measurements.push(Measurement::new(Measure::Add(counter, 1), labels));
     }
 }

@@ -6,6 +6,7 @@
 //! from the view.
 
 use bytes::Bytes;
+use millrace_model::metric::{Counter, Gauge, Histogram};
 use millrace_model::{SourceKind, Text, Timestamp};
 
 use crate::state::{RowChange, StateError, StateView};
@@ -74,24 +75,40 @@ pub struct Output {
 /// One measurement for the operator's metrics. Lost if the step is not committed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
-    /// A metric's name, `millrace_<area>_<what>_<unit>[_total]`.
-    pub name: &'static str,
-    /// In the order in which the metric declares them.
-    pub labels: Vec<(&'static str, Text)>,
+    /// Values of the metric's labels, in the order in which it declares them.
+    pub labels: Vec<Text>,
     pub value: Measure,
 }
 
-/// How a measurement changes its metric.
+/// A metric and how a measurement changes it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Measure {
-    /// A counter grows by this.
-    Add(u64),
-    /// A gauge has this value now.
-    Set(f64),
-    /// A histogram takes one sample.
-    Sample(f64),
-    /// A histogram takes the seconds from this instant to the commit of the step.
-    SecondsSince(Timestamp),
+    /// The counter grows by this amount.
+    Add(Counter, u64),
+    /// The gauge has this value now.
+    Set(Gauge, f64),
+    /// The histogram takes one sample.
+    Sample(Histogram, f64),
+    /// The histogram takes the seconds from this instant to the commit of the step.
+    SecondsSince(Histogram, Timestamp),
+}
+
+impl Measurement {
+    /// A measurement with a value for each label that the metric declares.
+    pub fn new<const N: usize>(value: Measure, labels: [Text; N]) -> Measurement {
+        debug_assert_eq!(value.labels().len(), N, "{value:?}");
+        Measurement { labels: labels.into(), value }
+    }
+}
+
+impl Measure {
+    fn labels(self) -> &'static [&'static str] {
+        match self {
+            Measure::Add(counter, _) => counter.labels(),
+            Measure::Set(gauge, _) => gauge.labels(),
+            Measure::Sample(histogram, _) | Measure::SecondsSince(histogram, _) => histogram.labels(),
+        }
+    }
 }
 
 /// How much a step may do in addition to its inputs, so that a transaction stays short. A bound,

@@ -682,7 +682,7 @@ impl Query {
     pub fn cluster(&self, node: &Identity) -> Result<ClusterReport, QueryError> {
         let reader = self.at(IDENTITY_SHARD)?;
         let graph = CommittedGraph(&*reader);
-        millrace_identity::explain(&graph, &self.config.policy, node, CLUSTER_EDGES_MAX).map_err(|error| QueryError::State(StateError(Box::new(error))))
+        millrace_identity::explain(&graph, &self.config.policy, node, CLUSTER_EDGES_MAX).map_err(|error| QueryError::State(StateError::store(error)))
     }
 
     /// The source kinds whose rows a person carries; for listings.

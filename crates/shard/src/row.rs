@@ -59,7 +59,7 @@ pub fn decode_bytes<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, FormatError>
 
 /// As `decode_bytes`, for rows: a row that cannot be read is a failed store.
 pub fn decode<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, StateError> {
-    decode_bytes(bytes).map_err(|error| StateError(Box::new(error)))
+    decode_bytes(bytes).map_err(StateError::store)
 }
 
 /// A unified thing: its kind and canonical id.

@@ -13,21 +13,33 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// One row of a batch: the new value, or `None` to delete the row.
 pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 
-/// The store failed. The shard stops; its owner recovers it.
-#[derive(Debug, thiserror::Error)]
-#[error("state store")]
-pub struct StateError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+/// What lies under an error of this port.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Within a `StateError` of a step: the store works, but an external system that an input needs,
-/// such as a schema registry, does not answer yet. Pass the same inputs again later.
+/// Why a read, a write or a step did not happen.
 #[derive(Debug, thiserror::Error)]
-#[error("an input cannot be taken yet")]
-pub struct NotYet(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+pub enum StateError {
+    /// The store failed, or holds what nobody can read. The shard stops; its owner recovers it.
+    #[error("state store")]
+    Store(#[source] Cause),
+    /// The store works, but an external system that an input needs, such as a schema registry, does
+    /// not answer yet. Pass the same inputs again later.
+    #[error("an input cannot be taken yet")]
+    NotYet(#[source] Cause),
+    /// The store works, but its disk is full. Retry once there is room.
+    #[error("no room")]
+    NoRoom(#[source] Cause),
+    /// The rows are those of another process, which does not answer now. Retry later.
+    #[error("rows of another process")]
+    Away(#[source] Cause),
+}
 
-/// Within a `StateError`: the store works, but its disk is full. Retry once there is room.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoRoom(pub String);
+impl StateError {
+    /// A failure of the store.
+    pub fn store(cause: impl Into<Cause>) -> StateError {
+        StateError::Store(cause.into())
+    }
+}
 
 /// A consistent read of committed state.
 pub trait StateView {
@@ -58,14 +70,14 @@ pub trait StateStore: StateView + Send {
     /// Applies a batch atomically.
     ///
     /// # Errors
-    /// Where the store failed, `NoRoom` included; nothing of the batch is visible then.
+    /// Where the store failed, `StateError::NoRoom` included; nothing of the batch is visible then.
     fn apply(&mut self, rows: Vec<RowChange>, changelog_position: i64) -> Result<(), StateError>;
 
     /// Whether there is room for more: checked before input is taken, so that it is not taken if
     /// its effects could not be stored.
     ///
     /// # Errors
-    /// `NoRoom`, until there is room again.
+    /// `StateError::NoRoom`, until there is room again.
     fn room(&self) -> Result<(), StateError> {
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use millrace_shard::state::{DERIVED, NoRoom, Row, StateError, StateView};
+use millrace_shard::state::{DERIVED, Row, StateError, StateView};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, Options, ReadOptions};
 
 use crate::{Resources, StoreError};
@@ -146,8 +146,8 @@ pub trait FromStore {
 impl FromStore for StateError {
     fn from_store(error: StoreError) -> Self {
         match error {
-            StoreError::NoRoom(words) => Self(Box::new(NoRoom(words))),
-            other => Self(Box::new(other)),
+            StoreError::NoRoom(_) => Self::NoRoom(Box::new(error)),
+            _ => Self::store(error),
         }
     }
 }

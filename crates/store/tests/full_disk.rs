@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace_shard::state::{NoRoom, RowChange, StateError, StateStore, StateView};
+use millrace_shard::state::{RowChange, StateError, StateStore, StateView};
 use millrace_store::{Limits, Resources, RocksStore};
 
 /// A file system of this many MiB, for as long as this lives.
@@ -90,7 +90,7 @@ fn rows(number: u32) -> Vec<RowChange> {
 }
 
 fn is_no_room(error: &StateError) -> bool {
-    error.0.is::<NoRoom>()
+    matches!(error, StateError::NoRoom(_))
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn a_reader_follows_the_store_and_ends_with_it() {
     assert_eq!(reader.get(&[1, 1]).unwrap().as_deref(), Some(&b"x"[..]));
     drop(store);
     let error = reader.get(&[1, 1]).unwrap_err();
-    assert_eq!(error.0.to_string(), "the store is closed");
+    assert_eq!(millrace_model::chain(&error), "state store: the store is closed");
     // The reader does not hold the folder.
     drop(open(folder.path()));
 }

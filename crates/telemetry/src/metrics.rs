@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prometheus::{CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
 
-use crate::catalogue::{Counter, Gauge, Histogram};
+use millrace_model::metric::{Counter, Gauge, Histogram};
 
 /// Metrics could not be set up or written.
 #[derive(Debug, thiserror::Error)]
@@ -32,28 +32,25 @@ impl Metrics {
     pub fn new() -> Result<Metrics, MetricsError> {
         let registry = Registry::new();
         let mut counters = BTreeMap::new();
-        for counter in Counter::ALL {
-            let declared = counter.declaration();
-            let vector = CounterVec::new(Opts::new(declared.name, declared.help), declared.labels)?;
+        for &counter in Counter::ALL {
+            let vector = CounterVec::new(Opts::new(counter.name(), counter.help()), counter.labels())?;
             registry.register(Box::new(vector.clone()))?;
             counters.insert(counter, vector);
         }
         let mut gauges = BTreeMap::new();
-        for gauge in Gauge::ALL {
-            let declared = gauge.declaration();
-            let vector = GaugeVec::new(Opts::new(declared.name, declared.help), declared.labels)?;
-            if declared.labels.is_empty() {
+        for &gauge in Gauge::ALL {
+            let vector = GaugeVec::new(Opts::new(gauge.name(), gauge.help()), gauge.labels())?;
+            if gauge.labels().is_empty() {
                 vector.with_label_values::<&str>(&[]);
             }
             registry.register(Box::new(vector.clone()))?;
             gauges.insert(gauge, vector);
         }
         let mut histograms = BTreeMap::new();
-        for histogram in Histogram::ALL {
-            let declared = histogram.declaration();
-            let options = HistogramOpts::new(declared.name, declared.help).buckets(histogram.buckets().to_vec());
-            let vector = HistogramVec::new(options, declared.labels)?;
-            if declared.labels.is_empty() {
+        for &histogram in Histogram::ALL {
+            let options = HistogramOpts::new(histogram.name(), histogram.help()).buckets(histogram.buckets().to_vec());
+            let vector = HistogramVec::new(options, histogram.labels())?;
+            if histogram.labels().is_empty() {
                 vector.with_label_values::<&str>(&[]);
             }
             registry.register(Box::new(vector.clone()))?;
@@ -117,20 +114,27 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalogue::Declaration;
 
-    fn declarations() -> Vec<(&'static str, Declaration)> {
-        let counters = Counter::ALL.map(|counter| ("counter", counter.declaration()));
-        let gauges = Gauge::ALL.map(|gauge| ("gauge", gauge.declaration()));
-        let histograms = Histogram::ALL.map(|histogram| ("histogram", histogram.declaration()));
-        counters.into_iter().chain(gauges).chain(histograms).collect()
+    /// A metric as it is declared.
+    struct Declared {
+        name: &'static str,
+        help: &'static str,
+        labels: &'static [&'static str],
+    }
+
+    fn declarations() -> Vec<(&'static str, Declared)> {
+        let declared = |name, help, labels| Declared { name, help, labels };
+        let counters = Counter::ALL.iter().map(|c| ("counter", declared(c.name(), c.help(), c.labels())));
+        let gauges = Gauge::ALL.iter().map(|g| ("gauge", declared(g.name(), g.help(), g.labels())));
+        let histograms = Histogram::ALL.iter().map(|h| ("histogram", declared(h.name(), h.help(), h.labels())));
+        counters.chain(gauges).chain(histograms).collect()
     }
 
     #[test]
     fn names_and_labels_are_those_of_the_contract() {
         let mut lines: Vec<String> = declarations()
             .iter()
-            .map(|(kind, d)| format!("{kind} {}{{{}}}\n", d.name, d.labels.join(",")))
+            .map(|(kind, declared)| format!("{kind} {}{{{}}}\n", declared.name, declared.labels.join(",")))
             .collect();
         lines.sort();
         expect![[r#"

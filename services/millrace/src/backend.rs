@@ -16,9 +16,9 @@ use millrace_segment::{Evidence, Explanation};
 use millrace_shard::lifecycle::{Accepted, Version, to_restore};
 use millrace_shard::query::{Explained, Past, Preview, Profile, Query, QueryError, Reasoned, Sampled, SegmentState, StoredEvent, WrittenMembership};
 use millrace_shard::row::{ProfileRelation, ProfileRow, SubjectId};
+use millrace_shard::state::StateError;
 
 use crate::commands::segment::check_one;
-use crate::remote::Away;
 
 /// Reports whether the shards of this process answer.
 pub type Readiness = dyn Fn() -> ReadyView + Send + Sync;
@@ -333,7 +333,7 @@ fn cut<T>(mut rest: Vec<T>, page: &PageRequest, place: impl Fn(&T) -> String) ->
 fn failure(error: QueryError) -> BackendError {
     match error {
         QueryError::NotOpen(shard) => BackendError::Unavailable(format!("no instance has shard {shard} open now; it may be on its way to another")),
-        QueryError::State(error) if error.0.is::<Away>() => BackendError::Unavailable(error.0.to_string()),
+        QueryError::State(StateError::Away(why)) => BackendError::Unavailable(why.to_string()),
         QueryError::Instant(reason) => BackendError::Refused(reason),
         error @ QueryError::TooLong(_) => BackendError::Refused(error.to_string()),
         error => BackendError::Failure {

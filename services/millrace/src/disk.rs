@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use millrace_config::Config;
 use millrace_log::Log;
+use millrace_model::chain;
 use millrace_runtime::host::OpenStore;
 use millrace_shard::state::{StateError, StateStore};
 use millrace_store::{Disposition, Limits, Resources, RocksStore, StoreError};
@@ -141,14 +142,7 @@ fn open_store(path: &Path, origin: Option<&str>, resources: &Resources) -> Resul
         }
         _ => Err(error),
     });
-    opened
-        .map(|store| Box::new(store) as Box<dyn StateStore>)
-        .map_err(|error| StateError(Box::new(error)))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    opened.map(|store| Box::new(store) as Box<dyn StateStore>).map_err(StateError::store)
 }
 
 fn bytes(number: u64) -> usize {

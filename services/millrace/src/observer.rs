@@ -7,7 +7,7 @@ use millrace_model::Text;
 use millrace_runtime::observe::Observer;
 use millrace_runtime::state::ShardState;
 use millrace_shard::machine::{Measure, Measurement};
-use millrace_telemetry::{Counter, Gauge, Histogram, Metrics};
+use millrace_telemetry::{Gauge, Metrics};
 
 /// A gauge's series within this process.
 type Series = (Gauge, Vec<Text>);
@@ -54,27 +54,13 @@ impl Observer for MetricsObserver {
     fn measured(&self, shard: u32, measurements: &[Measurement]) {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         for measurement in measurements {
-            let labels: Vec<&str> = measurement.labels.iter().map(|(_, value)| value.as_str()).collect();
+            let labels: Vec<&str> = measurement.labels.iter().map(Text::as_str).collect();
             match measurement.value {
-                Measure::Add(amount) => match Counter::named(measurement.name) {
-                    Some(counter) => self.metrics.add(counter, &labels, amount),
-                    None => tracing::debug!(name = measurement.name, "no such counter"),
-                },
-                Measure::Set(value) => match Gauge::named(measurement.name) {
-                    Some(gauge) => self.set(
-                        &mut parts,
-                        shard,
-                        (gauge, measurement.labels.iter().map(|(_, value)| value.clone()).collect()),
-                        value,
-                    ),
-                    None => tracing::debug!(name = measurement.name, "no such gauge"),
-                },
-                Measure::Sample(value) => match Histogram::named(measurement.name) {
-                    Some(histogram) => self.metrics.observe(histogram, &labels, value),
-                    None => tracing::debug!(name = measurement.name, "no such histogram"),
-                },
-                // The runtime has turned these into samples before.
-                Measure::SecondsSince(_) => {}
+                Measure::Add(counter, amount) => self.metrics.add(counter, &labels, amount),
+                Measure::Set(gauge, value) => self.set(&mut parts, shard, (gauge, measurement.labels.clone()), value),
+                Measure::Sample(histogram, value) => self.metrics.observe(histogram, &labels, value),
+                // The runtime turns these into samples when the step is committed.
+                Measure::SecondsSince(..) => {}
             }
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_api::internal::{ROWS_MAX, RowsError, RowsPage, ScanRequest, ShardRows};
+use millrace_model::chain;
 use millrace_runtime::host::HostHandle;
 use millrace_shard::query::{Reader, Shards};
 use millrace_shard::state::{StateError, StateView};
@@ -76,11 +77,6 @@ impl Peers {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 /// One shard at its owner.
 struct Remote {
     shard: u32,
@@ -102,12 +98,12 @@ impl Remote {
             }
         }
         let reason = asked.map_or_else(|| "no instance has it open".to_owned(), |(_, reason)| reason);
-        Err(StateError(Box::new(Away { shard: self.shard, reason })))
+        Err(StateError::Away(Box::new(Away { shard: self.shard, reason })))
     }
 }
 
 fn body<T: Serialize>(request: &T) -> Result<Vec<u8>, StateError> {
-    postcard::to_stdvec(request).map_err(|error| StateError(Box::new(error)))
+    postcard::to_stdvec(request).map_err(StateError::store)
 }
 
 impl StateView for Remote {

@@ -10,14 +10,14 @@ use anyhow::Context;
 use millrace_api::backend::BackendError;
 use millrace_api::destinations::Sinks;
 use millrace_config::{Config, Destination as Configured};
-use millrace_connect::sink::{Brake, Destination, NoFaults, Order, SinkContext, SinkStatus, SinkTask};
+use millrace_connect::sink::{Answers, Brake, Destination, NoFaults, Order, SinkContext, SinkStatus, SinkTask};
 use millrace_connect::source::{Status, system_clock};
 use millrace_log::{Disposition, Log, TopicPartition};
 use millrace_model::Timestamp;
 use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_runtime::host::{OpenStore, Ownership};
 use millrace_shard::machine::OutputTopic;
-use millrace_telemetry::{Gauge, Metrics};
+use millrace_telemetry::{Counter, Gauge, Metrics};
 
 use crate::budgets::Budgets;
 use crate::engine;
@@ -139,6 +139,7 @@ impl SinkThreads {
                 metrics: metrics.clone(),
                 reopen: BTreeMap::new(),
                 shown_at: 0,
+                counted: Answers::default(),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("sink {name}"))
@@ -235,6 +236,8 @@ struct Worker {
     /// Partitions to open, each with its earliest time.
     reopen: BTreeMap<u32, i64>,
     shown_at: i64,
+    /// The answers that the metrics count already.
+    counted: Answers,
 }
 
 impl Worker {
@@ -330,7 +333,16 @@ impl Worker {
         self.shown_at = at;
         let status = self.task.status();
         self.metrics.set(Gauge::SinkBacklog, &[&self.name], status.pending as f64);
+        self.count_answers();
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// Adds what was answered since the last time.
+    fn count_answers(&mut self) {
+        let before = std::mem::replace(&mut self.counted, self.task.answers());
+        for ((outcome, now), (_, then)) in self.counted.by_outcome().into_iter().zip(before.by_outcome()) {
+            self.metrics.add(Counter::SinkDeliveries, &[&self.name, outcome], now - then);
+        }
     }
 }
 

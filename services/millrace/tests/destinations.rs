@@ -129,5 +129,12 @@ fn a_webhook_receives_entries_and_exits_whatever_kills_the_process() {
     let status = status();
     assert_eq!([&status["desired"], &status["delivered"], &status["refused"]], [70, 70, 0], "{status}");
     assert_eq!(far.lock().unwrap().present, expected, "nothing was undone meanwhile");
+    place.until("the deliveries to be counted", || {
+        let metrics = reqwest::blocking::get(format!("http://{}/metrics", place.metrics)).and_then(|answer| answer.text());
+        let metrics = metrics.unwrap_or_default();
+        ["acknowledged", "refused", "retried"]
+            .iter()
+            .all(|outcome| metrics.contains(&format!("millrace_sink_deliveries_total{{destination=\"hook\",outcome=\"{outcome}\"}} ")))
+    });
     assert!(run(&place, &["destination", "list"]).starts_with("hook: 70 desired, 70 delivered, 0 pending, 0 refused"));
 }

@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
 
+use millrace_telemetry::{Counter, Gauge, Histogram};
 use place::{Place, printed};
 
 /// Runs `millrace`, expects the exit status, and returns its output.
@@ -252,34 +253,36 @@ fn every_metric_can_be_seen() {
     ];
     save(&place, "people.jsonl", lines.join("\n"));
     run(&place, 1, &["source", "file", "people.jsonl"]);
-    let missing = |names: &[&str]| -> Vec<String> {
+    let missing = |names: &[String]| -> Vec<String> {
         let metrics = http(&place.metrics, "GET /metrics", "\r\n");
         let seen = |name: &str| {
             metrics
                 .lines()
                 .any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
         };
-        names.iter().filter(|name| !seen(name)).map(|name| (*name).to_owned()).collect()
+        names.iter().filter(|name| !seen(name)).cloned().collect()
     };
-    // Those of connectors (sink_deliveries, sink_backlog, source_lag) need one;
-    // invariant_violations and transactions_aborted need a fault.
-    let names = [
-        "millrace_records_total",
-        "millrace_dead_letters_total",
-        "millrace_membership_changes_total",
-        "millrace_identity_parked_total",
-        "millrace_consumer_lag",
-        "millrace_audience_size",
-        "millrace_timers_due_lag_seconds",
-        "millrace_state_bytes",
-        "millrace_state_disk_free_bytes",
-        "millrace_shards_owned",
-        "millrace_build_info",
-        "millrace_commit_seconds_count",
-        "millrace_end_to_end_seconds_count",
-        "millrace_restore_seconds_count",
-        "millrace_identity_cluster_size_count",
+    // Those of connectors need one; invariant_violations, transactions_aborted and slow_steps
+    // need a fault.
+    let elsewhere = [
+        Counter::SinkDeliveries.name(),
+        Counter::SourceRecords.name(),
+        Counter::SourceRequests.name(),
+        Counter::InvariantViolations.name(),
+        Counter::TransactionsAborted.name(),
+        Counter::SlowSteps.name(),
+        Gauge::SinkBacklog.name(),
+        Gauge::SourceLag.name(),
+        Gauge::SourceQuotaLeft.name(),
+        Gauge::SourceQuotaResets.name(),
+        Gauge::SourceLoad.name(),
     ];
+    let single = Counter::ALL
+        .iter()
+        .map(|counter| counter.name())
+        .chain(Gauge::ALL.iter().map(|gauge| gauge.name()));
+    let histograms = Histogram::ALL.iter().map(|histogram| format!("{}_count", histogram.name()));
+    let names: Vec<String> = single.filter(|name| !elsewhere.contains(name)).map(str::to_owned).chain(histograms).collect();
     place.until("every metric", || {
         let missing = missing(&names);
         if !missing.is_empty() {

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
+use millrace_model::metric::Counter;
 use millrace_model::{Schema, SourceKind, SubjectKind, Timestamp};
 use millrace_oracle::worlds::random::Random;
 use millrace_oracle::{Rule, SourceRecord, Subject};
@@ -379,14 +380,9 @@ impl Cluster {
         for output in effects.outputs {
             self.route(shard, output);
         }
-        for measurement in effects
-            .measurements
-            .into_iter()
-            .filter(|measurement| measurement.name == "millrace_records_total")
-        {
-            let labels: Vec<&str> = measurement.labels.iter().map(|(_, value)| value.as_str()).collect();
-            if let Measure::Add(count) = measurement.value {
-                *self.counted.entry(labels.join(" ")).or_default() += count;
+        for measurement in effects.measurements {
+            if let Measure::Add(Counter::Records, count) = measurement.value {
+                *self.counted.entry(measurement.labels.join(" ")).or_default() += count;
             }
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use millrace_test_tidy::{files, root, text};
 
 /// Folders at the top of the project; a name in backticks that begins with one of them is a path.
-const TOPS: [&str; 10] = [
+const TOPS: [&str; 11] = [
     "crates/",
     "services/",
     "tests/",
@@ -17,6 +17,7 @@ const TOPS: [&str; 10] = [
     "deploy/",
     "helm/",
     "changelog.d/",
+    "examples/",
 ];
 
 /// The documents that describe today's state. Decisions and the changelog describe the day they

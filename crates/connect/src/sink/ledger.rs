@@ -102,7 +102,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, UnknownFormat> {
 /// Where the store failed or holds what cannot be read.
 pub fn get<T: DeserializeOwned>(view: &(impl StateView + ?Sized), key: &[u8]) -> Result<Option<T>, StateError> {
     let Some(bytes) = view.get(key)? else { return Ok(None) };
-    decode(&bytes).map(Some).map_err(|error| StateError(Box::new(error)))
+    decode(&bytes).map(Some).map_err(StateError::store)
 }
 
 /// Every row, in portions, in order of keys.
@@ -115,7 +115,7 @@ pub fn each_row(view: &(impl StateView + ?Sized), mut visit: impl FnMut(&str, Le
     loop {
         let rows = view.scan(&lower, &upper, PORTION)?;
         for (key, value) in &rows {
-            let row = decode(value).map_err(|error| StateError(Box::new(error)))?;
+            let row = decode(value).map_err(StateError::store)?;
             visit(&String::from_utf8_lossy(&key[1..]), row);
         }
         match rows.last() {

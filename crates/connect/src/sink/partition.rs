@@ -145,7 +145,7 @@ impl Partition {
         let row_key = ledger::row_key(key);
         match self.rows.get(&row_key) {
             Some(None) => Ok(None),
-            Some(Some(bytes)) => ledger::decode(bytes).map(Some).map_err(|error| StateError(Box::new(error))),
+            Some(Some(bytes)) => ledger::decode(bytes).map(Some).map_err(StateError::store),
             None => ledger::get(&*self.store, &row_key),
         }
     }
@@ -171,7 +171,7 @@ impl Partition {
         })?;
         for (key, value) in &self.rows {
             if let Some(bytes) = value {
-                let row = ledger::decode(bytes).map_err(|error| StateError(Box::new(error)))?;
+                let row = ledger::decode(bytes).map_err(StateError::store)?;
                 visit(&String::from_utf8_lossy(&key[1..]), row);
             }
         }

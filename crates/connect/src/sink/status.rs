@@ -48,6 +48,24 @@ pub struct AudienceStatus {
     pub held: bool,
 }
 
+/// What the destination answered to the changes that were sent, since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// The destination is as desired.
+    pub acknowledged: u64,
+    /// Refused for good; a dead letter each.
+    pub refused: u64,
+    /// Not taken this time; sent again later, alone or with fewer others. A change counts once for each time.
+    pub retried: u64,
+}
+
+impl Answers {
+    /// Each number with its word in the label `outcome` of `millrace_sink_deliveries_total`.
+    pub fn by_outcome(self) -> [(&'static str, u64); 3] {
+        [("acknowledged", self.acknowledged), ("refused", self.refused), ("retried", self.retried)]
+    }
+}
+
 /// The difference between the ledger and the destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_log::{Delivered, Disposition, Log, LogError, Offset, PollLimits, Record, TopicPartition};
+use millrace_log::{Delivered, Disposition, Log, LogError, PollLimits, Record, TopicPartition};
 use millrace_model::{Identity, Timestamp};
 use millrace_shard::state::{StateError, StateStore};
 use millrace_wire::{DeadLetterOrigin, DestinationState, OutputCodec, OutputError, Presence, Reason, RegistryClient, dead_letter_headers};
@@ -16,13 +16,16 @@ use super::destination::{Answer, Delivery, Destination, Refusal};
 use super::ledger::{Acknowledged, LedgerRow};
 use super::partition::Partition;
 use super::pending::{Pending, Waiting};
-use super::status::Drift;
+use super::status::{Answers, Drift};
 use crate::backoff::Backoff;
 use crate::budget::WallClock;
 
 mod orders;
 mod reconcile;
 mod shown;
+mod wanted;
+
+use wanted::{Read, wanted};
 
 /// Opens the ledger's store of a partition.
 pub type OpenLedger = dyn Fn(u32) -> Result<Box<dyn StateStore>, StateError> + Send + Sync;
@@ -158,7 +161,7 @@ pub struct SinkTask {
     pending: Pending,
     lanes: BTreeMap<String, LaneState>,
     calls: u64,
-    acknowledged: u64,
+    answers: Answers,
     /// Acknowledged changes by second, of the last minute.
     pace: BTreeMap<i64, u64>,
     drift: Option<Drift>,
@@ -173,7 +176,7 @@ impl SinkTask {
             pending: Pending::default(),
             lanes: BTreeMap::new(),
             calls: 0,
-            acknowledged: 0,
+            answers: Answers::default(),
             pace: BTreeMap::new(),
             drift: None,
         }
@@ -444,10 +447,12 @@ impl SinkTask {
                 }
                 Answer::Together(_) => {
                     moved = true;
+                    self.answers.retried += 1;
                     self.pending.update(&change.key, |waiting| waiting.together_max = count.div_ceil(2));
                     Ok(())
                 }
                 Answer::Later(reason) => {
+                    self.answers.retried += 1;
                     self.pending.update(&change.key, |waiting| waiting.sent = true);
                     later = Some(reason);
                     Ok(())
@@ -493,7 +498,7 @@ impl SinkTask {
 
     fn accepted(&mut self, change: &Change, now: Timestamp) -> Result<(), (u32, SinkError)> {
         let Some(waiting) = self.pending.take(&change.key) else { return Ok(()) };
-        self.acknowledged += 1;
+        self.answers.acknowledged += 1;
         *self.pace.entry(now.0 / 1_000).or_default() += 1;
         self.count(&waiting);
         let row = change.present.then(|| LedgerRow {
@@ -526,6 +531,7 @@ impl SinkTask {
             value: waiting.value.clone(),
             headers,
         };
+        self.answers.refused += 1;
         tracing::warn!(
             destination = self.context.name,
             offset = waiting.offset,
@@ -603,34 +609,5 @@ impl SinkTask {
             .collect();
         headers.push((DESTINATION_HEADER.to_owned(), Bytes::from(self.context.name.clone())));
         headers
-    }
-}
-
-/// Where a desired state was read.
-struct Read {
-    offset: Offset,
-    first_owner: bool,
-    /// An earlier owner may have sent this one, or one between it and the ledger's last.
-    uncertain: bool,
-}
-
-/// Whether a desired state must be sent, given what is known of the key.
-///
-/// The last acknowledgement need not be what the destination holds: an earlier owner may have sent
-/// another state in between and died before its commit. Where that is possible, the state is sent
-/// again.
-fn wanted(change: &Change, row: Option<&LedgerRow>, before: Option<&Waiting>, read: &Read) -> bool {
-    if before.is_some_and(|before| before.sent) {
-        return true;
-    }
-    let Some(row) = row else { return change.present || !read.first_owner };
-    let same = |known: Acknowledged| known.present == change.present && known.fingerprint == change.fingerprint();
-    if row.refused.is_some_and(same) {
-        return false;
-    }
-    match row.acknowledged {
-        None => change.present || read.uncertain,
-        Some(known) if read.offset < known.offset => false,
-        Some(known) => !same(known) || (read.uncertain && read.offset > known.offset),
     }
 }

@@ -354,6 +354,9 @@ fn a_poisoned_record_is_found_and_holds_no_other_up() {
     assert_eq!(said("millrace.reason"), Some(Bytes::from("destination-refused")));
     assert_eq!(said("millrace.destination.answer"), Some(Bytes::from("what came back")));
     assert_eq!(task.status().refused, 1);
+    let answers = task.answers();
+    assert_eq!((answers.acknowledged, answers.refused), (9, 1));
+    assert!(answers.retried > 0, "those beside it were sent again with fewer: {answers:?}");
     // Once the destination accepts it, a command sends it again.
     world.far.lock().expect("no panic").poison = None;
     let order = Order {
@@ -393,6 +396,8 @@ fn a_destination_down_takes_the_newest_when_it_is_back() {
     world.desire("a", "q@x.com", Some("x"));
     world.settle(&mut task);
     assert!(task.status().oldest_pending_ms.is_some_and(|age| age > 60_000));
+    assert_eq!((task.answers().acknowledged, task.answers().refused), (0, 0));
+    assert!(task.answers().retried > 0);
     world.far.lock().expect("no panic").down = false;
     world.settle(&mut task);
     assert_eq!(world.members(), world.desired);

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use millrace_log::{Delivered, EARLIEST, LogError, Offset, ShardIdentity, ShardSession, TopicPartition};
 use millrace_model::Timestamp;
-use millrace_shard::machine::{Machine, Measure};
+use millrace_model::metric::Histogram;
+use millrace_shard::machine::{Machine, Measure, Measurement};
 use millrace_shard::state::{DERIVED, RowChange, StateError, StateStore};
 
 use super::{Live, ShardTask, TaskError};
 use crate::meta::{META_KEY, Meta};
-use crate::observe::{self, measurement};
 use crate::topology::input_name;
 
 /// A longer restore reports its progress this often.
@@ -80,7 +80,7 @@ impl ShardTask {
         let positions: Vec<_> = inputs.iter().map(|(source, topic)| (source.clone(), position(source, *topic))).collect();
         session.assign(&positions)?;
         machine.start(&*self.store)?;
-        self.report(vec![measurement(observe::RESTORE_SECONDS, [], Measure::Sample(begun.elapsed().as_secs_f64()))]);
+        self.report(vec![Measurement::new(Measure::Sample(Histogram::Restore, begun.elapsed().as_secs_f64()), [])]);
         Ok(Live {
             session,
             machine,

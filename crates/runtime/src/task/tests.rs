@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use millrace_log::simulated::{Faults, SimulatedLog};
 use millrace_log::{Log, Record, TopicPartition, TopicSpec};
+use millrace_model::metric::Histogram;
 use millrace_model::{DAY_MS, SourceKind, Timestamp};
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition};
-use millrace_shard::state::{NotYet, RowChange, StateError, StateStore, StateView};
+use millrace_shard::state::{RowChange, StateError, StateStore, StateView};
 
 use super::{Progress, ShardTask, TaskConfig, TaskContext};
 use crate::clock::{Clock, ManualClock};
@@ -72,7 +73,7 @@ impl StateStore for Failing {
         let mut failures = self.failures.lock().unwrap();
         if *failures > 0 {
             *failures -= 1;
-            return Err(StateError("disk gone".into()));
+            return Err(StateError::store("disk gone"));
         }
         self.store.apply(rows, changelog_position)
     }
@@ -101,8 +102,8 @@ struct Notes(Mutex<Vec<String>>);
 impl Observer for Notes {
     fn measured(&self, _: u32, measurements: &[Measurement]) {
         let mut notes = self.0.lock().unwrap();
-        let reported = measurements.iter().filter(|measurement| measurement.name.starts_with("test_"));
-        notes.extend(reported.map(|measurement| format!("{} {:?}", measurement.name, measurement.value)));
+        let samples = measurements.iter().filter(|one| matches!(one.value, Measure::Sample(Histogram::EndToEnd, _)));
+        notes.extend(samples.map(|one| format!("{:?}", one.value)));
     }
 
     fn state_changed(&self, _: u32, state: &ShardState) {
@@ -344,11 +345,7 @@ fn outputs_go_to_their_topics() {
                 output(OutputTopic::DeadLetter, Partition::Hash("x".into())),
             ]
         });
-        let late = Measurement {
-            name: "test_seconds",
-            labels: Vec::new(),
-            value: Measure::SecondsSince(now.plus_ms(-1_500)),
-        };
+        let late = Measurement::new(Measure::SecondsSince(Histogram::EndToEnd, now.plus_ms(-1_500)), []);
         let measurements = if inputs.is_empty() { Vec::new() } else { vec![late] };
         Effects {
             outputs: outputs.collect(),
@@ -371,7 +368,7 @@ fn outputs_go_to_their_topics() {
             "t.dead-letter/0 [(\"h\", b\"v\")]"
         ]
     );
-    assert!(world.notes.0.lock().unwrap().contains(&"test_seconds Sample(1.5)".to_owned()));
+    assert!(world.notes.0.lock().unwrap().contains(&"Sample(EndToEnd, 1.5)".to_owned()));
 }
 
 #[test]
@@ -506,7 +503,7 @@ impl Machine for NotNow {
             return Ok(rows(inputs));
         }
         *left -= 1;
-        Err(StateError(Box::new(NotYet("the registry is away".into()))))
+        Err(StateError::NotYet("the registry is away".into()))
     }
 
     fn committed(&mut self) {}

@@ -134,11 +134,7 @@ impl Step<'_> {
                 attributes: attributes.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect(),
                 changed_at: self.now,
             };
-            let value = self
-                .config
-                .output
-                .encode_destination_state(&state)
-                .map_err(|error| StateError(Box::new(error)))?;
+            let value = self.config.output.encode_destination_state(&state).map_err(StateError::store)?;
             let topic_key = Bytes::from(state.key());
             self.outputs.push(Output {
                 topic: OutputTopic::Destination(key.destination.clone()),

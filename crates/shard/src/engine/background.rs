@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use millrace_model::metric::Gauge;
 use millrace_model::{Identity, SubjectKind, Text, Timestamp};
 
 use super::derive::{self, Wake};
@@ -87,12 +88,8 @@ impl Step<'_> {
         }
         if !due.is_empty() || *lagging {
             *lagging = !due.is_empty();
-            let value = Measure::Set(latest_by as f64 / 1_000.0);
-            self.measurements.push(Measurement {
-                name: "millrace_timers_due_lag_seconds",
-                labels: Vec::new(),
-                value,
-            });
+            let late = Measure::Set(Gauge::TimersDueLag, latest_by as f64 / 1_000.0);
+            self.measurements.push(Measurement::new(late, []));
         }
         let left = due.len() == timers_max;
         // Everything before the last one fired is gone. Timers set later than that may still be
@@ -306,12 +303,8 @@ impl Step<'_> {
     }
 
     fn report_audience(&mut self, segment: Text, members: u64) {
-        let value = Measure::Set(members as f64);
-        self.measurements.push(Measurement {
-            name: "millrace_audience_size",
-            labels: vec![("segment", segment)],
-            value,
-        });
+        let size = Measure::Set(Gauge::AudienceSize, members as f64);
+        self.measurements.push(Measurement::new(size, [segment]));
     }
 
     /// Adds this step's changes to the number of members of each segment.

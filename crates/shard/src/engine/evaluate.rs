@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_identity::Reason;
+use millrace_model::metric::{Counter, Histogram};
 use millrace_model::{CanonicalId, Identity, Map, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
 use millrace_segment::plan::{FeatureId, FeaturePlan, Features, QueryId, Reads, SegmentPlan, Timed};
 
@@ -636,7 +637,7 @@ impl Step<'_> {
             cause,
             merged_into: absorbed.then(|| row.merged_into.as_ref().map(|to| to.0.to_string())).flatten(),
         };
-        let value = self.config.output.encode_membership(&membership).map_err(|error| StateError(Box::new(error)))?;
+        let value = self.config.output.encode_membership(&membership).map_err(StateError::store)?;
         let headers = origin
             .trace
             .iter()
@@ -660,17 +661,10 @@ impl Step<'_> {
         }
         *self.audiences.entry(name.clone()).or_default() += if realized { 1 } else { -1 };
         let status = if realized { "realized" } else { "exited" };
-        self.count(
-            "millrace_membership_changes_total",
-            vec![("segment", name.clone()), ("status", Text::const_new(status))],
-        );
+        self.count(Counter::MembershipChanges, [name.clone(), Text::const_new(status)]);
         if let Some(ingested_at) = origin.ingested_at {
-            let value = Measure::SecondsSince(ingested_at);
-            self.measurements.push(Measurement {
-                name: "millrace_end_to_end_seconds",
-                labels: Vec::new(),
-                value,
-            });
+            let passed = Measure::SecondsSince(Histogram::EndToEnd, ingested_at);
+            self.measurements.push(Measurement::new(passed, []));
         }
         Ok(())
     }

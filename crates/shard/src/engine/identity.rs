@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use millrace_identity::{Edge, Evidence, GraphStore, Outcome, Parked, Reason};
+use millrace_model::metric::{Counter, Histogram};
 use millrace_model::{Identity, Text};
 
 use super::Step;
@@ -53,7 +54,7 @@ impl GraphStore for CommittedGraph<'_> {
     }
 
     fn put(&mut self, _key: Vec<u8>, _value: Option<Vec<u8>>) -> Result<(), StateError> {
-        Err(StateError("committed state is read-only".into()))
+        Err(StateError::store("committed state is read-only"))
     }
 }
 
@@ -80,13 +81,9 @@ impl Step<'_> {
     pub(super) fn weigh(&mut self) -> Result<(), StateError> {
         let config = std::sync::Arc::clone(&self.config);
         let (evidence, origins): (Vec<Evidence>, Vec<Origin>) = std::mem::take(&mut self.evidence).into_iter().unzip();
-        let outcome = millrace_identity::apply(&mut Graph(&mut self.tx), &config.policy, &evidence).map_err(|error| StateError(Box::new(error)))?;
-        let size = Measure::Sample(outcome.cluster_size as f64);
-        self.measurements.push(Measurement {
-            name: "millrace_identity_cluster_size",
-            labels: Vec::new(),
-            value: size,
-        });
+        let outcome = millrace_identity::apply(&mut Graph(&mut self.tx), &config.policy, &evidence).map_err(StateError::store)?;
+        let size = Measure::Sample(Histogram::IdentityClusterSize, outcome.cluster_size as f64);
+        self.measurements.push(Measurement::new(size, []));
         let Some(last) = origins.last() else { return Ok(()) };
         let mut causes: BTreeMap<&Identity, &Origin> = BTreeMap::new();
         for (one, origin) in evidence.iter().zip(&origins) {
@@ -100,7 +97,7 @@ impl Step<'_> {
     /// Computes every verdict again, under the present policy.
     pub(super) fn weigh_all(&mut self, origin: &Origin) -> Result<(), StateError> {
         let config = std::sync::Arc::clone(&self.config);
-        let outcome = millrace_identity::rebuild(&mut Graph(&mut self.tx), &config.policy).map_err(|error| StateError(Box::new(error)))?;
+        let outcome = millrace_identity::rebuild(&mut Graph(&mut self.tx), &config.policy).map_err(StateError::store)?;
         self.follow_verdicts(outcome, |_| origin);
         Ok(())
     }
@@ -119,7 +116,7 @@ impl Step<'_> {
             self.send_to_node(&moved.node, message, origin);
         }
         for Parked { edge, reason } in outcome.parked {
-            self.count("millrace_identity_parked_total", vec![("reason", label(&reason))]);
+            self.count(Counter::IdentityParked, [label(&reason)]);
             self.send_aside(&edge, Some(reason), cause([edge.node(), edge.home(), edge.node()]));
         }
         for edge in outcome.unparked {

@@ -1,6 +1,7 @@
 //! ingest: source records, decoded, validated and sent to their node. Stateless.
 
 use bytes::Bytes;
+use millrace_model::metric::Counter;
 use millrace_model::{Event, Identity, Rejection, SourceChange, SourceKind, Text};
 use millrace_wire::DecodeError;
 
@@ -8,7 +9,7 @@ use super::{Step, shard_of, shard_of_node};
 use crate::machine::{Input, InputTopic, Output, OutputTopic, Partition};
 use crate::message::{CauseKind, Envelope, Message, Origin};
 use crate::row;
-use crate::state::{NotYet, StateError};
+use crate::state::StateError;
 
 impl Step<'_> {
     pub(super) fn ingest(&mut self, kind: SourceKind, input: &Input) -> Result<(), StateError> {
@@ -24,7 +25,7 @@ impl Step<'_> {
             }
             // The registry does not answer: nothing of this batch is committed, and the shard
             // retries it.
-            Err(error @ DecodeError::Retry(_)) => return Err(StateError(Box::new(NotYet(Box::new(error))))),
+            Err(error @ DecodeError::Retry(_)) => return Err(StateError::NotYet(Box::new(error))),
         };
         let change = decoded.change;
         let outcome = match (decoded.clock_ahead, decoded.unknown_fields.is_empty()) {
@@ -91,10 +92,7 @@ impl Step<'_> {
     pub(super) fn dead_letter(&mut self, input: &Input, rejection: &Rejection) {
         let topic = self.topic_name(input);
         self.count_record("ingest", input_name(input), "rejected");
-        self.count(
-            "millrace_dead_letters_total",
-            vec![("topic", Text::from(topic.as_str())), ("reason", rejection.reason.clone())],
-        );
+        self.count(Counter::DeadLetters, [Text::from(topic.as_str()), rejection.reason.clone()]);
         let mut headers = input.headers.clone();
         let place = millrace_wire::DeadLetterOrigin {
             topic: &topic,

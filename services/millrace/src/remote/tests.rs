@@ -89,8 +89,8 @@ fn peers(addresses: &[SocketAddr], token: Option<&str>) -> Peers {
 
 fn refused(peers: &Peers) -> String {
     let error = peers.reader(3).unwrap().get(&row(1).0).unwrap_err();
-    assert!(error.0.is::<Away>(), "{error:?}");
-    error.0.to_string()
+    let StateError::Away(why) = error else { panic!("{error:?}") };
+    why.to_string()
 }
 
 #[test]

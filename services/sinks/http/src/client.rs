@@ -36,11 +36,7 @@ pub fn build(config: &Config) -> Result<Client, ConfigError> {
 
 /// The text of a client error, without the query of its address.
 pub fn said(error: reqwest::Error) -> String {
-    let error = http::HttpError::no_answer(error);
-    match std::error::Error::source(&error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
+    millrace_model::chain(&http::HttpError::no_answer(error))
 }
 
 fn read(path: &std::path::Path) -> Result<Vec<u8>, ConfigError> {

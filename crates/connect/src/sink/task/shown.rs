@@ -2,9 +2,14 @@
 
 use super::SinkTask;
 use crate::sink::partition::Partition;
-use crate::sink::status::{AudienceStatus, SinkStatus};
+use crate::sink::status::{Answers, AudienceStatus, SinkStatus};
 
 impl SinkTask {
+    /// What the destination has answered so far.
+    pub fn answers(&self) -> Answers {
+        self.answers
+    }
+
     /// The status of the task.
     pub fn status(&mut self) -> SinkStatus {
         let now = self.now();
@@ -15,7 +20,7 @@ impl SinkTask {
             partitions: self.partitions(),
             quota_left: self.destination.quota_left(),
             calls: self.calls,
-            acknowledged: self.acknowledged,
+            acknowledged: self.answers.acknowledged,
             error: self.lanes.values().find_map(|lane| lane.error.clone()),
             drift: self.drift.clone(),
             at: now.to_string(),

@@ -1,7 +1,6 @@
 //! A disk without room, and a store that is ahead of its log.
 
 use millrace_log::{Log, LogError, Offset, Reader, ShardIdentity, ShardSession, TopicSpec};
-use millrace_shard::state::NoRoom;
 
 use super::*;
 
@@ -16,7 +15,7 @@ struct Narrow {
 impl Narrow {
     fn refuse(&self) -> Result<(), StateError> {
         if *self.full.lock().unwrap() {
-            return Err(StateError(Box::new(NoRoom("the disk is full".into()))));
+            return Err(StateError::NoRoom("the disk is full".into()));
         }
         Ok(())
     }

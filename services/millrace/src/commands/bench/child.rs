@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Parser;
 use millrace_config::LogKind;
+use millrace_telemetry::Counter;
 use reqwest::blocking::Client;
 
 use super::site::variables;
@@ -106,7 +107,7 @@ impl Drop for Process {
 fn ingested(metrics: &str) -> f64 {
     let lines = metrics
         .lines()
-        .filter(|line| line.starts_with("millrace_records_total{") && line.contains(r#"stage="ingest""#));
+        .filter(|line| line.strip_prefix(Counter::Records.name()).is_some_and(|rest| rest.starts_with('{')) && line.contains(r#"stage="ingest""#));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 

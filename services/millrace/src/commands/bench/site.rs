@@ -11,6 +11,7 @@ use bytes::Bytes;
 use millrace_config::{Config, LogKind};
 use millrace_log::{Log, LogError, Record, TopicPartition};
 use millrace_model::Timestamp;
+use millrace_model::metric::{Gauge, Histogram};
 use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_runtime::host::{Host, HostHandle};
 use millrace_runtime::observe::Observer;
@@ -68,11 +69,11 @@ struct Board {
 impl Observer for Observed {
     fn measured(&self, shard: u32, measurements: &[Measurement]) {
         for measurement in measurements {
-            match (measurement.name, measurement.value) {
-                ("millrace_state_bytes", Measure::Set(bytes)) => {
+            match measurement.value {
+                Measure::Set(Gauge::StateBytes, bytes) => {
                     self.board.lock().unwrap_or_else(PoisonError::into_inner).state_bytes.insert(shard, bytes);
                 }
-                ("millrace_commit_seconds", Measure::Sample(seconds)) => {
+                Measure::Sample(Histogram::Commit, seconds) => {
                     self.board.lock().unwrap_or_else(PoisonError::into_inner).commit_seconds += seconds;
                 }
                 _ => {}

@@ -160,7 +160,7 @@ impl Stage {
             let _ = folder.path();
             let disk = disks
                 .get(shard as usize)
-                .ok_or_else(|| StateError(format!("there is no shard {shard}").into()))?;
+                .ok_or_else(|| StateError::store(format!("there is no shard {shard}")))?;
             Ok(Box::new(disk.open()))
         });
         Node::start(

@@ -26,7 +26,7 @@
 //!   records.
 //! * A partial update of a part of money changes that part, and the whole is as new as its newest
 //!   part; one of a part of a key changes the key.
-//! A currency without an amount does not count where another record has an amount.
+//!   A currency without an amount does not count where another record has an amount.
 //! * A path follows each thing once, in `select r.opportunity.x from opportunityRoles r` and
 //!   `opportunityRoles.sum(opportunity.x)` too; `map`, and an expression that is not a path, give a
 //!   value for each item.

@@ -27,4 +27,4 @@ pub use path::Path;
 pub use rust_decimal::Decimal;
 pub use schema::{Field, RecordType, Schema, SchemaError, Type};
 pub use time::{DAY_MS, Date, Timestamp, TimestampParseError};
-pub use value::{Map, Text, Value};
+pub use value::{Map, Pick, Text, Value};

@@ -291,8 +291,15 @@ impl Sum {
         };
         let whole = u128::try_from(whole).ok().filter(|whole| *whole < MANTISSA_END)?;
         let (mut fraction, mut unit, mut scale) = (u128::try_from(fraction).ok()?, ONE.unsigned_abs(), i64::from(DIGITS));
+        // Zeros at the end go first, in powers of two: amounts of money have 26 of them.
+        for digits in [16, 8, 4, 2, 1] {
+            let power = 10_u128.pow(digits);
+            if fraction % power == 0 {
+                (fraction, unit, scale) = (fraction / power, unit / power, scale - i64::from(digits));
+            }
+        }
         let mut half = Half::Nothing;
-        while scale > 0 && (fraction % 10 == 0 && half == Half::Nothing || !fits(whole, fraction, unit)) {
+        while scale > 0 && !fits(whole, fraction, unit) {
             half = half.then((fraction % 10) as u8);
             (fraction, unit, scale) = (fraction / 10, unit / 10, scale - 1);
         }

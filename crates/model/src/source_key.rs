@@ -13,6 +13,20 @@ pub fn parts(source_key: &str) -> Option<[&str; 3]> {
 
 /// The key object of a `sourceKey`, with the parts that can be derived.
 pub fn object(source_key: &str) -> Map {
+    fields(source_key)
+        .map(|(name, text)| (Text::const_new(name), Value::text(text)))
+        .collect()
+}
+
+/// Whether a map is the key object of a `sourceKey`.
+pub fn is_object_of(map: &Map, source_key: &str) -> bool {
+    map.iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .eq(fields(source_key).map(|(name, text)| (name, Some(text))))
+}
+
+/// The fields of a key object, ascending by name.
+fn fields(source_key: &str) -> impl Iterator<Item = (&'static str, &str)> {
     let [id, instance, ty] = parts(source_key).map_or([None; 3], |parts| parts.map(Some));
     let fields = [
         ("sourceID", id),
@@ -20,8 +34,5 @@ pub fn object(source_key: &str) -> Map {
         ("sourceKey", Some(source_key)),
         ("sourceType", ty),
     ];
-    fields
-        .into_iter()
-        .filter_map(|(name, text)| Some((Text::const_new(name), Value::text(text?))))
-        .collect()
+    fields.into_iter().filter_map(|(name, text)| Some((name, text?)))
 }

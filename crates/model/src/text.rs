@@ -24,6 +24,9 @@ pub fn named(text: &str) -> Cow<'_, str> {
 }
 
 fn bare(text: &str) -> &str {
+    if text.is_ascii() {
+        return text.trim();
+    }
     text.trim_matches(|letter: char| letter.is_whitespace() || is_format(letter))
 }
 

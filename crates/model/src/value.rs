@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use compact_str::CompactString;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Date, Timestamp, number};
 
@@ -33,6 +34,33 @@ pub enum Value {
 /// Fields in ascending byte order of their names, each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Map(Vec<(Text, Value)>);
+
+/// A map, serialised as the `Value::Map` of those of its fields that `keeps` keeps.
+pub struct Pick<'m, F> {
+    pub map: &'m Map,
+    pub keeps: F,
+}
+
+impl<F: Fn(&str) -> bool> Pick<'_, F> {
+    fn fields(&self) -> impl Iterator<Item = &(Text, Value)> {
+        self.map.0.iter().filter(|(name, _)| (self.keeps)(name))
+    }
+}
+
+impl<F: Fn(&str) -> bool> Serialize for Pick<'_, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Fields<'p, 'm, F>(&'p Pick<'m, F>);
+        impl<F: Fn(&str) -> bool> Serialize for Fields<'_, '_, F> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut fields = serializer.serialize_seq(Some(self.0.fields().count()))?;
+                self.0.fields().try_for_each(|field| fields.serialize_element(field))?;
+                fields.end()
+            }
+        }
+        // The place of `Map` among the variants of `Value`.
+        serializer.serialize_newtype_variant("Value", 8, "Map", &Fields(self))
+    }
+}
 
 impl Value {
     pub fn text(text: impl AsRef<str>) -> Value {

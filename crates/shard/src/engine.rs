@@ -20,7 +20,6 @@ use millrace_model::{Identity, Path, Schema, SubjectKind, Text, Timestamp};
 use millrace_segment::Settings;
 use millrace_segment::plan::QueryId;
 use millrace_wire::{Decoder, OutputCodec};
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::key::{self, table};
@@ -31,6 +30,7 @@ use crate::program::Program;
 use crate::row::{self, Moved, SubjectId, SubjectRow};
 use crate::state::{RowChange, StateError, StateView};
 use crate::tx::Tx;
+use subjects::{CachedSubject, Subjects};
 
 mod activation;
 mod background;
@@ -49,6 +49,7 @@ mod owner;
 mod related;
 mod resolve;
 mod sequence;
+mod subjects;
 mod tally;
 mod view;
 
@@ -126,6 +127,8 @@ pub struct Shard {
     lagging: bool,
     /// No fan-out job is stored before this key.
     fanouts_from: Vec<u8>,
+    /// No chore, review or backfill is stored.
+    idle: bool,
     started: bool,
     /// A first step compares the configuration and reports the sizes of audiences.
     stepped: bool,
@@ -140,6 +143,7 @@ impl Shard {
             timers_from: Timestamp::MIN,
             lagging: false,
             fanouts_from: Vec::new(),
+            idle: false,
             started: false,
             stepped: false,
         }
@@ -155,6 +159,7 @@ impl Machine for Shard {
         self.program = Arc::new(Program::load(view, &self.config)?);
         self.timers_from = Timestamp::MIN;
         self.fanouts_from = vec![table::FANOUT];
+        self.idle = false;
         self.started = true;
         Ok(())
     }
@@ -168,11 +173,12 @@ impl Machine for Shard {
             now,
             tx: Tx::new(view),
             queue: VecDeque::new(),
-            subjects: FxHashMap::default(),
+            subjects: Subjects::default(),
             buckets: ledger::Buckets::default(),
             evidence: Vec::new(),
             oldest_gone: BTreeSet::new(),
             chores: 0,
+            idle: self.idle,
             dirty: BTreeMap::new(),
             fanouts: background::Fanouts::new(self.fanouts_from.clone()),
             audiences: BTreeMap::new(),
@@ -198,6 +204,7 @@ impl Machine for Shard {
         self.timers_from = timers_from;
         self.program = Arc::clone(&step.program);
         self.fanouts_from = step.write_fanouts()?;
+        self.idle = step.idle;
         step.finish(timers_left || background_left)
     }
 
@@ -251,13 +258,6 @@ impl Dirty {
     }
 }
 
-/// A subject's hot row, decoded once a step.
-struct CachedSubject {
-    row: SubjectRow,
-    /// The stored bytes, and the wake-up that was set.
-    before: Option<(Vec<u8>, Timestamp)>,
-}
-
 /// The order in which dirty subjects are evaluated: dependencies first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn(u8, SubjectId);
@@ -283,7 +283,7 @@ struct Step<'a> {
     now: Timestamp,
     tx: Tx<'a>,
     queue: VecDeque<Envelope>,
-    subjects: FxHashMap<SubjectId, CachedSubject>,
+    subjects: Subjects,
     buckets: ledger::Buckets,
     /// Evidence for the identity writer, weighed together.
     evidence: Vec<(millrace_identity::Evidence, Origin)>,
@@ -291,6 +291,8 @@ struct Step<'a> {
     oldest_gone: BTreeSet<SubjectId>,
     /// Chores that began, minus those that ended.
     chores: i64,
+    /// No chore, review or backfill waits.
+    idle: bool,
     dirty: BTreeMap<Turn, Dirty>,
     fanouts: background::Fanouts,
     /// Change of the number of members, by segment.
@@ -400,7 +402,7 @@ impl Step<'_> {
         self.write_chores()?;
         self.write_buckets();
         let mut appeared: i64 = 0;
-        for (subject, CachedSubject { row, before }) in std::mem::take(&mut self.subjects) {
+        for (subject, CachedSubject { row, before }) in self.subjects.take() {
             let empty = SubjectRow {
                 revision: row.revision,
                 ..SubjectRow::default()
@@ -466,17 +468,17 @@ impl Step<'_> {
 
     /// The subject's hot row, as this step left it.
     fn subject(&mut self, subject: &SubjectId) -> Result<&mut SubjectRow, StateError> {
-        if !self.subjects.contains_key(subject) {
+        if !self.subjects.contains(subject) {
             let stored = self.tx.get_bytes(&key::of_subject(table::SUBJECT, subject))?;
             self.cache_subject(subject, stored)?;
         }
         // The branch above has just inserted a missing one.
-        Ok(&mut self.subjects.get_mut(subject).expect("cached above").row)
+        Ok(self.subjects.get_mut(subject).expect("cached above"))
     }
 
     /// Takes a hot row as it is stored, unless this step has it already.
     fn cache_subject(&mut self, subject: &SubjectId, stored: Option<Vec<u8>>) -> Result<(), StateError> {
-        if !self.subjects.contains_key(subject) {
+        if !self.subjects.contains(subject) {
             let known: Option<SubjectRow> = stored.as_deref().map(row::decode).transpose()?;
             let before = stored.zip(known.as_ref().map(|row| row.timer.0));
             // A new subject starts under the present plan: there is nothing older to upgrade.
@@ -484,7 +486,7 @@ impl Step<'_> {
                 revision: self.program.revision,
                 ..SubjectRow::default()
             });
-            self.subjects.insert(subject.clone(), CachedSubject { row, before });
+            self.subjects.insert(subject, CachedSubject { row, before });
         }
         Ok(())
     }

@@ -86,6 +86,18 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
         request: Some((JSON, asked)),
         response: Some((JSON, body)),
     };
+    let order = |path, summary| Operation {
+        method: "post",
+        path,
+        summary,
+        query: &[],
+        request: None,
+        response: Some((
+            JSON,
+            json!({"type": "object", "properties": {"name": {"type": "string"}, "paused": {"type": "boolean"}}}),
+        )),
+    };
+    let named = json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]});
     vec![
         read(
             "/v1/persons",
@@ -222,7 +234,7 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
         Operation {
             method: "post",
             path: "/v1/audiences/{name}/members",
-            summary: "Brings members into an external audience, one JSON object a line; from this machine only",
+            summary: "Brings members into an external audience, one JSON object a line",
             query: REPLACE,
             request: Some((NDJSON, schema::<MemberLine>(generator))),
             response: Some((JSON, schema::<ImportView>(generator))),
@@ -230,7 +242,7 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
         Operation {
             method: "post",
             path: "/v1/records",
-            summary: "Appends records to source topics, one JSON object a line; from this machine only",
+            summary: "Appends records to source topics, one JSON object a line",
             query: STRICT,
             request: Some((NDJSON, schema::<RecordLine>(generator))),
             response: Some((JSON, schema::<AppendView>(generator))),
@@ -242,6 +254,30 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
             query: STREAM,
             request: None,
             response: Some((NDJSON, json!({"type": "object"}))),
+        },
+        read(
+            "/v1/sources",
+            "The sources of this process: state, lag, quota and progress of each",
+            &[],
+            json!({"type": "object", "properties": {"items": {"type": "array", "items": named}}}),
+        ),
+        read("/v1/sources/{name}", "One source", &[], named.clone()),
+        order("/v1/sources/{name}/pause", "Pauses a source until it is resumed, restarts included"),
+        order("/v1/sources/{name}/resume", "Resumes a paused source"),
+        read(
+            "/v1/destinations",
+            "The destinations that this process serves: desired, delivered, pending and refused members of each",
+            &[],
+            json!({"type": "array", "items": named}),
+        ),
+        read("/v1/destinations/{name}", "One destination", &[], named.clone()),
+        Operation {
+            method: "post",
+            path: "/v1/destinations/{name}/orders",
+            summary: "Hands an order to the destination's sink, which carries it out after its present step; answers 202 with the order",
+            query: &[],
+            request: Some((JSON, json!({"type": "object", "minProperties": 1}))),
+            response: Some((JSON, json!({"type": "object"}))),
         },
         read(
             "/v1/dead-letters",

@@ -106,6 +106,9 @@ impl Step<'_> {
         if let Some((node, job)) = self.next_fanout()? {
             return Ok(Some(Job::Fanout(node, job)));
         }
+        if self.idle {
+            return Ok(None);
+        }
         if let Some((subject, chore)) = self.next_chore()? {
             return Ok(Some(Job::Chore(subject, chore)));
         }
@@ -113,6 +116,7 @@ impl Step<'_> {
             return Ok(Some(Job::Review(review)));
         }
         let backfill = self.backfill()?;
+        self.idle = backfill.done;
         Ok((!backfill.done).then_some(Job::Backfill(backfill)))
     }
 
@@ -221,6 +225,7 @@ impl Step<'_> {
             origin,
         };
         self.tx.put(Key::new(table::BACKFILL).done(), &row);
+        self.idle = false;
     }
 
     fn backfill_some(&mut self, mut job: BackfillRow, portion: usize) -> Result<(), StateError> {
@@ -267,6 +272,7 @@ impl Step<'_> {
     /// Every home must be checked under the changed guards.
     pub(super) fn start_review(&mut self, origin: Origin) {
         self.tx.put(Key::new(table::REVIEW).done(), &ReviewRow { cursor: None, origin });
+        self.idle = false;
     }
 
     fn review_some(&mut self, mut job: ReviewRow, portion: usize) -> Result<(), StateError> {

@@ -276,7 +276,7 @@ impl Step<'_> {
             .filter(|feature| feature.valid_until <= self.now)
             .for_each(|feature| feature.valid_until = Timestamp::MAX);
         let mut after = Vec::new();
-        if alive {
+        if alive && program.features(subject.kind).next().is_some() {
             let stands = |step: &Self, feature: &FeaturePlan| {
                 known
                     .get(&feature.id)

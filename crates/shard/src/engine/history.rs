@@ -82,8 +82,7 @@ impl Step<'_> {
     /// Finds the earliest event that counts, if it may have changed. Until a chore is done nobody
     /// needs it.
     pub(super) fn settle_oldest(&mut self, subject: &SubjectId) -> Result<(), StateError> {
-        let row = self.subject(subject)?;
-        if row.chore || !self.oldest_gone.remove(subject) {
+        if self.oldest_gone.is_empty() || self.subject(subject)?.chore || !self.oldest_gone.remove(subject) {
             return Ok(());
         }
         let row = self.subject(subject)?;
@@ -208,6 +207,7 @@ impl Step<'_> {
             Some(chore) => chore,
             None => {
                 self.chores += 1;
+                self.idle = false;
                 ChoreRow::new(origin.clone())
             }
         };
@@ -292,10 +292,11 @@ impl Step<'_> {
     /// The queries whose newest rows may lack some that move up from the ledger, or that were
     /// added.
     pub(super) fn refill(&mut self, subject: &SubjectId, origin: &Origin) -> Result<(), StateError> {
-        let wanted = self.subject(subject)?.refill.clone();
-        if wanted.is_empty() || self.subject(subject)?.chore {
+        let row = self.subject(subject)?;
+        if row.refill.is_empty() || row.chore {
             return Ok(());
         }
+        let wanted = row.refill.clone();
         if self.is_long(subject)? {
             return self.chore(subject, origin, |_| {});
         }

@@ -40,8 +40,8 @@ impl Step<'_> {
             } else {
                 CauseKind::Record
             },
-            topic: Text::from(self.topic_name(input)),
-            key: input.key.as_deref().map(Text::from_utf8_lossy).unwrap_or_default(),
+            topic: self.topic_name(input),
+            key: input.key.as_deref().map(text_of).unwrap_or_default(),
             event_id: None,
             ingested_at: Some(input.timestamp),
             trace: input
@@ -49,7 +49,7 @@ impl Step<'_> {
                 .iter()
                 .rev()
                 .find(|(name, _)| name == "traceparent")
-                .map(|(_, value)| Text::from_utf8_lossy(value)),
+                .map(|(_, value)| text_of(value)),
         };
         let (shard, message) = match change {
             SourceChange::Record(change) => {
@@ -92,7 +92,7 @@ impl Step<'_> {
     pub(super) fn dead_letter(&mut self, input: &Input, rejection: &Rejection) {
         let topic = self.topic_name(input);
         self.count_record("ingest", input_name(input), "rejected");
-        self.count(Counter::DeadLetters, [Text::from(topic.as_str()), rejection.reason.clone()]);
+        self.count(Counter::DeadLetters, [topic.clone(), rejection.reason.clone()]);
         let mut headers = input.headers.clone();
         let place = millrace_wire::DeadLetterOrigin {
             topic: &topic,
@@ -116,15 +116,23 @@ impl Step<'_> {
         *self.records.entry((stage, topic, outcome)).or_default() += 1;
     }
 
-    fn topic_name(&self, input: &Input) -> String {
-        let prefix = &self.config.topic_prefix;
-        match input.topic {
-            InputTopic::Source(kind) => format!("{prefix}source.{}", kind.name()),
-            InputTopic::Control => format!("{prefix}control.segments"),
-            InputTopic::Records => format!("{prefix}internal.records"),
-            InputTopic::Inbox => format!("{prefix}internal.inbox"),
-        }
+    fn topic_name(&self, input: &Input) -> Text {
+        let (group, name) = match input.topic {
+            InputTopic::Source(kind) => ("source.", kind.name()),
+            InputTopic::Control => ("control.", "segments"),
+            InputTopic::Records => ("internal.", "records"),
+            InputTopic::Inbox => ("internal.", "inbox"),
+        };
+        let mut topic = Text::new(&self.config.topic_prefix);
+        topic.push_str(group);
+        topic.push_str(name);
+        topic
     }
+}
+
+/// Bytes as text, whatever they are.
+fn text_of(bytes: impl AsRef<[u8]>) -> Text {
+    Text::from(String::from_utf8_lossy(bytes.as_ref()))
 }
 
 fn input_name(input: &Input) -> &'static str {

@@ -43,7 +43,7 @@ pub struct SubjectView<'a> {
     rows: &'a dyn Rows,
     subject: &'a SubjectId,
     program: &'a Program,
-    id: Text,
+    id: OnceCell<Text>,
     profile: OnceCell<ProfileRow>,
     related: [OnceCell<Result<Vec<Item>, Unknown>>; RELATIONS],
     queries: BTreeMap<QueryId, OnceCell<QueryRows>>,
@@ -60,7 +60,7 @@ impl<'a> SubjectView<'a> {
             rows,
             subject,
             program,
-            id: subject.text(),
+            id: OnceCell::new(),
             profile: OnceCell::new(),
             related: Default::default(),
             queries: queries.into_iter().map(|id| (id, OnceCell::new())).collect(),
@@ -291,7 +291,7 @@ pub(super) fn child_item(child: &SubjectId, features: Features) -> Item {
 
 impl View for SubjectView<'_> {
     fn id(&self) -> &str {
-        &self.id
+        self.id.get_or_init(|| self.subject.text())
     }
 
     fn attributes(&self) -> &Value {

@@ -153,7 +153,7 @@ fn shown_reasons(explanation: &Explanation) -> String {
 }
 
 fn serve(stage: Stage, config: &Config, ports: Ports) -> anyhow::Result<()> {
-    let node = stage.into_node(config)?;
+    let node = stage.into_node(config)?.with_sources(config)?;
     say(&story::looking_around(config.http.api_address))?;
     node.serve(ports)
 }

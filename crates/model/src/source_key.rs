@@ -13,9 +13,7 @@ pub fn parts(source_key: &str) -> Option<[&str; 3]> {
 
 /// The key object of a `sourceKey`, with the parts that can be derived.
 pub fn object(source_key: &str) -> Map {
-    fields(source_key)
-        .map(|(name, text)| (Text::const_new(name), Value::text(text)))
-        .collect()
+    fields(source_key).map(|(name, text)| (Text::const_new(name), Value::text(text))).collect()
 }
 
 /// Whether a map is the key object of a `sourceKey`.

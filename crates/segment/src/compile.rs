@@ -11,7 +11,7 @@ use crate::core::{Core, Var};
 use crate::cost::{DEGREE_MAX, LONG_MAX, cost};
 use crate::definition::{Definition, Kind};
 use crate::diagnostic::Diagnostic;
-use crate::eval::{Context, Machine, Money};
+use crate::eval::{Context, ITEMS_MAX, Machine, Money};
 use crate::explain::{Condition, Explanation, explained, observed};
 use crate::normal::normalise;
 use crate::plan::{Settings, Timed, Unknown};
@@ -150,8 +150,11 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
                 cost.long
             );
             costly.push(Diagnostic::error("too-costly", span, message).expecting("a chain, or conditions that speak of fewer events at once"));
-        } else if cost.long > 1 {
-            let message = "events or persons are compared with each other: every evaluation goes through all pairs of those that match";
+        } else if cost.long > 1 || cost.degree > 2 {
+            let listed = if cost.long > 1 { "events or persons" } else { "the items of three lists" };
+            let message = format!(
+                "{listed} are compared with each other: every evaluation goes through all combinations of those that match, and counts as false where they are more than {ITEMS_MAX}"
+            );
             warnings.push(
                 Diagnostic::warning("expensive", span, message).expecting("a chain without conditions between its steps, or narrower conditions on each side"),
             );
@@ -250,7 +253,7 @@ impl Compiled {
     pub(crate) fn evaluate_core(&self, core: &Core, world: &dyn World, id: &str, settings: &Settings, now: Timestamp) -> Result<Timed<bool>, Unknown> {
         let context = self.context(settings);
         let mut machine = Machine::over_world(world, self.0.definition.subject, id, &context, now);
-        let (value, valid_until) = machine.test(core)?;
+        let (value, valid_until) = machine.verdict(core)?;
         Ok(Timed { value, valid_until })
     }
 
@@ -305,7 +308,7 @@ impl Whole {
     /// # Errors
     /// As for `Compiled::evaluate`.
     pub fn evaluate(&self, world: &dyn World, id: &str, now: Timestamp) -> Result<Timed<bool>, Unknown> {
-        let (value, valid_until) = self.machine(world, id, now).test(&self.core)?;
+        let (value, valid_until) = self.machine(world, id, now).verdict(&self.core)?;
         Ok(Timed { value, valid_until })
     }
 

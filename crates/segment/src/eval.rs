@@ -29,6 +29,10 @@ pub(crate) const NEVER: Timestamp = Timestamp::MAX;
 /// Children of an account up to which it is foreseen when they change the answer by time: each is looked at for that. Of more it is not said.
 const FORESEEN_MAX: u64 = 256;
 
+/// Items that one rule may go through for one subject, each as often as it is met: a thousand events compared with each other. A rule that needs more
+/// is not decided for that subject, and does not hold a shard up.
+pub const ITEMS_MAX: usize = 1_000_000;
+
 /// What evaluation needs beside expression and data.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Context {
@@ -107,6 +111,8 @@ pub(crate) struct Machine<'a> {
     pub bound: Vec<(Var, Val<'a>)>,
     /// What decided, where somebody asks.
     pub trace: Option<Vec<Evidence>>,
+    /// Items gone through so far.
+    pub items: usize,
 }
 
 /// The value of an expression without variables that depends on no setting and no time, as a literal.
@@ -123,6 +129,7 @@ pub(crate) fn constant(core: &Core) -> Option<Core> {
         told_at: None,
         bound: Vec::new(),
         trace: None,
+        items: 0,
     };
     machine.eval(core).ok().map(|(val, _)| Core::Literal(val.into_value()))
 }
@@ -137,6 +144,7 @@ impl<'a> Machine<'a> {
             told_at: None,
             bound: vec![(crate::core::SUBJECT, subject)],
             trace: None,
+            items: 0,
         }
     }
 
@@ -149,6 +157,7 @@ impl<'a> Machine<'a> {
             told_at: None,
             bound: vec![(crate::core::SUBJECT, subject)],
             trace: None,
+            items: 0,
         }
     }
 
@@ -161,6 +170,7 @@ impl<'a> Machine<'a> {
             told_at: None,
             bound: vec![(crate::core::SUBJECT, Val::Ref(event))],
             trace: None,
+            items: 0,
         }
     }
 
@@ -179,6 +189,20 @@ impl<'a> Machine<'a> {
             }
             _ => Ok(NEVER),
         }
+    }
+
+    /// Counts items that are gone through next.
+    ///
+    /// # Errors
+    /// Where they are too many: what they would decide stays unknown.
+    pub(crate) fn go_through(&mut self, items: usize) -> Result<(), Unknown> {
+        self.items = self.items.saturating_add(items);
+        if self.is_exhausted() { Err(Unknown) } else { Ok(()) }
+    }
+
+    /// Whether the rule needs more items than it may go through.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.items > ITEMS_MAX
     }
 
     pub(crate) fn with<T>(&mut self, var: Var, val: Val<'a>, f: impl FnOnce(&mut Self) -> T) -> T {
@@ -244,6 +268,14 @@ impl<'a> Machine<'a> {
                 }
                 Ok((Val::List(out), until))
             }
+        }
+    }
+
+    /// The truth of a whole rule: one that needs too many items is false.
+    pub fn verdict(&mut self, core: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        match self.test(core) {
+            Err(Unknown) if self.is_exhausted() => Ok((false, NEVER)),
+            decided => decided,
         }
     }
 
@@ -378,6 +410,12 @@ impl<'a> Machine<'a> {
 
     /// The items of a list, those ahead of now and those not known among them; and how long the list stays so apart from these.
     pub(crate) fn slots(&mut self, source: &'a Core) -> Result<(Vec<Slot<'a>>, Timestamp), Unknown> {
+        let (slots, until) = self.listed(source)?;
+        self.go_through(slots.len())?;
+        Ok((slots, until))
+    }
+
+    fn listed(&mut self, source: &'a Core) -> Result<(Vec<Slot<'a>>, Timestamp), Unknown> {
         match source {
             Core::Rows(query) => {
                 let Source::View(view) = self.source else { return Ok((Vec::new(), NEVER)) };
@@ -492,7 +530,10 @@ impl<'a> Machine<'a> {
         let (list, mut until) = if bind == Bind::Filter {
             (Vec::new(), NEVER)
         } else {
-            self.eval(source).map(|(val, until)| (val.items(), until))?
+            let (val, until) = self.eval(source)?;
+            let items = val.items();
+            self.go_through(items.len())?;
+            (items, until)
         };
         match bind {
             Bind::Filter => {

@@ -6,7 +6,7 @@ use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
 
 use crate::ast::Span;
 use crate::core::{Core, Op};
-use crate::eval::{Machine, Object, Val};
+use crate::eval::{ITEMS_MAX, Machine, Object, Val};
 use crate::plan::{Residual, SegmentPlan, Unknown, View};
 
 /// The `and`, `or` and `not` of a rule as written; everything below is a leaf.
@@ -219,6 +219,8 @@ pub(crate) struct Observed {
     valid_until: Timestamp,
     compared: Option<Compared>,
     evidence: Vec<Evidence>,
+    /// It needs more items than a rule may go through.
+    exhausted: bool,
 }
 
 /// The tree of conditions with the values of its leaves.
@@ -263,9 +265,15 @@ pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Obs
                 valid_until,
                 compared,
                 evidence,
+                exhausted,
             } = observe(of);
+            let limit = if exhausted {
+                format!(" (not decided: more than {ITEMS_MAX} items to go through)")
+            } else {
+                String::new()
+            };
             Explanation {
-                text: text.clone(),
+                text: format!("{text}{limit}"),
                 span: *span,
                 value,
                 valid_until,
@@ -280,11 +288,13 @@ pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Obs
 /// Evaluates one leaf with a machine of its own. Each piece of evidence is reported once, where any is to be shown.
 pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core, shown: bool) -> Observed {
     let compared = compared(&mut machine, core);
+    machine.items = 0;
     machine.trace = shown.then(Vec::new);
     let (value, valid_until) = match machine.test(core) {
         Ok((flag, until)) => (Some(flag), until),
         Err(Unknown) => (None, Timestamp::MAX),
     };
+    let exhausted = machine.is_exhausted();
     let (mut evidence, mut events): (Vec<Evidence>, VecDeque<Evidence>) = Default::default();
     for piece in machine.trace.unwrap_or_default() {
         if let Evidence::Event { .. } = piece {
@@ -303,6 +313,7 @@ pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core, shown: bool
         valid_until,
         compared,
         evidence,
+        exhausted,
     }
 }
 

@@ -164,6 +164,7 @@ impl Kin {
             told_at: None,
             bound: vec![(SUBJECT, Val::Object(Object::Item(child, self.shape.relation)))],
             trace: None,
+            items: 0,
         };
         if !machine.test(&self.shape.condition)?.0 {
             return Ok(None);

@@ -77,6 +77,8 @@ pub trait View {
     fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>>;
     /// Whether the subject is in another segment, and until when as far as time goes; `Some` of never for a segment that does not exist.
     fn in_segment(&self, name: &str) -> Option<Timed<bool>>;
+    /// A rule needed to go through more items than `eval::ITEMS_MAX`, and counts as false or null for this subject.
+    fn exhausted(&self) {}
 }
 
 /// One item of a relation: a related thing, or a relation row with the thing it leads to.
@@ -296,7 +298,7 @@ impl Residual {
     /// # Errors
     /// `Unknown` where something that decides is not known yet. Evaluate again when it comes.
     pub fn evaluate(&self, view: &dyn View, now: Timestamp) -> Result<Timed<Value>, Unknown> {
-        self.run(Machine::over_view(view, &self.context, now))
+        self.run(Machine::over_view(view, &self.context, now), view)
     }
 
     /// The value at `at`, now or later, as far as that can be foreseen from what the view holds at `now`, and the earliest later instant at which
@@ -305,18 +307,30 @@ impl Residual {
     /// # Errors
     /// `Unknown` also where something that decides holds no longer at `at`.
     pub fn foresee(&self, view: &dyn View, now: Timestamp, at: Timestamp) -> Result<Timed<Value>, Unknown> {
-        self.run(Machine {
-            told_at: Some(now),
-            ..Machine::over_view(view, &self.context, at)
-        })
+        self.run(
+            Machine {
+                told_at: Some(now),
+                ..Machine::over_view(view, &self.context, at)
+            },
+            view,
+        )
     }
 
-    fn run<'a>(&'a self, mut machine: Machine<'a>) -> Result<Timed<Value>, Unknown> {
-        let (value, valid_until) = if self.condition {
-            machine.test(&self.core).map(|(flag, until)| (Value::Bool(flag), until))?
+    fn run<'a>(&'a self, mut machine: Machine<'a>, view: &dyn View) -> Result<Timed<Value>, Unknown> {
+        let result = if self.condition {
+            machine.test(&self.core).map(|(flag, until)| (Value::Bool(flag), until))
         } else {
-            machine.eval(&self.core).map(|(val, until)| (val.into_value(), until))?
+            machine.eval(&self.core).map(|(val, until)| (val.into_value(), until))
         };
-        Ok(Timed { value, valid_until })
+        match result {
+            Ok((value, valid_until)) => Ok(Timed { value, valid_until }),
+            Err(Unknown) if machine.is_exhausted() => {
+                view.exhausted();
+                let value = if self.condition { Value::Bool(false) } else { Value::Null };
+                let valid_until = Timestamp::MAX;
+                Ok(Timed { value, valid_until })
+            }
+            Err(Unknown) => Err(Unknown),
+        }
     }
 }

@@ -391,6 +391,7 @@ impl Sequence {
             told_at: None,
             bound,
             trace: None,
+            items: 0,
         };
         // Nothing about one event is unknown.
         machine.test(condition).unwrap_or((false, NEVER))

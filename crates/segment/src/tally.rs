@@ -222,6 +222,7 @@ impl Tally {
             told_at: None,
             bound: vec![(SUBJECT, event)],
             trace: None,
+            items: 0,
         };
         // Nothing about one event is unknown.
         let (counts, valid_until) = machine.test(&self.shape.condition).unwrap_or((false, NEVER));

@@ -533,7 +533,13 @@ fn every_route_is_described() {
         .as_object()
         .unwrap()
         .iter()
-        .flat_map(|(path, operations)| operations.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), nameless(path))))
+        .flat_map(|(path, operations)| {
+            operations
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(move |method| (method.to_uppercase(), nameless(path)))
+        })
         .collect();
     // What a definition is posted to is described by its one name, `preview`.
     let missing: Vec<_> = ROUTES

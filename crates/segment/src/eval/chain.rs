@@ -146,6 +146,7 @@ impl<'a> Machine<'a> {
             .enumerate()
             .filter(|(_, candidate)| before.is_none_or(|before| candidate.at > before))
         {
+            self.go_through(1)?;
             let (flag, holds) = self.with(steps[step].var, candidate.val.clone(), |machine| machine.test(&steps[step].body))?;
             search.until = search.until.min(holds);
             if !flag {
@@ -192,6 +193,7 @@ impl<'a> Machine<'a> {
                 if after.is_some_and(|after| candidate.at <= after) || end.is_some_and(|end| candidate.at >= end) {
                     continue;
                 }
+                self.go_through(1)?;
                 let (flag, holds) = self.with(steps[index].var, candidate.val.clone(), |machine| machine.test(&steps[index].body))?;
                 search.until = search.until.min(holds);
                 count += u32::from(flag);

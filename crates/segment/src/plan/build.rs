@@ -366,6 +366,7 @@ impl<'s> Planner<'s> {
             told_at: None,
             bound: Vec::new(),
             trace: None,
+            items: 0,
         };
         let value = machine.eval(&core).map(|(val, _)| val.into_value());
         value.map_or(core, Core::Literal)

@@ -8,6 +8,7 @@ use crate::check::calls::{FUNCTIONS, GROUP_MAX, METHODS, PATTERN_CHARS_MAX, PATT
 use crate::check::temporal::{COUNT_MAX, STEPS_MAX};
 use crate::check::{DEPTH_MAX, HOPS_MAX, SIZE_MAX};
 use crate::cost::{DEGREE_MAX, LONG_MAX};
+use crate::eval::ITEMS_MAX;
 use crate::parser::forms::CLIMB_MAX;
 use crate::testing::{Tree, at, definition, schema_once, settings, value};
 use crate::{
@@ -164,6 +165,7 @@ fn the_reference_states_these_numbers() {
         ("relations from the subject", usize::from(HOPS_MAX)),
         ("`COUNT(n)`", COUNT_MAX as usize),
         ("steps of a chain", STEPS_MAX),
+        ("items that one rule goes through", ITEMS_MAX),
         ("lists combined", DEGREE_MAX),
         ("lists of events or persons", LONG_MAX),
         ("earlier steps", LONG_MAX - 1),
@@ -246,6 +248,28 @@ fn large_and_deep_rules_end() {
             continue;
         };
         value(&rule, &plan, &tree, "p", at("2026-06-17T10:00:00Z"));
+    }
+}
+
+/// A rule that would compare more items than it may go through is false for that subject, says so, and ends.
+#[test]
+fn a_rule_that_needs_too_many_items_is_false_and_says_so() {
+    let pairs = "exists v from xEvent, w from xEvent where v.extra.a = w.extra.b";
+    let opposite = "not (exists v from xEvent, w from xEvent where v.extra.a = w.extra.b)";
+    let searched = "chain(xEvent, timestamp, [A: WHAT(true), B: WHERE(B.extra.b = A.extra.a)])";
+    for (events, decided) in [(900, true), (1_500, false)] {
+        let events: Vec<_> = (0..events)
+            .map(|n| json!({"_id": format!("e{n:05}"), "timestamp": 1_781_500_000_000_i64 + n, "extra": {"a": n, "b": -1 - n}}))
+            .collect();
+        let tree = Tree::read(&json!({"person": {"p": {}}, "events": {"p": events}}));
+        for (pql, truth) in [(pairs, false), (opposite, true), (searched, false)] {
+            let rule = compile(&definition(SubjectKind::Person, Tz::UTC, pql), schema_once()).expect("a rule");
+            let plan = Plan::build(std::slice::from_ref(&rule), &settings()).expect("a plan");
+            let now = at("2026-06-17T10:00:00Z");
+            assert_eq!(value(&rule, &plan, &tree, "p", now).value, truth && decided, "{pql}");
+            let shown = format!("{:?}", rule.whole(&settings()).explain(&tree, "p", now));
+            assert_eq!(shown.contains("not decided: more than 1000000 items"), !decided, "{shown}");
+        }
     }
 }
 

@@ -50,7 +50,11 @@ impl Step<'_> {
                 view.set_segment(name.clone(), Some(Timed::lasting(member)));
             }
             let result = attribute.residual.evaluate(&view, self.now);
+            let exhausted = view.take_exhausted();
             view.finish()?;
+            if exhausted {
+                self.count_exhausted(attribute.name.clone());
+            }
             match result {
                 Ok(Timed { value, valid_until }) if value != Value::Null || valid_until < Timestamp::MAX => {
                     after.push(ComputedValue {

@@ -276,6 +276,7 @@ impl Step<'_> {
             .filter(|feature| feature.valid_until <= self.now)
             .for_each(|feature| feature.valid_until = Timestamp::MAX);
         let mut after = Vec::new();
+        let mut exhausted = false;
         if alive && program.features(subject.kind).next().is_some() {
             let stands = |step: &Self, feature: &FeaturePlan| {
                 known
@@ -297,6 +298,7 @@ impl Step<'_> {
                 }
                 // A feature whose facts are missing stays unknown to every reader.
                 let result = feature.residual.evaluate(&view, self.now);
+                exhausted |= view.take_exhausted();
                 row.lacking |= result.is_err();
                 if let Ok(Timed { value, valid_until: due_at }) = result {
                     let rests_on_others = !feature.reads.features.is_empty();
@@ -313,6 +315,9 @@ impl Step<'_> {
                 }
             }
             view.finish()?;
+        }
+        if exhausted {
+            self.count_exhausted(Text::const_new("a part that others read"));
         }
         after.sort_by_key(|feature| feature.id);
         row.features = after;
@@ -478,6 +483,7 @@ impl Step<'_> {
             });
         }
         let mut open: BTreeSet<Text> = BTreeSet::new();
+        let mut exhausted: Vec<Text> = Vec::new();
         // Looked up at the first change.
         let mut unrest: Option<Option<Timestamp>> = None;
         // One view for all: facts that several segments read are read once.
@@ -494,6 +500,9 @@ impl Step<'_> {
                     valid_until: Timestamp::MAX,
                 })
             };
+            if view.take_exhausted() {
+                exhausted.push(segment.name.clone());
+            }
             let Ok(Timed { value, valid_until }) = result else {
                 open.insert(segment.name.clone());
                 waiting.extend(program.segments_resting_on(&segment.name));
@@ -549,6 +558,9 @@ impl Step<'_> {
         let ends = ends(&mut view, program, &row.memberships, reported, self.now);
         view.finish()?;
         row.open = !open.is_empty();
+        for rule in exhausted {
+            self.count_exhausted(rule);
+        }
         for (name, realized, entered_at) in emitted {
             let valid_until = ends.get(&name).copied().unwrap_or(Timestamp::MAX);
             let change = Change {
@@ -561,6 +573,11 @@ impl Step<'_> {
             self.emit(subject, row, change, alive, program, &dirty.origin)?;
         }
         Ok(())
+    }
+
+    /// A rule needed too many items for this subject, and counted as false or null.
+    pub(super) fn count_exhausted(&mut self, rule: Text) {
+        self.count("millrace_rules_exhausted_total", vec![("rule", rule)]);
     }
 
     /// Places of the segments to evaluate: all of them if anything may have changed, otherwise

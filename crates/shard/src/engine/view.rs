@@ -1,7 +1,7 @@
 //! A subject as residuals see it: stored rows, read on demand.
 
 use std::borrow::Cow;
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -51,6 +51,8 @@ pub struct SubjectView<'a> {
     segments: BTreeMap<Text, Option<Timed<bool>>>,
     /// The first failure of the store: the evaluation's result is void then.
     failure: RefCell<Option<StateError>>,
+    /// A rule needed too many items since this was asked.
+    exhausted: Cell<bool>,
 }
 
 impl<'a> SubjectView<'a> {
@@ -67,6 +69,7 @@ impl<'a> SubjectView<'a> {
             kept: FrozenBTreeMap::new(),
             segments: BTreeMap::new(),
             failure: RefCell::new(None),
+            exhausted: Cell::new(false),
         }
     }
 
@@ -80,6 +83,11 @@ impl<'a> SubjectView<'a> {
     /// The known membership of the subject in another segment; `None`: open.
     pub fn set_segment(&mut self, name: Text, member: Option<Timed<bool>>) {
         self.segments.insert(name, member);
+    }
+
+    /// Whether a rule that was evaluated since the last call needed too many items.
+    pub fn take_exhausted(&self) -> bool {
+        self.exhausted.take()
     }
 
     /// # Errors
@@ -344,6 +352,10 @@ impl View for SubjectView<'_> {
         // If there is no row, there was no event.
         head.or_else(|| Some(SequenceRow::new(self.program.query(query)?.sequence.as_ref()?.start())))?
             .holds(now)
+    }
+
+    fn exhausted(&self) {
+        self.exhausted.set(true);
     }
 
     fn in_segment(&self, name: &str) -> Option<Timed<bool>> {

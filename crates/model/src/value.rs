@@ -305,6 +305,11 @@ impl Map {
         self.0.iter().map(|(name, value)| (name, value))
     }
 
+    /// In ascending order of names.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+
     fn position(&self, name: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|(known, _)| known.as_str().cmp(name))
     }

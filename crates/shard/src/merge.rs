@@ -104,14 +104,13 @@ fn leaves_of(fragment: &Fragment, record: &RecordType) -> BTreeMap<Vec<Text>, (T
     for patch in &fragment.patches {
         let (depth, shape) = Shape::Record(record).reach(patch.path.steps());
         let (place, part) = patch.path.steps().split_at(depth);
-        let mut value = if part.is_empty() {
-            Value::Null
-        } else {
-            leaves.get(place).map(|(_, value)| value.clone()).unwrap_or_default()
-        };
+        let known = if part.is_empty() { None } else { leaves.get(place) };
+        // What is added to a decision makes it no newer one.
+        let at = known.filter(|_| is_consent(place, record)).map_or(patch.at, |(at, _)| *at);
+        let mut value = known.map(|(_, value)| value.clone()).unwrap_or_default();
         set(&mut value, part, patch.value.clone());
         leaves.retain(|path, _| !path.starts_with(place));
-        collect(&value, shape, patch.at, &mut place.to_vec(), &mut leaves);
+        collect(&value, shape, at, &mut place.to_vec(), &mut leaves);
     }
     leaves
 }
@@ -128,8 +127,8 @@ enum Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    /// How far a path leads before it is inside a leaf, and the shape there. A longer path changes
-    /// a part of the leaf, and the leaf is as new as that.
+    /// How far a path leads before it is inside a leaf, and what is there. A path on into a leaf changes a part of it, and the leaf is as new as that; a
+    /// consent is as new as its decision.
     fn reach(self, path: &[Text]) -> (usize, Shape<'a>) {
         path.iter().fold((0, self), |(depth, shape), step| match shape {
             Shape::Leaf => (depth, Shape::Leaf),
@@ -264,6 +263,37 @@ mod tests {
             let expected: serde_json::Value = serde_json::from_str(expected).expect("valid in the table");
             assert_eq!(merge([(&a, of_a), (&b, of_b)], record).value.to_json(), expected);
             assert_eq!(merge([(&b, of_b), (&a, of_a)], record).value.to_json(), expected, "in the other order");
+        }
+    }
+
+    #[test]
+    fn what_is_added_to_a_decision_changes_neither_it_nor_its_age() {
+        let schema = Schema::built_in().expect("the schemas of the build parse");
+        let record = schema.record(SourceKind::Person);
+        let a = Identity::new("b2b_person", "a").expect("an identity");
+        let b = Identity::new("b2b_person", "b").expect("an identity");
+        let consent = |consent: &str| format!(r#"{{"consents":{{"marketing":{{"email":{consent}}}}}}}"#);
+        let with_reason = |at, decision: &str| {
+            let added = consent(r#"{"reason":"by phone"}"#);
+            fragment(at, &consent(decision), Some((9, "consents.marketing.email.reason", added.as_str())))
+        };
+        for (of_a, of_b, expected) in [
+            // The refusal stands, with the new reason.
+            (
+                with_reason(6, r#"{"val":"n","reason":"asked"}"#),
+                r#"{"val":"y"}"#,
+                r#"{"val":"n","reason":"by phone"}"#,
+            ),
+            // A newer refusal is not outranked by words about an older permission, nor a newer permission by words about an older refusal.
+            (with_reason(1, r#"{"val":"y"}"#), r#"{"val":"n"}"#, r#"{"val":"n"}"#),
+            (with_reason(1, r#"{"val":"n"}"#), r#"{"val":"y"}"#, r#"{"val":"y"}"#),
+            // Words about no decision are none.
+            (with_reason(1, "{}"), r#"{"val":"y"}"#, r#"{"val":"y"}"#),
+        ] {
+            let of_b = fragment(5, &consent(of_b), None);
+            let expected: serde_json::Value = serde_json::from_str(&consent(expected)).expect("valid in the table");
+            assert_eq!(merge([(&a, &of_a), (&b, &of_b)], record).value.to_json(), expected);
+            assert_eq!(merge([(&b, &of_b), (&a, &of_a)], record).value.to_json(), expected, "in the other order");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From the key and value of a source record to a change: this file distinguishes encodings,
 //! `typed` reads fields, `record` gives them meaning.
 
+mod consent;
 mod record;
 mod typed;
 
@@ -25,8 +26,7 @@ pub struct Limits {
     /// Longest key, `_id`, `sourceKey` or identity in bytes. 1,024, because identities are keys of
     /// state rows.
     pub key_bytes_max: usize,
-    /// How far ahead of now an activity may lie, and ahead of the record's timestamp a
-    /// `modifiedAt`, in milliseconds. 5 minutes: clocks differ.
+    /// How far ahead of now an activity may lie, and ahead of the record's timestamp a `modifiedAt` or the time of a consent, in milliseconds. 5 minutes: clocks differ.
     pub future_ms_max: i64,
 }
 
@@ -47,8 +47,8 @@ pub struct Decoded {
     /// Dotted paths of fields that are not in the schema, ascending, each once: kept under `extra`,
     /// or, inside lists, dropped.
     pub unknown_fields: Vec<String>,
-    /// `modifiedAt` lay further ahead of the record's own timestamp than [`Limits::future_ms_max`],
-    /// and counts as that timestamp.
+    /// `modifiedAt` lay further ahead of the record's own timestamp than [`Limits::future_ms_max`] and counts as that timestamp, or the time of a consent
+    /// did and counts as the record's version.
     pub clock_ahead: bool,
 }
 

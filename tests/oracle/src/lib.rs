@@ -26,6 +26,8 @@
 //!   records.
 //! * A partial update of a part of money changes that part, and the whole is as new as its newest
 //!   part; one of a part of a key changes the key.
+//!   One of the `val` of a consent is a decision of its own; one of its reason or time leaves the
+//!   decision, and is no newer one.
 //!   A currency without an amount does not count where another record has an amount.
 //! * A path follows each thing once, in `select r.opportunity.x from opportunityRoles r` and
 //!   `opportunityRoles.sum(opportunity.x)` too; `map`, and an expression that is not a path, give a

@@ -35,15 +35,19 @@ const BOOKKEEPING: [&str; 3] = ["modifiedAt", "isDeleted", "changedFields"];
 /// there.
 pub(crate) fn replay(key: &str, changes: &[&SourceRecord]) -> Option<Record> {
     let after_tombstone = changes.iter().rposition(|change| change.value.is_none()).map_or(0, |at| at + 1);
-    let mut versions: Vec<(i64, &Json)> = changes[after_tombstone..]
+    let mut versions: Vec<(i64, Json)> = changes[after_tombstone..]
         .iter()
-        .filter_map(|change| change.value.as_ref().map(|value| (modified_at(value, change.timestamp_ms), value)))
+        .filter_map(|change| {
+            let value = change.value.as_ref()?;
+            let modified_at = modified_at(value, change.timestamp_ms);
+            Some((modified_at, believed(value, modified_at, change.timestamp_ms)))
+        })
         .collect();
     // The sort is stable: of equal versions the later in the topic is applied later, and wins.
     versions.sort_by_key(|(modified_at, _)| *modified_at);
     let mut held: Option<Record> = None;
     for (modified_at, value) in versions {
-        held = apply(key, held, value, modified_at);
+        held = apply(key, held, &value, modified_at);
     }
     held.map(|record| Record {
         fields: merge(&[&record]),
@@ -90,17 +94,18 @@ fn settle(record: &mut Record, path: &Path, value: &Json, modified_at: i64) {
         let (whole, part) = path.split_at(depth);
         let known = record.leaves.get(whole).map(|leaf| leaf.value.clone());
         let either = || [known.as_ref(), at(value, whole)].into_iter().flatten();
-        // The parts of a key come from one text, so a path into one means all of it.
-        if either().any(|value| is_key(value) || is_consent(value)) {
+        // The parts of a key are one text taken apart, so a path into one means all of it. The `val` of a consent is a decision of its own.
+        if either().any(is_key) || is_consent(whole) && part[0] == "val" {
             return settle(record, &whole.to_vec(), value, modified_at);
         }
-        // A path into another value that counts as one changes that part of it, and the whole is as
-        // new as its newest part.
-        if either().any(is_one_value) {
+        // A path into another value that counts as one changes that part of it. The whole is as new as its newest part, but a consent as its decision.
+        if either().any(is_one_value) || is_consent(whole) {
+            let decided_at = record.leaves.get(whole).filter(|_| is_consent(whole)).map(|leaf| leaf.modified_at);
+            let modified_at = decided_at.unwrap_or(modified_at);
             let mut combined = known.unwrap_or_else(|| Json::Object(Map::new()));
             set(&mut combined, part, at(value, path).cloned().unwrap_or(Json::Null));
             record.leaves.remove(whole);
-            if is_one_value(&combined) {
+            if is_one_value(&combined) || is_consent(whole) && says_something(&combined) {
                 record.leaves.insert(whole.to_vec(), Leaf { value: combined, modified_at });
             }
             return;
@@ -124,6 +129,25 @@ pub(crate) fn modified_at(value: &Json, broker_timestamp_ms: i64) -> i64 {
     }
 }
 
+/// The record as it counts: a decision that a wrong clock puts more than five minutes ahead is as old as the record.
+fn believed(value: &Json, version: i64, broker_timestamp_ms: i64) -> Json {
+    let mut value = value.clone();
+    let consents = value.get_mut("consents").and_then(Json::as_object_mut).into_iter().flatten();
+    for (kind, consent) in consents {
+        let decisions: Vec<&mut Json> = match (kind.as_str(), consent) {
+            ("marketing", Json::Object(channels)) => channels.values_mut().collect(),
+            ("collect" | "share", consent) => vec![consent],
+            _ => Vec::new(),
+        };
+        for decision in decisions {
+            if instant(&decision["time"]).is_some_and(|time| time > broker_timestamp_ms + 300_000) {
+                decision["time"] = Json::from(version);
+            }
+        }
+    }
+    value
+}
+
 /// RFC 3339 text, a plain date, or a number of milliseconds.
 pub(crate) fn instant(value: &Json) -> Option<i64> {
     match value {
@@ -135,18 +159,23 @@ pub(crate) fn instant(value: &Json) -> Option<i64> {
 
 /// An amount with its currency, and the key of a source: never taken apart.
 fn is_one_value(value: &Json) -> bool {
-    is_key(value) || is_consent(value) || !value["amount"].is_null() || !value["currencyCode"].is_null()
+    is_key(value) || !value["amount"].is_null() || !value["currencyCode"].is_null()
 }
 
-/// A decision of a person about a channel.
-fn is_consent(value: &Json) -> bool {
-    !value["val"].is_null()
+/// Whether a decision of a person about a channel stands at this path. It is never taken apart either.
+fn is_consent(path: &[String]) -> bool {
+    let steps: Vec<&str> = path.iter().map(String::as_str).collect();
+    matches!(steps.as_slice(), ["consents", "marketing", _] | ["consents", "collect" | "share"])
 }
 
-/// Since when a leaf holds, and whether it is a refusal, which wins over another value since the
-/// same time.
-fn since(leaf: &Leaf) -> (i64, bool) {
-    if !is_consent(&leaf.value) {
+/// Whether any part is there.
+fn says_something(consent: &Json) -> bool {
+    consent.as_object().is_some_and(|parts| parts.values().any(|part| !part.is_null()))
+}
+
+/// Since when a leaf holds, and whether it is a refusal, which wins of two that hold since then.
+fn since(path: &[String], leaf: &Leaf) -> (i64, bool) {
+    if !is_consent(path) {
         return (leaf.modified_at, false);
     }
     let refused = ["n", "dn"].contains(&leaf.value["val"].as_str().unwrap_or_default());
@@ -157,8 +186,11 @@ fn is_key(value: &Json) -> bool {
     !value["sourceKey"].is_null() || !value["sourceID"].is_null()
 }
 
-/// Whether a leaf is a currency without an amount.
-fn lacks_amount(value: &Json) -> bool {
+/// Whether a leaf says nothing of what matters: the currency of no amount, words about no decision.
+fn is_hollow(path: &[String], value: &Json) -> bool {
+    if is_consent(path) {
+        return value["val"].is_null();
+    }
     value["amount"].is_null() && !value["currencyCode"].is_null()
 }
 
@@ -177,7 +209,8 @@ fn collect(path: Path, value: &Json, found: &mut Vec<(Path, Json)>) {
         Json::Null => {}
         // A blank text is null, except in custom fields.
         Json::String(text) if text.trim().is_empty() && path.first().is_none_or(|first| first != "extra") => {}
-        Json::Object(fields) if !is_one_value(value) => {
+        Json::Object(_) if is_consent(&path) && !says_something(value) => {}
+        Json::Object(fields) if !is_one_value(value) && !is_consent(&path) => {
             for (name, field) in fields {
                 let mut inner = path.clone();
                 inner.push(name.clone());
@@ -220,7 +253,7 @@ pub(crate) fn merge(records: &[&Record]) -> Json {
     for record in records {
         for (path, leaf) in &record.leaves {
             // No amount wins over no amount only, whatever currency comes with it.
-            let rank = |leaf: &Leaf, key| (!lacks_amount(&leaf.value), since(leaf), leaf.modified_at, Reverse(key));
+            let rank = |leaf: &Leaf, key| (!is_hollow(path, &leaf.value), since(path, leaf), leaf.modified_at, Reverse(key));
             let better = best.get(path).is_none_or(|(known, key)| rank(leaf, record.key.as_str()) > rank(known, key));
             if better {
                 best.insert(path, (leaf, &record.key));

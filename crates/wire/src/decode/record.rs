@@ -11,8 +11,8 @@ use millrace_model::{
     namespace,
 };
 
-use super::Limits;
 use super::typed::{is_key, key_object_of};
+use super::{Limits, consent};
 use crate::Reason;
 
 /// Fields about the change and not about the thing.
@@ -26,7 +26,7 @@ pub(super) struct Context<'a> {
     pub key: Option<&'a str>,
     pub record_timestamp: Timestamp,
     pub now: Timestamp,
-    /// Whether `modifiedAt` was too far ahead.
+    /// Whether `modifiedAt` or the time of a consent lay too far ahead.
     pub clock_ahead: std::cell::Cell<bool>,
 }
 
@@ -96,6 +96,7 @@ impl Context<'_> {
             audience_membership(&fields)?;
         }
         let modified_at = self.version(&book);
+        self.bound_consents(&mut fields, modified_at);
         let changed = book.changed_fields.map(|names| self.changed_paths(&names)).transpose()?;
         // A partial update may concern the validity alone.
         let says_members = changed.as_ref().is_none_or(|paths| paths.iter().any(|path| path.steps() == [MEMBERS]));
@@ -158,9 +159,8 @@ impl Context<'_> {
     /// The record's version. One wrong clock must not win for ever: a time too far ahead of the
     /// broker's timestamp counts as that.
     fn version(&self, book: &Bookkeeping) -> Timestamp {
-        let bound = self.record_timestamp.plus_ms(self.limits.future_ms_max);
         match book.modified_at {
-            Some(modified_at) if modified_at > bound => {
+            Some(modified_at) if modified_at > self.latest() => {
                 self.clock_ahead.set(true);
                 self.record_timestamp
             }
@@ -168,8 +168,21 @@ impl Context<'_> {
         }
     }
 
-    /// The record's own `sourceKey`; afterwards the key object is in the fields, wherever it came
-    /// from.
+    /// What is said to be later than this comes from a wrong clock.
+    fn latest(&self) -> Timestamp {
+        self.record_timestamp.plus_ms(self.limits.future_ms_max)
+    }
+
+    /// The time of a consent outranks versions, so it is bounded as they are.
+    fn bound_consents(&self, fields: &mut Map, version: Timestamp) {
+        if let (Some(field), Some(consents)) = (self.record_type.fields.get("consents"), fields.get_mut("consents"))
+            && consent::bound_times(&field.ty, consents, self.latest(), version)
+        {
+            self.clock_ahead.set(true);
+        }
+    }
+
+    /// The record's own `sourceKey`; afterwards the key object stands in the fields wherever it came from.
     fn record_key(&self, key_field: &str, fields: &mut Map) -> Result<Text, Rejection> {
         let own = fields.get(key_field).map(|key| key.field("sourceKey")).and_then(Value::as_str);
         match (own, self.key) {
@@ -187,8 +200,7 @@ impl Context<'_> {
         }
     }
 
-    /// `changedFields` as paths: known ones only, those into a key or a consent widened to the
-    /// whole, none twice or under another.
+    /// `changedFields` as paths: known ones only, those into a key or to the `val` of a consent widened to the whole, none twice or under another.
     fn changed_paths(&self, names: &[Value]) -> Result<Vec<Path>, Rejection> {
         let mut paths = BTreeSet::new();
         for name in names.iter().filter_map(Value::as_str) {
@@ -208,14 +220,18 @@ impl Context<'_> {
         Ok(kept)
     }
 
-    /// A path into a key as the path to the key: its parts come from one text, so part of a newer
-    /// one with part of an older one names nothing. A consent likewise: an older `y` with the
-    /// reason of a newer refusal would be a permission that nobody gave.
+    /// A path into a key as the path to the key: its parts are one text taken apart, so that part of a newer one beside part of an older one names nothing.
+    /// The `val` of a consent likewise, because it is a decision.
     fn whole(&self, path: Path) -> Path {
         let steps = path.steps();
-        let key = (1..steps.len())
-            .find(|&len| matches!(self.record_type.type_at(&steps[..len]), Some(Type::Record(record)) if is_key(record) || record.name == "Consent"));
-        key.and_then(|len| Path::parse(&steps[..len].join("."))).unwrap_or(path)
+        let means_all = |len: usize| {
+            let Some(Type::Record(record)) = self.record_type.type_at(&steps[..len]) else {
+                return false;
+            };
+            is_key(record) || consent::is_decision(record, &steps[len])
+        };
+        let whole = (1..steps.len()).find(|len| means_all(*len));
+        whole.and_then(|len| Path::parse(&steps[..len].join("."))).unwrap_or(path)
     }
 
     /// The person of an event: `personKey` and `identities`, or else the Kafka key. Namespaces of

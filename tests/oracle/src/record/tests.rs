@@ -268,3 +268,75 @@ fn several_records_of_one_thing() {
         assert_eq!(merge(&records.iter().rev().collect::<Vec<_>>()), expected, "{sentence}, in the other order");
     }
 }
+
+#[test]
+fn a_part_of_a_consent() {
+    let with = |consent: Json| json!({ "consents": { "marketing": { "email": consent } } });
+    let partial = |path: &str, consent: Json| {
+        let mut value = with(consent);
+        value["changedFields"] = json!([path]);
+        value
+    };
+    const REASON: &str = "consents.marketing.email.reason";
+    const VAL: &str = "consents.marketing.email.val";
+    type Case = (&'static str, Vec<(&'static str, Vec<(i64, Json)>)>, Json);
+    let table: Vec<Case> = vec![
+        (
+            "a reason leaves the decision",
+            vec![
+                (
+                    "k1",
+                    vec![
+                        (6, with(json!({"val": "n", "reason": "asked"}))),
+                        (9, partial(REASON, json!({"reason": "by phone"}))),
+                    ],
+                ),
+                ("k2", vec![(5, with(json!({"val": "y"})))]),
+            ],
+            with(json!({"val": "n", "reason": "by phone"})),
+        ),
+        (
+            "and makes it no newer one",
+            vec![
+                ("k1", vec![(1, with(json!({"val": "y"}))), (9, partial(REASON, json!({"reason": "by phone"})))]),
+                ("k2", vec![(5, with(json!({"val": "n"})))]),
+            ],
+            with(json!({"val": "n"})),
+        ),
+        (
+            "a reason alone is no decision",
+            vec![
+                ("k1", vec![(9, with(json!({"reason": "by phone"})))]),
+                ("k2", vec![(5, with(json!({"val": "y"})))]),
+            ],
+            with(json!({"val": "y"})),
+        ),
+        (
+            "a val is one of its own",
+            vec![(
+                "k1",
+                vec![(1, with(json!({"val": "n", "reason": "asked"}))), (9, partial(VAL, json!({"val": "y"})))],
+            )],
+            with(json!({"val": "y"})),
+        ),
+        (
+            "one from the future is as old as its record",
+            vec![
+                ("k1", vec![(1, with(json!({"val": "y", "time": "9999-01-01T00:00:00Z"})))]),
+                ("k2", vec![(5, with(json!({"val": "n"})))]),
+            ],
+            with(json!({"val": "n"})),
+        ),
+    ];
+    for (sentence, keys, expected) in table {
+        let records: Vec<Record> = keys
+            .iter()
+            .filter_map(|(key, changes)| {
+                let changes: Vec<SourceRecord> = changes.iter().map(|(at, fields)| change("person", key, *at, fields)).collect();
+                replay(key, &changes.iter().collect::<Vec<_>>())
+            })
+            .collect();
+        assert_eq!(merge(&records.iter().collect::<Vec<_>>()), expected, "{sentence}");
+        assert_eq!(merge(&records.iter().rev().collect::<Vec<_>>()), expected, "{sentence}, in the other order");
+    }
+}

@@ -155,6 +155,28 @@ fn a_consent_is_one_value() {
 }
 
 #[test]
+fn what_is_said_about_a_consent_leaves_the_decision() {
+    const MAY: &str = "consents.marketing.email.val = \"y\"";
+    const REASON: &str = "consents.marketing.email.reason = \"by phone\"";
+    let with = |source_key: &str, at: i64, consent: Json| {
+        let fields = json!({ "workEmail": { "address": "a@b.c" }, "consents": { "marketing": { "email": consent } } });
+        person(source_key, at, fields)
+    };
+    let refusal = with(P, 1, json!({ "val": "n", "time": NOON_MS - 1_000, "reason": "asked" }));
+    let stale = with("2@m.M", 2, json!({ "val": "y", "time": NOON_MS - 5_000 }));
+    let mut reason = with(P, 5, json!({ "reason": "by phone" }));
+    reason.value.as_mut().expect("just made")["changedFields"] = json!(["consents.marketing.email.reason"]);
+    check(
+        "a reason is no decision",
+        &[refusal, stale, reason],
+        &[(MAY, NOBODY), ("consents.marketing.email.val = \"n\"", ME), (REASON, ME)],
+    );
+    let ahead = with(P, 1, json!({ "val": "y", "time": "9999-01-01T00:00:00Z" }));
+    let later = with("2@m.M", 2, json!({ "val": "n", "time": NOON_MS + 2 }));
+    check("a decision from the future is as old as its record", &[ahead, later], &[(MAY, NOBODY)]);
+}
+
+#[test]
 fn a_wrong_clock_does_not_win_for_ever() {
     let score = |modified_at: Json, arrives_at: i64, score: i64| {
         let mut record = person(P, 0, json!({ "b2b": { "personScore": score } }));

@@ -408,10 +408,9 @@ pub struct RecordLine {
     pub topic: String,
     #[serde(default)]
     pub key: Option<String>,
-    /// The record as JSON; null: a tombstone.
-    #[serde(default)]
-    pub value: Option<Value>,
-    /// The record's timestamp: RFC 3339 or epoch milliseconds. Absent: now.
+    /// The record as JSON; null: a tombstone. Absent is an error, because a deletion is no slip.
+    pub value: Value,
+    /// What the record's timestamp is to be: RFC 3339 or epoch milliseconds. Absent: now. A `modifiedAt` far ahead of it counts as it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Value>,
 }

@@ -467,9 +467,9 @@ async fn records_are_taken_line_by_line_and_from_this_machine_only() {
         answer.starts_with("200 application/json {\"accepted\":2,\"rejected\":[{\"line\":2,") && answer.contains("unknown field `colour`"),
         "{answer}"
     );
-    // A byte-order mark, CRLF and a byte that is not text affect only their own lines.
+    // A byte-order mark, CRLF and a byte that is no text concern their lines alone. A line without `value` is no tombstone.
     let one = Arc::new(One::default());
-    let bytes = b"\xEF\xBB\xBF{\"topic\":\"person\"}\r\n\xFF\r\n{\"topic\":\"person\"}";
+    let bytes = b"\xEF\xBB\xBF{\"topic\":\"person\",\"value\":{}}\r\n\xFF\r\n{\"topic\":\"person\",\"value\":null}\r\n{\"topic\":\"person\"}";
     let request = Request::builder().method("POST").uri("/v1/records").body(Body::from(bytes.to_vec())).unwrap();
     let answer = ask(router(&one, None), "127.0.0.1:5000", request).await;
     assert!(

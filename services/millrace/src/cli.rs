@@ -436,8 +436,7 @@ pub enum DestinationCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum SourceCommand {
-    /// JSON lines {"topic", "key", "value"[, "timestamp"]}; the topic may be the kind alone, such
-    /// as `person`
+    /// JSON lines {"topic", "key", "value"[, "timestamp"]}; "topic" may be the kind alone, such as `person`, and "value" null removes the record
     File(SourceFileOptions),
     /// Read from Marketo: every configured source of this type, until the process is stopped
     Marketo,

@@ -46,11 +46,15 @@ pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
     })
 }
 
+/// How far ahead a record's own time may lie, in milliseconds.
+pub fn future_ms_max(config: &Config) -> i64 {
+    i64::try_from(config.events.future_limit.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Reads source records as this deployment does.
 pub fn decoder(config: &Config, schema: &Arc<Schema>, registry: Option<&Arc<RegistryClient>>) -> anyhow::Result<Decoder> {
-    let future_ms_max = i64::try_from(config.events.future_limit.as_millis()).unwrap_or(i64::MAX);
     let mut decoder = Decoder::builder(Arc::clone(schema))?.limits(DecodeLimits {
-        future_ms_max,
+        future_ms_max: future_ms_max(config),
         ..DecodeLimits::default()
     });
     if let Some(registry) = registry {

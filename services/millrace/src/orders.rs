@@ -18,14 +18,15 @@ use millrace_shard::lifecycle::Definitions;
 use millrace_shard::machine::{InputTopic, OutputTopic};
 use millrace_shard::murmur::partition_of;
 use millrace_wire::{DecodeError, Decoder, OutputCodec, RegistryClient, header};
-use serde_json::Value;
 
 use crate::commands::segment::{Checked, check, rendered, unknown_destinations};
 use crate::engine;
 use definitions::{ControlTopic, check_delete, check_put};
+use lines::stamped;
 
 mod audiences;
 mod definitions;
+mod lines;
 #[cfg(test)]
 mod tests;
 
@@ -44,7 +45,9 @@ pub struct LogOrders {
     rules: Settings,
     registry: Option<Arc<RegistryClient>>,
     decoder: Decoder,
-    /// Names of the configured ones.
+    /// How far `modifiedAt` may lie after a line's timestamp.
+    future_ms_max: i64,
+    /// Names of those that are configured.
     destinations: Vec<String>,
     /// `None` until the first command that is checked against it.
     control: Mutex<Option<ControlTopic>>,
@@ -61,6 +64,7 @@ impl LogOrders {
             topology: engine::topology(config),
             rules: engine::rule_settings(config),
             decoder: engine::decoder(config, &Arc::new(schema.clone()), registry.as_ref())?,
+            future_ms_max: engine::future_ms_max(config),
             destinations: config.destinations.keys().cloned().collect(),
             schema,
             registry,
@@ -166,10 +170,10 @@ impl LogOrders {
             Some(key) => partition_of(key.as_bytes(), partitions),
             None => self.turn.fetch_add(1, Ordering::Relaxed) % partitions,
         };
-        let value = line.value.map(|value| stamped(value, line.timestamp)).transpose().map_err(PlaceError::Line)?;
+        let value = stamped(line.value, line.timestamp, self.future_ms_max).map_err(PlaceError::Line)?;
         let record = Record {
             key: line.key.map(Bytes::from),
-            value: value.map(|value| Bytes::from(value.to_string())),
+            value: (!value.is_null()).then(|| Bytes::from(value.to_string())),
             headers: Vec::new(),
         };
         let place = TopicPartition {
@@ -223,28 +227,6 @@ enum PlaceError {
     /// The line's fault.
     Line(String),
     Backend(BackendError),
-}
-
-/// A record's timestamp becomes its `modifiedAt` if it has none of its own: inside the record, it
-/// holds on every log.
-fn stamped(mut value: Value, timestamp: Option<Value>) -> Result<Value, String> {
-    let Some(timestamp) = timestamp else { return Ok(value) };
-    let readable = match &timestamp {
-        Value::String(text) => Timestamp::parse(text).is_ok(),
-        Value::Number(number) => number.is_i64(),
-        _ => false,
-    };
-    if !readable {
-        return Err(format!("timestamp {timestamp} is neither RFC 3339 nor epoch milliseconds"));
-    }
-    if let Value::Object(fields) = &mut value {
-        let modified_at = fields.entry("modifiedAt").or_insert(Value::Null);
-        // Null means absent.
-        if modified_at.is_null() {
-            *modified_at = timestamp;
-        }
-    }
-    Ok(value)
 }
 
 fn failure(context: &str, error: LogError) -> BackendError {

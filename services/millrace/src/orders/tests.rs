@@ -134,7 +134,7 @@ fn what_becomes_of_records_is_reported() {
         Ok(millrace_api::dto::RecordLine {
             topic: "person".to_owned(),
             key: Some("1@m.M".to_owned()),
-            value: Some(value),
+            value,
             timestamp: None,
         })
     };

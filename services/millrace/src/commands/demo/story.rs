@@ -206,7 +206,7 @@ fn visit(id: &str, email: &str, at: Timestamp) -> RecordLine {
     RecordLine {
         topic: "activity".to_owned(),
         key: Some(format!("email:{email}")),
-        value: Some(value),
+        value,
         timestamp: Some(at.to_string().into()),
     }
 }
@@ -217,7 +217,7 @@ fn line(topic: &str, key: &str, key_field: &str, at: Timestamp, mut fields: Valu
     RecordLine {
         topic: topic.to_owned(),
         key: Some(key.to_owned()),
-        value: Some(fields),
+        value: fields,
         timestamp: Some(at.to_string().into()),
     }
 }

@@ -174,22 +174,19 @@ impl<'de> Visitor<'de> for Typed<'_> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-        match self.ty {
-            // A blank text is null.
-            Type::Text if text.trim().is_empty() => Ok(Value::Null),
-            Type::Text => Ok(Value::text(composed(text))),
-            Type::Date => match Date::parse_written(text) {
-                Some(date) => Ok(Value::Date(date)),
-                None => Err(self.mismatch(format_args!("text `{}`", head(text)))),
-            },
-            Type::Time => match Timestamp::parse(text) {
-                Ok(instant) => self.instant(instant),
-                Err(_) => Err(self.mismatch(format_args!("text `{}`", head(text)))),
-            },
-            Type::Bool | Type::Int | Type::Number | Type::List(_) | Type::Map(_) | Type::Record(_) | Type::Any => {
-                Err(self.mismatch(format_args!("text `{}`", head(text))))
-            }
+        if text.trim().is_empty() {
+            return Ok(Value::Null);
         }
+        let read = match self.ty {
+            Type::Text => Some(Value::text(composed(text))),
+            Type::Date => Date::parse_written(text).map(Value::Date),
+            Type::Time => match Timestamp::parse(text) {
+                Ok(instant) => return self.instant(instant),
+                Err(_) => None,
+            },
+            Type::Bool | Type::Int | Type::Number | Type::List(_) | Type::Map(_) | Type::Record(_) | Type::Any => None,
+        };
+        read.ok_or_else(|| self.mismatch(format_args!("text `{}`", head(text))))
     }
 
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Value, E> {
@@ -278,6 +275,9 @@ impl<'de> Visitor<'de> for RecordVisitor<'_> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+        if text.trim().is_empty() && !self.reading.path.is_empty() {
+            return Ok(Value::Null);
+        }
         Err(self.mismatch(format_args!("text `{}`", head(text))))
     }
 

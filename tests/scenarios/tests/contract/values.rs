@@ -213,6 +213,13 @@ fn a_blank_text_says_nothing() {
         &[filled, blank],
         &[("homeAddress.city = \"Kyoto\"", ME), ("extra.note.isNotNull() and extra.tier.isNotNull()", ME)],
     );
+    // As tables are exported: blank cells in fields of every type.
+    let exported = json!({ "isDeleted": "", "person": { "birthDate": "" }, "b2b": { "personScore": " ", "isConverted": "", "companyName": "C" } });
+    check(
+        "blank in typed fields",
+        &[person(P, 1, exported)],
+        &[("b2b.companyName = \"C\"", ME), ("b2b.personScore.isNull() and person.birthDate.isNull()", ME)],
+    );
 }
 
 #[test]

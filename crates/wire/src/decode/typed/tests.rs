@@ -110,6 +110,24 @@ fn what_fits_a_type() {
 }
 
 #[test]
+fn a_blank_text_is_null_whatever_the_type() {
+    let record = Type::Record(Arc::new(RecordType {
+        name: "Inner".into(),
+        fields: Default::default(),
+        atomic: false,
+    }));
+    let scalars = [Type::Bool, Type::Int, Type::Number, Type::Text, Type::Date, Type::Time];
+    let others = [Type::List(Box::new(Type::Int)), Type::Map(Box::new(Type::Int)), record.clone()];
+    for ty in scalars.into_iter().chain(others) {
+        for blank in ["\"\"", "\" \\t\"", "\"\u{a0}\""] {
+            assert_eq!(read(ty.clone(), blank), "null", "{ty:?} {blank}");
+        }
+    }
+    assert_eq!(read(Type::List(Box::new(record)), "[{},\" \"]"), "[{}]");
+    assert_eq!(read(Type::Any, "\" \""), "\" \"", "untyped fields keep it");
+}
+
+#[test]
 fn key_objects() {
     let full = r#"{"sourceID":"1001","sourceInstanceID":"marketo1","sourceKey":"1001@marketo1.Marketo","sourceType":"Marketo"}"#;
     let table = [

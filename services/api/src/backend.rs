@@ -194,7 +194,7 @@ pub enum Replace {
     Nobody,
     /// The lines are the complete list: the import removes all other members that records of the
     /// topic list. One line that is not a member stops the whole import, and so does a file without
-    /// any.
+    /// any, or one whose members have all expired.
     All,
     /// As `All`, and the list may be empty.
     AllEvenByNobody,

@@ -8,6 +8,7 @@ use millrace_api::backend::{BackendError, Replace};
 use millrace_api::dto::{ImportView, MemberLine, RejectedLine};
 use millrace_log::{Record, TopicPartition};
 use millrace_model::{Identity, Operation, Schema, SourceChange, SourceKind, SubjectKind, Timestamp};
+use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_segment::Kind;
 use millrace_shard::machine::InputTopic;
 use millrace_shard::murmur::partition_of;
@@ -36,9 +37,16 @@ impl LogOrders {
                 return Ok(ImportView { accepted: 0, ..view });
             }
             let present = self.members_on_the_topic(audience)?;
-            if records.is_empty() && !present.is_empty() && replace != Replace::AllEvenByNobody {
+            let now = SystemClock.now();
+            let nobody_stays = !records.values().flatten().any(|membership| lasts(membership, now));
+            if nobody_stays && !present.is_empty() && replace != Replace::AllEvenByNobody {
+                let why = if records.is_empty() {
+                    "no members are given"
+                } else {
+                    "all members that are given have expired"
+                };
                 return Err(BackendError::Refused(format!(
-                    "no members are given: that would take all {} out of `{audience}`; if that is meant, say so with `--allow-empty` (`allowEmpty=true`)",
+                    "{why}: that would take all {} out of `{audience}`; if that is meant, say so with `--allow-empty` (`allowEmpty=true`)",
                     present.len()
                 )));
             }
@@ -129,6 +137,12 @@ fn membership(audience: &str, subject: SubjectKind, line: &MemberLine) -> Result
     Ok((format!("{audience}|{member}"), value))
 }
 
+/// Whether a membership counts now: one without an end of its own begins with the import.
+fn lasts(membership: &Value, now: Timestamp) -> bool {
+    let until = membership["validUntil"].as_str().and_then(|until| Timestamp::parse(until).ok());
+    until.is_none_or(|until| until > now)
+}
+
 #[cfg(test)]
 mod tests {
     use millrace_api::backend::Commands;
@@ -156,7 +170,7 @@ mod tests {
         assert!(matches!(unknown, Err(BackendError::NotFound(_))), "{unknown:?}");
         orders.put_segment("partners", "kind: ExternalAudience\nmetadata: { name: partners }").unwrap();
         type Case<'a> = (&'a [&'a str], Replace, (u64, u64, usize));
-        let table: [Case<'_>; 5] = [
+        let table: [Case<'_>; 6] = [
             (
                 &["email:A@b.c", "ecid:1 2026-12-31T00:00:00Z", "b2b_account:1", "nobody", "ecid:2 soon"],
                 Replace::Nobody,
@@ -165,11 +179,12 @@ mod tests {
             (&["email:a@b.c", "email:d@e.f"], Replace::All, (2, 1, 0)),
             (&["email:a@b.c", "nobody"], Replace::All, (0, 0, 1)),
             (&["email:a@b.c"], Replace::All, (1, 1, 0)),
+            (&["email:x@y.z 2020-01-01T00:00:00Z"], Replace::AllEvenByNobody, (1, 1, 0)),
             (&[], Replace::AllEvenByNobody, (0, 1, 0)),
         ];
         for (members, replace, expected) in table {
-            if members.is_empty() {
-                let refused = orders.import("partners", Vec::new(), Replace::All).map_err(|error| error.to_string());
+            if replace == Replace::AllEvenByNobody {
+                let refused = orders.import("partners", lines(members), Replace::All).map_err(|error| error.to_string());
                 assert!(refused.is_err_and(|reason| reason.contains("--allow-empty")));
             }
             let view = orders.import("partners", lines(members), replace).unwrap();
@@ -189,6 +204,8 @@ mod tests {
             "+partners|email:a@b.c",
             "-partners|email:d@e.f",
             "-partners|email:a@b.c",
+            "+partners|email:x@y.z",
+            "-partners|email:x@y.z",
         ];
         assert_eq!(shown.collect::<Vec<_>>(), expected);
     }

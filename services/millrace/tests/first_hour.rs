@@ -185,8 +185,8 @@ fn no_row_is_swallowed_and_no_audience_emptied_by_accident() {
     run(&place, 0, &["segment", "apply", "partners.yaml"]);
     save(&place, "all.csv", "name,member\nAnn,email:a@b.c\nBob,email:b@b.c\nCem,email:c@b.c\n");
     let imported = || run(&place, 0, &["audience", "import", "partners", "all.csv", "--replace"]);
-    assert_eq!(imported(), "partners: 3 members brought in, 0 members taken out\n");
-    // The mark that Ann's name opens is never closed: Bob and Cem are still rows of their own.
+    assert_eq!(imported(), "partners: 3 members brought in, 0 members taken out\ncolumns left aside: name\n");
+    // The mark that Ann's name opens is never closed: Bob and Cem are rows of their own all the same.
     save(&place, "open.csv", "name,member\n\"Ann,email:a@b.c\nBob,email:b@b.c\nCem,email:c@b.c\n");
     let said = run(&place, 1, &["audience", "import", "partners", "open.csv", "--replace"]);
     for word in [
@@ -205,7 +205,7 @@ fn no_row_is_swallowed_and_no_audience_emptied_by_accident() {
         "{said}"
     );
     let said = run(&place, 0, &["audience", "import", "partners", "none.csv", "--replace", "--allow-empty"]);
-    assert_eq!(said, "partners: 0 members brought in, 3 members taken out\n");
+    assert_eq!(said, "partners: 0 members brought in, 3 members taken out\ncolumns left aside: name\n");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Access: every route with the roles it is open to and the body it takes.
+//! Who may ask what: every route with the roles it is open to, the parameters and the body it takes.
 //!
 //! The router refuses a route that is not listed here, so none can be forgotten. The tests' table,
 //! the one in `docs/security.md` and the description of the API are generated from this list.
@@ -78,14 +78,20 @@ pub struct Route {
     /// The roles let in; everybody where it is empty.
     pub roles: &'static [Role],
     pub body: Body,
+    /// Names of its query's parameters; others are refused.
+    pub parameters: &'static [&'static str],
 }
 
 const ANYBODY: &[Role] = &[];
 const SEE: &[Role] = &[Role::Viewer, Role::Operator, Role::Admin];
 const OPERATE: &[Role] = &[Role::Operator, Role::Admin];
 const SEND: &[Role] = &[Role::Operator, Role::Admin, Role::Service];
-/// Other instances only: `internal` requires `http.internal_token` where the rows are read, and no
-/// role replaces it.
+/// Parameters of lists that come in parts, and of explanations.
+pub(crate) const PAGE: &[&str] = &["limit", "after"];
+pub(crate) const EXPLAIN: &[&str] = &["segment", "at"];
+const FIND: &[&str] = &["q", "limit", "after"];
+
+/// Other instances only: `http.internal_token` is asked for where the rows are read (`internal`), and no role replaces it.
 const INSTANCE: &[Role] = &[];
 
 /// Shows data.
@@ -99,25 +105,31 @@ const fn look_up(path: &'static str) -> Route {
 }
 
 const fn route(method: &'static str, path: &'static str, roles: &'static [Role], body: Body) -> Route {
-    Route { method, path, roles, body }
+    Route {
+        method,
+        path,
+        roles,
+        body,
+        parameters: &[],
+    }
 }
 
 /// Every route of the API's port.
 pub const ROUTES: &[Route] = &[
     route("GET", "/", ANYBODY, Body::None),
-    see("/v1/persons"),
+    see("/v1/persons").taking(FIND),
     see("/v1/persons/{id}"),
-    see("/v1/persons/{id}/events"),
-    see("/v1/persons/{id}/explain"),
+    see("/v1/persons/{id}/events").taking(PAGE),
+    see("/v1/persons/{id}/explain").taking(EXPLAIN),
     see("/v1/persons/{id}/{rest}"),
     look_up("/v1/persons/lookup"),
     look_up("/v1/persons/lookup/events"),
     look_up("/v1/persons/lookup/explain"),
-    see("/v1/accounts"),
+    see("/v1/accounts").taking(FIND),
     see("/v1/accounts/{key}"),
-    see("/v1/accounts/{key}/persons"),
-    see("/v1/accounts/{key}/opportunities"),
-    see("/v1/accounts/{key}/explain"),
+    see("/v1/accounts/{key}/persons").taking(PAGE),
+    see("/v1/accounts/{key}/opportunities").taking(PAGE),
+    see("/v1/accounts/{key}/explain").taking(EXPLAIN),
     see("/v1/sources"),
     see("/v1/sources/{name}"),
     route("POST", "/v1/sources/{name}/pause", OPERATE, Body::None),
@@ -127,23 +139,27 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/destinations/{name}/orders", OPERATE, Body::Json),
     see("/v1/segments"),
     see("/v1/segments/{name}"),
-    see("/v1/segments/{name}/members"),
+    see("/v1/segments/{name}/members").taking(PAGE),
     see("/v1/segments/{name}/versions"),
-    route("POST", "/v1/segments/{name}", OPERATE, Body::Definition),
+    route("POST", "/v1/segments/{name}", OPERATE, Body::Definition).taking(&["sample"]),
     route("POST", "/v1/segments", OPERATE, Body::Definitions),
     route("PUT", "/v1/segments/{name}", OPERATE, Body::Definition),
     route("DELETE", "/v1/segments/{name}", OPERATE, Body::None),
-    route("POST", "/v1/segments/{name}/rollback", OPERATE, Body::None),
-    route("POST", "/v1/audiences/{name}/members", SEND, Body::Lines),
-    route("POST", "/v1/records", SEND, Body::Lines),
-    route("GET", "/v1/changes", OPERATE, Body::None),
-    route("GET", "/v1/dead-letters", OPERATE, Body::None),
+    route("POST", "/v1/segments/{name}/rollback", OPERATE, Body::None).taking(&["to"]),
+    route("POST", "/v1/audiences/{name}/members", SEND, Body::Lines).taking(&["replace", "allowEmpty"]),
+    route("POST", "/v1/records", SEND, Body::Lines).taking(&["strict"]),
+    route("GET", "/v1/changes", OPERATE, Body::None).taking(&["from", "follow"]),
+    route("GET", "/v1/dead-letters", OPERATE, Body::None).taking(&["limit"]),
     route("GET", "/openapi.json", ANYBODY, Body::None),
     route("POST", "/internal/v1/shards/{shard}/get", INSTANCE, Body::Rows),
     route("POST", "/internal/v1/shards/{shard}/scan", INSTANCE, Body::Rows),
 ];
 
 impl Route {
+    const fn taking(self, parameters: &'static [&'static str]) -> Route {
+        Route { parameters, ..self }
+    }
+
     /// The route of a method and a matched path; a `HEAD` is a `GET`.
     pub fn of(method: &Method, path: &str) -> Option<&'static Route> {
         let method = if method == Method::HEAD { &Method::GET } else { method };

@@ -1,7 +1,7 @@
 //! The gate that every request passes before its handler: target, origin, client and body.
 //!
 //! ```text
-//! Host, Origin, proxies ─▶ authentication ─▶ role ─▶ content type ─▶ body, within its bounds ─▶ handler ─▶ masking
+//! Host, Origin, proxies ─▶ authentication ─▶ role ─▶ parameters ─▶ content type ─▶ body, within its bounds ─▶ handler ─▶ masking
 //! ```
 //!
 //! Without authentication the port listens on the loopback address only (`Config` ensures it), and
@@ -9,11 +9,12 @@
 //! DNS name sends that name as `Host`; and a request that a proxy forwards is not from this
 //! machine.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::{Body as HttpBody, Bytes};
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -90,6 +91,7 @@ impl Gate {
         // Routes open to everybody hold nothing personal.
         let masked = principal.role == Some(Role::Viewer) && !route.roles.is_empty();
         let (mut parts, body) = request.into_parts();
+        takes_parameters(route, &parts.uri)?;
         has_right_type(route, &parts.headers)?;
         let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let (body, held) = self.read(route, length, body).await?;
@@ -229,6 +231,34 @@ fn too_large(route: &Route, bytes_max: usize) -> Problem {
         route.method, route.path
     );
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is larger than is taken at once", detail)
+}
+
+/// A parameter that nobody reads must not be overlooked: `replce=true` would add where a replacement is meant. Pages take any, which are for the browser.
+fn takes_parameters(route: &Route, uri: &Uri) -> Result<(), Problem> {
+    if route.path == "/" {
+        return Ok(());
+    }
+    let given = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let mut seen = BTreeSet::new();
+    for (name, _) in &given.0 {
+        known_parameter(name, route.parameters)?;
+        if !seen.insert(name) {
+            return Err(Problem::bad_request(format!("`{name}` is given twice")));
+        }
+    }
+    Ok(())
+}
+
+/// That a parameter is one of these.
+pub(crate) fn known_parameter(name: &str, known: &[&str]) -> Result<(), Problem> {
+    if known.contains(&name) {
+        return Ok(());
+    }
+    let known = match known {
+        [] => "none is taken".to_owned(),
+        known => format!("taken: `{}`", known.join("`, `")),
+    };
+    Err(Problem::bad_request(format!("there is no parameter `{name}` here; {known}")))
 }
 
 fn admitted(route: &Route, principal: Principal) -> Result<Principal, Problem> {

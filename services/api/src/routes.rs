@@ -14,13 +14,14 @@ use axum::{Json, Router};
 use millrace_model::{Identity, SubjectKind, Timestamp, namespace};
 use serde::Deserialize;
 
+use crate::access::{EXPLAIN, PAGE};
 use crate::backend::{BackendError, ChangeLog, ChangesFrom, Commands, PageRequest, Queries, Replace, Subject};
 use crate::dto::{
     AccountView, AppendView, AppliedView, DeadLetterView, EventView, ExplainView, FoundView, ImportView, MemberView, OpportunityView, Page, PersonView,
     PreviewView, ReferenceView, RollbackView, SegmentView, VersionView,
 };
 use crate::feed::Feed;
-use crate::gate::{Gate, Policy, pass};
+use crate::gate::{Gate, Policy, known_parameter, pass};
 use crate::openapi::openapi;
 use crate::portions;
 use crate::problem::{Problem, tell_as_problem};
@@ -222,29 +223,31 @@ pub struct LookUp {
 }
 
 impl LookUp {
-    fn read(body: &Bytes) -> Result<(Identity, BTreeMap<String, String>), Problem> {
+    /// Whom the body names, and those of the parameters `known` that it has.
+    fn read(body: &Bytes, known: &[&str]) -> Result<(Identity, BTreeMap<String, String>), Problem> {
         let asked: LookUp = serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("{error}; expected {{\"id\": \"namespace:id\"}}")))?;
         let identity = match &asked.namespace {
             Some(namespace) => Identity::new(namespace, &asked.id).ok_or_else(|| Problem::bad_request("an identity needs a namespace and an id"))?,
             None => canonical(&asked.id)?,
         };
+        asked.parameters.keys().try_for_each(|name| known_parameter(name, known))?;
         Ok((identity, asked.parameters))
     }
 }
 
 async fn look_up(State(api): State<Api>, body: Bytes) -> Result<Json<PersonView>, Problem> {
-    let (identity, _) = LookUp::read(&body)?;
+    let (identity, _) = LookUp::read(&body, &[])?;
     api.cheap(move |api| api.queries.person(&identity)).await.map(Json)
 }
 
 async fn look_up_events(State(api): State<Api>, body: Bytes) -> Result<Json<Page<EventView>>, Problem> {
-    let (identity, query) = LookUp::read(&body)?;
+    let (identity, query) = LookUp::read(&body, PAGE)?;
     let page = page(&query)?;
     api.dear(move |api| api.queries.person_events(&identity, &page)).await.map(Json)
 }
 
 async fn look_up_explanation(State(api): State<Api>, body: Bytes) -> Result<Json<ExplainView>, Problem> {
-    let (identity, query) = LookUp::read(&body)?;
+    let (identity, query) = LookUp::read(&body, EXPLAIN)?;
     explain(api, Subject::Person(identity), &query).await
 }
 
@@ -369,7 +372,7 @@ async fn changes(State(api): State<Api>, Query(query): Parameters) -> Result<Res
 }
 
 async fn dead_letters(State(api): State<Api>, Query(query): Parameters) -> Result<Json<Vec<DeadLetterView>>, Problem> {
-    let limit = page(&query)?.limit;
+    let limit = number(&query, "limit", PAGE_DEFAULT, 1..=PAGE_MAX)?;
     api.dear(move |api| api.commands.dead_letters(limit)).await.map(Json)
 }
 

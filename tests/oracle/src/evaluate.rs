@@ -11,7 +11,7 @@ use millrace_segment::ast::{Aggregate, Binary, Binding, Comparison, Direction, E
 use crate::Config;
 use crate::calendar::{moment, period_start, step};
 use crate::graph::{Graph, Kind, Thing};
-use crate::value::{Value, compare, contains, equal};
+use crate::value::{Value, compare, equal, member};
 
 mod chain;
 mod functions;
@@ -252,9 +252,9 @@ impl Evaluation<'_> {
         }
         let (a, b) = (self.value(left), self.value(right));
         let ordered = |admits: fn(Ordering) -> bool| Value::Bool(compare(&a, &b).is_some_and(admits));
-        let member = |wanted: bool| match (&a, &b) {
+        let is_member = |wanted: bool| match (&a, &b) {
             (Value::Null, _) => Value::Bool(false),
-            (_, Value::List(items)) => Value::Bool(contains(items, &a) == wanted),
+            (_, Value::List(items)) => Value::Bool(member(items, &a, wanted)),
             _ => Value::Bool(false),
         };
         let arithmetic = |compute: fn(&BigDecimal, &BigDecimal) -> BigDecimal| match (a.number(), b.number()) {
@@ -268,8 +268,8 @@ impl Evaluation<'_> {
             Binary::LessOrEqual => ordered(Ordering::is_le),
             Binary::Greater => ordered(Ordering::is_gt),
             Binary::GreaterOrEqual => ordered(Ordering::is_ge),
-            Binary::In => member(true),
-            Binary::NotIn => member(false),
+            Binary::In => is_member(true),
+            Binary::NotIn => is_member(false),
             Binary::Add => arithmetic(|a, b| a + b),
             Binary::Subtract => arithmetic(|a, b| a - b),
             Binary::Multiply => arithmetic(|a, b| a * b),

@@ -271,6 +271,18 @@ pub(crate) fn contains(items: &[Value], item: &Value) -> bool {
     items.iter().any(|known| equal(item, known) == Some(true))
 }
 
+/// Whether a value is in a list, or (`wanted` false) is not; false where it is of no type that the items have.
+pub(crate) fn member(items: &[Value], value: &Value, wanted: bool) -> bool {
+    let goes_beside = |item: &Value| match (value, item) {
+        (Value::List(_), item) => matches!(item, Value::List(_)),
+        (_, Value::Untyped(..)) => true,
+        (value, item) => equal(value, item).is_some(),
+    };
+    let untyped = matches!(value, Value::Untyped(..) | Value::List(_));
+    let comparable = !untyped || items.is_empty() || items.iter().any(goes_beside);
+    comparable && contains(items, value) == wanted
+}
+
 pub(crate) fn subset(a: &[Value], b: &[Value]) -> bool {
     a.iter().all(|item| contains(b, item))
 }

@@ -169,14 +169,7 @@ impl<'a> Machine<'a> {
                     .and_then(|text| pattern.0.captures(text)?.get(*group as usize).map(|found| Value::text(found.as_str())));
                 Val::Own(found.unwrap_or_default())
             }
-            Op::In { negated } => {
-                if first.is_null() || second.is_null() {
-                    return Ok(bool(false));
-                }
-                let (value, list) = (first.value(), second.items());
-                let found = list.iter().any(|item| values::compare(Comparison::Equal, &value, &item.value()));
-                bool(found != *negated)
-            }
+            Op::In { negated } => bool(is_in(&first, second, *negated)),
             Op::Intersects | Op::SubsetOf | Op::Intersection => {
                 if first.is_null() || second.is_null() {
                     return Ok(if *op == Op::Intersection { Val::null() } else { bool(false) });
@@ -353,6 +346,19 @@ fn aggregated(aggregate: Aggregate, items: Vec<Val<'_>>) -> Value {
         Aggregate::Min => present.map(|item| item.value().into_owned()).min().unwrap_or_default(),
         Aggregate::Max => present.map(|item| item.value().into_owned()).max().unwrap_or_default(),
     }
+}
+
+/// Whether a value is in a list, or is not; false beside null. A list is no item of single values: beside them it is as null.
+fn is_in(value: &Val<'_>, list: Val<'_>, negated: bool) -> bool {
+    if value.is_null() || list.is_null() {
+        return false;
+    }
+    let items = list.items();
+    if value.is_list() && !items.is_empty() && !items.iter().any(Val::is_list) {
+        return false;
+    }
+    let value = value.value();
+    items.iter().any(|item| values::compare(Comparison::Equal, &value, &item.value())) != negated
 }
 
 fn text_test(test: TextTest, negated: bool, case_sensitive: bool, value: &Value, pattern: &Value) -> bool {

@@ -614,7 +614,7 @@ fn beside_an_untyped_value_the_typed_one_decides() {
         30 in [extra.text30]
         not: extra.plus = 30
         not: 30 != extra.plus
-        extra.cents + 1 != 325.71 or true
+        not: extra.list notIn [30] or extra.word notIn [30] or not(extra.list notIn [])
         (extra.cents + 1).isNull()
         extra.cents = 324.71
         not: extra.word < 100

@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::{Evaluation, path, qualifies, total};
 use crate::calendar::{date, date_parts, midnight};
-use crate::value::{Value, compare, contains, equal, subset};
+use crate::value::{Value, compare, contains, equal, member, subset};
 
 impl Evaluation<'_> {
     pub(super) fn call(&mut self, function: &str, arguments: &[Expr]) -> Value {
@@ -202,7 +202,7 @@ fn of_list(of: &Value, name: &str, arguments: &[Value]) -> Option<Value> {
             _ => Value::Bool(false),
         },
         "in" | "notIn" => match argument {
-            Value::List(items) if !of.is_null() => Value::Bool(contains(items, of) == (name == "in")),
+            Value::List(items) if !of.is_null() => Value::Bool(member(items, of, name == "in")),
             _ => Value::Bool(false),
         },
         "intersection" => match (of, argument) {

@@ -2,7 +2,7 @@
 //! blank texts, spellings of one letter.
 
 use millrace_oracle::SourceRecord;
-use millrace_oracle::worlds::{NOON_MS, key, record};
+use millrace_oracle::worlds::{NOON_MS, event, key, record};
 use serde_json::{Value as Json, json};
 
 use super::stage::{Stage, check};
@@ -100,6 +100,25 @@ fn the_typed_side_decides() {
             ("200 < extra.n", NOBODY),
             ("extra.word < 100", NOBODY),
             ("100 > extra.word", NOBODY),
+            ("extra.word in [30] or extra.word notIn [30]", NOBODY),
+            ("extra.word notIn [\"silver\"]", ME),
+        ],
+    );
+}
+
+#[test]
+fn a_list_is_no_item_of_single_values() {
+    let lists = json!({ "v": [30], "empty": [] });
+    let visit = event("v1", NOON_MS - 1_000, &[ID], json!({ "eventType": "view", "extra": lists }));
+    check(
+        "a list beside typed items",
+        &[person(P, 0, json!({ "extra": lists })), visit],
+        &[
+            ("extra.v in [30, 5] or extra.v notIn [30, 5]", NOBODY),
+            ("extra.empty in [30] or extra.empty notIn [30]", NOBODY),
+            ("extra.v notIn [\"x\"] or extra.v notIn [true]", NOBODY),
+            ("exists v from xEvent where v.extra.v notIn [30, 5]", NOBODY),
+            ("exists v from xEvent where v.extra.v.isNotNull()", ME),
         ],
     );
 }

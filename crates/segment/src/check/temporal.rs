@@ -71,15 +71,15 @@ impl Checker<'_> {
                     let message = format!("a number of units is needed here, this is {}", count.ty.show());
                     self.refuse("type", amount.span, message);
                 }
-                if let Core::Literal(Value::Decimal(number)) = &count.core
+                let written = written_out(&count.core);
+                if let Some(Value::Decimal(number)) = &written
                     && !number.fract().is_zero()
                     && crate::calendar::fixed_ms(*unit).is_none()
                 {
                     self.fail(Diagnostic::error("type", amount.span, "months and years are whole").expecting("a whole number, or days"));
                 }
-                if let Core::Literal(number) = &count.core
+                if let Some(number) = &written
                     && *number < Value::Int(0)
-                    && number.is_number()
                 {
                     let remedy = format!(
                         "`{}` looks the other way",
@@ -224,5 +224,23 @@ fn names_timestamp(expr: &Expr) -> bool {
         crate::ast::Node::Name(name) => name == "timestamp",
         crate::ast::Node::Field { name, .. } => name == "timestamp",
         _ => false,
+    }
+}
+
+/// The value of a number that is written out, be it as a sum: `-3`, `(0 - 3)`.
+fn written_out(core: &Core) -> Option<Value> {
+    fn is_written(core: &Core) -> bool {
+        match core {
+            Core::Literal(_) => true,
+            Core::Apply(Op::Arithmetic(_) | Op::Negate, operands) => operands.iter().all(is_written),
+            _ => false,
+        }
+    }
+    if !is_written(core) {
+        return None;
+    }
+    match crate::eval::constant(core)? {
+        Core::Literal(value) if value.is_number() => Some(value),
+        _ => None,
     }
 }

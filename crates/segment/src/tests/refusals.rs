@@ -162,6 +162,26 @@ fn refused_rules() {
 }
 
 #[test]
+fn a_number_of_units_is_judged_by_its_value() {
+    check(
+        SubjectKind::Person,
+        &[
+            "xEvent.exists(timestamp occurs <= (0 - 3) days before now)",
+            "xEvent.exists(timestamp occurs > 2 * -1 hours after now)",
+            "xEvent.exists(timestamp occurs <= (1 / 2) months before now)",
+        ],
+        expect![[r#"
+            xEvent.exists(timestamp occurs <= (0 - 3) days before now)
+              error[type] a window of a negative number of units; `after` looks the other way
+            xEvent.exists(timestamp occurs > 2 * -1 hours after now)
+              error[type] a window of a negative number of units; `before` looks the other way
+            xEvent.exists(timestamp occurs <= (1 / 2) months before now)
+              error[type] months and years are whole; a whole number, or days
+        "#]],
+    );
+}
+
+#[test]
 fn refused_for_accounts() {
     check(
         SubjectKind::Account,

@@ -9,6 +9,7 @@
 mod chain;
 mod change;
 mod identity;
+pub mod json;
 mod kind;
 pub mod metric;
 pub mod number;

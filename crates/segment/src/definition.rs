@@ -131,9 +131,7 @@ pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>>
             Err(error) => {
                 let at = error.location().map_or(0, |location| location.index());
                 let place = span(at.min(text.len()), at.min(text.len()));
-                reader
-                    .problems
-                    .push(Diagnostic::error("yaml", place, format!("neither YAML nor JSON: {error}")));
+                reader.problems.push(yaml::unreadable(&error, place));
                 // What follows a syntax error is read wrongly.
                 break;
             }

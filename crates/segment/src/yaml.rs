@@ -130,3 +130,21 @@ impl<'de> Visitor<'de> for Counted<'_> {
         Err(A::Error::custom("tags such as `!name` are not taken"))
     }
 }
+
+/// Maps and lists within each other that the reader takes, and aliases that it follows for each value that is written.
+const LEVELS_MAX: usize = 128;
+const FOLLOWED_MAX: usize = 100;
+
+/// What the reader refused; of its own limits it says no number.
+pub(crate) fn unreadable(error: &serde_norway::Error, place: Span) -> Diagnostic {
+    let text = error.to_string();
+    if text.contains("recursion limit exceeded") {
+        let message = format!("maps and lists stand in each other more than {LEVELS_MAX} levels deep");
+        return Diagnostic::error("too-deep", place, message);
+    }
+    if text.contains("repetition limit exceeded") {
+        let message = format!("aliases stand for more than {FOLLOWED_MAX} times what the document holds");
+        return Diagnostic::error("yaml", place, message);
+    }
+    Diagnostic::error("yaml", place, format!("neither YAML nor JSON: {text}"))
+}

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millrace_model::json::unreadable;
 use millrace_model::text::named;
 use millrace_model::{Map, Rejection, Schema, SourceChange, SourceKind, Timestamp};
 use serde::de::Deserializer;
@@ -277,7 +278,7 @@ impl Decoder {
         let record = self.schema.record(kind);
         reading
             .record(record, deserializer)
-            .map_err(|error| reading.rejection.take().unwrap_or_else(|| malformed.because(error.to_string())).into())
+            .map_err(|error| reading.rejection.take().unwrap_or_else(|| malformed.because(unreadable(&error))).into())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bodies of lines, processed in portions: the memory in use is bounded, whatever the body holds.
 
+use millrace_model::json::unreadable;
 use serde::de::DeserializeOwned;
 
 use crate::backend::{BackendError, Commands, Replace};
@@ -27,7 +28,7 @@ fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
     // A byte-order mark may precede the first line.
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let text = std::str::from_utf8(line).map_err(|error| format!("no UTF-8 text from byte {} on", error.valid_up_to() + 1))?;
-    serde_json::from_str(text).map_err(|error| error.to_string())
+    serde_json::from_str(text).map_err(|error| unreadable(&error))
 }
 
 /// Passes a body's lines on in portions.

@@ -103,7 +103,7 @@ fn each_limit_is_where_the_reference_says() {
         json!({"kind": "Segment", "metadata": {"name": "a"}, "spec": {"pql": pql}}).to_string()
     };
     assert!(parse_definitions(&json(55)).is_ok());
-    assert_eq!(parse_definitions(&json(100)).expect_err("too deep")[0].code, "yaml");
+    assert_eq!(parse_definitions(&json(100)).expect_err("too deep")[0].code, "too-deep");
     // Aliases of aliases: a million where they are written out.
     let aliases = repeated(6, "", |n| {
         format!(
@@ -143,6 +143,20 @@ fn each_limit_is_where_the_reference_says() {
     let named = |length: usize| format!("kind: Segment\nmetadata: {{ name: {} }}\nspec: {{ pql: 'true' }}\n", "a".repeat(length));
     assert!(parse_definitions(&named(NAME_BYTES_MAX)).is_ok());
     assert_eq!(parse_definitions(&named(NAME_BYTES_MAX + 1)).expect_err("too long")[0].code, "name");
+}
+
+#[test]
+fn limits_of_the_reader_are_named() {
+    let levels = format!("a: {}{}", "[".repeat(130), "]".repeat(130));
+    let fifty = |name: &str, of: &str| format!("{name}: &{name} [{}]\n", vec![of; 50].join(", "));
+    let aliases = ["a: &a [x]\n".to_owned(), fifty("b", "*a"), fifty("c", "*b"), fifty("d", "*c")].concat();
+    for (text, code, expected) in [
+        (levels, "too-deep", "maps and lists stand in each other more than 128 levels deep"),
+        (aliases, "yaml", "aliases stand for more than 100 times what the document holds"),
+    ] {
+        let refused = parse_definitions(&text).expect_err("beyond a limit");
+        assert_eq!((refused[0].code, refused[0].message.as_str()), (code, expected));
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 use millrace_api::backend::Replace;
 use millrace_api::dto::MemberLine;
+use millrace_model::json::unreadable;
 
 use crate::csv::{self, Row};
 use crate::files::{self, Lines, read_bytes};
@@ -65,7 +66,7 @@ fn of_json_lines(bytes: &[u8]) -> anyhow::Result<Vec<Line>> {
         if line.as_ref().is_ok_and(|line| line.trim().is_empty()) {
             continue;
         }
-        members.push((number, line.and_then(|line| serde_json::from_str(&line).map_err(|error| error.to_string()))));
+        members.push((number, line.and_then(|line| serde_json::from_str(&line).map_err(|error| unreadable(&error)))));
     }
     Ok(members)
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, bail};
 use millrace_api::backend::Commands;
 use millrace_api::dto::{RecordLine, RejectedLine};
+use millrace_model::json::unreadable;
 use serde::Serialize;
 
 use crate::cli::SourceFileOptions;
@@ -149,7 +150,7 @@ impl Batch<'_> {
             self.bytes += line.as_ref().map_or(0, String::len);
             self.numbers.push(number);
             self.lines
-                .push(line.and_then(|line| serde_json::from_str(&line).map_err(|error| error.to_string())));
+                .push(line.and_then(|line| serde_json::from_str(&line).map_err(|error| unreadable(&error))));
             if self.lines.len() >= BATCH_LINES || self.bytes >= BATCH_BYTES {
                 self.send()?;
             }

@@ -186,6 +186,19 @@ fn without_a_version_the_broker_s_timestamp_is_it() {
     assert_eq!(modified_at(dated.value.as_ref().unwrap(), 5), 1_000);
 }
 
+/// Expects the merged view of several keys' changes, in either order.
+fn check_merged(sentence: &str, keys: &[(&str, Vec<(i64, Json)>)], expected: &Json) {
+    let records: Vec<Record> = keys
+        .iter()
+        .filter_map(|(key, changes)| {
+            let changes: Vec<SourceRecord> = changes.iter().map(|(at, fields)| change("person", key, *at, fields)).collect();
+            replay(key, &changes.iter().collect::<Vec<_>>())
+        })
+        .collect();
+    assert_eq!(&merge(&records.iter().collect::<Vec<_>>()), expected, "{sentence}");
+    assert_eq!(&merge(&records.iter().rev().collect::<Vec<_>>()), expected, "{sentence}, in the other order");
+}
+
 #[test]
 fn several_records_of_one_thing() {
     type Case = (&'static str, Vec<(&'static str, Vec<(i64, Json)>)>, Json);
@@ -257,15 +270,7 @@ fn several_records_of_one_thing() {
         ),
     ];
     for (sentence, keys, expected) in table {
-        let records: Vec<Record> = keys
-            .iter()
-            .filter_map(|(key, changes)| {
-                let changes: Vec<SourceRecord> = changes.iter().map(|(at, fields)| change("person", key, *at, fields)).collect();
-                replay(key, &changes.iter().collect::<Vec<_>>())
-            })
-            .collect();
-        assert_eq!(merge(&records.iter().collect::<Vec<_>>()), expected, "{sentence}");
-        assert_eq!(merge(&records.iter().rev().collect::<Vec<_>>()), expected, "{sentence}, in the other order");
+        check_merged(sentence, &keys, &expected);
     }
 }
 
@@ -277,20 +282,14 @@ fn a_part_of_a_consent() {
         value["changedFields"] = json!([path]);
         value
     };
-    const REASON: &str = "consents.marketing.email.reason";
-    const VAL: &str = "consents.marketing.email.val";
+    let by_phone = || partial("consents.marketing.email.reason", json!({"reason": "by phone"}));
+    let yes = || partial("consents.marketing.email.val", json!({"val": "y"}));
     type Case = (&'static str, Vec<(&'static str, Vec<(i64, Json)>)>, Json);
     let table: Vec<Case> = vec![
         (
             "a reason leaves the decision",
             vec![
-                (
-                    "k1",
-                    vec![
-                        (6, with(json!({"val": "n", "reason": "asked"}))),
-                        (9, partial(REASON, json!({"reason": "by phone"}))),
-                    ],
-                ),
+                ("k1", vec![(6, with(json!({"val": "n", "reason": "asked"}))), (9, by_phone())]),
                 ("k2", vec![(5, with(json!({"val": "y"})))]),
             ],
             with(json!({"val": "n", "reason": "by phone"})),
@@ -298,7 +297,7 @@ fn a_part_of_a_consent() {
         (
             "and makes it no newer one",
             vec![
-                ("k1", vec![(1, with(json!({"val": "y"}))), (9, partial(REASON, json!({"reason": "by phone"})))]),
+                ("k1", vec![(1, with(json!({"val": "y"}))), (9, by_phone())]),
                 ("k2", vec![(5, with(json!({"val": "n"})))]),
             ],
             with(json!({"val": "n"})),
@@ -313,10 +312,7 @@ fn a_part_of_a_consent() {
         ),
         (
             "a val is one of its own",
-            vec![(
-                "k1",
-                vec![(1, with(json!({"val": "n", "reason": "asked"}))), (9, partial(VAL, json!({"val": "y"})))],
-            )],
+            vec![("k1", vec![(1, with(json!({"val": "n", "reason": "asked"}))), (9, yes())])],
             with(json!({"val": "y"})),
         ),
         (
@@ -329,14 +325,6 @@ fn a_part_of_a_consent() {
         ),
     ];
     for (sentence, keys, expected) in table {
-        let records: Vec<Record> = keys
-            .iter()
-            .filter_map(|(key, changes)| {
-                let changes: Vec<SourceRecord> = changes.iter().map(|(at, fields)| change("person", key, *at, fields)).collect();
-                replay(key, &changes.iter().collect::<Vec<_>>())
-            })
-            .collect();
-        assert_eq!(merge(&records.iter().collect::<Vec<_>>()), expected, "{sentence}");
-        assert_eq!(merge(&records.iter().rev().collect::<Vec<_>>()), expected, "{sentence}, in the other order");
+        check_merged(sentence, &keys, &expected);
     }
 }

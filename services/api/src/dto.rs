@@ -9,6 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod lines;
+
+pub use lines::{MemberLine, RecordLine};
+
 /// One name of a person, account, deal, campaign or list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct IdentityView {
@@ -400,33 +404,7 @@ pub struct EvidenceView {
     pub value: Value,
 }
 
-/// A record to be appended to a source topic.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RecordLine {
-    /// The topic's full name, or the kind alone: `person`, `account-link`, `activity` …
-    pub topic: String,
-    #[serde(default)]
-    pub key: Option<String>,
-    /// The record as JSON; null: a tombstone. Absent is an error, because a deletion is no slip.
-    pub value: Value,
-    /// What the record's timestamp is to be: RFC 3339 or epoch milliseconds. Absent: now. A `modifiedAt` far ahead of it counts as it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timestamp: Option<Value>,
-}
-
-/// A member to import into an external audience.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct MemberLine {
-    /// `namespace:id` of any identity of the person, or `b2b_account:` and a source key.
-    pub member: String,
-    /// RFC 3339. Absent: the audience's `expiresAfter`, counted from the import.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub valid_until: Option<String>,
-}
-
-/// The result of an import.
+/// What became of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportView {
     pub accepted: u64,
@@ -470,6 +448,9 @@ pub struct AppendView {
     /// They are kept under `extra`; perhaps they are misspelt.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unknown_fields: BTreeMap<String, u64>,
+    /// Records whose `modifiedAt`, or a consent's time, lay too far ahead of their timestamp and counts as that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clock_ahead: u64,
 }
 
 fn is_zero(number: &u64) -> bool {

@@ -162,10 +162,8 @@ impl Commands for One {
         Ok(AppendView {
             accepted: (lines.len() - rejected.len()) as u64,
             rejected,
-            rejected_more: 0,
-            dead_letters: Vec::new(),
-            dead_letters_more: 0,
             unknown_fields: if strict { [("strict".to_owned(), 1)].into() } else { Default::default() },
+            ..AppendView::default()
         })
     }
 

@@ -152,15 +152,19 @@ impl LogOrders {
         match self.decoder.decode(kind, record.key.as_deref(), record.value.as_deref(), now, now) {
             Ok(decoded) => Judged::Usable {
                 unknown: decoded.unknown_fields,
+                ahead: decoded.clock_ahead,
             },
             Err(DecodeError::Rejected(rejection)) => Judged::DeadLetter(rejection),
-            // Unknown for now; the shards will try again.
-            Err(DecodeError::Retry(_)) => Judged::Usable { unknown: Vec::new() },
+            // Nothing is known of it now; the shards will ask again.
+            Err(DecodeError::Retry(_)) => Judged::Usable {
+                unknown: Vec::new(),
+                ahead: false,
+            },
         }
     }
 
-    /// The record of a line, and its place.
-    fn place(&self, line: RecordLine) -> Result<(SourceKind, TopicPartition, Record), PlaceError> {
+    /// The record a line stands for, its place, and whether its `modifiedAt` lay too far ahead of the line's timestamp.
+    fn place(&self, line: RecordLine) -> Result<(SourceKind, TopicPartition, Record, bool), PlaceError> {
         let kind = self
             .kind(&line.topic)
             .ok_or_else(|| PlaceError::Line(format!("`{}` is no source topic", line.topic)))?;
@@ -170,7 +174,7 @@ impl LogOrders {
             Some(key) => partition_of(key.as_bytes(), partitions),
             None => self.turn.fetch_add(1, Ordering::Relaxed) % partitions,
         };
-        let value = stamped(line.value, line.timestamp, self.future_ms_max).map_err(PlaceError::Line)?;
+        let (value, ahead) = stamped(line.value, line.timestamp, self.future_ms_max).map_err(PlaceError::Line)?;
         let record = Record {
             key: line.key.map(Bytes::from),
             value: (!value.is_null()).then(|| Bytes::from(value.to_string())),
@@ -180,7 +184,7 @@ impl LogOrders {
             topic: topic.into(),
             partition,
         };
-        Ok((kind, place, record))
+        Ok((kind, place, record, ahead))
     }
 
     /// The kind of a topic's full name, of the name after the prefix, or of the last part alone.
@@ -218,6 +222,8 @@ enum Judged {
     Usable {
         /// Fields in no schema.
         unknown: Vec<String>,
+        /// As [`millrace_wire::Decoded::clock_ahead`].
+        ahead: bool,
     },
     DeadLetter(Rejection),
 }
@@ -269,7 +275,7 @@ impl Commands for LogOrders {
         let mut records = Vec::with_capacity(lines.len());
         let now = SystemClock.now();
         for (line, parsed) in (1..).zip(lines) {
-            let (kind, place, record) = match parsed.map_err(PlaceError::Line).and_then(|parsed| self.place(parsed)) {
+            let (kind, place, record, beyond) = match parsed.map_err(PlaceError::Line).and_then(|parsed| self.place(parsed)) {
                 Ok(placed) => placed,
                 Err(PlaceError::Line(reason)) => {
                     view.rejected.push(RejectedLine { line, reason });
@@ -278,12 +284,13 @@ impl Commands for LogOrders {
                 Err(PlaceError::Backend(error)) => return Err(error),
             };
             match self.judge(kind, &record, now) {
-                Judged::Usable { unknown } if strict && !unknown.is_empty() => {
+                Judged::Usable { unknown, .. } if strict && !unknown.is_empty() => {
                     let reason = format!("no such {}: {}", if unknown.len() == 1 { "field" } else { "fields" }, unknown.join(", "));
                     view.rejected.push(RejectedLine { line, reason });
                     continue;
                 }
-                Judged::Usable { unknown } => {
+                Judged::Usable { unknown, ahead } => {
+                    view.clock_ahead += u64::from(ahead || beyond);
                     for field in unknown {
                         *view.unknown_fields.entry(format!("{}.{field}", kind.name())).or_default() += 1;
                     }

@@ -34,7 +34,9 @@ struct Outcome {
     rejected: u64,
     dead_letters: u64,
     unknown_fields: BTreeMap<String, u64>,
-    /// The last line of the file that was processed.
+    /// With a time too far ahead of their timestamp, which counts in its place.
+    clock_ahead: u64,
+    /// The last line of the file that was dealt with.
     last_line: u64,
 }
 
@@ -58,6 +60,7 @@ pub fn run(settings: &Settings, options: &SourceFileOptions) -> anyhow::Result<(
             rejected: 0,
             dead_letters: 0,
             unknown_fields: BTreeMap::new(),
+            clock_ahead: 0,
             last_line: options.from_line.saturating_sub(1),
         },
     };
@@ -74,6 +77,10 @@ fn summarise(settings: &Settings, outcome: &Outcome) -> anyhow::Result<()> {
             "{field}: no such field, in {}; kept under `extra` (perhaps it is misspelt; `--strict` refuses such records)",
             counted(*records, "record")
         );
+    }
+    if outcome.clock_ahead > 0 {
+        let records = counted(outcome.clock_ahead, "record");
+        eprintln!("{records} with a `modifiedAt` or the time of a consent far ahead of the record's timestamp, which counts instead");
     }
     shown::show(settings.output, outcome, |outcome| {
         format!("{} appended\n", counted(outcome.accepted, "record"))
@@ -167,6 +174,7 @@ impl Batch<'_> {
         outcome.accepted += answer.accepted;
         outcome.rejected += answer.rejected.len() as u64;
         outcome.dead_letters += answer.dead_letters.len() as u64;
+        outcome.clock_ahead += answer.clock_ahead;
         outcome.last_line = *last;
         for (field, records) in answer.unknown_fields {
             *outcome.unknown_fields.entry(field).or_default() += records;

@@ -5,22 +5,24 @@ use serde_json::Value;
 
 /// A record with its line's timestamp. The log gives records the time of their arrival, so what the timestamp decides is said in the record: it is the
 /// `modifiedAt` of a record that has none, and of one whose `modifiedAt` lies more than `future_ms_max` after it, as a shard decides by the log's.
+/// Returns whether the latter is the case.
 ///
 /// # Errors
 /// Where the timestamp names no instant.
-pub(super) fn stamped(mut value: Value, timestamp: Option<Value>, future_ms_max: i64) -> Result<Value, String> {
-    let Some(timestamp) = timestamp else { return Ok(value) };
+pub(super) fn stamped(mut value: Value, timestamp: Option<Value>, future_ms_max: i64) -> Result<(Value, bool), String> {
+    let Some(timestamp) = timestamp else { return Ok((value, false)) };
     let Some(at) = instant(&timestamp) else {
         return Err(format!("timestamp {timestamp} is neither RFC 3339 nor epoch milliseconds"));
     };
+    let mut ahead = false;
     if let Value::Object(fields) = &mut value {
         let modified_at = fields.entry("modifiedAt").or_insert(Value::Null);
-        let ahead = instant(modified_at).is_some_and(|modified_at| modified_at > at.plus_ms(future_ms_max));
+        ahead = instant(modified_at).is_some_and(|modified_at| modified_at > at.plus_ms(future_ms_max));
         if ahead || says_nothing(modified_at) {
             *modified_at = timestamp;
         }
     }
-    Ok(value)
+    Ok((value, ahead))
 }
 
 /// Null and blank texts say as little as nothing does.
@@ -50,7 +52,10 @@ mod tests {
     fn the_line_s_timestamp_bounds_the_version() {
         let told = |modified_at: Value, timestamp: Value| {
             let value = stamped(json!({ "modifiedAt": modified_at }), Some(timestamp), 300_000);
-            value.map_or_else(|error| error, |value| value["modifiedAt"].to_string())
+            value.map_or_else(
+                |error| error,
+                |(value, ahead)| format!("{}{}", value["modifiedAt"], if ahead { ", ahead" } else { "" }),
+            )
         };
         let at = "2026-11-20T00:00:00Z";
         let kept = |text: &str| json!(text).to_string();
@@ -59,11 +64,11 @@ mod tests {
             (json!(" "), json!(at), kept(at)),
             (json!("2026-11-19T00:00:00Z"), json!(at), kept("2026-11-19T00:00:00Z")),
             (json!("2026-11-20T00:05:00Z"), json!(at), kept("2026-11-20T00:05:00Z")),
-            (json!("2026-11-20T00:06:00Z"), json!(at), kept(at)),
-            (json!("9999-01-01T00:00:00Z"), json!(at), kept(at)),
+            (json!("2026-11-20T00:06:00Z"), json!(at), kept(at) + ", ahead"),
+            (json!("9999-01-01T00:00:00Z"), json!(at), kept(at) + ", ahead"),
             (json!(1_300_000), json!(1_000_000), "1300000".to_owned()),
-            (json!(1_300_001), json!(1_000_000), "1000000".to_owned()),
-            (json!(1.4e15), json!(1_000_000), "1000000".to_owned()),
+            (json!(1_300_001), json!(1_000_000), "1000000, ahead".to_owned()),
+            (json!(1.4e15), json!(1_000_000), "1000000, ahead".to_owned()),
             // The decoder refuses it with its own words.
             (json!("soon"), json!(at), kept("soon")),
             (
@@ -75,7 +80,7 @@ mod tests {
         ] {
             assert_eq!(told(modified_at.clone(), timestamp.clone()), expected, "{modified_at} {timestamp}");
         }
-        assert_eq!(stamped(json!({}), None, 0), Ok(json!({})));
-        assert_eq!(stamped(json!(null), Some(json!(at)), 0), Ok(json!(null)));
+        assert_eq!(stamped(json!({}), None, 0), Ok((json!({}), false)));
+        assert_eq!(stamped(json!(null), Some(json!(at)), 0), Ok((json!(null), false)));
     }
 }

@@ -158,3 +158,21 @@ fn what_becomes_of_records_is_reported() {
     }
     assert_eq!(log.content("millrace.source.person").len(), 5);
 }
+
+#[test]
+fn a_record_ahead_of_its_line_is_counted() {
+    let (orders, log) = orders_and_log();
+    log.create_topic(&topic("millrace.source.person")).unwrap();
+    let line = |modified_at: &str| {
+        Ok(millrace_api::dto::RecordLine {
+            topic: "person".to_owned(),
+            key: Some("1@m.M".to_owned()),
+            value: serde_json::json!({"modifiedAt": modified_at}),
+            timestamp: Some("2025-11-20T00:00:00Z".into()),
+        })
+    };
+    let view = orders.append(vec![line("9999-01-01T00:00:00Z"), line("2025-11-19T00:00:00Z")], false).unwrap();
+    assert_eq!((view.accepted, view.clock_ahead), (2, 1));
+    let appended = String::from_utf8_lossy(log.content("millrace.source.person")[0].record.value.as_deref().unwrap()).into_owned();
+    assert_eq!(appended, r#"{"modifiedAt":"2025-11-20T00:00:00Z"}"#);
+}

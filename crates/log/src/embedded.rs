@@ -10,7 +10,8 @@
 //!
 //! ```text
 //! <dir>/lock                                     held by the one process that has the log open
-//! <dir>/manifest                                 the log's identity and its segments; see `manifest.rs`
+//! <dir>/manifest                                 which log this is, and of which segments it consists; see `manifest.rs`
+//! <dir>/mark                                     how far the active segment reaches by acknowledged commits; see `mark.rs`
 //! <dir>/<first:10>-<last:10>.journal             segments, in order of their numbers; the last one is appended to, the others never change
 //! <dir>/….tmp                                    being written; removed at start
 //! ```
@@ -42,14 +43,11 @@
 //!
 //! # Recovery and damage
 //!
-//! A crash leaves at most one unfinished write, at the end of the active segment: some first part
-//! of it, or pages of zeros. No writer had an acknowledgement for it, so it is cut off, and the log
-//! says so. Any other difference from what was written is damage: a whole frame that fails its
-//! checksum, anything that a whole frame follows, a closed segment without its end, an active one
-//! shorter than the manifest says, a file that is missing, has another's name or belongs to another
-//! log. The log then refuses to open, names the file and the byte, and changes nothing; `check`
-//! shows the contents, `salvage` saves them. Topics, positions and next offsets are those of the
-//! last catalogue and the commits after it.
+//! A crash leaves at most one unfinished write, at the end of the active segment: some first part of it, or pages of zeros. Nobody was told that it is
+//! committed, so it is cut off, and the log says so. Everything else that is not as it was written is damage: a frame that fails its checksum though it is
+//! whole, anything that a whole frame follows, a closed segment without its end, an active one shorter than the mark or the manifest says, a file that is
+//! missing, has another's name or is another log's. The log then refuses to open, names the file and the byte, and changes nothing; `check` shows what is there,
+//! `salvage` saves it. Topics, positions and next offsets are those of the last catalogue and the commits after it.
 //!
 //! # Bounds
 //!
@@ -67,6 +65,7 @@ mod format;
 mod frame;
 mod index;
 mod manifest;
+mod mark;
 mod salvage;
 mod segment;
 mod session;

@@ -15,6 +15,7 @@ use super::format::{self, Body, Catalogue, Part};
 use super::frame::{self, LogId, NoSegment, Piece, Seal};
 use super::index::Place;
 use super::manifest::{self, Manifest, NoManifest};
+use super::mark::{self, BadMark};
 use super::{Durability, EmbeddedConfig, EmbeddedLog, failure, hold, segment};
 use crate::{LogError, Offset};
 
@@ -147,7 +148,10 @@ impl Survey {
     fn of(dir: &Path) -> Result<Survey, LogError> {
         let mut survey = Survey::default();
         let manifest = match Manifest::read(dir) {
-            Ok(manifest) => Some(manifest),
+            Ok(mut manifest) => {
+                survey.heed_mark(dir, &mut manifest)?;
+                Some(manifest)
+            }
             Err(NoManifest::Unreadable(error)) => return Err(error),
             Err(missing) => {
                 let word = if matches!(missing, NoManifest::Missing) { "missing" } else { "damaged" };
@@ -165,6 +169,21 @@ impl Survey {
         }
         survey.report_topics();
         Ok(survey)
+    }
+
+    /// The mark knows of commits that the manifest does not know of yet.
+    fn heed_mark(&mut self, dir: &Path, manifest: &mut Manifest) -> Result<(), LogError> {
+        let path = mark::path(dir);
+        match mark::read(dir, manifest.log) {
+            Ok(Some(reach)) if reach.active > manifest.active => {
+                self.problems(format!("{} is older than {}", manifest::path(dir).display(), path.display()));
+            }
+            Ok(Some(reach)) if reach.active == manifest.active => manifest.active_bytes = manifest.active_bytes.max(reach.bytes),
+            Ok(_) => {}
+            Err(BadMark::Damaged) => self.problems(format!("{} is damaged, or another log's", path.display())),
+            Err(BadMark::Unreadable(error)) => return Err(error),
+        }
+        Ok(())
     }
 
     fn problems(&mut self, problem: String) {

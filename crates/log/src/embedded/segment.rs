@@ -10,6 +10,7 @@ use super::format::{self, Body, Catalogue, Part};
 use super::frame::{LogId, NoSegment, PREAMBLE, Piece, Seal};
 use super::index::{Batch, Index, Place};
 use super::manifest::{self, Manifest, NoManifest};
+use super::mark::{self, BadMark, Mark, Reach};
 use super::writer::Writer;
 use super::{Durability, failure};
 use crate::{LogError, Offset};
@@ -77,6 +78,7 @@ pub(super) fn load(dir: &Path, durability: Durability) -> Result<Loaded, LogErro
         Err(NoManifest::Missing) => return begin(dir, &names, durability),
     };
     let left_over = left_over(dir, &names, &manifest)?;
+    let acknowledged = acknowledged(dir, &manifest)?;
     let mut found = Reading::default();
     let mut segments = BTreeMap::new();
     let mut end = 0;
@@ -89,8 +91,8 @@ pub(super) fn load(dir: &Path, durability: Durability) -> Result<Loaded, LogErro
         let bytes = fs::read(&path).map_err(failure("read", &path))?;
         let seal = Seal::new(manifest.log, first, last);
         end = found.read(&path, &bytes, seal, active)?;
-        if active && (end as u64) < manifest.active_bytes {
-            let missing = manifest.active_bytes - end as u64;
+        if active && (end as u64) < acknowledged {
+            let missing = acknowledged - end as u64;
             return Err(damaged(
                 dir,
                 &format!("{} is cut short at byte {end}: {missing} bytes that were on disk are missing", path.display()),
@@ -118,7 +120,7 @@ pub(super) fn load(dir: &Path, durability: Durability) -> Result<Loaded, LogErro
         cut(path, &segment.file, end, length - end, durability)?;
     }
     let file = segment.file.try_clone().map_err(failure("open", dir))?;
-    let writer = Writer::new(dir.to_owned(), file, Seal::new(manifest.log, segment.first, segment.last), end as u64);
+    let writer = writer(dir, &manifest, file, end as u64, durability)?;
     index.segments = segments.into_iter().map(|(first, (segment, ..))| (first, Arc::new(segment))).collect();
     index.active = manifest.active;
     Ok(Loaded { index, writer, manifest })
@@ -131,7 +133,37 @@ pub(super) struct Loaded {
     pub manifest: Manifest,
 }
 
-/// Cuts off a last write that a crash left unfinished. No writer had an acknowledgement for it.
+/// The writer of the active segment, of so many bytes.
+fn writer(dir: &Path, manifest: &Manifest, file: File, bytes: u64, durability: Durability) -> Result<Writer, LogError> {
+    let active = manifest.active;
+    // Of commits that are not waited for, nobody knows what power loss takes: they have no mark.
+    let mark = match durability {
+        Durability::Commit => {
+            // A process that was killed amid a commit has written what it has not synced.
+            file.sync_data().map_err(failure("sync", dir))?;
+            Some(Mark::create(dir, manifest.log, Reach { active, bytes })?)
+        }
+        Durability::Interval(_) | Durability::Never => None,
+    };
+    Ok(Writer::new(dir.to_owned(), file, Seal::new(manifest.log, active, active), bytes, mark))
+}
+
+/// Bytes of the active segment that were acknowledged for certain. The manifest notes them now and then, the mark at each commit.
+fn acknowledged(dir: &Path, manifest: &Manifest) -> Result<u64, LogError> {
+    match mark::read(dir, manifest.log) {
+        Ok(Some(reach)) if reach.active > manifest.active => {
+            let (manifest, mark) = (manifest::path(dir), mark::path(dir));
+            Err(damaged(dir, &format!("{} is older than {}", manifest.display(), mark.display())))
+        }
+        Ok(Some(reach)) if reach.active == manifest.active => Ok(manifest.active_bytes.max(reach.bytes)),
+        // No mark, or one of a segment that is closed by now and ends in a frame that says so.
+        Ok(_) => Ok(manifest.active_bytes),
+        Err(BadMark::Damaged) => Err(damaged(dir, &format!("{} is damaged, or another log's", mark::path(dir).display()))),
+        Err(BadMark::Unreadable(error)) => Err(error),
+    }
+}
+
+/// Cuts off a last write that a crash kept from being finished. Nobody was told that it was committed.
 fn cut(path: &Path, file: &File, end: usize, bytes: usize, durability: Durability) -> Result<(), LogError> {
     tracing::warn!(file = %path.display(), at = end, bytes, "cut off a last write that was not finished");
     file.set_len(end as u64).map_err(failure("cut", path))?;
@@ -143,6 +175,9 @@ fn cut(path: &Path, file: &File, end: usize, bytes: usize, durability: Durabilit
 
 /// A folder without a manifest: makes a log if there is none, or if making one was interrupted.
 fn begin(dir: &Path, names: &BTreeSet<(u32, u32)>, durability: Durability) -> Result<Loaded, LogError> {
+    if mark::path(dir).exists() {
+        return Err(damaged(dir, &format!("{} is missing", manifest::path(dir).display())));
+    }
     for (first, last) in names {
         let path = path(dir, *first, *last);
         let bytes = fs::read(&path).map_err(failure("read", &path))?;

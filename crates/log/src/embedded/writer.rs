@@ -11,6 +11,7 @@ use millrace_model::Timestamp;
 use super::format::{self, BatchBuilder, Catalogue};
 use super::frame::{BODY_BYTES_MAX, Seal};
 use super::index::{Batch, Index, Place};
+use super::mark::{Mark, Reach};
 use super::segment::{self, Segment};
 use super::{Durability, Errand, Shared, failure, system_now};
 use crate::{LogError, Offset, Receipt, Transaction};
@@ -40,6 +41,8 @@ pub(super) struct Writer {
     seal: Seal,
     /// Bytes of the active segment.
     pub length: u64,
+    /// Where commits are waited for.
+    mark: Option<Mark>,
     /// The newest session of each transactional id.
     epochs: BTreeMap<String, u64>,
     /// Timestamps of records never run backwards.
@@ -105,13 +108,14 @@ impl Writer {
         (self.seal.first, self.length)
     }
 
-    pub fn new(dir: PathBuf, file: File, seal: Seal, length: u64) -> Writer {
+    pub fn new(dir: PathBuf, file: File, seal: Seal, length: u64, mark: Option<Mark>) -> Writer {
         let clock = Timestamp(0);
         Writer {
             dir,
             file,
             seal,
             length,
+            mark,
             epochs: BTreeMap::new(),
             clock,
             dirty: false,
@@ -258,10 +262,28 @@ impl Writer {
         self.dirty |= durability != Durability::Commit;
         self.length += self.buffer.len() as u64;
         self.broken = None;
+        if durability == Durability::Commit {
+            self.note();
+        }
         Ok(())
     }
 
-    /// Begins a new segment, with a catalogue of everything committed so far.
+    /// Notes in the mark how far the segment reaches, before anybody hears of it. What is written is on disk already, so this is not waited for.
+    fn note(&mut self) {
+        let reach = Reach {
+            active: self.seal.first,
+            bytes: self.length,
+        };
+        if let Some(mark) = &self.mark
+            && let Err(error) = mark.note(reach)
+        {
+            // The mark stays where it is, which is true as well.
+            tracing::warn!(%error, "cannot mark how far the log reaches; from now on the manifest alone notes it, once a minute");
+            self.mark = None;
+        }
+    }
+
+    /// Begins a new segment, with a catalogue of what is committed by now.
     pub fn roll(&mut self, shared: &Shared) -> Result<(), LogError> {
         self.buffer.clear();
         self.seal.frame(&mut self.buffer, self.length, format::put_end);

@@ -71,7 +71,7 @@ fn text(found: &Inspection) -> String {
         if let Some(at) = segment.unfinished {
             let _ = writeln!(
                 shown,
-                "      from byte {at} on: a last write that was not finished; it is cut off at the next start, and nothing is lost"
+                "      from byte {at} on: a last write that was not finished; it is cut off at the next start. All that is noted as acknowledged lies before it"
             );
         }
     }

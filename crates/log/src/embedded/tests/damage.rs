@@ -170,7 +170,53 @@ fn a_flipped_bit_of_a_killed_log_is_noticed_in_its_last_batch_too() {
     assert_eq!(opened(copy.path()).as_ref(), Ok(states.values().next_back().unwrap()));
 }
 
-/// What power loss leaves of a write that never completed: pages that were never written.
+/// The process is killed at once after its last commit, and the log is cut afterwards: also at a frame's begin, and by zeros in its last write.
+#[test]
+fn a_killed_log_that_is_cut_is_told_from_one_that_was_killed() {
+    const ONLY: &str = "0000000001-0000000001.journal";
+    let dir = TempDir::new().unwrap();
+    let log = EmbeddedLog::open(dir.path(), EmbeddedConfig::default()).unwrap();
+    create_topics(&log);
+    for number in 0..3 {
+        log.append(vec![(at("input", 0), record("a", Some(&number.to_string())))]).unwrap();
+    }
+    let last = log.size_bytes() as usize;
+    log.append(vec![(at("input", 0), record("a", Some("last")))]).unwrap();
+    let (expected, end) = (shown(&log), log.size_bytes() as usize);
+    // The log is still open: what is copied is what a kill leaves.
+    let refused = |harm: &dyn Fn(&mut Vec<u8>), words: &str| {
+        let copy = copy(dir.path());
+        change(copy.path(), ONLY, harm);
+        let before = files(copy.path());
+        let refused = opened(copy.path()).expect_err(words);
+        assert!(refused.contains(ONLY) && refused.contains(words), "{refused}");
+        assert!(!EmbeddedLog::check(copy.path()).unwrap().whole(), "check finds nothing");
+        assert_eq!(files(copy.path()), before, "the folder was changed");
+    };
+    for length in (0..end).filter(|length| length % 7 == 0).chain([last, end - 1]) {
+        refused(
+            &|bytes: &mut Vec<u8>| bytes.truncate(length),
+            if length < 100 { "" } else { "bytes that were on disk are missing" },
+        );
+    }
+    refused(&|bytes: &mut Vec<u8>| bytes[last..].fill(0), "bytes that were on disk are missing");
+    // What was not acknowledged is no damage.
+    let copy = copy(dir.path());
+    change(copy.path(), ONLY, |bytes| bytes.extend_from_slice(&[7; 9]));
+    let found = EmbeddedLog::check(copy.path()).unwrap();
+    assert_eq!((found.whole(), found.segments[0].unfinished), (true, Some(end as u64)), "{found:?}");
+    assert_eq!(opened(copy.path()), Ok(expected.clone()));
+    // A log of a version without marks has none; another log's is no mark.
+    fs::remove_file(copy.path().join("mark")).unwrap();
+    assert_eq!(opened(copy.path()), Ok(expected));
+    let other = TempDir::new().unwrap();
+    drop(EmbeddedLog::open(other.path(), EmbeddedConfig::default()).unwrap());
+    fs::copy(other.path().join("mark"), copy.path().join("mark")).unwrap();
+    let refused = opened(copy.path()).unwrap_err();
+    assert!(refused.contains("mark is damaged, or another log's"), "{refused}");
+}
+
+/// What power loss leaves of a write that nobody waited for to its end: pages that were never written.
 #[test]
 fn pages_that_were_never_written_are_cut_off_where_nothing_follows() {
     let dir = TempDir::new().unwrap();

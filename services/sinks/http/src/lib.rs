@@ -14,6 +14,7 @@ mod mapping;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use config::{Authentication, Config, ConfigError, Results};
 pub use sink::HttpSink;

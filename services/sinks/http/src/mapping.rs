@@ -8,7 +8,9 @@ use minijinja::{Environment, context};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-/// The form for a destination without a template.
+use crate::values;
+
+/// The form that a destination without a template gets.
 const WEBHOOK: &str = r#"{"type":"audience.changed","data":{"audience":{{ audience|tojson }},"changes":{{ changes|tojson }}}}"#;
 
 /// Makes bodies.
@@ -20,6 +22,7 @@ impl Template {
     pub fn new(body: Option<&str>) -> Result<Template, minijinja::Error> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        environment.add_filter("tojson", values::tojson);
         environment.add_template_owned("body", body.unwrap_or(WEBHOOK).to_owned())?;
         Ok(Template(environment))
     }
@@ -30,7 +33,7 @@ impl Template {
     /// Where the template fails on these changes, or makes invalid JSON.
     pub fn body(&self, changes: &[Change]) -> Result<String, String> {
         let audience = changes.first().map_or("", |change| change.audience.as_str());
-        let listed: Vec<Value> = changes.iter().map(shown).collect();
+        let listed: Vec<minijinja::Value> = changes.iter().map(|change| values::from_json(&shown(change))).collect();
         let template = self.0.get_template("body").map_err(|error| error.to_string())?;
         let text = template
             .render(context! { audience, changes => listed })

@@ -202,6 +202,21 @@ fn templates_shape_calls() {
 }
 
 #[test]
+fn templates_see_numbers() {
+    let (address, seen) = server();
+    let body = r#"{"text": {{ ("score " ~ changes[0].attributes.b)|tojson }}, "low": {{ (changes[0].attributes.b < 1000)|tojson }}, "quoted": "{{ changes[0].attributes.b }}", "more": {{ changes[0].attributes.n + 1 }}, "all": {{ changes[0].attributes|tojson }}}"#;
+    let mut sink = sink(address, json!({ "body": body }));
+    let mut batch = changes(1);
+    let attributes = serde_json::from_str(r#"{"b": 324.71, "n": 7, "x": 9007199254740993.25}"#).expect("attributes");
+    batch[0].attributes = attributes;
+    assert_eq!(words(&sink.deliver(&batch).answers), ["accepted"]);
+    assert_eq!(
+        seen.lock().expect("no panic").calls[0].1,
+        r#"{"all":{"b":324.71,"n":7,"x":9007199254740993.25},"low":true,"more":8,"quoted":"324.71","text":"score 324.71"}"#
+    );
+}
+
+#[test]
 fn a_template_that_makes_no_json_is_a_refusal() {
     let (address, seen) = server();
     let mut sink = sink(address, json!({"body": "{{ changes[0].id }}"}));

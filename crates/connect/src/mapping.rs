@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, TimeZone, Utc};
 use chrono_tz::Tz;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 /// The fields of a foreign record.
 pub type Fields = Map<String, Value>;
@@ -485,11 +485,8 @@ fn number(text: &str, decimal: char, group: Option<char>) -> Result<Value, Strin
         .map(|sign| if sign == decimal { '.' } else { sign })
         .collect();
     let wrong = || format!("`{text}` is no number");
-    if let Ok(whole) = plain.parse::<i64>() {
-        return Ok(Value::from(whole));
-    }
-    let number: f64 = plain.parse().map_err(|_| wrong())?;
-    Number::from_f64(number).map(Value::Number).ok_or_else(wrong)
+    let number = millrace_model::number::parse_spelled(&plain).ok_or_else(wrong)?;
+    serde_json::from_str(&number.to_string()).map_err(|_| wrong())
 }
 
 #[cfg(test)]
@@ -513,7 +510,7 @@ mod tests {
     fn every_expression() {
         let record = json!({
             "first": "Ann", "last": "Lee", "none": null, "empty": "", "score": 75, "rating": "1", "closed": "24.12.2026 18:30", "due": "24.12.2026",
-            "amount": "1.604,47", "plain": "1604.47", "stamp": "2026-11-01T10:00:00.000+0000", "nested": {"city": "Ulm"}, "a.b": 1,
+            "amount": "1.604,47", "plain": "1604.47", "long": "-9007199254740993.25", "stamp": "2026-11-01T10:00:00.000+0000", "nested": {"city": "Ulm"}, "a.b": 1,
         });
         let table = [
             (json!({"person.name.firstName": "first"}), r#"{"person":{"name":{"firstName":"Ann"}}}"#),
@@ -542,6 +539,7 @@ mod tests {
             ),
             (json!({"x": {"of": "amount", "number": {"decimal": ",", "group": "."}}}), r#"{"x":1604.47}"#),
             (json!({"x": {"of": "plain", "number": {}}}), r#"{"x":1604.47}"#),
+            (json!({"x": {"of": "long", "number": {}}}), r#"{"x":-9007199254740993.25}"#),
             (json!({"x": {"of": "empty", "number": {}}}), "{}"),
             (json!({"x": {"of": "score", "suffix": "@crm.Own"}}), r#"{"x":"75@crm.Own"}"#),
             (

@@ -43,6 +43,23 @@ pub fn parse(text: &str) -> Option<Decimal> {
         .map(|number| if negative && !number.is_zero() { -number } else { number })
 }
 
+/// Reads a number as other systems write it: by JSON's grammar, or with a sign before a positive one, zeros before other digits, no digit before the point or
+/// none after it, such as `+1.5`, `007.5`, `.5` and `5.`.
+pub fn parse_spelled(text: &str) -> Option<Decimal> {
+    let text = text.trim();
+    let (sign, size) = match text.strip_prefix('-') {
+        Some(size) => ("-", size),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let size = size.strip_suffix('.').unwrap_or(size);
+    if !size.starts_with(|sign: char| sign.is_ascii_digit() || sign == '.') {
+        return None;
+    }
+    let size = size.trim_start_matches('0');
+    let zero = if size.starts_with(|sign: char| sign.is_ascii_digit()) { "" } else { "0" };
+    parse(&format!("{sign}{zero}{size}"))
+}
+
 fn read_exponent(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -349,6 +366,30 @@ mod tests {
             ("", "null"),
         ] {
             assert_eq!(shown(parse(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_what_other_systems_write() {
+        for (text, expected) in [
+            ("+1.5", "1.5"),
+            ("-007.50", "-7.5"),
+            (".5", "0.5"),
+            ("-.5", "-0.5"),
+            ("5.", "5"),
+            ("000", "0"),
+            ("1.5e3", "1500"),
+            ("9007199254740993.25", "9007199254740993.25"),
+            ("", "null"),
+            (".", "null"),
+            ("-", "null"),
+            ("+-5", "null"),
+            ("e5", "null"),
+            (".e5", "null"),
+            ("Ann", "null"),
+            ("inf", "null"),
+        ] {
+            assert_eq!(shown(parse_spelled(text)), expected, "{text}");
         }
     }
 

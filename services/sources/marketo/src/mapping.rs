@@ -401,7 +401,10 @@ impl Activity {
                 value.insert("directMarketing".to_owned(), mailing);
             }
             22 => {
-                let number = |name: &str| json!(self.attribute(name).and_then(|text| text.parse::<f64>().ok()));
+                let number = |name: &str| -> Option<Value> {
+                    let number = millrace_model::number::parse_spelled(&self.attribute(name)?)?;
+                    serde_json::from_str(&number.to_string()).ok()
+                };
                 let score = json!({
                     "attributeName": self.primary, "oldValue": number("Old Value"), "newValue": number("New Value"),
                     "changeValue": number("Change Value"), "reason": text("Reason"),

@@ -319,7 +319,7 @@ impl Reader<'_> {
             _ => Kind::Segment,
         };
         let pql = match kind {
-            Kind::Segment | Kind::ComputedAttribute => self.pql(spec),
+            Kind::Segment | Kind::ComputedAttribute => self.pql(yaml, spec),
             Kind::ExternalAudience { expires_after_ms } => membership_rule(&name, expires_after_ms),
         };
         let definition = Definition {
@@ -346,7 +346,7 @@ impl Reader<'_> {
     }
 
     /// The rule: text, or an object in JSON form.
-    fn pql(&mut self, spec: &Mapping) -> String {
+    fn pql(&mut self, document: &Yaml, spec: &Mapping) -> String {
         match spec.get("pql") {
             None | Some(Yaml::Null) => {
                 self.problem("missing-key", "spec", "`pql` is missing: a segment has a rule".to_owned());
@@ -358,7 +358,7 @@ impl Reader<'_> {
                 Err(_) => text.clone(),
             },
             Some(Yaml::String(text)) => text.clone(),
-            Some(object @ Yaml::Mapping(_)) => match serde_json::to_value(object) {
+            Some(Yaml::Mapping(_)) => match yaml::json_at(&self.text[self.from..self.to], document, "/spec/pql") {
                 Ok(json) => self.json(&json),
                 Err(error) => {
                     self.problem("pql", "pql", format!("the rule is no JSON: {error}"));

@@ -6,7 +6,9 @@
 use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+use millrace_model::number;
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Number, Value as Json};
 use serde_norway::{Mapping, Value as Yaml};
 
 use crate::ast::Span;
@@ -86,6 +88,16 @@ impl<'de> Visitor<'de> for Counted<'_> {
         Ok(Yaml::Number(number.into()))
     }
 
+    // A tree has room for doubles only. Who needs the other digits reads the text again: see `json_at`.
+
+    fn visit_i128<E: Error>(self, number: i128) -> Result<Yaml, E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_u128<E: Error>(self, number: u128) -> Result<Yaml, E> {
+        self.visit_f64(number as f64)
+    }
+
     fn visit_f64<E: Error>(self, number: f64) -> Result<Yaml, E> {
         Ok(Yaml::Number(number.into()))
     }
@@ -147,4 +159,90 @@ pub(crate) fn unreadable(error: &serde_norway::Error, place: Span) -> Diagnostic
         return Diagnostic::error("yaml", place, message);
     }
     Diagnostic::error("yaml", place, format!("neither YAML nor JSON: {text}"))
+}
+
+/// The part of a document at a pointer, as JSON, its numbers with all the digits that are written; `tree` is what `tree` read of the same text.
+///
+/// # Errors
+/// Why there is no such JSON.
+pub(crate) fn json_at(text: &str, tree: &Yaml, pointer: &str) -> Result<Json, String> {
+    let json = if has_doubles(tree) {
+        let document = serde_norway::Deserializer::from_str(text).next().ok_or("there is no document")?;
+        Exactly(tree).deserialize(document).map_err(|error| error.to_string())?
+    } else {
+        serde_json::to_value(tree).map_err(|error| error.to_string())?
+    };
+    json.pointer(pointer).cloned().ok_or_else(|| format!("{pointer} is missing"))
+}
+
+fn has_doubles(tree: &Yaml) -> bool {
+    match tree {
+        Yaml::Number(number) => number.is_f64(),
+        Yaml::Sequence(items) => items.iter().any(has_doubles),
+        Yaml::Mapping(entries) => entries.iter().any(|(_, value)| has_doubles(value)),
+        Yaml::Null | Yaml::Bool(_) | Yaml::String(_) | Yaml::Tagged(_) => false,
+    }
+}
+
+/// Reads once more what has become this tree: numbers as texts, which the reader of YAML hands out where it is asked for one.
+#[derive(Clone, Copy)]
+struct Exactly<'t>(&'t Yaml);
+
+impl<'de> DeserializeSeed<'de> for Exactly<'_> {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        let plain = match self.0 {
+            Yaml::Number(_) => return deserializer.deserialize_str(self),
+            Yaml::Sequence(_) => return deserializer.deserialize_seq(self),
+            Yaml::Mapping(_) => return deserializer.deserialize_map(self),
+            Yaml::Null | Yaml::Tagged(_) => Json::Null,
+            Yaml::Bool(flag) => Json::Bool(*flag),
+            Yaml::String(text) => Json::String(text.clone()),
+        };
+        deserializer.deserialize_ignored_any(IgnoredAny)?;
+        Ok(plain)
+    }
+}
+
+impl<'de> Visitor<'de> for Exactly<'_> {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("what was read before")
+    }
+
+    /// A number. Null where it has no form in JSON, as infinity has none.
+    fn visit_str<E: Error>(self, text: &str) -> Result<Json, E> {
+        if let Ok(number) = text.parse::<Number>() {
+            return Ok(Json::Number(number));
+        }
+        // YAML knows further forms, such as `0x1F` and `.5`.
+        if let Yaml::Number(number) = self.0
+            && !number.is_f64()
+        {
+            return serde_json::to_value(number).map_err(E::custom);
+        }
+        let number = number::parse_spelled(text).and_then(|number| number.to_string().parse::<Number>().ok());
+        Ok(number.map_or(Json::Null, Json::Number))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let mut read = Vec::new();
+        for tree in self.0.as_sequence().into_iter().flatten() {
+            read.extend(items.next_element_seed(Exactly(tree))?);
+        }
+        Ok(Json::Array(read))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
+        let mut read = serde_json::Map::new();
+        for (key, tree) in self.0.as_mapping().into_iter().flatten() {
+            let name = key.as_str().ok_or_else(|| A::Error::custom("a key is no text"))?;
+            if entries.next_key::<IgnoredAny>()?.is_some() {
+                read.insert(name.to_owned(), entries.next_value_seed(Exactly(tree))?);
+            }
+        }
+        Ok(Json::Object(read))
+    }
 }

@@ -51,6 +51,37 @@ spec:
 }
 
 #[test]
+fn numbers_of_the_json_form_keep_their_digits() {
+    let numbers = [
+        ("9007199254740993.25", "9007199254740993.25"),
+        ("12345678901234567890.123456", "12345678901234567890.123456"),
+        ("0.1234567890123456789012345678", "0.1234567890123456789012345678"),
+        ("-12345678901234567890123", "-12345678901234567890123.0"),
+        ("1.5e3", "1500.0"),
+        ("0.1", "0.1"),
+        ("7", "7"),
+    ];
+    for (written, rule) in numbers {
+        let json = format!(r#"{{"nodeType": "literal", "value": [{written}, "x", null]}}"#);
+        let texts = [
+            format!("kind: Segment\nmetadata: {{ name: a }}\nspec:\n  pql: {json}\n"),
+            format!(r#"{{"kind": "Segment", "metadata": {{"name": "a"}}, "spec": {{"pql": {json}}}}}"#),
+            format!("kind: Segment\nmetadata: {{ name: a }}\nspec:\n  pql:\n    nodeType: literal\n    value: [&n {written}, x, null]\n"),
+        ];
+        for text in texts {
+            assert_eq!(
+                parse_definitions(&text).expect("a definition")[0].pql,
+                format!("[{rule}, \"x\", null]"),
+                "{text}"
+            );
+        }
+    }
+    // Forms that YAML has and JSON has not, in a document that is not the first.
+    let text = "kind: Segment\nmetadata: { name: a }\nspec: { pql: 'true' }\n---\nkind: Segment\nmetadata: { name: b }\nspec:\n  pql: {nodeType: literal, value: [0x1F, .5, +7.50, 1.5]}\n";
+    assert_eq!(parse_definitions(text).expect("definitions")[1].pql, "[31, 0.5, 7.5, 1.5]");
+}
+
+#[test]
 fn refused_definitions() {
     let text = r#"
 kind: Segmant

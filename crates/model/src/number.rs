@@ -1,43 +1,65 @@
 //! Numbers are decimals: a source's value is kept, added up and compared exactly as written.
 //!
-//! A decimal is a whole number of up to 96 bits (28 digits, often 29) and a scale of up to 28
-//! digits after the point. Sums and comparisons are exact; a quotient, and a product with more
-//! digits than that, is rounded half-even. A number too great for a decimal is null, which here is
-//! `None`.
+//! A decimal is a whole number of up to 96 bits (28 digits, often 29) and a scale of up to 28 digits after the point. Sums and comparisons are exact; a
+//! quotient, and a product with more digits than that, is rounded half-even. What is too great for a decimal is null, which here is `None`.
+//!
+//! What somebody wrote keeps its first 28 digits or is refused: a number whose digits reach beyond the 28th place after the point is none here.
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 /// Digits that a quotient keeps.
 const DIGITS: u32 = 28;
+/// The least whole number of so many digits.
+const FULL: u128 = 10_u128.pow(DIGITS - 1);
 /// One whole in the unit of `Sum::fraction`.
 const ONE: i128 = 10_i128.pow(DIGITS);
 /// One more than the greatest whole number of a decimal.
 const MANTISSA_END: u128 = 1 << 96;
 
-/// Reads a number by JSON's grammar, ignoring blanks around it. Digits that a decimal has no room
-/// for are rounded half-even.
-///
-/// `None` where the text is not a number, or the number is too great.
+/// What a decimal holds, in words.
+pub const BOUNDS: &str = "a number below 7.9e28, with at most 28 places after the point";
+
+/// Why a text is no decimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    #[error("is no number")]
+    NoNumber,
+    #[error("is too large")]
+    TooGreat,
+    #[error("has digits beyond the 28th place after the point")]
+    TooFine,
+}
+
+/// As `read`, where the reason does not matter.
 pub fn parse(text: &str) -> Option<Decimal> {
+    read(text).ok()
+}
+
+/// Reads a number by JSON's grammar, blanks around it aside. Of more than 28 digits, those that a decimal has no room for are rounded half-even.
+///
+/// # Errors
+/// Where the text is no number, or where a decimal does not hold the first 28 digits of it.
+pub fn read(text: &str) -> Result<Decimal, Misfit> {
     let text = text.trim();
     let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (number, exponent) = match rest.split_once(['e', 'E']) {
-        Some((number, exponent)) => (number, read_exponent(exponent)?),
+        Some((number, exponent)) => (number, read_exponent(exponent).ok_or(Misfit::NoNumber)?),
         None => (rest, 0),
     };
     let (whole, fraction) = match number.split_once('.') {
-        Some((_, "")) => return None,
+        Some((_, "")) => return Err(Misfit::NoNumber),
         Some((whole, fraction)) => (whole, fraction),
         None => (number, ""),
     };
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !digits(whole) || !digits(fraction) || whole.len() > 1 && whole.starts_with('0') {
-        return None;
+        return Err(Misfit::NoNumber);
     }
     let mut reader = Digits::default();
     whole.bytes().chain(fraction.bytes()).for_each(|byte| reader.push(byte - b'0'));
-    let scale = i64::try_from(fraction.len()).ok()? - exponent - i64::try_from(reader.dropped).ok()?;
+    let length = |digits: usize| i64::try_from(digits).map_err(|_| Misfit::TooGreat);
+    let scale = length(fraction.len())? - exponent - length(reader.dropped)?;
     reader
         .at_scale(scale)
         .map(|number| if negative && !number.is_zero() { -number } else { number })
@@ -92,14 +114,14 @@ impl Digits {
         }
     }
 
-    /// The number with the given count of the kept digits after the decimal point, rounded to the
-    /// nearest decimal.
-    fn at_scale(mut self, mut scale: i64) -> Option<Decimal> {
+    /// The number with the given count of the kept digits after the decimal point, rounded to the nearest decimal.
+    fn at_scale(mut self, mut scale: i64) -> Result<Decimal, Misfit> {
         if self.kept == 0 {
-            return Some(Decimal::ZERO);
+            return Ok(Decimal::ZERO);
         }
         while scale < 0 {
-            self.kept = self.kept.checked_mul(10).filter(|kept| *kept < MANTISSA_END)?;
+            let more = self.kept.checked_mul(10).filter(|kept| *kept < MANTISSA_END);
+            self.kept = more.ok_or(Misfit::TooGreat)?;
             scale += 1;
         }
         let (mut kept, mut half) = (self.kept, Half::of(self.rest));
@@ -110,18 +132,18 @@ impl Digits {
         };
         while scale > i64::from(Decimal::MAX_SCALE) && kept > 0 || kept >= MANTISSA_END {
             if scale == 0 {
-                return None;
+                return Err(Misfit::TooGreat);
             }
             drop(&mut kept, &mut scale);
         }
-        if scale > i64::from(Decimal::MAX_SCALE) {
-            return Some(Decimal::ZERO);
+        if half != Half::Nothing && kept < FULL {
+            return Err(Misfit::TooFine);
         }
         kept += u128::from(half.up(kept));
         if kept >= MANTISSA_END {
-            return None;
+            return Err(Misfit::TooGreat);
         }
-        decimal(false, kept, scale)
+        decimal(false, kept, scale).ok_or(Misfit::TooGreat)
     }
 }
 
@@ -179,7 +201,7 @@ pub mod stored {
     }
 }
 
-/// The shortest decimal that denotes a double; `None` where it is not a number, or too great.
+/// The shortest decimal that denotes a double; `None` where it is no number, too great, or too fine.
 pub fn of_double(number: f64) -> Option<Decimal> {
     if !number.is_finite() {
         return None;
@@ -213,7 +235,8 @@ pub fn of_unscaled(bytes: &[u8], scale: u32) -> Option<Decimal> {
         kept: number.unsigned_abs(),
         ..Digits::default()
     };
-    digits.at_scale(i64::from(scale)).map(|size| if number < 0 { -size } else { size })
+    let size = digits.at_scale(i64::from(scale)).ok()?;
+    Some(if number < 0 { -size } else { size })
 }
 
 /// A quotient of 28 digits, rounded half-even; `None` by zero.
@@ -225,8 +248,7 @@ pub fn divide(dividend: Decimal, divisor: Decimal) -> Option<Decimal> {
     let mut scale = i64::from(dividend.scale()) - i64::from(divisor.scale());
     let size = dividend.mantissa().unsigned_abs();
     let (mut quotient, mut rest) = (size / by, size % by);
-    let full = 10_u128.pow(DIGITS - 1);
-    while (scale < 0 || rest != 0 && quotient < full) && scale < i64::from(Decimal::MAX_SCALE) {
+    while (scale < 0 || rest != 0 && quotient < FULL) && scale < i64::from(Decimal::MAX_SCALE) {
         rest *= 10;
         quotient = quotient.checked_mul(10)? + rest / by;
         rest %= by;
@@ -241,8 +263,8 @@ pub fn divide(dividend: Decimal, divisor: Decimal) -> Option<Decimal> {
         std::cmp::Ordering::Equal => Half::Exactly,
         std::cmp::Ordering::Greater => Half::More,
     };
-    while scale > i64::from(Decimal::MAX_SCALE) || half != Half::Nothing && quotient >= full * 10 && scale > 0 {
-        // The digits after this one are less than one unit of it.
+    while scale > i64::from(Decimal::MAX_SCALE) || half != Half::Nothing && quotient >= FULL * 10 && scale > 0 {
+        // Whatever followed the digit that goes now is less than a whole of it.
         let followed = if half == Half::Nothing { Half::Nothing } else { Half::Less };
         half = followed.then((quotient % 10) as u8);
         quotient /= 10;
@@ -350,12 +372,20 @@ mod tests {
             ("1.5E-3", "0.0015"),
             ("0", "0"),
             ("12345678901234567890.123456789", "12345678901234567890.123456789"),
-            ("0.00000000000000000000000000005", "0"),
-            ("0.00000000000000000000000000015", "0.0000000000000000000000000002"),
+            ("0.0000000000000000000000000001", "0.0000000000000000000000000001"),
+            ("1.50e-27", "0.0000000000000000000000000015"),
+            ("0.12345678901234567890123456785", "0.1234567890123456789012345678"),
+            ("0.12345678901234567890123456789", "0.1234567890123456789012345679"),
+            ("0.00000000000000000000000000005", "null"),
+            ("0.00000000000000000000000000015", "null"),
+            ("1.5e-30", "null"),
+            ("1.234567890123456789e-15", "null"),
+            ("0.012345678901234567890123456789", "null"),
+            ("0e-400", "0"),
             ("1.00000000000000000000000000050001", "1.0000000000000000000000000005"),
             ("123456789012345678901234567890", "null"),
             ("1e400", "null"),
-            ("1e-400", "0"),
+            ("1e-400", "null"),
             ("+5", "null"),
             ("05", "null"),
             ("1.", "null"),
@@ -366,6 +396,19 @@ mod tests {
             ("", "null"),
         ] {
             assert_eq!(shown(parse(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_misfit_has_a_reason() {
+        for (text, expected) in [
+            ("ten", Misfit::NoNumber),
+            ("1e30", Misfit::TooGreat),
+            ("123456789012345678901234567890.5", Misfit::TooGreat),
+            ("1e-30", Misfit::TooFine),
+            ("-1.5e-28", Misfit::TooFine),
+        ] {
+            assert_eq!(read(text), Err(expected), "{text}");
         }
     }
 
@@ -399,7 +442,9 @@ mod tests {
             (367_825.03, "367825.03"),
             (0.1, "0.1"),
             (1e21, "1000000000000000000000"),
-            (5e-324, "0"),
+            (5e-324, "null"),
+            (-5.551115123125783e-12, "-0.000000000005551115123125783"),
+            (5.551115123125783e-17, "null"),
             (f64::MAX, "null"),
             (f64::NAN, "null"),
         ] {

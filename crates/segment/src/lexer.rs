@@ -268,11 +268,11 @@ impl<'a> Lexer<'a, '_> {
             self.error("bad-number", start, message, Some(&format!("{} {}", shortened(written), shortened(glued))));
         }
         let int = if whole { written.parse().ok().map(Kind::Int) } else { None };
-        let number = int.or_else(|| millrace_model::number::parse(written).map(Kind::Decimal));
-        if number.is_none() {
-            self.error("number-out-of-range", start, format!("the number {} is too large", shortened(written)), None);
-        }
-        Some(number.unwrap_or(Kind::Int(0)))
+        let number = int.map_or_else(|| millrace_model::number::read(written).map(Kind::Decimal), Ok);
+        Some(number.unwrap_or_else(|misfit| {
+            self.error("number-out-of-range", start, format!("the number {} {misfit}", shortened(written)), None);
+            Kind::Int(0)
+        }))
     }
 
     /// Text between double or single quotes, a name between backquotes.

@@ -296,14 +296,17 @@ impl Reader {
                 self.depth -= 1;
                 return read.unwrap_or_else(|Failed| self.null());
             }
-            Value::Null => Some(Node::Null),
-            Value::Bool(value) => Some(Node::Bool(*value)),
-            Value::String(value) => Some(Node::Text(value.clone())),
-            Value::Number(number) => number.as_i64().map(Node::Int).or_else(|| number::parse(number.as_str()).map(Node::Decimal)),
+            Value::Null => Ok(Node::Null),
+            Value::Bool(value) => Ok(Node::Bool(*value)),
+            Value::String(value) => Ok(Node::Text(value.clone())),
+            Value::Number(number) => match number.as_i64() {
+                Some(whole) => Ok(Node::Int(whole)),
+                None => number::read(number.as_str()).map(Node::Decimal),
+            },
         };
         let read = match node {
-            Some(node) => self.grown(node, 0, 1),
-            None => self.fail("bad-literal", "the number is too large", None),
+            Ok(node) => self.grown(node, 0, 1),
+            Err(misfit) => self.fail("bad-literal", &format!("the number {misfit}"), None),
         };
         read.unwrap_or_else(|Failed| self.null())
     }

@@ -122,7 +122,7 @@ impl Typed<'_> {
             (Type::Number, Some(number)) => Ok(number),
             (Type::Int, Some(Value::Int(whole))) => Ok(Value::Int(whole)),
             (Type::Time, Some(Value::Int(whole))) => self.instant(Timestamp(whole)),
-            (Type::Number, None) => Err(self.reading.wrong_type("a number below 7.9e28", found)),
+            (Type::Number, None) => Err(self.reading.wrong_type(number::BOUNDS, found)),
             _ => Err(self.mismatch(found)),
         }
     }
@@ -374,7 +374,7 @@ impl AnyVisitor<'_> {
     fn decimal<E: Error>(self, number: Option<Decimal>, found: impl fmt::Display) -> Result<Value, E> {
         match number {
             Some(number) => Ok(Value::number(number)),
-            None => Err(self.reading.wrong_type("a number below 7.9e28", found)),
+            None => Err(self.reading.wrong_type(number::BOUNDS, found)),
         }
     }
 }

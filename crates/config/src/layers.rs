@@ -6,6 +6,7 @@ use figment::error::{Error, Kind};
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use millrace_model::number;
 use serde::Deserialize;
 
 use crate::environment::meant;
@@ -168,7 +169,11 @@ fn scalar_or_list(text: &str) -> Value {
         return Value::from(number);
     }
     match trimmed.chars().next() {
-        Some('0'..='9' | '-' | '.') => trimmed.parse::<f64>().map_or_else(|_| Value::from(text.to_owned()), Value::from),
+        Some('0'..='9' | '-' | '.') => match trimmed.parse::<f64>() {
+            // A number that no double is stays a text, with all its digits.
+            Ok(number) if number::of_double(number) == number::parse_spelled(trimmed) => Value::from(number),
+            _ => Value::from(text.to_owned()),
+        },
         Some('[' | '{') => serde_norway::from_str(trimmed).unwrap_or_else(|_| Value::from(text.to_owned())),
         _ => Value::from(text.to_owned()),
     }

@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use millrace_model::{Identity, Path};
+use millrace_model::{Decimal, Identity, Path};
 
 pub use layers::{Document, Format, load, parse};
 pub use manual::manual;
@@ -180,9 +180,8 @@ pub struct Events {
 pub struct Currency {
     /// ISO 4217, upper case.
     pub default: String,
-    /// What one unit is worth in the default currency; greater than zero. The default currency
-    /// itself is among them, at 1.
-    pub rates: BTreeMap<String, f64>,
+    /// What one unit is worth in the default currency; greater than zero. The default currency itself is among them, at 1.
+    pub rates: BTreeMap<String, Decimal>,
 }
 
 #[derive(Clone, PartialEq)]

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use millrace_model::namespace;
+use millrace_model::number::{self, Misfit};
+use millrace_model::{Decimal, namespace};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -190,9 +191,9 @@ pub struct Events {
 pub struct Currency {
     /// The currency of amounts that name none, and the one that all are converted to. ISO 4217.
     pub default: String,
-    /// What one unit of a currency is worth in the default currency: `EUR = 1.08`. An amount in a
-    /// currency without a rate compares as null.
-    pub rates: BTreeMap<String, f64>,
+    /// What one unit of a currency is worth in the default currency: `EUR = 1.08`. An amount in a currency without a rate compares as null.
+    /// A rate of more than 15 digits stands in quotes, `EUR = "1.0812345678901234567"`: numbers of the file have no more.
+    pub rates: BTreeMap<String, Scalar>,
 }
 
 /// A foreign system that audiences are sent to.
@@ -363,6 +364,17 @@ impl Scalar {
             Scalar::Int(number) => number.to_string(),
             Scalar::Float(number) => number.to_string(),
             Scalar::Text(text) => text.clone(),
+        }
+    }
+
+    /// # Errors
+    /// Why it is no decimal.
+    pub fn decimal(&self) -> Result<Decimal, Misfit> {
+        match self {
+            Scalar::Bool(_) => Err(Misfit::NoNumber),
+            Scalar::Int(number) => Ok(Decimal::from(*number)),
+            Scalar::Float(number) => number::read(&format!("{number:e}")),
+            Scalar::Text(text) => number::read(text),
         }
     }
 }

@@ -288,8 +288,25 @@ fn typed_values_are_normalised() {
         config.identity.blocked.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["email:info@x.com"]
     );
-    assert_eq!(config.currency.rates, BTreeMap::from([("EUR".to_owned(), 1.0), ("USD".to_owned(), 0.9)]));
+    let rate = |text: &str| millrace_model::number::parse(text).unwrap();
+    assert_eq!(
+        config.currency.rates,
+        BTreeMap::from([("EUR".to_owned(), rate("1")), ("USD".to_owned(), rate("0.9"))])
+    );
     assert_eq!(config.registry.urls, ["http://r:8081"]);
+}
+
+#[test]
+fn rates_keep_their_digits() {
+    let exact = "1.0812345678901234567";
+    let shown = |file: &str, variables: &[(&str, &str)]| parsed(Format::Toml, file, variables).currency.rates["EUR"].to_string();
+    assert_eq!(shown(&format!("[currency]\ndefault = \"USD\"\nrates = {{ EUR = \"{exact}\" }}"), &[]), exact);
+    assert_eq!(shown("[currency]\ndefault = \"USD\"\nrates = { EUR = 1.08 }", &[]), "1.08");
+    assert_eq!(shown("[currency]\ndefault = \"USD\"\nrates = { EUR = 2 }", &[]), "2");
+    for written in [exact, "0.3333333333333333333333333333", "1.08"] {
+        let variables = [("MILLRACE__CURRENCY__DEFAULT", "USD"), ("MILLRACE__CURRENCY__RATES__EUR", written)];
+        assert_eq!(shown("", &variables), written);
+    }
 }
 
 #[test]

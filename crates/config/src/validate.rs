@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_model::{Identity, Path, RecordType, Schema, SourceKind, Text, Type};
+use millrace_model::{Decimal, Identity, Path, RecordType, Schema, SourceKind, Text, Type};
 
 use crate::layers::{nearest, suggestion};
 use crate::raw::{LogKind, Raw, Scalar};
@@ -275,17 +275,21 @@ fn currency(raw: &raw::Currency, check: &mut Check<'_>) -> Currency {
     for (name, rate) in &raw.rates {
         let key = format!("currency.rates.{name}");
         let code = check.currency(&key, name);
-        if !(rate.is_finite() && *rate > 0.0) {
+        let rate = rate.decimal().unwrap_or_else(|misfit| {
+            check.wrong(&key, &format!("the rate {misfit}"));
+            Decimal::ONE
+        });
+        if rate <= Decimal::ZERO {
             check.wrong(&key, "expected a number greater than zero");
-        } else if !(1e-20..=1e20).contains(rate) {
+        } else if !(Decimal::new(1, 20)..=Decimal::from(10_u128.pow(20))).contains(&rate) {
             check.wrong(&key, "expected a number between 1e-20 and 1e20");
         }
-        if code == default && *rate != 1.0 {
+        if code == default && rate != Decimal::ONE {
             check.wrong(&key, "one unit of the default currency is worth 1");
         }
-        rates.insert(code, *rate);
+        rates.insert(code, rate);
     }
-    rates.insert(default.clone(), 1.0);
+    rates.insert(default.clone(), Decimal::ONE);
     Currency { default, rates }
 }
 

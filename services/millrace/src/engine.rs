@@ -72,12 +72,7 @@ pub fn topology(config: &Config) -> Topology {
 pub fn rule_settings(config: &Config) -> RuleSettings {
     RuleSettings {
         default_currency: Text::from(&config.currency.default),
-        rates: config
-            .currency
-            .rates
-            .iter()
-            .filter_map(|(name, rate)| Some((Text::from(name), millrace_model::number::of_double(*rate)?)))
-            .collect(),
+        rates: config.currency.rates.iter().map(|(name, rate)| (Text::from(name), *rate)).collect(),
         retention_ms: i64::try_from(config.events.retention.as_millis()).unwrap_or(i64::MAX),
         ..RuleSettings::default()
     }

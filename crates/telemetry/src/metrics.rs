@@ -151,6 +151,7 @@ mod tests {
             gauge millrace_audience_size{segment}
             gauge millrace_build_info{version}
             gauge millrace_consumer_lag{topic,partition}
+            gauge millrace_log_disk_free_bytes{path}
             gauge millrace_shards_owned{state}
             gauge millrace_shards{}
             gauge millrace_sink_backlog{destination}

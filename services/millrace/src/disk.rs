@@ -7,14 +7,16 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use millrace_config::Config;
+use millrace_config::{Config, LogKind};
 use millrace_log::Log;
 use millrace_model::chain;
 use millrace_runtime::host::OpenStore;
 use millrace_shard::state::{StateError, StateStore};
 use millrace_store::{Disposition, Limits, Resources, RocksStore, StoreError};
+use millrace_telemetry::{Gauge, Metrics};
 
 use crate::settings::Settings;
 use crate::sinks::OpenLedgers;
@@ -125,7 +127,56 @@ fn limits(config: &Config, share: u64) -> Limits {
     }
 }
 
-/// Opens a store. A damaged one is recreated, and the runtime fills it from the changelog.
+/// What is to stay free on the disk of the embedded log: what commits that queue write at once.
+const LOG_DISK_FREE_MIN: u64 = 32 << 20;
+
+/// The disk of the embedded log, which is measured now and then. A log that cannot grow refuses what writers send; what was read before goes on.
+pub struct LogDisk {
+    path: PathBuf,
+    metrics: Metrics,
+}
+
+impl LogDisk {
+    const MEASURED_EVERY: Duration = Duration::from_secs(10);
+
+    /// Measures for as long as somebody holds the outcome; `None` where the log has no disk here.
+    pub fn watch(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Arc<LogDisk>>> {
+        if config.log.kind != LogKind::Embedded {
+            return Ok(None);
+        }
+        let disk = Arc::new(LogDisk {
+            path: config.log.path.clone(),
+            metrics: metrics.clone(),
+        });
+        let held = Arc::downgrade(&disk);
+        std::thread::Builder::new()
+            .name("log-disk".to_owned())
+            .spawn(move || {
+                while let Some(disk) = held.upgrade() {
+                    disk.shortage();
+                    drop(disk);
+                    std::thread::park_timeout(LogDisk::MEASURED_EVERY);
+                }
+            })
+            .context("cannot start a thread")?;
+        Ok(Some(disk))
+    }
+
+    /// Why writers may be refused, if they may. Nothing is said of a disk that cannot be asked.
+    pub fn shortage(&self) -> Option<String> {
+        let disk = rustix::fs::statvfs(&self.path).ok()?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let path = self.path.display().to_string();
+        self.metrics.set(Gauge::LogDiskFree, &[&path], free as f64);
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        (free < LOG_DISK_FREE_MIN).then(|| {
+            let (free, needed) = (mib(free), mib(LOG_DISK_FREE_MIN));
+            format!("the disk of the log {path} has {free:.1} MiB free and needs {needed:.1} MiB: what is sent may be refused until there is room")
+        })
+    }
+}
+
+/// Opens a store. A damaged one is made anew, and the runtime fills it from the changelog.
 fn open_store(path: &Path, origin: Option<&str>, resources: &Resources) -> Result<Box<dyn StateStore>, StateError> {
     let opened = RocksStore::open(path, origin, resources).or_else(|error| match error.disposition() {
         Disposition::Rebuild => {

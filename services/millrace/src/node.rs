@@ -26,7 +26,7 @@ use millrace_telemetry::{Gauge, Metrics};
 use crate::backend::EngineQueries;
 use crate::budgets::Budgets;
 use crate::commands::topics;
-use crate::disk;
+use crate::disk::{self, LogDisk};
 use crate::engine;
 use crate::hosts::{Hosts, Presence, PresenceThread};
 use crate::observer::MetricsObserver;
@@ -102,10 +102,9 @@ impl Node {
         let deployment = Deployment { here: handle.clone(), peers };
         let query = Query::new(engine, Arc::new(deployment));
         let own = handle.clone();
-        let readiness = handle.clone();
         let sources: Arc<OnceLock<Arc<RunningSources>>> = Arc::default();
-        let their_readiness = Arc::clone(&sources);
-        let queries = Arc::new(EngineQueries::new(query, clock, Box::new(move || ready(&readiness, their_readiness.get()))));
+        let readiness = readiness(&handle, &sources, LogDisk::watch(config, &metrics)?);
+        let queries = Arc::new(EngineQueries::new(query, clock, readiness));
         let commands = Arc::new(LogOrders::new(Arc::clone(&parts.log), config)?);
         let budgets = Budgets::configured(config);
         let sinks = match &parts.sinks {
@@ -236,7 +235,12 @@ fn machine() -> String {
     std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned())
 }
 
-fn ready(handle: &HostHandle, sources: Option<&Arc<RunningSources>>) -> ReadyView {
+fn readiness(handle: &HostHandle, sources: &Arc<OnceLock<Arc<RunningSources>>>, log_disk: Option<Arc<LogDisk>>) -> Box<dyn Fn() -> ReadyView + Send + Sync> {
+    let (handle, sources) = (handle.clone(), Arc::clone(sources));
+    Box::new(move || ready(&handle, sources.get(), log_disk.as_deref()))
+}
+
+fn ready(handle: &HostHandle, sources: Option<&Arc<RunningSources>>, log_disk: Option<&LogDisk>) -> ReadyView {
     let waiting = handle.health().into_iter().filter(|health| health.state != ShardState::Running);
     let mut waiting_for: Vec<String> = waiting
         .map(|health| match health.state {
@@ -244,9 +248,10 @@ fn ready(handle: &HostHandle, sources: Option<&Arc<RunningSources>>) -> ReadyVie
             state => format!("shard {} is {}", health.shard, state.name()),
         })
         .collect();
-    let sources_waiting = sources.map(|sources| sources.waiting_for()).unwrap_or_default();
-    let ready = handle.ready() && sources_waiting.is_empty();
-    waiting_for.extend(sources_waiting);
+    let mut others_waiting = sources.map(|sources| sources.waiting_for()).unwrap_or_default();
+    others_waiting.extend(log_disk.and_then(LogDisk::shortage));
+    let ready = handle.ready() && others_waiting.is_empty();
+    waiting_for.extend(others_waiting);
     if !ready && waiting_for.is_empty() {
         waiting_for.push("no shard is assigned yet".to_owned());
     }

@@ -237,7 +237,8 @@ enum PlaceError {
 
 fn failure(context: &str, error: LogError) -> BackendError {
     match error {
-        LogError::Unavailable(reason) => BackendError::Unavailable(reason),
+        // Nothing of it is there, and the same may succeed when it is sent again.
+        LogError::Unavailable(reason) | LogError::Aborted(reason) => BackendError::Unavailable(reason),
         error => BackendError::Failure {
             context: context.to_owned(),
             source: error.into(),

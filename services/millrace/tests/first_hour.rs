@@ -262,8 +262,8 @@ fn every_metric_can_be_seen() {
         };
         names.iter().filter(|name| !seen(name)).cloned().collect()
     };
-    // Those of connectors need one; invariant_violations, transactions_aborted and slow_steps
-    // need a fault.
+    // Those of connectors need one; invariant_violations, transactions_aborted, slow_steps and
+    // rules_exhausted need a fault.
     let elsewhere = [
         Counter::SinkDeliveries.name(),
         Counter::SourceRecords.name(),
@@ -271,6 +271,7 @@ fn every_metric_can_be_seen() {
         Counter::InvariantViolations.name(),
         Counter::TransactionsAborted.name(),
         Counter::SlowSteps.name(),
+        Counter::RulesExhausted.name(),
         Gauge::SinkBacklog.name(),
         Gauge::SourceLag.name(),
         Gauge::SourceQuotaLeft.name(),

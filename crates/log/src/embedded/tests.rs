@@ -442,6 +442,17 @@ fn a_restore_beyond_the_end_says_that_commits_are_lost() {
 }
 
 #[test]
+fn a_full_disk_is_said_to_be_full() {
+    let error = super::writer::unwritten(&std::io::ErrorKind::StorageFull.into());
+    assert!(
+        matches!(&error, LogError::Unavailable(reason) if reason.starts_with("the disk of the log is full")),
+        "{error}"
+    );
+    let error = super::writer::unwritten(&std::io::ErrorKind::PermissionDenied.into());
+    assert!(matches!(error, LogError::Aborted(_)), "{error}");
+}
+
+#[test]
 fn timestamps_are_the_times_of_the_commits() {
     let dir = TempDir::new().unwrap();
     let log = open(dir.path());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -250,7 +251,7 @@ impl Writer {
                 Ok(()) => self.broken = None,
                 Err(again) => self.broken = Some(format!("cannot cut off a failed write: {again}")),
             }
-            return Err(LogError::Aborted(format!("cannot write: {error}")));
+            return Err(unwritten(&error));
         }
         if durability == Durability::Commit
             && let Err(error) = self.file.sync_data()
@@ -333,6 +334,14 @@ impl Writer {
         self.seal = seal;
         self.length = bytes.len() as u64;
         Ok(())
+    }
+}
+
+/// Nothing of a write is there. Of a full disk the caller learns that it is full: once there is room, the same write succeeds.
+pub(super) fn unwritten(error: &std::io::Error) -> LogError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LogError::Unavailable(format!("the disk of the log is full, nothing was written: {error}")),
+        _ => LogError::Aborted(format!("cannot write: {error}")),
     }
 }
 

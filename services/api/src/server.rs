@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
+use crate::problem::Problem;
 use crate::tls::Tls;
 
 /// How long a client may take to send the head of a request. An idle connection is closed after the
@@ -94,7 +96,14 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, 
     stream.set_write_timeout(Some(STALLED_AFTER));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request)
+        let router = router.clone();
+        async move {
+            // The reader's buffer grows in steps and takes up to twice as much.
+            if head_bytes(&request) > HEAD_BYTES_MAX {
+                return Ok(head_too_large());
+            }
+            router.oneshot(request).await
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -104,10 +113,28 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, 
     connection.await.map_err(io::Error::other)
 }
 
-/// Gives the reason before it closes. A client that does not read at once does not see it.
+/// What the head of a request took, written without needless blanks.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let line = request.method().as_str().len() + request.uri().to_string().len() + "  HTTP/1.1\r\n".len();
+    let fields = request.headers().iter();
+    line + fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum::<usize>() + "\r\n".len()
+}
+
+fn head_too_large() -> Response {
+    let detail = format!("the head of a request takes {} KiB at most", HEAD_BYTES_MAX >> 10);
+    Problem::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "head-too-large",
+        "The request's head is larger than is taken",
+        detail,
+    )
+    .into_response()
+}
+
+/// Says why before it closes. Whoever does not read it at once does not hear it.
 async fn turn_away(mut stream: TcpStream, connections_max: usize) {
     let body = format!(
-        "{{\"type\":\"urn:millrace:problem:too-many-connections\",\"title\":\"Too many connections\",\"status\":503,\"detail\":\"the server takes {connections_max} connections at a time (http.connections_max); try again\"}}"
+        "{{\"type\":\"urn:millrace:problem:too-many-connections\",\"title\":\"Too many connections\",\"status\":503,\"detail\":\"the server takes {connections_max} connections at a time; try again\"}}"
     );
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",
@@ -115,4 +142,42 @@ async fn turn_away(mut stream: TcpStream, connections_max: usize) {
     );
     // The answer fits a socket's buffer, so this does not wait; a client that has gone needs none.
     let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(answer.as_bytes())).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    async fn started(door: Door) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, Router::new(), door));
+        address
+    }
+
+    async fn ask(address: SocketAddr, field_bytes: usize) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let field = "x".repeat(field_bytes);
+        let request = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {field}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_head_over_the_limit_is_refused_with_the_limit() {
+        let address = started(Door {
+            connections_max: 8,
+            ..Door::default()
+        })
+        .await;
+        assert!(ask(address, 60_000).await.starts_with("HTTP/1.1 404 "));
+        for bytes in [66_000, 100_000] {
+            let answer = ask(address, bytes).await;
+            assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("64 KiB"), "{bytes}: {answer}");
+        }
+    }
 }

@@ -35,7 +35,7 @@ pub use openapi::openapi;
 pub use problem::Problem;
 pub use queue::Cancel;
 pub use routes::{BLOCKING_THREADS_MAX, Backend, api_router, gated};
-pub use server::{Door, serve};
+pub use server::{Door, Full, serve};
 pub use sources::{sources_health_router, sources_router};
 pub use tls::{Tls, TlsError};
 

@@ -5,6 +5,7 @@
 //! listener ─▶ a place among the connections ─▶ TLS, where configured ─▶ HTTP/1.1 ─▶ router
 //! ```
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
@@ -47,15 +49,27 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// What a port admits.
 #[derive(Clone, Default)]
 pub struct Door {
-    /// Connections at a time. One more is answered with 503 and closed.
+    /// Connections at a time.
     pub connections_max: usize,
+    pub full: Full,
     /// `None`: plain HTTP.
     pub tls: Option<Arc<Tls>>,
 }
 
-/// Serves as long as the listener lives; ends when the future is dropped.
+/// What becomes of one more connection while all places are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Full {
+    /// It is answered with 503 and closed.
+    #[default]
+    TurnAway,
+    /// It takes the place of the oldest, which is closed: for a port whose answers are short, so that whoever holds a place for long asks for nothing.
+    CloseOldest,
+}
+
+/// Serves for as long as the listener lives; ends when the future is dropped.
 pub async fn serve(listener: TcpListener, router: Router, door: Door) {
     let places = Arc::new(Semaphore::new(door.connections_max));
+    let mut held = VecDeque::new();
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -65,17 +79,35 @@ pub async fn serve(listener: TcpListener, router: Router, door: Door) {
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let place = match door.full {
+            Full::TurnAway => Arc::clone(&places).try_acquire_owned().ok(),
+            Full::CloseOldest => None,
+        };
+        if place.is_none() && door.full == Full::TurnAway {
             tokio::spawn(turn_away(stream, door.connections_max));
             continue;
-        };
+        }
         let (router, tls) = (router.clone(), door.tls.clone());
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             if let Err(error) = admit(stream, peer, router, tls).await {
                 tracing::debug!(%peer, %error, "connection ended");
             }
             drop(place);
         });
+        if door.full == Full::CloseOldest {
+            close_oldest(&mut held, door.connections_max);
+            held.push_back(connection.abort_handle());
+        }
+    }
+}
+
+/// Leaves room for one more.
+fn close_oldest(held: &mut VecDeque<AbortHandle>, connections_max: usize) {
+    held.retain(|connection| !connection.is_finished());
+    while held.len() >= connections_max
+        && let Some(oldest) = held.pop_front()
+    {
+        oldest.abort();
     }
 }
 
@@ -98,7 +130,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, 
         request.extensions_mut().insert(ConnectInfo(peer));
         let router = router.clone();
         async move {
-            // The reader's buffer grows in steps and takes up to twice as much.
+            // The reader's buffer grows in steps: what it takes is no exact limit.
             if head_bytes(&request) > HEAD_BYTES_MAX {
                 return Ok(head_too_large());
             }
@@ -108,7 +140,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, 
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_buf_size(HEAD_BYTES_MAX / 2 * 3)
         .serve_connection(TokioIo::new(Box::pin(stream)), service);
     connection.await.map_err(io::Error::other)
 }
@@ -175,9 +207,26 @@ mod tests {
         })
         .await;
         assert!(ask(address, 60_000).await.starts_with("HTTP/1.1 404 "));
-        for bytes in [66_000, 100_000] {
+        for bytes in [66_000, 90_000] {
             let answer = ask(address, bytes).await;
             assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("64 KiB"), "{bytes}: {answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn idle_connections_keep_nobody_out_where_the_oldest_is_closed() {
+        let address = started(Door {
+            connections_max: 3,
+            full: Full::CloseOldest,
+            tls: None,
+        })
+        .await;
+        let mut idle = Vec::new();
+        for _ in 0..20 {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        assert!(ask(address, 1).await.starts_with("HTTP/1.1 404 "));
+        // The first was closed, without a word.
+        assert_eq!(idle[0].read(&mut [0; 8]).await.unwrap_or_default(), 0);
     }
 }

@@ -155,6 +155,7 @@ mod tests {
         let door = Door {
             connections_max: 8,
             tls: Some(Arc::clone(&tls)),
+            ..Door::default()
         };
         tokio::spawn(serve(listener, Router::new(), door));
         assert_eq!(ask(address, &first).await.unwrap(), "HTTP/1.1 404 Not Found");

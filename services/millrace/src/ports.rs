@@ -10,14 +10,14 @@ use std::time::Duration;
 use anyhow::Context;
 use millrace_api::access::Role;
 use millrace_api::auth::{Auth, Token};
-use millrace_api::{BLOCKING_THREADS_MAX, Door, Policy, Router, Tls, serve};
+use millrace_api::{BLOCKING_THREADS_MAX, Door, Full, Policy, Router, Tls, serve};
 use millrace_config::Config;
 use tokio::net::TcpListener;
 
 /// Connections of the API's port at a time: as many as may follow the changes, and as many again.
 const CONNECTIONS_MAX: usize = 2 * 1_024;
 
-/// Connections of the port for health and metrics at a time.
+/// Connections of the port for health and metrics at a time; one more closes the oldest, so that idle ones keep no probe out.
 const HEALTH_CONNECTIONS_MAX: usize = 64;
 
 /// Connections, and as many again for the files of shards and log.
@@ -99,6 +99,7 @@ impl Ports {
         let mut health = of_health.spawn(async move {
             let door = Door {
                 connections_max: HEALTH_CONNECTIONS_MAX,
+                full: Full::CloseOldest,
                 tls: None,
             };
             serve(TcpListener::from_std(metrics)?, health, door).await;
@@ -106,6 +107,7 @@ impl Ports {
         });
         let door = Door {
             connections_max: CONNECTIONS_MAX,
+            full: Full::TurnAway,
             tls: self.tls.clone(),
         };
         let refreshed = refresh(&self.config, self.auth.as_deref(), self.tls.as_deref());

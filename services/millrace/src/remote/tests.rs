@@ -50,7 +50,7 @@ fn instance(open: &'static [u32], rows: u32, token: Option<&str>) -> Instance {
         router,
         Door {
             connections_max: 16,
-            tls: None,
+            ..Door::default()
         },
     ));
     Instance {

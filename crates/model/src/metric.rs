@@ -55,6 +55,10 @@ metrics! {
             "Links set aside by a guardrail, by reason.",
         SlowSteps = "millrace_slow_steps_total" ["part"]
             "Steps that took longer than `loop.step_time_max`, by the part that took longest; the log says what each did.",
+        RulesExhausted = "millrace_rules_exhausted_total" ["rule"]
+            "Evaluations of a rule that needed more items than one may go through for a subject, and counted as false or null.",
+        AmountsWithoutRate = "millrace_amounts_without_rate_total" ["currency"]
+            "Amounts of records in a currency without a rate, which every rule sees as null.",
         SourceRecords = "millrace_source_records_total" ["source", "outcome"]
             "Records a source has read, by outcome: appended, or rejected by its mapping.",
         SourceRequests = "millrace_source_requests_total" ["source", "outcome"]
@@ -75,6 +79,8 @@ metrics! {
             "Bytes a state store takes on disk, or in memory where it has no disk.",
         StateDiskFree = "millrace_state_disk_free_bytes" []
             "Bytes free on the disk of the state stores; below state.disk_free_min no input is taken.",
+        LogDiskFree = "millrace_log_disk_free_bytes" ["path"]
+            "Bytes free on the disk of the embedded log; below 32 MiB this process is not ready.",
         SinkBacklog = "millrace_sink_backlog" ["destination"]
             "Changes a destination has not acknowledged yet.",
         SourceLag = "millrace_source_lag_seconds" ["source"]

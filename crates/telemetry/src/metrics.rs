@@ -138,6 +138,7 @@ mod tests {
             .collect();
         lines.sort();
         expect![[r#"
+            counter millrace_amounts_without_rate_total{currency}
             counter millrace_dead_letters_total{topic,reason}
             counter millrace_identity_parked_total{reason}
             counter millrace_invariant_violations_total{id}

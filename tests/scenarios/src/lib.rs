@@ -381,7 +381,7 @@ impl Cluster {
             self.route(shard, output);
         }
         for measurement in effects.measurements {
-            if let Measure::Add(Counter::Records, count) = measurement.value {
+            if let Measure::Add(Counter::Records | Counter::AmountsWithoutRate, count) = measurement.value {
                 *self.counted.entry(measurement.labels.join(" ")).or_default() += count;
             }
         }

@@ -62,6 +62,7 @@ fn rates_reach_deals_and_kept_events() {
         &records,
     );
     assert_eq!(cluster.members("s"), members(&[]), "no rate, no value");
+    assert_eq!(cluster.counted["EUR"], 1, "and somebody can see it");
     assert_eq!(restart(&mut cluster, with_rate(2.0)), members(&["1"]));
     assert_eq!(cluster.changes.last().map(|change| change.cause.kind), Some(CauseKind::Definition));
     let changes = cluster.changes.len();

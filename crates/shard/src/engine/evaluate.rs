@@ -577,7 +577,7 @@ impl Step<'_> {
 
     /// A rule needed too many items for this subject, and counted as false or null.
     pub(super) fn count_exhausted(&mut self, rule: Text) {
-        self.count("millrace_rules_exhausted_total", vec![("rule", rule)]);
+        self.count(Counter::RulesExhausted, [rule]);
     }
 
     /// Places of the segments to evaluate: all of them if anything may have changed, otherwise

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use millrace_model::metric::Counter;
-use millrace_model::{Event, Identity, Rejection, SourceChange, SourceKind, Text};
+use millrace_model::{Event, EventOperation, Identity, Operation, Rejection, SourceChange, SourceKind, Text, Value};
+use millrace_segment::Settings;
 use millrace_wire::DecodeError;
 
 use super::{Step, shard_of, shard_of_node};
@@ -27,7 +28,7 @@ impl Step<'_> {
             // retries it.
             Err(error @ DecodeError::Retry(_)) => return Err(StateError::NotYet(Box::new(error))),
         };
-        let change = decoded.change;
+        self.count_amounts_without_rate(&decoded.change);
         let outcome = match (decoded.clock_ahead, decoded.unknown_fields.is_empty()) {
             (true, _) => "accepted-with-modified-at-ahead",
             (false, false) => "accepted-with-unknown-fields",
@@ -51,7 +52,7 @@ impl Step<'_> {
                 .find(|(name, _)| name == "traceparent")
                 .map(|(_, value)| text_of(value)),
         };
-        let (shard, message) = match change {
+        let (shard, message) = match decoded.change {
             SourceChange::Record(change) => {
                 let shard = match change.node() {
                     Some(node) => shard_of_node(&node, self.config.shards),
@@ -82,8 +83,26 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The identity an event is filed under: its least by namespace priority. Ingest rejects events
-    /// without identity.
+    /// An amount in a currency without a rate is null to every rule, so they are counted.
+    fn count_amounts_without_rate(&mut self, change: &SourceChange) {
+        let value = match change {
+            SourceChange::Record(change) => match &change.operation {
+                Operation::Replace(value) | Operation::Patch { value, .. } => value,
+                Operation::Delete | Operation::Tombstone => return,
+            },
+            SourceChange::Event(event) => match &event.operation {
+                EventOperation::Put(value) => value,
+                EventOperation::Delete => return,
+            },
+        };
+        let mut codes = Vec::new();
+        codes_without_rate(&self.config.settings, value, &mut codes);
+        for code in codes {
+            self.count(Counter::AmountsWithoutRate, [code]);
+        }
+    }
+
+    /// The identity an event is filed under: its least by namespace priority. Ingest lets no event without identity through.
     fn home(&self, event: &Event) -> Option<Identity> {
         let priority = self.config.policy.priority();
         event.identities.iter().min_by(|a, b| priority.compare(a, b)).cloned()
@@ -133,6 +152,35 @@ impl Step<'_> {
 /// Bytes as text, whatever they are.
 fn text_of(bytes: impl AsRef<[u8]>) -> Text {
     Text::from(String::from_utf8_lossy(bytes.as_ref()))
+}
+
+/// The currencies of the amounts in a value that have no rate, each as often as it stands there. What lies under `extra` is no money.
+fn codes_without_rate(settings: &Settings, value: &Value, codes: &mut Vec<Text>) {
+    match value {
+        Value::List(items) => items.iter().for_each(|item| codes_without_rate(settings, item, codes)),
+        Value::Map(fields) => {
+            codes.extend(code_without_rate(settings, value));
+            let typed = fields.iter().filter(|(name, _)| name.as_str() != "extra");
+            typed.for_each(|(_, field)| codes_without_rate(settings, field, codes));
+        }
+        _ => {}
+    }
+}
+
+/// What is no code is `other`, so that slips in records make no series of their own.
+fn code_without_rate(settings: &Settings, money: &Value) -> Option<Text> {
+    money.field("amount").as_decimal()?;
+    let code = money.field("currencyCode").as_str().map(str::trim).filter(|code| !code.is_empty())?;
+    let is = |known: &Text| known.eq_ignore_ascii_case(code);
+    if is(&settings.default_currency) || settings.rates.keys().any(is) {
+        return None;
+    }
+    let well_formed = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
+    Some(if well_formed {
+        Text::from(code.to_ascii_uppercase())
+    } else {
+        Text::from("other")
+    })
 }
 
 fn input_name(input: &Input) -> &'static str {

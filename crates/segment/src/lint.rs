@@ -125,22 +125,22 @@ fn references(rule: &Compiled, all: &[Compiled]) -> Vec<Diagnostic> {
 fn long_window(leaf: &Core, rule: &Compiled, settings: &Settings, now: Timestamp) -> Option<(String, String)> {
     let kept_from = now.plus_ms(-settings.retention_ms);
     let earliest = reach_back(leaf, rule, now).filter(|earliest| *earliest < kept_from)?;
-    let day = |at: Timestamp| at.to_string().chars().take(10).collect::<String>();
+    let day = |at: Timestamp| at.to_string().split_once('T').map(|(day, _)| day.to_owned());
+    let Some(back_to) = day(earliest) else {
+        return Some(("the window looks back further than dates reach".to_owned(), "a shorter window".to_owned()));
+    };
     let (days, wanted) = (
         settings.retention_ms / millrace_model::DAY_MS,
         now.0.saturating_sub(earliest.0) / millrace_model::DAY_MS + 1,
     );
-    let message = format!(
-        "the window looks back to {}, events are kept for {days} days, from {} on",
-        day(earliest),
-        day(kept_from)
-    );
+    let kept_from = day(kept_from).unwrap_or_default();
+    let message = format!("the window looks back to {back_to}, events are kept for {days} days, from {kept_from} on");
     let complete = now.plus_ms(wanted.saturating_mul(millrace_model::DAY_MS) - settings.retention_ms);
     Some((
         message,
         format!(
             "a shorter window, or `events.retention` of {wanted} days: set today, the window is complete from {} on",
-            day(complete)
+            day(complete).unwrap_or_else(|| "no date".to_owned())
         ),
     ))
 }

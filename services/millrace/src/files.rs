@@ -13,9 +13,8 @@ pub const LINE_BYTES_MAX: usize = 16 << 20;
 
 /// The text of a file, or of standard input where it is called `-`.
 pub fn read_text(file: &Path) -> anyhow::Result<String> {
-    read_bytes(file)
-        .and_then(|bytes| text_of(bytes).map_err(Into::into))
-        .with_context(|| unreadable(file))
+    let bytes = read_bytes(file)?;
+    text_of(bytes).with_context(|| unreadable(file))
 }
 
 /// The bytes of a file, or of standard input where it is called `-`.
@@ -117,6 +116,12 @@ impl<R: BufRead> Iterator for Lines<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_said_once() {
+        let error = format!("{:#}", read_text(Path::new("/nowhere/at-all.yaml")).unwrap_err());
+        assert_eq!(error.matches("cannot read /nowhere/at-all.yaml").count(), 1, "{error}");
+    }
 
     #[test]
     fn lines_as_programs_write_them() {

@@ -91,6 +91,7 @@ fn windows_longer_than_events_are_kept() {
             "first: min(xEvent.timestamp) occurs > 2 years before now",
             "turned: exists v from xEvent where now occurs <= 2 years after v.timestamp",
             "last: xEvent[eventType = \"a\"].max(timestamp) occurs <= 2 years before now",
+            "endless: xEvent[timestamp occurs <= 1000000 years before now]",
             "facts: person.birthDate occurs > 18 years before now",
         ],
         expect![[r#"
@@ -103,6 +104,7 @@ fn windows_longer_than_events_are_kept() {
             first: warning[long-window] at 0: the window looks back to 2024-03-18, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 731 days: set today, the window is complete from 2027-02-12 on
             turned: warning[long-window] at 0: the window looks back to 2024-03-18, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 731 days: set today, the window is complete from 2027-02-12 on
             last: warning[long-window] at 0: the window looks back to 2024-03-18, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 731 days: set today, the window is complete from 2027-02-12 on
+            endless: warning[long-window] at 0: the window looks back further than dates reach; a shorter window
         "#]],
     );
 }

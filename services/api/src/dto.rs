@@ -26,7 +26,8 @@ pub struct IdentityView {
 pub struct SetAsideView {
     pub namespace: String,
     pub id: String,
-    /// The guard that it would violate.
+    /// The guard that it violated when it was set aside. If several guards keep it aside, the first
+    /// one stands here; whether it is set aside does not depend on the order.
     pub reason: String,
 }
 

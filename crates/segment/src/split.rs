@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use millrace_model::{Relation, SubjectKind, Text, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ast::{Comparison, Direction, Moment};
+use crate::ast::{Aggregate, Comparison, Direction, Moment};
 use crate::core::{Bind, Core, Op, ROW_ID, SUBJECT, Var};
 use crate::kin;
 use crate::plan::{
@@ -348,9 +348,12 @@ impl<'p, 's> Splitter<'p, 's> {
         let (of, (class, _)) = self.expr(anchor.clone());
         match class {
             Class::Thing(kind) => {
+                let sum = matches!(core, Core::Apply(Op::Aggregate(Aggregate::Sum), _));
                 let feature = core.clone().replace(&anchor, &Core::Var(SUBJECT));
                 let otherwise = self.planner.constant(core.replace(&anchor, &Core::null()), self.zone);
                 match self.planner.feature(kind, feature, self.zone, self.next) {
+                    // A sum is marked, for it is null only where it is too great, and then a sum of sums is as well.
+                    Ok(id) if sum => Core::apply(Op::Feature(id), vec![of, otherwise, Core::bool(true)]),
                     Ok(id) => Core::apply(Op::Feature(id), vec![of, otherwise]),
                     Err(reason) => {
                         self.refuse(&reason);

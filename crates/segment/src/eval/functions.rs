@@ -7,7 +7,7 @@ use millrace_model::{Date, Text, Timestamp, Value, number};
 use super::{Machine, NEVER, Object, Source, Val, values};
 use crate::ast::{Aggregate, Comparison};
 use crate::check::{as_instants, instant, read};
-use crate::core::{Arithmetic, Core, DatePart, Op, TextTest};
+use crate::core::{Arithmetic, Bind, Core, DatePart, Op, TextTest};
 use crate::explain::Evidence;
 use crate::plan::{Target, Timed, Unknown};
 use crate::tally::Totals;
@@ -70,6 +70,37 @@ impl<'a> Machine<'a> {
                 Ok((self.strict(op, operands, evaluated)?, until))
             }
         }
+    }
+
+    fn aggregate(&mut self, aggregate: Aggregate, list: &'a Core, items: Vec<Val<'a>>) -> Result<Value, Unknown> {
+        if aggregate == Aggregate::Sum && self.lacks_a_sum(list, items.len())? {
+            return Ok(Value::Null);
+        }
+        Ok(aggregated(aggregate, items))
+    }
+
+    /// Whether a list of sums is shorter than the list of what they are the sums of: one of them is null, since it is too great.
+    fn lacks_a_sum(&mut self, list: &'a Core, parts: usize) -> Result<bool, Unknown> {
+        let Core::Bind {
+            bind: Bind::Map, source, body, ..
+        } = list
+        else {
+            return Ok(false);
+        };
+        let sums = match &**body {
+            Core::Apply(Op::Aggregate(Aggregate::Sum), _) => true,
+            // Marked by the splitter.
+            Core::Apply(Op::Feature(_), operands) => operands.len() > 2,
+            _ => false,
+        };
+        if !sums {
+            return Ok(false);
+        }
+        // It has been noted already.
+        let trace = self.trace.take();
+        let whole = self.eval(source);
+        self.trace = trace;
+        Ok(whole?.0.items().len() > parts)
     }
 
     fn comparison(&mut self, comparison: Comparison, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
@@ -156,7 +187,7 @@ impl<'a> Machine<'a> {
                         .collect(),
                 )
             }
-            Op::Aggregate(aggregate) => Val::Own(aggregated(*aggregate, first.items())),
+            Op::Aggregate(aggregate) => Val::Own(self.aggregate(*aggregate, &operands[0], first.items())?),
             Op::Head => first.items().into_iter().next().unwrap_or(Val::null()),
             Op::IsNull => bool(first.is_null()),
             Op::IsNotNull => bool(!first.is_null()),

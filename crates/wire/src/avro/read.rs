@@ -192,8 +192,7 @@ impl<'a, 'de> Datum<'a, 'de> {
                     Some(size) => input.take(*size)?,
                     None => input.bytes()?,
                 };
-                let number = number::of_unscaled(bytes, *scale)
-                    .ok_or_else(|| AvroError("a decimal of 7.9e28 or more, or with digits beyond the 28th place after the point".to_owned()))?;
+                let number = number::of_unscaled(bytes, *scale).ok_or_else(|| AvroError(format!("a decimal that is not {}", number::BOUNDS)))?;
                 visitor.visit_map(MapDeserializer::new(std::iter::once((EXACT, number.to_string()))))
             }
             Node::List(items) => nested(input, |input| {

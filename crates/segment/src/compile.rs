@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_model::{Schema, Text, Timestamp, Value};
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::{Binary, Expr, Node, Span};
 
-use crate::ast::{Binary, Expr, Node, Span};
 use crate::check::{Attribute, Checker, SIZE_MAX, operands};
 use crate::core::{Core, Var};
 use crate::cost::{DEGREE_MAX, LONG_MAX, cost};
 use crate::definition::{Definition, Kind};
-use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine, Money};
 use crate::explain::{Condition, Explanation, explained, observed};
 use crate::normal::normalise;
@@ -106,7 +106,7 @@ pub fn link(definitions: &[Compiled], schema: &Schema) -> Result<Vec<Compiled>, 
 /// # Errors
 /// As for `compile`.
 pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library) -> Result<Compiled, Vec<Diagnostic>> {
-    let ast = crate::parse(&definition.pql)?;
+    let ast = millrace_pql::parse(&definition.pql)?;
     let attribute = definition.kind == Kind::ComputedAttribute;
     let mut checker = Checker::new(
         schema,
@@ -204,7 +204,7 @@ fn rule(checker: &mut Checker<'_>, expr: &Expr, text: &str) -> Condition<Core> {
             let text = text
                 .get(place)
                 .filter(|text| !text.is_empty())
-                .map_or_else(|| crate::format(expr), str::to_owned);
+                .map_or_else(|| millrace_pql::format(expr), str::to_owned);
             Condition::Leaf {
                 span: expr.span,
                 text,

@@ -9,8 +9,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use millrace_model::{Relation, Text, Value};
+use millrace_pql::ast::{Aggregate, Comparison, Direction, Moment, Unit};
 
-use crate::ast::{Aggregate, Comparison, Direction, Moment, Unit};
 use crate::kin::KinId;
 use crate::plan::{FeatureId, QueryId};
 use crate::tally::Asked;

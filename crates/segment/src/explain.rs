@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
+use millrace_pql::ast::Span;
 
-use crate::ast::Span;
 use crate::core::{Core, Op};
 use crate::eval::{Machine, Object, Val};
 use crate::plan::{Residual, SegmentPlan, Unknown, View};

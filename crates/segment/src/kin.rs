@@ -9,9 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use millrace_model::{Relation, SubjectKind, Timestamp, Value};
+use millrace_pql::ast::Aggregate;
 use serde::{Deserialize, Serialize};
 
-use crate::ast::Aggregate;
 use crate::core::{Bind, Core, Op, SUBJECT, Var};
 use crate::eval::{Context, Machine, Object, Source, Val};
 use crate::plan::{Item, Unknown};

@@ -1,17 +1,6 @@
-//! PQL: text and JSON to syntax tree, to typed expressions, to plans that are kept incrementally.
+//! What rules mean: from the syntax trees of `millrace-pql` to typed expressions, and to plans that are kept incrementally.
 //!
 //! Pure: no clock, no IO, no threads. `now` is an argument.
-
-pub mod ast;
-mod chain;
-pub mod diagnostic;
-mod format;
-pub mod json;
-mod lexer;
-mod parser;
-#[cfg(test)]
-mod round_trips;
-mod same;
 
 mod calendar;
 mod check;
@@ -40,13 +29,13 @@ mod yaml;
 
 pub use compile::{Compiled, Library, Whole, compile, compile_with, link};
 pub use definition::{Definition, EXPIRES_AFTER_MS, Kind, NAME_BYTES_MAX, Status, documents, parse_definitions};
-pub use diagnostic::{Diagnostic, Severity, did_you_mean};
 pub use explain::{Compared, EVIDENCE_MAX, Evidence, Explanation, explain, explain_kept};
-pub use format::format;
 pub use lint::{lint, lint_some};
-pub use parser::{DEPTH_MAX, NESTING_MAX, NODES_MAX, TEXT_BYTES_MAX, parse};
 pub use places::Places;
 pub use plan::{Plan, Settings};
 pub use rewrite::{Form, Rewritten, convert_text, format_text};
 pub use world::{Link, World, WorldEvent};
 pub use yaml::{BRACKETS_MAX, DEFINITIONS_MAX, VALUES_MAX};
+
+pub use millrace_pql::ast::Span;
+pub use millrace_pql::{Diagnostic, Severity, did_you_mean};

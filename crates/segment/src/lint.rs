@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Text, Timestamp, Value};
+use millrace_pql::ast::{Aggregate, Comparison, Direction, Span, Unit};
+use millrace_pql::{Diagnostic, Severity, did_you_mean};
 
-use crate::ast::{Aggregate, Comparison, Direction, Span, Unit};
 use crate::calendar::{add, staircase, stand};
 use crate::compile::Compiled;
 use crate::core::{Bind, Core, Op, TextTest};
 use crate::definition::{Kind, Status};
-use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
 use crate::normal::normalise;
 use crate::plan::{Keep, Settings, build};
 

@@ -5,8 +5,8 @@
 //! event alone. Every rule keeps the value; null items never count.
 
 use millrace_model::{Decimal, Value};
+use millrace_pql::ast::{Aggregate, Comparison};
 
-use crate::ast::{Aggregate, Comparison};
 use crate::check::distinct;
 use crate::core::{Bind, Core, Op, Var};
 

@@ -15,11 +15,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use millrace_model::{DAY_MS, Decimal, Relation, SubjectKind, Text, Timestamp, Value};
+use millrace_pql::Diagnostic;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::Compiled;
 use crate::core::Core;
-use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine};
 use crate::explain::Condition;
 use crate::kin::{Kept, Kin, KinId};

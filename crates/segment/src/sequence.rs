@@ -14,9 +14,9 @@
 use std::sync::Arc;
 
 use millrace_model::Timestamp;
+use millrace_pql::ast::{Comparison, Direction, Moment, Unit};
 use serde::{Deserialize, Serialize};
 
-use crate::ast::{Comparison, Direction, Moment, Unit};
 use crate::calendar::fixed_ms;
 use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var};
 use crate::eval::{Context, Machine, NEVER, Object, Source, Val};

@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono_tz::Tz;
 use millrace_model::{Relation, SubjectKind, Text, Value};
+use millrace_pql::ast::{Comparison, Direction, Moment};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ast::{Comparison, Direction, Moment};
 use crate::core::{Bind, Core, Op, ROW_ID, SUBJECT, Var};
 use crate::kin;
 use crate::plan::{

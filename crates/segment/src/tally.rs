@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use millrace_model::number::{self, Sum};
 use millrace_model::{Decimal, Timestamp, Value};
+use millrace_pql::ast::Aggregate;
 use serde::{Deserialize, Serialize};
 
-use crate::ast::Aggregate;
 use crate::core::{Bind, Core, Op, SUBJECT, Var};
 use crate::eval::{Context, Machine, NEVER, Object, Source, Val};
 use crate::plan::EventRow;

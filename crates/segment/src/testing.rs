@@ -427,7 +427,7 @@ pub fn definition(subject: SubjectKind, zone: Tz, pql: &str) -> Definition {
 pub fn compiled(subject: SubjectKind, zone: Tz, pql: &str) -> Compiled {
     match crate::compile(&definition(subject, zone, pql), schema_once()) {
         Ok(compiled) => compiled,
-        Err(problems) => panic!("{}", crate::diagnostic::render_all(&problems, pql)),
+        Err(problems) => panic!("{}", millrace_pql::render_all(&problems, pql)),
     }
 }
 
@@ -474,7 +474,7 @@ pub fn members(subject: SubjectKind, pql: &str, tree: &Tree, now: Timestamp) -> 
     let rule = compiled(subject, Tz::UTC, pql);
     let plan = match Plan::build(std::slice::from_ref(&rule), &settings()) {
         Ok(plan) => plan,
-        Err(problems) => panic!("{}", crate::diagnostic::render_all(&problems, pql)),
+        Err(problems) => panic!("{}", millrace_pql::render_all(&problems, pql)),
     };
     let ids = tree.ids(subject);
     ids.into_iter()

@@ -6,11 +6,11 @@
 
 use chrono_tz::Tz;
 use millrace_model::{Date, Timestamp, Value, number};
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::{Binary, Comparison, Expr, Span};
 
 use super::{Checker, Typed};
-use crate::ast::{Binary, Comparison, Expr, Span};
 use crate::core::{Arithmetic, Core, Kind, Op};
-use crate::diagnostic::Diagnostic;
 use crate::types::Ty;
 
 impl Checker<'_> {

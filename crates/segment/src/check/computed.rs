@@ -4,11 +4,11 @@
 
 use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Text};
+use millrace_pql::ast::{Expr, Node, Span};
+use millrace_pql::{Diagnostic, did_you_mean};
 
 use super::{Checker, Frame, SIZE_MAX, Typed};
-use crate::ast::{Expr, Node, Span};
 use crate::core::Core;
-use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::types::Ty;
 
 /// The word behind which computed attributes stand.

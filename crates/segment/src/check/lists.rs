@@ -1,11 +1,11 @@
 //! Paths through lists, filters, comprehensions, quantifiers and aggregates.
 
 use millrace_model::{Relation, Value};
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::{Aggregate, Binding, Comparison, Expr, Node, Quantifier, Span};
 
 use super::{Checker, Frame, Typed};
-use crate::ast::{Aggregate, Binding, Comparison, Expr, Node, Quantifier, Span};
 use crate::core::{Bind, Core, Op, Var};
-use crate::diagnostic::Diagnostic;
 use crate::types::Ty;
 
 impl Checker<'_> {

@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 
 use millrace_model::{Date, Text, Timestamp, Value, number};
+use millrace_pql::ast::{Aggregate, Comparison};
 
 use super::{Machine, NEVER, Object, Source, Val, values};
-use crate::ast::{Aggregate, Comparison};
 use crate::check::{as_instants, instant, read};
 use crate::core::{Arithmetic, Core, DatePart, Op, TextTest};
 use crate::explain::Evidence;

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Decimal, Relation, Value};
+use millrace_pql::ast::Aggregate;
 
 use super::{FeatureId, FeaturePlan, SegmentPlan};
-use crate::ast::Aggregate;
 use crate::core::{Bind, Core, Op, SUBJECT};
 use crate::split::hash;
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Text};
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::Span;
 
 use super::demand::{self, demands};
 use super::{EventQuery, FeatureId, FeaturePlan, Keep, Plan, QueryId, Residual, SegmentPlan, Settings};
-use crate::ast::Span;
 use crate::compile::Compiled;
 use crate::core::{Core, Op, SUBJECT, Var};
 use crate::definition::Kind;
-use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine, Money, Source};
 use crate::explain::Condition;
 use crate::kin::{self, Kin, KinId};

@@ -14,13 +14,11 @@ use millrace_model::{Schema, SubjectKind, Text, Value};
 use millrace_pql::ast::{Binary, Expr, Node, Span};
 use millrace_pql::{Diagnostic, did_you_mean};
 
-use crate::compile::Library;
 use crate::core::{Bind, Core, Op, SUBJECT, Var};
 use crate::types::{Member, Ty, member, members};
 
-pub(crate) use compare::{as_instants, instant, read};
 pub(crate) use computed::Attribute;
-pub(crate) use lists::distinct;
+pub use computed::Library;
 
 /// Relations from the subject to the farthest thing of a path.
 pub const HOPS_MAX: u8 = 4;

@@ -6,7 +6,7 @@
 
 use millrace_model::Relation;
 
-use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var};
+use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var, linked};
 use crate::sequence::Shape;
 
 /// Lists that a rule may combine, however short they are.
@@ -116,12 +116,4 @@ fn root(list: &Core) -> (Option<Var>, bool) {
 /// The steps before a step that it and those behind it speak of, at most: what a search has to remember.
 pub(crate) fn links(steps: &[ChainStep]) -> usize {
     (0..steps.len()).map(|at| linked(steps, at).len()).max().unwrap_or(0)
-}
-
-/// The steps before `at` that are spoken of from there on, in order.
-pub(crate) fn linked(steps: &[ChainStep], at: usize) -> Vec<usize> {
-    let spoken: Vec<_> = steps[at..].iter().map(|step| step.body.free()).collect();
-    (0..at)
-        .filter(|earlier| spoken.iter().any(|free| free.contains(&steps[*earlier].var)))
-        .collect()
 }

@@ -7,11 +7,14 @@ use chrono_tz::Tz;
 use millrace_model::{Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Type, Value};
 use serde_json::Value as Json;
 
-use crate::kin::{Kept, Kin, KinId};
-use crate::plan::{EventRow, Features, Item, Plan, QueryId, Reads, Settings, Target, Timed, Unknown, View};
+use crate::kin::Kin;
+use crate::plan::{Plan, Reads};
 use crate::sequence::Sequence;
-use crate::tally::{Tallied, Tally, Totals};
+use crate::settings::Settings;
+use crate::tally::Tally;
+use crate::totals::Totals;
 use crate::types::{relations_of, source_of};
+use crate::view::{EventRow, Features, Item, Kept, KinId, QueryId, Tallied, Target, Timed, Unknown, View};
 use crate::{Compiled, Definition, Link, Status, World, WorldEvent};
 
 /// Things, relations and events.

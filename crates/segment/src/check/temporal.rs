@@ -4,7 +4,8 @@ use millrace_model::Value;
 use millrace_pql::Diagnostic;
 use millrace_pql::ast::{Expr, Span, Step, When};
 
-use super::{Checker, Frame, Typed, instant};
+use super::{Checker, Frame, Typed};
+use crate::coerce::instant;
 use crate::core::{Bind, ChainStep, Core, Op};
 use crate::types::Ty;
 

@@ -7,7 +7,7 @@ use millrace_model::{Map, Text, Timestamp, Value};
 use millrace_pql::ast::Comparison;
 
 use super::{Object, Val};
-use crate::check::read;
+use crate::coerce::read;
 use crate::core::Kind;
 
 const NULL: &Value = &Value::Null;

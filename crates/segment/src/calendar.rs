@@ -7,8 +7,7 @@
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use millrace_model::{DAY_MS, Date, Timestamp};
-
-use crate::ast::{Moment, Unit};
+use millrace_pql::ast::{Moment, Unit};
 
 /// Milliseconds of a unit of fixed length.
 pub fn fixed_ms(unit: Unit) -> Option<i64> {

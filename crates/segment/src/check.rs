@@ -11,23 +11,21 @@ pub(crate) mod temporal;
 
 use chrono_tz::Tz;
 use millrace_model::{Schema, SubjectKind, Text, Value};
+use millrace_pql::ast::{Binary, Expr, Node, Span};
+use millrace_pql::{Diagnostic, did_you_mean};
 
-use crate::ast::{Binary, Expr, Node, Span};
-use crate::compile::Library;
 use crate::core::{Bind, Core, Op, SUBJECT, Var};
-use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::types::{Member, Ty, member, members};
 
-pub(crate) use compare::{as_instants, instant, read};
 pub(crate) use computed::Attribute;
-pub(crate) use lists::distinct;
+pub use computed::Library;
 
 /// Relations from the subject to the farthest thing of a path.
 pub const HOPS_MAX: u8 = 4;
 /// Nodes of a rule's core, after `let` and lambdas are substituted. Rules written by people have tens to hundreds.
 pub const SIZE_MAX: usize = 20_000;
 /// Nesting of a rule's text.
-pub(crate) const DEPTH_MAX: usize = crate::NESTING_MAX;
+pub(crate) const DEPTH_MAX: usize = millrace_pql::NESTING_MAX;
 
 /// An expression and its type.
 #[derive(Clone, Debug)]
@@ -158,7 +156,7 @@ impl<'s> Checker<'s> {
     pub(crate) fn expr(&mut self, expr: &Expr) -> Typed {
         self.depth += 1;
         let typed = if self.depth > DEPTH_MAX {
-            self.refuse("too-deep", expr.span, crate::parser::nested_too_deep())
+            self.refuse("too-deep", expr.span, millrace_pql::nested_too_deep())
         } else {
             self.node(expr)
         };

@@ -1,21 +1,17 @@
 //! From a definition to a checked rule.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millrace_model::{Schema, Text, Timestamp, Value};
+use millrace_model::{Schema, Text, Value};
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::{Binary, Expr, Node, Span};
 
-use crate::ast::{Binary, Expr, Node, Span};
-use crate::check::{Attribute, Checker, SIZE_MAX, operands};
+use crate::check::{Attribute, Checker, Library, SIZE_MAX, operands};
+use crate::condition::Condition;
 use crate::core::{Core, Var};
-use crate::cost::{DEGREE_MAX, LONG_MAX, cost};
+use crate::cost::{DEGREE_MAX, ITEMS_MAX, LONG_MAX, cost};
 use crate::definition::{Definition, Kind};
-use crate::diagnostic::Diagnostic;
-use crate::eval::{Context, ITEMS_MAX, Machine, Money};
-use crate::explain::{Condition, Explanation, explained, observed};
 use crate::normal::normalise;
-use crate::plan::{Settings, Timed, Unknown};
-use crate::world::World;
 
 /// A definition whose rule parses and fits the schema. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,10 +28,6 @@ struct Inner {
     attributes: Vec<(Text, Span)>,
 }
 
-/// The computed attributes that rules may name.
-#[derive(Clone, Debug, Default)]
-pub struct Library(BTreeMap<Text, Attribute>);
-
 impl Library {
     /// Those among definitions.
     pub fn of<'c>(definitions: impl IntoIterator<Item = &'c Compiled>) -> Library {
@@ -51,15 +43,7 @@ impl Library {
                 },
             )
         });
-        Library(named.collect())
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Option<&Attribute> {
-        self.0.get(name)
-    }
-
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(Text::as_str)
+        Library::new(named.collect())
     }
 }
 
@@ -106,7 +90,7 @@ pub fn link(definitions: &[Compiled], schema: &Schema) -> Result<Vec<Compiled>, 
 /// # Errors
 /// As for `compile`.
 pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library) -> Result<Compiled, Vec<Diagnostic>> {
-    let ast = crate::parse(&definition.pql)?;
+    let ast = millrace_pql::parse(&definition.pql)?;
     let attribute = definition.kind == Kind::ComputedAttribute;
     let mut checker = Checker::new(
         schema,
@@ -207,7 +191,7 @@ fn rule(checker: &mut Checker<'_>, expr: &Expr, text: &str) -> Condition<Core> {
             let text = text
                 .get(place)
                 .filter(|text| !text.is_empty())
-                .map_or_else(|| crate::format(expr), str::to_owned);
+                .map_or_else(|| millrace_pql::format(expr), str::to_owned);
             Condition::Leaf {
                 span: expr.span,
                 text,
@@ -241,43 +225,6 @@ impl Compiled {
         &self.0.attributes
     }
 
-    /// The rule's own value over whole data, without a plan.
-    ///
-    /// # Errors
-    /// `Unknown` is never returned by a `World`; it is kept in the type because the evaluator is the same.
-    pub fn evaluate(&self, world: &dyn World, id: &str, settings: &Settings, now: Timestamp) -> Result<Timed<bool>, Unknown> {
-        let core = self.0.conditions.join();
-        self.evaluate_core(&core, world, id, settings, now)
-    }
-
-    pub(crate) fn evaluate_core(&self, core: &Core, world: &dyn World, id: &str, settings: &Settings, now: Timestamp) -> Result<Timed<bool>, Unknown> {
-        let context = self.context(settings);
-        let mut machine = Machine::over_world(world, self.0.definition.subject, id, &context, now);
-        let (value, valid_until) = machine.verdict(core)?;
-        Ok(Timed { value, valid_until })
-    }
-
-    /// The rule made ready to be evaluated over whole data for many subjects.
-    pub fn whole(&self, settings: &Settings) -> Whole {
-        Whole {
-            compiled: self.clone(),
-            core: self.0.conditions.join(),
-            context: self.context(settings),
-        }
-    }
-
-    fn context(&self, settings: &Settings) -> Context {
-        let money = Money {
-            default_currency: settings.default_currency.clone(),
-            rates: settings.rates.clone(),
-        };
-        Context {
-            zone: self.0.definition.time_zone,
-            money: Arc::new(money),
-            layouts: Arc::default(),
-        }
-    }
-
     /// The rule in normal form, as one expression.
     #[cfg(test)]
     pub(crate) fn normal(&self) -> Core {
@@ -291,33 +238,5 @@ impl Compiled {
 
     pub(crate) fn next_var(&self) -> Var {
         self.0.next_var
-    }
-}
-
-/// A rule that is evaluated over whole data: as one expression, with the settings it depends on.
-#[derive(Clone, Debug)]
-pub struct Whole {
-    compiled: Compiled,
-    core: Core,
-    context: Context,
-}
-
-impl Whole {
-    /// The rule's value for a thing of the definition's kind.
-    ///
-    /// # Errors
-    /// As for `Compiled::evaluate`.
-    pub fn evaluate(&self, world: &dyn World, id: &str, now: Timestamp) -> Result<Timed<bool>, Unknown> {
-        let (value, valid_until) = self.machine(world, id, now).verdict(&self.core)?;
-        Ok(Timed { value, valid_until })
-    }
-
-    /// The rule's conditions one by one, as `explain` gives them of a plan.
-    pub fn explain(&self, world: &dyn World, id: &str, now: Timestamp) -> Explanation {
-        explained(self.compiled.conditions(), &|leaf: &Core| observed(self.machine(world, id, now), leaf, true))
-    }
-
-    fn machine<'a>(&'a self, world: &'a dyn World, id: &'a str, now: Timestamp) -> Machine<'a> {
-        Machine::over_world(world, self.compiled.definition().subject, id, &self.context, now)
     }
 }

@@ -6,7 +6,7 @@
 
 use millrace_model::Relation;
 
-use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var};
+use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var, linked};
 use crate::sequence::Shape;
 
 /// Lists that a rule may combine, however short they are.
@@ -15,6 +15,10 @@ pub(crate) const DEGREE_MAX: usize = 3;
 /// Those among them that may grow with time. A person with 400 events compared three at a time holds a shard up for 22 seconds, and one with a long
 /// history for days; what compares more is said as a chain, which keeps its progress.
 pub(crate) const LONG_MAX: usize = 2;
+
+/// Items that one rule may go through for one subject, each as often as it is met: a thousand events compared with each other. A rule that needs more
+/// is not decided for that subject, and does not hold a shard up.
+pub(crate) const ITEMS_MAX: usize = 1_000_000;
 
 /// What an expression goes through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,12 +120,4 @@ fn root(list: &Core) -> (Option<Var>, bool) {
 /// The steps before a step that it and those behind it speak of, at most: what a search has to remember.
 pub(crate) fn links(steps: &[ChainStep]) -> usize {
     (0..steps.len()).map(|at| linked(steps, at).len()).max().unwrap_or(0)
-}
-
-/// The steps before `at` that are spoken of from there on, in order.
-pub(crate) fn linked(steps: &[ChainStep], at: usize) -> Vec<usize> {
-    let spoken: Vec<_> = steps[at..].iter().map(|step| step.body.free()).collect();
-    (0..at)
-        .filter(|earlier| spoken.iter().any(|free| free.contains(&steps[*earlier].var)))
-        .collect()
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use chrono_tz::Tz;
 use millrace_model::{DAY_MS, SubjectKind, Text};
+use millrace_pql::ast::Span;
+use millrace_pql::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_norway::{Mapping, Value as Yaml};
 
-use crate::ast::Span;
-use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
 use crate::yaml::{self, DEFINITIONS_MAX, check_brackets};
 
 /// A rule and what is to be done with its members.
@@ -486,7 +486,7 @@ pub(crate) fn rule_of_json(json: &serde_json::Value) -> Result<String, Vec<Diagn
         },
         _ => json.clone(),
     };
-    crate::json::from_json(&rule).map(|expr| crate::format(&expr))
+    millrace_pql::json::from_json(&rule).map(|expr| millrace_pql::format(&expr))
 }
 
 const SPEC: [&str; 5] = ["subject", "status", "timeZone", "pql", "destinations"];

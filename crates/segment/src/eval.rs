@@ -7,6 +7,7 @@
 //! What is not known yet (a feature under way) is an error of evaluation unless the rest decides without it.
 
 mod chain;
+mod evidence;
 mod functions;
 mod time;
 mod values;
@@ -17,10 +18,12 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 use millrace_model::{Decimal, Relation, SubjectKind, Text, Timestamp, Value};
 
+pub use evidence::Evidence;
+
 use crate::core::{Bind, Core, Op, Var};
-use crate::explain::Evidence;
-use crate::plan::{EventRow, Features, Item, QueryId, Target, Unknown, View};
+use crate::cost::ITEMS_MAX;
 use crate::types::target_of_row;
+use crate::view::{EventRow, Features, Item, QueryId, Target, Unknown, View};
 use crate::world::{Link, World, WorldEvent};
 
 /// Never: no passage of time changes the value.
@@ -28,10 +31,6 @@ pub(crate) const NEVER: Timestamp = Timestamp::MAX;
 
 /// Children of an account up to which it is foreseen when they change the answer by time: each is looked at for that. Of more it is not said.
 const FORESEEN_MAX: u64 = 256;
-
-/// Items that one rule may go through for one subject, each as often as it is met: a thousand events compared with each other. A rule that needs more
-/// is not decided for that subject, and does not hold a shard up.
-pub const ITEMS_MAX: usize = 1_000_000;
 
 /// What evaluation needs beside expression and data.
 #[derive(Clone, Debug, PartialEq)]
@@ -243,7 +242,7 @@ impl<'a> Machine<'a> {
             },
             Core::Kin { kin, asked, whole } => match self.source {
                 Source::View(view) if self.trace.is_none() => match view.kin(*kin).filter(|kept| self.told_at.is_none() || kept.children > FORESEEN_MAX) {
-                    Some(kept) => Ok((Val::Own(kept.answer(*asked, whole)?), NEVER)),
+                    Some(kept) => Ok((Val::Own(asked.answer_of_children(kept, whole)?), NEVER)),
                     None => self.eval(whole),
                 },
                 _ => self.eval(whole),

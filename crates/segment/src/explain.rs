@@ -2,66 +2,15 @@
 
 use std::collections::VecDeque;
 
-use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{Timestamp, Value};
+use millrace_pql::ast::Span;
 
-use crate::ast::Span;
+use crate::condition::Condition;
 use crate::core::{Core, Op};
-use crate::eval::{ITEMS_MAX, Machine, Object, Val};
-use crate::plan::{Residual, SegmentPlan, Unknown, View};
-
-/// The `and`, `or` and `not` of a rule as written; everything below is a leaf.
-#[derive(Clone, Debug)]
-pub(crate) enum Condition<T> {
-    All { span: Span, of: Vec<Condition<T>> },
-    Any { span: Span, of: Vec<Condition<T>> },
-    Not { span: Span, of: Box<Condition<T>> },
-    Leaf { span: Span, text: String, of: T },
-}
-
-impl<T> Condition<T> {
-    /// The same tree with other leaves.
-    pub fn map<U>(&self, f: &dyn Fn(T) -> U) -> Condition<U>
-    where
-        T: Clone,
-    {
-        match self.try_map(&mut |leaf: &T, _| Ok::<U, std::convert::Infallible>(f(leaf.clone()))) {
-            Ok(tree) => tree,
-            Err(never) => match never {},
-        }
-    }
-
-    /// The same tree with other leaves; the first error of a leaf ends it.
-    pub fn try_map<U, E>(&self, f: &mut dyn FnMut(&T, Span) -> Result<U, E>) -> Result<Condition<U>, E> {
-        Ok(match self {
-            Condition::All { span, of } => Condition::All {
-                span: *span,
-                of: of.iter().map(|child| child.try_map(f)).collect::<Result<_, E>>()?,
-            },
-            Condition::Any { span, of } => Condition::Any {
-                span: *span,
-                of: of.iter().map(|child| child.try_map(f)).collect::<Result<_, E>>()?,
-            },
-            Condition::Not { span, of } => Condition::Not {
-                span: *span,
-                of: Box::new(of.try_map(f)?),
-            },
-            Condition::Leaf { span, text, of } => Condition::Leaf {
-                span: *span,
-                text: text.clone(),
-                of: f(of, *span)?,
-            },
-        })
-    }
-
-    /// Every leaf and its place.
-    pub fn leaves<'c>(&'c self, f: &mut dyn FnMut(&'c T, Span)) {
-        match self {
-            Condition::All { of, .. } | Condition::Any { of, .. } => of.iter().for_each(|child| child.leaves(f)),
-            Condition::Not { of, .. } => of.leaves(f),
-            Condition::Leaf { span, of, .. } => f(of, *span),
-        }
-    }
-}
+use crate::cost::ITEMS_MAX;
+use crate::eval::{Evidence, Machine, Val};
+use crate::plan::{Residual, SegmentPlan};
+use crate::view::{Unknown, View};
 
 /// One condition of a rule, evaluated.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,88 +59,6 @@ pub struct Compared {
 
 /// Pieces of evidence shown for one condition, events and others each: nobody reads more.
 pub const EVIDENCE_MAX: usize = 20;
-
-/// A fact that a condition rests on.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Evidence {
-    /// An event that satisfies the condition.
-    Event { at: Timestamp, id: Text },
-    /// A related thing that satisfies the condition (`true`) or speaks against a `forall` (`false`), or what it contributes to an aggregate.
-    Thing { kind: SubjectKind, id: Text, value: Value },
-    /// A row that satisfies the condition.
-    Row { relation: Relation, id: Text },
-    /// A field of the subject's own.
-    Attribute { path: String, value: Value },
-    /// Whether the subject is in another segment.
-    Segment { name: Text, member: bool },
-}
-
-impl Evidence {
-    /// An item of a list that decided, as evidence; `value` is what it says.
-    pub(crate) fn of(val: &Val<'_>, source: &Core, value: Value) -> Option<Evidence> {
-        match val {
-            Val::Object(Object::Item(item, relation)) => Some(match relation.row() {
-                Some(_) => Evidence::Row {
-                    relation: *relation,
-                    id: item.id.clone(),
-                },
-                None => Evidence::Thing {
-                    kind: relation.target()?,
-                    id: item.id.clone(),
-                    value,
-                },
-            }),
-            Val::Object(Object::Target(id, _)) => Some(Evidence::Thing {
-                kind: kind_in(source)?,
-                id: (*id).clone(),
-                value,
-            }),
-            Val::Object(Object::WorldThing(kind, id)) => Some(Evidence::Thing {
-                kind: *kind,
-                id: Text::new(id),
-                value,
-            }),
-            Val::Object(Object::WorldRow(link, relation)) => Some(Evidence::Row {
-                relation: *relation,
-                id: link.id.clone(),
-            }),
-            _ => Evidence::event(val),
-        }
-    }
-
-    /// An item of a list of which a value is taken: what it contributes. Null contributes nothing, and a list or a thing is on the way to it.
-    pub(crate) fn contributed(item: &Val<'_>, val: &Val<'_>, source: &Core) -> Option<Evidence> {
-        match &*val.value() {
-            Value::Null | Value::List(_) => None,
-            Value::Map(_) => Evidence::of(item, source, Value::Bool(true)),
-            value => Evidence::of(item, source, value.clone()),
-        }
-    }
-
-    /// Whether it stands in the place of the items that were looked at; else it is of the subject's own.
-    pub(crate) fn item(&self) -> bool {
-        !matches!(self, Evidence::Attribute { .. } | Evidence::Segment { .. })
-    }
-
-    pub(crate) fn event(val: &Val<'_>) -> Option<Evidence> {
-        Some(Evidence::Event {
-            at: val.at()?,
-            id: Text::new(val.id()?),
-        })
-    }
-}
-
-/// What a list of things that rows lead to holds.
-fn kind_in(core: &Core) -> Option<SubjectKind> {
-    if let Core::Apply(Op::Relation(relation), _) = core
-        && let Some(kind) = relation.target()
-    {
-        return Some(kind);
-    }
-    let mut found = None;
-    core.each(&mut |child| found = found.or_else(|| kind_in(child)));
-    found
-}
 
 /// Evaluates the conditions of a segment one by one, for one subject at `now`.
 pub fn explain(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> Explanation {

@@ -5,27 +5,14 @@
 //! alone, and each child tells what it is in its features. So the owner of the account (the engine) judges a child when it comes, changes or goes, and
 //! keeps totals. What the features say of time is their owners' to tell; a condition that depends on time itself is no such aggregate.
 
-use std::fmt;
 use std::sync::Arc;
 
 use millrace_model::{Relation, SubjectKind, Timestamp, Value};
-use serde::{Deserialize, Serialize};
+use millrace_pql::ast::Aggregate;
 
-use crate::ast::Aggregate;
-use crate::core::{Bind, Core, Op, SUBJECT, Var};
+use crate::core::{Asked, Bind, Core, Op, Question, SUBJECT, Var, children};
 use crate::eval::{Context, Machine, Object, Source, Val};
-use crate::plan::{Item, Unknown};
-use crate::tally::{Asked, Question, Totals};
-
-/// Names such an aggregate by a hash of its expression: the same on every shard, in every build.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct KinId(pub u64);
-
-impl fmt::Debug for KinId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kin {:016x}", self.0)
-    }
-}
+use crate::view::{Item, KinId, Unknown};
 
 /// An aggregate as rules write it.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,15 +95,6 @@ impl Shape {
     }
 }
 
-/// The relation of an account to its children, each once.
-fn children(list: &Core) -> Option<Relation> {
-    match list {
-        Core::Apply(Op::DistinctThings, of) => children(&of[0]),
-        Core::Apply(Op::Relation(relation @ (Relation::Persons | Relation::Opportunities)), of) if of[0] == Core::Var(SUBJECT) => Some(*relation),
-        _ => None,
-    }
-}
-
 /// An expression that depends on one child alone, and not on time, as one of `SUBJECT`.
 fn of_child(body: &Core, var: Var) -> Option<Core> {
     let elsewhere = |node: &Core| {
@@ -174,33 +152,5 @@ impl Kin {
             Some(value) => machine.eval(value)?.0.into_value(),
         };
         Ok(Some(value).filter(|value| !value.is_null()))
-    }
-}
-
-/// An aggregate as it is kept.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    /// Children in all.
-    pub children: u64,
-    /// Those of which it is not known whether they count, or for what.
-    pub unknown: u64,
-    pub totals: Totals,
-    /// The least or greatest value that counts, where that is asked for.
-    pub extreme: Option<Value>,
-}
-
-impl Kept {
-    /// The answer to `whole`.
-    ///
-    /// # Errors
-    /// Where what is not known decides: of a list that is made first, anything.
-    pub(crate) fn answer(self, asked: Asked, whole: &Core) -> Result<Value, Unknown> {
-        let at_once = matches!(whole, Core::Bind { bind: Bind::AtLeast(_), source, .. } if children(source).is_some());
-        match asked.at_least().filter(|_| at_once) {
-            Some(count) if self.totals.values >= count => Ok(Value::Bool(true)),
-            Some(count) if self.totals.values + self.unknown < count => Ok(Value::Bool(false)),
-            _ if self.unknown > 0 => Err(Unknown),
-            _ => Ok(asked.answer(self.totals, self.extreme)),
-        }
     }
 }

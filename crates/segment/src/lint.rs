@@ -6,15 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Text, Timestamp, Value};
+use millrace_pql::ast::{Aggregate, Comparison, Direction, Span, Unit};
+use millrace_pql::{Diagnostic, Severity, did_you_mean};
 
-use crate::ast::{Aggregate, Comparison, Direction, Span, Unit};
 use crate::calendar::{add, staircase, stand};
 use crate::compile::Compiled;
 use crate::core::{Bind, Core, Op, TextTest};
 use crate::definition::{Kind, Status};
-use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
 use crate::normal::normalise;
-use crate::plan::{Keep, Settings, build};
+use crate::plan::{Keep, build};
+use crate::settings::Settings;
 
 /// Types of events that are in common use; all others are the deployment's own. Link clicks are spelled both ways.
 const EVENT_TYPES: [&str; 35] = [
@@ -149,7 +150,7 @@ fn long_window(leaf: &Core, rule: &Compiled, settings: &Settings, now: Timestamp
 fn reach_back(core: &Core, rule: &Compiled, now: Timestamp) -> Option<Timestamp> {
     let zone = rule.definition().time_zone;
     let at = |core: &Core| match core {
-        Core::Literal(value) => crate::check::instant(zone, value),
+        Core::Literal(value) => crate::coerce::instant(zone, value),
         Core::Moment(moment) => Some(stand(zone, now, staircase(*moment))),
         _ => None,
     };

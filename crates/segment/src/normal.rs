@@ -5,10 +5,9 @@
 //! event alone. Every rule keeps the value; null items never count.
 
 use millrace_model::{Decimal, Value};
+use millrace_pql::ast::{Aggregate, Comparison};
 
-use crate::ast::{Aggregate, Comparison};
-use crate::check::distinct;
-use crate::core::{Bind, Core, Op, Var};
+use crate::core::{Bind, Core, Op, Var, distinct};
 
 /// Nodes that may be written twice. What is larger stays as it is: copies within copies would double a rule with every level of its nesting.
 const COPY_MAX: usize = 100;

@@ -1,7 +1,7 @@
 //! Where a rule stands in the text of its definition: findings name lines of the file that people edit, not of the rule that YAML made of it.
 
-use crate::ast::Span;
-use crate::diagnostic::Diagnostic;
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::Span;
 
 /// The rule begins at most this far behind its key: the indicator of a block, a comment, a quotation mark stand between.
 const LEAD_BYTES_MAX: usize = 400;

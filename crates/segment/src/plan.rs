@@ -9,109 +9,25 @@
 mod bands;
 pub(crate) mod build;
 mod demand;
+mod split;
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
-use millrace_model::{DAY_MS, Decimal, Relation, SubjectKind, Text, Timestamp, Value};
-use serde::{Deserialize, Serialize};
+use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
+use millrace_pql::Diagnostic;
 
 use crate::compile::Compiled;
+use crate::condition::Condition;
 use crate::core::Core;
-use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine};
-use crate::explain::Condition;
-use crate::kin::{Kept, Kin, KinId};
+use crate::kin::Kin;
 use crate::sequence::Sequence;
-use crate::tally::{Tallied, Tally};
+use crate::settings::Settings;
+use crate::tally::Tally;
+use crate::view::{FeatureId, QueryId, Timed, Unknown, View};
 
 pub use bands::Bands;
 pub use demand::Demand;
-
-/// Names a feature by a hash of its kind and normalised expression: the same on every shard, in every build.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct FeatureId(pub u64);
-
-/// Names an event query in the same way.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct QueryId(pub u64);
-
-impl fmt::Debug for FeatureId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "feature {:016x}", self.0)
-    }
-}
-
-impl fmt::Debug for QueryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "query {:016x}", self.0)
-    }
-}
-
-/// Values of one thing's features, each with the instant until which it holds as far as time goes. A feature that is absent is not known yet.
-pub type Features = BTreeMap<FeatureId, Timed<Value>>;
-
-/// A fact that decides the answer has not arrived yet (a related thing's feature). Nothing is written on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unknown;
-
-/// The subject as a residual sees it. The engine implements it over stored rows; tests over trees.
-pub trait View {
-    /// The canonical id, as text.
-    fn id(&self) -> &str;
-    /// The merged record: a map of typed fields, without relations and events.
-    fn attributes(&self) -> &Value;
-    /// The items of a relation of this subject, each once, in ascending order of `Item::id`. Unified things without a live record are left out.
-    ///
-    /// # Errors
-    /// Where it is not yet known which items there are.
-    fn related(&self, relation: Relation) -> Result<&[Item], Unknown>;
-    /// The kept rows of an event query, in ascending order of `(at, id)`; events ahead of now among them.
-    fn events(&self, query: QueryId) -> &[EventRow];
-    /// The kept aggregate of a query with `Keep::Tally`, as at `now`; `None`: it is to be computed from `events`.
-    fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied>;
-    /// The kept aggregate over children, as at now; `None`: it is to be computed from `related`.
-    fn kin(&self, kin: KinId) -> Option<Kept>;
-    /// Whether the chain of a query with `Keep::Progress` holds at `now`, as it is kept; `None`: it is to be computed from `events`.
-    fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>>;
-    /// Whether the subject is in another segment, and until when as far as time goes; `Some` of never for a segment that does not exist.
-    fn in_segment(&self, name: &str) -> Option<Timed<bool>>;
-    /// A rule needed to go through more items than `eval::ITEMS_MAX`, and counts as false or null for this subject.
-    fn exhausted(&self) {}
-}
-
-/// One item of a relation: a related thing, or a relation row with the thing it leads to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Item {
-    /// Canonical id of the thing, or the row's own source key.
-    pub id: Text,
-    /// The row's fields (`Relation::row` relations only), else `Null`.
-    pub row: Value,
-    /// The thing: the item itself, or what the row leads to.
-    pub target: Target,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Target {
-    /// The thing has no live record: a path through it is null.
-    Missing,
-    /// Which thing it is, or its features, is not known yet.
-    Unknown,
-    Known {
-        id: Text,
-        features: std::sync::Arc<Features>,
-    },
-}
-
-/// A kept event of a query.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventRow {
-    pub at: Timestamp,
-    pub id: Text,
-    /// The values of the query's columns, in their order.
-    pub columns: Vec<Value>,
-}
 
 /// How many rows of a query have to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,50 +51,6 @@ pub struct Reads {
     pub features: Vec<FeatureId>,
     pub queries: Vec<QueryId>,
     pub segments: Vec<Text>,
-}
-
-/// A value, and the earliest later instant at which time alone could change it (`Timestamp::MAX`: never).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timed<T> {
-    pub value: T,
-    pub valid_until: Timestamp,
-}
-
-impl<T> Timed<T> {
-    /// What no passage of time changes.
-    pub fn lasting(value: T) -> Timed<T> {
-        Timed {
-            value,
-            valid_until: Timestamp::MAX,
-        }
-    }
-}
-
-/// Which kind a feature belongs to is part of its identity; re-exported for readers of plans.
-pub type FeatureKind = SubjectKind;
-
-/// What a deployment sets for all rules.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// The currency of amounts that name none, and the one in which amounts are compared and added up.
-    pub default_currency: Text,
-    /// The value of one unit of a currency in the default currency. Amounts in a currency without rate are null.
-    pub rates: BTreeMap<Text, Decimal>,
-    /// How long events are kept. Windows that look farther back are warned of.
-    pub retention_ms: i64,
-    /// Features, queries and segments of a plan in all, each. Every subject is evaluated for each it has.
-    pub parts_max: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            default_currency: Text::const_new("USD"),
-            rates: BTreeMap::new(),
-            retention_ms: 400 * DAY_MS,
-            parts_max: 20_000,
-        }
-    }
 }
 
 /// A set of rules, taken apart.
@@ -227,7 +99,7 @@ pub struct SegmentPlan {
 #[derive(Clone, Debug)]
 pub struct FeaturePlan {
     pub id: FeatureId,
-    pub kind: FeatureKind,
+    pub kind: SubjectKind,
     /// Yields any value, null and lists among them.
     pub residual: Residual,
     pub reads: Reads,

@@ -3,13 +3,13 @@
 //! A text is a rule (as text or in JSON form) or a file of definitions. Of definitions `format_text` changes the rules alone: what else stands in the
 //! file, comments and order included, stays as it was.
 
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::Span;
+use millrace_pql::format_with_comments;
 use serde::Serialize;
 use serde_norway::Value as Yaml;
 
-use crate::ast::Span;
 use crate::definition::{Definition, Kind, documents, expires_after, parse_definitions, rule_of_json};
-use crate::diagnostic::Diagnostic;
-use crate::format::format_with_comments;
 use crate::yaml::{self, check_brackets};
 
 /// A form of rules.
@@ -40,7 +40,7 @@ pub fn format_text(text: &str) -> Result<Rewritten, Vec<Diagnostic>> {
             let left = vec![Diagnostic::warning("left", Span::default(), "the JSON form is left as it is")];
             return Ok(Rewritten { text: text.to_owned(), left });
         }
-        let expr = crate::parse(text)?;
+        let expr = millrace_pql::parse(text)?;
         return Ok(match format_with_comments(&expr, text) {
             Ok(formatted) => Rewritten {
                 text: formatted + "\n",
@@ -62,7 +62,7 @@ pub fn format_text(text: &str) -> Result<Rewritten, Vec<Diagnostic>> {
         rewritten.text.push_str(document);
         let segments = parse_definitions(document).unwrap_or_default().into_iter();
         for definition in segments.filter(|definition| !matches!(definition.kind, Kind::ExternalAudience { .. })) {
-            let formatted = match format_with_comments(&crate::parse(&definition.pql)?, &definition.pql) {
+            let formatted = match format_with_comments(&millrace_pql::parse(&definition.pql)?, &definition.pql) {
                 Ok(formatted) => formatted,
                 Err(comment) => {
                     rewritten.left.push(of_segment(&definition, inner_comment(comment)));
@@ -95,26 +95,26 @@ pub fn convert_text(text: &str, form: Form) -> Result<String, Vec<Diagnostic>> {
             Some(json) => rule_of_json(&json)?,
             None => text.to_owned(),
         };
-        let expr = crate::parse(&rule)?;
+        let expr = millrace_pql::parse(&rule)?;
         return Ok(match form {
-            Form::Text => crate::format(&expr) + "\n",
-            Form::Json => pretty(&crate::json::to_json(&expr)),
+            Form::Text => millrace_pql::format(&expr) + "\n",
+            Form::Json => pretty(&millrace_pql::json::to_json(&expr)),
         });
     }
     let mut out = String::new();
     for definition in parse_definitions(text)? {
-        let expr = crate::parse(&definition.pql)?;
+        let expr = millrace_pql::parse(&definition.pql)?;
         if !out.is_empty() {
             out.push_str("---\n");
         }
         match form {
             Form::Text => {
-                let pql = crate::format(&expr);
+                let pql = millrace_pql::format(&expr);
                 // A text of several lines is written as a block, which ends in a line end.
                 let pql = if pql.contains('\n') { pql + "\n" } else { pql };
                 out.push_str(&serde_norway::to_string(&Document::of(&definition, &pql)).unwrap_or_default());
             }
-            Form::Json => out.push_str(&pretty(&Document::of(&definition, &crate::json::to_json(&expr)))),
+            Form::Json => out.push_str(&pretty(&Document::of(&definition, &millrace_pql::json::to_json(&expr)))),
         }
     }
     Ok(out)

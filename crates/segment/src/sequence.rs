@@ -14,14 +14,13 @@
 use std::sync::Arc;
 
 use millrace_model::Timestamp;
+use millrace_pql::ast::{Comparison, Direction, Moment, Unit};
 use serde::{Deserialize, Serialize};
 
-use crate::ast::{Comparison, Direction, Moment, Unit};
 use crate::calendar::fixed_ms;
-use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var};
+use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var, newest_first};
 use crate::eval::{Context, Machine, NEVER, Object, Source, Val};
-use crate::plan::{EventRow, Timed};
-use crate::split::newest_first;
+use crate::view::{EventRow, Timed};
 
 /// The event before, in the window between two steps.
 const PREVIOUS: Var = Var::MAX - 2;

@@ -6,14 +6,12 @@
 
 use std::sync::Arc;
 
-use millrace_model::number::{self, Sum};
-use millrace_model::{Decimal, Timestamp, Value};
-use serde::{Deserialize, Serialize};
+use millrace_model::{Timestamp, Value};
+use millrace_pql::ast::Aggregate;
 
-use crate::ast::Aggregate;
-use crate::core::{Bind, Core, Op, SUBJECT, Var};
+use crate::core::{Asked, Bind, Core, Op, Question, SUBJECT, Var};
 use crate::eval::{Context, Machine, NEVER, Object, Source, Val};
-use crate::plan::EventRow;
+use crate::view::EventRow;
 
 /// What of an event is aggregated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,21 +22,6 @@ pub(crate) enum Measured {
     Time,
     /// This column of its query.
     Column(u64),
-}
-
-/// What is asked of the values that count.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Question {
-    Aggregate(Aggregate),
-    /// Whether there are at least so many.
-    AtLeast(u32),
-}
-
-/// A question, and whether each value counts once; that goes with counts only.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Asked {
-    question: Question,
-    distinct: bool,
 }
 
 /// An aggregate as rules write it.
@@ -62,10 +45,7 @@ impl Shape {
             } => match &**source {
                 Core::Rows(_) => {
                     let (condition, query) = filtered(source, Some((*var, body)))?;
-                    let asked = Asked {
-                        question: Question::AtLeast(*count),
-                        distinct: false,
-                    };
+                    let asked = Asked::new(Question::AtLeast(*count), false);
                     return Some((
                         Shape {
                             asked,
@@ -117,7 +97,7 @@ impl Shape {
         let valued = distinct || matches!(question, Question::Aggregate(Aggregate::Min | Aggregate::Max));
         (!valued || measured != Measured::Event).then_some((
             Shape {
-                asked: Asked { question, distinct },
+                asked: Asked::new(question, distinct),
                 measured,
                 condition,
             },
@@ -156,53 +136,6 @@ pub struct Verdict {
     pub value: Option<Value>,
     /// The earliest later instant at which time alone could change that.
     pub valid_until: Timestamp,
-}
-
-/// What counts, added up.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Totals {
-    /// Values.
-    pub values: u64,
-    /// Distinct values, where they are kept apart.
-    pub distinct: u64,
-    /// Of the values, numbers.
-    numbers: u64,
-    sum: Sum,
-}
-
-impl Totals {
-    /// A value begins to count.
-    pub fn add(&mut self, value: &Value) {
-        self.values += 1;
-        match value {
-            Value::Int(number) => self.sum.add_whole(*number),
-            Value::Decimal(number) => self.sum.add(*number),
-            _ => return,
-        }
-        self.numbers += 1;
-    }
-
-    /// A value ceases to count.
-    pub fn remove(&mut self, value: &Value) {
-        self.values = self.values.saturating_sub(1);
-        match value {
-            Value::Int(number) => self.sum.remove_whole(*number),
-            Value::Decimal(number) => self.sum.remove(*number),
-            _ => return,
-        }
-        self.numbers = self.numbers.saturating_sub(1);
-    }
-
-    /// Null where it is too great.
-    pub fn sum(&self) -> Value {
-        Value::number_or_null(self.sum.total())
-    }
-
-    /// Null where there is no number.
-    pub fn average(&self) -> Value {
-        let sum = self.sum.total().filter(|_| self.numbers > 0);
-        Value::number_or_null(sum.and_then(|sum| number::divide(sum, Decimal::from(self.numbers))))
-    }
 }
 
 impl Tally {
@@ -246,55 +179,5 @@ impl Tally {
     /// What is asked of the values.
     pub fn asked(&self) -> Asked {
         self.shape.asked
-    }
-}
-
-/// A tally as it is kept.
-#[derive(Clone, Debug)]
-pub struct Tallied {
-    pub totals: Totals,
-    /// The least or greatest value that counts, where that is asked for.
-    pub extreme: Option<Value>,
-    pub valid_until: Timestamp,
-}
-
-impl Asked {
-    pub(crate) fn new(question: Question, distinct: bool) -> Asked {
-        Asked { question, distinct }
-    }
-
-    /// Whether it has to be kept how often each value counts.
-    pub fn keeps_values(self) -> bool {
-        self.distinct || self.has_extreme()
-    }
-
-    /// Whether the least or the greatest value is asked for.
-    pub fn has_extreme(self) -> bool {
-        matches!(self.question, Question::Aggregate(Aggregate::Min | Aggregate::Max))
-    }
-
-    /// Whether that is the greatest.
-    pub fn greatest(self) -> bool {
-        self.question == Question::Aggregate(Aggregate::Max)
-    }
-
-    /// How many are asked for, where that is the question.
-    pub(crate) fn at_least(self) -> Option<u64> {
-        match self.question {
-            Question::AtLeast(least) => Some(least.into()),
-            Question::Aggregate(_) => None,
-        }
-    }
-
-    /// What the totals say.
-    pub(crate) fn answer(self, totals: Totals, extreme: Option<Value>) -> Value {
-        let count = if self.distinct { totals.distinct } else { totals.values };
-        match self.question {
-            Question::AtLeast(least) => Value::Bool(count >= u64::from(least)),
-            Question::Aggregate(Aggregate::Count) => Value::Int(i64::try_from(count).unwrap_or(i64::MAX)),
-            Question::Aggregate(Aggregate::Sum) => totals.sum(),
-            Question::Aggregate(Aggregate::Average) => totals.average(),
-            Question::Aggregate(Aggregate::Min | Aggregate::Max) => extreme.unwrap_or_default(),
-        }
     }
 }

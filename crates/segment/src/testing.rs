@@ -7,11 +7,14 @@ use chrono_tz::Tz;
 use millrace_model::{Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Type, Value};
 use serde_json::Value as Json;
 
-use crate::kin::{Kept, Kin, KinId};
-use crate::plan::{EventRow, Features, Item, Plan, QueryId, Reads, Settings, Target, Timed, Unknown, View};
+use crate::kin::Kin;
+use crate::plan::{Plan, Reads};
 use crate::sequence::Sequence;
-use crate::tally::{Tallied, Tally, Totals};
+use crate::settings::Settings;
+use crate::tally::Tally;
+use crate::totals::Totals;
 use crate::types::{relations_of, source_of};
+use crate::view::{EventRow, Features, Item, Kept, KinId, QueryId, Tallied, Target, Timed, Unknown, View};
 use crate::{Compiled, Definition, Link, Status, World, WorldEvent};
 
 /// Things, relations and events.
@@ -427,7 +430,7 @@ pub fn definition(subject: SubjectKind, zone: Tz, pql: &str) -> Definition {
 pub fn compiled(subject: SubjectKind, zone: Tz, pql: &str) -> Compiled {
     match crate::compile(&definition(subject, zone, pql), schema_once()) {
         Ok(compiled) => compiled,
-        Err(problems) => panic!("{}", crate::diagnostic::render_all(&problems, pql)),
+        Err(problems) => panic!("{}", millrace_pql::render_all(&problems, pql)),
     }
 }
 
@@ -474,7 +477,7 @@ pub fn members(subject: SubjectKind, pql: &str, tree: &Tree, now: Timestamp) -> 
     let rule = compiled(subject, Tz::UTC, pql);
     let plan = match Plan::build(std::slice::from_ref(&rule), &settings()) {
         Ok(plan) => plan,
-        Err(problems) => panic!("{}", crate::diagnostic::render_all(&problems, pql)),
+        Err(problems) => panic!("{}", millrace_pql::render_all(&problems, pql)),
     };
     let ids = tree.ids(subject);
     ids.into_iter()

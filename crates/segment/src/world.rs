@@ -2,7 +2,7 @@
 
 use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
 
-use crate::plan::Timed;
+use crate::view::Timed;
 
 /// Everything rules can ask about, of any thing. The same evaluator that runs residuals over a `View` runs whole rules over this.
 pub trait World {

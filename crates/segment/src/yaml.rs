@@ -7,12 +7,11 @@ use std::cell::Cell;
 use std::fmt;
 
 use millrace_model::number;
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::Span;
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value as Json};
 use serde_norway::{Mapping, Value as Yaml};
-
-use crate::ast::Span;
-use crate::diagnostic::Diagnostic;
 
 /// Definitions of one text: five times what the largest deployment keeps.
 pub const DEFINITIONS_MAX: usize = 10_000;

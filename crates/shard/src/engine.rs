@@ -18,7 +18,7 @@ use bytes::Bytes;
 use millrace_model::metric::Counter;
 use millrace_model::{Identity, Path, Schema, SubjectKind, Text, Timestamp};
 use millrace_segment::Settings;
-use millrace_segment::plan::QueryId;
+use millrace_segment::view::QueryId;
 use millrace_wire::{Decoder, OutputCodec};
 use serde::Serialize;
 

@@ -14,7 +14,8 @@
 //! person: they are in one or two blocks of a file.
 
 use millrace_model::{CanonicalId, Decimal, Identity, SourceKind, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::plan::{EventQuery, QueryId};
+use millrace_segment::plan::EventQuery;
+use millrace_segment::view::QueryId;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::row::SubjectId;

@@ -7,7 +7,7 @@
 
 use millrace_identity::{Evidence, Reason};
 use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, Text, Timestamp, Value};
-use millrace_segment::plan::Features;
+use millrace_segment::view::Features;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Fragment;

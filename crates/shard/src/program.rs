@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Relation, SourceKind, SubjectKind, Text, Value};
-use millrace_segment::kin::{Kin, KinId};
-use millrace_segment::plan::{Bands, Demand, EventQuery, FeatureId, FeaturePlan, Features, Plan, QueryId, Reads, SegmentPlan, Timed};
+use millrace_segment::kin::Kin;
+use millrace_segment::plan::{Bands, Demand, EventQuery, FeaturePlan, Plan, Reads, SegmentPlan};
+use millrace_segment::view::{FeatureId, Features, KinId, QueryId, Timed};
 use millrace_segment::{Compiled, Diagnostic};
 
 use crate::engine::Config;

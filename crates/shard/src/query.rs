@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_identity::{ClusterReport, Reason};
 use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::plan::{SegmentPlan, Timed};
+use millrace_segment::plan::SegmentPlan;
+use millrace_segment::view::Timed;
 use millrace_segment::{Diagnostic, Evidence, Explanation, World};
 
 use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, asides, ends, is_alive, shard_of_node, source_kind};

@@ -9,10 +9,9 @@ use std::fmt;
 
 use millrace_identity::Reason;
 use millrace_model::{CanonicalId, Identity, Pick, SourceKind, SubjectKind, Text, Timestamp, Value, namespace, source_key};
-use millrace_segment::kin::KinId;
-use millrace_segment::plan::{FeatureId, Features, QueryId};
+use millrace_segment::Totals;
 use millrace_segment::sequence::{Instant, Progress};
-use millrace_segment::tally::Totals;
+use millrace_segment::view::{FeatureId, Features, KinId, QueryId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -326,7 +325,7 @@ impl EventCopy {
 }
 
 /// The newest rows of a query that keeps a limited number, ascending by `(at, id)`.
-pub type QueryRows = Vec<millrace_segment::plan::EventRow>;
+pub type QueryRows = Vec<millrace_segment::view::EventRow>;
 
 /// `QUERY`: the newest rows of all queries that ask for the same event types, so that an event
 /// reads and writes them together. No query is without rows.
@@ -349,7 +348,7 @@ impl Serialize for KeptRow {
         let mut events: Vec<(Timestamp, Text)> = self.0.values().flatten().map(|row| (row.at, row.id.clone())).collect();
         events.sort();
         events.dedup();
-        let place = |row: &millrace_segment::plan::EventRow| events.partition_point(|(at, id)| (at, id) < (&row.at, &row.id));
+        let place = |row: &millrace_segment::view::EventRow| events.partition_point(|(at, id)| (at, id) < (&row.at, &row.id));
         let stored = |rows: &QueryRows| rows.iter().map(|row| (place(row), row.columns.clone())).collect();
         let queries = self.0.iter().map(|(id, rows)| (*id, stored(rows))).collect();
         StoredKeptRow { events, queries }.serialize(serializer)
@@ -361,7 +360,7 @@ impl<'de> Deserialize<'de> for KeptRow {
         let StoredKeptRow { events, queries } = StoredKeptRow::deserialize(deserializer)?;
         let row = |(place, columns): (usize, Vec<Value>)| {
             let (at, id) = events.get(place).cloned().ok_or_else(|| serde::de::Error::custom("a row names no event"))?;
-            Ok(millrace_segment::plan::EventRow { at, id, columns })
+            Ok(millrace_segment::view::EventRow { at, id, columns })
         };
         let rows = |(id, rows): (QueryId, Vec<_>)| Ok((id, rows.into_iter().map(row).collect::<Result<_, D::Error>>()?));
         queries.into_iter().map(rows).collect::<Result<_, D::Error>>().map(KeptRow)
@@ -433,7 +432,7 @@ pub struct VerdictRow {
 
 impl VerdictRow {
     /// For a query without a tally.
-    pub fn plain(event: millrace_segment::plan::EventRow) -> VerdictRow {
+    pub fn plain(event: millrace_segment::view::EventRow) -> VerdictRow {
         VerdictRow {
             at: event.at,
             columns: event.columns,
@@ -986,7 +985,7 @@ mod tests {
 
     #[test]
     fn kept_rows_are_read_as_they_were_written() {
-        let row = |at: i64, id: &str, columns: &[i64]| millrace_segment::plan::EventRow {
+        let row = |at: i64, id: &str, columns: &[i64]| millrace_segment::view::EventRow {
             at: Timestamp(at),
             id: id.into(),
             columns: columns.iter().map(|column| Value::Int(*column)).collect(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use millrace_model::{DAY_MS, Relation, Schema, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::plan::Timed;
+use millrace_segment::view::Timed;
 use millrace_segment::{Link, Settings, World, WorldEvent, compile, parse_definitions};
 use serde_json::json;
 

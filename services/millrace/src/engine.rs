@@ -12,7 +12,7 @@ use millrace_kafka::KafkaLog;
 use millrace_model::{Schema, SubjectKind, Text};
 use millrace_runtime::task::TaskConfig;
 use millrace_runtime::topology::Topology;
-use millrace_segment::plan::Settings as RuleSettings;
+use millrace_segment::Settings as RuleSettings;
 use millrace_shard::engine::{Config as EngineConfig, Destination, HISTORY_ROWS};
 use millrace_shard::machine::OutputTopic;
 use millrace_wire::{Decoder, HttpSchemaSource, HttpSettings, Limits as DecodeLimits, OutputCodec, RegistryClient};

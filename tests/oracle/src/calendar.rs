@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
 use chrono_tz::Tz;
-use millrace_segment::ast::{Moment, Unit};
+use millrace_pql::ast::{Moment, Unit};
 
 /// Reads RFC 3339 or a plain date (midnight UTC).
 pub(crate) fn parse_instant(text: &str) -> Option<i64> {

@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 
 use bigdecimal::{BigDecimal, RoundingMode, Zero};
 use chrono_tz::Tz;
-use millrace_segment::ast::{Aggregate, Binary, Binding, Comparison, Direction, Expr, Moment, Node, Quantifier, Unit, When};
+use millrace_pql::ast::{Aggregate, Binary, Binding, Comparison, Direction, Expr, Moment, Node, Quantifier, Unit, When};
 
 use crate::Config;
 use crate::calendar::{moment, period_start, step};

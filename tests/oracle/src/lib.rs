@@ -180,7 +180,7 @@ impl Oracle {
 }
 
 fn program(rule: &Rule) -> Program {
-    let expr = millrace_segment::parse(&rule.pql).unwrap_or_else(|error| panic!("rule {}: {error:?}\n{}", rule.name, rule.pql));
+    let expr = millrace_pql::parse(&rule.pql).unwrap_or_else(|error| panic!("rule {}: {error:?}\n{}", rule.name, rule.pql));
     let zone = rule
         .time_zone
         .parse()

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use millrace_model::{Date, Text, Value};
+use millrace_pql::ast::{Aggregate, Comparison, Expr, Moment, Node, Span, Unit};
+use millrace_pql::{Diagnostic, did_you_mean};
 
 use super::lists::leads_on;
 use super::{Checker, Frame, Typed};
-use crate::ast::{Aggregate, Comparison, Expr, Moment, Node, Span, Unit};
 use crate::core::{Bind, Core, DatePart, Op, Pattern, TextTest};
-use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::types::Ty;
 
 /// Compiled size of a regular expression; a pattern a person writes needs a hundredth.

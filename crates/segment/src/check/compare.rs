@@ -5,12 +5,13 @@
 //! What reaches the comparison itself is of one type, or compares as false.
 
 use chrono_tz::Tz;
-use millrace_model::{Date, Timestamp, Value, number};
+use millrace_model::Value;
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::{Binary, Comparison, Expr, Span};
 
 use super::{Checker, Typed};
-use crate::ast::{Binary, Comparison, Expr, Span};
+use crate::coerce::{as_instants, instant, read};
 use crate::core::{Arithmetic, Core, Kind, Op};
-use crate::diagnostic::Diagnostic;
 use crate::types::Ty;
 
 impl Checker<'_> {
@@ -247,51 +248,5 @@ fn as_kind(typed: Typed, kind: Option<Kind>) -> Typed {
         // Whole numbers and others are of one kind.
         (core, Some(Kind::Number)) if typed.ty.item().is_number() => Typed::new(core, typed.ty),
         (core, Some(kind)) => Typed::new(Core::apply(Op::Read(kind), vec![core]), typed.ty),
-    }
-}
-
-/// A value as one of a kind; null where it is none. Lists are read item by item.
-pub(crate) fn read(value: &Value, kind: Kind) -> Value {
-    match (kind, value) {
-        (_, Value::List(items)) => Value::List(items.iter().map(|item| read(item, kind)).collect()),
-        (Kind::Bool, Value::Bool(_)) | (Kind::Number, Value::Int(_) | Value::Decimal(_)) | (Kind::Text, Value::Text(_)) | (Kind::Date, Value::Date(_)) => {
-            value.clone()
-        }
-        (Kind::Bool, Value::Text(text)) => match text.trim() {
-            "true" => Value::Bool(true),
-            "false" => Value::Bool(false),
-            _ => Value::Null,
-        },
-        (Kind::Number, Value::Text(text)) => Value::number_or_null(number::parse(text)),
-        (Kind::Date, Value::Text(text)) => Date::parse(text).map_or(Value::Null, Value::Date),
-        (Kind::Text, Value::Bool(flag)) => Value::text(flag.to_string()),
-        (Kind::Text, Value::Int(number)) => Value::text(number.to_string()),
-        (Kind::Text, Value::Decimal(number)) => Value::text(number.to_string()),
-        (Kind::Text, Value::Date(date)) => Value::text(date.to_string()),
-        (Kind::Text, Value::Time(instant)) => Value::text(instant.to_string()),
-        (Kind::NoText, Value::Text(_)) => Value::Null,
-        (Kind::NoText, value) => value.clone(),
-        _ => Value::Null,
-    }
-}
-
-/// A value as an instant: a date is its midnight in the zone, a text is read as either.
-pub(crate) fn instant(zone: Tz, value: &Value) -> Option<Timestamp> {
-    match value {
-        Value::Time(instant) => Some(*instant),
-        Value::Date(date) => Some(crate::calendar::midnight(zone, *date)),
-        Value::Text(text) => match Date::parse(text) {
-            Some(date) => Some(crate::calendar::midnight(zone, date)),
-            None => Timestamp::parse(text).ok(),
-        },
-        _ => None,
-    }
-}
-
-/// A value, or the items of a list, as instants; null where there is none.
-pub(crate) fn as_instants(zone: Tz, value: &Value) -> Value {
-    match value {
-        Value::List(items) => Value::List(items.iter().map(|item| as_instants(zone, item)).collect()),
-        value => instant(zone, value).map_or(Value::Null, Value::Time),
     }
 }

@@ -2,17 +2,37 @@
 //!
 //! It stands there as if it were written there, about the thing it is asked of: what it shares with other rules is computed once, as always.
 
+use std::collections::BTreeMap;
+
 use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Text};
+use millrace_pql::ast::{Expr, Node, Span};
+use millrace_pql::{Diagnostic, did_you_mean};
 
 use super::{Checker, Frame, SIZE_MAX, Typed};
-use crate::ast::{Expr, Node, Span};
 use crate::core::Core;
-use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::types::Ty;
 
 /// The word behind which computed attributes stand.
 const COMPUTED: &str = "computed";
+
+/// The computed attributes that rules may name.
+#[derive(Clone, Debug, Default)]
+pub struct Library(BTreeMap<Text, Attribute>);
+
+impl Library {
+    pub(crate) fn new(attributes: BTreeMap<Text, Attribute>) -> Library {
+        Library(attributes)
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Attribute> {
+        self.0.get(name)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(Text::as_str)
+    }
+}
 
 /// A computed attribute that rules may name.
 #[derive(Clone, Debug)]

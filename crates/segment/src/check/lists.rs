@@ -1,11 +1,11 @@
 //! Paths through lists, filters, comprehensions, quantifiers and aggregates.
 
-use millrace_model::{Relation, Value};
+use millrace_model::Value;
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::{Aggregate, Binding, Comparison, Expr, Node, Quantifier, Span};
 
 use super::{Checker, Frame, Typed};
-use crate::ast::{Aggregate, Binding, Comparison, Expr, Node, Quantifier, Span};
-use crate::core::{Bind, Core, Op, Var};
-use crate::diagnostic::Diagnostic;
+use crate::core::{Bind, Core, Op, Var, distinct};
 use crate::types::Ty;
 
 impl Checker<'_> {
@@ -261,56 +261,6 @@ fn without_texts(list: Core) -> Core {
             body,
         } => Core::bind(Bind::Map, *source, var, read(*body)),
         list => read(list),
-    }
-}
-
-/// Whether a list of things holds each thing once by construction.
-pub(crate) fn distinct(list: &Core) -> bool {
-    match list {
-        Core::Apply(Op::Relation(_) | Op::DistinctThings | Op::Events, _) => true,
-        Core::Bind {
-            bind: Bind::Filter | Bind::Top { .. },
-            source,
-            ..
-        } => distinct(source),
-        // Every deal has one account, every role one deal, every row one person, every event one person.
-        Core::Bind {
-            bind: Bind::FlatMap,
-            source,
-            var,
-            body,
-        } => distinct(source) && disjoint(body, *var),
-        _ => false,
-    }
-}
-
-/// Whether the lists `body` yields for different `var` have nothing in common, and nothing twice.
-fn disjoint(body: &Core, var: Var) -> bool {
-    match body {
-        Core::Apply(Op::Relation(relation), of) => {
-            of[0] == Core::Var(var)
-                && matches!(
-                    relation,
-                    Relation::Opportunities
-                        | Relation::Roles
-                        | Relation::AccountRelations
-                        | Relation::OpportunityRoles
-                        | Relation::CampaignMemberships
-                        | Relation::ListMemberships
-                        | Relation::AudienceMemberships
-                )
-        }
-        Core::Apply(Op::Events, of) => of[0] == Core::Var(var),
-        Core::Bind {
-            bind: Bind::Filter, source, ..
-        } => disjoint(source, var),
-        Core::Bind {
-            bind: Bind::FlatMap,
-            source,
-            var: inner,
-            body,
-        } => disjoint(source, var) && disjoint(body, *inner),
-        _ => false,
     }
 }
 

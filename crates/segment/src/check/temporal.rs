@@ -1,11 +1,12 @@
 //! `occurs` and chains.
 
 use millrace_model::Value;
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::{Expr, Span, Step, When};
 
-use super::{Checker, Frame, Typed, instant};
-use crate::ast::{Expr, Span, Step, When};
+use super::{Checker, Frame, Typed};
+use crate::coerce::instant;
 use crate::core::{Bind, ChainStep, Core, Op};
-use crate::diagnostic::Diagnostic;
 use crate::types::Ty;
 
 /// Steps of one chain: a search goes one level deeper with each.
@@ -83,7 +84,11 @@ impl Checker<'_> {
                 {
                     let remedy = format!(
                         "`{}` looks the other way",
-                        if *direction == crate::ast::Direction::Before { "after" } else { "before" }
+                        if *direction == millrace_pql::ast::Direction::Before {
+                            "after"
+                        } else {
+                            "before"
+                        }
                     );
                     self.fail(Diagnostic::error("type", amount.span, "a window of a negative number of units").expecting(remedy));
                 }
@@ -221,8 +226,8 @@ impl Checker<'_> {
 /// `timestamp`, `$1.timestamp`, `x.timestamp`.
 fn names_timestamp(expr: &Expr) -> bool {
     match &expr.node {
-        crate::ast::Node::Name(name) => name == "timestamp",
-        crate::ast::Node::Field { name, .. } => name == "timestamp",
+        millrace_pql::ast::Node::Name(name) => name == "timestamp",
+        millrace_pql::ast::Node::Field { name, .. } => name == "timestamp",
         _ => false,
     }
 }

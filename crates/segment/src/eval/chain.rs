@@ -12,10 +12,9 @@ use std::collections::BTreeSet;
 use millrace_model::Timestamp;
 
 use super::{Machine, NEVER, Presence, Val};
-use crate::core::{Bind, ChainStep, Core};
-use crate::cost::linked;
-use crate::explain::Evidence;
-use crate::plan::Unknown;
+use crate::core::{Bind, ChainStep, Core, linked};
+use crate::eval::Evidence;
+use crate::view::Unknown;
 
 /// An event that satisfies its step's own condition now.
 struct Candidate<'a> {

@@ -3,14 +3,14 @@
 use std::cmp::Ordering;
 
 use millrace_model::{Date, Text, Timestamp, Value, number};
+use millrace_pql::ast::{Aggregate, Comparison};
 
 use super::{Machine, NEVER, Object, Source, Val, values};
-use crate::ast::{Aggregate, Comparison};
-use crate::check::{as_instants, instant, read};
+use crate::coerce::{as_instants, instant, read};
 use crate::core::{Arithmetic, Bind, Core, DatePart, Op, TextTest};
-use crate::explain::Evidence;
-use crate::plan::{Target, Timed, Unknown};
-use crate::tally::Totals;
+use crate::eval::Evidence;
+use crate::totals::Totals;
+use crate::view::{Target, Timed, Unknown};
 
 impl<'a> Machine<'a> {
     pub(super) fn apply(&mut self, core: &'a Core, op: &'a Op, operands: &'a [Core]) -> Result<super::Timed<'a>, Unknown> {

@@ -4,12 +4,12 @@
 //! staircase reaches the ends are known exactly.
 
 use millrace_model::Timestamp;
+use millrace_pql::ast::{Comparison, Direction, Moment, Unit};
 
 use super::{Machine, NEVER};
-use crate::ast::{Comparison, Direction, Moment, Unit};
 use crate::calendar::{add, fixed_ms, next_step, reach, shift, staircase, stand, start};
 use crate::core::Core;
-use crate::plan::Unknown;
+use crate::view::Unknown;
 
 /// Both ends belong to it; empty where the first lies behind the last.
 type Interval = (Timestamp, Timestamp);

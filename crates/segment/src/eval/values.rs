@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use millrace_model::{Map, Text, Timestamp, Value};
+use millrace_pql::ast::Comparison;
 
 use super::{Object, Val};
-use crate::ast::Comparison;
-use crate::check::read;
+use crate::coerce::read;
 use crate::core::Kind;
 
 const NULL: &Value = &Value::Null;

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Decimal, Relation, Value};
+use millrace_pql::ast::Aggregate;
 
-use super::{FeatureId, FeaturePlan, SegmentPlan};
-use crate::ast::Aggregate;
+use super::split::hash;
+use super::{FeaturePlan, SegmentPlan};
 use crate::core::{Bind, Core, Op, SUBJECT};
-use crate::split::hash;
+use crate::view::FeatureId;
 
 /// The bands that rules tell apart in a feature's values.
 #[derive(Clone, Debug, PartialEq)]

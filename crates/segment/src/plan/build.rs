@@ -5,21 +5,22 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Text};
+use millrace_pql::Diagnostic;
+use millrace_pql::ast::Span;
 
 use super::demand::{self, demands};
-use super::{EventQuery, FeatureId, FeaturePlan, Keep, Plan, QueryId, Residual, SegmentPlan, Settings};
-use crate::ast::Span;
+use super::split::{Split, Splitter, hash, reads};
+use super::{EventQuery, FeaturePlan, Keep, Plan, Residual, SegmentPlan};
 use crate::compile::Compiled;
 use crate::core::{Core, Op, SUBJECT, Var};
 use crate::definition::Kind;
-use crate::diagnostic::Diagnostic;
 use crate::eval::{Context, Machine, Money, Source};
-use crate::explain::Condition;
-use crate::kin::{self, Kin, KinId};
+use crate::kin::{self, Kin};
 use crate::normal::normalise;
 use crate::sequence::{self, Sequence};
-use crate::split::{Split, Splitter, hash, reads};
+use crate::settings::Settings;
 use crate::tally::{self, Tally};
+use crate::view::{FeatureId, KinId, QueryId};
 
 /// Depth of features that rest on features. Relations are bounded to four, so a rule that passes the type-check stays below.
 const DEPTH_MAX: usize = 16;
@@ -370,21 +371,5 @@ impl<'s> Planner<'s> {
         };
         let value = machine.eval(&core).map(|(val, _)| val.into_value());
         value.map_or(core, Core::Literal)
-    }
-}
-
-/// A condition tree whose leaves are expressions.
-impl Condition<Core> {
-    /// The whole as one expression.
-    pub(crate) fn join(&self) -> Core {
-        match self {
-            Condition::All { of, .. } => Core::and(of.iter().map(Condition::join).collect()),
-            Condition::Any { of, .. } => match of.len() {
-                1 => of[0].join(),
-                _ => Core::apply(Op::Or, of.iter().map(Condition::join).collect()),
-            },
-            Condition::Not { of, .. } => Core::not(of.join()),
-            Condition::Leaf { of, .. } => of.clone(),
-        }
     }
 }

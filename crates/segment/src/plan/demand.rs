@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Text, Value};
+use millrace_pql::ast::Comparison;
 
-use crate::ast::Comparison;
 use crate::core::{Core, Op, SUBJECT, TextTest};
 
 /// One of these texts has to stand in this field of the event. Where the field holds anything but a text, only the predicate itself can tell.

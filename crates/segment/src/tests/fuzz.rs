@@ -5,12 +5,13 @@
 
 use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Timestamp};
+use millrace_pql::promises::{self, round_trip, survive};
+use millrace_pql::{json, parse};
 
 use super::conformance;
 use super::random::Dice;
-use crate::round_trips::{round_trip, survive};
 use crate::testing::{at, definition, schema_once, settings, value};
-use crate::{Form, Plan, compile, convert_text, format_text, json, lexer, lint, parse, parse_definitions};
+use crate::{Form, Plan, compile, convert_text, format_text, lint, parse_definitions};
 
 const REFERENCE: &str = include_str!("../../../../docs/segments.md");
 const RECIPES: &str = include_str!("../../../../docs/recipes.md");
@@ -53,12 +54,7 @@ fn grown(seeds: &[String], dice: &mut Dice) -> String {
 
 /// Words of one text put into another, in the place of some of its own.
 fn words(text: &str, other: &str, dice: &mut Dice) -> String {
-    let places = |text: &str| -> Vec<(usize, usize)> {
-        lexer::tokens(text, &mut Vec::new())
-            .iter()
-            .map(|token| (token.span.start as usize, token.span.end as usize))
-            .collect()
-    };
+    let places = |text: &str| -> Vec<(usize, usize)> { promises::words(text).iter().map(|span| (span.start as usize, span.end as usize)).collect() };
     let stretch = |places: &[(usize, usize)], dice: &mut Dice| {
         let first = dice.below(places.len());
         let last = (first + dice.below(8)).min(places.len() - 1);
@@ -135,8 +131,12 @@ fn expressions() -> Vec<String> {
     cells.map(condition).filter(|expression| parse(expression).is_ok()).collect()
 }
 
+/// Rules as text and as JSON are the corpus of the language, definitions that of this crate.
 fn corpus(ending: &str) -> Vec<String> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
+    let folder = match ending {
+        "yaml" => concat!(env!("CARGO_MANIFEST_DIR"), "/corpus"),
+        _ => concat!(env!("CARGO_MANIFEST_DIR"), "/../pql/corpus"),
+    };
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder exists")
         .map(|entry| entry.expect("an entry").path())

@@ -2,18 +2,15 @@
 
 use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Text};
+use millrace_pql::{CLIMB_MAX, NESTING_MAX, NODES_MAX, TEXT_BYTES_MAX};
 use serde_json::json;
 
 use crate::check::calls::{FUNCTIONS, GROUP_MAX, METHODS, PATTERN_CHARS_MAX, PATTERNS_MAX};
 use crate::check::temporal::{COUNT_MAX, STEPS_MAX};
 use crate::check::{DEPTH_MAX, HOPS_MAX, SIZE_MAX};
-use crate::cost::{DEGREE_MAX, LONG_MAX};
-use crate::eval::ITEMS_MAX;
-use crate::parser::forms::CLIMB_MAX;
+use crate::cost::{DEGREE_MAX, ITEMS_MAX, LONG_MAX};
 use crate::testing::{Tree, at, definition, schema_once, settings, value};
-use crate::{
-    BRACKETS_MAX, DEFINITIONS_MAX, Definition, Kind, NAME_BYTES_MAX, NESTING_MAX, NODES_MAX, Plan, TEXT_BYTES_MAX, VALUES_MAX, compile, parse_definitions,
-};
+use crate::{BRACKETS_MAX, DEFINITIONS_MAX, Definition, Kind, NAME_BYTES_MAX, Plan, VALUES_MAX, compile, parse_definitions};
 
 const REFERENCE: &str = include_str!("../../../../docs/segments.md");
 
@@ -99,7 +96,7 @@ fn each_limit_is_where_the_reference_says() {
         assert!(refused(&beyond).contains(&code), "{:?} of {}", refused(&beyond), shown(&beyond));
     }
     let json = |levels: usize| {
-        let pql = crate::json::to_json(&crate::parse(&nested("not(", "b2b.isConverted", ")", levels)).expect("a rule"));
+        let pql = millrace_pql::json::to_json(&millrace_pql::parse(&nested("not(", "b2b.isConverted", ")", levels)).expect("a rule"));
         json!({"kind": "Segment", "metadata": {"name": "a"}, "spec": {"pql": pql}}).to_string()
     };
     assert!(parse_definitions(&json(55)).is_ok());

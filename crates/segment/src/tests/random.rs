@@ -383,7 +383,7 @@ fn agree(seed: u64, subject: SubjectKind, zone: Tz) {
         Ok(rule) => rule,
         // The writer does not count relations.
         Err(problems) if problems.iter().all(|problem| problem.code == "too-far") => return,
-        Err(problems) => panic!("{}", crate::diagnostic::render_all(&problems, &pql)),
+        Err(problems) => panic!("{}", millrace_pql::render_all(&problems, &pql)),
     };
     let plan = match Plan::build(std::slice::from_ref(&rule), &settings()) {
         Ok(plan) => plan,

@@ -319,7 +319,14 @@ fn conversions() {
         parse_definitions(text)
             .expect("definitions")
             .into_iter()
-            .map(|d| (d.name.clone(), crate::format(&crate::parse(&d.pql).expect("a rule")), d.subject, d.time_zone))
+            .map(|d| {
+                (
+                    d.name.clone(),
+                    millrace_pql::format(&millrace_pql::parse(&d.pql).expect("a rule")),
+                    d.subject,
+                    d.time_zone,
+                )
+            })
             .collect::<Vec<_>>()
     };
     assert_eq!(trimmed(yaml), trimmed(&json));

@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::random::Dice;
 use crate::Plan;
-use crate::plan::{EventRow, Keep};
+use crate::plan::Keep;
 use crate::testing::{Tree, compiled, settings, value};
+use crate::view::EventRow;
 
 const HOUR_MS: i64 = DAY_MS / 24;
 /// 2026-03-02, a Monday: month ends, and a change of clocks, lie within the weeks after.

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use millrace_model::{SubjectKind, Text, Timestamp, Value};
-use millrace_segment::plan::{SegmentPlan, Timed};
+use millrace_segment::plan::SegmentPlan;
+use millrace_segment::view::Timed;
 
 use super::view::SubjectView;
 use super::{Dirty, Step};

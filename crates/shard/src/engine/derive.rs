@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Identity, SourceKind, SubjectKind, Text, Timestamp, namespace};
 
-use millrace_segment::plan::QueryId;
+use millrace_segment::view::QueryId;
 
 use crate::key::{self, Key, Parts, table};
 use crate::row::{self, AliasRow, Detail, Membership, ProfileRow, Reach, RecordRow, SequencedRow, SubjectId, SubjectRow, VerdictRow};

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use millrace_identity::Reason;
 use millrace_model::metric::{Counter, Histogram};
 use millrace_model::{CanonicalId, Identity, Map, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
-use millrace_segment::plan::{FeatureId, FeaturePlan, Features, QueryId, Reads, SegmentPlan, Timed};
+use millrace_segment::plan::{FeaturePlan, Reads, SegmentPlan};
+use millrace_segment::view::{FeatureId, Features, QueryId, Timed};
 
 use super::horizon::ends;
 use super::resolve::{identities_of, key_at};

@@ -15,7 +15,8 @@
 use std::collections::BTreeSet;
 
 use millrace_model::{CanonicalId, Identity, Text, Timestamp};
-use millrace_segment::plan::{EventQuery, EventRow as Kept, QueryId};
+use millrace_segment::plan::EventQuery;
+use millrace_segment::view::{EventRow as Kept, QueryId};
 
 use super::Step;
 use crate::key::{self, Key, Parts, table};

@@ -9,7 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Text, Timestamp};
-use millrace_segment::plan::{SegmentPlan, Timed};
+use millrace_segment::plan::SegmentPlan;
+use millrace_segment::view::Timed;
 
 use super::view::SubjectView;
 use crate::program::Program;

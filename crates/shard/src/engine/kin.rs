@@ -7,8 +7,8 @@
 //! that the filling has reached counts at once, one after it when the filling reaches it.
 
 use millrace_model::{SubjectKind, Value};
-use millrace_segment::kin::{Kin, KinId};
-use millrace_segment::plan::{Features, QueryId, Unknown};
+use millrace_segment::kin::Kin;
+use millrace_segment::view::{Features, KinId, QueryId, Unknown};
 
 use super::Step;
 use super::view::child_item;

@@ -7,7 +7,8 @@
 use std::collections::hash_map::Entry;
 
 use millrace_model::{Event, EventOperation, Identity, Text, Timestamp};
-use millrace_segment::plan::{EventQuery, EventRow as Kept, Keep, QueryId};
+use millrace_segment::plan::{EventQuery, Keep};
+use millrace_segment::view::{EventRow as Kept, QueryId};
 
 use rustc_hash::FxHashMap;
 

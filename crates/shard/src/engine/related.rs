@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{CanonicalId, Identity, SubjectKind, Timestamp};
-use millrace_segment::plan::Features;
+use millrace_segment::view::Features;
 
 use super::{Step, derive};
 use crate::key::{self, Parts, table};

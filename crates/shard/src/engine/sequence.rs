@@ -16,8 +16,9 @@
 use std::collections::VecDeque;
 
 use millrace_model::Timestamp;
-use millrace_segment::plan::{EventQuery, EventRow as Kept, QueryId, Timed};
+use millrace_segment::plan::EventQuery;
 use millrace_segment::sequence::{Progress, Sequence};
+use millrace_segment::view::{EventRow as Kept, QueryId, Timed};
 
 use super::{Step, derive};
 use crate::key::{self, Parts, table};

@@ -5,8 +5,11 @@
 //! an event costs the same however many others there are.
 
 use millrace_model::{Timestamp, Value};
-use millrace_segment::plan::{EventQuery, EventRow as Kept, QueryId};
-use millrace_segment::tally::{Asked, Tally, Totals};
+use millrace_segment::Asked;
+use millrace_segment::Totals;
+use millrace_segment::plan::EventQuery;
+use millrace_segment::tally::Tally;
+use millrace_segment::view::{EventRow as Kept, QueryId};
 
 use super::{Step, derive};
 use crate::key::{self, Parts, table};

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use elsa::FrozenBTreeMap;
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::kin::{Kept, KinId};
-use millrace_segment::plan::{EventRow, Features, Item, Keep, QueryId, Target, Timed, Unknown, View};
-use millrace_segment::tally::Tallied;
+use millrace_segment::plan::Keep;
+use millrace_segment::view::{EventRow, Features, Item, Kept, KinId, QueryId, Tallied, Target, Timed, Unknown, View};
 
 use crate::key::{self, Bucket, table};
 use crate::program::Program;

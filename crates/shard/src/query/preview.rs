@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{Relation, SubjectKind, Text, Timestamp};
-use millrace_segment::ast::Span;
+use millrace_segment::Span;
 use millrace_segment::plan::{Plan, Reads};
 use millrace_segment::{Compiled, Diagnostic, Explanation, Kind, Status, Whole, compile, link, lint};
 use xxhash_rust::xxh3::xxh3_64;

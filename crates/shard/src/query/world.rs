@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use elsa::FrozenBTreeMap;
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
-use millrace_segment::plan::Timed;
+use millrace_segment::view::Timed;
 use millrace_segment::{Link, World, WorldEvent};
 
 use super::{Query, QueryError, get};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use millrace_api::dto::{MemberView, Page, PreviewView, RollbackView, SegmentView, VersionView};
 use millrace_model::{Schema, Text};
 use millrace_runtime::clock::{Clock, SystemClock};
-use millrace_segment::ast::Span;
+use millrace_segment::Span;
 use millrace_segment::{Compiled, Diagnostic, Library, Places, Severity, compile, compile_with, did_you_mean, documents, parse_definitions};
 use serde::Serialize;
 

@@ -1,6 +1,6 @@
 //! Sequences, by trying every choice of events.
 
-use millrace_segment::ast::{Expr, Step};
+use millrace_pql::ast::{Expr, Step};
 
 use super::Evaluation;
 use crate::value::Value;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use millrace_segment::ast::{Aggregate, Expr, Node};
+use millrace_pql::ast::{Aggregate, Expr, Node};
 use regex::Regex;
 
 use super::{Evaluation, path, qualifies, total};

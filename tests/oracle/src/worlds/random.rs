@@ -142,7 +142,7 @@ pub fn stream(seed: u64, changes: usize) -> Stream {
 /// Instants at which a fact in random worlds and rules may change by time alone, each with its
 /// neighbours, ascending, from `from_ms` on.
 pub fn borders(records: &[SourceRecord], from_ms: i64) -> Vec<i64> {
-    let month = |at: i64| crate::calendar::step(chrono_tz::Tz::UTC, at, 1, millrace_segment::ast::Unit::Month);
+    let month = |at: i64| crate::calendar::step(chrono_tz::Tz::UTC, at, 1, millrace_pql::ast::Unit::Month);
     let mut borders = Vec::new();
     for value in records.iter().filter_map(|record| record.value.as_ref()) {
         if let Some(at) = value["timestamp"].as_i64() {

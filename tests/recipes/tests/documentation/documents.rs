@@ -3,7 +3,8 @@
 
 use millrace_model::{Schema, SubjectKind, Text};
 use millrace_oracle::Subject;
-use millrace_segment::{Definition, Kind, Plan, Settings, Status, compile, format, parse, parse_definitions};
+use millrace_pql::{format, parse};
+use millrace_segment::{Definition, Kind, Plan, Settings, Status, compile, parse_definitions};
 use millrace_test_recipes::{Block, RECIPES, REFERENCE, blocks, subject};
 
 fn definition(subject: Subject, pql: &str) -> Definition {

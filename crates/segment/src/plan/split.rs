@@ -13,14 +13,12 @@ use chrono_tz::Tz;
 use millrace_model::{Relation, SubjectKind, Text, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ast::{Aggregate, Comparison, Direction, Moment};
-use crate::core::{Bind, Core, Op, ROW_ID, SUBJECT, Var};
+use crate::core::{Bind, Core, Op, ROW_ID, SUBJECT, Var, newest_first};
 use crate::kin;
-use crate::plan::{
-    Keep, QueryId, Reads,
-    build::{Planner, Upkeep},
-};
+use crate::plan::build::{Planner, Upkeep};
+use crate::plan::{Keep, Reads};
 use crate::tally::Shape;
+use crate::view::QueryId;
 
 /// Stands for the host of a far list until its rows are known.
 const HOST: Var = Var::MAX;
@@ -348,7 +346,7 @@ impl<'p, 's> Splitter<'p, 's> {
         let (of, (class, _)) = self.expr(anchor.clone());
         match class {
             Class::Thing(kind) => {
-                let sum = matches!(core, Core::Apply(Op::Aggregate(Aggregate::Sum), _));
+                let sum = matches!(core, Core::Apply(Op::Aggregate(millrace_pql::ast::Aggregate::Sum), _));
                 let feature = core.clone().replace(&anchor, &Core::Var(SUBJECT));
                 let otherwise = self.planner.constant(core.replace(&anchor, &Core::null()), self.zone);
                 match self.planner.feature(kind, feature, self.zone, self.next) {
@@ -576,26 +574,6 @@ fn rewrite(core: Core, f: &mut dyn FnMut(Core) -> Core) -> Core {
 fn asked_once(part: &Core, event: Var) -> bool {
     let free = part.free();
     !part.temporal() && free.len() == 1 && free.contains(&event)
-}
-
-/// Whether a condition on an event that is not ahead of now holds of every later such event if it holds of one.
-pub(crate) fn newest_first(condition: &Core, var: Var) -> bool {
-    let Core::Apply(op, operands) = condition else { return false };
-    if operands.first() != Some(&Core::field(Core::Var(var), "timestamp")) {
-        return false;
-    }
-    let still = |core: &Core| matches!(core, Core::Literal(_) | Core::Moment(_));
-    match op {
-        Op::Window {
-            comparison: Comparison::Less | Comparison::LessOrEqual,
-            direction: Direction::Before,
-            ..
-        } => operands[2] == Core::Moment(Moment::Now) && matches!(operands[1], Core::Literal(_)),
-        Op::Relative(Direction::After | Direction::From) | Op::Compare(Comparison::Greater | Comparison::GreaterOrEqual) => still(&operands[1]),
-        Op::On => matches!(operands[1], Core::Moment(Moment::Today | Moment::This(_))),
-        Op::Between => still(&operands[1]) && matches!(operands[2], Core::Moment(Moment::Now | Moment::Today | Moment::This(_) | Moment::Tomorrow)),
-        _ => false,
-    }
 }
 
 /// What a residual reads.

@@ -49,7 +49,7 @@ pub(crate) fn height(operands: usize) -> usize {
 }
 
 /// The operands from which `build` makes this very tree: as many as can be had, at least two. `None` for anything but `and` and `or`.
-pub(crate) fn operands(expr: &Expr) -> Option<(Binary, Vec<&Expr>)> {
+pub(crate) fn of(expr: &Expr) -> Option<(Binary, Vec<&Expr>)> {
     let Node::Binary {
         operator: operator @ (Binary::And | Binary::Or),
         left,
@@ -64,7 +64,7 @@ pub(crate) fn operands(expr: &Expr) -> Option<(Binary, Vec<&Expr>)> {
         return Some((*operator, all));
     }
     // The tree was written with parentheses, or built by hand. A short left side can be continued; a long one would change its shape by that.
-    let mut list = match operands(left) {
+    let mut list = match of(left) {
         Some((same, list)) if same == *operator && list.len() < LEANING_MAX => list,
         _ => vec![&**left],
     };

@@ -7,10 +7,9 @@ use serde_json::{Map, Value};
 
 use super::{Form, form, operator};
 use crate::ast::{Binary, Expr, Node, Span};
-use crate::chain;
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
-use crate::parser::forms::CLIMB_MAX;
-use crate::parser::{DEPTH_MAX, NODES_MAX, call, method, nested_too_deep, words};
+use crate::operands;
+use crate::parser::{CLIMB_MAX, DEPTH_MAX, NODES_MAX, call, method, nested_too_deep, words};
 
 const NODE_TYPES: [&str; 11] = [
     "literal",
@@ -382,8 +381,8 @@ impl Reader {
                 return Ok(params.remove(0));
             }
             (_, Some(operator @ (Binary::And | Binary::Or))) if count >= 2 => {
-                let node = chain::build(operator, params).node;
-                return self.grown(node, below + chain::height(count) - 1, count - 1);
+                let node = operands::build(operator, params).node;
+                return self.grown(node, below + operands::height(count) - 1, count - 1);
             }
             (_, Some(Binary::And | Binary::Or)) => "one or more",
             ("-", _) if count == 1 => return self.grown(Node::Negate(Box::new(params.remove(0))), below, 1),

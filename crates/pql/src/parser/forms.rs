@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::lexer::Kind;
 
 /// Levels that `^` may climb: more filters are not nested.
-pub(crate) const CLIMB_MAX: u32 = 64;
+pub const CLIMB_MAX: u32 = 64;
 
 /// Bindings with the conditions written behind each of them.
 struct Bindings {

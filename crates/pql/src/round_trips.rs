@@ -7,40 +7,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::ast::{Aggregate, Binary, Binding, Comparison, Direction, Expr, Moment, Node, Quantifier, Span, Step, Unit, When};
-use crate::diagnostic::{Diagnostic, render_all};
 use crate::parser::forms::first_name;
 use crate::parser::words;
-use crate::{DEPTH_MAX, NESTING_MAX, NODES_MAX, format, json, parser};
-
-/// Writes and reads the tree in both forms.
-pub(crate) fn round_trip(expr: &Expr) {
-    let text = format(expr);
-    let again = crate::parse(&text).unwrap_or_else(|found| panic!("{text}\n{expr:?}\n{}", render_all(&found, &text)));
-    assert!(again.same(expr), "{text}\n{expr:?}\n{again:?}");
-    assert_eq!(format(&again), text);
-    let value = json::to_json(expr);
-    let read = json::from_json(&value).unwrap_or_else(|found| panic!("{text}\n{value:#}\n{found:?}"));
-    assert!(read.same(expr), "{text}\n{value:#}\n{expr:?}\n{read:?}");
-}
-
-/// Parses whatever it is; a rule is held to the promises, findings to theirs.
-pub(crate) fn survive(text: &str) -> Result<Expr, Vec<Diagnostic>> {
-    let result = crate::parse(text);
-    match &result {
-        Ok(expr) => round_trip(expr),
-        Err(found) => {
-            assert!((1..=20).contains(&found.len()), "{text}: {} findings", found.len());
-            assert!(
-                found
-                    .iter()
-                    .all(|each| each.span.start <= each.span.end && each.span.end as usize <= text.len()),
-                "{text}\n{found:?}"
-            );
-            assert!(!render_all(found, text).is_empty());
-        }
-    }
-    result
-}
+use crate::promises::{round_trip, survive};
+use crate::{DEPTH_MAX, NESTING_MAX, NODES_MAX, json, parser};
 
 fn expr(node: Node) -> Expr {
     Expr { span: Span::default(), node }

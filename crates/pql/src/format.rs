@@ -9,8 +9,8 @@ mod layout;
 use std::fmt::Write;
 
 use crate::ast::{Binary, Binding, Expr, Node, Span, Step, When};
-use crate::chain;
 use crate::lexer;
+use crate::operands;
 use crate::parser::forms::first_name;
 use crate::parser::words::{self, aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
 use crate::parser::{Level, binds, is_normal_call};
@@ -31,12 +31,12 @@ pub fn format(expr: &Expr) -> String {
 ///
 /// # Errors
 /// The place of a comment within a condition: it cannot be said where it belongs once the condition is laid out anew.
-pub(crate) fn format_with_comments(expr: &Expr, text: &str) -> Result<String, Span> {
+pub fn format_with_comments(expr: &Expr, text: &str) -> Result<String, Span> {
     let comments = lexer::comments(text);
     if comments.is_empty() {
         return Ok(format(expr));
     }
-    let (word, operands, inner) = match chain::operands(expr) {
+    let (word, operands, inner) = match operands::of(expr) {
         Some((operator, operands)) => (operator_text(operator), operands, if operator == Binary::Or { Level::And } else { Level::Not }),
         None => ("", vec![expr], Level::Or),
     };
@@ -271,7 +271,7 @@ fn method(of: &Expr, name: &str, arguments: &[Expr], place: Place) -> Layout {
 
 fn binary(expr: &Expr, (operator, left, right): (Binary, &Expr, &Expr), level: Level, place: Place) -> Layout {
     let word = operator_text(operator);
-    if let Some((_, operands)) = chain::operands(expr) {
+    if let Some((_, operands)) = operands::of(expr) {
         let inner = if operator == Binary::Or { Level::And } else { Level::Not };
         let last = operands.len() - 1;
         let mut parts = Vec::with_capacity(operands.len());

@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 use crate::ast::Span;
 
 /// More findings than this, from one rule, help nobody.
-pub(crate) const DIAGNOSTICS_MAX: usize = 20;
+pub const DIAGNOSTICS_MAX: usize = 20;
 
 /// How much a diagnostic matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

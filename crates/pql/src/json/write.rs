@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Form, form};
 use crate::ast::{Binding, Expr, Node, Step, When};
-use crate::chain;
+use crate::operands;
 use crate::parser::is_normal_call;
 use crate::parser::words::{aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
 
@@ -48,7 +48,7 @@ pub(super) fn node<'e>(expr: &'e Expr, scope: &mut Scope<'e>) -> Value {
         Node::Not(inner) => apply("not", vec![node(inner, scope)]),
         Node::Negate(inner) => apply("-", vec![node(inner, scope)]),
         Node::Binary { operator, left, right } => {
-            let operands = chain::operands(expr).map_or_else(|| vec![&**left, &**right], |(_, operands)| operands);
+            let operands = operands::of(expr).map_or_else(|| vec![&**left, &**right], |(_, operands)| operands);
             apply(operator_text(*operator), operands.into_iter().map(|operand| node(operand, scope)).collect())
         }
         Node::Quantifier {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use super::{Class, Splitter, asked_once};
 use crate::core::{Bind, ChainStep, Core, Op, SUBJECT};
+use crate::plan::Keep;
 use crate::plan::build::Upkeep;
-use crate::plan::{Keep, QueryId};
 use crate::sequence::{Shape, candidates};
+use crate::view::QueryId;
 
 impl Splitter<'_, '_> {
     pub(super) fn chain(&mut self, steps: Vec<ChainStep>) -> Core {

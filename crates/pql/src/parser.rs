@@ -8,7 +8,7 @@
 //! was meant.
 //!
 //! **Bounds.** Text, nodes, nesting while parsing and height of the tree are bounded, so nobody who walks a tree needs a guard of his own. Long
-//! chains of `and` or `or` are built balanced (see `chain`), all others lean to the left. Time is linear in the text.
+//! chains of `and` or `or` are built balanced (see `operands`), all others lean to the left. Time is linear in the text.
 
 mod cursor;
 pub(crate) mod forms;
@@ -17,9 +17,10 @@ pub(crate) mod words;
 use millrace_model::Decimal;
 
 use crate::ast::{Binary, Expr, Node, Span};
-use crate::chain;
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
 use crate::lexer::{self, Kind, Token};
+use crate::operands;
+pub use forms::CLIMB_MAX;
 use words::{aggregate, is_keyword, is_reserved, keyword, quantifier, unit};
 
 /// Levels of a rule's nesting: brackets in the text, and conditions within conditions.
@@ -52,7 +53,7 @@ fn too_deep(tokens: &[Token<'_>]) -> Option<Diagnostic> {
 }
 
 /// How every stage says it.
-pub(crate) fn nested_too_deep() -> String {
+pub fn nested_too_deep() -> String {
     format!("the rule is nested deeper than {NESTING_MAX} levels")
 }
 
@@ -209,7 +210,7 @@ impl<'a> Parser<'a> {
             return operands.swap_remove(0);
         }
         self.nodes += count - 1;
-        let height = below + chain::height(count);
+        let height = below + operands::height(count);
         if self.nodes > NODES_MAX || height > DEPTH_MAX {
             let (start, deep) = (operands[0].span, height > DEPTH_MAX);
             let failed = if deep {
@@ -220,7 +221,7 @@ impl<'a> Parser<'a> {
             return self.recovered(failed);
         }
         self.height = height;
-        chain::build(operator, operands)
+        operands::build(operator, operands)
     }
 
     /// After an operand of `and`: a word that continues nothing. A mistyped operator is reported and skipped with its operand.

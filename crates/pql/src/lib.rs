@@ -1,0 +1,34 @@
+//! The segment language as text, as JSON and as a syntax tree.
+//!
+//! A rule is read by [`parse`] or [`json::from_json`] and written by [`format()`] or [`json::to_json`]; both forms stand for the same [`ast::Expr`],
+//! there and back. What is wrong with a rule is a [`Diagnostic`] with its place.
+//!
+//! Pure. It knows no schema, no types and no data: what a rule *means* is the business of `millrace-segment`, and, as a second opinion, of
+//! `millrace-oracle`.
+//!
+//! ```
+//! let rule = millrace_pql::parse("homeAddress.city = \"Berlin\"")?;
+//! assert_eq!(millrace_pql::format(&rule), "homeAddress.city = \"Berlin\"");
+//! let json = millrace_pql::json::to_json(&rule);
+//! assert!(millrace_pql::json::from_json(&json)?.same(&rule));
+//! # Ok::<(), Vec<millrace_pql::Diagnostic>>(())
+//! ```
+
+pub mod ast;
+mod diagnostic;
+mod lexer;
+mod operands;
+mod parser;
+mod same;
+
+mod format;
+pub mod json;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod promises;
+#[cfg(test)]
+mod round_trips;
+
+pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Severity, did_you_mean, render_all};
+pub use format::{format, format_with_comments};
+pub use parser::{CLIMB_MAX, DEPTH_MAX, NESTING_MAX, NODES_MAX, TEXT_BYTES_MAX, nested_too_deep, parse};

@@ -1,0 +1,78 @@
+//! What an aggregate asks of the values that count, and the answer of kept totals.
+
+use millrace_model::Value;
+use millrace_pql::ast::Aggregate;
+
+use super::{Bind, Core, children};
+use crate::totals::Totals;
+use crate::view::{Kept, Unknown};
+
+/// What is asked of the values that count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Question {
+    Aggregate(Aggregate),
+    /// Whether there are at least so many.
+    AtLeast(u32),
+}
+
+/// A question, and whether each value counts once; that goes with counts only.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Asked {
+    question: Question,
+    distinct: bool,
+}
+
+impl Asked {
+    pub(crate) fn new(question: Question, distinct: bool) -> Asked {
+        Asked { question, distinct }
+    }
+
+    /// Whether it has to be kept how often each value counts.
+    pub fn keeps_values(self) -> bool {
+        self.distinct || self.has_extreme()
+    }
+
+    /// Whether the least or the greatest value is asked for.
+    pub fn has_extreme(self) -> bool {
+        matches!(self.question, Question::Aggregate(Aggregate::Min | Aggregate::Max))
+    }
+
+    /// Whether that is the greatest.
+    pub fn greatest(self) -> bool {
+        self.question == Question::Aggregate(Aggregate::Max)
+    }
+
+    /// How many are asked for, where that is the question.
+    pub(crate) fn at_least(self) -> Option<u64> {
+        match self.question {
+            Question::AtLeast(least) => Some(least.into()),
+            Question::Aggregate(_) => None,
+        }
+    }
+
+    /// What the totals say.
+    pub(crate) fn answer(self, totals: Totals, extreme: Option<Value>) -> Value {
+        let count = if self.distinct { totals.distinct } else { totals.values };
+        match self.question {
+            Question::AtLeast(least) => Value::Bool(count >= u64::from(least)),
+            Question::Aggregate(Aggregate::Count) => Value::Int(i64::try_from(count).unwrap_or(i64::MAX)),
+            Question::Aggregate(Aggregate::Sum) => totals.sum(),
+            Question::Aggregate(Aggregate::Average) => totals.average(),
+            Question::Aggregate(Aggregate::Min | Aggregate::Max) => extreme.unwrap_or_default(),
+        }
+    }
+
+    /// The answer to `whole`, out of an aggregate over children.
+    ///
+    /// # Errors
+    /// Where what is not known decides: of a list that is made first, anything.
+    pub(crate) fn answer_of_children(self, kept: Kept, whole: &Core) -> Result<Value, Unknown> {
+        let at_once = matches!(whole, Core::Bind { bind: Bind::AtLeast(_), source, .. } if children(source).is_some());
+        match self.at_least().filter(|_| at_once) {
+            Some(count) if kept.totals.values >= count => Ok(Value::Bool(true)),
+            Some(count) if kept.totals.values + kept.unknown < count => Ok(Value::Bool(false)),
+            _ if kept.unknown > 0 => Err(Unknown),
+            _ => Ok(self.answer(kept.totals, kept.extreme)),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What several stages ask of the shape of an expression.
+
+use millrace_model::Relation;
+use millrace_pql::ast::{Comparison, Direction, Moment};
+
+use super::{Bind, ChainStep, Core, Op, SUBJECT, Var};
+
+/// Whether a list of things holds each thing once by construction.
+pub(crate) fn distinct(list: &Core) -> bool {
+    match list {
+        Core::Apply(Op::Relation(_) | Op::DistinctThings | Op::Events, _) => true,
+        Core::Bind {
+            bind: Bind::Filter | Bind::Top { .. },
+            source,
+            ..
+        } => distinct(source),
+        // Every deal has one account, every role one deal, every row one person, every event one person.
+        Core::Bind {
+            bind: Bind::FlatMap,
+            source,
+            var,
+            body,
+        } => distinct(source) && disjoint(body, *var),
+        _ => false,
+    }
+}
+
+/// Whether the lists `body` yields for different `var` have nothing in common, and nothing twice.
+fn disjoint(body: &Core, var: Var) -> bool {
+    match body {
+        Core::Apply(Op::Relation(relation), of) => {
+            of[0] == Core::Var(var)
+                && matches!(
+                    relation,
+                    Relation::Opportunities
+                        | Relation::Roles
+                        | Relation::AccountRelations
+                        | Relation::OpportunityRoles
+                        | Relation::CampaignMemberships
+                        | Relation::ListMemberships
+                        | Relation::AudienceMemberships
+                )
+        }
+        Core::Apply(Op::Events, of) => of[0] == Core::Var(var),
+        Core::Bind {
+            bind: Bind::Filter, source, ..
+        } => disjoint(source, var),
+        Core::Bind {
+            bind: Bind::FlatMap,
+            source,
+            var: inner,
+            body,
+        } => disjoint(source, var) && disjoint(body, *inner),
+        _ => false,
+    }
+}
+
+/// The relation of an account to its children, each once.
+pub(crate) fn children(list: &Core) -> Option<Relation> {
+    match list {
+        Core::Apply(Op::DistinctThings, of) => children(&of[0]),
+        Core::Apply(Op::Relation(relation @ (Relation::Persons | Relation::Opportunities)), of) if of[0] == Core::Var(SUBJECT) => Some(*relation),
+        _ => None,
+    }
+}
+
+/// The steps before `at` that are spoken of from there on, in order.
+pub(crate) fn linked(steps: &[ChainStep], at: usize) -> Vec<usize> {
+    let spoken: Vec<_> = steps[at..].iter().map(|step| step.body.free()).collect();
+    (0..at)
+        .filter(|earlier| spoken.iter().any(|free| free.contains(&steps[*earlier].var)))
+        .collect()
+}
+
+/// Whether a condition on an event that is not ahead of now holds of every later such event if it holds of one.
+pub(crate) fn newest_first(condition: &Core, var: Var) -> bool {
+    let Core::Apply(op, operands) = condition else { return false };
+    if operands.first() != Some(&Core::field(Core::Var(var), "timestamp")) {
+        return false;
+    }
+    let still = |core: &Core| matches!(core, Core::Literal(_) | Core::Moment(_));
+    match op {
+        Op::Window {
+            comparison: Comparison::Less | Comparison::LessOrEqual,
+            direction: Direction::Before,
+            ..
+        } => operands[2] == Core::Moment(Moment::Now) && matches!(operands[1], Core::Literal(_)),
+        Op::Relative(Direction::After | Direction::From) | Op::Compare(Comparison::Greater | Comparison::GreaterOrEqual) => still(&operands[1]),
+        Op::On => matches!(operands[1], Core::Moment(Moment::Today | Moment::This(_))),
+        Op::Between => still(&operands[1]) && matches!(operands[2], Core::Moment(Moment::Now | Moment::Today | Moment::This(_) | Moment::Tomorrow)),
+        _ => false,
+    }
+}

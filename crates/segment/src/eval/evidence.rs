@@ -1,0 +1,88 @@
+//! What an evaluation saw and rests on.
+
+use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
+
+use super::{Object, Val};
+use crate::core::{Core, Op};
+
+/// A fact that a condition rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Evidence {
+    /// An event that satisfies the condition.
+    Event { at: Timestamp, id: Text },
+    /// A related thing that satisfies the condition (`true`) or speaks against a `forall` (`false`), or what it contributes to an aggregate.
+    Thing { kind: SubjectKind, id: Text, value: Value },
+    /// A row that satisfies the condition.
+    Row { relation: Relation, id: Text },
+    /// A field of the subject's own.
+    Attribute { path: String, value: Value },
+    /// Whether the subject is in another segment.
+    Segment { name: Text, member: bool },
+}
+
+impl Evidence {
+    /// An item of a list that decided, as evidence; `value` is what it says.
+    pub(crate) fn of(val: &Val<'_>, source: &Core, value: Value) -> Option<Evidence> {
+        match val {
+            Val::Object(Object::Item(item, relation)) => Some(match relation.row() {
+                Some(_) => Evidence::Row {
+                    relation: *relation,
+                    id: item.id.clone(),
+                },
+                None => Evidence::Thing {
+                    kind: relation.target()?,
+                    id: item.id.clone(),
+                    value,
+                },
+            }),
+            Val::Object(Object::Target(id, _)) => Some(Evidence::Thing {
+                kind: kind_in(source)?,
+                id: (*id).clone(),
+                value,
+            }),
+            Val::Object(Object::WorldThing(kind, id)) => Some(Evidence::Thing {
+                kind: *kind,
+                id: Text::new(id),
+                value,
+            }),
+            Val::Object(Object::WorldRow(link, relation)) => Some(Evidence::Row {
+                relation: *relation,
+                id: link.id.clone(),
+            }),
+            _ => Evidence::event(val),
+        }
+    }
+
+    /// An item of a list of which a value is taken: what it contributes. Null contributes nothing, and a list or a thing is on the way to it.
+    pub(crate) fn contributed(item: &Val<'_>, val: &Val<'_>, source: &Core) -> Option<Evidence> {
+        match &*val.value() {
+            Value::Null | Value::List(_) => None,
+            Value::Map(_) => Evidence::of(item, source, Value::Bool(true)),
+            value => Evidence::of(item, source, value.clone()),
+        }
+    }
+
+    /// Whether it stands in the place of the items that were looked at; else it is of the subject's own.
+    pub(crate) fn item(&self) -> bool {
+        !matches!(self, Evidence::Attribute { .. } | Evidence::Segment { .. })
+    }
+
+    pub(crate) fn event(val: &Val<'_>) -> Option<Evidence> {
+        Some(Evidence::Event {
+            at: val.at()?,
+            id: Text::new(val.id()?),
+        })
+    }
+}
+
+/// What a list of things that rows lead to holds.
+fn kind_in(core: &Core) -> Option<SubjectKind> {
+    if let Core::Apply(Op::Relation(relation), _) = core
+        && let Some(kind) = relation.target()
+    {
+        return Some(kind);
+    }
+    let mut found = None;
+    core.each(&mut |child| found = found.or_else(|| kind_in(child)));
+    found
+}

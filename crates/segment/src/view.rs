@@ -1,0 +1,144 @@
+//! The port: what an expression that is kept incrementally reads of its subject, and the names by which it asks.
+//!
+//! The engine implements [`View`] over stored rows, tests over trees. Everything here is data; the evaluator is above.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use millrace_model::{Relation, Text, Timestamp, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::totals::Totals;
+
+/// Names a feature by a hash of its kind and normalised expression: the same on every shard, in every build.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FeatureId(pub u64);
+
+/// Names an event query in the same way.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct QueryId(pub u64);
+
+/// Names an aggregate over an account's children in the same way.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KinId(pub u64);
+
+impl fmt::Debug for FeatureId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "feature {:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for QueryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "query {:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for KinId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kin {:016x}", self.0)
+    }
+}
+
+/// A value, and the earliest later instant at which time alone could change it (`Timestamp::MAX`: never).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timed<T> {
+    pub value: T,
+    pub valid_until: Timestamp,
+}
+
+impl<T> Timed<T> {
+    /// What no passage of time changes.
+    pub fn lasting(value: T) -> Timed<T> {
+        Timed {
+            value,
+            valid_until: Timestamp::MAX,
+        }
+    }
+}
+
+/// Values of one thing's features, each with the instant until which it holds as far as time goes. A feature that is absent is not known yet.
+pub type Features = BTreeMap<FeatureId, Timed<Value>>;
+
+/// A fact that decides the answer has not arrived yet (a related thing's feature). Nothing is written on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unknown;
+
+/// The subject as a residual sees it. The engine implements it over stored rows; tests over trees.
+pub trait View {
+    /// The canonical id, as text.
+    fn id(&self) -> &str;
+    /// The merged record: a map of typed fields, without relations and events.
+    fn attributes(&self) -> &Value;
+    /// The items of a relation of this subject, each once, in ascending order of `Item::id`. Unified things without a live record are left out.
+    ///
+    /// # Errors
+    /// Where it is not yet known which items there are.
+    fn related(&self, relation: Relation) -> Result<&[Item], Unknown>;
+    /// The kept rows of an event query, in ascending order of `(at, id)`; events ahead of now among them.
+    fn events(&self, query: QueryId) -> &[EventRow];
+    /// The kept aggregate of a query with `Keep::Tally`, as at `now`; `None`: it is to be computed from `events`.
+    fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied>;
+    /// The kept aggregate over children, as at now; `None`: it is to be computed from `related`.
+    fn kin(&self, kin: KinId) -> Option<Kept>;
+    /// Whether the chain of a query with `Keep::Progress` holds at `now`, as it is kept; `None`: it is to be computed from `events`.
+    fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>>;
+    /// Whether the subject is in another segment, and until when as far as time goes; `Some` of never for a segment that does not exist.
+    fn in_segment(&self, name: &str) -> Option<Timed<bool>>;
+    /// A rule needed to go through more items than one may (`cost::ITEMS_MAX`), and counts as false or null for this subject.
+    fn exhausted(&self) {}
+}
+
+/// One item of a relation: a related thing, or a relation row with the thing it leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// Canonical id of the thing, or the row's own source key.
+    pub id: Text,
+    /// The row's fields (`Relation::row` relations only), else `Null`.
+    pub row: Value,
+    /// The thing: the item itself, or what the row leads to.
+    pub target: Target,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// The thing has no live record: a path through it is null.
+    Missing,
+    /// Which thing it is, or its features, is not known yet.
+    Unknown,
+    Known {
+        id: Text,
+        features: Arc<Features>,
+    },
+}
+
+/// A kept event of a query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRow {
+    pub at: Timestamp,
+    pub id: Text,
+    /// The values of the query's columns, in their order.
+    pub columns: Vec<Value>,
+}
+
+/// What a query with `Keep::Tally` is kept as.
+#[derive(Clone, Debug)]
+pub struct Tallied {
+    pub totals: Totals,
+    /// The least or greatest value that counts, where that is asked for.
+    pub extreme: Option<Value>,
+    pub valid_until: Timestamp,
+}
+
+/// An aggregate over children as it is kept.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Children in all.
+    pub children: u64,
+    /// Those of which it is not known whether they count, or for what.
+    pub unknown: u64,
+    pub totals: Totals,
+    /// The least or greatest value that counts, where that is asked for.
+    pub extreme: Option<Value>,
+}

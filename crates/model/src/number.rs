@@ -3,7 +3,8 @@
 //! A decimal is a whole number of up to 96 bits (28 digits, often 29) and a scale of up to 28 digits after the point. Sums and comparisons are exact; a
 //! quotient, and a product with more digits than that, is rounded half-even. What is too great for a decimal is null, which here is `None`.
 //!
-//! What somebody wrote keeps its first 28 digits or is refused: a number whose digits reach beyond the 28th place after the point is none here.
+//! A literal of a rule keeps its first 28 digits or is refused. A number of a record is rounded to the 28th place after the point: a double of
+//! 5.551115123125783e-17 is noise for 0, and no reason to lose the record.
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ const ONE: i128 = 10_i128.pow(DIGITS);
 const MANTISSA_END: u128 = 1 << 96;
 
 /// What a decimal holds, in words.
-pub const BOUNDS: &str = "a number below 7.9e28, with at most 28 places after the point";
+pub const BOUNDS: &str = "a number below 7.9e28";
 
 /// Why a text is no decimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,16 +32,31 @@ pub enum Misfit {
     TooFine,
 }
 
-/// As `read`, where the reason does not matter.
+/// Reads a number by JSON's grammar, ignoring blanks around it. Digits that a decimal has no room for are rounded half-even.
+///
+/// `None` where the text is not a number, or the number is too great.
 pub fn parse(text: &str) -> Option<Decimal> {
-    read(text).ok()
+    let (negative, digits, scale) = written(text).ok()?;
+    let number = digits.at_scale(scale).ok()?.0;
+    Some(signed(negative, number))
 }
 
-/// Reads a number by JSON's grammar, blanks around it aside. Of more than 28 digits, those that a decimal has no room for are rounded half-even.
+/// As `parse`, but refuses what a decimal does not hold to its first 28 digits.
 ///
 /// # Errors
-/// Where the text is no number, or where a decimal does not hold the first 28 digits of it.
+/// Where the text is not a number, or does not fit.
 pub fn read(text: &str) -> Result<Decimal, Misfit> {
+    let (negative, digits, scale) = written(text)?;
+    let (number, fits) = digits.at_scale(scale)?;
+    if fits { Ok(signed(negative, number)) } else { Err(Misfit::TooFine) }
+}
+
+fn signed(negative: bool, number: Decimal) -> Decimal {
+    if negative && !number.is_zero() { -number } else { number }
+}
+
+/// The sign of a number, its digits, and how many of them are after the point.
+fn written(text: &str) -> Result<(bool, Digits, i64), Misfit> {
     let text = text.trim();
     let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (number, exponent) = match rest.split_once(['e', 'E']) {
@@ -60,9 +76,7 @@ pub fn read(text: &str) -> Result<Decimal, Misfit> {
     whole.bytes().chain(fraction.bytes()).for_each(|byte| reader.push(byte - b'0'));
     let length = |digits: usize| i64::try_from(digits).map_err(|_| Misfit::TooGreat);
     let scale = length(fraction.len())? - exponent - length(reader.dropped)?;
-    reader
-        .at_scale(scale)
-        .map(|number| if negative && !number.is_zero() { -number } else { number })
+    Ok((negative, reader, scale))
 }
 
 /// Reads a number as other systems write it: by JSON's grammar, or with a sign before a positive one, zeros before other digits, no digit before the point or
@@ -114,10 +128,10 @@ impl Digits {
         }
     }
 
-    /// The number with the given count of the kept digits after the decimal point, rounded to the nearest decimal.
-    fn at_scale(mut self, mut scale: i64) -> Result<Decimal, Misfit> {
+    /// The number with the given count of the kept digits after the decimal point, rounded to the nearest decimal; whether that has its first 28 digits.
+    fn at_scale(mut self, mut scale: i64) -> Result<(Decimal, bool), Misfit> {
         if self.kept == 0 {
-            return Ok(Decimal::ZERO);
+            return Ok((Decimal::ZERO, true));
         }
         while scale < 0 {
             let more = self.kept.checked_mul(10).filter(|kept| *kept < MANTISSA_END);
@@ -136,14 +150,13 @@ impl Digits {
             }
             drop(&mut kept, &mut scale);
         }
-        if half != Half::Nothing && kept < FULL {
-            return Err(Misfit::TooFine);
-        }
+        let fits = half == Half::Nothing || kept >= FULL;
         kept += u128::from(half.up(kept));
         if kept >= MANTISSA_END {
             return Err(Misfit::TooGreat);
         }
-        decimal(false, kept, scale).ok_or(Misfit::TooGreat)
+        let number = decimal(false, kept, scale).ok_or(Misfit::TooGreat)?;
+        Ok((number, fits))
     }
 }
 
@@ -201,7 +214,7 @@ pub mod stored {
     }
 }
 
-/// The shortest decimal that denotes a double; `None` where it is no number, too great, or too fine.
+/// The shortest decimal that denotes a double; `None` where it is not a number, or too great.
 pub fn of_double(number: f64) -> Option<Decimal> {
     if !number.is_finite() {
         return None;
@@ -235,7 +248,7 @@ pub fn of_unscaled(bytes: &[u8], scale: u32) -> Option<Decimal> {
         kept: number.unsigned_abs(),
         ..Digits::default()
     };
-    let size = digits.at_scale(i64::from(scale)).ok()?;
+    let size = digits.at_scale(i64::from(scale)).ok()?.0;
     Some(if number < 0 { -size } else { size })
 }
 
@@ -376,16 +389,16 @@ mod tests {
             ("1.50e-27", "0.0000000000000000000000000015"),
             ("0.12345678901234567890123456785", "0.1234567890123456789012345678"),
             ("0.12345678901234567890123456789", "0.1234567890123456789012345679"),
-            ("0.00000000000000000000000000005", "null"),
-            ("0.00000000000000000000000000015", "null"),
-            ("1.5e-30", "null"),
-            ("1.234567890123456789e-15", "null"),
-            ("0.012345678901234567890123456789", "null"),
+            ("0.00000000000000000000000000005", "0"),
+            ("0.00000000000000000000000000015", "0.0000000000000000000000000002"),
+            ("1.5e-30", "0"),
+            ("1.234567890123456789e-15", "0.0000000000000012345678901235"),
+            ("0.012345678901234567890123456789", "0.0123456789012345678901234568"),
             ("0e-400", "0"),
             ("1.00000000000000000000000000050001", "1.0000000000000000000000000005"),
             ("123456789012345678901234567890", "null"),
             ("1e400", "null"),
-            ("1e-400", "null"),
+            ("1e-400", "0"),
             ("+5", "null"),
             ("05", "null"),
             ("1.", "null"),
@@ -406,6 +419,7 @@ mod tests {
             ("1e30", Misfit::TooGreat),
             ("123456789012345678901234567890.5", Misfit::TooGreat),
             ("1e-30", Misfit::TooFine),
+            ("1.234567890123456789e-15", Misfit::TooFine),
             ("-1.5e-28", Misfit::TooFine),
         ] {
             assert_eq!(read(text), Err(expected), "{text}");
@@ -442,9 +456,9 @@ mod tests {
             (367_825.03, "367825.03"),
             (0.1, "0.1"),
             (1e21, "1000000000000000000000"),
-            (5e-324, "null"),
+            (5e-324, "0"),
             (-5.551115123125783e-12, "-0.000000000005551115123125783"),
-            (5.551115123125783e-17, "null"),
+            (5.551115123125783e-17, "0.0000000000000000555111512313"),
             (f64::MAX, "null"),
             (f64::NAN, "null"),
         ] {

@@ -174,7 +174,7 @@ fn long_texts_are_cut_in_messages() {
 #[test]
 fn what_no_decimal_holds_is_refused() {
     for ty in [Type::Number, Type::Any] {
-        for number in ["1e+30", "1.5e-30", "0.00000000000000000000000000015"] {
+        for number in ["1e+30", "123456789012345678901234567890.5"] {
             let found = read(ty.clone(), number);
             assert!(found.starts_with(&format!("`f`: expected {}, found ", number::BOUNDS)), "{found}");
             assert!(found.ends_with(number), "{found}");

@@ -1,7 +1,9 @@
-//! The syntax tree of a rule: what the text and the JSON form both parse to, and what formatter, converter and type-checker read.
+//! The syntax tree of a rule: the result of parsing the text or the JSON form, and the input of
+//! formatter, converter and type-checker.
 //!
-//! The tree says what was written, not what it means: names are not resolved, implicit parameters are not filled in. Every node carries the span
-//! of the text it came from (an empty span where it came from JSON).
+//! The tree records what was written, not what it means: names are not resolved, implicit
+//! parameters are not filled in. Every node carries the span of the text it came from (an empty
+//! span if it came from JSON).
 
 /// Byte offsets into the rule's text, `start..end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -29,7 +31,7 @@ pub enum Node {
     Array(Vec<Expr>),
     /// `{"k": expr}`, in the order written.
     Object(Vec<(String, Expr)>),
-    /// A bare name: a variable in scope, else a field of the implicit parameter.
+    /// A bare name: a variable in scope, otherwise a field of the implicit parameter.
     Name(String),
     /// `$1`, `$2`; counted from one.
     Parameter(u32),
@@ -50,7 +52,8 @@ pub enum Node {
         parameters: Vec<String>,
         body: Box<Expr>,
     },
-    /// `function(arguments)`, `date(2026, 1, 2)`, `if(c, a, b)`, `inSegment("x")`, `currentMonth()` and aggregates as functions included.
+    /// `function(arguments)`, `date(2026, 1, 2)`, `if(c, a, b)`, `inSegment("x")`, `currentMonth()`
+    /// and aggregates as functions included.
     Call {
         function: String,
         arguments: Vec<Expr>,
@@ -108,7 +111,7 @@ pub enum Node {
     },
 }
 
-/// `variable from source`; without a variable the item is reached implicitly.
+/// `variable from source`; without a variable the item is implicit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binding {
     pub variable: Option<String>,

@@ -1,7 +1,7 @@
-//! What is wrong with a rule, where, and what was meant: one form for syntax, types and lint.
+//! A fault in a rule, its place, and what was probably meant: one form for syntax, types and lint.
 //!
-//! A diagnostic is data; `render` shows it to a person beside the line it speaks of. Places are byte spans of the rule's text, shown as line and
-//! column counted from one, columns in characters.
+//! A diagnostic is data; `render` shows it to a person with its source line. Places are byte spans
+//! of the rule's text, shown as line and column counted from one, columns in characters.
 
 use std::fmt::{self, Write};
 
@@ -38,9 +38,9 @@ pub struct Diagnostic {
     pub code: &'static str,
     /// Bytes of the rule's text; empty, at zero, where the rule came from JSON.
     pub span: Span,
-    /// A lowercase fragment without full stop: what was found and why it cannot be.
+    /// A lowercase fragment without full stop: what was found and why it is wrong.
     pub message: String,
-    /// What could stand there.
+    /// What could stand there instead.
     pub expected: Option<String>,
     /// The word or form that was probably meant.
     pub suggestion: Option<String>,
@@ -94,7 +94,8 @@ impl Diagnostic {
         (line, source[line_start..start].chars().count() + 1)
     }
 
-    /// The diagnostic beside its source line, with a caret under the place; ends in a line break. Spans outside `source` are moved to its end.
+    /// The diagnostic with its source line, and a caret under the place; ends in a line break.
+    /// Spans outside `source` are moved to its end.
     #[must_use]
     pub fn render(&self, source: &str) -> String {
         let (line, column) = self.position(source);
@@ -147,8 +148,8 @@ pub fn render_all(diagnostics: &[Diagnostic], source: &str) -> String {
     diagnostics.iter().map(|diagnostic| diagnostic.render(source)).collect::<Vec<_>>().join("\n")
 }
 
-/// The candidate nearest to `name` by edit distance, letter case aside; `None` where nothing is near enough to be a slip of the hand. Of equally near
-/// ones the first wins.
+/// The candidate nearest to `name` by edit distance, ignoring letter case; `None` if none is close
+/// enough to be a typing slip. Of equally near ones the first wins.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted: Vec<char> = name.chars().take(NAME_LENGTH_MAX + 1).flat_map(char::to_lowercase).collect();
     if wanted.is_empty() || wanted.len() > NAME_LENGTH_MAX {
@@ -157,7 +158,8 @@ pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str
     let mut best: Option<(usize, &'a str)> = None;
     for candidate in candidates {
         let letters: Vec<char> = candidate.chars().take(NAME_LENGTH_MAX + 1).flat_map(char::to_lowercase).collect();
-        // One slip in three letters; short names match only with one slip, and not if that is the whole name.
+        // One slip in three letters; short names match only with one slip, and not if that is the
+        // whole name.
         let allowed = (wanted.len().max(letters.len()) / 3).max(usize::from(wanted.len() > 1));
         if candidate == name || wanted.len().abs_diff(letters.len()) > allowed {
             continue;
@@ -195,7 +197,8 @@ fn edit_distance(a: &[char], b: &[char]) -> usize {
     above[b.len()]
 }
 
-/// The part of a line to show, and how many characters of it stand before the place. Control characters become spaces, so that the caret lines up.
+/// The part of a line to show, and how many characters of it stand before the place. Control
+/// characters become spaces, so that the caret lines up.
 fn excerpt(line: &str, column: usize) -> (String, usize) {
     let skipped = if column < EXCERPT_WIDTH { 0 } else { column - EXCERPT_WIDTH / 2 };
     let lead = if skipped > 0 { "… " } else { "" };

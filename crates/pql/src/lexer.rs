@@ -1,8 +1,12 @@
-//! Text to tokens: words, numbers, quoted text, signs; blanks and comments (`// …`, `/* … */`) fall away.
+//! Text to tokens: words, numbers, quoted text, signs; blanks and comments (`// …`, `/* … */`) are
+//! dropped.
 //!
-//! Words are not sorted into keywords and names here: almost every keyword may also name a field, and only the parser knows which it is.
-//! A backslash in quoted text escapes `"`, `'`, `\`, `/`, `n`, `r`, `t` and `uXXXX`; before anything else it stands for itself, so that regular
-//! expressions can be written as they are. Single quotes do as well as double ones: published rules that are embedded in JSON have them. A name that is no word, or is taken by a keyword, is written between backquotes.
+//! Words are not sorted into keywords and names here: almost every keyword may also name a field,
+//! and only the parser knows which it is. A backslash in quoted text escapes `"`, `'`, `\`, `/`,
+//! `n`, `r`, `t` and `uXXXX`; before anything else it stands for itself, so that regular
+//! expressions can be written as they are. Single quotes work like double ones: published rules
+//! that are embedded in JSON have them. A name that is not a word, or is a keyword, is written
+//! between backquotes.
 
 use std::borrow::Cow;
 
@@ -74,7 +78,8 @@ const FOREIGN_SIGNS: [(&str, Kind<'static>, &str); 8] = [
     ("≥", Kind::Sign(">="), ">="),
 ];
 
-/// All tokens of `text`, `End` last. What is wrong goes to `diagnostics` and is left out or repaired, so that the parser can go on.
+/// All tokens of `text`, `End` last. Errors go to `diagnostics` and their text is left out or
+/// repaired, so that the parser can continue.
 pub(crate) fn tokens<'a>(text: &'a str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Token<'a>> {
     let mut lexer = Lexer {
         text,
@@ -93,7 +98,7 @@ pub(crate) fn tokens<'a>(text: &'a str, diagnostics: &mut Vec<Diagnostic>) -> Ve
     tokens
 }
 
-/// The places of all comments, in order, their signs among them, the line's end not.
+/// The places of all comments, in order, including their signs but not the line's end.
 pub(crate) fn comments(text: &str) -> Vec<Span> {
     let mut lexer = Lexer {
         text,
@@ -131,7 +136,7 @@ impl<'a> Lexer<'a, '_> {
         &self.text[self.at..]
     }
 
-    /// Texts are bounded by the parser before they come here, so offsets fit.
+    /// The parser limits texts before they come here, so offsets fit.
     fn span_from(&self, start: usize) -> Span {
         Span {
             start: start as u32,
@@ -329,7 +334,8 @@ impl<'a> Lexer<'a, '_> {
         Some(if name { Kind::Quoted(value) } else { Kind::Text(value) })
     }
 
-    /// At a backslash: the character it stands for, behind it afterwards. `None` where the backslash stands for itself.
+    /// At a backslash: the character it stands for; the position is after it afterwards. `None` if
+    /// the backslash stands for itself.
     fn escape(&mut self) -> Option<char> {
         let start = self.at;
         self.at += 1;

@@ -1,7 +1,8 @@
 //! The shape of `a and b and c …`: leaning to the left while short, balanced when long.
 //!
-//! Generated rules list hundreds of alternatives; a tree that leans to the left would be as deep as the list is long. Parser, formatter and JSON form
-//! agree on one shape per number of operands, so that the flat text stands for the tree and back.
+//! Generated rules list hundreds of alternatives; a tree that leans to the left would be as deep as
+//! the list is long. Parser, formatter and JSON form agree on one shape per number of operands, so
+//! that the flat text determines the tree and back.
 
 use crate::ast::{Binary, Expr, Node, Span};
 
@@ -48,7 +49,8 @@ pub(crate) fn height(operands: usize) -> usize {
     }
 }
 
-/// The operands from which `build` makes this very tree: as many as can be had, at least two. `None` for anything but `and` and `or`.
+/// The operands from which `build` makes exactly this tree: as many as possible, at least two.
+/// `None` for anything but `and` and `or`.
 pub(crate) fn of(expr: &Expr) -> Option<(Binary, Vec<&Expr>)> {
     let Node::Binary {
         operator: operator @ (Binary::And | Binary::Or),
@@ -63,7 +65,8 @@ pub(crate) fn of(expr: &Expr) -> Option<(Binary, Vec<&Expr>)> {
     if has_shape(expr, *operator, all.len()) {
         return Some((*operator, all));
     }
-    // The tree was written with parentheses, or built by hand. A short left side can be continued; a long one would change its shape by that.
+    // The tree was written with parentheses, or built by hand. A short left side can be extended;
+    // extending a long one would change its shape.
     let mut list = match of(left) {
         Some((same, list)) if same == *operator && list.len() < LEANING_MAX => list,
         _ => vec![&**left],
@@ -82,7 +85,8 @@ fn collect<'e>(expr: &'e Expr, operator: Binary, operands: &mut Vec<&'e Expr>) {
     }
 }
 
-/// Whether the tree over `count` operands, none of them of the same operator, is what `build` makes of them.
+/// Whether the tree over `count` operands, none of them of the same operator, is what `build` makes
+/// of them.
 fn has_shape(expr: &Expr, operator: Binary, count: usize) -> bool {
     let same = match &expr.node {
         Node::Binary { operator: found, left, right } if *found == operator => Some((left, right)),

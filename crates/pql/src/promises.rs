@@ -1,4 +1,5 @@
-//! What reading and writing rules keeps for every tree and every text, as assertions for the tests of this crate and of those above.
+//! The promises of reading and writing rules for every tree and every text, as assertions for the
+//! tests of this crate and of those above.
 
 use crate::ast::{Expr, Span};
 use crate::{Diagnostic, format, json, lexer, parse, render_all};
@@ -17,10 +18,11 @@ pub fn round_trip(expr: &Expr) {
     assert!(read.same(expr), "{text}\n{value:#}\n{expr:?}\n{read:?}");
 }
 
-/// Parses any text: a rule survives its round trips, and findings are few, each at a place in the text.
+/// Parses any text: a rule survives its round trips, and findings are few, each at a place in the
+/// text.
 ///
 /// # Errors
-/// What `parse` finds wrong.
+/// The errors of `parse`.
 ///
 /// # Panics
 /// Where a promise is broken.
@@ -42,7 +44,8 @@ pub fn survive(text: &str) -> Result<Expr, Vec<Diagnostic>> {
     result
 }
 
-/// The places of the text's words and signs, the empty one at its end among them: where tests cut texts apart.
+/// The places of the text's words and signs, the empty one at its end among them: where tests cut
+/// texts apart.
 pub fn words(text: &str) -> Vec<Span> {
     lexer::tokens(text, &mut Vec::new()).iter().map(|token| token.span).collect()
 }

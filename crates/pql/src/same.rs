@@ -3,7 +3,7 @@
 use crate::ast::{Binding, Expr, Node, Step, When};
 
 impl Expr {
-    /// Whether both trees say the same, wherever in a text they stand.
+    /// Whether both trees are the same, wherever in a text they are.
     #[must_use]
     pub fn same(&self, other: &Expr) -> bool {
         match (&self.node, &other.node) {

@@ -1,8 +1,9 @@
 //! Calendar arithmetic in a time zone: units, spans and steps.
 //!
-//! Milliseconds to weeks are exact multiples; months and longer are calendar steps on the local date, held at the month's end. A local time that
-//! daylight saving skips is read with the offset before the gap; one that occurs twice is its first occurrence. Instants outside the calendar's
-//! range stay at the ends of `Timestamp`.
+//! Milliseconds to weeks are exact multiples; months and longer are calendar steps on the local
+//! date, clamped to the month's end. A local time that daylight saving skips is read with the
+//! offset before the gap; one that occurs twice is its first occurrence. Instants outside the
+//! calendar's range stay at the ends of `Timestamp`.
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
@@ -56,7 +57,8 @@ fn resolve(zone: Tz, local: NaiveDateTime) -> Timestamp {
     }
 }
 
-/// `at` moved by `n` units; calendar units move by whole steps, fixed ones by any fraction, rounded to the millisecond.
+/// `at` moved by `n` units; calendar units move by whole steps, fixed ones by any fraction, rounded
+/// to the millisecond.
 pub fn add(zone: Tz, at: Timestamp, n: f64, unit: Unit) -> Timestamp {
     if let Some(ms) = fixed_ms(unit) {
         let delta = n * ms as f64;
@@ -110,7 +112,8 @@ pub fn start(zone: Tz, at: Timestamp, unit: Unit) -> Timestamp {
     }
 }
 
-/// The beginning of the unit `n` units away from the one that begins at `begin`. Days and longer count on the calendar.
+/// The beginning of the unit `n` units away from the one that begins at `begin`. Days and longer
+/// count on the calendar.
 pub fn shift(zone: Tz, begin: Timestamp, n: i64, unit: Unit) -> Timestamp {
     let edge = if n < 0 { Timestamp::MIN } else { Timestamp::MAX };
     let days = match unit {
@@ -149,7 +152,8 @@ pub fn parts(zone: Tz, at: Timestamp) -> Option<(i64, i64, i64)> {
     Some((i64::from(date.year()), i64::from(date.month()), i64::from(date.day())))
 }
 
-/// A word of time as a staircase over now: the unit of its steps, and how many units away from the present one it lies.
+/// A word of time as a staircase over now: the unit of its steps, and how many units it is away
+/// from the present one.
 pub fn staircase(moment: Moment) -> (Unit, i64) {
     match moment {
         Moment::Now => (Unit::Millisecond, 0),
@@ -162,13 +166,13 @@ pub fn staircase(moment: Moment) -> (Unit, i64) {
     }
 }
 
-/// Where the staircase stands at `now`.
+/// The level of the staircase at `now`.
 pub fn stand(zone: Tz, now: Timestamp, (unit, away): (Unit, i64)) -> Timestamp {
     let begin = start(zone, now, unit);
     if away == 0 { begin } else { shift(zone, begin, away, unit) }
 }
 
-/// The earliest instant at which the staircase stands at `level` or above.
+/// The earliest instant at which the staircase is at `level` or above.
 pub fn reach(zone: Tz, level: Timestamp, (unit, away): (Unit, i64)) -> Timestamp {
     if level == Timestamp::MAX || level == Timestamp::MIN {
         return level;

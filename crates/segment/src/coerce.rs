@@ -1,11 +1,12 @@
-//! Values of one type read as another: what the checker does to literals, and the evaluator to what no schema types.
+//! Values of one type read as another: by the checker for literals, and by the evaluator for values
+//! without a type.
 
 use chrono_tz::Tz;
 use millrace_model::{Date, Timestamp, Value, number};
 
 use crate::core::Kind;
 
-/// A value as one of a kind; null where it is none. Lists are read item by item.
+/// A value as one of a kind; null if it is not one. Lists are read item by item.
 pub(crate) fn read(value: &Value, kind: Kind) -> Value {
     match (kind, value) {
         (_, Value::List(items)) => Value::List(items.iter().map(|item| read(item, kind)).collect()),

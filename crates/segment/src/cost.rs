@@ -1,8 +1,11 @@
-//! How often a rule goes through lists: what an evaluation costs is the product of the lists that are gone through inside each other.
+//! How often a rule iterates over lists: the cost of an evaluation is the product of the lists
+//! iterated inside each other.
 //!
-//! A path from thing to thing (`a from accounts, o from a.opportunities`) visits each item once, however long it is. Lists that do not hang together
-//! (`a from xEvent, b from xEvent`) are combined, every item of one with every item of the other. The *degree* of an expression is the number of lists
-//! combined so; of a chain it is one more than the number of earlier steps that conditions speak of at the same time.
+//! A path from thing to thing (`a from accounts, o from a.opportunities`) visits each item once,
+//! however long it is. Independent lists (`a from xEvent, b from xEvent`) are combined, every item
+//! of one with every item of the other. The *degree* of an expression is the number of lists
+//! combined in this way; the degree of a chain is one more than the number of earlier steps to
+//! which conditions refer at the same time.
 
 use millrace_model::Relation;
 
@@ -12,15 +15,17 @@ use crate::sequence::Shape;
 /// Lists that a rule may combine, however short they are.
 pub(crate) const DEGREE_MAX: usize = 3;
 
-/// Those among them that may grow with time. A person with 400 events compared three at a time holds a shard up for 22 seconds, and one with a long
-/// history for days; what compares more is said as a chain, which keeps its progress.
+/// The number of them that may grow with time. A person with 400 events compared three at a time
+/// holds a shard up for 22 seconds, and one with a long history for days. A rule that compares more
+/// must be written as a chain, which keeps its progress.
 pub(crate) const LONG_MAX: usize = 2;
 
-/// Items that one rule may go through for one subject, each as often as it is met: a thousand events compared with each other. A rule that needs more
-/// is not decided for that subject, and does not hold a shard up.
+/// Items that one rule may iterate over for one subject, counted each time they are met: a
+/// thousand events compared with each other. A rule that needs more is not decided for that
+/// subject, so it cannot block a shard.
 pub(crate) const ITEMS_MAX: usize = 1_000_000;
 
-/// What an expression goes through.
+/// The lists that an expression iterates over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cost {
     /// Lists combined.
@@ -50,7 +55,7 @@ pub(crate) fn cost(core: &Core) -> Cost {
     within(core, None)
 }
 
-/// `item`: the variable of the innermost list gone through.
+/// `item`: the variable of the innermost list iterated.
 fn within(core: &Core, item: Option<Var>) -> Cost {
     let mut most = Cost::default();
     match core {
@@ -83,7 +88,7 @@ fn within(core: &Core, item: Option<Var>) -> Cost {
     most
 }
 
-/// What going through a list adds: nothing where it belongs to the item at hand.
+/// The cost of iterating over a list: nothing if it belongs to the current item.
 fn step(source: &Core, item: Option<Var>) -> Cost {
     let (root, long) = root(source);
     if root.is_some() && root == item && root != Some(SUBJECT) {
@@ -117,7 +122,7 @@ fn root(list: &Core) -> (Option<Var>, bool) {
     }
 }
 
-/// The steps before a step that it and those behind it speak of, at most: what a search has to remember.
+/// The most earlier steps to which a step and later ones refer: the memory of a search.
 pub(crate) fn links(steps: &[ChainStep]) -> usize {
     (0..steps.len()).map(|at| linked(steps, at).len()).max().unwrap_or(0)
 }

@@ -1,4 +1,5 @@
-//! Definitions of segments, external audiences and computed attributes: the YAML or JSON documents that people write and the control topic carries.
+//! Definitions of segments, external audiences and computed attributes: the YAML or JSON documents
+//! that people write and the control topic carries.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use serde_norway::{Mapping, Value as Yaml};
 
 use crate::yaml::{self, DEFINITIONS_MAX, check_brackets};
 
-/// A rule and what is to be done with its members.
+/// A rule and the use of its members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
     pub kind: Kind,
@@ -24,7 +25,8 @@ pub struct Definition {
     /// The time zone of calendar words and calendar steps. Stored by its name.
     #[serde(serialize_with = "zone_name", deserialize_with = "zone_of_name")]
     pub time_zone: Tz,
-    /// The rule as text; of a rule in JSON form its canonical text, of an external audience the rule that it means.
+    /// The rule as text; for a rule in JSON form its canonical text, for an external audience the
+    /// rule that it amounts to.
     pub pql: String,
     /// Names of destinations, as `name`, in the order written, each once.
     pub destinations: Vec<Text>,
@@ -33,17 +35,19 @@ pub struct Definition {
 /// What a definition defines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
-    /// Members are those for whom the rule holds.
+    /// Members are the subjects for which the rule holds.
     #[default]
     Segment,
-    /// Members are brought in. A membership that names no end of its own counts for so many milliseconds from its `modifiedAt`; `None`: until it is
-    /// withdrawn.
+    /// Members are imported. A membership without an end of its own counts for this number of
+    /// milliseconds from its `modifiedAt`; `None`: until it is withdrawn.
     ExternalAudience { expires_after_ms: Option<i64> },
-    /// No members: the rule is an expression whose value is kept with every subject, and other rules name it as `computed.name`.
+    /// No members: the rule is an expression whose value is kept with every subject, and other
+    /// rules name it as `computed.name`.
     ComputedAttribute,
 }
 
-/// How long a membership of an external audience counts unless anything else is said: 30 days, as in the systems such audiences come from.
+/// How long a membership of an external audience counts by default: 30 days, as in the systems such
+/// audiences come from.
 pub const EXPIRES_AFTER_MS: i64 = 30 * DAY_MS;
 
 /// The longest `expiresAfter`: 100 years, so that instants stay within the calendar.
@@ -96,7 +100,7 @@ fn zone_of_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tz, D::Err
 /// Reads definitions: YAML or JSON, one or more documents divided by `---`.
 ///
 /// # Errors
-/// Everything that is wrong with the text, with places in it. Rules are not parsed here; see `compile`.
+/// All errors of the text, with places in it. Rules are not parsed here; see `compile`.
 pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>> {
     check_brackets(text).map_err(|problem| vec![problem])?;
     let texts = documents(text);
@@ -132,7 +136,7 @@ pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>>
                 let at = error.location().map_or(0, |location| location.index());
                 let place = span(at.min(text.len()), at.min(text.len()));
                 reader.problems.push(yaml::unreadable(&error, place));
-                // What follows a syntax error is read wrongly.
+                // After a syntax error the rest would be misread.
                 break;
             }
         }
@@ -146,11 +150,13 @@ pub fn parse_definitions(text: &str) -> Result<Vec<Definition>, Vec<Diagnostic>>
     if reader.problems.is_empty() { Ok(definitions) } else { Err(reader.problems) }
 }
 
-/// The documents of a YAML text that hold something, in order; together they are the text. A line that begins with `---` opens a document: inside a value
-/// none can stand at the first column. Comments before the first such line belong to the document behind it, comments after the last document to that.
+/// The non-empty documents of a YAML text, in order; together they are the text. A line that begins
+/// with `---` opens a document: inside a value none can stand at the first column. Comments before
+/// the first such line belong to the document after it, comments after the last document to that
+/// one.
 pub fn documents(text: &str) -> Vec<&str> {
     let mut begins = Vec::new();
-    // Where a document begins of which nothing has been seen yet.
+    // The beginning of a document without content so far.
     let mut open = Some(0);
     let mut at = 0;
     for line in text.split_inclusive('\n') {
@@ -167,7 +173,7 @@ pub fn documents(text: &str) -> Vec<&str> {
     begins.iter().zip(ends).map(|(begin, end)| &text[*begin..end]).collect()
 }
 
-/// Blank lines, comments, directives and ends of documents hold nothing.
+/// Blank lines, comments, directives and ends of documents are no content.
 fn holds_something(line: &str) -> bool {
     let line = line.trim();
     !(line.is_empty() || line == "..." || line.starts_with(['#', '%']))
@@ -180,7 +186,7 @@ fn span(start: usize, end: usize) -> Span {
     }
 }
 
-/// Reads one document after the other, collecting what is wrong.
+/// Reads one document after the other, and collects the errors.
 struct Reader<'t> {
     text: &'t str,
     /// Where the current document begins and ends.
@@ -201,7 +207,7 @@ impl Reader<'_> {
         self.problems.len() >= DIAGNOSTICS_MAX
     }
 
-    /// The parsed tree holds no places: the first mention of a word within the document serves.
+    /// The parsed tree holds no places: the first mention of a word within the document must do.
     fn place(&self, word: &str) -> Span {
         match self.text[self.from..self.to].find(word) {
             Some(at) => span(self.from + at, self.from + at + word.len()),
@@ -216,7 +222,7 @@ impl Reader<'_> {
         &mut self.problems[last]
     }
 
-    /// A map with no keys but these.
+    /// A map with these keys only.
     fn map<'y>(&mut self, yaml: &'y Yaml, name: &str, keys: &[&str]) -> Option<&'y Mapping> {
         let Yaml::Mapping(map) = yaml else {
             self.problem("type", name, format!("`{name}` is a map with the keys {}", keys.join(", ")));
@@ -285,7 +291,7 @@ impl Reader<'_> {
             }
         };
         let metadata = self.part(top, "metadata", &["name", "description"]);
-        // An external audience may have nothing to say but its name.
+        // An external audience may have only a name.
         let nothing = Mapping::new();
         let spec = if external && top.get("spec").is_none() {
             Some(&nothing)
@@ -429,7 +435,8 @@ impl Reader<'_> {
     }
 }
 
-/// Names of definitions and destinations become keys, parts of metrics and of topic names: what Kafka would refuse must not get that far.
+/// Names of definitions and destinations become keys, parts of metrics and of topic names: names
+/// that Kafka would refuse must not get that far.
 fn is_name(text: &str) -> bool {
     let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     plain && (1..=NAME_BYTES_MAX).contains(&text.len())
@@ -439,7 +446,8 @@ fn no_name(text: &str) -> String {
     format!("`{text}` is no name: small letters, digits and hyphens, 1 to {NAME_BYTES_MAX} of them")
 }
 
-/// What an external audience means as a rule: its memberships are rows of the subject, and end by themselves.
+/// The rule of an external audience: its memberships are rows of the subject, and end by
+/// themselves.
 fn membership_rule(name: &str, expires_after_ms: Option<i64>) -> String {
     let open = match expires_after_ms {
         None => "m.validUntil.isNull()".to_owned(),
@@ -471,10 +479,11 @@ pub(crate) fn expires_after(ms: Option<i64>) -> String {
     unit.map_or_else(String::new, |(name, length, _)| format!("{}{name}", ms / length))
 }
 
-/// The text of a rule in JSON form, bare or within `{"type": "PQL", "format": "pql/json", "value": …}`.
+/// The text of a rule in JSON form, bare or within `{"type": "PQL", "format": "pql/json", "value":
+/// …}`.
 ///
 /// # Errors
-/// As of `from_json`.
+/// As for `from_json`.
 pub(crate) fn rule_of_json(json: &serde_json::Value) -> Result<String, Vec<Diagnostic>> {
     let rule = match json.get("value") {
         Some(value) if json.get("format").is_some() => match value.as_str() {

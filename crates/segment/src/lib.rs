@@ -1,10 +1,13 @@
-//! What rules mean: from the syntax trees of `millrace-pql` to typed expressions, and to plans that are kept incrementally.
+//! The meaning of rules: from the syntax trees of `millrace-pql` to typed expressions, and to plans
+//! that are kept incrementally.
 //!
 //! Pure: no clock, no IO, no threads. `now` is an argument.
 //!
-//! The path of a rule: [`parse_definitions`] reads its document, [`compile`] resolves and type-checks it, [`link`] fills in computed attributes,
-//! [`Plan::build`] takes all rules apart, and what is left of each is evaluated over a [`view::View`]. [`Whole`] evaluates a rule over whole data.
-//! The modules are floors, from `calendar` up to `rewrite`; `tests/tidy` lists them in order and lets none use one above it.
+//! The path of a rule: [`parse_definitions`] reads its document, [`compile`] resolves and
+//! type-checks it, [`link`] fills in computed attributes, [`Plan::build`] takes all rules apart,
+//! and the rest of each is evaluated over a [`view::View`]. [`Whole`] evaluates a rule over whole
+//! data. The modules are floors, from `calendar` up to `rewrite`; `tests/tidy` lists them in order
+//! and lets none use one above it.
 
 mod calendar;
 mod totals;

@@ -1,18 +1,22 @@
-//! Where a rule stands in the text of its definition: findings name lines of the file that people edit, not of the rule that YAML made of it.
+//! The place of a rule in the text of its definition: findings name lines of the file that people
+//! edit, not of the rule that YAML made of it.
 
 use millrace_pql::Diagnostic;
 use millrace_pql::ast::Span;
 
-/// The rule begins at most this far behind its key: the indicator of a block, a comment, a quotation mark stand between.
+/// The most bytes between a rule and its key: the indicator of a block, a comment, a quotation mark
+/// may come between.
 const LEAD_BYTES_MAX: usize = 400;
 
-/// For each byte of a rule, and for its end, the byte of the text where it stands.
+/// For each byte of a rule, and for its end, the position of that byte in the text.
 pub struct Places(Vec<usize>);
 
 impl Places {
-    /// Finds a rule within the part of `text` from `from` to `to`; `None` where the text writes it otherwise: as a tree in JSON form, or with escapes.
+    /// Finds a rule within the part of `text` from `from` to `to`; `None` if the text writes it
+    /// differently: as a tree in JSON form, or with escapes.
     ///
-    /// White space counts as equal whatever it is: a block loses its indentation, a folded one its line breaks.
+    /// White space counts as equal whatever it is: a block loses its indentation, a folded one its
+    /// line breaks.
     pub fn find(text: &str, from: usize, to: usize, rule: &str) -> Option<Places> {
         let rule = rule.trim_end();
         let document = text.get(from..to)?;

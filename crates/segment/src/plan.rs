@@ -1,10 +1,13 @@
-//! What the engine needs of a set of rules: sub-expressions pushed to where they can be computed, and rests evaluated over their results.
+//! The engine's view of a set of rules: sub-expressions moved to where they can be computed, and
+//! residuals evaluated over their results.
 //!
-//! A rule about a person speaks of the person's own fields, of events, and of things reached through relations. Each maximal sub-expression that
-//! depends on one related thing alone becomes a *feature* of that thing (computed where the thing lives, sent when its value changes); each that
-//! depends on one event alone, and not on time, becomes a column or the predicate of an *event query* (computed once when the event arrives, its
-//! matching rows kept with the person). What is left is the *residual*: small, and evaluated over features, rows and the subject's own fields.
-//! Features may themselves rest on features of further things.
+//! A rule about a person uses the person's own fields, events, and things reached through
+//! relations. Each maximal sub-expression that depends on one related thing alone becomes a
+//! *feature* of that thing (computed at the thing's owner, sent when its value changes); each that
+//! depends on one event alone, and not on time, becomes a column or the predicate of an *event
+//! query* (computed once when the event arrives, its matching rows kept with the person). The rest
+//! is the *residual*: small, and evaluated over features, rows and the subject's own fields.
+//! Features may themselves depend on features of further things.
 
 mod bands;
 pub(crate) mod build;
@@ -29,20 +32,20 @@ use crate::view::{FeatureId, QueryId, Timed, Unknown, View};
 pub use bands::Bands;
 pub use demand::Demand;
 
-/// How many rows of a query have to be kept.
+/// How many rows of a query must be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// Every matching event within the retained history.
     All,
-    /// The newest so many, beside those ahead of now.
+    /// This number of newest events, and those ahead of now.
     Newest(usize),
-    /// None as rows: what is asked of them is kept as a tally, event by event.
+    /// No rows: the aggregate is kept as a tally, event by event.
     Tally,
-    /// None as rows: how far they lead through a chain is kept, in order of time.
+    /// No rows: the progress through a chain is kept, in order of time.
     Progress,
 }
 
-/// What a compiled expression reads: the inverted index of the engine is made of these.
+/// What a compiled expression reads: the input of the engine's inverted index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
     /// Reads the subject's own attributes at all.
@@ -56,11 +59,12 @@ pub struct Reads {
 /// A set of rules, taken apart.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// In order of evaluation: those referred to first, else by name.
+    /// In order of evaluation: dependencies first, otherwise by name.
     pub segments: Vec<SegmentPlan>,
-    /// Computed attributes, by name: each yields a value, and no other part of the plan rests on one.
+    /// Computed attributes, by name: each yields a value, and no other part of the plan depends on
+    /// one.
     pub attributes: Vec<SegmentPlan>,
-    /// Each once; those that others rest on first.
+    /// Each once; dependencies first.
     pub features: Vec<FeaturePlan>,
     /// Each once, by id.
     pub queries: Vec<EventQuery>,
@@ -69,11 +73,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Takes rules apart, all of them together. The ids of a rule's features and queries do not depend on the other rules.
+    /// Takes rules apart, all of them together. The ids of a rule's features and queries do not
+    /// depend on the other rules.
     ///
     /// # Errors
-    /// Segments that refer to each other in a circle or to a segment of another kind of subject, names that are used twice, and rules that cannot
-    /// be kept incrementally, each with the reason. The definitions are to be changed.
+    /// Segments that refer to each other in a circle or to a segment of another kind of subject,
+    /// names that are used twice, and rules that cannot be kept incrementally, each with the
+    /// reason. The definitions must be changed.
     pub fn build(compiled: &[Compiled], settings: &Settings) -> Result<Plan, Vec<Diagnostic>> {
         build::plan(compiled, settings).map_err(|problems| problems.into_iter().map(|(_, problem)| problem).collect())
     }
@@ -83,19 +89,20 @@ impl Plan {
 #[derive(Clone, Debug)]
 pub struct SegmentPlan {
     pub name: Text,
-    /// A hash of the rule and the settings it depends on: a plan in which it is another answers otherwise.
+    /// A hash of the rule and the settings it depends on: if it differs between two plans, their
+    /// answers may differ.
     pub fingerprint: u64,
     pub subject: SubjectKind,
-    /// Of a segment it yields a boolean.
+    /// For a segment it yields a boolean.
     pub residual: Residual,
     pub reads: Reads,
-    /// The rule it is made of, linked: for answers over whole data.
+    /// Its rule, linked: for answers over whole data.
     pub rule: Compiled,
     /// The conditions of the rule as written, for explanations.
     pub(crate) conditions: Condition<Residual>,
 }
 
-/// A value of one thing that rules about other things rest on.
+/// A value of one thing that rules about other things depend on.
 #[derive(Clone, Debug)]
 pub struct FeaturePlan {
     pub id: FeatureId,
@@ -103,18 +110,19 @@ pub struct FeaturePlan {
     /// Yields any value, null and lists among them.
     pub residual: Residual,
     pub reads: Reads,
-    /// Where that is all that persons with one account need of the value.
+    /// If that is all that persons with one account need of the value.
     pub bands: Option<Bands>,
 }
 
-/// The events a rule asks about, and what it asks of each.
+/// The events a rule uses, and what it reads of each.
 #[derive(Clone, Debug)]
 pub struct EventQuery {
     pub id: QueryId,
     pub keep: Keep,
-    /// The event types the predicate allows; `None` where it does not say. Events of other types match in no case.
+    /// The event types the predicate allows; `None` if it does not restrict them. Events of other
+    /// types never match.
     pub event_types: Option<Vec<Text>>,
-    /// What an event has to say at least to match; `None` where the predicate demands no text.
+    /// What an event must contain to match; `None` if the predicate demands no text.
     pub demand: Option<Demand>,
     /// With `Keep::Tally`, and only then.
     pub tally: Option<Tally>,
@@ -126,11 +134,12 @@ pub struct EventQuery {
 }
 
 impl EventQuery {
-    /// The columns of an event that matches, in the order `EventRow` keeps them; `None` where it does not match. The event is the map of typed
-    /// fields with `_id` and `timestamp`. Does not depend on time.
+    /// The columns of an event that matches, in the order of `EventRow`; `None` if it does not
+    /// match. The event is the map of typed fields with `_id` and `timestamp`. Does not depend on
+    /// time.
     pub fn matches(&self, event: &Value) -> Option<Vec<Value>> {
         let mut machine = Machine::over_event(event, &self.context);
-        // Nothing about one event is unknown.
+        // Nothing about a single event is unknown.
         if !machine.test(&self.predicate).is_ok_and(|(flag, _)| flag) {
             return None;
         }
@@ -153,7 +162,7 @@ impl EventQuery {
     }
 }
 
-/// What is left of an expression: evaluated over a `View`.
+/// The rest of an expression: evaluated over a `View`.
 #[derive(Clone, Debug)]
 pub struct Residual {
     pub(crate) core: Arc<Core>,
@@ -163,18 +172,20 @@ pub struct Residual {
 }
 
 impl Residual {
-    /// The value at `now`, and the earliest later instant at which the subject has to be looked at again because of time alone. That instant is a
-    /// lower bound, later than `now`. Until when features and memberships of other segments hold has no part in it: who owns them looks at them then,
-    /// and tells.
+    /// The value at `now`, and the earliest later instant at which the subject must be evaluated
+    /// again because of time alone. That instant is a lower bound, later than `now`. It does not
+    /// depend on how long features and memberships of other segments hold: their owners evaluate
+    /// them then, and send the new values.
     ///
-    /// # Errors
-    /// `Unknown` where something that decides is not known yet. Evaluate again when it comes.
+    /// `Unknown` also if a deciding fact no longer holds at `at`.
+    /// `Unknown` if a deciding fact is not known yet. Evaluate again when it arrives.
     pub fn evaluate(&self, view: &dyn View, now: Timestamp) -> Result<Timed<Value>, Unknown> {
         self.run(Machine::over_view(view, &self.context, now), view)
     }
 
-    /// The value at `at`, now or later, as far as that can be foreseen from what the view holds at `now`, and the earliest later instant at which
-    /// time alone could change it anywhere: in the subject, in what it is related to, in other segments.
+    /// The value at `at`, now or later, as far as the view at `now` determines it, and the earliest
+    /// later instant at which time alone could change it anywhere: in the subject, in related
+    /// things, in other segments.
     ///
     /// # Errors
     /// `Unknown` also where something that decides holds no longer at `at`.

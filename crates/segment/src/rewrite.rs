@@ -1,7 +1,8 @@
-//! Texts that hold rules, written anew: rules laid out, or turned from text to JSON form and back.
+//! Rewriting of texts that hold rules: rules laid out, or turned from text to JSON form and back.
 //!
-//! A text is a rule (as text or in JSON form) or a file of definitions. Of definitions `format_text` changes the rules alone: what else stands in the
-//! file, comments and order included, stays as it was.
+//! A text is a rule (as text or in JSON form) or a file of definitions. Of definitions
+//! `format_text` changes the rules alone: the rest of the file, comments and order included, stays
+//! as it is.
 
 use millrace_pql::Diagnostic;
 use millrace_pql::ast::Span;
@@ -23,16 +24,18 @@ pub enum Form {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
     pub text: String,
-    /// What was left as it is, and why; places are those of the text that was given.
+    /// Rules left as they were, and why; places are those of the given text.
     pub left: Vec<Diagnostic>,
 }
 
-/// Lays out the rules of a text. What it gives stays the same when it is given again.
+/// Lays out the rules of a text. Applying it again changes nothing.
 ///
-/// Left as they are: rules with a comment inside a condition, rules in JSON form, and rules of definitions in flow style.
+/// Left as they are: rules with a comment inside a condition, rules in JSON form, and rules of
+/// definitions in flow style.
 ///
 /// # Errors
-/// Everything that is wrong with the definitions or with the syntax of a rule, with places in the text, those of a rule of a definition in the rule.
+/// All errors in the definitions or in the syntax of a rule, with places in the text, those of a
+/// rule of a definition in the rule.
 pub fn format_text(text: &str) -> Result<Rewritten, Vec<Diagnostic>> {
     if !is_definitions(text) {
         if let Some(json) = json_form(text) {
@@ -84,11 +87,12 @@ pub fn format_text(text: &str) -> Result<Rewritten, Vec<Diagnostic>> {
     Ok(rewritten)
 }
 
-/// Turns the rules of a text into one form. A rule comes out as such a rule; definitions as YAML with rules as text, or as JSON with rules in JSON form,
-/// divided by `---`. Defaults are written out.
+/// Turns the rules of a text into one form. A bare rule stays a bare rule; definitions become YAML
+/// with rules as text, or JSON with rules in JSON form, separated by `---`. Defaults are written
+/// out.
 ///
 /// # Errors
-/// As of `format_text`.
+/// As for `format_text`.
 pub fn convert_text(text: &str, form: Form) -> Result<String, Vec<Diagnostic>> {
     if !is_definitions(text) {
         let rule = match json_form(text) {
@@ -157,7 +161,7 @@ struct Spec<'d, R> {
 
 impl<'d, R> Document<'d, R> {
     fn of(definition: &'d Definition, pql: &'d R) -> Document<'d, R> {
-        // An external audience says how long a membership counts, the others have a rule.
+        // An external audience has the time that a membership counts, the others have a rule.
         let (ruled, expires_after) = match definition.kind {
             Kind::Segment | Kind::ComputedAttribute => (true, None),
             Kind::ExternalAudience { expires_after_ms } => (false, Some(expires_after(expires_after_ms))),
@@ -180,7 +184,8 @@ impl<'d, R> Document<'d, R> {
     }
 }
 
-/// Whether a text is a file of definitions, and not a rule: a rule is no map, and the JSON form of one has none of these keys.
+/// Whether a text is a file of definitions, and not a rule: a rule is not a map, and its JSON form
+/// has none of these keys.
 fn is_definitions(text: &str) -> bool {
     check_brackets(text).is_ok()
         && documents(text).into_iter().any(|document| {
@@ -189,7 +194,8 @@ fn is_definitions(text: &str) -> bool {
             match yaml {
                 Ok(Yaml::Mapping(map)) => keys.iter().any(|key| map.contains_key(*key)),
                 Ok(_) => false,
-                // Neither YAML nor a rule: the words at the beginnings of lines tell what it was to be.
+                // Neither YAML nor a rule: the words at the beginnings of lines show what was
+                // intended.
                 Err(_) => document.lines().any(|line| {
                     let line = line.trim_start_matches([' ', '{', '"']);
                     keys.iter()
@@ -205,7 +211,7 @@ fn json_form(text: &str) -> Option<serde_json::Value> {
 
 fn inner_comment(place: Span) -> Diagnostic {
     let message = "the rule is left as it is: a comment stands inside a condition";
-    Diagnostic::warning("left", place, message).expecting("comments before, behind or between the conditions that `and` or `or` joins")
+    Diagnostic::warning("left", place, message).expecting("comments before, after or between the conditions that `and` or `or` joins")
 }
 
 fn of_segment(definition: &Definition, diagnostic: Diagnostic) -> Diagnostic {
@@ -216,7 +222,8 @@ fn of_segment(definition: &Definition, diagnostic: Diagnostic) -> Diagnostic {
     }
 }
 
-/// The document with another text for its rule; `None` where the rule cannot be found, or is not the only thing that would change.
+/// The document with another text for its rule; `None` if the rule cannot be found, or something
+/// else would change as well.
 fn replaced(document: &str, definition: &Definition, rule: &str) -> Option<String> {
     let lines: Vec<&str> = document.split_inclusive('\n').collect();
     let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
@@ -226,7 +233,7 @@ fn replaced(document: &str, definition: &Definition, rule: &str) -> Option<Strin
             continue;
         }
         let body = lines[at + 1..].iter().take_while(|line| line.trim().is_empty() || indent(line) > depth).count();
-        // Empty lines behind the rule are the file's.
+        // Empty lines after the rule belong to the file.
         let blank = lines[at + 1..at + 1 + body].iter().rev().take_while(|line| line.trim().is_empty()).count();
         let end = at + 1 + body - blank;
         let mut out: String = lines[..at].concat();

@@ -1,4 +1,5 @@
-//! Small worlds for tests: written as JSON, read by the whole-rule evaluator directly and by plans through views.
+//! Small worlds for tests: written as JSON, read by the whole-rule evaluator directly and by plans
+//! through views.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -64,8 +65,8 @@ pub fn schema_once() -> &'static Schema {
 }
 
 impl Tree {
-    /// `{"person": {id: {…}}, …, "accountRelations": [{"id", "person", "to", "row"}], …, "events": {person: [{…}]}}`; deals, parents and related
-    /// accounts are read from the records.
+    /// `{"person": {id: {…}}, …, "accountRelations": [{"id", "person", "to", "row"}], …, "events":
+    /// {person: [{…}]}}`; deals, parents and related accounts are read from the records.
     pub fn read(json: &Json) -> Tree {
         let mut tree = Tree::default();
         for kind in SubjectKind::ALL {
@@ -216,7 +217,7 @@ pub struct TreeView<'t> {
     tallies: BTreeMap<QueryId, Tally>,
     kin: BTreeMap<KinId, Kin>,
     sequences: BTreeMap<QueryId, Sequence>,
-    /// Relations of which it is not known which items there are.
+    /// Relations whose items are not known.
     unlisted: BTreeSet<Relation>,
 }
 
@@ -286,7 +287,7 @@ impl<'t> TreeView<'t> {
         view
     }
 
-    /// Forgets what `hidden` says, asked once for each relation, target and feature.
+    /// Forgets what `hidden` selects, called once for each relation, target and feature.
     pub fn forget(&mut self, hidden: &mut dyn FnMut() -> bool) {
         for (relation, items) in &mut self.related {
             if hidden() {
@@ -441,7 +442,8 @@ pub fn settings() -> Settings {
     }
 }
 
-/// A rule's value for a subject at an instant, in three ways that must agree: as written, in normal form, and through its plan.
+/// A rule's value for a subject at an instant, in three ways that must agree: as written, in normal
+/// form, and through its plan.
 pub fn value(rule: &Compiled, plan: &Plan, tree: &Tree, id: &str, now: Timestamp) -> Timed<bool> {
     let settings = settings();
     let whole = rule.evaluate(tree, id, &settings, now).expect("nothing is unknown in a tree");

@@ -1,17 +1,17 @@
-//! Sums and counts that values enter and leave one by one.
+//! Sums and counts to which values are added and from which they are removed one by one.
 
 use millrace_model::number::{self, Sum};
 use millrace_model::{Decimal, Value};
 use serde::{Deserialize, Serialize};
 
-/// What counts, added up.
+/// The values that count, added up.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
     /// Values.
     pub values: u64,
-    /// Distinct values, where they are kept apart.
+    /// Distinct values, if they are kept separately.
     pub distinct: u64,
-    /// Of the values, numbers.
+    /// The numbers among the values.
     numbers: u64,
     sum: Sum,
 }
@@ -39,12 +39,12 @@ impl Totals {
         self.numbers = self.numbers.saturating_sub(1);
     }
 
-    /// Null where it is too great.
+    /// Null if it is too great.
     pub fn sum(&self) -> Value {
         Value::number_or_null(self.sum.total())
     }
 
-    /// Null where there is no number.
+    /// Null if there is no number.
     pub fn average(&self) -> Value {
         let sum = self.sum.total().filter(|_| self.numbers > 0);
         Value::number_or_null(sum.and_then(|sum| number::divide(sum, Decimal::from(self.numbers))))

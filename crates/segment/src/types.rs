@@ -1,4 +1,4 @@
-//! The types of the core language, and what may be asked of each.
+//! The types of the core language, and the fields and relations of each.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub enum Ty {
     Groups(Box<Ty>),
     /// Typed when it is evaluated.
     Any,
-    /// A unified thing, so many relations away from the subject.
+    /// A unified thing, this many relations away from the subject.
     Thing(SubjectKind, u8),
     /// A row of a relation.
     Row(Relation, u8),
@@ -31,14 +31,14 @@ pub enum Ty {
     Broken,
 }
 
-/// What a field access yields.
+/// The result of a field access.
 pub enum Member {
     Field(Ty),
     /// The amount of a money record.
     Amount,
     Relation(Relation, Ty),
     Events,
-    /// A field that is known to be this.
+    /// A field with this known value.
     False,
 }
 
@@ -104,7 +104,7 @@ impl Ty {
         matches!(self, Ty::Int | Ty::Number)
     }
 
-    /// Stands for a thing, row or event, or a list of such.
+    /// Whether it is a thing, row or event, or a list of such.
     pub fn is_object(&self) -> bool {
         match self {
             Ty::Thing(..) | Ty::Row(..) | Ty::Event => true,
@@ -113,7 +113,8 @@ impl Ty {
         }
     }
 
-    /// What a binder over a value of this type binds: the item of a list, else the value itself.
+    /// What a binder over a value of this type binds: the item of a list, otherwise the value
+    /// itself.
     pub fn item(&self) -> Ty {
         match self {
             Ty::List(item) => (**item).clone(),
@@ -121,7 +122,7 @@ impl Ty {
         }
     }
 
-    /// The one type of two branches; `None` where they do not go together.
+    /// The one type of two branches; `None` if they do not go together.
     pub fn join(&self, other: &Ty) -> Option<Ty> {
         Some(match (self, other) {
             (Ty::Broken, _) | (_, Ty::Broken) => Ty::Broken,
@@ -195,13 +196,13 @@ pub fn target_of_row(row: Relation) -> Option<SubjectKind> {
     relation_of_row(row).and_then(Relation::target)
 }
 
-/// The member `name` of a thing, row, event or record; `None` where there is none such.
+/// The member `name` of a thing, row, event or record; `None` if there is none.
 pub fn member(schema: &Schema, of: &Ty, name: &str) -> Option<Member> {
     let record = |kind: SourceKind| {
         let record = schema.record(kind);
         match record.fields.get(name) {
             Some(field) => Some(Member::Field(Ty::of(&field.ty))),
-            // Custom namespaces, and custom fields where a schema does not list them.
+            // Custom namespaces, and custom fields that the schema does not list.
             None if name == "extra" || name.starts_with('_') => Some(Member::Field(Ty::Any)),
             None => None,
         }
@@ -224,7 +225,8 @@ pub fn member(schema: &Schema, of: &Ty, name: &str) -> Option<Member> {
                 return Some(Member::False);
             }
             match relation_of_row(*row) {
-                // The hop to the row and the hop to its thing are one: `opportunityRoles.opportunity` is a path of two words and one step away.
+                // The hop to the row and the hop to its thing are one:
+                // `opportunityRoles.opportunity` is a path of two words and one step away.
                 Some(relation) if relation.name() == name => {
                     Some(Member::Relation(relation, Ty::Thing(relation.target().unwrap_or(SubjectKind::Account), *hops)))
                 }
@@ -254,7 +256,7 @@ pub fn member(schema: &Schema, of: &Ty, name: &str) -> Option<Member> {
     }
 }
 
-/// What a relation yields.
+/// The type of a relation.
 fn relation_ty(relation: Relation, hops: u8) -> Ty {
     let hops = hops.saturating_add(1);
     let item = match relation.target() {

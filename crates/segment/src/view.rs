@@ -1,6 +1,7 @@
-//! The port: what an expression that is kept incrementally reads of its subject, and the names by which it asks.
+//! The port: what an incrementally kept expression reads of its subject, and the names for it.
 //!
-//! The engine implements [`View`] over stored rows, tests over trees. Everything here is data; the evaluator is above.
+//! The engine implements [`View`] over stored rows, tests over trees. Everything here is data; the
+//! evaluator is above.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::totals::Totals;
 
-/// Names a feature by a hash of its kind and normalised expression: the same on every shard, in every build.
+/// Names a feature by a hash of its kind and normalised expression: the same on every shard, in
+/// every build.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FeatureId(pub u64);
 
@@ -41,7 +43,8 @@ impl fmt::Debug for KinId {
     }
 }
 
-/// A value, and the earliest later instant at which time alone could change it (`Timestamp::MAX`: never).
+/// A value, and the earliest later instant at which time alone could change it (`Timestamp::MAX`:
+/// never).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timed<T> {
     pub value: T,
@@ -49,7 +52,7 @@ pub struct Timed<T> {
 }
 
 impl<T> Timed<T> {
-    /// What no passage of time changes.
+    /// A value that no passage of time changes.
     pub fn lasting(value: T) -> Timed<T> {
         Timed {
             value,
@@ -58,10 +61,11 @@ impl<T> Timed<T> {
     }
 }
 
-/// Values of one thing's features, each with the instant until which it holds as far as time goes. A feature that is absent is not known yet.
+/// Values of one thing's features, each with the instant until which it holds as far as time goes.
+/// A missing feature is not known yet.
 pub type Features = BTreeMap<FeatureId, Timed<Value>>;
 
-/// A fact that decides the answer has not arrived yet (a related thing's feature). Nothing is written on it.
+/// A deciding fact has not arrived yet (a related thing's feature). The shard writes no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown;
 
@@ -71,20 +75,25 @@ pub trait View {
     fn id(&self) -> &str;
     /// The merged record: a map of typed fields, without relations and events.
     fn attributes(&self) -> &Value;
-    /// The items of a relation of this subject, each once, in ascending order of `Item::id`. Unified things without a live record are left out.
+    /// The items of a relation of this subject, each once, in ascending order of `Item::id`.
+    /// Unified things without a live record are left out.
     ///
     /// # Errors
-    /// Where it is not yet known which items there are.
+    /// Where the items are not known yet.
     fn related(&self, relation: Relation) -> Result<&[Item], Unknown>;
-    /// The kept rows of an event query, in ascending order of `(at, id)`; events ahead of now among them.
+    /// The kept rows of an event query, in ascending order of `(at, id)`, including events ahead of
+    /// now.
     fn events(&self, query: QueryId) -> &[EventRow];
-    /// The kept aggregate of a query with `Keep::Tally`, as at `now`; `None`: it is to be computed from `events`.
+    /// The kept aggregate of a query with `Keep::Tally`, as at `now`; `None`: compute it from
+    /// `events`.
     fn tally(&self, query: QueryId, now: Timestamp) -> Option<Tallied>;
-    /// The kept aggregate over children, as at now; `None`: it is to be computed from `related`.
+    /// The kept aggregate over children, as at now; `None`: compute it from `related`.
     fn kin(&self, kin: KinId) -> Option<Kept>;
-    /// Whether the chain of a query with `Keep::Progress` holds at `now`, as it is kept; `None`: it is to be computed from `events`.
+    /// Whether the chain of a query with `Keep::Progress` holds at `now`, as kept; `None`: compute
+    /// it from `events`.
     fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>>;
-    /// Whether the subject is in another segment, and until when as far as time goes; `Some` of never for a segment that does not exist.
+    /// Whether the subject is in another segment, and until when as far as time goes; `Some` of
+    /// never for a segment that does not exist.
     fn in_segment(&self, name: &str) -> Option<Timed<bool>>;
     /// A rule needed to go through more items than one may (`cost::ITEMS_MAX`), and counts as false or null for this subject.
     fn exhausted(&self) {}
@@ -95,9 +104,9 @@ pub trait View {
 pub struct Item {
     /// Canonical id of the thing, or the row's own source key.
     pub id: Text,
-    /// The row's fields (`Relation::row` relations only), else `Null`.
+    /// The row's fields (`Relation::row` relations only), otherwise `Null`.
     pub row: Value,
-    /// The thing: the item itself, or what the row leads to.
+    /// The thing: the item itself, or the row's target.
     pub target: Target,
 }
 
@@ -105,7 +114,7 @@ pub struct Item {
 pub enum Target {
     /// The thing has no live record: a path through it is null.
     Missing,
-    /// Which thing it is, or its features, is not known yet.
+    /// Which thing it is, or its features, are not known yet.
     Unknown,
     Known {
         id: Text,
@@ -122,23 +131,23 @@ pub struct EventRow {
     pub columns: Vec<Value>,
 }
 
-/// What a query with `Keep::Tally` is kept as.
+/// The kept form of a query with `Keep::Tally`.
 #[derive(Clone, Debug)]
 pub struct Tallied {
     pub totals: Totals,
-    /// The least or greatest value that counts, where that is asked for.
+    /// The least or greatest value that counts, if the rule asks for it.
     pub extreme: Option<Value>,
     pub valid_until: Timestamp,
 }
 
-/// An aggregate over children as it is kept.
+/// An aggregate over children as kept.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// Children in all.
+    /// All children.
     pub children: u64,
-    /// Those of which it is not known whether they count, or for what.
+    /// Children of which it is unknown whether they count, or for what.
     pub unknown: u64,
     pub totals: Totals,
-    /// The least or greatest value that counts, where that is asked for.
+    /// The least or greatest value that counts, if the rule asks for it.
     pub extreme: Option<Value>,
 }

@@ -16,7 +16,7 @@ impl Compiled {
     /// The rule's own value over whole data, without a plan.
     ///
     /// # Errors
-    /// `Unknown` is never returned by a `World`; it is kept in the type because the evaluator is the same.
+    /// A `World` never returns `Unknown`; it is in the type because the evaluator is the same.
     pub fn evaluate(&self, world: &dyn World, id: &str, settings: &Settings, now: Timestamp) -> Result<Timed<bool>, Unknown> {
         let core = self.conditions().join();
         self.evaluate_core(&core, world, id, settings, now)
@@ -29,7 +29,7 @@ impl Compiled {
         Ok(Timed { value, valid_until })
     }
 
-    /// The rule made ready to be evaluated over whole data for many subjects.
+    /// The rule prepared for evaluation over whole data for many subjects.
     pub fn whole(&self, settings: &Settings) -> Whole {
         Whole {
             compiled: self.clone(),
@@ -69,7 +69,7 @@ impl Whole {
         Ok(Timed { value, valid_until })
     }
 
-    /// The rule's conditions one by one, as `explain` gives them of a plan.
+    /// The rule's conditions one by one, as `explain` returns them for a plan.
     pub fn explain(&self, world: &dyn World, id: &str, now: Timestamp) -> Explanation {
         explained(self.compiled.conditions(), &|leaf: &Core| observed(self.machine(world, id, now), leaf, true))
     }

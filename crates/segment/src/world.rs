@@ -4,15 +4,18 @@ use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
 
 use crate::view::Timed;
 
-/// Everything rules can ask about, of any thing. The same evaluator that runs residuals over a `View` runs whole rules over this.
+/// Everything that rules can use, of any thing. The evaluator that runs residuals over a `View`
+/// also runs whole rules over this.
 pub trait World {
-    /// The merged record of a thing; null where it has no live record.
+    /// The merged record of a thing; null if it has no live record.
     fn attributes(&self, kind: SubjectKind, id: &str) -> &Value;
-    /// The items of a relation, each once, in ascending order of `Link::id`. Things without a live record are left out.
+    /// The items of a relation, each once, in ascending order of `Link::id`. Things without a live
+    /// record are left out.
     fn related(&self, kind: SubjectKind, id: &str, relation: Relation) -> &[Link];
-    /// A person's events in ascending order of `(at, id)`, those ahead of now among them.
+    /// A person's events in ascending order of `(at, id)`, including those ahead of now.
     fn events(&self, person: &str) -> &[WorldEvent];
-    /// Whether a thing is in a segment, and until when as far as time goes; false for segments that do not exist.
+    /// Whether a thing is in a segment, and until when as far as time goes; false for segments that
+    /// do not exist.
     fn in_segment(&self, kind: SubjectKind, id: &str, name: &str) -> Timed<bool>;
 }
 
@@ -21,9 +24,9 @@ pub trait World {
 pub struct Link {
     /// Canonical id of the thing, or the row's own source key.
     pub id: Text,
-    /// The row's fields (`Relation::row` relations only), else `Null`.
+    /// The row's fields (`Relation::row` relations only), otherwise `Null`.
     pub row: Value,
-    /// Canonical id of the thing a row leads to, where it has a live record; of a thing its own id.
+    /// Canonical id of the row's target, if it has a live record; for a thing its own id.
     pub target: Option<Text>,
 }
 

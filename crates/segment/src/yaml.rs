@@ -1,7 +1,8 @@
-//! Texts of definitions as trees, within bounds that are checked before the work.
+//! Texts of definitions as trees, within limits that are checked before the work.
 //!
-//! The reader of YAML looks at every open bracket again with every token, and writes out what aliases stand for: a text of some kilobytes could take
-//! minutes and gigabytes. Here brackets are counted before it begins, and values while it goes.
+//! The YAML reader examines every open bracket again with every token, and writes aliases out: a
+//! text of some kilobytes could take minutes and gigabytes. Here brackets are counted before it
+//! begins, and values while it runs.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,16 +14,18 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, Ma
 use serde_json::{Number, Value as Json};
 use serde_norway::{Mapping, Value as Yaml};
 
-/// Definitions of one text: five times what the largest deployment keeps.
+/// Definitions of one text: five times the number of the largest deployment.
 pub const DEFINITIONS_MAX: usize = 10_000;
 
-/// Values of one definition, aliases counted as what they stand for. The largest rule in JSON form has some 100,000.
+/// Values of one definition, aliases counted as written out. The largest rule in JSON form has some
+/// 100,000.
 pub const VALUES_MAX: usize = 200_000;
 
-/// Brackets open at a time, wherever they stand: 128 of YAML, which takes no more, and 128 of a rule, which takes no more either.
+/// Brackets open at a time, wherever they are: 128 of YAML, its own limit, and 128 of a rule, which
+/// is also its limit.
 pub const BRACKETS_MAX: usize = 256;
 
-/// That the brackets of a text are few enough to be read.
+/// Checks that the brackets of a text are few enough to read.
 pub(crate) fn check_brackets(text: &str) -> Result<(), Diagnostic> {
     let mut open = 0_usize;
     let mut at_line_start = true;
@@ -30,7 +33,7 @@ pub(crate) fn check_brackets(text: &str) -> Result<(), Diagnostic> {
         match byte {
             b'[' | b'{' => open += 1,
             b']' | b'}' => open = open.saturating_sub(1),
-            // Each document begins anew.
+            // Each document starts over.
             b'-' if at_line_start && text[at..].starts_with("---") => open = 0,
             _ => {}
         }

@@ -54,7 +54,7 @@ impl Engine {
         Ok(Engine { shard, store, read: 0 })
     }
 
-    /// Hands one record over, and steps until no work is left. Prints what became of memberships.
+    /// Hands one record over, and steps until no work is left. Prints the memberships that changed.
     fn take(&mut self, topic: InputTopic, key: &str, value: &str, now: Timestamp) -> Result<()> {
         let mut inputs = vec![Input {
             topic,

@@ -53,7 +53,7 @@ pub struct AudienceStatus {
 pub struct Answers {
     /// The destination is as desired.
     pub acknowledged: u64,
-    /// Refused for good; a dead letter each.
+    /// Refused permanently; a dead letter each.
     pub refused: u64,
     /// Not taken this time; sent again later, alone or with fewer others. A change counts once for each time.
     pub retried: u64,

@@ -1,7 +1,8 @@
 //! Text with places where a line may break, and the choice of those that must.
 //!
-//! A group is printed on one line if it fits; otherwise all its own breaks become line ends, and its inner groups are asked again. The question looks
-//! ahead no further than a line is wide, so that printing is linear.
+//! A group is printed on one line if it fits; otherwise all its own breaks become line ends, and
+//! its inner groups are tried again. The test looks ahead no further than the width of a line, so
+//! that printing is linear.
 
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ use std::borrow::Cow;
 const WIDTH: usize = 100;
 /// Columns by which an indented part moves.
 const INDENT: usize = 4;
-/// Deeper parts move no further, or deep rules would be blanks for the most part.
+/// Deeper parts are not indented further, or deep rules would be mostly blanks.
 const INDENT_MAX: usize = 60;
 
 /// A text to be laid out.
@@ -100,7 +101,7 @@ fn fits(parts: &[Layout], rest: &[Part<'_>], mut room: usize) -> bool {
             },
             Layout::Break => {}
             Layout::Concat(parts) | Layout::Indent(parts) => ahead.extend(parts.iter().rev().map(|layout| (layout, flat))),
-            // Whatever follows may break if it has to.
+            // The text after it may break if necessary.
             Layout::Group(parts) => ahead.extend(parts.iter().rev().map(|layout| (layout, flat))),
         }
     }

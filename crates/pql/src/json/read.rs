@@ -83,7 +83,7 @@ impl Reader {
         result
     }
 
-    /// A node; null in the place of what cannot be read.
+    /// A node; null in place of one that cannot be read.
     pub(super) fn node(&mut self, value: &Value) -> Expr {
         if self.diagnostics.len() >= DIAGNOSTICS_MAX {
             return self.null();
@@ -106,7 +106,7 @@ impl Reader {
         }
     }
 
-    /// A node above children of which the highest has height `below`.
+    /// A node above children, the highest of which has height `below`.
     pub(super) fn grown(&mut self, node: Node, below: usize, nodes: usize) -> Read<Expr> {
         self.nodes += nodes;
         self.height = below + 1;

@@ -56,7 +56,7 @@ fn published_shapes() {
     );
 }
 
-/// Filters on source rows leave out what goes without saying, and write words in capitals.
+/// Filters on source rows leave out the obvious, and write words in capitals.
 #[test]
 fn published_row_filters() {
     let column = |name: &str| json!({ "nodeType": "fieldLookup", "fieldName": name });

@@ -1,4 +1,4 @@
-//! Conformance by form: what parses, to what canonical text; what does not, and what is said about it.
+//! Conformance by form: valid texts with their canonical text, and invalid ones with their errors.
 
 use expect_test::{Expect, expect};
 
@@ -19,7 +19,8 @@ fn parsed(text: &str) -> Expr {
     expr
 }
 
-/// Each text parses to the tree of its canonical form beside it; `None` where it is canonical itself.
+/// Each text parses to the tree of its canonical form, given as the second element; `None` if it is
+/// canonical itself.
 fn check_all(cases: &[(&str, Option<&str>)]) {
     for (text, canonical) in cases {
         assert_eq!(format(&parsed(text)), canonical.unwrap_or(text), "{text}");
@@ -102,7 +103,7 @@ fn paths_and_filters() {
     ]);
 }
 
-/// Keywords name fields behind a dot, and bare where nothing else can be meant.
+/// Keywords name fields after a dot, and without one where nothing else can be meant.
 #[test]
 fn names_that_are_keywords() {
     check_all(&[

@@ -1,8 +1,10 @@
-//! Comparisons, membership and arithmetic: which operands go together, and how literals are coerced.
+//! Comparisons, membership and arithmetic: which operands go together, and how literals are
+//! coerced.
 //!
-//! Of two typed operands the second takes the type of the first if it can; beside an untyped one the typed side decides, whichever side it stands on.
-//! Literals are read here, so that what cannot be is refused; other values are read where they are evaluated, and are null where they do not fit.
-//! What reaches the comparison itself is of one type, or compares as false.
+//! Of two typed operands the second takes the type of the first if it can; next to an untyped one
+//! the typed side decides, on whichever side it is. Literals are read here, so that impossible ones
+//! are refused; other values are read where they are evaluated, and are null if they do not fit.
+//! The operands of the comparison itself have one type, or compare as false.
 
 use chrono_tz::Tz;
 use millrace_model::Value;
@@ -84,7 +86,7 @@ impl Checker<'_> {
         self.fail(Diagnostic::error("type", span, format!("{} cannot be compared with {}", left.show(), right.show())).expecting(remedy))
     }
 
-    /// The second operand where it can be read as the type of the first; `None` after an error.
+    /// The second operand, if it can be read as the type of the first; `None` after an error.
     fn fitted(&mut self, wanted: &Ty, typed: Typed, span: Span) -> Option<Typed> {
         if !fits(wanted, &typed.ty) {
             self.impossible(wanted, &typed.ty, span);
@@ -119,7 +121,7 @@ impl Checker<'_> {
                 return done(value.core, list.core);
             }
             (_, ty) => {
-                let message = format!("`in` wants a list behind it, this is {}", ty.show());
+                let message = format!("`in` needs a list after it, this is {}", ty.show());
                 return self.refuse("type", span, message);
             }
         };
@@ -201,13 +203,14 @@ fn fits(wanted: &Ty, ty: &Ty) -> bool {
 fn readable(wanted: &Ty, value: &Value) -> bool {
     match wanted {
         _ if value.is_null() => true,
-        // The zone does not matter to whether there is an instant.
+        // The zone does not matter for whether there is an instant.
         Ty::Time => instant(Tz::UTC, value).is_some(),
         _ => kind(wanted).is_none_or(|kind| !read(value, kind).is_null()),
     }
 }
 
-/// What values of a type, or the items of a list of such, are read as; `None` for those that are read as instants, or as nothing else.
+/// The kind as which values of a type, or the items of a list of such, are read; `None` for those
+/// that are read as instants, or not at all.
 fn kind(ty: &Ty) -> Option<Kind> {
     match ty {
         Ty::Bool => Some(Kind::Bool),
@@ -220,7 +223,8 @@ fn kind(ty: &Ty) -> Option<Kind> {
 }
 
 impl Checker<'_> {
-    /// Two operands brought to one type: the typed one's, of two typed ones the first's. A date beside an instant is its midnight.
+    /// Two operands brought to one type: the typed one's, of two typed ones the first's. A date
+    /// next to an instant is its midnight.
     pub(super) fn agreed(&self, left: Typed, right: Typed) -> (Typed, Typed) {
         match (&left.ty.item(), &right.ty.item()) {
             (Ty::Date, Ty::Time) | (Ty::Any, Ty::Time) => (self.instants(left), right),

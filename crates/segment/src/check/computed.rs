@@ -1,6 +1,7 @@
-//! `computed.name`: the expression of a computed attribute, checked in the place of its use.
+//! `computed.name`: the expression of a computed attribute, checked at the place of its use.
 //!
-//! It stands there as if it were written there, about the thing it is asked of: what it shares with other rules is computed once, as always.
+//! It is treated as if it were written there, about the thing it is applied to: parts that it
+//! shares with other rules are computed once, as always.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use super::{Checker, Frame, SIZE_MAX, Typed};
 use crate::core::Core;
 use crate::types::Ty;
 
-/// The word behind which computed attributes stand.
+/// The word before the names of computed attributes.
 const COMPUTED: &str = "computed";
 
 /// The computed attributes that rules may name.
@@ -43,7 +44,8 @@ pub(crate) struct Attribute {
 }
 
 impl Checker<'_> {
-    /// The thing whose computed attributes an expression stands for, if it does: `computed` alone, or behind a person or account, or a list of such.
+    /// The thing whose computed attributes an expression means, if it does: `computed` alone, or
+    /// after a person or account, or a list of such.
     pub(super) fn owner_of_computed(&mut self, of: &Expr) -> Option<Typed> {
         let has = |typed: &Typed| matches!(typed.ty.item(), Ty::Thing(SubjectKind::Person | SubjectKind::Account, _));
         match &of.node {
@@ -99,7 +101,8 @@ impl Checker<'_> {
             );
         }
         let too_large = |checker: &mut Self| checker.refuse("too-large", span, format!("more than {SIZE_MAX} steps once computed attributes are filled in"));
-        // Attributes that name others twice double with every level: what is too large already is not filled in further.
+        // Attributes that name others twice double with every level: one that is too large already
+        // is not filled in further.
         if self.size > SIZE_MAX {
             return too_large(self);
         }
@@ -115,7 +118,8 @@ impl Checker<'_> {
         typed
     }
 
-    /// Checks an attribute's expression about `owner`, where no name of this rule is known. What is wrong with it there is wrong at `span` here.
+    /// Checks an attribute's expression about `owner`, without the names of this rule. An error
+    /// there is an error at `span` here.
     fn expand(&mut self, attribute: &Attribute, name: &str, owner: Typed, span: Span) -> Typed {
         let scopes = std::mem::replace(&mut self.scopes, vec![Frame::Implicit(owner)]);
         let lambdas = std::mem::take(&mut self.lambdas);
@@ -125,7 +129,7 @@ impl Checker<'_> {
         let mut typed = self.plain(&attribute.expr);
         self.expanding.pop();
         (self.scopes, self.lambdas, self.zone) = (scopes, lambdas, zone);
-        // They were told where the attribute is defined.
+        // They were reported where the attribute is defined.
         self.warnings.truncate(warnings);
         self.segments[segments..]
             .iter_mut()

@@ -9,7 +9,8 @@ use crate::core::{Bind, Core, Op, Var, distinct};
 use crate::types::Ty;
 
 impl Checker<'_> {
-    /// `f` for each item of a list: lists are flattened, nulls left out, things reached twice taken once.
+    /// `f` for each item of a list: lists are flattened, nulls left out, repeated things taken
+    /// once.
     pub(super) fn path(&mut self, of: Typed, f: impl FnOnce(&mut Self, Typed) -> Typed) -> Typed {
         let var = self.fresh();
         let body = f(self, Typed::new(Core::Var(var), of.ty.item()));
@@ -32,7 +33,8 @@ impl Checker<'_> {
         Typed::new(list, Ty::List(Box::new(item)))
     }
 
-    /// Runs an argument with the item of a list: a function of one parameter, or an expression in which bare names are the item's fields.
+    /// Runs an argument with the item of a list: a function of one parameter, or an expression in
+    /// which bare names are the item's fields.
     pub(super) fn with_item<T>(&mut self, var: Var, item: Ty, argument: &Expr, f: impl FnOnce(&mut Self, &Expr) -> T) -> T {
         let item = Typed::new(Core::Var(var), item);
         match &argument.node {
@@ -60,7 +62,7 @@ impl Checker<'_> {
         Typed::new(Core::bind(Bind::Filter, of.core, var, body), Ty::List(Box::new(item)))
     }
 
-    /// The items of something that can be gone through; a single thing or value is a list of one.
+    /// The items of an iterable value; a single thing or value is a list of one.
     pub(super) fn items(&mut self, of: &Typed, span: Span) -> Option<Ty> {
         match &of.ty {
             Ty::List(item) => Some((**item).clone()),
@@ -196,14 +198,16 @@ impl Checker<'_> {
         self.follow(typed.core, typed.ty.item(), &names[1..], item.map_or(Span::default(), |item| item.span))
     }
 
-    /// A path of fields from the items of a list: each thing on the way is gone on from once, however many items lead to it.
+    /// A path of fields from the items of a list: each thing on the way is followed once, however
+    /// many items lead to it.
     pub(super) fn follow(&mut self, list: Core, item: Ty, names: &[&str], span: Span) -> Typed {
         names
             .iter()
             .fold(Typed::new(list, Ty::List(Box::new(item))), |of, name| self.field(of, name, span))
     }
 
-    /// The fields that an argument evaluated for each item names one after the other, if it is such a path from the item.
+    /// The fields that an argument evaluated for each item names one after the other, if it is such
+    /// a path from the item.
     pub(super) fn path_from_item<'e>(&self, argument: &'e Expr) -> Option<Vec<&'e str>> {
         match &argument.node {
             Node::Lambda { parameters, body } => {
@@ -278,7 +282,7 @@ fn root(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// Whether an expression goes on to other things.
+/// Whether an expression leads to other things.
 pub(super) fn leads_on(core: &Core) -> bool {
     core.any(&|node| matches!(node, Core::Apply(Op::Relation(_) | Op::Events, _)))
 }

@@ -1,11 +1,14 @@
 //! Chains: steps strictly in time order, some of them absences.
 //!
-//! A step takes as many events as it counts: absences before it end at the first of them, those behind it begin at the last.
+//! A step takes as many events as it counts: absences before it end at the first of them, those
+//! after it begin at the last.
 //!
-//! Without conditions between steps a chain is decided in one pass over the steps: of all that follows, only the instants at which a step may have
-//! ended matter. Conditions that speak of earlier steps need a search, which does not try twice what has
-//! failed: what is ahead depends on the instant reached and on the events still spoken of alone. So its time is bounded by a power of the number of
-//! events, one more than the steps spoken of at once (see `cost`), and grows with the number of steps as the steps do.
+//! Without conditions between steps a chain is decided in one pass over the steps: for the
+//! following steps only the instants matter at which a step may have ended. Conditions that refer
+//! to earlier steps need a search, which does not try twice what has failed: the rest depends only
+//! on the instant reached and on the events still referred to. So its time is bounded by a power of
+//! the number of events, one more than the steps referred to at once (see `cost`), and is linear in
+//! the number of steps.
 
 use std::collections::BTreeSet;
 
@@ -37,11 +40,12 @@ struct Candidates<'a> {
 struct Search<'c, 'a> {
     steps: &'a [ChainStep],
     found: &'c [Candidates<'a>],
-    /// By step: the earlier steps that are spoken of from it on.
+    /// By step: the earlier steps to which it and later steps refer.
     linked: Vec<Vec<usize>>,
     /// By step: the place of the event taken among the candidates.
     taken: Vec<usize>,
-    /// From where it does not go on: the step, the instant reached, the events of the steps spoken of.
+    /// The states from which it fails: the step, the instant reached, the events of the steps
+    /// referred to.
     failed: BTreeSet<(usize, Option<Timestamp>, Vec<usize>)>,
     /// The least validity of the conditions tried.
     until: Timestamp,
@@ -80,7 +84,7 @@ impl<'a> Machine<'a> {
                 }
                 (true, until)
             }
-            // What expires cannot help; something must be gained.
+            // Expiry cannot help; an event must be gained.
             None => (false, gained),
         })
     }
@@ -135,7 +139,7 @@ impl<'a> Machine<'a> {
             return Ok(false);
         }
         let Some(step) = (at..steps.len()).find(|index| !steps[*index].negated) else {
-            // Nothing may follow: the absences reach up to now.
+            // Nothing may follow: the absences extend up to now.
             return self.absent(search, at..steps.len(), before, None);
         };
         let mut group: Vec<&Candidate<'a>> = Vec::new();
@@ -177,7 +181,8 @@ impl<'a> Machine<'a> {
         Ok(false)
     }
 
-    /// Whether none of the negated steps has its events strictly between two instants; without an end, up to now.
+    /// Whether none of the negated steps has its events strictly between two instants; without an
+    /// end, up to now.
     fn absent(
         &mut self,
         search: &mut Search<'_, 'a>,
@@ -205,7 +210,8 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// A chain without negated steps, matched from its end: the witness is made of the latest events, which windows up to now keep longest.
+/// A chain without negated steps, matched from its end: the witness consists of the latest events,
+/// which stay longest in windows up to now.
 fn latest<'c, 'a>(steps: &[ChainStep], found: &'c [Candidates<'a>]) -> Option<(Vec<&'c Candidate<'a>>, Timestamp)> {
     let mut before = NEVER;
     let mut witness = Vec::new();
@@ -248,7 +254,7 @@ fn decided(steps: &[ChainStep], found: &[Candidates<'_>]) -> bool {
         let fitting: Vec<&Candidate<'_>> = if step.count == 1 {
             events.iter().filter(begins).collect()
         } else {
-            // Having begun, it may end with any later one that leaves enough between.
+            // Once begun, it may end with any later one that leaves enough events between.
             let begin = events.iter().position(|candidate| begins(&candidate)).unwrap_or(events.len());
             events.iter().skip(begin + step.count as usize - 1).collect()
         };

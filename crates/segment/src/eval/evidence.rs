@@ -1,16 +1,17 @@
-//! What an evaluation saw and rests on.
+//! The evidence of an evaluation.
 
 use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
 
 use super::{Object, Val};
 use crate::core::{Core, Op};
 
-/// A fact that a condition rests on.
+/// A fact that a condition depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evidence {
     /// An event that satisfies the condition.
     Event { at: Timestamp, id: Text },
-    /// A related thing that satisfies the condition (`true`) or speaks against a `forall` (`false`), or what it contributes to an aggregate.
+    /// A related thing that satisfies the condition (`true`) or fails a `forall` (`false`), or its
+    /// contribution to an aggregate.
     Thing { kind: SubjectKind, id: Text, value: Value },
     /// A row that satisfies the condition.
     Row { relation: Relation, id: Text },
@@ -21,7 +22,7 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    /// An item of a list that decided, as evidence; `value` is what it says.
+    /// A list item that decided, as evidence; `value` is its content.
     pub(crate) fn of(val: &Val<'_>, source: &Core, value: Value) -> Option<Evidence> {
         match val {
             Val::Object(Object::Item(item, relation)) => Some(match relation.row() {
@@ -53,7 +54,8 @@ impl Evidence {
         }
     }
 
-    /// An item of a list of which a value is taken: what it contributes. Null contributes nothing, and a list or a thing is on the way to it.
+    /// A list item from which a value is taken: its contribution. Null contributes nothing, and a
+    /// list or a thing leads further.
     pub(crate) fn contributed(item: &Val<'_>, val: &Val<'_>, source: &Core) -> Option<Evidence> {
         match &*val.value() {
             Value::Null | Value::List(_) => None,
@@ -62,7 +64,7 @@ impl Evidence {
         }
     }
 
-    /// Whether it stands in the place of the items that were looked at; else it is of the subject's own.
+    /// Whether it stands for the examined items; otherwise it is the subject's own.
     pub(crate) fn item(&self) -> bool {
         !matches!(self, Evidence::Attribute { .. } | Evidence::Segment { .. })
     }
@@ -75,7 +77,7 @@ impl Evidence {
     }
 }
 
-/// What a list of things that rows lead to holds.
+/// The kind of things in a list of row targets.
 fn kind_in(core: &Core) -> Option<SubjectKind> {
     if let Core::Apply(Op::Relation(relation), _) = core
         && let Some(kind) = relation.target()

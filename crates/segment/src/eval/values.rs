@@ -82,7 +82,7 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// A field of a value that is no thing; of a list, those of its items.
+    /// A field of a value that is not a thing; for a list, those of its items.
     pub fn plain_field(self, name: &str) -> Val<'a> {
         match self {
             Val::Ref(Value::Map(map)) => Val::Ref(map.get(name).unwrap_or(NULL)),
@@ -126,7 +126,7 @@ impl<'a> Val<'a> {
     }
 }
 
-/// A value as a key of a map; null and composites are none.
+/// A value as a key of a map; `None` for null and composites.
 pub(super) fn key(value: &Value) -> Option<Text> {
     match value {
         Value::Null | Value::List(_) | Value::Map(_) => None,
@@ -135,7 +135,7 @@ pub(super) fn key(value: &Value) -> Option<Text> {
     }
 }
 
-/// A comparison under the null rule: false where a side is null or of another type than the other.
+/// A comparison under the null rule: false if a side is null or the types differ.
 pub(super) fn compare(comparison: Comparison, left: &Value, right: &Value) -> bool {
     let same = left.is_number() && right.is_number() || std::mem::discriminant(left) == std::mem::discriminant(right);
     if left.is_null() || right.is_null() || !same {

@@ -420,7 +420,8 @@ fn chains() {
     );
 }
 
-/// Words of time and dates are those of the rule's zone; days and weeks are exact, months and years go by its calendar.
+/// Words of time and dates are those of the rule's zone; days and weeks are exact, months and years
+/// go by its calendar.
 #[test]
 fn time_zones() {
     check_in(
@@ -507,7 +508,8 @@ fn published_forms() {
     );
 }
 
-/// What the language leaves open and this implementation settles, as far as the tables above do not ask it.
+/// Points that the language leaves open and this implementation settles, as far as the tables above
+/// do not cover them.
 #[test]
 fn settled() {
     check(
@@ -569,7 +571,7 @@ fn settled() {
     );
 }
 
-/// Issue 10: decimals, exact however they are added up.
+/// Issue 10: decimals, exact in every order of addition.
 #[test]
 fn numbers_are_decimals() {
     check(
@@ -601,7 +603,7 @@ fn numbers_are_decimals() {
     );
 }
 
-/// Issue 10: the typed side decides, on whichever side it stands.
+/// Issue 10: the typed side decides, on whichever side it is.
 #[test]
 fn beside_an_untyped_value_the_typed_one_decides() {
     check(

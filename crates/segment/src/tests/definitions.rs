@@ -269,7 +269,7 @@ fn documents_are_definitions_one_each() {
         assert_eq!(each, [["one"], ["two"]], "{text}");
     }
     assert!(documents("# nothing\n---\n").is_empty());
-    // Places are those of the document that is wrong.
+    // Places are those of the document with the error.
     let text = format!("# ours\n---\n{one}---\n{}", two.replace("spec", "spek"));
     let problems = parse_definitions(&text).expect_err("refused");
     assert!(problems[0].render(&text).contains("line 9, column 1"), "{}", problems[0].render(&text));

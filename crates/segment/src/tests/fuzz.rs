@@ -1,7 +1,9 @@
-//! Inputs that nobody would write, through every reader of outside text and on through the evaluator: nothing panics, overflows the stack or stays.
+//! Inputs that nobody would write, through every reader of outside text and on through the
+//! evaluator: nothing panics, overflows the stack or hangs.
 //!
-//! Seeds are the corpus, the rules and tables of the reference and its definitions. They are cut, doubled and spliced, by words and by bytes.
-//! `MILLRACE_FUZZ_CASES` sets the number of inputs of each test; a failure names its seed, and `MILLRACE_FUZZ_FROM` begins with that one.
+//! Seeds are the corpus, the rules and tables of the reference and its definitions. They are cut,
+//! doubled and spliced, by words and by bytes. `MILLRACE_FUZZ_CASES` sets the number of inputs of
+//! each test; a failure names its seed, and `MILLRACE_FUZZ_FROM` begins with that one.
 
 use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Timestamp};
@@ -20,22 +22,22 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }
 
-/// Runs inputs grown from seeds; the seed of the one at hand is told where it fails.
+/// Runs inputs grown from seeds; a failure prints the current seed.
 fn run(cases: u64, seeds: &[String], mut f: impl FnMut(&str, &mut Dice)) {
     let from = number("MILLRACE_FUZZ_FROM", 0);
     for seed in from..from + number("MILLRACE_FUZZ_CASES", cases) {
-        let told = Told(seed);
+        let guard = PrintOnPanic(seed);
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         dice.below(2);
         let input = grown(seeds, &mut dice);
         f(&input, &mut dice);
-        std::mem::forget(told);
+        std::mem::forget(guard);
     }
 }
 
-struct Told(u64);
+struct PrintOnPanic(u64);
 
-impl Drop for Told {
+impl Drop for PrintOnPanic {
     fn drop(&mut self) {
         eprintln!("the failing input is that of MILLRACE_FUZZ_FROM={}", self.0);
     }
@@ -224,7 +226,7 @@ fn definitions() {
     });
 }
 
-/// What compiles has one meaning however it is evaluated, and says how long it holds.
+/// A rule that compiles has one meaning however it is evaluated, and reports how long it holds.
 #[test]
 fn meaning() {
     let tree = conformance::world();

@@ -9,7 +9,8 @@ use millrace_model::SubjectKind;
 use crate::testing::{at, definition, schema_once};
 use crate::{Settings, Status, compile, lint};
 
-/// Rules as `name: rule`, drafts as `name?: rule`, account rules as `name@: rule`; what lint says, a line each.
+/// Rules as `name: rule`, drafts as `name?: rule`, account rules as `name@: rule`; the findings of
+/// lint, one per line.
 fn check(settings: &Settings, rules: &[&str], expected: Expect) {
     let compiled: Vec<_> = rules
         .iter()

@@ -1,4 +1,4 @@
-//! What rules are taken apart into.
+//! The parts that rules are taken apart into.
 
 use std::fmt::Write;
 
@@ -266,11 +266,11 @@ fn explanations() {
           Some(true) until 2026-07-01T00:00:00.001Z: exists v from xEvent where v.eventType = "x" and v.timestamp occurs <= 1 month before now
             Event { at: Timestamp(1780272000000), id: "e" }
     "#]]
-    .assert_eq(&told(&explanation));
+    .assert_eq(&shown(&explanation));
 }
 
 /// An explanation as lines, each condition with the sides it compares and its evidence below it.
-fn told(explanation: &crate::Explanation) -> String {
+fn shown(explanation: &crate::Explanation) -> String {
     let mut out = format!(
         "{:?} until {}: {}\n",
         explanation.value,
@@ -283,13 +283,13 @@ fn told(explanation: &crate::Explanation) -> String {
     for piece in &explanation.evidence {
         let _ = writeln!(out, "  {piece:?}");
     }
-    for line in explanation.of.iter().map(told).collect::<String>().lines() {
+    for line in explanation.of.iter().map(shown).collect::<String>().lines() {
         let _ = writeln!(out, "  {line}");
     }
     out
 }
 
-/// What the maintained answer says, shown by whole data.
+/// The maintained answer, shown by whole data.
 fn explained(tree: &Tree, subject: SubjectKind, id: &str, pql: &str) -> crate::Explanation {
     let plan = Plan::build(&[compiled(subject, Tz::UTC, pql)], &settings()).expect("a plan");
     let (segment, now) = (&plan.segments[0], at("2026-06-15T00:00:00Z"));
@@ -321,7 +321,7 @@ fn explanations_of_lists() {
         and sum(select v.commerce.order.priceTotal from xEvent where v.eventType = "x") > 10
         and (min(select r.relationStartDate from accountRelations) occurs <= 1 month before now)"#;
     let account = "persons[b2b.personScore > 50].count() >= 3 and count(persons) = 2";
-    let told = told(&explained(&tree, SubjectKind::Person, "p", person)) + &told(&explained(&tree, SubjectKind::Account, "a", account));
+    let text = shown(&explained(&tree, SubjectKind::Person, "p", person)) + &shown(&explained(&tree, SubjectKind::Account, "a", account));
     expect![[r#"
         Some(false) until 9223372036854775807: and
           Some(true) until 9223372036854775807: sum(select o.opportunityAmount.amount from accounts.opportunities where o.isWon) > 1000000
@@ -372,7 +372,7 @@ fn explanations_of_lists() {
             Thing { kind: Person, id: "p", value: Bool(true) }
             Thing { kind: Person, id: "q", value: Bool(true) }
     "#]]
-    .assert_eq(&told);
+    .assert_eq(&text);
 }
 
 #[test]

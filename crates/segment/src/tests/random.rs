@@ -1,4 +1,5 @@
-//! Random rules over random worlds: as written, in normal form and through the plan they give the same.
+//! Random rules over random worlds: as written, in normal form and through the plan they give the
+//! same.
 
 use std::fmt::Write;
 
@@ -346,7 +347,7 @@ fn world(seed: u64) -> Tree {
     }))
 }
 
-/// What is said on a part of the facts holds on all of them.
+/// An answer on a part of the facts holds on all of them.
 fn partly(plan: &Plan, tree: &Tree, id: &str, now: Timestamp, whole: bool, dice: &mut Dice, pql: &str) {
     let segment = &plan.segments[0];
     for share in [2, 4, 8] {
@@ -373,7 +374,8 @@ fn agree(seed: u64, subject: SubjectKind, zone: Tz) {
     };
     let kind = if subject == SubjectKind::Account { Kind::Account } else { Kind::Person };
     let pql = if writer.account {
-        // The subject of rules about accounts has no variable; comparisons with it are left to persons.
+        // The subject of rules about accounts has no variable; comparisons with it are left to
+        // persons.
         writer.scope.push(("$1".to_owned(), Kind::Account));
         writer.over("", kind, 3, 3)
     } else {

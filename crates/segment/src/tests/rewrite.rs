@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 
 use crate::{Form, convert_text, format_text, parse_definitions};
 
-/// The text as laid out, and what was left; laid out again it stays.
+/// The text as laid out, and the rules left alone; laid out again it stays the same.
 fn check(text: &str, expected: Expect) {
     let rewritten = format_text(text).unwrap_or_else(|found| panic!("{text}\n{found:?}"));
     let mut out = rewritten.text.clone();

@@ -1,4 +1,5 @@
-//! Sequences: progress kept event by event says what going through all events says, and which chains are kept so.
+//! Sequences: progress kept event by event equals an evaluation of all events; and which chains are
+//! kept that way.
 
 use chrono_tz::Tz;
 use millrace_model::{DAY_MS, SubjectKind, Timestamp, Value};
@@ -15,7 +16,8 @@ const HOUR_MS: i64 = DAY_MS / 24;
 /// 2026-03-02, a Monday: month ends, and a change of clocks, lie within the weeks after.
 const BEGIN: Timestamp = Timestamp(1_772_409_600_000);
 
-/// A chain of lasting conditions only: progress is a function of the events alone, and never has to be folded again.
+/// A chain of lasting conditions only: progress is a function of the events alone, and never needs
+/// to be folded again.
 fn lasting_chain(dice: &mut Dice) -> String {
     let mut positive: Option<usize> = None;
     let steps = (0..1 + dice.below(4)).map(|place| {
@@ -135,7 +137,7 @@ fn equal_sequences_are_one_query() {
     );
 }
 
-/// Ways that serve no longer than others go: in a long history as few are kept as in a short one.
+/// Ways that others equal or beat are dropped: a long history keeps as few as a short one.
 #[test]
 fn few_ways_are_kept() {
     let pql = "chain(xEvent, timestamp, [A: WHAT(true) WHEN(<= 30 days before now), N: not WHAT(eventType = \"b\") COUNT(2), B: WHEN(<= 1 day after A), C: COUNT(3)])";
@@ -160,7 +162,7 @@ fn few_ways_are_kept() {
     assert!(longest <= 10, "{longest} ways");
 }
 
-/// What must be absent is absent up to the first event that a step takes, and from the last one on.
+/// An absence extends up to the first event that a step takes, and from the last one on.
 #[test]
 fn a_step_of_one_event_begins_where_it_ends() {
     let events: Vec<_> = ["a", "x", "m", "a", "c"]
@@ -174,14 +176,14 @@ fn a_step_of_one_event_begins_where_it_ends() {
         let plan = Plan::build(std::slice::from_ref(&rule), &settings()).expect("a plan");
         value(&rule, &plan, &tree, "p", BEGIN.plus_ms(9 * DAY_MS)).value
     };
-    let (before, behind) = ("X: not WHAT(eventType = \"x\")", "M: not WHAT(eventType = \"m\"), C: WHAT(eventType = \"c\")");
-    assert!(!holds(&format!("{before}, A: WHAT(eventType = \"a\"), {behind}")));
+    let (before, after) = ("X: not WHAT(eventType = \"x\")", "M: not WHAT(eventType = \"m\"), C: WHAT(eventType = \"c\")");
+    assert!(!holds(&format!("{before}, A: WHAT(eventType = \"a\"), {after}")));
     assert!(!holds(&format!(
-        "{before}, A: WHAT(eventType = \"a\"), {behind} WHERE(timestamp occurs after A)"
+        "{before}, A: WHAT(eventType = \"a\"), {after} WHERE(timestamp occurs after A)"
     )));
-    assert!(holds(&format!("{before}, A: WHAT(eventType = \"a\") COUNT(2), {behind}")));
+    assert!(holds(&format!("{before}, A: WHAT(eventType = \"a\") COUNT(2), {after}")));
     assert!(holds(&format!(
-        "{before}, A: WHAT(eventType = \"a\") COUNT(2), {behind} WHERE(timestamp occurs after A)"
+        "{before}, A: WHAT(eventType = \"a\") COUNT(2), {after} WHERE(timestamp occurs after A)"
     )));
-    assert!(holds(&format!("A: WHAT(eventType = \"a\"), {behind}")));
+    assert!(holds(&format!("A: WHAT(eventType = \"a\"), {after}")));
 }

@@ -1,4 +1,5 @@
-//! Validity against brute force: between an evaluation and its `valid_until` no instant of a grid gives another value, and time is not wasted.
+//! Validity against brute force: between an evaluation and its `valid_until` no instant of a grid
+//! gives another value, and there are no needless evaluations.
 
 use chrono_tz::Tz;
 use millrace_model::{DAY_MS, SubjectKind, Timestamp};
@@ -67,7 +68,8 @@ fn world(events: &[(i64, u8)], due: i64) -> Tree {
     Tree::read(&json!({"person": {"p": {"extra": {"due": Timestamp(due).to_string()}}}, "events": {"p": events}}))
 }
 
-/// The instants at which something may happen: a coarse grid, and around each fact and midnight a fine one.
+/// The instants at which something may happen: a coarse grid, and around each fact and midnight a
+/// fine one.
 fn grid(facts: &[i64], from: i64, days: i64) -> Vec<i64> {
     let mut grid: Vec<i64> = (0..days * 4).map(|step| from + step * DAY_MS / 4).collect();
     for day in 0..=days {
@@ -127,7 +129,8 @@ fn run(pql: &str, zone: Tz, events: &[(i64, u8)], due: i64, from: i64) -> (usize
     walk(&rule, &plan, &world(events, due), &grid(&facts, from, 45))
 }
 
-/// Zones whose clocks change in different ways: by half an hour, at midnight, backwards in the year, not at all.
+/// Zones whose clocks change in different ways: by half an hour, at midnight, backwards in the
+/// year, not at all.
 const STRANGE_ZONES: &[Tz] = &[
     Tz::UTC,
     Tz::Europe__Berlin,
@@ -289,8 +292,9 @@ fn chain(dice: &mut Dice) -> String {
     format!("chain(xEvent, timestamp, [{}])", steps.join(", "))
 }
 
-/// Every instant of a spell at which anything can change: facts, offsets and amounts are all of whole quarters of an hour, and a comparison that
-/// leaves its end out turns a millisecond behind it.
+/// Every instant of a spell at which anything can change: facts, offsets and amounts are all of
+/// whole quarters of an hour, and a comparison that excludes its end changes a millisecond after
+/// it.
 fn every_instant(from: i64) -> Vec<i64> {
     (0..SPELL_DAYS * DAY_MS / QUARTER_MS)
         .flat_map(|quarter| [0, 1].map(|ms| from + quarter * QUARTER_MS + ms))
@@ -343,7 +347,8 @@ proptest! {
     }
 }
 
-/// Evaluations due in a walk of 45 days over three events, with the changes of value: nobody wakes without need.
+/// Evaluations due in a walk of 45 days over three events, with the changes of value: no needless
+/// wake-ups.
 #[test]
 fn few_wake_ups() {
     let from = at("2026-03-01T00:00:00Z").0;

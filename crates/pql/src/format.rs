@@ -12,8 +12,8 @@ use crate::ast::{Binary, Binding, Expr, Node, Span, Step, When};
 use crate::lexer;
 use crate::operands;
 use crate::parser::forms::first_name;
-use crate::parser::words::{self, aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
 use crate::parser::{Level, binds, is_normal_call};
+use crate::words::{self, aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
 use layout::{Layout, text};
 
 /// The canonical text of a rule, in lines of about 100 columns, without a line end at its end.

@@ -25,7 +25,8 @@ use serde_json::Value;
 
 use crate::ast::Expr;
 use crate::diagnostic::Diagnostic;
-use crate::parser::words;
+use crate::functions::Function;
+use crate::words;
 
 /// The JSON form of a rule.
 #[must_use]
@@ -40,9 +41,6 @@ pub fn to_json(expr: &Expr) -> Value {
 pub fn from_json(value: &Value) -> Result<Expr, Vec<Diagnostic>> {
     read::rule(value)
 }
-
-/// Functions that are not methods: their first parameter is an argument like the others.
-const FUNCTIONS: [&str; 7] = ["date", "if", "inSegment", "currentMonth", "currentYear", "currentDayOfMonth", "mapEntry"];
 
 /// How an application is read where it does not say so itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,7 +62,7 @@ fn operator(name: &str) -> Option<&str> {
 fn form(name: &str, params: usize) -> Form {
     if operator(name).is_some() {
         Form::Operator
-    } else if FUNCTIONS.contains(&name) || params == 0 {
+    } else if Function::named(name).is_some() || params == 0 {
         Form::Function
     } else {
         Form::Method

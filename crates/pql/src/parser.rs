@@ -12,16 +12,16 @@
 
 mod cursor;
 pub(crate) mod forms;
-pub(crate) mod words;
 
 use millrace_model::Decimal;
 
 use crate::ast::{Binary, Expr, Node, Span};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
+use crate::functions::{self, Method, Spelling};
 use crate::lexer::{self, Kind, Token};
 use crate::operands;
+use crate::words::{self, aggregate, is_keyword, is_reserved, keyword, quantifier, unit};
 pub use forms::CLIMB_MAX;
-use words::{aggregate, is_keyword, is_reserved, keyword, quantifier, unit};
 
 /// Levels of a rule's nesting: brackets in the text, and conditions within conditions.
 pub const NESTING_MAX: usize = 128;
@@ -246,7 +246,7 @@ impl<'a> Parser<'a> {
                 .expecting("an operator")
                 .suggesting(Some(meant))
         };
-        if words::METHODS.contains(&word) {
+        if Method::named(word).is_some_and(|method| method.spelling() == Spelling::OperatorLike) {
             let message = format!("`{word}` is a method");
             let _: Parsed<()> = self.fail(Diagnostic::error("method-as-operator", span, message).suggesting(Some(format!(".{word}(…)"))));
             self.skip();
@@ -553,16 +553,13 @@ enum Infix {
     Occurs,
 }
 
-/// The functions that are keywords, and come in either case; all others are spelled one way.
-const FUNCTIONS: [&str; 7] = ["if", "date", "count", "sum", "average", "min", "max"];
-
 /// What a call written with a bare name stands for.
 pub(crate) fn call(name: String, mut arguments: Vec<Expr>) -> Node {
     if let (Some(word), 2) = (keyword(&name, &["in", "notIn"]), arguments.len()) {
         let right = arguments.swap_remove(1);
         return membership(word, arguments.swap_remove(0), right);
     }
-    match (words::instant(&name), keyword(&name, &FUNCTIONS)) {
+    match (words::instant(&name), functions::keyword(&name)) {
         (Some(moment), _) if arguments.is_empty() => Node::Moment(moment),
         (_, Some(word)) => Node::Call {
             function: word.to_owned(),
@@ -574,7 +571,7 @@ pub(crate) fn call(name: String, mut arguments: Vec<Expr>) -> Node {
 
 /// Whether a bare `name(…)` with so many arguments is a call of that name, and not some other form.
 pub(crate) fn is_normal_call(name: &str, arguments: usize) -> bool {
-    let renamed = keyword(name, &FUNCTIONS).is_some_and(|word| word != name);
+    let renamed = functions::keyword(name).is_some_and(|word| word != name);
     let moment = arguments == 0 && words::instant(name).is_some();
     !(renamed || moment || is_keyword(name, "chain") || is_reserved(name))
 }

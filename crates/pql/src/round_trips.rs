@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::ast::{Aggregate, Binary, Binding, Comparison, Direction, Expr, Moment, Node, Quantifier, Span, Step, Unit, When};
+use crate::functions::Method;
 use crate::parser::forms::first_name;
-use crate::parser::words;
 use crate::promises::{round_trip, survive};
+use crate::words;
 use crate::{DEPTH_MAX, NESTING_MAX, NODES_MAX, json, parser};
 
 fn expr(node: Node) -> Expr {
@@ -29,7 +30,7 @@ fn name() -> impl Strategy<Value = String> {
     let keywords = [
         words::RESERVED.as_slice(),
         &words::CONTEXTUAL,
-        &words::METHODS,
+        &Method::ALL.iter().map(|method| method.name()).collect::<Vec<_>>(),
         &words::UNITS.map(|(one, ..)| one),
     ]
     .concat();

@@ -3,18 +3,19 @@
 //! What the checker promises: the core it returns evaluates without type errors on any data that fits the schema; where data does not fit
 //! (under `Any`), the value is null. `let` and lambdas are gone: they are substituted where they are used.
 
-pub(crate) mod calls;
+mod calls;
 mod compare;
 mod computed;
 mod lists;
 pub(crate) mod temporal;
+pub(crate) mod texts;
 
 use chrono_tz::Tz;
 use millrace_model::{Schema, SubjectKind, Text, Value};
 use millrace_pql::ast::{Binary, Expr, Node, Span};
 use millrace_pql::{Diagnostic, did_you_mean};
 
-use crate::core::{Bind, Core, Op, SUBJECT, Var};
+use crate::core::{Bind, Core, Fresh, Op, SUBJECT, Var};
 use crate::types::{Member, Ty, member, members};
 
 pub(crate) use computed::Attribute;
@@ -59,7 +60,7 @@ pub(crate) struct Checker<'s> {
     scopes: Vec<Frame>,
     /// Parameters of the enclosing lambdas, for `$2` and on.
     lambdas: Vec<Vec<Typed>>,
-    next_var: Var,
+    fresh: Fresh,
     depth: usize,
     size: usize,
     /// Regular expressions so far.
@@ -85,7 +86,7 @@ impl<'s> Checker<'s> {
             zone,
             scopes: vec![Frame::Implicit(first)],
             lambdas: Vec::new(),
-            next_var: SUBJECT + 1,
+            fresh: Fresh::new(),
             depth: 0,
             size: 0,
             patterns: 0,
@@ -98,14 +99,13 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// Above every variable in use.
-    pub(crate) fn next_var(&self) -> Var {
-        self.next_var
+    /// Variables that the rule does not use.
+    pub(crate) fn unused(&self) -> Fresh {
+        self.fresh
     }
 
     fn fresh(&mut self) -> Var {
-        self.next_var += 1;
-        self.next_var - 1
+        self.fresh.var()
     }
 
     fn fail(&mut self, diagnostic: Diagnostic) -> Typed {
@@ -289,7 +289,7 @@ impl<'s> Checker<'s> {
                 if !self.grow(typed.core.size(), span) {
                     return Typed::broken();
                 }
-                typed.core = typed.core.refresh(&mut self.next_var);
+                typed.core = typed.core.refresh(&mut self.fresh);
                 return typed;
             }
         }

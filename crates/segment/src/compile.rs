@@ -8,7 +8,7 @@ use millrace_pql::ast::{Binary, Expr, Node, Span};
 
 use crate::check::{Attribute, Checker, Library, SIZE_MAX, operands};
 use crate::condition::Condition;
-use crate::core::{Core, Var};
+use crate::core::{Core, Fresh};
 use crate::cost::{DEGREE_MAX, LONG_MAX, cost};
 use crate::definition::{Definition, Kind};
 use crate::normal::normalise;
@@ -22,7 +22,7 @@ struct Inner {
     definition: Definition,
     ast: Expr,
     conditions: Condition<Core>,
-    next_var: Var,
+    fresh: Fresh,
     warnings: Vec<Diagnostic>,
     segments: Vec<(Text, Span)>,
     attributes: Vec<(Text, Span)>,
@@ -117,7 +117,7 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
         let message = format!("the rule has {size} steps once `let` and functions are filled in, more than {SIZE_MAX}");
         return Err(vec![Diagnostic::error("too-large", ast.span, message)]);
     }
-    let mut next_var = checker.next_var();
+    let mut fresh = checker.unused();
     let mut warnings = std::mem::take(&mut checker.warnings);
     let mut costly = Vec::new();
     conditions.leaves(&mut |leaf, span| {
@@ -145,7 +145,7 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
         return Err(costly);
     }
     conditions.leaves(&mut |leaf, span| {
-        if !attribute && let Core::Literal(value) = normalise(leaf.clone(), &mut next_var) {
+        if !attribute && let Core::Literal(value) = normalise(leaf.clone(), &mut fresh) {
             let always = if value == Value::Bool(true) { "true" } else { "false" };
             warnings.push(Diagnostic::warning("constant", span, format!("this condition is always {always}")));
         }
@@ -156,7 +156,7 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
         definition: definition.clone(),
         ast,
         conditions,
-        next_var,
+        fresh,
         warnings,
         segments,
         attributes,
@@ -225,7 +225,7 @@ impl Compiled {
     /// The rule in normal form, as one expression.
     #[cfg(test)]
     pub(crate) fn normal(&self) -> Core {
-        let mut next = self.0.next_var;
+        let mut next = self.0.fresh;
         normalise(self.0.conditions.join(), &mut next)
     }
 
@@ -233,7 +233,8 @@ impl Compiled {
         &self.0.conditions
     }
 
-    pub(crate) fn next_var(&self) -> Var {
-        self.0.next_var
+    /// Variables that the rule does not use.
+    pub(crate) fn unused(&self) -> Fresh {
+        self.0.fresh
     }
 }

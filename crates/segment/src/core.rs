@@ -1,12 +1,13 @@
 //! The core language: what a type-checked rule is, and what a plan evaluates.
 //!
 //! Names are resolved, implicit parameters are filled in, relations and events are nodes of their own. Two shapes carry everything: `Apply`, an
-//! operation on evaluated operands, and `Bind`, an operation that runs a body for every item of a list. Variables are numbers, unique within one
-//! rule, so that substitution cannot capture; `SUBJECT` is the thing the expression is about.
+//! operation on evaluated operands, and `Bind`, an operation that runs a body for every item of a list. Variables that lists bind are
+//! unique within one rule, so that substitution cannot capture; `SUBJECT` is the thing the expression is about.
 
 mod asked;
 mod canonical;
 mod shapes;
+mod var;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,17 +15,11 @@ use std::sync::Arc;
 use millrace_model::{Relation, Text, Value};
 use millrace_pql::ast::{Aggregate, Comparison, Direction, Moment, Unit};
 
-use crate::view::{FeatureId, KinId, QueryId};
+use crate::view::{FeatureId, KinId};
 
 pub use asked::Asked;
-pub(crate) use asked::Question;
 pub(crate) use shapes::{children, distinct, linked, newest_first};
-
-/// A bound variable; unique within a rule.
-pub type Var = u32;
-
-/// The thing an expression is about.
-pub const SUBJECT: Var = 0;
+pub use var::{Fresh, QueryRef, SUBJECT, Var};
 
 /// The field that names the thing in rows of a list-valued feature.
 pub const ROW_ID: &str = "#id";
@@ -37,16 +32,16 @@ pub enum Core {
     /// A word of time; evaluates to the instant at which its span begins.
     Moment(Moment),
     /// The kept rows of an event query of the subject. Residuals only.
-    Rows(QueryId),
+    Rows(QueryRef),
     /// An aggregate of an event query's rows that is kept up to date, and how it is computed from the rows. Residuals only.
     Tally {
-        query: QueryId,
+        query: QueryRef,
         asked: Asked,
         whole: Box<Core>,
     },
     /// A chain whose progress is kept, and how it is computed from the query's rows. Residuals only.
     Sequence {
-        query: QueryId,
+        query: QueryRef,
         whole: Box<Core>,
     },
     /// An aggregate over the account's children that is kept up to date, and how it is computed from them. Residuals only.
@@ -169,6 +164,8 @@ pub enum Op {
     Events,
     /// thing, row or event; its id
     Id,
+    /// thing or row; the rows of this far list. While an expression is split only, until the list is a feature or a column.
+    Far(usize),
     /// thing; its feature. Second operand: the value where there is no thing. Residuals only.
     Feature(FeatureId),
     /// event row; the column of this name. Residuals only.
@@ -381,7 +378,7 @@ impl Core {
 
     /// As `substitute`, every copy with variables of its own.
     #[must_use]
-    pub fn inline(self, var: Var, with: &Core, next: &mut Var) -> Core {
+    pub fn inline(self, var: Var, with: &Core, next: &mut Fresh) -> Core {
         if self == Core::Var(var) {
             with.clone().refresh(next)
         } else {
@@ -389,12 +386,12 @@ impl Core {
         }
     }
 
-    /// The same expression with new variables, numbered from `next` on.
+    /// The same expression with new variables.
     #[must_use]
-    pub fn refresh(self, next: &mut Var) -> Core {
-        let new = |body: Core, var: Var, next: &mut Var| {
-            *next += 1;
-            (body.substitute(var, &Core::Var(*next - 1)), *next - 1)
+    pub fn refresh(self, next: &mut Fresh) -> Core {
+        let new = |body: Core, var: Var, next: &mut Fresh| {
+            let fresh = next.var();
+            (body.substitute(var, &Core::Var(fresh)), fresh)
         };
         match self {
             Core::Bind { bind, source, var, body } => {
@@ -419,8 +416,7 @@ impl Core {
                     step.source = std::mem::replace(&mut step.source, Core::null()).refresh(next);
                     step.body = std::mem::replace(&mut step.body, Core::null()).refresh(next);
                     let old = step.var;
-                    *next += 1;
-                    let var = *next - 1;
+                    let var = next.var();
                     steps[at].var = var;
                     for step in &mut steps[at..] {
                         step.body = std::mem::replace(&mut step.body, Core::null()).substitute(old, &Core::Var(var));

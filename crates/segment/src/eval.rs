@@ -20,7 +20,7 @@ use millrace_model::{Decimal, Relation, SubjectKind, Text, Timestamp, Value};
 
 pub use evidence::Evidence;
 
-use crate::core::{Bind, Core, Op, Var};
+use crate::core::{Bind, Core, Op, QueryRef, SUBJECT, Var};
 use crate::types::target_of_row;
 use crate::view::{EventRow, Features, Item, QueryId, Target, Unknown, View};
 use crate::world::{Link, World, WorldEvent};
@@ -82,7 +82,7 @@ pub(crate) enum Val<'a> {
 }
 
 /// A value and how long it holds.
-pub(crate) type Timed<'a> = (Val<'a>, Timestamp);
+pub(crate) type Evaluated<'a> = (Val<'a>, Timestamp);
 
 /// An item of a list that may not be there yet.
 pub(crate) struct Slot<'a> {
@@ -118,51 +118,50 @@ pub(crate) fn constant(core: &Core) -> Option<Core> {
         money: Arc::default(),
         layouts: Arc::default(),
     };
-    let mut machine = Machine {
-        source: Source::None,
-        now: Timestamp(0),
-        context: &context,
-        told_at: None,
-        bound: Vec::new(),
-        trace: None,
-    };
-    machine.eval(core).ok().map(|(val, _)| Core::Literal(val.into_value()))
+    Machine::over(Vec::new(), &context, Timestamp(0))
+        .eval(core)
+        .ok()
+        .map(|(val, _)| Core::Literal(val.into_value()))
 }
 
 impl<'a> Machine<'a> {
-    pub fn over_view(view: &'a dyn View, context: &'a Context, now: Timestamp) -> Machine<'a> {
-        let subject = Val::Object(Object::Subject);
+    /// Over what is bound, and nothing else.
+    pub fn over(bound: Vec<(Var, Val<'a>)>, context: &'a Context, now: Timestamp) -> Machine<'a> {
         Machine {
-            source: Source::View(view),
+            source: Source::None,
             now,
             context,
             told_at: None,
-            bound: vec![(crate::core::SUBJECT, subject)],
+            bound,
             trace: None,
         }
     }
 
+    pub fn over_view(view: &'a dyn View, context: &'a Context, now: Timestamp) -> Machine<'a> {
+        Machine {
+            source: Source::View(view),
+            ..Machine::over(vec![(SUBJECT, Val::Object(Object::Subject))], context, now)
+        }
+    }
+
     pub fn over_world(world: &'a dyn World, kind: SubjectKind, id: &'a str, context: &'a Context, now: Timestamp) -> Machine<'a> {
-        let subject = Val::Object(Object::WorldThing(kind, id));
         Machine {
             source: Source::World(world),
-            now,
-            context,
-            told_at: None,
-            bound: vec![(crate::core::SUBJECT, subject)],
-            trace: None,
+            ..Machine::over(vec![(SUBJECT, Val::Object(Object::WorldThing(kind, id)))], context, now)
         }
     }
 
     /// An expression of one event alone.
     pub fn over_event(event: &'a Value, context: &'a Context) -> Machine<'a> {
-        Machine {
-            source: Source::None,
-            now: Timestamp(0),
-            context,
-            told_at: None,
-            bound: vec![(crate::core::SUBJECT, Val::Ref(event))],
-            trace: None,
+        // Nothing that is asked of one event alone depends on time.
+        Machine::over(vec![(SUBJECT, Val::Ref(event))], context, Timestamp(0))
+    }
+
+    /// The view and the query whose tally or progress it may keep. Who asks for evidence is shown the events instead.
+    fn kept(&self, query: QueryRef) -> Option<(&'a dyn View, QueryId)> {
+        match self.source {
+            Source::View(view) if self.trace.is_none() => query.id().map(|query| (view, query)),
+            _ => None,
         }
     }
 
@@ -191,7 +190,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The value of an expression.
-    pub fn eval(&mut self, core: &'a Core) -> Result<Timed<'a>, Unknown> {
+    pub fn eval(&mut self, core: &'a Core) -> Result<Evaluated<'a>, Unknown> {
         match core {
             Core::Literal(value) => Ok((Val::Ref(value), NEVER)),
             Core::Var(var) => {
@@ -204,20 +203,13 @@ impl<'a> Machine<'a> {
                 Ok((Val::Own(Value::Time(at)), crate::calendar::next_step(self.context.zone, self.now, stairs)))
             }
             Core::Rows(_) => self.present(core),
-            Core::Tally { query, asked, whole } => match self.source {
-                // Who asks for evidence is shown the events.
-                Source::View(view) if self.trace.is_none() => match view.tally(*query, self.now) {
-                    Some(kept) => Ok((Val::Own(asked.answer(kept.totals, kept.extreme)), kept.valid_until)),
-                    None => self.eval(whole),
-                },
-                _ => self.eval(whole),
+            Core::Tally { query, asked, whole } => match self.kept(*query).and_then(|(view, query)| view.tally(query, self.now)) {
+                Some(kept) => Ok((Val::Own(asked.answer(kept.totals, kept.extreme)), kept.valid_until)),
+                None => self.eval(whole),
             },
-            Core::Sequence { query, whole } => match self.source {
-                Source::View(view) if self.trace.is_none() => match view.progress(*query, self.now) {
-                    Some(kept) => Ok((Val::Own(Value::Bool(kept.value)), kept.valid_until)),
-                    None => self.eval(whole),
-                },
-                _ => self.eval(whole),
+            Core::Sequence { query, whole } => match self.kept(*query).and_then(|(view, query)| view.progress(query, self.now)) {
+                Some(kept) => Ok((Val::Own(Value::Bool(kept.value)), kept.valid_until)),
+                None => self.eval(whole),
             },
             Core::Kin { kin, asked, whole } => match self.source {
                 Source::View(view) if self.trace.is_none() => match view.kin(*kin).filter(|kept| self.told_at.is_none() || kept.children > FORESEEN_MAX) {
@@ -382,14 +374,16 @@ impl<'a> Machine<'a> {
     pub(crate) fn slots(&mut self, source: &'a Core) -> Result<(Vec<Slot<'a>>, Timestamp), Unknown> {
         match source {
             Core::Rows(query) => {
-                let Source::View(view) = self.source else { return Ok((Vec::new(), NEVER)) };
-                let layout = self.context.layouts.get(query).map_or(&[][..], Vec::as_slice);
+                let (Source::View(view), Some(query)) = (self.source, query.id()) else {
+                    return Ok((Vec::new(), NEVER));
+                };
+                let layout = self.context.layouts.get(&query).map_or(&[][..], Vec::as_slice);
                 let now = self.now;
                 let slot = |row: &'a EventRow| Slot {
                     val: Val::Object(Object::Event(row, layout)),
                     presence: Presence::of(row.at, now),
                 };
-                Ok((view.events(*query).iter().map(slot).collect(), NEVER))
+                Ok((view.events(query).iter().map(slot).collect(), NEVER))
             }
             Core::Apply(Op::Events, of) => {
                 let (person, until) = self.eval(&of[0])?;
@@ -415,7 +409,7 @@ impl<'a> Machine<'a> {
     }
 
     /// A list of items that may be ahead of now, as it is now.
-    fn present(&mut self, source: &'a Core) -> Result<Timed<'a>, Unknown> {
+    fn present(&mut self, source: &'a Core) -> Result<Evaluated<'a>, Unknown> {
         let (slots, mut until) = self.slots(source)?;
         let mut items = Vec::with_capacity(slots.len());
         for slot in slots {
@@ -490,7 +484,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn bind(&mut self, bind: Bind, source: &'a Core, var: Var, body: &'a Core) -> Result<Timed<'a>, Unknown> {
+    fn bind(&mut self, bind: Bind, source: &'a Core, var: Var, body: &'a Core) -> Result<Evaluated<'a>, Unknown> {
         let (list, mut until) = if bind == Bind::Filter {
             (Vec::new(), NEVER)
         } else {

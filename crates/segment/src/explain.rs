@@ -178,10 +178,11 @@ fn compared<'a>(machine: &mut Machine<'a>, core: &'a Core) -> Option<Compared> {
         Val::Object(_) => None,
         val => Some(val.into_value()).filter(|value| !matches!(value, Value::List(_) | Value::Map(_))),
     };
-    let (left, right) = match core {
-        Core::Apply(Op::Compare(_) | Op::Text { .. } | Op::Relative(_) | Op::On, of) => (plain(&of[0])?, plain(&of[1])?),
-        Core::Apply(Op::Window { .. }, of) => (plain(&of[0])?, plain(&of[2])?),
-        Core::Apply(Op::Between, of) => (plain(&of[0])?, Value::List(vec![plain(&of[1])?, plain(&of[2])?])),
+    let Core::Apply(op, operands) = core else { return None };
+    let (left, right) = match (op, operands.as_slice()) {
+        (Op::Compare(_) | Op::Text { .. } | Op::Relative(_) | Op::On, [left, right]) => (plain(left)?, plain(right)?),
+        (Op::Window { .. }, [fact, _, anchor]) => (plain(fact)?, plain(anchor)?),
+        (Op::Between, [fact, from, to]) => (plain(fact)?, Value::List(vec![plain(from)?, plain(to)?])),
         _ => return None,
     };
     Some(Compared { left, right })

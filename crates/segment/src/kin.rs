@@ -8,10 +8,9 @@
 use std::sync::Arc;
 
 use millrace_model::{Relation, SubjectKind, Timestamp, Value};
-use millrace_pql::ast::Aggregate;
 
-use crate::core::{Asked, Bind, Core, Op, Question, SUBJECT, Var, children};
-use crate::eval::{Context, Machine, Object, Source, Val};
+use crate::core::{Asked, Bind, Core, Op, SUBJECT, Var, children};
+use crate::eval::{Context, Machine, Object, Val};
 use crate::view::{Item, KinId, Unknown};
 
 /// An aggregate as rules write it.
@@ -28,30 +27,22 @@ pub(crate) struct Shape {
 impl Shape {
     /// The shape of an expression of a residual; `None` for expressions of another make.
     pub fn of(core: &Core) -> Option<Shape> {
-        let (question, list) = match core {
-            Core::Bind {
-                bind: Bind::AtLeast(count),
-                source,
-                var,
-                body,
-            } => {
-                let question = Question::AtLeast(*count);
-                if let Some(relation) = children(source) {
-                    let condition = of_child(body, *var)?;
-                    return Some(Shape::new(relation, question, false, condition, None));
-                }
-                // Null is never counted.
-                let plain = **body == Core::bool(true) || **body == Core::apply(Op::IsNotNull, vec![Core::Var(*var)]);
-                (question, plain.then_some(&**source)?)
-            }
-            Core::Apply(Op::Aggregate(aggregate), of) => (Question::Aggregate(*aggregate), &of[0]),
-            _ => return None,
-        };
-        let counts = matches!(question, Question::AtLeast(_) | Question::Aggregate(Aggregate::Count));
-        let (distinct, list) = match list {
-            Core::Apply(Op::Distinct, of) if counts => (true, &of[0]),
-            list => (false, list),
-        };
+        if let Core::Bind {
+            bind: Bind::AtLeast(count),
+            source,
+            var,
+            body,
+        } = core
+            && let Some(relation) = children(source)
+        {
+            return Some(Shape {
+                relation,
+                asked: Asked::whether_at_least(*count),
+                condition: of_child(body, *var)?,
+                value: None,
+            });
+        }
+        let (asked, list) = Asked::of(core)?;
         let (value, list) = match list {
             Core::Bind {
                 bind: Bind::Map,
@@ -71,16 +62,12 @@ impl Shape {
             list => (children(list)?, Core::bool(true)),
         };
         // Only values come in twice, are added up and have an order; things do not.
-        (counts && !distinct || value.is_some()).then(|| Shape::new(relation, question, distinct, condition, value))
-    }
-
-    fn new(relation: Relation, question: Question, distinct: bool, condition: Core, value: Option<Core>) -> Shape {
-        Shape {
+        (asked.counts_items() || value.is_some()).then_some(Shape {
             relation,
-            asked: Asked::new(question, distinct),
+            asked,
             condition,
             value,
-        }
+        })
     }
 
     /// The same text for the same aggregate.
@@ -134,15 +121,12 @@ impl Kin {
     /// # Errors
     /// Where a feature of the child that decides is not known yet.
     pub fn judge(&self, child: &Item) -> Result<Option<Value>, Unknown> {
-        let mut machine = Machine {
-            source: Source::None,
-            // Nothing here depends on it.
-            now: Timestamp(0),
-            context: &self.context,
-            told_at: None,
-            bound: vec![(SUBJECT, Val::Object(Object::Item(child, self.shape.relation)))],
-            trace: None,
-        };
+        // Nothing here depends on time.
+        let mut machine = Machine::over(
+            vec![(SUBJECT, Val::Object(Object::Item(child, self.shape.relation)))],
+            &self.context,
+            Timestamp(0),
+        );
         if !machine.test(&self.shape.condition)?.0 {
             return Ok(None);
         }

@@ -155,16 +155,16 @@ fn reach_back(core: &Core, rule: &Compiled, now: Timestamp) -> Option<Timestamp>
         _ => None,
     };
     let mut earliest = match core {
-        Core::Apply(op, operands) if operands.iter().any(is_timestamp) => match op {
-            Op::Window { unit, direction, .. } => {
+        Core::Apply(op, operands) if operands.iter().any(is_timestamp) => match (op, operands.as_slice()) {
+            (Op::Window { unit, direction, .. }, [fact, length, anchor]) => {
                 // Events before a known instant, or a known instant after events.
-                let before = at(&operands[2]).map(|anchor| (anchor, *direction == Direction::Before));
-                let known = before.or_else(|| at(&operands[0]).map(|fact| (fact, *direction != Direction::Before)));
+                let before = at(anchor).map(|anchor| (anchor, *direction == Direction::Before));
+                let known = before.or_else(|| at(fact).map(|fact| (fact, *direction != Direction::Before)));
                 known
-                    .zip(amount(&operands[1]))
+                    .zip(amount(length))
                     .map(|((known, back), amount)| if back { add(zone, known, -whole(*unit, amount), *unit) } else { known })
             }
-            Op::Relative(_) | Op::On | Op::Between | Op::Compare(_) => operands.iter().find_map(at),
+            (Op::Relative(_) | Op::On | Op::Between | Op::Compare(_), operands) => operands.iter().find_map(at),
             _ => None,
         },
         _ => None,
@@ -221,7 +221,7 @@ fn mixed_currencies(leaf: &Core, settings: &Settings) -> Option<String> {
 
 /// Conditions that nobody can satisfy: one value that is to be two things at once.
 fn never(rule: &Compiled) -> Option<Diagnostic> {
-    let mut next = rule.next_var();
+    let mut next = rule.unused();
     let whole = normalise(rule.conditions().join(), &mut next);
     if let Core::Literal(value) = &whole {
         let outcome = if *value == Value::Bool(true) {
@@ -289,7 +289,7 @@ fn contradiction(core: &Core) -> Option<String> {
         let mut bounds: BTreeMap<String, Bounds<'_>> = BTreeMap::new();
         for operand in operands {
             let Core::Apply(Op::Compare(comparison), sides) = operand else { continue };
-            let (of, Core::Literal(value)) = (&sides[0], &sides[1]) else { continue };
+            let [of, Core::Literal(value)] = sides.as_slice() else { continue };
             if matches!(value, Value::List(_) | Value::Map(_) | Value::Null) {
                 continue;
             }

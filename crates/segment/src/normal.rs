@@ -7,7 +7,7 @@
 use millrace_model::{Decimal, Value};
 use millrace_pql::ast::{Aggregate, Comparison};
 
-use crate::core::{Bind, Core, Op, Var, distinct};
+use crate::core::{Bind, Core, Fresh, Op, Var, distinct};
 
 /// Nodes that may be written twice. What is larger stays as it is: copies within copies would double a rule with every level of its nesting.
 const COPY_MAX: usize = 100;
@@ -15,8 +15,8 @@ const COPY_MAX: usize = 100;
 /// Counts beyond it stay numbers.
 const COUNT_MAX: Decimal = Decimal::from_parts(1_000_000_000, 0, 0, false, 0);
 
-/// The normal form. `next` is above every variable in use.
-pub(crate) fn normalise(core: Core, next: &mut Var) -> Core {
+/// The normal form.
+pub(crate) fn normalise(core: Core, next: &mut Fresh) -> Core {
     let mut core = core.map(&mut |child| normalise(child, next));
     loop {
         match step(core, next) {
@@ -28,7 +28,7 @@ pub(crate) fn normalise(core: Core, next: &mut Var) -> Core {
 }
 
 /// One rule at the top of an expression; `Err` gives it back where none applies.
-fn step(core: Core, next: &mut Var) -> Result<Core, Core> {
+fn step(core: Core, next: &mut Fresh) -> Result<Core, Core> {
     if let Core::Apply(op, operands) = &core
         && let Some(literal) = folded(op, operands)
     {
@@ -47,7 +47,9 @@ fn step(core: Core, next: &mut Var) -> Result<Core, Core> {
         }
         Core::Apply(Op::Or, operands) => or(operands),
         // Nothing is in an empty list.
-        Core::Apply(Op::In { negated: false }, operands) if operands[1] == Core::Literal(Value::List(Vec::new())) => Ok(Core::bool(false)),
+        Core::Apply(Op::In { negated: false }, ref operands) if matches!(operands.as_slice(), [_, Core::Literal(Value::List(list))] if list.is_empty()) => {
+            Ok(Core::bool(false))
+        }
         Core::Apply(Op::Not, mut of) => match of.remove(0) {
             Core::Literal(Value::Bool(flag)) => Ok(Core::bool(!flag)),
             Core::Apply(Op::Not, mut inner) if boolean(&inner[0]) => Ok(inner.remove(0)),
@@ -158,7 +160,7 @@ fn aggregated(aggregate: Aggregate, list: Core) -> Result<Core, Core> {
 }
 
 /// A count compared with a number is a number of items at least.
-fn compared(comparison: Comparison, mut operands: Vec<Core>, next: &mut Var) -> Result<Core, Core> {
+fn compared(comparison: Comparison, mut operands: Vec<Core>, next: &mut Fresh) -> Result<Core, Core> {
     let number = |core: &Core| if let Core::Literal(value) = core { value.as_decimal() } else { None };
     let (comparison, limit) = match (&operands[0], &operands[1]) {
         (count, literal) if countable(count) => match number(literal) {
@@ -222,21 +224,21 @@ fn countable(core: &Core) -> bool {
     }
 }
 
-fn at_least(counted: Core, least: Decimal, next: &mut Var) -> Core {
+fn at_least(counted: Core, least: Decimal, next: &mut Fresh) -> Core {
     if least <= Decimal::ZERO {
         return Core::bool(true);
     }
     match counted {
         Core::Apply(Op::Aggregate(Aggregate::Count), mut of) => {
-            *next += 1;
+            let var = next.var();
             // A null is no item.
-            let item = Core::Var(*next - 1);
+            let item = Core::Var(var);
             let condition = if objects(&of[0]) {
                 Core::bool(true)
             } else {
                 Core::apply(Op::IsNotNull, vec![item])
             };
-            Core::bind(Bind::AtLeast(u32::try_from(least).unwrap_or(u32::MAX)), of.remove(0), *next - 1, condition)
+            Core::bind(Bind::AtLeast(u32::try_from(least).unwrap_or(u32::MAX)), of.remove(0), var, condition)
         }
         Core::Apply(Op::Aggregate(Aggregate::Sum), mut of) => match of.remove(0) {
             Core::Bind {
@@ -307,7 +309,7 @@ fn folded(op: &Op, operands: &[Core]) -> Option<Core> {
     crate::eval::constant(&Core::Apply(op.clone(), operands.to_vec()))
 }
 
-fn bound(bind: Bind, source: Core, var: Var, body: Core, next: &mut Var) -> Result<Core, Core> {
+fn bound(bind: Bind, source: Core, var: Var, body: Core, next: &mut Fresh) -> Result<Core, Core> {
     match (bind, source) {
         (Bind::Filter, source) if body == Core::bool(true) => Ok(source),
         (Bind::AtLeast(_), _) if body == Core::bool(false) => Ok(Core::bool(false)),

@@ -19,11 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::fixed_ms;
 use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var, newest_first};
-use crate::eval::{Context, Machine, NEVER, Object, Source, Val};
+use crate::eval::{Context, Machine, NEVER, Object, Val};
 use crate::view::{EventRow, Timed};
-
-/// The event before, in the window between two steps.
-const PREVIOUS: Var = Var::MAX - 2;
 
 /// Stages of a chain that is kept so. All of them are in one row, which every event writes.
 const STAGES_MAX: usize = 64;
@@ -37,7 +34,7 @@ struct Step {
     condition: Core,
     /// Whether `condition`, where it holds of an event at all, holds from the event on until an end.
     lasting: bool,
-    /// How close it must be to the last event of the positive step before, `PREVIOUS`, where it must.
+    /// How close it must be to the last event of the positive step before, `Var::Previous`, where it must.
     near: Option<Core>,
 }
 
@@ -81,7 +78,7 @@ impl Shape {
             };
             let near = previous.filter(|_| step.body != Core::bool(true)).map(|previous| {
                 let near = step.body.clone().substitute(step.var, &Core::Var(SUBJECT));
-                near.substitute(previous, &Core::Var(PREVIOUS))
+                near.substitute(previous, &Core::Var(Var::Previous))
             });
             if !step.negated {
                 previous = Some(step.var);
@@ -151,7 +148,7 @@ fn is_near(condition: &Core, event: Var, previous: Var) -> bool {
         Direction::Before if fixed_ms(*unit).is_some() => (previous, event),
         Direction::Before => return false,
     };
-    operands[0] == at(fact) && matches!(operands[1], Core::Literal(_)) && operands[2] == at(anchor)
+    matches!(operands.as_slice(), [own, Core::Literal(_), other] if *own == at(fact) && *other == at(anchor))
 }
 
 /// Whether a condition on the event `SUBJECT`, where it holds at all, holds from the event on until an end that is exactly known.
@@ -381,16 +378,9 @@ impl Sequence {
         };
         let bound = vec![
             (SUBJECT, Val::Object(Object::Event(event, &self.layout))),
-            (PREVIOUS, Val::Object(Object::Event(&previous, &[]))),
+            (Var::Previous, Val::Object(Object::Event(&previous, &[]))),
         ];
-        let mut machine = Machine {
-            source: Source::None,
-            now,
-            context: &self.context,
-            told_at: None,
-            bound,
-            trace: None,
-        };
+        let mut machine = Machine::over(bound, &self.context, now);
         // Nothing about one event is unknown.
         machine.test(condition).unwrap_or((false, NEVER))
     }

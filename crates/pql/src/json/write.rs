@@ -6,7 +6,7 @@ use super::{Form, form};
 use crate::ast::{Binding, Expr, Node, Step, When};
 use crate::operands;
 use crate::parser::is_normal_call;
-use crate::parser::words::{aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
+use crate::words::{aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
 
 /// Names bound around the node, outermost first.
 type Scope<'e> = Vec<&'e str>;

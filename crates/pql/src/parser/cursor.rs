@@ -1,10 +1,10 @@
 //! The parser's hold on its tokens: looking, taking, expecting; reporting and skipping; building bounded nodes.
 
-use super::words::{is_reserved, keyword};
 use super::{DEPTH_MAX, Failed, NODES_MAX, Parsed, Parser, nested_too_deep};
 use crate::ast::{Expr, Node, Span};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
 use crate::lexer::Kind;
+use crate::words::{is_reserved, keyword};
 
 const UNCLOSED: &str = "unclosed-bracket";
 

@@ -1,10 +1,10 @@
 //! The forms that begin with a word or sign of their own: quantifiers, `select`, comprehensions, `let`, lambdas, objects, moments, `occurs`, `chain`.
 
-use super::words::{self, direction, is_keyword, is_reserved, unit};
 use super::{Level, Parsed, Parser};
 use crate::ast::{Aggregate, Binary, Binding, Expr, Node, Quantifier, Span, Step, Unit, When};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::lexer::Kind;
+use crate::words::{self, direction, is_keyword, is_reserved, unit};
 
 /// Levels that `^` may climb: more filters are not nested.
 pub const CLIMB_MAX: u32 = 64;

@@ -6,7 +6,7 @@ use millrace_pql::ast::{Expr, Span, Step, When};
 
 use super::{Checker, Frame, Typed};
 use crate::coerce::instant;
-use crate::core::{Bind, ChainStep, Core, Op};
+use crate::core::{Bind, ChainStep, Core, Op, Var};
 use crate::types::Ty;
 
 /// Steps of one chain: a search goes one level deeper with each.
@@ -183,14 +183,14 @@ impl Checker<'_> {
             }
             let count = step.count.as_ref().map_or(1, |count| self.positive(count, "COUNT"));
             // What does not speak of earlier steps selects candidates.
-            let earlier: Vec<u32> = chain.iter().map(|step| step.var).collect();
+            let earlier: Vec<Var> = chain.iter().map(|step| step.var).collect();
             let (related, own): (Vec<Core>, Vec<Core>) = Core::and(conditions)
                 .conjuncts()
                 .into_iter()
                 .partition(|condition| condition.free().iter().any(|free| earlier.contains(free)));
             let inner = self.fresh();
             let own = Core::and(own).substitute(var, &Core::Var(inner));
-            let source = source.clone().refresh(&mut self.next_var);
+            let source = source.clone().refresh(&mut self.fresh);
             let source = if own == Core::bool(true) {
                 source
             } else {

@@ -3,13 +3,13 @@
 use millrace_model::Value;
 use millrace_pql::ast::Aggregate;
 
-use super::{Bind, Core, children};
+use super::{Bind, Core, Op, children};
 use crate::totals::Totals;
 use crate::view::{Kept, Unknown};
 
 /// What is asked of the values that count.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Question {
+enum Question {
     Aggregate(Aggregate),
     /// Whether there are at least so many.
     AtLeast(u32),
@@ -23,8 +23,42 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn new(question: Question, distinct: bool) -> Asked {
-        Asked { question, distinct }
+    /// Whether there are at least so many items, each counted as it comes.
+    pub(crate) fn whether_at_least(count: u32) -> Asked {
+        Asked {
+            question: Question::AtLeast(count),
+            distinct: false,
+        }
+    }
+
+    /// What an expression asks of the values of a list, and of which list. An `AtLeast` that has a
+    /// condition asks of items, not of values: `None`.
+    pub(crate) fn of(core: &Core) -> Option<(Asked, &Core)> {
+        let (question, list) = match core {
+            Core::Bind {
+                bind: Bind::AtLeast(count),
+                source,
+                var,
+                body,
+            } => {
+                // Null is never counted.
+                let plain = **body == Core::bool(true) || **body == Core::apply(Op::IsNotNull, vec![Core::Var(*var)]);
+                (Question::AtLeast(*count), plain.then_some(&**source)?)
+            }
+            Core::Apply(Op::Aggregate(aggregate), of) => (Question::Aggregate(*aggregate), of.first()?),
+            _ => return None,
+        };
+        let counts = matches!(question, Question::AtLeast(_) | Question::Aggregate(Aggregate::Count));
+        let (distinct, list) = match list {
+            Core::Apply(Op::Distinct, of) if counts => (true, of.first()?),
+            list => (false, list),
+        };
+        Some((Asked { question, distinct }, list))
+    }
+
+    /// Whether items can be counted that have no value.
+    pub(crate) fn counts_items(self) -> bool {
+        !self.distinct && matches!(self.question, Question::AtLeast(_) | Question::Aggregate(Aggregate::Count))
     }
 
     /// Whether it has to be kept how often each value counts.

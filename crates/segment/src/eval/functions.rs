@@ -5,56 +5,40 @@ use std::cmp::Ordering;
 use millrace_model::{Date, Text, Timestamp, Value, number};
 use millrace_pql::ast::{Aggregate, Comparison};
 
+use super::time::Window;
 use super::{Machine, NEVER, Object, Source, Val, values};
 use crate::coerce::{as_instants, instant, read};
 use crate::core::{Arithmetic, Core, DatePart, Op, TextTest};
 use crate::eval::Evidence;
 use crate::totals::Totals;
-use crate::view::{Target, Timed, Unknown};
+use crate::view::{FeatureId, Target, Timed, Unknown};
 
 impl<'a> Machine<'a> {
-    pub(super) fn apply(&mut self, core: &'a Core, op: &'a Op, operands: &'a [Core]) -> Result<super::Timed<'a>, Unknown> {
+    pub(super) fn apply(&mut self, core: &'a Core, op: &'a Op, operands: &'a [Core]) -> Result<super::Evaluated<'a>, Unknown> {
         let flag = |(flag, until): (bool, Timestamp)| (Val::Own(Value::Bool(flag)), until);
-        match op {
-            Op::And | Op::Or | Op::Not => self.test(core).map(flag),
-            Op::If => {
-                let (condition, until) = self.test(&operands[0])?;
-                let (val, val_until) = self.eval(&operands[if condition { 1 } else { 2 }])?;
+        match (op, operands) {
+            (Op::And | Op::Or | Op::Not, _) => self.test(core).map(flag),
+            (Op::If, [condition, then, otherwise]) => {
+                let (condition, until) = self.test(condition)?;
+                let (val, val_until) = self.eval(if condition { then } else { otherwise })?;
                 Ok((val, until.min(val_until)))
             }
-            Op::Compare(comparison) => self.comparison(*comparison, operands).map(flag),
-            Op::Window { comparison, unit, direction } => self.window(*comparison, *unit, *direction, operands).map(flag),
-            Op::Relative(direction) => self.relative(*direction, operands).map(flag),
-            Op::On => self.on(operands).map(flag),
-            Op::Between => self.between(operands).map(flag),
-            Op::Events => self.present(core),
-            Op::Relation(relation) if !relation.to_one() => self.present(core),
-            Op::Feature(id) => {
-                let (thing, until) = self.eval(&operands[0])?;
-                let features = match &thing {
-                    Val::Object(Object::Target(_, features)) => features,
-                    Val::Object(Object::Item(item, _)) => match &item.target {
-                        Target::Known { features, .. } => &**features,
-                        Target::Unknown => return Err(Unknown),
-                        Target::Missing => return self.eval(&operands[1]),
-                    },
-                    _ => return self.eval(&operands[1]),
+            (Op::Compare(comparison), [left, right]) => self.comparison(*comparison, left, right).map(flag),
+            (Op::Window { comparison, unit, direction }, [fact, amount, anchor]) => {
+                let window = Window {
+                    comparison: *comparison,
+                    unit: *unit,
+                    direction: *direction,
                 };
-                let told = features.get(id).ok_or(Unknown)?;
-                Ok((Val::Ref(&told.value), until.min(self.held(told.valid_until)?)))
+                self.window(window, fact, amount, anchor).map(flag)
             }
-            Op::InSegment(name) => {
-                let (subject, until) = self.eval(&operands[0])?;
-                let Timed { value: member, valid_until } = match (&subject, self.source) {
-                    (Val::Object(Object::Subject), Source::View(view)) => view.in_segment(name).ok_or(Unknown)?,
-                    (Val::Object(Object::WorldThing(kind, id)), Source::World(world)) => world.in_segment(*kind, id, name),
-                    _ => Timed::lasting(false),
-                };
-                if let Some(trace) = &mut self.trace {
-                    trace.push(Evidence::Segment { name: name.clone(), member });
-                }
-                Ok((Val::Own(Value::Bool(member)), until.min(self.held(valid_until)?)))
-            }
+            (Op::Relative(direction), [fact, anchor]) => self.relative(*direction, fact, anchor).map(flag),
+            (Op::On, [fact, anchor]) => self.on(fact, anchor).map(flag),
+            (Op::Between, [fact, from, to]) => self.between(fact, from, to).map(flag),
+            (Op::Events, _) => self.present(core),
+            (Op::Relation(relation), _) if !relation.to_one() => self.present(core),
+            (Op::Feature(id), [thing, missing]) => self.feature(*id, thing, missing),
+            (Op::InSegment(name), [subject]) => self.in_segment(name, subject),
             _ => {
                 let mut evaluated = Vec::with_capacity(operands.len());
                 let mut until = NEVER;
@@ -72,17 +56,47 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn comparison(&mut self, comparison: Comparison, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        if matches!(operands[0], Core::Moment(_)) || matches!(operands[1], Core::Moment(_)) {
-            return match (self.side(&operands[0])?, self.side(&operands[1])?) {
+    /// A feature of a thing; `missing` where there is no thing.
+    fn feature(&mut self, id: FeatureId, thing: &'a Core, missing: &'a Core) -> Result<super::Evaluated<'a>, Unknown> {
+        let (thing, until) = self.eval(thing)?;
+        let features = match &thing {
+            Val::Object(Object::Target(_, features)) => features,
+            Val::Object(Object::Item(item, _)) => match &item.target {
+                Target::Known { features, .. } => &**features,
+                Target::Unknown => return Err(Unknown),
+                Target::Missing => return self.eval(missing),
+            },
+            _ => return self.eval(missing),
+        };
+        let told = features.get(&id).ok_or(Unknown)?;
+        Ok((Val::Ref(&told.value), until.min(self.held(told.valid_until)?)))
+    }
+
+    /// Whether a subject is in another segment.
+    fn in_segment(&mut self, name: &Text, subject: &'a Core) -> Result<super::Evaluated<'a>, Unknown> {
+        let (subject, until) = self.eval(subject)?;
+        let Timed { value: member, valid_until } = match (&subject, self.source) {
+            (Val::Object(Object::Subject), Source::View(view)) => view.in_segment(name).ok_or(Unknown)?,
+            (Val::Object(Object::WorldThing(kind, id)), Source::World(world)) => world.in_segment(*kind, id, name),
+            _ => Timed::lasting(false),
+        };
+        if let Some(trace) = &mut self.trace {
+            trace.push(Evidence::Segment { name: name.clone(), member });
+        }
+        Ok((Val::Own(Value::Bool(member)), until.min(self.held(valid_until)?)))
+    }
+
+    fn comparison(&mut self, comparison: Comparison, left: &'a Core, right: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        if matches!(left, Core::Moment(_)) || matches!(right, Core::Moment(_)) {
+            return match (self.side(left)?, self.side(right)?) {
                 (Some(left), Some(right)) => Ok(self.compare_instants(comparison, left, right)),
                 // Null now; what is null may change with time only through its own parts.
-                (None, _) => Ok((false, self.null_until(&operands[0])?)),
-                (_, None) => Ok((false, self.null_until(&operands[1])?)),
+                (None, _) => Ok((false, self.null_until(left)?)),
+                (_, None) => Ok((false, self.null_until(right)?)),
             };
         }
-        let (left, left_until) = self.eval(&operands[0])?;
-        let (right, right_until) = self.eval(&operands[1])?;
+        let (left, left_until) = self.eval(left)?;
+        let (right, right_until) = self.eval(right)?;
         Ok((values::compare(comparison, &left.value(), &right.value()), left_until.min(right_until)))
     }
 
@@ -242,6 +256,7 @@ impl<'a> Machine<'a> {
             | Op::On
             | Op::Between
             | Op::Events
+            | Op::Far(_)
             | Op::Feature(_)
             | Op::InSegment(_) => Val::null(),
         })

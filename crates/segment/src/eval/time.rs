@@ -23,6 +23,14 @@ pub(super) enum Side {
     Moving(Moment),
 }
 
+/// A window of `n` units before or after an anchor.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    pub comparison: Comparison,
+    pub unit: Unit,
+    pub direction: Direction,
+}
+
 impl<'a> Machine<'a> {
     /// An operand as an instant; `None` where it is null or no instant.
     pub(super) fn side(&mut self, core: &'a Core) -> Result<Option<(Side, Timestamp)>, Unknown> {
@@ -107,13 +115,14 @@ impl<'a> Machine<'a> {
     }
 
     /// `fact occurs CMP n UNIT before/after anchor`
-    pub(super) fn window(&mut self, comparison: Comparison, unit: Unit, direction: Direction, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        let Some((fact, fact_until)) = self.side(&operands[0])? else {
-            return Ok((false, self.null_until(&operands[0])?));
+    pub(super) fn window(&mut self, window: Window, fact: &'a Core, amount: &'a Core, anchor: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        let Window { comparison, unit, direction } = window;
+        let Some((fact, fact_until)) = self.side(fact)? else {
+            return Ok((false, self.null_until(fact)?));
         };
-        let (amount, amount_until) = self.eval(&operands[1])?;
-        let Some((anchor, anchor_until)) = self.side(&operands[2])? else {
-            return Ok((false, self.null_until(&operands[2])?));
+        let (amount, amount_until) = self.eval(amount)?;
+        let Some((anchor, anchor_until)) = self.side(anchor)? else {
+            return Ok((false, self.null_until(anchor)?));
         };
         let until = fact_until.min(amount_until).min(anchor_until);
         // A negative number of units names no window; written out it is refused.
@@ -227,12 +236,12 @@ impl<'a> Machine<'a> {
     }
 
     /// `fact occurs before/after anchor`; a span is passed as a whole.
-    pub(super) fn relative(&mut self, direction: Direction, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        let Some((fact, fact_until)) = self.side(&operands[0])? else {
-            return Ok((false, self.null_until(&operands[0])?));
+    pub(super) fn relative(&mut self, direction: Direction, fact: &'a Core, anchor: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        let Some((fact, fact_until)) = self.side(fact)? else {
+            return Ok((false, self.null_until(fact)?));
         };
-        let Some((anchor, anchor_until)) = self.side(&operands[1])? else {
-            return Ok((false, self.null_until(&operands[1])?));
+        let Some((anchor, anchor_until)) = self.side(anchor)? else {
+            return Ok((false, self.null_until(anchor)?));
         };
         let (fact, anchor) = ((fact, fact_until), (anchor, anchor_until));
         Ok(match (direction, fact.0, anchor.0) {
@@ -251,12 +260,12 @@ impl<'a> Machine<'a> {
     }
 
     /// `fact occurs on anchor`: within the span of a word of time, on the day of an instant.
-    pub(super) fn on(&mut self, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        let Some((fact, fact_until)) = self.side(&operands[0])? else {
-            return Ok((false, self.null_until(&operands[0])?));
+    pub(super) fn on(&mut self, fact: &'a Core, anchor: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        let Some((fact, fact_until)) = self.side(fact)? else {
+            return Ok((false, self.null_until(fact)?));
         };
-        let Some((anchor, anchor_until)) = self.side(&operands[1])? else {
-            return Ok((false, self.null_until(&operands[1])?));
+        let Some((anchor, anchor_until)) = self.side(anchor)? else {
+            return Ok((false, self.null_until(anchor)?));
         };
         let zone = self.context.zone;
         let until = fact_until.min(anchor_until);
@@ -280,15 +289,15 @@ impl<'a> Machine<'a> {
     }
 
     /// `fact occurs between from and to`: both ends belong to it, words of time as whole spans.
-    pub(super) fn between(&mut self, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        let Some(fact) = self.side(&operands[0])? else {
-            return Ok((false, self.null_until(&operands[0])?));
+    pub(super) fn between(&mut self, fact: &'a Core, from: &'a Core, to: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        let Some(fact) = self.side(fact)? else {
+            return Ok((false, self.null_until(fact)?));
         };
-        let Some(from) = self.side(&operands[1])? else {
-            return Ok((false, self.null_until(&operands[1])?));
+        let Some(from) = self.side(from)? else {
+            return Ok((false, self.null_until(from)?));
         };
-        let Some(to) = self.side(&operands[2])? else {
-            return Ok((false, self.null_until(&operands[2])?));
+        let Some(to) = self.side(to)? else {
+            return Ok((false, self.null_until(to)?));
         };
         let begun = self.compare_instants(Comparison::GreaterOrEqual, fact, from);
         let open = match (fact.0, to.0) {

@@ -78,10 +78,12 @@ pub(super) fn find(rules: &[&SegmentPlan], features: &mut [FeaturePlan]) {
 
 impl Uses {
     fn gather(&mut self, core: &Core) {
-        if let Core::Apply(Op::Compare(_), sides) = core {
-            let compared = [(0, 1), (1, 0)]
+        if let Core::Apply(Op::Compare(_), sides) = core
+            && let [left, right] = sides.as_slice()
+        {
+            let compared = [(left, right), (right, left)]
                 .into_iter()
-                .find_map(|(of, with)| Some((total(&sides[of])?, bound(&sides[with])?)));
+                .find_map(|(of, with)| Some((total(of)?, bound(with)?)));
             if let Some((feature, bound)) = compared {
                 self.bounds.entry(feature).or_default().insert(bound.clone());
                 return;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use millrace_model::{SubjectKind, Text};
+use millrace_model::{SubjectKind, Text, Timestamp};
 use millrace_pql::Diagnostic;
 use millrace_pql::ast::Span;
 
@@ -12,9 +12,9 @@ use super::demand::{self, demands};
 use super::split::{Split, Splitter, hash, reads};
 use super::{EventQuery, FeaturePlan, Keep, Plan, Residual, SegmentPlan};
 use crate::compile::Compiled;
-use crate::core::{Core, Op, SUBJECT, Var};
+use crate::core::{Core, Fresh, Op, SUBJECT, Var};
 use crate::definition::Kind;
-use crate::eval::{Context, Machine, Money, Source};
+use crate::eval::{Context, Machine, Money};
 use crate::kin::{self, Kin};
 use crate::normal::normalise;
 use crate::sequence::{self, Sequence};
@@ -197,7 +197,7 @@ impl<'s> Planner<'s> {
     fn segment(&mut self, rule: &Compiled) -> Result<SegmentPlan, Diagnostic> {
         let zone = rule.definition().time_zone;
         let mut layouts = BTreeMap::new();
-        let mut next = rule.next_var();
+        let mut next = rule.unused();
         let split = rule.conditions().try_map(&mut |core: &Core, span: Span| {
             let core = normalise(core.clone(), &mut next);
             let split = Splitter::split(self, core, zone, next).map_err(|reason| {
@@ -244,7 +244,7 @@ impl<'s> Planner<'s> {
     ///
     /// # Errors
     /// Why it cannot be kept incrementally.
-    pub fn feature(&mut self, kind: SubjectKind, core: Core, zone: Tz, mut next: Var) -> Result<FeatureId, String> {
+    pub fn feature(&mut self, kind: SubjectKind, core: Core, zone: Tz, mut next: Fresh) -> Result<FeatureId, String> {
         let core = normalise(core, &mut next);
         let id = FeatureId(self.name_of(kind.name(), &core, zone));
         if self.known.contains(&id) {
@@ -277,7 +277,7 @@ impl<'s> Planner<'s> {
     pub fn name_of(&self, purpose: &str, core: &Core, zone: Tz) -> u64 {
         hash(
             purpose,
-            &core.clone().replace(&Core::Var(Var::MAX), &Core::Var(SUBJECT)).canonical(),
+            &core.clone().replace(&Core::Var(Var::Host), &Core::Var(SUBJECT)).canonical(),
             &self.settings_of([core], zone),
         )
     }
@@ -360,15 +360,7 @@ impl<'s> Planner<'s> {
             return core;
         }
         let context = self.context(zone, BTreeMap::new());
-        let mut machine = Machine {
-            source: Source::None,
-            now: millrace_model::Timestamp(0),
-            context: &context,
-            told_at: None,
-            bound: Vec::new(),
-            trace: None,
-        };
-        let value = machine.eval(&core).map(|(val, _)| val.into_value());
+        let value = Machine::over(Vec::new(), &context, Timestamp(0)).eval(&core).map(|(val, _)| val.into_value());
         value.map_or(core, Core::Literal)
     }
 }

@@ -47,16 +47,18 @@ pub(super) fn demands(predicate: &Core) -> Demands {
             negated: false,
             case_sensitive: true,
         } => {
-            let sides = [(&operands[0], &operands[1]), (&operands[1], &operands[0])];
+            let [left, right] = operands.as_slice() else { return Demands::new() };
+            let sides = [(left, right), (right, left)];
             let demand = sides.into_iter().find_map(|(of, with)| Some((path(of)?, [text(with)?].into())));
             demand.into_iter().collect()
         }
         Op::In { negated: false } => {
-            let texts = match &operands[1] {
+            let [value, list] = operands.as_slice() else { return Demands::new() };
+            let texts = match list {
                 Core::Literal(Value::List(values)) => values.iter().map(|value| value.as_str().map(Text::new)).collect(),
                 _ => None,
             };
-            path(&operands[0]).zip(texts).into_iter().collect()
+            path(value).zip(texts).into_iter().collect()
         }
         _ => Demands::new(),
     }

@@ -13,17 +13,12 @@ use chrono_tz::Tz;
 use millrace_model::{Relation, SubjectKind, Text, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::core::{Bind, Core, Op, ROW_ID, SUBJECT, Var, newest_first};
+use crate::core::{Bind, Core, Fresh, Op, QueryRef, ROW_ID, SUBJECT, Var, newest_first};
 use crate::kin;
 use crate::plan::build::{Planner, Upkeep};
 use crate::plan::{Keep, Reads};
 use crate::tally::Shape;
 use crate::view::QueryId;
-
-/// Stands for the host of a far list until its rows are known.
-const HOST: Var = Var::MAX;
-/// Stands for an anchor while it is looked whether an expression depends on it alone.
-const ANCHOR: Var = Var::MAX - 1;
 
 /// Rows that are kept in one, which every event writes. Of more a tally is kept, which costs the same however many they are.
 const NEWEST_MAX: u32 = 50;
@@ -65,7 +60,7 @@ struct Query {
 
 /// A far list being put together.
 struct FarList {
-    /// Of `HOST`.
+    /// Of `Var::Host`.
     list: Core,
     var: Var,
     columns: BTreeMap<Text, Core>,
@@ -90,18 +85,18 @@ pub(crate) struct Splitter<'p, 's> {
     planner: &'p mut Planner<'s>,
     zone: Tz,
     sorts: BTreeMap<Var, Sort>,
-    next: Var,
+    next: Fresh,
     queries: Vec<Query>,
     far: Vec<FarList>,
     refused: Option<String>,
 }
 
 impl<'p, 's> Splitter<'p, 's> {
-    /// Splits an expression about a subject. `next` is above every variable in use.
+    /// Splits an expression about a subject. `next` makes variables that it does not use.
     ///
     /// # Errors
     /// Why it cannot be kept incrementally.
-    pub fn split(planner: &'p mut Planner<'s>, core: Core, zone: Tz, next: Var) -> Result<Split, String> {
+    pub fn split(planner: &'p mut Planner<'s>, core: Core, zone: Tz, next: Fresh) -> Result<Split, String> {
         let mut splitter = Splitter {
             planner,
             zone,
@@ -120,8 +115,7 @@ impl<'p, 's> Splitter<'p, 's> {
     }
 
     fn fresh(&mut self) -> Var {
-        self.next += 1;
-        self.next - 1
+        self.next.var()
     }
 
     fn refuse(&mut self, reason: &str) {
@@ -132,7 +126,7 @@ impl<'p, 's> Splitter<'p, 's> {
     fn sort(&mut self, core: &Core) -> Sort {
         match core {
             Core::Var(var) => self.sorts.get(var).cloned().unwrap_or((Class::Plain, false)),
-            Core::Rows(query) => (Class::Event([query.0 as usize].into()), true),
+            Core::Rows(query) => (Class::Event(opened(*query).into_iter().collect()), true),
             Core::Apply(op, operands) => match op {
                 Op::Relation(relation) => {
                     let (class, many) = self.sort(&operands[0]);
@@ -156,16 +150,16 @@ impl<'p, 's> Splitter<'p, 's> {
                 Op::DistinctThings | Op::Distinct => (self.sort(&operands[0]).0, true),
                 Op::Head => (self.sort(&operands[0]).0, false),
                 Op::Values | Op::Get => (self.sort(&operands[0]).0, true),
-                Op::If => {
-                    let then = self.sort(&operands[1]);
-                    if then.0 == Class::Plain { self.sort(&operands[2]) } else { then }
-                }
+                Op::If => match operands.as_slice() {
+                    [_, then, otherwise] => {
+                        let then = self.sort(then);
+                        if then.0 == Class::Plain { self.sort(otherwise) } else { then }
+                    }
+                    _ => (Class::Plain, false),
+                },
                 Op::List => operands.first().map_or((Class::Plain, true), |first| (self.sort(first).0, true)),
                 Op::Feature(_) | Op::Column(_) => (Class::Plain, false),
-                Op::Field(name) if name.starts_with("#far") => {
-                    let index = name["#far".len()..].parse().unwrap_or(0);
-                    (Class::Remote([index].into()), true)
-                }
+                Op::Far(list) => (Class::Remote([*list].into()), true),
                 _ => (Class::Plain, false),
             },
             Core::Bind { bind, source, var, body } => {
@@ -197,8 +191,8 @@ impl<'p, 's> Splitter<'p, 's> {
         if anchor == *core {
             return None;
         }
-        let free = core.clone().replace(&anchor, &Core::Var(ANCHOR)).free();
-        (free.len() == 1 && free.contains(&ANCHOR)).then_some((anchor, class))
+        let free = core.clone().replace(&anchor, &Core::Var(Var::Anchor)).free();
+        (free.len() == 1 && free.contains(&Var::Anchor)).then_some((anchor, class))
     }
 
     /// The first thing, far row or event within an expression.
@@ -222,7 +216,7 @@ impl<'p, 's> Splitter<'p, 's> {
             Core::Apply(Op::Field(name), of) if matches!(class, Class::Event(_)) && direct(&of[0]) && matches!(&**name, "timestamp" | "_id") => None,
             // A conjunction may hold a test for the thing itself, which is not the thing's to answer.
             _ if matches!(class, Class::Thing(_)) && core.any(&|node| matches!(node, Core::Apply(Op::IsNull | Op::IsNotNull, of) if direct(&of[0]))) => None,
-            _ if matches!(class, Class::Event(_)) && core.clone().replace(&anchor, &Core::Var(ANCHOR)).temporal() => None,
+            _ if matches!(class, Class::Event(_)) && core.clone().replace(&anchor, &Core::Var(Var::Anchor)).temporal() => None,
             _ => Some((anchor, class)),
         }
     }
@@ -246,7 +240,7 @@ impl<'p, 's> Splitter<'p, 's> {
             Core::Apply(op @ (Op::And | Op::Or), operands) => (self.junction(op, operands), (Class::Plain, false)),
             Core::Apply(Op::Events, of) if of[0] == Core::Var(SUBJECT) => {
                 let index = self.query(Vec::new(), Keep::All);
-                (Core::Rows(QueryId(index as u64)), (Class::Event([index].into()), true))
+                (Core::Rows(QueryRef::Open(index)), (Class::Event([index].into()), true))
             }
             Core::Apply(op, operands) => {
                 let mut class = Class::Plain;
@@ -291,8 +285,10 @@ impl<'p, 's> Splitter<'p, 's> {
 
     /// What is asked of all events of a query, each judged alone, is kept as a tally.
     fn tallied(&mut self, core: Core) -> Core {
-        let Some((shape, index)) = Shape::of(&core) else { return core };
-        let query = &mut self.queries[index as usize];
+        let Some((shape, reads)) = Shape::of(&core) else { return core };
+        let Some(query) = opened(reads).map(|index| &mut self.queries[index]) else {
+            return core;
+        };
         // A few rows are less than a tally.
         if query.keep != Keep::All {
             return core;
@@ -301,7 +297,7 @@ impl<'p, 's> Splitter<'p, 's> {
         let asked = shape.asked;
         query.upkeep = Some(Upkeep::Tally(shape));
         Core::Tally {
-            query: QueryId(index),
+            query: reads,
             asked,
             whole: Box::new(core),
         }
@@ -365,11 +361,13 @@ impl<'p, 's> Splitter<'p, 's> {
                 Core::apply(Op::Column(id), vec![of])
             }
             Class::Remote(lists) => {
-                let column = core.replace(&anchor, &Core::Var(HOST));
+                let column = core.replace(&anchor, &Core::Var(Var::Host));
                 let name = Text::new(format!("c{:016x}", self.planner.name_of("column", &column, self.zone)));
                 for list in &lists {
                     let var = self.far[*list].var;
-                    self.far[*list].columns.insert(name.clone(), column.clone().substitute(HOST, &Core::Var(var)));
+                    self.far[*list]
+                        .columns
+                        .insert(name.clone(), column.clone().substitute(Var::Host, &Core::Var(var)));
                 }
                 Core::apply(Op::Field(name), vec![of])
             }
@@ -382,7 +380,7 @@ impl<'p, 's> Splitter<'p, 's> {
 
     /// Things of a thing, one row each.
     fn far_list(&mut self, core: Core, anchor: Core, many: bool) -> (Core, Sort) {
-        let list = core.replace(&anchor, &Core::Var(HOST));
+        let list = core.replace(&anchor, &Core::Var(Var::Host));
         let (of, (class, _)) = self.expr(anchor);
         let host = match class {
             Class::Thing(kind) => Host::Thing(kind),
@@ -399,7 +397,7 @@ impl<'p, 's> Splitter<'p, 's> {
             columns: BTreeMap::new(),
             host,
         });
-        let rows = Core::apply(Op::Field(Text::new(format!("#far{index}"))), vec![of]);
+        let rows = Core::apply(Op::Far(index), vec![of]);
         (
             if many { rows } else { Core::apply(Op::Head, vec![rows]) },
             (Class::Remote([index].into()), many),
@@ -443,7 +441,7 @@ impl<'p, 's> Splitter<'p, 's> {
             };
             let own = own.into_iter().map(|part| part.substitute(var, &Core::Var(SUBJECT))).collect();
             let index = self.query(own, keep);
-            (Core::Rows(QueryId(index as u64)), Core::and(rest), Class::Event([index].into()))
+            (Core::Rows(QueryRef::Open(index)), Core::and(rest), Class::Event([index].into()))
         } else {
             let (source, body) = self.push_down(condition, source, var, body);
             let (source, (class, _)) = self.expr(source);
@@ -476,8 +474,8 @@ impl<'p, 's> Splitter<'p, 's> {
         }
         let Some((anchor, _)) = self.anchor(&source) else { return (source, body) };
         let local = |part: &Core| {
-            let free = part.clone().replace(&anchor, &Core::Var(ANCHOR)).free();
-            free.iter().all(|free| *free == ANCHOR || *free == var)
+            let free = part.clone().replace(&anchor, &Core::Var(Var::Anchor)).free();
+            free.iter().all(|free| *free == Var::Anchor || *free == var)
         };
         let (own, rest): (Vec<Core>, Vec<Core>) = body.conjuncts().into_iter().partition(local);
         if own.is_empty() {
@@ -500,13 +498,12 @@ impl<'p, 's> Splitter<'p, 's> {
                 values.push(column);
             }
             let rows = Core::bind(Bind::Map, far.list, far.var, Core::apply(Op::Record(names), values));
-            let marker = Text::new(format!("#far{index}"));
             match far.host {
                 Host::Thing(kind) => {
-                    let rows = rows.substitute(HOST, &Core::Var(SUBJECT));
+                    let rows = rows.substitute(Var::Host, &Core::Var(SUBJECT));
                     let id = self.planner.feature(kind, rows, self.zone, self.next)?;
                     core = rewrite(core, &mut |node| match node {
-                        Core::Apply(Op::Field(name), of) if name == marker => {
+                        Core::Apply(Op::Far(list), of) if list == index => {
                             let mut operands = of;
                             operands.push(Core::Literal(Value::List(Vec::new())));
                             Core::Apply(Op::Feature(id), operands)
@@ -518,10 +515,10 @@ impl<'p, 's> Splitter<'p, 's> {
                     let name = Text::new(format!("c{:016x}", self.planner.name_of("rows", &rows, self.zone)));
                     for list in lists {
                         let var = self.far[list].var;
-                        self.far[list].columns.insert(name.clone(), rows.clone().substitute(HOST, &Core::Var(var)));
+                        self.far[list].columns.insert(name.clone(), rows.clone().substitute(Var::Host, &Core::Var(var)));
                     }
                     core = rewrite(core, &mut |node| match node {
-                        Core::Apply(Op::Field(known), of) if known == marker => Core::Apply(Op::Field(name.clone()), of),
+                        Core::Apply(Op::Far(list), of) if list == index => Core::Apply(Op::Field(name.clone()), of),
                         other => other,
                     });
                 }
@@ -535,17 +532,15 @@ impl<'p, 's> Splitter<'p, 's> {
             layouts.insert(id, layout);
             ids.push(id);
         }
+        let named = |query: QueryRef| opened(query).map_or(query, |index| QueryRef::Named(ids[index]));
         core = rewrite(core, &mut |node| match node {
-            Core::Rows(index) => Core::Rows(ids[index.0 as usize]),
+            Core::Rows(query) => Core::Rows(named(query)),
             Core::Tally { query, asked, whole } => Core::Tally {
-                query: ids[query.0 as usize],
+                query: named(query),
                 asked,
                 whole,
             },
-            Core::Sequence { query, whole } => Core::Sequence {
-                query: ids[query.0 as usize],
-                whole,
-            },
+            Core::Sequence { query, whole } => Core::Sequence { query: named(query), whole },
             other => other,
         });
         if let Some(reason) = self.refused {
@@ -565,6 +560,14 @@ impl<'p, 's> Splitter<'p, 's> {
 fn rewrite(core: Core, f: &mut dyn FnMut(Core) -> Core) -> Core {
     let core = core.map(&mut |child| rewrite(child, f));
     f(core)
+}
+
+/// The query of the split that an expression reads.
+fn opened(query: QueryRef) -> Option<usize> {
+    match query {
+        QueryRef::Open(index) => Some(index),
+        QueryRef::Named(_) => None,
+    }
 }
 
 /// Whether a conjunct speaks of the event alone and not of time.
@@ -590,7 +593,7 @@ pub(crate) fn reads(core: &Core) -> Reads {
 
 fn gather(core: &Core, reads: &mut Reads) {
     match core {
-        Core::Rows(query) => reads.queries.push(*query),
+        Core::Rows(query) => reads.queries.extend(query.id()),
         Core::Apply(op, operands) => match op {
             Op::Field(_) if operands[0] == Core::Var(SUBJECT) => reads.attributes = true,
             Op::Relation(relation) if operands[0] == Core::Var(SUBJECT) => reads.relations.push(*relation),

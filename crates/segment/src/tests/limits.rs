@@ -5,8 +5,8 @@ use millrace_model::{SubjectKind, Text};
 use millrace_pql::{CLIMB_MAX, NESTING_MAX, NODES_MAX, TEXT_BYTES_MAX};
 use serde_json::json;
 
-use crate::check::calls::{FUNCTIONS, GROUP_MAX, METHODS, PATTERN_CHARS_MAX, PATTERNS_MAX};
 use crate::check::temporal::{COUNT_MAX, STEPS_MAX};
+use crate::check::texts::{GROUP_MAX, PATTERN_CHARS_MAX, PATTERNS_MAX};
 use crate::check::{DEPTH_MAX, HOPS_MAX, SIZE_MAX};
 use crate::cost::{DEGREE_MAX, LONG_MAX};
 use crate::testing::{Tree, at, definition, schema_once, settings, value};
@@ -191,7 +191,7 @@ fn the_reference_has_an_example_of_every_function() {
         .filter(|line| line.starts_with("| `") || !line.starts_with('|'))
         .collect::<Vec<_>>()
         .join("\n");
-    for name in METHODS.into_iter().chain(FUNCTIONS) {
+    for name in millrace_pql::names() {
         let shown = ["(", " "].iter().any(|behind| examples.contains(&format!("{name}{behind}")));
         assert!(shown, "no example of `{name}`");
     }

@@ -6,7 +6,7 @@ use super::{At, Read, Reader};
 use crate::ast::{Binary, Binding, Expr, Node, Quantifier, Step, When};
 use crate::diagnostic::did_you_mean;
 use crate::parser::forms::first_name;
-use crate::parser::words;
+use crate::words;
 
 impl Reader {
     pub(super) fn occurs(&mut self, subject: &Value, when: &Value) -> Read<Expr> {

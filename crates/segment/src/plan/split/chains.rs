@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::{Class, Splitter, asked_once};
-use crate::core::{Bind, ChainStep, Core, Op, SUBJECT};
+use crate::core::{Bind, ChainStep, Core, Op, QueryRef, SUBJECT};
 use crate::plan::Keep;
 use crate::plan::build::Upkeep;
 use crate::sequence::{Shape, candidates};
-use crate::view::QueryId;
 
 impl Splitter<'_, '_> {
     pub(super) fn chain(&mut self, steps: Vec<ChainStep>) -> Core {
@@ -49,7 +48,7 @@ impl Splitter<'_, '_> {
             _ => vec![Core::apply(Op::Or, any)],
         };
         let index = self.query(predicate, Keep::Progress);
-        let (rows, class) = (Core::Rows(QueryId(index as u64)), Class::Event(BTreeSet::from([index])));
+        let (rows, class) = (Core::Rows(QueryRef::Open(index)), Class::Event(BTreeSet::from([index])));
         let steps = steps.into_iter().zip(parts).map(|(step, (own, rest))| {
             let source = match step.source {
                 Core::Bind { var, .. } => {
@@ -66,7 +65,7 @@ impl Splitter<'_, '_> {
         let steps: Vec<ChainStep> = steps.collect();
         self.queries[index].upkeep = Some(Upkeep::Progress(Shape::of(&steps)));
         Core::Sequence {
-            query: QueryId(index as u64),
+            query: QueryRef::Open(index),
             whole: Box::new(Core::Chain(steps)),
         }
     }

@@ -51,26 +51,6 @@ pub(crate) const UNITS: [(&str, &str, Unit); 11] = [
     ("millennium", "millennia", Unit::Millennium),
 ];
 
-/// Methods that are often written between their operands; only `like` may be.
-pub(crate) const METHODS: [&str; 16] = [
-    "contains",
-    "doesNotContain",
-    "startsWith",
-    "doesNotStartWith",
-    "endsWith",
-    "doesNotEndWith",
-    "equals",
-    "notEqualTo",
-    "matches",
-    "regexGroup",
-    "intersects",
-    "subsetOf",
-    "supersetOf",
-    "includes",
-    "isNull",
-    "isNotNull",
-];
-
 /// Keywords are written in small or in capital letters, not mixed.
 pub(crate) fn is_keyword(word: &str, keyword: &str) -> bool {
     word == keyword || (word.eq_ignore_ascii_case(keyword) && (!word.bytes().any(|b| b.is_ascii_lowercase()) || !word.bytes().any(|b| b.is_ascii_uppercase())))

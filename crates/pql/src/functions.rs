@@ -1,9 +1,9 @@
-//! The functions and methods of the language, each declared once: how it is spelled, what it takes
-//! and what it is good for.
+//! The functions and methods of the language, each declared once: its spelling, its arguments and
+//! its purpose.
 //!
 //! Parser, formatter, JSON form and suggestions look names up here; the checker of
-//! `millrace-segment` and the oracle say what each means, and `docs/functions.md` is written from
-//! it (`UPDATE_EXPECT=1 cargo test -p millrace-pql functions`).
+//! `millrace-segment` and the oracle define the meaning of each, and `docs/functions.md` is
+//! generated from it (`UPDATE_EXPECT=1 cargo test -p millrace-pql functions`).
 
 use std::ops::RangeInclusive;
 
@@ -16,12 +16,12 @@ pub enum Spelling {
     Exact,
     /// A keyword before its arguments, in small or in capital letters.
     Keyword,
-    /// As it is. It reads like an operator, and is taken for one: a rule that has it between its
-    /// operands is told of the dot.
+    /// As is. It reads like an operator, and is taken for one: a rule that has it between its
+    /// operands gets an error that names the dot.
     OperatorLike,
 }
 
-/// What a call takes, beside the receiver of a method.
+/// The arguments of a call, apart from the receiver of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
     pub required: &'static [&'static str],
@@ -50,7 +50,7 @@ impl Parameters {
     }
 }
 
-/// An enum of names with all that is declared of each.
+/// An enum of names with everything declared about each.
 macro_rules! declare {
     ($(#[$about:meta])* $kind:ident {
         $($variant:ident $name:literal ($($required:ident),* $(; $($optional:ident),+)? $(.. $more:ident)?) $spelling:ident $doc:literal)*
@@ -65,7 +65,7 @@ macro_rules! declare {
             /// Each of them, in the order of documents.
             pub const ALL: &'static [$kind] = &[$($kind::$variant),*];
 
-            /// The one that is called so, spelled exactly.
+            /// The one with this name, spelled exactly.
             pub fn named(name: &str) -> Option<$kind> {
                 match name {
                     $($name => Some($kind::$variant),)*
@@ -95,7 +95,7 @@ macro_rules! declare {
                 }
             }
 
-            /// What it yields, in a sentence.
+            /// Its result, in a sentence.
             pub fn doc(self) -> &'static str {
                 match self {
                     $($kind::$variant => $doc,)*
@@ -109,7 +109,7 @@ declare! {
     /// A name that stands alone before its arguments.
     Function {
         Date "date" (year, month, day) Keyword "The calendar date; null where there is none."
-        If "if" (condition, then, otherwise) Keyword "The second argument where the condition holds, else the third."
+        If "if" (condition, then, otherwise) Keyword "The second argument if the condition holds, otherwise the third."
         InSegment "inSegment" (name) Exact "Whether the subject is in another segment."
         CurrentMonth "currentMonth" (.. ignored) Exact "The month of today, 1 to 12."
         CurrentYear "currentYear" (.. ignored) Exact "The year of today."
@@ -121,17 +121,17 @@ declare! {
 }
 
 declare! {
-    /// A name that stands behind a dot, or takes its receiver as first argument.
+    /// A name that stands after a dot, or takes its receiver as first argument.
     Method {
         Like "like" (pattern; case) Exact "Whether a text has the form of a pattern, in which `%` stands for any letters and `_` for one."
-        StartsWith "startsWith" (text; case) OperatorLike "Whether a text begins so."
-        DoesNotStartWith "doesNotStartWith" (text; case) OperatorLike "Whether a text begins otherwise."
-        EndsWith "endsWith" (text; case) OperatorLike "Whether a text ends so."
-        DoesNotEndWith "doesNotEndWith" (text; case) OperatorLike "Whether a text ends otherwise."
-        Contains "contains" (text; case) OperatorLike "Whether a text has another within, or a list an item."
-        DoesNotContain "doesNotContain" (text; case) OperatorLike "Whether a text does not have another within."
-        Equals "equals" (value; case .. values) OperatorLike "Whether a text is one of those given."
-        NotEqualTo "notEqualTo" (value; case) OperatorLike "Whether a text is another one."
+        StartsWith "startsWith" (text; case) OperatorLike "Whether a text begins with another."
+        DoesNotStartWith "doesNotStartWith" (text; case) OperatorLike "Whether a text does not begin with another."
+        EndsWith "endsWith" (text; case) OperatorLike "Whether a text ends with another."
+        DoesNotEndWith "doesNotEndWith" (text; case) OperatorLike "Whether a text does not end with another."
+        Contains "contains" (text; case) OperatorLike "Whether a text contains another, or a list an item."
+        DoesNotContain "doesNotContain" (text; case) OperatorLike "Whether a text does not contain another."
+        Equals "equals" (value; case .. values) OperatorLike "Whether a text equals one of the given values."
+        NotEqualTo "notEqualTo" (value; case) OperatorLike "Whether a text differs from the given one."
         Matches "matches" (regex) OperatorLike "Whether a regular expression is found in a text."
         RegexGroup "regexGroup" (regex, group) OperatorLike "The group of that number in the first match; null where there is none."
         In "in" (list) Exact "Whether a value is in a list."
@@ -176,8 +176,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     functions.chain(Method::ALL.iter().map(|method| method.name()))
 }
 
-/// The name that a word before its arguments stands for, where that is a keyword and comes in
-/// either case; all others are spelled one way.
+/// The keyword that a word before its arguments stands for, in small or capital letters; all other
+/// names have one spelling.
 pub(crate) fn keyword(word: &str) -> Option<&'static str> {
     let functions = Function::ALL.iter().map(|function| (function.spelling(), function.name()));
     let methods = Method::ALL.iter().map(|method| (method.spelling(), method.name()));
@@ -201,7 +201,7 @@ mod tests {
         );
         page += "| Function | Value |\n|---|---|\n";
         for function in Function::ALL {
-            // What is ignored is not offered.
+            // An ignored argument is not offered.
             let parameters = function.parameters();
             let shown = if parameters.more == Some("ignored") {
                 String::new()

@@ -1,11 +1,11 @@
 //! The segment language as text, as JSON and as a syntax tree.
 //!
-//! A rule is read by [`parse`] or [`json::from_json`] and written by [`format()`] or
-//! [`json::to_json`]; both forms stand for the same [`ast::Expr`], there and back. What is wrong
-//! with a rule is a [`Diagnostic`] with its place.
+//! [`parse`] or [`json::from_json`] reads a rule, and [`format()`] or [`json::to_json`] writes it;
+//! both forms convert to the same [`ast::Expr`] and back. An error in a rule is a [`Diagnostic`]
+//! with its place.
 //!
-//! Pure. It knows no schema, no types and no data: what a rule *means* is the business of
-//! `millrace-segment`, and, as a second opinion, of `millrace-oracle`.
+//! Pure. It knows no schema, no types and no data: `millrace-segment` defines what a rule *means*,
+//! and `millrace-oracle` gives a second opinion.
 //!
 //! ```
 //! let rule = millrace_pql::parse("homeAddress.city = \"Berlin\"")?;

@@ -1,4 +1,5 @@
-//! Promises that hold for every tree and every text: what is written parses to the same tree, and nothing makes the parser panic, overflow or linger.
+//! Promises that hold for every tree and every text: written text parses to the same tree, and
+//! nothing makes the parser panic, overflow or hang.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -305,7 +306,7 @@ proptest! {
         let _ = survive(&String::from_utf8_lossy(&bytes));
     }
 
-    /// Members taken from one node and put into another, or left out.
+    /// Members moved from one node into another, or left out.
     #[test]
     fn damaged_json(tree in tree(), damages in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>()), 1..4)) {
         let mut value = json::to_json(&tree);
@@ -354,7 +355,8 @@ fn corpus() {
     assert!(seen >= 12);
 }
 
-/// As deep and as long as may be: every walk of the tree fits the stack of a test's thread. One level more is refused.
+/// As deep and as long as allowed: every walk of the tree fits the stack of a test's thread. One
+/// level more is refused.
 #[test]
 fn bounds() {
     let nested = |open: &str, inner: &str, close: &str, levels: usize| format!("{}{inner}{}", open.repeat(levels), close.repeat(levels));

@@ -29,7 +29,7 @@ struct Inner {
 }
 
 impl Library {
-    /// Those among definitions.
+    /// The library of a set of definitions.
     pub fn of<'c>(definitions: impl IntoIterator<Item = &'c Compiled>) -> Library {
         let attributes = definitions.into_iter().filter(|compiled| compiled.definition().kind == Kind::ComputedAttribute);
         let named = attributes.map(|compiled| {
@@ -47,11 +47,11 @@ impl Library {
     }
 }
 
-/// Parses and type-checks a definition's rule, or the expression of a computed attribute. Other computed attributes that it names are not known yet, and count
-/// as null; `link` fills them in.
+/// Parses and type-checks a definition's rule, or the expression of a computed attribute. Other
+/// computed attributes that it names are not known yet, and count as null; `link` fills them in.
 ///
 /// # Errors
-/// Everything that is wrong with it, with places in `definition.pql`.
+/// All its errors, with places in `definition.pql`.
 pub fn compile(definition: &Definition, schema: &Schema) -> Result<Compiled, Vec<Diagnostic>> {
     compile_with(definition, schema, &Library::default())
 }
@@ -59,7 +59,7 @@ pub fn compile(definition: &Definition, schema: &Schema) -> Result<Compiled, Vec
 /// Definitions that are in force together, with the computed attributes that they name filled in.
 ///
 /// # Errors
-/// What is wrong with a definition once they are, each message with the definition's name.
+/// The errors of definitions after that, each message with the definition's name.
 pub fn link(definitions: &[Compiled], schema: &Schema) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
     let library = Library::of(definitions);
     let mut problems = Vec::new();
@@ -73,12 +73,12 @@ pub fn link(definitions: &[Compiled], schema: &Schema) -> Result<Vec<Compiled>, 
             Ok(compiled) => linked.push(compiled),
             Err(found) => {
                 let name = &compiled.definition().name;
-                let told = found.into_iter().map(|problem| Diagnostic {
+                let named = found.into_iter().map(|problem| Diagnostic {
                     message: format!("in `{name}`: {}", problem.message),
                     span: Span::default(),
                     ..problem
                 });
-                problems.extend(told);
+                problems.extend(named);
             }
         }
     }
@@ -207,7 +207,7 @@ impl Compiled {
         &self.0.ast
     }
 
-    /// What is accepted, but probably not meant. `lint` finds more, over rules together.
+    /// Warnings: accepted, but probably not meant. `lint` finds more, over rules together.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.0.warnings
     }

@@ -1,9 +1,11 @@
-//! Aggregates over an account's persons or opportunities that are kept up to date child by child: one of a hundred thousand persons costs an account
-//! as much as one of ten.
+//! Aggregates over an account's persons or opportunities that are updated child by child: one of a
+//! hundred thousand persons costs an account as much as one of ten.
 //!
-//! A rule over `persons` or `opportunities` mostly asks how many of them satisfy something, or for a total of their values. Both depend on each child
-//! alone, and each child tells what it is in its features. So the owner of the account (the engine) judges a child when it comes, changes or goes, and
-//! keeps totals. What the features say of time is their owners' to tell; a condition that depends on time itself is no such aggregate.
+//! A rule over `persons` or `opportunities` mostly asks how many of them satisfy a condition, or
+//! for a total of their values. Both depend on each child alone, and each child sends its features.
+//! So the owner of the account (the engine) judges a child when it is added, changed or removed,
+//! and keeps totals. The owners of the features handle their dependence on time; a condition that
+//! depends on time itself is not such an aggregate.
 
 use std::sync::Arc;
 
@@ -18,14 +20,14 @@ use crate::view::{Item, KinId, Unknown};
 pub(crate) struct Shape {
     relation: Relation,
     pub asked: Asked,
-    /// Of the child, as `SUBJECT`; reads its features and nothing else.
+    /// On the child, as `SUBJECT`; reads its features and nothing else.
     condition: Core,
-    /// What of it is aggregated; `None`: that there is one.
+    /// The aggregated value; `None`: the existence of the child.
     value: Option<Core>,
 }
 
 impl Shape {
-    /// The shape of an expression of a residual; `None` for expressions of another make.
+    /// The shape of an expression of a residual; `None` for other expressions.
     pub fn of(core: &Core) -> Option<Shape> {
         if let Core::Bind {
             bind: Bind::AtLeast(count),
@@ -61,7 +63,7 @@ impl Shape {
             } => (children(source)?, of_child(body, *var)?),
             list => (children(list)?, Core::bool(true)),
         };
-        // Only values come in twice, are added up and have an order; things do not.
+        // Only values can be repeated, added up and ordered; things cannot.
         (asked.counts_items() || value.is_some()).then_some(Shape {
             relation,
             asked,
@@ -76,7 +78,7 @@ impl Shape {
         format!("{:?} {:?} {} {value}", self.relation, self.asked, self.condition.canonical())
     }
 
-    /// Everything whose value settings may change.
+    /// Every part whose value settings may change.
     pub fn expressions(&self) -> impl Iterator<Item = &Core> {
         [&self.condition].into_iter().chain(&self.value)
     }
@@ -111,15 +113,15 @@ impl Kin {
         }
     }
 
-    /// What is asked of the values.
+    /// The question about the values.
     pub fn asked(&self) -> Asked {
         self.shape.asked
     }
 
-    /// What a child contributes; `None` where it does not count.
+    /// The contribution of a child; `None` if it does not count.
     ///
     /// # Errors
-    /// Where a feature of the child that decides is not known yet.
+    /// If a deciding feature of the child is not known yet.
     pub fn judge(&self, child: &Item) -> Result<Option<Value>, Unknown> {
         // Nothing here depends on time.
         let mut machine = Machine::over(

@@ -1,15 +1,17 @@
-//! Normal form: quantifiers and aggregates moved to where their items come from.
+//! Normal form: quantifiers and aggregates moved to the origin of their items.
 //!
-//! After it, a filter stands directly on its source, `exists` over a path of several relations is nested `exists`, sums and counts over such a path
-//! are sums of sums, and a count that is only compared with a number is `AtLeast`. That is what lets the plan find what depends on one thing or one
-//! event alone. Every rule keeps the value; null items never count.
+//! In normal form, a filter is directly on its source, `exists` over a path of several relations is
+//! nested `exists`, sums and counts over such a path are sums of sums, and a count that is only
+//! compared with a number is `AtLeast`. So the plan can find the parts that depend on one thing or
+//! one event alone. Every rewrite keeps the value; null items never count.
 
 use millrace_model::{Decimal, Value};
 use millrace_pql::ast::{Aggregate, Comparison};
 
 use crate::core::{Bind, Core, Fresh, Op, Var, distinct};
 
-/// Nodes that may be written twice. What is larger stays as it is: copies within copies would double a rule with every level of its nesting.
+/// Nodes that may be duplicated. Larger expressions stay as they are: copies within copies would
+/// double a rule with every level of its nesting.
 const COPY_MAX: usize = 100;
 
 /// Counts beyond it stay numbers.
@@ -20,14 +22,14 @@ pub(crate) fn normalise(core: Core, next: &mut Fresh) -> Core {
     let mut core = core.map(&mut |child| normalise(child, next));
     loop {
         match step(core, next) {
-            // A rule builds new nodes below the top: they are brought to normal form as well.
+            // A rewrite builds new nodes below the top: they are brought to normal form as well.
             Ok(changed) => core = changed.map(&mut |child| normalise(child, next)),
             Err(same) => return same,
         }
     }
 }
 
-/// One rule at the top of an expression; `Err` gives it back where none applies.
+/// Applies one rewrite at the top of an expression; `Err` returns it where none applies.
 fn step(core: Core, next: &mut Fresh) -> Result<Core, Core> {
     if let Core::Apply(op, operands) = &core
         && let Some(literal) = folded(op, operands)
@@ -151,7 +153,7 @@ fn aggregated(aggregate: Aggregate, list: Core) -> Result<Core, Core> {
                 body,
             },
         ) => match *source {
-            // The least of things does not change when one is reached twice.
+            // The least of things does not change when one is repeated.
             Core::Apply(Op::DistinctThings, mut inner) => Ok(of(aggregate, Core::bind(Bind::Map, inner.remove(0), var, *body))),
             source => Err(of(aggregate, Core::bind(Bind::Map, source, var, *body))),
         },
@@ -159,7 +161,7 @@ fn aggregated(aggregate: Aggregate, list: Core) -> Result<Core, Core> {
     }
 }
 
-/// A count compared with a number is a number of items at least.
+/// A count compared with a number becomes a minimum number of items.
 fn compared(comparison: Comparison, mut operands: Vec<Core>, next: &mut Fresh) -> Result<Core, Core> {
     let number = |core: &Core| if let Core::Literal(value) = core { value.as_decimal() } else { None };
     let (comparison, limit) = match (&operands[0], &operands[1]) {
@@ -231,7 +233,7 @@ fn at_least(counted: Core, least: Decimal, next: &mut Fresh) -> Core {
     match counted {
         Core::Apply(Op::Aggregate(Aggregate::Count), mut of) => {
             let var = next.var();
-            // A null is no item.
+            // A null is not an item.
             let item = Core::Var(var);
             let condition = if objects(&of[0]) {
                 Core::bool(true)
@@ -256,7 +258,7 @@ fn at_least(counted: Core, least: Decimal, next: &mut Fresh) -> Core {
     }
 }
 
-/// Whether a list is made of things, rows, events or what maps leave, none of which is null.
+/// Whether a list consists of things, rows, events or results of maps, none of which is null.
 fn objects(list: &Core) -> bool {
     match list {
         Core::Apply(Op::Relation(_) | Op::Events | Op::DistinctThings, _) => true,

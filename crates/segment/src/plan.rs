@@ -191,7 +191,7 @@ impl Residual {
     /// `Unknown` also where something that decides holds no longer at `at`.
     pub fn foresee(&self, view: &dyn View, now: Timestamp, at: Timestamp) -> Result<Timed<Value>, Unknown> {
         self.run(Machine {
-            told_at: Some(now),
+            read_at: Some(now),
             ..Machine::over_view(view, &self.context, at)
         })
     }

@@ -1,8 +1,10 @@
-//! Aggregates over a subject's events that are kept up to date event by event: what one event costs does not depend on how many there are.
+//! Aggregates over a subject's events that are updated event by event: the cost of one event does
+//! not depend on how many there are.
 //!
-//! Each matching event is *judged*: whether it counts now, and until when that holds. Totals take in what begins to count and give back what ceases to.
-//! The owner of the rows (the engine) keeps the verdicts, judges again when their time is over, and keeps how often each value counts where the
-//! aggregate asks for least, greatest or distinct values.
+//! Each matching event is *judged*: whether it counts now, and until when. Totals add what begins
+//! to count and subtract what ceases to. The owner of the rows (the engine) keeps the verdicts,
+//! judges again when their time is over, and keeps how often each value counts if the aggregate
+//! asks for least, greatest or distinct values.
 
 use std::sync::Arc;
 
@@ -12,10 +14,10 @@ use crate::core::{Asked, Bind, Core, Op, QueryRef, SUBJECT, Var};
 use crate::eval::{Context, Machine, NEVER, Object, Val};
 use crate::view::EventRow;
 
-/// What of an event is aggregated.
+/// The aggregated part of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Measured {
-    /// That there is one.
+    /// Its existence.
     Event,
     /// Its time.
     Time,
@@ -28,12 +30,13 @@ pub(crate) enum Measured {
 pub(crate) struct Shape {
     pub asked: Asked,
     pub measured: Measured,
-    /// Of the event, as `SUBJECT`; depends on time and on nothing else.
+    /// On the event, as `SUBJECT`; depends on time and on nothing else.
     pub condition: Core,
 }
 
 impl Shape {
-    /// The shape of an expression over the rows of one query, and that query; `None` for expressions of another make.
+    /// The shape of an expression over the rows of one query, and that query; `None` for other
+    /// expressions.
     pub fn of(core: &Core) -> Option<(Shape, QueryRef)> {
         if let Core::Bind {
             bind: Bind::AtLeast(count),
@@ -78,7 +81,7 @@ impl Shape {
             } => filtered(source, Some((*var, body)))?,
             list => filtered(list, None)?,
         };
-        // Only values come in twice and have an order; events have not.
+        // Only values can be repeated and ordered; events cannot.
         (!asked.keeps_values() || measured != Measured::Event).then_some((Shape { asked, measured, condition }, query))
     }
 
@@ -88,7 +91,7 @@ impl Shape {
     }
 }
 
-/// The rows of a query under a condition that speaks of each event alone.
+/// The rows of a query under a condition that refers to each event alone.
 fn filtered(rows: &Core, condition: Option<(Var, &Core)>) -> Option<(Core, QueryRef)> {
     let Core::Rows(query) = rows else { return None };
     let Some((var, body)) = condition else {
@@ -109,7 +112,7 @@ pub struct Tally {
 /// Whether an event counts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// What it contributes; `None` where it does not count now.
+    /// Its contribution; `None` if it does not count now.
     pub value: Option<Value>,
     /// The earliest later instant at which time alone could change that.
     pub valid_until: Timestamp,
@@ -126,7 +129,7 @@ impl Tally {
         }
         let event = Val::Object(Object::Event(row, &self.layout));
         let mut machine = Machine::over(vec![(SUBJECT, event)], &self.context, now);
-        // Nothing about one event is unknown.
+        // Nothing about a single event is unknown.
         let (counts, valid_until) = machine.test(&self.shape.condition).unwrap_or((false, NEVER));
         let value = counts.then(|| match self.shape.measured {
             Measured::Event => Value::Bool(true),
@@ -145,7 +148,7 @@ impl Tally {
         }
     }
 
-    /// What is asked of the values.
+    /// The question about the values.
     pub fn asked(&self) -> Asked {
         self.shape.asked
     }

@@ -1,4 +1,5 @@
-//! What the functions and methods of the language mean, name by name; a method's receiver may be written as first argument.
+//! The meaning of the language's functions and methods, name by name; a method's receiver may be
+//! written as first argument.
 
 use millrace_model::{Date, Text, Value};
 use millrace_pql::ast::{Aggregate, Comparison, Expr, Moment, Node, Span, Unit};
@@ -49,7 +50,7 @@ impl Checker<'_> {
     }
 
     fn function(&mut self, function: Function, arguments: &[Expr], span: Span) -> Typed {
-        // `inSegment` says itself what it wants.
+        // `inSegment` reports its own requirements.
         if function != Function::InSegment && !self.arity(function.parameters(), arguments, function.name(), span) {
             return Typed::broken();
         }

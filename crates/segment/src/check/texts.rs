@@ -21,7 +21,7 @@ pub(crate) const PATTERN_CHARS_MAX: usize = 1_000;
 pub(crate) const GROUP_MAX: i64 = 100;
 
 impl Checker<'_> {
-    /// `equals(a, b, …)`: any of them. A truth behind them says whether letter case counts.
+    /// `equals(a, b, …)`: any of them. A truth value after them says whether letter case counts.
     pub(super) fn equals_any(&mut self, of: Typed, arguments: &[Expr], span: Span) -> Typed {
         let (values, case) = match arguments {
             [values @ .., case @ Expr { node: Node::Bool(_), .. }] => (values, Some(case)),

@@ -1,4 +1,4 @@
-//! The text that names are hashed from.
+//! The text from which names are hashed.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use millrace_model::Value;
 use super::{Core, Op, SUBJECT, Var};
 
 impl Core {
-    /// The same text for expressions that differ in the numbers of their variables only; what ids
+    /// The same text for expressions that differ in the numbers of their variables only; ids
     /// are hashed from. Part of stored state: changing it renames every feature and query.
     pub fn canonical(&self) -> String {
         let mut out = String::new();
@@ -81,8 +81,8 @@ impl Core {
     }
 }
 
-/// What stands for a variable that nothing binds: of a window since the event before, part of
-/// stored names.
+/// The number of a variable that nothing binds: in a window since the event before, part of stored
+/// names.
 fn number(var: Var) -> u32 {
     match var {
         Var::Subject => 0,

@@ -1,4 +1,4 @@
-//! What several stages ask of the shape of an expression.
+//! Questions about the shape of an expression that several stages ask.
 
 use millrace_model::Relation;
 use millrace_pql::ast::{Comparison, Direction, Moment};
@@ -26,7 +26,7 @@ pub(crate) fn distinct(list: &Core) -> bool {
     }
 }
 
-/// Whether the lists `body` yields for different `var` have nothing in common, and nothing twice.
+/// Whether the lists that `body` yields for different `var` have nothing in common, and no repeats.
 fn disjoint(body: &Core, var: Var) -> bool {
     match body {
         Core::Apply(Op::Relation(relation), of) => {
@@ -65,7 +65,7 @@ pub(crate) fn children(list: &Core) -> Option<Relation> {
     }
 }
 
-/// The steps before `at` that are spoken of from there on, in order.
+/// The steps before `at` to which it and later steps refer, in order.
 pub(crate) fn linked(steps: &[ChainStep], at: usize) -> Vec<usize> {
     let spoken: Vec<_> = steps[at..].iter().map(|step| step.body.free()).collect();
     (0..at)
@@ -73,8 +73,7 @@ pub(crate) fn linked(steps: &[ChainStep], at: usize) -> Vec<usize> {
         .collect()
 }
 
-/// Whether a condition on an event that is not ahead of now holds of every later such event if it
-/// holds of one.
+/// Whether a condition that holds for one event not ahead of now holds for every later such event.
 pub(crate) fn newest_first(condition: &Core, var: Var) -> bool {
     let Core::Apply(op, operands) = condition else { return false };
     let [fact, others @ ..] = operands.as_slice() else { return false };

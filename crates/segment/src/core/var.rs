@@ -1,5 +1,5 @@
-//! Variables, those that stand for something among them, and what an expression reads before its
-//! queries have names.
+//! Variables, including those with a fixed meaning, and what an expression reads before its queries
+//! have names.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub enum Var {
     Bound(u32),
     /// While an expression is split: the host of a far list, whose rows are not known yet.
     Host,
-    /// While it is looked whether an expression depends on one thing or event alone: that one.
+    /// The one thing or event, while testing whether an expression depends on it alone.
     Anchor,
     /// In the window between two steps of a sequence: the event before.
     Previous,
@@ -43,8 +43,8 @@ impl Fresh {
 /// The event query that an expression reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum QueryRef {
-    /// While an expression is split: its query of this index, which has no name before all that is
-    /// asked of its events is known.
+    /// While an expression is split: its query of this index, which has no name until all questions
+    /// about its events are known.
     Open(usize),
     Named(QueryId),
 }

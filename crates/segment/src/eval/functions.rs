@@ -47,7 +47,7 @@ impl<'a> Machine<'a> {
                     until = until.min(val_until);
                     evaluated.push(val);
                 }
-                // Things that are counted; of others their values are taken, and noted, before.
+                // Counted things; for other aggregates, the values were taken, and noted, before.
                 if let (Op::Aggregate(_), Some(trace), [Val::List(items)]) = (op, &mut self.trace, evaluated.as_slice()) {
                     trace.extend(items.iter().filter_map(|item| Evidence::of(item, &operands[0], Value::Bool(true))));
                 }
@@ -68,8 +68,8 @@ impl<'a> Machine<'a> {
             },
             _ => return self.eval(missing),
         };
-        let told = features.get(&id).ok_or(Unknown)?;
-        Ok((Val::Ref(&told.value), until.min(self.held(told.valid_until)?)))
+        let feature = features.get(&id).ok_or(Unknown)?;
+        Ok((Val::Ref(&feature.value), until.min(self.held(feature.valid_until)?)))
     }
 
     /// Whether a subject is in another segment.
@@ -90,7 +90,7 @@ impl<'a> Machine<'a> {
         if matches!(left, Core::Moment(_)) || matches!(right, Core::Moment(_)) {
             return match (self.side(left)?, self.side(right)?) {
                 (Some(left), Some(right)) => Ok(self.compare_instants(comparison, left, right)),
-                // Null now; what is null may change with time only through its own parts.
+                // Null now; it can only change with time through its own parts.
                 (None, _) => Ok((false, self.null_until(left)?)),
                 (_, None) => Ok((false, self.null_until(right)?)),
             };
@@ -100,7 +100,7 @@ impl<'a> Machine<'a> {
         Ok((values::compare(comparison, &left.value(), &right.value()), left_until.min(right_until)))
     }
 
-    /// Operations that look at all their operands.
+    /// Operations that evaluate all their operands.
     #[expect(clippy::too_many_lines, reason = "one arm an operation")]
     fn strict(&mut self, op: &'a Op, operands: &'a [Core], mut args: Vec<Val<'a>>) -> Result<Val<'a>, Unknown> {
         let first = if args.is_empty() {
@@ -245,7 +245,7 @@ impl<'a> Machine<'a> {
             }
             Op::Read(kind) => Val::Own(read(&first.value(), *kind)),
             Op::Instant => Val::Own(as_instants(self.context.zone, &first.value())),
-            // Those whose operands are not all looked at are evaluated before.
+            // Those that do not evaluate all their operands are handled before.
             Op::And
             | Op::Or
             | Op::Not
@@ -288,7 +288,7 @@ impl<'a> Machine<'a> {
                 value: val.value().into_owned(),
             };
             if let Some(trace) = &mut self.trace {
-                // Of a path only the whole is of interest.
+                // Of a path only the whole is shown.
                 let prefix = path[..path.len() - 1].join(".");
                 if matches!(trace.last(), Some(Evidence::Attribute { path, .. }) if *path == prefix) {
                     trace.pop();
@@ -374,7 +374,7 @@ fn text_test(test: TextTest, negated: bool, case_sensitive: bool, value: &Value,
     let (text, pattern) = match (value, pattern) {
         (Value::Null, _) | (_, Value::Null) => return false,
         (Value::Text(text), Value::Text(pattern)) => (text, pattern),
-        // Under `Any`: equality compares as `=` does, the rest asks of texts only.
+        // Under `Any`: equality compares as `=` does, the others accept texts only.
         (value, pattern) => {
             let comparison = if negated { Comparison::NotEqual } else { Comparison::Equal };
             return test == TextTest::Equals && values::compare(comparison, value, pattern);
@@ -398,7 +398,8 @@ fn text_found(test: TextTest, text: &str, pattern: &str) -> bool {
     }
 }
 
-/// `%` stands for any letters, `_` for one. Greedy with one point of return: time is the product of the lengths at worst.
+/// `%` stands for any letters, `_` for one. Greedy with one backtracking point: time is the product
+/// of the lengths at worst.
 fn like(text: &str, pattern: &str) -> bool {
     let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
     let (mut t, mut p) = (0, 0);

@@ -1,7 +1,8 @@
-//! Windows: one side is a fact that stands still, the other may be a word of time that moves with now.
+//! Windows: one side is a fixed fact, the other may be a word of time that moves with now.
 //!
-//! Each form is brought to an interval of the moving side; it holds while the staircase of that side stands within, and the instants at which the
-//! staircase reaches the ends are known exactly.
+//! Each form is reduced to an interval of the moving side. It holds while the staircase of that
+//! side is within the interval, and the instants at which the staircase reaches the ends are known
+//! exactly.
 
 use millrace_model::Timestamp;
 use millrace_pql::ast::{Comparison, Direction, Moment, Unit};
@@ -11,7 +12,7 @@ use crate::calendar::{add, fixed_ms, next_step, reach, shift, staircase, stand, 
 use crate::core::Core;
 use crate::view::Unknown;
 
-/// Both ends belong to it; empty where the first lies behind the last.
+/// Both ends belong to it; empty if the first is after the last.
 type Interval = (Timestamp, Timestamp);
 
 const MS: i64 = 1;
@@ -32,7 +33,7 @@ pub(super) struct Window {
 }
 
 impl<'a> Machine<'a> {
-    /// An operand as an instant; `None` where it is null or no instant.
+    /// An operand as an instant; `None` if it is null or not an instant.
     pub(super) fn side(&mut self, core: &'a Core) -> Result<Option<(Side, Timestamp)>, Unknown> {
         if let Core::Moment(moment) = core {
             return Ok(Some((Side::Moving(*moment), NEVER)));
@@ -41,7 +42,8 @@ impl<'a> Machine<'a> {
         Ok(val.value().as_time().map(|at| (Side::Fixed(at), until)))
     }
 
-    /// Whether the staircase of `moment`, moved by `away` of its units, stands in the interval; and until when that stays so.
+    /// Whether the staircase of `moment`, moved by `away` of its units, is in the interval; and
+    /// until when that stays so.
     fn stands(&self, moment: Moment, away: i64, (low, high): Interval) -> (bool, Timestamp) {
         let zone = self.context.zone;
         let (unit, own) = staircase(moment);
@@ -125,7 +127,7 @@ impl<'a> Machine<'a> {
             return Ok((false, self.null_until(anchor)?));
         };
         let until = fact_until.min(amount_until).min(anchor_until);
-        // A negative number of units names no window; written out it is refused.
+        // A window of a negative number of units has no meaning; a literal one is refused.
         let Some(n) = amount.value().as_f64().filter(|n| *n >= 0.0) else {
             return Ok((false, until));
         };
@@ -161,20 +163,21 @@ impl<'a> Machine<'a> {
         self.eval(core).map(|(_, until)| until)
     }
 
-    /// The anchors for which a fact lies in the window: `n` units after it, or before it where `n` is negative.
+    /// The anchors for which a fact lies in the window: `n` units after it, or before it if `n` is
+    /// negative.
     fn anchors(&self, comparison: Comparison, unit: Unit, n: f64, fact: Timestamp) -> Interval {
         let zone = self.context.zone;
         let far = add(zone, fact, n, unit);
-        let behind = n < 0.0 || (n == 0.0 && n.is_sign_negative());
+        let reversed = n < 0.0 || (n == 0.0 && n.is_sign_negative());
         match comparison {
             Comparison::Equal | Comparison::NotEqual => {
                 let begin = shift(zone, start(zone, fact, unit), n.round() as i64, unit);
                 (begin, shift(zone, begin, 1, unit).plus_ms(-MS))
             }
-            Comparison::LessOrEqual if behind => (far, fact),
-            Comparison::Less if behind => (far.plus_ms(MS), fact),
-            Comparison::Greater if behind => (Timestamp::MIN, far.plus_ms(-MS)),
-            Comparison::GreaterOrEqual if behind => (Timestamp::MIN, far),
+            Comparison::LessOrEqual if reversed => (far, fact),
+            Comparison::Less if reversed => (far.plus_ms(MS), fact),
+            Comparison::Greater if reversed => (Timestamp::MIN, far.plus_ms(-MS)),
+            Comparison::GreaterOrEqual if reversed => (Timestamp::MIN, far),
             Comparison::LessOrEqual => (fact, far),
             Comparison::Less => (fact, far.plus_ms(-MS)),
             Comparison::Greater => (far.plus_ms(MS), NEVER),
@@ -185,7 +188,7 @@ impl<'a> Machine<'a> {
     /// The facts for which an anchor lies in the window.
     fn facts(&self, comparison: Comparison, unit: Unit, n: f64, anchor: Timestamp) -> Interval {
         let zone = self.context.zone;
-        let behind = n < 0.0 || (n == 0.0 && n.is_sign_negative());
+        let reversed = n < 0.0 || (n == 0.0 && n.is_sign_negative());
         // The least fact whose far end is at `level` or above.
         let least = |level: Timestamp| self.least_fact(unit, n, level);
         match comparison {
@@ -194,10 +197,10 @@ impl<'a> Machine<'a> {
                 (begin, shift(zone, begin, 1, unit).plus_ms(-MS))
             }
             // far <= anchor <= fact
-            Comparison::LessOrEqual if behind => (anchor, least(anchor.plus_ms(MS)).plus_ms(-MS)),
-            Comparison::Less if behind => (anchor, least(anchor).plus_ms(-MS)),
-            Comparison::Greater if behind => (least(anchor.plus_ms(MS)), NEVER),
-            Comparison::GreaterOrEqual if behind => (least(anchor), NEVER),
+            Comparison::LessOrEqual if reversed => (anchor, least(anchor.plus_ms(MS)).plus_ms(-MS)),
+            Comparison::Less if reversed => (anchor, least(anchor).plus_ms(-MS)),
+            Comparison::Greater if reversed => (least(anchor.plus_ms(MS)), NEVER),
+            Comparison::GreaterOrEqual if reversed => (least(anchor), NEVER),
             // fact <= anchor <= far
             Comparison::LessOrEqual => (least(anchor), anchor),
             Comparison::Less => (least(anchor.plus_ms(MS)), anchor),
@@ -225,7 +228,7 @@ impl<'a> Machine<'a> {
         low
     }
 
-    /// Over a repeated hour calendar steps are not monotone: wake before it.
+    /// Across a repeated hour calendar steps are not monotone: wake before it.
     fn before_change_of_offset(&self, at: Timestamp) -> Timestamp {
         if at == NEVER {
             return at;

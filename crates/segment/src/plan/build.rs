@@ -22,10 +22,11 @@ use crate::settings::Settings;
 use crate::tally::{self, Tally};
 use crate::view::{FeatureId, KinId, QueryId};
 
-/// Depth of features that rest on features. Relations are bounded to four, so a rule that passes the type-check stays below.
+/// Depth of features that depend on features. Relations are bounded to four, so a rule that passes
+/// the type-check stays below.
 const DEPTH_MAX: usize = 16;
 
-/// What is kept of a query's events in the place of rows.
+/// What is kept of a query's events instead of rows.
 pub(crate) enum Upkeep {
     Tally(tally::Shape),
     Progress(sequence::Shape),
@@ -58,7 +59,7 @@ pub(crate) struct Planner<'s> {
     depth: usize,
 }
 
-/// The plan, or what is wrong with which segment.
+/// The plan, or the errors by segment.
 pub(crate) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, Vec<(Text, Diagnostic)>> {
     let order = order(compiled)?;
     let mut planner = Planner::new(settings);
@@ -146,7 +147,7 @@ fn order(compiled: &[Compiled]) -> Result<Vec<&Compiled>, Vec<(Text, Diagnostic)
     Ok(order)
 }
 
-/// Names one circle among the rules that are left.
+/// Names one circle among the remaining rules.
 fn circle(by_name: &BTreeMap<&Text, &Compiled>, done: &BTreeSet<&Text>) -> (Text, Diagnostic) {
     let open = |rule: &&Compiled| {
         rule.segments()
@@ -169,7 +170,7 @@ fn circle(by_name: &BTreeMap<&Text, &Compiled>, done: &BTreeSet<&Text>) -> (Text
         });
         path.push(name);
     }
-    // The last reference of the circle stands in the rule before its end.
+    // The last reference of the circle is in the rule before its end.
     let last = path.iter().rev().nth(1).cloned().unwrap_or_default();
     (
         last,
@@ -209,7 +210,8 @@ impl<'s> Planner<'s> {
         })?;
         let context = self.context(zone, layouts);
         let whole = split.join();
-        // Of every condition, those that cannot matter to the whole included: explanations evaluate each.
+        // For every condition, including those that cannot affect the whole: explanations evaluate
+        // each.
         let mut leaves = Vec::new();
         split.leaves(&mut |leaf: &Core, _| leaves.push(leaf.clone()));
         let reads = reads(&Core::apply(Op::List, leaves));
@@ -240,7 +242,7 @@ impl<'s> Planner<'s> {
         }
     }
 
-    /// The feature that an expression about a thing of this kind is.
+    /// The feature for an expression about a thing of this kind.
     ///
     /// # Errors
     /// Why it cannot be kept incrementally.

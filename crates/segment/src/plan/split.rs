@@ -1,9 +1,11 @@
-//! The split of an expression: what is computed elsewhere, and what is left.
+//! The split of an expression: the parts computed elsewhere, and the residual.
 //!
-//! Read top down, the first sub-expression that depends on one thing alone becomes a feature of that thing, the first that depends on one event
-//! alone (and not on time) a column of its query. Where things of things are needed one by one (to count each once, to relate them to something
-//! else), the feature is a list of rows, each with the thing's id and the values asked of it; the values are gathered while the rest is split, so the
-//! feature is named last. What is left reads only what a `View` offers.
+//! Read top down, the first sub-expression that depends on one thing alone becomes a feature of
+//! that thing, the first that depends on one event alone (and not on time) a column of its query.
+//! If things of things are needed one by one (to count each once, to relate them to something
+//! else), the feature is a list of rows, each with the thing's id and the values read from it; the
+//! values are gathered while the rest is split, so the feature is named last. The residual reads
+//! only what a `View` offers.
 
 mod chains;
 
@@ -20,23 +22,24 @@ use crate::plan::{Keep, Reads};
 use crate::tally::Shape;
 use crate::view::QueryId;
 
-/// Rows that are kept in one, which every event writes. Of more a tally is kept, which costs the same however many they are.
+/// The most rows kept in one, which every event writes. Beyond it a tally is kept, which costs the
+/// same for any number.
 const NEWEST_MAX: u32 = 50;
 
-/// What an expression's value, or the items of its list, are to the residual.
+/// The class of an expression's value, or of the items of its list, for the residual.
 #[derive(Clone, Debug, PartialEq)]
 enum Class {
     Plain,
     Subject,
-    /// A thing whose features are at hand.
+    /// A thing whose features are available.
     Thing(SubjectKind),
     /// A row of the subject, with its fields.
     Row(Relation),
     /// An event of the subject, kept by these queries.
     Event(BTreeSet<usize>),
-    /// A thing of another thing, at hand as a row of these far lists.
+    /// A thing of another thing, available as a row of these far lists.
     Remote(BTreeSet<usize>),
-    /// A thing, row or event of another thing, not at hand.
+    /// A thing, row or event of another thing, not available.
     Far(Far),
 }
 
@@ -50,7 +53,7 @@ enum Far {
 /// A class, and whether it is that of a list's items.
 type Sort = (Class, bool);
 
-/// An event query being put together.
+/// An event query under construction.
 struct Query {
     predicate: Vec<Core>,
     columns: BTreeMap<u64, Core>,
@@ -58,7 +61,7 @@ struct Query {
     upkeep: Option<Upkeep>,
 }
 
-/// A far list being put together.
+/// A far list under construction.
 struct FarList {
     /// Of `Var::Host`.
     list: Core,
@@ -68,7 +71,7 @@ struct FarList {
 }
 
 enum Host {
-    /// A thing at hand: the list is a feature of it.
+    /// An available thing: the list is a feature of it.
     Thing(SubjectKind),
     /// A row of far lists: the list is a column of theirs.
     Rows(BTreeSet<usize>),
@@ -122,7 +125,7 @@ impl<'p, 's> Splitter<'p, 's> {
         self.refused.get_or_insert_with(|| reason.to_owned());
     }
 
-    /// What the value of an expression not yet split is.
+    /// The class of an expression not yet split.
     fn sort(&mut self, core: &Core) -> Sort {
         match core {
             Core::Var(var) => self.sorts.get(var).cloned().unwrap_or((Class::Plain, false)),
@@ -180,8 +183,8 @@ impl<'p, 's> Splitter<'p, 's> {
         }
     }
 
-    /// The one thing, far row or event that an expression depends on, if it depends on nothing else. One at hand is preferred to one that has to be
-    /// brought there.
+    /// The one thing, far row or event that an expression depends on, if it depends on nothing
+    /// else. An available one is preferred to one that must be fetched.
     fn anchor(&mut self, core: &Core) -> Option<(Core, Class)> {
         self.anchor_among(core, false).or_else(|| self.anchor_among(core, true))
     }
@@ -211,10 +214,10 @@ impl<'p, 's> Splitter<'p, 's> {
         let (anchor, class) = self.anchor(core)?;
         let direct = |of: &Core| *of == anchor;
         match core {
-            // Ids are at hand, and so is whether there is a thing at all.
+            // Ids are available, and so is whether there is a thing at all.
             Core::Apply(Op::Id | Op::IsNull | Op::IsNotNull, of) if direct(&of[0]) => None,
             Core::Apply(Op::Field(name), of) if matches!(class, Class::Event(_)) && direct(&of[0]) && matches!(&**name, "timestamp" | "_id") => None,
-            // A conjunction may hold a test for the thing itself, which is not the thing's to answer.
+            // A conjunction may contain a test for the thing itself, which the thing cannot answer.
             _ if matches!(class, Class::Thing(_)) && core.any(&|node| matches!(node, Core::Apply(Op::IsNull | Op::IsNotNull, of) if direct(&of[0]))) => None,
             _ if matches!(class, Class::Event(_)) && core.clone().replace(&anchor, &Core::Var(Var::Anchor)).temporal() => None,
             _ => Some((anchor, class)),
@@ -283,13 +286,13 @@ impl<'p, 's> Splitter<'p, 's> {
         }
     }
 
-    /// What is asked of all events of a query, each judged alone, is kept as a tally.
+    /// An aggregate over all events of a query, each judged alone, is kept as a tally.
     fn tallied(&mut self, core: Core) -> Core {
         let Some((shape, reads)) = Shape::of(&core) else { return core };
         let Some(query) = opened(reads).map(|index| &mut self.queries[index]) else {
             return core;
         };
-        // A few rows are less than a tally.
+        // A few rows are cheaper than a tally.
         if query.keep != Keep::All {
             return core;
         }
@@ -432,7 +435,8 @@ impl<'p, 's> Splitter<'p, 's> {
         // The subject as a list of one: its item is the subject.
         let body = if source == Core::Var(SUBJECT) { body.substitute(var, &source) } else { body };
         let (source, body, class) = if condition && source == Core::apply(Op::Events, vec![Core::Var(SUBJECT)]) {
-            // The part of the condition that speaks of the event alone is asked once, when the event arrives.
+            // The part of the condition on the event alone is evaluated once, when the event
+            // arrives.
             self.sorts.insert(var, (Class::Event(BTreeSet::new()), false));
             let (own, rest): (Vec<Core>, Vec<Core>) = body.conjuncts().into_iter().partition(|part| asked_once(part, var));
             let keep = match bind {
@@ -457,7 +461,8 @@ impl<'p, 's> Splitter<'p, 's> {
         (self.tallied(Core::bind(bind, source, var, body)), sort)
     }
 
-    /// A condition on things and the value of those that satisfy it, as one expression: what does not satisfy it tells nothing of itself.
+    /// A condition on things and the value of those that satisfy it, as one expression: a thing
+    /// that does not satisfy it sends no value.
     fn chosen(&mut self, list: &Core, inner: Var, condition: &Core, var: Var, value: &Core) -> Option<Core> {
         let (class @ Class::Thing(_), true) = self.sort(list) else { return None };
         self.sorts.insert(var, (class, false));
@@ -467,7 +472,8 @@ impl<'p, 's> Splitter<'p, 's> {
         self.movable(&chosen).is_some_and(|(anchor, _)| anchor == Core::Var(var)).then_some(chosen)
     }
 
-    /// Conditions on the items of a far list that speak of nothing but item and host are asked where the list is made.
+    /// Conditions on the items of a far list that refer only to item and host are evaluated where
+    /// the list is built.
     fn push_down(&mut self, condition: bool, source: Core, var: Var, body: Core) -> (Core, Core) {
         if !condition || !matches!(self.sort(&source).0, Class::Far(_)) {
             return (source, body);
@@ -488,7 +494,7 @@ impl<'p, 's> Splitter<'p, 's> {
 
     /// Names what was gathered.
     fn finish(mut self, mut core: Core) -> Result<Split, String> {
-        // A far list within another's rows is made after it, so the last is named first.
+        // A far list within another's rows is built after it, so the last is named first.
         while let Some(far) = self.far.pop() {
             let index = self.far.len();
             let mut names = vec![Text::new(ROW_ID)];
@@ -570,7 +576,7 @@ fn opened(query: QueryRef) -> Option<usize> {
     }
 }
 
-/// Whether a conjunct speaks of the event alone and not of time.
+/// Whether a conjunct refers to the event alone and not to time.
 fn asked_once(part: &Core, event: Var) -> bool {
     let free = part.free();
     !part.temporal() && free.len() == 1 && free.contains(&event)
@@ -606,7 +612,7 @@ fn gather(core: &Core, reads: &mut Reads) {
     core.each(&mut |child| gather(child, reads));
 }
 
-/// The name of an expression: a hash of what it is for, its text and the settings it depends on.
+/// The name of an expression: a hash of its purpose, its text and the settings it depends on.
 pub(crate) fn hash(purpose: &str, text: &str, settings: &str) -> u64 {
     xxh3_64(format!("{purpose}\n{text}\n{settings}").as_bytes())
 }

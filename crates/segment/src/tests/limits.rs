@@ -1,4 +1,5 @@
-//! Every limit of the reference: what reaches it is accepted, what goes beyond is refused by name; large and deep rules end.
+//! Every limit of the reference: a rule at the limit is accepted, one beyond it is refused by name;
+//! large and deep rules end.
 
 use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Text};
@@ -192,12 +193,13 @@ fn the_reference_has_an_example_of_every_function() {
         .collect::<Vec<_>>()
         .join("\n");
     for name in millrace_pql::names() {
-        let shown = ["(", " "].iter().any(|behind| examples.contains(&format!("{name}{behind}")));
+        let shown = ["(", " "].iter().any(|after| examples.contains(&format!("{name}{after}")));
         assert!(shown, "no example of `{name}`");
     }
 }
 
-/// Ten thousand nodes or a thousand levels in every shape: refused, or compiled, planned and evaluated. Copies within copies would not end.
+/// Ten thousand nodes or a thousand levels in every shape: refused, or compiled, planned and
+/// evaluated. Copies within copies would not end.
 #[test]
 fn large_and_deep_rules_end() {
     let tree = Tree::read(&json!({
@@ -247,7 +249,8 @@ fn large_and_deep_rules_end() {
     }
 }
 
-/// A search for steps that speak of each other does not try twice what has failed: this one would take 60 to the power of 12.
+/// A search for steps that refer to each other does not try twice what has failed: this one would
+/// take 60 to the power of 12.
 #[test]
 fn chains_of_linked_steps_end() {
     let events: Vec<_> = (0..60)
@@ -266,7 +269,8 @@ fn chains_of_linked_steps_end() {
     }
 }
 
-/// A limit is reported as itself: what is not closed behind the place where reading ended is no mistake of its own.
+/// A limit is reported as itself: brackets left open after the place where reading ended are not
+/// errors of their own.
 #[test]
 fn a_limit_is_the_only_finding() {
     for text in [
@@ -283,7 +287,8 @@ fn a_limit_is_the_only_finding() {
     }
 }
 
-/// Attributes that each name the one before twice are refused by their size, in time that does not double with each.
+/// Attributes that each name the one before twice are refused by their size, in time that does not
+/// double with each.
 #[test]
 fn doubling_attributes_end() {
     let attribute = |n: usize| {

@@ -1,4 +1,5 @@
-//! Stored rows are found by the names of features, queries and aggregates: a name that changes empties what it named, and everything is computed anew.
+//! Stored rows are found by the names of features, queries and aggregates: a name that changes
+//! empties what it named, and everything is computed again.
 
 use chrono_tz::Tz;
 use expect_test::expect_file;

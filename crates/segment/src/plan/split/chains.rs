@@ -1,5 +1,5 @@
-//! The split of chains. The events of one whose progress can be kept are one query, so that they lie together in order of time; those of others are
-//! a query a step.
+//! The split of chains. If its progress can be kept, a chain's events are one query, so that they
+//! lie together in order of time; otherwise each step has a query.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ impl Splitter<'_, '_> {
     }
 
     fn sequence(&mut self, steps: Vec<ChainStep>) -> Core {
-        // Of each step, what is asked when the event arrives, and the rest.
+        // The part of each step evaluated when the event arrives, and the rest.
         let parts = |step: &ChainStep| match candidates(&step.source).1 {
             Some((var, body)) => {
                 let (own, rest): (Vec<Core>, Vec<Core>) = body.clone().conjuncts().into_iter().partition(|part| asked_once(part, var));

@@ -1,8 +1,11 @@
-//! Syntax tree to canonical text: one way to write every rule, with no parentheses but those it needs.
+//! Syntax tree to canonical text: one way to write every rule, with no parentheses but the
+//! necessary ones.
 //!
-//! Keywords in small letters, clauses of a chain in capitals; `in` and `like` between their operands, every other method behind a dot. A rule that
-//! does not fit a line is broken before `and` and `or` and between the items of brackets. Whatever the parser or the JSON form yields can be written,
-//! and parses to the same tree again; names that could be taken for keywords stand between backquotes.
+//! Keywords in small letters, clauses of a chain in capitals; `in` and `like` between their
+//! operands, every other method after a dot. A rule that does not fit a line is broken before `and`
+//! and `or` and between the items of brackets. Every tree from the parser or the JSON form can be
+//! written, and parses to the same tree again; names that could be taken for keywords are written
+//! between backquotes.
 
 mod layout;
 
@@ -12,25 +15,28 @@ use crate::ast::{Binary, Binding, Expr, Node, Span, Step, When};
 use crate::lexer;
 use crate::operands;
 use crate::parser::forms::first_name;
-use crate::parser::words::{self, aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
 use crate::parser::{Level, binds, is_normal_call};
+use crate::words::{self, aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
 use layout::{Layout, text};
 
 /// The canonical text of a rule, in lines of about 100 columns, without a line end at its end.
 ///
-/// `parse` gives the same tree again for every tree that came from `parse` or from the JSON form. Of trees built by hand that no text stands for
-/// (infinite numbers, empty names, more levels than the parser allows) it gives something readable.
+/// `parse` gives the same tree again for every tree that came from `parse` or from the JSON form.
+/// For trees built by hand that have no text (infinite numbers, empty names, more levels than the
+/// parser allows) it gives something readable.
 #[must_use]
 pub fn format(expr: &Expr) -> String {
     layout_of(expr, Place::BRACKETED).print()
 }
 
-/// As `format`, of the rule that `text` holds, with its comments.
+/// As `format`, for the rule in `text`, with its comments.
 ///
-/// Comments before, behind and between the conditions that `and` or `or` joins at the top keep their places, those behind a condition on its line.
+/// Comments before, after and between the conditions that `and` or `or` joins at the top keep their
+/// places, those after a condition on its line.
 ///
 /// # Errors
-/// The place of a comment within a condition: it cannot be said where it belongs once the condition is laid out anew.
+/// The place of a comment inside a condition: its place is unclear once the condition is laid out
+/// again.
 pub fn format_with_comments(expr: &Expr, text: &str) -> Result<String, Span> {
     let comments = lexer::comments(text);
     if comments.is_empty() {
@@ -74,7 +80,8 @@ pub fn format_with_comments(expr: &Expr, text: &str) -> Result<String, Span> {
     Ok(out)
 }
 
-/// A comment on a line of its own, or at the end of the line on which it was written; ends in a line end.
+/// A comment on a line of its own, or at the end of the line on which it was written; ends in a
+/// line end.
 fn write_comment(out: &mut String, text: &str, comment: Span) {
     let (start, end) = (comment.start as usize, comment.end as usize);
     let line = text[..start].rfind('\n').map_or(0, |at| at + 1);
@@ -85,12 +92,13 @@ fn write_comment(out: &mut String, text: &str, comment: Span) {
     out.push('\n');
 }
 
-/// What stands around an expression, as far as it decides about parentheses.
+/// The surroundings of an expression, as far as they decide about parentheses.
 #[derive(Clone, Copy)]
 struct Place {
     /// Operators that bind less tightly need parentheses.
     level: Level,
-    /// Nothing follows before the end or a closing bracket, so a form that reaches as far as it can may stand bare.
+    /// Nothing follows before the end or a closing bracket, so a form that reaches as far as it can
+    /// needs no parentheses.
     last: bool,
     /// In the value of a `let`, where a bare `in` ends the value.
     plain_in: bool,
@@ -145,12 +153,12 @@ fn level_of(expr: &Expr) -> Level {
     }
 }
 
-/// Read again, it is a decimal and no integer.
+/// So that it is read again as a decimal and not as an integer.
 fn decimal_text(number: &millrace_model::Decimal) -> String {
     if number.scale() == 0 { format!("{number}.0") } else { number.to_string() }
 }
 
-/// Whether the form takes in whatever operators follow it.
+/// Whether the form absorbs the operators that follow it.
 fn reaches(expr: &Expr) -> bool {
     matches!(
         expr.node,
@@ -332,7 +340,7 @@ fn select(item: Option<&Expr>, bindings: &[Binding], condition: Option<&Expr>, p
         return ranging(parts, bindings, condition, place);
     };
     if matches!(item.node, Node::Moment(_)) {
-        // Bare, `select now from a` selects items called so.
+        // Without parentheses, `select now from a` selects items of that name.
         parts.extend([text("("), layout_of(item, Place::BRACKETED), text(")")]);
     } else {
         parts.push(layout_of(item, place.inner(Level::Or)));
@@ -447,7 +455,7 @@ fn bare_name(name: &str) -> String {
     }
 }
 
-/// A name behind a dot, where no keyword stands.
+/// A name after a dot, where no keyword stands.
 fn member_name(name: &str) -> String {
     if lexer::is_word(name) { name.to_owned() } else { quoted(name, '`') }
 }

@@ -1,4 +1,5 @@
-//! The JSON form of a rule: nodes with a `nodeType`, as in published definitions of format `pql/json`.
+//! The JSON form of a rule: nodes with a `nodeType`, as in published definitions of format
+//! `pql/json`.
 //!
 //! | nodeType | members |
 //! |---|---|
@@ -7,16 +8,17 @@
 //! | `fieldLookup` | `fieldName`, `object`; a bare name is looked up in parameter 1, which also stands in for a missing `object` |
 //! | `varRef` | `varName`, of a declaration around it |
 //! | `varDecl` | `varName`, `from`, `where` |
-//! | `fnApply` | `fnName`, `params`: operators (words in small or capital letters), methods (the object first), functions; `form` where the name alone does not tell |
+//! | `fnApply` | `fnName`, `params`: operators (words in small or capital letters), methods (the object first), functions; `form` where the name alone is ambiguous |
 //! | `fnCreate` | `params` (`varDecl` without `from`), `body` |
 //! | `select`, `quantification`, `aggregation` | `variables` (`varDecl`), `expression`; `quantifier`; `fnName` |
 //! | `let` | `varName`, `value`, `body` |
 //! | `chainStep` | `label`, `negated`, `what`, `when`, `where`, `count`; only in the list of `chain` |
 //!
-//! Published documents are silent about `occurs`, `chain`, `let`, comprehensions and words of time. Here `occurs` takes the subject and a window, an
-//! application of a comparison, `before`, `after`, `from`, `on` or `between`; `chain` takes events, timestamp and a list of steps.
-//! A `List` holds plain values, and nodes where an item is no plain value; an `Object` holds a list of `key` and `value`. Runs of `and` and `or` are
-//! one application, so that long rules stay shallow.
+//! Published documents do not define `occurs`, `chain`, `let`, comprehensions and words of time.
+//! Here `occurs` takes the subject and a window, an application of a comparison, `before`, `after`,
+//! `from`, `on` or `between`; `chain` takes events, timestamp and a list of steps. A `List` holds
+//! plain values, and nodes where an item is not a plain value; an `Object` holds a list of `key`
+//! and `value`. Runs of `and` and `or` are one application, so that long rules stay shallow.
 
 mod read;
 mod write;
@@ -25,7 +27,8 @@ use serde_json::Value;
 
 use crate::ast::Expr;
 use crate::diagnostic::Diagnostic;
-use crate::parser::words;
+use crate::functions::Function;
+use crate::words;
 
 /// The JSON form of a rule.
 #[must_use]
@@ -33,18 +36,15 @@ pub fn to_json(expr: &Expr) -> Value {
     write::node(expr, &mut Vec::new())
 }
 
-/// Reads the JSON form of a rule. Unknown members of a node are passed over.
+/// Reads the JSON form of a rule. Unknown members of a node are skipped.
 ///
 /// # Errors
-/// Everything found wrong, each with the path of its node in the message; never empty. Spans are empty.
+/// All errors, each with the path of its node in the message; never empty. Spans are empty.
 pub fn from_json(value: &Value) -> Result<Expr, Vec<Diagnostic>> {
     read::rule(value)
 }
 
-/// Functions that are not methods: their first parameter is an argument like the others.
-const FUNCTIONS: [&str; 7] = ["date", "if", "inSegment", "currentMonth", "currentYear", "currentDayOfMonth", "mapEntry"];
-
-/// How an application is read where it does not say so itself.
+/// How to read an application that does not say so itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Function,
@@ -64,7 +64,7 @@ fn operator(name: &str) -> Option<&str> {
 fn form(name: &str, params: usize) -> Form {
     if operator(name).is_some() {
         Form::Operator
-    } else if FUNCTIONS.contains(&name) || params == 0 {
+    } else if Function::named(name).is_some() || params == 0 {
         Form::Function
     } else {
         Form::Method

@@ -1,10 +1,11 @@
 //! The segment language as text, as JSON and as a syntax tree.
 //!
-//! A rule is read by [`parse`] or [`json::from_json`] and written by [`format()`] or [`json::to_json`]; both forms stand for the same [`ast::Expr`],
-//! there and back. What is wrong with a rule is a [`Diagnostic`] with its place.
+//! [`parse`] or [`json::from_json`] reads a rule, and [`format()`] or [`json::to_json`] writes it;
+//! both forms convert to the same [`ast::Expr`] and back. An error in a rule is a [`Diagnostic`]
+//! with its place.
 //!
-//! Pure. It knows no schema, no types and no data: what a rule *means* is the business of `millrace-segment`, and, as a second opinion, of
-//! `millrace-oracle`.
+//! Pure. It knows no schema, no types and no data: `millrace-segment` defines what a rule *means*,
+//! and `millrace-oracle` gives a second opinion.
 //!
 //! ```
 //! let rule = millrace_pql::parse("homeAddress.city = \"Berlin\"")?;
@@ -16,10 +17,12 @@
 
 pub mod ast;
 mod diagnostic;
+mod functions;
 mod lexer;
 mod operands;
 mod parser;
 mod same;
+mod words;
 
 mod format;
 pub mod json;
@@ -31,4 +34,5 @@ mod round_trips;
 
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Severity, did_you_mean, render_all};
 pub use format::{format, format_with_comments};
+pub use functions::{Function, Method, Parameters, Spelling, names};
 pub use parser::{CLIMB_MAX, DEPTH_MAX, NESTING_MAX, NODES_MAX, TEXT_BYTES_MAX, nested_too_deep, parse};

@@ -1,31 +1,35 @@
 //! Tokens to syntax tree: recursive descent, with precedence climbing for operators.
 //!
-//! From loose to tight: `or`, `and`, `not`, comparisons with `in`, `like` and `occurs` (which do not chain), `+ -`, `* / %`, sign and `!`, postfix.
-//! Forms that end in `where …`, `=> …` or `in …` reach as far as they can.
+//! From loose to tight: `or`, `and`, `not`, comparisons with `in`, `like` and `occurs` (which do
+//! not chain), `+ -`, `* / %`, sign and `!`, postfix. Forms that end in `where …`, `=> …` or `in …`
+//! reach as far as they can.
 //!
-//! **Errors.** A function that cannot go on reports one diagnostic and returns `Failed`; the nearest operand of `and`/`or` or list item around it
-//! skips to where the next one begins and stands in a null, so that one slip costs one diagnostic. A mistyped keyword is reported and taken for what
-//! was meant.
+//! **Errors.** A function that cannot continue reports one diagnostic and returns `Failed`; the
+//! nearest enclosing operand of `and`/`or` or list item skips to the beginning of the next one and
+//! substitutes a null, so that one slip costs one diagnostic. A mistyped keyword is reported and
+//! taken for the intended one.
 //!
-//! **Bounds.** Text, nodes, nesting while parsing and height of the tree are bounded, so nobody who walks a tree needs a guard of his own. Long
-//! chains of `and` or `or` are built balanced (see `operands`), all others lean to the left. Time is linear in the text.
+//! **Bounds.** Text, nodes, nesting while parsing and height of the tree are bounded, so no code
+//! that walks a tree needs its own guard. Long chains of `and` or `or` are built balanced (see
+//! `operands`), all others lean to the left. Time is linear in the text.
 
 mod cursor;
 pub(crate) mod forms;
-pub(crate) mod words;
 
 use millrace_model::Decimal;
 
 use crate::ast::{Binary, Expr, Node, Span};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
+use crate::functions::{self, Method, Spelling};
 use crate::lexer::{self, Kind, Token};
 use crate::operands;
+use crate::words::{self, aggregate, is_keyword, is_reserved, keyword, quantifier, unit};
 pub use forms::CLIMB_MAX;
-use words::{aggregate, is_keyword, is_reserved, keyword, quantifier, unit};
 
 /// Levels of a rule's nesting: brackets in the text, and conditions within conditions.
 pub const NESTING_MAX: usize = 128;
-/// Levels of a syntax tree, so that walks of it fit a 2 MiB stack. Chains of operators add levels that nobody sees as nesting.
+/// Levels of a syntax tree, so that walks of it fit a 2 MiB stack. Chains of operators add levels
+/// that are not visible as nesting.
 pub const DEPTH_MAX: usize = 256;
 /// Nodes of a syntax tree: far beyond what people write, small enough to check at once.
 pub const NODES_MAX: usize = 20_000;
@@ -36,7 +40,7 @@ fn met_limit(diagnostic: &Diagnostic) -> bool {
     matches!(diagnostic.code, "too-deep" | "too-large")
 }
 
-/// The first bracket that stands deeper than brackets may.
+/// The first bracket that is nested too deeply.
 fn too_deep(tokens: &[Token<'_>]) -> Option<Diagnostic> {
     let mut open = 0_usize;
     for token in tokens {
@@ -52,7 +56,7 @@ fn too_deep(tokens: &[Token<'_>]) -> Option<Diagnostic> {
     None
 }
 
-/// How every stage says it.
+/// The message of every stage.
 pub fn nested_too_deep() -> String {
     format!("the rule is nested deeper than {NESTING_MAX} levels")
 }
@@ -60,7 +64,7 @@ pub fn nested_too_deep() -> String {
 /// Parses a rule.
 ///
 /// # Errors
-/// Everything found wrong, in order of place, at most about twenty findings; never empty.
+/// All errors, in order of place, at most about twenty findings; never empty.
 pub fn parse(text: &str) -> Result<Expr, Vec<Diagnostic>> {
     if text.len() > TEXT_BYTES_MAX {
         let message = format!("the rule has {} bytes, more than {TEXT_BYTES_MAX}", text.len());
@@ -87,7 +91,7 @@ pub fn parse(text: &str) -> Result<Expr, Vec<Diagnostic>> {
         return Ok(expr);
     }
     let mut diagnostics = parser.diagnostics;
-    // Where a limit ended the reading, whatever else was found follows from that.
+    // If a limit ended the reading, all other findings follow from that.
     if diagnostics.iter().any(met_limit) {
         diagnostics.retain(met_limit);
     }
@@ -137,7 +141,8 @@ impl<'a> Parser<'a> {
         }
         let expr = self.condition();
         while !matches!(self.kind(), Kind::End) {
-            // Either the text goes on where it should end, or an operand was skipped; what follows may hold further slips.
+            // Either the text continues after its expected end, or an operand was skipped; the rest
+            // may hold further slips.
             let _: Parsed<()> = self.unexpected("`and`, `or`, another operator or the end of the rule");
             self.at += 1;
             self.skip();
@@ -224,7 +229,8 @@ impl<'a> Parser<'a> {
         operands::build(operator, operands)
     }
 
-    /// After an operand of `and`: a word that continues nothing. A mistyped operator is reported and skipped with its operand.
+    /// After an operand of `and`: a word that continues nothing. A mistyped operator is reported
+    /// and skipped with its operand.
     fn strange_word(&mut self) {
         const MEANT: [&str; 9] = ["over", "from", "where", "and", "or", "in", "notIn", "occurs", "like"];
         let Some(word) = self.bare(0) else { return };
@@ -246,7 +252,7 @@ impl<'a> Parser<'a> {
                 .expecting("an operator")
                 .suggesting(Some(meant))
         };
-        if words::METHODS.contains(&word) {
+        if Method::named(word).is_some_and(|method| method.spelling() == Spelling::OperatorLike) {
             let message = format!("`{word}` is a method");
             let _: Parsed<()> = self.fail(Diagnostic::error("method-as-operator", span, message).suggesting(Some(format!(".{word}(…)"))));
             self.skip();
@@ -501,7 +507,7 @@ impl<'a> Parser<'a> {
         if let Some(moment) = self.moment() {
             return moment;
         }
-        // `al days from now` is a number of days, and no mistyped `all`.
+        // `al days from now` is a number of days, not a mistyped `all`.
         if follows
             && ranges
             && let Some(meant) = did_you_mean(word, ["exists", "some", "forall", "all", "none", "one", "select"])
@@ -553,16 +559,13 @@ enum Infix {
     Occurs,
 }
 
-/// The functions that are keywords, and come in either case; all others are spelled one way.
-const FUNCTIONS: [&str; 7] = ["if", "date", "count", "sum", "average", "min", "max"];
-
-/// What a call written with a bare name stands for.
+/// The meaning of a call written with a bare name.
 pub(crate) fn call(name: String, mut arguments: Vec<Expr>) -> Node {
     if let (Some(word), 2) = (keyword(&name, &["in", "notIn"]), arguments.len()) {
         let right = arguments.swap_remove(1);
         return membership(word, arguments.swap_remove(0), right);
     }
-    match (words::instant(&name), keyword(&name, &FUNCTIONS)) {
+    match (words::instant(&name), functions::keyword(&name)) {
         (Some(moment), _) if arguments.is_empty() => Node::Moment(moment),
         (_, Some(word)) => Node::Call {
             function: word.to_owned(),
@@ -572,14 +575,15 @@ pub(crate) fn call(name: String, mut arguments: Vec<Expr>) -> Node {
     }
 }
 
-/// Whether a bare `name(…)` with so many arguments is a call of that name, and not some other form.
+/// Whether a bare `name(…)` with this number of arguments is a call of that name, and not some
+/// other form.
 pub(crate) fn is_normal_call(name: &str, arguments: usize) -> bool {
-    let renamed = keyword(name, &FUNCTIONS).is_some_and(|word| word != name);
+    let renamed = functions::keyword(name).is_some_and(|word| word != name);
     let moment = arguments == 0 && words::instant(name).is_some();
     !(renamed || moment || is_keyword(name, "chain") || is_reserved(name))
 }
 
-/// What a method call stands for.
+/// The meaning of a method call.
 pub(crate) fn method(of: Expr, name: String, mut arguments: Vec<Expr>) -> Node {
     match keyword(&name, &["in", "notIn"]) {
         Some(word) if arguments.len() == 1 => membership(word, of, arguments.swap_remove(0)),
@@ -612,8 +616,9 @@ fn next(level: Level) -> Level {
     }
 }
 
-/// Which words begin `AGGREGATE E over …`: each `over` belongs to the last aggregate's word before it between the same brackets. Found beforehand,
-/// since `sum (a + b) over v from c` begins like a call and `count - 1 over v from c` like a difference.
+/// Which words begin `AGGREGATE E over …`: each `over` belongs to the last aggregate's word before
+/// it between the same brackets. Found beforehand, since `sum (a + b) over v from c` begins like a
+/// call and `count - 1 over v from c` like a difference.
 fn comprehensions(tokens: &[Token<'_>]) -> Vec<bool> {
     let mut heads = vec![false; tokens.len()];
     let mut waiting: Vec<Vec<usize>> = vec![Vec::new()];

@@ -1,4 +1,5 @@
-//! Promises that hold for every tree and every text: what is written parses to the same tree, and nothing makes the parser panic, overflow or linger.
+//! Promises that hold for every tree and every text: written text parses to the same tree, and
+//! nothing makes the parser panic, overflow or hang.
 
 use millrace_model::Decimal;
 use proptest::collection::vec;
@@ -7,9 +8,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::ast::{Aggregate, Binary, Binding, Comparison, Direction, Expr, Moment, Node, Quantifier, Span, Step, Unit, When};
+use crate::functions::Method;
 use crate::parser::forms::first_name;
-use crate::parser::words;
 use crate::promises::{round_trip, survive};
+use crate::words;
 use crate::{DEPTH_MAX, NESTING_MAX, NODES_MAX, json, parser};
 
 fn expr(node: Node) -> Expr {
@@ -30,7 +32,7 @@ fn name() -> impl Strategy<Value = String> {
     let keywords = [
         words::RESERVED.as_slice(),
         &words::CONTEXTUAL,
-        &words::METHODS,
+        &Method::ALL.iter().map(|method| method.name()).collect::<Vec<_>>(),
         &words::UNITS.map(|(one, ..)| one),
     ]
     .concat();
@@ -303,7 +305,7 @@ proptest! {
         let _ = survive(&String::from_utf8_lossy(&bytes));
     }
 
-    /// Members taken from one node and put into another, or left out.
+    /// Members moved from one node into another, or left out.
     #[test]
     fn damaged_json(tree in tree(), damages in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>()), 1..4)) {
         let mut value = json::to_json(&tree);
@@ -352,7 +354,8 @@ fn corpus() {
     assert!(seen >= 12);
 }
 
-/// As deep and as long as may be: every walk of the tree fits the stack of a test's thread. One level more is refused.
+/// As deep and as long as allowed: every walk of the tree fits the stack of a test's thread. One
+/// level more is refused.
 #[test]
 fn bounds() {
     let nested = |open: &str, inner: &str, close: &str, levels: usize| format!("{}{inner}{}", open.repeat(levels), close.repeat(levels));

@@ -1,20 +1,23 @@
-//! From syntax tree to core: names resolved, implicit parameters filled in, types checked, comparisons made possible or refused.
+//! From syntax tree to core: names resolved, implicit parameters filled in, types checked,
+//! comparisons made possible or refused.
 //!
-//! What the checker promises: the core it returns evaluates without type errors on any data that fits the schema; where data does not fit
-//! (under `Any`), the value is null. `let` and lambdas are gone: they are substituted where they are used.
+//! The checker's promise: the core it returns evaluates without type errors on any data that fits
+//! the schema; where data does not fit (under `Any`), the value is null. `let` and lambdas are
+//! gone: they are substituted where they are used.
 
-pub(crate) mod calls;
+mod calls;
 mod compare;
 mod computed;
 mod lists;
 pub(crate) mod temporal;
+pub(crate) mod texts;
 
 use chrono_tz::Tz;
 use millrace_model::{Schema, SubjectKind, Text, Value};
 use millrace_pql::ast::{Binary, Expr, Node, Span};
 use millrace_pql::{Diagnostic, did_you_mean};
 
-use crate::core::{Bind, Core, Op, SUBJECT, Var};
+use crate::core::{Bind, Core, Fresh, Op, SUBJECT, Var};
 use crate::types::{Member, Ty, member, members};
 
 pub(crate) use computed::Attribute;
@@ -22,7 +25,8 @@ pub use computed::Library;
 
 /// Relations from the subject to the farthest thing of a path.
 pub const HOPS_MAX: u8 = 4;
-/// Nodes of a rule's core, after `let` and lambdas are substituted. Rules written by people have tens to hundreds.
+/// Nodes of a rule's core, after `let` and lambdas are substituted. Rules written by people have
+/// tens to hundreds.
 pub const SIZE_MAX: usize = 20_000;
 /// Nesting of a rule's text.
 pub(crate) const DEPTH_MAX: usize = millrace_pql::NESTING_MAX;
@@ -44,7 +48,7 @@ impl Typed {
     }
 }
 
-/// What a name can mean.
+/// The possible meanings of a name.
 enum Frame {
     /// A variable, a lambda's parameter, a label.
     Named(String, Typed),
@@ -59,7 +63,7 @@ pub(crate) struct Checker<'s> {
     scopes: Vec<Frame>,
     /// Parameters of the enclosing lambdas, for `$2` and on.
     lambdas: Vec<Vec<Typed>>,
-    next_var: Var,
+    fresh: Fresh,
     depth: usize,
     size: usize,
     /// Regular expressions so far.
@@ -85,7 +89,7 @@ impl<'s> Checker<'s> {
             zone,
             scopes: vec![Frame::Implicit(first)],
             lambdas: Vec::new(),
-            next_var: SUBJECT + 1,
+            fresh: Fresh::new(),
             depth: 0,
             size: 0,
             patterns: 0,
@@ -98,14 +102,13 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// Above every variable in use.
-    pub(crate) fn next_var(&self) -> Var {
-        self.next_var
+    /// Variables that the rule does not use.
+    pub(crate) fn unused(&self) -> Fresh {
+        self.fresh
     }
 
     fn fresh(&mut self) -> Var {
-        self.next_var += 1;
-        self.next_var - 1
+        self.fresh.var()
     }
 
     fn fail(&mut self, diagnostic: Diagnostic) -> Typed {
@@ -143,7 +146,7 @@ impl<'s> Checker<'s> {
             Ty::List(_) => Core::bind(Bind::AtLeast(1), typed.core, self.fresh(), Core::bool(true)),
             ty => {
                 let remedy = if ty.is_object() || matches!(ty, Ty::Record(_)) {
-                    "write `.isNotNull()` behind it"
+                    "write `.isNotNull()` after it"
                 } else {
                     "compare it with something"
                 };
@@ -248,7 +251,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// A value that is no thing, row or event.
+    /// A value that is not a thing, row or event.
     pub(crate) fn plain(&mut self, expr: &Expr) -> Typed {
         let typed = self.expr(expr);
         if typed.ty.is_object() {
@@ -289,7 +292,7 @@ impl<'s> Checker<'s> {
                 if !self.grow(typed.core.size(), span) {
                     return Typed::broken();
                 }
-                typed.core = typed.core.refresh(&mut self.next_var);
+                typed.core = typed.core.refresh(&mut self.fresh);
                 return typed;
             }
         }
@@ -300,7 +303,8 @@ impl<'s> Checker<'s> {
         self.field(item, name, span)
     }
 
-    /// Before an expression is written out once more, which is how a short rule becomes long.
+    /// Called before an expression is written out once more, which is how a short rule becomes
+    /// long.
     fn grow(&mut self, size: usize, span: Span) -> bool {
         self.size += size;
         if self.size > SIZE_MAX {
@@ -340,7 +344,8 @@ impl<'s> Checker<'s> {
         self.fail(Diagnostic::error("unknown-field", span, format!("`{name}` is no field of {}", item.show())).suggesting(near))
     }
 
-    /// `$1` is the implicit parameter; `$2` and on are those of the innermost function that has so many.
+    /// `$1` is the implicit parameter; `$2` and on are those of the innermost function that has
+    /// that many.
     fn parameter(&mut self, position: u32, span: Span) -> Typed {
         if position == 1 {
             return self.implicit(0).unwrap_or_else(Typed::broken);
@@ -408,7 +413,8 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// The operands of `a and b and …`, in order. Long rows of conditions lean to the left; they are gone through without recursion.
+/// The operands of `a and b and …`, in order. Long rows of conditions lean to the left; they are
+/// walked without recursion.
 pub(crate) fn operands(operator: Binary, expr: &Expr) -> Vec<&Expr> {
     let mut reversed = Vec::new();
     let mut rest = expr;

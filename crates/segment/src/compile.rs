@@ -8,7 +8,7 @@ use millrace_pql::ast::{Binary, Expr, Node, Span};
 
 use crate::check::{Attribute, Checker, Library, SIZE_MAX, operands};
 use crate::condition::Condition;
-use crate::core::{Core, Var};
+use crate::core::{Core, Fresh};
 use crate::cost::{DEGREE_MAX, ITEMS_MAX, LONG_MAX, cost};
 use crate::definition::{Definition, Kind};
 use crate::normal::normalise;
@@ -22,14 +22,14 @@ struct Inner {
     definition: Definition,
     ast: Expr,
     conditions: Condition<Core>,
-    next_var: Var,
+    fresh: Fresh,
     warnings: Vec<Diagnostic>,
     segments: Vec<(Text, Span)>,
     attributes: Vec<(Text, Span)>,
 }
 
 impl Library {
-    /// Those among definitions.
+    /// The library of a set of definitions.
     pub fn of<'c>(definitions: impl IntoIterator<Item = &'c Compiled>) -> Library {
         let attributes = definitions.into_iter().filter(|compiled| compiled.definition().kind == Kind::ComputedAttribute);
         let named = attributes.map(|compiled| {
@@ -47,11 +47,11 @@ impl Library {
     }
 }
 
-/// Parses and type-checks a definition's rule, or the expression of a computed attribute. Other computed attributes that it names are not known yet, and count
-/// as null; `link` fills them in.
+/// Parses and type-checks a definition's rule, or the expression of a computed attribute. Other
+/// computed attributes that it names are not known yet, and count as null; `link` fills them in.
 ///
 /// # Errors
-/// Everything that is wrong with it, with places in `definition.pql`.
+/// All its errors, with places in `definition.pql`.
 pub fn compile(definition: &Definition, schema: &Schema) -> Result<Compiled, Vec<Diagnostic>> {
     compile_with(definition, schema, &Library::default())
 }
@@ -59,7 +59,7 @@ pub fn compile(definition: &Definition, schema: &Schema) -> Result<Compiled, Vec
 /// Definitions that are in force together, with the computed attributes that they name filled in.
 ///
 /// # Errors
-/// What is wrong with a definition once they are, each message with the definition's name.
+/// The errors of definitions after that, each message with the definition's name.
 pub fn link(definitions: &[Compiled], schema: &Schema) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
     let library = Library::of(definitions);
     let mut problems = Vec::new();
@@ -73,12 +73,12 @@ pub fn link(definitions: &[Compiled], schema: &Schema) -> Result<Vec<Compiled>, 
             Ok(compiled) => linked.push(compiled),
             Err(found) => {
                 let name = &compiled.definition().name;
-                let told = found.into_iter().map(|problem| Diagnostic {
+                let named = found.into_iter().map(|problem| Diagnostic {
                     message: format!("in `{name}`: {}", problem.message),
                     span: Span::default(),
                     ..problem
                 });
-                problems.extend(told);
+                problems.extend(named);
             }
         }
     }
@@ -117,7 +117,7 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
         let message = format!("the rule has {size} steps once `let` and functions are filled in, more than {SIZE_MAX}");
         return Err(vec![Diagnostic::error("too-large", ast.span, message)]);
     }
-    let mut next_var = checker.next_var();
+    let mut fresh = checker.unused();
     let mut warnings = std::mem::take(&mut checker.warnings);
     let mut costly = Vec::new();
     conditions.leaves(&mut |leaf, span| {
@@ -148,7 +148,7 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
         return Err(costly);
     }
     conditions.leaves(&mut |leaf, span| {
-        if !attribute && let Core::Literal(value) = normalise(leaf.clone(), &mut next_var) {
+        if !attribute && let Core::Literal(value) = normalise(leaf.clone(), &mut fresh) {
             let always = if value == Value::Bool(true) { "true" } else { "false" };
             warnings.push(Diagnostic::warning("constant", span, format!("this condition is always {always}")));
         }
@@ -159,7 +159,7 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
         definition: definition.clone(),
         ast,
         conditions,
-        next_var,
+        fresh,
         warnings,
         segments,
         attributes,
@@ -210,7 +210,7 @@ impl Compiled {
         &self.0.ast
     }
 
-    /// What is accepted, but probably not meant. `lint` finds more, over rules together.
+    /// Warnings: accepted, but probably not meant. `lint` finds more, over rules together.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.0.warnings
     }
@@ -228,7 +228,7 @@ impl Compiled {
     /// The rule in normal form, as one expression.
     #[cfg(test)]
     pub(crate) fn normal(&self) -> Core {
-        let mut next = self.0.next_var;
+        let mut next = self.0.fresh;
         normalise(self.0.conditions.join(), &mut next)
     }
 
@@ -236,7 +236,8 @@ impl Compiled {
         &self.0.conditions
     }
 
-    pub(crate) fn next_var(&self) -> Var {
-        self.0.next_var
+    /// Variables that the rule does not use.
+    pub(crate) fn unused(&self) -> Fresh {
+        self.0.fresh
     }
 }

@@ -1,12 +1,14 @@
-//! The core language: what a type-checked rule is, and what a plan evaluates.
+//! The core language: the form of a type-checked rule, and the input of plans.
 //!
-//! Names are resolved, implicit parameters are filled in, relations and events are nodes of their own. Two shapes carry everything: `Apply`, an
-//! operation on evaluated operands, and `Bind`, an operation that runs a body for every item of a list. Variables are numbers, unique within one
-//! rule, so that substitution cannot capture; `SUBJECT` is the thing the expression is about.
+//! Names are resolved, implicit parameters are filled in, relations and events are nodes of their
+//! own. Two shapes cover everything: `Apply`, an operation on evaluated operands, and `Bind`, an
+//! operation that runs a body for every item of a list. Variables that lists bind are unique within
+//! one rule, so that substitution cannot capture; `SUBJECT` is the thing the expression is about.
 
 mod asked;
 mod canonical;
 mod shapes;
+mod var;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,17 +16,11 @@ use std::sync::Arc;
 use millrace_model::{Relation, Text, Value};
 use millrace_pql::ast::{Aggregate, Comparison, Direction, Moment, Unit};
 
-use crate::view::{FeatureId, KinId, QueryId};
+use crate::view::{FeatureId, KinId};
 
 pub use asked::Asked;
-pub(crate) use asked::Question;
 pub(crate) use shapes::{children, distinct, linked, newest_first};
-
-/// A bound variable; unique within a rule.
-pub type Var = u32;
-
-/// The thing an expression is about.
-pub const SUBJECT: Var = 0;
+pub use var::{Fresh, QueryRef, SUBJECT, Var};
 
 /// The field that names the thing in rows of a list-valued feature.
 pub const ROW_ID: &str = "#id";
@@ -37,19 +33,22 @@ pub enum Core {
     /// A word of time; evaluates to the instant at which its span begins.
     Moment(Moment),
     /// The kept rows of an event query of the subject. Residuals only.
-    Rows(QueryId),
-    /// An aggregate of an event query's rows that is kept up to date, and how it is computed from the rows. Residuals only.
+    Rows(QueryRef),
+    /// An aggregate of an event query's rows that is kept up to date, and how it is computed from
+    /// the rows. Residuals only.
     Tally {
-        query: QueryId,
+        query: QueryRef,
         asked: Asked,
         whole: Box<Core>,
     },
-    /// A chain whose progress is kept, and how it is computed from the query's rows. Residuals only.
+    /// A chain whose progress is kept, and how it is computed from the query's rows. Residuals
+    /// only.
     Sequence {
-        query: QueryId,
+        query: QueryRef,
         whole: Box<Core>,
     },
-    /// An aggregate over the account's children that is kept up to date, and how it is computed from them. Residuals only.
+    /// An aggregate over the account's children that is kept up to date, and how it is computed
+    /// from them. Residuals only.
     Kin {
         kin: KinId,
         asked: Asked,
@@ -73,7 +72,7 @@ pub enum Core {
     Chain(Vec<ChainStep>),
 }
 
-/// What a binder does with its body.
+/// How a binder uses its body.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bind {
     /// The items for which the body holds.
@@ -82,15 +81,16 @@ pub enum Bind {
     Map,
     /// The items of the bodies' lists, in order; nulls left out.
     FlatMap,
-    /// Whether the body holds for at least so many items.
+    /// Whether the body holds for at least this number of items.
     AtLeast(u32),
-    /// The first `count` items by the body, highest first unless `lowest`; items whose body is null left out.
+    /// The first `count` items by the body, highest first unless `lowest`; items whose body is null
+    /// left out.
     Top { count: u32, lowest: bool },
     /// A map from the body (as text) to the items that have it.
     GroupBy,
 }
 
-/// A step of a chain: the events it takes, and how they lie.
+/// A step of a chain: the events it takes, and their position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChainStep {
     pub negated: bool,
@@ -98,9 +98,9 @@ pub struct ChainStep {
     pub source: Core,
     /// An event of `source`; in later steps' bodies, the last event this step took.
     pub var: Var,
-    /// What a candidate must satisfy; may speak of earlier steps' variables.
+    /// The condition on a candidate; may refer to earlier steps' variables.
     pub body: Core,
-    /// At least so many.
+    /// At least this number.
     pub count: u32,
 }
 
@@ -169,6 +169,9 @@ pub enum Op {
     Events,
     /// thing, row or event; its id
     Id,
+    /// thing or row; the rows of this far list. Only while an expression is split, until the list
+    /// is a feature or a column.
+    Far(usize),
     /// thing; its feature. Second operand: the value where there is no thing. Residuals only.
     Feature(FeatureId),
     /// event row; the column of this name. Residuals only.
@@ -219,9 +222,10 @@ pub enum Op {
     DatePart(DatePart),
     /// year, month, day
     Date,
-    /// untyped value; what it is as a value of a type, null where it is none
+    /// untyped value; its value as one of a kind, null if it is not one
     Read(Kind),
-    /// instant, date, or the text of one; an instant, which of a date is its midnight in the rule's zone
+    /// instant, date, or the text of one; an instant, which for a date is its midnight in the
+    /// rule's zone
     Instant,
     /// fact, amount, anchor
     Window { comparison: Comparison, unit: Unit, direction: Direction },
@@ -233,14 +237,14 @@ pub enum Op {
     Between,
 }
 
-/// What an untyped value is read as, beside a typed one.
+/// The kind as which an untyped value is read next to a typed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Bool,
     Number,
     Text,
     Date,
-    /// Whatever it is but a text: what aggregates take of untyped lists.
+    /// Anything but a text: what aggregates take of untyped lists.
     NoText,
 }
 
@@ -278,7 +282,7 @@ impl Core {
         Core::apply(Op::Relation(relation), vec![of])
     }
 
-    /// The conjuncts of a condition: of `And` its operands, of the literal `true` none.
+    /// The conjuncts of a condition: the operands of `And`; none for the literal `true`.
     pub fn conjuncts(self) -> Vec<Core> {
         match self {
             Core::Apply(Op::And, operands) => operands,
@@ -363,7 +367,7 @@ impl Core {
         }
     }
 
-    /// `with` in the place of every occurrence of `what`.
+    /// Replaces every occurrence of `what` by `with`.
     #[must_use]
     pub fn replace(self, what: &Core, with: &Core) -> Core {
         if self == *what {
@@ -373,7 +377,8 @@ impl Core {
         }
     }
 
-    /// `with` in the place of a variable. Of an expression that binds variables itself, one copy at most: see `inline`.
+    /// Replaces a variable by `with`. If the expression binds variables itself, one copy at most:
+    /// see `inline`.
     #[must_use]
     pub fn substitute(self, var: Var, with: &Core) -> Core {
         self.replace(&Core::Var(var), with)
@@ -381,7 +386,7 @@ impl Core {
 
     /// As `substitute`, every copy with variables of its own.
     #[must_use]
-    pub fn inline(self, var: Var, with: &Core, next: &mut Var) -> Core {
+    pub fn inline(self, var: Var, with: &Core, next: &mut Fresh) -> Core {
         if self == Core::Var(var) {
             with.clone().refresh(next)
         } else {
@@ -389,12 +394,12 @@ impl Core {
         }
     }
 
-    /// The same expression with new variables, numbered from `next` on.
+    /// The same expression with new variables.
     #[must_use]
-    pub fn refresh(self, next: &mut Var) -> Core {
-        let new = |body: Core, var: Var, next: &mut Var| {
-            *next += 1;
-            (body.substitute(var, &Core::Var(*next - 1)), *next - 1)
+    pub fn refresh(self, next: &mut Fresh) -> Core {
+        let new = |body: Core, var: Var, next: &mut Fresh| {
+            let fresh = next.var();
+            (body.substitute(var, &Core::Var(fresh)), fresh)
         };
         match self {
             Core::Bind { bind, source, var, body } => {
@@ -419,8 +424,7 @@ impl Core {
                     step.source = std::mem::replace(&mut step.source, Core::null()).refresh(next);
                     step.body = std::mem::replace(&mut step.body, Core::null()).refresh(next);
                     let old = step.var;
-                    *next += 1;
-                    let var = *next - 1;
+                    let var = next.var();
                     steps[at].var = var;
                     for step in &mut steps[at..] {
                         step.body = std::mem::replace(&mut step.body, Core::null()).substitute(old, &Core::Var(var));
@@ -439,7 +443,7 @@ impl Core {
         found
     }
 
-    /// Nodes in all.
+    /// The total number of nodes.
     pub fn size(&self) -> usize {
         let mut size = 1;
         self.each(&mut |child| size += child.size());
@@ -451,7 +455,7 @@ impl Core {
         let mut used = BTreeSet::new();
         let mut bound = BTreeSet::new();
         self.variables(&mut used, &mut bound);
-        // Binders are unique, so what is bound anywhere within is not free.
+        // Binders are unique, so a variable bound anywhere within is not free.
         &used - &bound
     }
 
@@ -474,7 +478,7 @@ impl Core {
     pub fn temporal(&self) -> bool {
         self.any(&|node| match node {
             Core::Moment(_) => true,
-            // Events ahead of now come into being; the end of a chain is now.
+            // Events ahead of now appear later; the end of a chain is now.
             Core::Apply(Op::Events, _) | Core::Rows(_) | Core::Chain(_) => true,
             _ => false,
         })

@@ -1,10 +1,13 @@
 //! The evaluator: core expressions over a `View` or a `World`, with validity.
 //!
-//! Every evaluation returns a value and the earliest later instant at which time alone could change it. The instant is a lower bound: waking too
-//! early costs an evaluation, waking too late would be wrong. It is as late as can be had cheaply: a true disjunction holds as long as its most
-//! durable branch, a false one until its first branch may turn, a threshold until enough of its items may have turned.
+//! Every evaluation returns a value and the earliest later instant at which time alone could change
+//! it. The instant is a lower bound: waking too early costs an evaluation, waking too late would be
+//! wrong. It is as late as is cheap to compute: a true disjunction holds as long as its most
+//! durable branch, a false one until its first branch may change, a threshold until enough of its
+//! items may have changed.
 //!
-//! What is not known yet (a feature under way) is an error of evaluation unless the rest decides without it.
+//! An unknown fact (a feature in transit) is an error of evaluation unless the rest decides without
+//! it.
 
 mod chain;
 mod evidence;
@@ -20,7 +23,7 @@ use millrace_model::{Decimal, Relation, SubjectKind, Text, Timestamp, Value};
 
 pub use evidence::Evidence;
 
-use crate::core::{Bind, Core, Op, Var};
+use crate::core::{Bind, Core, Op, QueryRef, SUBJECT, Var};
 use crate::cost::ITEMS_MAX;
 use crate::types::target_of_row;
 use crate::view::{EventRow, Features, Item, QueryId, Target, Unknown, View};
@@ -29,10 +32,11 @@ use crate::world::{Link, World, WorldEvent};
 /// Never: no passage of time changes the value.
 pub(crate) const NEVER: Timestamp = Timestamp::MAX;
 
-/// Children of an account up to which it is foreseen when they change the answer by time: each is looked at for that. Of more it is not said.
+/// The most children of an account for which the instant of a change by time is computed: each is
+/// examined for that. For more there is no instant.
 const FORESEEN_MAX: u64 = 256;
 
-/// What evaluation needs beside expression and data.
+/// The environment of evaluation, apart from expression and data.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Context {
     pub zone: Tz,
@@ -41,19 +45,19 @@ pub(crate) struct Context {
     pub layouts: Arc<BTreeMap<QueryId, Vec<u64>>>,
 }
 
-/// Currencies and their worth.
+/// Currencies and their rates.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Money {
     pub default_currency: Text,
     pub rates: BTreeMap<Text, Decimal>,
 }
 
-/// Where attributes, relations and events come from.
+/// The origin of attributes, relations and events.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'a> {
     View(&'a dyn View),
     World(&'a dyn World),
-    /// Nothing but what is bound.
+    /// Bound variables only.
     None,
 }
 
@@ -83,9 +87,9 @@ pub(crate) enum Val<'a> {
 }
 
 /// A value and how long it holds.
-pub(crate) type Timed<'a> = (Val<'a>, Timestamp);
+pub(crate) type Evaluated<'a> = (Val<'a>, Timestamp);
 
-/// An item of a list that may not be there yet.
+/// An item of a list that may not exist yet.
 pub(crate) struct Slot<'a> {
     pub val: Val<'a>,
     pub presence: Presence,
@@ -96,7 +100,7 @@ pub(crate) enum Presence {
     Here,
     /// An event ahead of now.
     From(Timestamp),
-    /// It is not known whether the thing has a live record.
+    /// Whether the thing has a live record is not known.
     Unknown,
 }
 
@@ -104,82 +108,81 @@ pub(crate) struct Machine<'a> {
     pub source: Source<'a>,
     pub now: Timestamp,
     pub context: &'a Context,
-    /// When what others told was read, where it counts until when that holds.
-    pub told_at: Option<Timestamp>,
+    /// When values from other owners were read, if it matters how long they hold.
+    pub read_at: Option<Timestamp>,
     /// Bound variables, innermost last.
     pub bound: Vec<(Var, Val<'a>)>,
-    /// What decided, where somebody asks.
+    /// What decided, if evidence is wanted.
     pub trace: Option<Vec<Evidence>>,
     /// Items gone through so far.
     pub items: usize,
 }
 
-/// The value of an expression without variables that depends on no setting and no time, as a literal.
+/// The value of an expression without variables that depends on no setting and no time, as a
+/// literal.
 pub(crate) fn constant(core: &Core) -> Option<Core> {
     let context = Context {
         zone: Tz::UTC,
         money: Arc::default(),
         layouts: Arc::default(),
     };
-    let mut machine = Machine {
-        source: Source::None,
-        now: Timestamp(0),
-        context: &context,
-        told_at: None,
-        bound: Vec::new(),
-        trace: None,
-        items: 0,
-    };
-    machine.eval(core).ok().map(|(val, _)| Core::Literal(val.into_value()))
+    Machine::over(Vec::new(), &context, Timestamp(0))
+        .eval(core)
+        .ok()
+        .map(|(val, _)| Core::Literal(val.into_value()))
 }
 
 impl<'a> Machine<'a> {
-    pub fn over_view(view: &'a dyn View, context: &'a Context, now: Timestamp) -> Machine<'a> {
-        let subject = Val::Object(Object::Subject);
+    /// Over bound variables only.
+    pub fn over(bound: Vec<(Var, Val<'a>)>, context: &'a Context, now: Timestamp) -> Machine<'a> {
         Machine {
-            source: Source::View(view),
+            source: Source::None,
             now,
             context,
-            told_at: None,
-            bound: vec![(crate::core::SUBJECT, subject)],
+            read_at: None,
+            bound,
             trace: None,
             items: 0,
         }
     }
 
+    pub fn over_view(view: &'a dyn View, context: &'a Context, now: Timestamp) -> Machine<'a> {
+        Machine {
+            source: Source::View(view),
+            ..Machine::over(vec![(SUBJECT, Val::Object(Object::Subject))], context, now)
+        }
+    }
+
     pub fn over_world(world: &'a dyn World, kind: SubjectKind, id: &'a str, context: &'a Context, now: Timestamp) -> Machine<'a> {
-        let subject = Val::Object(Object::WorldThing(kind, id));
         Machine {
             source: Source::World(world),
-            now,
-            context,
-            told_at: None,
-            bound: vec![(crate::core::SUBJECT, subject)],
-            trace: None,
-            items: 0,
+            ..Machine::over(vec![(SUBJECT, Val::Object(Object::WorldThing(kind, id)))], context, now)
         }
     }
 
     /// An expression of one event alone.
     pub fn over_event(event: &'a Value, context: &'a Context) -> Machine<'a> {
-        Machine {
-            source: Source::None,
-            now: Timestamp(0),
-            context,
-            told_at: None,
-            bound: vec![(crate::core::SUBJECT, Val::Ref(event))],
-            trace: None,
-            items: 0,
+        // Nothing about a single event depends on time.
+        Machine::over(vec![(SUBJECT, Val::Ref(event))], context, Timestamp(0))
+    }
+
+    /// The view and the query whose tally or progress it may keep. With evidence wanted, the events
+    /// are shown instead.
+    fn kept(&self, query: QueryRef) -> Option<(&'a dyn View, QueryId)> {
+        match self.source {
+            Source::View(view) if self.trace.is_none() => query.id().map(|query| (view, query)),
+            _ => None,
         }
     }
 
-    /// How long a value that another keeps counts as holding. An instant that had passed when it was read says nothing: the owner is at it.
+    /// How long a value from another owner counts as valid. An instant that had passed when it was
+    /// read carries no information: the owner will send the new value.
     ///
     /// # Errors
-    /// Where the value may be another by now.
+    /// If the value may have changed by now.
     fn held(&self, until: Timestamp) -> Result<Timestamp, Unknown> {
-        match self.told_at {
-            Some(told_at) if until > told_at => {
+        match self.read_at {
+            Some(read_at) if until > read_at => {
                 if until > self.now {
                     Ok(until)
                 } else {
@@ -212,7 +215,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The value of an expression.
-    pub fn eval(&mut self, core: &'a Core) -> Result<Timed<'a>, Unknown> {
+    pub fn eval(&mut self, core: &'a Core) -> Result<Evaluated<'a>, Unknown> {
         match core {
             Core::Literal(value) => Ok((Val::Ref(value), NEVER)),
             Core::Var(var) => {
@@ -225,23 +228,16 @@ impl<'a> Machine<'a> {
                 Ok((Val::Own(Value::Time(at)), crate::calendar::next_step(self.context.zone, self.now, stairs)))
             }
             Core::Rows(_) => self.present(core),
-            Core::Tally { query, asked, whole } => match self.source {
-                // Who asks for evidence is shown the events.
-                Source::View(view) if self.trace.is_none() => match view.tally(*query, self.now) {
-                    Some(kept) => Ok((Val::Own(asked.answer(kept.totals, kept.extreme)), kept.valid_until)),
-                    None => self.eval(whole),
-                },
-                _ => self.eval(whole),
+            Core::Tally { query, asked, whole } => match self.kept(*query).and_then(|(view, query)| view.tally(query, self.now)) {
+                Some(kept) => Ok((Val::Own(asked.answer(kept.totals, kept.extreme)), kept.valid_until)),
+                None => self.eval(whole),
             },
-            Core::Sequence { query, whole } => match self.source {
-                Source::View(view) if self.trace.is_none() => match view.progress(*query, self.now) {
-                    Some(kept) => Ok((Val::Own(Value::Bool(kept.value)), kept.valid_until)),
-                    None => self.eval(whole),
-                },
-                _ => self.eval(whole),
+            Core::Sequence { query, whole } => match self.kept(*query).and_then(|(view, query)| view.progress(query, self.now)) {
+                Some(kept) => Ok((Val::Own(Value::Bool(kept.value)), kept.valid_until)),
+                None => self.eval(whole),
             },
             Core::Kin { kin, asked, whole } => match self.source {
-                Source::View(view) if self.trace.is_none() => match view.kin(*kin).filter(|kept| self.told_at.is_none() || kept.children > FORESEEN_MAX) {
+                Source::View(view) if self.trace.is_none() => match view.kin(*kin).filter(|kept| self.read_at.is_none() || kept.children > FORESEEN_MAX) {
                     Some(kept) => Ok((Val::Own(asked.answer_of_children(kept, whole)?), NEVER)),
                     None => self.eval(whole),
                 },
@@ -278,7 +274,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The truth of a condition: null and what is no boolean are false.
+    /// The truth of a condition: null and values that are not boolean are false.
     pub fn test(&mut self, core: &'a Core) -> Result<(bool, Timestamp), Unknown> {
         match core {
             Core::Apply(Op::And, operands) => self.all(operands, false),
@@ -307,14 +303,15 @@ impl<'a> Machine<'a> {
                 var,
                 body,
             } if matches!(**body, Core::Apply(Op::Not, _)) => self.at_least(1, source, *var, body, true)?,
-            // Who asks for evidence is shown what speaks against a `forall`.
+            // Evidence shows the items that fail a `forall`.
             Core::Kin { whole, .. } if self.trace.is_some() => return self.test_not(whole),
             of => self.test(of)?,
         };
         Ok((!flag, until))
     }
 
-    /// `and` (`deciding` false) and `or` (`deciding` true): one operand that equals `deciding` settles the whole.
+    /// `and` (`deciding` false) and `or` (`deciding` true): one operand equal to `deciding` settles
+    /// the whole.
     fn all(&mut self, operands: &'a [Core], deciding: bool) -> Result<(bool, Timestamp), Unknown> {
         let mut settled: Option<Timestamp> = None;
         let mut open = NEVER;
@@ -338,7 +335,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// `against`: of a `forall`, which holds where the opposite is looked for in vain. It rests on all its items then, else on those that speak against it.
+    /// `against`: for a `forall`, which holds if the search for its opposite fails. Its evidence is
+    /// then all its items, otherwise those that fail it.
     fn at_least(&mut self, count: usize, source: &'a Core, var: Var, body: &'a Core, against: bool) -> Result<(bool, Timestamp), Unknown> {
         let (slots, bound) = self.slots(source)?;
         if slots.len() < count {
@@ -384,7 +382,7 @@ impl<'a> Machine<'a> {
             }
         }
         if holding.len() >= count {
-            // It holds until so many have expired that `count` are no longer left.
+            // It holds until so few are left that `count` is no longer reached.
             holding.sort_unstable_by(|a, b| b.cmp(a));
             return Ok((true, bound.min(holding[count - 1])));
         }
@@ -399,7 +397,7 @@ impl<'a> Machine<'a> {
         Ok((false, failing.get(missing - 1).copied().unwrap_or(NEVER).min(bound)))
     }
 
-    /// What was seen of an item that is left out, from a mark of the trace on.
+    /// Drops the evidence of an item that is left out, from a mark of the trace on.
     fn forget(&mut self, mark: usize) {
         if let Some(trace) = &mut self.trace {
             let seen = trace.split_off(mark.min(trace.len()));
@@ -407,7 +405,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The items of a list, those ahead of now and those not known among them; and how long the list stays so apart from these.
+    /// The items of a list, including those ahead of now and unknown ones; and how long the list
+    /// stays the same apart from these.
     pub(crate) fn slots(&mut self, source: &'a Core) -> Result<(Vec<Slot<'a>>, Timestamp), Unknown> {
         let (slots, until) = self.listed(source)?;
         self.go_through(slots.len())?;
@@ -417,14 +416,16 @@ impl<'a> Machine<'a> {
     fn listed(&mut self, source: &'a Core) -> Result<(Vec<Slot<'a>>, Timestamp), Unknown> {
         match source {
             Core::Rows(query) => {
-                let Source::View(view) = self.source else { return Ok((Vec::new(), NEVER)) };
-                let layout = self.context.layouts.get(query).map_or(&[][..], Vec::as_slice);
+                let (Source::View(view), Some(query)) = (self.source, query.id()) else {
+                    return Ok((Vec::new(), NEVER));
+                };
+                let layout = self.context.layouts.get(&query).map_or(&[][..], Vec::as_slice);
                 let now = self.now;
                 let slot = |row: &'a EventRow| Slot {
                     val: Val::Object(Object::Event(row, layout)),
                     presence: Presence::of(row.at, now),
                 };
-                Ok((view.events(*query).iter().map(slot).collect(), NEVER))
+                Ok((view.events(query).iter().map(slot).collect(), NEVER))
             }
             Core::Apply(Op::Events, of) => {
                 let (person, until) = self.eval(&of[0])?;
@@ -450,7 +451,7 @@ impl<'a> Machine<'a> {
     }
 
     /// A list of items that may be ahead of now, as it is now.
-    fn present(&mut self, source: &'a Core) -> Result<Timed<'a>, Unknown> {
+    fn present(&mut self, source: &'a Core) -> Result<Evaluated<'a>, Unknown> {
         let (slots, mut until) = self.slots(source)?;
         let mut items = Vec::with_capacity(slots.len());
         for slot in slots {
@@ -469,7 +470,7 @@ impl<'a> Machine<'a> {
                 let rows = relation.row().is_some();
                 let slots = view.related(relation)?.iter().filter_map(|item| {
                     let presence = match &item.target {
-                        // A row is there whatever it leads to.
+                        // A row exists whatever it leads to.
                         _ if rows => Presence::Here,
                         Target::Known { .. } => Presence::Here,
                         Target::Unknown => Presence::Unknown,
@@ -525,7 +526,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn bind(&mut self, bind: Bind, source: &'a Core, var: Var, body: &'a Core) -> Result<Timed<'a>, Unknown> {
+    fn bind(&mut self, bind: Bind, source: &'a Core, var: Var, body: &'a Core) -> Result<Evaluated<'a>, Unknown> {
         let (list, mut until) = if bind == Bind::Filter {
             (Vec::new(), NEVER)
         } else {

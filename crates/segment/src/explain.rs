@@ -1,4 +1,5 @@
-//! Why a subject is in a segment or not: the rule's conditions as written, each with its value and what decided it.
+//! Why a subject is in a segment or not: the rule's conditions as written, each with its value and
+//! what decided it.
 
 use std::collections::VecDeque;
 
@@ -17,22 +18,26 @@ use crate::view::{Unknown, View};
 pub struct Explanation {
     /// `and`, `or`, `not`, or the condition's own text.
     pub text: String,
-    /// Where it stands in the rule.
+    /// Its place in the rule.
     pub span: Span,
-    /// `None`: something that decides is not known yet.
+    /// `None`: a deciding fact is not known yet.
     pub value: Option<bool>,
-    /// The earliest later instant at which time alone could change the value; of an unknown value nothing is said (`Timestamp::MAX`).
+    /// The earliest later instant at which time alone could change the value; for an unknown value
+    /// there is none (`Timestamp::MAX`).
     pub valid_until: Timestamp,
-    /// Of a condition that compares what was compared; `None` where it is not known, and of lists, which would be long.
+    /// For a comparison, the compared values; `None` if they are unknown, and for lists, which
+    /// would be long.
     pub compared: Option<Compared>,
-    /// What was looked at and decided, in the order of evaluation: the first `EVIDENCE_MAX`, and of events the last so many.
+    /// The deciding evidence, in the order of evaluation: the first `EVIDENCE_MAX`, and of events
+    /// the last of that number.
     pub evidence: Vec<Evidence>,
     pub of: Vec<Explanation>,
 }
 
 impl Explanation {
-    /// The same answer with what whole data has to show for it: a plan keeps sums and no deals, and whether there are so many but not how many.
-    /// Where the two differ, facts are under way; the condition keeps what its own answer rests on then.
+    /// The same answer with the evidence from whole data: a plan keeps sums without the deals, and
+    /// whether there are enough without the number. Where the two differ, facts are in transit; the
+    /// condition then keeps the evidence of its own answer.
     #[must_use]
     pub fn shown_by(mut self, whole: Explanation) -> Explanation {
         if self.of.is_empty() && self.value == whole.value {
@@ -43,14 +48,15 @@ impl Explanation {
         self
     }
 
-    /// The evidence of every condition, in the order in which they stand.
+    /// The evidence of every condition, in the order of the conditions.
     pub fn each_evidence(&self, f: &mut dyn FnMut(&Evidence)) {
         self.evidence.iter().for_each(&mut *f);
         self.of.iter().for_each(|child| child.each_evidence(f));
     }
 }
 
-/// The sides of a comparison as evaluated; null where a side is. Of a window of time the fact and its anchor, of `between` both ends on the right.
+/// The sides of a comparison as evaluated; null where a side is null. For a window of time the fact
+/// and its anchor, for `between` both ends on the right.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compared {
     pub left: Value,
@@ -65,7 +71,8 @@ pub fn explain(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> Explan
     explain_with(segment, view, now, true)
 }
 
-/// As `explain`, out of what is kept: without the events and children that an aggregate or a sequence is made of, and so without evidence.
+/// As `explain`, from kept values: without the events and children of an aggregate or a sequence,
+/// and so without evidence.
 pub fn explain_kept(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> Explanation {
     explain_with(segment, view, now, false)
 }
@@ -73,14 +80,14 @@ pub fn explain_kept(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> E
 fn explain_with(segment: &SegmentPlan, view: &dyn View, now: Timestamp, shown: bool) -> Explanation {
     explained(&segment.conditions, &|leaf: &Residual| {
         let machine = Machine {
-            told_at: Some(now),
+            read_at: Some(now),
             ..Machine::over_view(view, &leaf.context, now)
         };
         observed(machine, &leaf.core, shown)
     })
 }
 
-/// What was seen of one leaf.
+/// The observation of one leaf.
 pub(crate) struct Observed {
     value: Option<bool>,
     valid_until: Timestamp,
@@ -152,7 +159,8 @@ pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Obs
     }
 }
 
-/// Evaluates one leaf with a machine of its own. Each piece of evidence is reported once, where any is to be shown.
+/// Evaluates one leaf with a machine of its own. Each piece of evidence is reported once, if any is
+/// wanted.
 pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core, shown: bool) -> Observed {
     let compared = compared(&mut machine, core);
     machine.items = 0;
@@ -165,7 +173,7 @@ pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core, shown: bool
     let (mut evidence, mut events): (Vec<Evidence>, VecDeque<Evidence>) = Default::default();
     for piece in machine.trace.unwrap_or_default() {
         if let Evidence::Event { .. } = piece {
-            // The latest: they are what keeps a window open.
+            // The latest: they keep a window open.
             if !events.contains(&piece) {
                 events.drain(..(events.len() + 1).saturating_sub(EVIDENCE_MAX));
                 events.push_back(piece);
@@ -190,10 +198,11 @@ fn compared<'a>(machine: &mut Machine<'a>, core: &'a Core) -> Option<Compared> {
         Val::Object(_) => None,
         val => Some(val.into_value()).filter(|value| !matches!(value, Value::List(_) | Value::Map(_))),
     };
-    let (left, right) = match core {
-        Core::Apply(Op::Compare(_) | Op::Text { .. } | Op::Relative(_) | Op::On, of) => (plain(&of[0])?, plain(&of[1])?),
-        Core::Apply(Op::Window { .. }, of) => (plain(&of[0])?, plain(&of[2])?),
-        Core::Apply(Op::Between, of) => (plain(&of[0])?, Value::List(vec![plain(&of[1])?, plain(&of[2])?])),
+    let Core::Apply(op, operands) = core else { return None };
+    let (left, right) = match (op, operands.as_slice()) {
+        (Op::Compare(_) | Op::Text { .. } | Op::Relative(_) | Op::On, [left, right]) => (plain(left)?, plain(right)?),
+        (Op::Window { .. }, [fact, _, anchor]) => (plain(fact)?, plain(anchor)?),
+        (Op::Between, [fact, from, to]) => (plain(fact)?, Value::List(vec![plain(from)?, plain(to)?])),
         _ => return None,
     };
     Some(Compared { left, right })

@@ -1,17 +1,18 @@
-//! Aggregates over an account's persons or opportunities that are kept up to date child by child: one of a hundred thousand persons costs an account
-//! as much as one of ten.
+//! Aggregates over an account's persons or opportunities that are updated child by child: one of a
+//! hundred thousand persons costs an account as much as one of ten.
 //!
-//! A rule over `persons` or `opportunities` mostly asks how many of them satisfy something, or for a total of their values. Both depend on each child
-//! alone, and each child tells what it is in its features. So the owner of the account (the engine) judges a child when it comes, changes or goes, and
-//! keeps totals. What the features say of time is their owners' to tell; a condition that depends on time itself is no such aggregate.
+//! A rule over `persons` or `opportunities` mostly asks how many of them satisfy a condition, or
+//! for a total of their values. Both depend on each child alone, and each child sends its features.
+//! So the owner of the account (the engine) judges a child when it is added, changed or removed,
+//! and keeps totals. The owners of the features handle their dependence on time; a condition that
+//! depends on time itself is not such an aggregate.
 
 use std::sync::Arc;
 
 use millrace_model::{Relation, SubjectKind, Timestamp, Value};
-use millrace_pql::ast::Aggregate;
 
-use crate::core::{Asked, Bind, Core, Op, Question, SUBJECT, Var, children};
-use crate::eval::{Context, Machine, Object, Source, Val};
+use crate::core::{Asked, Bind, Core, Op, SUBJECT, Var, children};
+use crate::eval::{Context, Machine, Object, Val};
 use crate::view::{Item, KinId, Unknown};
 
 /// An aggregate as rules write it.
@@ -19,39 +20,31 @@ use crate::view::{Item, KinId, Unknown};
 pub(crate) struct Shape {
     relation: Relation,
     pub asked: Asked,
-    /// Of the child, as `SUBJECT`; reads its features and nothing else.
+    /// On the child, as `SUBJECT`; reads its features and nothing else.
     condition: Core,
-    /// What of it is aggregated; `None`: that there is one.
+    /// The aggregated value; `None`: the existence of the child.
     value: Option<Core>,
 }
 
 impl Shape {
-    /// The shape of an expression of a residual; `None` for expressions of another make.
+    /// The shape of an expression of a residual; `None` for other expressions.
     pub fn of(core: &Core) -> Option<Shape> {
-        let (question, list) = match core {
-            Core::Bind {
-                bind: Bind::AtLeast(count),
-                source,
-                var,
-                body,
-            } => {
-                let question = Question::AtLeast(*count);
-                if let Some(relation) = children(source) {
-                    let condition = of_child(body, *var)?;
-                    return Some(Shape::new(relation, question, false, condition, None));
-                }
-                // Null is never counted.
-                let plain = **body == Core::bool(true) || **body == Core::apply(Op::IsNotNull, vec![Core::Var(*var)]);
-                (question, plain.then_some(&**source)?)
-            }
-            Core::Apply(Op::Aggregate(aggregate), of) => (Question::Aggregate(*aggregate), &of[0]),
-            _ => return None,
-        };
-        let counts = matches!(question, Question::AtLeast(_) | Question::Aggregate(Aggregate::Count));
-        let (distinct, list) = match list {
-            Core::Apply(Op::Distinct, of) if counts => (true, &of[0]),
-            list => (false, list),
-        };
+        if let Core::Bind {
+            bind: Bind::AtLeast(count),
+            source,
+            var,
+            body,
+        } = core
+            && let Some(relation) = children(source)
+        {
+            return Some(Shape {
+                relation,
+                asked: Asked::whether_at_least(*count),
+                condition: of_child(body, *var)?,
+                value: None,
+            });
+        }
+        let (asked, list) = Asked::of(core)?;
         let (value, list) = match list {
             Core::Bind {
                 bind: Bind::Map,
@@ -70,17 +63,13 @@ impl Shape {
             } => (children(source)?, of_child(body, *var)?),
             list => (children(list)?, Core::bool(true)),
         };
-        // Only values come in twice, are added up and have an order; things do not.
-        (counts && !distinct || value.is_some()).then(|| Shape::new(relation, question, distinct, condition, value))
-    }
-
-    fn new(relation: Relation, question: Question, distinct: bool, condition: Core, value: Option<Core>) -> Shape {
-        Shape {
+        // Only values can be repeated, added up and ordered; things cannot.
+        (asked.counts_items() || value.is_some()).then_some(Shape {
             relation,
-            asked: Asked::new(question, distinct),
+            asked,
             condition,
             value,
-        }
+        })
     }
 
     /// The same text for the same aggregate.
@@ -89,7 +78,7 @@ impl Shape {
         format!("{:?} {:?} {} {value}", self.relation, self.asked, self.condition.canonical())
     }
 
-    /// Everything whose value settings may change.
+    /// Every part whose value settings may change.
     pub fn expressions(&self) -> impl Iterator<Item = &Core> {
         [&self.condition].into_iter().chain(&self.value)
     }
@@ -124,26 +113,22 @@ impl Kin {
         }
     }
 
-    /// What is asked of the values.
+    /// The question about the values.
     pub fn asked(&self) -> Asked {
         self.shape.asked
     }
 
-    /// What a child contributes; `None` where it does not count.
+    /// The contribution of a child; `None` if it does not count.
     ///
     /// # Errors
-    /// Where a feature of the child that decides is not known yet.
+    /// If a deciding feature of the child is not known yet.
     pub fn judge(&self, child: &Item) -> Result<Option<Value>, Unknown> {
-        let mut machine = Machine {
-            source: Source::None,
-            // Nothing here depends on it.
-            now: Timestamp(0),
-            context: &self.context,
-            told_at: None,
-            bound: vec![(SUBJECT, Val::Object(Object::Item(child, self.shape.relation)))],
-            trace: None,
-            items: 0,
-        };
+        // Nothing here depends on time.
+        let mut machine = Machine::over(
+            vec![(SUBJECT, Val::Object(Object::Item(child, self.shape.relation)))],
+            &self.context,
+            Timestamp(0),
+        );
         if !machine.test(&self.shape.condition)?.0 {
             return Ok(None);
         }

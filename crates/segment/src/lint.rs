@@ -1,7 +1,9 @@
-//! Findings on a set of rules as a whole: what is refused, and what is accepted but probably not meant.
+//! Findings on a set of rules as a whole: errors, and warnings about rules that are accepted but
+//! probably not meant.
 //!
-//! Here, and not in `compile`, stands whatever depends on the other rules, on the deployment's settings or on the present: references to segments,
-//! circles, windows longer than events are kept, money without rates, shapes that cost much.
+//! Here, and not in `compile`, are the checks that depend on the other rules, on the deployment's
+//! settings or on the present time: references to segments, circles, windows longer than events are
+//! kept, money without rates, expensive shapes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +19,8 @@ use crate::normal::normalise;
 use crate::plan::{Keep, build};
 use crate::settings::Settings;
 
-/// Types of events that are in common use; all others are the deployment's own. Link clicks are spelled both ways.
+/// Types of events that are in common use; all others are the deployment's own. Link clicks are
+/// spelled both ways.
 const EVENT_TYPES: [&str; 35] = [
     "web.webpagedetails.pageViews",
     "web.webinteraction.linkClicks",
@@ -56,14 +59,15 @@ const EVENT_TYPES: [&str; 35] = [
     "opportunityEvent.opportunityUpdated",
 ];
 
-/// Findings with the names of the segments they are about, in the order of `compiled`, errors first within one. Places are those in the rules.
+/// Findings with the names of the segments they are about, in the order of `compiled`, errors first
+/// within one. Places are those in the rules.
 ///
-/// `now` says what "kept" means: an event is kept until it is `settings.retention_ms` old.
+/// `now` defines "kept": an event is kept until it is `settings.retention_ms` old.
 pub fn lint(compiled: &[Compiled], settings: &Settings, now: Timestamp) -> Vec<(Text, Diagnostic)> {
     lint_some(compiled, &|_| true, settings, now)
 }
 
-/// As `lint`, with warnings about some of the rules alone; whatever is wrong is found all the same.
+/// As `lint`, with warnings about some of the rules alone; all errors are still found.
 pub fn lint_some(compiled: &[Compiled], wanted: &dyn Fn(&Text) -> bool, settings: &Settings, now: Timestamp) -> Vec<(Text, Diagnostic)> {
     let mut found: Vec<(Text, Diagnostic)> = Vec::new();
     match build::plan(compiled, settings) {
@@ -79,7 +83,7 @@ pub fn lint_some(compiled: &[Compiled], wanted: &dyn Fn(&Text) -> bool, settings
         }
         Err(problems) => found.extend(problems),
     }
-    // The rule of an external audience is not written by anybody.
+    // Nobody writes the rule of an external audience.
     let written = |rule: &&Compiled| !matches!(rule.definition().kind, Kind::ExternalAudience { .. });
     for rule in compiled.iter().filter(written).filter(|rule| wanted(&rule.definition().name)) {
         let mut warnings = rule.warnings().to_vec();
@@ -102,7 +106,7 @@ pub fn lint_some(compiled: &[Compiled], wanted: &dyn Fn(&Text) -> bool, settings
     found
 }
 
-/// Segments that are not there, or not in force.
+/// Segments that do not exist, or are not in force.
 fn references(rule: &Compiled, all: &[Compiled]) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (name, span) in rule.segments() {
@@ -122,7 +126,7 @@ fn references(rule: &Compiled, all: &[Compiled]) -> Vec<Diagnostic> {
     found
 }
 
-/// What to say where a condition looks back to events that are no longer kept, and the remedy.
+/// The message for a condition that looks back to events that are no longer kept, and the remedy.
 fn long_window(leaf: &Core, rule: &Compiled, settings: &Settings, now: Timestamp) -> Option<(String, String)> {
     let kept_from = now.plus_ms(-settings.retention_ms);
     let earliest = reach_back(leaf, rule, now).filter(|earliest| *earliest < kept_from)?;
@@ -155,16 +159,16 @@ fn reach_back(core: &Core, rule: &Compiled, now: Timestamp) -> Option<Timestamp>
         _ => None,
     };
     let mut earliest = match core {
-        Core::Apply(op, operands) if operands.iter().any(is_timestamp) => match op {
-            Op::Window { unit, direction, .. } => {
+        Core::Apply(op, operands) if operands.iter().any(is_timestamp) => match (op, operands.as_slice()) {
+            (Op::Window { unit, direction, .. }, [fact, length, anchor]) => {
                 // Events before a known instant, or a known instant after events.
-                let before = at(&operands[2]).map(|anchor| (anchor, *direction == Direction::Before));
-                let known = before.or_else(|| at(&operands[0]).map(|fact| (fact, *direction != Direction::Before)));
+                let before = at(anchor).map(|anchor| (anchor, *direction == Direction::Before));
+                let known = before.or_else(|| at(fact).map(|fact| (fact, *direction != Direction::Before)));
                 known
-                    .zip(amount(&operands[1]))
+                    .zip(amount(length))
                     .map(|((known, back), amount)| if back { add(zone, known, -whole(*unit, amount), *unit) } else { known })
             }
-            Op::Relative(_) | Op::On | Op::Between | Op::Compare(_) => operands.iter().find_map(at),
+            (Op::Relative(_) | Op::On | Op::Between | Op::Compare(_), operands) => operands.iter().find_map(at),
             _ => None,
         },
         _ => None,
@@ -191,8 +195,8 @@ fn whole(unit: Unit, amount: f64) -> f64 {
     if crate::calendar::fixed_ms(unit).is_some() { amount } else { amount.trunc() }
 }
 
-/// Tells of event types that are compared with and are nearly, but not quite, one in common use.
-fn strange_event_types(core: &Core, tell: &mut dyn FnMut(&str, &str)) {
+/// Reports event types in comparisons that are nearly, but not quite, one in common use.
+fn strange_event_types(core: &Core, report: &mut dyn FnMut(&str, &str)) {
     let named = |core: &Core| matches!(core, Core::Apply(Op::Field(name), _) if name == "eventType");
     if let Core::Apply(Op::Compare(_) | Op::In { .. } | Op::Text { test: TextTest::Equals, .. }, operands) = core
         && operands.iter().any(named)
@@ -203,25 +207,25 @@ fn strange_event_types(core: &Core, tell: &mut dyn FnMut(&str, &str)) {
                 if !EVENT_TYPES.contains(&name)
                     && let Some(near) = did_you_mean(name, EVENT_TYPES)
                 {
-                    tell(name, near);
+                    report(name, near);
                 }
             }
         }
     }
-    core.each(&mut |child| strange_event_types(child, tell));
+    core.each(&mut |child| strange_event_types(child, report));
 }
 
 /// Money added up where no currency but the default one counts.
 fn mixed_currencies(leaf: &Core, settings: &Settings) -> Option<String> {
     let adds = |node: &Core| matches!(node, Core::Apply(Op::Aggregate(Aggregate::Sum | Aggregate::Average), of) if of[0].monetary());
-    // The default currency is always worth one unit of itself: that is no rate.
+    // The default currency is always worth one unit of itself: that does not count as a rate.
     let none = settings.rates.keys().all(|currency| *currency == settings.default_currency);
     (none && leaf.any(&adds)).then(|| format!("no rates are configured: only amounts in {} are added up", settings.default_currency))
 }
 
-/// Conditions that nobody can satisfy: one value that is to be two things at once.
+/// Conditions that no subject can satisfy: one value that would have to be two things at once.
 fn never(rule: &Compiled) -> Option<Diagnostic> {
-    let mut next = rule.next_var();
+    let mut next = rule.unused();
     let whole = normalise(rule.conditions().join(), &mut next);
     if let Core::Literal(value) = &whole {
         let outcome = if *value == Value::Bool(true) {
@@ -237,7 +241,7 @@ fn never(rule: &Compiled) -> Option<Diagnostic> {
         .or_else(|| contradiction(&whole).map(|what| warning("contradiction", what)))
 }
 
-/// What a condition denies. `null_too`: also where neither holds of null.
+/// The opposite of a condition. `null_too`: also where neither holds for null.
 fn denied(core: &Core, null_too: bool) -> Option<Core> {
     let Core::Apply(op, of) = core else { return None };
     let stated = match *op {
@@ -258,13 +262,13 @@ fn denied(core: &Core, null_too: bool) -> Option<Core> {
     null_too.then(|| Core::apply(stated, of.clone()))
 }
 
-/// A condition that stands beside its own denial.
+/// A condition together with its own opposite.
 fn opposites(core: &Core) -> Option<(&'static str, &'static str)> {
     let mut found = None;
     if let Core::Apply(op @ (Op::And | Op::Or), operands) = core {
         let stated: BTreeSet<String> = operands.iter().map(Core::canonical).collect();
-        let beside = |operand: &Core| denied(operand, *op == Op::And).is_some_and(|denied| stated.contains(&denied.canonical()));
-        if operands.iter().any(beside) {
+        let contradicted = |operand: &Core| denied(operand, *op == Op::And).is_some_and(|denied| stated.contains(&denied.canonical()));
+        if operands.iter().any(contradicted) {
             found = Some(match op {
                 Op::And => ("contradiction", "a condition is never true: it wants something and its opposite"),
                 _ => ("constant", "a condition is always true: it takes something and its opposite"),
@@ -275,7 +279,7 @@ fn opposites(core: &Core) -> Option<(&'static str, &'static str)> {
     found
 }
 
-/// A value and the ends between which conditions hold it.
+/// A value and the bounds that conditions set for it.
 #[derive(Default)]
 struct Bounds<'c> {
     equal: Option<&'c Value>,
@@ -289,12 +293,12 @@ fn contradiction(core: &Core) -> Option<String> {
         let mut bounds: BTreeMap<String, Bounds<'_>> = BTreeMap::new();
         for operand in operands {
             let Core::Apply(Op::Compare(comparison), sides) = operand else { continue };
-            let (of, Core::Literal(value)) = (&sides[0], &sides[1]) else { continue };
+            let [of, Core::Literal(value)] = sides.as_slice() else { continue };
             if matches!(value, Value::List(_) | Value::Map(_) | Value::Null) {
                 continue;
             }
             let known = bounds.entry(of.canonical()).or_default();
-            // Values of different types are compared as the data has it.
+            // Values of different types are compared by the data.
             let same = known
                 .low
                 .into_iter()

@@ -1,34 +1,36 @@
-//! Normal form: quantifiers and aggregates moved to where their items come from.
+//! Normal form: quantifiers and aggregates moved to the origin of their items.
 //!
-//! After it, a filter stands directly on its source, `exists` over a path of several relations is nested `exists`, sums and counts over such a path
-//! are sums of sums, and a count that is only compared with a number is `AtLeast`. That is what lets the plan find what depends on one thing or one
-//! event alone. Every rule keeps the value; null items never count.
+//! In normal form, a filter is directly on its source, `exists` over a path of several relations is
+//! nested `exists`, sums and counts over such a path are sums of sums, and a count that is only
+//! compared with a number is `AtLeast`. So the plan can find the parts that depend on one thing or
+//! one event alone. Every rewrite keeps the value; null items never count.
 
 use millrace_model::{Decimal, Value};
 use millrace_pql::ast::{Aggregate, Comparison};
 
-use crate::core::{Bind, Core, Op, Var, distinct};
+use crate::core::{Bind, Core, Fresh, Op, Var, distinct};
 
-/// Nodes that may be written twice. What is larger stays as it is: copies within copies would double a rule with every level of its nesting.
+/// Nodes that may be duplicated. Larger expressions stay as they are: copies within copies would
+/// double a rule with every level of its nesting.
 const COPY_MAX: usize = 100;
 
 /// Counts beyond it stay numbers.
 const COUNT_MAX: Decimal = Decimal::from_parts(1_000_000_000, 0, 0, false, 0);
 
-/// The normal form. `next` is above every variable in use.
-pub(crate) fn normalise(core: Core, next: &mut Var) -> Core {
+/// The normal form.
+pub(crate) fn normalise(core: Core, next: &mut Fresh) -> Core {
     let mut core = core.map(&mut |child| normalise(child, next));
     loop {
         match step(core, next) {
-            // A rule builds new nodes below the top: they are brought to normal form as well.
+            // A rewrite builds new nodes below the top: they are brought to normal form as well.
             Ok(changed) => core = changed.map(&mut |child| normalise(child, next)),
             Err(same) => return same,
         }
     }
 }
 
-/// One rule at the top of an expression; `Err` gives it back where none applies.
-fn step(core: Core, next: &mut Var) -> Result<Core, Core> {
+/// Applies one rewrite at the top of an expression; `Err` returns it where none applies.
+fn step(core: Core, next: &mut Fresh) -> Result<Core, Core> {
     if let Core::Apply(op, operands) = &core
         && let Some(literal) = folded(op, operands)
     {
@@ -47,7 +49,9 @@ fn step(core: Core, next: &mut Var) -> Result<Core, Core> {
         }
         Core::Apply(Op::Or, operands) => or(operands),
         // Nothing is in an empty list.
-        Core::Apply(Op::In { negated: false }, operands) if operands[1] == Core::Literal(Value::List(Vec::new())) => Ok(Core::bool(false)),
+        Core::Apply(Op::In { negated: false }, ref operands) if matches!(operands.as_slice(), [_, Core::Literal(Value::List(list))] if list.is_empty()) => {
+            Ok(Core::bool(false))
+        }
         Core::Apply(Op::Not, mut of) => match of.remove(0) {
             Core::Literal(Value::Bool(flag)) => Ok(Core::bool(!flag)),
             Core::Apply(Op::Not, mut inner) if boolean(&inner[0]) => Ok(inner.remove(0)),
@@ -149,7 +153,7 @@ fn aggregated(aggregate: Aggregate, list: Core) -> Result<Core, Core> {
                 body,
             },
         ) => match *source {
-            // The least of things does not change when one is reached twice.
+            // The least of things does not change when one is repeated.
             Core::Apply(Op::DistinctThings, mut inner) => Ok(of(aggregate, Core::bind(Bind::Map, inner.remove(0), var, *body))),
             source => Err(of(aggregate, Core::bind(Bind::Map, source, var, *body))),
         },
@@ -157,8 +161,8 @@ fn aggregated(aggregate: Aggregate, list: Core) -> Result<Core, Core> {
     }
 }
 
-/// A count compared with a number is a number of items at least.
-fn compared(comparison: Comparison, mut operands: Vec<Core>, next: &mut Var) -> Result<Core, Core> {
+/// A count compared with a number becomes a minimum number of items.
+fn compared(comparison: Comparison, mut operands: Vec<Core>, next: &mut Fresh) -> Result<Core, Core> {
     let number = |core: &Core| if let Core::Literal(value) = core { value.as_decimal() } else { None };
     let (comparison, limit) = match (&operands[0], &operands[1]) {
         (count, literal) if countable(count) => match number(literal) {
@@ -222,21 +226,21 @@ fn countable(core: &Core) -> bool {
     }
 }
 
-fn at_least(counted: Core, least: Decimal, next: &mut Var) -> Core {
+fn at_least(counted: Core, least: Decimal, next: &mut Fresh) -> Core {
     if least <= Decimal::ZERO {
         return Core::bool(true);
     }
     match counted {
         Core::Apply(Op::Aggregate(Aggregate::Count), mut of) => {
-            *next += 1;
-            // A null is no item.
-            let item = Core::Var(*next - 1);
+            let var = next.var();
+            // A null is not an item.
+            let item = Core::Var(var);
             let condition = if objects(&of[0]) {
                 Core::bool(true)
             } else {
                 Core::apply(Op::IsNotNull, vec![item])
             };
-            Core::bind(Bind::AtLeast(u32::try_from(least).unwrap_or(u32::MAX)), of.remove(0), *next - 1, condition)
+            Core::bind(Bind::AtLeast(u32::try_from(least).unwrap_or(u32::MAX)), of.remove(0), var, condition)
         }
         Core::Apply(Op::Aggregate(Aggregate::Sum), mut of) => match of.remove(0) {
             Core::Bind {
@@ -254,7 +258,7 @@ fn at_least(counted: Core, least: Decimal, next: &mut Var) -> Core {
     }
 }
 
-/// Whether a list is made of things, rows, events or what maps leave, none of which is null.
+/// Whether a list consists of things, rows, events or results of maps, none of which is null.
 fn objects(list: &Core) -> bool {
     match list {
         Core::Apply(Op::Relation(_) | Op::Events | Op::DistinctThings, _) => true,
@@ -307,7 +311,7 @@ fn folded(op: &Op, operands: &[Core]) -> Option<Core> {
     crate::eval::constant(&Core::Apply(op.clone(), operands.to_vec()))
 }
 
-fn bound(bind: Bind, source: Core, var: Var, body: Core, next: &mut Var) -> Result<Core, Core> {
+fn bound(bind: Bind, source: Core, var: Var, body: Core, next: &mut Fresh) -> Result<Core, Core> {
     match (bind, source) {
         (Bind::Filter, source) if body == Core::bool(true) => Ok(source),
         (Bind::AtLeast(_), _) if body == Core::bool(false) => Ok(Core::bool(false)),

@@ -192,7 +192,7 @@ impl Residual {
     pub fn foresee(&self, view: &dyn View, now: Timestamp, at: Timestamp) -> Result<Timed<Value>, Unknown> {
         self.run(
             Machine {
-                told_at: Some(now),
+                read_at: Some(now),
                 ..Machine::over_view(view, &self.context, at)
             },
             view,

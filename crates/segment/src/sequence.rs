@@ -1,15 +1,21 @@
-//! Sequences whose progress is kept: what one event costs does not depend on how many lie before it.
+//! Sequences whose progress is kept: the cost of one event does not depend on how many come before
+//! it.
 //!
-//! A chain is a small machine that goes through a subject's events in order of time. Its *stages* are the beginnings of the chain; a step with
-//! `COUNT(n)` is n stages. At each stage stand the *ways* in which the events so far lead there. Of a way is kept only what later events can ask of
-//! it: when its last step ended (where a window begins there), until when it holds, and how many events of the absences after it were seen. A way
-//! that another one serves as well in all of these is dropped. Later ways mostly serve better, so there is one way a stage, seldom a few.
+//! A chain is a small machine that reads a subject's events in order of time. Its *stages* are the
+//! beginnings of the chain; a step with `COUNT(n)` is n stages. Each stage has the *ways* in which
+//! the events so far lead to it. A way keeps only what later events can ask about: when its last
+//! step ended (if a window begins there), until when it holds, and how many events of the following
+//! absences were seen. A way that another one equals or beats in all of these is dropped. Later
+//! ways mostly beat earlier ones, so there is usually one way per stage, seldom a few.
 //!
-//! Events of one instant belong together (`Instant`): steps lie strictly one after the other, while events of one step may be simultaneous.
+//! Events of one instant belong together (`Instant`): steps are strictly one after the other, while
+//! events of one step may be simultaneous.
 //!
-//! A condition on an event is *lasting* where it holds from the event on until a known end; that end is put into the way, and progress says on its
-//! own how the answer changes with time. Other conditions (those that begin to hold later, and absences that time may undo) are judged as of now:
-//! when such a verdict turns, the owner of the rows (the engine) folds again from its event on.
+//! A condition on an event is *lasting* if it holds from the event on until a known end. That end
+//! becomes part of the way, and progress itself shows how the answer changes with time. Other
+//! conditions (those that begin to hold later, and absences that time may end) are judged as of
+//! now: when such a verdict changes, the owner of the rows (the engine) folds again from its event
+//! on.
 
 use std::sync::Arc;
 
@@ -19,25 +25,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::fixed_ms;
 use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var, newest_first};
-use crate::eval::{Context, Machine, NEVER, Object, Source, Val};
+use crate::eval::{Context, Machine, NEVER, Object, Val};
 use crate::view::{EventRow, Timed};
 
-/// The event before, in the window between two steps.
-const PREVIOUS: Var = Var::MAX - 2;
-
-/// Stages of a chain that is kept so. All of them are in one row, which every event writes.
+/// Stages of a chain whose progress can be kept. All of them are in one row, which every event
+/// writes.
 const STAGES_MAX: usize = 64;
 
-/// A step as it is asked of one event.
+/// A step as a question about one event.
 #[derive(Clone, Debug, PartialEq)]
 struct Step {
     negated: bool,
     count: u32,
-    /// Of the event, as `SUBJECT`; depends on time and on nothing else.
+    /// On the event, as `SUBJECT`; depends on time and on nothing else.
     condition: Core,
-    /// Whether `condition`, where it holds of an event at all, holds from the event on until an end.
+    /// Whether `condition`, if it holds for an event at all, holds from the event on until an end.
     lasting: bool,
-    /// How close it must be to the last event of the positive step before, `PREVIOUS`, where it must.
+    /// How close it must be to the last event of the positive step before, `Var::Previous`, if it
+    /// must.
     near: Option<Core>,
 }
 
@@ -46,7 +51,8 @@ struct Step {
 pub(crate) struct Shape(Vec<Step>);
 
 impl Shape {
-    /// Whether a chain, not yet split, can be kept as progress: its steps ask of each event alone, and at most for a time since the step before.
+    /// Whether a chain, not yet split, can be kept as progress: its steps refer to each event
+    /// alone, and at most to the time since the step before.
     pub fn fits(steps: &[ChainStep]) -> bool {
         let stages: usize = steps.iter().filter(|step| !step.negated).map(|step| step.count as usize).sum();
         let mut previous = None;
@@ -81,7 +87,7 @@ impl Shape {
             };
             let near = previous.filter(|_| step.body != Core::bool(true)).map(|previous| {
                 let near = step.body.clone().substitute(step.var, &Core::Var(SUBJECT));
-                near.substitute(previous, &Core::Var(PREVIOUS))
+                near.substitute(previous, &Core::Var(Var::Previous))
             });
             if !step.negated {
                 previous = Some(step.var);
@@ -112,13 +118,13 @@ impl Shape {
         self.0.iter().map(step).collect()
     }
 
-    /// Everything whose value settings may change.
+    /// Every part whose value settings may change.
     pub fn conditions(&self) -> impl Iterator<Item = &Core> {
         self.0.iter().flat_map(|step| [&step.condition].into_iter().chain(&step.near))
     }
 }
 
-/// The list a step's events come from, and what is asked of each.
+/// The list of a step's events, and the condition on each.
 pub(crate) fn candidates(source: &Core) -> (&Core, Option<(Var, &Core)>) {
     match source {
         Core::Bind {
@@ -131,7 +137,8 @@ pub(crate) fn candidates(source: &Core) -> (&Core, Option<(Var, &Core)>) {
     }
 }
 
-/// Whether a condition is a window since the event before that admits every later event before if it admits one.
+/// Whether a condition is a window since the event before that admits every later event before if
+/// it admits one.
 fn is_near(condition: &Core, event: Var, previous: Var) -> bool {
     let at = |var| Core::field(Core::Var(var), "timestamp");
     let Core::Apply(
@@ -147,14 +154,15 @@ fn is_near(condition: &Core, event: Var, previous: Var) -> bool {
     };
     let (fact, anchor) = match direction {
         Direction::After | Direction::From => (event, previous),
-        // Months after different days may end the other way round.
+        // Months after different days may end in reverse order.
         Direction::Before if fixed_ms(*unit).is_some() => (previous, event),
         Direction::Before => return false,
     };
-    operands[0] == at(fact) && matches!(operands[1], Core::Literal(_)) && operands[2] == at(anchor)
+    matches!(operands.as_slice(), [own, Core::Literal(_), other] if *own == at(fact) && *other == at(anchor))
 }
 
-/// Whether a condition on the event `SUBJECT`, where it holds at all, holds from the event on until an end that is exactly known.
+/// Whether a condition on the event `SUBJECT`, if it holds at all, holds from the event on until an
+/// exactly known end.
 fn lasts(condition: &Core) -> bool {
     // Within a day, a change of the clocks may repeat the span.
     let fine = |moment: Moment| matches!(moment, Moment::This(unit) | Moment::Last(unit) | Moment::Next(unit) if fixed_ms(unit).is_some() && !matches!(unit, Unit::Day | Unit::Week));
@@ -168,15 +176,15 @@ fn lasts(condition: &Core) -> bool {
 /// A beginning of a chain.
 #[derive(Clone, Debug)]
 struct Stage {
-    /// The step whose next event leads on; of the last stage, none.
+    /// The step whose next event leads on; `None` for the last stage.
     step: Option<usize>,
-    /// Whether that is the step's first event. Until it comes, the absences are watched.
+    /// Whether that is the step's first event. Until it arrives, the absences are watched.
     first: bool,
     /// The steps that must not happen meanwhile.
     absences: Vec<usize>,
 }
 
-/// A chain whose progress is to be kept.
+/// A chain whose progress is kept.
 #[derive(Clone, Debug)]
 pub struct Sequence {
     shape: Arc<Shape>,
@@ -188,7 +196,7 @@ pub struct Sequence {
 /// One way in which events lead to a stage.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Way {
-    /// When its last step ended, where the next one has to be near.
+    /// When its last step ended, if the next one must be near.
     end: Option<Timestamp>,
     /// When the first of its events ceases to fit.
     until: Timestamp,
@@ -197,28 +205,29 @@ struct Way {
 }
 
 impl Way {
-    /// Whether whatever follows the other follows this one too, and for as long.
+    /// Whether every continuation of the other continues this one too, and for as long.
     fn serves_for(&self, other: &Way) -> bool {
         self.end >= other.end && self.until >= other.until && self.seen.iter().zip(&other.seen).all(|(own, others)| own <= others)
     }
 
-    /// Adds it to a stage's ways; those that serve for no more than others go.
+    /// Adds it to a stage's ways; ways that others equal or beat are dropped.
     fn join(self, ways: &mut Vec<Way>) {
         if ways.iter().any(|known| known.serves_for(&self)) {
             return;
         }
         ways.retain(|known| !self.serves_for(known));
-        // The same ways in the same order, however they came about.
+        // The same ways in the same order, whatever their history.
         ways.insert(ways.partition_point(|known| *known < self), self);
     }
 }
 
-/// How far the events up to some instant lead: by stage, the ways there.
+/// The progress of the events up to some instant: by stage, the ways to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress(Vec<Vec<Way>>);
 
 impl Progress {
-    /// Whether the chain holds at `now`, and until when if no event comes, goes or turns.
+    /// Whether the chain holds at `now`, and until when if no event is added, deleted or changes
+    /// its verdict.
     pub fn holds(&self, now: Timestamp) -> Timed<bool> {
         match self.0.last().into_iter().flatten().map(|way| way.until).max() {
             Some(until) if until > now => Timed {
@@ -233,11 +242,12 @@ impl Progress {
     }
 }
 
-/// An instant while its events are taken, one by one: many at one instant cost as much as the same number at many.
+/// An instant while its events are taken, one by one: many at one instant cost as much as the same
+/// number at many.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instant {
     before: Progress,
-    /// By stage, the ways that this instant's events led there.
+    /// By stage, the ways to it through this instant's events.
     led: Vec<Vec<Way>>,
     /// By step, how many of the events fit it.
     happened: Vec<u32>,
@@ -284,7 +294,8 @@ impl Sequence {
         Progress(stages)
     }
 
-    /// Goes on through the events of one instant, the next at which there are any, none of them ahead of `now`.
+    /// Continues through the events of one instant, the next that has any, none of them ahead of
+    /// `now`.
     pub fn fold(&self, progress: &mut Progress, events: &[EventRow], now: Timestamp) {
         let Some(at) = events.first().map(|event| event.at) else { return };
         let mut instant = self.begin(std::mem::take(progress));
@@ -292,7 +303,7 @@ impl Sequence {
         *progress = self.end(instant, at);
     }
 
-    /// Begins an instant: `before` is how far the events of all earlier ones lead.
+    /// Begins an instant: `before` is the progress of all earlier ones.
     pub fn begin(&self, before: Progress) -> Instant {
         Instant {
             before,
@@ -315,7 +326,8 @@ impl Sequence {
         }
     }
 
-    /// How far the events lead once all those of an instant are taken. An instant without events changes nothing.
+    /// The progress once all events of an instant are taken. An instant without events changes
+    /// nothing.
     pub fn end(&self, instant: Instant, at: Timestamp) -> Progress {
         let Instant { before, led, happened } = instant;
         let mut stages = before.0;
@@ -327,15 +339,16 @@ impl Sequence {
                     way.seen.iter().zip(absences).all(|(seen, step)| *seen < self.shape.0[*step].count)
                 });
             }
-            // Behind the absences: what happens at the instant itself does not come after it.
+            // After the absences: an event at the instant itself does not come after it.
             led.into_iter().for_each(|way| way.join(&mut stages[place]));
         }
-        // What is over at an event's own time is over at every `now` from then on.
+        // A way that is over at an event's own time is over at every later `now`.
         stages.iter_mut().for_each(|ways| ways.retain(|way| way.until > at));
         Progress(stages)
     }
 
-    /// When time turns the verdict on an event next, other than by an end that `fold` knows of; for events ahead, after they have come.
+    /// When time next changes the verdict on an event, apart from an end that `fold` knows of; for
+    /// events ahead, after they have appeared.
     pub fn turns_at(&self, event: &EventRow, now: Timestamp) -> Timestamp {
         let turning = self.shape.0.iter().filter(|step| !step.lasting);
         turning
@@ -344,8 +357,9 @@ impl Sequence {
             .unwrap_or(NEVER)
     }
 
-    /// An event that fits the step after a stage leads every way there on to the next stage. Steps lie strictly one after the other, so only within
-    /// a step do the ways serve that the same instant led there.
+    /// An event that fits the step after a stage leads every way there on to the next stage. Steps
+    /// are strictly one after the other, so only within a step may ways continue that the same
+    /// instant created.
     fn lead_on(&self, instant: &mut Instant, from: usize, event: &EventRow, until: Timestamp) {
         let (near, end) = (self.near(from), self.near(from + 1).map(|_| event.at));
         let (led, after) = instant.led.split_at_mut(from + 1);
@@ -362,12 +376,12 @@ impl Sequence {
         }
     }
 
-    /// The window in which the event that leads on from a stage must lie since the step before.
+    /// The window since the step before in which the event that leads on from a stage must lie.
     fn near(&self, stage: usize) -> Option<&Core> {
         self.stages[stage].step.and_then(|step| self.shape.0[step].near.as_ref())
     }
 
-    /// Until when an event fits a step, where it does.
+    /// Until when an event fits a step, if it does.
     fn fits(&self, step: &Step, event: &EventRow, now: Timestamp) -> Option<Timestamp> {
         let (flag, until) = self.judge(&step.condition, event, None, if step.lasting { event.at } else { now });
         flag.then_some(if step.lasting { until } else { NEVER })
@@ -381,18 +395,10 @@ impl Sequence {
         };
         let bound = vec![
             (SUBJECT, Val::Object(Object::Event(event, &self.layout))),
-            (PREVIOUS, Val::Object(Object::Event(&previous, &[]))),
+            (Var::Previous, Val::Object(Object::Event(&previous, &[]))),
         ];
-        let mut machine = Machine {
-            source: Source::None,
-            now,
-            context: &self.context,
-            told_at: None,
-            bound,
-            trace: None,
-            items: 0,
-        };
-        // Nothing about one event is unknown.
+        let mut machine = Machine::over(bound, &self.context, now);
+        // Nothing about a single event is unknown.
         machine.test(condition).unwrap_or((false, NEVER))
     }
 }

@@ -1,22 +1,23 @@
-//! Aggregates over a subject's events that are kept up to date event by event: what one event costs does not depend on how many there are.
+//! Aggregates over a subject's events that are updated event by event: the cost of one event does
+//! not depend on how many there are.
 //!
-//! Each matching event is *judged*: whether it counts now, and until when that holds. Totals take in what begins to count and give back what ceases to.
-//! The owner of the rows (the engine) keeps the verdicts, judges again when their time is over, and keeps how often each value counts where the
-//! aggregate asks for least, greatest or distinct values.
+//! Each matching event is *judged*: whether it counts now, and until when. Totals add what begins
+//! to count and subtract what ceases to. The owner of the rows (the engine) keeps the verdicts,
+//! judges again when their time is over, and keeps how often each value counts if the aggregate
+//! asks for least, greatest or distinct values.
 
 use std::sync::Arc;
 
 use millrace_model::{Timestamp, Value};
-use millrace_pql::ast::Aggregate;
 
-use crate::core::{Asked, Bind, Core, Op, Question, SUBJECT, Var};
-use crate::eval::{Context, Machine, NEVER, Object, Source, Val};
+use crate::core::{Asked, Bind, Core, Op, QueryRef, SUBJECT, Var};
+use crate::eval::{Context, Machine, NEVER, Object, Val};
 use crate::view::EventRow;
 
-/// What of an event is aggregated.
+/// The aggregated part of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Measured {
-    /// That there is one.
+    /// Its existence.
     Event,
     /// Its time.
     Time,
@@ -29,44 +30,31 @@ pub(crate) enum Measured {
 pub(crate) struct Shape {
     pub asked: Asked,
     pub measured: Measured,
-    /// Of the event, as `SUBJECT`; depends on time and on nothing else.
+    /// On the event, as `SUBJECT`; depends on time and on nothing else.
     pub condition: Core,
 }
 
 impl Shape {
-    /// The shape of an expression over the rows of one query, and the place of that query; `None` for expressions of another make.
-    pub fn of(core: &Core) -> Option<(Shape, u64)> {
-        let (question, list) = match core {
-            Core::Bind {
-                bind: Bind::AtLeast(count),
-                source,
-                var,
-                body,
-            } => match &**source {
-                Core::Rows(_) => {
-                    let (condition, query) = filtered(source, Some((*var, body)))?;
-                    let asked = Asked::new(Question::AtLeast(*count), false);
-                    return Some((
-                        Shape {
-                            asked,
-                            measured: Measured::Event,
-                            condition,
-                        },
-                        query,
-                    ));
-                }
-                // Null is never counted.
-                list if **body == Core::bool(true) || **body == Core::apply(Op::IsNotNull, vec![Core::Var(*var)]) => (Question::AtLeast(*count), list),
-                _ => return None,
-            },
-            Core::Apply(Op::Aggregate(aggregate), of) => (Question::Aggregate(*aggregate), &of[0]),
-            _ => return None,
-        };
-        let counts = matches!(question, Question::AtLeast(_) | Question::Aggregate(Aggregate::Count));
-        let (distinct, list) = match list {
-            Core::Apply(Op::Distinct, of) if counts => (true, &of[0]),
-            list => (false, list),
-        };
+    /// The shape of an expression over the rows of one query, and that query; `None` for other
+    /// expressions.
+    pub fn of(core: &Core) -> Option<(Shape, QueryRef)> {
+        if let Core::Bind {
+            bind: Bind::AtLeast(count),
+            source,
+            var,
+            body,
+        } = core
+            && matches!(**source, Core::Rows(_))
+        {
+            let (condition, query) = filtered(source, Some((*var, body)))?;
+            let shape = Shape {
+                asked: Asked::whether_at_least(*count),
+                measured: Measured::Event,
+                condition,
+            };
+            return Some((shape, query));
+        }
+        let (asked, list) = Asked::of(core)?;
         let (measured, list) = match list {
             Core::Bind {
                 bind: Bind::Map,
@@ -93,16 +81,8 @@ impl Shape {
             } => filtered(source, Some((*var, body)))?,
             list => filtered(list, None)?,
         };
-        // Only values come in twice and have an order; events have not.
-        let valued = distinct || matches!(question, Question::Aggregate(Aggregate::Min | Aggregate::Max));
-        (!valued || measured != Measured::Event).then_some((
-            Shape {
-                asked: Asked::new(question, distinct),
-                measured,
-                condition,
-            },
-            query,
-        ))
+        // Only values can be repeated and ordered; events cannot.
+        (!asked.keeps_values() || measured != Measured::Event).then_some((Shape { asked, measured, condition }, query))
     }
 
     /// The same text for the same aggregate.
@@ -111,14 +91,14 @@ impl Shape {
     }
 }
 
-/// The rows of a query under a condition that speaks of each event alone.
-fn filtered(rows: &Core, condition: Option<(Var, &Core)>) -> Option<(Core, u64)> {
+/// The rows of a query under a condition that refers to each event alone.
+fn filtered(rows: &Core, condition: Option<(Var, &Core)>) -> Option<(Core, QueryRef)> {
     let Core::Rows(query) = rows else { return None };
     let Some((var, body)) = condition else {
-        return Some((Core::bool(true), query.0));
+        return Some((Core::bool(true), *query));
     };
     let alone = body.free().iter().all(|free| *free == var) && !body.any(&|node| matches!(node, Core::Rows(_) | Core::Chain(_)));
-    alone.then(|| (body.clone().substitute(var, &Core::Var(SUBJECT)), query.0))
+    alone.then(|| (body.clone().substitute(var, &Core::Var(SUBJECT)), *query))
 }
 
 /// An aggregate to be kept for a query.
@@ -132,7 +112,7 @@ pub struct Tally {
 /// Whether an event counts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// What it contributes; `None` where it does not count now.
+    /// Its contribution; `None` if it does not count now.
     pub value: Option<Value>,
     /// The earliest later instant at which time alone could change that.
     pub valid_until: Timestamp,
@@ -148,16 +128,8 @@ impl Tally {
             };
         }
         let event = Val::Object(Object::Event(row, &self.layout));
-        let mut machine = Machine {
-            source: Source::None,
-            now,
-            context: &self.context,
-            told_at: None,
-            bound: vec![(SUBJECT, event)],
-            trace: None,
-            items: 0,
-        };
-        // Nothing about one event is unknown.
+        let mut machine = Machine::over(vec![(SUBJECT, event)], &self.context, now);
+        // Nothing about a single event is unknown.
         let (counts, valid_until) = machine.test(&self.shape.condition).unwrap_or((false, NEVER));
         let value = counts.then(|| match self.shape.measured {
             Measured::Event => Value::Bool(true),
@@ -176,7 +148,7 @@ impl Tally {
         }
     }
 
-    /// What is asked of the values.
+    /// The question about the values.
     pub fn asked(&self) -> Asked {
         self.shape.asked
     }

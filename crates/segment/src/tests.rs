@@ -6,6 +6,7 @@ mod definitions;
 mod fuzz;
 mod limits;
 mod lint;
+mod names;
 mod plans;
 mod random;
 mod refusals;

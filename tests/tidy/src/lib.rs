@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod words;
+
 /// The top of the project.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -1,12 +1,14 @@
-//! Level 0: the floors inside a crate. A module uses those below it and none above: whoever reads from the bottom never has to look ahead.
+//! Level 0: the floors inside a crate. A module uses those below it and none above: whoever reads
+//! from the bottom never has to look ahead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use millrace_test_tidy::{files, root, text};
 
-/// The modules of each crate, lowest first; a module stands for its folder, and what the root itself defines is below all of them.
-/// Modules joined by `+` use each other: a circle that is known, and is to become smaller. A new one is never the remedy: move what both need down.
+/// The modules of each crate, lowest first; a module stands for its folder, and what the root
+/// itself defines is below all of them. Modules joined by `+` use each other: a circle that is
+/// known, and is to become smaller. A new one is never the remedy: move what both need down.
 const FLOORS: [(&str, &str); 10] = [
     ("config", "raw text secret units manual environment+layers+validate"),
     ("connect", "backoff budget http secret source token mapping sink"),
@@ -14,12 +16,13 @@ const FLOORS: [(&str, &str); 10] = [
     ("log", "embedded random simulated"),
     ("marketo", "instance client"),
     ("model", "chain metric text number time value identity kind path change schema source_key"),
-    ("pql", "ast diagnostic lexer operands same parser format json promises"),
+    ("pql", "ast diagnostic words functions lexer operands same parser format json promises"),
     ("runtime", "clock state meta observe topology task host memory_store simulation"),
     (
         "segment",
-        // The port and what its answers are made of; a checked rule; the document around it; text to core, and core to value; what is kept in the
-        // place of events and children; all of it together.
+        // The port and what its answers are made of; a checked rule; the document around it; text
+        // to core, and core to value; what is kept in the place of events and children; all of it
+        // together.
         "calendar totals view world settings \
          core condition coerce types \
          yaml definition places \
@@ -106,7 +109,8 @@ fn shown(root: &str) -> BTreeMap<&str, &str> {
     found
 }
 
-/// The module that a file below `src` belongs to; `None` for the root, and for what is compiled for tests alone.
+/// The module that a file below `src` belongs to; `None` for the root, and for what is compiled for
+/// tests alone.
 fn module(path: &Path, tests: &BTreeSet<String>) -> Option<String> {
     let first = path.components().next()?.as_os_str().to_str()?;
     let name = first.strip_suffix(".rs").unwrap_or(first);

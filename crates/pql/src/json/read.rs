@@ -9,7 +9,8 @@ use super::{Form, form, operator};
 use crate::ast::{Binary, Expr, Node, Span};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
 use crate::operands;
-use crate::parser::{CLIMB_MAX, DEPTH_MAX, NODES_MAX, call, method, nested_too_deep, words};
+use crate::parser::{CLIMB_MAX, DEPTH_MAX, NODES_MAX, call, method, nested_too_deep};
+use crate::words;
 
 const NODE_TYPES: [&str; 11] = [
     "literal",

@@ -6,7 +6,7 @@ use super::{Form, form};
 use crate::ast::{Binding, Expr, Node, Step, When};
 use crate::operands;
 use crate::parser::is_normal_call;
-use crate::parser::words::{aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
+use crate::words::{aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
 
 /// Names bound around the node, outermost first.
 type Scope<'e> = Vec<&'e str>;
@@ -103,7 +103,7 @@ fn within<'e, T>(scope: &mut Scope<'e>, names: impl Iterator<Item = &'e str>, in
     result
 }
 
-// The macro of `serde_json` copies what is put into it, level by level; these move.
+// `serde_json`'s macro copies its arguments, level by level; these move.
 
 fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
@@ -132,7 +132,7 @@ fn literal(kind: &str, value: Value) -> Value {
     tagged("literal", [("literalType", text(kind)), ("value", value)])
 }
 
-/// The item of a list as a plain value; `None` where it needs a node.
+/// The item of a list as a plain value; `None` if it needs a node.
 fn plain(expr: &Expr) -> Option<Value> {
     match &expr.node {
         Node::Null => Some(Value::Null),
@@ -158,7 +158,7 @@ fn apply(name: &str, params: Vec<Value>) -> Value {
     tagged("fnApply", [("fnName", text(name)), ("params", Value::Array(params))])
 }
 
-/// A method or function; says which it is where the name alone would be read as another.
+/// A method or function; says which it is if the name alone would be read as the other.
 fn named(name: &str, wanted: Form, params: Vec<Value>) -> Value {
     let understood = form(name, params.len()) == wanted && (wanted == Form::Method || is_normal_call(name, params.len()));
     let node = apply(name, params);
@@ -169,7 +169,7 @@ fn named(name: &str, wanted: Form, params: Vec<Value>) -> Value {
     }
 }
 
-/// The declarations, the condition with the last of them, and what is computed of the items.
+/// The declarations, the condition with the last of them, and the expression over the items.
 fn ranging<'e>(item: Option<&'e Expr>, bindings: &'e [Binding], condition: Option<&'e Expr>, scope: &mut Scope<'e>) -> (Value, Option<Value>) {
     let before = scope.len();
     let mut variables = Vec::with_capacity(bindings.len());

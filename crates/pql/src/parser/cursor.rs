@@ -1,10 +1,11 @@
-//! The parser's hold on its tokens: looking, taking, expecting; reporting and skipping; building bounded nodes.
+//! The parser's cursor over its tokens: looking, taking, expecting; reporting and skipping;
+//! building bounded nodes.
 
-use super::words::{is_reserved, keyword};
 use super::{DEPTH_MAX, Failed, NODES_MAX, Parsed, Parser, nested_too_deep};
 use crate::ast::{Expr, Node, Span};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, did_you_mean};
 use crate::lexer::Kind;
+use crate::words::{is_reserved, keyword};
 
 const UNCLOSED: &str = "unclosed-bracket";
 
@@ -43,7 +44,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The current word, if it is one and no quoted name.
+    /// The current word, if it is one and not a quoted name.
     pub(super) fn bare(&self, ahead: usize) -> Option<&'a str> {
         match self.kind_at(ahead) {
             Kind::Word(word) => Some(word),
@@ -83,7 +84,7 @@ impl<'a> Parser<'a> {
         found
     }
 
-    /// A name that is no reserved word, or any name between backquotes.
+    /// A name that is not a reserved word, or any name between backquotes.
     pub(super) fn name_at(&self, ahead: usize) -> Option<String> {
         match self.kind_at(ahead) {
             Kind::Word(word) if !is_reserved(word) => Some((*word).to_owned()),
@@ -153,7 +154,7 @@ impl<'a> Parser<'a> {
     // Reports and recovery.
 
     pub(super) fn fail<T>(&mut self, diagnostic: Diagnostic) -> Parsed<T> {
-        // What follows from a finding at the same place is noise.
+        // A finding that follows from another at the same place is noise.
         let known = self.diagnostics.iter().rev().take(4).any(|earlier| earlier.span.start == diagnostic.span.start);
         if !known {
             self.diagnostics.push(diagnostic);
@@ -176,7 +177,8 @@ impl<'a> Parser<'a> {
         self.fail(Diagnostic::error("unexpected-token", span, format!("found {found}")).expecting(expected))
     }
 
-    /// To the next place where an operand or item may end: a comma, a closing bracket, `and`, `or`, `where` or the end. Bracketed parts are skipped whole.
+    /// To the next place where an operand or item may end: a comma, a closing bracket, `and`, `or`,
+    /// `where` or the end. Bracketed parts are skipped whole.
     pub(super) fn skip(&mut self) {
         let mut open = 0_usize;
         loop {
@@ -193,7 +195,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The result, or a null in its place with the parser behind what could not be read.
+    /// The result, or a null in its place with the parser after the unreadable part.
     pub(super) fn recovered(&mut self, parsed: Parsed) -> Expr {
         parsed.unwrap_or_else(|Failed| {
             let start = self.span();
@@ -208,7 +210,7 @@ impl<'a> Parser<'a> {
 
     // Trees.
 
-    /// A node above children of which the highest has height `below`.
+    /// A node above children, the highest of which has height `below`.
     pub(super) fn node(&mut self, start: Span, node: Node, below: usize) -> Parsed {
         let span = self.since(start);
         self.nodes += 1;

@@ -1,15 +1,16 @@
-//! The forms that begin with a word or sign of their own: quantifiers, `select`, comprehensions, `let`, lambdas, objects, moments, `occurs`, `chain`.
+//! The forms that begin with a word or sign of their own: quantifiers, `select`, comprehensions,
+//! `let`, lambdas, objects, moments, `occurs`, `chain`.
 
-use super::words::{self, direction, is_keyword, is_reserved, unit};
 use super::{Level, Parsed, Parser};
 use crate::ast::{Aggregate, Binary, Binding, Expr, Node, Quantifier, Span, Step, Unit, When};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::lexer::Kind;
+use crate::words::{self, direction, is_keyword, is_reserved, unit};
 
 /// Levels that `^` may climb: more filters are not nested.
 pub const CLIMB_MAX: u32 = 64;
 
-/// Bindings with the conditions written behind each of them.
+/// Bindings with the conditions written after each of them.
 struct Bindings {
     bindings: Vec<Binding>,
     /// By binding.
@@ -43,7 +44,8 @@ impl Parser<'_> {
                 height,
             );
         }
-        // `forall` with a condition between its bindings asserts it of every item of the first, with or without items of the second: it nests.
+        // `forall` with a condition between its bindings asserts it of every item of the first,
+        // with or without items of the second: it nests.
         let mut condition: Option<Expr> = conditions.pop().flatten();
         let mut height = below;
         for at in (0..conditions.len()).rev() {
@@ -151,11 +153,11 @@ impl Parser<'_> {
         )
     }
 
-    /// The variable behind a path: a name that continues nothing else.
+    /// The variable after a path: a name that continues nothing else.
     fn variable_ahead(&self) -> Option<String> {
         match self.kind() {
             Kind::Word(word) if is_reserved(word) || is_keyword(word, "on") => None,
-            // A near miss of `where` before a condition is no variable.
+            // A near miss of `where` before a condition is not a variable.
             Kind::Word(word) if did_you_mean(word, ["where"]).is_some() && self.name_at(1).is_some() => None,
             _ => self.name_at(0),
         }
@@ -205,7 +207,8 @@ impl Parser<'_> {
         name && self.bare(2).is_some_and(|word| is_keyword(word, "from"))
     }
 
-    /// `where`; a word one slip away from it, at a place where nothing else can stand, is reported and taken for it.
+    /// `where`; a word one slip away from it, at a place where nothing else can stand, is reported
+    /// and taken for it.
     fn take_where(&mut self) -> bool {
         if self.take_word("where") {
             return true;
@@ -217,7 +220,7 @@ impl Parser<'_> {
         self.expect_word(&["where"]).is_ok()
     }
 
-    /// Conditions behind several bindings hold together.
+    /// Conditions after several bindings hold together.
     fn joined(&mut self, conditions: Vec<Option<Expr>>, mut height: usize) -> Parsed<(Option<Box<Expr>>, usize)> {
         let mut joined: Option<Expr> = None;
         for condition in conditions.into_iter().flatten() {
@@ -258,7 +261,8 @@ impl Parser<'_> {
         )
     }
 
-    /// At `(`: whether a lambda's parameters follow. A lambda has one or two, so the look ahead is bounded.
+    /// At `(`: whether a lambda's parameters follow. A lambda has one or two, so the look ahead is
+    /// bounded.
     pub(super) fn lambda_ahead(&self) -> bool {
         let mut ahead = 1;
         while matches!(self.kind_at(ahead), Kind::Word(_) | Kind::Quoted(_)) && ahead < 8 {
@@ -400,7 +404,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What stands behind `occurs` and in `WHEN(…)`; `height` is the highest part's afterwards.
+    /// A window, as after `occurs` and in `WHEN(…)`; `height` is the highest part's afterwards.
     pub(super) fn when(&mut self) -> Parsed<When> {
         let comparison = self.sign_at(0).and_then(words::comparison);
         if let Some(comparison) = comparison {
@@ -483,7 +487,8 @@ impl Parser<'_> {
         )
     }
 
-    /// `LABEL: [not] WHAT(condition) WHEN(window) WHERE(condition) COUNT(n)`, the clauses in any order, each at most once.
+    /// `LABEL: [not] WHAT(condition) WHEN(window) WHERE(condition) COUNT(n)`, the clauses in any
+    /// order, each at most once.
     fn step(&mut self) -> Parsed<Step> {
         const CLAUSES: [&str; 4] = ["what", "when", "where", "count"];
         let label = self.expect_name("the label of a step, as in `A: WHAT(…)`")?;

@@ -1,369 +1,175 @@
-//! Functions and methods: one table for both, a function's first argument being a method's receiver.
-
-use std::sync::Arc;
+//! The meaning of the language's functions and methods, name by name; a method's receiver may be
+//! written as first argument.
 
 use millrace_model::{Date, Text, Value};
 use millrace_pql::ast::{Aggregate, Comparison, Expr, Moment, Node, Span, Unit};
-use millrace_pql::{Diagnostic, did_you_mean};
+use millrace_pql::{Diagnostic, Function, Method, Parameters, did_you_mean};
 
 use super::lists::leads_on;
 use super::{Checker, Frame, Typed};
-use crate::core::{Bind, Core, DatePart, Op, Pattern, TextTest};
+use crate::core::{Bind, Core, DatePart, Op, TextTest};
 use crate::types::Ty;
 
-/// Compiled size of a regular expression; a pattern a person writes needs a hundredth.
-pub(crate) const PATTERN_BYTES_MAX: usize = 1 << 20;
-/// Regular expressions of one rule: together they take at most a hundred times that much memory.
-pub(crate) const PATTERNS_MAX: usize = 100;
-/// Characters of a `like` pattern, and of a regular expression: matching takes time in proportion to the pattern and to the text.
-pub(crate) const PATTERN_CHARS_MAX: usize = 1_000;
-/// Groups of a regular expression that can be asked for.
-pub(crate) const GROUP_MAX: i64 = 100;
-
-/// Names that stand alone.
-pub(crate) const FUNCTIONS: [&str; 9] = [
-    "date",
-    "if",
-    "inSegment",
-    "currentMonth",
-    "currentYear",
-    "currentDayOfMonth",
-    "mapEntry",
-    "not",
-    "now",
-];
-
-/// Names that stand behind a dot, or take their receiver as first argument.
-pub(crate) const METHODS: [&str; 44] = [
-    "like",
-    "startsWith",
-    "doesNotStartWith",
-    "endsWith",
-    "doesNotEndWith",
-    "contains",
-    "doesNotContain",
-    "equals",
-    "notEqualTo",
-    "matches",
-    "regexGroup",
-    "in",
-    "notIn",
-    "intersects",
-    "intersection",
-    "subsetOf",
-    "supersetOf",
-    "includes",
-    "distinct",
-    "groupBy",
-    "filter",
-    "map",
-    "topN",
-    "bottomN",
-    "head",
-    "exists",
-    "some",
-    "forall",
-    "all",
-    "none",
-    "one",
-    "get",
-    "keys",
-    "values",
-    "isNull",
-    "isNotNull",
-    "count",
-    "sum",
-    "average",
-    "min",
-    "max",
-    "getMonth",
-    "getYear",
-    "getDayOfMonth",
-];
-
 impl Checker<'_> {
-    pub(super) fn call(&mut self, function: &str, arguments: &[Expr], span: Span) -> Typed {
-        let date_part = |part: DatePart, moment: Moment| Typed::new(Core::apply(Op::DatePart(part), vec![Core::Moment(moment)]), Ty::Int);
-        match function {
-            "date" => self.date(arguments, span),
-            "if" => self.choice(arguments, span),
-            "inSegment" => self.in_segment(arguments, span),
-            "not" => {
-                if !self.arity(arguments, 1..=1, function, span) {
-                    return Typed::broken();
-                }
-                let condition = self.condition(&arguments[0]);
-                Typed::new(Core::not(condition), Ty::Bool)
-            }
-            "currentMonth" => date_part(DatePart::Month, Moment::This(Unit::Month)),
-            "currentYear" => date_part(DatePart::Year, Moment::This(Unit::Year)),
-            "currentDayOfMonth" => date_part(DatePart::DayOfMonth, Moment::Today),
-            "now" => Typed::new(Core::Moment(Moment::Now), Ty::Time),
-            "mapEntry" => {
-                if !self.arity(arguments, 2..=2, function, span) {
-                    return Typed::broken();
-                }
-                let (key, value) = (self.plain(&arguments[0]), self.plain(&arguments[1]));
-                Typed::new(Core::apply(Op::MapEntry, vec![key.core, value.core]), Ty::Map(Box::new(value.ty)))
-            }
-            _ if METHODS.contains(&function) && !arguments.is_empty() => {
-                let of = self.expr(&arguments[0]);
-                self.method(of, function, &arguments[1..], span)
+    pub(super) fn call(&mut self, name: &str, arguments: &[Expr], span: Span) -> Typed {
+        match (Function::named(name), Method::named(name), arguments) {
+            (Some(function), _, arguments) => self.function(function, arguments, span),
+            (None, Some(method), [receiver, arguments @ ..]) => {
+                let of = self.expr(receiver);
+                self.known(of, method, arguments, span)
             }
             _ => {
-                let near = did_you_mean(function, FUNCTIONS.into_iter().chain(METHODS)).map(str::to_owned);
-                self.fail(Diagnostic::error("unknown-function", span, format!("there is no function `{function}`")).suggesting(near))
+                let near = did_you_mean(name, millrace_pql::names()).map(str::to_owned);
+                self.fail(Diagnostic::error("unknown-function", span, format!("there is no function `{name}`")).suggesting(near))
             }
         }
     }
 
-    fn arity(&mut self, arguments: &[Expr], allowed: std::ops::RangeInclusive<usize>, name: &str, span: Span) -> bool {
+    pub(super) fn method(&mut self, of: Typed, name: &str, arguments: &[Expr], span: Span) -> Typed {
+        match Method::named(name) {
+            Some(method) => self.known(of, method, arguments, span),
+            None => {
+                let near = did_you_mean(name, Method::ALL.iter().map(|method| method.name())).map(str::to_owned);
+                self.fail(Diagnostic::error("unknown-function", span, format!("there is no method `{name}`")).suggesting(near))
+            }
+        }
+    }
+
+    fn arity(&mut self, parameters: Parameters, arguments: &[Expr], name: &str, span: Span) -> bool {
+        let allowed = parameters.count();
         if allowed.contains(&arguments.len()) {
             return true;
         }
-        let wanted = if allowed.start() == allowed.end() {
-            allowed.start().to_string()
-        } else {
-            format!("{} to {}", allowed.start(), allowed.end())
+        let wanted = match (*allowed.start(), *allowed.end()) {
+            (least, most) if least == most => least.to_string(),
+            (least, usize::MAX) => format!("at least {least}"),
+            (least, most) => format!("{least} to {most}"),
         };
         self.refuse("arguments", span, format!("`{name}` takes {wanted} arguments, here are {}", arguments.len()));
         false
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm a method of the language")]
-    pub(super) fn method(&mut self, of: Typed, name: &str, arguments: &[Expr], span: Span) -> Typed {
-        let test = match name {
-            "like" => Some((TextTest::Like, false)),
-            "startsWith" => Some((TextTest::StartsWith, false)),
-            "doesNotStartWith" => Some((TextTest::StartsWith, true)),
-            "endsWith" => Some((TextTest::EndsWith, false)),
-            "doesNotEndWith" => Some((TextTest::EndsWith, true)),
-            "contains" => Some((TextTest::Contains, false)),
-            "doesNotContain" => Some((TextTest::Contains, true)),
-            "equals" => Some((TextTest::Equals, false)),
-            "notEqualTo" => Some((TextTest::Equals, true)),
-            _ => None,
-        };
-        if name == "equals" && arguments.len() > 1 {
-            return self.equals_any(of, arguments, span);
-        }
-        if let Some((test, negated)) = test {
-            if !self.arity(arguments, 1..=2, name, span) {
-                return Typed::broken();
-            }
-            return self.text_test(of, (test, negated), &arguments[0], arguments.get(1), span);
-        }
-        let allowed = match name {
-            "topN" | "bottomN" | "regexGroup" => 2..=2,
-            "count" | "sum" | "average" | "min" | "max" | "exists" | "some" | "one" | "none" => 0..=1,
-            "distinct" | "head" | "keys" | "values" | "isNull" | "isNotNull" | "getMonth" | "getYear" | "getDayOfMonth" => 0..=0,
-            _ => 1..=1,
-        };
-        if !METHODS.contains(&name) {
-            let near = did_you_mean(name, METHODS).map(str::to_owned);
-            return self.fail(Diagnostic::error("unknown-function", span, format!("there is no method `{name}`")).suggesting(near));
-        }
-        if !self.arity(arguments, allowed, name, span) {
+    fn function(&mut self, function: Function, arguments: &[Expr], span: Span) -> Typed {
+        // `inSegment` reports its own requirements.
+        if function != Function::InSegment && !self.arity(function.parameters(), arguments, function.name(), span) {
             return Typed::broken();
         }
-        match name {
-            "matches" => match self.pattern(of, &arguments[0], span) {
-                Some((text, pattern)) => Typed::new(Core::apply(Op::Matches(pattern), vec![text]), Ty::Bool),
-                None => Typed::broken(),
-            },
-            "regexGroup" => {
-                let group = match self.expr(&arguments[1]).core {
-                    Core::Literal(Value::Int(number)) if (0..=GROUP_MAX).contains(&number) => number as u32,
-                    _ => {
-                        let message = format!("the number of a group is needed here, 0 to {GROUP_MAX}, written out");
-                        return self.refuse("arguments", arguments[1].span, message);
-                    }
-                };
-                match self.pattern(of, &arguments[0], span) {
-                    Some((text, pattern)) => Typed::new(Core::apply(Op::RegexGroup(pattern, group), vec![text]), Ty::Text),
-                    None => Typed::broken(),
-                }
+        let date_part = |part: DatePart, moment: Moment| Typed::new(Core::apply(Op::DatePart(part), vec![Core::Moment(moment)]), Ty::Int);
+        match function {
+            Function::Date => self.date(arguments, span),
+            Function::If => self.choice(arguments, span),
+            Function::InSegment => self.in_segment(arguments, span),
+            Function::Not => {
+                let condition = self.condition(&arguments[0]);
+                Typed::new(Core::not(condition), Ty::Bool)
             }
-            "in" | "notIn" => {
+            Function::CurrentMonth => date_part(DatePart::Month, Moment::This(Unit::Month)),
+            Function::CurrentYear => date_part(DatePart::Year, Moment::This(Unit::Year)),
+            Function::CurrentDayOfMonth => date_part(DatePart::DayOfMonth, Moment::Today),
+            Function::Now => Typed::new(Core::Moment(Moment::Now), Ty::Time),
+            Function::MapEntry => {
+                let (key, value) = (self.plain(&arguments[0]), self.plain(&arguments[1]));
+                Typed::new(Core::apply(Op::MapEntry, vec![key.core, value.core]), Ty::Map(Box::new(value.ty)))
+            }
+        }
+    }
+
+    /// A method of the language, of a receiver.
+    fn known(&mut self, of: Typed, method: Method, arguments: &[Expr], span: Span) -> Typed {
+        if !self.arity(method.parameters(), arguments, method.name(), span) {
+            return Typed::broken();
+        }
+        let argument = arguments.first();
+        match method {
+            Method::Like => self.text_test(of, (TextTest::Like, false), arguments, span),
+            Method::StartsWith => self.text_test(of, (TextTest::StartsWith, false), arguments, span),
+            Method::DoesNotStartWith => self.text_test(of, (TextTest::StartsWith, true), arguments, span),
+            Method::EndsWith => self.text_test(of, (TextTest::EndsWith, false), arguments, span),
+            Method::DoesNotEndWith => self.text_test(of, (TextTest::EndsWith, true), arguments, span),
+            Method::Contains => self.text_test(of, (TextTest::Contains, false), arguments, span),
+            Method::DoesNotContain => self.text_test(of, (TextTest::Contains, true), arguments, span),
+            Method::Equals if arguments.len() > 1 => self.equals_any(of, arguments, span),
+            Method::Equals => self.text_test(of, (TextTest::Equals, false), arguments, span),
+            Method::NotEqualTo => self.text_test(of, (TextTest::Equals, true), arguments, span),
+            Method::Matches => self.matches(of, &arguments[0], span),
+            Method::RegexGroup => self.regex_group(of, &arguments[0], &arguments[1], span),
+            Method::In | Method::NotIn => {
                 let list = self.expr(&arguments[0]);
-                self.is_in(of, list, name == "notIn", span)
+                self.is_in(of, list, method == Method::NotIn, span)
             }
-            "includes" => {
+            Method::Includes => {
                 let value = self.expr(&arguments[0]);
                 match (&of.ty, &value.ty) {
                     (Ty::List(_), Ty::List(_)) => self.set_test(Op::SubsetOf, value, of, span),
                     _ => self.is_in(value, of, false, span),
                 }
             }
-            "intersects" | "subsetOf" => {
+            Method::Intersects | Method::SubsetOf | Method::SupersetOf => {
                 let other = self.expr(&arguments[0]);
-                self.set_test(if name == "subsetOf" { Op::SubsetOf } else { Op::Intersects }, of, other, span)
+                match method {
+                    Method::Intersects => self.set_test(Op::Intersects, of, other, span),
+                    Method::SubsetOf => self.set_test(Op::SubsetOf, of, other, span),
+                    _ => self.set_test(Op::SubsetOf, other, of, span),
+                }
             }
-            "supersetOf" => {
-                let other = self.expr(&arguments[0]);
-                self.set_test(Op::SubsetOf, other, of, span)
-            }
-            "intersection" => {
+            Method::Intersection => {
                 let other = self.expr(&arguments[0]);
                 let ty = of.ty.clone();
                 self.lists(Op::Intersection, of, other, span)
                     .map_or_else(Typed::broken, |core| Typed::new(core, ty))
             }
-            "distinct" => match &of.ty {
-                Ty::List(item) if item.is_object() => of,
-                Ty::List(_) | Ty::Any => Typed::new(Core::apply(Op::Distinct, vec![of.core]), of.ty),
-                _ => self.items(&of, span).map_or_else(Typed::broken, |_| of),
-            },
-            "head" => match &of.ty {
-                Ty::List(item) => Typed::new(Core::apply(Op::Head, vec![of.core]), (**item).clone()),
-                Ty::Any => Typed::new(Core::apply(Op::Head, vec![of.core]), Ty::Any),
-                _ => self.items(&of, span).map_or_else(Typed::broken, |_| of),
-            },
-            "filter" => self.filter(of, &arguments[0]),
-            "exists" | "some" | "forall" | "all" | "none" | "one" => self.quantify(name, of, arguments.first(), span),
-            "map" => self.map(of, &arguments[0], span),
-            "groupBy" => {
-                let Some(item) = self.items(&of, span) else { return Typed::broken() };
-                let var = self.fresh();
-                let key = self.with_item(var, item.clone(), &arguments[0], |checker, by| checker.plain(by));
-                Typed::new(Core::bind(Bind::GroupBy, of.core, var, key.core), Ty::Groups(Box::new(item)))
-            }
-            "topN" | "bottomN" => self.top(of, &arguments[0], &arguments[1], name == "bottomN", span),
-            "count" | "sum" | "average" | "min" | "max" => self.aggregate_method(name, of, arguments.first(), span),
-            "get" => self.get(of, &arguments[0], span),
-            "keys" | "values" => self.entries(name, of, span),
-            "isNull" => Typed::new(Core::apply(Op::IsNull, vec![of.core]), Ty::Bool),
-            "isNotNull" => Typed::new(Core::apply(Op::IsNotNull, vec![of.core]), Ty::Bool),
-            _ => {
-                let part = match name {
-                    "getMonth" => DatePart::Month,
-                    "getYear" => DatePart::Year,
-                    _ => DatePart::DayOfMonth,
-                };
-                match of.ty {
-                    Ty::Date | Ty::Time | Ty::Any | Ty::Text => Typed::new(Core::apply(Op::DatePart(part), vec![of.core]), Ty::Int),
-                    Ty::Broken => Typed::broken(),
-                    ty => {
-                        let message = format!("`{name}` wants an instant, this is {}", ty.show());
-                        self.refuse("type", span, message)
-                    }
-                }
-            }
+            Method::Distinct => self.each_once(of, span),
+            Method::Head => self.head(of, span),
+            Method::Filter => self.filter(of, &arguments[0]),
+            Method::Exists | Method::Some | Method::Forall | Method::All | Method::None | Method::One => self.quantify(method, of, argument, span),
+            Method::Map => self.map(of, &arguments[0], span),
+            Method::GroupBy => self.group_by(of, &arguments[0], span),
+            Method::TopN | Method::BottomN => self.top(of, &arguments[0], &arguments[1], method == Method::BottomN, span),
+            Method::Count => self.aggregate_method(Aggregate::Count, of, argument, span),
+            Method::Sum => self.aggregate_method(Aggregate::Sum, of, argument, span),
+            Method::Average => self.aggregate_method(Aggregate::Average, of, argument, span),
+            Method::Min => self.aggregate_method(Aggregate::Min, of, argument, span),
+            Method::Max => self.aggregate_method(Aggregate::Max, of, argument, span),
+            Method::Get => self.get(of, &arguments[0], span),
+            Method::Keys | Method::Values => self.entries(method, of, span),
+            Method::IsNull => Typed::new(Core::apply(Op::IsNull, vec![of.core]), Ty::Bool),
+            Method::IsNotNull => Typed::new(Core::apply(Op::IsNotNull, vec![of.core]), Ty::Bool),
+            Method::GetMonth => self.date_part(DatePart::Month, of, method, span),
+            Method::GetYear => self.date_part(DatePart::Year, of, method, span),
+            Method::GetDayOfMonth => self.date_part(DatePart::DayOfMonth, of, method, span),
         }
     }
 
-    /// `equals(a, b, …)`: any of them. A truth behind them says whether letter case counts.
-    fn equals_any(&mut self, of: Typed, arguments: &[Expr], span: Span) -> Typed {
-        let (values, case) = match arguments {
-            [values @ .., case @ Expr { node: Node::Bool(_), .. }] => (values, Some(case)),
-            values => (values, None),
-        };
-        let mut tests = Vec::with_capacity(values.len());
-        for value in values {
-            // Each comparison has the receiver for itself.
-            if !self.grow(of.core.size(), span) {
-                return Typed::broken();
-            }
-            let of = Typed::new(of.core.clone().refresh(&mut self.next_var), of.ty.clone());
-            let test = self.text_test(of, (TextTest::Equals, false), value, case, span);
-            if test.ty == Ty::Broken {
-                return test;
-            }
-            tests.push(test.core);
-        }
-        Typed::new(if tests.len() == 1 { tests.remove(0) } else { Core::apply(Op::Or, tests) }, Ty::Bool)
-    }
-
-    fn text_test(&mut self, of: Typed, (test, negated): (TextTest, bool), against: &Expr, case: Option<&Expr>, span: Span) -> Typed {
-        let pattern = self.expr(against);
-        if let (TextTest::Like, Core::Literal(Value::Text(text))) = (test, &pattern.core)
-            && !self.pattern_fits(text, against.span)
-        {
-            return Typed::broken();
-        }
-        let case_sensitive = match case.map(|case| (self.expr(case).core, case.span)) {
-            None | Some((Core::Literal(Value::Bool(true)), _)) => true,
-            Some((Core::Literal(Value::Bool(false)), _)) => false,
-            Some((_, span)) => {
-                return self.fail(Diagnostic::error(
-                    "arguments",
-                    span,
-                    "whether letter case counts is `true` or `false`, written out",
-                ));
-            }
-        };
-        match (&of.ty, &pattern.ty) {
-            (Ty::Broken, _) | (_, Ty::Broken) => Typed::broken(),
-            (Ty::Text | Ty::Any | Ty::Null, Ty::Text | Ty::Any | Ty::Null) => {
-                // Equality reads an untyped side as `=` does; the rest asks of texts only.
-                let (of, pattern) = if test == TextTest::Equals { self.agreed(of, pattern) } else { (of, pattern) };
-                Typed::new(Core::apply(Op::Text { test, negated, case_sensitive }, vec![of.core, pattern.core]), Ty::Bool)
-            }
-            _ if test == TextTest::Equals => self.compare(if negated { Comparison::NotEqual } else { Comparison::Equal }, of, pattern, span),
-            (Ty::List(item), _) if test == TextTest::Contains && !item.is_object() && case_sensitive && !negated => self.is_in(pattern, of, false, span),
-            (Ty::Text | Ty::Any, ty) | (ty, _) => {
-                let diagnostic = Diagnostic::error("type", span, format!("a text is needed here, this is {}", ty.show()));
-                let remedy = matches!(ty, Ty::List(_)).then(|| "`exists x from … where x …` asks of a list's items".to_owned());
-                self.fail(Diagnostic {
-                    expected: remedy,
-                    ..diagnostic
-                })
-            }
+    fn each_once(&mut self, of: Typed, span: Span) -> Typed {
+        match &of.ty {
+            Ty::List(item) if item.is_object() => of,
+            Ty::List(_) | Ty::Any => Typed::new(Core::apply(Op::Distinct, vec![of.core]), of.ty),
+            _ => self.items(&of, span).map_or_else(Typed::broken, |_| of),
         }
     }
 
-    fn pattern_fits(&mut self, text: &str, span: Span) -> bool {
-        let count = text.chars().count();
-        if count > PATTERN_CHARS_MAX {
-            self.refuse("pattern", span, format!("a pattern of {count} characters, more than {PATTERN_CHARS_MAX}"));
+    fn head(&mut self, of: Typed, span: Span) -> Typed {
+        match &of.ty {
+            Ty::List(item) => Typed::new(Core::apply(Op::Head, vec![of.core]), (**item).clone()),
+            Ty::Any => Typed::new(Core::apply(Op::Head, vec![of.core]), Ty::Any),
+            _ => self.items(&of, span).map_or_else(Typed::broken, |_| of),
         }
-        count <= PATTERN_CHARS_MAX
     }
 
-    fn pattern(&mut self, of: Typed, argument: &Expr, span: Span) -> Option<(Core, Pattern)> {
-        if !matches!(of.ty, Ty::Text | Ty::Any | Ty::Null | Ty::Broken) {
-            let message = format!("a text is needed here, this is {}", of.ty.show());
-            self.refuse("type", span, message);
-            return None;
-        }
-        let Core::Literal(Value::Text(text)) = self.expr(argument).core else {
-            self.refuse("regex", argument.span, "a regular expression is written out as a text");
-            return None;
-        };
-        if !self.pattern_fits(&text, argument.span) {
-            return None;
-        }
-        self.patterns += 1;
-        if self.patterns > PATTERNS_MAX {
-            self.refuse("regex", argument.span, format!("more than {PATTERNS_MAX} regular expressions in one rule"));
-            return None;
-        }
-        match regex::RegexBuilder::new(&text).size_limit(PATTERN_BYTES_MAX).build() {
-            Ok(regex) => (of.ty != Ty::Broken).then_some((of.core, Pattern(Arc::new(regex)))),
-            Err(error) => {
-                let (message, expected) = if ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|form| text.contains(form)) {
-                    (
-                        "look-around is not supported: regular expressions run in linear time".to_owned(),
-                        Some("two conditions joined by `and`"),
-                    )
-                } else if back_reference(&text) {
-                    ("back-references are not supported: regular expressions run in linear time".to_owned(), None)
-                } else {
-                    // The last line says what is wrong; those before it draw the place.
-                    let reason = error.to_string();
-                    (
-                        format!(
-                            "no regular expression: {}",
-                            reason.lines().last().unwrap_or_default().trim_start_matches("error: ")
-                        ),
-                        None,
-                    )
-                };
-                self.fail(Diagnostic {
-                    expected: expected.map(str::to_owned),
-                    ..Diagnostic::error("regex", argument.span, message)
-                });
-                None
+    fn group_by(&mut self, of: Typed, key: &Expr, span: Span) -> Typed {
+        let Some(item) = self.items(&of, span) else { return Typed::broken() };
+        let var = self.fresh();
+        let key = self.with_item(var, item.clone(), key, |checker, by| checker.plain(by));
+        Typed::new(Core::bind(Bind::GroupBy, of.core, var, key.core), Ty::Groups(Box::new(item)))
+    }
+
+    fn date_part(&mut self, part: DatePart, of: Typed, method: Method, span: Span) -> Typed {
+        match of.ty {
+            Ty::Date | Ty::Time | Ty::Any | Ty::Text => Typed::new(Core::apply(Op::DatePart(part), vec![of.core]), Ty::Int),
+            Ty::Broken => Typed::broken(),
+            ty => {
+                let message = format!("`{}` wants an instant, this is {}", method.name(), ty.show());
+                self.refuse("type", span, message)
             }
         }
     }
@@ -372,7 +178,7 @@ impl Checker<'_> {
         self.lists(op, left, right, span).map_or_else(Typed::broken, |core| Typed::new(core, Ty::Bool))
     }
 
-    fn quantify(&mut self, name: &str, of: Typed, condition: Option<&Expr>, span: Span) -> Typed {
+    fn quantify(&mut self, method: Method, of: Typed, condition: Option<&Expr>, span: Span) -> Typed {
         let Some(item) = self.items(&of, span) else { return Typed::broken() };
         let var = self.fresh();
         let body = match condition {
@@ -380,10 +186,10 @@ impl Checker<'_> {
             None => Core::bool(true),
         };
         let some = |body: Core| Core::bind(Bind::AtLeast(1), of.core.clone(), var, body);
-        let core = match name {
-            "exists" | "some" => some(body),
-            "none" => Core::not(some(body)),
-            "forall" | "all" => Core::not(some(Core::not(body))),
+        let core = match method {
+            Method::Exists | Method::Some => some(body),
+            Method::None => Core::not(some(body)),
+            Method::Forall | Method::All => Core::not(some(Core::not(body))),
             _ => {
                 let count = Core::apply(Op::Aggregate(Aggregate::Count), vec![Core::bind(Bind::Filter, of.core, var, body)]);
                 Core::apply(Op::Compare(Comparison::Equal), vec![count, Core::Literal(Value::Int(1))])
@@ -446,14 +252,7 @@ impl Checker<'_> {
         Typed::new(Core::bind(Bind::Top { count, lowest }, of.core, var, key.core), Ty::List(Box::new(item)))
     }
 
-    fn aggregate_method(&mut self, name: &str, of: Typed, argument: Option<&Expr>, span: Span) -> Typed {
-        let aggregate = match name {
-            "count" => Aggregate::Count,
-            "sum" => Aggregate::Sum,
-            "average" => Aggregate::Average,
-            "min" => Aggregate::Min,
-            _ => Aggregate::Max,
-        };
+    fn aggregate_method(&mut self, aggregate: Aggregate, of: Typed, argument: Option<&Expr>, span: Span) -> Typed {
         let Some(argument) = argument else {
             return self.aggregate(aggregate, of, span);
         };
@@ -490,15 +289,15 @@ impl Checker<'_> {
         Typed::new(Core::apply(Op::Get, vec![of.core, key.core]), ty)
     }
 
-    fn entries(&mut self, name: &str, of: Typed, span: Span) -> Typed {
-        let keys = name == "keys";
+    fn entries(&mut self, method: Method, of: Typed, span: Span) -> Typed {
+        let keys = method == Method::Keys;
         let value = match &of.ty {
             Ty::Map(value) => (**value).clone(),
             Ty::Groups(item) => Ty::List(item.clone()),
             Ty::Any | Ty::Record(_) => Ty::Any,
             Ty::Broken => return Typed::broken(),
             ty => {
-                let message = format!("`{name}` wants a map, this is {}", ty.show());
+                let message = format!("`{}` wants a map, this is {}", method.name(), ty.show());
                 return self.refuse("type", span, message);
             }
         };
@@ -507,9 +306,6 @@ impl Checker<'_> {
     }
 
     fn date(&mut self, arguments: &[Expr], span: Span) -> Typed {
-        if !self.arity(arguments, 3..=3, "date", span) {
-            return Typed::broken();
-        }
         let parts: Vec<Typed> = arguments.iter().map(|argument| self.expr(argument)).collect();
         if let [
             Core::Literal(Value::Int(year)),
@@ -533,9 +329,6 @@ impl Checker<'_> {
     }
 
     fn choice(&mut self, arguments: &[Expr], span: Span) -> Typed {
-        if !self.arity(arguments, 3..=3, "if", span) {
-            return Typed::broken();
-        }
         let condition = self.condition(&arguments[0]);
         let (then, otherwise) = (self.expr(&arguments[1]), self.expr(&arguments[2]));
         match then.ty.join(&otherwise.ty) {
@@ -555,16 +348,4 @@ impl Checker<'_> {
         self.segments.push((name.clone(), span));
         Typed::new(Core::apply(Op::InSegment(name), vec![Core::Var(crate::core::SUBJECT)]), Ty::Bool)
     }
-}
-
-/// Whether a pattern refers back to one of its groups.
-fn back_reference(text: &str) -> bool {
-    let mut escaped = false;
-    for letter in text.chars() {
-        if escaped && (('1'..='9').contains(&letter) || letter == 'k') {
-            return true;
-        }
-        escaped = letter == '\\' && !escaped;
-    }
-    false
 }

@@ -6,20 +6,20 @@ use millrace_pql::ast::{Expr, Span, Step, When};
 
 use super::{Checker, Frame, Typed};
 use crate::coerce::instant;
-use crate::core::{Bind, ChainStep, Core, Op};
+use crate::core::{Bind, ChainStep, Core, Op, Var};
 use crate::types::Ty;
 
 /// Steps of one chain: a search goes one level deeper with each.
 pub(crate) const STEPS_MAX: usize = 100;
 
-/// What `COUNT`, `topN` and `bottomN` may ask for.
+/// The range for `COUNT`, `topN` and `bottomN`.
 pub(crate) const COUNT_MAX: i64 = 100_000;
 
 impl Checker<'_> {
     pub(super) fn occurs(&mut self, subject: &Expr, when: &When, span: Span) -> Typed {
         let typed = self.expr(subject);
         let Some(fact) = self.instant(typed, subject.span) else {
-            // The window may hold mistakes of its own.
+            // The window may contain errors of its own.
             self.when(Core::null(), when, span);
             return Typed::broken();
         };
@@ -155,7 +155,7 @@ impl Checker<'_> {
         if steps.len() > STEPS_MAX {
             return self.refuse("chain", events.span, format!("a chain of {} steps, more than {STEPS_MAX}", steps.len()));
         }
-        // Every step has the events for itself.
+        // Every step has its own copy of the events.
         if !self.grow(source.size() * steps.len(), events.span) {
             return Typed::broken();
         }
@@ -178,19 +178,19 @@ impl Checker<'_> {
             }
             self.scopes.pop();
             if step.negated {
-                // Nothing is taken, so later steps cannot speak of it.
+                // No event is taken, so later steps cannot refer to it.
                 self.scopes.pop();
             }
             let count = step.count.as_ref().map_or(1, |count| self.positive(count, "COUNT"));
-            // What does not speak of earlier steps selects candidates.
-            let earlier: Vec<u32> = chain.iter().map(|step| step.var).collect();
+            // Conditions that do not refer to earlier steps select candidates.
+            let earlier: Vec<Var> = chain.iter().map(|step| step.var).collect();
             let (related, own): (Vec<Core>, Vec<Core>) = Core::and(conditions)
                 .conjuncts()
                 .into_iter()
                 .partition(|condition| condition.free().iter().any(|free| earlier.contains(free)));
             let inner = self.fresh();
             let own = Core::and(own).substitute(var, &Core::Var(inner));
-            let source = source.clone().refresh(&mut self.next_var);
+            let source = source.clone().refresh(&mut self.fresh);
             let source = if own == Core::bool(true) {
                 source
             } else {

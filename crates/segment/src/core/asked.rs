@@ -1,17 +1,17 @@
-//! What an aggregate asks of the values that count, and the answer of kept totals.
+//! The question of an aggregate about the values that count, and its answer from kept totals.
 
 use millrace_model::Value;
 use millrace_pql::ast::Aggregate;
 
-use super::{Bind, Core, children};
+use super::{Bind, Core, Op, children};
 use crate::totals::Totals;
 use crate::view::{Kept, Unknown};
 
-/// What is asked of the values that count.
+/// A question about the values that count.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Question {
+enum Question {
     Aggregate(Aggregate),
-    /// Whether there are at least so many.
+    /// Whether there are at least this number.
     AtLeast(u32),
 }
 
@@ -23,26 +23,60 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn new(question: Question, distinct: bool) -> Asked {
-        Asked { question, distinct }
+    /// Whether there are at least this number of items, each counted as it comes.
+    pub(crate) fn whether_at_least(count: u32) -> Asked {
+        Asked {
+            question: Question::AtLeast(count),
+            distinct: false,
+        }
     }
 
-    /// Whether it has to be kept how often each value counts.
+    /// The question of an expression about the values of a list, and that list. An `AtLeast` with a
+    /// condition asks about items, not values: `None`.
+    pub(crate) fn of(core: &Core) -> Option<(Asked, &Core)> {
+        let (question, list) = match core {
+            Core::Bind {
+                bind: Bind::AtLeast(count),
+                source,
+                var,
+                body,
+            } => {
+                // Null is never counted.
+                let plain = **body == Core::bool(true) || **body == Core::apply(Op::IsNotNull, vec![Core::Var(*var)]);
+                (Question::AtLeast(*count), plain.then_some(&**source)?)
+            }
+            Core::Apply(Op::Aggregate(aggregate), of) => (Question::Aggregate(*aggregate), of.first()?),
+            _ => return None,
+        };
+        let counts = matches!(question, Question::AtLeast(_) | Question::Aggregate(Aggregate::Count));
+        let (distinct, list) = match list {
+            Core::Apply(Op::Distinct, of) if counts => (true, of.first()?),
+            list => (false, list),
+        };
+        Some((Asked { question, distinct }, list))
+    }
+
+    /// Whether items without a value can be counted.
+    pub(crate) fn counts_items(self) -> bool {
+        !self.distinct && matches!(self.question, Question::AtLeast(_) | Question::Aggregate(Aggregate::Count))
+    }
+
+    /// Whether the number of occurrences of each value must be kept.
     pub fn keeps_values(self) -> bool {
         self.distinct || self.has_extreme()
     }
 
-    /// Whether the least or the greatest value is asked for.
+    /// Whether it asks for the least or the greatest value.
     pub fn has_extreme(self) -> bool {
         matches!(self.question, Question::Aggregate(Aggregate::Min | Aggregate::Max))
     }
 
-    /// Whether that is the greatest.
+    /// Whether it asks for the greatest.
     pub fn greatest(self) -> bool {
         self.question == Question::Aggregate(Aggregate::Max)
     }
 
-    /// How many are asked for, where that is the question.
+    /// The number it asks for, if that is the question.
     pub(crate) fn at_least(self) -> Option<u64> {
         match self.question {
             Question::AtLeast(least) => Some(least.into()),
@@ -50,7 +84,7 @@ impl Asked {
         }
     }
 
-    /// What the totals say.
+    /// The answer from totals.
     pub(crate) fn answer(self, totals: Totals, extreme: Option<Value>) -> Value {
         let count = if self.distinct { totals.distinct } else { totals.values };
         match self.question {
@@ -62,10 +96,10 @@ impl Asked {
         }
     }
 
-    /// The answer to `whole`, out of an aggregate over children.
+    /// The answer to `whole`, from an aggregate over children.
     ///
     /// # Errors
-    /// Where what is not known decides: of a list that is made first, anything.
+    /// If an unknown fact decides: for a list that is built first, any unknown fact.
     pub(crate) fn answer_of_children(self, kept: Kept, whole: &Core) -> Result<Value, Unknown> {
         let at_once = matches!(whole, Core::Bind { bind: Bind::AtLeast(_), source, .. } if children(source).is_some());
         match self.at_least().filter(|_| at_once) {

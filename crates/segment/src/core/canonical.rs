@@ -1,4 +1,4 @@
-//! The text that names are hashed from.
+//! The text from which names are hashed.
 
 use std::fmt::Write;
 
@@ -7,8 +7,8 @@ use millrace_model::Value;
 use super::{Core, Op, SUBJECT, Var};
 
 impl Core {
-    /// The same text for expressions that differ in the numbers of their variables only; what ids are hashed from. Part of stored state: changing
-    /// it renames every feature and query.
+    /// The same text for expressions that differ in the numbers of their variables only; ids
+    /// are hashed from. Part of stored state: changing it renames every feature and query.
     pub fn canonical(&self) -> String {
         let mut out = String::new();
         self.write(&mut vec![SUBJECT], &mut out);
@@ -22,7 +22,7 @@ impl Core {
             Core::Var(var) => {
                 let _ = match names.iter().position(|known| known == var) {
                     Some(at) => write!(out, "${at}"),
-                    None => write!(out, "$?{var}"),
+                    None => write!(out, "$?{}", number(*var)),
                 };
             }
             Core::Moment(moment) => {
@@ -78,6 +78,18 @@ impl Core {
                 out.push(')');
             }
         }
+    }
+}
+
+/// The number of a variable that nothing binds: in a window since the event before, part of stored
+/// names.
+fn number(var: Var) -> u32 {
+    match var {
+        Var::Subject => 0,
+        Var::Bound(number) => number,
+        Var::Host => u32::MAX,
+        Var::Anchor => u32::MAX - 1,
+        Var::Previous => u32::MAX - 2,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What several stages ask of the shape of an expression.
+//! Questions about the shape of an expression that several stages ask.
 
 use millrace_model::Relation;
 use millrace_pql::ast::{Comparison, Direction, Moment};
@@ -14,7 +14,8 @@ pub(crate) fn distinct(list: &Core) -> bool {
             source,
             ..
         } => distinct(source),
-        // Every deal has one account, every role one deal, every row one person, every event one person.
+        // Every deal has one account, every role one deal, every row one person, every event one
+        // person.
         Core::Bind {
             bind: Bind::FlatMap,
             source,
@@ -25,7 +26,7 @@ pub(crate) fn distinct(list: &Core) -> bool {
     }
 }
 
-/// Whether the lists `body` yields for different `var` have nothing in common, and nothing twice.
+/// Whether the lists that `body` yields for different `var` have nothing in common, and no repeats.
 fn disjoint(body: &Core, var: Var) -> bool {
     match body {
         Core::Apply(Op::Relation(relation), of) => {
@@ -64,7 +65,7 @@ pub(crate) fn children(list: &Core) -> Option<Relation> {
     }
 }
 
-/// The steps before `at` that are spoken of from there on, in order.
+/// The steps before `at` to which it and later steps refer, in order.
 pub(crate) fn linked(steps: &[ChainStep], at: usize) -> Vec<usize> {
     let spoken: Vec<_> = steps[at..].iter().map(|step| step.body.free()).collect();
     (0..at)
@@ -72,22 +73,26 @@ pub(crate) fn linked(steps: &[ChainStep], at: usize) -> Vec<usize> {
         .collect()
 }
 
-/// Whether a condition on an event that is not ahead of now holds of every later such event if it holds of one.
+/// Whether a condition that holds for one event not ahead of now holds for every later such event.
 pub(crate) fn newest_first(condition: &Core, var: Var) -> bool {
     let Core::Apply(op, operands) = condition else { return false };
-    if operands.first() != Some(&Core::field(Core::Var(var), "timestamp")) {
+    let [fact, others @ ..] = operands.as_slice() else { return false };
+    if *fact != Core::field(Core::Var(var), "timestamp") {
         return false;
     }
     let still = |core: &Core| matches!(core, Core::Literal(_) | Core::Moment(_));
-    match op {
-        Op::Window {
-            comparison: Comparison::Less | Comparison::LessOrEqual,
-            direction: Direction::Before,
-            ..
-        } => operands[2] == Core::Moment(Moment::Now) && matches!(operands[1], Core::Literal(_)),
-        Op::Relative(Direction::After | Direction::From) | Op::Compare(Comparison::Greater | Comparison::GreaterOrEqual) => still(&operands[1]),
-        Op::On => matches!(operands[1], Core::Moment(Moment::Today | Moment::This(_))),
-        Op::Between => still(&operands[1]) && matches!(operands[2], Core::Moment(Moment::Now | Moment::Today | Moment::This(_) | Moment::Tomorrow)),
+    match (op, others) {
+        (
+            Op::Window {
+                comparison: Comparison::Less | Comparison::LessOrEqual,
+                direction: Direction::Before,
+                ..
+            },
+            [amount, anchor],
+        ) => *anchor == Core::Moment(Moment::Now) && matches!(amount, Core::Literal(_)),
+        (Op::Relative(Direction::After | Direction::From) | Op::Compare(Comparison::Greater | Comparison::GreaterOrEqual), [bound]) => still(bound),
+        (Op::On, [anchor]) => matches!(anchor, Core::Moment(Moment::Today | Moment::This(_))),
+        (Op::Between, [from, to]) => still(from) && matches!(to, Core::Moment(Moment::Now | Moment::Today | Moment::This(_) | Moment::Tomorrow)),
         _ => false,
     }
 }

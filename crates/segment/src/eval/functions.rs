@@ -5,56 +5,40 @@ use std::cmp::Ordering;
 use millrace_model::{Date, Text, Timestamp, Value, number};
 use millrace_pql::ast::{Aggregate, Comparison};
 
+use super::time::Window;
 use super::{Machine, NEVER, Object, Source, Val, values};
 use crate::coerce::{as_instants, instant, read};
-use crate::core::{Arithmetic, Bind, Core, DatePart, Op, TextTest};
+use crate::core::{Arithmetic, Core, DatePart, Op, TextTest};
 use crate::eval::Evidence;
 use crate::totals::Totals;
-use crate::view::{Target, Timed, Unknown};
+use crate::view::{FeatureId, Target, Timed, Unknown};
 
 impl<'a> Machine<'a> {
-    pub(super) fn apply(&mut self, core: &'a Core, op: &'a Op, operands: &'a [Core]) -> Result<super::Timed<'a>, Unknown> {
+    pub(super) fn apply(&mut self, core: &'a Core, op: &'a Op, operands: &'a [Core]) -> Result<super::Evaluated<'a>, Unknown> {
         let flag = |(flag, until): (bool, Timestamp)| (Val::Own(Value::Bool(flag)), until);
-        match op {
-            Op::And | Op::Or | Op::Not => self.test(core).map(flag),
-            Op::If => {
-                let (condition, until) = self.test(&operands[0])?;
-                let (val, val_until) = self.eval(&operands[if condition { 1 } else { 2 }])?;
+        match (op, operands) {
+            (Op::And | Op::Or | Op::Not, _) => self.test(core).map(flag),
+            (Op::If, [condition, then, otherwise]) => {
+                let (condition, until) = self.test(condition)?;
+                let (val, val_until) = self.eval(if condition { then } else { otherwise })?;
                 Ok((val, until.min(val_until)))
             }
-            Op::Compare(comparison) => self.comparison(*comparison, operands).map(flag),
-            Op::Window { comparison, unit, direction } => self.window(*comparison, *unit, *direction, operands).map(flag),
-            Op::Relative(direction) => self.relative(*direction, operands).map(flag),
-            Op::On => self.on(operands).map(flag),
-            Op::Between => self.between(operands).map(flag),
-            Op::Events => self.present(core),
-            Op::Relation(relation) if !relation.to_one() => self.present(core),
-            Op::Feature(id) => {
-                let (thing, until) = self.eval(&operands[0])?;
-                let features = match &thing {
-                    Val::Object(Object::Target(_, features)) => features,
-                    Val::Object(Object::Item(item, _)) => match &item.target {
-                        Target::Known { features, .. } => &**features,
-                        Target::Unknown => return Err(Unknown),
-                        Target::Missing => return self.eval(&operands[1]),
-                    },
-                    _ => return self.eval(&operands[1]),
+            (Op::Compare(comparison), [left, right]) => self.comparison(*comparison, left, right).map(flag),
+            (Op::Window { comparison, unit, direction }, [fact, amount, anchor]) => {
+                let window = Window {
+                    comparison: *comparison,
+                    unit: *unit,
+                    direction: *direction,
                 };
-                let told = features.get(id).ok_or(Unknown)?;
-                Ok((Val::Ref(&told.value), until.min(self.held(told.valid_until)?)))
+                self.window(window, fact, amount, anchor).map(flag)
             }
-            Op::InSegment(name) => {
-                let (subject, until) = self.eval(&operands[0])?;
-                let Timed { value: member, valid_until } = match (&subject, self.source) {
-                    (Val::Object(Object::Subject), Source::View(view)) => view.in_segment(name).ok_or(Unknown)?,
-                    (Val::Object(Object::WorldThing(kind, id)), Source::World(world)) => world.in_segment(*kind, id, name),
-                    _ => Timed::lasting(false),
-                };
-                if let Some(trace) = &mut self.trace {
-                    trace.push(Evidence::Segment { name: name.clone(), member });
-                }
-                Ok((Val::Own(Value::Bool(member)), until.min(self.held(valid_until)?)))
-            }
+            (Op::Relative(direction), [fact, anchor]) => self.relative(*direction, fact, anchor).map(flag),
+            (Op::On, [fact, anchor]) => self.on(fact, anchor).map(flag),
+            (Op::Between, [fact, from, to]) => self.between(fact, from, to).map(flag),
+            (Op::Events, _) => self.present(core),
+            (Op::Relation(relation), _) if !relation.to_one() => self.present(core),
+            (Op::Feature(id), [thing, missing]) => self.feature(*id, thing, missing),
+            (Op::InSegment(name), [subject]) => self.in_segment(name, subject),
             _ => {
                 let mut evaluated = Vec::with_capacity(operands.len());
                 let mut until = NEVER;
@@ -63,7 +47,7 @@ impl<'a> Machine<'a> {
                     until = until.min(val_until);
                     evaluated.push(val);
                 }
-                // Things that are counted; of others their values are taken, and noted, before.
+                // Counted things; for other aggregates, the values were taken, and noted, before.
                 if let (Op::Aggregate(_), Some(trace), [Val::List(items)]) = (op, &mut self.trace, evaluated.as_slice()) {
                     trace.extend(items.iter().filter_map(|item| Evidence::of(item, &operands[0], Value::Bool(true))));
                 }
@@ -72,52 +56,51 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn aggregate(&mut self, aggregate: Aggregate, list: &'a Core, items: Vec<Val<'a>>) -> Result<Value, Unknown> {
-        if aggregate == Aggregate::Sum && self.lacks_a_sum(list, items.len())? {
-            return Ok(Value::Null);
-        }
-        Ok(aggregated(aggregate, items))
+    /// A feature of a thing; `missing` where there is no thing.
+    fn feature(&mut self, id: FeatureId, thing: &'a Core, missing: &'a Core) -> Result<super::Evaluated<'a>, Unknown> {
+        let (thing, until) = self.eval(thing)?;
+        let features = match &thing {
+            Val::Object(Object::Target(_, features)) => features,
+            Val::Object(Object::Item(item, _)) => match &item.target {
+                Target::Known { features, .. } => &**features,
+                Target::Unknown => return Err(Unknown),
+                Target::Missing => return self.eval(missing),
+            },
+            _ => return self.eval(missing),
+        };
+        let feature = features.get(&id).ok_or(Unknown)?;
+        Ok((Val::Ref(&feature.value), until.min(self.held(feature.valid_until)?)))
     }
 
-    /// Whether a list of sums is shorter than the list of what they are the sums of: one of them is null, since it is too great.
-    fn lacks_a_sum(&mut self, list: &'a Core, parts: usize) -> Result<bool, Unknown> {
-        let Core::Bind {
-            bind: Bind::Map, source, body, ..
-        } = list
-        else {
-            return Ok(false);
+    /// Whether a subject is in another segment.
+    fn in_segment(&mut self, name: &Text, subject: &'a Core) -> Result<super::Evaluated<'a>, Unknown> {
+        let (subject, until) = self.eval(subject)?;
+        let Timed { value: member, valid_until } = match (&subject, self.source) {
+            (Val::Object(Object::Subject), Source::View(view)) => view.in_segment(name).ok_or(Unknown)?,
+            (Val::Object(Object::WorldThing(kind, id)), Source::World(world)) => world.in_segment(*kind, id, name),
+            _ => Timed::lasting(false),
         };
-        let sums = match &**body {
-            Core::Apply(Op::Aggregate(Aggregate::Sum), _) => true,
-            // Marked by the splitter.
-            Core::Apply(Op::Feature(_), operands) => operands.len() > 2,
-            _ => false,
-        };
-        if !sums {
-            return Ok(false);
+        if let Some(trace) = &mut self.trace {
+            trace.push(Evidence::Segment { name: name.clone(), member });
         }
-        // It has been noted already.
-        let trace = self.trace.take();
-        let whole = self.eval(source);
-        self.trace = trace;
-        Ok(whole?.0.items().len() > parts)
+        Ok((Val::Own(Value::Bool(member)), until.min(self.held(valid_until)?)))
     }
 
-    fn comparison(&mut self, comparison: Comparison, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        if matches!(operands[0], Core::Moment(_)) || matches!(operands[1], Core::Moment(_)) {
-            return match (self.side(&operands[0])?, self.side(&operands[1])?) {
+    fn comparison(&mut self, comparison: Comparison, left: &'a Core, right: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        if matches!(left, Core::Moment(_)) || matches!(right, Core::Moment(_)) {
+            return match (self.side(left)?, self.side(right)?) {
                 (Some(left), Some(right)) => Ok(self.compare_instants(comparison, left, right)),
-                // Null now; what is null may change with time only through its own parts.
-                (None, _) => Ok((false, self.null_until(&operands[0])?)),
-                (_, None) => Ok((false, self.null_until(&operands[1])?)),
+                // Null now; it can only change with time through its own parts.
+                (None, _) => Ok((false, self.null_until(left)?)),
+                (_, None) => Ok((false, self.null_until(right)?)),
             };
         }
-        let (left, left_until) = self.eval(&operands[0])?;
-        let (right, right_until) = self.eval(&operands[1])?;
+        let (left, left_until) = self.eval(left)?;
+        let (right, right_until) = self.eval(right)?;
         Ok((values::compare(comparison, &left.value(), &right.value()), left_until.min(right_until)))
     }
 
-    /// Operations that look at all their operands.
+    /// Operations that evaluate all their operands.
     #[expect(clippy::too_many_lines, reason = "one arm an operation")]
     fn strict(&mut self, op: &'a Op, operands: &'a [Core], mut args: Vec<Val<'a>>) -> Result<Val<'a>, Unknown> {
         let first = if args.is_empty() {
@@ -187,7 +170,7 @@ impl<'a> Machine<'a> {
                         .collect(),
                 )
             }
-            Op::Aggregate(aggregate) => Val::Own(self.aggregate(*aggregate, &operands[0], first.items())?),
+            Op::Aggregate(aggregate) => Val::Own(aggregated(*aggregate, first.items())),
             Op::Head => first.items().into_iter().next().unwrap_or(Val::null()),
             Op::IsNull => bool(first.is_null()),
             Op::IsNotNull => bool(!first.is_null()),
@@ -255,7 +238,7 @@ impl<'a> Machine<'a> {
             }
             Op::Read(kind) => Val::Own(read(&first.value(), *kind)),
             Op::Instant => Val::Own(as_instants(self.context.zone, &first.value())),
-            // Those whose operands are not all looked at are evaluated before.
+            // Those that do not evaluate all their operands are handled before.
             Op::And
             | Op::Or
             | Op::Not
@@ -266,6 +249,7 @@ impl<'a> Machine<'a> {
             | Op::On
             | Op::Between
             | Op::Events
+            | Op::Far(_)
             | Op::Feature(_)
             | Op::InSegment(_) => Val::null(),
         })
@@ -297,7 +281,7 @@ impl<'a> Machine<'a> {
                 value: val.value().into_owned(),
             };
             if let Some(trace) = &mut self.trace {
-                // Of a path only the whole is of interest.
+                // Of a path only the whole is shown.
                 let prefix = path[..path.len() - 1].join(".");
                 if matches!(trace.last(), Some(Evidence::Attribute { path, .. }) if *path == prefix) {
                     trace.pop();
@@ -396,7 +380,7 @@ fn text_test(test: TextTest, negated: bool, case_sensitive: bool, value: &Value,
     let (text, pattern) = match (value, pattern) {
         (Value::Null, _) | (_, Value::Null) => return false,
         (Value::Text(text), Value::Text(pattern)) => (text, pattern),
-        // Under `Any`: equality compares as `=` does, the rest asks of texts only.
+        // Under `Any`: equality compares as `=` does, the others accept texts only.
         (value, pattern) => {
             let comparison = if negated { Comparison::NotEqual } else { Comparison::Equal };
             return test == TextTest::Equals && values::compare(comparison, value, pattern);
@@ -420,7 +404,8 @@ fn text_found(test: TextTest, text: &str, pattern: &str) -> bool {
     }
 }
 
-/// `%` stands for any letters, `_` for one. Greedy with one point of return: time is the product of the lengths at worst.
+/// `%` stands for any letters, `_` for one. Greedy with one backtracking point: time is the product
+/// of the lengths at worst.
 fn like(text: &str, pattern: &str) -> bool {
     let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
     let (mut t, mut p) = (0, 0);

@@ -1,7 +1,8 @@
-//! Windows: one side is a fact that stands still, the other may be a word of time that moves with now.
+//! Windows: one side is a fixed fact, the other may be a word of time that moves with now.
 //!
-//! Each form is brought to an interval of the moving side; it holds while the staircase of that side stands within, and the instants at which the
-//! staircase reaches the ends are known exactly.
+//! Each form is reduced to an interval of the moving side. It holds while the staircase of that
+//! side is within the interval, and the instants at which the staircase reaches the ends are known
+//! exactly.
 
 use millrace_model::Timestamp;
 use millrace_pql::ast::{Comparison, Direction, Moment, Unit};
@@ -11,7 +12,7 @@ use crate::calendar::{add, fixed_ms, next_step, reach, shift, staircase, stand, 
 use crate::core::Core;
 use crate::view::Unknown;
 
-/// Both ends belong to it; empty where the first lies behind the last.
+/// Both ends belong to it; empty if the first is after the last.
 type Interval = (Timestamp, Timestamp);
 
 const MS: i64 = 1;
@@ -23,8 +24,16 @@ pub(super) enum Side {
     Moving(Moment),
 }
 
+/// A window of `n` units before or after an anchor.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    pub comparison: Comparison,
+    pub unit: Unit,
+    pub direction: Direction,
+}
+
 impl<'a> Machine<'a> {
-    /// An operand as an instant; `None` where it is null or no instant.
+    /// An operand as an instant; `None` if it is null or not an instant.
     pub(super) fn side(&mut self, core: &'a Core) -> Result<Option<(Side, Timestamp)>, Unknown> {
         if let Core::Moment(moment) = core {
             return Ok(Some((Side::Moving(*moment), NEVER)));
@@ -33,7 +42,8 @@ impl<'a> Machine<'a> {
         Ok(val.value().as_time().map(|at| (Side::Fixed(at), until)))
     }
 
-    /// Whether the staircase of `moment`, moved by `away` of its units, stands in the interval; and until when that stays so.
+    /// Whether the staircase of `moment`, moved by `away` of its units, is in the interval; and
+    /// until when that stays so.
     fn stands(&self, moment: Moment, away: i64, (low, high): Interval) -> (bool, Timestamp) {
         let zone = self.context.zone;
         let (unit, own) = staircase(moment);
@@ -107,16 +117,17 @@ impl<'a> Machine<'a> {
     }
 
     /// `fact occurs CMP n UNIT before/after anchor`
-    pub(super) fn window(&mut self, comparison: Comparison, unit: Unit, direction: Direction, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        let Some((fact, fact_until)) = self.side(&operands[0])? else {
-            return Ok((false, self.null_until(&operands[0])?));
+    pub(super) fn window(&mut self, window: Window, fact: &'a Core, amount: &'a Core, anchor: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        let Window { comparison, unit, direction } = window;
+        let Some((fact, fact_until)) = self.side(fact)? else {
+            return Ok((false, self.null_until(fact)?));
         };
-        let (amount, amount_until) = self.eval(&operands[1])?;
-        let Some((anchor, anchor_until)) = self.side(&operands[2])? else {
-            return Ok((false, self.null_until(&operands[2])?));
+        let (amount, amount_until) = self.eval(amount)?;
+        let Some((anchor, anchor_until)) = self.side(anchor)? else {
+            return Ok((false, self.null_until(anchor)?));
         };
         let until = fact_until.min(amount_until).min(anchor_until);
-        // A negative number of units names no window; written out it is refused.
+        // A window of a negative number of units has no meaning; a literal one is refused.
         let Some(n) = amount.value().as_f64().filter(|n| *n >= 0.0) else {
             return Ok((false, until));
         };
@@ -152,20 +163,21 @@ impl<'a> Machine<'a> {
         self.eval(core).map(|(_, until)| until)
     }
 
-    /// The anchors for which a fact lies in the window: `n` units after it, or before it where `n` is negative.
+    /// The anchors for which a fact lies in the window: `n` units after it, or before it if `n` is
+    /// negative.
     fn anchors(&self, comparison: Comparison, unit: Unit, n: f64, fact: Timestamp) -> Interval {
         let zone = self.context.zone;
         let far = add(zone, fact, n, unit);
-        let behind = n < 0.0 || (n == 0.0 && n.is_sign_negative());
+        let reversed = n < 0.0 || (n == 0.0 && n.is_sign_negative());
         match comparison {
             Comparison::Equal | Comparison::NotEqual => {
                 let begin = shift(zone, start(zone, fact, unit), n.round() as i64, unit);
                 (begin, shift(zone, begin, 1, unit).plus_ms(-MS))
             }
-            Comparison::LessOrEqual if behind => (far, fact),
-            Comparison::Less if behind => (far.plus_ms(MS), fact),
-            Comparison::Greater if behind => (Timestamp::MIN, far.plus_ms(-MS)),
-            Comparison::GreaterOrEqual if behind => (Timestamp::MIN, far),
+            Comparison::LessOrEqual if reversed => (far, fact),
+            Comparison::Less if reversed => (far.plus_ms(MS), fact),
+            Comparison::Greater if reversed => (Timestamp::MIN, far.plus_ms(-MS)),
+            Comparison::GreaterOrEqual if reversed => (Timestamp::MIN, far),
             Comparison::LessOrEqual => (fact, far),
             Comparison::Less => (fact, far.plus_ms(-MS)),
             Comparison::Greater => (far.plus_ms(MS), NEVER),
@@ -176,7 +188,7 @@ impl<'a> Machine<'a> {
     /// The facts for which an anchor lies in the window.
     fn facts(&self, comparison: Comparison, unit: Unit, n: f64, anchor: Timestamp) -> Interval {
         let zone = self.context.zone;
-        let behind = n < 0.0 || (n == 0.0 && n.is_sign_negative());
+        let reversed = n < 0.0 || (n == 0.0 && n.is_sign_negative());
         // The least fact whose far end is at `level` or above.
         let least = |level: Timestamp| self.least_fact(unit, n, level);
         match comparison {
@@ -185,10 +197,10 @@ impl<'a> Machine<'a> {
                 (begin, shift(zone, begin, 1, unit).plus_ms(-MS))
             }
             // far <= anchor <= fact
-            Comparison::LessOrEqual if behind => (anchor, least(anchor.plus_ms(MS)).plus_ms(-MS)),
-            Comparison::Less if behind => (anchor, least(anchor).plus_ms(-MS)),
-            Comparison::Greater if behind => (least(anchor.plus_ms(MS)), NEVER),
-            Comparison::GreaterOrEqual if behind => (least(anchor), NEVER),
+            Comparison::LessOrEqual if reversed => (anchor, least(anchor.plus_ms(MS)).plus_ms(-MS)),
+            Comparison::Less if reversed => (anchor, least(anchor).plus_ms(-MS)),
+            Comparison::Greater if reversed => (least(anchor.plus_ms(MS)), NEVER),
+            Comparison::GreaterOrEqual if reversed => (least(anchor), NEVER),
             // fact <= anchor <= far
             Comparison::LessOrEqual => (least(anchor), anchor),
             Comparison::Less => (least(anchor.plus_ms(MS)), anchor),
@@ -216,7 +228,7 @@ impl<'a> Machine<'a> {
         low
     }
 
-    /// Over a repeated hour calendar steps are not monotone: wake before it.
+    /// Across a repeated hour calendar steps are not monotone: wake before it.
     fn before_change_of_offset(&self, at: Timestamp) -> Timestamp {
         if at == NEVER {
             return at;
@@ -227,12 +239,12 @@ impl<'a> Machine<'a> {
     }
 
     /// `fact occurs before/after anchor`; a span is passed as a whole.
-    pub(super) fn relative(&mut self, direction: Direction, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        let Some((fact, fact_until)) = self.side(&operands[0])? else {
-            return Ok((false, self.null_until(&operands[0])?));
+    pub(super) fn relative(&mut self, direction: Direction, fact: &'a Core, anchor: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        let Some((fact, fact_until)) = self.side(fact)? else {
+            return Ok((false, self.null_until(fact)?));
         };
-        let Some((anchor, anchor_until)) = self.side(&operands[1])? else {
-            return Ok((false, self.null_until(&operands[1])?));
+        let Some((anchor, anchor_until)) = self.side(anchor)? else {
+            return Ok((false, self.null_until(anchor)?));
         };
         let (fact, anchor) = ((fact, fact_until), (anchor, anchor_until));
         Ok(match (direction, fact.0, anchor.0) {
@@ -251,12 +263,12 @@ impl<'a> Machine<'a> {
     }
 
     /// `fact occurs on anchor`: within the span of a word of time, on the day of an instant.
-    pub(super) fn on(&mut self, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        let Some((fact, fact_until)) = self.side(&operands[0])? else {
-            return Ok((false, self.null_until(&operands[0])?));
+    pub(super) fn on(&mut self, fact: &'a Core, anchor: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        let Some((fact, fact_until)) = self.side(fact)? else {
+            return Ok((false, self.null_until(fact)?));
         };
-        let Some((anchor, anchor_until)) = self.side(&operands[1])? else {
-            return Ok((false, self.null_until(&operands[1])?));
+        let Some((anchor, anchor_until)) = self.side(anchor)? else {
+            return Ok((false, self.null_until(anchor)?));
         };
         let zone = self.context.zone;
         let until = fact_until.min(anchor_until);
@@ -280,15 +292,15 @@ impl<'a> Machine<'a> {
     }
 
     /// `fact occurs between from and to`: both ends belong to it, words of time as whole spans.
-    pub(super) fn between(&mut self, operands: &'a [Core]) -> Result<(bool, Timestamp), Unknown> {
-        let Some(fact) = self.side(&operands[0])? else {
-            return Ok((false, self.null_until(&operands[0])?));
+    pub(super) fn between(&mut self, fact: &'a Core, from: &'a Core, to: &'a Core) -> Result<(bool, Timestamp), Unknown> {
+        let Some(fact) = self.side(fact)? else {
+            return Ok((false, self.null_until(fact)?));
         };
-        let Some(from) = self.side(&operands[1])? else {
-            return Ok((false, self.null_until(&operands[1])?));
+        let Some(from) = self.side(from)? else {
+            return Ok((false, self.null_until(from)?));
         };
-        let Some(to) = self.side(&operands[2])? else {
-            return Ok((false, self.null_until(&operands[2])?));
+        let Some(to) = self.side(to)? else {
+            return Ok((false, self.null_until(to)?));
         };
         let begun = self.compare_instants(Comparison::GreaterOrEqual, fact, from);
         let open = match (fact.0, to.0) {

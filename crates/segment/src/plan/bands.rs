@@ -1,8 +1,10 @@
-//! Numbers of things of which rules only ask on which side of some constants they lie.
+//! Numbers of things that rules only compare with some constants.
 //!
-//! A person's accounts' won deals "exceed a million" whether they come to two or to three. Where a feature is added up over the person's accounts and
-//! the total is compared with constants, and nothing else asks for the feature, then for a person with one account the *band* between the constants
-//! says all that matters, and a deal that crosses none of them changes nothing. Who has several accounts needs the number itself.
+//! A person's accounts' won deals "exceed a million" whether they total two or three. If a feature
+//! is added up over the person's accounts and the total is compared with constants, and nothing
+//! else uses the feature, then for a person with one account the *band* between the constants is
+//! all that matters, and a deal that crosses none of them changes nothing. A person with several
+//! accounts needs the number itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +16,11 @@ use super::{FeaturePlan, SegmentPlan};
 use crate::core::{Bind, Core, Op, SUBJECT};
 use crate::view::FeatureId;
 
-/// The bands that rules tell apart in a feature's values.
+/// The bands that rules distinguish in a feature's values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bands {
-    /// Of the feature as told in bands: another one where the bounds are others, so that bands of an older plan are not taken for those of this one.
+    /// The id of the feature in bands: it differs if the bounds differ, so that bands of an older
+    /// plan are not taken for those of this one.
     pub id: FeatureId,
     /// Ascending, each once.
     bounds: Vec<Value>,
@@ -32,7 +35,8 @@ impl Bands {
         }
     }
 
-    /// One value for all of a band; it compares with every bound as they do. What is no number is itself.
+    /// One value for all of a band; it compares with every bound as they do. A value that is not a
+    /// number stands for itself.
     pub fn of(&self, value: &Value) -> Value {
         if !value.is_number() {
             return value.clone();
@@ -46,22 +50,23 @@ impl Bands {
             (Some(below), None) => below.checked_add(Decimal::ONE),
             (None, None) => None,
         };
-        // Where two bounds are so close, or so great, that nothing named so lies in the band, the value stands for itself.
-        let told = Value::number_or_null(number);
-        let in_band = told.is_number() && self.bounds.iter().all(|bound| told.cmp(bound) == value.cmp(bound));
-        if in_band { told } else { value.clone() }
+        // If two bounds are so close, or so great, that no such number lies in the band, the value
+        // stands for itself.
+        let name = Value::number_or_null(number);
+        let in_band = name.is_number() && self.bounds.iter().all(|bound| name.cmp(bound) == value.cmp(bound));
+        if in_band { name } else { value.clone() }
     }
 }
 
-/// What rules do with features.
+/// How rules use features.
 #[derive(Default)]
 struct Uses {
     bounds: BTreeMap<FeatureId, BTreeSet<Value>>,
-    /// Those asked for in another way.
+    /// Features used in another way.
     exact: BTreeSet<FeatureId>,
 }
 
-/// Finds the features that can be told in bands.
+/// Finds the features that can be sent in bands.
 pub(super) fn find(rules: &[&SegmentPlan], features: &mut [FeaturePlan]) {
     let mut uses = Uses::default();
     for rule in rules {
@@ -78,10 +83,12 @@ pub(super) fn find(rules: &[&SegmentPlan], features: &mut [FeaturePlan]) {
 
 impl Uses {
     fn gather(&mut self, core: &Core) {
-        if let Core::Apply(Op::Compare(_), sides) = core {
-            let compared = [(0, 1), (1, 0)]
+        if let Core::Apply(Op::Compare(_), sides) = core
+            && let [left, right] = sides.as_slice()
+        {
+            let compared = [(left, right), (right, left)]
                 .into_iter()
-                .find_map(|(of, with)| Some((total(&sides[of])?, bound(&sides[with])?)));
+                .find_map(|(of, with)| Some((total(of)?, bound(with)?)));
             if let Some((feature, bound)) = compared {
                 self.bounds.entry(feature).or_default().insert(bound.clone());
                 return;
@@ -94,7 +101,8 @@ impl Uses {
     }
 }
 
-/// The feature of which an expression is the total over the person's accounts; with one account, the feature's own value.
+/// The feature whose total over the person's accounts an expression is; with one account, the
+/// feature's own value.
 fn total(core: &Core) -> Option<FeatureId> {
     let Core::Apply(Op::Aggregate(Aggregate::Sum | Aggregate::Average | Aggregate::Min | Aggregate::Max), of) = core else {
         return None;
@@ -193,9 +201,9 @@ mod tests {
             "7e28",
         ];
         for value in values.map(number) {
-            let told = bands.of(&value);
+            let band = bands.of(&value);
             for bound in &bounds {
-                assert_eq!(told.cmp(bound), value.cmp(bound), "{value:?} told as {told:?}");
+                assert_eq!(band.cmp(bound), value.cmp(bound), "{value:?} in band {band:?}");
             }
         }
         assert_eq!(bands.of(&Value::Null), Value::Null);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use millrace_model::{SubjectKind, Text};
+use millrace_model::{SubjectKind, Text, Timestamp};
 use millrace_pql::Diagnostic;
 use millrace_pql::ast::Span;
 
@@ -12,9 +12,9 @@ use super::demand::{self, demands};
 use super::split::{Split, Splitter, hash, reads};
 use super::{EventQuery, FeaturePlan, Keep, Plan, Residual, SegmentPlan};
 use crate::compile::Compiled;
-use crate::core::{Core, Op, SUBJECT, Var};
+use crate::core::{Core, Fresh, Op, SUBJECT, Var};
 use crate::definition::Kind;
-use crate::eval::{Context, Machine, Money, Source};
+use crate::eval::{Context, Machine, Money};
 use crate::kin::{self, Kin};
 use crate::normal::normalise;
 use crate::sequence::{self, Sequence};
@@ -22,10 +22,11 @@ use crate::settings::Settings;
 use crate::tally::{self, Tally};
 use crate::view::{FeatureId, KinId, QueryId};
 
-/// Depth of features that rest on features. Relations are bounded to four, so a rule that passes the type-check stays below.
+/// Depth of features that depend on features. Relations are bounded to four, so a rule that passes
+/// the type-check stays below.
 const DEPTH_MAX: usize = 16;
 
-/// What is kept of a query's events in the place of rows.
+/// What is kept of a query's events instead of rows.
 pub(crate) enum Upkeep {
     Tally(tally::Shape),
     Progress(sequence::Shape),
@@ -58,7 +59,7 @@ pub(crate) struct Planner<'s> {
     depth: usize,
 }
 
-/// The plan, or what is wrong with which segment.
+/// The plan, or the errors by segment.
 pub(crate) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, Vec<(Text, Diagnostic)>> {
     let order = order(compiled)?;
     let mut planner = Planner::new(settings);
@@ -146,7 +147,7 @@ fn order(compiled: &[Compiled]) -> Result<Vec<&Compiled>, Vec<(Text, Diagnostic)
     Ok(order)
 }
 
-/// Names one circle among the rules that are left.
+/// Names one circle among the remaining rules.
 fn circle(by_name: &BTreeMap<&Text, &Compiled>, done: &BTreeSet<&Text>) -> (Text, Diagnostic) {
     let open = |rule: &&Compiled| {
         rule.segments()
@@ -169,7 +170,7 @@ fn circle(by_name: &BTreeMap<&Text, &Compiled>, done: &BTreeSet<&Text>) -> (Text
         });
         path.push(name);
     }
-    // The last reference of the circle stands in the rule before its end.
+    // The last reference of the circle is in the rule before its end.
     let last = path.iter().rev().nth(1).cloned().unwrap_or_default();
     (
         last,
@@ -197,7 +198,7 @@ impl<'s> Planner<'s> {
     fn segment(&mut self, rule: &Compiled) -> Result<SegmentPlan, Diagnostic> {
         let zone = rule.definition().time_zone;
         let mut layouts = BTreeMap::new();
-        let mut next = rule.next_var();
+        let mut next = rule.unused();
         let split = rule.conditions().try_map(&mut |core: &Core, span: Span| {
             let core = normalise(core.clone(), &mut next);
             let split = Splitter::split(self, core, zone, next).map_err(|reason| {
@@ -209,7 +210,8 @@ impl<'s> Planner<'s> {
         })?;
         let context = self.context(zone, layouts);
         let whole = split.join();
-        // Of every condition, those that cannot matter to the whole included: explanations evaluate each.
+        // For every condition, including those that cannot affect the whole: explanations evaluate
+        // each.
         let mut leaves = Vec::new();
         split.leaves(&mut |leaf: &Core, _| leaves.push(leaf.clone()));
         let reads = reads(&Core::apply(Op::List, leaves));
@@ -240,11 +242,11 @@ impl<'s> Planner<'s> {
         }
     }
 
-    /// The feature that an expression about a thing of this kind is.
+    /// The feature for an expression about a thing of this kind.
     ///
     /// # Errors
     /// Why it cannot be kept incrementally.
-    pub fn feature(&mut self, kind: SubjectKind, core: Core, zone: Tz, mut next: Var) -> Result<FeatureId, String> {
+    pub fn feature(&mut self, kind: SubjectKind, core: Core, zone: Tz, mut next: Fresh) -> Result<FeatureId, String> {
         let core = normalise(core, &mut next);
         let id = FeatureId(self.name_of(kind.name(), &core, zone));
         if self.known.contains(&id) {
@@ -277,7 +279,7 @@ impl<'s> Planner<'s> {
     pub fn name_of(&self, purpose: &str, core: &Core, zone: Tz) -> u64 {
         hash(
             purpose,
-            &core.clone().replace(&Core::Var(Var::MAX), &Core::Var(SUBJECT)).canonical(),
+            &core.clone().replace(&Core::Var(Var::Host), &Core::Var(SUBJECT)).canonical(),
             &self.settings_of([core], zone),
         )
     }
@@ -360,16 +362,7 @@ impl<'s> Planner<'s> {
             return core;
         }
         let context = self.context(zone, BTreeMap::new());
-        let mut machine = Machine {
-            source: Source::None,
-            now: millrace_model::Timestamp(0),
-            context: &context,
-            told_at: None,
-            bound: Vec::new(),
-            trace: None,
-            items: 0,
-        };
-        let value = machine.eval(&core).map(|(val, _)| val.into_value());
+        let value = Machine::over(Vec::new(), &context, Timestamp(0)).eval(&core).map(|(val, _)| val.into_value());
         value.map_or(core, Core::Literal)
     }
 }

@@ -1,4 +1,5 @@
-//! What an event must say, word for word, for a predicate to hold: the index from events to the queries that can care rests on it.
+//! The texts that an event must contain for a predicate to hold: the index from events to the
+//! queries that may match depends on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,8 @@ use millrace_pql::ast::Comparison;
 
 use crate::core::{Core, Op, SUBJECT, TextTest};
 
-/// One of these texts has to stand in this field of the event. Where the field holds anything but a text, only the predicate itself can tell.
+/// This field of the event must hold one of these texts. If it holds anything but a text, only the
+/// predicate itself can decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demand {
     /// The names that lead to the field.
@@ -15,7 +17,7 @@ pub struct Demand {
     pub texts: BTreeSet<Text>,
 }
 
-/// Every demand of a predicate, one a path.
+/// Every demand of a predicate, one per path.
 pub(super) type Demands = BTreeMap<Vec<Text>, BTreeSet<Text>>;
 
 /// Of an event as `SUBJECT`.
@@ -25,7 +27,7 @@ pub(super) fn demands(predicate: &Core) -> Demands {
         Op::And => {
             let mut all = Demands::new();
             for (path, texts) in operands.iter().flat_map(demands) {
-                // Both have to hold, and either says what is needed: the narrower one is kept.
+                // Both must hold, and either is necessary: the narrower one is kept.
                 match all.get(&path) {
                     Some(known) if known.len() <= texts.len() => {}
                     _ => drop(all.insert(path, texts)),
@@ -47,22 +49,25 @@ pub(super) fn demands(predicate: &Core) -> Demands {
             negated: false,
             case_sensitive: true,
         } => {
-            let sides = [(&operands[0], &operands[1]), (&operands[1], &operands[0])];
+            let [left, right] = operands.as_slice() else { return Demands::new() };
+            let sides = [(left, right), (right, left)];
             let demand = sides.into_iter().find_map(|(of, with)| Some((path(of)?, [text(with)?].into())));
             demand.into_iter().collect()
         }
         Op::In { negated: false } => {
-            let texts = match &operands[1] {
+            let [value, list] = operands.as_slice() else { return Demands::new() };
+            let texts = match list {
                 Core::Literal(Value::List(values)) => values.iter().map(|value| value.as_str().map(Text::new)).collect(),
                 _ => None,
             };
-            path(&operands[0]).zip(texts).into_iter().collect()
+            path(value).zip(texts).into_iter().collect()
         }
         _ => Demands::new(),
     }
 }
 
-/// The demand that the fewest events meet, as far as that can be seen: fewer texts rather than more, and a page rather than a type of event.
+/// The demand that the fewest events meet, as far as can be judged: fewer texts rather than more,
+/// and a page rather than a type of event.
 pub(super) fn strictest(demands: &Demands) -> Option<Demand> {
     let best = demands.iter().min_by_key(|(path, texts)| (texts.len(), **path == event_type()));
     best.map(|(path, texts)| Demand {

@@ -1,9 +1,11 @@
-//! The split of an expression: what is computed elsewhere, and what is left.
+//! The split of an expression: the parts computed elsewhere, and the residual.
 //!
-//! Read top down, the first sub-expression that depends on one thing alone becomes a feature of that thing, the first that depends on one event
-//! alone (and not on time) a column of its query. Where things of things are needed one by one (to count each once, to relate them to something
-//! else), the feature is a list of rows, each with the thing's id and the values asked of it; the values are gathered while the rest is split, so the
-//! feature is named last. What is left reads only what a `View` offers.
+//! Read top down, the first sub-expression that depends on one thing alone becomes a feature of
+//! that thing, the first that depends on one event alone (and not on time) a column of its query.
+//! If things of things are needed one by one (to count each once, to relate them to something
+//! else), the feature is a list of rows, each with the thing's id and the values read from it; the
+//! values are gathered while the rest is split, so the feature is named last. The residual reads
+//! only what a `View` offers.
 
 mod chains;
 
@@ -13,35 +15,31 @@ use chrono_tz::Tz;
 use millrace_model::{Relation, SubjectKind, Text, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::core::{Bind, Core, Op, ROW_ID, SUBJECT, Var, newest_first};
+use crate::core::{Bind, Core, Fresh, Op, QueryRef, ROW_ID, SUBJECT, Var, newest_first};
 use crate::kin;
 use crate::plan::build::{Planner, Upkeep};
 use crate::plan::{Keep, Reads};
 use crate::tally::Shape;
 use crate::view::QueryId;
 
-/// Stands for the host of a far list until its rows are known.
-const HOST: Var = Var::MAX;
-/// Stands for an anchor while it is looked whether an expression depends on it alone.
-const ANCHOR: Var = Var::MAX - 1;
-
-/// Rows that are kept in one, which every event writes. Of more a tally is kept, which costs the same however many they are.
+/// The most rows kept in one, which every event writes. Beyond it a tally is kept, which costs the
+/// same for any number.
 const NEWEST_MAX: u32 = 50;
 
-/// What an expression's value, or the items of its list, are to the residual.
+/// The class of an expression's value, or of the items of its list, for the residual.
 #[derive(Clone, Debug, PartialEq)]
 enum Class {
     Plain,
     Subject,
-    /// A thing whose features are at hand.
+    /// A thing whose features are available.
     Thing(SubjectKind),
     /// A row of the subject, with its fields.
     Row(Relation),
     /// An event of the subject, kept by these queries.
     Event(BTreeSet<usize>),
-    /// A thing of another thing, at hand as a row of these far lists.
+    /// A thing of another thing, available as a row of these far lists.
     Remote(BTreeSet<usize>),
-    /// A thing, row or event of another thing, not at hand.
+    /// A thing, row or event of another thing, not available.
     Far(Far),
 }
 
@@ -55,7 +53,7 @@ enum Far {
 /// A class, and whether it is that of a list's items.
 type Sort = (Class, bool);
 
-/// An event query being put together.
+/// An event query under construction.
 struct Query {
     predicate: Vec<Core>,
     columns: BTreeMap<u64, Core>,
@@ -63,9 +61,9 @@ struct Query {
     upkeep: Option<Upkeep>,
 }
 
-/// A far list being put together.
+/// A far list under construction.
 struct FarList {
-    /// Of `HOST`.
+    /// Of `Var::Host`.
     list: Core,
     var: Var,
     columns: BTreeMap<Text, Core>,
@@ -73,7 +71,7 @@ struct FarList {
 }
 
 enum Host {
-    /// A thing at hand: the list is a feature of it.
+    /// An available thing: the list is a feature of it.
     Thing(SubjectKind),
     /// A row of far lists: the list is a column of theirs.
     Rows(BTreeSet<usize>),
@@ -90,18 +88,18 @@ pub(crate) struct Splitter<'p, 's> {
     planner: &'p mut Planner<'s>,
     zone: Tz,
     sorts: BTreeMap<Var, Sort>,
-    next: Var,
+    next: Fresh,
     queries: Vec<Query>,
     far: Vec<FarList>,
     refused: Option<String>,
 }
 
 impl<'p, 's> Splitter<'p, 's> {
-    /// Splits an expression about a subject. `next` is above every variable in use.
+    /// Splits an expression about a subject. `next` makes variables that it does not use.
     ///
     /// # Errors
     /// Why it cannot be kept incrementally.
-    pub fn split(planner: &'p mut Planner<'s>, core: Core, zone: Tz, next: Var) -> Result<Split, String> {
+    pub fn split(planner: &'p mut Planner<'s>, core: Core, zone: Tz, next: Fresh) -> Result<Split, String> {
         let mut splitter = Splitter {
             planner,
             zone,
@@ -120,19 +118,18 @@ impl<'p, 's> Splitter<'p, 's> {
     }
 
     fn fresh(&mut self) -> Var {
-        self.next += 1;
-        self.next - 1
+        self.next.var()
     }
 
     fn refuse(&mut self, reason: &str) {
         self.refused.get_or_insert_with(|| reason.to_owned());
     }
 
-    /// What the value of an expression not yet split is.
+    /// The class of an expression not yet split.
     fn sort(&mut self, core: &Core) -> Sort {
         match core {
             Core::Var(var) => self.sorts.get(var).cloned().unwrap_or((Class::Plain, false)),
-            Core::Rows(query) => (Class::Event([query.0 as usize].into()), true),
+            Core::Rows(query) => (Class::Event(opened(*query).into_iter().collect()), true),
             Core::Apply(op, operands) => match op {
                 Op::Relation(relation) => {
                     let (class, many) = self.sort(&operands[0]);
@@ -156,16 +153,16 @@ impl<'p, 's> Splitter<'p, 's> {
                 Op::DistinctThings | Op::Distinct => (self.sort(&operands[0]).0, true),
                 Op::Head => (self.sort(&operands[0]).0, false),
                 Op::Values | Op::Get => (self.sort(&operands[0]).0, true),
-                Op::If => {
-                    let then = self.sort(&operands[1]);
-                    if then.0 == Class::Plain { self.sort(&operands[2]) } else { then }
-                }
+                Op::If => match operands.as_slice() {
+                    [_, then, otherwise] => {
+                        let then = self.sort(then);
+                        if then.0 == Class::Plain { self.sort(otherwise) } else { then }
+                    }
+                    _ => (Class::Plain, false),
+                },
                 Op::List => operands.first().map_or((Class::Plain, true), |first| (self.sort(first).0, true)),
                 Op::Feature(_) | Op::Column(_) => (Class::Plain, false),
-                Op::Field(name) if name.starts_with("#far") => {
-                    let index = name["#far".len()..].parse().unwrap_or(0);
-                    (Class::Remote([index].into()), true)
-                }
+                Op::Far(list) => (Class::Remote([*list].into()), true),
                 _ => (Class::Plain, false),
             },
             Core::Bind { bind, source, var, body } => {
@@ -186,8 +183,8 @@ impl<'p, 's> Splitter<'p, 's> {
         }
     }
 
-    /// The one thing, far row or event that an expression depends on, if it depends on nothing else. One at hand is preferred to one that has to be
-    /// brought there.
+    /// The one thing, far row or event that an expression depends on, if it depends on nothing
+    /// else. An available one is preferred to one that must be fetched.
     fn anchor(&mut self, core: &Core) -> Option<(Core, Class)> {
         self.anchor_among(core, false).or_else(|| self.anchor_among(core, true))
     }
@@ -197,8 +194,8 @@ impl<'p, 's> Splitter<'p, 's> {
         if anchor == *core {
             return None;
         }
-        let free = core.clone().replace(&anchor, &Core::Var(ANCHOR)).free();
-        (free.len() == 1 && free.contains(&ANCHOR)).then_some((anchor, class))
+        let free = core.clone().replace(&anchor, &Core::Var(Var::Anchor)).free();
+        (free.len() == 1 && free.contains(&Var::Anchor)).then_some((anchor, class))
     }
 
     /// The first thing, far row or event within an expression.
@@ -217,12 +214,12 @@ impl<'p, 's> Splitter<'p, 's> {
         let (anchor, class) = self.anchor(core)?;
         let direct = |of: &Core| *of == anchor;
         match core {
-            // Ids are at hand, and so is whether there is a thing at all.
+            // Ids are available, and so is whether there is a thing at all.
             Core::Apply(Op::Id | Op::IsNull | Op::IsNotNull, of) if direct(&of[0]) => None,
             Core::Apply(Op::Field(name), of) if matches!(class, Class::Event(_)) && direct(&of[0]) && matches!(&**name, "timestamp" | "_id") => None,
-            // A conjunction may hold a test for the thing itself, which is not the thing's to answer.
+            // A conjunction may contain a test for the thing itself, which the thing cannot answer.
             _ if matches!(class, Class::Thing(_)) && core.any(&|node| matches!(node, Core::Apply(Op::IsNull | Op::IsNotNull, of) if direct(&of[0]))) => None,
-            _ if matches!(class, Class::Event(_)) && core.clone().replace(&anchor, &Core::Var(ANCHOR)).temporal() => None,
+            _ if matches!(class, Class::Event(_)) && core.clone().replace(&anchor, &Core::Var(Var::Anchor)).temporal() => None,
             _ => Some((anchor, class)),
         }
     }
@@ -246,7 +243,7 @@ impl<'p, 's> Splitter<'p, 's> {
             Core::Apply(op @ (Op::And | Op::Or), operands) => (self.junction(op, operands), (Class::Plain, false)),
             Core::Apply(Op::Events, of) if of[0] == Core::Var(SUBJECT) => {
                 let index = self.query(Vec::new(), Keep::All);
-                (Core::Rows(QueryId(index as u64)), (Class::Event([index].into()), true))
+                (Core::Rows(QueryRef::Open(index)), (Class::Event([index].into()), true))
             }
             Core::Apply(op, operands) => {
                 let mut class = Class::Plain;
@@ -289,11 +286,13 @@ impl<'p, 's> Splitter<'p, 's> {
         }
     }
 
-    /// What is asked of all events of a query, each judged alone, is kept as a tally.
+    /// An aggregate over all events of a query, each judged alone, is kept as a tally.
     fn tallied(&mut self, core: Core) -> Core {
-        let Some((shape, index)) = Shape::of(&core) else { return core };
-        let query = &mut self.queries[index as usize];
-        // A few rows are less than a tally.
+        let Some((shape, reads)) = Shape::of(&core) else { return core };
+        let Some(query) = opened(reads).map(|index| &mut self.queries[index]) else {
+            return core;
+        };
+        // A few rows are cheaper than a tally.
         if query.keep != Keep::All {
             return core;
         }
@@ -301,7 +300,7 @@ impl<'p, 's> Splitter<'p, 's> {
         let asked = shape.asked;
         query.upkeep = Some(Upkeep::Tally(shape));
         Core::Tally {
-            query: QueryId(index),
+            query: reads,
             asked,
             whole: Box::new(core),
         }
@@ -346,12 +345,9 @@ impl<'p, 's> Splitter<'p, 's> {
         let (of, (class, _)) = self.expr(anchor.clone());
         match class {
             Class::Thing(kind) => {
-                let sum = matches!(core, Core::Apply(Op::Aggregate(millrace_pql::ast::Aggregate::Sum), _));
                 let feature = core.clone().replace(&anchor, &Core::Var(SUBJECT));
                 let otherwise = self.planner.constant(core.replace(&anchor, &Core::null()), self.zone);
                 match self.planner.feature(kind, feature, self.zone, self.next) {
-                    // A sum is marked, for it is null only where it is too great, and then a sum of sums is as well.
-                    Ok(id) if sum => Core::apply(Op::Feature(id), vec![of, otherwise, Core::bool(true)]),
                     Ok(id) => Core::apply(Op::Feature(id), vec![of, otherwise]),
                     Err(reason) => {
                         self.refuse(&reason);
@@ -368,11 +364,13 @@ impl<'p, 's> Splitter<'p, 's> {
                 Core::apply(Op::Column(id), vec![of])
             }
             Class::Remote(lists) => {
-                let column = core.replace(&anchor, &Core::Var(HOST));
+                let column = core.replace(&anchor, &Core::Var(Var::Host));
                 let name = Text::new(format!("c{:016x}", self.planner.name_of("column", &column, self.zone)));
                 for list in &lists {
                     let var = self.far[*list].var;
-                    self.far[*list].columns.insert(name.clone(), column.clone().substitute(HOST, &Core::Var(var)));
+                    self.far[*list]
+                        .columns
+                        .insert(name.clone(), column.clone().substitute(Var::Host, &Core::Var(var)));
                 }
                 Core::apply(Op::Field(name), vec![of])
             }
@@ -385,7 +383,7 @@ impl<'p, 's> Splitter<'p, 's> {
 
     /// Things of a thing, one row each.
     fn far_list(&mut self, core: Core, anchor: Core, many: bool) -> (Core, Sort) {
-        let list = core.replace(&anchor, &Core::Var(HOST));
+        let list = core.replace(&anchor, &Core::Var(Var::Host));
         let (of, (class, _)) = self.expr(anchor);
         let host = match class {
             Class::Thing(kind) => Host::Thing(kind),
@@ -402,7 +400,7 @@ impl<'p, 's> Splitter<'p, 's> {
             columns: BTreeMap::new(),
             host,
         });
-        let rows = Core::apply(Op::Field(Text::new(format!("#far{index}"))), vec![of]);
+        let rows = Core::apply(Op::Far(index), vec![of]);
         (
             if many { rows } else { Core::apply(Op::Head, vec![rows]) },
             (Class::Remote([index].into()), many),
@@ -437,7 +435,8 @@ impl<'p, 's> Splitter<'p, 's> {
         // The subject as a list of one: its item is the subject.
         let body = if source == Core::Var(SUBJECT) { body.substitute(var, &source) } else { body };
         let (source, body, class) = if condition && source == Core::apply(Op::Events, vec![Core::Var(SUBJECT)]) {
-            // The part of the condition that speaks of the event alone is asked once, when the event arrives.
+            // The part of the condition on the event alone is evaluated once, when the event
+            // arrives.
             self.sorts.insert(var, (Class::Event(BTreeSet::new()), false));
             let (own, rest): (Vec<Core>, Vec<Core>) = body.conjuncts().into_iter().partition(|part| asked_once(part, var));
             let keep = match bind {
@@ -446,7 +445,7 @@ impl<'p, 's> Splitter<'p, 's> {
             };
             let own = own.into_iter().map(|part| part.substitute(var, &Core::Var(SUBJECT))).collect();
             let index = self.query(own, keep);
-            (Core::Rows(QueryId(index as u64)), Core::and(rest), Class::Event([index].into()))
+            (Core::Rows(QueryRef::Open(index)), Core::and(rest), Class::Event([index].into()))
         } else {
             let (source, body) = self.push_down(condition, source, var, body);
             let (source, (class, _)) = self.expr(source);
@@ -462,7 +461,8 @@ impl<'p, 's> Splitter<'p, 's> {
         (self.tallied(Core::bind(bind, source, var, body)), sort)
     }
 
-    /// A condition on things and the value of those that satisfy it, as one expression: what does not satisfy it tells nothing of itself.
+    /// A condition on things and the value of those that satisfy it, as one expression: a thing
+    /// that does not satisfy it sends no value.
     fn chosen(&mut self, list: &Core, inner: Var, condition: &Core, var: Var, value: &Core) -> Option<Core> {
         let (class @ Class::Thing(_), true) = self.sort(list) else { return None };
         self.sorts.insert(var, (class, false));
@@ -472,15 +472,16 @@ impl<'p, 's> Splitter<'p, 's> {
         self.movable(&chosen).is_some_and(|(anchor, _)| anchor == Core::Var(var)).then_some(chosen)
     }
 
-    /// Conditions on the items of a far list that speak of nothing but item and host are asked where the list is made.
+    /// Conditions on the items of a far list that refer only to item and host are evaluated where
+    /// the list is built.
     fn push_down(&mut self, condition: bool, source: Core, var: Var, body: Core) -> (Core, Core) {
         if !condition || !matches!(self.sort(&source).0, Class::Far(_)) {
             return (source, body);
         }
         let Some((anchor, _)) = self.anchor(&source) else { return (source, body) };
         let local = |part: &Core| {
-            let free = part.clone().replace(&anchor, &Core::Var(ANCHOR)).free();
-            free.iter().all(|free| *free == ANCHOR || *free == var)
+            let free = part.clone().replace(&anchor, &Core::Var(Var::Anchor)).free();
+            free.iter().all(|free| *free == Var::Anchor || *free == var)
         };
         let (own, rest): (Vec<Core>, Vec<Core>) = body.conjuncts().into_iter().partition(local);
         if own.is_empty() {
@@ -493,7 +494,7 @@ impl<'p, 's> Splitter<'p, 's> {
 
     /// Names what was gathered.
     fn finish(mut self, mut core: Core) -> Result<Split, String> {
-        // A far list within another's rows is made after it, so the last is named first.
+        // A far list within another's rows is built after it, so the last is named first.
         while let Some(far) = self.far.pop() {
             let index = self.far.len();
             let mut names = vec![Text::new(ROW_ID)];
@@ -503,13 +504,12 @@ impl<'p, 's> Splitter<'p, 's> {
                 values.push(column);
             }
             let rows = Core::bind(Bind::Map, far.list, far.var, Core::apply(Op::Record(names), values));
-            let marker = Text::new(format!("#far{index}"));
             match far.host {
                 Host::Thing(kind) => {
-                    let rows = rows.substitute(HOST, &Core::Var(SUBJECT));
+                    let rows = rows.substitute(Var::Host, &Core::Var(SUBJECT));
                     let id = self.planner.feature(kind, rows, self.zone, self.next)?;
                     core = rewrite(core, &mut |node| match node {
-                        Core::Apply(Op::Field(name), of) if name == marker => {
+                        Core::Apply(Op::Far(list), of) if list == index => {
                             let mut operands = of;
                             operands.push(Core::Literal(Value::List(Vec::new())));
                             Core::Apply(Op::Feature(id), operands)
@@ -521,10 +521,10 @@ impl<'p, 's> Splitter<'p, 's> {
                     let name = Text::new(format!("c{:016x}", self.planner.name_of("rows", &rows, self.zone)));
                     for list in lists {
                         let var = self.far[list].var;
-                        self.far[list].columns.insert(name.clone(), rows.clone().substitute(HOST, &Core::Var(var)));
+                        self.far[list].columns.insert(name.clone(), rows.clone().substitute(Var::Host, &Core::Var(var)));
                     }
                     core = rewrite(core, &mut |node| match node {
-                        Core::Apply(Op::Field(known), of) if known == marker => Core::Apply(Op::Field(name.clone()), of),
+                        Core::Apply(Op::Far(list), of) if list == index => Core::Apply(Op::Field(name.clone()), of),
                         other => other,
                     });
                 }
@@ -538,17 +538,15 @@ impl<'p, 's> Splitter<'p, 's> {
             layouts.insert(id, layout);
             ids.push(id);
         }
+        let named = |query: QueryRef| opened(query).map_or(query, |index| QueryRef::Named(ids[index]));
         core = rewrite(core, &mut |node| match node {
-            Core::Rows(index) => Core::Rows(ids[index.0 as usize]),
+            Core::Rows(query) => Core::Rows(named(query)),
             Core::Tally { query, asked, whole } => Core::Tally {
-                query: ids[query.0 as usize],
+                query: named(query),
                 asked,
                 whole,
             },
-            Core::Sequence { query, whole } => Core::Sequence {
-                query: ids[query.0 as usize],
-                whole,
-            },
+            Core::Sequence { query, whole } => Core::Sequence { query: named(query), whole },
             other => other,
         });
         if let Some(reason) = self.refused {
@@ -570,7 +568,15 @@ fn rewrite(core: Core, f: &mut dyn FnMut(Core) -> Core) -> Core {
     f(core)
 }
 
-/// Whether a conjunct speaks of the event alone and not of time.
+/// The query of the split that an expression reads.
+fn opened(query: QueryRef) -> Option<usize> {
+    match query {
+        QueryRef::Open(index) => Some(index),
+        QueryRef::Named(_) => None,
+    }
+}
+
+/// Whether a conjunct refers to the event alone and not to time.
 fn asked_once(part: &Core, event: Var) -> bool {
     let free = part.free();
     !part.temporal() && free.len() == 1 && free.contains(&event)
@@ -593,7 +599,7 @@ pub(crate) fn reads(core: &Core) -> Reads {
 
 fn gather(core: &Core, reads: &mut Reads) {
     match core {
-        Core::Rows(query) => reads.queries.push(*query),
+        Core::Rows(query) => reads.queries.extend(query.id()),
         Core::Apply(op, operands) => match op {
             Op::Field(_) if operands[0] == Core::Var(SUBJECT) => reads.attributes = true,
             Op::Relation(relation) if operands[0] == Core::Var(SUBJECT) => reads.relations.push(*relation),
@@ -606,7 +612,7 @@ fn gather(core: &Core, reads: &mut Reads) {
     core.each(&mut |child| gather(child, reads));
 }
 
-/// The name of an expression: a hash of what it is for, its text and the settings it depends on.
+/// The name of an expression: a hash of its purpose, its text and the settings it depends on.
 pub(crate) fn hash(purpose: &str, text: &str, settings: &str) -> u64 {
     xxh3_64(format!("{purpose}\n{text}\n{settings}").as_bytes())
 }

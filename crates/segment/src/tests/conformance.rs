@@ -581,9 +581,6 @@ fn numbers_are_decimals() {
         not: 367825.03 + 582094.43 + 50080.54 > 1000000
         367825.03 + 582094.43 + 50080.54 = 1000000
         [0.1, 0.2, -0.3].sum() = 0
-        sum(select o.opportunityAmount.amount * 700000000000000000000000000 from accounts.opportunities where o.opportunityAmount.amount < 60) > 5
-        not: sum(select o.opportunityAmount.amount * 700000000000000000000000000 from accounts.opportunities) < 5
-        not: sum(select o.opportunityAmount.amount * 700000000000000000000000000 from accounts.opportunities) >= 5
         1 / 3 = 0.3333333333333333333333333333
         2 / 3 = 0.6666666666666666666666666667
         1.005 * 100 = 100.5

@@ -1,12 +1,13 @@
-//! Every limit of the reference: what reaches it is accepted, what goes beyond is refused by name; large and deep rules end.
+//! Every limit of the reference: a rule at the limit is accepted, one beyond it is refused by name;
+//! large and deep rules end.
 
 use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Text};
 use millrace_pql::{CLIMB_MAX, NESTING_MAX, NODES_MAX, TEXT_BYTES_MAX};
 use serde_json::json;
 
-use crate::check::calls::{FUNCTIONS, GROUP_MAX, METHODS, PATTERN_CHARS_MAX, PATTERNS_MAX};
 use crate::check::temporal::{COUNT_MAX, STEPS_MAX};
+use crate::check::texts::{GROUP_MAX, PATTERN_CHARS_MAX, PATTERNS_MAX};
 use crate::check::{DEPTH_MAX, HOPS_MAX, SIZE_MAX};
 use crate::cost::{DEGREE_MAX, ITEMS_MAX, LONG_MAX};
 use crate::testing::{Tree, at, definition, schema_once, settings, value};
@@ -206,13 +207,14 @@ fn the_reference_has_an_example_of_every_function() {
         .filter(|line| line.starts_with("| `") || !line.starts_with('|'))
         .collect::<Vec<_>>()
         .join("\n");
-    for name in METHODS.into_iter().chain(FUNCTIONS) {
-        let shown = ["(", " "].iter().any(|behind| examples.contains(&format!("{name}{behind}")));
+    for name in millrace_pql::names() {
+        let shown = ["(", " "].iter().any(|after| examples.contains(&format!("{name}{after}")));
         assert!(shown, "no example of `{name}`");
     }
 }
 
-/// Ten thousand nodes or a thousand levels in every shape: refused, or compiled, planned and evaluated. Copies within copies would not end.
+/// Ten thousand nodes or a thousand levels in every shape: refused, or compiled, planned and
+/// evaluated. Copies within copies would not end.
 #[test]
 fn large_and_deep_rules_end() {
     let tree = Tree::read(&json!({
@@ -284,7 +286,8 @@ fn a_rule_that_needs_too_many_items_is_false_and_says_so() {
     }
 }
 
-/// A search for steps that speak of each other does not try twice what has failed: this one would take 60 to the power of 12.
+/// A search for steps that refer to each other does not try twice what has failed: this one would
+/// take 60 to the power of 12.
 #[test]
 fn chains_of_linked_steps_end() {
     let events: Vec<_> = (0..60)
@@ -303,7 +306,8 @@ fn chains_of_linked_steps_end() {
     }
 }
 
-/// A limit is reported as itself: what is not closed behind the place where reading ended is no mistake of its own.
+/// A limit is reported as itself: brackets left open after the place where reading ended are not
+/// errors of their own.
 #[test]
 fn a_limit_is_the_only_finding() {
     for text in [
@@ -320,7 +324,8 @@ fn a_limit_is_the_only_finding() {
     }
 }
 
-/// Attributes that each name the one before twice are refused by their size, in time that does not double with each.
+/// Attributes that each name the one before twice are refused by their size, in time that does not
+/// double with each.
 #[test]
 fn doubling_attributes_end() {
     let attribute = |n: usize| {

@@ -54,7 +54,7 @@ fn shapes() {
             #2 keep Newest(1) types Some(["view"]) columns 0
             #0 of opportunity: (If (And (."isClosed" $0) (."isWon" $0)) (Amount (."opportunityAmount" $0)) null)
             #1 of account: (Aggregate(Sum) (Map (Relation(Opportunities) $0) $1: (#0 $1 null)))
-            residual: (And (Compare(Greater) (Aggregate(Sum) (Map (Relation(Accounts) $0) $1: (#1 $1 0 true))) 1000000) (AtLeast(1) #2 $1: (Window { comparison: LessOrEqual, unit: Month, direction: Before } (."timestamp" $1) 1 Now)))
+            residual: (And (Compare(Greater) (Aggregate(Sum) (Map (Relation(Accounts) $0) $1: (#1 $1 0))) 1000000) (AtLeast(1) #2 $1: (Window { comparison: LessOrEqual, unit: Month, direction: Before } (."timestamp" $1) 1 Now)))
         "##]],
     );
     check(

@@ -83,7 +83,7 @@ fn refused_rules() {
             acounts.count() > 1
               error[unknown-field] `acounts` is no field of a person; did you mean accounts
             homeAddress
-              error[not-boolean] a condition is needed here, this is a record Address; write `.isNotNull()` behind it
+              error[not-boolean] a condition is needed here, this is a record Address; write `.isNotNull()` after it
             b2b.personScore
               error[not-boolean] a condition is needed here, this is a number; compare it with something
             b2b.personScore > "high"

@@ -6,7 +6,7 @@ use super::{At, Read, Reader};
 use crate::ast::{Binary, Binding, Expr, Node, Quantifier, Step, When};
 use crate::diagnostic::did_you_mean;
 use crate::parser::forms::first_name;
-use crate::parser::words;
+use crate::words;
 
 impl Reader {
     pub(super) fn occurs(&mut self, subject: &Value, when: &Value) -> Read<Expr> {
@@ -219,7 +219,8 @@ impl Reader {
                 1,
             );
         }
-        // As in the text: a condition on an earlier variable of `forall` holds of all its values, whatever the later ones are.
+        // As in the text: a condition on an earlier variable of `forall` holds of all its values,
+        // whatever the later ones are.
         let mut condition = conditions.pop().flatten().map(Box::new);
         let mut height = below;
         for at in (0..conditions.len()).rev() {
@@ -249,7 +250,8 @@ impl Reader {
         )
     }
 
-    /// The declarations of `variables`, with the condition of each. They stay in scope; `height` is the highest part's afterwards.
+    /// The declarations of `variables`, with the condition of each. They stay in scope; `height` is
+    /// the highest part's afterwards.
     fn variables(&mut self, object: &Map<String, Value>, may_be_nameless: bool) -> Read<(Vec<Binding>, Vec<Option<Expr>>)> {
         let declarations = self.list(object, "variables")?;
         if declarations.is_empty() {

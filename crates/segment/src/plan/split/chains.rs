@@ -1,14 +1,13 @@
-//! The split of chains. The events of one whose progress can be kept are one query, so that they lie together in order of time; those of others are
-//! a query a step.
+//! The split of chains. If its progress can be kept, a chain's events are one query, so that they
+//! lie together in order of time; otherwise each step has a query.
 
 use std::collections::BTreeSet;
 
 use super::{Class, Splitter, asked_once};
-use crate::core::{Bind, ChainStep, Core, Op, SUBJECT};
+use crate::core::{Bind, ChainStep, Core, Op, QueryRef, SUBJECT};
 use crate::plan::Keep;
 use crate::plan::build::Upkeep;
 use crate::sequence::{Shape, candidates};
-use crate::view::QueryId;
 
 impl Splitter<'_, '_> {
     pub(super) fn chain(&mut self, steps: Vec<ChainStep>) -> Core {
@@ -28,7 +27,7 @@ impl Splitter<'_, '_> {
     }
 
     fn sequence(&mut self, steps: Vec<ChainStep>) -> Core {
-        // Of each step, what is asked when the event arrives, and the rest.
+        // The part of each step evaluated when the event arrives, and the rest.
         let parts = |step: &ChainStep| match candidates(&step.source).1 {
             Some((var, body)) => {
                 let (own, rest): (Vec<Core>, Vec<Core>) = body.clone().conjuncts().into_iter().partition(|part| asked_once(part, var));
@@ -49,7 +48,7 @@ impl Splitter<'_, '_> {
             _ => vec![Core::apply(Op::Or, any)],
         };
         let index = self.query(predicate, Keep::Progress);
-        let (rows, class) = (Core::Rows(QueryId(index as u64)), Class::Event(BTreeSet::from([index])));
+        let (rows, class) = (Core::Rows(QueryRef::Open(index)), Class::Event(BTreeSet::from([index])));
         let steps = steps.into_iter().zip(parts).map(|(step, (own, rest))| {
             let source = match step.source {
                 Core::Bind { var, .. } => {
@@ -66,7 +65,7 @@ impl Splitter<'_, '_> {
         let steps: Vec<ChainStep> = steps.collect();
         self.queries[index].upkeep = Some(Upkeep::Progress(Shape::of(&steps)));
         Core::Sequence {
-            query: QueryId(index as u64),
+            query: QueryRef::Open(index),
             whole: Box::new(Core::Chain(steps)),
         }
     }

@@ -1,13 +1,14 @@
-//! The words of the language, and which of them a name has to step aside for.
+//! The words of the language, and which of them a name must avoid.
 
 use crate::ast::{Aggregate, Binary, Comparison, Direction, Moment, Quantifier, Unit};
 
-/// Words that never stand for a bare name: fields so called are reached behind a dot or between backquotes.
+/// Words that never stand for a bare name: fields of that name are written after a dot or between
+/// backquotes.
 pub(crate) const RESERVED: [&str; 15] = [
     "and", "or", "not", "in", "notIn", "like", "occurs", "where", "from", "over", "select", "let", "true", "false", "null",
 ];
 
-/// Words that stand for a bare name where the form they introduce does not follow.
+/// Words that stand for a bare name if the form they introduce does not follow.
 pub(crate) const CONTEXTUAL: [&str; 25] = [
     "exists",
     "some",
@@ -51,26 +52,6 @@ pub(crate) const UNITS: [(&str, &str, Unit); 11] = [
     ("millennium", "millennia", Unit::Millennium),
 ];
 
-/// Methods that are often written between their operands; only `like` may be.
-pub(crate) const METHODS: [&str; 16] = [
-    "contains",
-    "doesNotContain",
-    "startsWith",
-    "doesNotStartWith",
-    "endsWith",
-    "doesNotEndWith",
-    "equals",
-    "notEqualTo",
-    "matches",
-    "regexGroup",
-    "intersects",
-    "subsetOf",
-    "supersetOf",
-    "includes",
-    "isNull",
-    "isNotNull",
-];
-
 /// Keywords are written in small or in capital letters, not mixed.
 pub(crate) fn is_keyword(word: &str, keyword: &str) -> bool {
     word == keyword || (word.eq_ignore_ascii_case(keyword) && (!word.bytes().any(|b| b.is_ascii_lowercase()) || !word.bytes().any(|b| b.is_ascii_uppercase())))
@@ -97,7 +78,7 @@ pub(crate) fn unit(word: &str) -> Option<Unit> {
         .map(|(_, _, unit)| *unit)
 }
 
-/// The unit's word: singular beside a one and after `this`, `last`, `next`, else plural.
+/// The unit's word: singular next to a one and after `this`, `last`, `next`, otherwise plural.
 pub(crate) fn unit_word(wanted: Unit, plural: bool) -> &'static str {
     // Every unit stands in the table.
     UNITS

@@ -501,9 +501,7 @@ impl Step<'_> {
                     valid_until: Timestamp::MAX,
                 })
             };
-            if view.take_exhausted() {
-                exhausted.push(segment.name.clone());
-            }
+            exhausted.extend(view.take_exhausted().then(|| segment.name.clone()));
             let Ok(Timed { value, valid_until }) = result else {
                 open.insert(segment.name.clone());
                 waiting.extend(program.segments_resting_on(&segment.name));
@@ -559,9 +557,7 @@ impl Step<'_> {
         let ends = ends(&mut view, program, &row.memberships, reported, self.now);
         view.finish()?;
         row.open = !open.is_empty();
-        for rule in exhausted {
-            self.count_exhausted(rule);
-        }
+        exhausted.into_iter().for_each(|rule| self.count_exhausted(rule));
         for (name, realized, entered_at) in emitted {
             let valid_until = ends.get(&name).copied().unwrap_or(Timestamp::MAX);
             let change = Change {

@@ -163,7 +163,7 @@ fn codes_without_rate(settings: &Settings, value: &Value, codes: &mut Vec<Text>)
             let typed = fields.iter().filter(|(name, _)| name.as_str() != "extra");
             typed.for_each(|(_, field)| codes_without_rate(settings, field, codes));
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Decimal(_) | Value::Text(_) | Value::Date(_) | Value::Time(_) => {}
     }
 }
 

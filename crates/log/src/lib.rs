@@ -6,6 +6,24 @@
 //! fences its earlier owner; readers see committed records only.
 //!
 //! What it is *not*: it knows no shard logic and no record formats.
+//!
+//! ```
+//! use millrace_log::simulated::{Faults, SimulatedLog};
+//! use millrace_log::{EARLIEST, Log, PollLimits, Record, TopicPartition, TopicSpec};
+//! use millrace_model::Timestamp;
+//!
+//! let log = SimulatedLog::new(1, Faults::default(), Timestamp(0));
+//! log.create_topic(&TopicSpec { name: "input".to_owned(), partitions: 1, compacted: false, settings: Vec::new() })?;
+//! let place = TopicPartition { topic: "input".into(), partition: 0 };
+//! let record = Record { key: Some("k".into()), value: Some("v".into()), headers: Vec::new() };
+//! log.append(vec![(place.clone(), record.clone())])?;
+//!
+//! let mut reader = log.reader(&[(place, EARLIEST)])?;
+//! let read = reader.poll(PollLimits { records_max: 10, bytes_max: 1_000, wait_ms_max: 0 })?;
+//! assert_eq!(read.len(), 1);
+//! assert_eq!(read[0].record, record);
+//! # Ok::<(), millrace_log::LogError>(())
+//! ```
 
 mod embedded;
 pub mod random;
@@ -14,7 +32,7 @@ pub mod simulated;
 pub use embedded::{Damage, Durability, EmbeddedConfig, EmbeddedLog, Inspection, Rescue, SegmentReport, TopicReport};
 
 use bytes::Bytes;
-use millrace_model::Timestamp;
+use millrace_model::{Cause, Timestamp};
 
 /// A topic's name and one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,11 +116,11 @@ pub enum LogError {
     Fenced,
     /// Whether the transaction is committed is not known. Drop the session and recover: the
     /// changelog shows it.
-    #[error("outcome of the transaction is unknown: {0}")]
-    OutcomeUnknown(String),
+    #[error("outcome of the transaction is unknown")]
+    OutcomeUnknown(#[source] Cause),
     /// The transaction was aborted, nothing of it is visible. Drop the session and recover.
-    #[error("transaction aborted: {0}")]
-    Aborted(String),
+    #[error("transaction aborted")]
+    Aborted(#[source] Cause),
     /// An input position is no longer in the log: records were lost to retention. Stop the shard
     /// and report it.
     #[error("offset {offset} of {topic}/{partition} is not in the log any more")]
@@ -111,11 +129,11 @@ pub enum LogError {
     #[error("topic {0} does not exist")]
     NoSuchTopic(String),
     /// The log cannot be reached now; try again.
-    #[error("log unavailable: {0}")]
-    Unavailable(String),
+    #[error("log unavailable")]
+    Unavailable(#[source] Cause),
     /// A broken promise or a damaged file; stop.
-    #[error("log failure: {0}")]
-    Failure(String),
+    #[error("log failure")]
+    Failure(#[source] Cause),
 }
 
 /// A log as a whole. Cheap to share.

@@ -322,7 +322,7 @@ impl Entry {
 }
 
 fn no_partition(partition: &TopicPartition) -> LogError {
-    LogError::Failure(format!("topic {} has no partition {}", partition.topic, partition.partition))
+    LogError::Failure(format!("topic {} has no partition {}", partition.topic, partition.partition).into())
 }
 
 impl Log for SimulatedLog {
@@ -337,10 +337,9 @@ impl Log for SimulatedLog {
             return if found == spec.partitions as usize {
                 Ok(())
             } else {
-                Err(LogError::Failure(format!(
-                    "topic {} has {found} partitions, not {}",
-                    spec.name, spec.partitions
-                )))
+                Err(LogError::Failure(
+                    format!("topic {} has {found} partitions, not {}", spec.name, spec.partitions).into(),
+                ))
             };
         }
         let partitions = (0..spec.partitions).map(|_| Partition::default()).collect();
@@ -370,7 +369,7 @@ impl Log for SimulatedLog {
     fn open_shard(&self, shard: &ShardIdentity) -> Result<Box<dyn ShardSession>, LogError> {
         let mut world = self.world();
         if world.fault(|faults| faults.open_unavailable) {
-            return Err(LogError::Unavailable("simulated".to_owned()));
+            return Err(LogError::Unavailable("simulated".into()));
         }
         world.partition(&shard.changelog)?;
         let epoch = world.epochs.entry(shard.transactional_id.clone()).or_default();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::{SourceKind, Text};
+use crate::{Cause, SourceKind, Text};
 
 /// The type of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +59,11 @@ pub struct Field {
 /// An Avro schema uses a feature outside the supported part. A defect of the schema file, found by
 /// a test.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("schema {schema}: {reason}")]
+#[error("schema {schema}")]
 pub struct SchemaError {
     pub schema: String,
-    pub reason: String,
+    #[source]
+    pub reason: Cause,
 }
 
 /// The source record types of one version of the product.
@@ -115,11 +116,12 @@ impl RecordType {
     /// # Errors
     /// Where the text is not JSON, or uses Avro types outside the supported set.
     pub fn from_avro(schema: &str, text: &str) -> Result<Arc<RecordType>, SchemaError> {
-        let fail = |reason: String| SchemaError {
+        let caused = |reason: Cause| SchemaError {
             schema: schema.to_owned(),
             reason,
         };
-        let json: Json = serde_json::from_str(text).map_err(|error| fail(error.to_string()))?;
+        let fail = |reason: String| caused(reason.into());
+        let json: Json = serde_json::from_str(text).map_err(|error| caused(Cause::of("it is no JSON", error)))?;
         let mut reader = AvroReader { known: BTreeMap::new() };
         let top = reader.read(&json, "").map_err(fail)?;
         let Type::Record(record) = top else {
@@ -440,7 +442,7 @@ mod tests {
         ];
         for (text, expected) in table {
             let error = RecordType::from_avro("test", &text).unwrap_err();
-            assert!(error.reason.contains(expected), "{text}: {error}");
+            assert!(crate::chain(&error).contains(expected), "{text}: {error}");
         }
     }
 }

@@ -182,7 +182,7 @@ impl Host {
                 Ok(()) => {}
                 Err(error) if error.disposition() == Disposition::Stop => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "ownership is not known now");
+                    tracing::warn!(reason = chain(&error), "ownership is not known now");
                     self.shared.stop.wait(Duration::from_secs(1));
                 }
             }

@@ -26,7 +26,7 @@ use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measu
 use millrace_shard::state::{DERIVED, StateError, StateStore, StateView};
 
 use crate::clock::Clock;
-use crate::meta::{META_KEY, Meta};
+use crate::meta::{META_KEY, Meta, UnknownMeta};
 use crate::observe::Observer;
 use crate::state::ShardState;
 use crate::topology::{Topology, input_name};
@@ -115,6 +115,9 @@ pub enum TaskError {
     /// The store, or what a machine met while it asked the store.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The row of positions is of a version that this one does not read.
+    #[error(transparent)]
+    Meta(#[from] UnknownMeta),
     #[error("machine panicked: {0}")]
     Panicked(String),
     /// State or machine violate a rule that no recovery repairs.
@@ -488,7 +491,7 @@ impl ShardTask {
             live.topology_checked_at = now;
             let inputs = self.context.topology.inputs(&*self.context.log, shard)?;
             if inputs.into_iter().collect::<BTreeMap<_, _>>() != live.inputs {
-                return Err(LogError::Unavailable("the partitions of a source have changed".to_owned()).into());
+                return Err(LogError::Unavailable("the partitions of a source have changed".into()).into());
             }
         }
         Ok(())
@@ -503,7 +506,7 @@ impl ShardTask {
             TaskError::Log(error) => error.disposition(),
             TaskError::State(StateError::Store(_)) if self.store_failures >= 2 => Disposition::Stop,
             TaskError::Panicked(_) | TaskError::State(_) => Disposition::Recover,
-            TaskError::Broken(_) => Disposition::Stop,
+            TaskError::Meta(_) | TaskError::Broken(_) => Disposition::Stop,
         };
         self.store_failures += u32::from(matches!(error, TaskError::State(StateError::Store(_))));
         let next = match disposition {
@@ -696,6 +699,6 @@ fn cause(error: &TaskError) -> &'static str {
         TaskError::State(StateError::Store(_) | StateError::Away(_)) => "store",
         TaskError::State(StateError::NotYet(_)) => "not-yet",
         TaskError::State(StateError::NoRoom(_)) => "no-room",
-        TaskError::Panicked(_) | TaskError::Broken(_) => "invariant",
+        TaskError::Panicked(_) | TaskError::Meta(_) | TaskError::Broken(_) => "invariant",
     }
 }

@@ -125,7 +125,9 @@ impl Topology {
             match log.partitions(&name)? {
                 None => return Err(LogError::NoSuchTopic(name)),
                 Some(found) if found != expected => {
-                    return Err(LogError::Failure(format!("topic {name} has {found} partitions where {expected} are needed")));
+                    return Err(LogError::Failure(
+                        format!("topic {name} has {found} partitions where {expected} are needed").into(),
+                    ));
                 }
                 Some(_) => {}
             }

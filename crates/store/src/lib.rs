@@ -27,6 +27,19 @@
 //!
 //! What it is *not*: it knows no keys, no rows and no codecs of the shard; it does not decide when
 //! to flush.
+//!
+//! ```
+//! use millrace_shard::state::{StateStore, StateView};
+//! use millrace_store::{Limits, Resources, RocksStore};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let mut store = RocksStore::open(folder.path(), Some("log 1"), &Resources::new(Limits::default()))?;
+//! // A batch of rows, and the position in the changelog after it.
+//! store.apply(vec![(b"\x01key".to_vec(), Some(b"value".to_vec()))], 7)?;
+//! assert_eq!(store.get(b"\x01key")?, Some(b"value".to_vec()));
+//! assert_eq!(store.changelog_position()?, Some(7));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod database;
 mod directory;

@@ -13,14 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::decode::DecodeError;
 use crate::{AvroSchema, Reason};
+use millrace_model::{Cause, chain};
 
 pub use http::{HttpSchemaSource, HttpSettings};
 
 /// Why a schema is not available now. Trying again may help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    #[error("schema registry does not answer: {0}")]
-    RegistryUnavailable(String),
+    #[error(transparent)]
+    RegistryUnavailable(SchemaSourceError),
     #[error("schema registry does not know schema id {id}, attempt {attempt} of {of}")]
     SchemaIdUnknown { id: i32, attempt: u32, of: u32 },
 }
@@ -32,14 +33,14 @@ pub enum SchemaSourceError {
     #[error("unknown schema")]
     Unknown,
     /// There is a schema, but an unusable one; that will not change.
-    #[error("unusable schema: {0}")]
-    Unusable(String),
+    #[error("unusable schema")]
+    Unusable(#[source] Cause),
     /// The registry refuses until a person changes something: bad credentials, incompatible schema.
-    #[error("schema registry refuses: {0}")]
-    Refused(String),
+    #[error("schema registry refuses")]
+    Refused(#[source] Cause),
     /// No answer, or one that means "later": time-out, 5xx, 429.
-    #[error("schema registry does not answer: {0}")]
-    Unavailable(String),
+    #[error("schema registry does not answer")]
+    Unavailable(#[source] Cause),
 }
 
 /// A schema as a registry returns it.
@@ -116,9 +117,9 @@ impl RegistryClient {
             Some(payload) => payload,
             None => match self.source.schema(id) {
                 Ok(schema) => self.keep(id, payload(&schema).map(Arc::new)),
-                Err(SchemaSourceError::Unusable(reason)) => self.keep(id, Err(reason)),
+                Err(SchemaSourceError::Unusable(reason)) => self.keep(id, Err(chain(&reason))),
                 Err(SchemaSourceError::Unknown) => return Err(self.unknown(id)),
-                Err(error) => return Err(DecodeError::Retry(WireError::RegistryUnavailable(error.to_string()))),
+                Err(error) => return Err(DecodeError::Retry(WireError::RegistryUnavailable(error))),
             },
         };
         payload.map_err(|reason| Reason::UnusableSchema.because(format!("schema id {id}: {reason}")).into())
@@ -169,7 +170,7 @@ fn payload(schema: &RegisteredSchema) -> Result<Payload, String> {
     match schema.schema_type.as_str() {
         "AVRO" => AvroSchema::parse(&schema.text, &schema.references)
             .map(Payload::Avro)
-            .map_err(|error| error.to_string()),
+            .map_err(|error| chain(&error)),
         "JSON" => Ok(Payload::Json),
         other => Err(format!("schemas of type {other} are not supported")),
     }

@@ -93,14 +93,13 @@ pub(super) fn salvage(dir: &Path, to: &Path) -> Result<Rescue, LogError> {
     let lock = hold_existing(dir)?;
     let survey = Survey::of(dir)?;
     if survey.catalogue.topics.is_empty() {
-        return Err(LogError::Failure(format!(
-            "nothing in {} can be saved: no catalogue of topics is whole",
-            dir.display()
-        )));
+        return Err(LogError::Failure(
+            format!("nothing in {} can be saved: no catalogue of topics is whole", dir.display()).into(),
+        ));
     }
     fs::create_dir_all(to).map_err(failure("create", to))?;
     if fs::read_dir(to).map_err(failure("read", to))?.next().is_some() {
-        return Err(LogError::Failure(format!("{} is not empty", to.display())));
+        return Err(LogError::Failure(format!("{} is not empty", to.display()).into()));
     }
     let rescue = survey.write(dir, to)?;
     // Proves that the new log can be read.
@@ -112,7 +111,7 @@ pub(super) fn salvage(dir: &Path, to: &Path) -> Result<Rescue, LogError> {
 /// As `hold`, where the folder holds a log.
 fn hold_existing(dir: &Path) -> Result<Option<fs::File>, LogError> {
     if !EmbeddedLog::exists(dir) {
-        return Err(LogError::Failure(format!("{} holds no log", dir.display())));
+        return Err(LogError::Failure(format!("{} holds no log", dir.display()).into()));
     }
     match OpenOptions::new().append(true).open(dir.join("lock")) {
         Ok(_) => hold(dir).map(Some),

@@ -80,6 +80,7 @@
 //! assert_eq!((outcome.moves.len(), outcome.cluster_size), (1, 2));
 //! ```
 
+#![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 
 mod apply;

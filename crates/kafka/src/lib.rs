@@ -29,6 +29,8 @@
 //! assert!(millrace_model::chain(&error).contains("no.such.property"));
 //! ```
 
+#![warn(missing_docs)]
+
 mod consumer;
 mod contexts;
 mod detached;

@@ -106,6 +106,7 @@ pub enum Durability {
 /// How the embedded log keeps its files.
 #[derive(Clone, Debug)]
 pub struct EmbeddedConfig {
+    /// When commits reach the disk.
     pub durability: Durability,
     /// Size at which a new segment begins. Small ones are cleaned sooner, large ones cost fewer
     /// files.

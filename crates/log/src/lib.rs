@@ -25,6 +25,8 @@
 //! # Ok::<(), millrace_log::LogError>(())
 //! ```
 
+#![warn(missing_docs)]
+
 mod embedded;
 pub mod random;
 pub mod simulated;
@@ -37,7 +39,9 @@ use millrace_model::{Cause, Timestamp};
 /// A topic's name and one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
+    /// The full name of the topic.
     pub topic: std::sync::Arc<str>,
+    /// Counted from 0.
     pub partition: u32,
 }
 
@@ -55,26 +59,33 @@ pub const DELETE_CONSUMED: &str = "millrace.delete.consumed";
 /// A record to be appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
+    /// `None` where the record has no key.
     pub key: Option<Bytes>,
     /// `None`: a tombstone.
     pub value: Option<Bytes>,
+    /// In order; names may repeat.
     pub headers: Vec<(String, Bytes)>,
 }
 
 /// A record as a reader sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
+    /// Where it was read.
     pub source: TopicPartition,
+    /// Its place within the partition.
     pub offset: Offset,
     /// When the log accepted it, or what its producer claimed.
     pub timestamp: Timestamp,
+    /// Key, value and headers.
     pub record: Record,
 }
 
 /// How to create a topic, or how a topic is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
+    /// The full name.
     pub name: String,
+    /// How many; not 0.
     pub partitions: u32,
     /// Keep the last value per key instead of deleting by age.
     pub compacted: bool,
@@ -102,8 +113,11 @@ pub struct Receipt {
 /// The bounds of one read: records, bytes and time.
 #[derive(Clone, Copy, Debug)]
 pub struct PollLimits {
+    /// Records at most.
     pub records_max: usize,
+    /// Bytes of keys and values at most; one record that is larger comes alone.
     pub bytes_max: usize,
+    /// How long to wait for the first record, in milliseconds; 0: not at all.
     pub wait_ms_max: u64,
 }
 
@@ -124,7 +138,14 @@ pub enum LogError {
     /// An input position is no longer in the log: records were lost to retention. Stop the shard
     /// and report it.
     #[error("offset {offset} of {topic}/{partition} is not in the log any more")]
-    OffsetLost { topic: String, partition: u32, offset: Offset },
+    OffsetLost {
+        /// The full name of the topic.
+        topic: String,
+        /// Its partition.
+        partition: u32,
+        /// The offset that was asked for.
+        offset: Offset,
+    },
     /// The topic does not exist.
     #[error("topic {0} does not exist")]
     NoSuchTopic(String),
@@ -180,6 +201,7 @@ pub struct ShardIdentity {
     pub transactional_id: String,
     /// Consumer group under which input positions are sent.
     pub group: String,
+    /// The partition that holds the changed rows of the shard.
     pub changelog: TopicPartition,
 }
 
@@ -238,6 +260,7 @@ impl LogError {
             LogError::Failure(cause) => LogError::Failure(cause.clone()),
         }
     }
+    /// What the caller does about the error.
 
     pub fn disposition(&self) -> Disposition {
         match self {

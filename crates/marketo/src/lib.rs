@@ -13,6 +13,8 @@
 //! assert_eq!(instance.url.as_str(), "https://abc-123-xyz.mktorest.com/");
 //! ```
 
+#![warn(missing_docs)]
+
 mod client;
 mod instance;
 

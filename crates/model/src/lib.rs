@@ -16,6 +16,7 @@
 //! # Ok::<(), millrace_model::IdentityParseError>(())
 //! ```
 
+#![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 
 mod chain;

@@ -21,18 +21,23 @@ use crate::{Cause, SourceKind, Text};
 /// The type of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
+    /// `boolean`.
     Bool,
+    /// `int` or `long`.
     Int,
     /// `float` or `double`: a decimal.
     Number,
+    /// `string`.
     Text,
     /// `date`: a calendar date, in no zone.
     Date,
     /// `timestamp-millis`.
     Time,
+    /// An array of such values.
     List(Box<Type>),
     /// Keys are texts.
     Map(Box<Type>),
+    /// A nested record.
     Record(Arc<RecordType>),
     /// Any JSON, typed when it is evaluated: the values under `extra`.
     Any,
@@ -43,14 +48,17 @@ pub enum Type {
 pub struct RecordType {
     /// The Avro name without namespace, such as `B2BSource` or `Money`.
     pub name: Text,
+    /// The fields by name.
     pub fields: BTreeMap<Text, Field>,
     /// Merges as one value (Avro property `"millrace.atomic": true`): money with its currency, a
     /// source key.
     pub atomic: bool,
 }
 
+/// A field of a record type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
+    /// The type of its values; every field may also be null.
     pub ty: Type,
     /// The Avro `doc`, units included.
     pub doc: String,
@@ -61,7 +69,9 @@ pub struct Field {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("schema {schema}")]
 pub struct SchemaError {
+    /// The name of the schema.
     pub schema: String,
+    /// What is wrong with it.
     #[source]
     pub reason: Cause,
 }

@@ -121,6 +121,7 @@ impl Date {
         let zoned = Timestamp::parse(&format!("{date}T{time}")).is_ok();
         (zoned || Timestamp::parse(&format!("{date}T{time}Z")).is_ok()).then(|| Date::parse(date))?
     }
+    /// The first instant of the date in UTC.
 
     pub fn midnight_utc(self) -> Timestamp {
         Timestamp(i64::from(self.0) * DAY_MS)
@@ -131,6 +132,7 @@ impl Date {
         let date = self.calendar();
         (i64::from(date.year()), i64::from(date.month()), i64::from(date.day()))
     }
+    /// The date for arithmetic on calendars.
 
     pub fn calendar(self) -> NaiveDate {
         NaiveDate::default() + chrono::TimeDelta::days(i64::from(self.0))

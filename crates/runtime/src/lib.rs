@@ -19,6 +19,8 @@
 //! assert!(topology.specs(8).iter().any(|topic| topic.name == "millrace.source.person" && topic.partitions == 8));
 //! ```
 
+#![warn(missing_docs)]
+
 pub mod clock;
 pub mod host;
 pub mod memory_store;

@@ -99,17 +99,24 @@ pub type MakeMachine = dyn Fn(u32) -> Box<dyn Machine> + Send + Sync;
 /// The environment of a task, shared with others.
 #[derive(Clone)]
 pub struct TaskContext {
+    /// The topics of the deployment.
     pub topology: Topology,
+    /// Where inputs come from and commits go.
     pub log: Arc<dyn Log>,
+    /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// Takes measurements and changes of state.
     pub observer: Arc<dyn Observer>,
+    /// Makes the machine of a shard, at every opening anew.
     pub make_machine: Arc<MakeMachine>,
+    /// Limits and intervals.
     pub config: TaskConfig,
 }
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
+    /// The log; its error says what to do.
     #[error("log")]
     Log(#[from] LogError),
     /// The store, or what a machine met while it asked the store.
@@ -118,6 +125,7 @@ pub enum TaskError {
     /// The row of positions is of a version that this one does not read.
     #[error(transparent)]
     Meta(#[from] UnknownMeta),
+    /// The machine panicked, with this message. Once is forgiven.
     #[error("machine panicked: {0}")]
     Panicked(String),
     /// State or machine violate a rule that no recovery repairs.
@@ -203,10 +211,12 @@ impl ShardTask {
             room_checked_at: Timestamp(0),
         }
     }
+    /// The number of the shard.
 
     pub fn shard(&self) -> u32 {
         self.shard
     }
+    /// The state of the shard.
 
     pub fn state(&self) -> &ShardState {
         &self.state

@@ -16,6 +16,8 @@
 //! # Ok::<(), millrace_telemetry::MetricsError>(())
 //! ```
 
+#![warn(missing_docs)]
+
 mod logs;
 mod metrics;
 

@@ -34,6 +34,7 @@
 //! assert_eq!((change.key.as_str(), change.modified_at), ("1@crm.Salesforce", now));
 //! ```
 
+#![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 
 mod avro;

@@ -56,6 +56,7 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
     pub const ALL: [Reason; 22] = [
         Reason::Empty,
         Reason::Oversize,
@@ -80,6 +81,7 @@ impl Reason {
         Reason::BadDefinition,
         Reason::DestinationRefused,
     ];
+    /// The reason as dead letters and metrics carry it.
 
     pub fn as_str(self) -> &'static str {
         match self {

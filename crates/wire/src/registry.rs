@@ -20,10 +20,19 @@ pub use http::{HttpSchemaSource, HttpSettings};
 /// Why a schema is not available now. Trying again may help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
+    /// The registry refuses, or does not answer.
     #[error(transparent)]
     RegistryUnavailable(SchemaSourceError),
+    /// The registry does not know the id, up to now.
     #[error("schema registry does not know schema id {id}, attempt {attempt} of {of}")]
-    SchemaIdUnknown { id: i32, attempt: u32, of: u32 },
+    SchemaIdUnknown {
+        /// The id.
+        id: i32,
+        /// How often it was asked for.
+        attempt: u32,
+        /// After so many attempts records with it are rejected.
+        of: u32,
+    },
 }
 
 /// The error of a [`SchemaSource`] that has no answer.
@@ -48,6 +57,7 @@ pub enum SchemaSourceError {
 pub struct RegisteredSchema {
     /// `AVRO`, `JSON` or `PROTOBUF`.
     pub schema_type: String,
+    /// The schema itself.
     pub text: String,
     /// Texts of all schemas it refers to, directly or not.
     pub references: Vec<String>,
@@ -73,6 +83,7 @@ pub trait SchemaSource: Send + Sync {
 /// How the bytes after a schema id are written.
 #[derive(Debug)]
 pub enum Payload {
+    /// The payload is an Avro datum of this schema.
     Avro(AvroSchema),
     /// JSON Schema: the payload is JSON text.
     Json,
@@ -94,6 +105,7 @@ impl RegistryClient {
 
     /// Most ids whose failures are remembered; hostile ids must not fill the memory.
     const UNKNOWN_IDS_MAX: usize = 10_000;
+    /// A client that knows no schema yet.
 
     pub fn new(source: Box<dyn SchemaSource>) -> RegistryClient {
         RegistryClient {

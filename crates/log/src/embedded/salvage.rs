@@ -27,19 +27,25 @@ pub struct Inspection {
     pub format: u32,
     /// In the order in which they are read.
     pub segments: Vec<SegmentReport>,
+    /// The topics that the segments name, in order.
     pub topics: Vec<TopicReport>,
     /// Faults of the log as a whole: files that are missing, unknown, or damaged from their
     /// beginning.
     pub problems: Vec<String>,
 }
 
+/// What is in one segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SegmentReport {
+    /// The name of the file within the folder.
     pub file: String,
+    /// Bytes of the file.
     pub bytes: u64,
     /// Intact batches and records in it, dead ones included.
     pub batches: u64,
+    /// Records in the readable batches.
     pub records: u64,
+    /// Every place that cannot be read, in order.
     pub damage: Vec<Damage>,
     /// The place of an unfinished last write. That is not damage: it is cut off when the log is
     /// opened.
@@ -49,14 +55,19 @@ pub struct SegmentReport {
 /// Bytes of a segment that differ from what was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Damage {
+    /// Where it begins, in bytes from the beginning of the file.
     pub at: u64,
     pub bytes: u64,
+    /// What is wrong there.
     pub what: String,
 }
 
+/// What is known of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TopicReport {
+    /// Its name.
     pub topic: String,
+    /// Its number of partitions.
     pub partitions: u32,
     /// Intact records, those that compaction has not removed yet included.
     pub records: u64,
@@ -74,6 +85,7 @@ pub struct Rescue {
     pub log: String,
     /// Records copied, and intact ones that were left out because no catalogue names their topic.
     pub records: u64,
+    /// Records that could not be saved.
     pub left_out: u64,
 }
 

@@ -260,8 +260,8 @@ impl LogError {
             LogError::Failure(cause) => LogError::Failure(cause.clone()),
         }
     }
-    /// What the caller does about the error.
 
+    /// What the caller does about the error.
     pub fn disposition(&self) -> Disposition {
         match self {
             LogError::Fenced => Disposition::Release,

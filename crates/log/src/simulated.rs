@@ -134,8 +134,8 @@ impl SimulatedLog {
         let now = world.now;
         world.hidden.retain(|_, (_, until)| *until > now);
     }
-    /// Takes other faults from the next call on.
 
+    /// Takes other faults from the next call on.
     pub fn set_faults(&self, faults: Faults) {
         self.world().faults = faults;
     }

@@ -54,8 +54,8 @@ impl From<CallError> for SourceError {
         }
     }
 }
-/// Names and values of a query; a name may come several times.
 
+/// Names and values of a query; a name may come several times.
 pub type Parameters = Vec<(&'static str, String)>;
 
 /// The client of one source or one sink for one instance.
@@ -160,8 +160,8 @@ impl Client {
         }
         Ok(())
     }
-    /// The calls of the instance that are left, shared by everything that calls it.
 
+    /// The calls of the instance that are left, shared by everything that calls it.
     pub fn budget(&self) -> &Budget {
         &self.budget
     }

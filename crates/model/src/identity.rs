@@ -76,13 +76,13 @@ impl Identity {
             .and_then(|(namespace, id)| Identity::new(namespace, id))
             .ok_or_else(|| IdentityParseError(text.to_owned()))
     }
-    /// The space in which the id is unique, in lower case.
 
+    /// The space in which the id is unique, in lower case.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
-    /// The id within the namespace.
 
+    /// The id within the namespace.
     pub fn id(&self) -> &str {
         &self.id
     }

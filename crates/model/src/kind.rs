@@ -117,8 +117,8 @@ impl SourceKind {
             SourceKind::AudienceMember => "audience-member",
         }
     }
-    /// The kind of this name.
 
+    /// The kind of this name.
     pub fn from_name(name: &str) -> Option<SourceKind> {
         SourceKind::ALL.into_iter().find(|kind| kind.name() == name)
     }
@@ -191,8 +191,8 @@ impl SubjectKind {
             .find(|kind| kind.namespace() == namespace)
             .unwrap_or(SubjectKind::Person)
     }
-    /// The word for it in records and messages.
 
+    /// The word for it in records and messages.
     pub fn name(self) -> &'static str {
         match self {
             SubjectKind::Person => "person",

@@ -151,13 +151,13 @@ pub mod stored {
     use rust_decimal::Decimal;
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    /// As mantissa and scale.
 
+    /// As mantissa and scale.
     pub fn serialize<S: Serializer>(number: &Decimal, serializer: S) -> Result<S::Ok, S::Error> {
         (number.mantissa(), number.scale()).serialize(serializer)
     }
-    /// Reads what `serialize` wrote.
 
+    /// Reads what `serialize` wrote.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
         let (mantissa, scale) = <(i128, u32)>::deserialize(deserializer)?;
         Decimal::try_from_i128_with_scale(mantissa, scale).map_err(D::Error::custom)
@@ -256,18 +256,18 @@ impl Sum {
     pub fn add(&mut self, number: Decimal) {
         self.change(number, 1);
     }
-    /// Takes a number out that was added before.
 
+    /// Takes a number out that was added before.
     pub fn remove(&mut self, number: Decimal) {
         self.change(number, -1);
     }
-    /// As `add`, for a whole number.
 
+    /// As `add`, for a whole number.
     pub fn add_whole(&mut self, number: i64) {
         self.whole = self.whole.saturating_add(i128::from(number));
     }
-    /// As `remove`, for a whole number.
 
+    /// As `remove`, for a whole number.
     pub fn remove_whole(&mut self, number: i64) {
         self.whole = self.whole.saturating_sub(i128::from(number));
     }

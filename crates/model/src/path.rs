@@ -17,8 +17,8 @@ impl Path {
         let steps: Vec<Text> = dotted.trim().split('.').map(Text::new).collect();
         (!steps.iter().any(|step| step.is_empty())).then_some(Path(steps))
     }
-    /// The names of the fields, outermost first.
 
+    /// The names of the fields, outermost first.
     pub fn steps(&self) -> &[Text] {
         &self.0
     }

@@ -121,8 +121,8 @@ impl Date {
         let zoned = Timestamp::parse(&format!("{date}T{time}")).is_ok();
         (zoned || Timestamp::parse(&format!("{date}T{time}Z")).is_ok()).then(|| Date::parse(date))?
     }
-    /// The first instant of the date in UTC.
 
+    /// The first instant of the date in UTC.
     pub fn midnight_utc(self) -> Timestamp {
         Timestamp(i64::from(self.0) * DAY_MS)
     }
@@ -132,8 +132,8 @@ impl Date {
         let date = self.calendar();
         (i64::from(date.year()), i64::from(date.month()), i64::from(date.day()))
     }
-    /// The date for arithmetic on calendars.
 
+    /// The date for arithmetic on calendars.
     pub fn calendar(self) -> NaiveDate {
         NaiveDate::default() + chrono::TimeDelta::days(i64::from(self.0))
     }

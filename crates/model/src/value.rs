@@ -46,23 +46,23 @@ impl Value {
     pub fn text(text: impl AsRef<str>) -> Value {
         Value::Text(Text::new(text))
     }
-    /// Whether there is no value.
 
+    /// Whether there is no value.
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
     }
-    /// The text; everything else is none.
 
+    /// The text; everything else is none.
     pub fn as_str(&self) -> Option<&str> {
         if let Value::Text(text) = self { Some(text) } else { None }
     }
-    /// The truth value; everything else is none.
 
+    /// The truth value; everything else is none.
     pub fn as_bool(&self) -> Option<bool> {
         if let Value::Bool(flag) = self { Some(*flag) } else { None }
     }
-    /// The whole number; everything else is none.
 
+    /// The whole number; everything else is none.
     pub fn as_i64(&self) -> Option<i64> {
         if let Value::Int(number) = self { Some(*number) } else { None }
     }
@@ -80,8 +80,8 @@ impl Value {
     pub fn number_or_null(number: Option<Decimal>) -> Value {
         number.map_or(Value::Null, Value::number)
     }
-    /// Whether it is a number, whole or not.
 
+    /// Whether it is a number, whole or not.
     pub fn is_number(&self) -> bool {
         matches!(self, Value::Int(_) | Value::Decimal(_))
     }
@@ -103,23 +103,23 @@ impl Value {
             Value::Null | Value::Bool(_) | Value::Text(_) | Value::Date(_) | Value::Time(_) | Value::List(_) | Value::Map(_) => None,
         }
     }
-    /// The date; everything else is none.
 
+    /// The date; everything else is none.
     pub fn as_date(&self) -> Option<Date> {
         if let Value::Date(date) = self { Some(*date) } else { None }
     }
-    /// The instant; everything else is none.
 
+    /// The instant; everything else is none.
     pub fn as_time(&self) -> Option<Timestamp> {
         if let Value::Time(instant) = self { Some(*instant) } else { None }
     }
-    /// The items; everything else is none.
 
+    /// The items; everything else is none.
     pub fn as_list(&self) -> Option<&[Value]> {
         if let Value::List(items) = self { Some(items) } else { None }
     }
-    /// The fields; everything else is none.
 
+    /// The fields; everything else is none.
     pub fn as_map(&self) -> Option<&Map> {
         if let Value::Map(map) = self { Some(map) } else { None }
     }
@@ -257,23 +257,23 @@ impl Map {
     pub fn new() -> Map {
         Map::default()
     }
-    /// The number of fields.
 
+    /// The number of fields.
     pub fn len(&self) -> usize {
         self.0.len()
     }
-    /// Whether there is no field.
 
+    /// Whether there is no field.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-    /// The value of a field.
 
+    /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.position(name).ok().map(|at| &self.0[at].1)
     }
-    /// The value of a field, to be changed.
 
+    /// The value of a field, to be changed.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
         self.position(name).ok().map(|at| &mut self.0[at].1)
     }
@@ -289,8 +289,8 @@ impl Map {
             }
         }
     }
-    /// Takes a field out, and returns its value.
 
+    /// Takes a field out, and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
         self.position(name).ok().map(|at| self.0.remove(at).1)
     }

@@ -33,8 +33,8 @@ impl ManualClock {
     pub fn new(now: Timestamp) -> ManualClock {
         ManualClock { now_ms: AtomicI64::new(now.0) }
     }
-    /// Moves the clock to `now`.
 
+    /// Moves the clock to `now`.
     pub fn set(&self, now: Timestamp) {
         self.now_ms.store(now.0, Ordering::SeqCst);
     }

@@ -163,8 +163,8 @@ impl Host {
             threads: BTreeMap::new(),
         }
     }
-    /// A handle for threads that ask about the shards.
 
+    /// A handle for threads that ask about the shards.
     pub fn handle(&self) -> HostHandle {
         HostHandle {
             shared: Arc::clone(&self.shared),

@@ -278,13 +278,13 @@ impl Simulation {
         self.zombies.clear();
         self.set_time(self.now);
     }
-    /// The virtual instant.
 
+    /// The virtual instant.
     pub fn now(&self) -> Timestamp {
         self.now
     }
-    /// The topics of the deployment.
 
+    /// The topics of the deployment.
     pub fn topology(&self) -> &Topology {
         &self.topology
     }

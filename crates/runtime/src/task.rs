@@ -211,13 +211,13 @@ impl ShardTask {
             room_checked_at: Timestamp(0),
         }
     }
-    /// The number of the shard.
 
+    /// The number of the shard.
     pub fn shard(&self) -> u32 {
         self.shard
     }
-    /// The state of the shard.
 
+    /// The state of the shard.
     pub fn state(&self) -> &ShardState {
         &self.state
     }

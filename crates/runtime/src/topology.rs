@@ -41,18 +41,18 @@ impl Topology {
             ..self
         }
     }
-    /// Shards of the deployment.
 
+    /// Shards of the deployment.
     pub fn shards(&self) -> u32 {
         self.shards
     }
-    /// The full name of an input topic.
 
+    /// The full name of an input topic.
     pub fn input(&self, topic: InputTopic) -> String {
         format!("{}{}", self.prefix, input_name(topic))
     }
-    /// The full name of an output topic.
 
+    /// The full name of an output topic.
     pub fn output(&self, topic: &OutputTopic) -> String {
         let prefix = &self.prefix;
         match topic {
@@ -63,8 +63,8 @@ impl Topology {
             OutputTopic::DeadLetter => format!("{prefix}dead-letter"),
         }
     }
-    /// The full name of the topic of changed rows.
 
+    /// The full name of the topic of changed rows.
     pub fn changelog(&self) -> String {
         format!("{}internal.changelog", self.prefix)
     }

@@ -109,8 +109,8 @@ impl DecoderBuilder {
         self.decoder.writers.insert(schema.fingerprint(), (kind, schema));
         Ok(self)
     }
-    /// The decoder.
 
+    /// The decoder.
     pub fn build(self) -> Decoder {
         self.decoder
     }

@@ -81,8 +81,8 @@ impl Reason {
         Reason::BadDefinition,
         Reason::DestinationRefused,
     ];
-    /// The reason as dead letters and metrics carry it.
 
+    /// The reason as dead letters and metrics carry it.
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::Empty => "empty",

@@ -105,8 +105,8 @@ impl RegistryClient {
 
     /// Most ids whose failures are remembered; hostile ids must not fill the memory.
     const UNKNOWN_IDS_MAX: usize = 10_000;
-    /// A client that knows no schema yet.
 
+    /// A client that knows no schema yet.
     pub fn new(source: Box<dyn SchemaSource>) -> RegistryClient {
         RegistryClient {
             source,

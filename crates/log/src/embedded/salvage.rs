@@ -57,6 +57,7 @@ pub struct SegmentReport {
 pub struct Damage {
     /// Where it begins, in bytes from the beginning of the file.
     pub at: u64,
+    /// Bytes of the damaged place.
     pub bytes: u64,
     /// What is wrong there.
     pub what: String,

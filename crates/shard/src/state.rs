@@ -13,7 +13,7 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// One row of a batch: the new value, or `None` to delete the row.
 pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 
-/// An error of what stands behind this port.
+/// An error of the implementation of this port.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a read, a write or a step did not happen.

@@ -105,7 +105,7 @@ pub struct DestinationState {
     /// The identity by which the destination knows the member.
     #[serde(with = "encode::identity")]
     pub identity: Identity,
-    /// Whether the destination is to hold it.
+    /// Whether the destination must hold it.
     pub state: Presence,
     /// Mapped attributes by the destination's own field names; empty where absent.
     #[serde(with = "encode::attributes", default)]
@@ -115,12 +115,12 @@ pub struct DestinationState {
     pub changed_at: Timestamp,
 }
 
-/// Whether a destination is to hold an identity in an audience.
+/// Whether a destination must hold an identity in an audience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Presence {
-    /// It is to be there.
+    /// It must be there.
     Present,
-    /// It is not to be there.
+    /// It must not be there.
     Absent,
 }
 

@@ -30,7 +30,7 @@ pub enum WireError {
         id: i32,
         /// How often it was asked for.
         attempt: u32,
-        /// After so many attempts records with it are rejected.
+        /// After this number of attempts, records with it are rejected.
         of: u32,
     },
 }

@@ -10,6 +10,16 @@
 //!
 //! What it is *not*: `parse` reads no file, no environment, no secret and opens nothing; `load`
 //! reads the one file it is given and nothing else.
+//!
+//! ```
+//! use millrace_config::{Document, Format, parse};
+//!
+//! let document = Document { name: "millrace.toml", format: Format::Toml, text: "[topics]\nshards = 4\n" };
+//! let environment = [("MILLRACE__TOPICS__SHARDS".to_owned(), "8".to_owned())];
+//! let config = parse(Some(document), environment)?;
+//! assert_eq!(config.topics.shards, 8, "the environment wins over the file");
+//! # Ok::<(), millrace_config::ConfigError>(())
+//! ```
 
 mod environment;
 mod layers;

@@ -63,7 +63,24 @@
 //! Merge and split are one primitive: a [`Move`] of one node from one canonical id to another. All
 //! moves of one call share an epoch; epochs grow. Applied to a map in which every node begins as
 //! itself, they always give the current canonical ids.
+//!
+//! ```
+//! use millrace_identity::{Claim, Edge, Evidence, MemoryGraph, Policy, apply};
+//! use millrace_model::Identity;
+//!
+//! // A record of the CRM says that its person has this address.
+//! let record = Identity::parse("b2b_person:1@crm.Salesforce").expect("an identity");
+//! let address = Identity::parse("email:ann@acme.com").expect("an identity");
+//! let evidence = Evidence::Assert {
+//!     edge: Edge::new(record, address).expect("two identities"),
+//!     claim: Claim("person 1@crm.Salesforce".into()),
+//! };
+//! let outcome = apply(&mut MemoryGraph::default(), &Policy::default(), &[evidence]).expect("memory does not fail");
+//! // The two are one cluster: one of them moves to the other's canonical id.
+//! assert_eq!((outcome.moves.len(), outcome.cluster_size), (1, 2));
+//! ```
 
+#![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 
 mod apply;

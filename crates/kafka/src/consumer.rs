@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_log::{Delivered, LogError, Offset, PollLimits, Record, TopicPartition};
-use millrace_model::Timestamp;
+use millrace_model::{Cause, Timestamp};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
@@ -144,7 +144,7 @@ impl Consumer {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Some(self.lost(error, metadata)),
             Some(code) if errors::no_such_topic(code) => Some(LogError::NoSuchTopic(self.missing(metadata))),
-            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Some(LogError::Failure(format!("reading: {error}"))),
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Some(LogError::Failure(Cause::of("reading", error.clone()))),
             _ => match errors::request("reading", error) {
                 LogError::Unavailable(_) => None,
                 other => Some(other),
@@ -168,7 +168,7 @@ impl Consumer {
                 Err(error) => return error,
             }
         }
-        LogError::Failure(format!("reading: {error}"))
+        LogError::Failure(Cause::of("reading", error.clone()))
     }
 
     fn missing(&self, metadata: &Metadata) -> String {
@@ -190,7 +190,7 @@ fn find(inputs: &[Input], last: usize, message: &BorrowedMessage<'_>) -> Result<
     inputs
         .iter()
         .position(is)
-        .ok_or_else(|| LogError::Failure(format!("a record of {}/{}, which is not assigned", message.topic(), message.partition())))
+        .ok_or_else(|| LogError::Failure(format!("a record of {}/{}, which is not assigned", message.topic(), message.partition()).into()))
 }
 
 fn size(record: &Record) -> usize {

@@ -1,6 +1,7 @@
 //! The meaning of librdkafka's errors for the port.
 
 use millrace_log::LogError;
+use millrace_model::Cause;
 use rdkafka::error::{KafkaError, RDKafkaError, RDKafkaErrorCode as Code};
 
 /// Another session of the same transactional id, or of the same static member, took over.
@@ -40,11 +41,11 @@ pub fn no_such_topic(code: Code) -> bool {
 
 /// An error of a request that changes nothing, or of one that is repeated as a whole.
 pub fn request(doing: &str, error: &KafkaError) -> LogError {
-    let text = format!("{doing}: {error}");
+    let cause = Cause::of(doing, error.clone());
     match error.rdkafka_error_code() {
         Some(code) if fenced(code) => LogError::Fenced,
-        Some(code) if !hopeless(code) => LogError::Unavailable(text),
-        _ => LogError::Failure(text),
+        Some(code) if !hopeless(code) => LogError::Unavailable(cause),
+        _ => LogError::Failure(cause),
     }
 }
 
@@ -52,44 +53,46 @@ pub fn request(doing: &str, error: &KafkaError) -> LogError {
 #[derive(Debug)]
 pub enum Broken {
     /// The transaction cannot commit any more: abort it. Nothing of it will be visible.
-    Abort { reason: String, code: Option<Code> },
+    Abort { cause: Cause, code: Option<Code> },
     /// As is.
     Over(LogError),
 }
 
 /// An error of a step of a transaction.
 pub fn transaction(doing: &str, error: &KafkaError) -> Broken {
-    let text = format!("{doing}: {error}");
+    let cause = Cause::of(doing, error.clone());
     match error {
-        KafkaError::Transaction(error) => of_transaction(error, text),
+        KafkaError::Transaction(error) => of_transaction(error, cause),
         _ => Broken::Over(match error.rdkafka_error_code() {
             Some(code) if fenced(code) => LogError::Fenced,
-            Some(code) if hopeless(code) => LogError::Failure(text),
-            _ => LogError::OutcomeUnknown(text),
+            Some(code) if hopeless(code) => LogError::Failure(cause),
+            _ => LogError::OutcomeUnknown(cause),
         }),
     }
 }
 
-fn of_transaction(error: &RDKafkaError, text: String) -> Broken {
+fn of_transaction(error: &RDKafkaError, cause: Cause) -> Broken {
     if fenced(error.code()) {
         Broken::Over(LogError::Fenced)
     } else if error.txn_requires_abort() {
         Broken::Abort {
-            reason: text,
+            cause,
             code: Some(error.code()),
         }
     } else if hopeless(error.code()) {
-        Broken::Over(LogError::Failure(text))
+        Broken::Over(LogError::Failure(cause))
     } else {
         // Time-outs above all. librdkafka speaks the transaction protocol before KIP-890: a late
         // answer could hit the next transaction, so the producer is not used again, and the
         // changelog shows what happened.
-        Broken::Over(LogError::OutcomeUnknown(text))
+        Broken::Over(LogError::OutcomeUnknown(cause))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use millrace_model::chain;
+
     use super::*;
 
     #[test]
@@ -100,7 +103,7 @@ mod tests {
             (Code::TopicAuthorizationFailed, "log failure: reading: "),
             (Code::FencedInstanceId, "fenced: another process owns this shard now"),
         ] {
-            let text = request("reading", &KafkaError::MessageConsumption(code)).to_string();
+            let text = chain(&request("reading", &KafkaError::MessageConsumption(code)));
             assert!(text.starts_with(expected), "{text}");
         }
     }
@@ -121,7 +124,7 @@ mod tests {
             let Broken::Over(error) = transaction("committing", &error) else {
                 panic!("{error} asks for an abort")
             };
-            assert!(error.to_string().starts_with(expected), "{error}");
+            assert!(chain(&error).starts_with(expected), "{error}");
         }
     }
 }

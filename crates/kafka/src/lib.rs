@@ -17,6 +17,19 @@
 //!
 //! What it is *not*: it knows no shard logic and no record formats, and it decides nothing about
 //! recovery. It is the only crate that links librdkafka.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use millrace_kafka::KafkaLog;
+//!
+//! // Properties go to librdkafka as they are; one that it does not know is named, before anything is connected.
+//! let properties = BTreeMap::from([("no.such.property".to_owned(), "1".to_owned())]);
+//! let error = KafkaLog::new(properties).err().expect("an unknown property");
+//! assert!(millrace_model::chain(&error).contains("no.such.property"));
+//! ```
+
+#![warn(missing_docs)]
 
 mod consumer;
 mod contexts;

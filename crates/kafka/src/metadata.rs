@@ -52,7 +52,7 @@ impl Metadata {
     /// The cluster's identity, drawn when it was made.
     pub fn cluster(&self) -> Result<String, LogError> {
         let id = self.client().fetch_cluster_id(REQUEST_WITHIN);
-        id.ok_or_else(|| LogError::Unavailable("the cluster does not say which one it is".to_owned()))
+        id.ok_or_else(|| LogError::Unavailable("the cluster does not say which one it is".into()))
     }
 
     /// `None` where the topic does not exist.
@@ -86,7 +86,7 @@ impl Metadata {
         if self.exists_as(spec)? {
             return Ok(());
         }
-        let partitions = i32::try_from(spec.partitions).map_err(|_| LogError::Failure(format!("{} partitions of {}", spec.partitions, spec.name)))?;
+        let partitions = i32::try_from(spec.partitions).map_err(|_| LogError::Failure(format!("{} partitions of {}", spec.partitions, spec.name).into()))?;
         // Replicas: as many as the cluster gives by default.
         let topic = NewTopic::new(&spec.name, partitions, TopicReplication::Fixed(-1)).set("cleanup.policy", if spec.compacted { "compact" } else { "delete" });
         let own = spec.settings.iter().filter(|(key, _)| !key.starts_with(OF_OTHER_LOGS));
@@ -108,7 +108,7 @@ impl Metadata {
         let deadline = Instant::now() + REQUEST_WITHIN;
         while !self.exists_as(spec)? {
             if Instant::now() > deadline {
-                return Err(LogError::Unavailable(format!("topic {} is created and does not appear", spec.name)));
+                return Err(LogError::Unavailable(format!("topic {} is created and does not appear", spec.name).into()));
             }
             std::thread::sleep(Duration::from_millis(SPREAD_AGAIN_MS));
         }
@@ -119,10 +119,9 @@ impl Metadata {
         match self.partitions(&spec.name)? {
             None => Ok(false),
             Some(count) if count == spec.partitions => Ok(true),
-            Some(count) => Err(LogError::Failure(format!(
-                "topic {} has {count} partitions and should have {}",
-                spec.name, spec.partitions
-            ))),
+            Some(count) => Err(LogError::Failure(
+                format!("topic {} has {count} partitions and should have {}", spec.name, spec.partitions).into(),
+            )),
         }
     }
 

@@ -19,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use millrace_log::LogError;
+use millrace_model::{Cause, chain};
 use millrace_runtime::host::{Changes, Ownership};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -154,9 +155,9 @@ impl Ownership for GroupOwnership {
                 // A rebalance, another event, or a record, which nobody should have written.
                 None | Some(Ok(_)) => {}
                 Some(Err(error)) => match errors::request("owning shards", &error) {
-                    LogError::Fenced => return Err(LogError::Failure(format!("another process has this one's instance name: {error}"))),
-                    LogError::Unavailable(text) if matches!(error, KafkaError::MessageConsumptionFatal(_)) => return Err(LogError::Failure(text)),
-                    LogError::Unavailable(text) => tracing::debug!(text, "shard ownership"),
+                    LogError::Fenced => return Err(LogError::Failure(Cause::of("another process has this one's instance name", error))),
+                    LogError::Unavailable(cause) if matches!(error, KafkaError::MessageConsumptionFatal(_)) => return Err(LogError::Failure(cause)),
+                    LogError::Unavailable(cause) => tracing::debug!(reason = chain(&cause), "shard ownership"),
                     error => return Err(error),
                 },
             }

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use millrace_log::{LogError, Offset, Record, TopicPartition, Transaction};
+use millrace_model::Cause;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -115,7 +116,7 @@ impl Producer {
         let deadline = Instant::now() + within;
         self.transact(transaction, group, deadline).map_err(|broken| match broken {
             Broken::Over(error) => error,
-            Broken::Abort { reason, code } => self.abort(reason, code, transaction),
+            Broken::Abort { cause, code } => self.abort(cause, code, transaction),
         })
     }
 
@@ -142,11 +143,11 @@ impl Producer {
         match fatal.or(error.rdkafka_error_code()) {
             Some(code) if errors::fenced(code) => Broken::Over(LogError::Fenced),
             Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::MessageTimedOut) => {
-                Broken::Over(LogError::OutcomeUnknown(format!("delivering: {error}")))
+                Broken::Over(LogError::OutcomeUnknown(Cause::of("delivering", error.clone())))
             }
             _ if fatal.is_some() => errors::transaction("delivering", error),
             code => Broken::Abort {
-                reason: format!("delivering: {error}"),
+                cause: Cause::of("delivering", error.clone()),
                 code,
             },
         }
@@ -154,7 +155,7 @@ impl Producer {
 
     /// The transaction cannot commit. Aborting it here spares committed-only readers the wait for
     /// the next session; the abort may meet a graver error.
-    fn abort(&self, reason: String, code: Option<RDKafkaErrorCode>, transaction: &Transaction) -> LogError {
+    fn abort(&self, cause: Cause, code: Option<RDKafkaErrorCode>, transaction: &Transaction) -> LogError {
         let code = self.context().progress().failure.or(code);
         self.producer.purge(PurgeConfig::default().queue().inflight());
         let deadline = Instant::now() + ABORT_WITHIN;
@@ -169,8 +170,8 @@ impl Producer {
         }
         match code {
             Some(code) if errors::no_such_topic(code) => LogError::NoSuchTopic(topics(&transaction.records)),
-            Some(code) if errors::hopeless(code) => LogError::Failure(reason),
-            _ => LogError::Aborted(reason),
+            Some(code) if errors::hopeless(code) => LogError::Failure(cause),
+            _ => LogError::Aborted(cause),
         }
     }
 }

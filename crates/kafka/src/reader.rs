@@ -54,12 +54,9 @@ impl PlainReader {
                 Next::Nothing => {}
             }
         }
-        Err(LogError::Unavailable(format!(
-            "nothing read from {}/{} for {} s",
-            source.topic,
-            source.partition,
-            PROBE_WITHIN.as_secs()
-        )))
+        Err(LogError::Unavailable(
+            format!("nothing read from {}/{} for {} s", source.topic, source.partition, PROBE_WITHIN.as_secs()).into(),
+        ))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_log::{Delivered, LogError, Offset, PollLimits, Receipt, ShardIdentity, ShardSession, TopicPartition, Transaction};
+use millrace_model::Cause;
 use rdkafka::consumer::ConsumerGroupMetadata;
 
 use crate::consumer::{Consumer, Next};
@@ -68,7 +69,7 @@ impl Session {
             if Instant::now() > deadline {
                 let TopicPartition { topic, partition } = &self.shard.changelog;
                 let text = format!("{topic}/{partition} holds a transaction without an end from offset {end} on, see Kafka's tools for hanging transactions");
-                return Err(LogError::Unavailable(text));
+                return Err(LogError::Unavailable(text.into()));
             }
             std::thread::sleep(DECIDED_AGAIN);
         }
@@ -91,10 +92,9 @@ impl Session {
                 }
                 Next::End => return Ok(after),
                 Next::Nothing if heard.elapsed() > RESTORE_STALLED => {
-                    return Err(LogError::Unavailable(format!(
-                        "nothing read from the changelog for {} s",
-                        RESTORE_STALLED.as_secs()
-                    )));
+                    return Err(LogError::Unavailable(
+                        format!("nothing read from the changelog for {} s", RESTORE_STALLED.as_secs()).into(),
+                    ));
                 }
                 Next::Nothing => {}
             }
@@ -110,7 +110,7 @@ impl Session {
         match self.metadata.watermarks(&self.shard.changelog) {
             Ok((_, end)) => Ok(Some(end)),
             // Committed, at an unknown offset. A recovery finds out.
-            Err(error) => Err(LogError::OutcomeUnknown(error.to_string())),
+            Err(error) => Err(LogError::OutcomeUnknown(Cause::of("asking for the end of the changelog", error))),
         }
     }
 }

@@ -79,7 +79,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use millrace_model::Timestamp;
+use millrace_model::{Cause, Timestamp, chain};
 
 use self::frame::LogId;
 use self::index::Index;
@@ -105,6 +105,7 @@ pub enum Durability {
 /// How the embedded log keeps its files.
 #[derive(Clone, Debug)]
 pub struct EmbeddedConfig {
+    /// When commits reach the disk.
     pub durability: Durability,
     /// Size at which a new segment begins. Small ones are cleaned sooner, large ones cost fewer
     /// files.
@@ -241,7 +242,7 @@ fn hold(dir: &Path) -> Result<File, LogError> {
     let lock = File::create(&path).map_err(failure("create", &path))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(LogError::Failure(format!("log {} is open in another process", dir.display()))),
+        Err(TryLockError::WouldBlock) => Err(LogError::Failure(format!("log {} is open in another process", dir.display()).into())),
         Err(TryLockError::Error(error)) => Err(failure("lock", &path)(error)),
     }
 }
@@ -267,13 +268,12 @@ impl Log for EmbeddedLog {
             if partitions == spec.partitions as usize {
                 return Ok(());
             }
-            return Err(LogError::Failure(format!(
-                "topic {} has {partitions} partitions, not {}",
-                spec.name, spec.partitions
-            )));
+            return Err(LogError::Failure(
+                format!("topic {} has {partitions} partitions, not {}", spec.name, spec.partitions).into(),
+            ));
         }
         if spec.partitions == 0 {
-            return Err(LogError::Failure(format!("topic {} needs a partition", spec.name)));
+            return Err(LogError::Failure(format!("topic {} needs a partition", spec.name).into()));
         }
         let mut catalogue = index.catalogue();
         catalogue.add(spec);
@@ -358,7 +358,7 @@ impl Shared {
             }
         });
         if let Err(failed) = noted {
-            tracing::warn!(error = %failed.error, "cannot note how far the log reaches");
+            tracing::warn!(reason = chain(&failed.error), "cannot note how far the log reaches");
         }
     }
 }
@@ -387,7 +387,7 @@ impl Keeper {
         let thread = std::thread::Builder::new()
             .name("log-keeper".into())
             .spawn(move || theirs.keep())
-            .map_err(|error| LogError::Failure(format!("cannot start the log's keeper: {error}")))?;
+            .map_err(|error| LogError::Failure(Cause::of("cannot start the log's keeper", error)))?;
         Ok(Keeper { shared, thread: Some(thread) })
     }
 }
@@ -430,7 +430,7 @@ impl Shared {
             if self.config.durability != Durability::Never
                 && let Err(error) = self.sync()
             {
-                tracing::error!(%error, "cannot sync the log");
+                tracing::error!(reason = chain(&error), "cannot sync the log");
             }
             if errand.stop {
                 self.mark();
@@ -441,7 +441,7 @@ impl Shared {
                 since_clean = Duration::ZERO;
                 self.mark();
                 if let Err(error) = self.clean(system_now(), false) {
-                    tracing::error!(%error, "cannot clean the log");
+                    tracing::error!(reason = chain(&error), "cannot clean the log");
                 }
             }
         }
@@ -455,5 +455,5 @@ fn system_now() -> Timestamp {
 
 fn failure(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> LogError {
     let path = path.display().to_string();
-    move |error| LogError::Failure(format!("cannot {action} {path}: {error}"))
+    move |error| LogError::Failure(Cause::of(format!("cannot {action} {path}"), error))
 }

@@ -6,6 +6,26 @@
 //! fences its earlier owner; readers see committed records only.
 //!
 //! What it is *not*: it knows no shard logic and no record formats.
+//!
+//! ```
+//! use millrace_log::simulated::{Faults, SimulatedLog};
+//! use millrace_log::{EARLIEST, Log, PollLimits, Record, TopicPartition, TopicSpec};
+//! use millrace_model::Timestamp;
+//!
+//! let log = SimulatedLog::new(1, Faults::default(), Timestamp(0));
+//! log.create_topic(&TopicSpec { name: "input".to_owned(), partitions: 1, compacted: false, settings: Vec::new() })?;
+//! let place = TopicPartition { topic: "input".into(), partition: 0 };
+//! let record = Record { key: Some("k".into()), value: Some("v".into()), headers: Vec::new() };
+//! log.append(vec![(place.clone(), record.clone())])?;
+//!
+//! let mut reader = log.reader(&[(place, EARLIEST)])?;
+//! let read = reader.poll(PollLimits { records_max: 10, bytes_max: 1_000, wait_ms_max: 0 })?;
+//! assert_eq!(read.len(), 1);
+//! assert_eq!(read[0].record, record);
+//! # Ok::<(), millrace_log::LogError>(())
+//! ```
+
+#![warn(missing_docs)]
 
 mod embedded;
 pub mod random;
@@ -14,12 +34,14 @@ pub mod simulated;
 pub use embedded::{Damage, Durability, EmbeddedConfig, EmbeddedLog, Inspection, Rescue, SegmentReport, TopicReport};
 
 use bytes::Bytes;
-use millrace_model::Timestamp;
+use millrace_model::{Cause, Timestamp};
 
 /// A topic's name and one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
+    /// The full name of the topic.
     pub topic: std::sync::Arc<str>,
+    /// Counted from 0.
     pub partition: u32,
 }
 
@@ -37,26 +59,33 @@ pub const DELETE_CONSUMED: &str = "millrace.delete.consumed";
 /// A record to be appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
+    /// `None` where the record has no key.
     pub key: Option<Bytes>,
     /// `None`: a tombstone.
     pub value: Option<Bytes>,
+    /// In order; names may repeat.
     pub headers: Vec<(String, Bytes)>,
 }
 
 /// A record as a reader sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
+    /// Where it was read.
     pub source: TopicPartition,
+    /// Its place within the partition.
     pub offset: Offset,
     /// When the log accepted it, or what its producer claimed.
     pub timestamp: Timestamp,
+    /// Key, value and headers.
     pub record: Record,
 }
 
 /// How to create a topic, or how a topic is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
+    /// The full name.
     pub name: String,
+    /// How many; not 0.
     pub partitions: u32,
     /// Keep the last value per key instead of deleting by age.
     pub compacted: bool,
@@ -84,8 +113,11 @@ pub struct Receipt {
 /// The bounds of one read: records, bytes and time.
 #[derive(Clone, Copy, Debug)]
 pub struct PollLimits {
+    /// Records at most.
     pub records_max: usize,
+    /// Bytes of keys and values at most; one record that is larger comes alone.
     pub bytes_max: usize,
+    /// How long to wait for the first record, in milliseconds; 0: not at all.
     pub wait_ms_max: u64,
 }
 
@@ -98,24 +130,31 @@ pub enum LogError {
     Fenced,
     /// Whether the transaction is committed is not known. Drop the session and recover: the
     /// changelog shows it.
-    #[error("outcome of the transaction is unknown: {0}")]
-    OutcomeUnknown(String),
+    #[error("outcome of the transaction is unknown")]
+    OutcomeUnknown(#[source] Cause),
     /// The transaction was aborted, nothing of it is visible. Drop the session and recover.
-    #[error("transaction aborted: {0}")]
-    Aborted(String),
+    #[error("transaction aborted")]
+    Aborted(#[source] Cause),
     /// An input position is no longer in the log: records were lost to retention. Stop the shard
     /// and report it.
     #[error("offset {offset} of {topic}/{partition} is not in the log any more")]
-    OffsetLost { topic: String, partition: u32, offset: Offset },
+    OffsetLost {
+        /// The full name of the topic.
+        topic: String,
+        /// Its partition.
+        partition: u32,
+        /// The offset that was asked for.
+        offset: Offset,
+    },
     /// The topic does not exist.
     #[error("topic {0} does not exist")]
     NoSuchTopic(String),
     /// The log cannot be reached now; try again.
-    #[error("log unavailable: {0}")]
-    Unavailable(String),
+    #[error("log unavailable")]
+    Unavailable(#[source] Cause),
     /// A broken promise or a damaged file; stop.
-    #[error("log failure: {0}")]
-    Failure(String),
+    #[error("log failure")]
+    Failure(#[source] Cause),
 }
 
 /// A log as a whole. Cheap to share.
@@ -162,6 +201,7 @@ pub struct ShardIdentity {
     pub transactional_id: String,
     /// Consumer group under which input positions are sent.
     pub group: String,
+    /// The partition that holds the changed rows of the shard.
     pub changelog: TopicPartition,
 }
 
@@ -221,6 +261,7 @@ impl LogError {
         }
     }
 
+    /// What the caller does about the error.
     pub fn disposition(&self) -> Disposition {
         match self {
             LogError::Fenced => Disposition::Release,

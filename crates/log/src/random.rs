@@ -6,10 +6,12 @@
 pub struct Random(u64);
 
 impl Random {
+    /// Numbers that depend on the seed alone.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
+    /// The next number, of all that fit.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

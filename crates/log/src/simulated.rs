@@ -27,15 +27,19 @@ use crate::{Delivered, Log, LogError, Offset, Reader, Receipt, Record, ShardIden
 /// How often each fault occurs, in times per thousand. None by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
+    /// A shard cannot be opened now.
     pub open_unavailable: u32,
+    /// A poll finds the log unavailable.
     pub poll_unavailable: u32,
     /// A poll returns fewer records than it could.
     pub poll_short: u32,
+    /// A commit is aborted; nothing of it is visible.
     pub commit_aborted: u32,
     /// Half of these are committed.
     pub commit_unknown: u32,
     /// A commit's records become readable late.
     pub delayed: u32,
+    /// How long at most, in milliseconds.
     pub delay_ms_max: i64,
     /// Offsets are left out after a commit or an append.
     pub gap: u32,
@@ -105,6 +109,7 @@ impl Trace {
 }
 
 impl SimulatedLog {
+    /// An empty log whose clock stands at `now`.
     pub fn new(seed: u64, faults: Faults, now: Timestamp) -> SimulatedLog {
         let world = World {
             random: Random::new(seed),
@@ -130,6 +135,7 @@ impl SimulatedLog {
         world.hidden.retain(|_, (_, until)| *until > now);
     }
 
+    /// Takes other faults from the next call on.
     pub fn set_faults(&self, faults: Faults) {
         self.world().faults = faults;
     }
@@ -322,7 +328,7 @@ impl Entry {
 }
 
 fn no_partition(partition: &TopicPartition) -> LogError {
-    LogError::Failure(format!("topic {} has no partition {}", partition.topic, partition.partition))
+    LogError::Failure(format!("topic {} has no partition {}", partition.topic, partition.partition).into())
 }
 
 impl Log for SimulatedLog {
@@ -337,10 +343,9 @@ impl Log for SimulatedLog {
             return if found == spec.partitions as usize {
                 Ok(())
             } else {
-                Err(LogError::Failure(format!(
-                    "topic {} has {found} partitions, not {}",
-                    spec.name, spec.partitions
-                )))
+                Err(LogError::Failure(
+                    format!("topic {} has {found} partitions, not {}", spec.name, spec.partitions).into(),
+                ))
             };
         }
         let partitions = (0..spec.partitions).map(|_| Partition::default()).collect();
@@ -370,7 +375,7 @@ impl Log for SimulatedLog {
     fn open_shard(&self, shard: &ShardIdentity) -> Result<Box<dyn ShardSession>, LogError> {
         let mut world = self.world();
         if world.fault(|faults| faults.open_unavailable) {
-            return Err(LogError::Unavailable("simulated".to_owned()));
+            return Err(LogError::Unavailable("simulated".into()));
         }
         world.partition(&shard.changelog)?;
         let epoch = world.epochs.entry(shard.transactional_id.clone()).or_default();

@@ -30,11 +30,17 @@ const WINDOW: Duration = Duration::from_secs(20);
 /// A call refused by one of Marketo's codes that says something about the call.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
+    /// The frame of sources and sinks knows what to do about it.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// `code`, Marketo's number; `message`, Marketo's text.
     #[error("Marketo answers {code}: {message}")]
-    Code { code: String, message: String },
+    Code {
+        /// Marketo's number.
+        code: String,
+        /// Marketo's words.
+        message: String,
+    },
     /// HTTP 404: the file does not exist yet.
     #[error("Marketo has no such file")]
     NotFound,
@@ -49,6 +55,7 @@ impl From<CallError> for SourceError {
     }
 }
 
+/// Names and values of a query; a name may come several times.
 pub type Parameters = Vec<(&'static str, String)>;
 
 /// The client of one source or one sink for one instance.
@@ -154,6 +161,7 @@ impl Client {
         Ok(())
     }
 
+    /// The calls of the instance that are left, shared by everything that calls it.
     pub fn budget(&self) -> &Budget {
         &self.budget
     }

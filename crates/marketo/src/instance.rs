@@ -21,7 +21,9 @@ const DAY_CALLS: u64 = 50_000;
 pub struct Raw {
     /// The Munchkin account id, `AAA-BBB-CCC`.
     pub munchkin: String,
+    /// The id of the API role that is asked as.
     pub client_id: String,
+    /// Its secret.
     pub client_secret: String,
     /// `None`: `https://<munchkin>.mktorest.com`.
     pub url: Option<String>,
@@ -38,9 +40,13 @@ pub struct Raw {
 pub struct Instance {
     /// In capitals.
     pub munchkin: String,
+    /// The id of the API role that is asked as.
     pub client_id: Confidential,
+    /// Its secret.
     pub client_secret: Confidential,
+    /// The base address, without a path.
     pub url: Url,
+    /// How often it may be called.
     pub limits: Limits,
 }
 

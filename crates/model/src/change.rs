@@ -7,7 +7,9 @@ use crate::{Identity, Path, SourceKind, Text, Timestamp, Value};
 /// A change of a record, or an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SourceChange {
+    /// A change of a keyed record.
     Record(Change),
+    /// A change of an experience event.
     Event(Event),
 }
 
@@ -20,6 +22,7 @@ pub struct Change {
     pub key: Text,
     /// Orders the changes of one key; of equal ones the later in the topic wins.
     pub modified_at: Timestamp,
+    /// What happens to the record.
     pub operation: Operation,
 }
 
@@ -30,7 +33,12 @@ pub enum Operation {
     /// `isDeleted`, `changedFields` — left out).
     Replace(Value),
     /// Only `paths` are taken from `value`; a path absent there is set to null.
-    Patch { paths: Vec<Path>, value: Value },
+    Patch {
+        /// What is taken, each path once.
+        paths: Vec<Path>,
+        /// Where it is taken from.
+        value: Value,
+    },
     /// `isDeleted: true`. Ordered by `modified_at` like any other change.
     Delete,
     /// Null value in the topic: the key's record is deleted, and later records start from nothing,
@@ -45,13 +53,16 @@ pub struct Event {
     pub id: Text,
     /// When it happened.
     pub occurred_at: Timestamp,
+    /// Orders the versions of one event.
     pub modified_at: Timestamp,
     /// At least one; each once; in no particular order (the shard orders them by namespace
     /// priority).
     pub identities: Vec<Identity>,
+    /// What happens to the event.
     pub operation: EventOperation,
 }
 
+/// What a change does to its event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventOperation {
     /// The event's typed fields, `_id` and `timestamp` among them.

@@ -9,12 +9,19 @@ use crate::text::{composed, named};
 
 /// The built-in namespaces. A deployment may use any others.
 pub mod namespace {
+    /// Source keys of persons.
     pub const PERSON: &str = "b2b_person";
+    /// Source keys of accounts.
     pub const ACCOUNT: &str = "b2b_account";
+    /// Source keys of opportunities.
     pub const OPPORTUNITY: &str = "b2b_opportunity";
+    /// Source keys of campaigns.
     pub const CAMPAIGN: &str = "b2b_campaign";
+    /// Source keys of marketing lists.
     pub const LIST: &str = "b2b_marketing_list";
+    /// E-mail addresses, in lower case.
     pub const EMAIL: &str = "email";
+    /// Ids of browsers and devices.
     pub const ECID: &str = "ecid";
 }
 
@@ -70,10 +77,12 @@ impl Identity {
             .ok_or_else(|| IdentityParseError(text.to_owned()))
     }
 
+    /// The space in which the id is unique, in lower case.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
+    /// The id within the namespace.
     pub fn id(&self) -> &str {
         &self.id
     }

@@ -7,27 +7,44 @@ use crate::identity::namespace;
 /// The records of a source topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SourceKind {
+    /// A person as one source knows it.
     Person,
+    /// A company account.
     Account,
+    /// A deal.
     Opportunity,
+    /// A person's relation to an account.
     AccountPerson,
+    /// A person's role on a deal.
     OpportunityPerson,
+    /// A campaign.
     Campaign,
+    /// A person in a campaign.
     CampaignMember,
+    /// A static list.
     MarketingList,
+    /// A person on a list.
     MarketingListMember,
+    /// Accounts that are the same company.
     AccountLink,
+    /// An experience event.
     Activity,
+    /// A member of an external audience.
     AudienceMember,
 }
 
 /// A unified thing that has a profile. Persons and accounts can be subjects of segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SubjectKind {
+    /// A unified person.
     Person,
+    /// A unified account.
     Account,
+    /// A unified deal.
     Opportunity,
+    /// A unified campaign.
     Campaign,
+    /// A unified marketing list.
     List,
 }
 
@@ -67,6 +84,7 @@ pub enum Relation {
 }
 
 impl SourceKind {
+    /// Every kind.
     pub const ALL: [SourceKind; 12] = [
         SourceKind::Person,
         SourceKind::Account,
@@ -100,6 +118,7 @@ impl SourceKind {
         }
     }
 
+    /// The kind of this name.
     pub fn from_name(name: &str) -> Option<SourceKind> {
         SourceKind::ALL.into_iter().find(|kind| kind.name() == name)
     }
@@ -144,6 +163,7 @@ impl SourceKind {
 }
 
 impl SubjectKind {
+    /// Every kind.
     pub const ALL: [SubjectKind; 5] = [
         SubjectKind::Person,
         SubjectKind::Account,
@@ -172,6 +192,7 @@ impl SubjectKind {
             .unwrap_or(SubjectKind::Person)
     }
 
+    /// The word for it in records and messages.
     pub fn name(self) -> &'static str {
         match self {
             SubjectKind::Person => "person",
@@ -184,6 +205,7 @@ impl SubjectKind {
 }
 
 impl Relation {
+    /// The word for it in rules.
     pub fn name(self) -> &'static str {
         match self {
             Relation::Accounts => "accounts",

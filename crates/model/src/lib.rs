@@ -3,7 +3,20 @@
 //!
 //! What it is *not*: it decodes nothing, stores nothing and decides nothing. Every other crate may
 //! depend on it; it depends on no other.
+//!
+//! ```
+//! use millrace_model::{Identity, Value};
+//!
+//! let address = Identity::parse("Email: Ann@Acme.com ")?;
+//! assert_eq!(address.to_string(), "email:ann@acme.com");
+//!
+//! let person = Value::from_json(&serde_json::json!({ "b2b": { "personScore": 80 } }));
+//! assert_eq!(person.at("b2b.personScore").as_i64(), Some(80));
+//! assert!(person.at("b2b.personStatus").is_null());
+//! # Ok::<(), millrace_model::IdentityParseError>(())
+//! ```
 
+#![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 
 mod chain;
@@ -20,7 +33,7 @@ pub mod text;
 mod time;
 mod value;
 
-pub use chain::chain;
+pub use chain::{Cause, chain};
 pub use change::{Change, Event, EventOperation, Operation, Rejection, SourceChange};
 pub use identity::{CanonicalId, Identity, IdentityParseError, namespace};
 pub use kind::{Relation, SourceKind, SubjectKind};

@@ -24,10 +24,13 @@ pub const BOUNDS: &str = "a number below 7.9e28";
 /// Why a text is no decimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
+    /// It does not follow JSON's grammar.
     #[error("is no number")]
     NoNumber,
+    /// 7.9e28 or more.
     #[error("is too large")]
     TooGreat,
+    /// A decimal does not hold its first 28 digits.
     #[error("has digits beyond the 28th place after the point")]
     TooFine,
 }
@@ -204,10 +207,12 @@ pub mod stored {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    /// As mantissa and scale.
     pub fn serialize<S: Serializer>(number: &Decimal, serializer: S) -> Result<S::Ok, S::Error> {
         (number.mantissa(), number.scale()).serialize(serializer)
     }
 
+    /// Reads what `serialize` wrote.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
         let (mantissa, scale) = <(i128, u32)>::deserialize(deserializer)?;
         Decimal::try_from_i128_with_scale(mantissa, scale).map_err(D::Error::custom)
@@ -302,18 +307,22 @@ pub struct Sum {
 }
 
 impl Sum {
+    /// Adds a number.
     pub fn add(&mut self, number: Decimal) {
         self.change(number, 1);
     }
 
+    /// Takes a number out that was added before.
     pub fn remove(&mut self, number: Decimal) {
         self.change(number, -1);
     }
 
+    /// As `add`, for a whole number.
     pub fn add_whole(&mut self, number: i64) {
         self.whole = self.whole.saturating_add(i128::from(number));
     }
 
+    /// As `remove`, for a whole number.
     pub fn remove_whole(&mut self, number: i64) {
         self.whole = self.whole.saturating_sub(i128::from(number));
     }

@@ -18,6 +18,7 @@ impl Path {
         (!steps.iter().any(|step| step.is_empty())).then_some(Path(steps))
     }
 
+    /// The names of the fields, outermost first.
     pub fn steps(&self) -> &[Text] {
         &self.0
     }

@@ -16,23 +16,28 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::{SourceKind, Text};
+use crate::{Cause, SourceKind, Text};
 
 /// The type of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
+    /// `boolean`.
     Bool,
+    /// `int` or `long`.
     Int,
     /// `float` or `double`: a decimal.
     Number,
+    /// `string`.
     Text,
     /// `date`: a calendar date, in no zone.
     Date,
     /// `timestamp-millis`.
     Time,
+    /// An array of such values.
     List(Box<Type>),
     /// Keys are texts.
     Map(Box<Type>),
+    /// A nested record.
     Record(Arc<RecordType>),
     /// Any JSON, typed when it is evaluated: the values under `extra`.
     Any,
@@ -43,14 +48,17 @@ pub enum Type {
 pub struct RecordType {
     /// The Avro name without namespace, such as `B2BSource` or `Money`.
     pub name: Text,
+    /// The fields by name.
     pub fields: BTreeMap<Text, Field>,
     /// Merges as one value (Avro property `"millrace.atomic": true`): money with its currency, a
     /// source key.
     pub atomic: bool,
 }
 
+/// A field of a record type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
+    /// The type of its values; every field may also be null.
     pub ty: Type,
     /// The Avro `doc`, units included.
     pub doc: String,
@@ -59,10 +67,13 @@ pub struct Field {
 /// An Avro schema uses a feature outside the supported part. A defect of the schema file, found by
 /// a test.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("schema {schema}: {reason}")]
+#[error("schema {schema}")]
 pub struct SchemaError {
+    /// The name of the schema.
     pub schema: String,
-    pub reason: String,
+    /// What is wrong with it.
+    #[source]
+    pub reason: Cause,
 }
 
 /// The source record types of one version of the product.
@@ -115,11 +126,12 @@ impl RecordType {
     /// # Errors
     /// Where the text is not JSON, or uses Avro types outside the supported set.
     pub fn from_avro(schema: &str, text: &str) -> Result<Arc<RecordType>, SchemaError> {
-        let fail = |reason: String| SchemaError {
+        let caused = |reason: Cause| SchemaError {
             schema: schema.to_owned(),
             reason,
         };
-        let json: Json = serde_json::from_str(text).map_err(|error| fail(error.to_string()))?;
+        let fail = |reason: String| caused(reason.into());
+        let json: Json = serde_json::from_str(text).map_err(|error| caused(Cause::of("it is no JSON", error)))?;
         let mut reader = AvroReader { known: BTreeMap::new() };
         let top = reader.read(&json, "").map_err(fail)?;
         let Type::Record(record) = top else {
@@ -440,7 +452,7 @@ mod tests {
         ];
         for (text, expected) in table {
             let error = RecordType::from_avro("test", &text).unwrap_err();
-            assert!(error.reason.contains(expected), "{text}: {error}");
+            assert!(crate::chain(&error).contains(expected), "{text}: {error}");
         }
     }
 }

@@ -122,6 +122,7 @@ impl Date {
         (zoned || Timestamp::parse(&format!("{date}T{time}Z")).is_ok()).then(|| Date::parse(date))?
     }
 
+    /// The first instant of the date in UTC.
     pub fn midnight_utc(self) -> Timestamp {
         Timestamp(i64::from(self.0) * DAY_MS)
     }
@@ -132,6 +133,7 @@ impl Date {
         (i64::from(date.year()), i64::from(date.month()), i64::from(date.day()))
     }
 
+    /// The date for arithmetic on calendars.
     pub fn calendar(self) -> NaiveDate {
         NaiveDate::default() + chrono::TimeDelta::days(i64::from(self.0))
     }

@@ -16,18 +16,25 @@ pub type Text = CompactString;
 /// A value. `Null` and an absent field mean the same to every reader.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub enum Value {
+    /// No value; the same as an absent field.
     #[default]
     Null,
+    /// True or false.
     Bool(bool),
+    /// A whole number of 64 bits.
     Int(i64),
     /// Made only by `Value::number`. Invariant: no whole number within `i64`, and no zero at the
     /// end of its fraction.
     Decimal(#[serde(with = "number::stored")] Decimal),
+    /// A text.
     Text(Text),
     /// A calendar date, in no zone.
     Date(Date),
+    /// An instant.
     Time(Timestamp),
+    /// Values in order.
     List(Vec<Value>),
+    /// Fields by name.
     Map(Map),
 }
 
@@ -37,7 +44,9 @@ pub struct Map(Vec<(Text, Value)>);
 
 /// A map, serialised as the `Value::Map` of those of its fields that `keeps` keeps.
 pub struct Pick<'m, F> {
+    /// The whole map.
     pub map: &'m Map,
+    /// Whether a field of this name is kept.
     pub keeps: F,
 }
 
@@ -63,22 +72,27 @@ impl<F: Fn(&str) -> bool> Serialize for Pick<'_, F> {
 }
 
 impl Value {
+    /// A text value.
     pub fn text(text: impl AsRef<str>) -> Value {
         Value::Text(Text::new(text))
     }
 
+    /// Whether there is no value.
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
     }
 
+    /// The text; everything else is none.
     pub fn as_str(&self) -> Option<&str> {
         if let Value::Text(text) = self { Some(text) } else { None }
     }
 
+    /// The truth value; everything else is none.
     pub fn as_bool(&self) -> Option<bool> {
         if let Value::Bool(flag) = self { Some(*flag) } else { None }
     }
 
+    /// The whole number; everything else is none.
     pub fn as_i64(&self) -> Option<i64> {
         if let Value::Int(number) = self { Some(*number) } else { None }
     }
@@ -97,6 +111,7 @@ impl Value {
         number.map_or(Value::Null, Value::number)
     }
 
+    /// Whether it is a number, whole or not.
     pub fn is_number(&self) -> bool {
         matches!(self, Value::Int(_) | Value::Decimal(_))
     }
@@ -119,18 +134,22 @@ impl Value {
         }
     }
 
+    /// The date; everything else is none.
     pub fn as_date(&self) -> Option<Date> {
         if let Value::Date(date) = self { Some(*date) } else { None }
     }
 
+    /// The instant; everything else is none.
     pub fn as_time(&self) -> Option<Timestamp> {
         if let Value::Time(instant) = self { Some(*instant) } else { None }
     }
 
+    /// The items; everything else is none.
     pub fn as_list(&self) -> Option<&[Value]> {
         if let Value::List(items) = self { Some(items) } else { None }
     }
 
+    /// The fields; everything else is none.
     pub fn as_map(&self) -> Option<&Map> {
         if let Value::Map(map) = self { Some(map) } else { None }
     }
@@ -264,22 +283,27 @@ impl From<Timestamp> for Value {
 }
 
 impl Map {
+    /// A map without fields.
     pub fn new() -> Map {
         Map::default()
     }
 
+    /// The number of fields.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Whether there is no field.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.position(name).ok().map(|at| &self.0[at].1)
     }
 
+    /// The value of a field, to be changed.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
         self.position(name).ok().map(|at| &mut self.0[at].1)
     }
@@ -296,6 +320,7 @@ impl Map {
         }
     }
 
+    /// Takes a field out, and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
         self.position(name).ok().map(|at| self.0.remove(at).1)
     }

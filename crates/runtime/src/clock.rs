@@ -7,6 +7,7 @@ use millrace_model::Timestamp;
 
 /// A wall clock. It may step back; a caller that must not see that keeps the greatest instant seen.
 pub trait Clock: Send + Sync {
+    /// The present instant.
     fn now(&self) -> Timestamp;
 }
 
@@ -28,10 +29,12 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
+    /// A clock that stands at `now`.
     pub fn new(now: Timestamp) -> ManualClock {
         ManualClock { now_ms: AtomicI64::new(now.0) }
     }
 
+    /// Moves the clock to `now`.
     pub fn set(&self, now: Timestamp) {
         self.now_ms.store(now.0, Ordering::SeqCst);
     }

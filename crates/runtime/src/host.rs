@@ -23,7 +23,9 @@ use crate::task::{Progress, ShardTask, TaskContext};
 /// The shards that were gained and lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
+    /// Shards that are this process's from now on.
     pub assigned: BTreeSet<u32>,
+    /// Shards that it must stop and give back.
     pub revoked: BTreeSet<u32>,
 }
 
@@ -54,6 +56,7 @@ pub struct AllShards {
 }
 
 impl AllShards {
+    /// All shards from 0 up to `shards`.
     pub fn new(shards: u32) -> AllShards {
         AllShards { shards, reported: false }
     }
@@ -83,7 +86,9 @@ pub type OpenStore = dyn Fn(u32) -> Result<Box<dyn StateStore>, StateError> + Se
 /// A shard of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardHealth {
+    /// The number of the shard.
     pub shard: u32,
+    /// Its state.
     pub state: ShardState,
 }
 
@@ -149,6 +154,7 @@ const REST: Duration = Duration::from_secs(10);
 const LOOK_EVERY_MS: u64 = 100;
 
 impl Host {
+    /// A host that runs nothing until `run`.
     pub fn new(context: TaskContext, open_store: Arc<OpenStore>) -> Host {
         Host {
             context,
@@ -158,6 +164,7 @@ impl Host {
         }
     }
 
+    /// A handle for threads that ask about the shards.
     pub fn handle(&self) -> HostHandle {
         HostHandle {
             shared: Arc::clone(&self.shared),
@@ -182,7 +189,7 @@ impl Host {
                 Ok(()) => {}
                 Err(error) if error.disposition() == Disposition::Stop => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "ownership is not known now");
+                    tracing::warn!(reason = chain(&error), "ownership is not known now");
                     self.shared.stop.wait(Duration::from_secs(1));
                 }
             }

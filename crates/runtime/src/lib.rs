@@ -8,6 +8,18 @@
 //!
 //! What it is *not*: it knows no stage, no record format and no broker. It sees the log, the store
 //! and the machine through their ports.
+//!
+//! ```
+//! use millrace_runtime::topology::Topology;
+//! use millrace_shard::machine::OutputTopic;
+//!
+//! // The topics of a deployment with four shards.
+//! let topology = Topology::new("millrace.", 4);
+//! assert_eq!(topology.output(&OutputTopic::Membership), "millrace.audience.membership");
+//! assert!(topology.specs(8).iter().any(|topic| topic.name == "millrace.source.person" && topic.partitions == 8));
+//! ```
+
+#![warn(missing_docs)]
 
 pub mod clock;
 pub mod host;

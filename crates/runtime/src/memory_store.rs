@@ -31,6 +31,7 @@ pub struct MemoryStore {
 }
 
 impl MemoryDisk {
+    /// A store on this disk.
     pub fn open(&self) -> MemoryStore {
         MemoryStore { disk: self.clone() }
     }

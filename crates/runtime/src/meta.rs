@@ -53,6 +53,7 @@ mod milliseconds {
 pub struct UnknownMeta(pub Option<u8>);
 
 impl Meta {
+    /// The bytes of the row: the format, then the fields.
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_extend(self, vec![FORMAT]).expect("a meta row is plain data, which postcard always takes")
     }

@@ -39,9 +39,13 @@ use millrace_shard::murmur::partition_of;
 /// The settings of a simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct SimulationConfig {
+    /// Shards of the deployment.
     pub shards: u32,
+    /// Partitions of every source topic.
     pub source_partitions: u32,
+    /// The instant at which the simulation begins.
     pub start: Timestamp,
+    /// The faults of the log.
     pub faults: Faults,
     /// Per step of the simulation, in times per thousand: a process dies, and its shard is
     /// reopened.
@@ -58,6 +62,7 @@ pub struct SimulationConfig {
     pub clock_jitter_ms: i64,
     /// Virtual time that passes at a step, at most.
     pub step_ms_max: i64,
+    /// How the tasks are configured.
     pub task: TaskConfig,
 }
 
@@ -274,10 +279,12 @@ impl Simulation {
         self.set_time(self.now);
     }
 
+    /// The virtual instant.
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
+    /// The topics of the deployment.
     pub fn topology(&self) -> &Topology {
         &self.topology
     }

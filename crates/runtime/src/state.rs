@@ -22,11 +22,19 @@ pub enum ShardState {
     /// Reads, steps, commits.
     Running,
     /// An attempt failed; the next one begins at `until`.
-    Waiting { until: Timestamp, reason: String },
+    Waiting {
+        /// When the next attempt is made.
+        until: Timestamp,
+        /// Why the last one failed, with its causes.
+        reason: String,
+    },
     /// Another process owns the shard.
     Released,
     /// A person must act. The other shards continue.
-    Failed { reason: String },
+    Failed {
+        /// Why, with its causes.
+        reason: String,
+    },
 }
 
 impl ShardState {

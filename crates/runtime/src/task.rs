@@ -26,7 +26,7 @@ use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measu
 use millrace_shard::state::{DERIVED, StateError, StateStore, StateView};
 
 use crate::clock::Clock;
-use crate::meta::{META_KEY, Meta};
+use crate::meta::{META_KEY, Meta, UnknownMeta};
 use crate::observe::Observer;
 use crate::state::ShardState;
 use crate::topology::{Topology, input_name};
@@ -99,22 +99,33 @@ pub type MakeMachine = dyn Fn(u32) -> Box<dyn Machine> + Send + Sync;
 /// The environment of a task, shared with others.
 #[derive(Clone)]
 pub struct TaskContext {
+    /// The topics of the deployment.
     pub topology: Topology,
+    /// Where inputs come from and commits go.
     pub log: Arc<dyn Log>,
+    /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// Takes measurements and changes of state.
     pub observer: Arc<dyn Observer>,
+    /// Makes the machine of a shard, at every opening anew.
     pub make_machine: Arc<MakeMachine>,
+    /// Limits and intervals.
     pub config: TaskConfig,
 }
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
+    /// The log; its error says what to do.
     #[error("log")]
     Log(#[from] LogError),
     /// The store, or what a machine met while it asked the store.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The row of positions is of a version that this one does not read.
+    #[error(transparent)]
+    Meta(#[from] UnknownMeta),
+    /// The machine panicked, with this message. Once is forgiven.
     #[error("machine panicked: {0}")]
     Panicked(String),
     /// State or machine violate a rule that no recovery repairs.
@@ -201,10 +212,12 @@ impl ShardTask {
         }
     }
 
+    /// The number of the shard.
     pub fn shard(&self) -> u32 {
         self.shard
     }
 
+    /// The state of the shard.
     pub fn state(&self) -> &ShardState {
         &self.state
     }
@@ -488,7 +501,7 @@ impl ShardTask {
             live.topology_checked_at = now;
             let inputs = self.context.topology.inputs(&*self.context.log, shard)?;
             if inputs.into_iter().collect::<BTreeMap<_, _>>() != live.inputs {
-                return Err(LogError::Unavailable("the partitions of a source have changed".to_owned()).into());
+                return Err(LogError::Unavailable("the partitions of a source have changed".into()).into());
             }
         }
         Ok(())
@@ -503,7 +516,7 @@ impl ShardTask {
             TaskError::Log(error) => error.disposition(),
             TaskError::State(StateError::Store(_)) if self.store_failures >= 2 => Disposition::Stop,
             TaskError::Panicked(_) | TaskError::State(_) => Disposition::Recover,
-            TaskError::Broken(_) => Disposition::Stop,
+            TaskError::Meta(_) | TaskError::Broken(_) => Disposition::Stop,
         };
         self.store_failures += u32::from(matches!(error, TaskError::State(StateError::Store(_))));
         let next = match disposition {
@@ -696,6 +709,6 @@ fn cause(error: &TaskError) -> &'static str {
         TaskError::State(StateError::Store(_) | StateError::Away(_)) => "store",
         TaskError::State(StateError::NotYet(_)) => "not-yet",
         TaskError::State(StateError::NoRoom(_)) => "no-room",
-        TaskError::Panicked(_) | TaskError::Broken(_) => "invariant",
+        TaskError::Panicked(_) | TaskError::Meta(_) | TaskError::Broken(_) => "invariant",
     }
 }

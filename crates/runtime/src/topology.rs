@@ -42,14 +42,17 @@ impl Topology {
         }
     }
 
+    /// Shards of the deployment.
     pub fn shards(&self) -> u32 {
         self.shards
     }
 
+    /// The full name of an input topic.
     pub fn input(&self, topic: InputTopic) -> String {
         format!("{}{}", self.prefix, input_name(topic))
     }
 
+    /// The full name of an output topic.
     pub fn output(&self, topic: &OutputTopic) -> String {
         let prefix = &self.prefix;
         match topic {
@@ -61,6 +64,7 @@ impl Topology {
         }
     }
 
+    /// The full name of the topic of changed rows.
     pub fn changelog(&self) -> String {
         format!("{}internal.changelog", self.prefix)
     }
@@ -125,7 +129,9 @@ impl Topology {
             match log.partitions(&name)? {
                 None => return Err(LogError::NoSuchTopic(name)),
                 Some(found) if found != expected => {
-                    return Err(LogError::Failure(format!("topic {name} has {found} partitions where {expected} are needed")));
+                    return Err(LogError::Failure(
+                        format!("topic {name} has {found} partitions where {expected} are needed").into(),
+                    ));
                 }
                 Some(_) => {}
             }

@@ -13,30 +13,30 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// One row of a batch: the new value, or `None` to delete the row.
 pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 
-/// What lies under an error of this port.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+/// An error of the implementation of this port.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a read, a write or a step did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The store failed, or holds what nobody can read. The shard stops; its owner recovers it.
     #[error("state store")]
-    Store(#[source] Cause),
+    Store(#[source] BoxError),
     /// The store works, but an external system that an input needs, such as a schema registry, does
     /// not answer yet. Pass the same inputs again later.
     #[error("an input cannot be taken yet")]
-    NotYet(#[source] Cause),
+    NotYet(#[source] BoxError),
     /// The store works, but its disk is full. Retry once there is room.
     #[error("no room")]
-    NoRoom(#[source] Cause),
+    NoRoom(#[source] BoxError),
     /// The rows are those of another process, which does not answer now. Retry later.
     #[error("rows of another process")]
-    Away(#[source] Cause),
+    Away(#[source] BoxError),
 }
 
 impl StateError {
     /// A failure of the store.
-    pub fn store(cause: impl Into<Cause>) -> StateError {
+    pub fn store(cause: impl Into<BoxError>) -> StateError {
         StateError::Store(cause.into())
     }
 }

@@ -27,6 +27,21 @@
 //!
 //! What it is *not*: it knows no keys, no rows and no codecs of the shard; it does not decide when
 //! to flush.
+//!
+//! ```
+//! use millrace_shard::state::{StateStore, StateView};
+//! use millrace_store::{Limits, Resources, RocksStore};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let mut store = RocksStore::open(folder.path(), Some("log 1"), &Resources::new(Limits::default()))?;
+//! // A batch of rows, and the position in the changelog after it.
+//! store.apply(vec![(b"\x01key".to_vec(), Some(b"value".to_vec()))], 7)?;
+//! assert_eq!(store.get(b"\x01key")?, Some(b"value".to_vec()));
+//! assert_eq!(store.changelog_position()?, Some(7));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![warn(missing_docs)]
 
 mod database;
 mod directory;
@@ -47,28 +62,51 @@ pub enum StoreError {
     /// The folder was written by a newer version of this software. Run that version, or give this
     /// one an empty folder: the state is rebuilt from the changelog.
     #[error("store {path} has format {found}, newer than {supported}, the newest this version reads")]
-    NewerFormat { path: PathBuf, found: u32, supported: u32 },
+    NewerFormat {
+        /// The folder.
+        path: PathBuf,
+        /// The format of the folder.
+        found: u32,
+        /// The newest format that this version reads.
+        supported: u32,
+    },
     /// The folder holds something else. Nothing in it was touched.
     #[error("{path} is not empty and is not a store")]
-    NotAStore { path: PathBuf },
+    NotAStore {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder holds a store of another log. Nothing in it was touched. A person must decide
     /// which of the two is right.
     #[error(
         "the state in {path} was built from another log: from {found}, and this one is {expected}. Nothing was changed. If the log was lost, put it back; to \
          begin anew with this log, remove {path}"
     )]
-    OtherLog { path: PathBuf, found: String, expected: String },
+    OtherLog {
+        /// The folder.
+        path: PathBuf,
+        /// The log that the rows are from.
+        found: String,
+        /// The log of this deployment.
+        expected: String,
+    },
     /// The folder's format file is missing or damaged, so the origin of the rows is unknown. Set it
     /// aside: the state is rebuilt.
     #[error("{path} is missing or damaged")]
-    DamagedFormat { path: PathBuf },
+    DamagedFormat {
+        /// The format file.
+        path: PathBuf,
+    },
     /// The disk is full, or too full to take more. Try again later.
     #[error("{0}")]
     NoRoom(String),
     /// Another store handle, of this process or another, has the folder open. Close it first; two
     /// shards never share a folder.
     #[error("store {path} is in use")]
-    Locked { path: PathBuf },
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A reader outlived its store: the shard was released or is being recovered. Ask its owner
     /// again.
     #[error("the store is closed")]
@@ -78,11 +116,16 @@ pub enum StoreError {
     EmptyKey,
     /// The row of the changelog position is not one.
     #[error("changelog position of {length} bytes where there should be 8")]
-    DamagedPosition { length: usize },
+    DamagedPosition {
+        /// Bytes of the row.
+        length: usize,
+    },
     /// The folder cannot be read or written.
     #[error("store folder {path}")]
     Directory {
+        /// The folder.
         path: PathBuf,
+        /// What the system says.
         #[source]
         source: std::io::Error,
     },

@@ -198,7 +198,7 @@ impl Drop for RocksStore {
         if self.database.borrow().is_some()
             && let Err(error) = self.write_to_disk()
         {
-            tracing::debug!(path = %self.path.display(), %error, "store closed without a flush");
+            tracing::debug!(path = %self.path.display(), error = &error as &dyn std::error::Error, "store closed without a flush");
         }
     }
 }

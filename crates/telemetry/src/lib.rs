@@ -6,6 +6,17 @@
 //!
 //! What it is *not*: it serves nothing (the API crate does) and knows none of the stages it
 //! measures.
+//!
+//! ```
+//! use millrace_telemetry::{Counter, Metrics};
+//!
+//! let metrics = Metrics::new()?;
+//! metrics.add(Counter::DeadLetters, &["millrace.source.person", "wrong-type"], 2);
+//! assert!(metrics.text()?.contains(r#"millrace_dead_letters_total{reason="wrong-type",topic="millrace.source.person"} 2"#));
+//! # Ok::<(), millrace_telemetry::MetricsError>(())
+//! ```
+
+#![warn(missing_docs)]
 
 mod logs;
 mod metrics;

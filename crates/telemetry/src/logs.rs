@@ -7,12 +7,16 @@ use tracing_subscriber::EnvFilter;
 /// Logs could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
+    /// The filter is not of the form `target=level,…`.
     #[error("`{filter}` is no log filter")]
     Filter {
+        /// The filter as it was written.
         filter: String,
+        /// What is wrong with it.
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// Logs are set up once per process.
     #[error("logs are set up already")]
     Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

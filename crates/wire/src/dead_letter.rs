@@ -27,8 +27,11 @@ pub mod header {
 /// Where a record was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadLetterOrigin<'a> {
+    /// The full name of the topic.
     pub topic: &'a str,
+    /// Its partition.
     pub partition: i32,
+    /// The offset of the record.
     pub offset: i64,
     /// The stage that refused it.
     pub stage: &'a str,

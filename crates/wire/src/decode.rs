@@ -44,6 +44,7 @@ impl Default for Limits {
 /// A usable record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded {
+    /// What the record says.
     pub change: SourceChange,
     /// Dotted paths of fields that are not in the schema, ascending, each once: kept under `extra`,
     /// or, inside lists, dropped.
@@ -86,6 +87,7 @@ pub struct DecoderBuilder {
 }
 
 impl DecoderBuilder {
+    /// Other bounds than the default ones.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> DecoderBuilder {
         self.decoder.limits = limits;
@@ -109,6 +111,7 @@ impl DecoderBuilder {
         Ok(self)
     }
 
+    /// The decoder.
     pub fn build(self) -> Decoder {
         self.decoder
     }

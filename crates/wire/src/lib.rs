@@ -18,7 +18,23 @@
 //! identities or order. It has no clock either: `now` is an argument. The one impure part is
 //! [`HttpSchemaSource`], which calls a schema registry; everything else reaches it through
 //! [`SchemaSource`].
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use millrace_model::{Schema, SourceChange, SourceKind, Timestamp};
+//! use millrace_wire::Decoder;
+//!
+//! let schema = Arc::new(Schema::built_in().expect("the schemas of the build parse"));
+//! let decoder = Decoder::builder(schema).expect("the schemas of the build are Avro").build();
+//! let now = Timestamp(1_793_534_400_000);
+//! let record = br#"{"personKey":{"sourceKey":"1@crm.Salesforce"},"workEmail":{"address":"ann@acme.com"}}"#;
+//! let decoded = decoder.decode(SourceKind::Person, Some(b"1@crm.Salesforce"), Some(record), now, now).expect("a good record");
+//! let SourceChange::Record(change) = decoded.change else { panic!("an event") };
+//! assert_eq!((change.key.as_str(), change.modified_at), ("1@crm.Salesforce", now));
+//! ```
 
+#![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 
 mod avro;

@@ -19,6 +19,7 @@ pub use codec::{OutputCodec, OutputError};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Membership {
+    /// Name of the segment.
     pub segment: String,
     /// Version of the definition that was evaluated.
     pub segment_version: i64,
@@ -26,6 +27,7 @@ pub struct Membership {
     pub subject_type: String,
     /// Canonical id, `namespace:id`.
     pub subject_id: String,
+    /// Whether the subject entered or left.
     pub status: Status,
     /// When the subject last entered; on an exit, when it had entered before.
     #[serde(with = "encode::instant")]
@@ -42,6 +44,7 @@ pub struct Membership {
     /// As of `evaluated_at`, ascending.
     #[serde(with = "encode::identities", default)]
     pub identities: Vec<Identity>,
+    /// What led to the change.
     pub cause: Cause,
     /// Canonical id of the profile that absorbed this one.
     #[serde(default)]
@@ -51,7 +54,9 @@ pub struct Membership {
 /// Whether a subject is in an audience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
+    /// The subject has entered.
     Realized,
+    /// The subject has left.
     Exited,
 }
 
@@ -59,6 +64,7 @@ pub enum Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cause {
+    /// The kind of cause.
     pub kind: CauseKind,
     /// Source topic of the record.
     #[serde(default)]
@@ -71,6 +77,7 @@ pub struct Cause {
     pub event_id: Option<String>,
 }
 
+/// Kinds of cause of a membership change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CauseKind {
     /// A source record or event.
@@ -91,11 +98,14 @@ pub enum CauseKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DestinationState {
+    /// Name of the destination.
     pub destination: String,
     /// Name of the segment.
     pub audience: String,
+    /// The identity by which the destination knows the member.
     #[serde(with = "encode::identity")]
     pub identity: Identity,
+    /// Whether the destination must hold it.
     pub state: Presence,
     /// Mapped attributes by the destination's own field names; empty where absent.
     #[serde(with = "encode::attributes", default)]
@@ -105,9 +115,12 @@ pub struct DestinationState {
     pub changed_at: Timestamp,
 }
 
+/// Whether a destination must hold an identity in an audience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Presence {
+    /// It must be there.
     Present,
+    /// It must not be there.
     Absent,
 }
 

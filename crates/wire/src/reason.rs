@@ -56,6 +56,7 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
     pub const ALL: [Reason; 22] = [
         Reason::Empty,
         Reason::Oversize,
@@ -81,6 +82,7 @@ impl Reason {
         Reason::DestinationRefused,
     ];
 
+    /// The reason as dead letters and metrics carry it.
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::Empty => "empty",

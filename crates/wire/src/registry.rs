@@ -13,16 +13,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::decode::DecodeError;
 use crate::{AvroSchema, Reason};
+use millrace_model::{Cause, chain};
 
 pub use http::{HttpSchemaSource, HttpSettings};
 
 /// Why a schema is not available now. Trying again may help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    #[error("schema registry does not answer: {0}")]
-    RegistryUnavailable(String),
+    /// The registry refuses, or does not answer.
+    #[error(transparent)]
+    RegistryUnavailable(SchemaSourceError),
+    /// The registry does not know the id, up to now.
     #[error("schema registry does not know schema id {id}, attempt {attempt} of {of}")]
-    SchemaIdUnknown { id: i32, attempt: u32, of: u32 },
+    SchemaIdUnknown {
+        /// The id.
+        id: i32,
+        /// How often it was asked for.
+        attempt: u32,
+        /// After this number of attempts, records with it are rejected.
+        of: u32,
+    },
 }
 
 /// The error of a [`SchemaSource`] that has no answer.
@@ -32,14 +42,14 @@ pub enum SchemaSourceError {
     #[error("unknown schema")]
     Unknown,
     /// There is a schema, but an unusable one; that will not change.
-    #[error("unusable schema: {0}")]
-    Unusable(String),
+    #[error("unusable schema")]
+    Unusable(#[source] Cause),
     /// The registry refuses until a person changes something: bad credentials, incompatible schema.
-    #[error("schema registry refuses: {0}")]
-    Refused(String),
+    #[error("schema registry refuses")]
+    Refused(#[source] Cause),
     /// No answer, or one that means "later": time-out, 5xx, 429.
-    #[error("schema registry does not answer: {0}")]
-    Unavailable(String),
+    #[error("schema registry does not answer")]
+    Unavailable(#[source] Cause),
 }
 
 /// A schema as a registry returns it.
@@ -47,6 +57,7 @@ pub enum SchemaSourceError {
 pub struct RegisteredSchema {
     /// `AVRO`, `JSON` or `PROTOBUF`.
     pub schema_type: String,
+    /// The schema itself.
     pub text: String,
     /// Texts of all schemas it refers to, directly or not.
     pub references: Vec<String>,
@@ -72,6 +83,7 @@ pub trait SchemaSource: Send + Sync {
 /// How the bytes after a schema id are written.
 #[derive(Debug)]
 pub enum Payload {
+    /// The payload is an Avro datum of this schema.
     Avro(AvroSchema),
     /// JSON Schema: the payload is JSON text.
     Json,
@@ -94,6 +106,7 @@ impl RegistryClient {
     /// Most ids whose failures are remembered; hostile ids must not fill the memory.
     const UNKNOWN_IDS_MAX: usize = 10_000;
 
+    /// A client that knows no schema yet.
     pub fn new(source: Box<dyn SchemaSource>) -> RegistryClient {
         RegistryClient {
             source,
@@ -116,9 +129,9 @@ impl RegistryClient {
             Some(payload) => payload,
             None => match self.source.schema(id) {
                 Ok(schema) => self.keep(id, payload(&schema).map(Arc::new)),
-                Err(SchemaSourceError::Unusable(reason)) => self.keep(id, Err(reason)),
+                Err(SchemaSourceError::Unusable(reason)) => self.keep(id, Err(chain(&reason))),
                 Err(SchemaSourceError::Unknown) => return Err(self.unknown(id)),
-                Err(error) => return Err(DecodeError::Retry(WireError::RegistryUnavailable(error.to_string()))),
+                Err(error) => return Err(DecodeError::Retry(WireError::RegistryUnavailable(error))),
             },
         };
         payload.map_err(|reason| Reason::UnusableSchema.because(format!("schema id {id}: {reason}")).into())
@@ -169,7 +182,7 @@ fn payload(schema: &RegisteredSchema) -> Result<Payload, String> {
     match schema.schema_type.as_str() {
         "AVRO" => AvroSchema::parse(&schema.text, &schema.references)
             .map(Payload::Avro)
-            .map_err(|error| error.to_string()),
+            .map_err(|error| chain(&error)),
         "JSON" => Ok(Payload::Json),
         other => Err(format!("schemas of type {other} are not supported")),
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition};
+use millrace_model::{Cause, chain};
 use millrace_runtime::clock::Clock;
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +101,10 @@ impl Presence {
         let mut published = None;
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = self.turn(hosts, &mut reader, &mut published) {
-                tracing::warn!(%error, "other instances do not hear of this one's shards now, nor this one of theirs; `millrace topics check` looks for the topic");
+                tracing::warn!(
+                    reason = chain(&error),
+                    "other instances do not hear of this one's shards now, nor this one of theirs; `millrace topics check` looks for the topic"
+                );
                 reader = None;
                 std::thread::park_timeout(REST);
             }
@@ -108,7 +112,7 @@ impl Presence {
         if published.is_some()
             && let Err(error) = self.publish(None)
         {
-            tracing::warn!(%error, "cannot take this instance's row back");
+            tracing::warn!(reason = chain(&error), "cannot take this instance's row back");
         }
     }
 
@@ -154,7 +158,7 @@ impl Presence {
         let value = row
             .map(|row| serde_json::to_vec(&row))
             .transpose()
-            .map_err(|error| LogError::Failure(error.to_string()))?;
+            .map_err(|error| LogError::Failure(Cause::of("writing the row of this instance", error)))?;
         let record = Record {
             key: Some(Bytes::copy_from_slice(self.instance.as_bytes())),
             value: value.map(Bytes::from),

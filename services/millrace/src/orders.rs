@@ -10,7 +10,7 @@ use millrace_api::backend::{BackendError, ChangeLog, ChangeReader, ChangesFrom, 
 use millrace_api::dto::{AppendView, AppliedView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
 use millrace_config::Config;
 use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition, Transaction};
-use millrace_model::{Rejection, Schema, SourceKind, Timestamp};
+use millrace_model::{Rejection, Schema, SourceKind, Timestamp, chain};
 use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_runtime::topology::Topology;
 use millrace_segment::Settings;
@@ -238,7 +238,7 @@ enum PlaceError {
 fn failure(context: &str, error: LogError) -> BackendError {
     match error {
         // Nothing of it is there, and the same may succeed when it is sent again.
-        LogError::Unavailable(reason) | LogError::Aborted(reason) => BackendError::Unavailable(reason),
+        LogError::Unavailable(cause) | LogError::Aborted(cause) => BackendError::Unavailable(chain(&cause)),
         error => BackendError::Failure {
             context: context.to_owned(),
             source: error.into(),

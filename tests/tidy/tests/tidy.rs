@@ -86,7 +86,9 @@ fn the_oracle_shares_the_parser_alone() {
 
 /// Whether a file below `src` is compiled for tests alone.
 fn is_test(path: &std::path::Path) -> bool {
-    path.components().any(|part| {
+    // The root itself is written as a path through `tests`.
+    let inside = path.strip_prefix(root()).expect("files below the root");
+    inside.components().any(|part| {
         matches!(
             part.as_os_str().to_str(),
             Some("tests" | "tests.rs" | "testing.rs" | "round_trips.rs" | "promises.rs")
@@ -101,7 +103,8 @@ fn pure_crates_see_nothing_but_their_arguments() {
             .into_iter()
             .filter(|path| !is_test(path))
         {
-            let text = text(&path);
+            // Its hasher has no seed: the same content in the same order gives the same order.
+            let text = text(&path).replace("FxHashMap", "");
             for (word, reason) in IMPURE {
                 assert!(!text.contains(word), "{} names {word}: {reason}", path.display());
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_log::{Disposition, Log, LogError, Record, ShardIdentity, ShardSession, TopicPartition, TopicSpec, Transaction};
-use millrace_model::{SourceKind, Timestamp};
+use millrace_model::{SourceKind, Timestamp, chain};
 use millrace_wire::{DeadLetterOrigin, Reason, dead_letter_headers};
 use tokio::sync::watch;
 
@@ -87,11 +87,12 @@ impl SourceTask {
             };
             match error.disposition() {
                 Disposition::Release => return self.ended(Ended::Released),
-                Disposition::Stop => return self.ended(Ended::Failed(error.to_string())),
+                Disposition::Stop => return self.ended(Ended::Failed(chain(&error))),
                 Disposition::Recover => {
                     let wait = backoff.after_failure(None);
-                    tracing::warn!(source = self.status.name(), %error, wait_ms = wait.as_millis(), "source recovers");
-                    self.status.set(SourceState::Waiting, Some(error.to_string()));
+                    let reason = chain(&error);
+                    tracing::warn!(source = self.status.name(), reason, wait_ms = wait.as_millis(), "source recovers");
+                    self.status.set(SourceState::Waiting, Some(reason));
                     if self.waited(wait, &mut control).await {
                         return self.ended(Ended::Stopped);
                     }

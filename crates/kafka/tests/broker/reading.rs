@@ -168,7 +168,10 @@ fn a_restore_does_not_end_before_an_undecided_record() {
     let foreign = world.foreign_producer(&world.name("foreign"));
     world.leave_open(&foreign, &shard.changelog, &["hanging"]);
     let error = session.restore(EARLIEST, &mut |_| {}).unwrap_err();
-    assert!(matches!(&error, LogError::Unavailable(text) if text.contains("from offset 2 on")), "{error}");
+    assert!(
+        matches!(&error, LogError::Unavailable(cause) if cause.to_string().contains("from offset 2 on")),
+        "{error}"
+    );
     foreign.abort_transaction(PATIENCE).unwrap();
     assert_eq!(restore(&mut session, EARLIEST), (vec!["a".into()], 4));
 }

@@ -269,7 +269,7 @@ pub(super) fn read_batch(
     limit: usize,
     each: &mut dyn FnMut(Delivered),
 ) -> Result<(), LogError> {
-    let damaged = |_| LogError::Failure(format!("batch at offset {} of {}/{} is damaged", head.base, source.topic, source.partition));
+    let damaged = |_| LogError::Failure(format!("batch at offset {} of {}/{} is damaged", head.base, source.topic, source.partition).into());
     let checksum = bytes.get(..BATCH_HEADER).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
     if checksum != Some(xxh3_64(&bytes[BATCH_HEADER..])) {
         return Err(damaged(Malformed));

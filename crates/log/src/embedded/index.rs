@@ -69,10 +69,9 @@ impl Index {
             .ok_or_else(|| LogError::NoSuchTopic(partition.topic.to_string()))?;
         let count = self.topics[number as usize].partitions.len();
         if partition.partition as usize >= count {
-            return Err(LogError::Failure(format!(
-                "topic {} has {count} partitions, none is {}",
-                partition.topic, partition.partition
-            )));
+            return Err(LogError::Failure(
+                format!("topic {} has {count} partitions, none is {}", partition.topic, partition.partition).into(),
+            ));
         }
         Ok((number, partition.partition))
     }

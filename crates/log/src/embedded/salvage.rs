@@ -28,19 +28,25 @@ pub struct Inspection {
     pub format: u32,
     /// In the order in which they are read.
     pub segments: Vec<SegmentReport>,
+    /// The topics that the segments name, in order.
     pub topics: Vec<TopicReport>,
     /// Faults of the log as a whole: files that are missing, unknown, or damaged from their
     /// beginning.
     pub problems: Vec<String>,
 }
 
+/// What is in one segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SegmentReport {
+    /// The name of the file within the folder.
     pub file: String,
+    /// Bytes of the file.
     pub bytes: u64,
     /// Intact batches and records in it, dead ones included.
     pub batches: u64,
+    /// Records in the readable batches.
     pub records: u64,
+    /// Every place that cannot be read, in order.
     pub damage: Vec<Damage>,
     /// The place of an unfinished last write. That is not damage: it is cut off when the log is
     /// opened.
@@ -50,14 +56,20 @@ pub struct SegmentReport {
 /// Bytes of a segment that differ from what was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Damage {
+    /// Where it begins, in bytes from the beginning of the file.
     pub at: u64,
+    /// Bytes of the damaged place.
     pub bytes: u64,
+    /// What is wrong there.
     pub what: String,
 }
 
+/// What is known of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TopicReport {
+    /// Its name.
     pub topic: String,
+    /// Its number of partitions.
     pub partitions: u32,
     /// Intact records, those that compaction has not removed yet included.
     pub records: u64,
@@ -75,6 +87,7 @@ pub struct Rescue {
     pub log: String,
     /// Records copied, and intact ones that were left out because no catalogue names their topic.
     pub records: u64,
+    /// Records that could not be saved.
     pub left_out: u64,
 }
 
@@ -94,14 +107,13 @@ pub(super) fn salvage(dir: &Path, to: &Path) -> Result<Rescue, LogError> {
     let lock = hold_existing(dir)?;
     let survey = Survey::of(dir)?;
     if survey.catalogue.topics.is_empty() {
-        return Err(LogError::Failure(format!(
-            "nothing in {} can be saved: no catalogue of topics is whole",
-            dir.display()
-        )));
+        return Err(LogError::Failure(
+            format!("nothing in {} can be saved: no catalogue of topics is whole", dir.display()).into(),
+        ));
     }
     fs::create_dir_all(to).map_err(failure("create", to))?;
     if fs::read_dir(to).map_err(failure("read", to))?.next().is_some() {
-        return Err(LogError::Failure(format!("{} is not empty", to.display())));
+        return Err(LogError::Failure(format!("{} is not empty", to.display()).into()));
     }
     let rescue = survey.write(dir, to)?;
     // Proves that the new log can be read.
@@ -113,7 +125,7 @@ pub(super) fn salvage(dir: &Path, to: &Path) -> Result<Rescue, LogError> {
 /// As `hold`, where the folder holds a log.
 fn hold_existing(dir: &Path) -> Result<Option<fs::File>, LogError> {
     if !EmbeddedLog::exists(dir) {
-        return Err(LogError::Failure(format!("{} holds no log", dir.display())));
+        return Err(LogError::Failure(format!("{} holds no log", dir.display()).into()));
     }
     match OpenOptions::new().append(true).open(dir.join("lock")) {
         Ok(_) => hold(dir).map(Some),

@@ -14,6 +14,7 @@ use super::mark::{self, BadMark, Mark, Reach};
 use super::writer::Writer;
 use super::{Durability, failure};
 use crate::{LogError, Offset};
+use millrace_model::Cause;
 
 const SUFFIX: &str = ".journal";
 
@@ -205,7 +206,7 @@ fn begin(dir: &Path, names: &BTreeSet<(u32, u32)>, durability: Durability) -> Re
 
 pub(super) fn random() -> Result<u128, LogError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| LogError::Failure(format!("cannot draw the log's identity: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| LogError::Failure(Cause::of("cannot draw the log's identity", error)))?;
     Ok(u128::from_le_bytes(bytes))
 }
 
@@ -342,19 +343,16 @@ fn damaged(dir: &Path, what: &str) -> LogError {
     let dir = dir.display();
     LogError::Failure(format!(
         "{what}; nothing was changed. Put back what is missing, or see with `millrace log check {dir}` what is there and save it with `millrace log salvage {dir} --to <new folder>`"
-    ))
+    ).into())
 }
 
 fn old_format(dir: &Path) -> LogError {
     let dir = dir.display();
     LogError::Failure(format!(
         "the log {dir} was written by an earlier version, in format 1; `millrace log salvage {dir} --to <new folder>` carries it over into a log that this version reads"
-    ))
+    ).into())
 }
 
 fn newer(path: &Path, format: u32) -> LogError {
-    LogError::Failure(format!(
-        "{} was written by a newer version, in format {format}; run that version",
-        path.display()
-    ))
+    LogError::Failure(format!("{} was written by a newer version, in format {format}; run that version", path.display()).into())
 }

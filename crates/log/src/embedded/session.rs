@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use millrace_model::Cause;
 
 use super::format::{self, BATCH_HEADER, BatchHead};
 use super::index::{Index, Place};
@@ -157,7 +158,7 @@ pub(super) fn read_bytes(segment: &Segment, head: &BatchHead) -> Result<Bytes, L
     segment
         .file
         .read_exact_at(&mut bytes, head.position)
-        .map_err(|error| LogError::Failure(format!("cannot read segment {}-{}: {error}", segment.first, segment.last)))?;
+        .map_err(|error| LogError::Failure(Cause::of(format!("cannot read segment {}-{}", segment.first, segment.last), error)))?;
     Ok(Bytes::from(bytes))
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millrace_model::Timestamp;
+use millrace_model::{Cause, Timestamp, chain};
 
 use super::format::{self, BatchBuilder, Catalogue};
 use super::frame::{BODY_BYTES_MAX, Seal};
@@ -51,7 +51,7 @@ pub(super) struct Writer {
     /// Written since the last sync.
     dirty: bool,
     /// Why the log cannot be written any more.
-    broken: Option<String>,
+    broken: Option<Cause>,
     buffer: Vec<u8>,
 }
 
@@ -97,7 +97,7 @@ impl Shared {
         };
         file.sync_data().map_err(|error| {
             let mut writer = self.writer();
-            writer.broken = Some(format!("sync failed: {error}"));
+            writer.broken = Some(format!("sync failed: {error}").into());
             failure("sync", &self.dir)(error)
         })
     }
@@ -176,7 +176,7 @@ impl Writer {
                 match self.roll(shared) {
                     Ok(()) => shared.give(Errand { clean: true, stop: false }),
                     // The active segment still takes commits; the next one tries again.
-                    Err(error) => tracing::warn!(%error, "cannot begin a new segment"),
+                    Err(error) => tracing::warn!(reason = chain(&error), "cannot begin a new segment"),
                 }
             }
         }
@@ -207,7 +207,7 @@ impl Writer {
         let positions: Vec<(Place, Offset)> = positions.collect::<Result<_, LogError>>()?;
         let bytes: usize = builders.values().map(|(_, builder)| builder.bytes()).sum();
         if bytes > BODY_BYTES_MAX / 2 {
-            return Err(LogError::Failure(format!("a transaction of {bytes} bytes is too large")));
+            return Err(LogError::Failure(format!("a transaction of {bytes} bytes is too large").into()));
         }
 
         let group = pending.committer.as_ref().map_or("", |committer| &committer.group);
@@ -243,22 +243,22 @@ impl Writer {
             return Err(LogError::Failure(reason.clone()));
         }
         // Stays where this thread dies in between.
-        self.broken = Some("a write was interrupted".to_owned());
+        self.broken = Some("a write was interrupted".into());
         if let Err(error) = self.file.write_all_at(&self.buffer, self.length) {
             // Typically a full disk. The partial write is cut off, so that the log goes on once
             // there is room.
             match self.file.set_len(self.length) {
                 Ok(()) => self.broken = None,
-                Err(again) => self.broken = Some(format!("cannot cut off a failed write: {again}")),
+                Err(again) => self.broken = Some(Cause::of("cannot cut off a failed write", again)),
             }
-            return Err(unwritten(&error));
+            return Err(unwritten(error));
         }
         if durability == Durability::Commit
             && let Err(error) = self.file.sync_data()
         {
             // The contents of the disk are unknown now: the next start reads it.
-            self.broken = Some(format!("sync failed: {error}"));
-            return Err(LogError::OutcomeUnknown(format!("sync failed: {error}")));
+            self.broken = Some(format!("sync failed: {error}").into());
+            return Err(LogError::OutcomeUnknown(Cause::of("sync failed", error)));
         }
         self.dirty |= durability != Durability::Commit;
         self.length += self.buffer.len() as u64;
@@ -302,7 +302,7 @@ impl Writer {
         // Nothing is written to a segment that the manifest does not name.
         if let Err(failed) = shared.change_manifest(|manifest| manifest.roll(number)) {
             if failed.unknown {
-                self.broken = Some(format!("it is not known which segment is appended to: {}", failed.error));
+                self.broken = Some(format!("it is not known which segment is appended to: {}", chain(&failed.error)).into());
             }
             return Err(failed.error);
         }
@@ -338,10 +338,10 @@ impl Writer {
 }
 
 /// Nothing of a write is there. Of a full disk the caller learns that it is full: once there is room, the same write succeeds.
-pub(super) fn unwritten(error: &std::io::Error) -> LogError {
+pub(super) fn unwritten(error: std::io::Error) -> LogError {
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LogError::Unavailable(format!("the disk of the log is full, nothing was written: {error}")),
-        _ => LogError::Aborted(format!("cannot write: {error}")),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LogError::Unavailable(Cause::of("the disk of the log is full, nothing was written", error)),
+        _ => LogError::Aborted(Cause::of("cannot write", error)),
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) struct Session {
 impl Session {
     fn usable(&self) -> Result<(), LogError> {
         if self.broken {
-            Err(LogError::Failure("a session was used after an error".to_owned()))
+            Err(LogError::Failure("a session was used after an error".into()))
         } else {
             Ok(())
         }
@@ -106,7 +106,7 @@ impl ShardSession for Session {
         let taken = cut.unwrap_or(records.len());
         records.into_iter().take(taken).for_each(apply);
         if cut.is_some() {
-            self.fail(LogError::Unavailable("simulated, midway of a restore".to_owned()))
+            self.fail(LogError::Unavailable("simulated, midway of a restore".into()))
         } else {
             Ok(end)
         }
@@ -123,7 +123,7 @@ impl ShardSession for Session {
         let log = self.log.clone();
         let mut world = log.world();
         if world.fault(|faults| faults.poll_unavailable) {
-            return self.fail(LogError::Unavailable("simulated".to_owned()));
+            return self.fail(LogError::Unavailable("simulated".into()));
         }
         let most = limits.records_max.max(1);
         let short = world.fault(|faults| faults.poll_short);
@@ -152,20 +152,20 @@ impl ShardSession for Session {
         if world.fault(|faults| faults.commit_aborted) {
             world.abort(&transaction)?;
             world.trace.add(format!("aborted {id}"));
-            return self.fail(LogError::Aborted("simulated".to_owned()));
+            return self.fail(LogError::Aborted("simulated".into()));
         }
         let unknown = world.fault(|faults| faults.commit_unknown);
         if unknown && world.random.chance(500) {
             world.abort(&transaction)?;
             world.trace.add(format!("unknown {id}, not committed"));
-            return self.fail(LogError::OutcomeUnknown("simulated".to_owned()));
+            return self.fail(LogError::OutcomeUnknown("simulated".into()));
         }
         let line = format!("commit {id} {} records {:016x}", transaction.records.len(), digest(&transaction));
         let receipt = world.commit(&self.identity, transaction)?;
         world.trace.add(line);
         if unknown {
             world.trace.add(format!("unknown {id}, committed"));
-            return self.fail(LogError::OutcomeUnknown("simulated".to_owned()));
+            return self.fail(LogError::OutcomeUnknown("simulated".into()));
         }
         Ok(receipt)
     }

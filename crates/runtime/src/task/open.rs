@@ -68,7 +68,7 @@ impl ShardTask {
                     topology.shards()
                 )));
             }
-            Some(Err(unknown)) => return Err(TaskError::Broken(unknown.to_string())),
+            Some(Err(unknown)) => return Err(unknown.into()),
         };
         if meta.clock.0 > self.now.0.saturating_add(60_000) {
             tracing::warn!(shard = self.shard, committed_at = %meta.clock, now = %self.now, "the clock is earlier than the last commit, so time stands still until then");

@@ -1,14 +1,15 @@
 //! Inputs that nobody would write, through every reader of outside text and on through the
 //! evaluator: nothing panics, overflows the stack or hangs.
 //!
-//! Seeds are the corpus, the rules and tables of the reference and its definitions. They are cut,
-//! doubled and spliced, by words and by bytes. `MILLRACE_FUZZ_CASES` sets the number of inputs of
-//! each test; a failure names its seed, and `MILLRACE_FUZZ_FROM` begins with that one.
+//! They grow from the corpus, the rules and tables of the reference and its definitions, which are
+//! cut, doubled and spliced, by words and by bytes. `SEEDS=0..1000000` runs more of them; a failure
+//! prints its seed and the command that runs it alone.
 
 use chrono_tz::Tz;
 use millrace_model::{SubjectKind, Timestamp};
 use millrace_pql::promises::{self, round_trip, survive};
 use millrace_pql::{json, parse};
+use millrace_test_seeds::seeds;
 
 use super::conformance;
 use super::random::Dice;
@@ -18,29 +19,17 @@ use crate::{Form, Plan, compile, convert_text, format_text, lint, parse_definiti
 const REFERENCE: &str = include_str!("../../../../docs/segments.md");
 const RECIPES: &str = include_str!("../../../../docs/recipes.md");
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
-}
-
-/// Runs inputs grown from seeds; a failure prints the current seed.
-fn run(cases: u64, seeds: &[String], mut f: impl FnMut(&str, &mut Dice)) {
-    let from = number("MILLRACE_FUZZ_FROM", 0);
-    for seed in from..from + number("MILLRACE_FUZZ_CASES", cases) {
-        let guard = PrintOnPanic(seed);
+/// Runs inputs grown from seeds, and returns how many.
+fn run(cases: u64, corpus: &[String], mut f: impl FnMut(&str, &mut Dice)) -> u64 {
+    let mut inputs = 0;
+    for seed in seeds!(0..cases) {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         dice.below(2);
-        let input = grown(seeds, &mut dice);
+        let input = grown(corpus, &mut dice);
         f(&input, &mut dice);
-        std::mem::forget(guard);
+        inputs += 1;
     }
-}
-
-struct PrintOnPanic(u64);
-
-impl Drop for PrintOnPanic {
-    fn drop(&mut self) {
-        eprintln!("the failing input is that of MILLRACE_FUZZ_FROM={}", self.0);
-    }
+    inputs
 }
 
 /// One to six changes of a seed.
@@ -187,7 +176,7 @@ fn rules_in_json_form() {
         .collect();
     seeds.extend(corpus("json"));
     let mut read = 0;
-    run(8_000, &seeds, |text, _| {
+    let inputs = run(8_000, &seeds, |text, _| {
         let Ok(json) = serde_json::from_str(text) else { return };
         match json::from_json(&json) {
             Ok(expr) => {
@@ -197,7 +186,7 @@ fn rules_in_json_form() {
             Err(found) => assert!((1..=20).contains(&found.len()), "{text}"),
         }
     });
-    assert!(read > 0 || number("MILLRACE_FUZZ_CASES", 8_000) < 100, "no mutation was a rule");
+    assert!(read > 0 || inputs < 100, "no mutation was a rule");
 }
 
 #[test]
@@ -231,7 +220,7 @@ fn definitions() {
 fn meaning() {
     let tree = conformance::world();
     let mut evaluated = 0;
-    run(6_000, &rules(), |pql, dice| {
+    let inputs = run(6_000, &rules(), |pql, dice| {
         let (subject, id) = if dice.below(4) == 0 {
             (SubjectKind::Account, "a1")
         } else {
@@ -256,8 +245,5 @@ fn meaning() {
             value(&rule, &plan, &tree, id, now);
         }
     });
-    assert!(
-        evaluated > 100 || number("MILLRACE_FUZZ_CASES", 6_000) < 6_000,
-        "{evaluated} rules were evaluated"
-    );
+    assert!(evaluated > 100 || inputs < 6_000, "{evaluated} rules were evaluated");
 }

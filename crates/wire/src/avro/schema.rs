@@ -6,11 +6,12 @@ use apache_avro::Schema;
 use apache_avro::schema::{InnerDecimalSchema, Name, UuidSchema};
 
 use super::canonical;
+use millrace_model::Cause;
 
 /// The text is not an Avro schema this reader can use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unusable Avro schema: {0}")]
-pub struct AvroSchemaError(pub String);
+#[error("unusable Avro schema")]
+pub struct AvroSchemaError(#[source] pub Cause);
 
 /// A schema data was written with.
 #[derive(Debug)]
@@ -67,12 +68,12 @@ impl AvroSchema {
     /// # Errors
     /// Where a text is not an Avro schema, or refers to a missing one.
     pub fn parse(text: &str, references: &[String]) -> Result<AvroSchema, AvroSchemaError> {
-        let fail = |error: apache_avro::Error| AvroSchemaError(error.to_string());
+        let fail = |error: apache_avro::Error| AvroSchemaError(Cause::of("it cannot be parsed", error));
         let (schema, others) = match references {
             [] => (Schema::parse_str(text).map_err(fail)?, Vec::new()),
             _ => Schema::parse_str_with_list(text, references).map_err(fail)?,
         };
-        let fingerprint = canonical::fingerprint(&serde_json::from_str(text).map_err(|error| AvroSchemaError(error.to_string()))?);
+        let fingerprint = canonical::fingerprint(&serde_json::from_str(text).map_err(|error| AvroSchemaError(Cause::of("it is no JSON", error)))?);
         let others = others.iter().filter_map(|other| Some((other.name()?.fullname(None), other))).collect();
         let mut compiler = Compiler {
             nodes: Vec::new(),
@@ -135,7 +136,7 @@ impl<'a> Compiler<'a> {
                     InnerDecimalSchema::Fixed(fixed) => Some(fixed.size),
                 };
                 Node::Decimal {
-                    scale: u32::try_from(decimal.scale).map_err(|_| AvroSchemaError(format!("decimal of scale {}", decimal.scale)))?,
+                    scale: u32::try_from(decimal.scale).map_err(|_| AvroSchemaError(format!("decimal of scale {}", decimal.scale).into()))?,
                     fixed,
                 }
             }
@@ -164,7 +165,7 @@ impl<'a> Compiler<'a> {
         match (self.known.get(&full), self.others.get(&full).copied()) {
             (Some(id), _) => Ok(*id),
             (None, Some(other)) => self.add(other, None),
-            (None, None) => Err(AvroSchemaError(format!("`{full}` is not defined"))),
+            (None, None) => Err(AvroSchemaError(format!("`{full}` is not defined").into())),
         }
     }
 }

@@ -31,13 +31,16 @@ pub enum OutputError {
 /// How output values are encoded. Readers detect the encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputCodec {
+    /// JSON text.
     Json,
     /// Avro single-object encoding.
     SingleObject,
     /// Avro in the Confluent wire format, with the ids under which a registry keeps the two
     /// schemas.
     Confluent {
+        /// The id of the schema of memberships.
         membership: i32,
+        /// The id of the schema of destination states.
         destination_state: i32,
     },
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{RegisteredSchema, SchemaSource, SchemaSourceError};
+use millrace_model::Cause;
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
@@ -74,27 +75,29 @@ impl HttpSchemaSource {
     /// cannot be built.
     pub fn new(settings: HttpSettings) -> Result<HttpSchemaSource, SchemaSourceError> {
         if settings.urls.is_empty() {
-            return Err(SchemaSourceError::Refused("no registry address is configured".to_owned()));
+            return Err(SchemaSourceError::Refused("no registry address is configured".into()));
         }
         let mut client = Client::builder().timeout(settings.timeout);
         if let Some(pem) = &settings.authorities {
             let authorities = Certificate::from_pem_bundle(pem).unwrap_or_default();
             if authorities.is_empty() {
-                return Err(SchemaSourceError::Refused("the authorities' file holds no certificate in PEM form".to_owned()));
+                return Err(SchemaSourceError::Refused("the authorities' file holds no certificate in PEM form".into()));
             }
             client = authorities.into_iter().fold(client, ClientBuilder::add_root_certificate);
         }
-        let client = client.build().map_err(|error| SchemaSourceError::Refused(error.to_string()))?;
+        let client = client
+            .build()
+            .map_err(|error| SchemaSourceError::Refused(Cause::of("there is no HTTP client", error)))?;
         Ok(HttpSchemaSource { client, settings })
     }
 
     /// Asks each address in turn until one gives a final answer.
     fn ask<T: DeserializeOwned>(&self, path: &[&str], request: impl Fn(&Client, Url) -> RequestBuilder) -> Result<T, SchemaSourceError> {
-        let mut last = SchemaSourceError::Unavailable("no address".to_owned());
+        let mut last = SchemaSourceError::Unavailable("no address".into());
         for base in &self.settings.urls {
             let mut url = base.clone();
             url.path_segments_mut()
-                .map_err(|()| SchemaSourceError::Refused(format!("`{base}` cannot be a base address")))?
+                .map_err(|()| SchemaSourceError::Refused(format!("`{base}` cannot be a base address").into()))?
                 .pop_if_empty()
                 .extend(path);
             let mut request = request(&self.client, url).header("Accept", MEDIA_TYPE);
@@ -104,7 +107,11 @@ impl HttpSchemaSource {
             if let Some(token) = &self.settings.bearer {
                 request = request.bearer_auth(token);
             }
-            match request.send().map_err(|error| SchemaSourceError::Unavailable(error.to_string())).and_then(read) {
+            match request
+                .send()
+                .map_err(|error| SchemaSourceError::Unavailable(Cause::of("the call failed", error)))
+                .and_then(read)
+            {
                 Err(error @ SchemaSourceError::Unavailable(_)) => last = error,
                 final_answer => return final_answer,
             }
@@ -129,7 +136,9 @@ impl SchemaSource for HttpSchemaSource {
                 continue;
             }
             if seen.len() > REFERENCES_MAX {
-                return Err(SchemaSourceError::Unusable(format!("schema {id} refers to more than {REFERENCES_MAX} schemas")));
+                return Err(SchemaSourceError::Unusable(
+                    format!("schema {id} refers to more than {REFERENCES_MAX} schemas").into(),
+                ));
             }
             let referenced = self.get(&["subjects", &reference.subject, "versions", &version])?;
             references.push(referenced.schema);
@@ -153,9 +162,11 @@ impl SchemaSource for HttpSchemaSource {
 
 fn read<T: DeserializeOwned>(response: Response) -> Result<T, SchemaSourceError> {
     let status = response.status();
-    let body = response.bytes().map_err(|error| SchemaSourceError::Unavailable(error.to_string()))?;
+    let body = response
+        .bytes()
+        .map_err(|error| SchemaSourceError::Unavailable(Cause::of("the answer broke off", error)))?;
     if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|error| SchemaSourceError::Unavailable(format!("answer is not what a registry says: {error}")));
+        return serde_json::from_slice(&body).map_err(|error| SchemaSourceError::Unavailable(Cause::of("the answer is not a registry's", error)));
     }
     let error: ErrorAnswer = serde_json::from_slice(&body).unwrap_or_default();
     let said = format!("status {status}, code {}: {}", error.error_code, error.message);
@@ -163,8 +174,8 @@ fn read<T: DeserializeOwned>(response: Response) -> Result<T, SchemaSourceError>
         // A bare 404 without the registry's own code may be a proxy or a wrong address: it is not
         // an answer about the schema.
         (StatusCode::NOT_FOUND, 40401..=40404 | 40406) => Err(SchemaSourceError::Unknown),
-        (StatusCode::NOT_FOUND | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS, _) => Err(SchemaSourceError::Unavailable(said)),
-        _ if status.is_server_error() => Err(SchemaSourceError::Unavailable(said)),
-        _ => Err(SchemaSourceError::Refused(said)),
+        (StatusCode::NOT_FOUND | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS, _) => Err(SchemaSourceError::Unavailable(said.into())),
+        _ if status.is_server_error() => Err(SchemaSourceError::Unavailable(said.into())),
+        _ => Err(SchemaSourceError::Refused(said.into())),
     }
 }

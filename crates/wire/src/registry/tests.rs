@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use millrace_model::{Schema, SourceKind, Timestamp};
+use millrace_model::{Schema, SourceKind, Timestamp, chain};
 use reqwest::Url;
 use serde_json::{Value as Json, json};
 
@@ -223,7 +223,7 @@ fn https_works_and_trusts_the_configured_authorities() {
         HttpSchemaSource::new(settings).map(|source| RegistryClient::new(Box::new(source)))
     };
     assert_eq!(kind(client(&own.cert.pem()).unwrap().payload(id)), "avro");
-    assert!(client("no certificate").err().unwrap().to_string().contains("holds no certificate"));
+    assert!(chain(&client("no certificate").err().unwrap()).contains("holds no certificate"));
 }
 
 #[test]

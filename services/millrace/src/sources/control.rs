@@ -10,7 +10,7 @@ use bytes::Bytes;
 use millrace_config::Config;
 use millrace_connect::source::{SourceView, Status, Stop, system_clock};
 use millrace_log::{EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition};
-use millrace_model::Timestamp;
+use millrace_model::{Timestamp, chain};
 use millrace_telemetry::{Counter, Gauge, Metrics};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -65,7 +65,7 @@ pub fn watch(config: &Config, log: &Arc<dyn Log>, metrics: &Metrics, ended: &Arc
     let thread = std::thread::Builder::new().name("source-control".to_owned()).spawn(move || {
         while !ended.load(Ordering::Relaxed) {
             if let Err(error) = watcher.look() {
-                tracing::warn!(%error, "the control topic of sources cannot be read");
+                tracing::warn!(reason = chain(&error), "the control topic of sources cannot be read");
                 watcher.reader = None;
                 std::thread::sleep(std::time::Duration::from_millis(LOOK.wait_ms_max));
             }

@@ -49,7 +49,9 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn opened(dir: &Path) -> Result<String, String> {
-    EmbeddedLog::open(dir, config()).map(|log| shown(&log)).map_err(|error| error.to_string())
+    EmbeddedLog::open(dir, config())
+        .map(|log| shown(&log))
+        .map_err(|error| millrace_model::chain(&error))
 }
 
 /// What a kind of damage does to a folder, given one of its files.
@@ -281,9 +283,9 @@ fn salvage_saves_all_that_is_whole() {
         let bounds = [at("input", 1), at("changelog", 0)].map(|place| log.bounds(&place).unwrap());
         assert_eq!(bounds, [(0, 18), (0, 18)], "offsets stay and go on");
     }
-    let error = EmbeddedLog::salvage(dir.path(), dir.path()).unwrap_err().to_string();
+    let error = millrace_model::chain(&EmbeddedLog::salvage(dir.path(), dir.path()).unwrap_err());
     assert!(error.contains("is not empty"), "{error}");
-    let error = EmbeddedLog::check(&dir.path().join("nowhere")).unwrap_err().to_string();
+    let error = millrace_model::chain(&EmbeddedLog::check(&dir.path().join("nowhere")).unwrap_err());
     assert!(error.contains("holds no log"), "{error}");
 }
 

@@ -48,7 +48,7 @@ impl Watch {
         let work = move || {
             while !ended.load(Ordering::Relaxed) {
                 if let Err(error) = note(&mut *reader, &theirs, segments) {
-                    tracing::warn!(%error, "membership changes cannot be read now");
+                    tracing::warn!(error = format!("{error:#}"), "membership changes cannot be read now");
                     std::thread::sleep(Duration::from_millis(100));
                 }
             }

@@ -153,6 +153,10 @@ impl Digits {
             }
             drop(&mut kept, &mut scale);
         }
+        if scale > i64::from(Decimal::MAX_SCALE) {
+            // Nothing is left, and the zeros before it are no part of a half.
+            (scale, half) = (i64::from(Decimal::MAX_SCALE), Half::Less);
+        }
         let fits = half == Half::Nothing || kept >= FULL;
         kept += u128::from(half.up(kept));
         if kept >= MANTISSA_END {
@@ -355,7 +359,7 @@ impl Sum {
         // Zeros at the end go first, in powers of two: amounts of money have 26 of them.
         for digits in [16, 8, 4, 2, 1] {
             let power = 10_u128.pow(digits);
-            if fraction % power == 0 {
+            if scale >= i64::from(digits) && fraction % power == 0 {
                 (fraction, unit, scale) = (fraction / power, unit / power, scale - i64::from(digits));
             }
         }

@@ -43,8 +43,8 @@
 //!
 //! # Recovery and damage
 //!
-//! A crash leaves at most one unfinished write, at the end of the active segment: some first part of it, or pages of zeros. Nobody was told that it is
-//! committed, so it is cut off, and the log says so. Everything else that is not as it was written is damage: a frame that fails its checksum though it is
+//! A crash leaves at most one unfinished write, at the end of the active segment: some first part of it, or pages of zeros. No writer had an acknowledgement
+//! for it, so it is cut off, and the log says so. Everything else that is not as it was written is damage: a frame that fails its checksum though it is
 //! whole, anything that a whole frame follows, a closed segment without its end, an active one shorter than the mark or the manifest says, a file that is
 //! missing, has another's name or is another log's. The log then refuses to open, names the file and the byte, and changes nothing; `check` shows what is there,
 //! `salvage` saves it. Topics, positions and next offsets are those of the last catalogue and the commits after it.

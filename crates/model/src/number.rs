@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Digits that a quotient keeps.
 const DIGITS: u32 = 28;
-/// The least whole number of so many digits.
+/// The least whole number of that many digits.
 const FULL: u128 = 10_u128.pow(DIGITS - 1);
 /// One whole in the unit of `Sum::fraction`.
 const ONE: i128 = 10_i128.pow(DIGITS);

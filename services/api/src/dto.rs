@@ -405,7 +405,7 @@ pub struct EvidenceView {
     pub value: Value,
 }
 
-/// What became of an import.
+/// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportView {
     pub accepted: u64,

@@ -134,7 +134,7 @@ pub(super) struct Loaded {
     pub manifest: Manifest,
 }
 
-/// The writer of the active segment, of so many bytes.
+/// The writer of the active segment, of this number of bytes.
 fn writer(dir: &Path, manifest: &Manifest, file: File, bytes: u64, durability: Durability) -> Result<Writer, LogError> {
     let active = manifest.active;
     // Of commits that are not waited for, nobody knows what power loss takes: they have no mark.
@@ -164,7 +164,7 @@ fn acknowledged(dir: &Path, manifest: &Manifest) -> Result<u64, LogError> {
     }
 }
 
-/// Cuts off a last write that a crash kept from being finished. Nobody was told that it was committed.
+/// Cuts off a last write that a crash kept from being finished. No writer had an acknowledgement.
 fn cut(path: &Path, file: &File, end: usize, bytes: usize, durability: Durability) -> Result<(), LogError> {
     tracing::warn!(file = %path.display(), at = end, bytes, "cut off a last write that was not finished");
     file.set_len(end as u64).map_err(failure("cut", path))?;

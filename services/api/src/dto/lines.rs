@@ -14,7 +14,7 @@ pub struct RecordLine {
     pub key: Option<String>,
     /// The record as JSON; null: a tombstone. Absent is an error: a slip must not delete.
     pub value: Value,
-    /// What the record's timestamp is to be: RFC 3339 or epoch milliseconds. Absent: now. A `modifiedAt` far ahead of it counts as it.
+    /// The record's timestamp: RFC 3339 or epoch milliseconds. Absent: now. A `modifiedAt` far ahead of it counts as it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Value>,
 }

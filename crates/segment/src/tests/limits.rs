@@ -2,7 +2,7 @@
 //! large and deep rules end.
 
 use chrono_tz::Tz;
-use millrace_model::{SubjectKind, Text};
+use millrace_model::{SubjectKind, Text, Timestamp};
 use millrace_pql::{CLIMB_MAX, NESTING_MAX, NODES_MAX, TEXT_BYTES_MAX};
 use serde_json::json;
 
@@ -272,7 +272,7 @@ fn a_rule_that_needs_too_many_items_is_false_and_says_so() {
     let searched = "chain(xEvent, timestamp, [A: WHAT(true), B: WHERE(B.extra.b = A.extra.a)])";
     for (events, decided) in [(900, true), (1_500, false)] {
         let events: Vec<_> = (0..events)
-            .map(|n| json!({"_id": format!("e{n:05}"), "timestamp": 1_781_500_000_000_i64 + n, "extra": {"a": n, "b": -1 - n}}))
+            .map(|n| json!({"_id": format!("e{n:05}"), "timestamp": Timestamp(1_781_500_000_000 + n).to_string(), "extra": {"a": n, "b": -1 - n}}))
             .collect();
         let tree = Tree::read(&json!({"person": {"p": {}}, "events": {"p": events}}));
         for (pql, truth) in [(pairs, false), (opposite, true), (searched, false)] {

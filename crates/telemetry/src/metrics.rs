@@ -144,6 +144,7 @@ mod tests {
             counter millrace_invariant_violations_total{id}
             counter millrace_membership_changes_total{segment,status}
             counter millrace_records_total{stage,topic,outcome}
+            counter millrace_rules_exhausted_total{rule}
             counter millrace_sink_deliveries_total{destination,outcome}
             counter millrace_slow_steps_total{part}
             counter millrace_source_records_total{source,outcome}

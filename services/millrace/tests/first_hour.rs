@@ -250,6 +250,8 @@ fn every_metric_can_be_seen() {
         person("2@m.M", "bob@acme.com", "Bob", "Moss").replace("\"b2b\"", device),
         person("3@m.M", "ann@acme.com", "Ann", "Miller"),
         r#"{"topic":"person","key":"4@m.M","value":{"isDeleted":"perhaps"}}"#.to_owned(),
+        // No rate is configured for this currency.
+        r#"{"topic":"opportunity","key":"5@c.C","value":{"opportunityAmount":{"amount":5,"currencyCode":"EUR"}}}"#.to_owned(),
     ];
     save(&place, "people.jsonl", lines.join("\n"));
     run(&place, 1, &["source", "file", "people.jsonl"]);

@@ -130,7 +130,7 @@ pub fn boards() -> anyhow::Result<Vec<Board>> {
 /// # Errors
 /// Where the catalogue cannot be read.
 pub fn declared_metrics() -> anyhow::Result<Vec<String>> {
-    let path = root().join("crates/telemetry/src/catalogue.rs");
+    let path = root().join("crates/model/src/metric.rs");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let names = text.split('"').skip(1).step_by(2).filter(|word| word.starts_with("millrace_"));
     Ok(names

@@ -9,8 +9,9 @@ use millrace_pql::ast::{Binary, Expr, Node, Span};
 use crate::check::{Attribute, Checker, Library, SIZE_MAX, operands};
 use crate::condition::Condition;
 use crate::core::{Core, Fresh};
-use crate::cost::{DEGREE_MAX, ITEMS_MAX, LONG_MAX, cost};
+use crate::cost::{DEGREE_MAX, LONG_MAX, cost};
 use crate::definition::{Definition, Kind};
+use crate::eval::ITEMS_MAX;
 use crate::normal::normalise;
 
 /// A definition whose rule parses and fits the schema. Cheap to clone.

@@ -20,11 +20,6 @@ pub(crate) const DEGREE_MAX: usize = 3;
 /// must be written as a chain, which keeps its progress.
 pub(crate) const LONG_MAX: usize = 2;
 
-/// Items that one rule may iterate over for one subject, counted each time they are met: a
-/// thousand events compared with each other. A rule that needs more is not decided for that
-/// subject, so it cannot block a shard.
-pub(crate) const ITEMS_MAX: usize = 1_000_000;
-
 /// The lists that an expression iterates over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cost {

@@ -24,10 +24,14 @@ use millrace_model::{Decimal, Relation, SubjectKind, Text, Timestamp, Value};
 pub use evidence::Evidence;
 
 use crate::core::{Bind, Core, Op, QueryRef, SUBJECT, Var};
-use crate::cost::ITEMS_MAX;
 use crate::types::target_of_row;
 use crate::view::{EventRow, Features, Item, QueryId, Target, Unknown, View};
 use crate::world::{Link, World, WorldEvent};
+
+/// Items that one rule may iterate over for one subject, counted each time they are met: a
+/// thousand events compared with each other. A rule that needs more is not decided for that
+/// subject, so it cannot block a shard.
+pub(crate) const ITEMS_MAX: usize = 1_000_000;
 
 /// Never: no passage of time changes the value.
 pub(crate) const NEVER: Timestamp = Timestamp::MAX;

@@ -8,8 +8,7 @@ use millrace_pql::ast::Span;
 
 use crate::condition::Condition;
 use crate::core::{Core, Op};
-use crate::cost::ITEMS_MAX;
-use crate::eval::{Evidence, Machine, Val};
+use crate::eval::{Evidence, ITEMS_MAX, Machine, Val};
 use crate::plan::{Residual, SegmentPlan};
 use crate::view::{Unknown, View};
 

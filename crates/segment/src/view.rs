@@ -95,7 +95,7 @@ pub trait View {
     /// Whether the subject is in another segment, and until when as far as time goes; `Some` of
     /// never for a segment that does not exist.
     fn in_segment(&self, name: &str) -> Option<Timed<bool>>;
-    /// A rule needed to go through more items than one may (`cost::ITEMS_MAX`), and counts as false or null for this subject.
+    /// A rule needed to go through more items than one may (`eval::ITEMS_MAX`), and counts as false or null for this subject.
     fn exhausted(&self) {}
 }
 

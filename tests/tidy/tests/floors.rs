@@ -26,7 +26,7 @@ const FLOORS: [(&str, &str); 10] = [
         "calendar totals view world settings \
          core condition coerce types \
          yaml definition places \
-         check eval \
+         eval check \
          sequence tally kin cost normal \
          compile plan explain whole lint rewrite",
     ),

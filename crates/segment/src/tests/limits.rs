@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::check::temporal::{COUNT_MAX, STEPS_MAX};
 use crate::check::texts::{GROUP_MAX, PATTERN_CHARS_MAX, PATTERNS_MAX};
 use crate::check::{DEPTH_MAX, HOPS_MAX, SIZE_MAX};
-use crate::cost::{DEGREE_MAX, ITEMS_MAX, LONG_MAX};
+use crate::cost::{DEGREE_MAX, LONG_MAX};
+use crate::eval::ITEMS_MAX;
 use crate::testing::{Tree, at, definition, schema_once, settings, value};
 use crate::{BRACKETS_MAX, DEFINITIONS_MAX, Definition, Kind, NAME_BYTES_MAX, Plan, VALUES_MAX, compile, parse_definitions};
 

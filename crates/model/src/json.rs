@@ -1,6 +1,10 @@
-//! Why a text is no JSON that can be read, in words that name the limit.
+//! What others need to know of the reader of JSON: its limit, in words, and its form of numbers.
 
 use std::fmt;
+
+/// The name under which `serde_json` passes a number with all its digits to other code, as a map
+/// of one entry: a private name of that crate, and the only way to keep the digits.
+pub const NUMBER: &str = "$serde_json::private::Number";
 
 /// Objects and lists within each other that the reader takes: it walks them on the stack.
 pub const LEVELS_MAX: usize = 127;

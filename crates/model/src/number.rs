@@ -142,16 +142,12 @@ impl Digits {
             scale += 1;
         }
         let (mut kept, mut half) = (self.kept, Half::of(self.rest));
-        let mut drop = |kept: &mut u128, scale: &mut i64| {
-            half = half.then((*kept % 10) as u8);
-            *kept /= 10;
-            *scale -= 1;
-        };
         while scale > i64::from(Decimal::MAX_SCALE) && kept > 0 || kept >= MANTISSA_END {
             if scale == 0 {
                 return Err(Misfit::TooGreat);
             }
-            drop(&mut kept, &mut scale);
+            half = half.then((kept % 10) as u8);
+            (kept, scale) = (kept / 10, scale - 1);
         }
         if scale > i64::from(Decimal::MAX_SCALE) {
             // Nothing is left, and the zeros before it are no part of a half.

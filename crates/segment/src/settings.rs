@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millrace_model::{DAY_MS, Decimal, Text};
+use millrace_model::{DAY_MS, Decimal, Text, Value};
 
 /// Settings of a deployment for all rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,28 @@ pub struct Settings {
     /// The most features, queries and segments of a plan, each. Every subject is evaluated for each
     /// it has.
     pub parts_max: usize,
+}
+
+impl Settings {
+    /// The currency of an amount that has no rate, so that every rule sees null.
+    pub fn currency_without_rate<'m>(&self, money: &'m Value) -> Option<&'m str> {
+        money.field("amount").as_decimal()?;
+        currency(money).filter(|code| rate(code, &self.default_currency, &self.rates).is_none())
+    }
+}
+
+/// The currency that a money record names; `None` if it names none.
+pub(crate) fn currency(money: &Value) -> Option<&str> {
+    money.field("currencyCode").as_str().map(str::trim).filter(|code| !code.is_empty())
+}
+
+/// The value of one unit of a currency in the default currency. Letter case does not matter.
+pub(crate) fn rate(code: &str, default: &Text, rates: &BTreeMap<Text, Decimal>) -> Option<Decimal> {
+    let is_code = |known: &Text| known.eq_ignore_ascii_case(code);
+    if is_code(default) {
+        return Some(Decimal::ONE);
+    }
+    rates.iter().find(|(known, _)| is_code(known)).map(|(_, rate)| *rate)
 }
 
 impl Default for Settings {

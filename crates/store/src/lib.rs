@@ -52,6 +52,7 @@ mod store;
 
 pub use database::Reader;
 pub use resources::{Limits, Resources};
+pub use room::system_probe;
 pub use store::RocksStore;
 
 use std::path::PathBuf;

@@ -16,7 +16,7 @@ mod canonical;
 mod read;
 mod schema;
 
-pub(crate) use read::{EXACT, Input};
+pub(crate) use read::Input;
 pub use schema::{AvroSchema, AvroSchemaError};
 
 #[cfg(test)]

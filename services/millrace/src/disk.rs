@@ -164,8 +164,7 @@ impl LogDisk {
 
     /// Why writers may be refused, if they may. Nothing is said of a disk that cannot be asked.
     pub fn shortage(&self) -> Option<String> {
-        let disk = rustix::fs::statvfs(&self.path).ok()?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = millrace_store::system_probe(&self.path).ok()?;
         let path = self.path.display().to_string();
         self.metrics.set(Gauge::LogDiskFree, &[&path], free as f64);
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);

@@ -10,6 +10,7 @@ use super::{Machine, NEVER, Object, Source, Val, values};
 use crate::coerce::{as_instants, instant, read};
 use crate::core::{Arithmetic, Core, DatePart, Op, TextTest};
 use crate::eval::Evidence;
+use crate::settings::{currency, rate};
 use crate::totals::Totals;
 use crate::view::{FeatureId, Target, Timed, Unknown};
 
@@ -298,13 +299,12 @@ impl<'a> Machine<'a> {
         let Some(amount) = money.field("amount").as_decimal() else {
             return Value::Null;
         };
-        let settings = &self.context.money;
-        match money.field("currencyCode").as_str().map(str::trim).filter(|code| !code.is_empty()) {
+        let known = &self.context.money;
+        match currency(&money) {
             None => Value::number(amount),
-            Some(code) if code.eq_ignore_ascii_case(&settings.default_currency) => Value::number(amount),
             Some(code) => {
-                let rate = settings.rates.iter().find(|(known, _)| known.eq_ignore_ascii_case(code));
-                Value::number_or_null(rate.and_then(|(_, rate)| amount.checked_mul(*rate)))
+                let rate = rate(code, &known.default_currency, &known.rates);
+                Value::number_or_null(rate.and_then(|rate| amount.checked_mul(rate)))
             }
         }
     }

@@ -83,7 +83,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// An amount in a currency without a rate is null to every rule, so they are counted.
+    /// Counts amounts in a currency without a rate, which are null to every rule.
     fn count_amounts_without_rate(&mut self, change: &SourceChange) {
         let value = match change {
             SourceChange::Record(change) => match &change.operation {
@@ -167,14 +167,10 @@ fn codes_without_rate(settings: &Settings, value: &Value, codes: &mut Vec<Text>)
     }
 }
 
-/// What is no code is `other`, so that slips in records make no series of their own.
+/// The currency of an amount without a rate. A text that is not a code counts as `other`, so that
+/// typing errors in records do not become series of metrics.
 fn code_without_rate(settings: &Settings, money: &Value) -> Option<Text> {
-    money.field("amount").as_decimal()?;
-    let code = money.field("currencyCode").as_str().map(str::trim).filter(|code| !code.is_empty())?;
-    let is = |known: &Text| known.eq_ignore_ascii_case(code);
-    if is(&settings.default_currency) || settings.rates.keys().any(is) {
-        return None;
-    }
+    let code = settings.currency_without_rate(money)?;
     let well_formed = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
     Some(if well_formed {
         Text::from(code.to_ascii_uppercase())

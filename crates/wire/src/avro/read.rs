@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use millrace_model::json::NUMBER;
 use millrace_model::{Date, number};
 use serde::de::value::{BorrowedStrDeserializer, MapDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
@@ -15,10 +16,6 @@ const DEPTH_MAX: usize = 128;
 /// Most values in one datum. Items may take no bytes at all, so the length of the input bounds
 /// nothing.
 const STEPS_MAX: usize = 4_000_000;
-
-/// A number with all its digits is passed on as `serde_json` does it: a map of this one name, whose
-/// value is the number's text.
-pub(crate) const EXACT: &str = "$serde_json::private::Number";
 
 /// The datum does not fit its schema.
 #[derive(Debug)]
@@ -193,7 +190,7 @@ impl<'a, 'de> Datum<'a, 'de> {
                     None => input.bytes()?,
                 };
                 let number = number::of_unscaled(bytes, *scale).ok_or_else(|| AvroError(format!("a decimal that is not {}", number::BOUNDS)))?;
-                visitor.visit_map(MapDeserializer::new(std::iter::once((EXACT, number.to_string()))))
+                visitor.visit_map(MapDeserializer::new(std::iter::once((NUMBER, number.to_string()))))
             }
             Node::List(items) => nested(input, |input| {
                 visitor.visit_seq(Blocks {

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_decision_from_the_future_is_as_old_as_its_record() {
-        let told = |consents: &str| {
+        let decided = |consents: &str| {
             let decoded = decode(&format!(r#"{{"modifiedAt":900,"consents":{consents}}}"#));
             let SourceChange::Record(change) = decoded.change else {
                 panic!("a person is no event");
@@ -112,7 +112,7 @@ mod tests {
                 r#"{"share":{"time":"1970-01-01T00:05:01.000Z","val":"y"}}"#.to_owned(),
             ),
         ] {
-            assert_eq!(told(consents), (ahead, expected), "{consents}");
+            assert_eq!(decided(consents), (ahead, expected), "{consents}");
         }
     }
 }

@@ -9,12 +9,12 @@
 
 use std::fmt;
 
+use millrace_model::json::NUMBER;
 use millrace_model::text::{composed, named};
 use millrace_model::{Date, Decimal, Field, Map, RecordType, Rejection, Text, Timestamp, Type, Value, number, source_key};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::Reason;
-use crate::avro::EXACT;
 
 /// The instants a record can carry: the years 1 to 9999, which RFC 3339 can write and calendars can
 /// compute with.
@@ -228,7 +228,7 @@ impl<'de> Visitor<'de> for Typed<'_> {
 
 /// The text of a number that no integer holds: its first and only name says that it is one.
 fn exact<'de, A: MapAccess<'de>>(name: Option<&Text>, entries: &mut A) -> Result<Option<String>, A::Error> {
-    if name.is_some_and(|name| name == EXACT) {
+    if name.is_some_and(|name| name == NUMBER) {
         entries.next_value().map(Some)
     } else {
         Ok(None)
@@ -302,7 +302,7 @@ impl<'de> Visitor<'de> for RecordVisitor<'_> {
                         fields.push((name.clone(), value));
                     }
                 }
-                Name::Unknown(name) if name == EXACT => {
+                Name::Unknown(name) if name == NUMBER => {
                     let text: String = entries.next_value()?;
                     return Err(reading.wrong_type("an object", format_args!("number {}", head(&text))));
                 }

@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn no_column_is_lost_in_silence() {
-        let told = |head: &str| match of_csv(head.as_bytes()) {
+        let found = |head: &str| match of_csv(head.as_bytes()) {
             Ok((_, aside)) => format!("aside: {}", aside.join(", ")),
             Err(error) => error.to_string(),
         };
@@ -247,7 +247,7 @@ mod tests {
                 "the first line names `member`, and `namespace` and `id` as well; members stand in the one or in the others",
             ),
         ] {
-            assert_eq!(told(head), expected, "{head}");
+            assert_eq!(found(head), expected, "{head}");
         }
     }
 }

@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_line_s_timestamp_bounds_the_version() {
-        let told = |modified_at: Value, timestamp: Value| {
+        let found = |modified_at: Value, timestamp: Value| {
             let value = stamped(json!({ "modifiedAt": modified_at }), Some(timestamp), 300_000);
             value.map_or_else(
                 |error| error,
@@ -78,7 +78,7 @@ mod tests {
             ),
             (json!(null), json!(1.5), "timestamp 1.5 is neither RFC 3339 nor epoch milliseconds".to_owned()),
         ] {
-            assert_eq!(told(modified_at.clone(), timestamp.clone()), expected, "{modified_at} {timestamp}");
+            assert_eq!(found(modified_at.clone(), timestamp.clone()), expected, "{modified_at} {timestamp}");
         }
         assert_eq!(stamped(json!({}), None, 0), Ok((json!({}), false)));
         assert_eq!(stamped(json!(null), Some(json!(at)), 0), Ok((json!(null), false)));

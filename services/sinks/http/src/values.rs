@@ -7,13 +7,11 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
+use millrace_model::json::NUMBER;
 use millrace_model::number;
 use minijinja::value::{DynObject, Enumerator, Kwargs, Object};
 use minijinja::{Error, ErrorKind, Value};
 use serde_json::{Number, Value as Json};
-
-/// The name under which `serde_json` hands a number over as a map.
-const NUMBER: &str = "$serde_json::private::Number";
 
 pub(crate) fn from_json(json: &Json) -> Value {
     match json {

@@ -1,8 +1,8 @@
-//! The kinds of source record, the kinds of unified thing, and the relations between them.
+//! The kinds of source record, and the relations between unified things.
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::namespace;
+use crate::subject::SubjectKind;
 
 /// The records of a source topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,21 +31,6 @@ pub enum SourceKind {
     Activity,
     /// A member of an external audience.
     AudienceMember,
-}
-
-/// A unified thing that has a profile. Persons and accounts can be subjects of segments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum SubjectKind {
-    /// A unified person.
-    Person,
-    /// A unified account.
-    Account,
-    /// A unified deal.
-    Opportunity,
-    /// A unified campaign.
-    Campaign,
-    /// A unified marketing list.
-    List,
 }
 
 /// A step from one subject to others, as rules write it.
@@ -158,48 +143,6 @@ impl SourceKind {
             | SourceKind::AccountLink
             | SourceKind::AudienceMember
             | SourceKind::Activity => None,
-        }
-    }
-}
-
-impl SubjectKind {
-    /// Every kind.
-    pub const ALL: [SubjectKind; 5] = [
-        SubjectKind::Person,
-        SubjectKind::Account,
-        SubjectKind::Opportunity,
-        SubjectKind::Campaign,
-        SubjectKind::List,
-    ];
-
-    /// The identity namespace of this kind's source keys.
-    pub fn namespace(self) -> &'static str {
-        match self {
-            SubjectKind::Person => namespace::PERSON,
-            SubjectKind::Account => namespace::ACCOUNT,
-            SubjectKind::Opportunity => namespace::OPPORTUNITY,
-            SubjectKind::Campaign => namespace::CAMPAIGN,
-            SubjectKind::List => namespace::LIST,
-        }
-    }
-
-    /// The kind whose identities are in `namespace`: any namespace that is not one of the other
-    /// four kinds' names a person.
-    pub fn of_namespace(namespace: &str) -> SubjectKind {
-        SubjectKind::ALL
-            .into_iter()
-            .find(|kind| kind.namespace() == namespace)
-            .unwrap_or(SubjectKind::Person)
-    }
-
-    /// The word for it in records and messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            SubjectKind::Person => "person",
-            SubjectKind::Account => "account",
-            SubjectKind::Opportunity => "opportunity",
-            SubjectKind::Campaign => "campaign",
-            SubjectKind::List => "list",
         }
     }
 }

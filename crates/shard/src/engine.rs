@@ -16,18 +16,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_model::metric::Counter;
-use millrace_model::{Identity, Path, Schema, SubjectKind, Text, Timestamp};
-use millrace_segment::Settings;
+use millrace_model::{Identity, SubjectId, SubjectKind, Text, Timestamp};
 use millrace_segment::view::QueryId;
-use millrace_wire::{Decoder, OutputCodec};
-use serde::Serialize;
 
+use crate::format;
+use crate::origin::{CauseKind, Origin};
+use crate::deployment::Deployment;
 use crate::key::{self, table};
 use crate::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition};
-use crate::message::{CauseKind, Envelope, Message, Origin};
-use crate::murmur::partition_of;
+use crate::message::{Envelope, Message};
+use crate::placement::shard_of_node;
 use crate::program::Program;
-use crate::row::{self, Moved, SubjectId, SubjectRow};
+use crate::row::{Moved, SubjectRow};
 use crate::state::{RowChange, StateError, StateView};
 use crate::tx::Tx;
 use subjects::{CachedSubject, Subjects};
@@ -59,66 +59,10 @@ pub use horizon::ends;
 pub use identity::CommittedGraph;
 pub use view::{Rows, SubjectView};
 
-/// The shard that hosts the identity writer.
-pub const IDENTITY_SHARD: u32 = 0;
-
-/// The configuration of every shard of a deployment, fixed at its start.
-pub struct Config {
-    /// Shards in all; fixed when the deployment is created.
-    pub shards: u32,
-    /// Prefix of topic names, for the causes in outputs.
-    pub topic_prefix: String,
-    pub schema: Arc<Schema>,
-    pub decoder: Arc<Decoder>,
-    pub output: Arc<OutputCodec>,
-    /// Namespace priority and guardrails.
-    pub policy: millrace_identity::Policy,
-    pub settings: Settings,
-    pub destinations: BTreeMap<Text, Destination>,
-    /// How long changes of membership are held back after a merge or split of a referenced thing,
-    /// in milliseconds; 0: not at all.
-    pub settle_ms: i64,
-    /// The most rows of one person's ledger that one message or evaluation walks over. Work on more
-    /// rows runs in portions, and ledgers with more events are dated. A fraction of what a step may
-    /// take; tests take less, so that their small histories are long.
-    pub history_rows: usize,
-}
-
-/// `Config::history_rows` of a deployment.
-pub const HISTORY_ROWS: usize = 256;
-
-impl Config {
-    /// How long events are kept, in milliseconds.
-    pub fn retention_ms(&self) -> i64 {
-        self.settings.retention_ms
-    }
-}
-
-/// The namespace by which a destination identifies its members, and the attributes it receives.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Destination {
-    pub namespace: Text,
-    /// The destination's attribute name, and the profile field it takes.
-    pub attributes: BTreeMap<Text, Path>,
-}
-
-/// The shard of a key's text: where a Kafka client places a record with this key among as many
-/// partitions, or a multiple. Part of the stored format: it must never change.
-pub fn shard_of(text: &str, shards: u32) -> u32 {
-    partition_of(text.as_bytes(), shards.max(1))
-}
-
-/// The shard of an identity node, and of the thing whose canonical id it is. Its namespace does not
-/// count, so that records keyed by source key, and events keyed by the id of their person, arrive
-/// at the shard that owns them.
-pub fn shard_of_node(node: &Identity, shards: u32) -> u32 {
-    shard_of(node.id(), shards)
-}
-
 /// One shard.
 pub struct Shard {
     number: u32,
-    config: Arc<Config>,
+    config: Arc<Deployment>,
     program: Arc<Program>,
     /// No timer is registered before this instant: keeps scans of the timer table off its deleted
     /// front.
@@ -135,7 +79,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(number: u32, config: Arc<Config>) -> Shard {
+    pub fn new(number: u32, config: Arc<Deployment>) -> Shard {
         Shard {
             number,
             config,
@@ -278,7 +222,7 @@ impl Turn {
 /// One step in progress.
 struct Step<'a> {
     number: u32,
-    config: Arc<Config>,
+    config: Arc<Deployment>,
     program: Arc<Program>,
     now: Timestamp,
     tx: Tx<'a>,
@@ -318,7 +262,7 @@ impl Step<'_> {
             InputTopic::Source(kind) => self.ingest(kind, input)?,
             InputTopic::Records | InputTopic::Inbox => {
                 let Some(value) = &input.value else { return Ok(()) };
-                let envelope: Envelope = row::decode(value)?;
+                let envelope: Envelope = format::decode(value)?;
                 self.queue.push_back(envelope);
             }
         }
@@ -407,7 +351,7 @@ impl Step<'_> {
                 revision: row.revision,
                 ..SubjectRow::default()
             } == row;
-            let value = row::encode(&row);
+            let value = format::encode(&row);
             if before.as_ref().map_or(empty, |(before, _)| *before == value) {
                 continue;
             }
@@ -448,7 +392,7 @@ impl Step<'_> {
             self.queue.push_back(envelope);
             return;
         }
-        let value = Bytes::from(row::encode(&envelope));
+        let value = Bytes::from(format::encode(&envelope));
         self.outputs.push(Output {
             topic: OutputTopic::Inbox,
             partition: Partition::Shard(shard),
@@ -479,7 +423,7 @@ impl Step<'_> {
     /// Takes a hot row as it is stored, unless this step has it already.
     fn cache_subject(&mut self, subject: &SubjectId, stored: Option<Vec<u8>>) -> Result<(), StateError> {
         if !self.subjects.contains(subject) {
-            let known: Option<SubjectRow> = stored.as_deref().map(row::decode).transpose()?;
+            let known: Option<SubjectRow> = stored.as_deref().map(format::decode).transpose()?;
             let before = stored.zip(known.as_ref().map(|row| row.timer.0));
             // A new subject starts under the present plan: there is nothing older to upgrade.
             let row = known.unwrap_or_else(|| SubjectRow {

@@ -13,12 +13,11 @@
 //! which is then left out; one more if the namespace follows. A visit reads about ten rows of one
 //! person: they are in one or two blocks of a file.
 
-use millrace_model::{CanonicalId, Decimal, Identity, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{CanonicalId, Decimal, Identity, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::EventQuery;
 use millrace_segment::view::QueryId;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::row::SubjectId;
 use crate::tx::prefix_end;
 
 /// The first byte of keys that begin with a node.
@@ -447,7 +446,7 @@ fn ordered(value: &Value) -> Vec<u8> {
         Value::Text(text) => Key(vec![3]).text(text).done(),
         Value::Date(date) => [&[4][..], &signed(date.midnight_utc().0)].concat(),
         Value::Time(at) => [&[5][..], &signed(at.0)].concat(),
-        Value::List(_) | Value::Map(_) => [vec![6], crate::row::encode(value)].concat(),
+        Value::List(_) | Value::Map(_) => [vec![6], crate::format::encode(value)].concat(),
     }
 }
 

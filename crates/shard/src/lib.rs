@@ -30,7 +30,7 @@
 //!
 //! use bytes::Bytes;
 //! use millrace_model::{Schema, SourceKind, Timestamp};
-//! use millrace_shard::engine::{Config, HISTORY_ROWS, Shard};
+//! use millrace_shard::engine::{Deployment, HISTORY_ROWS, Shard};
 //! use millrace_shard::machine::{Budget, Input, InputTopic, Machine, OutputTopic};
 //! use millrace_shard::state::{Row, StateError, StateView};
 //! use millrace_wire::{Decoder, OutputCodec};
@@ -49,7 +49,7 @@
 //! }
 //!
 //! let schema = Arc::new(Schema::built_in().expect("the schemas of the build parse"));
-//! let config = Config {
+//! let deployment = Deployment {
 //!     shards: 1,
 //!     topic_prefix: "millrace.".to_owned(),
 //!     decoder: Arc::new(Decoder::builder(Arc::clone(&schema)).expect("the schemas of the build are Avro").build()),
@@ -61,7 +61,7 @@
 //!     settle_ms: 0,
 //!     history_rows: HISTORY_ROWS,
 //! };
-//! let mut shard = Shard::new(0, Arc::new(config));
+//! let mut shard = Shard::new(0, Arc::new(deployment));
 //! shard.start(&Empty)?;
 //!
 //! // A record that nobody can use is no error: it goes to the dead letters.
@@ -87,12 +87,16 @@ pub mod state;
 
 pub mod machine;
 
+pub mod deployment;
 pub mod engine;
+pub mod format;
 pub mod key;
 pub mod lifecycle;
 pub mod merge;
 pub mod message;
 pub mod murmur;
+pub mod origin;
+pub mod placement;
 pub mod program;
 pub mod query;
 pub mod record;

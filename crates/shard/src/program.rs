@@ -9,10 +9,11 @@ use millrace_segment::plan::{Bands, Demand, EventQuery, FeaturePlan, Plan, Reads
 use millrace_segment::view::{FeatureId, Features, KinId, QueryId, Timed};
 use millrace_segment::{Compiled, Diagnostic};
 
-use crate::engine::Config;
+use crate::format;
+use crate::deployment::Deployment;
 use crate::key::{Key, Parts, table};
 use crate::lifecycle::{Accepted, Definitions};
-use crate::row::{self, DefinitionRow, RevisionRow};
+use crate::row::{DefinitionRow, RevisionRow};
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
 
@@ -92,12 +93,12 @@ pub struct Program {
 impl Program {
     /// From the stored definitions. One that no longer compiles (a newer program refuses what an
     /// older accepted) is left out and logged.
-    pub fn load(view: &dyn StateView, config: &Config) -> Result<Program, StateError> {
+    pub fn load(view: &dyn StateView, config: &Deployment) -> Result<Program, StateError> {
         let definitions = Definitions::stored(stored(view, config, table::DEFINITION)?, stored(view, config, table::DRAFT)?);
         let revision: RevisionRow = view
             .get(&Key::new(table::REVISION).done())?
             .as_deref()
-            .map(row::decode)
+            .map(format::decode)
             .transpose()?
             .unwrap_or_default();
         match Program::build(definitions, revision, config) {
@@ -113,7 +114,7 @@ impl Program {
     ///
     /// # Errors
     /// Where they conflict: a cycle of segments.
-    pub fn build(definitions: Definitions, revision: RevisionRow, config: &Config) -> Result<Program, Vec<Diagnostic>> {
+    pub fn build(definitions: Definitions, revision: RevisionRow, config: &Deployment) -> Result<Program, Vec<Diagnostic>> {
         let published: Vec<Compiled> = definitions.published().map(|accepted| accepted.compiled.clone()).collect();
         let plan = Plan::build(&millrace_segment::link(&published, &config.schema)?, &config.settings)?;
         let RevisionRow {
@@ -385,12 +386,12 @@ pub fn same_values(a: &Features, b: &Features) -> bool {
 }
 
 /// The definitions of a table, by name.
-fn stored(view: &dyn StateView, config: &Config, of: u8) -> Result<BTreeMap<Text, Accepted>, StateError> {
+fn stored(view: &dyn StateView, config: &Deployment, of: u8) -> Result<BTreeMap<Text, Accepted>, StateError> {
     let lower = Key::new(of).done();
     let mut definitions = BTreeMap::new();
     for (row_key, value) in view.scan(&lower, &prefix_end(&lower), usize::MAX)? {
         let Some(name) = Parts::of(&row_key).text() else { continue };
-        let row: DefinitionRow = row::decode(&value)?;
+        let row: DefinitionRow = format::decode(&value)?;
         match compile(&row.text, config) {
             Ok(compiled) => {
                 definitions.insert(Text::from(name), Accepted { row, compiled });
@@ -405,7 +406,7 @@ fn stored(view: &dyn StateView, config: &Config, of: u8) -> Result<BTreeMap<Text
 ///
 /// # Errors
 /// Its errors, each with its place: in the document, or in the rule if the document is valid.
-pub fn compile(text: &str, config: &Config) -> Result<Compiled, String> {
+pub fn compile(text: &str, config: &Deployment) -> Result<Compiled, String> {
     let definitions = millrace_segment::parse_definitions(text).map_err(|problems| describe(&problems, text))?;
     match definitions.as_slice() {
         [definition] => millrace_segment::compile(definition, &config.schema).map_err(|problems| describe(&problems, &definition.pql)),

@@ -7,21 +7,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_identity::{ClusterReport, Reason};
-use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::SegmentPlan;
 use millrace_segment::view::Timed;
 use millrace_segment::{Diagnostic, Evidence, Explanation, World};
 
-use crate::engine::{CommittedGraph, Config, IDENTITY_SHARD, Rows, SubjectView, asides, ends, is_alive, shard_of_node, source_kind};
+use crate::format;
+use crate::placement::{IDENTITY_SHARD, shard_of_node};
+use crate::deployment::Deployment;
+use crate::engine::{CommittedGraph, Rows, SubjectView, asides, ends, is_alive, source_kind};
 use crate::key::{self, Key, Parts, table};
 use crate::lifecycle::{Accepted, Version};
 use crate::merge::{Merged, merge};
 use crate::program::{self, Program};
 use crate::record::Fragment;
-use crate::row::{
-    self, AsideRow, BackfillRow, EventRow, FragmentRow, NodeRow, OwnFeature, ProfileRelation, ProfileRow, ReplicaRow, Standing, SubjectId, SubjectRow,
-    VersionRow,
-};
+use crate::row::{self, AsideRow, BackfillRow, FragmentRow, LedgerRow, NodeRow, OwnFeature, ProfileRelation, ProfileRow, ReplicaRow, Standing, SubjectRow, VersionRow};
 use crate::state::{Row, StateError, StateView};
 use crate::tx::prefix_end;
 
@@ -82,7 +82,7 @@ pub enum QueryError {
 
 /// Questions to a deployment.
 pub struct Query {
-    config: Arc<Config>,
+    config: Arc<Deployment>,
     shards: Arc<dyn Shards>,
     /// As of a record of the control topic.
     program: Mutex<Option<(u64, Arc<Program>)>>,
@@ -237,7 +237,7 @@ impl Rows for Exact<'_> {
         if key::table_of(row_key) == Some(table::REPLICA)
             && let Some(replica) = self.replica(row_key)?
         {
-            return Ok(Some(row::encode(&replica)));
+            return Ok(Some(format::encode(&replica)));
         }
         self.committed.row(row_key)
     }
@@ -248,7 +248,7 @@ impl Rows for Exact<'_> {
 }
 
 fn get<R: serde::de::DeserializeOwned>(reader: &Reader, row_key: &[u8]) -> Result<Option<R>, StateError> {
-    reader.get(row_key)?.as_deref().map(row::decode).transpose()
+    reader.get(row_key)?.as_deref().map(format::decode).transpose()
 }
 
 fn scan(reader: &Reader, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
@@ -288,7 +288,7 @@ fn reached(sight: &Sight<'_>, subject: &SubjectId, plan: &SegmentPlan, explanati
 }
 
 impl Query {
-    pub fn new(config: Arc<Config>, shards: Arc<dyn Shards>) -> Query {
+    pub fn new(config: Arc<Deployment>, shards: Arc<dyn Shards>) -> Query {
         Query {
             config,
             shards,
@@ -453,7 +453,7 @@ impl Query {
         let reader = self.owner_of(&subject.id.0)?;
         for (exit_key, value) in scan(&reader, &key::of_subject(table::EXITED, subject))? {
             let Some(segment) = Parts::of(&exit_key).text() else { continue };
-            let row::ExitRow { qualified_at, exited_at } = row::decode(&value)?;
+            let row::ExitRow { qualified_at, exited_at } = format::decode(&value)?;
             written.push(WrittenMembership {
                 segment: segment.into(),
                 realized: false,
@@ -469,7 +469,7 @@ impl Query {
     fn records(&self, reader: &Reader, subject: &SubjectId) -> Result<Vec<(Identity, Fragment)>, StateError> {
         let mut records = Vec::new();
         for (fragment_key, value) in scan(reader, &key::of_subject(table::FRAGMENT, subject))? {
-            let row: FragmentRow = row::decode(&value)?;
+            let row: FragmentRow = format::decode(&value)?;
             if let (Some(node), Some(fragment)) = (Parts::of(&fragment_key).node(), row.fragment) {
                 records.push((node, fragment));
             }
@@ -486,7 +486,7 @@ impl Query {
         let mut events = Vec::new();
         for (event_key, value) in scan(&reader, &key::of_subject(table::EVENT, subject))? {
             let Some(id) = key::event_id(&event_key) else { continue };
-            if let Some(copy) = EventRow::decode(subject, &id, &value)?.effective() {
+            if let Some(copy) = LedgerRow::decode(subject, &id, &value)?.effective() {
                 let body = copy.body.clone().unwrap_or_default();
                 events.push(StoredEvent {
                     id,
@@ -561,7 +561,7 @@ impl Query {
             let mut parts = Parts::of(&version_key);
             let _ = parts.text();
             let Some(number) = parts.number() else { continue };
-            let row: VersionRow = row::decode(&value)?;
+            let row: VersionRow = format::decode(&value)?;
             let in_force = in_force.as_ref().is_some_and(|in_force| in_force.version == number);
             versions.push(Version {
                 number,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::row;
+use crate::format;
 use crate::state::{Row, RowChange, StateError, StateView};
 
 /// One step's reads and writes.
@@ -31,13 +31,13 @@ impl<'a> Tx<'a> {
     /// The row decoded.
     pub fn get<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, StateError> {
         match self.writes.get(key) {
-            Some(written) => written.as_deref().map(row::decode).transpose(),
-            None => self.view.get(key)?.as_deref().map(row::decode).transpose(),
+            Some(written) => written.as_deref().map(format::decode).transpose(),
+            None => self.view.get(key)?.as_deref().map(format::decode).transpose(),
         }
     }
 
     pub fn put<R: Serialize>(&mut self, key: Vec<u8>, value: &R) {
-        self.writes.insert(key, Some(row::encode(value)));
+        self.writes.insert(key, Some(format::encode(value)));
     }
 
     pub fn put_bytes(&mut self, key: Vec<u8>, value: Vec<u8>) {

@@ -10,12 +10,12 @@ use millrace_api::dto::{
     SegmentView, SetAsideView, ShardEvaluationView, VersionView,
 };
 use millrace_identity::Reason;
-use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Timestamp, Value};
+use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectId, SubjectKind, Timestamp, Value};
 use millrace_runtime::clock::Clock;
 use millrace_segment::{Evidence, Explanation};
 use millrace_shard::lifecycle::{Accepted, Version, to_restore};
 use millrace_shard::query::{Explained, Past, Preview, Profile, Query, QueryError, Reasoned, Sampled, SegmentState, StoredEvent, WrittenMembership};
-use millrace_shard::row::{ProfileRelation, ProfileRow, SubjectId};
+use millrace_shard::row::{ProfileRelation, ProfileRow};
 use millrace_shard::state::StateError;
 
 use crate::commands::segment::check_one;

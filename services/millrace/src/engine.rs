@@ -13,7 +13,7 @@ use millrace_model::{Schema, SubjectKind, Text};
 use millrace_runtime::task::TaskConfig;
 use millrace_runtime::topology::Topology;
 use millrace_segment::Settings as RuleSettings;
-use millrace_shard::engine::{Config as EngineConfig, Destination, HISTORY_ROWS};
+use millrace_shard::deployment::{Deployment, Destination, HISTORY_ROWS};
 use millrace_shard::machine::OutputTopic;
 use millrace_wire::{Decoder, HttpSchemaSource, HttpSettings, Limits as DecodeLimits, OutputCodec, RegistryClient};
 
@@ -24,11 +24,11 @@ const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings of this deployment's shards. Calls the registry where one is configured and Avro is
 /// written.
-pub fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
+pub fn engine_config(config: &Config) -> anyhow::Result<Deployment> {
     let schema = Arc::new(Schema::built_in()?);
     let registry = registry(config)?;
     let decoder = decoder(config, &schema, registry.as_ref())?;
-    Ok(EngineConfig {
+    Ok(Deployment {
         shards: config.topics.shards,
         topic_prefix: config.topics.prefix.clone(),
         schema,

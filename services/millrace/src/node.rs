@@ -18,7 +18,8 @@ use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_runtime::host::{AllShards, Host, HostHandle, OpenStore, Ownership};
 use millrace_runtime::state::ShardState;
 use millrace_runtime::task::{MakeMachine, TaskContext};
-use millrace_shard::engine::{Config as EngineConfig, Shard};
+use millrace_shard::deployment::Deployment;
+use millrace_shard::engine::Shard;
 use millrace_shard::machine::OutputTopic;
 use millrace_shard::query::Query;
 use millrace_telemetry::{Gauge, Metrics};
@@ -259,7 +260,7 @@ fn ready(handle: &HostHandle, sources: Option<&Arc<RunningSources>>, log_disk: O
 }
 
 /// Machines over the engine.
-pub fn machines(engine: &Arc<EngineConfig>) -> Arc<MakeMachine> {
+pub fn machines(engine: &Arc<Deployment>) -> Arc<MakeMachine> {
     let engine = Arc::clone(engine);
     Arc::new(move |shard| Box::new(Shard::new(shard, Arc::clone(&engine))))
 }

@@ -17,7 +17,9 @@ use millrace_model::metric::Counter;
 use millrace_model::{Schema, SourceKind, SubjectKind, Timestamp};
 use millrace_oracle::worlds::random::Random;
 use millrace_oracle::{Rule, SourceRecord, Subject};
-use millrace_shard::engine::{Config, Shard, shard_of};
+use millrace_shard::placement::shard_of;
+use millrace_shard::deployment::Deployment;
+use millrace_shard::engine::Shard;
 use millrace_shard::key;
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Output, OutputTopic, Partition};
 use millrace_shard::message::{Envelope, Message};
@@ -161,7 +163,7 @@ pub fn config(shards: u32) -> Config {
         destinations: BTreeMap::new(),
         // The oracle is evaluated at the same instant.
         settle_ms: 0,
-        history_rows: millrace_shard::engine::HISTORY_ROWS,
+        history_rows: millrace_shard::deployment::HISTORY_ROWS,
     }
 }
 
@@ -528,7 +530,7 @@ impl Cluster {
                 .filter(|(row_key, _)| key::table_of(row_key) == Some(key::table::SUBJECT));
             for (row_key, value) in persons {
                 let subject = key::subject_of(row_key).expect("a subject's key");
-                let row: millrace_shard::row::SubjectRow = millrace_shard::row::decode(value).expect("a subject's row");
+                let row: millrace_shard::row::SubjectRow = millrace_shard::format::decode(value).expect("a subject's row");
                 lines.push(format!("shard {number} {subject:?} {row:?}"));
             }
         }

@@ -3,11 +3,10 @@
 
 use std::fmt::Write;
 
-use millrace_model::{Identity, Timestamp};
+use millrace_model::{Identity, SubjectId, Timestamp};
 use millrace_oracle::worlds::{NOON_MS, event, record};
 use millrace_oracle::{Rule, Subject};
 use millrace_segment::Explanation;
-use millrace_shard::row::SubjectId;
 use millrace_test_scenarios::Cluster;
 use serde_json::{Value, json};
 

@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 
 use millrace_identity::Policy;
-use millrace_model::{CanonicalId, Identity, SubjectKind, Timestamp};
+use millrace_model::{CanonicalId, Identity, SubjectId, SubjectKind, Timestamp};
 use millrace_oracle::worlds::random::{self, Random};
 use millrace_oracle::worlds::{NOON_MS, event, record, rules, tombstone};
 use millrace_oracle::{Config, Oracle, Profile, Rule, SourceRecord, Subject};
-use millrace_shard::row::SubjectId;
 use millrace_test_scenarios::{Cluster, config};
 use millrace_test_seeds::seeds;
 use serde_json::{Value as Json, json};
@@ -80,8 +79,8 @@ impl Guards {
         policy
     }
 
-    fn config(&self) -> millrace_shard::engine::Config {
-        millrace_shard::engine::Config {
+    fn config(&self) -> millrace_shard::deployment::Deployment {
+        millrace_shard::deployment::Deployment {
             policy: self.policy(),
             ..config(SHARDS)
         }

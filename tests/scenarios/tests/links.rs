@@ -29,7 +29,7 @@ fn person(id: &str, accounts: &[&str]) -> Vec<SourceRecord> {
 /// Two accounts with a deal of 6 each, somebody on either and somebody on both.
 fn cluster(shards: u32, seed: u64) -> Cluster {
     let mut cluster = Cluster::with(
-        millrace_shard::engine::Config {
+        millrace_shard::deployment::Deployment {
             settle_ms: SETTLE_MS,
             ..config(shards)
         },

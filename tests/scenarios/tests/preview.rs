@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use millrace_model::{CanonicalId, Identity, SubjectKind, Timestamp};
+use millrace_model::{CanonicalId, Identity, SubjectId, SubjectKind, Timestamp};
 use millrace_oracle::worlds::{DAY_MS, NOON_MS, bodea, random, record, rules};
 use millrace_oracle::{Config, Oracle, Rule, SourceRecord, Subject};
 use millrace_segment::{Compiled, compile, parse_definitions};
 use millrace_shard::query::{Query, QueryError, SAMPLE_MAX, Sampled};
-use millrace_shard::row::SubjectId;
 use millrace_test_scenarios::{Cluster, config, definition};
 use millrace_test_seeds::seeds;
 

@@ -9,13 +9,15 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use millrace_model::{Identity, Map, Text, Value, namespace};
+use millrace_model::{Identity, Map, SubjectId, Text, Value, namespace};
 
-use super::{Step, shard_of};
+use super::Step;
+use crate::placement::shard_of;
+use crate::origin::Origin;
 use crate::key::{self, Key, table};
 use crate::machine::{Output, OutputTopic, Partition};
-use crate::message::{Message, Origin};
-use crate::row::{ActivatedRow, ActivationKey, ActivationRow, ProfileRow, SubjectId, SubjectRow};
+use crate::message::Message;
+use crate::row::{ActivatedRow, ActivationKey, ActivationRow, ProfileRow, SubjectRow};
 use crate::state::StateError;
 
 impl Step<'_> {

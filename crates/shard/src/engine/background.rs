@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_model::metric::Gauge;
-use millrace_model::{Identity, SubjectKind, Text, Timestamp};
+use millrace_model::{Identity, SubjectId, SubjectKind, Text, Timestamp};
 
 use super::derive::{self, Wake};
 use super::{Dirty, Step, Turn};
+use crate::format;
+use crate::origin::{CauseKind, Origin};
 use crate::key::{self, Key, Parts, table};
 use crate::machine::{Measure, Measurement};
-use crate::message::{CauseKind, Origin};
-use crate::row::{self, BackfillRow, ChoreRow, FanoutRow, ReviewRow, SubjectId};
+use crate::row::{BackfillRow, ChoreRow, FanoutRow, ReviewRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
@@ -153,7 +154,7 @@ impl Step<'_> {
             match Parts::of(&job_key).node() {
                 Some(node) if !self.fanouts.jobs.contains_key(&node) => {
                     self.fanouts.stored_from = job_key;
-                    return Ok(Some((node, row::decode(&value)?)));
+                    return Ok(Some((node, format::decode(&value)?)));
                 }
                 _ => self.fanouts.stored_from = prefix_end(&job_key),
             }
@@ -302,7 +303,7 @@ impl Step<'_> {
     pub(super) fn report_audiences(&mut self) -> Result<(), StateError> {
         for (row_key, value) in self.tx.scan_prefix(&[table::AUDIENCE])? {
             if let Some(segment) = Parts::of(&row_key).text() {
-                self.report_audience(segment.into(), row::decode(&value)?);
+                self.report_audience(segment.into(), format::decode(&value)?);
             }
         }
         Ok(())

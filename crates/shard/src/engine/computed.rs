@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use millrace_model::{SubjectKind, Text, Timestamp, Value};
+use millrace_model::{SubjectId, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::SegmentPlan;
 use millrace_segment::view::Timed;
 
@@ -11,7 +11,7 @@ use super::view::SubjectView;
 use super::{Dirty, Step};
 use crate::key::{self, table};
 use crate::program::Program;
-use crate::row::{ComputedRow, ComputedValue, SubjectId, SubjectRow};
+use crate::row::{ComputedRow, ComputedValue, SubjectRow};
 use crate::state::StateError;
 
 impl Step<'_> {

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use millrace_model::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Config, IDENTITY_SHARD, Step};
+use super::Step;
+use crate::format;
+use crate::deployment::Deployment;
+use crate::placement::IDENTITY_SHARD;
+use crate::origin::{CauseKind, Origin};
 use crate::key::{Key, table};
-use crate::message::{CauseKind, Origin};
 use crate::program::Program;
-use crate::row::{self, ConfigurationRow, RevisionRow};
+use crate::row::{ConfigurationRow, RevisionRow};
 use crate::state::StateError;
 
-impl Config {
+impl Deployment {
     fn fingerprints(&self) -> ConfigurationRow {
         let settings = &self.settings;
         // The program's version stands for its interpretation of the same rules.
@@ -25,8 +28,8 @@ impl Config {
             &self.destinations,
         );
         ConfigurationRow {
-            rules: xxh3_64(&row::encode(&rules)),
-            identity: xxh3_64(&row::encode(&self.policy)),
+            rules: xxh3_64(&format::encode(&rules)),
+            identity: xxh3_64(&format::encode(&self.policy)),
         }
     }
 }

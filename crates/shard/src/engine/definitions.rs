@@ -7,10 +7,10 @@ use millrace_segment::{Compiled, Diagnostic};
 use millrace_wire::Reason;
 
 use super::Step;
+use crate::origin::{CauseKind, Origin};
 use crate::key::{self, Key, Parts, table};
 use crate::lifecycle::{Accepted, Taken, outdated};
 use crate::machine::Input;
-use crate::message::{CauseKind, Origin};
 use crate::program::{self, Program};
 use crate::row::{DefinitionRow, VersionRow};
 use crate::state::StateError;

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{Identity, SourceKind, SubjectKind, Text, Timestamp, namespace};
+use millrace_model::{Identity, SourceKind, SubjectId, SubjectKind, Text, Timestamp, namespace};
 
 use millrace_segment::view::QueryId;
 
+use crate::format;
 use crate::key::{self, Key, Parts, table};
-use crate::row::{self, AliasRow, Detail, Membership, ProfileRow, Reach, RecordRow, SequencedRow, SubjectId, SubjectRow, VerdictRow};
+use crate::row::{AliasRow, Detail, Membership, ProfileRow, Reach, RecordRow, SequencedRow, SubjectRow, VerdictRow};
 use crate::state::{RowChange, StateError, StateView};
 use crate::tx::prefix_end;
 
@@ -174,7 +175,7 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
     match key::table_of(row_key) {
         Some(table::SUBJECT) => {
             let Some(subject) = key::subject_of(row_key) else { return Ok(keys) };
-            let row: SubjectRow = row::decode(value)?;
+            let row: SubjectRow = format::decode(value)?;
             if row.timer.0 != Timestamp::MAX {
                 keys.insert(subject_timer(row.timer.0, &subject));
             }
@@ -182,7 +183,7 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
         }
         Some(table::PROFILE) => {
             let Some(subject) = key::subject_of(row_key) else { return Ok(keys) };
-            let profile: ProfileRow = row::decode(value)?;
+            let profile: ProfileRow = format::decode(value)?;
             keys.extend(
                 references(subject.kind, &profile)
                     .iter()
@@ -193,7 +194,7 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
             let (Some(subject), Some(query), Some(id)) = (key::subject_of(row_key), parts.number(), parts.text()) else {
                 return Ok(keys);
             };
-            let verdict: VerdictRow = row::decode(value)?;
+            let verdict: VerdictRow = format::decode(value)?;
             if verdict.valid_until < Timestamp::MAX {
                 keys.insert(agenda_entry(&subject, QueryId(query), verdict.valid_until, &id));
             }
@@ -202,19 +203,19 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
             let (Some(subject), Some(query), Some(at), Some(id)) = (key::subject_of(row_key), parts.number(), parts.instant(), parts.text()) else {
                 return Ok(keys);
             };
-            let event: SequencedRow = row::decode(value)?;
+            let event: SequencedRow = format::decode(value)?;
             if event.turns_at < Timestamp::MAX {
                 keys.insert(turn(&subject, QueryId(query), event.turns_at, at, &id));
             }
         }
         Some(table::ALIAS) => {
             let Some(node) = key::node_of(row_key) else { return Ok(keys) };
-            let alias: AliasRow = row::decode(value)?;
+            let alias: AliasRow = format::decode(value)?;
             keys.extend(alias.canonical.map(|canonical| alias_of(&super::related::thing_of(&node, canonical), &node)));
         }
         Some(table::RECORD) if parts.byte() == Some(SourceKind::AccountLink as u8) => {
             let Some(link) = parts.text() else { return Ok(keys) };
-            let record: RecordRow = row::decode(value)?;
+            let record: RecordRow = format::decode(value)?;
             keys.extend(record.timer.map(|at| link_timer(at, &link)));
         }
         _ => {}

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millrace_identity::Reason;
 use millrace_model::metric::{Counter, Histogram};
-use millrace_model::{CanonicalId, Identity, Map, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
+use millrace_model::{CanonicalId, Identity, Map, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value, namespace};
 use millrace_segment::plan::{FeaturePlan, Reads, SegmentPlan};
 use millrace_segment::view::{FeatureId, Features, QueryId, Timed};
 
@@ -19,16 +19,15 @@ use super::horizon::ends;
 use super::resolve::{identities_of, key_at};
 use super::view::{Rows, SubjectView};
 use super::{Dirty, Step, derive};
+use crate::format;
+use crate::origin::{CauseKind, Origin};
 use crate::key::{self, Bucket, table};
 use crate::machine::{Measure, Measurement, Output, OutputTopic, Partition};
 use crate::merge::merge;
-use crate::message::{CauseKind, Message, Origin};
+use crate::message::Message;
 use crate::program::{self, Program, same_values};
 use crate::record::Fragment;
-use crate::row::{
-    self, AsideRow, Detail, FragmentRow, Held, KeptRow, Membership, Moved, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing,
-    SubjectId, SubjectRow,
-};
+use crate::row::{self, AsideRow, Detail, FragmentRow, Held, KeptRow, Membership, Moved, OwnFeature, ProfileRelation, ProfileRow, Reference, RelationRow, Standing, SubjectRow};
 use crate::state::{Row, StateError};
 
 /// One change of membership.
@@ -172,13 +171,13 @@ impl Step<'_> {
         let (first, end) = key::records(subject);
         for (row_key, value) in self.tx.scan(&first, &end, usize::MAX)? {
             if key::table_of(&row_key) == Some(table::FRAGMENT) {
-                let row: FragmentRow = row::decode(&value)?;
+                let row: FragmentRow = format::decode(&value)?;
                 if let (Some(node), Some(fragment)) = (key::Parts::of(&row_key).node(), row.fragment) {
                     fragments.push((node, fragment));
                 }
                 continue;
             }
-            let relation: RelationRow = row::decode(&value)?;
+            let relation: RelationRow = format::decode(&value)?;
             let (Some((kind, key)), Some(value)) = (row_kind(&row_key), relation.value) else {
                 continue;
             };
@@ -709,7 +708,7 @@ pub fn asides(rows: Vec<Row>) -> Result<BTreeMap<Identity, Reason>, StateError> 
     for (aside_key, value) in rows {
         let mut parts = key::Parts::of(&aside_key);
         parts.node();
-        let row: AsideRow = row::decode(&value)?;
+        let row: AsideRow = format::decode(&value)?;
         if let (Some(node), Some(reason)) = (parts.node(), row.reason) {
             found.entry(node).or_insert(reason);
         }

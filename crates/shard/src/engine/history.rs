@@ -1,6 +1,6 @@
 //! A long history: work on many events of one person runs in portions, and finds them by time.
 //!
-//! A short ledger is read whole when needed. One that has grown past `Config::history_rows` is
+//! A short ledger is read whole when needed. One that has grown past `Deployment::history_rows` is
 //! *dated*: rows `DATED` name its events by time, so that those too old to be kept are found
 //! without a look at the others. Work on more rows than that is a *chore*: nodes that depart with
 //! their events, events that expire, queries whose rows must be filled from the whole ledger. Each
@@ -14,14 +14,16 @@
 
 use std::collections::BTreeSet;
 
-use millrace_model::{CanonicalId, Identity, Text, Timestamp};
+use millrace_model::{CanonicalId, Identity, SubjectId, Text, Timestamp};
 use millrace_segment::plan::EventQuery;
 use millrace_segment::view::{EventRow as Kept, QueryId};
 
 use super::Step;
+use crate::format;
+use crate::origin::Origin;
 use crate::key::{self, Key, Parts, table};
-use crate::message::{Bundle, Message, Origin};
-use crate::row::{self, ChoreRow, Departure, EventRow, SubjectId};
+use crate::message::{Bundle, Message};
+use crate::row::{ChoreRow, Departure, LedgerRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
@@ -32,13 +34,13 @@ const PART_BYTES: usize = 512 << 10;
 impl Step<'_> {
     /// The instants by which a dated ledger names an event: those of the copies that count or would
     /// count, and the last one, after which nothing is left.
-    fn dates(event: &EventRow) -> BTreeSet<Timestamp> {
+    fn dates(event: &LedgerRow) -> BTreeSet<Timestamp> {
         let bodies = event.copies.iter().filter(|copy| copy.body.is_some()).map(|copy| copy.occurred_at);
         bodies.chain(event.copies.iter().map(|copy| copy.occurred_at).max()).collect()
     }
 
     /// An event of a dated ledger changed.
-    pub(super) fn date(&mut self, subject: &SubjectId, id: &str, before: &BTreeSet<Timestamp>, after: &EventRow) {
+    pub(super) fn date(&mut self, subject: &SubjectId, id: &str, before: &BTreeSet<Timestamp>, after: &LedgerRow) {
         let after = Step::dates(after);
         for gone in before.difference(&after) {
             self.tx.delete(key::dated(subject, *gone, id));
@@ -49,7 +51,7 @@ impl Step<'_> {
     }
 
     /// The instants by which a ledger names an event now; none if it is not dated.
-    pub(super) fn dates_before(&mut self, subject: &SubjectId, event: &EventRow) -> Result<Option<BTreeSet<Timestamp>>, StateError> {
+    pub(super) fn dates_before(&mut self, subject: &SubjectId, event: &LedgerRow) -> Result<Option<BTreeSet<Timestamp>>, StateError> {
         Ok(self.subject(subject)?.dated.then(|| Step::dates(event)))
     }
 
@@ -118,9 +120,9 @@ impl Step<'_> {
         Ok(None)
     }
 
-    fn event(&self, subject: &SubjectId, id: &str) -> Result<EventRow, StateError> {
+    fn event(&self, subject: &SubjectId, id: &str) -> Result<LedgerRow, StateError> {
         let stored = self.tx.get_bytes(&key::event(subject, id))?;
-        Ok(stored.map(|stored| EventRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default())
+        Ok(stored.map(|stored| LedgerRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default())
     }
 
     /// Drops events that are too old to be kept; if there are many, some of them, and a chore drops
@@ -176,7 +178,7 @@ impl Step<'_> {
         Ok((touched, due.len() == limit))
     }
 
-    fn expire_event(&mut self, subject: &SubjectId, id: &str, event: EventRow, cutoff: Timestamp, origin: &Origin) -> Result<Vec<QueryId>, StateError> {
+    fn expire_event(&mut self, subject: &SubjectId, id: &str, event: LedgerRow, cutoff: Timestamp, origin: &Origin) -> Result<Vec<QueryId>, StateError> {
         for copy in event.copies.iter().filter(|copy| copy.occurred_at <= cutoff && copy.body.is_some()) {
             self.unlink(subject, copy, origin)?;
         }
@@ -244,7 +246,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn take_copies(&mut self, subject: &SubjectId, id: &Text, event: EventRow, departure: &Departure, part: &mut Bundle) -> Result<EventRow, StateError> {
+    fn take_copies(&mut self, subject: &SubjectId, id: &Text, event: LedgerRow, departure: &Departure, part: &mut Bundle) -> Result<LedgerRow, StateError> {
         let Some(copy) = event.copies.iter().find(|copy| copy.home == departure.node).cloned() else {
             return Ok(event);
         };
@@ -263,7 +265,7 @@ impl Step<'_> {
             while bytes < PART_BYTES
                 && let Some(event) = events.next()
             {
-                bytes += row::encode(&event.1).len();
+                bytes += format::encode(&event.1).len();
                 part.events.push(event);
             }
             let ends = events.peek().is_none();
@@ -309,7 +311,7 @@ impl Step<'_> {
     }
 
     /// Keeps an event for queries of the plan.
-    fn fill(&mut self, subject: &SubjectId, wanted: &BTreeSet<QueryId>, id: &Text, event: &EventRow) -> Result<(), StateError> {
+    fn fill(&mut self, subject: &SubjectId, wanted: &BTreeSet<QueryId>, id: &Text, event: &LedgerRow) -> Result<(), StateError> {
         let program = std::sync::Arc::clone(&self.program);
         let Some((copy, body)) = event.effective().and_then(|copy| Some((copy, copy.body.as_ref()?))) else {
             return Ok(());
@@ -328,7 +330,7 @@ impl Step<'_> {
     pub(super) fn next_chore(&self) -> Result<Option<(SubjectId, ChoreRow)>, StateError> {
         let first = self.tx.scan(&[table::CHORE], &[table::CHORE + 1], 1)?.pop();
         let Some((chore_key, value)) = first else { return Ok(None) };
-        let chore = row::decode(&value)?;
+        let chore = format::decode(&value)?;
         Ok(Parts::of(&chore_key).subject().map(|subject| (subject, chore)))
     }
 
@@ -419,7 +421,7 @@ impl Step<'_> {
     }
 
     /// The next events of the ledger after a chore's cursor, which moves to the last of them.
-    fn page(&self, subject: &SubjectId, chore: &mut ChoreRow, rows: usize) -> Result<Vec<(Text, EventRow)>, StateError> {
+    fn page(&self, subject: &SubjectId, chore: &mut ChoreRow, rows: usize) -> Result<Vec<(Text, LedgerRow)>, StateError> {
         let prefix = key::of_subject(table::EVENT, subject);
         let lower = chore.cursor.as_deref().map_or_else(|| prefix.clone(), prefix_end);
         let page = self.tx.scan(&lower, &prefix_end(&prefix), rows)?;
@@ -428,7 +430,7 @@ impl Step<'_> {
         }
         let event = |(event_key, value): (Vec<u8>, Vec<u8>)| {
             let id = key::event_id(&event_key)?;
-            Some(EventRow::decode(subject, &id, &value).map(|event| (id, event)))
+            Some(LedgerRow::decode(subject, &id, &value).map(|event| (id, event)))
         };
         page.into_iter().filter_map(event).collect()
     }

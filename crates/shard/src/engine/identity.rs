@@ -8,9 +8,10 @@ use millrace_model::metric::{Counter, Histogram};
 use millrace_model::{Identity, Text};
 
 use super::Step;
+use crate::origin::Origin;
 use crate::key::table;
 use crate::machine::{Measure, Measurement};
-use crate::message::{Message, Origin};
+use crate::message::Message;
 use crate::state::{StateError, StateView};
 use crate::tx::Tx;
 

@@ -6,10 +6,12 @@ use millrace_model::{Event, EventOperation, Identity, Operation, Rejection, Sour
 use millrace_segment::Settings;
 use millrace_wire::DecodeError;
 
-use super::{Step, shard_of, shard_of_node};
+use super::Step;
+use crate::placement::{shard_of, shard_of_node};
+use crate::origin::{CauseKind, Origin};
 use crate::machine::{Input, InputTopic, Output, OutputTopic, Partition};
-use crate::message::{CauseKind, Envelope, Message, Origin};
-use crate::row;
+use crate::message::{Envelope, Message};
+use crate::format;
 use crate::state::StateError;
 
 impl Step<'_> {
@@ -70,7 +72,7 @@ impl Step<'_> {
         if shard == self.number {
             self.queue.push_back(envelope);
         } else {
-            let value = Bytes::from(row::encode(&envelope));
+            let value = Bytes::from(format::encode(&envelope));
             let output = Output {
                 topic: OutputTopic::Records,
                 partition: Partition::Shard(shard),

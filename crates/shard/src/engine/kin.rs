@@ -6,16 +6,17 @@
 //! portions if there are many, and meanwhile the account is not evaluated. A child before the place
 //! that the filling has reached counts at once, one after it when the filling reaches it.
 
-use millrace_model::{SubjectKind, Value};
+use millrace_model::{SubjectId, SubjectKind, Value};
 use millrace_segment::kin::Kin;
 use millrace_segment::view::{Features, KinId, QueryId, Unknown};
 
 use super::Step;
 use super::view::child_item;
+use crate::format;
+use crate::origin::Origin;
 use crate::key::{self, Parts};
-use crate::message::Origin;
 use crate::program::Program;
-use crate::row::{self, KinRow, KinState, KinTally, SubjectId};
+use crate::row::{KinRow, KinState, KinTally};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
@@ -145,7 +146,7 @@ impl Step<'_> {
         let last = rows.last().map(|(last, _)| last.clone());
         for (child_key, value) in rows {
             let Some(child) = Parts::of(&child_key).subject() else { continue };
-            let item = child_item(&child, row::decode(&value)?);
+            let item = child_item(&child, format::decode(&value)?);
             self.count_kin(account, kin, tally, kin.judge(&item), true)?;
         }
         let done = *left > 0;

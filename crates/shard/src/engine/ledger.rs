@@ -6,17 +6,18 @@
 
 use std::collections::hash_map::Entry;
 
-use millrace_model::{Event, EventOperation, Identity, Text, Timestamp};
+use millrace_model::{Event, EventOperation, Identity, SubjectId, Text, Timestamp};
 use millrace_segment::plan::{EventQuery, Keep};
 use millrace_segment::view::{EventRow as Kept, QueryId};
 
 use rustc_hash::FxHashMap;
 
 use super::{Step, derive};
+use crate::format;
+use crate::origin::Origin;
 use crate::key::{self, Bucket, table};
-use crate::message::Origin;
 use crate::program::Program;
-use crate::row::{self, EventCopy, EventLinkRow, EventRow, KeptRow, QueryRows, SubjectId, VerdictRow};
+use crate::row::{EventCopy, EventLinkRow, KeptRow, LedgerRow, QueryRows, VerdictRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
@@ -54,7 +55,7 @@ impl Step<'_> {
         origin: &Origin,
     ) -> Result<(), StateError> {
         let stored = self.tx.get_bytes(&key::event(subject, id))?;
-        let event = stored.map(|stored| EventRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default();
+        let event = stored.map(|stored| LedgerRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default();
         let known = event.copies.iter().find(|known| known.home == copy.home);
         // One that replaces a kept version is still accepted, and dropped when the subject is
         // evaluated.
@@ -145,8 +146,8 @@ impl Step<'_> {
         &mut self,
         subject: &SubjectId,
         id: &str,
-        mut event: EventRow,
-        change: impl FnOnce(&mut EventRow),
+        mut event: LedgerRow,
+        change: impl FnOnce(&mut LedgerRow),
     ) -> Result<Vec<QueryId>, StateError> {
         let before = event.effective().cloned();
         let dates = self.dates_before(subject, &event)?;
@@ -336,7 +337,7 @@ impl Step<'_> {
     fn drop_left_queries(&mut self, subject: &SubjectId, program: &Program, revision: u64, origin: &Origin) -> Result<(), StateError> {
         self.write_buckets();
         for (kept_key, value) in self.tx.scan_prefix(&key::of_subject(table::QUERY, subject))? {
-            let mut kept: KeptRow = row::decode(&value)?;
+            let mut kept: KeptRow = format::decode(&value)?;
             let before = kept.0.len();
             kept.0.retain(|id, _| program.query(*id).is_some());
             match kept.0.len() {
@@ -404,11 +405,11 @@ impl Step<'_> {
     }
 
     /// The whole ledger, ascending by id: for short ones.
-    pub(super) fn stored_events(&self, subject: &SubjectId) -> Result<Vec<(Text, EventRow)>, StateError> {
+    pub(super) fn stored_events(&self, subject: &SubjectId) -> Result<Vec<(Text, LedgerRow)>, StateError> {
         let mut events = Vec::new();
         for (event_key, value) in self.tx.scan_prefix(&key::of_subject(table::EVENT, subject))? {
             if let Some(id) = key::event_id(&event_key) {
-                let event = EventRow::decode(subject, &id, &value)?;
+                let event = LedgerRow::decode(subject, &id, &value)?;
                 events.push((id, event));
             }
         }

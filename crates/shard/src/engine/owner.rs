@@ -8,12 +8,14 @@
 //! passed on, never both; fragments and rows by their sequence, events by their version, so that
 //! direct data may arrive before the arrival it overtakes.
 
-use millrace_model::{CanonicalId, Identity, SourceKind};
+use millrace_model::{CanonicalId, Identity, SourceKind, SubjectId};
 
 use super::Step;
+use crate::format;
+use crate::origin::Origin;
 use crate::key::{self, Parts, table};
-use crate::message::{Bundle, Data, Message, Origin, RowId};
-use crate::row::{self, Arrival, AsideRow, FragmentRow, MovedRow, RelationRow, SubjectId};
+use crate::message::{Bundle, Data, Message, RowId};
+use crate::row::{Arrival, AsideRow, FragmentRow, MovedRow, RelationRow};
 use crate::state::StateError;
 
 impl Step<'_> {
@@ -127,7 +129,7 @@ impl Step<'_> {
         }
         let rows_of_node = key::of_subject_node(table::ROW, &subject, &node);
         for (row_key, value) in self.tx.scan_prefix(&rows_of_node)? {
-            let row: RelationRow = row::decode(&value)?;
+            let row: RelationRow = format::decode(&value)?;
             if let Some(id) = row_id(&row_key) {
                 part.rows.push((id, row.sequence, row.value));
             }
@@ -136,7 +138,7 @@ impl Step<'_> {
         for (aside_key, value) in self.tx.scan_prefix(&key::of_subject_node(table::ASIDE, &subject, &node))? {
             let mut parts = Parts::of(&aside_key);
             parts.node();
-            let row: AsideRow = row::decode(&value)?;
+            let row: AsideRow = format::decode(&value)?;
             self.count_asides(&subject, row.reason.is_some(), false)?;
             part.aside.extend(parts.node().map(|carried| (carried, row)));
             self.tx.delete(aside_key);

@@ -8,14 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{CanonicalId, Identity, SubjectKind, Timestamp};
+use millrace_model::{CanonicalId, Identity, SubjectId, SubjectKind, Timestamp};
 use millrace_segment::view::Features;
 
 use super::{Step, derive};
+use crate::origin::Origin;
 use crate::key::{self, Parts, table};
-use crate::message::{Message, Origin};
+use crate::message::Message;
 use crate::program::same_values;
-use crate::row::{AliasRow, Detail, FanoutRow, Moved, ProfileRow, Reach, ReplicaRow, Standing, SubjectId, Unrest};
+use crate::row::{AliasRow, Detail, FanoutRow, Moved, ProfileRow, Reach, ReplicaRow, Standing, Unrest};
 use crate::state::StateError;
 
 impl Step<'_> {

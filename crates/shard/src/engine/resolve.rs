@@ -16,14 +16,17 @@ use std::collections::BTreeSet;
 
 use millrace_identity::Claim as ClaimId;
 use millrace_identity::{Edge, Evidence, Reason};
-use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectKind, Text, Timestamp, Value, namespace};
+use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value, namespace};
 
 use super::evaluate::source_kind;
-use super::{IDENTITY_SHARD, Step};
+use super::Step;
+use crate::format;
+use crate::placement::IDENTITY_SHARD;
+use crate::origin::Origin;
 use crate::key::{self, Parts};
-use crate::message::{Data, Message, Origin, RowId};
+use crate::message::{Data, Message, RowId};
 use crate::record::{Applied, Fragment};
-use crate::row::{self, CarriedRow, NodeRow, RecordRow, SubjectId};
+use crate::row::{CarriedRow, NodeRow, RecordRow};
 use crate::state::StateError;
 
 /// Why a home carries an identity.
@@ -278,7 +281,7 @@ impl Step<'_> {
         let mut all = recorded;
         if row.carried > 0 {
             for (carried_key, value) in self.tx.scan_prefix(&key::all_carried(home))? {
-                if row::decode::<CarriedRow>(&value)?.present {
+                if format::decode::<CarriedRow>(&value)?.present {
                     all.extend(Parts::of(&carried_key).node());
                 }
             }

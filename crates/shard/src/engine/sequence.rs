@@ -15,14 +15,15 @@
 
 use std::collections::VecDeque;
 
-use millrace_model::Timestamp;
+use millrace_model::{SubjectId, Timestamp};
 use millrace_segment::plan::EventQuery;
 use millrace_segment::sequence::{Progress, Sequence};
 use millrace_segment::view::{EventRow as Kept, QueryId, Timed};
 
 use super::{Step, derive};
+use crate::format;
 use crate::key::{self, Parts, table};
-use crate::row::{self, SequenceRow, SequencedRow, SubjectId, WalkRow};
+use crate::row::{SequenceRow, SequencedRow, WalkRow};
 use crate::state::StateError;
 use crate::tx::{Tx, prefix_end};
 
@@ -228,7 +229,7 @@ impl Step<'_> {
         let earlier = key::milestone(subject, query, first.plus_ms(-1));
         let milestone = self.tx.scan(&earlier, &prefix_end(&key::milestones(subject, query)), 1)?.pop();
         let (progress, from) = match &milestone {
-            Some((milestone_key, value)) => (row::decode(value)?, key::milestone_at(milestone_key).unwrap_or(Timestamp::MIN)),
+            Some((milestone_key, value)) => (format::decode(value)?, key::milestone_at(milestone_key).unwrap_or(Timestamp::MIN)),
             None => (sequence.start(), Timestamp::MIN),
         };
         Ok(Some(WalkRow::after(from, 0, sequence.begin(progress))))
@@ -371,7 +372,7 @@ pub(super) fn event(event_key: &[u8], value: &[u8]) -> Result<Option<Kept>, Stat
     let (Some(at), Some(id)) = (parts.instant(), parts.text()) else {
         return Ok(None);
     };
-    let row: SequencedRow = row::decode(value)?;
+    let row: SequencedRow = format::decode(value)?;
     Ok(Some(Kept {
         at,
         id: id.into(),

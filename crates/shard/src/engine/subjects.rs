@@ -1,9 +1,9 @@
 //! The hot rows of the subjects that a step has read, decoded once.
 
-use millrace_model::Timestamp;
+use millrace_model::{SubjectId, Timestamp};
 use rustc_hash::FxHashMap;
 
-use crate::row::{SubjectId, SubjectRow};
+use crate::row::SubjectRow;
 
 /// A subject's hot row.
 pub(super) struct CachedSubject {

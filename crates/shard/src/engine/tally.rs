@@ -4,7 +4,7 @@
 //! row of totals. Before a tally is read, the verdicts that have ended are computed again, so that
 //! an event costs the same however many others there are.
 
-use millrace_model::{Timestamp, Value};
+use millrace_model::{SubjectId, Timestamp, Value};
 use millrace_segment::Asked;
 use millrace_segment::Totals;
 use millrace_segment::plan::EventQuery;
@@ -13,7 +13,7 @@ use millrace_segment::view::{EventRow as Kept, QueryId};
 
 use super::{Step, derive};
 use crate::key::{self, Parts, table};
-use crate::row::{SubjectId, TalliedValueRow, TallyRow, VerdictRow};
+use crate::row::{TalliedValueRow, TallyRow, VerdictRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
@@ -182,7 +182,7 @@ impl Step<'_> {
             totals.distinct = if up { totals.distinct + 1 } else { totals.distinct.saturating_sub(1) };
             if asked.has_extreme() {
                 let first = self.tx.scan(&prefix, &prefix_end(&prefix), 1)?;
-                let first = first.first().map(|(_, row)| crate::row::decode::<TalliedValueRow>(row)).transpose()?;
+                let first = first.first().map(|(_, row)| crate::format::decode::<TalliedValueRow>(row)).transpose()?;
                 *extreme = first.map(|row| row.value);
             }
         }

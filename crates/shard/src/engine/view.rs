@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use elsa::FrozenBTreeMap;
-use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::Keep;
 use millrace_segment::view::{EventRow, Features, Item, Kept, KinId, QueryId, Tallied, Target, Timed, Unknown, View};
 
+use crate::format;
 use crate::key::{self, Bucket, table};
 use crate::program::Program;
-use crate::row::{self, AliasRow, KeptRow, KinRow, KinState, ProfileRow, QueryRows, Reference, ReplicaRow, SequenceRow, SubjectId, TallyRow, VerdictRow};
+use crate::row::{self, AliasRow, KeptRow, KinRow, KinState, ProfileRow, QueryRows, Reference, ReplicaRow, SequenceRow, TallyRow, VerdictRow};
 use crate::state::{Row, StateError};
 
 /// Read access to rows: a step's overlay, or committed state.
@@ -31,7 +32,7 @@ pub trait Rows {
     /// Where the store failed.
     fn kept(&self, subject: &SubjectId, bucket: Bucket) -> Result<Cow<'_, KeptRow>, StateError> {
         let bytes = self.row(&key::kept(subject, bucket))?;
-        Ok(Cow::Owned(bytes.as_deref().map(row::decode).transpose()?.unwrap_or_default()))
+        Ok(Cow::Owned(bytes.as_deref().map(format::decode).transpose()?.unwrap_or_default()))
     }
 }
 
@@ -106,7 +107,7 @@ impl<'a> SubjectView<'a> {
 
     fn read<R: serde::de::DeserializeOwned>(&self, row_key: &[u8]) -> Option<R> {
         let bytes = self.note(self.rows.row(row_key))??;
-        self.note(row::decode(&bytes))
+        self.note(format::decode(&bytes))
     }
 
     /// Which thing a node is; unknown until its alias arrives.
@@ -248,7 +249,7 @@ impl<'a> SubjectView<'a> {
         for (verdict_key, value) in rows {
             let mut parts = key::Parts::of(&verdict_key);
             let _ = parts.number();
-            let (Some(id), Some(verdict)) = (parts.text(), self.note(row::decode::<VerdictRow>(&value))) else {
+            let (Some(id), Some(verdict)) = (parts.text(), self.note(format::decode::<VerdictRow>(&value))) else {
                 continue;
             };
             events.push(EventRow {
@@ -273,7 +274,7 @@ impl<'a> SubjectView<'a> {
         let rows = self.note(self.rows.rows(&key::children(self.subject, kind))).unwrap_or_default();
         let mut items = Vec::with_capacity(rows.len());
         for (child_key, value) in rows {
-            let (Some(child), Some(features)) = (key::Parts::of(&child_key).subject(), self.note(row::decode::<Features>(&value))) else {
+            let (Some(child), Some(features)) = (key::Parts::of(&child_key).subject(), self.note(format::decode::<Features>(&value))) else {
                 continue;
             };
             items.push(child_item(&child, features));

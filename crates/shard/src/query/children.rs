@@ -6,12 +6,12 @@
 
 use std::collections::BTreeSet;
 
-use millrace_model::{SubjectKind, Timestamp};
+use millrace_model::{SubjectId, SubjectKind, Timestamp};
 
 use super::{Query, QueryError, Reader, get, scan};
 use crate::engine::{aliases_of, dependent_of, dependents, is_alive};
 use crate::key::{self, Parts, table};
-use crate::row::{Reach, SubjectId, SubjectRow};
+use crate::row::{Reach, SubjectRow};
 
 impl Query {
     /// The living deals or persons that name an account as theirs, each once, ascending.

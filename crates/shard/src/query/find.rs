@@ -1,12 +1,12 @@
 //! Finds subjects by a part of their name. There is no index: each call scans a bounded number of
 //! profiles of a kind.
 
-use millrace_model::{SubjectKind, Timestamp};
+use millrace_model::{SubjectId, SubjectKind, Timestamp};
 
 use super::world::Walk;
 use super::{Query, QueryError};
 use crate::engine::is_alive;
-use crate::row::{ProfileRow, SubjectId};
+use crate::row::ProfileRow;
 
 /// Subjects scanned by one call. A bound: a call takes about a tenth of a second, and the client
 /// may have left.

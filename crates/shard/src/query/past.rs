@@ -3,11 +3,10 @@
 //! Only events of the past are kept. So the present rule is evaluated over the events up to that
 //! instant, and over records, relation rows and links as they are today: the answer says so.
 
-use millrace_model::Timestamp;
+use millrace_model::{SubjectId, Timestamp};
 
 use super::world::{Moment, Sight, Things};
 use super::{Explained, Query, QueryError, reached};
-use crate::row::SubjectId;
 
 /// The basis of an answer about the past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{Relation, SubjectKind, Text, Timestamp};
+use millrace_model::{Relation, SubjectId, SubjectKind, Text, Timestamp};
 use millrace_segment::Span;
 use millrace_segment::plan::{Plan, Reads};
 use millrace_segment::{Compiled, Diagnostic, Explanation, Kind, Status, Whole, compile, link, lint};
@@ -18,7 +18,7 @@ use super::world::{Found, Moment, Sight, Thing, Things, Walk};
 use super::{Query, QueryError};
 use crate::lifecycle::Accepted;
 use crate::program::{Program, leads_to};
-use crate::row::{DefinitionRow, RevisionRow, SubjectId};
+use crate::row::{DefinitionRow, RevisionRow};
 
 /// The most subjects a sample shows.
 pub const SAMPLE_MAX: usize = 100;

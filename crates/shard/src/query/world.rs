@@ -12,15 +12,17 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use elsa::FrozenBTreeMap;
-use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::view::Timed;
 use millrace_segment::{Link, World, WorldEvent};
 
 use super::{Query, QueryError, get};
-use crate::engine::{is_alive, shard_of_node};
+use crate::format;
+use crate::placement::shard_of_node;
+use crate::engine::is_alive;
 use crate::key::{self, table};
 use crate::program::{Program, leads_to};
-use crate::row::{self, EventRow, NodeRow, ProfileRow, Reference, SubjectId, SubjectRow};
+use crate::row::{self, LedgerRow, NodeRow, ProfileRow, Reference, SubjectRow};
 use crate::state::Row;
 use crate::tx::prefix_end;
 
@@ -300,7 +302,7 @@ impl<'q> Things<'q> {
             let (Some(subject), Some(id)) = (key::subject_of(event_key), key::event_id(event_key)) else {
                 continue;
             };
-            let event = EventRow::decode(&subject, &id, value)?;
+            let event = LedgerRow::decode(&subject, &id, value)?;
             let Moment { at: now, retained_from, past } = self.moment;
             let seen = event
                 .effective()
@@ -564,9 +566,9 @@ impl<'q> Walk<'q> {
         let mut next = Some(first);
         while let Some((row_key, value)) = next {
             match key::table_of(&row_key) {
-                Some(table::SUBJECT) => met.row = Some(row::decode(&value)?),
-                Some(table::PROFILE) => met.profile = row::decode(&value)?,
-                Some(table::NODE) => met.moved = row::decode::<NodeRow>(&value)?.canonical,
+                Some(table::SUBJECT) => met.row = Some(format::decode(&value)?),
+                Some(table::PROFILE) => met.profile = format::decode(&value)?,
+                Some(table::NODE) => met.moved = format::decode::<NodeRow>(&value)?.canonical,
                 Some(table::EVENT) if self.events => met.events.push((row_key, value)),
                 _ if !self.events => {
                     // Nothing that is needed comes after these.

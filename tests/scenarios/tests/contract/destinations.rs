@@ -7,7 +7,7 @@ use millrace_model::{Path, Text, Timestamp};
 use millrace_oracle::worlds::random::{self, Random};
 use millrace_oracle::worlds::{NOON_MS, event, record, rules};
 use millrace_oracle::{Oracle, Rule, SourceRecord};
-use millrace_shard::engine::{Config, Destination};
+use millrace_shard::deployment::{Deployment, Destination};
 use millrace_test_scenarios::{Cluster, config};
 use millrace_test_seeds::seeds;
 use millrace_wire::Presence;

@@ -1,10 +1,9 @@
 //! `validUntil` where the condition of time is not the subject's own: it is at a deal, at an
 //! account's parent, at a person of the account, in another segment.
 
-use millrace_model::{Identity, Timestamp};
+use millrace_model::{Identity, SubjectId, Timestamp};
 use millrace_oracle::SourceRecord;
 use millrace_oracle::worlds::{DAY_MS, NOON_MS, event, key, record};
-use millrace_shard::row::SubjectId;
 use millrace_test_scenarios::Cluster;
 use millrace_test_seeds::seeds;
 use millrace_wire::{CauseKind, Membership, Status};

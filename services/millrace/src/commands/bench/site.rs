@@ -17,7 +17,7 @@ use millrace_runtime::host::{Host, HostHandle};
 use millrace_runtime::observe::Observer;
 use millrace_runtime::state::ShardState;
 use millrace_runtime::task::TaskContext;
-use millrace_shard::engine::Config as EngineConfig;
+use millrace_shard::deployment::Deployment;
 use millrace_shard::machine::{InputTopic, Measure, Measurement};
 use millrace_shard::query::{Query, Reader, Shards};
 
@@ -131,7 +131,7 @@ impl Site {
         let (meter, observed) = (Arc::new(Meter::default()), Arc::new(Observed::default()));
         let log: Arc<dyn Log> = Arc::new(MeteredLog::new(parts.log, &topology, Arc::clone(&meter)));
         let watch = Watch::start(&*log, &topology, WATCHED)?;
-        let engine: Arc<EngineConfig> = Arc::new(engine::engine_config(config)?);
+        let engine: Arc<Deployment> = Arc::new(engine::engine_config(config)?);
         let context = TaskContext {
             topology,
             log: Arc::clone(&log),

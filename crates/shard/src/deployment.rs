@@ -1,0 +1,49 @@
+//! The configuration that all shards of a deployment share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millrace_model::{Path, Schema, Text};
+use millrace_segment::Settings;
+use millrace_wire::{Decoder, OutputCodec};
+use serde::Serialize;
+
+/// The configuration of every shard of a deployment, fixed at its start.
+pub struct Deployment {
+    /// Shards in all; fixed when the deployment is created.
+    pub shards: u32,
+    /// Prefix of topic names, for the causes in outputs.
+    pub topic_prefix: String,
+    pub schema: Arc<Schema>,
+    pub decoder: Arc<Decoder>,
+    pub output: Arc<OutputCodec>,
+    /// Namespace priority and guardrails.
+    pub policy: millrace_identity::Policy,
+    pub settings: Settings,
+    pub destinations: BTreeMap<Text, Destination>,
+    /// How long changes of membership are held back after a merge or split of a referenced thing,
+    /// in milliseconds; 0: not at all.
+    pub settle_ms: i64,
+    /// The most rows of one person's ledger that one message or evaluation walks over. Work on more
+    /// rows runs in portions, and ledgers with more events are dated. A fraction of what a step may
+    /// take; tests take less, so that their small histories are long.
+    pub history_rows: usize,
+}
+
+/// `Deployment::history_rows` of a deployment.
+pub const HISTORY_ROWS: usize = 256;
+
+impl Deployment {
+    /// How long events are kept, in milliseconds.
+    pub fn retention_ms(&self) -> i64 {
+        self.settings.retention_ms
+    }
+}
+
+/// The namespace by which a destination identifies its members, and the attributes it receives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Destination {
+    pub namespace: Text,
+    /// The destination's attribute name, and the profile field it takes.
+    pub attributes: BTreeMap<Text, Path>,
+}

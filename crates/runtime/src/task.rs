@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::meta::{META_KEY, Meta, UnknownMeta};
 use crate::observe::Observer;
 use crate::state::ShardState;
-use crate::topology::{Topology, input_name};
+use crate::topology::Topology;
 use millrace_shard::murmur::partition_of;
 
 /// The settings of a task.
@@ -431,7 +431,7 @@ impl ShardTask {
         let mut transaction = Transaction::default();
         for (source, offset) in std::mem::take(&mut live.moved) {
             let topic = live.inputs[&source];
-            live.meta.positions.insert((input_name(topic), source.partition), offset);
+            live.meta.positions.insert((topic.to_string(), source.partition), offset);
             // Every shard reads the control topic, so one position of the group could not
             // distinguish them.
             if topic != InputTopic::Control {

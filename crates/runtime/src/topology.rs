@@ -49,19 +49,12 @@ impl Topology {
 
     /// The full name of an input topic.
     pub fn input(&self, topic: InputTopic) -> String {
-        format!("{}{}", self.prefix, input_name(topic))
+        format!("{}{topic}", self.prefix)
     }
 
     /// The full name of an output topic.
     pub fn output(&self, topic: &OutputTopic) -> String {
-        let prefix = &self.prefix;
-        match topic {
-            OutputTopic::Records => format!("{prefix}internal.records"),
-            OutputTopic::Inbox => format!("{prefix}internal.inbox"),
-            OutputTopic::Membership => format!("{prefix}audience.membership"),
-            OutputTopic::Destination(name) => format!("{prefix}destination.{name}"),
-            OutputTopic::DeadLetter => format!("{prefix}dead-letter"),
-        }
+        format!("{}{topic}", self.prefix)
     }
 
     /// The full name of the topic of changed rows.
@@ -204,17 +197,6 @@ impl Topology {
     /// A destination's topic, created at its first use.
     pub fn destination_spec(&self, name: &str) -> TopicSpec {
         large(compacted(format!("{}destination.{name}", self.prefix), self.shards))
-    }
-}
-
-/// The name after the prefix; also how the meta row names an input, so that a change of prefix does
-/// not lose positions.
-pub fn input_name(topic: InputTopic) -> String {
-    match topic {
-        InputTopic::Control => "control.segments".to_owned(),
-        InputTopic::Inbox => "internal.inbox".to_owned(),
-        InputTopic::Records => "internal.records".to_owned(),
-        InputTopic::Source(kind) => format!("source.{}", kind.name()),
     }
 }
 

@@ -1,12 +1,15 @@
 //! The configuration that all shards of a deployment share.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use millrace_model::{Path, Schema, Text};
 use millrace_segment::Settings;
 use millrace_wire::{Decoder, OutputCodec};
 use serde::Serialize;
+
+use crate::machine::InputTopic;
 
 /// The configuration of every shard of a deployment, fixed at its start.
 pub struct Deployment {
@@ -34,6 +37,14 @@ pub struct Deployment {
 pub const HISTORY_ROWS: usize = 256;
 
 impl Deployment {
+    /// The full name of a topic.
+    pub fn topic(&self, topic: InputTopic) -> Text {
+        let mut name = Text::new(&self.topic_prefix);
+        // Writing to a text in memory cannot fail.
+        let _ = write!(name, "{topic}");
+        name
+    }
+
     /// How long events are kept, in milliseconds.
     pub fn retention_ms(&self) -> i64 {
         self.settings.retention_ms

@@ -11,58 +11,62 @@
 //! (follow, subscribe, replicas), `evaluate`, `horizon`, `computed`, `activation`, `background`,
 //! `definitions`, `configuration`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use millrace_model::metric::Counter;
-use millrace_model::{Identity, SubjectId, SubjectKind, Text, Timestamp};
-use millrace_segment::view::QueryId;
+use millrace_model::{SubjectId, Timestamp};
 
-use crate::format;
-use crate::origin::{CauseKind, Origin};
 use crate::deployment::Deployment;
+use crate::format;
 use crate::key::{self, table};
-use crate::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition};
+use crate::machine::{Budget, Effects, Input, InputTopic, Machine};
 use crate::message::{Envelope, Message};
-use crate::placement::shard_of_node;
 use crate::program::Program;
-use crate::row::{Moved, SubjectRow};
+use crate::row::Arrival;
 use crate::state::{RowChange, StateError, StateView};
-use crate::tx::Tx;
-use subjects::{CachedSubject, Subjects};
+use activation::Activation;
+use agenda::{Agenda, Dirty};
+use identity::Writer;
+use outbox::Outbox;
+use resolve::Resolve;
+use transaction::Transaction;
 
 mod activation;
+mod agenda;
 mod background;
 mod computed;
 mod configuration;
 mod definitions;
 mod derive;
 mod evaluate;
+mod features;
 mod history;
 mod horizon;
 mod identity;
 mod ingest;
 mod kin;
 mod ledger;
+mod memberships;
+mod outbox;
 mod owner;
+mod profile;
 mod related;
 mod resolve;
 mod sequence;
 mod subjects;
 mod tally;
+mod transaction;
 mod view;
 
-pub(crate) use derive::{aliases_of, dependent_of, dependents};
-pub use evaluate::{asides, is_alive, source_kind};
+pub use evaluate::is_alive;
 pub use horizon::ends;
 pub use identity::CommittedGraph;
+pub use profile::asides;
 pub use view::{Rows, SubjectView};
 
 /// One shard.
 pub struct Shard {
     number: u32,
-    config: Arc<Deployment>,
+    deployment: Arc<Deployment>,
     program: Arc<Program>,
     /// No timer is registered before this instant: keeps scans of the timer table off its deleted
     /// front.
@@ -79,10 +83,10 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(number: u32, config: Arc<Deployment>) -> Shard {
+    pub fn new(number: u32, deployment: Arc<Deployment>) -> Shard {
         Shard {
             number,
-            config,
+            deployment,
             program: Arc::new(Program::default()),
             timers_from: Timestamp::MIN,
             lagging: false,
@@ -100,7 +104,7 @@ impl Machine for Shard {
     }
 
     fn start(&mut self, view: &dyn StateView) -> Result<(), StateError> {
-        self.program = Arc::new(Program::load(view, &self.config)?);
+        self.program = Arc::new(Program::load(view, &self.deployment)?);
         self.timers_from = Timestamp::MIN;
         self.fanouts_from = vec![table::FANOUT];
         self.idle = false;
@@ -110,26 +114,14 @@ impl Machine for Shard {
 
     fn step(&mut self, view: &dyn StateView, inputs: &[Input], now: Timestamp, budget: Budget<'_>) -> Result<Effects, StateError> {
         debug_assert!(self.started, "the runtime starts a machine before it steps it");
+        let fanouts = background::Fanouts::new(self.fanouts_from.clone());
         let mut step = Step {
             number: self.number,
-            config: Arc::clone(&self.config),
+            deployment: Arc::clone(&self.deployment),
             program: Arc::clone(&self.program),
-            now,
-            tx: Tx::new(view),
-            queue: VecDeque::new(),
-            subjects: Subjects::default(),
-            buckets: ledger::Buckets::default(),
-            evidence: Vec::new(),
-            oldest_gone: BTreeSet::new(),
-            chores: 0,
-            idle: self.idle,
-            dirty: BTreeMap::new(),
-            fanouts: background::Fanouts::new(self.fanouts_from.clone()),
-            audiences: BTreeMap::new(),
-            outputs: Vec::new(),
-            measurements: Vec::new(),
-            controls: Vec::new(),
-            records: BTreeMap::new(),
+            tx: Transaction::new(view, now, self.program.revision),
+            out: Outbox::new(self.number, self.deployment.shards),
+            agenda: Agenda::new(fanouts, self.idle),
         };
         let first = !std::mem::replace(&mut self.stepped, true);
         if first {
@@ -148,7 +140,7 @@ impl Machine for Shard {
         self.timers_from = timers_from;
         self.program = Arc::clone(&step.program);
         self.fanouts_from = step.write_fanouts()?;
-        self.idle = step.idle;
+        self.idle = step.agenda.idle;
         step.finish(timers_left || background_left)
     }
 
@@ -161,95 +153,18 @@ impl Machine for Shard {
     fn committed(&mut self) {}
 }
 
-/// Why, and how much of, a subject must be evaluated again.
-#[derive(Debug)]
-struct Dirty {
-    /// The latest fact that marked it.
-    origin: Origin,
-    /// Fragments or rows changed: merge them again.
-    profile: bool,
-    /// Evaluate everything.
-    all: bool,
-    /// Evaluate what was added after this revision.
-    since: Option<u64>,
-    /// A wake-up is due.
-    due: bool,
-    /// Event queries whose rows changed.
-    queries: BTreeSet<QueryId>,
-    /// Changes of related things, by their kind.
-    related: BTreeMap<SubjectKind, Moved>,
-    /// Shards that subscribed just now.
-    greet: BTreeSet<u32>,
-}
-
-impl Dirty {
-    fn new(origin: Origin) -> Dirty {
-        Dirty {
-            origin,
-            profile: false,
-            all: false,
-            since: None,
-            due: false,
-            queries: BTreeSet::new(),
-            related: BTreeMap::new(),
-            greet: BTreeSet::new(),
-        }
-    }
-
-    /// A related thing of this kind changed.
-    fn moved(&mut self, kind: SubjectKind, moved: &Moved) {
-        self.related.entry(kind).and_modify(|known| known.add(moved)).or_insert_with(|| moved.clone());
-    }
-}
-
-/// The order in which dirty subjects are evaluated: dependencies first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn(u8, SubjectId);
-
-impl Turn {
-    fn of(subject: &SubjectId) -> Turn {
-        let rank = match subject.kind {
-            SubjectKind::Campaign => 0,
-            SubjectKind::List => 1,
-            SubjectKind::Opportunity => 2,
-            SubjectKind::Account => 3,
-            SubjectKind::Person => 4,
-        };
-        Turn(rank, subject.clone())
-    }
-}
-
-/// One step in progress.
+/// One step in progress: its rows, what it sends, and what it still has to do. A stage that needs
+/// all three is an `impl` of it; the others take the parts they need.
 struct Step<'a> {
     number: u32,
-    config: Arc<Deployment>,
+    deployment: Arc<Deployment>,
     program: Arc<Program>,
-    now: Timestamp,
-    tx: Tx<'a>,
-    queue: VecDeque<Envelope>,
-    subjects: Subjects,
-    buckets: ledger::Buckets,
-    /// Evidence for the identity writer, weighed together.
-    evidence: Vec<(millrace_identity::Evidence, Origin)>,
-    /// Subjects whose earliest event may be gone.
-    oldest_gone: BTreeSet<SubjectId>,
-    /// Chores that began, minus those that ended.
-    chores: i64,
-    /// No chore, review or backfill waits.
-    idle: bool,
-    dirty: BTreeMap<Turn, Dirty>,
-    fanouts: background::Fanouts,
-    /// Change of the number of members, by segment.
-    audiences: BTreeMap<Text, i64>,
-    outputs: Vec<Output>,
-    measurements: Vec<Measurement>,
-    /// Definitions that arrived and are not planned yet.
-    controls: Vec<definitions::Control>,
-    /// Records by stage, topic and outcome.
-    records: BTreeMap<(&'static str, &'static str, &'static str), u64>,
+    tx: Transaction<'a>,
+    out: Outbox,
+    agenda: Agenda,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
     /// Handles one input record and every message for this shard that follows from it.
     fn take(&mut self, input: &Input) -> Result<(), StateError> {
         if input.topic == InputTopic::Control {
@@ -259,41 +174,41 @@ impl Step<'_> {
         self.plan()?;
         match input.topic {
             InputTopic::Control => {}
-            InputTopic::Source(kind) => self.ingest(kind, input)?,
+            InputTopic::Source(kind) => ingest::ingest(&self.deployment, self.tx.now, &mut self.out, kind, input)?,
             InputTopic::Records | InputTopic::Inbox => {
                 let Some(value) = &input.value else { return Ok(()) };
                 let envelope: Envelope = format::decode(value)?;
-                self.queue.push_back(envelope);
+                self.out.receive(envelope);
             }
         }
         self.drain()
     }
 
     fn drain(&mut self) -> Result<(), StateError> {
-        while let Some(Envelope { origin, message }) = self.queue.pop_front() {
-            self.handle(message, &origin)?;
+        while let Some(message) = self.out.next() {
+            self.handle(message)?;
         }
         Ok(())
     }
 
-    fn handle(&mut self, message: Message, origin: &Origin) -> Result<(), StateError> {
+    fn handle(&mut self, message: Message) -> Result<(), StateError> {
         match message {
-            Message::Change(change) => self.change(change, origin),
-            Message::Event { home, event } => self.route_event(home, event, origin),
-            Message::Claim { node, home, present } => self.claim(&node, &home, present, origin),
-            Message::Carry { home, node, epoch, present } => self.carry(&home, &node, epoch, present, origin),
-            Message::Matter { home, on } => self.matter(&home, on, origin),
-            Message::Aside { home, node, reason } => self.set_aside(home, node, reason, origin),
-            Message::Anchor { node } => self.anchor(&node, origin),
-            Message::Attach { node, row, sequence, value } => self.attach(node, row, sequence, value, origin),
-            Message::Follow { node, shard, on } => self.follow(&node, shard, on, origin),
+            Message::Change(change) => self.resolve().change(change),
+            Message::Event { home, event } => self.resolve().route_event(home, event),
+            Message::Claim { node, home, present } => self.resolve().claim(&node, &home, present),
+            Message::Carry { home, node, epoch, present } => self.resolve().carry(&home, &node, epoch, present),
+            Message::Matter { home, on } => self.resolve().matter(&home, on),
+            Message::Aside { home, node, reason } => self.resolve().set_aside(home, node, reason),
+            Message::Anchor { node } => self.resolve().anchor(&node),
+            Message::Attach { node, row, sequence, value } => self.resolve().attach(node, row, sequence, value),
+            Message::Follow { node, shard, on } => self.resolve().follow(&node, shard, on),
+            Message::Canonical { node, from, to, epoch } => self.resolve().canonical(node, from, to, epoch),
             Message::Evidence(evidence) => {
-                self.evidence.push((evidence, origin.clone()));
+                self.agenda.evidence.push((evidence, self.out.cause.clone()));
                 Ok(())
             }
-            Message::Canonical { node, from, to, epoch } => self.canonical(node, from, to, epoch, origin),
-            Message::Data { subject, node, epoch, data } => self.data(subject, node, epoch, data, origin),
-            Message::Move { subject, node, to, epoch } => self.depart(subject, node, to, epoch, origin),
+            Message::Data { subject, node, epoch, data } => self.data(subject, node, epoch, data),
+            Message::Move { subject, node, to, epoch } => self.depart(subject, node, to, epoch),
             Message::Arrive {
                 subject,
                 from,
@@ -301,18 +216,45 @@ impl Step<'_> {
                 epoch,
                 part,
                 last,
-            } => self.arrive(subject, from, node, epoch, part, last, origin),
-            Message::Arrived { subject, node, epoch } => self.arrived(&subject, &node, epoch, origin),
-            Message::Child { parent, child, features } => self.child(&parent, &child, features, origin),
-            Message::Alias { node, canonical, epoch } => self.alias(&node, canonical, epoch, origin),
-            Message::Subscribe { subject, shard, detail } => self.subscribe(&subject, shard, detail, origin),
-            Message::Features { subject, standing, features } => self.replica(&subject, standing, features, origin),
+            } => self.arrive(subject, Arrival { from, node, epoch }, part, last),
+            Message::Arrived { subject, .. } => self.arrived(&subject),
+            Message::Child { parent, child, features } => self.child(&parent, &child, features),
+            Message::Alias { node, canonical, epoch, .. } => self.alias(&node, canonical, epoch),
+            Message::Subscribe { subject, shard, detail } => self.subscribe(&subject, shard, detail),
+            Message::Features {
+                subject, standing, features, ..
+            } => self.replica(&subject, standing, features),
             Message::Activate {
                 key,
                 subject,
                 present,
                 attributes,
-            } => self.activate(&key, subject, present, attributes),
+            } => self.activation().activate(&key, subject, present, attributes),
+        }
+    }
+
+    fn resolve(&mut self) -> Resolve<'_, 'a> {
+        Resolve {
+            deployment: &self.deployment,
+            tx: &mut self.tx,
+            out: &mut self.out,
+        }
+    }
+
+    fn writer(&mut self) -> Writer<'_, 'a> {
+        Writer {
+            policy: &self.deployment.policy,
+            tx: &mut self.tx,
+            out: &mut self.out,
+        }
+    }
+
+    fn activation(&mut self) -> Activation<'_, 'a> {
+        Activation {
+            deployment: &self.deployment,
+            program: &self.program,
+            tx: &mut self.tx,
+            out: &mut self.out,
         }
     }
 
@@ -321,11 +263,12 @@ impl Step<'_> {
     fn settle(&mut self, background: &mut dyn FnMut() -> usize) -> Result<bool, StateError> {
         loop {
             self.drain()?;
-            if !self.evidence.is_empty() {
-                self.weigh()?;
+            if !self.agenda.evidence.is_empty() {
+                let evidence = std::mem::take(&mut self.agenda.evidence);
+                self.writer().weigh(evidence)?;
                 continue;
             }
-            if let Some((Turn(_, subject), dirty)) = self.dirty.pop_first() {
+            if let Some((subject, dirty)) = self.agenda.next() {
                 self.evaluate(&subject, dirty)?;
                 continue;
             }
@@ -338,112 +281,24 @@ impl Step<'_> {
     }
 
     fn finish(mut self, more: bool) -> Result<Effects, StateError> {
-        for ((stage, topic, outcome), count) in std::mem::take(&mut self.records) {
-            let labels = [stage, topic, outcome].map(Text::const_new);
-            self.measurements.push(Measurement::new(Measure::Add(Counter::Records, count), labels));
-        }
         self.write_audiences()?;
-        self.write_chores()?;
-        self.write_buckets();
-        let mut appeared: i64 = 0;
-        for (subject, CachedSubject { row, before }) in self.subjects.take() {
-            let empty = SubjectRow {
-                revision: row.revision,
-                ..SubjectRow::default()
-            } == row;
-            let value = format::encode(&row);
-            if before.as_ref().map_or(empty, |(before, _)| *before == value) {
-                continue;
-            }
-            let registered = before.as_ref().map_or(Timestamp::MAX, |(_, registered)| *registered);
-            if registered != row.timer.0 {
-                if registered != Timestamp::MAX {
-                    self.tx.delete(derive::subject_timer(registered, &subject));
-                }
-                if row.timer.0 != Timestamp::MAX {
-                    self.tx.put_bytes(derive::subject_timer(row.timer.0, &subject), Vec::new());
-                }
-            }
-            let row_key = key::of_subject(table::SUBJECT, &subject);
-            appeared += i64::from(before.is_none()) - i64::from(empty);
-            if empty { self.tx.delete(row_key) } else { self.tx.put_bytes(row_key, value) }
-        }
-        if appeared != 0 {
-            let row_key = key::Key::new(table::POPULATION).done();
-            let population: u64 = self.tx.get(&row_key)?.unwrap_or_default();
-            self.tx.put(row_key, &population.saturating_add_signed(appeared));
-        }
+        let (outputs, measurements) = self.out.finish();
         Ok(Effects {
-            rows: self.tx.into_rows(),
-            outputs: self.outputs,
-            measurements: self.measurements,
+            rows: self.tx.finish()?,
+            outputs,
+            measurements,
             more,
         })
     }
 
-    /// Sends a message to the stage at `shard`: into the queue if that is this one, otherwise
-    /// through the inbox.
-    fn send(&mut self, shard: u32, message: Message, origin: &Origin) {
-        let envelope = Envelope {
-            origin: origin.clone(),
-            message,
-        };
-        if shard == self.number {
-            self.queue.push_back(envelope);
-            return;
-        }
-        let value = Bytes::from(format::encode(&envelope));
-        self.outputs.push(Output {
-            topic: OutputTopic::Inbox,
-            partition: Partition::Shard(shard),
-            key: None,
-            value: Some(value),
-            headers: Vec::new(),
-        });
+    /// The subject must be evaluated, because of the fact that is being handled.
+    fn mark(&mut self, subject: &SubjectId) -> &mut Dirty {
+        self.agenda.mark(subject, &self.out.cause)
     }
 
-    fn send_to_node(&mut self, node: &Identity, message: Message, origin: &Origin) {
-        self.send(shard_of_node(node, self.config.shards), message, origin);
-    }
-
-    fn send_to_subject(&mut self, subject: &SubjectId, message: Message, origin: &Origin) {
-        self.send(shard_of_node(&subject.id.0, self.config.shards), message, origin);
-    }
-
-    /// The subject's hot row, as this step left it.
-    fn subject(&mut self, subject: &SubjectId) -> Result<&mut SubjectRow, StateError> {
-        if !self.subjects.contains(subject) {
-            let stored = self.tx.get_bytes(&key::of_subject(table::SUBJECT, subject))?;
-            self.cache_subject(subject, stored)?;
-        }
-        // The branch above has just inserted a missing one.
-        Ok(self.subjects.get_mut(subject).expect("cached above"))
-    }
-
-    /// Takes a hot row as it is stored, unless this step has it already.
-    fn cache_subject(&mut self, subject: &SubjectId, stored: Option<Vec<u8>>) -> Result<(), StateError> {
-        if !self.subjects.contains(subject) {
-            let known: Option<SubjectRow> = stored.as_deref().map(format::decode).transpose()?;
-            let before = stored.zip(known.as_ref().map(|row| row.timer.0));
-            // A new subject starts under the present plan: there is nothing older to upgrade.
-            let row = known.unwrap_or_else(|| SubjectRow {
-                revision: self.program.revision,
-                ..SubjectRow::default()
-            });
-            self.subjects.insert(subject, CachedSubject { row, before });
-        }
-        Ok(())
-    }
-
-    fn mark(&mut self, subject: &SubjectId, origin: &Origin) -> &mut Dirty {
-        let dirty = self.dirty.entry(Turn::of(subject)).or_insert_with(|| Dirty::new(origin.clone()));
-        if origin.cause != CauseKind::Timer {
-            dirty.origin = origin.clone();
-        }
-        dirty
-    }
-
-    fn count<const N: usize>(&mut self, counter: Counter, labels: [Text; N]) {
-        self.measurements.push(Measurement::new(Measure::Add(counter, 1), labels));
+    /// A new plan is in force from now on.
+    fn put_in_force(&mut self, program: Program) {
+        self.tx.revision = program.revision;
+        self.program = Arc::new(program);
     }
 }

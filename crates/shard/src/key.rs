@@ -20,6 +20,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::tx::prefix_end;
 
+mod derived;
+
+pub use derived::{
+    Wake, agenda_entry, agenda_from, alias_of, aliases_of, dependent, dependent_of, dependents, link_timer, member, subject_timer, turn, turned, turns,
+    turns_at, turns_from, wake_of,
+};
+
 /// The first byte of keys that begin with a node.
 const BY_NODE: u8 = 0x10;
 

@@ -5,6 +5,8 @@
 //! view. It may keep memory of its own (programs, caches), as long as that memory can be rebuilt
 //! from the view.
 
+use std::fmt;
+
 use bytes::Bytes;
 use millrace_model::metric::{Counter, Gauge, Histogram};
 use millrace_model::{SourceKind, Text, Timestamp};
@@ -22,6 +24,19 @@ pub enum InputTopic {
     Records,
     /// Source topics, of which a shard reads the partitions `q` with `q % shards == shard`.
     Source(SourceKind),
+}
+
+/// The topic's name after the deployment's prefix. The runtime stores positions under it, so it must
+/// never change.
+impl fmt::Display for InputTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InputTopic::Control => f.write_str("control.segments"),
+            InputTopic::Inbox => f.write_str("internal.inbox"),
+            InputTopic::Records => f.write_str("internal.records"),
+            InputTopic::Source(kind) => write!(f, "source.{}", kind.name()),
+        }
+    }
 }
 
 /// One record of an input partition. Offsets of one partition ascend and never come twice, gaps are
@@ -48,6 +63,19 @@ pub enum OutputTopic {
     /// `destination.<name>`; the topic is created at its first use.
     Destination(Text),
     DeadLetter,
+}
+
+/// The topic's name after the deployment's prefix.
+impl fmt::Display for OutputTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OutputTopic::Records => f.write_str("internal.records"),
+            OutputTopic::Inbox => f.write_str("internal.inbox"),
+            OutputTopic::Membership => f.write_str("audience.membership"),
+            OutputTopic::Destination(name) => write!(f, "destination.{name}"),
+            OutputTopic::DeadLetter => f.write_str("dead-letter"),
+        }
+    }
 }
 
 /// The partition of its topic that an output goes to.

@@ -11,6 +11,7 @@ use millrace_segment::view::Features;
 use serde::{Deserialize, Serialize};
 
 use crate::origin::Origin;
+use crate::placement::{IDENTITY_SHARD, shard_of, shard_of_node};
 use crate::record::Fragment;
 use crate::row::{ActivationKey, AsideRow, Detail, EventCopy, Standing};
 
@@ -21,7 +22,7 @@ pub struct Envelope {
     pub message: Message,
 }
 
-/// A message. The comment names the receiver.
+/// A message to a stage: `to` says to which.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
     /// resolve of the record.
@@ -98,12 +99,22 @@ pub enum Message {
         features: Option<Features>,
     },
     /// Follower shard: which thing a node is.
-    Alias { node: Identity, canonical: CanonicalId, epoch: u64 },
+    Alias {
+        /// The receiver; not a part of the bytes, which are at that shard.
+        #[serde(skip)]
+        shard: u32,
+        node: Identity,
+        canonical: CanonicalId,
+        epoch: u64,
+    },
     /// Owner of `subject`: send this shard its features, now and at every change, in this detail;
     /// `None`: no longer.
     Subscribe { subject: SubjectId, shard: u32, detail: Option<Detail> },
     /// Subscribed shard. Also sent if only the time changed for which a feature holds.
     Features {
+        /// As for `Alias`.
+        #[serde(skip)]
+        shard: u32,
         subject: SubjectId,
         standing: Standing,
         features: Features,
@@ -115,6 +126,64 @@ pub enum Message {
         present: bool,
         attributes: Value,
     },
+}
+
+/// The stage that receives a message, and for which key.
+#[derive(Debug)]
+pub enum Address<'m> {
+    /// resolve of a record: of its node, or of its key where it has none.
+    Record(&'m Change),
+    /// resolve of a node.
+    Node(&'m Identity),
+    /// The identity writer.
+    Writer,
+    /// The owner of a subject.
+    Owner(&'m SubjectId),
+    /// A shard that follows a node or subscribes to a thing.
+    Follower(u32),
+    /// activation of a key.
+    Activation(&'m ActivationKey),
+}
+
+impl Address<'_> {
+    /// The shard where the receiver is, of this number.
+    pub fn shard(&self, shards: u32) -> u32 {
+        match self {
+            Address::Record(change) => match change.node() {
+                Some(node) => shard_of_node(&node, shards),
+                None => shard_of(&change.key, shards),
+            },
+            Address::Node(node) => shard_of_node(node, shards),
+            Address::Writer => IDENTITY_SHARD,
+            Address::Owner(subject) => shard_of_node(&subject.id.0, shards),
+            Address::Follower(shard) => *shard,
+            Address::Activation(key) => shard_of(&format!("{}|{}|{}", key.destination, key.audience, key.identity), shards),
+        }
+    }
+}
+
+impl Message {
+    /// The receiver.
+    pub fn to(&self) -> Address<'_> {
+        match self {
+            Message::Change(change) => Address::Record(change),
+            Message::Event { home, .. } | Message::Carry { home, .. } | Message::Matter { home, .. } | Message::Aside { home, .. } => Address::Node(home),
+            Message::Claim { node, .. }
+            | Message::Anchor { node }
+            | Message::Attach { node, .. }
+            | Message::Follow { node, .. }
+            | Message::Canonical { node, .. } => Address::Node(node),
+            Message::Evidence(_) => Address::Writer,
+            Message::Data { subject, .. }
+            | Message::Move { subject, .. }
+            | Message::Arrive { subject, .. }
+            | Message::Arrived { subject, .. }
+            | Message::Subscribe { subject, .. } => Address::Owner(subject),
+            Message::Child { parent, .. } => Address::Owner(parent),
+            Message::Alias { shard, .. } | Message::Features { shard, .. } => Address::Follower(*shard),
+            Message::Activate { key, .. } => Address::Activation(key),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

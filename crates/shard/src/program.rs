@@ -9,8 +9,8 @@ use millrace_segment::plan::{Bands, Demand, EventQuery, FeaturePlan, Plan, Reads
 use millrace_segment::view::{FeatureId, Features, KinId, QueryId, Timed};
 use millrace_segment::{Compiled, Diagnostic};
 
-use crate::format;
 use crate::deployment::Deployment;
+use crate::format;
 use crate::key::{Key, Parts, table};
 use crate::lifecycle::{Accepted, Definitions};
 use crate::row::{DefinitionRow, RevisionRow};

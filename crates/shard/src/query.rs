@@ -12,16 +12,18 @@ use millrace_segment::plan::SegmentPlan;
 use millrace_segment::view::Timed;
 use millrace_segment::{Diagnostic, Evidence, Explanation, World};
 
-use crate::format;
-use crate::placement::{IDENTITY_SHARD, shard_of_node};
 use crate::deployment::Deployment;
-use crate::engine::{CommittedGraph, Rows, SubjectView, asides, ends, is_alive, source_kind};
+use crate::engine::{CommittedGraph, Rows, SubjectView, asides, ends, is_alive};
+use crate::format;
 use crate::key::{self, Key, Parts, table};
 use crate::lifecycle::{Accepted, Version};
 use crate::merge::{Merged, merge};
+use crate::placement::{IDENTITY_SHARD, shard_of_node};
 use crate::program::{self, Program};
 use crate::record::Fragment;
-use crate::row::{self, AsideRow, BackfillRow, FragmentRow, LedgerRow, NodeRow, OwnFeature, ProfileRelation, ProfileRow, ReplicaRow, Standing, SubjectRow, VersionRow};
+use crate::row::{
+    self, AsideRow, BackfillRow, FragmentRow, LedgerRow, NodeRow, OwnFeature, ProfileRelation, ProfileRow, ReplicaRow, Standing, SubjectRow, VersionRow,
+};
 use crate::state::{Row, StateError, StateView};
 use crate::tx::prefix_end;
 
@@ -390,7 +392,7 @@ impl Query {
         };
         let profile: ProfileRow = get(&reader, &key::of_subject(table::PROFILE, subject))?.unwrap_or_default();
         let records = self.records(&reader, subject)?;
-        let record_type = self.config.schema.record(source_kind(subject.kind));
+        let record_type = self.config.schema.record(subject.kind.source());
         let merged = merge(records.iter().map(|(node, fragment)| (node, fragment)), record_type);
         let mut identities = profile.identities.clone();
         identities.insert(subject.id.0.clone());

@@ -1,19 +1,19 @@
 //! Row types: the values in the state store, and in the changelog, under the keys of `key`, by the
 //! stage that writes them. Their bytes: `format`.
 
-mod resolve;
-mod owner;
-mod profile;
-mod ledger;
-mod history;
-mod tally;
-mod kin;
-mod sequence;
-mod subject;
 mod activation;
-mod related;
 mod background;
 mod definitions;
+mod history;
+mod kin;
+mod ledger;
+mod owner;
+mod profile;
+mod related;
+mod resolve;
+mod sequence;
+mod subject;
+mod tally;
 
 pub use activation::{ActivatedRow, ActivationKey, ActivationRow};
 pub use background::{BackfillRow, FanoutRow, ReviewRow};

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use millrace_model::{DAY_MS, Timestamp};
 use millrace_oracle::SourceRecord;
 use millrace_oracle::worlds::{NOON_MS, key, record};
+use millrace_shard::deployment::Deployment;
 use millrace_test_scenarios::{Cluster, config};
 use millrace_wire::CauseKind;
 use serde_json::json;
-use millrace_shard::deployment::Deployment;
 
 const SHARDS: u32 = 3;
 

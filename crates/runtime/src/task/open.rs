@@ -11,7 +11,6 @@ use millrace_shard::state::{DERIVED, RowChange, StateError, StateStore};
 
 use super::{Live, ShardTask, TaskError};
 use crate::meta::{META_KEY, Meta};
-use crate::topology::input_name;
 
 /// A longer restore reports its progress this often.
 const SAID_EVERY: Duration = Duration::from_secs(5);
@@ -76,7 +75,7 @@ impl ShardTask {
         self.now = self.now.max(meta.clock);
 
         let inputs: BTreeMap<_, _> = topology.inputs(&*self.context.log, self.shard)?.into_iter().collect();
-        let position = |source: &TopicPartition, topic| meta.positions.get(&(input_name(topic), source.partition)).copied().unwrap_or(EARLIEST);
+        let position = |source: &TopicPartition, topic: InputTopic| meta.positions.get(&(topic.to_string(), source.partition)).copied().unwrap_or(EARLIEST);
         let positions: Vec<_> = inputs.iter().map(|(source, topic)| (source.clone(), position(source, *topic))).collect();
         session.assign(&positions)?;
         machine.start(&*self.store)?;

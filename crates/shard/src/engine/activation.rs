@@ -11,19 +11,29 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use millrace_model::{Identity, Map, SubjectId, Text, Value, namespace};
 
-use super::Step;
-use crate::placement::shard_of;
-use crate::origin::Origin;
+use super::outbox::Outbox;
+use super::profile::carried_identities;
+use super::transaction::Transaction;
+use crate::deployment::Deployment;
 use crate::key::{self, Key, table};
 use crate::machine::{Output, OutputTopic, Partition};
 use crate::message::Message;
+use crate::program::Program;
 use crate::row::{ActivatedRow, ActivationKey, ActivationRow, ProfileRow, SubjectRow};
 use crate::state::StateError;
 
-impl Step<'_> {
+/// The stage with the parts of a step that it needs.
+pub(super) struct Activation<'s, 'a> {
+    pub deployment: &'s Deployment,
+    pub program: &'s Program,
+    pub tx: &'s mut Transaction<'a>,
+    pub out: &'s mut Outbox,
+}
+
+impl Activation<'_, '_> {
     /// Compares the identities that the subject should count for with those it counts for.
     /// `refreshed`: its attributes may differ from the last ones sent.
-    pub(super) fn activations(&mut self, subject: &SubjectId, row: &SubjectRow, refreshed: bool, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn activations(&mut self, subject: &SubjectId, row: &SubjectRow, refreshed: bool) -> Result<(), StateError> {
         let realized: Vec<Text> = row
             .memberships
             .iter()
@@ -31,19 +41,17 @@ impl Step<'_> {
             .map(|membership| membership.segment.clone())
             .collect();
         let mut wanted: BTreeSet<ActivationKey> = BTreeSet::new();
-        let program = std::sync::Arc::clone(&self.program);
-        let config = std::sync::Arc::clone(&self.config);
+        let destinations = &self.deployment.destinations;
         let mut read: Option<(ProfileRow, BTreeSet<Identity>)> = None;
         for audience in realized {
-            let Some(accepted) = program.definitions.get(&audience) else { continue };
+            let Some(accepted) = self.program.definitions.get(&audience) else { continue };
             for destination in &accepted.compiled.definition().destinations {
                 if read.is_none() {
                     let profile: ProfileRow = self.tx.get(&key::of_subject(table::PROFILE, subject))?.unwrap_or_default();
-                    let identities = self.identities(subject, row, &profile)?;
+                    let identities = carried_identities(self.tx, subject, row, &profile)?;
                     read = Some((profile, identities));
                 }
-                let namespace = config
-                    .destinations
+                let namespace = destinations
                     .get(destination)
                     .map_or(namespace::EMAIL, |destination| destination.namespace.as_str());
                 let matching = read
@@ -59,12 +67,7 @@ impl Step<'_> {
         }
         let row_key = key::of_subject(table::ACTIVATED, subject);
         let known: ActivatedRow = self.tx.get(&row_key)?.unwrap_or_default();
-        let maps = |key: &ActivationKey| {
-            config
-                .destinations
-                .get(&key.destination)
-                .is_some_and(|destination| !destination.attributes.is_empty())
-        };
+        let maps = |key: &ActivationKey| destinations.get(&key.destination).is_some_and(|destination| !destination.attributes.is_empty());
         let changed: Vec<ActivationKey> = wanted.iter().filter(|key| !known.contains(key) || (refreshed && maps(key))).cloned().collect();
         for key in known.difference(&wanted) {
             let message = Message::Activate {
@@ -73,12 +76,12 @@ impl Step<'_> {
                 present: false,
                 attributes: Value::Null,
             };
-            self.send(self.shard_of_activation(key), message, origin);
+            self.out.send(message);
         }
         let (profile, _) = read.unwrap_or_default();
         for key in changed {
             let mut attributes = Map::new();
-            for (name, path) in config.destinations.get(&key.destination).iter().flat_map(|destination| &destination.attributes) {
+            for (name, path) in destinations.get(&key.destination).iter().flat_map(|destination| &destination.attributes) {
                 let value = path.steps().iter().fold(&profile.attributes, |value, step| value.field(step));
                 if !value.is_null() {
                     attributes.insert(name, value.clone());
@@ -90,7 +93,7 @@ impl Step<'_> {
                 present: true,
                 attributes: Value::Map(attributes),
             };
-            self.send(self.shard_of_activation(&key), message, origin);
+            self.out.send(message);
         }
         if wanted != known {
             if wanted.is_empty() {
@@ -100,10 +103,6 @@ impl Step<'_> {
             }
         }
         Ok(())
-    }
-
-    fn shard_of_activation(&self, key: &ActivationKey) -> u32 {
-        shard_of(&format!("{}|{}|{}", key.destination, key.audience, key.identity), self.config.shards)
     }
 
     /// At the key's shard: a subject begins to count for it, changes its attributes, or no longer
@@ -134,11 +133,11 @@ impl Step<'_> {
                     millrace_wire::Presence::Absent
                 },
                 attributes: attributes.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect(),
-                changed_at: self.now,
+                changed_at: self.tx.now,
             };
-            let value = self.config.output.encode_destination_state(&state).map_err(StateError::store)?;
+            let value = self.deployment.output.encode_destination_state(&state).map_err(StateError::store)?;
             let topic_key = Bytes::from(state.key());
-            self.outputs.push(Output {
+            self.out.post(Output {
                 topic: OutputTopic::Destination(key.destination.clone()),
                 partition: Partition::Hash(topic_key.clone()),
                 key: Some(topic_key),

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use millrace_model::metric::Gauge;
 use millrace_model::{Identity, SubjectId, SubjectKind, Text, Timestamp};
 
-use super::derive::{self, Wake};
-use super::{Dirty, Step, Turn};
+use super::Step;
 use crate::format;
-use crate::origin::{CauseKind, Origin};
+use crate::key::Wake;
 use crate::key::{self, Key, Parts, table};
-use crate::machine::{Measure, Measurement};
+use crate::machine::Measure;
+use crate::origin::Origin;
 use crate::row::{BackfillRow, ChoreRow, FanoutRow, ReviewRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
@@ -73,30 +73,29 @@ impl Step<'_> {
     /// gauge of lateness is above zero. Returns whether more is due than the budget allows.
     pub(super) fn mark_due(&mut self, from: &mut Timestamp, lagging: &mut bool, timers_max: usize) -> Result<bool, StateError> {
         let lower = Key::new(table::TIMER).instant(*from).done();
-        let upper = Key::new(table::TIMER).instant(self.now.plus_ms(1)).done();
+        let upper = Key::new(table::TIMER).instant(self.tx.now.plus_ms(1)).done();
         let due = self.tx.scan(&lower, &upper, timers_max)?;
         let mut latest_by = 0;
         for (timer_key, _) in &due {
-            let Some((at, wake)) = derive::wake_of(timer_key) else { continue };
-            latest_by = latest_by.max(self.now.0 - at.0);
+            let Some((at, wake)) = key::wake_of(timer_key) else { continue };
+            latest_by = latest_by.max(self.tx.now.0 - at.0);
             match wake {
                 Wake::Subject(subject) => {
-                    let dirty = self.dirty.entry(Turn::of(&subject)).or_insert_with(|| Dirty::new(Origin::timer()));
-                    dirty.due = true;
+                    self.agenda.mark_unless_marked(&subject, Origin::timer()).due = true;
                 }
-                Wake::Link(link) => self.link_due(&link)?,
+                Wake::Link(link) => self.resolve().link_due(&link)?,
             }
         }
         if !due.is_empty() || *lagging {
             *lagging = !due.is_empty();
             let late = Measure::Set(Gauge::TimersDueLag, latest_by as f64 / 1_000.0);
-            self.measurements.push(Measurement::new(late, []));
+            self.out.measure(late, []);
         }
         let left = due.len() == timers_max;
         // Everything before the last one fired is gone. Timers set later than that may still be
         // before now, but never before a fired one: a wake-up is always registered later than the
         // `now` of its step.
-        if let Some((at, _)) = due.last().and_then(|(timer_key, _)| derive::wake_of(timer_key)) {
+        if let Some((at, _)) = due.last().and_then(|(timer_key, _)| key::wake_of(timer_key)) {
             *from = (*from).max(at);
         }
         Ok(left)
@@ -107,7 +106,7 @@ impl Step<'_> {
         if let Some((node, job)) = self.next_fanout()? {
             return Ok(Some(Job::Fanout(node, job)));
         }
-        if self.idle {
+        if self.agenda.idle {
             return Ok(None);
         }
         if let Some((subject, chore)) = self.next_chore()? {
@@ -117,7 +116,7 @@ impl Step<'_> {
             return Ok(Some(Job::Review(review)));
         }
         let backfill = self.backfill()?;
-        self.idle = backfill.done;
+        self.agenda.idle = backfill.done;
         Ok((!backfill.done).then_some(Job::Backfill(backfill)))
     }
 
@@ -133,7 +132,7 @@ impl Step<'_> {
 
     /// A node's unfinished job.
     pub(super) fn fanout(&self, node: &Identity) -> Result<Option<FanoutRow>, StateError> {
-        match self.fanouts.jobs.get(node) {
+        match self.agenda.fanouts.jobs.get(node) {
             Some(job) => Ok(job.clone()),
             None => self.tx.get(&fanout_key(node)),
         }
@@ -141,8 +140,8 @@ impl Step<'_> {
 
     /// The next fan-out job: one of this step's, otherwise a stored one.
     fn next_fanout(&mut self) -> Result<Option<(Identity, FanoutRow)>, StateError> {
-        if let Some(node) = self.fanouts.waiting.pop_first() {
-            let job = self.fanouts.jobs.get(&node).cloned().flatten();
+        if let Some(node) = self.agenda.fanouts.waiting.pop_first() {
+            let job = self.agenda.fanouts.jobs.get(&node).cloned().flatten();
             return Ok(job.map(|job| (node, job)));
         }
         self.stored_fanout()
@@ -150,34 +149,34 @@ impl Step<'_> {
 
     /// The first stored job that this step has not touched.
     fn stored_fanout(&mut self) -> Result<Option<(Identity, FanoutRow)>, StateError> {
-        while let Some((job_key, value)) = self.tx.scan(&self.fanouts.stored_from, FANOUTS_END, 1)?.pop() {
+        while let Some((job_key, value)) = self.tx.scan(&self.agenda.fanouts.stored_from, FANOUTS_END, 1)?.pop() {
             match Parts::of(&job_key).node() {
-                Some(node) if !self.fanouts.jobs.contains_key(&node) => {
-                    self.fanouts.stored_from = job_key;
+                Some(node) if !self.agenda.fanouts.jobs.contains_key(&node) => {
+                    self.agenda.fanouts.stored_from = job_key;
                     return Ok(Some((node, format::decode(&value)?)));
                 }
-                _ => self.fanouts.stored_from = prefix_end(&job_key),
+                _ => self.agenda.fanouts.stored_from = prefix_end(&job_key),
             }
         }
-        self.fanouts.stored_from = FANOUTS_END.to_vec();
+        self.agenda.fanouts.stored_from = FANOUTS_END.to_vec();
         Ok(None)
     }
 
     fn fan_out_some(&mut self, node: Identity, mut job: FanoutRow, portion: usize) -> Result<(), StateError> {
-        let (first, end) = derive::dependents(&node, job.reach);
+        let (first, end) = key::dependents(&node, job.reach);
         let lower = job.cursor.as_deref().map_or(first, prefix_end);
         let dependents = self.tx.scan(&lower, &end, portion)?;
         let kind = SubjectKind::of_namespace(node.namespace());
         for (dependent_key, _) in &dependents {
-            if let Some(subject) = derive::dependent_of(dependent_key) {
-                self.mark(&subject, &job.origin).moved(kind, &job.moved);
+            if let Some(subject) = key::dependent_of(dependent_key) {
+                self.agenda.mark(&subject, &job.origin).moved(kind, &job.moved);
             }
         }
         if dependents.len() < portion {
-            self.fanouts.jobs.insert(node, None);
+            self.agenda.fanouts.jobs.insert(node, None);
         } else {
             job.cursor = dependents.last().map(|(last, _)| last.clone());
-            self.fanouts.put(node, job);
+            self.agenda.fanouts.put(node, job);
         }
         Ok(())
     }
@@ -185,8 +184,8 @@ impl Step<'_> {
     /// Stores jobs that are left, and deletes stored ones that are done. Returns the key before
     /// which none is stored then.
     pub(super) fn write_fanouts(&mut self) -> Result<Vec<u8>, StateError> {
-        let mut stored_from = std::mem::take(&mut self.fanouts.stored_from);
-        for (node, job) in std::mem::take(&mut self.fanouts.jobs) {
+        let mut stored_from = std::mem::take(&mut self.agenda.fanouts.stored_from);
+        for (node, job) in std::mem::take(&mut self.agenda.fanouts.jobs) {
             let job_key = fanout_key(&node);
             match job {
                 Some(job) => {
@@ -226,7 +225,7 @@ impl Step<'_> {
             origin,
         };
         self.tx.put(Key::new(table::BACKFILL).done(), &row);
-        self.idle = false;
+        self.agenda.idle = false;
     }
 
     fn backfill_some(&mut self, mut job: BackfillRow, portion: usize) -> Result<(), StateError> {
@@ -246,14 +245,14 @@ impl Step<'_> {
                 lower = key::after_node(&row_key);
                 if let Some(subject) = key::subject_of(&row_key).filter(|_| key::table_of(&row_key) == Some(table::SUBJECT)) {
                     job.scanned += 1;
-                    self.cache_subject(&subject, Some(stored))?;
-                    let row = self.subject(&subject)?;
+                    self.tx.cache_subject(&subject, Some(stored))?;
+                    let row = self.tx.subject(&subject)?;
                     // Subjects upgraded before may have missed features that arrived since for new
                     // rules (`Step::replica`).
                     let missed = row.open || row.lacking;
                     if row.revision < revision || missed {
                         let origin = job.origin.clone();
-                        self.mark_for_definition(&subject, origin).all |= missed;
+                        self.agenda.mark_unless_marked(&subject, origin).all |= missed;
                     }
                 }
                 looks += 1;
@@ -273,10 +272,11 @@ impl Step<'_> {
     /// Every home must be checked under the changed guards.
     pub(super) fn start_review(&mut self, origin: Origin) {
         self.tx.put(Key::new(table::REVIEW).done(), &ReviewRow { cursor: None, origin });
-        self.idle = false;
+        self.agenda.idle = false;
     }
 
     fn review_some(&mut self, mut job: ReviewRow, portion: usize) -> Result<(), StateError> {
+        self.out.cause = job.origin.clone();
         let (first, end) = key::all_nodes();
         let mut lower = job.cursor.as_deref().map_or(first, key::after_node);
         for _ in 0..portion {
@@ -286,17 +286,12 @@ impl Step<'_> {
             };
             lower = key::after_node(&row_key);
             if let Some(home) = key::node_of(&row_key) {
-                self.review(&home, &job.origin)?;
+                self.resolve().review(&home)?;
             }
             job.cursor = Some(row_key);
         }
         self.tx.put(Key::new(table::REVIEW).done(), &job);
         Ok(())
-    }
-
-    fn mark_for_definition(&mut self, subject: &SubjectId, origin: Origin) -> &mut Dirty {
-        debug_assert!(matches!(origin.cause, CauseKind::Definition | CauseKind::Timer));
-        self.dirty.entry(Turn::of(subject)).or_insert_with(|| Dirty::new(origin))
     }
 
     /// The size of every audience: reported once, when a shard starts, and then by change.
@@ -311,12 +306,12 @@ impl Step<'_> {
 
     fn report_audience(&mut self, segment: Text, members: u64) {
         let size = Measure::Set(Gauge::AudienceSize, members as f64);
-        self.measurements.push(Measurement::new(size, [segment]));
+        self.out.measure(size, [segment]);
     }
 
     /// Adds this step's changes to the number of members of each segment.
     pub(super) fn write_audiences(&mut self) -> Result<(), StateError> {
-        for (segment, change) in std::mem::take(&mut self.audiences) {
+        for (segment, change) in std::mem::take(&mut self.tx.audiences) {
             if change == 0 {
                 continue;
             }

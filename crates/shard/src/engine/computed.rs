@@ -3,33 +3,31 @@
 
 use std::collections::BTreeMap;
 
-use millrace_model::{SubjectId, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::SegmentPlan;
 use millrace_segment::view::Timed;
 
+use super::Step;
+use super::evaluate::Visit;
 use super::view::SubjectView;
-use super::{Dirty, Step};
 use crate::key::{self, table};
-use crate::program::Program;
-use crate::row::{ComputedRow, ComputedValue, SubjectRow};
+use crate::row::{ComputedRow, ComputedValue};
 use crate::state::StateError;
 
 impl Step<'_> {
     /// Computes what may have changed, once the memberships are decided; returns the instant at
     /// which time alone changes any.
-    pub(super) fn compute(
-        &mut self,
-        subject: &SubjectId,
-        row: &mut SubjectRow,
-        dirty: &Dirty,
-        alive: bool,
-        program: &Program,
-    ) -> Result<Timestamp, StateError> {
+    pub(super) fn compute(&mut self, visit: &mut Visit<'_>) -> Result<Timestamp, StateError> {
+        let (subject, program) = (visit.subject, visit.program);
         if !matches!(subject.kind, SubjectKind::Person | SubjectKind::Account) {
             return Ok(Timestamp::MAX);
         }
-        let attributes: Vec<&SegmentPlan> = if alive { program.attributes_of(subject.kind).collect() } else { Vec::new() };
-        if attributes.is_empty() && !dirty.all && dirty.since.is_none() {
+        let attributes: Vec<&SegmentPlan> = if visit.alive {
+            program.attributes_of(subject.kind).collect()
+        } else {
+            Vec::new()
+        };
+        if attributes.is_empty() && !visit.dirty.all && visit.dirty.since.is_none() {
             return Ok(Timestamp::MAX);
         }
         let row_key = key::of_subject(table::COMPUTED, subject);
@@ -41,16 +39,20 @@ impl Step<'_> {
             let until = kept.as_ref().map_or(Timestamp::MAX, |kept| kept.valid_until);
             // Which memberships changed, and which attributes are new, is not recorded: evaluating
             // again is cheap.
-            if attribute.reads.segments.is_empty() && dirty.since.is_none() && !self.affected(dirty, &attribute.reads, until) {
+            if attribute.reads.segments.is_empty() && visit.dirty.since.is_none() && !visit.affected(&attribute.reads, until) {
                 after.extend(kept);
                 continue;
             }
             let mut view = SubjectView::new(self, subject, program, attribute.reads.queries.iter().copied());
             for name in &attribute.reads.segments {
-                let member = row.memberships.iter().any(|membership| membership.segment == *name && membership.realized);
+                let member = visit
+                    .row
+                    .memberships
+                    .iter()
+                    .any(|membership| membership.segment == *name && membership.realized);
                 view.set_segment(name.clone(), Some(Timed::lasting(member)));
             }
-            let result = attribute.residual.evaluate(&view, self.now);
+            let result = attribute.residual.evaluate(&view, visit.now);
             let exhausted = view.take_exhausted();
             view.finish()?;
             if exhausted {
@@ -68,7 +70,7 @@ impl Step<'_> {
                 // A fact is missing. The known value stays; the fact's arrival is a change of a
                 // related thing.
                 Err(_) => {
-                    row.lacking = true;
+                    visit.row.lacking = true;
                     after.extend(kept.map(|kept| ComputedValue {
                         valid_until: Timestamp::MAX,
                         ..kept

@@ -1,17 +1,15 @@
 //! Rows follow the configuration: currency rates, retention, destinations and identity rules may
 //! change from one start to the next, and so may the program itself.
 
-use std::sync::Arc;
-
 use millrace_model::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Step;
-use crate::format;
 use crate::deployment::Deployment;
-use crate::placement::IDENTITY_SHARD;
-use crate::origin::{CauseKind, Origin};
+use crate::format;
 use crate::key::{Key, table};
+use crate::origin::{CauseKind, Origin};
+use crate::placement::IDENTITY_SHARD;
 use crate::program::Program;
 use crate::row::{ConfigurationRow, RevisionRow};
 use crate::state::StateError;
@@ -41,7 +39,7 @@ impl Step<'_> {
     pub(super) fn adopt_configuration(&mut self) -> Result<(), StateError> {
         let row_key = Key::new(table::CONFIGURATION).done();
         let known: Option<ConfigurationRow> = self.tx.get(&row_key)?;
-        let present = self.config.fingerprints();
+        let present = self.deployment.fingerprints();
         if known.as_ref() == Some(&present) {
             return Ok(());
         }
@@ -51,10 +49,11 @@ impl Step<'_> {
             cause: CauseKind::Definition,
             ..Origin::timer()
         };
+        self.out.cause = origin.clone();
         if known.identity != present.identity {
             if self.number == IDENTITY_SHARD {
                 tracing::info!("identity rules have changed: every verdict is given anew");
-                self.weigh_all(&origin)?;
+                self.writer().weigh_all()?;
             }
             // Homes that broke no guard by themselves may break one now, and the writer has not
             // heard of them.
@@ -69,8 +68,8 @@ impl Step<'_> {
                 all_anew: next,
                 ..RevisionRow::default()
             };
-            match Program::build(self.program.definitions.clone(), revision, &self.config) {
-                Ok(program) => self.program = Arc::new(program),
+            match Program::build(self.program.definitions.clone(), revision, &self.deployment) {
+                Ok(program) => self.put_in_force(program),
                 // They were valid together when they were accepted; what is evaluated stays as it
                 // is.
                 Err(problems) => {

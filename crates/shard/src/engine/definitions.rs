@@ -7,10 +7,11 @@ use millrace_segment::{Compiled, Diagnostic};
 use millrace_wire::Reason;
 
 use super::Step;
-use crate::origin::{CauseKind, Origin};
+use super::ingest::dead_letter;
 use crate::key::{self, Key, Parts, table};
 use crate::lifecycle::{Accepted, Taken, outdated};
-use crate::machine::Input;
+use crate::machine::{Input, InputTopic};
+use crate::origin::{CauseKind, Origin};
 use crate::program::{self, Program};
 use crate::row::{DefinitionRow, VersionRow};
 use crate::state::StateError;
@@ -34,7 +35,7 @@ impl Step<'_> {
             None => None,
             Some(Err(_)) => return self.refuse(input, Reason::BadUtf8, "the definition is not UTF-8 text".to_owned()),
             Some(Ok(text)) => {
-                let compiled = match program::compile(text, &self.config) {
+                let compiled = match program::compile(text, &self.deployment) {
                     Ok(compiled) => compiled,
                     Err(problems) => return self.refuse(input, Reason::BadDefinition, problems),
                 };
@@ -49,7 +50,7 @@ impl Step<'_> {
             }
         };
         let version = u64::try_from(input.offset).unwrap_or_default() + 1;
-        self.controls.push(Control {
+        self.agenda.controls.push(Control {
             input: input.clone(),
             name,
             version,
@@ -62,7 +63,7 @@ impl Step<'_> {
     /// plan costs as much as all rules together. If they conflict, it finds out one by one which
     /// do.
     pub(super) fn plan(&mut self) -> Result<(), StateError> {
-        let controls = std::mem::take(&mut self.controls);
+        let controls = std::mem::take(&mut self.agenda.controls);
         if controls.is_empty() || self.adopt(&controls)?.is_ok() {
             return Ok(());
         }
@@ -85,7 +86,7 @@ impl Step<'_> {
                     let row = DefinitionRow {
                         text: text.clone(),
                         version: control.version,
-                        accepted_at: self.now,
+                        accepted_at: self.tx.now,
                     };
                     definitions.put(Accepted {
                         row,
@@ -105,23 +106,23 @@ impl Step<'_> {
             .collect();
         let mut revision = self.program.revision_row();
         revision.revision += u64::from(!changed.is_empty());
-        match Program::build(definitions, revision, &self.config) {
-            Ok(program) => self.program = Arc::new(program),
+        match Program::build(definitions, revision, &self.deployment) {
+            Ok(program) => self.put_in_force(program),
             Err(problems) => return Ok(Err(problems)),
         }
         self.tx.put(Key::new(table::CONTROL).done(), &last.version);
         for (control, _) in &news {
             self.write_definition(control)?;
-            self.count_record("definitions", "control.segments", "accepted");
+            self.out.count_record("definitions", "control.segments", "accepted");
         }
         if !changed.is_empty() {
             self.tx.put(Key::new(table::REVISION).done(), &self.program.revision_row());
-            let topic = format!("{}control.segments", self.config.topic_prefix);
+            let topic = self.deployment.topic(InputTopic::Control);
             // Of several, each change of membership names its own segment.
             let key = if let [name] = changed[..] { name.clone() } else { Text::default() };
             self.start_backfill(Origin {
                 cause: CauseKind::Definition,
-                topic: topic.into(),
+                topic,
                 key,
                 ..Origin::timer()
             });
@@ -153,7 +154,7 @@ impl Step<'_> {
         if let Some((text, _)) = &control.definition {
             let row = VersionRow {
                 text: text.clone(),
-                accepted_at: self.now,
+                accepted_at: self.tx.now,
                 revision: program.revision,
             };
             self.tx.put(Key::new(table::VERSION).text(name).number(version).done(), &row);
@@ -179,7 +180,7 @@ impl Step<'_> {
     /// Every shard reads the control topic; only the first reports its errors.
     fn refuse(&mut self, input: &Input, reason: Reason, detail: String) -> Result<(), StateError> {
         if self.number == 0 {
-            self.dead_letter(input, &reason.because(detail));
+            dead_letter(&self.deployment, &mut self.out, input, &reason.because(detail));
         }
         Ok(())
     }

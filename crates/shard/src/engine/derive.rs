@@ -3,129 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{Identity, SourceKind, SubjectId, SubjectKind, Text, Timestamp, namespace};
+use millrace_model::{Identity, SourceKind, SubjectKind, Text, Timestamp, namespace};
 
 use millrace_segment::view::QueryId;
 
 use crate::format;
-use crate::key::{self, Key, Parts, table};
-use crate::row::{AliasRow, Detail, Membership, ProfileRow, Reach, RecordRow, SequencedRow, SubjectRow, VerdictRow};
+use crate::key::{self, Parts, table};
+use crate::row::{AliasRow, Detail, Membership, ProfileRow, RecordRow, SequencedRow, SubjectRow, VerdictRow};
 use crate::state::{RowChange, StateError, StateView};
-use crate::tx::prefix_end;
-
-/// A subject's wake-up.
-pub(super) fn subject_timer(at: Timestamp, subject: &SubjectId) -> Vec<u8> {
-    Key::new(table::TIMER).instant(at).byte(0).subject(subject).done()
-}
-
-/// The beginning or end of a link's validity.
-pub(super) fn link_timer(at: Timestamp, link: &str) -> Vec<u8> {
-    Key::new(table::TIMER).instant(at).byte(1).text(link).done()
-}
-
-/// What wakes up.
-pub(super) enum Wake {
-    Subject(SubjectId),
-    Link(String),
-}
-
-pub(super) fn wake_of(timer_key: &[u8]) -> Option<(Timestamp, Wake)> {
-    let mut parts = Parts::of(timer_key);
-    let at = parts.instant()?;
-    let wake = match parts.byte()? {
-        0 => Wake::Subject(parts.subject()?),
-        _ => Wake::Link(parts.text()?),
-    };
-    Some((at, wake))
-}
-
-/// Persons who need exact features come first, then other persons, then things.
-pub(super) fn dependent(node: &Identity, detail: Detail, subject: &SubjectId) -> Vec<u8> {
-    let class = match (detail, subject.kind) {
-        (Detail::Exact, _) => EXACT,
-        (Detail::Banded, SubjectKind::Person) => BANDED,
-        (Detail::Banded, _) => THING,
-    };
-    Key::new(table::DEPENDENT).node(node).byte(class).subject(subject).done()
-}
-
-/// Classes of dependents; no thing needs exact features.
-const EXACT: u8 = 0;
-const BANDED: u8 = 1;
-const THING: u8 = 2;
-
-/// The range of the dependents of a node that must be evaluated.
-pub(crate) fn dependents(node: &Identity, reach: Reach) -> (Vec<u8>, Vec<u8>) {
-    let key = || Key::new(table::DEPENDENT).node(node);
-    let prefix = match reach {
-        Reach::All => key(),
-        Reach::Exact => key().byte(EXACT),
-        Reach::Things => key().byte(THING),
-    };
-    let first = prefix.done();
-    let end = prefix_end(&first);
-    (first, end)
-}
-
-/// The subject of a dependent's key.
-pub(crate) fn dependent_of(dependent_key: &[u8]) -> Option<SubjectId> {
-    let mut parts = Parts::of(dependent_key);
-    parts.node()?;
-    parts.byte()?;
-    parts.subject()
-}
-
-pub(super) fn alias_of(thing: &SubjectId, node: &Identity) -> Vec<u8> {
-    Key::new(table::ALIAS_OF).subject(thing).node(node).done()
-}
-
-pub(crate) fn aliases_of(thing: &SubjectId) -> Vec<u8> {
-    Key::new(table::ALIAS_OF).subject(thing).done()
-}
-
-/// The end of a verdict.
-pub(super) fn agenda_entry(subject: &SubjectId, query: QueryId, until: Timestamp, id: &str) -> Vec<u8> {
-    Key::new(table::AGENDA).subject(subject).number(query.0).instant(until).text(id).done()
-}
-
-pub(super) fn agenda_from(subject: &SubjectId, query: QueryId, until: Timestamp) -> Vec<u8> {
-    Key::new(table::AGENDA).subject(subject).number(query.0).instant(until).done()
-}
-
-pub(super) fn turns(subject: &SubjectId, query: QueryId) -> Vec<u8> {
-    Key::new(table::TURN).subject(subject).number(query.0).done()
-}
-
-pub(super) fn turns_from(subject: &SubjectId, query: QueryId, turns_at: Timestamp) -> Vec<u8> {
-    Key::new(table::TURN).subject(subject).number(query.0).instant(turns_at).done()
-}
-
-/// When time changes the verdict on an event of a chain.
-pub(super) fn turn(subject: &SubjectId, query: QueryId, turns_at: Timestamp, at: Timestamp, id: &str) -> Vec<u8> {
-    Key::new(table::TURN)
-        .subject(subject)
-        .number(query.0)
-        .instant(turns_at)
-        .instant(at)
-        .text(id)
-        .done()
-}
-
-pub(super) fn turns_at(turn_key: &[u8]) -> Option<Timestamp> {
-    let mut parts = Parts::of(turn_key);
-    parts.subject().and_then(|_| parts.number()).and_then(|_| parts.instant())
-}
-
-/// The event whose verdict changes.
-pub(super) fn turned(turn_key: &[u8]) -> Option<(Timestamp, String)> {
-    let mut parts = Parts::of(turn_key);
-    let _ = (parts.subject(), parts.number(), parts.instant());
-    parts.instant().zip(parts.text())
-}
-
-pub(super) fn member(segment: &str, subject: &SubjectId) -> Vec<u8> {
-    Key::new(table::MEMBER).text(segment).subject(subject).done()
-}
 
 /// Every node a profile refers to, with the detail in which its thing must be known: only a person
 /// with several accounts adds their numbers up.
@@ -177,9 +62,9 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
             let Some(subject) = key::subject_of(row_key) else { return Ok(keys) };
             let row: SubjectRow = format::decode(value)?;
             if row.timer.0 != Timestamp::MAX {
-                keys.insert(subject_timer(row.timer.0, &subject));
+                keys.insert(key::subject_timer(row.timer.0, &subject));
             }
-            keys.extend(realized(&row.memberships).iter().map(|segment| member(segment, &subject)));
+            keys.extend(realized(&row.memberships).iter().map(|segment| key::member(segment, &subject)));
         }
         Some(table::PROFILE) => {
             let Some(subject) = key::subject_of(row_key) else { return Ok(keys) };
@@ -187,7 +72,7 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
             keys.extend(
                 references(subject.kind, &profile)
                     .iter()
-                    .map(|(node, detail)| dependent(node, *detail, &subject)),
+                    .map(|(node, detail)| key::dependent(node, *detail, &subject)),
             );
         }
         Some(table::VERDICT) => {
@@ -196,7 +81,7 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
             };
             let verdict: VerdictRow = format::decode(value)?;
             if verdict.valid_until < Timestamp::MAX {
-                keys.insert(agenda_entry(&subject, QueryId(query), verdict.valid_until, &id));
+                keys.insert(key::agenda_entry(&subject, QueryId(query), verdict.valid_until, &id));
             }
         }
         Some(table::SEQUENCED) => {
@@ -205,18 +90,22 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
             };
             let event: SequencedRow = format::decode(value)?;
             if event.turns_at < Timestamp::MAX {
-                keys.insert(turn(&subject, QueryId(query), event.turns_at, at, &id));
+                keys.insert(key::turn(&subject, QueryId(query), event.turns_at, at, &id));
             }
         }
         Some(table::ALIAS) => {
             let Some(node) = key::node_of(row_key) else { return Ok(keys) };
             let alias: AliasRow = format::decode(value)?;
-            keys.extend(alias.canonical.map(|canonical| alias_of(&super::related::thing_of(&node, canonical), &node)));
+            keys.extend(
+                alias
+                    .canonical
+                    .map(|canonical| key::alias_of(&super::related::thing_of(&node, canonical), &node)),
+            );
         }
         Some(table::RECORD) if parts.byte() == Some(SourceKind::AccountLink as u8) => {
             let Some(link) = parts.text() else { return Ok(keys) };
             let record: RecordRow = format::decode(value)?;
-            keys.extend(record.timer.map(|at| link_timer(at, &link)));
+            keys.extend(record.timer.map(|at| key::link_timer(at, &link)));
         }
         _ => {}
     }

@@ -20,8 +20,7 @@ use millrace_segment::view::{EventRow as Kept, QueryId};
 
 use super::Step;
 use crate::format;
-use crate::origin::Origin;
-use crate::key::{self, Key, Parts, table};
+use crate::key::{self, Parts, table};
 use crate::message::{Bundle, Message};
 use crate::row::{ChoreRow, Departure, LedgerRow};
 use crate::state::StateError;
@@ -52,18 +51,18 @@ impl Step<'_> {
 
     /// The instants by which a ledger names an event now; none if it is not dated.
     pub(super) fn dates_before(&mut self, subject: &SubjectId, event: &LedgerRow) -> Result<Option<BTreeSet<Timestamp>>, StateError> {
-        Ok(self.subject(subject)?.dated.then(|| Step::dates(event)))
+        Ok(self.tx.subject(subject)?.dated.then(|| Step::dates(event)))
     }
 
     /// An event arrived: a ledger that has grown long is dated from now on.
     pub(super) fn date_if_long(&mut self, subject: &SubjectId) -> Result<(), StateError> {
-        let most = self.config.history_rows as u64;
-        let row = self.subject(subject)?;
+        let most = self.deployment.history_rows as u64;
+        let row = self.tx.subject(subject)?;
         if row.dated || row.events <= most {
             return Ok(());
         }
         row.dated = true;
-        for (id, event) in self.stored_events(subject)? {
+        for (id, event) in self.tx.stored_events(subject)? {
             self.date(subject, &id, &BTreeSet::new(), &event);
         }
         Ok(())
@@ -73,11 +72,11 @@ impl Step<'_> {
     /// ledger is short again.
     fn undate(&mut self, subject: &SubjectId) -> Result<(), StateError> {
         let (first, end) = key::all_dated(subject, Timestamp::MAX);
-        let most = self.config.history_rows;
+        let most = self.deployment.history_rows;
         let rows = self.tx.scan(&first, &end, most + 1)?;
         if rows.len() <= most {
             rows.into_iter().for_each(|(dated_key, _)| self.tx.delete(dated_key));
-            self.subject(subject)?.dated = false;
+            self.tx.subject(subject)?.dated = false;
         }
         Ok(())
     }
@@ -85,10 +84,10 @@ impl Step<'_> {
     /// Finds the earliest event that counts, if it may have changed. Until a chore is done nobody
     /// needs it.
     pub(super) fn settle_oldest(&mut self, subject: &SubjectId) -> Result<(), StateError> {
-        if self.oldest_gone.is_empty() || self.subject(subject)?.chore || !self.oldest_gone.remove(subject) {
+        if self.agenda.oldest_gone.is_empty() || self.tx.subject(subject)?.chore || !self.agenda.oldest_gone.remove(subject) {
             return Ok(());
         }
-        let row = self.subject(subject)?;
+        let row = self.tx.subject(subject)?;
         let (events, dated) = (row.events, row.dated);
         let oldest = match (events, dated) {
             (0, true) => {
@@ -98,11 +97,11 @@ impl Step<'_> {
             (0, false) => None,
             (_, true) => self.oldest_dated(subject)?,
             (_, false) => {
-                let events = self.stored_events(subject)?;
+                let events = self.tx.stored_events(subject)?;
                 events.iter().filter_map(|(_, event)| event.effective()).map(|copy| copy.occurred_at).min()
             }
         };
-        self.subject(subject)?.oldest_event_at = oldest;
+        self.tx.subject(subject)?.oldest_event_at = oldest;
         Ok(())
     }
 
@@ -127,34 +126,27 @@ impl Step<'_> {
 
     /// Drops events that are too old to be kept; if there are many, some of them, and a chore drops
     /// the others. Returns the touched queries.
-    pub(super) fn expire(&mut self, subject: &SubjectId, origin: &Origin) -> Result<Vec<QueryId>, StateError> {
+    pub(super) fn expire(&mut self, subject: &SubjectId) -> Result<Vec<QueryId>, StateError> {
         let cutoff = self.retained_from();
-        let row = self.subject(subject)?;
+        let row = self.tx.subject(subject)?;
         if row.chore || row.oldest_event_at.is_none_or(|oldest| oldest > cutoff) {
             return Ok(Vec::new());
         }
-        let (touched, more) = self.expire_some(subject, cutoff, &mut None, self.config.history_rows, origin)?;
+        let (touched, more) = self.expire_some(subject, cutoff, &mut None, self.deployment.history_rows)?;
         if more {
-            self.chore(subject, origin, |chore| chore.expiring = true)?;
+            self.chore(subject, |chore| chore.expiring = true)?;
         }
         Ok(touched)
     }
 
     /// Continues after `cursor`, and moves it. Returns whether more is left than `limit` allows.
-    fn expire_some(
-        &mut self,
-        subject: &SubjectId,
-        cutoff: Timestamp,
-        cursor: &mut Option<Vec<u8>>,
-        limit: usize,
-        origin: &Origin,
-    ) -> Result<(Vec<QueryId>, bool), StateError> {
+    fn expire_some(&mut self, subject: &SubjectId, cutoff: Timestamp, cursor: &mut Option<Vec<u8>>, limit: usize) -> Result<(Vec<QueryId>, bool), StateError> {
         let mut touched = Vec::new();
-        self.oldest_gone.insert(subject.clone());
-        if !self.subject(subject)?.dated {
-            for (id, event) in self.stored_events(subject)? {
+        self.agenda.oldest_gone.insert(subject.clone());
+        if !self.tx.subject(subject)?.dated {
+            for (id, event) in self.tx.stored_events(subject)? {
                 if event.copies.iter().any(|copy| copy.occurred_at <= cutoff) {
-                    touched.extend(self.expire_event(subject, &id, event, cutoff, origin)?);
+                    touched.extend(self.expire_event(subject, &id, event, cutoff)?);
                 }
             }
             return Ok((touched, false));
@@ -167,7 +159,7 @@ impl Step<'_> {
             let Some((_, id)) = key::date_of(dated_key) else { continue };
             let event = self.event(subject, &id)?;
             if !event.copies.is_empty() {
-                touched.extend(self.expire_event(subject, &id, event, cutoff, origin)?);
+                touched.extend(self.expire_event(subject, &id, event, cutoff)?);
             }
             // A name without its event would be found again for ever.
             self.tx.delete(dated_key.clone());
@@ -178,9 +170,9 @@ impl Step<'_> {
         Ok((touched, due.len() == limit))
     }
 
-    fn expire_event(&mut self, subject: &SubjectId, id: &str, event: LedgerRow, cutoff: Timestamp, origin: &Origin) -> Result<Vec<QueryId>, StateError> {
+    fn expire_event(&mut self, subject: &SubjectId, id: &str, event: LedgerRow, cutoff: Timestamp) -> Result<Vec<QueryId>, StateError> {
         for copy in event.copies.iter().filter(|copy| copy.occurred_at <= cutoff && copy.body.is_some()) {
-            self.unlink(subject, copy, origin)?;
+            self.unlink(subject, copy)?;
         }
         self.replace_event(subject, id, event, |event| {
             // Next to a copy that is kept, an old one stays as a mark: if it is the later version,
@@ -199,50 +191,42 @@ impl Step<'_> {
     /// Whether a walk over a whole ledger is too long for one step.
     pub(super) fn is_long(&self, subject: &SubjectId) -> Result<bool, StateError> {
         let prefix = key::of_subject(table::EVENT, subject);
-        let most = self.config.history_rows;
+        let most = self.deployment.history_rows;
         Ok(self.tx.scan(&prefix, &prefix_end(&prefix), most + 1)?.len() > most)
     }
 
     /// Adds work to a subject's chore, which starts over.
-    pub(super) fn chore(&mut self, subject: &SubjectId, origin: &Origin, add: impl FnOnce(&mut ChoreRow)) -> Result<(), StateError> {
+    pub(super) fn chore(&mut self, subject: &SubjectId, add: impl FnOnce(&mut ChoreRow)) -> Result<(), StateError> {
         let chore_key = key::chore(subject);
         let mut chore = match self.tx.get::<ChoreRow>(&chore_key)? {
             Some(chore) => chore,
             None => {
-                self.chores += 1;
-                self.idle = false;
-                ChoreRow::new(origin.clone())
+                self.tx.chores += 1;
+                self.agenda.idle = false;
+                ChoreRow::new(self.out.cause.clone())
             }
         };
         add(&mut chore);
         chore.cursor = None;
         self.tx.put(chore_key, &chore);
-        self.subject(subject)?.chore = true;
+        self.tx.subject(subject)?.chore = true;
         Ok(())
     }
 
     /// A node departs with its events: at once if the ledger is short, otherwise in portions. The
     /// last message says that all of it has gone.
-    pub(super) fn send_events(
-        &mut self,
-        subject: &SubjectId,
-        node: Identity,
-        to: CanonicalId,
-        epoch: u64,
-        first: Bundle,
-        origin: &Origin,
-    ) -> Result<(), StateError> {
+    pub(super) fn send_events(&mut self, subject: &SubjectId, node: Identity, to: CanonicalId, epoch: u64, first: Bundle) -> Result<(), StateError> {
         let departure = Departure { node, to, epoch };
-        let row = self.subject(subject)?;
+        let row = self.tx.subject(subject)?;
         if row.chore || self.is_long(subject)? {
-            self.send_part(subject, &departure, first, false, origin);
-            return self.chore(subject, origin, |chore| chore.departures.push(departure));
+            self.send_part(subject, &departure, first, false);
+            return self.chore(subject, |chore| chore.departures.push(departure));
         }
         let mut part = first;
-        for (id, event) in self.stored_events(subject)? {
+        for (id, event) in self.tx.stored_events(subject)? {
             self.take_copies(subject, &id, event, &departure, &mut part)?;
         }
-        self.send_part(subject, &departure, part, true, origin);
+        self.send_part(subject, &departure, part, true);
         Ok(())
     }
 
@@ -258,7 +242,7 @@ impl Step<'_> {
     }
 
     /// Sends a part of a departure, in several messages if its events are large.
-    fn send_part(&mut self, subject: &SubjectId, departure: &Departure, mut part: Bundle, last: bool, origin: &Origin) {
+    fn send_part(&mut self, subject: &SubjectId, departure: &Departure, mut part: Bundle, last: bool) {
         let mut events = std::mem::take(&mut part.events).into_iter().peekable();
         loop {
             let mut bytes = 0;
@@ -269,14 +253,14 @@ impl Step<'_> {
                 part.events.push(event);
             }
             let ends = events.peek().is_none();
-            self.send_arrival(subject, departure, std::mem::take(&mut part), last && ends, origin);
+            self.send_arrival(subject, departure, std::mem::take(&mut part), last && ends);
             if ends {
                 return;
             }
         }
     }
 
-    fn send_arrival(&mut self, subject: &SubjectId, departure: &Departure, part: Bundle, last: bool, origin: &Origin) {
+    fn send_arrival(&mut self, subject: &SubjectId, departure: &Departure, part: Bundle, last: bool) {
         let destination = SubjectId {
             kind: subject.kind,
             id: departure.to.clone(),
@@ -289,24 +273,24 @@ impl Step<'_> {
             part,
             last,
         };
-        self.send_to_subject(&destination, message, origin);
+        self.out.send(message);
     }
 
     /// The queries whose newest rows may lack some that move up from the ledger, or that were
     /// added.
-    pub(super) fn refill(&mut self, subject: &SubjectId, origin: &Origin) -> Result<(), StateError> {
-        let row = self.subject(subject)?;
+    pub(super) fn refill(&mut self, subject: &SubjectId) -> Result<(), StateError> {
+        let row = self.tx.subject(subject)?;
         if row.refill.is_empty() || row.chore {
             return Ok(());
         }
         let wanted = row.refill.clone();
         if self.is_long(subject)? {
-            return self.chore(subject, origin, |_| {});
+            return self.chore(subject, |_| {});
         }
-        for (id, event) in self.stored_events(subject)? {
+        for (id, event) in self.tx.stored_events(subject)? {
             self.fill(subject, &wanted, &id, &event)?;
         }
-        self.subject(subject)?.refill.clear();
+        self.tx.subject(subject)?.refill.clear();
         Ok(())
     }
 
@@ -338,29 +322,29 @@ impl Step<'_> {
     /// departing events need not expire here; then work that removes rows, work that fills them,
     /// and last the walks over all of them.
     pub(super) fn do_chore(&mut self, subject: &SubjectId, mut chore: ChoreRow, portion: usize) -> Result<(), StateError> {
-        let origin = chore.origin.clone();
-        let refill = self.subject(subject)?.refill.clone();
+        self.out.cause = chore.origin.clone();
+        let refill = self.tx.subject(subject)?.refill.clone();
         if !chore.departures.is_empty() {
             if self.depart_some(subject, &mut chore, portion)? {
                 for departure in std::mem::take(&mut chore.departures) {
-                    self.send_part(subject, &departure, Bundle::default(), true, &origin);
+                    self.send_part(subject, &departure, Bundle::default(), true);
                 }
                 chore.cursor = None;
             }
         } else if chore.expiring {
-            let (_, more) = self.expire_some(subject, self.retained_from(), &mut chore.cursor, portion, &origin)?;
+            let (_, more) = self.expire_some(subject, self.retained_from(), &mut chore.cursor, portion)?;
             if !more {
                 chore.expiring = false;
                 chore.cursor = None;
             }
         } else if let Some(query) = chore.dropping.first().copied() {
-            if self.drop_query(subject, query, &mut chore.cursor, portion)? {
+            if self.tx.drop_query(subject, query, &mut chore.cursor, portion)? {
                 chore.dropping.remove(&query);
                 chore.cursor = None;
             }
         } else if !refill.is_empty() {
             if self.fill_some(subject, &mut chore, &refill, portion)? {
-                self.subject(subject)?.refill.clear();
+                self.tx.subject(subject)?.refill.clear();
                 chore.cursor = None;
             }
         } else if let Some(query) = chore.advancing.first().copied() {
@@ -370,7 +354,7 @@ impl Step<'_> {
         } else if chore.kin {
             chore.kin = !self.settle_some(subject, portion)?;
         } else {
-            return self.finish_chore(subject, &origin);
+            return self.finish_chore(subject);
         }
         self.tx.put(key::chore(subject), &chore);
         Ok(())
@@ -378,8 +362,8 @@ impl Step<'_> {
 
     /// Brings the kept rows of queries up to now: at once if that is short, otherwise a chore does
     /// the rest. Returns whether it is done.
-    pub(super) fn advance_queries(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>, origin: &Origin) -> Result<bool, StateError> {
-        let limit = self.config.history_rows;
+    pub(super) fn advance_queries(&mut self, subject: &SubjectId, queries: &BTreeSet<QueryId>) -> Result<bool, StateError> {
+        let limit = self.deployment.history_rows;
         let mut left = BTreeSet::new();
         for query in queries {
             if !self.advance_query(subject, *query, limit)? {
@@ -389,14 +373,14 @@ impl Step<'_> {
         if left.is_empty() {
             return Ok(true);
         }
-        self.chore(subject, origin, |chore| chore.advancing.extend(left))?;
+        self.chore(subject, |chore| chore.advancing.extend(left))?;
         Ok(false)
     }
 
     fn advance_query(&mut self, subject: &SubjectId, query: QueryId, limit: usize) -> Result<bool, StateError> {
         let program = std::sync::Arc::clone(&self.program);
         let Some(query) = program.query(query) else { return Ok(true) };
-        Ok(self.advance_tally(subject, query, limit)? && self.advance_sequence(subject, query, limit)?)
+        Ok(self.tx.advance_tally(subject, query, limit)? && self.tx.advance_sequence(subject, query, limit)?)
     }
 
     /// Whether nothing is kept for a query now, because older rows of it are still being deleted.
@@ -406,15 +390,15 @@ impl Step<'_> {
         Ok(chore.is_some_and(|chore| chore.dropping.contains(&query)))
     }
 
-    fn finish_chore(&mut self, subject: &SubjectId, origin: &Origin) -> Result<(), StateError> {
+    fn finish_chore(&mut self, subject: &SubjectId) -> Result<(), StateError> {
         self.tx.delete(key::chore(subject));
-        self.chores -= 1;
-        self.oldest_gone.insert(subject.clone());
-        let row = self.subject(subject)?;
+        self.tx.chores -= 1;
+        self.agenda.oldest_gone.insert(subject.clone());
+        let row = self.tx.subject(subject)?;
         row.chore = false;
         // Shards that subscribed meanwhile have received nothing.
         let subscribers: Vec<u32> = row.subscribers.keys().copied().collect();
-        let dirty = self.mark(subject, origin);
+        let dirty = self.mark(subject);
         dirty.all = true;
         dirty.greet.extend(subscribers);
         Ok(())
@@ -447,7 +431,7 @@ impl Step<'_> {
         }
         for (departure, part) in chore.departures.iter().zip(parts) {
             if !part.events.is_empty() {
-                self.send_part(subject, departure, part, false, &chore.origin);
+                self.send_part(subject, departure, part, false);
             }
         }
         Ok(done)
@@ -466,7 +450,7 @@ impl Step<'_> {
     /// A query's kept rows lost one, and dropped events may count again: a fill in progress starts
     /// over.
     pub(super) fn wants_refill(&mut self, subject: &SubjectId, query: QueryId) -> Result<(), StateError> {
-        let row = self.subject(subject)?;
+        let row = self.tx.subject(subject)?;
         row.refill.insert(query);
         if row.chore
             && let Some(mut chore) = self.tx.get::<ChoreRow>(&key::chore(subject))?
@@ -474,22 +458,6 @@ impl Step<'_> {
         {
             chore.cursor = None;
             self.tx.put(key::chore(subject), &chore);
-        }
-        Ok(())
-    }
-
-    /// Updates the number of chores by those that began and ended in this step.
-    pub(super) fn write_chores(&mut self) -> Result<(), StateError> {
-        if self.chores == 0 {
-            return Ok(());
-        }
-        let row_key = Key::new(table::CHORES).done();
-        let before: u64 = self.tx.get(&row_key)?.unwrap_or_default();
-        let after = before.saturating_add_signed(self.chores);
-        if after == 0 {
-            self.tx.delete(row_key);
-        } else {
-            self.tx.put(row_key, &after);
         }
         Ok(())
     }

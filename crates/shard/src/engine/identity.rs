@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use millrace_identity::{Edge, Evidence, GraphStore, Outcome, Parked, Reason};
+use millrace_identity::{Evidence, GraphStore, Outcome, Parked, Policy, Reason};
 use millrace_model::metric::{Counter, Histogram};
 use millrace_model::{Identity, Text};
 
-use super::Step;
-use crate::origin::Origin;
+use super::outbox::Outbox;
+use super::transaction::Transaction;
 use crate::key::table;
-use crate::machine::{Measure, Measurement};
+use crate::machine::Measure;
 use crate::message::Message;
+use crate::origin::Origin;
 use crate::state::{StateError, StateView};
 use crate::tx::Tx;
 
@@ -77,29 +78,35 @@ fn label(reason: &Reason) -> Text {
     })
 }
 
-impl Step<'_> {
-    /// Weighs the evidence of the step, all of it together, and sends the consequences.
-    pub(super) fn weigh(&mut self) -> Result<(), StateError> {
-        let config = std::sync::Arc::clone(&self.config);
-        let (evidence, origins): (Vec<Evidence>, Vec<Origin>) = std::mem::take(&mut self.evidence).into_iter().unzip();
-        let outcome = millrace_identity::apply(&mut Graph(&mut self.tx), &config.policy, &evidence).map_err(StateError::store)?;
-        let size = Measure::Sample(Histogram::IdentityClusterSize, outcome.cluster_size as f64);
-        self.measurements.push(Measurement::new(size, []));
-        let Some(last) = origins.last() else { return Ok(()) };
-        let mut causes: BTreeMap<&Identity, &Origin> = BTreeMap::new();
-        for (one, origin) in evidence.iter().zip(&origins) {
+/// The stage with the parts of a step that it needs.
+pub(super) struct Writer<'s, 'a> {
+    pub policy: &'s Policy,
+    pub tx: &'s mut Transaction<'a>,
+    pub out: &'s mut Outbox,
+}
+
+impl Writer<'_, '_> {
+    /// Weighs evidence, all of it together, and sends the consequences.
+    pub fn weigh(&mut self, evidence: Vec<(Evidence, Origin)>) -> Result<(), StateError> {
+        let (evidence, causes): (Vec<Evidence>, Vec<Origin>) = evidence.into_iter().unzip();
+        let outcome = millrace_identity::apply(&mut Graph(self.tx), self.policy, &evidence).map_err(StateError::store)?;
+        self.out
+            .measure(Measure::Sample(Histogram::IdentityClusterSize, outcome.cluster_size as f64), []);
+        let Some(last) = causes.last() else { return Ok(()) };
+        let mut around: BTreeMap<&Identity, &Origin> = BTreeMap::new();
+        for (one, cause) in evidence.iter().zip(&causes) {
             let (Evidence::Assert { edge, .. } | Evidence::Withdraw { edge, .. }) = one;
-            causes.extend([(edge.home(), origin), (edge.node(), origin)]);
+            around.extend([(edge.home(), cause), (edge.node(), cause)]);
         }
-        self.follow_verdicts(outcome, |nodes| nodes.into_iter().find_map(|node| causes.get(node).copied()).unwrap_or(last));
+        self.follow_verdicts(outcome, |nodes| nodes.into_iter().find_map(|node| around.get(node).copied()).unwrap_or(last));
         Ok(())
     }
 
     /// Computes every verdict again, under the present policy.
-    pub(super) fn weigh_all(&mut self, origin: &Origin) -> Result<(), StateError> {
-        let config = std::sync::Arc::clone(&self.config);
-        let outcome = millrace_identity::rebuild(&mut Graph(&mut self.tx), &config.policy).map_err(StateError::store)?;
-        self.follow_verdicts(outcome, |_| origin);
+    pub fn weigh_all(&mut self) -> Result<(), StateError> {
+        let outcome = millrace_identity::rebuild(&mut Graph(self.tx), self.policy).map_err(StateError::store)?;
+        let cause = self.out.cause.clone();
+        self.follow_verdicts(outcome, |_| &cause);
         Ok(())
     }
 
@@ -107,30 +114,25 @@ impl Step<'_> {
     /// the origin of a change around these nodes.
     fn follow_verdicts<'o>(&mut self, outcome: Outcome, cause: impl Fn([&Identity; 3]) -> &'o Origin) {
         for moved in outcome.moves {
-            let origin = cause([&moved.node, &moved.from.0, &moved.to.0]);
-            let message = Message::Canonical {
-                node: moved.node.clone(),
+            self.out.cause = cause([&moved.node, &moved.from.0, &moved.to.0]).clone();
+            self.out.send(Message::Canonical {
+                node: moved.node,
                 from: moved.from,
                 to: moved.to,
                 epoch: moved.epoch,
-            };
-            self.send_to_node(&moved.node, message, origin);
+            });
         }
-        for Parked { edge, reason } in outcome.parked {
-            self.count(Counter::IdentityParked, [label(&reason)]);
-            self.send_aside(&edge, Some(reason), cause([edge.node(), edge.home(), edge.node()]));
+        let parked = outcome.parked.into_iter().map(|Parked { edge, reason }| (edge, Some(reason)));
+        for (edge, reason) in parked.chain(outcome.unparked.into_iter().map(|edge| (edge, None))) {
+            if let Some(reason) = &reason {
+                self.out.count(Counter::IdentityParked, [label(reason)]);
+            }
+            self.out.cause = cause([edge.node(), edge.home(), edge.node()]).clone();
+            self.out.send(Message::Aside {
+                home: edge.home().clone(),
+                node: edge.node().clone(),
+                reason,
+            });
         }
-        for edge in outcome.unparked {
-            self.send_aside(&edge, None, cause([edge.node(), edge.home(), edge.node()]));
-        }
-    }
-
-    fn send_aside(&mut self, edge: &Edge, reason: Option<Reason>, origin: &Origin) {
-        let message = Message::Aside {
-            home: edge.home().clone(),
-            node: edge.node().clone(),
-            reason,
-        };
-        self.send_to_node(edge.home(), message, origin);
     }
 }

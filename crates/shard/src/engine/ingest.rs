@@ -2,153 +2,116 @@
 
 use bytes::Bytes;
 use millrace_model::metric::Counter;
-use millrace_model::{Event, EventOperation, Identity, Operation, Rejection, SourceChange, SourceKind, Text, Value};
+use millrace_model::{Event, EventOperation, Identity, Operation, Rejection, SourceChange, SourceKind, Text, Timestamp, Value};
 use millrace_segment::Settings;
 use millrace_wire::DecodeError;
 
-use super::Step;
-use crate::placement::{shard_of, shard_of_node};
-use crate::origin::{CauseKind, Origin};
+use super::outbox::Outbox;
+use crate::deployment::Deployment;
 use crate::machine::{Input, InputTopic, Output, OutputTopic, Partition};
-use crate::message::{Envelope, Message};
-use crate::format;
+use crate::message::Message;
+use crate::origin::{CauseKind, Origin};
 use crate::state::StateError;
 
-impl Step<'_> {
-    pub(super) fn ingest(&mut self, kind: SourceKind, input: &Input) -> Result<(), StateError> {
-        let decoded = self
-            .config
-            .decoder
-            .decode(kind, input.key.as_deref(), input.value.as_deref(), input.timestamp, self.now);
-        let decoded = match decoded {
-            Ok(decoded) => decoded,
-            Err(DecodeError::Rejected(rejection)) => {
-                self.dead_letter(input, &rejection);
-                return Ok(());
-            }
-            // The registry does not answer: nothing of this batch is committed, and the shard
-            // retries it.
-            Err(error @ DecodeError::Retry(_)) => return Err(StateError::NotYet(Box::new(error))),
-        };
-        self.count_amounts_without_rate(&decoded.change);
-        let outcome = match (decoded.clock_ahead, decoded.unknown_fields.is_empty()) {
-            (true, _) => "accepted-with-modified-at-ahead",
-            (false, false) => "accepted-with-unknown-fields",
-            (false, true) => "accepted",
-        };
-        self.count_record("ingest", kind.name(), outcome);
-        let mut origin = Origin {
-            cause: if kind == SourceKind::AccountLink {
-                CauseKind::Link
-            } else {
-                CauseKind::Record
-            },
-            topic: self.topic_name(input),
-            key: input.key.as_deref().map(text_of).unwrap_or_default(),
-            event_id: None,
-            ingested_at: Some(input.timestamp),
-            trace: input
-                .headers
-                .iter()
-                .rev()
-                .find(|(name, _)| name == "traceparent")
-                .map(|(_, value)| text_of(value)),
-        };
-        let (shard, message) = match decoded.change {
-            SourceChange::Record(change) => {
-                let shard = match change.node() {
-                    Some(node) => shard_of_node(&node, self.config.shards),
-                    None => shard_of(&change.key, self.config.shards),
-                };
-                (shard, Message::Change(change))
-            }
-            SourceChange::Event(event) => {
-                origin.event_id = Some(event.id.clone());
-                let Some(home) = self.home(&event) else { return Ok(()) };
-                (shard_of_node(&home, self.config.shards), Message::Event { home, event })
-            }
-        };
-        let envelope = Envelope { origin, message };
-        if shard == self.number {
-            self.queue.push_back(envelope);
+/// Handles one record of a source topic.
+pub(super) fn ingest(deployment: &Deployment, now: Timestamp, out: &mut Outbox, kind: SourceKind, input: &Input) -> Result<(), StateError> {
+    let decoded = deployment
+        .decoder
+        .decode(kind, input.key.as_deref(), input.value.as_deref(), input.timestamp, now);
+    let decoded = match decoded {
+        Ok(decoded) => decoded,
+        Err(DecodeError::Rejected(rejection)) => {
+            dead_letter(deployment, out, input, &rejection);
+            return Ok(());
+        }
+        // The registry does not answer: nothing of this batch is committed, and the shard
+        // retries it.
+        Err(error @ DecodeError::Retry(_)) => return Err(StateError::NotYet(Box::new(error))),
+    };
+    count_amounts_without_rate(&deployment.settings, out, &decoded.change);
+    let outcome = match (decoded.clock_ahead, decoded.unknown_fields.is_empty()) {
+        (true, _) => "accepted-with-modified-at-ahead",
+        (false, false) => "accepted-with-unknown-fields",
+        (false, true) => "accepted",
+    };
+    out.count_record("ingest", kind.name(), outcome);
+    let mut origin = Origin {
+        cause: if kind == SourceKind::AccountLink {
+            CauseKind::Link
         } else {
-            let value = Bytes::from(format::encode(&envelope));
-            let output = Output {
-                topic: OutputTopic::Records,
-                partition: Partition::Shard(shard),
-                key: input.key.clone(),
-                value: Some(value),
-                headers: Vec::new(),
-            };
-            self.outputs.push(output);
+            CauseKind::Record
+        },
+        topic: deployment.topic(input.topic),
+        key: input.key.as_deref().map(text_of).unwrap_or_default(),
+        event_id: None,
+        ingested_at: Some(input.timestamp),
+        trace: input
+            .headers
+            .iter()
+            .rev()
+            .find(|(name, _)| name == "traceparent")
+            .map(|(_, value)| text_of(value)),
+    };
+    let message = match decoded.change {
+        SourceChange::Record(change) => Message::Change(change),
+        SourceChange::Event(event) => {
+            origin.event_id = Some(event.id.clone());
+            let Some(home) = home(deployment, &event) else { return Ok(()) };
+            Message::Event { home, event }
         }
-        Ok(())
-    }
+    };
+    out.cause = origin;
+    out.forward(input.key.clone(), message);
+    Ok(())
+}
 
-    /// Counts amounts in a currency without a rate, which are null to every rule.
-    fn count_amounts_without_rate(&mut self, change: &SourceChange) {
-        let value = match change {
-            SourceChange::Record(change) => match &change.operation {
-                Operation::Replace(value) | Operation::Patch { value, .. } => value,
-                Operation::Delete | Operation::Tombstone => return,
-            },
-            SourceChange::Event(event) => match &event.operation {
-                EventOperation::Put(value) => value,
-                EventOperation::Delete => return,
-            },
-        };
-        let mut codes = Vec::new();
-        codes_without_rate(&self.config.settings, value, &mut codes);
-        for code in codes {
-            self.count(Counter::AmountsWithoutRate, [code]);
-        }
+/// Counts amounts in a currency without a rate, which are null to every rule.
+fn count_amounts_without_rate(settings: &Settings, out: &mut Outbox, change: &SourceChange) {
+    let value = match change {
+        SourceChange::Record(change) => match &change.operation {
+            Operation::Replace(value) | Operation::Patch { value, .. } => value,
+            Operation::Delete | Operation::Tombstone => return,
+        },
+        SourceChange::Event(event) => match &event.operation {
+            EventOperation::Put(value) => value,
+            EventOperation::Delete => return,
+        },
+    };
+    let mut codes = Vec::new();
+    codes_without_rate(settings, value, &mut codes);
+    for code in codes {
+        out.count(Counter::AmountsWithoutRate, [code]);
     }
+}
 
-    /// The identity an event is filed under: its least by namespace priority. Ingest lets no event without identity through.
-    fn home(&self, event: &Event) -> Option<Identity> {
-        let priority = self.config.policy.priority();
-        event.identities.iter().min_by(|a, b| priority.compare(a, b)).cloned()
-    }
+/// The identity an event is filed under: its least by namespace priority. Ingest lets no event without identity through.
+fn home(deployment: &Deployment, event: &Event) -> Option<Identity> {
+    let priority = deployment.policy.priority();
+    event.identities.iter().min_by(|a, b| priority.compare(a, b)).cloned()
+}
 
-    pub(super) fn dead_letter(&mut self, input: &Input, rejection: &Rejection) {
-        let topic = self.topic_name(input);
-        self.count_record("ingest", input_name(input), "rejected");
-        self.count(Counter::DeadLetters, [topic.clone(), rejection.reason.clone()]);
-        let mut headers = input.headers.clone();
-        let place = millrace_wire::DeadLetterOrigin {
-            topic: &topic,
-            partition: i32::try_from(input.partition).unwrap_or(i32::MAX),
-            offset: input.offset,
-            stage: "ingest",
-        };
-        let added = millrace_wire::dead_letter_headers(place, rejection);
-        headers.extend(added.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))));
-        let partition = Partition::Hash(input.key.clone().unwrap_or_default());
-        self.outputs.push(Output {
-            topic: OutputTopic::DeadLetter,
-            partition,
-            key: input.key.clone(),
-            value: input.value.clone(),
-            headers,
-        });
-    }
-
-    pub(super) fn count_record(&mut self, stage: &'static str, topic: &'static str, outcome: &'static str) {
-        *self.records.entry((stage, topic, outcome)).or_default() += 1;
-    }
-
-    fn topic_name(&self, input: &Input) -> Text {
-        let (group, name) = match input.topic {
-            InputTopic::Source(kind) => ("source.", kind.name()),
-            InputTopic::Control => ("control.", "segments"),
-            InputTopic::Records => ("internal.", "records"),
-            InputTopic::Inbox => ("internal.", "inbox"),
-        };
-        let mut topic = Text::new(&self.config.topic_prefix);
-        topic.push_str(group);
-        topic.push_str(name);
-        topic
-    }
+/// Sends an input that nobody can use to the dead letters.
+pub(super) fn dead_letter(deployment: &Deployment, out: &mut Outbox, input: &Input, rejection: &Rejection) {
+    let topic = deployment.topic(input.topic);
+    out.count_record("ingest", input_name(input), "rejected");
+    out.count(Counter::DeadLetters, [topic.clone(), rejection.reason.clone()]);
+    let mut headers = input.headers.clone();
+    let place = millrace_wire::DeadLetterOrigin {
+        topic: &topic,
+        partition: i32::try_from(input.partition).unwrap_or(i32::MAX),
+        offset: input.offset,
+        stage: "ingest",
+    };
+    let added = millrace_wire::dead_letter_headers(place, rejection);
+    headers.extend(added.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))));
+    let partition = Partition::Hash(input.key.clone().unwrap_or_default());
+    out.post(Output {
+        topic: OutputTopic::DeadLetter,
+        partition,
+        key: input.key.clone(),
+        value: input.value.clone(),
+        headers,
+    });
 }
 
 /// Bytes as text, whatever they are.

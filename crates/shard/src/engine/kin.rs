@@ -13,7 +13,6 @@ use millrace_segment::view::{Features, KinId, QueryId, Unknown};
 use super::Step;
 use super::view::child_item;
 use crate::format;
-use crate::origin::Origin;
 use crate::key::{self, Parts};
 use crate::program::Program;
 use crate::row::{KinRow, KinState, KinTally};
@@ -72,10 +71,10 @@ impl Step<'_> {
 
     /// Fills aggregates of new rules and deletes those without a rule; if that is much work, a
     /// chore does the rest. Returns whether it is done.
-    pub(super) fn settle_kin(&mut self, account: &SubjectId, origin: &Origin) -> Result<bool, StateError> {
-        let done = account.kind != SubjectKind::Account || self.settle_some(account, self.config.history_rows)?;
+    pub(super) fn settle_kin(&mut self, account: &SubjectId) -> Result<bool, StateError> {
+        let done = account.kind != SubjectKind::Account || self.settle_some(account, self.deployment.history_rows)?;
         if !done {
-            self.chore(account, origin, |chore| chore.kin = true)?;
+            self.chore(account, |chore| chore.kin = true)?;
         }
         Ok(done)
     }
@@ -112,7 +111,7 @@ impl Step<'_> {
             else {
                 continue;
             };
-            if !self.drop_rows(&[key::tallied_values(account, QueryId(id.0))], cursor, *left)? {
+            if !self.tx.drop_rows(&[key::tallied_values(account, QueryId(id.0))], cursor, *left)? {
                 return Ok(false);
             }
             row.remove(&id);
@@ -168,7 +167,8 @@ impl Step<'_> {
                     tally.totals.remove(&value);
                 }
                 if kin.asked().keeps_values() {
-                    self.count_value(account, QueryId(kin.id.0), kin.asked(), &mut tally.totals, &mut tally.extreme, &value, up)?;
+                    self.tx
+                        .count_value(account, QueryId(kin.id.0), kin.asked(), &mut tally.totals, &mut tally.extreme, &value, up)?;
                 }
             }
         }

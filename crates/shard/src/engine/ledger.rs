@@ -12,9 +12,9 @@ use millrace_segment::view::{EventRow as Kept, QueryId};
 
 use rustc_hash::FxHashMap;
 
-use super::{Step, derive};
+use super::Step;
+use super::transaction::Transaction;
 use crate::format;
-use crate::origin::Origin;
 use crate::key::{self, Bucket, table};
 use crate::program::Program;
 use crate::row::{EventCopy, EventLinkRow, KeptRow, LedgerRow, QueryRows, VerdictRow};
@@ -26,7 +26,7 @@ pub(super) type Buckets = FxHashMap<(SubjectId, Bucket), (KeptRow, bool)>;
 
 impl Step<'_> {
     /// An event from resolve.
-    pub(super) fn put_event(&mut self, subject: &SubjectId, home: &Identity, epoch: u64, event: Event, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn put_event(&mut self, subject: &SubjectId, home: &Identity, epoch: u64, event: Event) -> Result<(), StateError> {
         let body = match event.operation {
             EventOperation::Put(body) => Some(body),
             EventOperation::Delete => None,
@@ -41,27 +41,19 @@ impl Step<'_> {
             others,
             body,
         };
-        self.put_copy(subject, &event.id, epoch, copy, false, origin)
+        self.put_copy(subject, &event.id, epoch, copy, false)
     }
 
     /// A home's report of an event, direct or with the home's arrival.
-    pub(super) fn put_copy(
-        &mut self,
-        subject: &SubjectId,
-        id: &str,
-        epoch: u64,
-        mut copy: EventCopy,
-        arrives: bool,
-        origin: &Origin,
-    ) -> Result<(), StateError> {
+    pub(super) fn put_copy(&mut self, subject: &SubjectId, id: &str, epoch: u64, mut copy: EventCopy, arrives: bool) -> Result<(), StateError> {
         let stored = self.tx.get_bytes(&key::event(subject, id))?;
         let event = stored.map(|stored| LedgerRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default();
         let known = event.copies.iter().find(|known| known.home == copy.home);
         // One that replaces a kept version is still accepted, and dropped when the subject is
         // evaluated.
         if event.copies.is_empty() && copy.occurred_at <= self.retained_from() {
-            self.count_record("person", "activity", "expired");
-            self.disclaim(subject, &copy, epoch, origin)?;
+            self.out.count_record("person", "activity", "expired");
+            self.disclaim(subject, &copy, epoch)?;
             if arrives {
                 // At its origin it may have replaced a version that arrives later with another
                 // home, and must not count again.
@@ -71,41 +63,41 @@ impl Step<'_> {
             return Ok(());
         }
         if known.is_some_and(|known| known.modified_at > copy.modified_at) {
-            self.count_record("person", "activity", "stale");
-            return self.disclaim(subject, &copy, epoch, origin);
+            self.out.count_record("person", "activity", "stale");
+            return self.disclaim(subject, &copy, epoch);
         }
         if known == Some(&copy) {
-            self.count_record("person", "activity", "duplicate");
+            self.out.count_record("person", "activity", "duplicate");
             return Ok(());
         }
         let carried = |copy: &EventCopy| if copy.body.is_some() { links(subject, copy) } else { Vec::new() };
         let gone = known.map(carried).unwrap_or_default();
         let new = carried(&copy);
         for other in gone.iter().filter(|other| !new.contains(other)) {
-            self.count_link(subject, &copy.home, other, Some(epoch), false, origin)?;
+            self.count_link(subject, &copy.home, other, Some(epoch), false)?;
         }
         for other in new.iter().filter(|other| !gone.contains(other)) {
-            self.count_link(subject, &copy.home, other, Some(epoch), true, origin)?;
+            self.count_link(subject, &copy.home, other, Some(epoch), true)?;
         }
         let touched = self.replace_event(subject, id, event, |event| {
             event.copies.retain(|known| known.home != copy.home);
             let at = event.copies.partition_point(|known| known.home < copy.home);
             event.copies.insert(at, copy);
         })?;
-        self.mark(subject, origin).queries.extend(touched);
+        self.mark(subject).queries.extend(touched);
         Ok(())
     }
 
     /// A copy that arrives here and does not count may have been counted by the home's former
     /// owner, who claimed its identities. If no event here carries them, nobody else can withdraw
     /// those claims.
-    fn disclaim(&mut self, subject: &SubjectId, copy: &EventCopy, epoch: u64, origin: &Origin) -> Result<(), StateError> {
+    fn disclaim(&mut self, subject: &SubjectId, copy: &EventCopy, epoch: u64) -> Result<(), StateError> {
         if copy.body.is_none() {
             return Ok(());
         }
         for other in &copy.others {
-            if self.tx.get_bytes(&Step::event_link_key(subject, &copy.home, other))?.is_none() {
-                self.event_claim(&copy.home, other, epoch, false, origin);
+            if self.tx.get_bytes(&key::event_link(subject, &copy.home, other))?.is_none() {
+                self.event_claim(&copy.home, other, epoch, false);
             }
         }
         Ok(())
@@ -113,8 +105,8 @@ impl Step<'_> {
 
     /// Counts an event of `home` that carries `other`, or no longer does. Without an epoch the last
     /// known one holds.
-    fn count_link(&mut self, subject: &SubjectId, home: &Identity, other: &Identity, epoch: Option<u64>, up: bool, origin: &Origin) -> Result<(), StateError> {
-        let link_key = Step::event_link_key(subject, home, other);
+    fn count_link(&mut self, subject: &SubjectId, home: &Identity, other: &Identity, epoch: Option<u64>, up: bool) -> Result<(), StateError> {
+        let link_key = key::event_link(subject, home, other);
         let mut link: EventLinkRow = self.tx.get(&link_key)?.unwrap_or_default();
         let before = link.events;
         link.events = if up { before + 1 } else { before.saturating_sub(1) };
@@ -125,16 +117,16 @@ impl Step<'_> {
             self.tx.put(link_key, &link)
         }
         if (before == 0) != (link.events == 0) {
-            let row = self.subject(subject)?;
+            let row = self.tx.subject(subject)?;
             row.event_links = if before == 0 {
                 row.event_links + 1
             } else {
                 row.event_links.saturating_sub(1)
             };
             // The subject's identities changed.
-            self.mark(subject, origin).profile = true;
+            self.mark(subject).profile = true;
             if home != other {
-                self.event_claim(home, other, link.epoch, link.events > 0, origin);
+                self.event_claim(home, other, link.epoch, link.events > 0);
             }
         }
         Ok(())
@@ -180,7 +172,7 @@ impl Step<'_> {
 
     /// An event that counts from now on.
     fn remember(&mut self, subject: &SubjectId, id: &str, event: &EventCopy, touched: &mut Vec<QueryId>) -> Result<(), StateError> {
-        let row = self.subject(subject)?;
+        let row = self.tx.subject(subject)?;
         row.events += 1;
         let oldest = row.oldest_event_at.map_or(event.occurred_at, |oldest| oldest.min(event.occurred_at));
         row.oldest_event_at = Some(oldest);
@@ -212,7 +204,7 @@ impl Step<'_> {
 
     /// An event that no longer counts.
     fn forget(&mut self, subject: &SubjectId, id: &str, event: &EventCopy, touched: &mut Vec<QueryId>) -> Result<(), StateError> {
-        let row = self.subject(subject)?;
+        let row = self.tx.subject(subject)?;
         row.events = row.events.saturating_sub(1);
         let chore = row.chore;
         let was_oldest = row.oldest_event_at == Some(event.occurred_at);
@@ -221,7 +213,7 @@ impl Step<'_> {
         }
         // Found once, when the subject is evaluated, however many events are deleted.
         if was_oldest {
-            self.oldest_gone.insert(subject.clone());
+            self.agenda.oldest_gone.insert(subject.clone());
         }
         let Some(body) = &event.body else { return Ok(()) };
         let program = std::sync::Arc::clone(&self.program);
@@ -240,17 +232,17 @@ impl Step<'_> {
         match query.keep {
             Keep::All => self.tx.put(key::verdict(subject, query.id, &row.id), &VerdictRow::plain(row)),
             Keep::Newest(_) => {
-                let now = self.now;
-                let (kept, changed) = self.bucket(subject, query)?;
+                let now = self.tx.now;
+                let (kept, changed) = self.tx.bucket(subject, query)?;
                 insert(kept.0.entry(query.id).or_default(), row, query.keep, now);
                 *changed = true;
             }
             Keep::Tally => {
                 if let Some(tally) = &query.tally {
-                    self.tally_event(subject, query, tally, row)?;
+                    self.tx.tally_event(subject, query, tally, row)?;
                 }
             }
-            Keep::Progress => self.sequence_event(subject, query, row)?,
+            Keep::Progress => self.tx.sequence_event(subject, query, row)?,
         }
         Ok(())
     }
@@ -267,12 +259,12 @@ impl Step<'_> {
                 Ok(known)
             }
             Keep::Newest(count) => {
-                let (kept, _) = self.bucket(subject, query)?;
+                let (kept, _) = self.tx.bucket(subject, query)?;
                 if !kept.0.get(&query.id).is_some_and(|rows| rows.iter().any(|row| row.id == id)) {
                     return Ok(false);
                 }
-                let now = self.now;
-                let (kept, changed) = self.bucket(subject, query)?;
+                let now = self.tx.now;
+                let (kept, changed) = self.tx.bucket(subject, query)?;
                 *changed = true;
                 let rows = kept.0.entry(query.id).or_default();
                 let full = rows.iter().filter(|row| row.at <= now).count() >= count;
@@ -285,11 +277,70 @@ impl Step<'_> {
                 }
                 Ok(true)
             }
-            Keep::Tally => query.tally.as_ref().map_or(Ok(false), |tally| self.untally_event(subject, query, tally, id)),
-            Keep::Progress => self.unsequence_event(subject, query, at, id),
+            Keep::Tally => query.tally.as_ref().map_or(Ok(false), |tally| self.tx.untally_event(subject, query, tally, id)),
+            Keep::Progress => self.tx.unsequence_event(subject, query, at, id),
         }
     }
 
+    /// Brings a subject's query rows from an older revision of the plan to the present one.
+    pub(super) fn upgrade_queries(&mut self, subject: &SubjectId, revision: u64) -> Result<(), StateError> {
+        let program = std::sync::Arc::clone(&self.program);
+        if program.queries_left_since(revision) {
+            self.drop_left_queries(subject, &program, revision)?;
+        }
+        let new: Vec<&EventQuery> = program.plan.queries.iter().filter(|query| program.introduced(query.id) > revision).collect();
+        if new.is_empty() || self.tx.subject(subject)?.events == 0 {
+            return Ok(());
+        }
+        for query in new {
+            if matches!(query.keep, Keep::Newest(_)) {
+                let (kept, changed) = self.tx.bucket(subject, query)?;
+                *changed |= kept.0.remove(&query.id).is_some();
+            }
+            self.wants_refill(subject, query.id)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the kept rows of queries that are no longer in the plan, or were added again.
+    fn drop_left_queries(&mut self, subject: &SubjectId, program: &Program, revision: u64) -> Result<(), StateError> {
+        self.tx.write_buckets();
+        for (kept_key, value) in self.tx.scan_prefix(&key::of_subject(table::QUERY, subject))? {
+            let mut kept: KeptRow = format::decode(&value)?;
+            let before = kept.0.len();
+            kept.0.retain(|id, _| program.query(*id).is_some());
+            match kept.0.len() {
+                0 => self.tx.delete(kept_key),
+                after if after < before => self.tx.put(kept_key, &kept),
+                _ => {}
+            }
+        }
+        let is_new = |query: &EventQuery| program.introduced(query.id) > revision;
+        let mut kept = self.tx.queries_with_events(subject)?;
+        kept.extend(self.tx.sequences(subject)?);
+        for id in kept {
+            if program.query(id).is_none_or(is_new) && !self.tx.drop_query(subject, id, &mut None, self.deployment.history_rows)? {
+                self.chore(subject, |chore| chore.dropping.extend([id]))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The identities of a copy that no longer counts.
+    pub(super) fn unlink(&mut self, subject: &SubjectId, copy: &EventCopy) -> Result<(), StateError> {
+        for other in links(subject, copy) {
+            self.count_link(subject, &copy.home, &other, None, false)?;
+        }
+        Ok(())
+    }
+
+    /// Events at or before this instant are no longer kept.
+    pub(super) fn retained_from(&self) -> Timestamp {
+        self.tx.now.plus_ms(-self.deployment.retention_ms())
+    }
+}
+
+impl Transaction<'_> {
     /// The kept rows of a query and its bucket, as this step left them.
     fn bucket(&mut self, subject: &SubjectId, query: &EventQuery) -> Result<&mut (KeptRow, bool), StateError> {
         let bucket = Bucket::of(query);
@@ -305,56 +356,12 @@ impl Step<'_> {
             if changed {
                 let kept_key = key::kept(&subject, bucket);
                 if kept.0.is_empty() {
-                    self.tx.delete(kept_key)
+                    self.delete(kept_key)
                 } else {
-                    self.tx.put(kept_key, &kept)
+                    self.put(kept_key, &kept)
                 }
             }
         }
-    }
-
-    /// Brings a subject's query rows from an older revision of the plan to the present one.
-    pub(super) fn upgrade_queries(&mut self, subject: &SubjectId, revision: u64, origin: &Origin) -> Result<(), StateError> {
-        let program = std::sync::Arc::clone(&self.program);
-        if program.queries_left_since(revision) {
-            self.drop_left_queries(subject, &program, revision, origin)?;
-        }
-        let new: Vec<&EventQuery> = program.plan.queries.iter().filter(|query| program.introduced(query.id) > revision).collect();
-        if new.is_empty() || self.subject(subject)?.events == 0 {
-            return Ok(());
-        }
-        for query in new {
-            if matches!(query.keep, Keep::Newest(_)) {
-                let (kept, changed) = self.bucket(subject, query)?;
-                *changed |= kept.0.remove(&query.id).is_some();
-            }
-            self.wants_refill(subject, query.id)?;
-        }
-        Ok(())
-    }
-
-    /// Deletes the kept rows of queries that are no longer in the plan, or were added again.
-    fn drop_left_queries(&mut self, subject: &SubjectId, program: &Program, revision: u64, origin: &Origin) -> Result<(), StateError> {
-        self.write_buckets();
-        for (kept_key, value) in self.tx.scan_prefix(&key::of_subject(table::QUERY, subject))? {
-            let mut kept: KeptRow = format::decode(&value)?;
-            let before = kept.0.len();
-            kept.0.retain(|id, _| program.query(*id).is_some());
-            match kept.0.len() {
-                0 => self.tx.delete(kept_key),
-                after if after < before => self.tx.put(kept_key, &kept),
-                _ => {}
-            }
-        }
-        let is_new = |query: &EventQuery| program.introduced(query.id) > revision;
-        let mut kept = self.queries_with_events(subject)?;
-        kept.extend(self.sequences(subject)?);
-        for id in kept {
-            if program.query(id).is_none_or(is_new) && !self.drop_query(subject, id, &mut None, self.config.history_rows)? {
-                self.chore(subject, origin, |chore| chore.dropping.extend([id]))?;
-            }
-        }
-        Ok(())
     }
 
     /// Deletes the kept rows of a query, at most this number after a cursor, which moves. Returns
@@ -366,12 +373,12 @@ impl Step<'_> {
             key::agenda(subject, query),
             key::all_sequenced(subject, query),
             key::milestones(subject, query),
-            derive::turns(subject, query),
+            key::turns(subject, query),
         ];
         let done = self.drop_rows(&rows, cursor, limit)?;
         if done {
-            self.tx.delete_if_present(key::tally(subject, query))?;
-            self.tx.delete_if_present(key::sequence(subject, query))?;
+            self.delete_if_present(key::tally(subject, query))?;
+            self.delete_if_present(key::sequence(subject, query))?;
         }
         Ok(done)
     }
@@ -387,38 +394,25 @@ impl Step<'_> {
                 .as_deref()
                 .filter(|cursor| cursor.starts_with(prefix))
                 .map_or_else(|| prefix.clone(), prefix_end);
-            for (row_key, _) in self.tx.scan(&lower, &prefix_end(prefix), left)? {
+            for (row_key, _) in self.scan(&lower, &prefix_end(prefix), left)? {
                 left -= 1;
                 *cursor = Some(row_key.clone());
-                self.tx.delete(row_key);
+                self.delete(row_key);
             }
         }
         Ok(left > 0)
     }
 
-    /// The identities of a copy that no longer counts.
-    pub(super) fn unlink(&mut self, subject: &SubjectId, copy: &EventCopy, origin: &Origin) -> Result<(), StateError> {
-        for other in links(subject, copy) {
-            self.count_link(subject, &copy.home, &other, None, false, origin)?;
-        }
-        Ok(())
-    }
-
     /// The whole ledger, ascending by id: for short ones.
     pub(super) fn stored_events(&self, subject: &SubjectId) -> Result<Vec<(Text, LedgerRow)>, StateError> {
         let mut events = Vec::new();
-        for (event_key, value) in self.tx.scan_prefix(&key::of_subject(table::EVENT, subject))? {
+        for (event_key, value) in self.scan_prefix(&key::of_subject(table::EVENT, subject))? {
             if let Some(id) = key::event_id(&event_key) {
                 let event = LedgerRow::decode(subject, &id, &value)?;
                 events.push((id, event));
             }
         }
         Ok(events)
-    }
-
-    /// Events at or before this instant are no longer kept.
-    pub(super) fn retained_from(&self) -> Timestamp {
-        self.now.plus_ms(-self.config.retention_ms())
     }
 }
 

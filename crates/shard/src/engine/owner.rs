@@ -12,7 +12,6 @@ use millrace_model::{CanonicalId, Identity, SourceKind, SubjectId};
 
 use super::Step;
 use crate::format;
-use crate::origin::Origin;
 use crate::key::{self, Parts, table};
 use crate::message::{Bundle, Data, Message, RowId};
 use crate::row::{Arrival, AsideRow, FragmentRow, MovedRow, RelationRow};
@@ -20,24 +19,24 @@ use crate::state::StateError;
 
 impl Step<'_> {
     /// Data of a node from resolve.
-    pub(super) fn data(&mut self, subject: SubjectId, node: Identity, epoch: u64, data: Data, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn data(&mut self, subject: SubjectId, node: Identity, epoch: u64, data: Data) -> Result<(), StateError> {
         if let Some(moved) = self.settle_here(&subject, &node, epoch)? {
             let subject = SubjectId {
                 kind: subject.kind,
                 id: moved.to,
             };
-            self.send_to_subject(&subject.clone(), Message::Data { subject, node, epoch, data }, origin);
+            self.out.send(Message::Data { subject, node, epoch, data });
             return Ok(());
         }
         match data {
-            Data::Fragment { sequence, fragment } => self.put_fragment(&subject, &node, epoch, FragmentRow { sequence, fragment }, origin),
-            Data::Row { row, sequence, value } => self.put_row(&subject, &node, epoch, &row, RelationRow { sequence, value }, origin),
-            Data::Event(event) => self.put_event(&subject, &node, epoch, event, origin),
+            Data::Fragment { sequence, fragment } => self.put_fragment(&subject, &node, epoch, FragmentRow { sequence, fragment }),
+            Data::Row { row, sequence, value } => self.put_row(&subject, &node, epoch, &row, RelationRow { sequence, value }),
+            Data::Event(event) => self.put_event(&subject, &node, epoch, event),
             Data::Aside {
                 node: carried,
                 sequence,
                 reason,
-            } => self.put_aside(&subject, &node, epoch, &carried, AsideRow { sequence, reason }, origin),
+            } => self.put_aside(&subject, &node, epoch, &carried, AsideRow { sequence, reason }),
         }
     }
 
@@ -55,7 +54,7 @@ impl Step<'_> {
             Some(_) => {
                 self.tx.delete(moved_key);
                 if *node == subject.id.0 {
-                    self.subject(subject)?.merged_into = None;
+                    self.tx.subject(subject)?.merged_into = None;
                 }
                 Ok(None)
             }
@@ -63,7 +62,7 @@ impl Step<'_> {
         }
     }
 
-    fn put_fragment(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, new: FragmentRow, origin: &Origin) -> Result<(), StateError> {
+    fn put_fragment(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, new: FragmentRow) -> Result<(), StateError> {
         let row_key = key::of_subject_node(table::FRAGMENT, subject, node);
         if self.tx.get::<FragmentRow>(&row_key)?.is_some_and(|known| known.sequence >= new.sequence) {
             return Ok(());
@@ -75,11 +74,11 @@ impl Step<'_> {
         } else {
             self.tx.put(row_key, &new)
         }
-        self.mark(subject, origin).profile = true;
+        self.mark(subject).profile = true;
         Ok(())
     }
 
-    fn put_row(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, id: &RowId, new: RelationRow, origin: &Origin) -> Result<(), StateError> {
+    fn put_row(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, id: &RowId, new: RelationRow) -> Result<(), StateError> {
         let row_key = key::row(subject, node, id.kind, &id.key);
         if self.tx.get::<RelationRow>(&row_key)?.is_some_and(|known| known.sequence >= new.sequence) {
             return Ok(());
@@ -89,11 +88,11 @@ impl Step<'_> {
         } else {
             self.tx.put(row_key, &new)
         }
-        self.mark(subject, origin).profile = true;
+        self.mark(subject).profile = true;
         Ok(())
     }
 
-    fn put_aside(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, carried: &Identity, new: AsideRow, origin: &Origin) -> Result<(), StateError> {
+    fn put_aside(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, carried: &Identity, new: AsideRow) -> Result<(), StateError> {
         let row_key = key::aside(subject, node, carried);
         let known: Option<AsideRow> = self.tx.get(&row_key)?;
         if known.as_ref().is_some_and(|known| known.sequence >= new.sequence) {
@@ -105,18 +104,18 @@ impl Step<'_> {
         } else {
             self.tx.put(row_key, &new)
         }
-        self.mark(subject, origin).profile = true;
+        self.mark(subject).profile = true;
         Ok(())
     }
 
     fn count_asides(&mut self, subject: &SubjectId, before: bool, after: bool) -> Result<(), StateError> {
-        let row = self.subject(subject)?;
+        let row = self.tx.subject(subject)?;
         row.asides = row.asides.saturating_add(u32::from(after)).saturating_sub(u32::from(before));
         Ok(())
     }
 
     /// The node leaves: its data goes to `to`.
-    pub(super) fn depart(&mut self, subject: SubjectId, node: Identity, to: CanonicalId, epoch: u64, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn depart(&mut self, subject: SubjectId, node: Identity, to: CanonicalId, epoch: u64) -> Result<(), StateError> {
         let moved_key = key::of_subject_node(table::MOVED, &subject, &node);
         if self.tx.get::<MovedRow>(&moved_key)?.is_some_and(|moved| moved.epoch >= epoch) {
             return Ok(());
@@ -147,7 +146,7 @@ impl Step<'_> {
         let links_left = u32::try_from(links.len()).unwrap_or(u32::MAX);
         links.into_iter().for_each(|(link_key, _)| self.tx.delete(link_key));
         self.tx.put(moved_key, &MovedRow { to: to.clone(), epoch });
-        let row = self.subject(&subject)?;
+        let row = self.tx.subject(&subject)?;
         // The rest of an earlier arrival is passed on from now on.
         row.arriving.retain(|arrival| arrival.node != node);
         row.event_links = row.event_links.saturating_sub(links_left);
@@ -156,63 +155,49 @@ impl Step<'_> {
         if node == subject.id.0 {
             row.merged_into = Some(to.clone());
         }
-        let dirty = self.mark(&subject, origin);
+        let dirty = self.mark(&subject);
         dirty.profile = true;
         dirty.all = true;
-        self.send_events(&subject, node, to, epoch, part, origin)
+        self.send_events(&subject, node, to, epoch, part)
     }
 
     /// A part of a former owner's data of the node.
-    #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
-    pub(super) fn arrive(
-        &mut self,
-        subject: SubjectId,
-        from: CanonicalId,
-        node: Identity,
-        epoch: u64,
-        part: Bundle,
-        last: bool,
-        origin: &Origin,
-    ) -> Result<(), StateError> {
+    pub(super) fn arrive(&mut self, subject: SubjectId, arrival: Arrival, part: Bundle, last: bool) -> Result<(), StateError> {
+        let Arrival { from, node, epoch } = arrival.clone();
         if let Some(moved) = self.settle_here(&subject, &node, epoch)? {
             let subject = SubjectId {
                 kind: subject.kind,
                 id: moved.to,
             };
-            self.send_to_subject(
-                &subject.clone(),
-                Message::Arrive {
-                    subject,
-                    from,
-                    node,
-                    epoch,
-                    part,
-                    last,
-                },
-                origin,
-            );
+            self.out.send(Message::Arrive {
+                subject,
+                from,
+                node,
+                epoch,
+                part,
+                last,
+            });
             return Ok(());
         }
         if let Some((sequence, fragment)) = part.fragment {
-            self.put_fragment(&subject, &node, epoch, FragmentRow { sequence, fragment }, origin)?;
+            self.put_fragment(&subject, &node, epoch, FragmentRow { sequence, fragment })?;
         }
         for (id, sequence, value) in part.rows {
-            self.put_row(&subject, &node, epoch, &id, RelationRow { sequence, value }, origin)?;
+            self.put_row(&subject, &node, epoch, &id, RelationRow { sequence, value })?;
         }
         for (carried, row) in part.aside {
-            self.put_aside(&subject, &node, epoch, &carried, row, origin)?;
+            self.put_aside(&subject, &node, epoch, &carried, row)?;
         }
         for (id, copy) in part.events {
-            self.put_copy(&subject, &id, epoch, copy, true, origin)?;
+            self.put_copy(&subject, &id, epoch, copy, true)?;
         }
-        let arrival = Arrival { from, node, epoch };
-        let row = self.subject(&subject)?;
+        let row = self.tx.subject(&subject)?;
         let known = row.arriving.iter().position(|known| *known == arrival);
         match (last, known) {
             (true, _) => {
                 row.arriving.retain(|known| *known != arrival);
                 row.arrivals.push(arrival);
-                self.mark(&subject, origin).all |= known.is_some();
+                self.mark(&subject).all |= known.is_some();
             }
             (false, None) => row.arriving.push(arrival),
             (false, Some(_)) => {}
@@ -221,30 +206,24 @@ impl Step<'_> {
     }
 
     /// A departed node has arrived, and the consequences there are known.
-    pub(super) fn arrived(&mut self, subject: &SubjectId, _node: &Identity, _epoch: u64, origin: &Origin) -> Result<(), StateError> {
-        let row = self.subject(subject)?;
+    pub(super) fn arrived(&mut self, subject: &SubjectId) -> Result<(), StateError> {
+        let row = self.tx.subject(subject)?;
         row.departing = row.departing.saturating_sub(1);
         if row.departing == 0 {
-            self.mark(subject, origin).all = true;
+            self.mark(subject).all = true;
         }
         Ok(())
     }
 
     /// Reports to a home that its events carry another identity, or no longer do.
-    pub(super) fn event_claim(&mut self, home: &Identity, other: &Identity, epoch: u64, present: bool, origin: &Origin) {
+    pub(super) fn event_claim(&mut self, home: &Identity, other: &Identity, epoch: u64, present: bool) {
         let message = Message::Carry {
             home: home.clone(),
             node: other.clone(),
             epoch,
             present,
         };
-        self.send_to_node(home, message, origin);
-    }
-
-    /// The counter of events of `home` that carry `other`; `other == home` counts events under a
-    /// home that is not the canonical id.
-    pub(super) fn event_link_key(subject: &SubjectId, home: &Identity, other: &Identity) -> Vec<u8> {
-        key::event_link(subject, home, other)
+        self.out.send(message);
     }
 }
 

@@ -12,7 +12,6 @@ use millrace_model::{CanonicalId, Identity, SubjectId, SubjectKind, Timestamp};
 use millrace_segment::view::Features;
 
 use super::{Step, derive};
-use crate::origin::Origin;
 use crate::key::{self, Parts, table};
 use crate::message::Message;
 use crate::program::same_values;
@@ -21,32 +20,26 @@ use crate::state::StateError;
 
 impl Step<'_> {
     /// A subject's references changed, or the detail that it needs of their things.
-    pub(super) fn refer(
-        &mut self,
-        subject: &SubjectId,
-        before: &BTreeMap<Identity, Detail>,
-        after: &BTreeMap<Identity, Detail>,
-        origin: &Origin,
-    ) -> Result<(), StateError> {
+    pub(super) fn refer(&mut self, subject: &SubjectId, before: &BTreeMap<Identity, Detail>, after: &BTreeMap<Identity, Detail>) -> Result<(), StateError> {
         for (node, detail) in before {
             if after.get(node) != Some(detail) {
-                self.tx.delete(derive::dependent(node, *detail, subject));
+                self.tx.delete(key::dependent(node, *detail, subject));
             }
         }
         for (node, detail) in after {
             if before.get(node) != Some(detail) {
-                self.tx.put_bytes(derive::dependent(node, *detail, subject), Vec::new());
+                self.tx.put_bytes(key::dependent(node, *detail, subject), Vec::new());
             }
         }
         let nodes: BTreeSet<&Identity> = before.keys().chain(after.keys()).collect();
         for node in nodes {
-            self.depend(node, before.get(node).copied(), after.get(node).copied(), origin)?;
+            self.depend(node, before.get(node).copied(), after.get(node).copied())?;
         }
         Ok(())
     }
 
     /// One subject changes its reference to a node.
-    fn depend(&mut self, node: &Identity, before: Option<Detail>, after: Option<Detail>, origin: &Origin) -> Result<(), StateError> {
+    fn depend(&mut self, node: &Identity, before: Option<Detail>, after: Option<Detail>) -> Result<(), StateError> {
         if before == after {
             return Ok(());
         }
@@ -61,10 +54,10 @@ impl Step<'_> {
                 shard: self.number,
                 on: known.is_none(),
             };
-            self.send_to_node(node, follow, origin);
+            self.out.send(follow);
         }
         if let Some(canonical) = &alias.canonical {
-            self.reference_changed(node, canonical, known, alias.detail(), origin)?;
+            self.reference_changed(node, canonical, known, alias.detail())?;
         }
         if alias.dependents == 0 {
             self.tx.delete(alias_key)
@@ -75,7 +68,7 @@ impl Step<'_> {
     }
 
     /// Which thing a followed node is.
-    pub(super) fn alias(&mut self, node: &Identity, canonical: CanonicalId, epoch: u64, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn alias(&mut self, node: &Identity, canonical: CanonicalId, epoch: u64) -> Result<(), StateError> {
         let alias_key = key::alias(node);
         // No row: the last subject that referred to it is gone since.
         let Some(mut alias) = self.tx.get::<AliasRow>(&alias_key)? else {
@@ -85,38 +78,31 @@ impl Step<'_> {
             return Ok(());
         }
         if let Some(old) = alias.canonical.replace(canonical.clone()) {
-            self.reference_changed(node, &old, alias.detail(), None, origin)?;
-            alias.unrest = Some(Unrest::again(alias.unrest, self.now, self.config.settle_ms));
+            self.reference_changed(node, &old, alias.detail(), None)?;
+            alias.unrest = Some(Unrest::again(alias.unrest, self.tx.now, self.deployment.settle_ms));
         }
-        self.reference_changed(node, &canonical, None, alias.detail(), origin)?;
+        self.reference_changed(node, &canonical, None, alias.detail())?;
         alias.epoch = epoch;
         self.tx.put(alias_key, &alias);
         let replica: Option<ReplicaRow> = self.tx.get(&key::of_subject(table::REPLICA, &thing_of(node, canonical)))?;
         // Nothing can be decided before a new thing is known, and then every dependent is
         // evaluated. But subjects that send to a parent know the receiver now.
         if replica.is_some_and(|replica| replica.known) || self.program.reads_children() {
-            self.fan_out(node, Reach::All, &Moved::Anything, origin)?;
+            self.fan_out(node, Reach::All, &Moved::Anything)?;
         }
         Ok(())
     }
 
     /// A node of this thing is referred to in a new way; `None`: not at all. The subscription to
     /// the thing's owner follows.
-    fn reference_changed(
-        &mut self,
-        node: &Identity,
-        canonical: &CanonicalId,
-        before: Option<Detail>,
-        after: Option<Detail>,
-        origin: &Origin,
-    ) -> Result<(), StateError> {
+    fn reference_changed(&mut self, node: &Identity, canonical: &CanonicalId, before: Option<Detail>, after: Option<Detail>) -> Result<(), StateError> {
         if before == after {
             return Ok(());
         }
         let thing = thing_of(node, canonical.clone());
         match (before, after) {
-            (None, Some(_)) => self.tx.put_bytes(derive::alias_of(&thing, node), Vec::new()),
-            (Some(_), None) => self.tx.delete(derive::alias_of(&thing, node)),
+            (None, Some(_)) => self.tx.put_bytes(key::alias_of(&thing, node), Vec::new()),
+            (Some(_), None) => self.tx.delete(key::alias_of(&thing, node)),
             _ => {}
         }
         let replica_key = key::of_subject(table::REPLICA, &thing);
@@ -126,15 +112,11 @@ impl Step<'_> {
         adjust(&mut replica.exact, before == Some(Detail::Exact), after == Some(Detail::Exact));
         let detail = replica.detail();
         if detail != asked {
-            self.send_to_subject(
-                &thing.clone(),
-                Message::Subscribe {
-                    subject: thing,
-                    shard: self.number,
-                    detail,
-                },
-                origin,
-            );
+            self.out.send(Message::Subscribe {
+                subject: thing,
+                shard: self.number,
+                detail,
+            });
         }
         if replica.nodes == 0 {
             self.tx.delete(replica_key)
@@ -145,12 +127,12 @@ impl Step<'_> {
     }
 
     /// At the owner: a shard subscribes, or no longer.
-    pub(super) fn subscribe(&mut self, subject: &SubjectId, shard: u32, detail: Option<Detail>, origin: &Origin) -> Result<(), StateError> {
-        let row = self.subject(subject)?;
+    pub(super) fn subscribe(&mut self, subject: &SubjectId, shard: u32, detail: Option<Detail>) -> Result<(), StateError> {
+        let row = self.tx.subject(subject)?;
         match detail {
             Some(detail) => {
                 row.subscribers.insert(shard, detail);
-                self.mark(subject, origin).greet.insert(shard);
+                self.mark(subject).greet.insert(shard);
             }
             None => drop(row.subscribers.remove(&shard)),
         }
@@ -158,7 +140,7 @@ impl Step<'_> {
     }
 
     /// At a subscribed shard: what is known of a thing.
-    pub(super) fn replica(&mut self, thing: &SubjectId, standing: Standing, features: Features, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn replica(&mut self, thing: &SubjectId, standing: Standing, features: Features) -> Result<(), StateError> {
         let replica_key = key::of_subject(table::REPLICA, thing);
         let Some(mut replica) = self.tx.get::<ReplicaRow>(&replica_key)? else {
             return Ok(());
@@ -215,19 +197,19 @@ impl Step<'_> {
         replica.features = features;
         self.tx.put(replica_key, &replica);
         let Some(reach) = reach else { return Ok(()) };
-        let aliases = derive::aliases_of(thing);
+        let aliases = key::aliases_of(thing);
         for (alias_key, _) in self.tx.scan_prefix(&aliases)? {
             let mut parts = Parts::of(&alias_key);
             let _ = parts.subject();
             if let Some(node) = parts.node() {
-                self.fan_out(&node, reach, &moved, origin)?;
+                self.fan_out(&node, reach, &moved)?;
             }
         }
         Ok(())
     }
 
     /// At the parent's owner: a child was added, changed or removed.
-    pub(super) fn child(&mut self, parent: &SubjectId, child: &SubjectId, features: Option<Features>, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn child(&mut self, parent: &SubjectId, child: &SubjectId, features: Option<Features>) -> Result<(), StateError> {
         let child_key = key::child(parent, child);
         let before: Option<Features> = self.tx.get(&child_key)?;
         match &features {
@@ -235,13 +217,13 @@ impl Step<'_> {
             None => self.tx.delete(child_key),
         }
         self.count_child(parent, child, before, features)?;
-        self.mark(parent, origin).moved(child.kind, &Moved::Anything);
+        self.mark(parent).moved(child.kind, &Moved::Anything);
         Ok(())
     }
 
     /// Until when a subject's references have not come to rest, if that is later than now.
     pub(super) fn unrest(&self, kind: SubjectKind, profile: &ProfileRow) -> Result<Option<Timestamp>, StateError> {
-        let settle_ms = self.config.settle_ms;
+        let settle_ms = self.deployment.settle_ms;
         if settle_ms == 0 {
             return Ok(None);
         }
@@ -250,23 +232,23 @@ impl Step<'_> {
             let alias: Option<AliasRow> = self.tx.get(&key::alias(node))?;
             latest = latest.max(alias.and_then(|alias| alias.unrest).map(|unrest| unrest.until(settle_ms)));
         }
-        Ok(latest.filter(|until| *until > self.now))
+        Ok(latest.filter(|until| *until > self.tx.now))
     }
 
     /// Every dependent of a node must be evaluated, from the beginning, also for the causes of a
     /// running job.
-    fn fan_out(&mut self, node: &Identity, reach: Reach, moved: &Moved, origin: &Origin) -> Result<(), StateError> {
+    fn fan_out(&mut self, node: &Identity, reach: Reach, moved: &Moved) -> Result<(), StateError> {
         let mut job = FanoutRow {
             cursor: None,
             reach,
             moved: moved.clone(),
-            origin: origin.clone(),
+            origin: self.out.cause.clone(),
         };
         if let Some(running) = self.fanout(node)? {
             job.reach = running.reach.and(reach);
             job.moved.add(&running.moved);
         }
-        self.fanouts.put(node.clone(), job);
+        self.agenda.fanouts.put(node.clone(), job);
         Ok(())
     }
 }

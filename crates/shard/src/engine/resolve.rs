@@ -18,13 +18,14 @@ use millrace_identity::Claim as ClaimId;
 use millrace_identity::{Edge, Evidence, Reason};
 use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value, namespace};
 
-use super::evaluate::source_kind;
-use super::Step;
+use super::outbox::Outbox;
+use super::transaction::Transaction;
+use crate::deployment::Deployment;
 use crate::format;
-use crate::placement::IDENTITY_SHARD;
-use crate::origin::Origin;
 use crate::key::{self, Parts};
+use crate::machine::InputTopic;
 use crate::message::{Data, Message, RowId};
+use crate::origin::Origin;
 use crate::record::{Applied, Fragment};
 use crate::row::{CarriedRow, NodeRow, RecordRow};
 use crate::state::StateError;
@@ -38,16 +39,23 @@ enum Carrier<'c> {
     Events,
 }
 
-impl Step<'_> {
+/// The stage with the parts of a step that it needs.
+pub(super) struct Resolve<'s, 'a> {
+    pub deployment: &'s Deployment,
+    pub tx: &'s mut Transaction<'a>,
+    pub out: &'s mut Outbox,
+}
+
+impl Resolve<'_, '_> {
     /// A change of a keyed record.
-    pub(super) fn change(&mut self, change: Change, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn change(&mut self, change: Change) -> Result<(), StateError> {
         let kind = change.kind;
         let row_id = RowId { kind, key: change.key.clone() };
         let node = change.node();
         let row_key = key::record(kind, &change.key);
         let mut row: RecordRow = self.tx.get(&row_key)?.unwrap_or_default();
         if row.state.apply(change) == Applied::Stale {
-            self.count_record("resolve", kind.name(), "stale");
+            self.out.count_record("resolve", kind.name(), "stale");
             return Ok(());
         }
         row.sequence += 1;
@@ -63,7 +71,7 @@ impl Step<'_> {
                     .map(|gone| (gone.clone(), false))
                     .chain(row.claims.difference(&before).map(|new| (new.clone(), true)))
                     .collect();
-                let node_row = self.carries(&node, &changed, Carrier::Record(&row.claims), origin)?;
+                let node_row = self.carries(&node, &changed, Carrier::Record(&row.claims))?;
                 self.route(
                     node,
                     node_row,
@@ -71,10 +79,9 @@ impl Step<'_> {
                         sequence: row.sequence,
                         fragment,
                     },
-                    origin,
                 );
             }
-            None if kind == SourceKind::AccountLink => self.link(&row_id, &mut row, current.as_ref(), origin),
+            None if kind == SourceKind::AccountLink => self.link(&row_id, &mut row, current.as_ref()),
             None => {
                 let nodes = current.as_ref().map(|value| ends_of(kind, value)).unwrap_or_default();
                 for gone in row.attached.difference(&nodes) {
@@ -84,7 +91,7 @@ impl Step<'_> {
                         sequence: row.sequence,
                         value: None,
                     };
-                    self.send_to_node(gone, message, origin);
+                    self.out.send(message);
                 }
                 for node in &nodes {
                     let message = Message::Attach {
@@ -93,7 +100,7 @@ impl Step<'_> {
                         sequence: row.sequence,
                         value: current.clone(),
                     };
-                    self.send_to_node(node, message, origin);
+                    self.out.send(message);
                 }
                 row.attached = nodes;
             }
@@ -103,14 +110,14 @@ impl Step<'_> {
     }
 
     /// An MDM link: edges between its least member and the others, while it is valid.
-    fn link(&mut self, id: &RowId, row: &mut RecordRow, current: Option<&Value>, origin: &Origin) {
+    fn link(&mut self, id: &RowId, row: &mut RecordRow, current: Option<&Value>) {
         let mut edges = BTreeSet::new();
         let mut timer = None;
         if let Some(value) = current {
             let from = value.field("validFrom").as_time().unwrap_or(Timestamp::MIN);
             let to = value.field("validTo").as_time().unwrap_or(Timestamp::MAX);
             let members: BTreeSet<Identity> = value.field("members").as_list().unwrap_or_default().iter().filter_map(account_of).collect();
-            if from <= self.now && self.now < to {
+            if from <= self.tx.now && self.tx.now < to {
                 let mut members = members.into_iter();
                 if let Some(least) = members.next() {
                     edges = members.map(|other| (least.clone(), other)).collect();
@@ -118,29 +125,29 @@ impl Step<'_> {
             }
             timer = [from, to]
                 .into_iter()
-                .filter(|at| *at > self.now && *at < Timestamp::MAX)
+                .filter(|at| *at > self.tx.now && *at < Timestamp::MAX)
                 .min()
                 .filter(|_| from < to);
         }
         let claim = ClaimId(format!("link {}", id.key).into());
         for (a, b) in row.edges.difference(&edges) {
             let Some(edge) = Edge::new(a.clone(), b.clone()) else { continue };
-            self.send(IDENTITY_SHARD, Message::Evidence(Evidence::Withdraw { edge, claim: claim.clone() }), origin);
+            self.out.send(Message::Evidence(Evidence::Withdraw { edge, claim: claim.clone() }));
         }
         for (a, b) in edges.difference(&row.edges) {
             for end in [a, b] {
-                self.send_to_node(end, Message::Anchor { node: end.clone() }, origin);
+                self.out.send(Message::Anchor { node: end.clone() });
             }
             let Some(edge) = Edge::new(a.clone(), b.clone()) else { continue };
-            self.send(IDENTITY_SHARD, Message::Evidence(Evidence::Assert { edge, claim: claim.clone() }), origin);
+            self.out.send(Message::Evidence(Evidence::Assert { edge, claim: claim.clone() }));
         }
         row.edges = edges;
         if row.timer != timer {
             if let Some(at) = row.timer {
-                self.tx.delete(super::derive::link_timer(at, &id.key));
+                self.tx.delete(key::link_timer(at, &id.key));
             }
             if let Some(at) = timer {
-                self.tx.put_bytes(super::derive::link_timer(at, &id.key), Vec::new());
+                self.tx.put_bytes(key::link_timer(at, &id.key), Vec::new());
             }
             row.timer = timer;
         }
@@ -155,29 +162,31 @@ impl Step<'_> {
             kind: SourceKind::AccountLink,
             key: link.into(),
         };
-        let mut origin = Origin::timer();
-        origin.topic = format!("{}source.account-link", self.config.topic_prefix).into();
-        origin.key = link.into();
-        self.link(&id, &mut row, current.as_ref(), &origin);
+        self.out.cause = Origin {
+            topic: self.deployment.topic(InputTopic::Source(SourceKind::AccountLink)),
+            key: link.into(),
+            ..Origin::timer()
+        };
+        self.link(&id, &mut row, current.as_ref());
         self.tx.put(row_key, &row);
         Ok(())
     }
 
     /// Sends an event to the owner of its home.
-    pub(super) fn route_event(&mut self, home: Identity, event: Event, origin: &Origin) -> Result<(), StateError> {
-        let row = self.anchored(&home, origin)?;
-        self.route(home, row, Data::Event(event), origin);
+    pub(super) fn route_event(&mut self, home: Identity, event: Event) -> Result<(), StateError> {
+        let row = self.anchored(&home)?;
+        self.route(home, row, Data::Event(event));
         Ok(())
     }
 
     /// Sends a relation row to the owner of a node it names.
-    pub(super) fn attach(&mut self, node: Identity, row: RowId, sequence: u64, value: Option<Value>, origin: &Origin) -> Result<(), StateError> {
-        let node_row = self.anchored(&node, origin)?;
-        self.route(node, node_row, Data::Row { row, sequence, value }, origin);
+    pub(super) fn attach(&mut self, node: Identity, row: RowId, sequence: u64, value: Option<Value>) -> Result<(), StateError> {
+        let node_row = self.anchored(&node)?;
+        self.route(node, node_row, Data::Row { row, sequence, value });
         Ok(())
     }
 
-    fn route(&mut self, node: Identity, row: NodeRow, data: Data, origin: &Origin) {
+    fn route(&mut self, node: Identity, row: NodeRow, data: Data) {
         let subject = owner(&node, row.canonical);
         let message = Message::Data {
             subject: subject.clone(),
@@ -185,7 +194,7 @@ impl Step<'_> {
             epoch: row.epoch,
             data,
         };
-        self.send_to_subject(&subject, message, origin);
+        self.out.send(message);
     }
 
     fn node(&self, node: &Identity) -> Result<NodeRow, StateError> {
@@ -193,25 +202,25 @@ impl Step<'_> {
     }
 
     /// A link names the node.
-    pub(super) fn anchor(&mut self, node: &Identity, origin: &Origin) -> Result<(), StateError> {
-        self.anchored(node, origin).map(drop)
+    pub(super) fn anchor(&mut self, node: &Identity) -> Result<(), StateError> {
+        self.anchored(node).map(drop)
     }
 
     /// The node's row. It matters by itself from now on: one claim suffices to report it to the
     /// writer.
-    fn anchored(&mut self, node: &Identity, origin: &Origin) -> Result<NodeRow, StateError> {
+    fn anchored(&mut self, node: &Identity) -> Result<NodeRow, StateError> {
         let mut row = self.node(node)?;
         if !row.anchored {
             row.anchored = true;
-            self.escalate(node, &mut row, None, origin)?;
+            self.escalate(node, &mut row, None)?;
             self.tx.put(key::node(node), &row);
         }
         Ok(row)
     }
 
     /// Changes what a record, or events, of a home carry. Returns the home's row.
-    fn carries(&mut self, home: &Identity, changed: &[(Identity, bool)], by: Carrier<'_>, origin: &Origin) -> Result<NodeRow, StateError> {
-        let mut row = self.anchored(home, origin)?;
+    fn carries(&mut self, home: &Identity, changed: &[(Identity, bool)], by: Carrier<'_>) -> Result<NodeRow, StateError> {
+        let mut row = self.anchored(home)?;
         let mut net = Vec::new();
         for (node, present) in changed {
             let other = match by {
@@ -228,9 +237,9 @@ impl Step<'_> {
                 home: home.clone(),
                 present: *present,
             };
-            self.send_to_node(node, message, origin);
+            self.out.send(message);
             if row.joined {
-                self.send_to_writer(home, node, *present, origin);
+                self.send_to_writer(home, node, *present);
             }
         }
         if !net.is_empty() {
@@ -238,7 +247,7 @@ impl Step<'_> {
                 Carrier::Record(claims) => claims.clone(),
                 Carrier::Events => self.recorded(home)?,
             };
-            self.look_again(home, &mut row, recorded, origin)?;
+            self.look_again(home, &mut row, recorded)?;
             self.tx.put(key::node(home), &row);
         }
         Ok(row)
@@ -246,7 +255,7 @@ impl Step<'_> {
 
     /// Retained events of a home carry a node, or no longer do; reported by the home's owner under
     /// this epoch of the home.
-    pub(super) fn carry(&mut self, home: &Identity, node: &Identity, epoch: u64, present: bool, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn carry(&mut self, home: &Identity, node: &Identity, epoch: u64, present: bool) -> Result<(), StateError> {
         let carried_key = key::carried(home, node);
         let before: CarriedRow = self.tx.get(&carried_key)?.unwrap_or_default();
         if epoch < before.epoch {
@@ -260,15 +269,15 @@ impl Step<'_> {
         if before.present == present {
             return Ok(());
         }
-        let mut row = self.anchored(home, origin)?;
+        let mut row = self.anchored(home)?;
         row.carried = if present { row.carried + 1 } else { row.carried.saturating_sub(1) };
         self.tx.put(key::node(home), &row);
-        self.carries(home, &[(node.clone(), present)], Carrier::Events, origin).map(drop)
+        self.carries(home, &[(node.clone(), present)], Carrier::Events).map(drop)
     }
 
     /// The identities that the record of a home carries.
     fn recorded(&self, home: &Identity) -> Result<BTreeSet<Identity>, StateError> {
-        let kind = source_kind(SubjectKind::of_namespace(home.namespace()));
+        let kind = SubjectKind::of_namespace(home.namespace()).source();
         if kind.subject().is_none_or(|subject| subject.namespace() != home.namespace()) {
             return Ok(BTreeSet::new());
         }
@@ -290,40 +299,40 @@ impl Step<'_> {
     }
 
     /// The identities of a home, or the guards, changed: it may break one now, or no longer.
-    fn look_again(&mut self, home: &Identity, row: &mut NodeRow, recorded: BTreeSet<Identity>, origin: &Origin) -> Result<(), StateError> {
-        let max = self.config.policy.identities_max(home);
+    fn look_again(&mut self, home: &Identity, row: &mut NodeRow, recorded: BTreeSet<Identity>) -> Result<(), StateError> {
+        let max = self.deployment.policy.identities_max(home);
         if u64::from(row.carried) >= max {
             // This many are not read each time that one arrives or leaves.
             row.breaks = true;
-            return self.join(home, row, Some(recorded), origin);
+            return self.join(home, row, Some(recorded));
         }
         let all = self.all_carried(home, row, recorded)?;
-        row.breaks = !self.config.policy.holds(home, &all);
-        self.join(home, row, Some(all), origin)
+        row.breaks = !self.deployment.policy.holds(home, &all);
+        self.join(home, row, Some(all))
     }
 
     /// Makes a home join the writer's graph with all that it carries, or leave it, as its row now
     /// says.
-    fn join(&mut self, home: &Identity, row: &mut NodeRow, recorded: Option<BTreeSet<Identity>>, origin: &Origin) -> Result<(), StateError> {
+    fn join(&mut self, home: &Identity, row: &mut NodeRow, recorded: Option<BTreeSet<Identity>>) -> Result<(), StateError> {
         let joins = row.breaks || row.escalated || row.mattering > 0;
         if joins != row.joined {
             row.joined = joins;
             let recorded = recorded.map_or_else(|| self.recorded(home), Ok)?;
             for node in self.all_carried(home, row, recorded)? {
-                self.send_to_writer(home, &node, joins, origin);
+                self.send_to_writer(home, &node, joins);
             }
         }
         Ok(())
     }
 
     /// The guards changed: checks whether the home breaks one now.
-    pub(super) fn review(&mut self, home: &Identity, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn review(&mut self, home: &Identity) -> Result<(), StateError> {
         let Some(mut row) = self.tx.get::<NodeRow>(&key::node(home))? else {
             return Ok(());
         };
         let before = (row.breaks, row.joined);
         let recorded = self.recorded(home)?;
-        self.look_again(home, &mut row, recorded, origin)?;
+        self.look_again(home, &mut row, recorded)?;
         if before != (row.breaks, row.joined) {
             self.tx.put(key::node(home), &row);
         }
@@ -331,27 +340,27 @@ impl Step<'_> {
     }
 
     /// At a home: a node that it carries matters, or no longer does.
-    pub(super) fn matter(&mut self, home: &Identity, on: bool, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn matter(&mut self, home: &Identity, on: bool) -> Result<(), StateError> {
         let mut row = self.node(home)?;
         row.mattering = if on { row.mattering + 1 } else { row.mattering.saturating_sub(1) };
-        self.join(home, &mut row, None, origin)?;
+        self.join(home, &mut row, None)?;
         self.tx.put(key::node(home), &row);
         Ok(())
     }
 
     /// At a home: the writer has set a node aside that it carries, or no longer does. The home's
     /// owner must know.
-    pub(super) fn set_aside(&mut self, home: Identity, node: Identity, reason: Option<Reason>, origin: &Origin) -> Result<(), StateError> {
-        let mut row = self.anchored(&home, origin)?;
+    pub(super) fn set_aside(&mut self, home: Identity, node: Identity, reason: Option<Reason>) -> Result<(), StateError> {
+        let mut row = self.anchored(&home)?;
         row.verdicts += 1;
         self.tx.put(key::node(&home), &row);
         let sequence = row.verdicts;
-        self.route(home, row, Data::Aside { node, sequence, reason }, origin);
+        self.route(home, row, Data::Aside { node, sequence, reason });
         Ok(())
     }
 
     /// A home claims a node, or no longer does.
-    pub(super) fn claim(&mut self, node: &Identity, home: &Identity, present: bool, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn claim(&mut self, node: &Identity, home: &Identity, present: bool) -> Result<(), StateError> {
         let claim_key = key::claim(node, home);
         if self.tx.get_bytes(&claim_key)?.is_some() == present {
             return Ok(());
@@ -363,43 +372,43 @@ impl Step<'_> {
         }
         let mut row = self.node(node)?;
         row.homes = if present { row.homes + 1 } else { row.homes.saturating_sub(1) };
-        self.escalate(node, &mut row, Some((home, present)), origin)?;
+        self.escalate(node, &mut row, Some((home, present)))?;
         self.tx.put(key::node(node), &row);
         Ok(())
     }
 
     /// Reports to the homes of a node whether it matters, after `changed` was added or removed.
-    fn escalate(&mut self, node: &Identity, row: &mut NodeRow, changed: Option<(&Identity, bool)>, origin: &Origin) -> Result<(), StateError> {
+    fn escalate(&mut self, node: &Identity, row: &mut NodeRow, changed: Option<(&Identity, bool)>) -> Result<(), StateError> {
         // A claimed source key may be less than its home, and name the cluster; any other identity
         // is never less than a home that claims it.
         let may_name = SubjectKind::ALL.iter().any(|kind| kind.namespace() == node.namespace());
         let matters = row.homes >= 2 || (row.homes >= 1 && (row.anchored || may_name));
         let before = std::mem::replace(&mut row.escalated, matters);
         if before && let Some((home, false)) = changed {
-            self.send_to_home(home, false, origin);
+            self.send_to_home(home, false);
         }
         match (before, matters) {
             (true, true) => {
                 if let Some((home, true)) = changed {
-                    self.send_to_home(home, true, origin);
+                    self.send_to_home(home, true);
                 }
             }
             (false, false) => {}
             _ => {
                 for home in self.claimants(node)? {
-                    self.send_to_home(&home, matters, origin);
+                    self.send_to_home(&home, matters);
                 }
             }
         }
         // A home that others claim is a part of their clusters.
-        self.join(node, row, None, origin)
+        self.join(node, row, None)
     }
 
-    fn send_to_home(&mut self, home: &Identity, on: bool, origin: &Origin) {
-        self.send_to_node(home, Message::Matter { home: home.clone(), on }, origin);
+    fn send_to_home(&mut self, home: &Identity, on: bool) {
+        self.out.send(Message::Matter { home: home.clone(), on });
     }
 
-    fn send_to_writer(&mut self, home: &Identity, node: &Identity, present: bool, origin: &Origin) {
+    fn send_to_writer(&mut self, home: &Identity, node: &Identity, present: bool) {
         let Some(edge) = Edge::new(home.clone(), node.clone()) else { return };
         let claim = ClaimId(format!("record {home}").into());
         let evidence = if present {
@@ -407,7 +416,7 @@ impl Step<'_> {
         } else {
             Evidence::Withdraw { edge, claim }
         };
-        self.send(IDENTITY_SHARD, Message::Evidence(evidence), origin);
+        self.out.send(Message::Evidence(evidence));
     }
 
     /// The homes that claim the node now.
@@ -420,7 +429,7 @@ impl Step<'_> {
     }
 
     /// The writer's verdict: the node belongs to `to` from `epoch` on.
-    pub(super) fn canonical(&mut self, node: Identity, from: CanonicalId, to: CanonicalId, epoch: u64, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn canonical(&mut self, node: Identity, from: CanonicalId, to: CanonicalId, epoch: u64) -> Result<(), StateError> {
         let mut row = self.node(&node)?;
         if epoch <= row.epoch {
             return Ok(());
@@ -429,38 +438,32 @@ impl Step<'_> {
         row.canonical = (to.0 != node).then(|| to.clone());
         self.tx.put(key::node(&node), &row);
         for shard in row.followers.clone() {
-            self.send(
+            self.out.send(Message::Alias {
                 shard,
-                Message::Alias {
-                    node: node.clone(),
-                    canonical: to.clone(),
-                    epoch,
-                },
-                origin,
-            );
+                node: node.clone(),
+                canonical: to.clone(),
+                epoch,
+            });
         }
         // For a node that never carried data there is nothing to move.
         if row.anchored {
             let subject = owner(&node, Some(from));
-            self.send_to_subject(&subject.clone(), Message::Move { subject, node, to, epoch }, origin);
+            self.out.send(Message::Move { subject, node, to, epoch });
         }
         Ok(())
     }
 
-    pub(super) fn follow(&mut self, node: &Identity, shard: u32, on: bool, origin: &Origin) -> Result<(), StateError> {
+    pub(super) fn follow(&mut self, node: &Identity, shard: u32, on: bool) -> Result<(), StateError> {
         let mut row = self.node(node)?;
         let changed = if on { row.followers.insert(shard) } else { row.followers.remove(&shard) };
         if on {
             let canonical = row.canonical.clone().unwrap_or_else(|| CanonicalId(node.clone()));
-            self.send(
+            self.out.send(Message::Alias {
                 shard,
-                Message::Alias {
-                    node: node.clone(),
-                    canonical,
-                    epoch: row.epoch,
-                },
-                origin,
-            );
+                node: node.clone(),
+                canonical,
+                epoch: row.epoch,
+            });
         }
         if changed {
             self.tx.put(key::node(node), &row);

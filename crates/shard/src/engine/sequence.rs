@@ -20,7 +20,7 @@ use millrace_segment::plan::EventQuery;
 use millrace_segment::sequence::{Progress, Sequence};
 use millrace_segment::view::{EventRow as Kept, QueryId, Timed};
 
-use super::{Step, derive};
+use super::transaction::Transaction;
 use crate::format;
 use crate::key::{self, Parts, table};
 use crate::row::{SequenceRow, SequencedRow, WalkRow};
@@ -77,14 +77,14 @@ impl SequenceRow {
     }
 }
 
-impl Step<'_> {
+impl Transaction<'_> {
     /// An event that a chain's steps can take.
     pub(super) fn sequence_event(&mut self, subject: &SubjectId, query: &EventQuery, event: Kept) -> Result<(), StateError> {
         let Some(sequence) = &query.sequence else { return Ok(()) };
         let head_key = key::sequence(subject, query.id);
-        let mut head: Option<SequenceRow> = self.tx.get(&head_key)?;
+        let mut head: Option<SequenceRow> = self.get(&head_key)?;
         if head.is_some() && self.unsequence_event(subject, query, event.at, &event.id)? {
-            head = self.tx.get(&head_key)?;
+            head = self.get(&head_key)?;
         }
         let mut head = head.unwrap_or_else(|| SequenceRow::new(sequence.start()));
         head.events += 1;
@@ -94,7 +94,7 @@ impl Step<'_> {
             (head.folded_to, head.instant) = (event.at, None);
             head.since += 1;
             if head.since >= MILESTONE_EVENTS {
-                self.tx.put(key::milestone(subject, query.id, event.at), &head.progress);
+                self.put(key::milestone(subject, query.id, event.at), &head.progress);
                 head.since = 0;
             }
         } else if let Some(mut instant) = head
@@ -105,38 +105,38 @@ impl Step<'_> {
             head.progress = sequence.end(instant.clone(), event.at);
             head.instant = Some(instant);
             let milestone_key = key::milestone(subject, query.id, event.at);
-            if self.tx.get_bytes(&milestone_key)?.is_some() {
-                self.tx.put(milestone_key, &head.progress);
+            if self.get_bytes(&milestone_key)?.is_some() {
+                self.put(milestone_key, &head.progress);
             }
         } else {
             head.note(event.at, &event.id);
         }
         self.put_sequenced(subject, query.id, sequence, &mut head, event);
-        self.tx.put(head_key, &head);
+        self.put(head_key, &head);
         Ok(())
     }
 
     /// Removes an event; returns whether there was one.
     pub(super) fn unsequence_event(&mut self, subject: &SubjectId, query: &EventQuery, at: Timestamp, id: &str) -> Result<bool, StateError> {
         let event_key = key::sequenced(subject, query.id, at, id);
-        let Some(event) = self.tx.get::<SequencedRow>(&event_key)? else {
+        let Some(event) = self.get::<SequencedRow>(&event_key)? else {
             return Ok(false);
         };
-        self.tx.delete(event_key);
+        self.delete(event_key);
         if event.turns_at < Timestamp::MAX {
-            self.tx.delete(derive::turn(subject, query.id, event.turns_at, at, id));
+            self.delete(key::turn(subject, query.id, event.turns_at, at, id));
         }
-        self.tx.delete_if_present(key::milestone(subject, query.id, at))?;
+        self.delete_if_present(key::milestone(subject, query.id, at))?;
         let head_key = key::sequence(subject, query.id);
-        let Some(mut head) = self.tx.get::<SequenceRow>(&head_key)? else {
+        let Some(mut head) = self.get::<SequenceRow>(&head_key)? else {
             return Ok(true);
         };
         head.events = head.events.saturating_sub(1);
         head.note(at, id);
         if head.events == 0 {
-            self.tx.delete(head_key)
+            self.delete(head_key)
         } else {
-            self.tx.put(head_key, &head)
+            self.put(head_key, &head)
         }
         Ok(true)
     }
@@ -146,7 +146,7 @@ impl Step<'_> {
     pub(super) fn advance_sequence(&mut self, subject: &SubjectId, query: &EventQuery, limit: usize) -> Result<bool, StateError> {
         let Some(sequence) = &query.sequence else { return Ok(true) };
         let head_key = key::sequence(subject, query.id);
-        let Some(mut head) = self.tx.get::<SequenceRow>(&head_key)? else {
+        let Some(mut head) = self.get::<SequenceRow>(&head_key)? else {
             return Ok(true);
         };
         if head.changed.is_none() && head.next_at.min(head.turns_at) > self.now {
@@ -157,13 +157,13 @@ impl Step<'_> {
         while done && let Some(walk) = self.next_walk(subject, query.id, sequence, &mut head)? {
             done = self.walk(subject, query.id, sequence, &mut head, walk, &mut left)?;
         }
-        self.tx.put(head_key, &head);
+        self.put(head_key, &head);
         Ok(done)
     }
 
     /// The chains whose progress is kept of this subject, of the present plan or an older one.
     pub(super) fn sequences(&self, subject: &SubjectId) -> Result<Vec<QueryId>, StateError> {
-        let heads = self.tx.scan_prefix(&key::of_subject(table::SEQUENCE, subject))?;
+        let heads = self.scan_prefix(&key::of_subject(table::SEQUENCE, subject))?;
         let query = |head_key: &[u8]| Parts::of(head_key).number().map(QueryId);
         Ok(heads.iter().filter_map(|(head_key, _)| query(head_key)).collect())
     }
@@ -171,10 +171,10 @@ impl Step<'_> {
     fn put_sequenced(&mut self, subject: &SubjectId, query: QueryId, sequence: &Sequence, head: &mut SequenceRow, event: Kept) {
         let turns_at = sequence.turns_at(&event, self.now);
         if turns_at < Timestamp::MAX {
-            self.tx.put_bytes(derive::turn(subject, query, turns_at, event.at, &event.id), Vec::new());
+            self.put_bytes(key::turn(subject, query, turns_at, event.at, &event.id), Vec::new());
             head.turns_at = head.turns_at.min(turns_at);
         }
-        self.tx.put(
+        self.put(
             key::sequenced(subject, query, event.at, &event.id),
             &SequencedRow {
                 columns: event.columns,
@@ -196,23 +196,23 @@ impl Step<'_> {
         if head.turns_at > self.now {
             return Ok(true);
         }
-        let mut from = derive::turns_from(subject, query, head.turns_at);
-        let due = self.tx.scan(&from, &derive::turns_from(subject, query, self.now.plus_ms(1)), *left)?;
+        let mut from = key::turns_from(subject, query, head.turns_at);
+        let due = self.scan(&from, &key::turns_from(subject, query, self.now.plus_ms(1)), *left)?;
         *left -= due.len();
         for (turn_key, _) in due {
-            let event = derive::turned(&turn_key);
+            let event = key::turned(&turn_key);
             from.clone_from(&turn_key);
-            self.tx.delete(turn_key);
+            self.delete(turn_key);
             let Some((at, id)) = event else { continue };
-            let Some(row) = self.tx.get::<SequencedRow>(&key::sequenced(subject, query, at, &id))? else {
+            let Some(row) = self.get::<SequencedRow>(&key::sequenced(subject, query, at, &id))? else {
                 continue;
             };
             head.note(at, &id);
             let (id, columns) = (id.into(), row.columns);
             self.put_sequenced(subject, query, sequence, head, Kept { at, id, columns });
         }
-        let first = self.tx.scan(&from, &prefix_end(&derive::turns(subject, query)), 1)?;
-        head.turns_at = first.first().and_then(|(turn_key, _)| derive::turns_at(turn_key)).unwrap_or(Timestamp::MAX);
+        let first = self.scan(&from, &prefix_end(&key::turns(subject, query)), 1)?;
+        head.turns_at = first.first().and_then(|(turn_key, _)| key::turns_at(turn_key)).unwrap_or(Timestamp::MAX);
         Ok(head.turns_at > self.now)
     }
 
@@ -227,7 +227,7 @@ impl Step<'_> {
             return Ok((head.next_at <= self.now).then(on));
         };
         let earlier = key::milestone(subject, query, first.plus_ms(-1));
-        let milestone = self.tx.scan(&earlier, &prefix_end(&key::milestones(subject, query)), 1)?.pop();
+        let milestone = self.scan(&earlier, &prefix_end(&key::milestones(subject, query)), 1)?.pop();
         let (progress, from) = match &milestone {
             Some((milestone_key, value)) => (format::decode(value)?, key::milestone_at(milestone_key).unwrap_or(Timestamp::MIN)),
             None => (sequence.start(), Timestamp::MIN),
@@ -248,7 +248,7 @@ impl Step<'_> {
     ) -> Result<bool, StateError> {
         let mut events = Events::after(subject, query, &walk);
         loop {
-            let next = events.next(&self.tx, *left)?;
+            let next = events.next(self, *left)?;
             let Some(event) = next.as_ref().filter(|event| event.at <= self.now) else {
                 head.next_at = next.map_or(Timestamp::MAX, |event| event.at);
                 break;
@@ -286,7 +286,7 @@ impl Step<'_> {
         }
         let progress = sequence.end(std::mem::take(&mut walk.instant), walk.at);
         let milestone_key = key::milestone(subject, query, walk.at);
-        let known: Option<Progress> = self.tx.get(&milestone_key)?;
+        let known: Option<Progress> = self.get(&milestone_key)?;
         let stands = known.as_ref() == Some(&progress);
         let again = walk.at <= head.folded_to;
         let as_before = stands && again && head.changed.is_some_and(|(_, last)| walk.at >= last);
@@ -295,7 +295,7 @@ impl Step<'_> {
         if stands {
             walk.since = 0;
         } else if enough || known.is_some() {
-            self.tx.put(milestone_key, &progress);
+            self.put(milestone_key, &progress);
             walk.since = 0;
         }
         walk.instant = sequence.begin(progress);

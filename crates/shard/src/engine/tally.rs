@@ -11,39 +11,39 @@ use millrace_segment::plan::EventQuery;
 use millrace_segment::tally::Tally;
 use millrace_segment::view::{EventRow as Kept, QueryId};
 
-use super::{Step, derive};
+use super::transaction::Transaction;
 use crate::key::{self, Parts, table};
 use crate::row::{TalliedValueRow, TallyRow, VerdictRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
-impl Step<'_> {
+impl Transaction<'_> {
     /// An event that counts, or will, or did.
     pub(super) fn tally_event(&mut self, subject: &SubjectId, query: &EventQuery, tally: &Tally, event: Kept) -> Result<(), StateError> {
         self.untally_event(subject, query, tally, &event.id)?;
         let head_key = key::tally(subject, query.id);
-        let mut head: TallyRow = self.tx.get(&head_key)?.unwrap_or_default();
+        let mut head: TallyRow = self.get(&head_key)?.unwrap_or_default();
         head.events += 1;
         self.give_verdict(subject, query, tally, &mut head, event)?;
-        self.tx.put(head_key, &head);
+        self.put(head_key, &head);
         Ok(())
     }
 
     /// Removes an event; returns whether there was one.
     pub(super) fn untally_event(&mut self, subject: &SubjectId, query: &EventQuery, tally: &Tally, id: &str) -> Result<bool, StateError> {
         let verdict_key = key::verdict(subject, query.id, id);
-        let Some(verdict) = self.tx.get::<VerdictRow>(&verdict_key)? else {
+        let Some(verdict) = self.get::<VerdictRow>(&verdict_key)? else {
             return Ok(false);
         };
-        self.tx.delete(verdict_key);
+        self.delete(verdict_key);
         let head_key = key::tally(subject, query.id);
-        let mut head: TallyRow = self.tx.get(&head_key)?.unwrap_or_default();
+        let mut head: TallyRow = self.get(&head_key)?.unwrap_or_default();
         head.events = head.events.saturating_sub(1);
         self.take_back(subject, query, tally, &mut head, &verdict, id)?;
         if head.events == 0 {
-            self.tx.delete(head_key)
+            self.delete(head_key)
         } else {
-            self.tx.put(head_key, &head)
+            self.put(head_key, &head)
         }
         Ok(true)
     }
@@ -52,7 +52,7 @@ impl Step<'_> {
     pub(super) fn advance_tally(&mut self, subject: &SubjectId, query: &EventQuery, limit: usize) -> Result<bool, StateError> {
         let Some(tally) = &query.tally else { return Ok(true) };
         let head_key = key::tally(subject, query.id);
-        let Some(mut head) = self.tx.get::<TallyRow>(&head_key)? else {
+        let Some(mut head) = self.get::<TallyRow>(&head_key)? else {
             return Ok(true);
         };
         if head.valid_until > self.now {
@@ -60,9 +60,9 @@ impl Step<'_> {
         }
         // Nothing ends before the first verdict does; a walk over deleted rows costs as much as one
         // over live ones.
-        let mut from = derive::agenda_from(subject, query.id, head.valid_until);
+        let mut from = key::agenda_from(subject, query.id, head.valid_until);
         let end = prefix_end(&key::agenda(subject, query.id));
-        for (entry, _) in self.tx.scan(&from, &end, limit)? {
+        for (entry, _) in self.scan(&from, &end, limit)? {
             let mut parts = Parts::of(&entry);
             let _ = (parts.subject(), parts.number());
             let (Some(until), Some(id)) = (parts.instant(), parts.text()) else { continue };
@@ -70,8 +70,8 @@ impl Step<'_> {
                 break;
             }
             from.clone_from(&entry);
-            let Some(verdict) = self.tx.get::<VerdictRow>(&key::verdict(subject, query.id, &id))? else {
-                self.tx.delete(entry);
+            let Some(verdict) = self.get::<VerdictRow>(&key::verdict(subject, query.id, &id))? else {
+                self.delete(entry);
                 continue;
             };
             self.take_back(subject, query, tally, &mut head, &verdict, &id)?;
@@ -80,7 +80,7 @@ impl Step<'_> {
         }
         // New verdicts are on the agenda as well.
         head.valid_until = self.first_on_agenda(&from, &end)?;
-        self.tx.put(head_key, &head);
+        self.put(head_key, &head);
         Ok(head.valid_until > self.now)
     }
 
@@ -91,7 +91,7 @@ impl Step<'_> {
         let (mut lower, end) = (prefix.clone(), prefix_end(&prefix));
         let mut found = Vec::new();
         // One read per query, however many events it has.
-        while let Some((first, _)) = self.tx.scan(&lower, &end, 1)?.first() {
+        while let Some((first, _)) = self.scan(&lower, &end, 1)?.first() {
             let Some(id) = Parts::of(first).number().map(QueryId) else { break };
             found.push(id);
             lower = prefix_end(&key::verdicts(subject, id));
@@ -100,7 +100,7 @@ impl Step<'_> {
     }
 
     fn first_on_agenda(&self, from: &[u8], end: &[u8]) -> Result<Timestamp, StateError> {
-        let first = self.tx.scan(from, end, 1)?;
+        let first = self.scan(from, end, 1)?;
         let until = first.first().and_then(|(entry, _)| {
             let mut parts = Parts::of(entry);
             let _ = (parts.subject(), parts.number());
@@ -119,11 +119,11 @@ impl Step<'_> {
         }
         let valid_until = verdict.valid_until;
         if valid_until < Timestamp::MAX {
-            self.tx.put_bytes(derive::agenda_entry(subject, query.id, valid_until, &event.id), Vec::new());
+            self.put_bytes(key::agenda_entry(subject, query.id, valid_until, &event.id), Vec::new());
             head.valid_until = head.valid_until.min(valid_until);
         }
         let verdict_key = key::verdict(subject, query.id, &event.id);
-        self.tx.put(
+        self.put(
             verdict_key,
             &VerdictRow {
                 at: event.at,
@@ -151,7 +151,7 @@ impl Step<'_> {
             }
         }
         if verdict.valid_until < Timestamp::MAX {
-            self.tx.delete(derive::agenda_entry(subject, query.id, verdict.valid_until, id));
+            self.delete(key::agenda_entry(subject, query.id, verdict.valid_until, id));
         }
         Ok(())
     }
@@ -170,18 +170,18 @@ impl Step<'_> {
     ) -> Result<(), StateError> {
         let prefix = key::tallied_values(subject, tally);
         let value_key = key::tallied_value(subject, tally, value, asked.greatest());
-        let known: Option<TalliedValueRow> = self.tx.get(&value_key)?;
+        let known: Option<TalliedValueRow> = self.get(&value_key)?;
         let before = known.map_or(0, |known| known.times);
         let times = if up { before + 1 } else { before.saturating_sub(1) };
         if times == 0 {
-            self.tx.delete(value_key);
+            self.delete(value_key);
         } else {
-            self.tx.put(value_key, &TalliedValueRow { value: value.clone(), times });
+            self.put(value_key, &TalliedValueRow { value: value.clone(), times });
         }
         if (before == 0) != (times == 0) {
             totals.distinct = if up { totals.distinct + 1 } else { totals.distinct.saturating_sub(1) };
             if asked.has_extreme() {
-                let first = self.tx.scan(&prefix, &prefix_end(&prefix), 1)?;
+                let first = self.scan(&prefix, &prefix_end(&prefix), 1)?;
                 let first = first.first().map(|(_, row)| crate::format::decode::<TalliedValueRow>(row)).transpose()?;
                 *extreme = first.map(|row| row.value);
             }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use millrace_model::{SubjectId, SubjectKind, Timestamp};
 
 use super::{Query, QueryError, Reader, get, scan};
-use crate::engine::{aliases_of, dependent_of, dependents, is_alive};
+use crate::engine::is_alive;
 use crate::key::{self, Parts, table};
 use crate::row::{Reach, SubjectRow};
 
@@ -45,13 +45,13 @@ impl Query {
 /// A shard's subjects that refer to a thing, by any of its nodes.
 fn referring(reader: &Reader, thing: &SubjectId) -> Result<BTreeSet<SubjectId>, QueryError> {
     let mut subjects = BTreeSet::new();
-    for (alias_key, _) in scan(reader, &aliases_of(thing))? {
+    for (alias_key, _) in scan(reader, &key::aliases_of(thing))? {
         let mut parts = Parts::of(&alias_key);
         let _ = parts.subject();
         if let Some(node) = parts.node() {
-            let (first, end) = dependents(&node, Reach::All);
+            let (first, end) = key::dependents(&node, Reach::All);
             let rows = reader.scan(&first, &end, usize::MAX)?;
-            subjects.extend(rows.iter().filter_map(|(dependent_key, _)| dependent_of(dependent_key)));
+            subjects.extend(rows.iter().filter_map(|(dependent_key, _)| key::dependent_of(dependent_key)));
         }
     }
     Ok(subjects)

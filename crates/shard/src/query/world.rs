@@ -17,10 +17,10 @@ use millrace_segment::view::Timed;
 use millrace_segment::{Link, World, WorldEvent};
 
 use super::{Query, QueryError, get};
-use crate::format;
-use crate::placement::shard_of_node;
 use crate::engine::is_alive;
+use crate::format;
 use crate::key::{self, table};
+use crate::placement::shard_of_node;
 use crate::program::{Program, leads_to};
 use crate::row::{self, LedgerRow, NodeRow, ProfileRow, Reference, SubjectRow};
 use crate::state::Row;

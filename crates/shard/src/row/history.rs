@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::origin::Origin;
 use millrace_model::{CanonicalId, Identity};
 use millrace_segment::view::QueryId;
 use serde::{Deserialize, Serialize};
-use crate::origin::Origin;
-
 
 /// `CHORE`: work on a subject's long ledger, or an account's many children, in portions.
 #[derive(Clone, Debug, Serialize, Deserialize)]

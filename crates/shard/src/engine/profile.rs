@@ -1,0 +1,183 @@
+//! The merged profile of a subject: attributes, identities, relation rows and references.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millrace_identity::Reason;
+use millrace_model::{Identity, Map, SourceKind, SubjectId, SubjectKind, Value, namespace};
+
+use super::resolve::{identities_of, key_at};
+use super::transaction::Transaction;
+use super::{Step, derive};
+use crate::format;
+use crate::key::{self, table};
+use crate::merge::merge;
+use crate::record::Fragment;
+use crate::row::{AsideRow, FragmentRow, ProfileRelation, ProfileRow, Reference, RelationRow, SubjectRow};
+use crate::state::{Row, StateError};
+
+impl Step<'_> {
+    /// Merges fragments and rows again. Returns whether anything that rules can see changed.
+    pub(super) fn merge_profile(&mut self, subject: &SubjectId) -> Result<bool, StateError> {
+        let profile_key = key::of_subject(table::PROFILE, subject);
+        let before: Option<ProfileRow> = self.tx.get(&profile_key)?;
+        let mut fragments: Vec<(Identity, Fragment)> = Vec::new();
+        let mut rows = Vec::new();
+        let (first, end) = key::records(subject);
+        for (row_key, value) in self.tx.scan(&first, &end, usize::MAX)? {
+            if key::table_of(&row_key) == Some(table::FRAGMENT) {
+                let row: FragmentRow = format::decode(&value)?;
+                if let (Some(node), Some(fragment)) = (key::Parts::of(&row_key).node(), row.fragment) {
+                    fragments.push((node, fragment));
+                }
+                continue;
+            }
+            let relation: RelationRow = format::decode(&value)?;
+            let (Some((kind, key)), Some(value)) = (row_kind(&row_key), relation.value) else {
+                continue;
+            };
+            rows.push(ProfileRelation {
+                kind,
+                key: key.into(),
+                target: target_of(kind, &value),
+                value: living(value),
+            });
+        }
+        rows.sort_by(|a, b| (a.kind, &a.key).cmp(&(b.kind, &b.key)));
+        // A row may be attached to two nodes of one cluster while it moves between them.
+        rows.dedup_by(|a, b| (a.kind, &a.key) == (b.kind, &b.key));
+
+        let records = u32::try_from(fragments.len()).unwrap_or(u32::MAX);
+        let after = if records == 0 && rows.is_empty() {
+            ProfileRow::default()
+        } else {
+            self.profile_of(subject.kind, &fragments, rows)
+        };
+        let row = self.tx.subject(subject)?;
+        let population = (row.records == 0) != (records == 0);
+        row.records = records;
+        let before_or_none = before.clone().unwrap_or_default();
+        if before_or_none == after {
+            return Ok(population);
+        }
+        self.refer(
+            subject,
+            &derive::references(subject.kind, &before_or_none),
+            &derive::references(subject.kind, &after),
+        )?;
+        if after == ProfileRow::default() {
+            self.tx.delete(profile_key)
+        } else {
+            self.tx.put(profile_key, &after)
+        }
+        Ok(true)
+    }
+
+    fn profile_of(&self, kind: SubjectKind, fragments: &[(Identity, Fragment)], rows: Vec<ProfileRelation>) -> ProfileRow {
+        let source = kind.source();
+        let record = self.deployment.schema.record(source);
+        let attributes = if fragments.is_empty() {
+            Value::Null
+        } else {
+            living(merge(fragments.iter().map(|(node, fragment)| (node, fragment)), record).value)
+        };
+        let mut identities: BTreeSet<Identity> = BTreeSet::new();
+        let mut references: BTreeSet<(Reference, Identity)> = BTreeSet::new();
+        for (node, fragment) in fragments {
+            let current = fragment.current();
+            identities.insert(node.clone());
+            identities.extend(identities_of(source, &current));
+            if kind == SubjectKind::Person {
+                references.extend(key_at(&current, "b2b.accountKey", SubjectKind::Account).map(|node| (Reference::Account, node)));
+            }
+        }
+        match kind {
+            SubjectKind::Opportunity => {
+                references.extend(key_at(&attributes, "accountKey", SubjectKind::Account).map(|node| (Reference::Account, node)));
+                references.extend(key_at(&attributes, "campaignKey", SubjectKind::Campaign).map(|node| (Reference::Campaign, node)));
+            }
+            SubjectKind::Account => {
+                references.extend(key_at(&attributes, "accountParentKey", SubjectKind::Account).map(|node| (Reference::Parent, node)));
+                for related in attributes.field("relatedAccountKeys").as_list().unwrap_or_default() {
+                    let node = related.field("sourceKey").as_str().and_then(|key| Identity::new(namespace::ACCOUNT, key));
+                    references.extend(node.map(|node| (Reference::Related, node)));
+                }
+            }
+            SubjectKind::Person | SubjectKind::Campaign | SubjectKind::List => {}
+        }
+        ProfileRow {
+            attributes,
+            identities,
+            rows,
+            references: references.into_iter().collect(),
+        }
+    }
+}
+
+/// Every identity of the subject that a live record or retained event carries, without those
+/// set aside.
+pub(super) fn carried_identities(tx: &Transaction<'_>, subject: &SubjectId, row: &SubjectRow, profile: &ProfileRow) -> Result<BTreeSet<Identity>, StateError> {
+    let mut identities = profile.identities.clone();
+    if row.event_links > 0 {
+        for (link_key, _) in tx.scan_prefix(&key::of_subject(table::EVENT_LINK, subject))? {
+            let mut parts = key::Parts::of(&link_key);
+            identities.extend(parts.node());
+            identities.extend(parts.node());
+        }
+    }
+    if row.asides > 0 {
+        for (node, _) in asides(tx.scan_prefix(&key::of_subject(table::ASIDE, subject))?)? {
+            identities.remove(&node);
+        }
+    }
+    Ok(identities)
+}
+
+/// The identities set aside that rows `ASIDE` name, each with the first reason found.
+pub fn asides(rows: Vec<Row>) -> Result<BTreeMap<Identity, Reason>, StateError> {
+    let mut found = BTreeMap::new();
+    for (aside_key, value) in rows {
+        let mut parts = key::Parts::of(&aside_key);
+        parts.node();
+        let row: AsideRow = format::decode(&value)?;
+        if let (Some(node), Some(reason)) = (parts.node(), row.reason) {
+            found.entry(node).or_insert(reason);
+        }
+    }
+    Ok(found)
+}
+
+/// The target node of a relation row.
+fn target_of(kind: SourceKind, value: &Value) -> Option<Identity> {
+    match kind {
+        SourceKind::AccountPerson => key_at(value, "accountKey", SubjectKind::Account),
+        SourceKind::OpportunityPerson => key_at(value, "opportunityKey", SubjectKind::Opportunity),
+        SourceKind::CampaignMember => key_at(value, "campaignKey", SubjectKind::Campaign),
+        SourceKind::MarketingListMember => key_at(value, "marketingListKey", SubjectKind::List),
+        SourceKind::Person
+        | SourceKind::Account
+        | SourceKind::Opportunity
+        | SourceKind::Campaign
+        | SourceKind::MarketingList
+        | SourceKind::AccountLink
+        | SourceKind::Activity
+        | SourceKind::AudienceMember => None,
+    }
+}
+
+/// `isDeleted` can be read, and is false on live things.
+fn living(mut value: Value) -> Value {
+    if let Value::Map(map) = &mut value {
+        map.insert("isDeleted", Value::Bool(false));
+    } else if value.is_null() {
+        value = Value::Map(Map::new());
+    }
+    value
+}
+
+fn row_kind(row_key: &[u8]) -> Option<(SourceKind, String)> {
+    let mut parts = key::Parts::of(row_key);
+    parts.node()?;
+    let kind = parts.byte()?;
+    let kind = SourceKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
+    Some((kind, parts.text()?))
+}

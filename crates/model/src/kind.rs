@@ -1,4 +1,4 @@
-//! The kinds of source record, and the relations between unified things.
+//! The kinds of source record.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,41 +31,6 @@ pub enum SourceKind {
     Activity,
     /// A member of an external audience.
     AudienceMember,
-}
-
-/// A step from one subject to others, as rules write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Relation {
-    /// Person → distinct unified accounts, by `b2b.accountKey` and account-person rows.
-    Accounts,
-    /// Person → account-person rows.
-    AccountRelations,
-    /// Person → opportunity-person rows.
-    OpportunityRoles,
-    /// Person → campaign-member rows.
-    CampaignMemberships,
-    /// Person → marketing-list-member rows.
-    ListMemberships,
-    /// Account → distinct unified opportunities.
-    Opportunities,
-    /// Account → its one parent account.
-    Parent,
-    /// Account → the accounts it lists as related.
-    Related,
-    /// Account → distinct persons.
-    Persons,
-    /// Opportunity, or account-person row → its one account.
-    Account,
-    /// Opportunity → opportunity-person rows.
-    Roles,
-    /// Opportunity, or campaign-member row → its one campaign.
-    Campaign,
-    /// Opportunity-person row → its one opportunity.
-    Opportunity,
-    /// Marketing-list-member row → its one list.
-    List,
-    /// Person or account → audience-member rows.
-    AudienceMemberships,
 }
 
 impl SourceKind {
@@ -144,73 +109,5 @@ impl SourceKind {
             | SourceKind::AudienceMember
             | SourceKind::Activity => None,
         }
-    }
-}
-
-impl Relation {
-    /// The word for it in rules.
-    pub fn name(self) -> &'static str {
-        match self {
-            Relation::Accounts => "accounts",
-            Relation::AccountRelations => "accountRelations",
-            Relation::OpportunityRoles => "opportunityRoles",
-            Relation::CampaignMemberships => "campaignMemberships",
-            Relation::ListMemberships => "listMemberships",
-            Relation::Opportunities => "opportunities",
-            Relation::Parent => "parent",
-            Relation::Related => "related",
-            Relation::Persons => "persons",
-            Relation::Account => "account",
-            Relation::Roles => "roles",
-            Relation::Campaign => "campaign",
-            Relation::Opportunity => "opportunity",
-            Relation::List => "list",
-            Relation::AudienceMemberships => "audienceMemberships",
-        }
-    }
-
-    /// The row record a relation yields, if it yields rows and not unified things.
-    pub fn row(self) -> Option<SourceKind> {
-        match self {
-            Relation::AccountRelations => Some(SourceKind::AccountPerson),
-            Relation::OpportunityRoles | Relation::Roles => Some(SourceKind::OpportunityPerson),
-            Relation::CampaignMemberships => Some(SourceKind::CampaignMember),
-            Relation::ListMemberships => Some(SourceKind::MarketingListMember),
-            Relation::AudienceMemberships => Some(SourceKind::AudienceMember),
-            Relation::Accounts
-            | Relation::Opportunities
-            | Relation::Parent
-            | Relation::Related
-            | Relation::Persons
-            | Relation::Account
-            | Relation::Campaign
-            | Relation::Opportunity
-            | Relation::List => None,
-        }
-    }
-
-    /// The kind of unified thing a relation yields, if it yields such.
-    pub fn target(self) -> Option<SubjectKind> {
-        match self {
-            Relation::Accounts | Relation::Parent | Relation::Related | Relation::Account => Some(SubjectKind::Account),
-            Relation::Opportunities | Relation::Opportunity => Some(SubjectKind::Opportunity),
-            Relation::Campaign => Some(SubjectKind::Campaign),
-            Relation::List => Some(SubjectKind::List),
-            Relation::Persons => Some(SubjectKind::Person),
-            Relation::AccountRelations
-            | Relation::OpportunityRoles
-            | Relation::CampaignMemberships
-            | Relation::ListMemberships
-            | Relation::Roles
-            | Relation::AudienceMemberships => None,
-        }
-    }
-
-    /// Whether the relation leads to at most one thing.
-    pub fn to_one(self) -> bool {
-        matches!(
-            self,
-            Relation::Parent | Relation::Account | Relation::Campaign | Relation::Opportunity | Relation::List
-        )
     }
 }

@@ -24,7 +24,6 @@ use millrace_model::{Decimal, Relation, SubjectKind, Text, Timestamp, Value};
 pub use evidence::Evidence;
 
 use crate::core::{Bind, Core, Op, QueryRef, SUBJECT, Var};
-use crate::types::target_of_row;
 use crate::view::{EventRow, Features, Item, QueryId, Target, Unknown, View};
 use crate::world::{Link, World, WorldEvent};
 
@@ -515,7 +514,7 @@ impl<'a> Machine<'a> {
                 Target::Missing => Ok(Val::Own(Value::Null)),
                 Target::Unknown => Err(Unknown),
             },
-            Val::Object(Object::WorldRow(link, row)) => Ok(match (&link.target, target_of_row(*row)) {
+            Val::Object(Object::WorldRow(link, row)) => Ok(match (&link.target, row.leads_to()) {
                 (Some(id), Some(kind)) => Val::Object(Object::WorldThing(kind, id)),
                 _ => Val::Own(Value::Null),
             }),

@@ -107,10 +107,7 @@ pub struct Kin {
 impl Kin {
     /// The kind of the children it is over.
     pub fn child(&self) -> SubjectKind {
-        match self.shape.relation {
-            Relation::Opportunities => SubjectKind::Opportunity,
-            _ => SubjectKind::Person,
-        }
+        self.shape.relation.children().unwrap_or(SubjectKind::Person)
     }
 
     /// The question about the values.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
+use millrace_model::relation::Hop;
 use millrace_model::{Relation, Schema, SourceKind, SubjectKind, Text, Timestamp, Type, Value};
 use serde_json::Value as Json;
 
@@ -14,7 +15,6 @@ use crate::sequence::Sequence;
 use crate::settings::Settings;
 use crate::tally::Tally;
 use crate::totals::Totals;
-use crate::types::{relations_of, source_of};
 use crate::view::{EventRow, Features, Item, Kept, KinId, QueryId, Tallied, Target, Timed, Unknown, View};
 use crate::{Compiled, Definition, Link, Status, World, WorldEvent};
 
@@ -71,7 +71,7 @@ impl Tree {
         let mut tree = Tree::default();
         for kind in SubjectKind::ALL {
             for (id, fields) in json.get(kind.name()).and_then(Json::as_object).into_iter().flatten() {
-                tree.things.insert((kind, Text::new(id)), record(source_of(kind), fields));
+                tree.things.insert((kind, Text::new(id)), record(kind.source(), fields));
             }
         }
         let rows = [
@@ -83,7 +83,7 @@ impl Tree {
         for relation in rows {
             for row in json.get(relation.name()).and_then(Json::as_array).into_iter().flatten() {
                 let text = |name: &str| Text::new(row[name].as_str().expect("text"));
-                let kind = crate::types::target_of_row(relation).expect("row");
+                let kind = relation.leads_to().expect("row");
                 let target = Some(text("to")).filter(|id| tree.things.contains_key(&(kind, id.clone())));
                 let value = record(relation.row().expect("row"), row.get("row").unwrap_or(&Json::Null));
                 let link = Link {
@@ -234,10 +234,10 @@ impl<'t> TreeView<'t> {
             sequences: BTreeMap::new(),
             unlisted: BTreeSet::new(),
         };
-        for relation in reads.relations.iter().copied().filter(|relation| relations_of(kind).contains(relation)) {
+        for relation in reads.relations.iter().copied().filter(|relation| Hop::from_thing(kind, *relation).is_some()) {
             let mut items = Vec::new();
             for link in tree.related(kind, id, relation) {
-                let target_kind = relation.target().or_else(|| crate::types::target_of_row(relation));
+                let target_kind = relation.leads_to();
                 let target = match (&link.target, target_kind) {
                     (Some(target), Some(kind)) => {
                         let features = view.features(plan, kind, target, reads, now);

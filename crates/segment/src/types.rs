@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use millrace_model::relation::Hop;
 use millrace_model::{RecordType, Relation, Schema, SourceKind, SubjectKind, Text, Type};
 
 /// The type of an expression.
@@ -146,56 +147,6 @@ impl Ty {
     }
 }
 
-/// The source kind whose record a thing of this kind has.
-pub fn source_of(kind: SubjectKind) -> SourceKind {
-    match kind {
-        SubjectKind::Person => SourceKind::Person,
-        SubjectKind::Account => SourceKind::Account,
-        SubjectKind::Opportunity => SourceKind::Opportunity,
-        SubjectKind::Campaign => SourceKind::Campaign,
-        SubjectKind::List => SourceKind::MarketingList,
-    }
-}
-
-/// The relations a rule may follow from a thing.
-pub fn relations_of(kind: SubjectKind) -> &'static [Relation] {
-    match kind {
-        SubjectKind::Person => &[
-            Relation::Accounts,
-            Relation::AccountRelations,
-            Relation::OpportunityRoles,
-            Relation::CampaignMemberships,
-            Relation::ListMemberships,
-            Relation::AudienceMemberships,
-        ],
-        SubjectKind::Account => &[
-            Relation::Opportunities,
-            Relation::Parent,
-            Relation::Related,
-            Relation::Persons,
-            Relation::AudienceMemberships,
-        ],
-        SubjectKind::Opportunity => &[Relation::Account, Relation::Roles, Relation::Campaign],
-        SubjectKind::Campaign | SubjectKind::List => &[],
-    }
-}
-
-/// The one thing a row leads to. Rows reached from the far side (`roles`) lead nowhere new.
-pub fn relation_of_row(row: Relation) -> Option<Relation> {
-    match row {
-        Relation::AccountRelations => Some(Relation::Account),
-        Relation::OpportunityRoles => Some(Relation::Opportunity),
-        Relation::CampaignMemberships => Some(Relation::Campaign),
-        Relation::ListMemberships => Some(Relation::List),
-        _ => None,
-    }
-}
-
-/// The kind of thing a row leads to.
-pub fn target_of_row(row: Relation) -> Option<SubjectKind> {
-    relation_of_row(row).and_then(Relation::target)
-}
-
 /// The member `name` of a thing, row, event or record; `None` if there is none.
 pub fn member(schema: &Schema, of: &Ty, name: &str) -> Option<Member> {
     let record = |kind: SourceKind| {
@@ -215,16 +166,16 @@ pub fn member(schema: &Schema, of: &Ty, name: &str) -> Option<Member> {
             if *kind == SubjectKind::Person && name == "xEvent" {
                 return Some(Member::Events);
             }
-            match relations_of(*kind).iter().find(|relation| relation.name() == name) {
-                Some(relation) => Some(Member::Relation(*relation, relation_ty(*relation, *hops))),
-                None => record(source_of(*kind)),
+            match Hop::all_from(*kind).map(|hop| hop.relation).find(|relation| relation.name() == name) {
+                Some(relation) => Some(Member::Relation(relation, relation_ty(relation, *hops))),
+                None => record(kind.source()),
             }
         }
         Ty::Row(row, hops) => {
             if name == "isDeleted" {
                 return Some(Member::False);
             }
-            match relation_of_row(*row) {
+            match Hop::of_row(*row).map(|hop| hop.relation) {
                 // The hop to the row and the hop to its thing are one:
                 // `opportunityRoles.opportunity` is a path of two words and one step away.
                 Some(relation) if relation.name() == name => {
@@ -272,8 +223,8 @@ pub fn members(schema: &Schema, of: &Ty) -> Vec<String> {
     let mut record = |record: &RecordType| names.extend(record.fields.keys().map(Text::to_string));
     match of {
         Ty::Thing(kind, _) => {
-            record(schema.record(source_of(*kind)));
-            names.extend(relations_of(*kind).iter().map(|relation| relation.name().to_owned()));
+            record(schema.record(kind.source()));
+            names.extend(Hop::all_from(*kind).map(|hop| hop.relation.name().to_owned()));
             names.push("isDeleted".into());
             if *kind == SubjectKind::Person {
                 names.push("xEvent".into());
@@ -281,7 +232,7 @@ pub fn members(schema: &Schema, of: &Ty) -> Vec<String> {
         }
         Ty::Row(row, _) => {
             record(schema.record(row.row().unwrap_or(SourceKind::AccountPerson)));
-            names.extend(relation_of_row(*row).map(|relation| relation.name().to_owned()));
+            names.extend(Hop::of_row(*row).map(|hop| hop.relation.name().to_owned()));
         }
         Ty::Event => {
             record(schema.record(SourceKind::Activity));

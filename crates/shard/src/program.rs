@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{Relation, SourceKind, SubjectKind, Text, Value};
+use millrace_model::relation::Hop;
+use millrace_model::{SubjectKind, Text, Value};
 use millrace_segment::kin::Kin;
 use millrace_segment::plan::{Bands, Demand, EventQuery, FeaturePlan, Plan, Reads, SegmentPlan};
 use millrace_segment::view::{FeatureId, Features, KinId, QueryId, Timed};
@@ -159,8 +160,8 @@ impl Program {
                 side.entry(*kind).or_default().insert(*feature);
             }
             for relation in &reads.relations {
-                if reader == SubjectKind::Account && matches!(relation, Relation::Opportunities | Relation::Persons) {
-                    program.child_kinds.extend(relation.target());
+                if let Some(child) = relation.children().filter(|child| is_child(reader, *child)) {
+                    program.child_kinds.insert(child);
                 }
             }
         }
@@ -422,29 +423,10 @@ pub fn describe(problems: &[Diagnostic], text: &str) -> String {
 /// Whether readers of the first kind see things of the second as children, sent upwards, and not as
 /// replicas.
 fn is_child(reader: SubjectKind, kind: SubjectKind) -> bool {
-    reader == SubjectKind::Account && matches!(kind, SubjectKind::Opportunity | SubjectKind::Person)
+    Hop::upwards(reader, kind).is_some()
 }
 
 /// Whether a change of related things of `kind` can affect these reads.
 pub fn reaches(reads: &Reads, kind: SubjectKind) -> bool {
-    reads.relations.iter().any(|relation| leads_to(*relation) == Some(kind))
-}
-
-/// The kind of thing at the end of a relation, through the row where it yields rows.
-pub fn leads_to(relation: Relation) -> Option<SubjectKind> {
-    relation.target().or_else(|| match relation.row()? {
-        SourceKind::AccountPerson => Some(SubjectKind::Account),
-        SourceKind::OpportunityPerson if relation == Relation::OpportunityRoles => Some(SubjectKind::Opportunity),
-        SourceKind::CampaignMember => Some(SubjectKind::Campaign),
-        SourceKind::MarketingListMember => Some(SubjectKind::List),
-        SourceKind::Person
-        | SourceKind::Account
-        | SourceKind::Opportunity
-        | SourceKind::OpportunityPerson
-        | SourceKind::Campaign
-        | SourceKind::MarketingList
-        | SourceKind::AccountLink
-        | SourceKind::Activity
-        | SourceKind::AudienceMember => None,
-    })
+    reads.relations.iter().any(|relation| relation.leads_to() == Some(kind))
 }

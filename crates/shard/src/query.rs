@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_identity::{ClusterReport, Reason};
+use millrace_model::relation::Hop;
 use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::SegmentPlan;
 use millrace_segment::view::Timed;
@@ -273,7 +274,7 @@ fn reached(sight: &Sight<'_>, subject: &SubjectId, plan: &SegmentPlan, explanati
         }
     };
     for relation in &plan.reads.relations {
-        if let Some(kind) = program::leads_to(*relation) {
+        if let Some(kind) = relation.leads_to() {
             let links = sight.related(subject.kind, &subject.text(), *relation);
             links.iter().filter_map(|link| link.target.as_ref()).for_each(|id| reach(kind, id));
         }
@@ -412,7 +413,7 @@ impl Query {
         };
         let mut view = SubjectView::new(&exact, subject, &program, []);
         let accounts = if subject.kind == SubjectKind::Person {
-            view.parents(Relation::Accounts).unwrap_or_default()
+            view.named(Relation::Accounts).unwrap_or_default()
         } else {
             Default::default()
         };
@@ -688,13 +689,9 @@ impl Query {
         millrace_identity::explain(&graph, &self.config.policy, node, CLUSTER_EDGES_MAX).map_err(|error| QueryError::State(StateError::store(error)))
     }
 
-    /// The source kinds whose rows a person carries; for listings.
-    pub fn row_kinds() -> [SourceKind; 4] {
-        [
-            SourceKind::AccountPerson,
-            SourceKind::OpportunityPerson,
-            SourceKind::CampaignMember,
-            SourceKind::MarketingListMember,
-        ]
+    /// The source kinds whose rows a person carries and that lead to other things; for listings.
+    pub fn row_kinds() -> impl Iterator<Item = SourceKind> {
+        let rows = Hop::all_from(SubjectKind::Person).filter(|hop| Hop::of_row(hop.relation).is_some());
+        rows.filter_map(|hop| hop.relation.row())
     }
 }

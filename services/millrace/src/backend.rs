@@ -10,6 +10,7 @@ use millrace_api::dto::{
     SegmentView, SetAsideView, ShardEvaluationView, VersionView,
 };
 use millrace_identity::Reason;
+use millrace_model::relation::Hop;
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectId, SubjectKind, Timestamp, Value};
 use millrace_runtime::clock::Clock;
 use millrace_segment::{Evidence, Explanation};
@@ -416,17 +417,8 @@ fn name_of(kind: SubjectKind, record: &Value) -> Option<String> {
 }
 
 fn relation_name(kind: SourceKind) -> &'static str {
-    let relations = [
-        Relation::AccountRelations,
-        Relation::OpportunityRoles,
-        Relation::CampaignMemberships,
-        Relation::ListMemberships,
-        Relation::AudienceMemberships,
-    ];
-    relations
-        .into_iter()
-        .find(|relation| relation.row() == Some(kind))
-        .map_or(kind.name(), Relation::name)
+    let relations = Hop::all_from(SubjectKind::Person).map(|hop| hop.relation);
+    relations.find(|relation| relation.row() == Some(kind)).map_or(kind.name(), Relation::name)
 }
 
 fn event_place(event: &StoredEvent) -> String {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use millrace_log::{Delivered, EARLIEST, LogError, Offset, ShardIdentity, ShardSession, TopicPartition};
 use millrace_model::Timestamp;
 use millrace_model::metric::Histogram;
-use millrace_shard::machine::{Machine, Measure, Measurement};
+use millrace_shard::machine::{InputTopic, Machine, Measure, Measurement};
 use millrace_shard::state::{DERIVED, RowChange, StateError, StateStore};
 
 use super::{Live, ShardTask, TaskError};

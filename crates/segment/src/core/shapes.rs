@@ -29,19 +29,7 @@ pub(crate) fn distinct(list: &Core) -> bool {
 /// Whether the lists that `body` yields for different `var` have nothing in common, and no repeats.
 fn disjoint(body: &Core, var: Var) -> bool {
     match body {
-        Core::Apply(Op::Relation(relation), of) => {
-            of[0] == Core::Var(var)
-                && matches!(
-                    relation,
-                    Relation::Opportunities
-                        | Relation::Roles
-                        | Relation::AccountRelations
-                        | Relation::OpportunityRoles
-                        | Relation::CampaignMemberships
-                        | Relation::ListMemberships
-                        | Relation::AudienceMemberships
-                )
-        }
+        Core::Apply(Op::Relation(relation), of) => of[0] == Core::Var(var) && relation.disjoint(),
         Core::Apply(Op::Events, of) => of[0] == Core::Var(var),
         Core::Bind {
             bind: Bind::Filter, source, ..
@@ -60,7 +48,7 @@ fn disjoint(body: &Core, var: Var) -> bool {
 pub(crate) fn children(list: &Core) -> Option<Relation> {
     match list {
         Core::Apply(Op::DistinctThings, of) => children(&of[0]),
-        Core::Apply(Op::Relation(relation @ (Relation::Persons | Relation::Opportunities)), of) if of[0] == Core::Var(SUBJECT) => Some(*relation),
+        Core::Apply(Op::Relation(relation), of) if relation.children().is_some() && of[0] == Core::Var(SUBJECT) => Some(*relation),
         _ => None,
     }
 }

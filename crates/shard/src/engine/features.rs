@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millrace_model::relation::Hop;
 use millrace_model::{CanonicalId, SubjectId, SubjectKind, Text, Timestamp};
 use millrace_segment::plan::FeaturePlan;
 use millrace_segment::view::{FeatureId, Features, Timed};
@@ -117,13 +118,8 @@ impl Step<'_> {
         let complete = wanted.iter().all(|id| up.contains_key(id));
         let mut parents = BTreeSet::new();
         if visit.alive && program.has_parents(subject.kind) {
-            let relation = if subject.kind == SubjectKind::Person {
-                millrace_model::Relation::Accounts
-            } else {
-                millrace_model::Relation::Account
-            };
             let view = SubjectView::new(self, subject, program, []);
-            let accounts = view.parents(relation);
+            let accounts = Hop::upwards(SubjectKind::Account, subject.kind).map_or_else(|| Ok(BTreeSet::new()), |up| view.named(up));
             view.finish()?;
             match accounts {
                 // Which accounts these are is not known yet; the alias arrives as a change of a

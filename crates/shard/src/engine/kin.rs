@@ -6,6 +6,7 @@
 //! portions if there are many, and meanwhile the account is not evaluated. A child before the place
 //! that the filling has reached counts at once, one after it when the filling reaches it.
 
+use millrace_model::relation::Hop;
 use millrace_model::{SubjectId, SubjectKind, Value};
 use millrace_segment::kin::Kin;
 use millrace_segment::view::{Features, KinId, QueryId, Unknown};
@@ -18,9 +19,6 @@ use crate::program::Program;
 use crate::row::{KinRow, KinState, KinTally};
 use crate::state::StateError;
 use crate::tx::prefix_end;
-
-/// Kinds of things that have an account.
-const CHILDREN: [SubjectKind; 2] = [SubjectKind::Opportunity, SubjectKind::Person];
 
 impl Step<'_> {
     /// A child changed.
@@ -83,7 +81,7 @@ impl Step<'_> {
     pub(super) fn settle_some(&mut self, account: &SubjectId, limit: usize) -> Result<bool, StateError> {
         let program = std::sync::Arc::clone(&self.program);
         let mut left = limit;
-        for child in CHILDREN {
+        for child in Hop::all_from(SubjectKind::Account).filter_map(|hop| hop.relation.children()) {
             let row_key = key::kin(account, child);
             let wanted = program.kin_of(child).next().is_some();
             let Some(mut row) = self.tx.get::<KinRow>(&row_key)?.or_else(|| wanted.then(KinRow::new)) else {

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_identity::Reason;
-use millrace_model::{Identity, Map, SourceKind, SubjectId, SubjectKind, Value, namespace};
+use millrace_model::relation::{Reference, Role};
+use millrace_model::{Identity, Map, SourceKind, SubjectId, SubjectKind, Value};
 
-use super::resolve::{identities_of, key_at};
+use super::resolve::identities_of;
 use super::transaction::Transaction;
 use super::{Step, derive};
 use crate::format;
 use crate::key::{self, table};
 use crate::merge::merge;
 use crate::record::Fragment;
-use crate::row::{AsideRow, FragmentRow, ProfileRelation, ProfileRow, Reference, RelationRow, SubjectRow};
+use crate::row::{AsideRow, FragmentRow, ProfileRelation, ProfileRow, RelationRow, SubjectRow};
 use crate::state::{Row, StateError};
 
 impl Step<'_> {
@@ -35,10 +36,11 @@ impl Step<'_> {
             let (Some((kind, key)), Some(value)) = (row_kind(&row_key), relation.value) else {
                 continue;
             };
+            let target = kind.named(Role::Target, &value).next();
             rows.push(ProfileRelation {
                 kind,
                 key: key.into(),
-                target: target_of(kind, &value),
+                target,
                 value: living(value),
             });
         }
@@ -86,23 +88,12 @@ impl Step<'_> {
             let current = fragment.current();
             identities.insert(node.clone());
             identities.extend(identities_of(source, &current));
-            if kind == SubjectKind::Person {
-                references.extend(key_at(&current, "b2b.accountKey", SubjectKind::Account).map(|node| (Reference::Account, node)));
+            for (sense, role) in senses(source, Role::ReferenceOfEach) {
+                references.extend(source.named(role, &current).map(|node| (sense, node)));
             }
         }
-        match kind {
-            SubjectKind::Opportunity => {
-                references.extend(key_at(&attributes, "accountKey", SubjectKind::Account).map(|node| (Reference::Account, node)));
-                references.extend(key_at(&attributes, "campaignKey", SubjectKind::Campaign).map(|node| (Reference::Campaign, node)));
-            }
-            SubjectKind::Account => {
-                references.extend(key_at(&attributes, "accountParentKey", SubjectKind::Account).map(|node| (Reference::Parent, node)));
-                for related in attributes.field("relatedAccountKeys").as_list().unwrap_or_default() {
-                    let node = related.field("sourceKey").as_str().and_then(|key| Identity::new(namespace::ACCOUNT, key));
-                    references.extend(node.map(|node| (Reference::Related, node)));
-                }
-            }
-            SubjectKind::Person | SubjectKind::Campaign | SubjectKind::List => {}
+        for (sense, role) in senses(source, Role::Reference) {
+            references.extend(source.named(role, &attributes).map(|node| (sense, node)));
         }
         ProfileRow {
             attributes,
@@ -146,22 +137,10 @@ pub fn asides(rows: Vec<Row>) -> Result<BTreeMap<Identity, Reason>, StateError> 
     Ok(found)
 }
 
-/// The target node of a relation row.
-fn target_of(kind: SourceKind, value: &Value) -> Option<Identity> {
-    match kind {
-        SourceKind::AccountPerson => key_at(value, "accountKey", SubjectKind::Account),
-        SourceKind::OpportunityPerson => key_at(value, "opportunityKey", SubjectKind::Opportunity),
-        SourceKind::CampaignMember => key_at(value, "campaignKey", SubjectKind::Campaign),
-        SourceKind::MarketingListMember => key_at(value, "marketingListKey", SubjectKind::List),
-        SourceKind::Person
-        | SourceKind::Account
-        | SourceKind::Opportunity
-        | SourceKind::Campaign
-        | SourceKind::MarketingList
-        | SourceKind::AccountLink
-        | SourceKind::Activity
-        | SourceKind::AudienceMember => None,
-    }
+/// The senses in which records of a kind refer to things, in one of the two ways.
+fn senses(kind: SourceKind, role: impl Fn(Reference) -> Role) -> impl Iterator<Item = (Reference, Role)> {
+    let roles = [Reference::Account, Reference::Parent, Reference::Related, Reference::Campaign].map(|sense| (sense, role(sense)));
+    roles.into_iter().filter(move |(_, role)| kind.names().iter().any(|names| names.role == *role))
 }
 
 /// `isDeleted` can be read, and is false on live things.

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 
 use millrace_identity::Claim as ClaimId;
 use millrace_identity::{Edge, Evidence, Reason};
+use millrace_model::relation::Role;
 use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value, namespace};
 
 use super::outbox::Outbox;
@@ -83,7 +84,7 @@ impl Resolve<'_, '_> {
             }
             None if kind == SourceKind::AccountLink => self.link(&row_id, &mut row, current.as_ref()),
             None => {
-                let nodes = current.as_ref().map(|value| ends_of(kind, value)).unwrap_or_default();
+                let nodes = current.as_ref().map(|value| kind.named(Role::End, value).collect()).unwrap_or_default();
                 for gone in row.attached.difference(&nodes) {
                     let message = Message::Attach {
                         node: gone.clone(),
@@ -116,7 +117,7 @@ impl Resolve<'_, '_> {
         if let Some(value) = current {
             let from = value.field("validFrom").as_time().unwrap_or(Timestamp::MIN);
             let to = value.field("validTo").as_time().unwrap_or(Timestamp::MAX);
-            let members: BTreeSet<Identity> = value.field("members").as_list().unwrap_or_default().iter().filter_map(account_of).collect();
+            let members: BTreeSet<Identity> = id.kind.named(Role::Member, value).collect();
             if from <= self.tx.now && self.tx.now < to {
                 let mut members = members.into_iter();
                 if let Some(least) = members.next() {
@@ -508,27 +509,4 @@ fn current(kind: SourceKind, fragment: &Fragment) -> Value {
         crate::record::set(&mut value, &[Text::const_new("modifiedAt")], Value::Time(fragment.at));
     }
     value
-}
-
-/// The nodes a relation row belongs to.
-fn ends_of(kind: SourceKind, value: &Value) -> BTreeSet<Identity> {
-    let mut ends = BTreeSet::new();
-    if kind == SourceKind::AudienceMember {
-        ends.extend(value.field("member").as_str().and_then(|member| Identity::parse(member).ok()));
-        ends.extend(key_at(value, "accountKey", SubjectKind::Account));
-    }
-    ends.extend(key_at(value, "personKey", SubjectKind::Person));
-    if kind == SourceKind::OpportunityPerson {
-        ends.extend(key_at(value, "opportunityKey", SubjectKind::Opportunity));
-    }
-    ends
-}
-
-/// The node that a key object in `field` names.
-pub fn key_at(value: &Value, field: &str, kind: SubjectKind) -> Option<Identity> {
-    Identity::new(kind.namespace(), value.at(field).field("sourceKey").as_str()?)
-}
-
-fn account_of(member: &Value) -> Option<Identity> {
-    Identity::new(namespace::ACCOUNT, member.field("sourceKey").as_str()?)
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use elsa::FrozenBTreeMap;
+use millrace_model::relation::{By, End, Hop};
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::Keep;
 use millrace_segment::view::{EventRow, Features, Item, Kept, KinId, QueryId, Tallied, Target, Timed, Unknown, View};
@@ -13,7 +14,7 @@ use millrace_segment::view::{EventRow, Features, Item, Kept, KinId, QueryId, Tal
 use crate::format;
 use crate::key::{self, Bucket, table};
 use crate::program::Program;
-use crate::row::{self, AliasRow, KeptRow, KinRow, KinState, ProfileRow, QueryRows, Reference, ReplicaRow, SequenceRow, TallyRow, VerdictRow};
+use crate::row::{self, AliasRow, KeptRow, KinRow, KinState, ProfileRow, QueryRows, ReplicaRow, SequenceRow, TallyRow, VerdictRow};
 use crate::state::{Row, StateError};
 
 /// Read access to rows: a step's overlay, or committed state.
@@ -128,72 +129,36 @@ impl<'a> SubjectView<'a> {
         }
     }
 
-    /// The accounts this subject names, whether or not they have a record.
-    pub fn parents(&self, relation: Relation) -> Result<BTreeSet<CanonicalId>, Unknown> {
-        let profile = self.profile();
-        let direct = profile
-            .references
-            .iter()
-            .filter(|(reference, _)| *reference == Reference::Account)
-            .map(|(_, node)| node);
-        let rows = profile
-            .rows
-            .iter()
-            .filter(|row| relation == Relation::Accounts && row.kind == SourceKind::AccountPerson);
-        direct
-            .chain(rows.filter_map(|row| row.target.as_ref()))
-            .map(|node| self.thing(node).map(|thing| thing.id))
-            .collect()
+    /// The things that a relation of this subject names, whether or not they have a record.
+    pub fn named(&self, relation: Relation) -> Result<BTreeSet<CanonicalId>, Unknown> {
+        let hop = Hop::from_thing(self.subject.kind, relation);
+        let nodes = hop.map_or_else(Vec::new, |hop| self.profile().named(hop.by));
+        nodes.into_iter().map(|node| self.thing(node).map(|thing| thing.id)).collect()
     }
 
     fn compute(&self, relation: Relation) -> Result<Vec<Item>, Unknown> {
-        match (self.subject.kind, relation) {
-            (SubjectKind::Person, Relation::Accounts) => {
-                let profile = self.profile();
-                let direct = profile
-                    .references
-                    .iter()
-                    .filter(|(reference, _)| *reference == Reference::Account)
-                    .map(|(_, node)| node);
-                let rows = profile
-                    .rows
-                    .iter()
-                    .filter(|row| row.kind == SourceKind::AccountPerson)
-                    .filter_map(|row| row.target.as_ref());
-                let mut items = self.things(direct.chain(rows))?;
-                // A subject with one account needs only the bands of its numbers.
-                if let [
-                    Item {
-                        target: Target::Known { features, .. },
-                        ..
-                    },
-                ] = items.as_mut_slice()
+        let Some(hop) = Hop::from_thing(self.subject.kind, relation) else {
+            return Ok(Vec::new());
+        };
+        match (hop.by, hop.to) {
+            (By::Children(_), End::Things(kind)) => Ok(self.children(kind)),
+            (By::Rows, End::Rows(kind)) => Ok(self.relation_rows(kind, relation)),
+            (by, _) => {
+                let mut items = self.things(self.profile().named(by).into_iter())?;
+                // A person with one account needs only the bands of its numbers.
+                if self.subject.kind == SubjectKind::Person
+                    && let [
+                        Item {
+                            target: Target::Known { features, .. },
+                            ..
+                        },
+                    ] = items.as_mut_slice()
                 {
                     *features = Arc::new(self.program.unbanded(std::mem::take(Arc::make_mut(features))));
                 }
                 Ok(items)
             }
-            (SubjectKind::Account, Relation::Parent) => self.referred(Reference::Parent),
-            (SubjectKind::Account, Relation::Related) => self.referred(Reference::Related),
-            (SubjectKind::Opportunity, Relation::Account) => self.referred(Reference::Account),
-            (SubjectKind::Opportunity, Relation::Campaign) => self.referred(Reference::Campaign),
-            (SubjectKind::Account, Relation::Opportunities) => Ok(self.children(SubjectKind::Opportunity)),
-            (SubjectKind::Account, Relation::Persons) => Ok(self.children(SubjectKind::Person)),
-            _ => match relation.row() {
-                Some(kind) => Ok(self.relation_rows(kind, relation)),
-                None => Ok(Vec::new()),
-            },
         }
-    }
-
-    fn referred(&self, wanted: Reference) -> Result<Vec<Item>, Unknown> {
-        self.things(
-            self.profile()
-                .references
-                .iter()
-                .filter(|(reference, _)| *reference == wanted)
-                .map(|(_, node)| node),
-        )
     }
 
     /// The distinct live things of some nodes.
@@ -219,7 +184,7 @@ impl<'a> SubjectView<'a> {
     }
 
     fn relation_rows(&self, kind: SourceKind, relation: Relation) -> Vec<Item> {
-        let leads = relation != Relation::Roles;
+        let leads = Hop::of_row(relation).is_some();
         let rows = self.profile().rows.iter().filter(|row| row.kind == kind);
         let item = |row: &row::ProfileRelation| {
             let target = match row.target.as_ref().filter(|_| leads) {

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::world::{Found, Moment, Sight, Thing, Things, Walk};
 use super::{Query, QueryError};
 use crate::lifecycle::Accepted;
-use crate::program::{Program, leads_to};
+use crate::program::Program;
 use crate::row::{DefinitionRow, RevisionRow};
 
 /// The most subjects a sample shows.
@@ -268,16 +268,12 @@ impl Needs {
 
     /// Kinds to hold: every kind that is reached, and the subjects' own, except persons.
     fn kinds(&self, subject: SubjectKind) -> BTreeSet<SubjectKind> {
-        let reached = self.relations.iter().filter_map(|relation| leads_to(*relation));
+        let reached = self.relations.iter().filter_map(|relation| relation.leads_to());
         reached.chain([subject]).filter(|kind| *kind != SubjectKind::Person).collect()
     }
 
     /// Kinds reached as an account's children.
     fn children(&self) -> BTreeSet<SubjectKind> {
-        let children = self
-            .relations
-            .iter()
-            .filter(|relation| matches!(relation, Relation::Opportunities | Relation::Persons));
-        children.filter_map(|relation| relation.target()).collect()
+        self.relations.iter().filter_map(|relation| relation.children()).collect()
     }
 }

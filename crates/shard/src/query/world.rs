@@ -12,6 +12,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use elsa::FrozenBTreeMap;
+use millrace_model::relation::{By, End, Hop};
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::view::Timed;
 use millrace_segment::{Link, World, WorldEvent};
@@ -21,8 +22,8 @@ use crate::engine::is_alive;
 use crate::format;
 use crate::key::{self, table};
 use crate::placement::shard_of_node;
-use crate::program::{Program, leads_to};
-use crate::row::{self, LedgerRow, NodeRow, ProfileRow, Reference, SubjectRow};
+use crate::program::Program;
+use crate::row::{self, LedgerRow, NodeRow, ProfileRow, SubjectRow};
 use crate::state::Row;
 use crate::tx::prefix_end;
 
@@ -103,6 +104,7 @@ impl<'q> Things<'q> {
     /// # Errors
     /// Where a shard cannot be read.
     pub fn hold(&mut self, kind: SubjectKind) -> Result<(), QueryError> {
+        let up = Hop::upwards(SubjectKind::Account, kind).and_then(|up| Hop::from_thing(kind, up));
         for shard in 0..self.query.config.shards {
             let mut walk = Walk::over(self.query, shard, kind, false);
             while let Some(met) = walk.next()? {
@@ -126,13 +128,14 @@ impl<'q> Things<'q> {
     /// Where a shard cannot be read.
     pub fn gather(&mut self, kind: SubjectKind) -> Result<(), QueryError> {
         let mut children: BTreeMap<CanonicalId, BTreeSet<Text>> = BTreeMap::new();
+        let up = Hop::upwards(SubjectKind::Account, kind).and_then(|up| Hop::from_thing(kind, up));
         for shard in 0..self.query.config.shards {
             let mut walk = Walk::over(self.query, shard, kind, false);
             while let Some(found) = walk.next_subject()? {
                 if !is_alive(kind, &found.row, self.moment.at) {
                     continue;
                 }
-                for node in account_nodes(kind, &found.profile) {
+                for node in up.map_or_else(Vec::new, |hop| found.profile.named(hop.by)) {
                     children.entry(self.thing_of(node)?.id).or_default().insert(found.subject.text());
                 }
             }
@@ -214,27 +217,16 @@ impl<'q> Things<'q> {
     }
 
     fn links(&self, kind: SubjectKind, id: &str, profile: &ProfileRow, relation: Relation) -> Vec<Link> {
-        let referred = |wanted: Reference| {
-            profile
-                .references
-                .iter()
-                .filter(move |(reference, _)| *reference == wanted)
-                .map(|(_, node)| node)
-        };
-        match (kind, relation) {
-            (SubjectKind::Person, Relation::Accounts) => self.distinct(account_nodes(kind, profile)),
-            (SubjectKind::Account, Relation::Parent) => self.distinct(referred(Reference::Parent)),
-            (SubjectKind::Account, Relation::Related) => self.distinct(referred(Reference::Related)),
-            (SubjectKind::Opportunity, Relation::Account) => self.distinct(referred(Reference::Account)),
-            (SubjectKind::Opportunity, Relation::Campaign) => self.distinct(referred(Reference::Campaign)),
-            (SubjectKind::Account, Relation::Opportunities) => self.children_of(id, SubjectKind::Opportunity),
-            (SubjectKind::Account, Relation::Persons) => self.children_of(id, SubjectKind::Person),
-            _ => relation.row().map_or_else(Vec::new, |rows| self.rows(profile, rows, relation)),
+        let Some(hop) = Hop::from_thing(kind, relation) else { return Vec::new() };
+        match (hop.by, hop.to) {
+            (By::Children(_), End::Things(child)) => self.children_of(id, child),
+            (By::Rows, End::Rows(rows)) => self.rows(profile, rows, relation),
+            (by, _) => self.distinct(profile.named(by).into_iter()),
         }
     }
 
     fn rows(&self, profile: &ProfileRow, kind: SourceKind, relation: Relation) -> Vec<Link> {
-        let leads = leads_to(relation).is_some();
+        let leads = Hop::of_row(relation).is_some();
         let target = |node: &Identity| {
             let thing = self.note(self.thing_of(node))?;
             self.thing(thing.kind, &thing.text()).filter(|thing| thing.alive).map(|_| thing.text())
@@ -318,20 +310,6 @@ impl<'q> Things<'q> {
         events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         Ok(events)
     }
-}
-
-/// The nodes by which a deal or person names its accounts.
-fn account_nodes(kind: SubjectKind, profile: &ProfileRow) -> impl Iterator<Item = &Identity> {
-    let direct = profile
-        .references
-        .iter()
-        .filter(|(reference, _)| *reference == Reference::Account)
-        .map(|(_, node)| node);
-    let rows = profile
-        .rows
-        .iter()
-        .filter(move |row| kind == SubjectKind::Person && row.kind == SourceKind::AccountPerson);
-    direct.chain(rows.filter_map(|row| row.target.as_ref()))
 }
 
 /// A person during one evaluation.

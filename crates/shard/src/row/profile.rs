@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use millrace_model::relation::{By, Reference};
 use millrace_model::{Identity, SourceKind, Text, Value};
 use serde::{Deserialize, Serialize};
 
@@ -27,15 +28,21 @@ pub struct ProfileRelation {
     pub target: Option<Identity>,
 }
 
-/// What a reference of a profile means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Reference {
-    /// A person's, or an opportunity's, account.
-    Account,
-    /// An account's parent.
-    Parent,
-    /// An account's related account.
-    Related,
-    /// An opportunity's campaign.
-    Campaign,
+impl ProfileRow {
+    /// The nodes that the subject's records name in this sense.
+    pub fn referred(&self, sense: Reference) -> impl Iterator<Item = &Identity> {
+        self.references.iter().filter(move |(reference, _)| *reference == sense).map(|(_, node)| node)
+    }
+
+    /// The nodes that a hop from the subject leads to; rows of this kind lead to some of them.
+    pub fn named(&self, by: By) -> Vec<&Identity> {
+        match by {
+            By::Reference(sense) => self.referred(sense).collect(),
+            By::ReferenceOrRows(sense, kind) => {
+                let rows = self.rows.iter().filter(|row| row.kind == kind).filter_map(|row| row.target.as_ref());
+                self.referred(sense).chain(rows).collect()
+            }
+            By::Rows | By::Children(_) | By::Target => Vec::new(),
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Environment variables that look like ours and are not read. Without this check a misspelt name
 //! would be ignored silently.
 
-use crate::layers::ENVIRONMENT_PREFIX;
 use crate::manual::keys;
+
+/// Prefix of an environment variable that configures.
+pub const ENVIRONMENT_PREFIX: &str = "MILLRACE__";
 
 /// Names the configuration file; the program's only variable that is not a key.
 const CONFIG: &str = "MILLRACE_CONFIG";

@@ -9,8 +9,9 @@ use figment::{Figment, Metadata, Profile, Provider};
 use millrace_model::number;
 use serde::Deserialize;
 
-use crate::environment::meant;
+use crate::environment::{ENVIRONMENT_PREFIX, meant};
 use crate::raw::Raw;
+use crate::suggest::suggestion;
 use crate::text::text_of;
 use crate::validate::validate;
 use crate::{Config, ConfigError, Problem};
@@ -30,9 +31,6 @@ pub struct Document<'a> {
     pub format: Format,
     pub text: &'a str,
 }
-
-/// Prefix of an environment variable that configures.
-pub const ENVIRONMENT_PREFIX: &str = "MILLRACE__";
 
 /// The search stops after this number of misfits: the file is not one of ours.
 const MISFITS_MAX: usize = 50;
@@ -234,21 +232,6 @@ fn describe(error: &Error) -> (Vec<String>, String) {
         other => other.to_string(),
     };
     (path, detail)
-}
-
-pub fn suggestion(name: &str, known: &[&str]) -> String {
-    match nearest(name, known.iter().copied()) {
-        Some(candidate) => format!("; did you mean `{candidate}`?"),
-        None => format!("; known here: {}", known.join(", ")),
-    }
-}
-
-/// The candidate that was probably meant.
-pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    let closest = known.map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate)).min();
-    closest
-        .filter(|(distance, _)| *distance <= 2.max(name.len() / 3))
-        .map(|(_, candidate)| candidate)
 }
 
 /// The layer that says something at `path`.

@@ -26,6 +26,7 @@ mod layers;
 mod manual;
 mod raw;
 mod secret;
+mod suggest;
 mod text;
 mod units;
 mod validate;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use millrace_model::{Decimal, Identity, Path, RecordType, Schema, SourceKind, Text, Type};
 
-use crate::layers::{nearest, suggestion};
 use crate::raw::{LogKind, Raw, Scalar};
+use crate::suggest::{nearest, suggestion};
 use crate::{Config, Currency, Destination, Events, Http, IdentityRules, Kafka, Log, Logging, Loop, Problem, Registry, Secret, State, Topics, raw, units};
 
 /// The most partitions a topic may have: beyond it brokers and the subscription bitmaps of entities

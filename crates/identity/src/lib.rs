@@ -91,6 +91,7 @@ mod replay;
 mod report;
 mod rows;
 mod store;
+mod writer;
 
 pub use apply::apply;
 pub use evidence::{Claim, Edge, Evidence, Move, Outcome, Parked, Reason};

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::apply::Writer;
 use crate::evidence::Outcome;
 use crate::policy::Policy;
 use crate::rows::{Rows, TypedRows};
 use crate::store::GraphStore;
+use crate::writer::Writer;
 
 /// Edges read at once.
 const PAGE_ROWS: usize = 1024;

@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use millrace_model::{CanonicalId, Identity};
 
-use crate::apply::{Content, Writer};
 use crate::policy::{Place, Policy};
 use crate::rows::{ClusterRow, NodeRow, Rows, Status, TypedRows};
 use crate::store::GraphStore;
+use crate::writer::{Content, Writer};
 
 /// Rows a cursor reads at once. Most cursors end after one or two; tests read the fewest that make
 /// progress, so that their small graphs have pages.

@@ -10,9 +10,9 @@ use millrace_test_tidy::{files, root, text};
 /// itself defines is below all of them. Modules joined by `+` use each other: a circle that is
 /// known, and is to become smaller. A new one is never the remedy: move what both need down.
 const FLOORS: [(&str, &str); 10] = [
-    ("config", "raw text secret units manual environment+layers+validate"),
+    ("config", "raw text secret units manual suggest environment validate layers"),
     ("connect", "backoff budget http secret source token mapping sink"),
-    ("identity", "evidence policy store rows report apply+replay rebuild"),
+    ("identity", "evidence policy store rows report writer replay apply rebuild"),
     ("log", "embedded random simulated"),
     ("marketo", "instance client"),
     ("model", "chain json metric text number time value identity kind path change schema source_key"),
@@ -30,7 +30,10 @@ const FLOORS: [(&str, &str); 10] = [
          sequence tally kin cost normal \
          compile plan explain whole lint rewrite",
     ),
-    ("shard", "murmur record state message+row tx key lifecycle machine merge engine+program query"),
+    (
+        "shard",
+        "murmur placement record state format origin row message tx key lifecycle machine deployment merge program engine query",
+    ),
 ];
 
 /// The floor of each module.

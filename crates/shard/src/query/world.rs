@@ -104,7 +104,6 @@ impl<'q> Things<'q> {
     /// # Errors
     /// Where a shard cannot be read.
     pub fn hold(&mut self, kind: SubjectKind) -> Result<(), QueryError> {
-        let up = Hop::upwards(SubjectKind::Account, kind).and_then(|up| Hop::from_thing(kind, up));
         for shard in 0..self.query.config.shards {
             let mut walk = Walk::over(self.query, shard, kind, false);
             while let Some(met) = walk.next()? {

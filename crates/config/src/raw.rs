@@ -212,8 +212,8 @@ pub struct Destination {
     /// account: `company = "b2b.companyName"`, or `tier = "extra.tier"` for a custom field.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
-    /// The kind of sink that `millrace run` starts for it: `http`, `webhook` or `marketo`. Left
-    /// out: none, another program reads the topic.
+    /// The kind of sink that `millrace run` or `millrace sink` runs for it: `http`, `webhook` or
+    /// `marketo`. Left out: none, another program reads the topic.
     #[serde(default)]
     pub sink: Option<String>,
     /// The settings of that sink: `services/sinks/<kind>/README.md` lists them.

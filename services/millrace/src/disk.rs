@@ -30,9 +30,12 @@ pub struct HeldState {
     _lock: File,
 }
 
-/// Takes the state's folder, which two processes never share.
+/// Takes the state's folder, which two processes with shards never share.
 pub fn hold_state(config: &Config) -> anyhow::Result<Arc<HeldState>> {
-    let root = config.state.path.clone();
+    hold(config.state.path.clone())
+}
+
+fn hold(root: PathBuf) -> anyhow::Result<Arc<HeldState>> {
     let path = root.join("lock");
     std::fs::create_dir_all(&root).with_context(|| format!("cannot make the folder {} (state.path)", root.display()))?;
     let lock = File::create(&path).with_context(|| format!("cannot use the folder {} (state.path)", root.display()))?;
@@ -105,16 +108,17 @@ pub fn rocks_stores(config: &Config, held: Arc<HeldState>, origin: Option<String
     Ok(Arc::new(move |shard| open_store(&held.folder(shard), origin.as_deref(), &resources)))
 }
 
-/// The ledgers of a destination's sink by its name, next to the shards' stores.
-pub fn ledgers(config: &Config, held: &Arc<HeldState>, origin: Option<String>) -> Box<OpenLedgers> {
-    let (held, config) = (Arc::clone(held), config.clone());
+/// The ledgers of a destination's sink by its name, next to the shards' stores. A process holds
+/// those of its destinations, so that sinks may run beside a processor with the same folder.
+pub fn ledgers(config: &Config, origin: Option<String>) -> Box<OpenLedgers> {
+    let config = config.clone();
     Box::new(move |name| {
-        let (held, origin) = (Arc::clone(&held), origin.clone());
-        let (folder, resources) = (PathBuf::from(format!("sink-{name}")), Resources::new(limits(&config, LEDGER_SHARE)));
-        Arc::new(move |partition| {
-            let path = held.root.join(&folder).join(format!("partition-{partition}"));
+        let (held, origin) = (hold(config.state.path.join(format!("sink-{name}")))?, origin.clone());
+        let resources = Resources::new(limits(&config, LEDGER_SHARE));
+        Ok(Arc::new(move |partition| {
+            let path = held.root.join(format!("partition-{partition}"));
             open_store(&path, origin.as_deref(), &resources)
-        })
+        }))
     })
 }
 

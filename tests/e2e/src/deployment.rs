@@ -209,11 +209,20 @@ flush_interval = "5s"
     /// # Panics
     /// Where the disk cannot be written to.
     pub fn node(&self, instance: &str) -> Node {
+        self.service(instance, &["processor"])
+    }
+
+    /// As `node`, of another service: its command.
+    ///
+    /// # Panics
+    /// As `node`.
+    pub fn service(&self, instance: &str, command: &[&str]) -> Node {
         let (api, metrics) = (free_address(), free_address());
         let settings = self.file(&format!("{instance}.toml"));
         fs::write(&settings, self.settings(instance, api, metrics)).expect("a writable folder");
         Node {
             instance: instance.to_owned(),
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
             settings,
             state: self.state(instance),
             log: self.file(&format!("{instance}.log")),
@@ -322,9 +331,10 @@ impl Drop for Running {
     }
 }
 
-/// A process of a deployment: `millrace processor`.
+/// A process of a deployment: `millrace processor`, or another service.
 pub struct Node {
     pub instance: String,
+    command: Vec<String>,
     settings: PathBuf,
     state: PathBuf,
     log: PathBuf,
@@ -342,7 +352,7 @@ impl Node {
         assert!(self.process.is_none(), "{} runs already", self.instance);
         let log = File::options().create(true).append(true).open(&self.log).expect("a writable folder");
         let mut command = Command::new(executable());
-        command.arg("--config").arg(&self.settings).arg("processor");
+        command.arg("--config").arg(&self.settings).args(&self.command);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be shared")).stderr(log);
         self.process = Some(Running(command.spawn().expect("the executable can be run")));
     }

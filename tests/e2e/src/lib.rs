@@ -9,6 +9,7 @@
 //! `schemas/`, and nothing else.
 
 pub mod deployment;
+pub mod far;
 pub mod judge;
 pub mod outside;
 pub mod registry;

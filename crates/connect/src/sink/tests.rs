@@ -16,6 +16,8 @@ use millrace_wire::{DestinationState, OutputCodec, Presence};
 
 use super::*;
 
+mod replaced;
+
 const PARTITIONS: u32 = 2;
 
 /// The foreign system, which outlives every sink.
@@ -36,7 +38,11 @@ struct Far {
 struct FarSink {
     far: Arc<Mutex<Far>>,
     batch: usize,
+    /// What happens while the process is frozen in the middle of its next delivery.
+    frozen: Freeze,
 }
+
+type Freeze = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 impl Far {
     fn apply(&mut self, change: &Change) {
@@ -72,6 +78,10 @@ impl Destination for FarSink {
     }
 
     fn deliver(&mut self, batch: &[Change]) -> Delivery {
+        let frozen = self.frozen.lock().expect("no panic").take();
+        if let Some(meanwhile) = frozen {
+            meanwhile();
+        }
         let mut far = self.far.lock().expect("no panic");
         far.calls += 1;
         let unavailable = far.down || far.broken_audience.as_ref().is_some_and(|audience| *audience == batch[0].audience) || far.misfortune(150);
@@ -141,6 +151,7 @@ struct World {
     storm: Arc<Storm>,
     brake: Brake,
     batch: usize,
+    contested: bool,
 }
 
 impl World {
@@ -173,11 +184,21 @@ impl World {
                 ..Brake::default()
             },
             batch: 10,
+            contested: false,
         }
     }
 
     fn task(&self) -> SinkTask {
-        let (disks, now) = (self.disks.clone(), Arc::clone(&self.now));
+        self.task_on(self.disks.clone(), Freeze::default())
+    }
+
+    /// A process with disks of its own.
+    fn other(&self, frozen: Freeze) -> SinkTask {
+        self.task_on((0..PARTITIONS).map(|number| (number, MemoryDisk::default())).collect(), frozen)
+    }
+
+    fn task_on(&self, disks: BTreeMap<u32, MemoryDisk>, frozen: Freeze) -> SinkTask {
+        let now = Arc::clone(&self.now);
         let context = SinkContext {
             name: "far".to_owned(),
             log: Arc::new(self.log.clone()),
@@ -189,6 +210,7 @@ impl World {
                 partition: 0,
             },
             application: "t.sink.far".to_owned(),
+            contested: self.contested,
             clock: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
             open_ledger: Arc::new(move |number| Ok(Box::new(disks[&number].open()))),
             registry: None,
@@ -201,6 +223,7 @@ impl World {
         let far = FarSink {
             far: Arc::clone(&self.far),
             batch: self.batch,
+            frozen,
         };
         SinkTask::new(Arc::new(context), Box::new(far))
     }
@@ -214,6 +237,12 @@ impl World {
     }
 
     fn desire(&mut self, audience: &str, id: &str, title: Option<&str>) {
+        let record = self.desired(audience, id, title);
+        self.log.append(vec![record]).expect("appended");
+    }
+
+    /// The record that makes this the desired state.
+    fn desired(&mut self, audience: &str, id: &str, title: Option<&str>) -> (TopicPartition, Record) {
         let attributes: BTreeMap<String, serde_json::Value> = title.iter().map(|title| ("title".to_owned(), (*title).into())).collect();
         let place = (audience.to_owned(), id.to_owned());
         match title {
@@ -238,7 +267,7 @@ impl World {
             topic: "d".into(),
             partition: partition_of(&key, PARTITIONS),
         };
-        self.log.append(vec![(target, record)]).expect("appended");
+        (target, record)
     }
 
     /// Steps until nothing moves any more, time running; retries without success do not count.

@@ -96,13 +96,10 @@ impl Node {
             Some(parts_of_sinks) => SinkThreads::start(config, &parts.log, parts_of_sinks, &metrics, &budgets, None)?,
             None => SinkThreads::default(),
         });
-        let (peers, presence) = match parts.instance {
-            None => (None, None),
-            Some(instance) => {
-                let (peers, presence) = announce(config, instance, &parts.log, token.clone(), claims(&handle, &sinks))?;
-                (Some(peers), Some(presence))
-            }
-        };
+        let announced = parts
+            .instance
+            .map(|instance| announce(config, instance, &parts.log, token.clone(), claims(&handle, &sinks)));
+        let (peers, presence) = announced.transpose()?.unzip();
         let everywhere = Everywhere {
             here: Arc::clone(&sinks),
             peers: peers.clone(),

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use millrace_kafka_harness::KafkaBroker;
@@ -14,6 +14,7 @@ use millrace_oracle::{Rule, Subject};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
+pub use crate::child::Running;
 use crate::wait_for;
 
 /// A shard without an owner is reassigned after this: the shortest time that a busy machine allows.
@@ -251,7 +252,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = Running(command.spawn().expect("the executable can be run"));
+    let mut child = Running::start(&mut command);
     let mut stdout = child.0.stdout.take().expect("piped");
     let mut stderr = child.0.stderr.take().expect("piped");
     let out = std::thread::spawn(move || text(&mut stdout));
@@ -294,43 +295,6 @@ impl Outcome {
     }
 }
 
-/// A child that does not outlive its owner.
-pub struct Running(Child);
-
-impl Running {
-    /// # Panics
-    /// Where the command cannot be run.
-    pub fn start(command: &mut Command) -> Running {
-        Running(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
-    }
-
-    /// How it ended.
-    ///
-    /// # Errors
-    /// That it has not.
-    pub fn ended(&mut self) -> Result<ExitStatus, String> {
-        self.0.try_wait().map_err(|error| error.to_string())?.ok_or_else(|| "it still runs".to_owned())
-    }
-
-    /// Sends a signal by name. The shell's own `kill` is there everywhere.
-    fn signal(&self, name: &str) {
-        let pid = self.0.id().to_string();
-        let status = Command::new("sh")
-            .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
-            .status()
-            .expect("there is a shell");
-        assert!(status.success(), "kill -s {name} {pid}");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail only where it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A process of a deployment: `millrace processor`, or another service.
 pub struct Node {
     pub instance: String,
@@ -354,7 +318,7 @@ impl Node {
         let mut command = Command::new(executable());
         command.arg("--config").arg(&self.settings).args(&self.command);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be shared")).stderr(log);
-        self.process = Some(Running(command.spawn().expect("the executable can be run")));
+        self.process = Some(Running::start(&mut command));
     }
 
     /// Ends it at once, as a crash does: SIGKILL.

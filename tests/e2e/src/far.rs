@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::{deployment, outside};
+use crate::deployment::{Running, executable};
+use crate::outside;
 
 /// A running simulator; dropping it ends it.
 pub struct Marketo {
-    process: Child,
+    _process: Running,
     pub url: String,
 }
 
@@ -35,17 +36,20 @@ impl Marketo {
     /// # Panics
     /// Where it is not there, or does not start.
     pub fn start() -> Marketo {
-        let path = deployment::executable().with_file_name("millrace-simulators");
+        let path = executable().with_file_name("millrace-simulators");
         let mut command = Command::new(&path);
         command.arg("marketo").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut process = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; `cargo build -p millrace-simulators` makes it", path.display()));
+        assert!(
+            path.is_file(),
+            "no simulator at {}: `cargo build -p millrace-simulators` makes it",
+            path.display()
+        );
+        let mut process = Running::start(&mut command);
         let mut url = String::new();
-        let output = process.stdout.take().expect("piped");
+        let output = process.0.stdout.take().expect("piped");
         BufReader::new(output).read_line(&mut url).expect("the simulator prints its address");
         Marketo {
-            process,
+            _process: process,
             url: url.trim().to_owned(),
         }
     }
@@ -61,14 +65,6 @@ impl Marketo {
             calls: number("calls")?,
             own: number("own")?,
         })
-    }
-}
-
-impl Drop for Marketo {
-    fn drop(&mut self) {
-        // Both fail only where it has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

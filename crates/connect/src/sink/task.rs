@@ -258,11 +258,7 @@ impl SinkTask {
         let state = match self.state(&delivered) {
             Ok(state) => state,
             Err(OutputError::Unreadable(millrace_wire::DecodeError::Rejected(rejection))) => {
-                let headers = self.dead_letter_headers(&delivered.source, delivered.offset, &rejection);
-                let record = Record { headers, ..delivered.record };
-                if let Some(partition) = self.partitions.get_mut(&number) {
-                    partition.add_dead_letter(record);
-                }
+                self.unreadable(number, delivered, &rejection);
                 return Ok(());
             }
             Err(error) => return Err(SinkError::NotYet(error)),
@@ -316,6 +312,13 @@ impl SinkTask {
         self.open_window(&waiting);
         self.pending.put(waiting);
         Ok(())
+    }
+
+    fn unreadable(&mut self, number: u32, delivered: Delivered, rejection: &millrace_model::Rejection) {
+        let headers = self.dead_letter_headers(&delivered.source, delivered.offset, rejection);
+        if let Some(partition) = self.partitions.get_mut(&number) {
+            partition.add_dead_letter(Record { headers, ..delivered.record });
+        }
     }
 
     /// A tombstone is an absence; so is a record of a key whose state cannot differ.

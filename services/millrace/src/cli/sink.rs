@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::Command;
+
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub struct SinkOptions {
@@ -33,4 +35,11 @@ pub struct SinkFileOptions {
     /// End when everything present has been written
     #[arg(long, conflicts_with = "from_end")]
     pub once: bool,
+}
+
+impl Command {
+    /// Whether it runs services, which write logs in the configured form.
+    pub fn serves(&self) -> bool {
+        matches!(self, Command::Run | Command::Processor(_) | Command::Sink(SinkOptions { command: None, .. }))
+    }
 }

@@ -12,7 +12,8 @@ use millrace_log::Log;
 use millrace_telemetry::{Gauge, Metrics};
 
 use crate::budgets::Budgets;
-use crate::commands::topics;
+use crate::cli::{SinkCommand, SinkOptions};
+use crate::commands::{sink_file, topics};
 use crate::hosts::Claims;
 use crate::ports::Ports;
 use crate::refusal::Refusal;
@@ -21,8 +22,16 @@ use crate::settings::Settings;
 use crate::sinks::{Everywhere, KINDS, SinkThreads};
 use crate::{disk, engine, node};
 
+/// A file of changes, or the sinks of destinations.
+pub fn command(settings: &Settings, options: &SinkOptions) -> anyhow::Result<()> {
+    match &options.command {
+        Some(SinkCommand::File(file)) => sink_file::run(settings, file),
+        None => run(settings, &options.which),
+    }
+}
+
 /// Runs the sinks until stopped.
-pub fn run(settings: &Settings, which: &[String]) -> anyhow::Result<()> {
+fn run(settings: &Settings, which: &[String]) -> anyhow::Result<()> {
     let config = &settings.config;
     let names = chosen(&config.destinations, which)?;
     settings.require_kafka(&format!("sink {}", which.join(" ")))?;

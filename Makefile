@@ -16,7 +16,7 @@ demo: setup
 # All that continuous integration runs: lints, every test of the workspace, then the whole system with real Kafka, judged from outside.
 test: setup-tests lint deny
 	@$(env); cargo test --workspace --exclude millrace-test-e2e --exclude millrace-test-attack --exclude millrace-test-cluster --no-fail-fast
-	@$(env); cargo build -p millrace
+	@$(env); cargo build -p millrace -p millrace-simulators
 	@$(env); ulimit -Sn 4096; MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
 	@$(env); scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
@@ -47,7 +47,7 @@ attack: setup
 
 # The whole-system tests with real Kafka, alone.
 e2e: setup-tests
-	@$(env); cargo build -p millrace; scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
+	@$(env); cargo build -p millrace -p millrace-simulators; scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
 
 # The binary that may leave this machine: RocksDB from source inside, about 20 minutes the first time.

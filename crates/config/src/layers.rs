@@ -19,7 +19,9 @@ use crate::{Config, ConfigError, Problem};
 /// How a configuration file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// TOML, in which a key stands once.
     Toml,
+    /// YAML, which JSON is a part of.
     Yaml,
 }
 
@@ -28,7 +30,9 @@ pub enum Format {
 pub struct Document<'a> {
     /// Named in problems.
     pub name: &'a str,
+    /// The syntax of `text`.
     pub format: Format,
+    /// The whole file, without a byte-order mark.
     pub text: &'a str,
 }
 

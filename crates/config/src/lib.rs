@@ -21,6 +21,8 @@
 //! # Ok::<(), millrace_config::ConfigError>(())
 //! ```
 
+#![warn(missing_docs)]
+
 mod environment;
 mod layers;
 mod manual;
@@ -48,23 +50,37 @@ pub use validate::TOKEN_BYTES_MIN;
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// `topics`: names and numbers of topics.
     pub topics: Topics,
+    /// `log`: which log holds the records.
     pub log: Log,
+    /// `kafka`: read only where the log is Kafka.
     pub kafka: Kafka,
+    /// `registry`: the schema registry; empty `urls` mean none.
     pub registry: Registry,
+    /// `output.encoding`: how records of the output topics are encoded.
     pub output: OutputEncoding,
+    /// `state`: the local copy of the shards' state.
     pub state: State,
+    /// `identity`: which identities are united.
     pub identity: IdentityRules,
+    /// `events`: how long events count.
     pub events: Events,
+    /// `currency`: how amounts of several currencies compare.
     pub currency: Currency,
+    /// `destinations`, by the name that segment definitions use: a-z, 0-9 and hyphens.
     pub destinations: BTreeMap<String, Destination>,
+    /// `sources`, by name: a-z, 0-9 and hyphens.
     pub sources: BTreeMap<String, Source>,
+    /// `http`: where the process listens.
     pub http: Http,
     /// By name; empty: no authentication.
     pub tokens: BTreeMap<String, (Secret, Role)>,
     /// The token that commands send to a running instance.
     pub client_token: Option<Secret>,
+    /// `loop`: how much work a shard takes on at once.
     pub budget: Loop,
+    /// `log_level` and `log_format`.
     pub logging: Logging,
     /// Settings that are accepted, but probably not meant: for the person who started the process.
     pub warnings: Vec<String>,
@@ -112,6 +128,8 @@ impl Config {
 /// its type.
 #[derive(Clone)]
 pub struct Source {
+    /// The type of the source, such as `marketo`; not empty, and not checked against the types
+    /// there are.
     pub kind: String,
     /// As written: may hold secrets.
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -123,6 +141,7 @@ impl std::fmt::Debug for Source {
     }
 }
 
+/// Names and numbers of topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
     /// Ends as the operator wrote it, usually in a dot.
@@ -133,16 +152,22 @@ pub struct Topics {
     pub source_partitions: u32,
 }
 
+/// Which log holds the records, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
+    /// Embedded or Kafka; never left open.
     pub kind: LogKind,
+    /// Directory of the embedded log; unused where the log is Kafka.
     pub path: PathBuf,
 }
 
+/// The Kafka cluster and this deployment's names in it.
 #[derive(Clone, Debug)]
 pub struct Kafka {
     /// `host:port` pairs; not empty where the log is Kafka.
     pub bootstrap: Vec<String>,
+    /// How the names of consumer groups and transactional ids begin; not empty where the log is
+    /// Kafka.
     pub application_id: String,
     /// Not empty; `None`: to be made of machine and process.
     pub instance: Option<String>,
@@ -150,6 +175,7 @@ pub struct Kafka {
     pub properties: BTreeMap<String, Secret>,
 }
 
+/// A Confluent schema registry, and how to log in to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
     /// Without a trailing slash; empty: no registry.
@@ -158,35 +184,54 @@ pub struct Registry {
     pub ca_file: Option<PathBuf>,
     /// Name and password.
     pub basic: Option<(String, Secret)>,
+    /// Sent as a bearer token.
     pub token: Option<Secret>,
 }
 
+/// The local copy of the shards' state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
+    /// Directory with a sub-directory per shard.
     pub path: PathBuf,
+    /// Memory for blocks read from disk, in bytes, for all shards of the process together.
     pub cache_bytes: u64,
+    /// Memory for rows not yet written to disk, in bytes, for all shards of the process together.
     pub write_buffers_bytes: u64,
+    /// With less space free on the disk, in bytes, no input is taken.
     pub disk_free_min_bytes: u64,
 }
 
+/// Which identities are united, and the guards against uniting too much.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityRules {
     /// Lower case, each once; namespaces not named come after these, by name.
     pub namespace_priority: Vec<String>,
+    /// The most identities of one person, 2 to 10,000.
     pub max_identities_person: u32,
+    /// The most identities of one account, 2 to 100,000.
     pub max_identities_account: u32,
+    /// Namespaces, in lower case, of which one profile may hold a single value.
     pub unique_per_cluster: BTreeSet<String>,
+    /// By namespace, in lower case: how many records may claim one identity, at least 1. A
+    /// namespace that is missing has no limit.
     pub max_claims_per_identity: BTreeMap<String, u32>,
+    /// How long a change of membership is held back while clusters are united or taken apart; zero:
+    /// not at all.
     pub settle: Duration,
+    /// Identities that unite nobody; `*` in the id stands for any text.
     pub blocked: BTreeSet<Identity>,
 }
 
+/// How long events count, and how far their clocks may be off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Events {
+    /// An older event is forgotten; longer than zero.
     pub retention: Duration,
+    /// An event further ahead of now is a dead letter.
     pub future_limit: Duration,
 }
 
+/// How monetary amounts of several currencies compare.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Currency {
     /// ISO 4217, upper case.
@@ -195,6 +240,7 @@ pub struct Currency {
     pub rates: BTreeMap<String, Decimal>,
 }
 
+/// A foreign system that audiences are sent to.
 #[derive(Clone, PartialEq)]
 pub struct Destination {
     /// The identity namespace the destination knows people by; lower case.
@@ -207,7 +253,9 @@ pub struct Destination {
     pub settings: serde_json::Value,
     /// 0 to 1; more: no brake.
     pub brake_share: f64,
+    /// A change of an audience by no more members than this passes the brake.
     pub brake_least: u64,
+    /// Ids of `namespace` that must never be present in the destination.
     pub suppressed: BTreeSet<String>,
 }
 
@@ -218,12 +266,17 @@ impl std::fmt::Debug for Destination {
     }
 }
 
+/// Where the process listens, and what it lets in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
+    /// The address of the API; other machines reach it only if `tokens` is not empty.
     pub api_address: SocketAddr,
+    /// The address of metrics, health and readiness; never `api_address`, unless its port is 0.
     pub metrics_address: SocketAddr,
     /// A URL without a trailing slash; `None`: to be made of `api_address`.
     pub advertised_address: Option<String>,
+    /// The token with which instances read each other's rows; `None`: anybody who reaches the port
+    /// can.
     pub internal_token: Option<Secret>,
     /// Lower case.
     pub hosts: Vec<String>,
@@ -233,22 +286,33 @@ pub struct Http {
     pub tls: Option<(PathBuf, PathBuf)>,
 }
 
+/// The most that one transaction of a shard takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loop {
+    /// Records, 1 to 100,000.
     pub poll_records: usize,
+    /// Bytes of records, 1 KiB to 1 GiB.
     pub poll_bytes: usize,
+    /// The wait for a first record.
     pub poll_wait: Duration,
+    /// Due timers, 1 to 1,000,000.
     pub timers: usize,
+    /// Subjects of deferred work, 1 to 1,000,000.
     pub background: usize,
+    /// Time for deferred work while live input waits.
     pub background_time: Duration,
+    /// A longer transaction is counted as slow and logged, and the next ones take fewer records.
     pub step_time_max: Duration,
+    /// Time between two moments at which the local state survives a crash.
     pub flush_interval: Duration,
 }
 
+/// What the process logs to standard error, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logging {
     /// A filter as `tracing` reads it: `info`, or `info,millrace_shard=debug`.
     pub filter: String,
+    /// One line per message: text for people, or a JSON object.
     pub format: LogFormat,
 }
 
@@ -257,6 +321,7 @@ pub struct Logging {
 pub struct Problem {
     /// Dotted, such as `topics.shards`; empty where it concerns a file as a whole.
     pub key: String,
+    /// What is wrong and what was expected: a lowercase fragment without full stop.
     pub detail: String,
     /// The file or environment variable it came from, where that is known.
     pub origin: Option<String>,
@@ -265,9 +330,12 @@ pub struct Problem {
 /// A configuration that cannot be used. The process exits with status 64 and has touched nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// The file does not open, or is no UTF-8 text.
     #[error("cannot read {}", path.display())]
     Unreadable {
+        /// As it was given.
         path: PathBuf,
+        /// Of the file system, or a `NotText`.
         #[source]
         source: std::io::Error,
     },

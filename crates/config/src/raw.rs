@@ -65,10 +65,13 @@ pub struct Log {
     pub path: Option<String>,
 }
 
+/// Where records are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogKind {
+    /// On this machine's disk, for one process.
     Embedded,
+    /// On Apache Kafka, for any number of processes.
     Kafka,
 }
 
@@ -121,10 +124,13 @@ pub struct Output {
     pub encoding: OutputEncoding,
 }
 
+/// How records of the output topics are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputEncoding {
+    /// Confluent wire format where a registry is configured, single-object encoding otherwise.
     Avro,
+    /// Plain JSON.
     Json,
 }
 
@@ -206,8 +212,8 @@ pub struct Destination {
     /// account: `company = "b2b.companyName"`, or `tier = "extra.tier"` for a custom field.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
-    /// The kind of sink that `millrace run` starts for it: `http`, `webhook` or `marketo`. Left
-    /// out: none, another program reads the topic.
+    /// The kind of sink that `millrace run` or `millrace sink` runs for it: `http`, `webhook` or
+    /// `marketo`. Left out: none, another program reads the topic.
     #[serde(default)]
     pub sink: Option<String>,
     /// The settings of that sink: `services/sinks/<kind>/README.md` lists them.
@@ -303,12 +309,17 @@ pub struct Token {
     pub role: Role,
 }
 
+/// What the bearer of a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// Sees segments, and profiles with personal fields masked.
     Viewer,
+    /// Sees and changes everything.
     Operator,
+    /// As `Operator`.
     Admin,
+    /// Sends records and members, and sees nothing.
     Service,
 }
 
@@ -340,10 +351,13 @@ pub struct Loop {
     pub flush_interval: String,
 }
 
+/// How a log message is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
+    /// For people, coloured on a terminal.
     Text,
+    /// For collectors: one object per line.
     Json,
 }
 

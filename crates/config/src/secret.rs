@@ -21,7 +21,9 @@ enum Source {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the secret {}", path.display())]
 pub struct SecretError {
+    /// The file that the configuration names.
     pub path: PathBuf,
+    /// Why it could not be read.
     #[source]
     pub source: std::io::Error,
 }

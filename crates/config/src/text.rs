@@ -6,6 +6,7 @@ pub enum NotText {
     /// As some editors and shells save text by default.
     #[error("the file is UTF-16; save it as UTF-8")]
     Utf16,
+    /// Not UTF-8 from this line on.
     #[error("line {line} is no UTF-8 text")]
     BadUtf8 {
         /// Counted from one.

@@ -20,6 +20,9 @@
 //! * **Absence of unknown keys.** A key without a row may still be present at the destination: an
 //!   earlier owner may have sent it and died before its commit. So the sink sends the absence,
 //!   except on the owner that made the ledger: no owner sent anything before it.
+//! * **Replaced owners.** A partition goes to another process when its owner is silent. What an
+//!   owner sends after that is found out by its next commit, and sent again in its newest state
+//!   (`task/owned.rs`).
 //! * **Delivery** is at least once. Destinations must make a repeat harmless.
 //!
 //! What it is *not*: it knows no foreign system, and opens no thread.
@@ -42,4 +45,4 @@ pub use destination::{Actual, Answer, BatchLimits, Delivery, Destination, Destin
 pub use ledger::{Acknowledged, LedgerRow};
 pub use order::{Order, OrderKind};
 pub use status::{Answers, AudienceStatus, Drift, SinkStatus};
-pub use task::{FaultPlan, NoFaults, OpenLedger, Point, SinkContext, SinkError, SinkTask, Stepped};
+pub use task::{Doubts, FaultPlan, NoFaults, OpenLedger, Point, SinkContext, SinkError, SinkTask, Stepped};

@@ -10,8 +10,8 @@
 //!
 //! ```text
 //! <dir>/lock                                     held by the one process that has the log open
-//! <dir>/manifest                                 which log this is, and of which segments it consists; see `manifest.rs`
-//! <dir>/mark                                     how far the active segment reaches by acknowledged commits; see `mark.rs`
+//! <dir>/manifest                                 the identity of the log and the list of its segments; see `manifest.rs`
+//! <dir>/mark                                     where the acknowledged commits of the active segment end; see `mark.rs`
 //! <dir>/<first:10>-<last:10>.journal             segments, in order of their numbers; the last one is appended to, the others never change
 //! <dir>/….tmp                                    being written; removed at start
 //! ```
@@ -43,22 +43,30 @@
 //!
 //! # Recovery and damage
 //!
-//! A crash leaves at most one unfinished write, at the end of the active segment: some first part of it, or pages of zeros. No writer had an acknowledgement
-//! for it, so it is cut off, and the log says so. Everything else that is not as it was written is damage: a frame that fails its checksum though it is
-//! whole, anything that a whole frame follows, a closed segment without its end, an active one shorter than the mark or the manifest says, a file that is
-//! missing, has another's name or is another log's. The log then refuses to open, names the file and the byte, and changes nothing; `check` shows what is there,
-//! `salvage` saves it. Topics, positions and next offsets are those of the last catalogue and the commits after it.
+//! A crash leaves at most one unfinished write, at the end of the active segment: its beginning, or
+//! pages of zeros. Nobody received an acknowledgement for it, so the log cuts it off and logs that.
+//! Any other difference from what was written is damage:
+//!
+//! * a whole frame with a wrong checksum,
+//! * wrong bytes with a whole frame after them,
+//! * a closed segment without its end,
+//! * an active segment shorter than the mark or the manifest says,
+//! * a file that is missing, misnamed, or part of another log.
+//!
+//! The log then refuses to open, names the file and the byte, and changes nothing; `check` shows
+//! the intact parts, `salvage` copies them. Topics, positions and next offsets come from the last
+//! catalogue and the commits after it.
 //!
 //! # Bounds
 //!
 //! A topic that is not compacted keeps records for `retention.ms` (default seven days; -1 keeps
 //! all), and with `DELETE_CONSUMED` only until every group that sends positions is past them. A
-//! segment without live records is deleted; when the segments never cleaned outweigh the cleaned
-//! ones, all are rewritten without dead records and, for compacted topics, without older values.
-//! Before anything is removed, a catalogue records where partitions begin from now on, so that a
-//! position below fails with an error, also after a restart. Tombstones go `delete.retention.ms`
-//! (default one day) after they were written. So the disk holds at most about twice the live
-//! records and two segments.
+//! segment without live records is deleted. When the segments that were never cleaned are larger
+//! than the cleaned ones, all are rewritten without dead records and, for compacted topics, without
+//! older values. Before anything is removed, a catalogue records the new beginnings of partitions,
+//! so that a read below them fails with an error, even after a restart. Tombstones are removed
+//! `delete.retention.ms` (default one day) after they were written. The disk therefore holds at most
+//! about twice the live records, and two segments.
 
 mod clean;
 mod format;
@@ -95,8 +103,8 @@ use crate::{Log, LogError, Offset, Reader, Record, ShardIdentity, ShardSession, 
 pub enum Durability {
     /// Before the commit returns: survives power loss.
     Commit,
-    /// At least this often: power loss takes the commits since then, and a local store flushed
-    /// after them is discarded.
+    /// At least this often. Power loss destroys the commits since then, and a local store that was
+    /// flushed after them is discarded.
     Interval(Duration),
     /// When the operating system chooses.
     Never,
@@ -107,8 +115,8 @@ pub enum Durability {
 pub struct EmbeddedConfig {
     /// When commits reach the disk.
     pub durability: Durability,
-    /// Size at which a new segment begins. Small ones are cleaned sooner, large ones cost fewer
-    /// files.
+    /// Size in bytes at which a new segment begins. Small segments are cleaned sooner, large ones
+    /// need fewer files.
     pub segment_bytes: u64,
     /// Distinct keys held in memory while cleaning, about 48 bytes each; more keys are cleaned in
     /// more rounds.
@@ -184,7 +192,7 @@ impl EmbeddedLog {
         Ok(EmbeddedLog { shared, keeper })
     }
 
-    /// Whether `dir` holds a log, whole or not.
+    /// Whether `dir` holds a log, intact or damaged.
     pub fn exists(dir: &Path) -> bool {
         manifest::path(dir).exists() || segment::segments(dir).map_or(dir.is_dir(), |segments| !segments.is_empty())
     }
@@ -209,11 +217,11 @@ impl EmbeddedLog {
         salvage::salvage(dir, to)
     }
 
-    /// Applies retention and, where it pays or where `all` is set, rewrites segments without dead
-    /// records. Runs by itself now and then; call it to run it now.
+    /// Applies retention. Then rewrites segments without dead records, if `all` is set or enough of
+    /// them can be removed. The keeper does this in the background; a call does it now.
     ///
     /// # Errors
-    /// `Failure` where a file cannot be read or written; the log is as it was, or partly cleaned.
+    /// `Failure` where a file cannot be read or written; the log is unchanged or partly cleaned.
     pub fn clean(&self, now: Timestamp, all: bool) -> Result<(), LogError> {
         self.shared.clean(now, all)
     }
@@ -321,8 +329,8 @@ impl Log for EmbeddedLog {
 }
 
 impl Shared {
-    // A thread that panicked while it held a lock leaves the index as it was before its commit, and
-    // the writer broken, so the data is sound.
+    // A thread that panicked while it held a lock left the index without its commit and the writer
+    // marked as broken, so the data is sound.
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -345,8 +353,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes in the manifest how far the active segment reaches. Only commits that were synced
-    /// count: others may not be on disk.
+    /// Writes the synced length of the active segment to the manifest. Commits that were not synced
+    /// do not count: they may not be on disk.
     fn mark(&self) {
         if self.config.durability != Durability::Commit {
             return;

@@ -33,6 +33,7 @@ impl Severity {
 /// One finding about a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// Whether the finding refuses the rule.
     pub severity: Severity,
     /// A stable name for programs, e.g. `unexpected-token`.
     pub code: &'static str,
@@ -47,6 +48,7 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// A finding that refuses the rule, without `expected` and `suggestion`.
     #[must_use]
     pub fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Diagnostic {
@@ -59,6 +61,7 @@ impl Diagnostic {
         }
     }
 
+    /// A finding that leaves the rule accepted, without `expected` and `suggestion`.
     #[must_use]
     pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Diagnostic {

@@ -140,6 +140,7 @@ fn layout_of(expr: &Expr, place: Place) -> Layout {
 }
 
 /// How tightly the expression's own operator binds.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a form without an operator of its own binds as a name does")]
 fn level_of(expr: &Expr) -> Level {
     match &expr.node {
         Node::Binary { operator, .. } => binds(*operator),
@@ -202,12 +203,9 @@ fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
             concat([text(format!("({parameters}) => ")), layout_of(body, place.end(Level::Or))])
         }
         Node::Not(inner) => concat([text("not "), layout_of(inner, place.end(Level::Comparison))]),
-        Node::Negate(inner) => match &inner.node {
-            // A sign before a number belongs to the number.
-            Node::Int(0..) => concat([text("-("), layout_of(inner, Place::BRACKETED), text(")")]),
-            Node::Decimal(number) if number.is_sign_positive() => concat([text("-("), layout_of(inner, Place::BRACKETED), text(")")]),
-            _ => concat([text("-"), layout_of(inner, place.end(Level::Sign))]),
-        },
+        // A sign before a number belongs to the number.
+        Node::Negate(inner) if is_unsigned(&inner.node) => concat([text("-("), layout_of(inner, Place::BRACKETED), text(")")]),
+        Node::Negate(inner) => concat([text("-"), layout_of(inner, place.end(Level::Sign))]),
         Node::Binary { operator, left, right } => binary(expr, (*operator, left, right), level, place),
         Node::Quantifier {
             quantifier,
@@ -277,6 +275,11 @@ fn method(of: &Expr, name: &str, arguments: &[Expr], place: Place) -> Layout {
     }
 }
 
+/// Whether a sign before the expression would become part of its number.
+fn is_unsigned(node: &Node) -> bool {
+    matches!(node, Node::Int(0..)) || matches!(node, Node::Decimal(number) if number.is_sign_positive())
+}
+
 fn binary(expr: &Expr, (operator, left, right): (Binary, &Expr, &Expr), level: Level, place: Place) -> Layout {
     let word = operator_text(operator);
     if let Some((_, operands)) = operands::of(expr) {
@@ -301,7 +304,7 @@ fn binary(expr: &Expr, (operator, left, right): (Binary, &Expr, &Expr), level: L
     let (before, after) = match level {
         Level::Comparison => (Level::Sum, Level::Sum),
         Level::Sum => (Level::Sum, Level::Product),
-        _ => (Level::Product, Level::Sign),
+        Level::Or | Level::And | Level::Not | Level::Product | Level::Sign | Level::Postfix => (Level::Product, Level::Sign),
     };
     concat([
         layout_of(left, place.inner(before)),

@@ -24,7 +24,9 @@ pub enum Spelling {
 /// The arguments of a call, apart from the receiver of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
+    /// The names of those that a call must have, in order.
     pub required: &'static [&'static str],
+    /// The names of those that may follow, in order.
     pub optional: &'static [&'static str],
     /// Any number of further ones.
     pub more: Option<&'static str>,
@@ -73,12 +75,14 @@ macro_rules! declare {
                 }
             }
 
+            /// The spelling in a rule; no other function or method has it.
             pub fn name(self) -> &'static str {
                 match self {
                     $($kind::$variant => $name,)*
                 }
             }
 
+            /// The arguments that a call takes; a method's receiver is not among them.
             pub fn parameters(self) -> Parameters {
                 match self {
                     $($kind::$variant => Parameters {
@@ -89,6 +93,7 @@ macro_rules! declare {
                 }
             }
 
+            /// How the parser accepts the name.
             pub fn spelling(self) -> Spelling {
                 match self {
                     $($kind::$variant => Spelling::$spelling,)*

@@ -15,6 +15,9 @@
 //! # Ok::<(), Vec<millrace_pql::Diagnostic>>(())
 //! ```
 
+#![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+
 pub mod ast;
 mod diagnostic;
 mod functions;

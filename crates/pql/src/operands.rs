@@ -76,23 +76,25 @@ pub(crate) fn of(expr: &Expr) -> Option<(Binary, Vec<&Expr>)> {
 }
 
 fn collect<'e>(expr: &'e Expr, operator: Binary, operands: &mut Vec<&'e Expr>) {
-    match &expr.node {
-        Node::Binary { operator: found, left, right } if *found == operator => {
-            collect(left, operator, operands);
-            collect(right, operator, operands);
-        }
-        _ => operands.push(expr),
+    if let Node::Binary { operator: found, left, right } = &expr.node
+        && *found == operator
+    {
+        collect(left, operator, operands);
+        collect(right, operator, operands);
+    } else {
+        operands.push(expr);
     }
 }
 
 /// Whether the tree over `count` operands, none of them of the same operator, is what `build` makes
 /// of them.
 fn has_shape(expr: &Expr, operator: Binary, count: usize) -> bool {
-    let same = match &expr.node {
-        Node::Binary { operator: found, left, right } if *found == operator => Some((left, right)),
-        _ => None,
+    let Node::Binary { operator: found, left, right } = &expr.node else {
+        return count == 1;
     };
-    let Some((left, right)) = same else { return count == 1 };
+    if *found != operator {
+        return count == 1;
+    }
     if count < 2 {
         return false;
     }

@@ -47,7 +47,8 @@ fn too_deep(tokens: &[Token<'_>]) -> Option<Diagnostic> {
         match token.kind {
             Kind::Sign("(" | "[" | "{") => open += 1,
             Kind::Sign(")" | "]" | "}") => open = open.saturating_sub(1),
-            _ => {}
+            Kind::Sign(_) | Kind::Word(_) | Kind::Quoted(_) | Kind::Text(_) | Kind::Int(_) | Kind::Decimal(_) => {}
+            Kind::Parameter(_) | Kind::End => {}
         }
         if open > NESTING_MAX {
             return Some(Diagnostic::error("too-deep", token.span, nested_too_deep()));
@@ -337,7 +338,7 @@ impl<'a> Parser<'a> {
                 "occurs" => Some((Infix::Occurs, Level::Comparison)),
                 word => binary(word),
             },
-            _ => None,
+            Kind::Quoted(_) | Kind::Text(_) | Kind::Int(_) | Kind::Decimal(_) | Kind::Parameter(_) | Kind::End => None,
         }
     }
 
@@ -353,26 +354,29 @@ impl<'a> Parser<'a> {
             return self.node(start, Node::Not(Box::new(inner)), self.height);
         }
         if self.take_sign("-") {
-            let bare = !matches!(self.kind_at(1), Kind::Sign("." | "["));
-            match *self.kind() {
-                Kind::Int(number) if bare => {
-                    self.advance();
-                    let node = match 0_i64.checked_sub_unsigned(number) {
-                        Some(number) => Node::Int(number),
-                        None => Node::Decimal(-Decimal::from(number)),
-                    };
-                    return self.node(start, node, 0);
-                }
-                Kind::Decimal(number) if bare => {
-                    self.advance();
-                    return self.node(start, Node::Decimal(-number), 0);
-                }
-                _ => {}
+            if let Some(number) = self.negative_number() {
+                self.advance();
+                return self.node(start, number, 0);
             }
             let inner = self.expression(Level::Sign)?;
             return self.node(start, Node::Negate(Box::new(inner)), self.height);
         }
         self.postfixed()
+    }
+
+    /// The current token with the minus before it, if it is a number without a postfix.
+    fn negative_number(&self) -> Option<Node> {
+        if matches!(self.kind_at(1), Kind::Sign("." | "[")) {
+            return None;
+        }
+        match *self.kind() {
+            Kind::Int(number) => Some(match 0_i64.checked_sub_unsigned(number) {
+                Some(number) => Node::Int(number),
+                None => Node::Decimal(-Decimal::from(number)),
+            }),
+            Kind::Decimal(number) => Some(Node::Decimal(-number)),
+            Kind::Word(_) | Kind::Quoted(_) | Kind::Text(_) | Kind::Parameter(_) | Kind::Sign(_) | Kind::End => None,
+        }
     }
 
     /// An operand with what follows it closely: `.field`, `.method(…)`, `[condition]`.
@@ -385,7 +389,9 @@ impl<'a> Parser<'a> {
                 let name = match self.kind() {
                     Kind::Word(word) => (*word).to_owned(),
                     Kind::Quoted(name) => name.clone().into_owned(),
-                    _ => return self.unexpected("the name of a field or method"),
+                    Kind::Text(_) | Kind::Int(_) | Kind::Decimal(_) | Kind::Parameter(_) | Kind::Sign(_) | Kind::End => {
+                        return self.unexpected("the name of a field or method");
+                    }
                 };
                 self.advance();
                 of = if self.is_sign("(") {
@@ -465,7 +471,7 @@ impl<'a> Parser<'a> {
             Kind::Sign("^") => self.climb(),
             Kind::Sign("-" | "!") => self.expression(Level::Sign),
             Kind::Word(word) => self.introduced(word),
-            _ => self.unexpected("an expression"),
+            Kind::Sign(_) | Kind::End => self.unexpected("an expression"),
         }
     }
 
@@ -549,7 +555,8 @@ pub(crate) fn binds(operator: Binary) -> Level {
         Binary::And => Level::And,
         Binary::Add | Binary::Subtract => Level::Sum,
         Binary::Multiply | Binary::Divide | Binary::Remainder => Level::Product,
-        _ => Level::Comparison,
+        Binary::Equal | Binary::NotEqual | Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => Level::Comparison,
+        Binary::In | Binary::NotIn => Level::Comparison,
     }
 }
 
@@ -644,7 +651,8 @@ fn comprehensions(tokens: &[Token<'_>]) -> Vec<bool> {
                     level.push(at);
                 }
             }
-            _ => {}
+            Kind::Sign(_) | Kind::Word(_) | Kind::Quoted(_) | Kind::Text(_) | Kind::Int(_) | Kind::Decimal(_) => {}
+            Kind::Parameter(_) | Kind::End => {}
         }
     }
     heads

@@ -184,9 +184,16 @@ impl Topology {
         format!("{}internal.sink.{name}", self.prefix)
     }
 
-    /// Transactional ids and the group of a destination's sink begin with this.
+    /// The group under which a destination's sink sends its positions; its transactional ids begin
+    /// with this.
     pub fn sink_application(&self, name: &str) -> String {
         format!("{}.sink.{name}", self.application)
+    }
+
+    /// The group whose members share the partitions of a destination's sink. They subscribe to the
+    /// topic that shards subscribe to, which has as many partitions and no records to fetch.
+    pub fn sink_owners_group(&self, name: &str) -> String {
+        format!("{}.sink-owners.{name}", self.application)
     }
 
     /// The ledger's changelog, created when its sink starts.

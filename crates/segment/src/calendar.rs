@@ -19,7 +19,7 @@ pub fn fixed_ms(unit: Unit) -> Option<i64> {
         Unit::Hour => 3_600_000,
         Unit::Day => DAY_MS,
         Unit::Week => 7 * DAY_MS,
-        _ => return None,
+        Unit::Month | Unit::Year | Unit::Decade | Unit::Century | Unit::Millennium => return None,
     })
 }
 
@@ -31,7 +31,7 @@ fn months(unit: Unit) -> i64 {
         Unit::Decade => 120,
         Unit::Century => 1_200,
         Unit::Millennium => 12_000,
-        _ => 0,
+        Unit::Millisecond | Unit::Second | Unit::Minute | Unit::Hour | Unit::Day | Unit::Week => 0,
     }
 }
 
@@ -93,7 +93,7 @@ fn date_start(unit: Unit, date: NaiveDate) -> Option<NaiveDate> {
         Unit::Decade => year(10),
         Unit::Century => year(100),
         Unit::Millennium => year(1_000),
-        _ => Some(date),
+        Unit::Millisecond | Unit::Second | Unit::Minute | Unit::Hour | Unit::Day => Some(date),
     }
 }
 
@@ -106,7 +106,7 @@ pub fn start(zone: Tz, at: Timestamp, unit: Unit) -> Timestamp {
             let offset = offset_ms(zone, at);
             Timestamp((at.0.saturating_add(offset)).div_euclid(length) * length - offset)
         }
-        _ => local(zone, at)
+        Unit::Day | Unit::Week | Unit::Month | Unit::Year | Unit::Decade | Unit::Century | Unit::Millennium => local(zone, at)
             .and_then(|local| date_start(unit, local.date()))
             .map_or(Timestamp::MIN, |date| day_start(zone, date)),
     }
@@ -120,7 +120,7 @@ pub fn shift(zone: Tz, begin: Timestamp, n: i64, unit: Unit) -> Timestamp {
         Unit::Millisecond | Unit::Second | Unit::Minute | Unit::Hour => return begin.plus_ms(fixed_ms(unit).unwrap_or(1).saturating_mul(n)),
         Unit::Day => Some(n),
         Unit::Week => Some(n.saturating_mul(7)),
-        _ => None,
+        Unit::Month | Unit::Year | Unit::Decade | Unit::Century | Unit::Millennium => None,
     };
     // A day may begin after a skipped midnight; noon-safe: the date is what counts.
     let Some(date) = local(zone, begin).map(|local| local.date()) else {

@@ -140,6 +140,7 @@ impl<'s> Checker<'s> {
         self.as_condition(typed, expr.span)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is refused")]
     fn as_condition(&mut self, typed: Typed, span: Span) -> Core {
         match typed.ty {
             Ty::Bool | Ty::Any | Ty::Broken => typed.core,

@@ -40,14 +40,15 @@ pub(crate) fn instant(zone: Tz, value: &Value) -> Option<Timestamp> {
             Some(date) => Some(crate::calendar::midnight(zone, date)),
             None => Timestamp::parse(text).ok(),
         },
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Decimal(_) | Value::List(_) | Value::Map(_) => None,
     }
 }
 
 /// A value, or the items of a list, as instants; null where there is none.
 pub(crate) fn as_instants(zone: Tz, value: &Value) -> Value {
-    match value {
-        Value::List(items) => Value::List(items.iter().map(|item| as_instants(zone, item)).collect()),
-        value => instant(zone, value).map_or(Value::Null, Value::Time),
+    if let Value::List(items) = value {
+        Value::List(items.iter().map(|item| as_instants(zone, item)).collect())
+    } else {
+        instant(zone, value).map_or(Value::Null, Value::Time)
     }
 }

@@ -168,6 +168,7 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
 }
 
 /// The conditions of a rule, down to where `and`, `or` and `not` end.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other form is one condition")]
 fn rule(checker: &mut Checker<'_>, expr: &Expr, text: &str) -> Condition<Core> {
     match &expr.node {
         Node::Binary {
@@ -203,10 +204,12 @@ fn rule(checker: &mut Checker<'_>, expr: &Expr, text: &str) -> Condition<Core> {
 }
 
 impl Compiled {
+    /// The definition that the rule was read from.
     pub fn definition(&self) -> &Definition {
         &self.0.definition
     }
 
+    /// The rule as written, names unresolved.
     pub fn ast(&self) -> &Expr {
         &self.0.ast
     }

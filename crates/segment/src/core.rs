@@ -283,6 +283,7 @@ impl Core {
     }
 
     /// The conjuncts of a condition: the operands of `And`; none for the literal `true`.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other expression is one conjunct")]
     pub fn conjuncts(self) -> Vec<Core> {
         match self {
             Core::Apply(Op::And, operands) => operands,
@@ -432,7 +433,14 @@ impl Core {
                 }
                 Core::Chain(steps)
             }
-            other => other.map(&mut |child| child.refresh(next)),
+            other @ (Core::Literal(_)
+            | Core::Var(_)
+            | Core::Moment(_)
+            | Core::Rows(_)
+            | Core::Tally { .. }
+            | Core::Sequence { .. }
+            | Core::Kin { .. }
+            | Core::Apply(..)) => other.map(&mut |child| child.refresh(next)),
         }
     }
 
@@ -469,7 +477,7 @@ impl Core {
             }
             Core::Groups { key, group, .. } => bound.extend([*key, *group]),
             Core::Chain(steps) => bound.extend(steps.iter().map(|step| step.var)),
-            _ => {}
+            Core::Literal(_) | Core::Moment(_) | Core::Rows(_) | Core::Tally { .. } | Core::Sequence { .. } | Core::Kin { .. } | Core::Apply(..) => {}
         }
         self.each(&mut |child| child.variables(used, bound));
     }
@@ -480,7 +488,14 @@ impl Core {
             Core::Moment(_) => true,
             // Events ahead of now appear later; the end of a chain is now.
             Core::Apply(Op::Events, _) | Core::Rows(_) | Core::Chain(_) => true,
-            _ => false,
+            Core::Literal(_)
+            | Core::Var(_)
+            | Core::Tally { .. }
+            | Core::Sequence { .. }
+            | Core::Kin { .. }
+            | Core::Apply(..)
+            | Core::Bind { .. }
+            | Core::Groups { .. } => false,
         })
     }
 
@@ -493,7 +508,16 @@ impl Core {
                 matches!(comparison, Comparison::Equal | Comparison::NotEqual)
                     || matches!(unit, Unit::Month | Unit::Year | Unit::Decade | Unit::Century | Unit::Millennium)
             }
-            _ => false,
+            Core::Literal(_)
+            | Core::Var(_)
+            | Core::Rows(_)
+            | Core::Tally { .. }
+            | Core::Sequence { .. }
+            | Core::Kin { .. }
+            | Core::Apply(..)
+            | Core::Bind { .. }
+            | Core::Groups { .. }
+            | Core::Chain(_) => false,
         })
     }
 

@@ -64,11 +64,13 @@ fn within(core: &Core, item: Option<Var>) -> Cost {
             // Where progress is kept, a window since the step before costs nothing more.
             let links = if Shape::fits(steps) { 0 } else { links(steps) };
             for step in steps {
-                let inner = match &step.source {
-                    Core::Bind {
-                        bind: Bind::Filter, var, body, ..
-                    } => within(body, Some(*var)),
-                    _ => Cost::default(),
+                let inner = if let Core::Bind {
+                    bind: Bind::Filter, var, body, ..
+                } = &step.source
+                {
+                    within(body, Some(*var))
+                } else {
+                    Cost::default()
                 };
                 let body = within(&step.body, Some(step.var));
                 let own = Cost {
@@ -78,7 +80,14 @@ fn within(core: &Core, item: Option<Var>) -> Cost {
                 most = most.max(own.plus(body)).max(Cost { degree: 1, long: 1 }.plus(inner));
             }
         }
-        other => other.each(&mut |child| most = most.max(within(child, item))),
+        other @ (Core::Literal(_)
+        | Core::Var(_)
+        | Core::Moment(_)
+        | Core::Rows(_)
+        | Core::Tally { .. }
+        | Core::Sequence { .. }
+        | Core::Kin { .. }
+        | Core::Apply(..)) => other.each(&mut |child| most = most.max(within(child, item))),
     }
     most
 }
@@ -113,7 +122,7 @@ fn root(list: &Core) -> (Option<Var>, bool) {
             let (var, long) = operands.first().map_or((None, false), root);
             (var, long || matches!(op, Op::Events | Op::Relation(Relation::Persons)))
         }
-        _ => (None, false),
+        Core::Literal(_) | Core::Moment(_) | Core::Rows(_) | Core::Tally { .. } | Core::Sequence { .. } | Core::Kin { .. } | Core::Chain(_) => (None, false),
     }
 }
 

@@ -15,12 +15,15 @@ use crate::yaml::{self, DEFINITIONS_MAX, check_brackets};
 /// A rule and the use of its members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
+    /// What the rule defines.
     pub kind: Kind,
     /// `[a-z0-9-]+`, at most `NAME_BYTES_MAX` bytes.
     pub name: Text,
+    /// For people, in any words; empty where none is given.
     pub description: String,
     /// `Person` or `Account`.
     pub subject: SubjectKind,
+    /// How far the definition takes effect.
     pub status: Status,
     /// The time zone of calendar words and calendar steps. Stored by its name.
     #[serde(serialize_with = "zone_name", deserialize_with = "zone_of_name")]
@@ -38,9 +41,12 @@ pub enum Kind {
     /// Members are the subjects for which the rule holds.
     #[default]
     Segment,
-    /// Members are imported. A membership without an end of its own counts for this number of
-    /// milliseconds from its `modifiedAt`; `None`: until it is withdrawn.
-    ExternalAudience { expires_after_ms: Option<i64> },
+    /// Members are imported.
+    ExternalAudience {
+        /// For how many milliseconds from its `modifiedAt` a membership without an end of its own
+        /// counts; `None`: until it is withdrawn.
+        expires_after_ms: Option<i64>,
+    },
     /// No members: the rule is an expression whose value is kept with every subject, and other
     /// rules name it as `computed.name`.
     ComputedAttribute,
@@ -58,6 +64,7 @@ const EXPIRES_AFTER_MS_MAX: i64 = 36_500 * DAY_MS;
 pub enum Status {
     /// Can be previewed; emits nothing.
     Draft,
+    /// Members are kept and sent; the status of a definition that names none.
     #[default]
     Published,
     /// Everyone has left.
@@ -79,6 +86,7 @@ impl Kind {
 }
 
 impl Status {
+    /// As definitions write it.
     pub fn name(self) -> &'static str {
         match self {
             Status::Draft => "draft",

@@ -174,7 +174,7 @@ impl<'a> Machine<'a> {
     fn kept(&self, query: QueryRef) -> Option<(&'a dyn View, QueryId)> {
         match self.source {
             Source::View(view) if self.trace.is_none() => query.id().map(|query| (view, query)),
-            _ => None,
+            Source::View(_) | Source::World(_) | Source::None => None,
         }
     }
 
@@ -244,7 +244,7 @@ impl<'a> Machine<'a> {
                     Some(kept) => Ok((Val::Own(asked.answer_of_children(kept, whole)?), NEVER)),
                     None => self.eval(whole),
                 },
-                _ => self.eval(whole),
+                Source::View(_) | Source::World(_) | Source::None => self.eval(whole),
             },
             Core::Apply(op, operands) => self.apply(core, op, operands),
             Core::Bind { bind: Bind::AtLeast(_), .. } | Core::Chain(_) => {
@@ -290,7 +290,16 @@ impl<'a> Machine<'a> {
                 body,
             } => self.at_least(*count as usize, source, *var, body, false),
             Core::Chain(steps) => self.chain(steps),
-            _ => {
+            Core::Literal(_)
+            | Core::Var(_)
+            | Core::Moment(_)
+            | Core::Rows(_)
+            | Core::Tally { .. }
+            | Core::Sequence { .. }
+            | Core::Kin { .. }
+            | Core::Apply(..)
+            | Core::Bind { .. }
+            | Core::Groups { .. } => {
                 let (val, until) = self.eval(core)?;
                 Ok((val.truth(), until))
             }
@@ -298,6 +307,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The truth of a condition's opposite.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other expression has one way to be tested")]
     fn test_not(&mut self, of: &'a Core) -> Result<(bool, Timestamp), Unknown> {
         let (flag, until) = match of {
             Core::Bind {
@@ -416,6 +426,7 @@ impl<'a> Machine<'a> {
         Ok((slots, until))
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other expression has a list for its value")]
     fn listed(&mut self, source: &'a Core) -> Result<(Vec<Slot<'a>>, Timestamp), Unknown> {
         match source {
             Core::Rows(query) => {
@@ -525,7 +536,7 @@ impl<'a> Machine<'a> {
                 Some(slot) => Ok(slot.val),
                 None => Ok(Val::Own(Value::Null)),
             },
-            _ => Ok(Val::Own(Value::Null)),
+            Val::Own(_) | Val::Ref(_) | Val::Object(_) | Val::List(_) | Val::Map(_) => Ok(Val::Own(Value::Null)),
         }
     }
 

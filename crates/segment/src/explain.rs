@@ -30,6 +30,8 @@ pub struct Explanation {
     /// The deciding evidence, in the order of evaluation: the first `EVIDENCE_MAX`, and of events
     /// the last of that number.
     pub evidence: Vec<Evidence>,
+    /// For `and`, `or` and `not` the conditions they join, in the order of the rule; otherwise
+    /// empty.
     pub of: Vec<Explanation>,
 }
 
@@ -58,7 +60,9 @@ impl Explanation {
 /// and its anchor, for `between` both ends on the right.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compared {
+    /// The left side of the operator, or the fact that a window tests.
     pub left: Value,
+    /// The right side of the operator, or the anchor of a window.
     pub right: Value,
 }
 
@@ -195,7 +199,9 @@ pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core, shown: bool
 fn compared<'a>(machine: &mut Machine<'a>, core: &'a Core) -> Option<Compared> {
     let mut plain = |core: &'a Core| match machine.eval(core).ok()?.0 {
         Val::Object(_) => None,
-        val => Some(val.into_value()).filter(|value| !matches!(value, Value::List(_) | Value::Map(_))),
+        val @ (Val::Own(_) | Val::Ref(_) | Val::List(_) | Val::Map(_)) => {
+            Some(val.into_value()).filter(|value| !matches!(value, Value::List(_) | Value::Map(_)))
+        }
     };
     let Core::Apply(op, operands) = core else { return None };
     let (left, right) = match (op, operands.as_slice()) {

@@ -45,23 +45,27 @@ impl Shape {
             });
         }
         let (asked, list) = Asked::of(core)?;
-        let (value, list) = match list {
-            Core::Bind {
-                bind: Bind::Map,
-                source,
-                var,
-                body,
-            } => (Some(of_child(body, *var)?), &**source),
-            list => (None, list),
+        let (value, list) = if let Core::Bind {
+            bind: Bind::Map,
+            source,
+            var,
+            body,
+        } = list
+        {
+            (Some(of_child(body, *var)?), &**source)
+        } else {
+            (None, list)
         };
-        let (relation, condition) = match list {
-            Core::Bind {
-                bind: Bind::Filter,
-                source,
-                var,
-                body,
-            } => (children(source)?, of_child(body, *var)?),
-            list => (children(list)?, Core::bool(true)),
+        let (relation, condition) = if let Core::Bind {
+            bind: Bind::Filter,
+            source,
+            var,
+            body,
+        } = list
+        {
+            (children(source)?, of_child(body, *var)?)
+        } else {
+            (children(list)?, Core::bool(true))
         };
         // Only values can be repeated, added up and ordered; things cannot.
         (asked.counts_items() || value.is_some()).then_some(Shape {
@@ -99,6 +103,7 @@ fn of_child(body: &Core, var: Var) -> Option<Core> {
 /// An aggregate to be kept for accounts.
 #[derive(Clone, Debug)]
 pub struct Kin {
+    /// A hash of what is kept and of the settings it depends on.
     pub id: KinId,
     pub(crate) shape: Arc<Shape>,
     pub(crate) context: Context,

@@ -44,6 +44,9 @@
 //! assert!(plan.queries.is_empty(), "it asks for no events");
 //! ```
 
+#![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+
 mod calendar;
 mod totals;
 pub mod view;

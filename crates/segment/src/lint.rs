@@ -151,6 +151,7 @@ fn long_window(leaf: &Core, rule: &Compiled, settings: &Settings, now: Timestamp
 }
 
 /// The earliest instant that the windows over events look back to.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other expression has no known end")]
 fn reach_back(core: &Core, rule: &Compiled, now: Timestamp) -> Option<Timestamp> {
     let zone = rule.definition().time_zone;
     let at = |core: &Core| match core {
@@ -178,6 +179,7 @@ fn reach_back(core: &Core, rule: &Compiled, now: Timestamp) -> Option<Timestamp>
 }
 
 /// The instant of an event, or the first or last of several.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other expression is the time of an event")]
 fn is_timestamp(core: &Core) -> bool {
     match core {
         Core::Apply(Op::Field(name), _) => name == "timestamp",
@@ -242,6 +244,7 @@ fn never(rule: &Compiled) -> Option<Diagnostic> {
 }
 
 /// The opposite of a condition. `null_too`: also where neither holds for null.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other operator has an opposite")]
 fn denied(core: &Core, null_too: bool) -> Option<Core> {
     let Core::Apply(op, of) = core else { return None };
     let stated = match *op {
@@ -269,9 +272,10 @@ fn opposites(core: &Core) -> Option<(&'static str, &'static str)> {
         let stated: BTreeSet<String> = operands.iter().map(Core::canonical).collect();
         let contradicted = |operand: &Core| denied(operand, *op == Op::And).is_some_and(|denied| stated.contains(&denied.canonical()));
         if operands.iter().any(contradicted) {
-            found = Some(match op {
-                Op::And => ("contradiction", "a condition is never true: it wants something and its opposite"),
-                _ => ("constant", "a condition is always true: it takes something and its opposite"),
+            found = Some(if *op == Op::And {
+                ("contradiction", "a condition is never true: it wants something and its opposite")
+            } else {
+                ("constant", "a condition is always true: it takes something and its opposite")
             });
         }
     }

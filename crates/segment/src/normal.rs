@@ -30,6 +30,7 @@ pub(crate) fn normalise(core: Core, next: &mut Fresh) -> Core {
 }
 
 /// Applies one rewrite at the top of an expression; `Err` returns it where none applies.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what no rule changes is normal")]
 fn step(core: Core, next: &mut Fresh) -> Result<Core, Core> {
     if let Core::Apply(op, operands) = &core
         && let Some(literal) = folded(op, operands)
@@ -71,10 +72,20 @@ fn step(core: Core, next: &mut Fresh) -> Result<Core, Core> {
         Core::Apply(Op::Aggregate(aggregate), mut of) => aggregated(aggregate, of.remove(0)),
         Core::Apply(Op::Compare(comparison), operands) => compared(comparison, operands, next),
         Core::Bind { bind, source, var, body } => bound(bind, *source, var, *body, next),
-        other => Err(other),
+        other @ (Core::Literal(_)
+        | Core::Var(_)
+        | Core::Moment(_)
+        | Core::Rows(_)
+        | Core::Tally { .. }
+        | Core::Sequence { .. }
+        | Core::Kin { .. }
+        | Core::Apply(..)
+        | Core::Groups { .. }
+        | Core::Chain(_)) => Err(other),
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other operand stays")]
 fn or(operands: Vec<Core>) -> Result<Core, Core> {
     let simple = |operand: &Core| !matches!(operand, Core::Apply(Op::Or, _) | Core::Literal(Value::Bool(_)));
     if operands.len() > 1 && operands.iter().all(simple) {
@@ -119,10 +130,19 @@ fn boolean(core: &Core) -> bool {
                 | Op::On
                 | Op::Between
         ),
-        _ => false,
+        Core::Literal(_)
+        | Core::Var(_)
+        | Core::Moment(_)
+        | Core::Rows(_)
+        | Core::Tally { .. }
+        | Core::Sequence { .. }
+        | Core::Kin { .. }
+        | Core::Bind { .. }
+        | Core::Groups { .. } => false,
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "what no rule changes is normal")]
 fn aggregated(aggregate: Aggregate, list: Core) -> Result<Core, Core> {
     let of = |aggregate, list| Core::apply(Op::Aggregate(aggregate), vec![list]);
     match (aggregate, list) {
@@ -213,11 +233,12 @@ fn mirrored(comparison: Comparison) -> Comparison {
         Comparison::LessOrEqual => Comparison::GreaterOrEqual,
         Comparison::Greater => Comparison::Less,
         Comparison::GreaterOrEqual => Comparison::LessOrEqual,
-        same => same,
+        same @ (Comparison::Equal | Comparison::NotEqual) => same,
     }
 }
 
 /// A count, or a sum of counts.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other expression counts")]
 fn countable(core: &Core) -> bool {
     match core {
         Core::Apply(Op::Aggregate(Aggregate::Count), _) => true,
@@ -226,6 +247,7 @@ fn countable(core: &Core) -> bool {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the caller passes what `countable` accepts")]
 fn at_least(counted: Core, least: Decimal, next: &mut Fresh) -> Core {
     if least <= Decimal::ZERO {
         return Core::bool(true);
@@ -259,6 +281,7 @@ fn at_least(counted: Core, least: Decimal, next: &mut Fresh) -> Core {
 }
 
 /// Whether a list consists of things, rows, events or results of maps, none of which is null.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a list of any other form may hold null")]
 fn objects(list: &Core) -> bool {
     match list {
         Core::Apply(Op::Relation(_) | Op::Events | Op::DistinctThings, _) => true,
@@ -284,10 +307,7 @@ fn uses(core: &Core, var: Var) -> usize {
 
 /// Whether an expression is a path of fields of a variable.
 fn is_path(core: &Core, var: Var) -> bool {
-    match core {
-        Core::Apply(Op::Field(_) | Op::Amount, of) => of[0] == Core::Var(var) || is_path(&of[0], var),
-        _ => false,
-    }
+    matches!(core, Core::Apply(Op::Field(_) | Op::Amount, of) if of[0] == Core::Var(var) || is_path(&of[0], var))
 }
 
 /// The value of an operation on literals, where it depends on no setting.

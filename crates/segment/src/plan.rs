@@ -50,9 +50,13 @@ pub enum Keep {
 pub struct Reads {
     /// Reads the subject's own attributes at all.
     pub attributes: bool,
+    /// Relations of the subject, each once, ascending.
     pub relations: Vec<Relation>,
+    /// Features of related things, each once, ascending.
     pub features: Vec<FeatureId>,
+    /// Queries over the subject's events, each once, ascending.
     pub queries: Vec<QueryId>,
+    /// Names of other segments, each once, ascending.
     pub segments: Vec<Text>,
 }
 
@@ -88,13 +92,16 @@ impl Plan {
 /// A segment's rule, or a computed attribute's expression, as it is evaluated for each subject.
 #[derive(Clone, Debug)]
 pub struct SegmentPlan {
+    /// The definition's name.
     pub name: Text,
     /// A hash of the rule and the settings it depends on: if it differs between two plans, their
     /// answers may differ.
     pub fingerprint: u64,
+    /// Whose members or values they are: `Person` or `Account`.
     pub subject: SubjectKind,
     /// For a segment it yields a boolean.
     pub residual: Residual,
+    /// What the residual depends on: a change of any other fact leaves the answer as it is.
     pub reads: Reads,
     /// Its rule, linked: for answers over whole data.
     pub rule: Compiled,
@@ -105,10 +112,13 @@ pub struct SegmentPlan {
 /// A value of one thing that rules about other things depend on.
 #[derive(Clone, Debug)]
 pub struct FeaturePlan {
+    /// A hash of its kind and its normalised expression.
     pub id: FeatureId,
+    /// What kind of thing has the value.
     pub kind: SubjectKind,
     /// Yields any value, null and lists among them.
     pub residual: Residual,
+    /// What the residual depends on.
     pub reads: Reads,
     /// If that is all that persons with one account need of the value.
     pub bands: Option<Bands>,
@@ -117,7 +127,9 @@ pub struct FeaturePlan {
 /// The events a rule uses, and what it reads of each.
 #[derive(Clone, Debug)]
 pub struct EventQuery {
+    /// A hash of its predicate, its columns and what is kept.
     pub id: QueryId,
+    /// Which of the matching events are kept, and in which form.
     pub keep: Keep,
     /// The event types the predicate allows; `None` if it does not restrict them. Events of other
     /// types never match.

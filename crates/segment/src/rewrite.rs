@@ -16,13 +16,16 @@ use crate::yaml::{self, check_brackets};
 /// A form of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
+    /// As people write it.
     Text,
+    /// A tree of objects, for programs.
     Json,
 }
 
 /// A text with its rules laid out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
+    /// The whole text, laid out anew where it holds rules.
     pub text: String,
     /// Rules left as they were, and why; places are those of the given text.
     pub left: Vec<Diagnostic>,

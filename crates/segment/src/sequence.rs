@@ -126,14 +126,16 @@ impl Shape {
 
 /// The list of a step's events, and the condition on each.
 pub(crate) fn candidates(source: &Core) -> (&Core, Option<(Var, &Core)>) {
-    match source {
-        Core::Bind {
-            bind: Bind::Filter,
-            source,
-            var,
-            body,
-        } => (source, Some((*var, body))),
-        other => (other, None),
+    if let Core::Bind {
+        bind: Bind::Filter,
+        source,
+        var,
+        body,
+    } = source
+    {
+        (source, Some((*var, body)))
+    } else {
+        (source, None)
     }
 }
 
@@ -163,6 +165,10 @@ fn is_near(condition: &Core, event: Var, previous: Var) -> bool {
 
 /// Whether a condition on the event `SUBJECT`, if it holds at all, holds from the event on until an
 /// exactly known end.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other condition lasts as long as its event is the newest one needed"
+)]
 fn lasts(condition: &Core) -> bool {
     // Within a day, a change of the clocks may repeat the span.
     let fine = |moment: Moment| matches!(moment, Moment::This(unit) | Moment::Last(unit) | Moment::Next(unit) if fixed_ms(unit).is_some() && !matches!(unit, Unit::Day | Unit::Week));

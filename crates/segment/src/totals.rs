@@ -23,7 +23,7 @@ impl Totals {
         match value {
             Value::Int(number) => self.sum.add_whole(*number),
             Value::Decimal(number) => self.sum.add(*number),
-            _ => return,
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::Date(_) | Value::Time(_) | Value::List(_) | Value::Map(_) => return,
         }
         self.numbers += 1;
     }
@@ -34,7 +34,7 @@ impl Totals {
         match value {
             Value::Int(number) => self.sum.remove_whole(*number),
             Value::Decimal(number) => self.sum.remove(*number),
-            _ => return,
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::Date(_) | Value::Time(_) | Value::List(_) | Value::Map(_) => return,
         }
         self.numbers = self.numbers.saturating_sub(1);
     }

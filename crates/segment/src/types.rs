@@ -75,7 +75,7 @@ impl Ty {
             Ty::Any | Ty::Broken => "any value".into(),
             Ty::Thing(kind, _) => match kind {
                 SubjectKind::Account | SubjectKind::Opportunity => format!("an {}", kind.name()),
-                _ => format!("a {}", kind.name()),
+                SubjectKind::Person | SubjectKind::Campaign | SubjectKind::List => format!("a {}", kind.name()),
             },
             Ty::Row(relation, _) => format!("a row of {}", relation.name()),
             Ty::Event => "an event".into(),
@@ -110,17 +110,14 @@ impl Ty {
         match self {
             Ty::Thing(..) | Ty::Row(..) | Ty::Event => true,
             Ty::List(item) | Ty::Groups(item) => item.is_object(),
-            _ => false,
+            Ty::Null | Ty::Bool | Ty::Int | Ty::Number | Ty::Text | Ty::Date | Ty::Time | Ty::Map(_) | Ty::Record(_) | Ty::Any | Ty::Broken => false,
         }
     }
 
     /// What a binder over a value of this type binds: the item of a list, otherwise the value
     /// itself.
     pub fn item(&self) -> Ty {
-        match self {
-            Ty::List(item) => (**item).clone(),
-            other => other.clone(),
-        }
+        if let Ty::List(item) = self { (**item).clone() } else { self.clone() }
     }
 
     /// The one type of two branches; `None` if they do not go together.
@@ -203,7 +200,7 @@ pub fn member(schema: &Schema, of: &Ty, name: &str) -> Option<Member> {
         }
         Ty::Map(value) => Some(Member::Field((**value).clone())),
         Ty::Any | Ty::Broken => Some(Member::Field(of.clone())),
-        _ => None,
+        Ty::Null | Ty::Bool | Ty::Int | Ty::Number | Ty::Text | Ty::Date | Ty::Time | Ty::List(_) | Ty::Groups(_) => None,
     }
 }
 
@@ -239,7 +236,7 @@ pub fn members(schema: &Schema, of: &Ty) -> Vec<String> {
             names.push("timestamp".into());
         }
         Ty::Record(of) => record(of),
-        _ => {}
+        Ty::Null | Ty::Bool | Ty::Int | Ty::Number | Ty::Text | Ty::Date | Ty::Time | Ty::List(_) | Ty::Map(_) | Ty::Groups(_) | Ty::Any | Ty::Broken => {}
     }
     names
 }

@@ -47,7 +47,9 @@ impl fmt::Debug for KinId {
 /// never).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timed<T> {
+    /// What holds now.
     pub value: T,
+    /// `Timestamp::MAX`: for ever.
     pub valid_until: Timestamp,
 }
 
@@ -110,14 +112,18 @@ pub struct Item {
     pub target: Target,
 }
 
+/// The thing that an item of a relation leads to, as far as it is known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     /// The thing has no live record: a path through it is null.
     Missing,
     /// Which thing it is, or its features, are not known yet.
     Unknown,
+    /// The thing has a live record, and its features have arrived.
     Known {
+        /// Its canonical id.
         id: Text,
+        /// The values that rules ask of it; one that is missing is unknown.
         features: Arc<Features>,
     },
 }
@@ -125,7 +131,9 @@ pub enum Target {
 /// A kept event of a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRow {
+    /// When it occurred.
     pub at: Timestamp,
+    /// Unique among the events of its person.
     pub id: Text,
     /// The values of the query's columns, in their order.
     pub columns: Vec<Value>,
@@ -134,9 +142,11 @@ pub struct EventRow {
 /// The kept form of a query with `Keep::Tally`.
 #[derive(Clone, Debug)]
 pub struct Tallied {
+    /// The values that count, added up.
     pub totals: Totals,
     /// The least or greatest value that counts, if the rule asks for it.
     pub extreme: Option<Value>,
+    /// The earliest later instant at which time alone could change the result.
     pub valid_until: Timestamp,
 }
 
@@ -147,6 +157,7 @@ pub struct Kept {
     pub children: u64,
     /// Children of which it is unknown whether they count, or for what.
     pub unknown: u64,
+    /// The values that count, added up; those of `unknown` children are missing.
     pub totals: Totals,
     /// The least or greatest value that counts, if the rule asks for it.
     pub extreme: Option<Value>,

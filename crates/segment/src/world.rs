@@ -33,7 +33,10 @@ pub struct Link {
 /// An event of a person.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorldEvent {
+    /// When it occurred.
     pub at: Timestamp,
+    /// Unique among the events of its person.
     pub id: Text,
+    /// A map of typed fields; the evaluator reads `_id` and `timestamp` from `id` and `at`.
     pub value: Value,
 }

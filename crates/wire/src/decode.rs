@@ -27,7 +27,8 @@ pub struct Limits {
     /// Longest key, `_id`, `sourceKey` or identity in bytes. 1,024, because identities are keys of
     /// state rows.
     pub key_bytes_max: usize,
-    /// How far ahead of now an activity may lie, and ahead of the record's timestamp a `modifiedAt` or the time of a consent, in milliseconds. 5 minutes: clocks differ.
+    /// How far an activity may be ahead of now, and a `modifiedAt` or the time of a consent ahead of
+    /// the record's timestamp, in milliseconds. 5 minutes, because clocks differ.
     pub future_ms_max: i64,
 }
 
@@ -49,8 +50,9 @@ pub struct Decoded {
     /// Dotted paths of fields that are not in the schema, ascending, each once: kept under `extra`,
     /// or, inside lists, dropped.
     pub unknown_fields: Vec<String>,
-    /// `modifiedAt` lay further ahead of the record's own timestamp than [`Limits::future_ms_max`] and counts as that timestamp, or the time of a consent
-    /// did and counts as the record's version.
+    /// Whether `modifiedAt` or the time of a consent was further ahead of the record's own timestamp
+    /// than [`Limits::future_ms_max`]. Such a `modifiedAt` counts as that timestamp, such a consent as
+    /// given at the record's version.
     pub clock_ahead: bool,
 }
 
@@ -101,7 +103,7 @@ impl DecoderBuilder {
         self
     }
 
-    /// Knows one more version of a kind's schema by its fingerprint.
+    /// Adds one more version of a kind's schema, recognised by its fingerprint.
     ///
     /// # Errors
     /// Where the text is not an Avro schema.

@@ -23,7 +23,7 @@ pub enum WireError {
     /// The registry refuses, or does not answer.
     #[error(transparent)]
     RegistryUnavailable(SchemaSourceError),
-    /// The registry does not know the id, up to now.
+    /// The registry does not know the id yet.
     #[error("schema registry does not know schema id {id}, attempt {attempt} of {of}")]
     SchemaIdUnknown {
         /// The id.
@@ -99,8 +99,8 @@ pub struct RegistryClient {
 }
 
 impl RegistryClient {
-    /// How often the same unknown id is worth another attempt. With a pause of a second between
-    /// attempts this outlasts a registry's replication.
+    /// Attempts for one unknown id before its records are rejected. With a pause of one second
+    /// between them, they outlast the replication of a registry.
     pub const UNKNOWN_ATTEMPTS: u32 = 5;
 
     /// Most ids whose failures are remembered; hostile ids must not fill the memory.

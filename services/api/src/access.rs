@@ -153,6 +153,8 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/openapi.json", ANYBODY, Body::None),
     route("POST", "/internal/v1/shards/{shard}/get", INSTANCE, Body::Rows),
     route("POST", "/internal/v1/shards/{shard}/scan", INSTANCE, Body::Rows),
+    route("GET", "/internal/v1/destinations/{name}", INSTANCE, Body::None),
+    route("POST", "/internal/v1/destinations/{name}/orders", INSTANCE, Body::Json),
 ];
 
 impl Route {

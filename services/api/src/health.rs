@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use millrace_telemetry::Metrics;
 
 use crate::backend::Queries;
+use crate::dto::ReadyView;
 use crate::problem::{Problem, tell_as_problem};
 use crate::routes::no_such_route;
 
@@ -31,6 +32,24 @@ pub fn health_router(queries: Arc<dyn Queries>, metrics: Metrics) -> Router {
         .fallback(no_such_route)
         .layer(map_response(tell_as_problem))
         .with_state(Health { queries, metrics })
+}
+
+/// Whether a process is ready, and otherwise why not. Returns at once.
+pub type Readiness = dyn Fn() -> ReadyView + Send + Sync;
+
+/// The metrics port of a process without shards. `ready` answers at once.
+pub fn service_health_router(ready: Arc<Readiness>, metrics: Metrics) -> Router {
+    let readyz = move || {
+        let view = ready();
+        let status = if view.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        async move { (status, Json(view)) }
+    };
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(move || async move { text_of(&metrics) }))
+        .fallback(no_such_route)
+        .layer(map_response(tell_as_problem))
 }
 
 /// The process lives: it answers.
@@ -58,7 +77,11 @@ async fn readyz(State(health): State<Health>) -> Result<Response, Problem> {
 }
 
 async fn expose(State(health): State<Health>) -> Response {
-    match health.metrics.text() {
+    text_of(&health.metrics)
+}
+
+fn text_of(metrics: &Metrics) -> Response {
+    match metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failure", "The metrics cannot be written", error.to_string()).into_response(),
     }

@@ -77,6 +77,11 @@ pub fn internal_router(rows: Arc<dyn ShardRows>, token: Option<String>, threads:
         .route("/internal/v1/shards/{shard}/get", post(get))
         .route("/internal/v1/shards/{shard}/scan", post(scan))
         .with_state(Internal { rows, threads });
+    guarded(router, token)
+}
+
+/// Only callers with the instances' token come through, if there is one.
+pub(crate) fn guarded(router: Router, token: Option<String>) -> Router {
     match token {
         Some(token) => router.layer(from_fn_with_state(Arc::<str>::from(format!("Bearer {token}")), guard)),
         None => router,

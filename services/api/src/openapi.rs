@@ -266,7 +266,7 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
         order("/v1/sources/{name}/resume", "Resumes a paused source"),
         read(
             "/v1/destinations",
-            "The destinations that this process serves: desired, delivered, pending and refused members of each",
+            "The destinations with a running sink, over all processes: desired, delivered, pending and refused members of each",
             &[],
             json!({"type": "array", "items": named}),
         ),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_telemetry::Metrics;
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::backend::BackendError;
 use crate::dto::ReadyView;
+use crate::health::service_health_router;
 use crate::problem::Problem;
 use crate::queue::Queue;
 
@@ -50,22 +50,7 @@ pub fn sources_router(sources: Arc<dyn Sources>) -> Router {
 
 /// The metrics port of a process that runs sources and nothing else.
 pub fn sources_health_router(sources: Arc<dyn Sources>, metrics: Metrics) -> Router {
-    let readyz = {
-        let sources = Arc::clone(&sources);
-        move || {
-            let view = sources.ready();
-            let status = if view.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            async move { (status, Json(view)) }
-        }
-    };
-    let expose = move || {
-        let text = metrics.text();
-        async move { text.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failure", "The metrics cannot be written", error.to_string())) }
-    };
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(expose))
+    service_health_router(Arc::new(move || sources.ready()), metrics)
 }
 
 #[derive(Clone)]

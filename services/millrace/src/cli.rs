@@ -1,8 +1,12 @@
 //! The command line: its commands, and their help.
 
+mod sink;
+
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+pub use self::sink::{SinkCommand, SinkFileOptions, SinkOptions};
 
 /// Real-time B2B customer data platform: who is in which audience, the moment the last fact
 /// arrives, and why.
@@ -131,6 +135,8 @@ pub const EXAMPLES: &[&str] = &[
     "destination reconcile marketo-lists",
     "log check data/log",
     "log salvage data/log --to saved",
+    "sink marketo --config millrace.toml",
+    "sink webhook hook --config millrace.toml",
     "sink file changes.jsonl --once",
     "bench --persons 100000 --only visits,expiry",
 ];
@@ -177,9 +183,9 @@ pub enum Command {
     /// Put records into the source topics
     #[command(subcommand)]
     Source(SourceCommand),
-    /// Take membership changes out
-    #[command(subcommand)]
-    Sink(SinkCommand),
+    /// Keep destinations equal to their audiences, in a process of its own; or write membership
+    /// changes to a file
+    Sink(SinkOptions),
     /// Whether the instance on this machine is ready: exit status 0 if so, 1 if not
     Health(HealthOptions),
     /// The embedded log: what a damaged one still holds, and how to save it
@@ -409,7 +415,7 @@ pub enum DeadLetterCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum DestinationCommand {
-    /// The destinations that the instance serves, with their status
+    /// The destinations that have a running sink, with their status
     List,
     /// One destination: what is desired, delivered, pending and refused, and what holds it up
     Status { name: String },
@@ -481,25 +487,6 @@ pub enum LogCommand {
         #[arg(long, value_name = "FOLDER")]
         to: PathBuf,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum SinkCommand {
-    /// Membership changes as JSON lines
-    File(SinkFileOptions),
-}
-
-#[derive(Debug, Args)]
-pub struct SinkFileOptions {
-    /// `-`: standard output
-    #[arg(default_value = "-")]
-    pub path: PathBuf,
-    /// Only changes from now on
-    #[arg(long)]
-    pub from_end: bool,
-    /// End when everything present has been written
-    #[arg(long, conflicts_with = "from_end")]
-    pub once: bool,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ pub mod person;
 pub mod processor;
 pub mod run;
 pub mod segment;
+pub mod sink;
 pub mod sink_file;
 pub mod source_file;
 pub mod source_run;

@@ -30,9 +30,12 @@ pub struct HeldState {
     _lock: File,
 }
 
-/// Takes the state's folder, which two processes never share.
+/// Takes the state's folder, which two processes with shards never share.
 pub fn hold_state(config: &Config) -> anyhow::Result<Arc<HeldState>> {
-    let root = config.state.path.clone();
+    hold(config.state.path.clone())
+}
+
+fn hold(root: PathBuf) -> anyhow::Result<Arc<HeldState>> {
     let path = root.join("lock");
     std::fs::create_dir_all(&root).with_context(|| format!("cannot make the folder {} (state.path)", root.display()))?;
     let lock = File::create(&path).with_context(|| format!("cannot use the folder {} (state.path)", root.display()))?;
@@ -44,7 +47,7 @@ pub fn hold_state(config: &Config) -> anyhow::Result<Arc<HeldState>> {
 }
 
 impl HeldState {
-    // Takes the whole of it, so that a closure that calls it holds the lock as well.
+    // Uses the whole of `self`, so that a closure that calls this holds the lock as well.
     fn folder(&self, shard: u32) -> PathBuf {
         folder(&self.root, shard)
     }
@@ -68,8 +71,8 @@ pub fn origin(settings: &Settings, log: &dyn Log) -> anyhow::Result<Option<Strin
 }
 
 /// # Errors
-/// Where the state was built from a log and there is none now: making a new one would only make it
-/// harder to put back the missing one.
+/// Where the state was built from a log that is missing now: a new log would only make it harder to
+/// restore the missing one.
 pub fn refuse_without_log(config: &Config) -> anyhow::Result<()> {
     for path in shards(config) {
         if RocksStore::origin(&path)?.is_some() {
@@ -105,16 +108,17 @@ pub fn rocks_stores(config: &Config, held: Arc<HeldState>, origin: Option<String
     Ok(Arc::new(move |shard| open_store(&held.folder(shard), origin.as_deref(), &resources)))
 }
 
-/// The ledgers of a destination's sink by its name, next to the shards' stores.
-pub fn ledgers(config: &Config, held: &Arc<HeldState>, origin: Option<String>) -> Box<OpenLedgers> {
-    let (held, config) = (Arc::clone(held), config.clone());
+/// The ledgers of a destination's sink by its name, next to the shards' stores. A process holds
+/// those of its destinations, so that sinks may run beside a processor with the same folder.
+pub fn ledgers(config: &Config, origin: Option<String>) -> Box<OpenLedgers> {
+    let config = config.clone();
     Box::new(move |name| {
-        let (held, origin) = (Arc::clone(&held), origin.clone());
-        let (folder, resources) = (PathBuf::from(format!("sink-{name}")), Resources::new(limits(&config, LEDGER_SHARE)));
-        Arc::new(move |partition| {
-            let path = held.root.join(&folder).join(format!("partition-{partition}"));
+        let (held, origin) = (hold(config.state.path.join(format!("sink-{name}")))?, origin.clone());
+        let resources = Resources::new(limits(&config, LEDGER_SHARE));
+        Ok(Arc::new(move |partition| {
+            let path = held.root.join(format!("partition-{partition}"));
             open_store(&path, origin.as_deref(), &resources)
-        })
+        }))
     })
 }
 
@@ -127,10 +131,12 @@ fn limits(config: &Config, share: u64) -> Limits {
     }
 }
 
-/// What is to stay free on the disk of the embedded log: what commits that queue write at once.
+/// The space to keep free on the disk of the embedded log, in bytes: the queued commits that one
+/// write appends.
 const LOG_DISK_FREE_MIN: u64 = 32 << 20;
 
-/// The disk of the embedded log, which is measured now and then. A log that cannot grow refuses what writers send; what was read before goes on.
+/// The free space on the disk of the embedded log, measured at intervals. A log that cannot grow
+/// refuses new records; the processing of earlier ones continues.
 pub struct LogDisk {
     path: PathBuf,
     metrics: Metrics,
@@ -139,7 +145,8 @@ pub struct LogDisk {
 impl LogDisk {
     const MEASURED_EVERY: Duration = Duration::from_secs(10);
 
-    /// Measures for as long as somebody holds the outcome; `None` where the log has no disk here.
+    /// Measures until the returned value is dropped; `None` where the log is not on this machine's
+    /// disk.
     pub fn watch(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Arc<LogDisk>>> {
         if config.log.kind != LogKind::Embedded {
             return Ok(None);
@@ -162,7 +169,7 @@ impl LogDisk {
         Ok(Some(disk))
     }
 
-    /// Why writers may be refused, if they may. Nothing is said of a disk that cannot be asked.
+    /// Why the log may refuse records; `None` if it does not, or if the disk cannot be measured.
     pub fn shortage(&self) -> Option<String> {
         let free = millrace_store::system_probe(&self.path).ok()?;
         let path = self.path.display().to_string();

@@ -1,4 +1,4 @@
-//! Which instance has which shard open: published and read on the compacted topic `internal.hosts`.
+//! Which instance has which shard open, and which partitions of which sinks: published and read on the compacted topic `internal.hosts`.
 //!
 //! Every instance keeps one row there, under its name: its address, the shards it has open, and
 //! since when. It rewrites the row whenever they change, and deletes it at a clean shutdown. All
@@ -31,8 +31,19 @@ pub struct HostRow {
     pub address: String,
     /// The shards it has open.
     pub shards: BTreeSet<u32>,
+    /// The partitions of destinations whose sinks it runs, by the destination's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sinks: BTreeMap<String, BTreeSet<u32>>,
     /// Since when it has had exactly these, RFC 3339.
     pub since: String,
+}
+
+/// What an instance claims.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    pub shards: BTreeSet<u32>,
+    /// Partitions by destination.
+    pub sinks: BTreeMap<String, BTreeSet<u32>>,
 }
 
 /// The rows of all instances. Shared by the callers and the thread that follows the topic.
@@ -49,6 +60,29 @@ impl Hosts {
         let mut claims: Vec<&(i64, HostRow)> = rows.values().filter(|(_, row)| row.shards.contains(&shard)).collect();
         claims.sort_by_key(|(offset, _)| std::cmp::Reverse(*offset));
         claims.into_iter().map(|(_, row)| row.address.clone()).collect()
+    }
+
+    /// The destinations with a sink somewhere.
+    pub fn destinations(&self) -> BTreeSet<String> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        rows.values().flat_map(|(_, row)| row.sinks.keys().cloned()).collect()
+    }
+
+    /// Addresses of the instances that run a destination's sink. For each partition the latest claim
+    /// counts alone. `own`: partitions that this process has itself.
+    pub fn sinks(&self, name: &str, own: &BTreeSet<u32>) -> BTreeSet<String> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let mut latest: BTreeMap<u32, (i64, &str)> = BTreeMap::new();
+        for (offset, row) in rows.values() {
+            for partition in row.sinks.get(name).into_iter().flatten() {
+                let claim = latest.entry(*partition).or_insert((*offset, &row.address));
+                if claim.0 < *offset {
+                    *claim = (*offset, &row.address);
+                }
+            }
+        }
+        let others = latest.into_iter().filter(|(partition, _)| !own.contains(partition));
+        others.map(|(_, (_, address))| address.to_owned()).collect()
     }
 
     /// Takes a record of the topic. An unreadable one is ignored: a row of a later version.
@@ -73,8 +107,8 @@ pub struct Presence {
     pub topic: String,
     pub instance: String,
     pub address: String,
-    /// The shards this process has open now.
-    pub open: Box<dyn Fn() -> BTreeSet<u32> + Send>,
+    /// What this process has open now.
+    pub open: Box<dyn Fn() -> Claims + Send>,
 }
 
 /// The thread that publishes and follows.
@@ -116,7 +150,7 @@ impl Presence {
         }
     }
 
-    fn turn(&self, hosts: &Hosts, reader: &mut Option<Box<dyn Reader>>, published: &mut Option<BTreeSet<u32>>) -> Result<(), LogError> {
+    fn turn(&self, hosts: &Hosts, reader: &mut Option<Box<dyn Reader>>, published: &mut Option<Claims>) -> Result<(), LogError> {
         let reader = match reader {
             Some(reader) => reader,
             // Checked first: writing to a missing topic may create it, and not as a compacted one.
@@ -148,11 +182,12 @@ impl Presence {
         }
     }
 
-    fn publish(&self, open: Option<&BTreeSet<u32>>) -> Result<(), LogError> {
-        let row = open.map(|shards| HostRow {
+    fn publish(&self, open: Option<&Claims>) -> Result<(), LogError> {
+        let row = open.map(|claims| HostRow {
             instance: self.instance.clone(),
             address: self.address.clone(),
-            shards: shards.clone(),
+            shards: claims.shards.clone(),
+            sinks: claims.sinks.clone(),
             since: self.clock.now().to_string(),
         });
         let value = row
@@ -189,6 +224,7 @@ mod tests {
             instance: instance.to_owned(),
             address: format!("http://{instance}:8080"),
             shards: shards.iter().copied().collect(),
+            sinks: BTreeMap::from([("crm".to_owned(), shards.iter().copied().collect())]),
             since: "2026-01-01T00:00:00.000Z".to_owned(),
         };
         let value = shards.map(|shards| Bytes::from(serde_json::to_vec(&row(shards)).unwrap()));
@@ -218,6 +254,20 @@ mod tests {
         hosts.hear(&record(4, "a", None));
         assert_eq!(hosts.claimants(1), ["http://b:8080"]);
         assert!(hosts.claimants(0).is_empty());
+    }
+
+    #[test]
+    fn a_partition_of_a_sink_is_asked_for_where_it_was_claimed_last() {
+        let hosts = Hosts::default();
+        hosts.hear(&record(1, "a", Some(&[0, 1])));
+        hosts.hear(&record(2, "b", Some(&[1, 2])));
+        let asked = |own: &[u32]| hosts.sinks("crm", &own.iter().copied().collect()).into_iter().collect::<Vec<_>>();
+        assert_eq!(asked(&[]), ["http://a:8080", "http://b:8080"]);
+        assert_eq!(asked(&[0]), ["http://b:8080"]);
+        hosts.hear(&record(3, "b", Some(&[0, 1, 2])));
+        assert_eq!(asked(&[]), ["http://b:8080"], "what `a` claims is out of date");
+        assert!(hosts.sinks("erp", &BTreeSet::new()).is_empty());
+        assert_eq!(hosts.destinations(), BTreeSet::from(["crm".to_owned()]));
     }
 
     #[test]

@@ -30,8 +30,7 @@ use clap::FromArgMatches;
 use millrace_api::backend::Replace;
 
 use crate::cli::{
-    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, LogCommand, PersonCommand, RuleForm, SegmentCommand, SinkCommand, SourceCommand,
-    TopicsCommand,
+    AccountCommand, AudienceCommand, Cli, Command, DeadLetterCommand, LogCommand, PersonCommand, RuleForm, SegmentCommand, SourceCommand, TopicsCommand,
 };
 use crate::settings::Settings;
 
@@ -54,7 +53,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     let settings = Settings::load(&cli.common)?;
     // Services log them, in the configured form.
-    if !matches!(cli.command, Command::Run | Command::Processor(_)) || cli.common.check_config {
+    if !cli.command.serves() || cli.common.check_config {
         settings.warn();
     }
     if cli.common.check_config {
@@ -102,7 +101,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Source(SourceCommand::Pause { name }) => commands::source_run::pause(&settings, &name, true),
         Command::Source(SourceCommand::Resume { name }) => commands::source_run::pause(&settings, &name, false),
         Command::Destination(command) => commands::destination::run(&settings, &command),
-        Command::Sink(SinkCommand::File(options)) => commands::sink_file::run(&settings, &options),
+        Command::Sink(options) => commands::sink::command(&settings, &options),
         Command::Log(LogCommand::Check { dir }) => commands::log::check(&settings, &dir),
         Command::Log(LogCommand::Salvage { dir, to }) => commands::log::salvage(&settings, &dir, &to),
         Command::Bench(options) => commands::bench::run(&settings, &options),

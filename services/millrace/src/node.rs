@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use millrace_api::backend::{ChangeLog, Commands, Queries};
-use millrace_api::destinations::{Sinks, destinations_router};
+use millrace_api::destinations::{Sinks, destinations_router, internal_destinations_router};
 use millrace_api::dto::ReadyView;
 use millrace_api::internal::{ShardRows, internal_router};
 use millrace_api::sources::Sources;
@@ -20,7 +20,6 @@ use millrace_runtime::state::ShardState;
 use millrace_runtime::task::{MakeMachine, TaskContext};
 use millrace_shard::deployment::Deployment;
 use millrace_shard::engine::Shard;
-use millrace_shard::machine::OutputTopic;
 use millrace_shard::query::Query;
 use millrace_telemetry::{Gauge, Metrics};
 
@@ -29,13 +28,13 @@ use crate::budgets::Budgets;
 use crate::commands::topics;
 use crate::disk::{self, LogDisk};
 use crate::engine;
-use crate::hosts::{Hosts, Presence, PresenceThread};
+use crate::hosts::{Claims, Hosts, Presence, PresenceThread};
 use crate::observer::MetricsObserver;
 use crate::orders::LogOrders;
 use crate::ports::Ports;
 use crate::remote::{Deployment, OwnRows, Peers};
 use crate::settings::Settings;
-use crate::sinks::{SinkParts, SinkThreads};
+use crate::sinks::{Everywhere, SinkParts, SinkThreads};
 use crate::sources::RunningSources;
 
 /// Threads for reads by other instances. Separate from those of requests, which may themselves wait
@@ -58,6 +57,7 @@ pub struct Node {
     rows: Arc<dyn ShardRows>,
     token: Option<String>,
     sinks: Arc<SinkThreads>,
+    everywhere: Arc<Everywhere>,
     /// For the foreign instances that sources and sinks call.
     budgets: Budgets,
 }
@@ -92,26 +92,26 @@ impl Node {
         let host = Host::new(context, parts.open_store);
         let handle = host.handle();
         let token = config.http.internal_token.as_ref().map(Secret::reveal).transpose()?;
-        let (peers, presence) = match parts.instance {
-            None => (None, None),
-            Some(instance) => {
-                let hosts = Arc::new(Hosts::default());
-                let presence = presence(config, instance, &parts.log, &clock, &handle);
-                (Some(Peers::new(Arc::clone(&hosts), token.clone())?), Some(presence.start(hosts)?))
-            }
+        let budgets = Budgets::configured(config);
+        let sinks = Arc::new(match &parts.sinks {
+            Some(parts_of_sinks) => SinkThreads::start(config, &parts.log, parts_of_sinks, &metrics, &budgets, None)?,
+            None => SinkThreads::default(),
+        });
+        let announced = parts
+            .instance
+            .map(|instance| announce(config, instance, &parts.log, token.clone(), claims(&handle, &sinks)));
+        let (peers, presence) = announced.transpose()?.unzip();
+        let everywhere = Everywhere {
+            here: Arc::clone(&sinks),
+            peers: peers.clone(),
         };
         let deployment = Deployment { here: handle.clone(), peers };
         let query = Query::new(engine, Arc::new(deployment));
         let own = handle.clone();
         let sources: Arc<OnceLock<Arc<RunningSources>>> = Arc::default();
-        let readiness = readiness(&handle, &sources, LogDisk::watch(config, &metrics)?);
+        let readiness = readiness(&handle, &sources, &sinks, LogDisk::watch(config, &metrics)?);
         let queries = Arc::new(EngineQueries::new(query, clock, readiness));
         let commands = Arc::new(LogOrders::new(Arc::clone(&parts.log), config)?);
-        let budgets = Budgets::configured(config);
-        let sinks = match &parts.sinks {
-            Some(parts_of_sinks) => SinkThreads::start(config, &parts.log, parts_of_sinks, &metrics, &budgets)?,
-            None => SinkThreads::default(),
-        };
         let ownership = parts.ownership;
         let host = std::thread::Builder::new()
             .name("host".to_owned())
@@ -129,7 +129,8 @@ impl Node {
             log: parts.log,
             rows: Arc::new(OwnRows(move |shard| own.reader(shard))),
             token,
-            sinks: Arc::new(sinks),
+            sinks,
+            everywhere: Arc::new(everywhere),
             budgets,
         })
     }
@@ -171,6 +172,7 @@ impl Node {
         }
         self.sinks.stop();
         self.handle.stop();
+        self.sinks.end();
         match self.host.join() {
             Ok(outcome) => outcome.context("the shards ended"),
             Err(_) => anyhow::bail!("the host thread panicked"),
@@ -183,10 +185,11 @@ impl Node {
             commands: Arc::clone(&self.commands),
             changes: Arc::clone(&self.changes),
         };
-        let mut others = destinations_router(Arc::clone(&self.sinks) as Arc<dyn Sinks>);
+        let mut others = destinations_router(Arc::clone(&self.everywhere) as Arc<dyn Sinks>);
         // Where clients must authenticate, only those with the instances' token read rows.
         if !ports.asks_who() || self.token.is_some() {
             others = others.merge(internal_router(Arc::clone(&self.rows), self.token.clone(), reads.clone()));
+            others = others.merge(internal_destinations_router(Arc::clone(&self.sinks) as Arc<dyn Sinks>, self.token.clone()));
         }
         if let Some(sources) = self.sources.get() {
             others = others.merge(sources_router(Arc::clone(sources) as Arc<dyn Sources>));
@@ -202,24 +205,36 @@ impl Node {
     }
 }
 
-fn presence(config: &Config, instance: String, log: &Arc<dyn Log>, clock: &Arc<dyn Clock>, handle: &HostHandle) -> Presence {
-    let handle = handle.clone();
-    let running = move || {
-        handle
-            .health()
-            .into_iter()
-            .filter(|health| health.state == ShardState::Running)
-            .map(|health| health.shard)
-            .collect()
-    };
-    Presence {
+/// What this process has open: the shards that run, and the partitions of its sinks.
+fn claims(handle: &HostHandle, sinks: &Arc<SinkThreads>) -> Box<dyn Fn() -> Claims + Send> {
+    let (handle, sinks) = (handle.clone(), Arc::clone(sinks));
+    Box::new(move || {
+        let running = handle.health().into_iter().filter(|health| health.state == ShardState::Running);
+        Claims {
+            shards: running.map(|health| health.shard).collect(),
+            sinks: sinks.partitions(),
+        }
+    })
+}
+
+/// Makes this process known to the others, and them to it.
+pub fn announce(
+    config: &Config,
+    instance: String,
+    log: &Arc<dyn Log>,
+    token: Option<String>,
+    open: Box<dyn Fn() -> Claims + Send>,
+) -> anyhow::Result<(Peers, PresenceThread)> {
+    let hosts = Arc::new(Hosts::default());
+    let presence = Presence {
         log: Arc::clone(log),
-        clock: Arc::clone(clock),
+        clock: Arc::new(SystemClock),
         topic: engine::topology(config).hosts(),
         instance,
         address: advertised(config),
-        open: Box::new(running),
-    }
+        open,
+    };
+    Ok((Peers::new(Arc::clone(&hosts), token)?, presence.start(hosts)?))
 }
 
 /// Where others reach the API of this process.
@@ -236,12 +251,22 @@ fn machine() -> String {
     std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned())
 }
 
-fn readiness(handle: &HostHandle, sources: &Arc<OnceLock<Arc<RunningSources>>>, log_disk: Option<Arc<LogDisk>>) -> Box<dyn Fn() -> ReadyView + Send + Sync> {
-    let (handle, sources) = (handle.clone(), Arc::clone(sources));
-    Box::new(move || ready(&handle, sources.get(), log_disk.as_deref()))
+fn readiness(
+    handle: &HostHandle,
+    sources: &Arc<OnceLock<Arc<RunningSources>>>,
+    sinks: &Arc<SinkThreads>,
+    log_disk: Option<Arc<LogDisk>>,
+) -> Box<dyn Fn() -> ReadyView + Send + Sync> {
+    let (handle, sources, sinks) = (handle.clone(), Arc::clone(sources), Arc::clone(sinks));
+    Box::new(move || {
+        let mut others = sources.get().map(|sources| sources.waiting_for()).unwrap_or_default();
+        others.extend(sinks.waiting_for());
+        others.extend(log_disk.as_deref().and_then(LogDisk::shortage));
+        ready(&handle, others)
+    })
 }
 
-fn ready(handle: &HostHandle, sources: Option<&Arc<RunningSources>>, log_disk: Option<&LogDisk>) -> ReadyView {
+fn ready(handle: &HostHandle, others_waiting: Vec<String>) -> ReadyView {
     let waiting = handle.health().into_iter().filter(|health| health.state != ShardState::Running);
     let mut waiting_for: Vec<String> = waiting
         .map(|health| match health.state {
@@ -249,8 +274,6 @@ fn ready(handle: &HostHandle, sources: Option<&Arc<RunningSources>>, log_disk: O
             state => format!("shard {} is {}", health.shard, state.name()),
         })
         .collect();
-    let mut others_waiting = sources.map(|sources| sources.waiting_for()).unwrap_or_default();
-    others_waiting.extend(log_disk.and_then(LogDisk::shortage));
     let ready = handle.ready() && others_waiting.is_empty();
     waiting_for.extend(others_waiting);
     if !ready && waiting_for.is_empty() {
@@ -294,7 +317,8 @@ pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
             let origin = disk::origin(settings, &*log)?;
             let sinks = SinkParts {
                 owners: Box::new(move |_| Ok(Box::new(AllShards::new(shards)) as Box<dyn Ownership>)),
-                ledgers: disk::ledgers(config, &state, origin.clone()),
+                ledgers: disk::ledgers(config, origin.clone()),
+                contested: false,
             };
             Ok(Parts {
                 open_store: disk::rocks_stores(config, state, origin)?,
@@ -307,33 +331,38 @@ pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
         LogKind::Kafka => {
             let log = engine::kafka_log(config)?;
             let origin = disk::origin(settings, &log)?;
-            let ledgers = disk::ledgers(config, &state, origin.clone());
-            let open_store = disk::rocks_stores(config, state, origin)?;
+            let open_store = disk::rocks_stores(config, state, origin.clone())?;
             let instance = instance(config);
             let ownership = join(settings, &log, &instance)?;
             let log = Arc::new(log);
-            let (groups, topology, member) = (Arc::clone(&log), settings.topology(), instance.clone());
-            let owners = move |name: &str| {
-                let (group, topic) = (topology.sink_application(name), topology.output(&OutputTopic::Destination(name.into())));
-                let joined = groups.join(&group, &topic, &member).context("cannot join the group of a destination's sinks")?;
-                Ok(Box::new(joined) as Box<dyn Ownership>)
-            };
+            let sinks = shared_sinks(settings, &log, origin);
             Ok(Parts {
                 log,
                 ownership: Box::new(ownership),
                 open_store,
                 instance: Some(instance),
-                sinks: Some(SinkParts {
-                    owners: Box::new(owners),
-                    ledgers,
-                }),
+                sinks: Some(sinks),
             })
         }
     }
 }
 
+/// The parts of sinks that share the partitions with those of other processes.
+pub fn shared_sinks(settings: &Settings, log: &Arc<KafkaLog>, origin: Option<String>) -> SinkParts {
+    let (groups, topology, member) = (Arc::clone(log), settings.topology(), instance(&settings.config));
+    let owners = move |name: &str| {
+        let joined = groups.join(&topology.sink_owners_group(name), &topology.ownership(), &member);
+        Ok(Box::new(joined.context("cannot join the group of a destination's sinks")?) as Box<dyn Ownership>)
+    };
+    SinkParts {
+        owners: Box::new(owners),
+        ledgers: disk::ledgers(&settings.config, origin),
+        contested: true,
+    }
+}
+
 /// The name of this process among those of the deployment.
-fn instance(config: &Config) -> String {
+pub fn instance(config: &Config) -> String {
     let named = config.kafka.instance.clone();
     named.unwrap_or_else(|| format!("{}-{}", machine(), std::process::id()))
 }

@@ -5,6 +5,7 @@
 //! (`millrace_api::internal`); only the time it takes differs. An instance that does not have the
 //! shard open says so; the caller looks up the owner once more.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use millrace_runtime::host::HostHandle;
 use millrace_shard::query::{Reader, Shards};
 use millrace_shard::state::{StateError, StateView};
 use reqwest::StatusCode;
-use reqwest::blocking::Client;
+use reqwest::blocking::{Client, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::hosts::Hosts;
 
@@ -60,12 +62,48 @@ impl Peers {
         (!self.hosts.claimants(shard).is_empty()).then(|| Arc::new(Remote { shard, peers: self.clone() }) as Reader)
     }
 
-    fn ask<T: DeserializeOwned>(&self, address: &str, shard: u32, what: &str, body: Vec<u8>) -> Result<T, String> {
-        let mut request = self.http.post(format!("{address}/internal/v1/shards/{shard}/{what}")).body(body);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+    /// The instances that run a destination's sink, but for the partitions that are here.
+    pub fn sinks(&self, name: &str, own: &BTreeSet<u32>) -> BTreeSet<String> {
+        self.hosts.sinks(name, own)
+    }
+
+    /// The destinations with a sink somewhere.
+    pub fn destinations(&self) -> BTreeSet<String> {
+        self.hosts.destinations()
+    }
+
+    /// Another instance's answer about its own sinks; `order`: a command to one.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn ask_sink(&self, address: &str, name: &str, order: Option<&Value>) -> Result<Value, String> {
+        let path = format!("{address}/internal/v1/destinations/{name}");
+        let request = match order {
+            None => self.http.get(path),
+            Some(order) => self.http.post(format!("{path}/orders")).json(order),
+        };
+        let response = self.proven(request).send();
+        let response = response.map_err(|error| format!("{address} does not answer ({})", chain(&error)))?;
+        match response.status() {
+            status if status.is_success() => response.json().map_err(|error| format!("{address} broke off ({})", chain(&error))),
+            StatusCode::UNAUTHORIZED => Err(format!("{address} expects another `http.internal_token`")),
+            status => Err(format!("{address} answers {status}")),
         }
-        let response = request.send().map_err(|error| format!("{address} does not answer ({})", chain(&error)))?;
+    }
+
+    fn proven(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    fn ask<T: DeserializeOwned>(&self, address: &str, shard: u32, what: &str, body: Vec<u8>) -> Result<T, String> {
+        let request = self.http.post(format!("{address}/internal/v1/shards/{shard}/{what}")).body(body);
+        let response = self
+            .proven(request)
+            .send()
+            .map_err(|error| format!("{address} does not answer ({})", chain(&error)))?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::MISDIRECTED_REQUEST => return Err(format!("{address} has it no longer")),

@@ -1,8 +1,12 @@
 //! The sinks of this process: one thread for each destination that has one.
 
+mod everywhere;
+mod make;
+mod worker;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -10,25 +14,18 @@ use anyhow::Context;
 use millrace_api::backend::BackendError;
 use millrace_api::destinations::Sinks;
 use millrace_config::{Config, Destination as Configured};
-use millrace_connect::sink::{Answers, Brake, Destination, NoFaults, Order, SinkContext, SinkStatus, SinkTask};
-use millrace_connect::source::{Status, system_clock};
-use millrace_log::{Disposition, Log, TopicPartition};
-use millrace_model::Timestamp;
+use millrace_connect::sink::{Brake, NoFaults, Order, SinkContext, SinkStatus, SinkTask};
+use millrace_log::{Log, TopicPartition};
 use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_runtime::host::{OpenStore, Ownership};
 use millrace_shard::machine::OutputTopic;
-use millrace_telemetry::{Counter, Gauge, Metrics};
+use millrace_telemetry::Metrics;
 
+pub use self::everywhere::Everywhere;
+pub use self::make::{KINDS, destination};
+use self::worker::{Shown, Worker};
 use crate::budgets::Budgets;
 use crate::engine;
-use crate::refusal::Refusal;
-use crate::settings::revealed;
-
-/// How long a partition rests after a failure before it is reopened, in milliseconds.
-const REOPEN_MS: i64 = 1_000;
-
-/// The least time between two statuses, in milliseconds.
-const STATUS_EVERY_MS: i64 = 500;
 
 /// Keys that may wait in memory, per destination; about 600 bytes each.
 const PENDING_MAX: usize = 500_000;
@@ -41,12 +38,14 @@ const IDLE_WAIT_MS: u64 = 50;
 pub type Owners = dyn Fn(&str) -> anyhow::Result<Box<dyn Ownership>>;
 
 /// Opens ledgers by the destination's name.
-pub type OpenLedgers = dyn Fn(&str) -> Arc<OpenStore>;
+pub type OpenLedgers = dyn Fn(&str) -> anyhow::Result<Arc<OpenStore>>;
 
 /// The parts of a process's sinks, by the destination's name.
 pub struct SinkParts {
     pub owners: Box<Owners>,
     pub ledgers: Box<OpenLedgers>,
+    /// Whether other processes may own partitions.
+    pub contested: bool,
 }
 
 /// The running sinks.
@@ -57,102 +56,47 @@ pub struct SinkThreads {
 }
 
 struct Running {
-    status: Arc<Mutex<SinkStatus>>,
+    shown: Arc<Mutex<Shown>>,
     orders: Mutex<Sender<Order>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// The foreign system that a destination's settings describe; `None` where it has no sink.
-///
-/// # Errors
-/// A refusal where the settings cannot be used.
-pub fn destination(name: &str, config: &Config, budgets: &Budgets) -> anyhow::Result<Option<Box<dyn Destination>>> {
-    let Some(configured) = config.destinations.get(name) else { return Ok(None) };
-    let Some(kind) = configured.sink.as_deref() else { return Ok(None) };
-    match kind {
-        "http" | "webhook" => http(name, configured).map(Some),
-        "marketo" => marketo(name, configured, config, budgets).map(Some),
-        other => Err(Refusal(format!(
-            "destinations.{name}.sink: `{other}` is no kind of sink; expected `http`, `webhook` or `marketo`"
-        ))
-        .into()),
-    }
-}
-
-fn http(name: &str, configured: &Configured) -> anyhow::Result<Box<dyn Destination>> {
-    let refused = |error: anyhow::Error| Refusal(format!("destinations.{name}.settings: {error:#}"));
-    let config = millrace_sink_http::Config::from_json(configured.settings.clone()).map_err(|error| refused(error.into()))?;
-    let sink = millrace_sink_http::HttpSink::new(config).map_err(|error| refused(error.into()))?;
-    Ok(Box::new(sink))
-}
-
-/// Keys that identify a Marketo instance. A destination that names a source takes them from it.
-const INSTANCE: [&str; 7] = ["munchkin", "client_id", "client_secret", "url", "day_calls", "reserve_calls", "shares"];
-
-fn marketo(name: &str, configured: &Configured, config: &Config, budgets: &Budgets) -> anyhow::Result<Box<dyn Destination>> {
-    let key = format!("destinations.{name}.settings");
-    let mut settings = configured.settings.as_object().cloned().unwrap_or_default();
-    if let Some(source) = settings.remove("source") {
-        let found = source
-            .as_str()
-            .and_then(|source| config.sources.get(source))
-            .filter(|source| source.kind == "marketo");
-        let found = found.ok_or_else(|| Refusal(format!("{key}.source: {source} is no source of type `marketo`")))?;
-        let of_source = INSTANCE.iter().filter_map(|key| Some(((*key).to_owned(), found.settings.get(*key)?.clone())));
-        settings = of_source.chain(settings).collect();
-    }
-    let raw = serde_json::from_value(revealed(&key, &settings)?).map_err(|error| Refusal(format!("{key}: {error}")))?;
-    let config = millrace_sink_marketo::Config::new(raw).map_err(|error| Refusal::keys(&key, &error.0))?;
-    let budget = budgets.of(config.instance.budget_key(), &config.instance.limits);
-    let client = millrace_marketo::Client::new(&config.instance, budget, Arc::new(Status::new(name, "marketo"))).context("cannot set an HTTP client up")?;
-    let sink = millrace_sink_marketo::MarketoSink::new(config, &configured.namespace, Arc::new(client), system_clock());
-    Ok(Box::new(sink.context("cannot set an event queue up")?))
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl SinkThreads {
-    /// Starts a sink for each destination that has one.
+    /// Starts a sink for each destination that has one; of those in `only`, where it is given.
     ///
     /// # Errors
     /// A refusal where settings cannot be used; the log's error where a topic cannot be created.
-    pub fn start(config: &Config, log: &Arc<dyn Log>, parts: &SinkParts, metrics: &Metrics, budgets: &Budgets) -> anyhow::Result<SinkThreads> {
+    pub fn start(
+        config: &Config,
+        log: &Arc<dyn Log>,
+        parts: &SinkParts,
+        metrics: &Metrics,
+        budgets: &Budgets,
+        only: Option<&BTreeSet<String>>,
+    ) -> anyhow::Result<SinkThreads> {
         let mut threads = SinkThreads::default();
         let topology = engine::topology(config);
-        for (name, configured) in &config.destinations {
+        for (name, configured) in config.destinations.iter().filter(|(name, _)| only.is_none_or(|only| only.contains(*name))) {
             let Some(destination) = destination(name, config, budgets)? else { continue };
             for spec in [topology.destination_spec(name), topology.sink_changelog_spec(name)] {
                 log.create_topic(&spec).with_context(|| format!("topic {}", spec.name))?;
             }
-            let context = context(config, name, configured, log, (parts.ledgers)(name))?;
+            let context = context(config, name, configured, log, parts)?;
             let task = SinkTask::new(Arc::new(context), destination);
             let (orders, received) = channel();
-            let status = Arc::new(Mutex::new(SinkStatus {
-                destination: name.clone(),
-                ..SinkStatus::default()
-            }));
-            let worker = Worker {
-                name: name.clone(),
-                task,
-                ownership: (parts.owners)(name)?,
-                orders: received,
-                status: Arc::clone(&status),
-                stop: Arc::clone(&threads.stop),
-                metrics: metrics.clone(),
-                reopen: BTreeMap::new(),
-                shown_at: 0,
-                counted: Answers::default(),
-            };
+            let shown = Arc::new(Mutex::new(Shown::of(name)));
+            let stop = Arc::clone(&threads.stop);
+            let worker = Worker::new(name, task, (parts.owners)(name)?, received, Arc::clone(&shown), stop, metrics.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("sink {name}"))
                 .spawn(move || worker.run())
                 .context("cannot start a thread")?;
-            threads.running.insert(
-                name.clone(),
-                Running {
-                    status,
-                    orders: Mutex::new(orders),
-                    thread: Some(thread),
-                },
-            );
+            let running = Running {
+                shown,
+                orders: Mutex::new(orders),
+                thread: Mutex::new(Some(thread)),
+            };
+            threads.running.insert(name.clone(), running);
         }
         Ok(threads)
     }
@@ -161,18 +105,52 @@ impl SinkThreads {
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+
+    /// Ends the threads and waits for them, whoever still shares them.
+    pub fn end(&self) {
+        self.stop();
+        for running in self.running.values() {
+            let thread = running.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if thread.is_some_and(|thread| thread.join().is_err()) {
+                tracing::error!("the thread of a sink panicked");
+            }
+        }
+    }
+
+    /// The destinations whose sinks run here.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.running.keys().cloned().collect()
+    }
+
+    /// What the sinks wait for before they do their work; empty where all do. A destination that
+    /// does not answer is no reason: its status says so.
+    pub fn waiting_for(&self) -> Vec<String> {
+        let reasons = self.running.iter().filter_map(|(name, running)| {
+            let thread = running.thread.lock().unwrap_or_else(PoisonError::into_inner);
+            let ended = thread.as_ref().is_none_or(JoinHandle::is_finished);
+            let waits = running.shown.lock().unwrap_or_else(PoisonError::into_inner).waiting_for.clone();
+            let reason = waits.or_else(|| ended.then(|| "its thread ended".to_owned()))?;
+            Some(format!("sink {name}: {reason}"))
+        });
+        reasons.collect()
+    }
+
+    /// The open partitions of each sink.
+    pub fn partitions(&self) -> BTreeMap<String, BTreeSet<u32>> {
+        let open = |name: &String| self.status(name).map(|status| status.partitions.into_iter().collect()).unwrap_or_default();
+        self.running.keys().map(|name| (name.clone(), open(name))).collect()
+    }
+
+    /// The status of one sink of this process.
+    pub fn status(&self, name: &str) -> Option<SinkStatus> {
+        let shown = self.running.get(name)?.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(shown.status.clone())
+    }
 }
 
 impl Drop for SinkThreads {
     fn drop(&mut self) {
-        self.stop();
-        for running in self.running.values_mut() {
-            if let Some(thread) = running.thread.take()
-                && thread.join().is_err()
-            {
-                tracing::error!("the thread of a sink panicked");
-            }
-        }
+        self.end();
     }
 }
 
@@ -182,8 +160,7 @@ impl Sinks for SinkThreads {
     }
 
     fn one(&self, name: &str) -> Option<serde_json::Value> {
-        let status = self.running.get(name)?.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        serde_json::to_value(status).ok()
+        serde_json::to_value(self.status(name)?).ok()
     }
 
     fn order(&self, name: &str, order: serde_json::Value) -> Result<(), BackendError> {
@@ -195,7 +172,7 @@ impl Sinks for SinkThreads {
     }
 }
 
-fn context(config: &Config, name: &str, configured: &Configured, log: &Arc<dyn Log>, open_ledger: Arc<OpenStore>) -> anyhow::Result<SinkContext> {
+fn context(config: &Config, name: &str, configured: &Configured, log: &Arc<dyn Log>, parts: &SinkParts) -> anyhow::Result<SinkContext> {
     let topology = engine::topology(config);
     let suppressed = configured.suppressed.clone();
     Ok(SinkContext {
@@ -209,8 +186,9 @@ fn context(config: &Config, name: &str, configured: &Configured, log: &Arc<dyn L
             partition: 0,
         },
         application: topology.sink_application(name),
+        contested: parts.contested,
         clock: Arc::new(|| SystemClock.now()),
-        open_ledger,
+        open_ledger: (parts.ledgers)(name)?,
         registry: engine::registry(config)?,
         brake: Brake {
             share: configured.brake_share,
@@ -222,130 +200,4 @@ fn context(config: &Config, name: &str, configured: &Configured, log: &Arc<dyn L
         suppressed: Arc::new(move |identity| suppressed.contains(identity.id())),
         faults: Arc::new(NoFaults),
     })
-}
-
-/// The state of one thread.
-struct Worker {
-    name: String,
-    task: SinkTask,
-    ownership: Box<dyn Ownership>,
-    orders: Receiver<Order>,
-    status: Arc<Mutex<SinkStatus>>,
-    stop: Arc<AtomicBool>,
-    metrics: Metrics,
-    /// Partitions to open, each with its earliest time.
-    reopen: BTreeMap<u32, i64>,
-    shown_at: i64,
-    /// The answers that the metrics count already.
-    counted: Answers,
-}
-
-impl Worker {
-    fn run(mut self) {
-        while !self.stop.load(Ordering::Relaxed) {
-            self.follow_ownership();
-            self.open_due();
-            while let Ok(order) = self.orders.try_recv() {
-                tracing::info!(destination = self.name, ?order, "ordered");
-                if let Err((partition, error)) = self.task.order(&order) {
-                    self.failed(partition, &error);
-                }
-            }
-            if self.task.partitions().is_empty() {
-                std::thread::sleep(std::time::Duration::from_millis(50));
-            } else if let Err((partition, error)) = self.task.step() {
-                self.failed(partition, &error);
-            }
-            self.show();
-        }
-        for partition in self.task.partitions() {
-            self.close(partition);
-        }
-    }
-
-    fn follow_ownership(&mut self) {
-        let changes = match self.ownership.changes(0) {
-            Ok(changes) => changes,
-            Err(error) => {
-                tracing::warn!(destination = self.name, error = &error as &dyn std::error::Error, "cannot ask for partitions");
-                return;
-            }
-        };
-        for partition in &changes.revoked {
-            self.reopen.remove(partition);
-            self.close(*partition);
-        }
-        if !changes.revoked.is_empty() {
-            let stopped: BTreeSet<u32> = changes.revoked;
-            if let Err(error) = self.ownership.stopped(&stopped) {
-                tracing::warn!(destination = self.name, error = &error as &dyn std::error::Error, "partitions not given back");
-            }
-        }
-        self.reopen.extend(changes.assigned.into_iter().map(|partition| (partition, 0)));
-    }
-
-    fn open_due(&mut self) {
-        let now = now().0;
-        let due: Vec<u32> = self.reopen.iter().filter(|(_, at)| **at <= now).map(|(partition, _)| *partition).collect();
-        for partition in due {
-            self.reopen.remove(&partition);
-            if let Err(error) = self.task.open(partition) {
-                self.failed(partition, &error);
-            }
-        }
-    }
-
-    /// Rows that a ledger has not flushed are in its changelog: the next owner reads them from
-    /// there.
-    fn close(&mut self, partition: u32) {
-        if let Err(error) = self.task.close(partition) {
-            tracing::warn!(
-                destination = self.name,
-                partition,
-                error = &error as &dyn std::error::Error,
-                "ledger not flushed"
-            );
-        }
-    }
-
-    /// Closes the partition; reopens it unless it is another's or a person must act.
-    fn failed(&mut self, partition: u32, error: &millrace_connect::sink::SinkError) {
-        tracing::warn!(
-            destination = self.name,
-            partition,
-            error = error as &dyn std::error::Error,
-            "partition of the sink fails"
-        );
-        self.close(partition);
-        match error.disposition() {
-            Disposition::Recover => {
-                self.reopen.insert(partition, now().0 + REOPEN_MS);
-            }
-            Disposition::Release | Disposition::Stop => {}
-        }
-    }
-
-    fn show(&mut self) {
-        let at = now().0;
-        if at - self.shown_at < STATUS_EVERY_MS {
-            return;
-        }
-        self.shown_at = at;
-        let status = self.task.status();
-        self.metrics.set(Gauge::SinkBacklog, &[&self.name], status.pending as f64);
-        self.count_answers();
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
-    }
-
-    /// Adds what was answered since the last time.
-    fn count_answers(&mut self) {
-        let before = std::mem::replace(&mut self.counted, self.task.answers());
-        for ((outcome, now), (_, then)) in self.counted.by_outcome().into_iter().zip(before.by_outcome()) {
-            self.metrics.add(Counter::SinkDeliveries, &[&self.name, outcome], now - then);
-        }
-    }
-}
-
-fn now() -> Timestamp {
-    SystemClock.now()
 }

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use millrace_kafka_harness::KafkaBroker;
@@ -14,6 +14,7 @@ use millrace_oracle::{Rule, Subject};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
+pub use crate::child::Running;
 use crate::wait_for;
 
 /// A shard without an owner is reassigned after this: the shortest time that a busy machine allows.
@@ -209,11 +210,20 @@ flush_interval = "5s"
     /// # Panics
     /// Where the disk cannot be written to.
     pub fn node(&self, instance: &str) -> Node {
+        self.service(instance, &["processor"])
+    }
+
+    /// As `node`, of another service: its command.
+    ///
+    /// # Panics
+    /// As `node`.
+    pub fn service(&self, instance: &str, command: &[&str]) -> Node {
         let (api, metrics) = (free_address(), free_address());
         let settings = self.file(&format!("{instance}.toml"));
         fs::write(&settings, self.settings(instance, api, metrics)).expect("a writable folder");
         Node {
             instance: instance.to_owned(),
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
             settings,
             state: self.state(instance),
             log: self.file(&format!("{instance}.log")),
@@ -242,7 +252,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = Running(command.spawn().expect("the executable can be run"));
+    let mut child = Running::start(&mut command);
     let mut stdout = child.0.stdout.take().expect("piped");
     let mut stderr = child.0.stderr.take().expect("piped");
     let out = std::thread::spawn(move || text(&mut stdout));
@@ -285,46 +295,10 @@ impl Outcome {
     }
 }
 
-/// A child that does not outlive its owner.
-pub struct Running(Child);
-
-impl Running {
-    /// # Panics
-    /// Where the command cannot be run.
-    pub fn start(command: &mut Command) -> Running {
-        Running(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
-    }
-
-    /// How it ended.
-    ///
-    /// # Errors
-    /// That it has not.
-    pub fn ended(&mut self) -> Result<ExitStatus, String> {
-        self.0.try_wait().map_err(|error| error.to_string())?.ok_or_else(|| "it still runs".to_owned())
-    }
-
-    /// Sends a signal by name. The shell's own `kill` is there everywhere.
-    fn signal(&self, name: &str) {
-        let pid = self.0.id().to_string();
-        let status = Command::new("sh")
-            .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
-            .status()
-            .expect("there is a shell");
-        assert!(status.success(), "kill -s {name} {pid}");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail only where it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A process of a deployment: `millrace processor`.
+/// A process of a deployment: `millrace processor`, or another service.
 pub struct Node {
     pub instance: String,
+    command: Vec<String>,
     settings: PathBuf,
     state: PathBuf,
     log: PathBuf,
@@ -342,9 +316,9 @@ impl Node {
         assert!(self.process.is_none(), "{} runs already", self.instance);
         let log = File::options().create(true).append(true).open(&self.log).expect("a writable folder");
         let mut command = Command::new(executable());
-        command.arg("--config").arg(&self.settings).arg("processor");
+        command.arg("--config").arg(&self.settings).args(&self.command);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be shared")).stderr(log);
-        self.process = Some(Running(command.spawn().expect("the executable can be run")));
+        self.process = Some(Running::start(&mut command));
     }
 
     /// Ends it at once, as a crash does: SIGKILL.

@@ -8,7 +8,9 @@
 //! What it is *not*: a user of Millrace's own crates. It shares the oracle and the files of
 //! `schemas/`, and nothing else.
 
+mod child;
 pub mod deployment;
+pub mod far;
 pub mod judge;
 pub mod outside;
 pub mod registry;

@@ -202,6 +202,19 @@ pub fn read_confluent(bootstrap: &str, topics: &[String], registry: &str) -> Res
     collect(command)
 }
 
+/// The JSON that a script of this crate prints.
+///
+/// # Errors
+/// Why it printed none.
+pub fn python_json(script: &str, arguments: &[&str]) -> Result<Json, String> {
+    let mut command = python(script);
+    let output = command.args(arguments).stdin(Stdio::null()).output().expect("python can be run");
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("{script}: {error}"))
+}
+
 fn collect(mut command: Command) -> Result<Vec<Read>, String> {
     let output = command.stdin(Stdio::null()).output().expect("python can be run");
     if !output.status.success() {

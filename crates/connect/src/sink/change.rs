@@ -40,6 +40,12 @@ impl Change {
         }
     }
 
+    /// The destination may have received an older state after this one: it must not take this for a
+    /// repeat of what came before. `at`: of the doubt.
+    pub(super) fn sent_over(&mut self, at: i64) {
+        self.id = xxh3_64(format!("{}|{at}", self.id).as_bytes());
+    }
+
     /// The desired state as one number: equal states of a key have equal fingerprints.
     pub fn fingerprint(&self) -> u64 {
         if !self.present {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use millrace_log::Offset;
+use millrace_model::Timestamp;
 use millrace_shard::state::{StateError, StateView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,25 @@ pub struct Acknowledged {
     pub at: i64,
     /// Of the record that held the desired state.
     pub offset: Offset,
+}
+
+/// In place of an offset: an owner that had been replaced may have sent something later.
+const IN_DOUBT: Offset = -1;
+
+impl Acknowledged {
+    /// What was acknowledged need not be there any more.
+    pub(super) fn doubtful(present: bool, now: Timestamp) -> Acknowledged {
+        Acknowledged {
+            present,
+            fingerprint: 0,
+            at: now.0,
+            offset: IN_DOUBT,
+        }
+    }
+
+    pub(super) fn in_doubt(self) -> bool {
+        self.offset == IN_DOUBT
+    }
 }
 
 /// One key of the ledger.

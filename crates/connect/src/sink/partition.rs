@@ -1,14 +1,14 @@
 //! One partition of a destination's topic with its ledger: taken over, read, committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use millrace_log::{Delivered, EARLIEST, LogError, Offset, PollLimits, Record, ShardIdentity, ShardSession, TopicPartition, Transaction};
 use millrace_model::Timestamp;
 use millrace_shard::state::{RowChange, StateError, StateStore};
 
-use super::ledger::{self, LedgerRow, META_KEY, Meta, Window};
-use super::task::{Point, SinkContext, SinkError};
+use super::ledger::{self, Acknowledged, LedgerRow, META_KEY, Meta, Window};
+use super::task::{Doubts, Point, SinkContext, SinkError};
 
 /// A restore applies rows in batches of this many.
 const RESTORE_ROWS: usize = 10_000;
@@ -45,6 +45,8 @@ pub struct Partition {
     dead_letters: Vec<Record>,
     pub members: BTreeMap<String, Members>,
     windows_changed: bool,
+    /// Keys sent since the last commit, each with the offset of the oldest state that it waited for.
+    sent: BTreeMap<String, Offset>,
     pub committed_at: Timestamp,
     flushed_at: Timestamp,
 }
@@ -99,13 +101,14 @@ impl Partition {
             dead_letters: Vec::new(),
             members: BTreeMap::new(),
             windows_changed: false,
+            sent: BTreeMap::new(),
             committed_at: now,
             flushed_at: now,
         };
         partition.count_members()?;
         if first_owner {
             // From here on a later owner knows that a key without a row may have been sent.
-            partition.windows_changed = true;
+            partition.must_commit();
             partition.commit(context, EARLIEST, now)?;
         }
         Ok(partition)
@@ -193,6 +196,44 @@ impl Partition {
         self.members.get(audience).map_or(0, |members| members.delivered)
     }
 
+    /// The next commit is made even if nothing has changed.
+    pub fn must_commit(&mut self) {
+        self.windows_changed = true;
+    }
+
+    /// The position of the last commit.
+    pub fn position(&self) -> Offset {
+        self.meta.position
+    }
+
+    /// A key is about to be sent; the oldest state that it waits for is at this offset.
+    pub fn sending(&mut self, key: &str, offset: Offset) {
+        self.sent.entry(key.to_owned()).or_insert(offset);
+    }
+
+    /// What was sent since the last commit.
+    pub fn sent(&self) -> Option<Doubts> {
+        Some(Doubts {
+            from: *self.sent.values().min()?,
+            keys: self.sent.keys().cloned().collect(),
+        })
+    }
+
+    /// What the destination holds of these keys is not known: whatever is desired of them is sent.
+    pub fn doubt(&mut self, keys: &BTreeSet<String>, now: Timestamp) -> Result<(), StateError> {
+        for key in keys {
+            let row = self.row(key)?.unwrap_or_default();
+            let doubtful = LedgerRow {
+                acknowledged: Some(Acknowledged::doubtful(row.delivered(), now)),
+                refused: None,
+                error: None,
+                ..row
+            };
+            self.put_row(key, Some(&doubtful))?;
+        }
+        Ok(())
+    }
+
     pub fn add_dead_letter(&mut self, record: Record) {
         self.dead_letters.push(record);
     }
@@ -231,6 +272,7 @@ impl Partition {
         let end = receipt.changelog_end.unwrap_or_default();
         self.store.apply(rows.into_iter().collect::<Vec<RowChange>>(), end)?;
         self.windows_changed = false;
+        self.sent.clear();
         self.committed_at = now;
         if now.0 - self.flushed_at.0 > 60_000 {
             self.store.flush()?;

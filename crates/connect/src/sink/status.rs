@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A destination as one process sees it: the partitions it owns.
+/// A destination as one process sees it: the partitions it owns; or several processes' together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkStatus {
@@ -35,6 +35,10 @@ pub struct SinkStatus {
     pub drift: Option<Drift>,
     /// RFC 3339.
     pub at: String,
+    /// Processes with partitions of the destination that did not answer, with the reason: the numbers
+    /// are without theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unheard: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +84,18 @@ pub struct Drift {
     pub at: String,
 }
 
+impl Drift {
+    /// Of other partitions of the same destination.
+    fn and(self, other: Drift) -> Drift {
+        Drift {
+            missing: self.missing + other.missing,
+            unexpected: self.unexpected + other.unexpected,
+            repaired: self.repaired + other.repaired,
+            at: self.at.max(other.at),
+        }
+    }
+}
+
 impl SinkStatus {
     /// The same destination as several processes see it.
     #[must_use]
@@ -92,7 +108,7 @@ impl SinkStatus {
         self.pending += other.pending;
         self.refused += other.refused;
         self.oldest_pending_ms = self.oldest_pending_ms.max(other.oldest_pending_ms);
-        self.quota_left = self.quota_left.or(other.quota_left);
+        self.quota_left = [self.quota_left, other.quota_left].into_iter().flatten().min();
         self.finished_in_ms = self.finished_in_ms.max(other.finished_in_ms);
         self.calls += other.calls;
         self.acknowledged += other.acknowledged;
@@ -106,7 +122,11 @@ impl SinkStatus {
             sum.refused += audience.refused;
             sum.held |= audience.held;
         }
-        self.drift = self.drift.or(other.drift);
+        self.drift = match (self.drift, other.drift) {
+            (Some(one), Some(other)) => Some(one.and(other)),
+            (one, other) => one.or(other),
+        };
+        self.unheard.extend(other.unheard);
         self
     }
 }

@@ -21,10 +21,12 @@ use crate::backoff::Backoff;
 use crate::budget::WallClock;
 
 mod orders;
+mod owned;
 mod reconcile;
 mod shown;
 mod wanted;
 
+pub use owned::Doubts;
 use wanted::{Read, wanted};
 
 /// Opens the ledger's store of a partition.
@@ -65,6 +67,9 @@ pub struct SinkContext {
     /// Transactional ids and the group begin with this; different for each destination of each
     /// deployment.
     pub application: String,
+    /// Whether other processes may take a partition over. Then an owner proves now and then that it
+    /// still is one.
+    pub contested: bool,
     pub clock: WallClock,
     pub open_ledger: Arc<OpenLedger>,
     pub registry: Option<Arc<RegistryClient>>,
@@ -165,6 +170,8 @@ pub struct SinkTask {
     /// Acknowledged changes by second, of the last minute.
     pace: BTreeMap<i64, u64>,
     drift: Option<Drift>,
+    /// By partition, none of them open.
+    doubts: BTreeMap<u32, Doubts>,
 }
 
 impl SinkTask {
@@ -179,30 +186,7 @@ impl SinkTask {
             answers: Answers::default(),
             pace: BTreeMap::new(),
             drift: None,
-        }
-    }
-
-    /// Takes a partition over. An open one is reopened.
-    ///
-    /// # Errors
-    /// Where the log or the store fails; the partition is not open then.
-    pub fn open(&mut self, number: u32) -> Result<(), SinkError> {
-        self.close(number)?;
-        let now = self.now();
-        let partition = Partition::open(&self.context, number, now)?;
-        self.partitions.insert(number, partition);
-        self.context.point(Point::Opened)
-    }
-
-    /// Releases a partition; its next owner handles what is not committed.
-    ///
-    /// # Errors
-    /// Where the store fails.
-    pub fn close(&mut self, number: u32) -> Result<(), SinkError> {
-        self.pending.forget(number);
-        match self.partitions.remove(&number) {
-            Some(partition) => Ok(partition.close()?),
-            None => Ok(()),
+            doubts: BTreeMap::new(),
         }
     }
 
@@ -274,11 +258,7 @@ impl SinkTask {
         let state = match self.state(&delivered) {
             Ok(state) => state,
             Err(OutputError::Unreadable(millrace_wire::DecodeError::Rejected(rejection))) => {
-                let headers = self.dead_letter_headers(&delivered.source, delivered.offset, &rejection);
-                let record = Record { headers, ..delivered.record };
-                if let Some(partition) = self.partitions.get_mut(&number) {
-                    partition.add_dead_letter(record);
-                }
+                self.unreadable(number, delivered, &rejection);
                 return Ok(());
             }
             Err(error) => return Err(SinkError::NotYet(error)),
@@ -294,6 +274,9 @@ impl SinkTask {
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
         let row = partition.row(&change.key)?;
         let before = self.pending.get(&change.key).cloned();
+        if let Some(known) = row.as_ref().and_then(|row| row.acknowledged).filter(|known| known.in_doubt()) {
+            change.sent_over(known.at);
+        }
         let read = Read {
             offset: delivered.offset,
             first_owner: partition.first_owner,
@@ -329,6 +312,13 @@ impl SinkTask {
         self.open_window(&waiting);
         self.pending.put(waiting);
         Ok(())
+    }
+
+    fn unreadable(&mut self, number: u32, delivered: Delivered, rejection: &millrace_model::Rejection) {
+        let headers = self.dead_letter_headers(&delivered.source, delivered.offset, rejection);
+        if let Some(partition) = self.partitions.get_mut(&number) {
+            partition.add_dead_letter(Record { headers, ..delivered.record });
+        }
     }
 
     /// A tombstone is an absence; so is a record of a key whose state cannot differ.
@@ -414,6 +404,7 @@ impl SinkTask {
         if changes.is_empty() {
             return Ok(());
         }
+        self.prove(&changes).map_err(|(partition, error)| (Some(partition), error))?;
         self.context.point(Point::BeforeDelivery).map_err(|error| (None, error))?;
         let delivery = self.destination.deliver(&changes);
         self.context.point(Point::AfterDelivery).map_err(|error| (None, error))?;
@@ -586,11 +577,12 @@ impl SinkTask {
     fn commit_due(&mut self, quiet: bool) -> Result<bool, (u32, SinkError)> {
         let now = self.now();
         let mut committed = false;
-        for (number, partition) in &mut self.partitions {
-            let due = now.0 - partition.committed_at.0 >= COMMIT_EVERY_MS || partition.uncommitted() >= COMMIT_ROWS_MAX;
-            if quiet || due {
-                let position = self.pending.first_offset(*number).unwrap_or(partition.read);
-                committed |= partition.commit(&self.context, position, now).map_err(|error| (*number, error))?;
+        for number in self.partitions() {
+            let Some(partition) = self.partitions.get(&number) else { continue };
+            let since_ms = now.0 - partition.committed_at.0;
+            let proof = self.context.contested && since_ms >= owned::PROOF_EVERY_MS;
+            if quiet || proof || since_ms >= COMMIT_EVERY_MS || partition.uncommitted() >= COMMIT_ROWS_MAX {
+                committed |= self.commit(number, proof).map_err(|error| (number, error))?;
             }
         }
         Ok(committed)

@@ -11,10 +11,12 @@ use millrace_log::{Durability, EARLIEST, EmbeddedConfig, EmbeddedLog, Log, PollL
 use millrace_model::{Identity, Timestamp};
 use millrace_runtime::memory_store::MemoryDisk;
 use millrace_shard::murmur::partition_of;
-use millrace_test_seeds::seeds;
 use millrace_wire::{DestinationState, OutputCodec, Presence};
 
 use super::*;
+
+mod replaced;
+mod storm;
 
 const PARTITIONS: u32 = 2;
 
@@ -36,7 +38,11 @@ struct Far {
 struct FarSink {
     far: Arc<Mutex<Far>>,
     batch: usize,
+    /// What happens while the process is frozen in the middle of its next delivery.
+    frozen: Freeze,
 }
+
+type Freeze = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 impl Far {
     fn apply(&mut self, change: &Change) {
@@ -72,6 +78,10 @@ impl Destination for FarSink {
     }
 
     fn deliver(&mut self, batch: &[Change]) -> Delivery {
+        let frozen = self.frozen.lock().expect("no panic").take();
+        if let Some(meanwhile) = frozen {
+            meanwhile();
+        }
         let mut far = self.far.lock().expect("no panic");
         far.calls += 1;
         let unavailable = far.down || far.broken_audience.as_ref().is_some_and(|audience| *audience == batch[0].audience) || far.misfortune(150);
@@ -141,6 +151,7 @@ struct World {
     storm: Arc<Storm>,
     brake: Brake,
     batch: usize,
+    contested: bool,
 }
 
 impl World {
@@ -173,11 +184,21 @@ impl World {
                 ..Brake::default()
             },
             batch: 10,
+            contested: false,
         }
     }
 
     fn task(&self) -> SinkTask {
-        let (disks, now) = (self.disks.clone(), Arc::clone(&self.now));
+        self.task_on(self.disks.clone(), Freeze::default())
+    }
+
+    /// A process with disks of its own.
+    fn other(&self, frozen: Freeze) -> SinkTask {
+        self.task_on((0..PARTITIONS).map(|number| (number, MemoryDisk::default())).collect(), frozen)
+    }
+
+    fn task_on(&self, disks: BTreeMap<u32, MemoryDisk>, frozen: Freeze) -> SinkTask {
+        let now = Arc::clone(&self.now);
         let context = SinkContext {
             name: "far".to_owned(),
             log: Arc::new(self.log.clone()),
@@ -189,6 +210,7 @@ impl World {
                 partition: 0,
             },
             application: "t.sink.far".to_owned(),
+            contested: self.contested,
             clock: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
             open_ledger: Arc::new(move |number| Ok(Box::new(disks[&number].open()))),
             registry: None,
@@ -201,6 +223,7 @@ impl World {
         let far = FarSink {
             far: Arc::clone(&self.far),
             batch: self.batch,
+            frozen,
         };
         SinkTask::new(Arc::new(context), Box::new(far))
     }
@@ -214,6 +237,12 @@ impl World {
     }
 
     fn desire(&mut self, audience: &str, id: &str, title: Option<&str>) {
+        let record = self.desired(audience, id, title);
+        self.log.append(vec![record]).expect("appended");
+    }
+
+    /// The record that makes this the desired state.
+    fn desired(&mut self, audience: &str, id: &str, title: Option<&str>) -> (TopicPartition, Record) {
         let attributes: BTreeMap<String, serde_json::Value> = title.iter().map(|title| ("title".to_owned(), (*title).into())).collect();
         let place = (audience.to_owned(), id.to_owned());
         match title {
@@ -238,7 +267,7 @@ impl World {
             topic: "d".into(),
             partition: partition_of(&key, PARTITIONS),
         };
-        self.log.append(vec![(target, record)]).expect("appended");
+        (target, record)
     }
 
     /// Steps until nothing moves any more, time running; retries without success do not count.
@@ -518,61 +547,4 @@ fn what_was_sent_before_a_death_and_is_desired_no_more_is_sent_over() {
         world.settle(&mut task);
         assert_eq!(world.members(), world.desired, "{between:?}");
     }
-}
-
-/// Kills, lost answers, temporary refusals, lost disks: afterwards the far side is as desired,
-/// whatever the seed.
-fn storm(seed: u64) -> (u64, u64) {
-    let mut world = World::new();
-    let mut random = Random::new(seed);
-    world.far.lock().expect("no panic").random = Some(random.fork());
-    *world.storm.random.lock().expect("no panic") = Some(random.fork());
-    let mut task: Option<SinkTask> = None;
-    for _ in 0..300 {
-        if random.chance(600) {
-            let (audience, id) = (format!("a{}", random.below(3)), format!("p{}@x.com", random.below(12)));
-            let title = format!("t{}", random.below(3));
-            world.desire(&audience, &id, random.chance(600).then_some(title.as_str()));
-        }
-        let mut alive = task.take().unwrap_or_else(|| world.task());
-        let open: BTreeSet<u32> = alive.partitions().into_iter().collect();
-        let opened = (0..PARTITIONS)
-            .filter(|number| !open.contains(number))
-            .try_for_each(|number| alive.open(number));
-        let lived = opened.and_then(|()| alive.step().map(|_| ()).map_err(|(_, error)| error));
-        world.now.fetch_add(i64::try_from(random.below(2_000)).expect("small"), Ordering::SeqCst);
-        match lived {
-            Ok(()) => task = Some(alive),
-            Err(SinkError::Killed(_)) => {
-                drop(alive);
-                for disk in world.disks.values() {
-                    let kept = random.below(disk.unflushed() as u64 + 1);
-                    disk.crash(usize::try_from(kept).expect("small"));
-                }
-            }
-            Err(error) => panic!("seed {seed}: {error:?}"),
-        }
-    }
-    drop(task);
-    *world.storm.random.lock().expect("no panic") = None;
-    world.far.lock().expect("no panic").random = None;
-    let mut task = world.opened();
-    world.settle(&mut task);
-    assert_eq!(world.members(), world.desired, "seed {seed}");
-    let status = task.status();
-    assert_eq!((status.delivered, status.pending), (world.desired.len() as u64, 0), "seed {seed}");
-    let far = world.far.lock().expect("no panic");
-    (far.calls, far.changes)
-}
-
-#[test]
-fn after_any_storm_the_far_side_is_as_desired() {
-    let (mut storms, mut calls, mut changes) = (0, 0, 0);
-    for seed in seeds!(0..60) {
-        let (of_seed, changed) = storm(seed);
-        storms += 1;
-        calls += of_seed;
-        changes += changed;
-    }
-    println!("{calls} calls, {changes} changes over {storms} storms");
 }

@@ -47,8 +47,8 @@ impl Shared {
             if fresh == 0 || !(all || fresh >= cleaned.max(2 * self.config.segment_bytes)) {
                 return Ok(());
             }
-            // Fresh segments follow the cleaned ones. Where their keys are too many for the memory,
-            // the rest waits for the next round.
+            // Fresh segments follow the cleaned ones. If they have more keys than the memory may
+            // hold, the rest waits for the next round.
             let mut newest = Newest::new();
             let mut round = Vec::new();
             for segment in closed {
@@ -240,7 +240,7 @@ impl Verdict<'_> {
     }
 }
 
-/// Neighbours that together are no longer than a segment; one that alone is longer stays alone.
+/// Groups of neighbours that fit one segment together; a segment that is longer forms a group alone.
 fn groups(segments: Vec<Arc<Segment>>, bytes_max: u64) -> Vec<Vec<Arc<Segment>>> {
     let mut groups: Vec<Vec<Arc<Segment>>> = Vec::new();
     let mut bytes = 0;

@@ -14,16 +14,17 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 pub(super) const FRAME_HEADER: usize = 20;
 /// Bytes before a segment's first frame.
 pub(super) const PREAMBLE: usize = 44;
-/// The longest body. A transaction is some megabytes; a larger length is not a length.
+/// The longest body in bytes. A transaction has some megabytes, so a greater number is damage.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 30;
 /// The format that this version writes.
 pub(super) const FORMAT: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"millrace";
-/// The least that a disk writes at once: each page of an unfinished write is there, or is not.
+/// The smallest unit of a disk write, in bytes: each page of an unfinished write is present or
+/// absent as a whole.
 const PAGE: usize = 4096;
-/// This number of zeros where a frame should be is a page that was never written. Fewer may be
-/// chance.
+/// This number of zero bytes in place of a frame is a page that was never written. Fewer zeros may
+/// be content.
 const ZEROS_MIN: usize = 16;
 
 /// A log's identity, drawn at random when the log is made.
@@ -233,9 +234,9 @@ fn words(found: Found) -> &'static str {
     }
 }
 
-/// Whether the rest from `at` on, where no later frame follows, is what a crash leaves of a last
-/// write: a part of it, or pages that were never written. A whole frame with wrong bytes is not: it
-/// may have been acknowledged.
+/// Whether the rest from `at` on, which no frame follows, is the trace of an interrupted last write:
+/// its beginning, or pages that were never written. A whole frame with wrong bytes is damage: its
+/// commit may have been acknowledged.
 fn unfinished(bytes: &[u8], at: usize, found: Found) -> bool {
     let end = match found {
         Found::CutShort => return true,

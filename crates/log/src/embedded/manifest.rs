@@ -1,4 +1,4 @@
-//! The manifest: which segments the log consists of, and how far they reach. Without it a missing
+//! The manifest: the list of the segments, and the length of the active one. Without it, a missing
 //! file would go unnoticed.
 //!
 //! ```text
@@ -9,8 +9,8 @@
 //! checksum 8d1f...               XXH3 of the lines above, 16 hexadecimal digits
 //! ```
 //!
-//! It is replaced whole, by rename: whenever the set of segments changes, once a minute where the
-//! log has grown, and when the log is closed.
+//! A rename replaces it as a whole: when the set of segments changes, once a minute while the log
+//! grows, and when the log is closed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

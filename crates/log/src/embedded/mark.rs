@@ -1,13 +1,15 @@
-//! The mark: how far the active segment reaches by the commits that were acknowledged. Without it a segment that was cut after its process was killed would
-//! look like one that was never longer.
+//! The mark: the length of the active segment up to its last acknowledged commit. Without it, a
+//! segment that lost its end after its process was killed would look like one that was never longer.
 //!
 //! ```text
 //! 5f0c1a... 0000000004 00000000000000051200 8d1f...      log, active segment, bytes of it, XXH3 of the text before; one line, always as long
 //! ```
 //!
-//! It is made by rename and on disk when the log is opened. Each commit that was waited for then overwrites it in place before it is acknowledged. The mark
-//! itself is not waited for: the death of the process takes nothing of it, since the system holds what was written; power loss may bring back an earlier one,
-//! which is true as well. It is shorter than a disk's sector, so it is there as a whole.
+//! Opening the log makes it by rename and syncs it. Each synced commit then overwrites it in place,
+//! before its acknowledgement, without a sync of the mark itself. The death of the process does not
+//! harm it, since the operating system holds the write. Power loss may restore an earlier mark,
+//! which is true as well. The mark is shorter than a sector of the disk, so it is never half
+//! written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -20,7 +22,7 @@ use super::failure;
 use super::frame::LogId;
 use crate::LogError;
 
-/// How far a log reaches.
+/// Where the acknowledged commits of a log end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reach {
     /// The segment that is appended to.
@@ -29,7 +31,7 @@ pub(super) struct Reach {
     pub bytes: u64,
 }
 
-/// Why a mark that is there says nothing.
+/// Why an existing mark is unusable.
 #[derive(Debug)]
 pub(super) enum BadMark {
     Damaged,
@@ -46,7 +48,8 @@ pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("mark")
 }
 
-/// What the mark says; `None` where there is none: the log was never opened by a version that has one, or never with commits that are waited for.
+/// The content of the mark; `None` where there is none: no version that writes marks has opened the
+/// log, or never with synced commits.
 pub(super) fn read(dir: &Path, log: LogId) -> Result<Option<Reach>, BadMark> {
     let path = path(dir);
     match fs::read(&path) {
@@ -66,7 +69,7 @@ fn text(log: LogId, reach: Reach) -> String {
     format!("{text}{checksum:016x}\n")
 }
 
-/// Only the very text that `text` makes is one.
+/// Only exactly the text that `text` produces is a mark.
 fn parse(log: LogId, found: &str) -> Option<Reach> {
     let mut words = found.split(' ').skip(1);
     let reach = Reach {
@@ -77,7 +80,7 @@ fn parse(log: LogId, found: &str) -> Option<Reach> {
 }
 
 impl Mark {
-    /// Makes the mark anew; on return it is on disk.
+    /// Replaces the file of the mark; on return it is on disk.
     pub fn create(dir: &Path, log: LogId, reach: Reach) -> Result<Mark, LogError> {
         let path = path(dir);
         let temporary = path.with_extension("tmp");
@@ -94,7 +97,7 @@ impl Mark {
         Ok(mark)
     }
 
-    /// Overwrites what the mark says.
+    /// Overwrites the content of the mark in place, without a sync.
     pub fn note(&self, reach: Reach) -> io::Result<()> {
         self.file.write_all_at(text(self.log, reach).as_bytes(), 0)
     }

@@ -137,10 +137,10 @@ pub(super) struct Loaded {
 /// The writer of the active segment, of this number of bytes.
 fn writer(dir: &Path, manifest: &Manifest, file: File, bytes: u64, durability: Durability) -> Result<Writer, LogError> {
     let active = manifest.active;
-    // Of commits that are not waited for, nobody knows what power loss takes: they have no mark.
+    // Without a sync per commit, power loss may destroy the last ones, so there is no mark.
     let mark = match durability {
         Durability::Commit => {
-            // A process that was killed amid a commit has written what it has not synced.
+            // A process that was killed during a commit may have written bytes that it did not sync.
             file.sync_data().map_err(failure("sync", dir))?;
             Some(Mark::create(dir, manifest.log, Reach { active, bytes })?)
         }
@@ -149,7 +149,8 @@ fn writer(dir: &Path, manifest: &Manifest, file: File, bytes: u64, durability: D
     Ok(Writer::new(dir.to_owned(), file, Seal::new(manifest.log, active, active), bytes, mark))
 }
 
-/// Bytes of the active segment that were acknowledged for certain. The manifest notes them now and then, the mark at each commit.
+/// Bytes of the active segment that were certainly acknowledged. The mark has the count of the last
+/// commit, the manifest one that is up to a minute old.
 fn acknowledged(dir: &Path, manifest: &Manifest) -> Result<u64, LogError> {
     match mark::read(dir, manifest.log) {
         Ok(Some(reach)) if reach.active > manifest.active => {
@@ -157,14 +158,14 @@ fn acknowledged(dir: &Path, manifest: &Manifest) -> Result<u64, LogError> {
             Err(damaged(dir, &format!("{} is older than {}", manifest.display(), mark.display())))
         }
         Ok(Some(reach)) if reach.active == manifest.active => Ok(manifest.active_bytes.max(reach.bytes)),
-        // No mark, or one of a segment that is closed by now and ends in a frame that says so.
+        // No mark, or the mark of a segment that has since been closed: its end frame protects it.
         Ok(_) => Ok(manifest.active_bytes),
         Err(BadMark::Damaged) => Err(damaged(dir, &format!("{} is damaged, or another log's", mark::path(dir).display()))),
         Err(BadMark::Unreadable(error)) => Err(error),
     }
 }
 
-/// Cuts off a last write that a crash kept from being finished. No writer had an acknowledgement.
+/// Cuts off a last write that a crash interrupted. Nobody received an acknowledgement for it.
 fn cut(path: &Path, file: &File, end: usize, bytes: usize, durability: Durability) -> Result<(), LogError> {
     tracing::warn!(file = %path.display(), at = end, bytes, "cut off a last write that was not finished");
     file.set_len(end as u64).map_err(failure("cut", path))?;
@@ -227,9 +228,8 @@ pub(super) fn segments(dir: &Path) -> Result<BTreeSet<(u32, u32)>, LogError> {
     Ok(found)
 }
 
-/// Files that the manifest does not name, and that an interrupted change explains: half-written
-/// ones, a segment that cleaning replaced or was about to put in place of others, one that was
-/// begun and not used.
+/// Files that an interrupted change left, so that the manifest does not name them: a half-written
+/// file, a segment that cleaning had replaced, its replacement, a new segment without a commit.
 fn left_over(dir: &Path, names: &BTreeSet<(u32, u32)>, manifest: &Manifest) -> Result<Vec<PathBuf>, LogError> {
     let named: BTreeSet<(u32, u32)> = manifest.segments().collect();
     let mut left_over = Vec::new();

@@ -148,7 +148,7 @@ impl Cursor {
             if nothing || !delivered.is_empty() {
                 return Ok(delivered);
             }
-            // Everything planned lay before the positions: gaps that cleaning left. Look again.
+            // All planned batches ended before the positions, in gaps that cleaning left: plan again.
         }
     }
 }

@@ -42,11 +42,11 @@ pub(super) struct Writer {
     seal: Seal,
     /// Bytes of the active segment.
     pub length: u64,
-    /// Where commits are waited for.
+    /// Only where every commit is synced before its acknowledgement.
     mark: Option<Mark>,
     /// The newest session of each transactional id.
     epochs: BTreeMap<String, u64>,
-    /// Timestamps of records never run backwards.
+    /// The last timestamp given to a record; the next one is never lower.
     clock: Timestamp,
     /// Written since the last sync.
     dirty: bool,
@@ -242,11 +242,11 @@ impl Writer {
         if let Some(reason) = &self.broken {
             return Err(LogError::Failure(reason.clone()));
         }
-        // Stays where this thread dies in between.
+        // Remains if this thread panics before the write is complete.
         self.broken = Some("a write was interrupted".into());
         if let Err(error) = self.file.write_all_at(&self.buffer, self.length) {
-            // Typically a full disk. The partial write is cut off, so that the log goes on once
-            // there is room.
+            // Typically a full disk. The partial write is cut off, so that commits succeed again
+            // once there is room.
             match self.file.set_len(self.length) {
                 Ok(()) => self.broken = None,
                 Err(again) => self.broken = Some(Cause::of("cannot cut off a failed write", again)),
@@ -269,7 +269,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Notes in the mark how far the segment reaches, before anybody hears of it. What is written is on disk already, so this is not waited for.
+    /// Writes the length of the segment to the mark, before the commit is acknowledged. The commit is
+    /// synced already, so the mark needs no sync.
     fn note(&mut self) {
         let reach = Reach {
             active: self.seal.first,
@@ -278,7 +279,7 @@ impl Writer {
         if let Some(mark) = &self.mark
             && let Err(error) = mark.note(reach)
         {
-            // The mark stays where it is, which is true as well.
+            // The mark keeps its earlier length, which is true as well.
             tracing::warn!(%error, "cannot mark how far the log reaches; from now on the manifest alone notes it, once a minute");
             self.mark = None;
         }
@@ -337,7 +338,8 @@ impl Writer {
     }
 }
 
-/// Nothing of a write is there. Of a full disk the caller learns that it is full: once there is room, the same write succeeds.
+/// The error of a write that left nothing in the file. A full disk has a variant of its own: once
+/// there is room, the same write succeeds.
 pub(super) fn unwritten(error: std::io::Error) -> LogError {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LogError::Unavailable(Cause::of("the disk of the log is full, nothing was written", error)),

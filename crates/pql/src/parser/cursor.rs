@@ -46,10 +46,7 @@ impl<'a> Parser<'a> {
 
     /// The current word, if it is one and not a quoted name.
     pub(super) fn bare(&self, ahead: usize) -> Option<&'a str> {
-        match self.kind_at(ahead) {
-            Kind::Word(word) => Some(word),
-            _ => None,
-        }
+        if let Kind::Word(word) = self.kind_at(ahead) { Some(word) } else { None }
     }
 
     /// Which of `keywords` the current token is.
@@ -58,10 +55,7 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn sign_at(&self, ahead: usize) -> Option<&'static str> {
-        match self.kind_at(ahead) {
-            Kind::Sign(sign) => Some(sign),
-            _ => None,
-        }
+        if let Kind::Sign(sign) = self.kind_at(ahead) { Some(sign) } else { None }
     }
 
     pub(super) fn is_sign(&self, sign: &str) -> bool {
@@ -89,7 +83,7 @@ impl<'a> Parser<'a> {
         match self.kind_at(ahead) {
             Kind::Word(word) if !is_reserved(word) => Some((*word).to_owned()),
             Kind::Quoted(name) => Some(name.clone().into_owned()),
-            _ => None,
+            Kind::Word(_) | Kind::Text(_) | Kind::Int(_) | Kind::Decimal(_) | Kind::Parameter(_) | Kind::Sign(_) | Kind::End => None,
         }
     }
 
@@ -189,7 +183,8 @@ impl<'a> Parser<'a> {
                 Kind::Sign(")" | "]" | "}") => open -= 1,
                 Kind::Sign(",") if open == 0 => return,
                 Kind::Word(_) if open == 0 && self.word(&["and", "or", "where"]).is_some() => return,
-                _ => {}
+                Kind::Sign(_) | Kind::Word(_) | Kind::Quoted(_) | Kind::Text(_) | Kind::Int(_) | Kind::Decimal(_) => {}
+                Kind::Parameter(_) => {}
             }
             self.advance();
         }

@@ -159,7 +159,8 @@ impl Parser<'_> {
             Kind::Word(word) if is_reserved(word) || is_keyword(word, "on") => None,
             // A near miss of `where` before a condition is not a variable.
             Kind::Word(word) if did_you_mean(word, ["where"]).is_some() && self.name_at(1).is_some() => None,
-            _ => self.name_at(0),
+            Kind::Word(_) | Kind::Quoted(_) => self.name_at(0),
+            Kind::Text(_) | Kind::Int(_) | Kind::Decimal(_) | Kind::Parameter(_) | Kind::Sign(_) | Kind::End => None,
         }
     }
 
@@ -318,7 +319,9 @@ impl Parser<'_> {
                     let _: Parsed<()> = self.fail(Diagnostic::error("bare-key", span, "keys stand between quotes").suggesting(Some(meant)));
                     key.to_owned()
                 }
-                _ => return self.unexpected("a key between quotes, or `}`"),
+                Kind::Quoted(_) | Kind::Int(_) | Kind::Decimal(_) | Kind::Parameter(_) | Kind::Sign(_) | Kind::End => {
+                    return self.unexpected("a key between quotes, or `}`");
+                }
             };
             self.advance();
             self.expect_sign(":")?;

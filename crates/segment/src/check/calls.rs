@@ -104,13 +104,17 @@ impl Checker<'_> {
                     _ => self.is_in(value, of, false, span),
                 }
             }
-            Method::Intersects | Method::SubsetOf | Method::SupersetOf => {
+            Method::Intersects => {
                 let other = self.expr(&arguments[0]);
-                match method {
-                    Method::Intersects => self.set_test(Op::Intersects, of, other, span),
-                    Method::SubsetOf => self.set_test(Op::SubsetOf, of, other, span),
-                    _ => self.set_test(Op::SubsetOf, other, of, span),
-                }
+                self.set_test(Op::Intersects, of, other, span)
+            }
+            Method::SubsetOf => {
+                let other = self.expr(&arguments[0]);
+                self.set_test(Op::SubsetOf, of, other, span)
+            }
+            Method::SupersetOf => {
+                let other = self.expr(&arguments[0]);
+                self.set_test(Op::SubsetOf, other, of, span)
             }
             Method::Intersection => {
                 let other = self.expr(&arguments[0]);
@@ -140,6 +144,7 @@ impl Checker<'_> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is refused")]
     fn each_once(&mut self, of: Typed, span: Span) -> Typed {
         match &of.ty {
             Ty::List(item) if item.is_object() => of,
@@ -148,6 +153,7 @@ impl Checker<'_> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is refused")]
     fn head(&mut self, of: Typed, span: Span) -> Typed {
         match &of.ty {
             Ty::List(item) => Typed::new(Core::apply(Op::Head, vec![of.core]), (**item).clone()),
@@ -163,6 +169,7 @@ impl Checker<'_> {
         Typed::new(Core::bind(Bind::GroupBy, of.core, var, key.core), Ty::Groups(Box::new(item)))
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is refused")]
     fn date_part(&mut self, part: DatePart, of: Typed, method: Method, span: Span) -> Typed {
         match of.ty {
             Ty::Date | Ty::Time | Ty::Any | Ty::Text => Typed::new(Core::apply(Op::DatePart(part), vec![of.core]), Ty::Int),
@@ -178,6 +185,7 @@ impl Checker<'_> {
         self.lists(op, left, right, span).map_or_else(Typed::broken, |core| Typed::new(core, Ty::Bool))
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller passes quantifiers alone")]
     fn quantify(&mut self, method: Method, of: Typed, condition: Option<&Expr>, span: Span) -> Typed {
         let Some(item) = self.items(&of, span) else { return Typed::broken() };
         let var = self.fresh();
@@ -198,6 +206,7 @@ impl Checker<'_> {
         Typed::new(core, Ty::Bool)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the values of any other type make a list")]
     fn map(&mut self, of: Typed, argument: &Expr, span: Span) -> Typed {
         if let Ty::Groups(item) = &of.ty {
             let item = (**item).clone();
@@ -271,6 +280,7 @@ impl Checker<'_> {
         self.aggregate(aggregate, list, span)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is refused")]
     fn get(&mut self, of: Typed, key: &Expr, span: Span) -> Typed {
         if let (Ty::Thing(..) | Ty::Row(..) | Ty::Event | Ty::Record(_), Node::Text(name)) = (&of.ty, &key.node) {
             return self.field(of, &name.clone(), span);
@@ -289,6 +299,7 @@ impl Checker<'_> {
         Typed::new(Core::apply(Op::Get, vec![of.core, key.core]), ty)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is refused")]
     fn entries(&mut self, method: Method, of: Typed, span: Span) -> Typed {
         let keys = method == Method::Keys;
         let value = match &of.ty {

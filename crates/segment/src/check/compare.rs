@@ -205,7 +205,21 @@ fn readable(wanted: &Ty, value: &Value) -> bool {
         _ if value.is_null() => true,
         // The zone does not matter for whether there is an instant.
         Ty::Time => instant(Tz::UTC, value).is_some(),
-        _ => kind(wanted).is_none_or(|kind| !read(value, kind).is_null()),
+        Ty::Null
+        | Ty::Bool
+        | Ty::Int
+        | Ty::Number
+        | Ty::Text
+        | Ty::Date
+        | Ty::List(_)
+        | Ty::Map(_)
+        | Ty::Record(_)
+        | Ty::Groups(_)
+        | Ty::Any
+        | Ty::Thing(..)
+        | Ty::Row(..)
+        | Ty::Event
+        | Ty::Broken => kind(wanted).is_none_or(|kind| !read(value, kind).is_null()),
     }
 }
 
@@ -218,7 +232,7 @@ fn kind(ty: &Ty) -> Option<Kind> {
         Ty::Text => Some(Kind::Text),
         Ty::Date => Some(Kind::Date),
         Ty::List(item) => kind(item),
-        _ => None,
+        Ty::Null | Ty::Time | Ty::Map(_) | Ty::Record(_) | Ty::Groups(_) | Ty::Any | Ty::Thing(..) | Ty::Row(..) | Ty::Event | Ty::Broken => None,
     }
 }
 
@@ -235,6 +249,7 @@ impl Checker<'_> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other expression is read as an instant when it is evaluated")]
     fn instants(&self, typed: Typed) -> Typed {
         let core = match typed.core {
             Core::Moment(moment) => Core::Moment(moment),

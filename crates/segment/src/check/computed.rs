@@ -46,6 +46,7 @@ pub(crate) struct Attribute {
 impl Checker<'_> {
     /// The thing whose computed attributes an expression means, if it does: `computed` alone, or
     /// after a person or account, or a list of such.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other form names the owner of an attribute")]
     pub(super) fn owner_of_computed(&mut self, of: &Expr) -> Option<Typed> {
         let has = |typed: &Typed| matches!(typed.ty.item(), Ty::Thing(SubjectKind::Person | SubjectKind::Account, _));
         match &of.node {

@@ -37,20 +37,18 @@ impl Checker<'_> {
     /// which bare names are the item's fields.
     pub(super) fn with_item<T>(&mut self, var: Var, item: Ty, argument: &Expr, f: impl FnOnce(&mut Self, &Expr) -> T) -> T {
         let item = Typed::new(Core::Var(var), item);
-        match &argument.node {
-            Node::Lambda { parameters, body } => {
-                if parameters.len() != 1 {
-                    self.errors
-                        .push(Diagnostic::error("parameters", argument.span, "a function of one parameter is needed here"));
-                }
-                let name = parameters.first().cloned().unwrap_or_default();
-                self.lambdas.push(vec![item.clone()]);
-                let result = self.within(Frame::Named(name, item), |checker| f(checker, body));
-                self.lambdas.pop();
-                result
-            }
-            _ => self.within(Frame::Implicit(item), |checker| f(checker, argument)),
+        let Node::Lambda { parameters, body } = &argument.node else {
+            return self.within(Frame::Implicit(item), |checker| f(checker, argument));
+        };
+        if parameters.len() != 1 {
+            self.errors
+                .push(Diagnostic::error("parameters", argument.span, "a function of one parameter is needed here"));
         }
+        let name = parameters.first().cloned().unwrap_or_default();
+        self.lambdas.push(vec![item.clone()]);
+        let result = self.within(Frame::Named(name, item), |checker| f(checker, body));
+        self.lambdas.pop();
+        result
     }
 
     pub(super) fn filter(&mut self, of: Typed, condition: &Expr) -> Typed {
@@ -63,6 +61,7 @@ impl Checker<'_> {
     }
 
     /// The items of an iterable value; a single thing or value is a list of one.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is refused")]
     pub(super) fn items(&mut self, of: &Typed, span: Span) -> Option<Ty> {
         match &of.ty {
             Ty::List(item) => Some((**item).clone()),
@@ -209,19 +208,16 @@ impl Checker<'_> {
     /// The fields that an argument evaluated for each item names one after the other, if it is such
     /// a path from the item.
     pub(super) fn path_from_item<'e>(&self, argument: &'e Expr) -> Option<Vec<&'e str>> {
-        match &argument.node {
-            Node::Lambda { parameters, body } => {
-                let names = path(body)?;
-                (*parameters == [names[0]]).then(|| names[1..].to_vec())
-            }
-            _ => {
-                let names = path(argument)?;
-                let named = self.scopes.iter().any(|frame| matches!(frame, Frame::Named(known, _) if known == names[0]));
-                (!named).then_some(names)
-            }
+        if let Node::Lambda { parameters, body } = &argument.node {
+            let names = path(body)?;
+            return (*parameters == [names[0]]).then(|| names[1..].to_vec());
         }
+        let names = path(argument)?;
+        let named = self.scopes.iter().any(|frame| matches!(frame, Frame::Named(known, _) if known == names[0]));
+        (!named).then_some(names)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`items` decides about every other type")]
     pub(super) fn aggregate(&mut self, aggregate: Aggregate, list: Typed, span: Span) -> Typed {
         let name = format!("{aggregate:?}").to_lowercase();
         let item = match &list.ty {
@@ -257,18 +253,21 @@ impl Checker<'_> {
 /// An untyped list without its texts, which no aggregate takes.
 fn without_texts(list: Core) -> Core {
     let read = |of: Core| Core::apply(Op::Read(crate::core::Kind::NoText), vec![of]);
-    match list {
-        Core::Bind {
-            bind: Bind::Map,
-            source,
-            var,
-            body,
-        } => Core::bind(Bind::Map, *source, var, read(*body)),
-        list => read(list),
+    if let Core::Bind {
+        bind: Bind::Map,
+        source,
+        var,
+        body,
+    } = list
+    {
+        Core::bind(Bind::Map, *source, var, read(*body))
+    } else {
+        read(list)
     }
 }
 
 /// The first name of an expression such as `o.a.b`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other form is made from a list")]
 fn root(expr: &Expr) -> Option<&str> {
     match &expr.node {
         Node::Name(name) => Some(name),
@@ -290,10 +289,7 @@ pub(super) fn leads_on(core: &Core) -> bool {
 /// The names of a path such as `r.opportunity.account`, two or more.
 fn path(expr: &Expr) -> Option<Vec<&str>> {
     let Node::Field { of, name } = &expr.node else { return None };
-    let mut names = match &of.node {
-        Node::Name(first) => vec![first.as_str()],
-        _ => path(of)?,
-    };
+    let mut names = if let Node::Name(first) = &of.node { vec![first.as_str()] } else { path(of)? };
     names.push(name);
     Some(names)
 }

@@ -28,6 +28,7 @@ impl Checker<'_> {
     }
 
     /// An expression as an instant; an event stands for its own.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is refused")]
     fn instant(&mut self, typed: Typed, span: Span) -> Option<Core> {
         match typed.ty {
             Ty::Time | Ty::Null => Some(typed.core),
@@ -138,6 +139,7 @@ impl Checker<'_> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is refused")]
     pub(super) fn chain(&mut self, events: &Expr, timestamp: &Expr, steps: &[Step]) -> Typed {
         let typed = self.expr(events);
         let source = match &typed.ty {
@@ -213,27 +215,25 @@ impl Checker<'_> {
 
     /// A literal whole number from one on.
     pub(super) fn positive(&mut self, expr: &Expr, what: &str) -> u32 {
-        match self.expr(expr).core {
-            Core::Literal(Value::Int(number)) if (1..=COUNT_MAX).contains(&number) => number as u32,
-            _ => {
-                self.refuse("count", expr.span, format!("`{what}` wants a whole number from 1 to {COUNT_MAX}, written out"));
-                1
-            }
+        if let Core::Literal(Value::Int(number)) = self.expr(expr).core
+            && (1..=COUNT_MAX).contains(&number)
+        {
+            return number as u32;
         }
+        self.refuse("count", expr.span, format!("`{what}` wants a whole number from 1 to {COUNT_MAX}, written out"));
+        1
     }
 }
 
 /// `timestamp`, `$1.timestamp`, `x.timestamp`.
 fn names_timestamp(expr: &Expr) -> bool {
-    match &expr.node {
-        millrace_pql::ast::Node::Name(name) => name == "timestamp",
-        millrace_pql::ast::Node::Field { name, .. } => name == "timestamp",
-        _ => false,
-    }
+    use millrace_pql::ast::Node;
+    matches!(&expr.node, Node::Name(name) | Node::Field { name, .. } if name == "timestamp")
 }
 
 /// The value of a number that is written out, be it as a sum: `-3`, `(0 - 3)`.
 fn written_out(core: &Core) -> Option<Value> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other expression is computed")]
     fn is_written(core: &Core) -> bool {
         match core {
             Core::Literal(_) => true,
@@ -244,8 +244,6 @@ fn written_out(core: &Core) -> Option<Value> {
     if !is_written(core) {
         return None;
     }
-    match crate::eval::constant(core)? {
-        Core::Literal(value) if value.is_number() => Some(value),
-        _ => None,
-    }
+    let Core::Literal(value) = crate::eval::constant(core)? else { return None };
+    value.is_number().then_some(value)
 }

@@ -150,17 +150,16 @@ impl Checker<'_> {
     }
 
     pub(super) fn regex_group(&mut self, of: Typed, regex: &Expr, group: &Expr, span: Span) -> Typed {
-        let number = match self.expr(group).core {
-            Core::Literal(Value::Int(number)) if (0..=GROUP_MAX).contains(&number) => number as u32,
-            _ => {
-                let message = format!("the number of a group is needed here, 0 to {GROUP_MAX}, written out");
-                return self.refuse("arguments", group.span, message);
-            }
-        };
-        match self.pattern(of, regex, span) {
-            Some((text, pattern)) => Typed::new(Core::apply(Op::RegexGroup(pattern, number), vec![text]), Ty::Text),
-            None => Typed::broken(),
+        if let Core::Literal(Value::Int(number)) = self.expr(group).core
+            && (0..=GROUP_MAX).contains(&number)
+        {
+            return match self.pattern(of, regex, span) {
+                Some((text, pattern)) => Typed::new(Core::apply(Op::RegexGroup(pattern, number as u32), vec![text]), Ty::Text),
+                None => Typed::broken(),
+            };
         }
+        let message = format!("the number of a group is needed here, 0 to {GROUP_MAX}, written out");
+        self.refuse("arguments", group.span, message)
     }
 }
 

@@ -33,6 +33,7 @@ impl Asked {
 
     /// The question of an expression about the values of a list, and that list. An `AtLeast` with a
     /// condition asks about items, not values: `None`.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other expression asks about a list")]
     pub(crate) fn of(core: &Core) -> Option<(Asked, &Core)> {
         let (question, list) = match core {
             Core::Bind {
@@ -51,7 +52,7 @@ impl Asked {
         let counts = matches!(question, Question::AtLeast(_) | Question::Aggregate(Aggregate::Count));
         let (distinct, list) = match list {
             Core::Apply(Op::Distinct, of) if counts => (true, of.first()?),
-            list => (false, list),
+            _ => (false, list),
         };
         Some((Asked { question, distinct }, list))
     }

@@ -15,6 +15,7 @@ impl Core {
         out
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other operator shows what it holds")]
     fn write(&self, names: &mut Vec<Var>, out: &mut String) {
         // Writing to a String cannot fail.
         match self {

@@ -6,6 +6,7 @@ use millrace_pql::ast::{Comparison, Direction, Moment};
 use super::{Bind, ChainStep, Core, Op, SUBJECT, Var};
 
 /// Whether a list of things holds each thing once by construction.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a list of any other form may hold an item twice")]
 pub(crate) fn distinct(list: &Core) -> bool {
     match list {
         Core::Apply(Op::Relation(_) | Op::DistinctThings | Op::Events, _) => true,
@@ -27,6 +28,7 @@ pub(crate) fn distinct(list: &Core) -> bool {
 }
 
 /// Whether the lists that `body` yields for different `var` have nothing in common, and no repeats.
+#[expect(clippy::wildcard_enum_match_arm, reason = "lists of any other form may share an item")]
 fn disjoint(body: &Core, var: Var) -> bool {
     match body {
         Core::Apply(Op::Relation(relation), of) => of[0] == Core::Var(var) && relation.disjoint(),
@@ -45,6 +47,7 @@ fn disjoint(body: &Core, var: Var) -> bool {
 }
 
 /// The relation of an account to its children, each once.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other list is kept child by child")]
 pub(crate) fn children(list: &Core) -> Option<Relation> {
     match list {
         Core::Apply(Op::DistinctThings, of) => children(&of[0]),

@@ -90,14 +90,16 @@ impl<'a> Machine<'a> {
     }
 
     fn candidates(&mut self, source: &'a Core) -> Result<Candidates<'a>, Unknown> {
-        let (base, condition) = match source {
-            Core::Bind {
-                bind: Bind::Filter,
-                source,
-                var,
-                body,
-            } => (&**source, Some((*var, &**body))),
-            other => (other, None),
+        let (base, condition) = if let Core::Bind {
+            bind: Bind::Filter,
+            source,
+            var,
+            body,
+        } = source
+        {
+            (&**source, Some((*var, &**body)))
+        } else {
+            (source, None)
         };
         let (slots, bound) = self.slots(base)?;
         let mut found = Candidates {

@@ -9,16 +9,43 @@ use crate::core::{Core, Op};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evidence {
     /// An event that satisfies the condition.
-    Event { at: Timestamp, id: Text },
+    Event {
+        /// When it occurred.
+        at: Timestamp,
+        /// Its id within the person's events.
+        id: Text,
+    },
     /// A related thing that satisfies the condition (`true`) or fails a `forall` (`false`), or its
     /// contribution to an aggregate.
-    Thing { kind: SubjectKind, id: Text, value: Value },
+    Thing {
+        /// What kind of thing.
+        kind: SubjectKind,
+        /// Its canonical id.
+        id: Text,
+        /// Which of the two it does, or what it contributes.
+        value: Value,
+    },
     /// A row that satisfies the condition.
-    Row { relation: Relation, id: Text },
+    Row {
+        /// The relation that the row belongs to; it has rows of its own (`Relation::row`).
+        relation: Relation,
+        /// The row's source key.
+        id: Text,
+    },
     /// A field of the subject's own.
-    Attribute { path: String, value: Value },
+    Attribute {
+        /// The names that lead to it, divided by dots.
+        path: String,
+        /// Its value; null where it is absent.
+        value: Value,
+    },
     /// Whether the subject is in another segment.
-    Segment { name: Text, member: bool },
+    Segment {
+        /// That segment's name.
+        name: Text,
+        /// Whether the subject is in it.
+        member: bool,
+    },
 }
 
 impl Evidence {
@@ -50,7 +77,7 @@ impl Evidence {
                 relation: *relation,
                 id: link.id.clone(),
             }),
-            _ => Evidence::event(val),
+            Val::Own(_) | Val::Ref(_) | Val::Object(_) | Val::List(_) | Val::Map(_) => Evidence::event(val),
         }
     }
 
@@ -60,7 +87,9 @@ impl Evidence {
         match &*val.value() {
             Value::Null | Value::List(_) => None,
             Value::Map(_) => Evidence::of(item, source, Value::Bool(true)),
-            value => Evidence::of(item, source, value.clone()),
+            value @ (Value::Bool(_) | Value::Int(_) | Value::Decimal(_) | Value::Text(_) | Value::Date(_) | Value::Time(_)) => {
+                Evidence::of(item, source, value.clone())
+            }
         }
     }
 

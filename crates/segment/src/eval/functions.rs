@@ -67,7 +67,7 @@ impl<'a> Machine<'a> {
                 Target::Unknown => return Err(Unknown),
                 Target::Missing => return self.eval(missing),
             },
-            _ => return self.eval(missing),
+            Val::Own(_) | Val::Ref(_) | Val::Object(_) | Val::List(_) | Val::Map(_) => return self.eval(missing),
         };
         let feature = features.get(&id).ok_or(Unknown)?;
         Ok((Val::Ref(&feature.value), until.min(self.held(feature.valid_until)?)))
@@ -128,12 +128,20 @@ impl<'a> Machine<'a> {
                     Ok(at) => row.columns.get(at).map_or(Val::null(), Val::Ref),
                     Err(_) => Val::null(),
                 },
-                _ => Val::null(),
+                Val::Own(_) | Val::Ref(_) | Val::Object(_) | Val::List(_) | Val::Map(_) => Val::null(),
             },
             Op::Arithmetic(op) => Val::Own(arithmetic(*op, &first.value(), &second.value())),
             Op::Negate => Val::Own(match &*first.value() {
                 Value::Int(number) if *number != i64::MIN => Value::Int(-number),
-                number => number.as_decimal().map_or(Value::Null, |number| Value::number(-number)),
+                number @ (Value::Null
+                | Value::Bool(_)
+                | Value::Int(_)
+                | Value::Decimal(_)
+                | Value::Text(_)
+                | Value::Date(_)
+                | Value::Time(_)
+                | Value::List(_)
+                | Value::Map(_)) => number.as_decimal().map_or(Value::Null, |number| Value::number(-number)),
             }),
             Op::List => {
                 args[0] = first;
@@ -191,14 +199,14 @@ impl<'a> Machine<'a> {
                 }
                 let a: Vec<Value> = first.items().into_iter().map(Val::into_value).filter(|value| !value.is_null()).collect();
                 let b: Vec<Value> = second.items().into_iter().map(Val::into_value).collect();
-                match op {
-                    Op::Intersects => bool(a.iter().any(|value| values::holds(&b, value))),
-                    Op::SubsetOf => bool(values::within(&a, &b)),
-                    _ => {
-                        let mut seen = std::collections::BTreeSet::new();
-                        let common = a.into_iter().filter(|value| values::holds(&b, value) && seen.insert(value.clone()));
-                        Val::Own(Value::List(common.collect()))
-                    }
+                if *op == Op::Intersects {
+                    bool(a.iter().any(|value| values::holds(&b, value)))
+                } else if *op == Op::SubsetOf {
+                    bool(values::within(&a, &b))
+                } else {
+                    let mut seen = std::collections::BTreeSet::new();
+                    let common = a.into_iter().filter(|value| values::holds(&b, value) && seen.insert(value.clone()));
+                    Val::Own(Value::List(common.collect()))
                 }
             }
             Op::Get => match values::key(&second.value()) {
@@ -219,7 +227,14 @@ impl<'a> Machine<'a> {
                 // A date is in no zone.
                 let parts = match &*first.value() {
                     Value::Date(date) => Some(date.parts()),
-                    value => instant(zone, value).and_then(|at| crate::calendar::parts(zone, at)),
+                    value @ (Value::Null
+                    | Value::Bool(_)
+                    | Value::Int(_)
+                    | Value::Decimal(_)
+                    | Value::Text(_)
+                    | Value::Time(_)
+                    | Value::List(_)
+                    | Value::Map(_)) => instant(zone, value).and_then(|at| crate::calendar::parts(zone, at)),
                 };
                 Val::Own(parts.map_or(Value::Null, |(year, month, day)| {
                     Value::Int(match part {
@@ -311,6 +326,7 @@ impl<'a> Machine<'a> {
 }
 
 /// The fields from the subject to an expression, if that is a path of its own attributes.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other expression is a path")]
 fn attribute_path(core: &Core) -> Option<Vec<String>> {
     match core {
         Core::Var(crate::core::SUBJECT) => Some(Vec::new()),

@@ -103,7 +103,7 @@ impl<'a> Machine<'a> {
                     Comparison::LessOrEqual => Comparison::GreaterOrEqual,
                     Comparison::Greater => Comparison::Less,
                     Comparison::GreaterOrEqual => Comparison::LessOrEqual,
-                    same => same,
+                    same @ (Comparison::Equal | Comparison::NotEqual) => same,
                 };
                 self.stands(moment, 0, ends(mirrored, fixed))
             }

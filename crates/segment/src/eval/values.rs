@@ -21,7 +21,7 @@ impl<'a> Val<'a> {
         match self {
             Val::Own(value) => value.is_null(),
             Val::Ref(value) => value.is_null(),
-            _ => false,
+            Val::Object(_) | Val::List(_) | Val::Map(_) => false,
         }
     }
 
@@ -33,7 +33,7 @@ impl<'a> Val<'a> {
             Val::Ref(Value::List(items)) => !items.is_empty(),
             Val::Own(value) => *value == Value::Bool(true),
             Val::Ref(value) => **value == Value::Bool(true),
-            _ => false,
+            Val::Object(_) | Val::Map(_) => false,
         }
     }
 
@@ -53,18 +53,20 @@ impl<'a> Val<'a> {
     pub fn into_value(self) -> Value {
         match self {
             Val::Own(value) => value,
-            other => other.value().into_owned(),
+            other @ (Val::Ref(_) | Val::Object(_) | Val::List(_) | Val::Map(_)) => other.value().into_owned(),
         }
     }
 
     /// The items of a list; of null none, of anything else itself.
     pub fn items(self) -> Vec<Val<'a>> {
+        if self.is_null() {
+            return Vec::new();
+        }
         match self {
             Val::List(items) => items,
             Val::Own(Value::List(items)) => items.into_iter().map(Val::Own).collect(),
             Val::Ref(Value::List(items)) => items.iter().map(Val::Ref).collect(),
-            other if other.is_null() => Vec::new(),
-            other => vec![other],
+            other @ (Val::Own(_) | Val::Ref(_) | Val::Object(_) | Val::Map(_)) => vec![other],
         }
     }
 
@@ -78,7 +80,7 @@ impl<'a> Val<'a> {
             Val::Map(entries) => entries,
             Val::Own(Value::Map(map)) => map.into_iter().map(|(name, value)| (name, Val::Own(value))).collect(),
             Val::Ref(Value::Map(map)) => map.iter().map(|(name, value)| (name.clone(), Val::Ref(value))).collect(),
-            _ => Vec::new(),
+            Val::Own(_) | Val::Ref(_) | Val::Object(_) | Val::List(_) => Vec::new(),
         }
     }
 
@@ -96,7 +98,7 @@ impl<'a> Val<'a> {
                 }
                 Val::List(out)
             }
-            _ => Val::null(),
+            Val::Own(_) | Val::Ref(_) | Val::Object(_) | Val::List(_) => Val::null(),
         }
     }
 
@@ -112,7 +114,7 @@ impl<'a> Val<'a> {
             // Rows of list-valued features, and events under their own record.
             Val::Own(value) => value.field(crate::core::ROW_ID).as_str(),
             Val::Ref(value) => value.field(crate::core::ROW_ID).as_str().or_else(|| value.field("_id").as_str()),
-            _ => None,
+            Val::Object(_) | Val::List(_) | Val::Map(_) => None,
         }
     }
 
@@ -121,7 +123,7 @@ impl<'a> Val<'a> {
         match self {
             Val::Object(Object::Event(row, _)) => Some(row.at),
             Val::Object(Object::WorldEvent(event)) => Some(event.at),
-            _ => None,
+            Val::Own(_) | Val::Ref(_) | Val::Object(_) | Val::List(_) | Val::Map(_) => None,
         }
     }
 }
@@ -131,7 +133,7 @@ pub(super) fn key(value: &Value) -> Option<Text> {
     match value {
         Value::Null | Value::List(_) | Value::Map(_) => None,
         Value::Text(text) => Some(text.clone()),
-        other => read(other, Kind::Text).as_str().map(Text::new),
+        other @ (Value::Bool(_) | Value::Int(_) | Value::Decimal(_) | Value::Date(_) | Value::Time(_)) => read(other, Kind::Text).as_str().map(Text::new),
     }
 }
 
@@ -146,7 +148,7 @@ pub(super) fn compare(comparison: Comparison, left: &Value, right: &Value) -> bo
         return match comparison {
             Comparison::Equal => equal,
             Comparison::NotEqual => !equal,
-            _ => false,
+            Comparison::Less | Comparison::LessOrEqual | Comparison::Greater | Comparison::GreaterOrEqual => false,
         };
     }
     let order = left.cmp(right);

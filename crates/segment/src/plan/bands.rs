@@ -119,10 +119,8 @@ fn total(core: &Core) -> Option<FeatureId> {
         return None;
     };
     let of_accounts = **source == Core::relation(Core::Var(SUBJECT), Relation::Accounts);
-    match &**body {
-        Core::Apply(Op::Feature(id), of) if of_accounts && of[0] == Core::Var(*var) => Some(*id),
-        _ => None,
-    }
+    let Core::Apply(Op::Feature(id), of) = &**body else { return None };
+    (of_accounts && of[0] == Core::Var(*var)).then_some(*id)
 }
 
 fn bound(core: &Core) -> Option<&Value> {

@@ -14,6 +14,7 @@ use crate::core::{Core, Op, SUBJECT, TextTest};
 pub struct Demand {
     /// The names that lead to the field.
     pub path: Vec<Text>,
+    /// Not empty; compared letter by letter.
     pub texts: BTreeSet<Text>,
 }
 
@@ -21,6 +22,7 @@ pub struct Demand {
 pub(super) type Demands = BTreeMap<Vec<Text>, BTreeSet<Text>>;
 
 /// Of an event as `SUBJECT`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other operator may hold whatever the event contains")]
 pub(super) fn demands(predicate: &Core) -> Demands {
     let Core::Apply(op, operands) = predicate else { return Demands::new() };
     match op {
@@ -81,6 +83,7 @@ pub(super) fn event_type() -> Vec<Text> {
     vec![Text::const_new("eventType")]
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other expression is a path")]
 fn path(core: &Core) -> Option<Vec<Text>> {
     match core {
         Core::Apply(Op::Field(name), of) if of[0] == Core::Var(SUBJECT) => Some(vec![name.clone()]),

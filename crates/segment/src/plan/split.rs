@@ -126,6 +126,7 @@ impl<'p, 's> Splitter<'p, 's> {
     }
 
     /// The class of an expression not yet split.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other operator has a plain value")]
     fn sort(&mut self, core: &Core) -> Sort {
         match core {
             Core::Var(var) => self.sorts.get(var).cloned().unwrap_or((Class::Plain, false)),
@@ -141,14 +142,16 @@ impl<'p, 's> Splitter<'p, 's> {
                         Class::Subject => near,
                         Class::Row(_) => near,
                         Class::Plain => Class::Plain,
-                        _ => Class::Far(if relation.row().is_some() { Far::Row(*relation) } else { Far::Thing }),
+                        Class::Thing(_) | Class::Event(_) | Class::Remote(_) | Class::Far(_) => {
+                            Class::Far(if relation.row().is_some() { Far::Row(*relation) } else { Far::Thing })
+                        }
                     };
                     (class, many || !relation.to_one())
                 }
                 Op::Events => match self.sort(&operands[0]).0 {
                     Class::Subject => (Class::Event(BTreeSet::new()), true),
                     Class::Plain => (Class::Plain, true),
-                    _ => (Class::Far(Far::Event), true),
+                    Class::Thing(_) | Class::Row(_) | Class::Event(_) | Class::Remote(_) | Class::Far(_) => (Class::Far(Far::Event), true),
                 },
                 Op::DistinctThings | Op::Distinct => (self.sort(&operands[0]).0, true),
                 Op::Head => (self.sort(&operands[0]).0, false),
@@ -210,6 +213,7 @@ impl<'p, 's> Splitter<'p, 's> {
     }
 
     /// The anchor of an expression that can be computed at its anchor.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other expression moves as a whole")]
     fn movable(&mut self, core: &Core) -> Option<(Core, Class)> {
         let (anchor, class) = self.anchor(core)?;
         let direct = |of: &Core| *of == anchor;
@@ -237,7 +241,7 @@ impl<'p, 's> Splitter<'p, 's> {
                     return self.far_list(core, anchor, many);
                 }
             }
-            _ => {}
+            Class::Subject | Class::Thing(_) | Class::Row(_) | Class::Event(_) | Class::Remote(_) => {}
         }
         match core {
             Core::Apply(op @ (Op::And | Op::Or), operands) => (self.junction(op, operands), (Class::Plain, false)),
@@ -282,7 +286,9 @@ impl<'p, 's> Splitter<'p, 's> {
                 )
             }
             Core::Chain(steps) => (self.chain(steps), (Class::Plain, false)),
-            other => (other, (class, many)),
+            other @ (Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) | Core::Tally { .. } | Core::Sequence { .. } | Core::Kin { .. }) => {
+                (other, (class, many))
+            }
         }
     }
 
@@ -374,7 +380,7 @@ impl<'p, 's> Splitter<'p, 's> {
                 }
                 Core::apply(Op::Field(name), vec![of])
             }
-            _ => {
+            Class::Plain | Class::Subject | Class::Row(_) | Class::Far(_) => {
                 self.refuse("it goes through things of several things at once");
                 Core::null()
             }
@@ -388,7 +394,7 @@ impl<'p, 's> Splitter<'p, 's> {
         let host = match class {
             Class::Thing(kind) => Host::Thing(kind),
             Class::Remote(lists) => Host::Rows(lists),
-            _ => {
+            Class::Plain | Class::Subject | Class::Row(_) | Class::Event(_) | Class::Far(_) => {
                 self.refuse("it goes through things of several things at once");
                 return (Core::null(), (Class::Plain, many));
             }
@@ -441,7 +447,7 @@ impl<'p, 's> Splitter<'p, 's> {
             let (own, rest): (Vec<Core>, Vec<Core>) = body.conjuncts().into_iter().partition(|part| asked_once(part, var));
             let keep = match bind {
                 Bind::AtLeast(count) if count <= NEWEST_MAX && rest.iter().all(|part| newest_first(part, var)) => Keep::Newest(count as usize),
-                _ => Keep::All,
+                Bind::Filter | Bind::Map | Bind::FlatMap | Bind::AtLeast(_) | Bind::Top { .. } | Bind::GroupBy => Keep::All,
             };
             let own = own.into_iter().map(|part| part.substitute(var, &Core::Var(SUBJECT))).collect();
             let index = self.query(own, keep);
@@ -493,6 +499,7 @@ impl<'p, 's> Splitter<'p, 's> {
     }
 
     /// Names what was gathered.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other node stays as it is")]
     fn finish(mut self, mut core: Core) -> Result<Split, String> {
         // A far list within another's rows is built after it, so the last is named first.
         while let Some(far) = self.far.pop() {
@@ -597,6 +604,7 @@ pub(crate) fn reads(core: &Core) -> Reads {
     reads
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other operator reads a fact")]
 fn gather(core: &Core, reads: &mut Reads) {
     match core {
         Core::Rows(query) => reads.queries.extend(query.id()),
@@ -607,7 +615,15 @@ fn gather(core: &Core, reads: &mut Reads) {
             Op::InSegment(name) => reads.segments.push(name.clone()),
             _ => {}
         },
-        _ => {}
+        Core::Literal(_)
+        | Core::Var(_)
+        | Core::Moment(_)
+        | Core::Tally { .. }
+        | Core::Sequence { .. }
+        | Core::Kin { .. }
+        | Core::Bind { .. }
+        | Core::Groups { .. }
+        | Core::Chain(_) => {}
     }
     core.each(&mut |child| gather(child, reads));
 }

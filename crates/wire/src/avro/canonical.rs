@@ -37,7 +37,7 @@ fn write(schema: &Json, namespace: Option<&str>, out: &mut String) {
             // A primitive with attributes, a reference, or a schema in brackets.
             (inner, _) => write(inner, namespace, out),
         },
-        // Not a schema at all; its reader has refused it.
+        // Not a schema: its reader has already refused it.
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
 }

@@ -1,7 +1,8 @@
 //! Decisions of persons about channels: `{val, time, reason}`, one value each.
 //!
-//! A partial update that names `val` is a decision of its own, so it takes the whole consent: an older `y` beside the reason of a newer refusal would be
-//! a permission that nobody gave. One that names only `reason` or `time` says something about the decision that stands, and leaves it.
+//! A partial update that names `val` is a new decision and replaces the whole consent: an older `y`
+//! with the reason of a newer refusal would be a permission that nobody gave. An update that names
+//! only `reason` or `time` describes the current decision and keeps it.
 
 use millrace_model::{RecordType, Timestamp, Type, Value};
 
@@ -14,7 +15,8 @@ fn is_consent(record: &RecordType) -> bool {
     record.name == "Consent"
 }
 
-/// Dates decisions after `latest` as `version`, and returns whether there were any. A decision from the future would outrank every later one for ever.
+/// Gives every decision later than `latest` the time `version`, and returns whether there was one. A
+/// decision from the future would outrank all later ones.
 pub(super) fn bound_times(ty: &Type, value: &mut Value, latest: Timestamp, version: Timestamp) -> bool {
     let Value::Map(map) = value else { return false };
     match ty {

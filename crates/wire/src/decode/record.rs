@@ -45,8 +45,7 @@ pub(super) fn tombstone(kind: SourceKind, key: Option<&str>, record_timestamp: T
 }
 
 /// Moves fields that are not in the schema to `extra` at their own path (`x` to `extra.x`, `web.x`
-/// to `extra.web.x`), where `extra` says nothing itself. Returns the paths too, ascending, each
-/// once.
+/// to `extra.web.x`), unless `extra` has a value there. Returns their paths, ascending, each once.
 pub(super) fn graft_unknown(mut fields: Map, unknown: Vec<(Vec<Text>, Option<Value>)>) -> Result<(Map, Vec<String>), Rejection> {
     if let Some(extra) = fields.get("extra")
         && extra.as_map().is_none()
@@ -156,8 +155,8 @@ impl Context<'_> {
         })
     }
 
-    /// The record's version. One wrong clock must not win for ever: a time too far ahead of the
-    /// broker's timestamp counts as that.
+    /// The record's version. A time too far ahead of the broker's timestamp counts as that
+    /// timestamp, because otherwise one wrong clock would win permanently.
     fn version(&self, book: &Bookkeeping) -> Timestamp {
         match book.modified_at {
             Some(modified_at) if modified_at > self.latest() => {
@@ -168,12 +167,12 @@ impl Context<'_> {
         }
     }
 
-    /// What is said to be later than this comes from a wrong clock.
+    /// The latest plausible time: a later one comes from a wrong clock.
     fn latest(&self) -> Timestamp {
         self.record_timestamp.plus_ms(self.limits.future_ms_max)
     }
 
-    /// The time of a consent outranks versions, so it is bounded as they are.
+    /// The time of a consent takes precedence over versions, so the same bound applies to it.
     fn bound_consents(&self, fields: &mut Map, version: Timestamp) {
         if let (Some(field), Some(consents)) = (self.record_type.fields.get("consents"), fields.get_mut("consents"))
             && consent::bound_times(&field.ty, consents, self.latest(), version)
@@ -182,7 +181,8 @@ impl Context<'_> {
         }
     }
 
-    /// The record's own `sourceKey`; afterwards the key object stands in the fields wherever it came from.
+    /// The record's own `sourceKey`. Afterwards the fields contain the key object, even if the Kafka
+    /// key provided it.
     fn record_key(&self, key_field: &str, fields: &mut Map) -> Result<Text, Rejection> {
         let own = fields.get(key_field).map(|key| key.field("sourceKey")).and_then(Value::as_str);
         match (own, self.key) {
@@ -200,7 +200,8 @@ impl Context<'_> {
         }
     }
 
-    /// `changedFields` as paths: known ones only, those into a key or to the `val` of a consent widened to the whole, none twice or under another.
+    /// `changedFields` as paths, known ones only. A path into a key, or to the `val` of a consent,
+    /// becomes the path to the whole. No path occurs twice or below another.
     fn changed_paths(&self, names: &[Value]) -> Result<Vec<Path>, Rejection> {
         let mut paths = BTreeSet::new();
         for name in names.iter().filter_map(Value::as_str) {
@@ -220,8 +221,9 @@ impl Context<'_> {
         Ok(kept)
     }
 
-    /// A path into a key as the path to the key: its parts are one text taken apart, so that part of a newer one beside part of an older one names nothing.
-    /// The `val` of a consent likewise, because it is a decision.
+    /// The path to the whole key for a path into a key: its parts are parts of one text, so a mixture
+    /// of a newer and an older one names nothing. The same for the `val` of a consent, because a
+    /// decision replaces the whole consent.
     fn whole(&self, path: Path) -> Path {
         let steps = path.steps();
         let means_all = |len: usize| {

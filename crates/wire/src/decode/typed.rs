@@ -226,7 +226,8 @@ impl<'de> Visitor<'de> for Typed<'_> {
     }
 }
 
-/// The text of a number that no integer holds: its first and only name says that it is one.
+/// The text of a number that no integer holds. The format passes it as a map with one entry, whose
+/// name marks it as a number.
 fn exact<'de, A: MapAccess<'de>>(name: Option<&Text>, entries: &mut A) -> Result<Option<String>, A::Error> {
     if name.is_some_and(|name| name == NUMBER) {
         entries.next_value().map(Some)

@@ -1,4 +1,4 @@
-//! `destination`: the status of an instance's sinks, and commands to them.
+//! `destination`: the status of sinks, and commands to them.
 
 use serde_json::{Value, json};
 
@@ -44,6 +44,9 @@ fn text(status: &Value) -> String {
     let mut text = line(status);
     if let Some(error) = status["error"].as_str() {
         text += &format!("  held up: {error}\n");
+    }
+    for unheard in status["unheard"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        text += &format!("  without the numbers of a process: {unheard}\n");
     }
     if let Some(age) = status["oldestPendingMs"].as_u64() {
         text += &format!("  oldest pending: {} s\n", age / 1_000);

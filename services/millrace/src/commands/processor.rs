@@ -3,7 +3,7 @@
 use crate::cli::ProcessorOptions;
 use crate::commands::topics;
 use crate::memory;
-use crate::node::{Node, configured_parts};
+use crate::node::{Node, Parts, configured_parts};
 use crate::ports::Ports;
 use crate::settings::Settings;
 
@@ -18,5 +18,10 @@ pub fn run(settings: &Settings, options: &ProcessorOptions) -> anyhow::Result<()
     } else {
         topics::require_fit(settings)?;
     }
-    Node::start(&settings.config, configured_parts(settings)?)?.serve(ports)
+    // Sinks have processes of their own: `millrace sink`.
+    let parts = Parts {
+        sinks: None,
+        ..configured_parts(settings)?
+    };
+    Node::start(&settings.config, parts)?.serve(ports)
 }

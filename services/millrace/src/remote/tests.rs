@@ -68,6 +68,7 @@ fn peers(addresses: &[SocketAddr], token: Option<&str>) -> Peers {
             instance: address.to_string(),
             address: format!("http://{address}"),
             shards: [3].into(),
+            sinks: BTreeMap::new(),
             since: String::new(),
         };
         hosts.hear(&Delivered {

@@ -6,4 +6,5 @@ mod malformed;
 mod registry;
 mod segments;
 mod several;
+mod sinks;
 mod topics;

@@ -30,6 +30,7 @@ pub(super) fn wanted(change: &Change, row: Option<&LedgerRow>, before: Option<&W
     }
     match row.acknowledged {
         None => change.present || read.uncertain,
+        Some(known) if known.in_doubt() => true,
         Some(known) if read.offset < known.offset => false,
         Some(known) => !same(known) || (read.uncertain && read.offset > known.offset),
     }

@@ -50,13 +50,12 @@ impl Splitter<'_, '_> {
         let index = self.query(predicate, Keep::Progress);
         let (rows, class) = (Core::Rows(QueryRef::Open(index)), Class::Event(BTreeSet::from([index])));
         let steps = steps.into_iter().zip(parts).map(|(step, (own, rest))| {
-            let source = match step.source {
-                Core::Bind { var, .. } => {
-                    self.sorts.insert(var, (class.clone(), false));
-                    let body = Core::and(vec![own.substitute(SUBJECT, &Core::Var(var)), rest]);
-                    Core::bind(Bind::Filter, rows.clone(), var, self.expr(body).0)
-                }
-                _ => rows.clone(),
+            let source = if let Core::Bind { var, .. } = step.source {
+                self.sorts.insert(var, (class.clone(), false));
+                let body = Core::and(vec![own.substitute(SUBJECT, &Core::Var(var)), rest]);
+                Core::bind(Bind::Filter, rows.clone(), var, self.expr(body).0)
+            } else {
+                rows.clone()
             };
             self.sorts.insert(step.var, (class.clone(), false));
             let (body, _) = self.expr(step.body);

@@ -122,6 +122,7 @@ impl Stage {
                 partition: 0,
             },
             application: "t.sink.lists".to_owned(),
+            contested: false,
             clock: self.clock(),
             open_ledger: Arc::new(move |_| Ok(Box::new(disk.open()))),
             registry: None,

@@ -1,0 +1,63 @@
+//! From a configured destination to its foreign system: secrets read, settings checked by its
+//! connector.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use millrace_config::{Config, Destination as Configured};
+use millrace_connect::sink::Destination;
+use millrace_connect::source::{Status, system_clock};
+
+use crate::budgets::Budgets;
+use crate::refusal::Refusal;
+use crate::settings::revealed;
+
+/// The kinds of sinks.
+pub const KINDS: [&str; 3] = ["http", "webhook", "marketo"];
+
+/// The foreign system that a destination's settings describe; `None` where it has no sink.
+///
+/// # Errors
+/// A refusal where the settings cannot be used.
+pub fn destination(name: &str, config: &Config, budgets: &Budgets) -> anyhow::Result<Option<Box<dyn Destination>>> {
+    let Some(configured) = config.destinations.get(name) else { return Ok(None) };
+    let Some(kind) = configured.sink.as_deref() else { return Ok(None) };
+    match kind {
+        "http" | "webhook" => http(name, configured).map(Some),
+        "marketo" => marketo(name, configured, config, budgets).map(Some),
+        other => Err(Refusal(format!(
+            "destinations.{name}.sink: `{other}` is no kind of sink; expected `http`, `webhook` or `marketo`"
+        ))
+        .into()),
+    }
+}
+
+fn http(name: &str, configured: &Configured) -> anyhow::Result<Box<dyn Destination>> {
+    let refused = |error: anyhow::Error| Refusal(format!("destinations.{name}.settings: {error:#}"));
+    let config = millrace_sink_http::Config::from_json(configured.settings.clone()).map_err(|error| refused(error.into()))?;
+    let sink = millrace_sink_http::HttpSink::new(config).map_err(|error| refused(error.into()))?;
+    Ok(Box::new(sink))
+}
+
+/// Keys that identify a Marketo instance. A destination that names a source takes them from it.
+const INSTANCE: [&str; 7] = ["munchkin", "client_id", "client_secret", "url", "day_calls", "reserve_calls", "shares"];
+
+fn marketo(name: &str, configured: &Configured, config: &Config, budgets: &Budgets) -> anyhow::Result<Box<dyn Destination>> {
+    let key = format!("destinations.{name}.settings");
+    let mut settings = configured.settings.as_object().cloned().unwrap_or_default();
+    if let Some(source) = settings.remove("source") {
+        let found = source
+            .as_str()
+            .and_then(|source| config.sources.get(source))
+            .filter(|source| source.kind == "marketo");
+        let found = found.ok_or_else(|| Refusal(format!("{key}.source: {source} is no source of type `marketo`")))?;
+        let of_source = INSTANCE.iter().filter_map(|key| Some(((*key).to_owned(), found.settings.get(*key)?.clone())));
+        settings = of_source.chain(settings).collect();
+    }
+    let raw = serde_json::from_value(revealed(&key, &settings)?).map_err(|error| Refusal(format!("{key}: {error}")))?;
+    let config = millrace_sink_marketo::Config::new(raw).map_err(|error| Refusal::keys(&key, &error.0))?;
+    let budget = budgets.of(config.instance.budget_key(), &config.instance.limits);
+    let client = millrace_marketo::Client::new(&config.instance, budget, Arc::new(Status::new(name, "marketo"))).context("cannot set an HTTP client up")?;
+    let sink = millrace_sink_marketo::MarketoSink::new(config, &configured.namespace, Arc::new(client), system_clock());
+    Ok(Box::new(sink.context("cannot set an event queue up")?))
+}

@@ -57,6 +57,11 @@ mod tally;
 mod transaction;
 mod view;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use evaluate::is_alive;
 pub use horizon::ends;
 pub use identity::CommittedGraph;

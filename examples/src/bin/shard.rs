@@ -23,9 +23,9 @@ metadata: { name: leads }
 spec: { subject: person, status: published, timeZone: UTC, pql: "b2b.personScore >= 50" }
 "#;
 
-fn config() -> Result<Config> {
+fn config() -> Result<Deployment> {
     let schema = Arc::new(Schema::built_in()?);
-    Ok(Config {
+    Ok(Deployment {
         shards: 1,
         topic_prefix: "millrace.".to_owned(),
         decoder: Arc::new(Decoder::builder(Arc::clone(&schema))?.build()),

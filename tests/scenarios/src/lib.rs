@@ -24,7 +24,7 @@ use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measu
 use millrace_shard::message::{Envelope, Message};
 use millrace_shard::placement::shard_of;
 use millrace_shard::query::{Query, Reader, Shards};
-use millrace_shard::row;
+use millrace_shard::format;
 use millrace_shard::state::{DERIVED, RowChange, StateError, StateView};
 use millrace_wire::{Decoder, DestinationState, Membership, OutputCodec, Status};
 
@@ -74,7 +74,7 @@ struct Node {
 
 /// Some shards and the messages between them.
 pub struct Cluster {
-    config: Arc<Config>,
+    config: Arc<Deployment>,
     nodes: Vec<Node>,
     channels: BTreeMap<Channel, VecDeque<Input>>,
     offsets: BTreeMap<(u32, InputTopic), i64>,
@@ -143,7 +143,7 @@ impl StateView for Counting<'_> {
 }
 
 /// The configuration of a test deployment.
-pub fn config(shards: u32) -> Config {
+pub fn config(shards: u32) -> Deployment {
     // The same for every deployment, and slow to read.
     static BUILT: LazyLock<(Arc<Schema>, Arc<Decoder>)> = LazyLock::new(|| {
         let schema = Arc::new(Schema::built_in().expect("the schemas of the build parse"));
@@ -152,7 +152,7 @@ pub fn config(shards: u32) -> Config {
     });
     let (schema, decoder) = BUILT.clone();
     let priority = millrace_identity::Priority::new(["email", "ecid"]);
-    Config {
+    Deployment {
         shards,
         topic_prefix: "millrace.".to_owned(),
         schema,
@@ -172,7 +172,7 @@ impl Cluster {
         Cluster::with(config(shards), seed, now)
     }
 
-    pub fn with(config: Config, seed: u64, now: Timestamp) -> Cluster {
+    pub fn with(config: Deployment, seed: u64, now: Timestamp) -> Cluster {
         let config = Arc::new(config);
         let node = |number| {
             let mut machine = Shard::new(number, Arc::clone(&config));
@@ -211,7 +211,7 @@ impl Cluster {
     ///
     /// # Panics
     /// Where the number of shards is another: that is fixed for ever.
-    pub fn restart(&mut self, config: Config) {
+    pub fn restart(&mut self, config: Deployment) {
         assert_eq!(config.shards, self.config.shards);
         self.config = Arc::new(config);
         for (number, node) in (0..).zip(&mut self.nodes) {
@@ -395,7 +395,7 @@ impl Cluster {
         }
         match (output.topic.clone(), output.partition.clone()) {
             (OutputTopic::Inbox, Partition::Shard(to)) => {
-                let envelope: Envelope = row::decode(output.value.as_deref().expect("a message has a value")).expect("our own message can be read");
+                let envelope: Envelope = format::decode(output.value.as_deref().expect("a message has a value")).expect("our own message can be read");
                 self.feature_messages += usize::from(matches!(envelope.message, Message::Features { .. }));
                 let sender = (!self.one_inbox).then_some(sender);
                 self.enqueue(sender, to, InputTopic::Inbox, self.now, output.key, output.value, output.headers);
@@ -579,7 +579,7 @@ pub struct Solo {
 impl Solo {
     /// # Panics
     /// Where the configuration has more than one shard.
-    pub fn new(config: Config, now: Timestamp) -> Solo {
+    pub fn new(config: Deployment, now: Timestamp) -> Solo {
         assert_eq!(config.shards, 1);
         let mut machine = Shard::new(0, Arc::new(config));
         let table = Table::default();

@@ -13,7 +13,7 @@ use serde_json::json;
 
 const SHARDS: u32 = 3;
 
-fn cluster(config: Config, pql: &str, records: &[SourceRecord]) -> Cluster {
+fn cluster(config: Deployment, pql: &str, records: &[SourceRecord]) -> Cluster {
     let mut cluster = Cluster::with(config, 1, Timestamp(NOON_MS));
     let definition = json!({ "kind": "Segment", "metadata": { "name": "s" }, "spec": { "subject": "person", "pql": pql } });
     cluster.define("s", Some(&definition.to_string()));
@@ -23,13 +23,13 @@ fn cluster(config: Config, pql: &str, records: &[SourceRecord]) -> Cluster {
     cluster
 }
 
-fn restart(cluster: &mut Cluster, config: Config) -> BTreeSet<String> {
+fn restart(cluster: &mut Cluster, config: Deployment) -> BTreeSet<String> {
     cluster.restart(config);
     cluster.settle();
     cluster.members("s")
 }
 
-fn with_rate(rate: f64) -> Config {
+fn with_rate(rate: f64) -> Deployment {
     let mut config = config(SHARDS);
     config
         .settings

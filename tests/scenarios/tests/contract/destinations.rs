@@ -20,7 +20,7 @@ const ATTRIBUTES: [(&str, &str); 3] = [
     ("mail", "workEmail.address"),
 ];
 
-fn configured(shards: u32) -> Config {
+fn configured(shards: u32) -> Deployment {
     let mut config = config(shards);
     let attributes = ATTRIBUTES
         .iter()

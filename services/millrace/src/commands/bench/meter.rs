@@ -9,7 +9,7 @@ use millrace_log::{
 use millrace_runtime::topology::Topology;
 use millrace_shard::machine::{InputTopic, OutputTopic};
 use millrace_shard::message::{Envelope, Message};
-use millrace_shard::row;
+use millrace_shard::format;
 
 /// Records and the bytes of their keys and values.
 #[derive(Debug, Default)]
@@ -222,7 +222,7 @@ impl ShardSession for MeteredSession {
 }
 
 fn tells_features(record: &Record) -> bool {
-    let envelope = record.value.as_deref().map(row::decode::<Envelope>);
+    let envelope = record.value.as_deref().map(format::decode::<Envelope>);
     matches!(
         envelope,
         Some(Ok(Envelope {

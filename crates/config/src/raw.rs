@@ -171,7 +171,7 @@ pub struct Identity {
     pub unique_per_cluster: Vec<String>,
     /// Per namespace, how many records may claim one identity before it counts as shared.
     pub max_claims_per_identity: BTreeMap<String, u32>,
-    /// How long changes of membership are held back where accounts, deals, campaigns or lists that
+    /// How long changes of membership are held back where accounts, opportunities, campaigns or lists that
     /// a person refers to were united or taken apart. The consequences arrive in parts, and without
     /// the delay people would leave and come back in between. `0s`: no delay.
     pub settle: String,

@@ -18,7 +18,7 @@ use millrace_model::{SourceKind, Timestamp};
 use serde_json::Value;
 
 pub use rows::Rows;
-pub use status::{Progress, SourceState, SourceView, Status};
+pub use status::{SnapshotProgress, SourceState, SourceView, Status};
 pub use task::{Ended, Make, SOURCE_HEADER, SourceTask, Stop, Topics, system_clock};
 
 use crate::budget::Spent;
@@ -51,7 +51,7 @@ pub struct Batch {
     /// Everything the system had up to this instant has been read; `None`: unknown, or not yet.
     pub read_to: Option<Timestamp>,
     /// While a first load runs.
-    pub snapshot: Option<Progress>,
+    pub snapshot: Option<SnapshotProgress>,
     /// How long to wait before the next step; zero while there is more.
     pub pause: Duration,
 }

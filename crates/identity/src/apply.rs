@@ -8,7 +8,7 @@ use millrace_model::{CanonicalId, Identity};
 use crate::evidence::{Claim, Edge, Evidence, Outcome};
 use crate::policy::{Place, Policy};
 use crate::replay;
-use crate::rows::{ClusterRow, Rows, Status, TypedRows};
+use crate::rows::{ClusterRow, GraphResult, Status, TypedRows};
 use crate::store::GraphStore;
 use crate::writer::{Cluster, Writer};
 
@@ -18,7 +18,7 @@ use crate::writer::{Cluster, Writer};
 /// # Errors
 /// Where the store failed or a row is damaged. Some rows may be written then: abort the
 /// transaction.
-pub fn apply<S: GraphStore>(store: &mut S, policy: &Policy, evidence: &[Evidence]) -> Rows<Outcome, S> {
+pub fn apply<S: GraphStore>(store: &mut S, policy: &Policy, evidence: &[Evidence]) -> GraphResult<Outcome, S> {
     let mut last: BTreeMap<(&Edge, &Claim), bool> = BTreeMap::new();
     for one in evidence {
         match one {
@@ -55,7 +55,7 @@ impl<S: GraphStore> Writer<'_, S> {
     ///
     /// Until that replay the clusters are right for the homes that the others had before, and any
     /// union made meanwhile stays valid: so the order of the two steps does not matter.
-    pub fn decide(&mut self) -> Rows<(), S> {
+    pub fn decide(&mut self) -> GraphResult<(), S> {
         let mut replay = replay::Task::default();
         while let Some((place, changed)) = self.changed.pop_first() {
             let row = self.node_row(&place.node)?;
@@ -97,7 +97,7 @@ impl<S: GraphStore> Writer<'_, S> {
     /// A node that did not count before, or has further homes, where no order is needed: its
     /// clusters fit together as they are, or all of them were complete before its turn came.
     /// Returns whether it is decided.
-    fn unite_whole(&mut self, place: &Place, was_linked: bool) -> Rows<bool, S> {
+    fn unite_whole(&mut self, place: &Place, was_linked: bool) -> GraphResult<bool, S> {
         let node = &place.node;
         let mut clusters: BTreeMap<CanonicalId, Cluster> = BTreeMap::new();
         let homes = self.store.homes(node, usize::MAX)?;
@@ -119,7 +119,7 @@ impl<S: GraphStore> Writer<'_, S> {
     }
 
     /// Whether different clusters may be one.
-    fn fit<'c>(&self, clusters: impl Iterator<Item = &'c Cluster> + Clone, any: &Identity) -> Rows<bool, S> {
+    fn fit<'c>(&self, clusters: impl Iterator<Item = &'c Cluster> + Clone, any: &Identity) -> GraphResult<bool, S> {
         if clusters.clone().map(Cluster::size).sum::<u64>() > self.policy.identities_max(any) {
             return Ok(false);
         }
@@ -141,7 +141,7 @@ impl<S: GraphStore> Writer<'_, S> {
 
     /// Makes clusters one, under the least of their canonical ids, because the node at `place` is
     /// linked.
-    fn unite(&mut self, clusters: Vec<Cluster>, place: &Place) -> Rows<(), S> {
+    fn unite(&mut self, clusters: Vec<Cluster>, place: &Place) -> GraphResult<(), S> {
         let priority = self.policy.priority();
         let Some(winner) = clusters.iter().min_by(|a, b| priority.compare(&a.canonical.0, &b.canonical.0)) else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The identity graph: which identities are one person, one account, one deal; a state machine over
+//! The identity graph: which identities are one person, one account, one opportunity; a state machine over
 //! rows of the caller.
 //!
 //! What it is *not*: it reads no records (the resolve stage turns them into evidence), keeps no

@@ -15,7 +15,7 @@ const PERSON_IDENTITIES_MAX: u64 = 50;
 /// Account records in one company, unless configured: a group with hundreds of subsidiaries in
 /// several systems still fits.
 const ACCOUNT_IDENTITIES_MAX: u64 = 1_000;
-/// Identities in one deal, campaign or list, unless configured: a handful of systems know it.
+/// Identities in one opportunity, campaign or list, unless configured: a handful of systems know it.
 const OTHER_IDENTITIES_MAX: u64 = 50;
 
 /// The order of namespaces, most trusted first: decides which identity names a cluster and which

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::evidence::Outcome;
 use crate::policy::Policy;
-use crate::rows::{Rows, TypedRows};
+use crate::rows::{GraphResult, TypedRows};
 use crate::store::GraphStore;
 use crate::writer::Writer;
 
@@ -20,7 +20,7 @@ const PAGE_ROWS: usize = 1024;
 /// # Errors
 /// Where the store failed or a row is damaged. Some rows may be written then: abort the
 /// transaction.
-pub fn rebuild<S: GraphStore>(store: &mut S, policy: &Policy) -> Rows<Outcome, S> {
+pub fn rebuild<S: GraphStore>(store: &mut S, policy: &Policy) -> GraphResult<Outcome, S> {
     let mut writer = Writer::new(store, policy)?;
     let mut edges = Vec::new();
     loop {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use millrace_model::{CanonicalId, Identity};
 
 use crate::policy::{Place, Policy};
-use crate::rows::{ClusterRow, NodeRow, Rows, Status, TypedRows};
+use crate::rows::{ClusterRow, GraphResult, NodeRow, Status, TypedRows};
 use crate::store::GraphStore;
 use crate::writer::{Content, Writer};
 
@@ -43,7 +43,7 @@ impl Task {
         self.undecided.insert(place);
     }
 
-    pub fn run<S: GraphStore>(self, writer: &mut Writer<'_, S>) -> Rows<(), S> {
+    pub fn run<S: GraphStore>(self, writer: &mut Writer<'_, S>) -> GraphResult<(), S> {
         let Some(from) = self.shrunk.first().into_iter().chain(self.undecided.first()).min().cloned() else {
             return Ok(());
         };
@@ -60,7 +60,7 @@ impl Task {
 }
 
 /// The cluster of a node outside of every region, as it is at a place in the order.
-fn reach<S: GraphStore>(writer: &Writer<'_, S>, node: &Identity, place: &Place) -> Rows<(Content, BTreeSet<Identity>), S> {
+fn reach<S: GraphStore>(writer: &Writer<'_, S>, node: &Identity, place: &Place) -> GraphResult<(Content, BTreeSet<Identity>), S> {
     let mut content = Content::default();
     let mut seen = BTreeSet::from([node.clone()]);
     let mut open = vec![node.clone()];
@@ -82,12 +82,12 @@ fn reach<S: GraphStore>(writer: &Writer<'_, S>, node: &Identity, place: &Place) 
 #[derive(Default)]
 struct Replay {
     numbers: BTreeMap<Identity, usize>,
-    nodes: Vec<Node>,
+    nodes: Vec<Member>,
     /// The undecided nodes, by place, with the cursors there.
     queue: BTreeMap<Place, Vec<Cursor>>,
 }
 
-struct Node {
+struct Member {
     identity: Identity,
     /// The canonical id in the rows.
     canonical: CanonicalId,
@@ -122,7 +122,7 @@ impl Replay {
 
     /// Takes the whole cluster of a node into the region, in the state it has at `place`, and
     /// queues its nodes from there on.
-    fn load_cluster_of<S: GraphStore>(&mut self, writer: &Writer<'_, S>, node: &Identity, place: &Place) -> Rows<(), S> {
+    fn load_cluster_of<S: GraphStore>(&mut self, writer: &Writer<'_, S>, node: &Identity, place: &Place) -> GraphResult<(), S> {
         if self.numbers.contains_key(node) {
             return Ok(());
         }
@@ -132,7 +132,7 @@ impl Replay {
         for identity in &members {
             let number = self.nodes.len();
             self.numbers.insert(identity.clone(), number);
-            self.nodes.push(Node {
+            self.nodes.push(Member {
                 identity: identity.clone(),
                 canonical: canonical.clone(),
                 clustered,
@@ -171,7 +171,7 @@ impl Replay {
     }
 
     /// Queues a cursor at its next node after `after`, reading from `from` on where it has to.
-    fn advance<S: GraphStore>(&mut self, writer: &Writer<'_, S>, mut cursor: Cursor, mut from: Option<Identity>, after: Option<&Place>) -> Rows<(), S> {
+    fn advance<S: GraphStore>(&mut self, writer: &Writer<'_, S>, mut cursor: Cursor, mut from: Option<Identity>, after: Option<&Place>) -> GraphResult<(), S> {
         let home = self.nodes[cursor.home].identity.clone();
         loop {
             while let Some(node) = cursor.read.pop_front() {
@@ -216,7 +216,7 @@ impl Replay {
     }
 
     /// Decides all that is queued, in order.
-    fn run<S: GraphStore>(&mut self, writer: &mut Writer<'_, S>) -> Rows<(), S> {
+    fn run<S: GraphStore>(&mut self, writer: &mut Writer<'_, S>) -> GraphResult<(), S> {
         while let Some((place, mut cursors)) = self.queue.pop_first() {
             let row = writer.node_row(&place.node)?;
             let status = if self.link(writer, &place, &row)? { Status::Linked } else { Status::Waiting };
@@ -239,7 +239,7 @@ impl Replay {
 
     /// Links the node at `place` to all its homes where their clusters fit together at that place;
     /// returns whether they do.
-    fn link<S: GraphStore>(&mut self, writer: &Writer<'_, S>, place: &Place, row: &NodeRow) -> Rows<bool, S> {
+    fn link<S: GraphStore>(&mut self, writer: &Writer<'_, S>, place: &Place, row: &NodeRow) -> GraphResult<bool, S> {
         let max = writer.policy.identities_max(&place.node);
         if row.degree >= max {
             return Ok(false);
@@ -278,7 +278,7 @@ impl Replay {
     }
 
     /// Writes the region's clusters as they are now.
-    fn write<S: GraphStore>(mut self, writer: &mut Writer<'_, S>) -> Rows<(), S> {
+    fn write<S: GraphStore>(mut self, writer: &mut Writer<'_, S>) -> GraphResult<(), S> {
         let mut groups = BTreeMap::<usize, Vec<usize>>::new();
         for number in 0..self.nodes.len() {
             groups.entry(self.root(number)).or_default().push(number);

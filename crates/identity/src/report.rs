@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Claim, Edge, Reason};
 use crate::policy::Policy;
-use crate::rows::{EdgeRow, Rows, Status, TypedRows};
+use crate::rows::{EdgeRow, GraphResult, Status, TypedRows};
 use crate::store::GraphStore;
 
 /// A cluster and the edges at its members.
@@ -46,7 +46,7 @@ pub struct EdgeReport {
 ///
 /// # Errors
 /// Where the store failed or a row is damaged.
-pub fn canonical<S: GraphStore>(store: &S, node: &Identity) -> Rows<CanonicalId, S> {
+pub fn canonical<S: GraphStore>(store: &S, node: &Identity) -> GraphResult<CanonicalId, S> {
     store.canonical_of(node)
 }
 
@@ -55,7 +55,7 @@ pub fn canonical<S: GraphStore>(store: &S, node: &Identity) -> Rows<CanonicalId,
 ///
 /// # Errors
 /// Where the store failed or a row is damaged.
-pub fn members<S: GraphStore>(store: &S, canonical: &CanonicalId) -> Rows<Vec<Identity>, S> {
+pub fn members<S: GraphStore>(store: &S, canonical: &CanonicalId) -> GraphResult<Vec<Identity>, S> {
     store.cluster_members(canonical)
 }
 
@@ -64,7 +64,7 @@ pub fn members<S: GraphStore>(store: &S, canonical: &CanonicalId) -> Rows<Vec<Id
 ///
 /// # Errors
 /// Where the store failed or a row is damaged.
-pub fn explain<S: GraphStore>(store: &S, policy: &Policy, node: &Identity, limit: usize) -> Rows<ClusterReport, S> {
+pub fn explain<S: GraphStore>(store: &S, policy: &Policy, node: &Identity, limit: usize) -> GraphResult<ClusterReport, S> {
     let row = store.node(node)?;
     let epoch = row.as_ref().map_or(0, |row| row.epoch);
     let canonical = row.map_or_else(|| CanonicalId(node.clone()), |row| row.canonical);
@@ -97,7 +97,7 @@ pub fn explain<S: GraphStore>(store: &S, policy: &Policy, node: &Identity, limit
 
 /// The edges at the members that are parked, or those that are not: all of them, or at least
 /// `limit`.
-fn edges_at<S: GraphStore>(store: &S, members: &[Identity], parked: bool, limit: usize) -> Rows<BTreeSet<Edge>, S> {
+fn edges_at<S: GraphStore>(store: &S, members: &[Identity], parked: bool, limit: usize) -> GraphResult<BTreeSet<Edge>, S> {
     let mut found = BTreeSet::new();
     for member in members {
         for status in Status::ALL.into_iter().filter(|status| status.is_parked() == parked) {
@@ -115,7 +115,7 @@ fn edges_at<S: GraphStore>(store: &S, members: &[Identity], parked: bool, limit:
 
 /// Why an edge does not count; `None` where it does. Read from the graph as it is now, so it
 /// depends on no history either.
-pub(crate) fn reason<S: GraphStore>(store: &S, policy: &Policy, edge: &Edge, row: &EdgeRow) -> Rows<Option<Reason>, S> {
+pub(crate) fn reason<S: GraphStore>(store: &S, policy: &Policy, edge: &Edge, row: &EdgeRow) -> GraphResult<Option<Reason>, S> {
     if row.refused {
         return Ok(policy.refusal(edge));
     }

@@ -177,96 +177,96 @@ fn decode<T: DeserializeOwned, E>(key: &[u8], bytes: &[u8]) -> Result<T, GraphEr
 }
 
 /// What reading or writing rows yields.
-pub(crate) type Rows<T, S> = Result<T, GraphError<<S as GraphStore>::Error>>;
+pub(crate) type GraphResult<T, S> = Result<T, GraphError<<S as GraphStore>::Error>>;
 
 /// The rows of a [`GraphStore`], typed.
 pub(crate) trait TypedRows: GraphStore + Sized {
-    fn read<T: DeserializeOwned>(&self, key: &[u8]) -> Rows<Option<T>, Self> {
+    fn read<T: DeserializeOwned>(&self, key: &[u8]) -> GraphResult<Option<T>, Self> {
         self.get(key).map_err(GraphError::Store)?.map(|bytes| decode(key, &bytes)).transpose()
     }
 
-    fn write<T: Serialize>(&mut self, key: Key, value: Option<&T>) -> Rows<(), Self> {
+    fn write<T: Serialize>(&mut self, key: Key, value: Option<&T>) -> GraphResult<(), Self> {
         self.put(key.0, value.map(encode)).map_err(GraphError::Store)
     }
 
-    fn mark(&mut self, key: Key, present: bool) -> Rows<(), Self> {
+    fn mark(&mut self, key: Key, present: bool) -> GraphResult<(), Self> {
         self.put(key.0, present.then(|| vec![VERSION])).map_err(GraphError::Store)
     }
 
     /// The last epoch assigned; 0 before the first move.
-    fn epoch(&self) -> Rows<u64, Self> {
+    fn epoch(&self) -> GraphResult<u64, Self> {
         Ok(self.read(&Key::new(b's').0)?.unwrap_or(0))
     }
 
-    fn set_epoch(&mut self, epoch: u64) -> Rows<(), Self> {
+    fn set_epoch(&mut self, epoch: u64) -> GraphResult<(), Self> {
         self.write(Key::new(b's'), Some(&epoch))
     }
 
-    fn node(&self, node: &Identity) -> Rows<Option<NodeRow>, Self> {
+    fn node(&self, node: &Identity) -> GraphResult<Option<NodeRow>, Self> {
         self.read(&Key::new(b'n').identity(node).0)
     }
 
-    fn set_node(&mut self, node: &Identity, row: Option<&NodeRow>) -> Rows<(), Self> {
+    fn set_node(&mut self, node: &Identity, row: Option<&NodeRow>) -> GraphResult<(), Self> {
         self.write(Key::new(b'n').identity(node), row)
     }
 
-    fn canonical_of(&self, node: &Identity) -> Rows<CanonicalId, Self> {
+    fn canonical_of(&self, node: &Identity) -> GraphResult<CanonicalId, Self> {
         Ok(self.node(node)?.map_or_else(|| CanonicalId(node.clone()), |row| row.canonical))
     }
 
     /// `None` for a cluster of one.
-    fn cluster(&self, canonical: &CanonicalId) -> Rows<Option<ClusterRow>, Self> {
+    fn cluster(&self, canonical: &CanonicalId) -> GraphResult<Option<ClusterRow>, Self> {
         self.read(&Key::new(b'k').identity(&canonical.0).0)
     }
 
-    fn set_cluster(&mut self, canonical: &CanonicalId, row: Option<&ClusterRow>) -> Rows<(), Self> {
+    fn set_cluster(&mut self, canonical: &CanonicalId, row: Option<&ClusterRow>) -> GraphResult<(), Self> {
         self.write(Key::new(b'k').identity(&canonical.0), row)
     }
 
-    fn set_member(&mut self, canonical: &CanonicalId, member: &Identity, present: bool) -> Rows<(), Self> {
+    fn set_member(&mut self, canonical: &CanonicalId, member: &Identity, present: bool) -> GraphResult<(), Self> {
         self.mark(Key::new(b'c').identity(&canonical.0).identity(member), present)
     }
 
     /// All members, in order of identities; a cluster of one has itself.
-    fn cluster_members(&self, canonical: &CanonicalId) -> Rows<Vec<Identity>, Self> {
+    fn cluster_members(&self, canonical: &CanonicalId) -> GraphResult<Vec<Identity>, Self> {
         let prefix = || Key::new(b'c').identity(&canonical.0);
         let members = self.identities(prefix().0, &prefix().past().0, prefix().0.len(), usize::MAX)?;
         Ok(if members.is_empty() { vec![canonical.0.clone()] } else { members })
     }
 
     /// Whether a cluster holds an identity of the namespace.
-    fn cluster_holds(&self, canonical: &CanonicalId, namespace: &str) -> Rows<bool, Self> {
+    fn cluster_holds(&self, canonical: &CanonicalId, namespace: &str) -> GraphResult<bool, Self> {
         let prefix = || Key::new(b'c').identity(&canonical.0).text(namespace);
         // The canonical id is a member too; the rows are only there for clusters of two or more.
         Ok(canonical.0.namespace() == namespace || !self.scan(&prefix().0, &prefix().past().0, 1).map_err(GraphError::Store)?.is_empty())
     }
 
-    fn edge(&self, edge: &Edge) -> Rows<Option<EdgeRow>, Self> {
+    fn edge(&self, edge: &Edge) -> GraphResult<Option<EdgeRow>, Self> {
         self.read(&Key::new(b'e').edge(edge).0)
     }
 
-    fn set_edge(&mut self, edge: &Edge, row: Option<&EdgeRow>) -> Rows<(), Self> {
+    fn set_edge(&mut self, edge: &Edge, row: Option<&EdgeRow>) -> GraphResult<(), Self> {
         self.write(Key::new(b'e').edge(edge), row)
     }
 
     /// At most `limit` homes that carry a node, in order of identities; refused edges do not count.
-    fn homes(&self, node: &Identity, limit: usize) -> Rows<Vec<Identity>, Self> {
+    fn homes(&self, node: &Identity, limit: usize) -> GraphResult<Vec<Identity>, Self> {
         let prefix = || Key::new(b'w').identity(node);
         self.identities(prefix().0, &prefix().past().0, prefix().0.len(), limit)
     }
 
-    fn set_home(&mut self, edge: &Edge, present: bool) -> Rows<(), Self> {
+    fn set_home(&mut self, edge: &Edge, present: bool) -> GraphResult<(), Self> {
         self.mark(Key::new(b'w').identity(edge.node()).identity(edge.home()), present)
     }
 
     /// At most `limit` nodes of a status that a home carries, in order of identities.
-    fn carried(&self, home: &Identity, status: Status, limit: usize) -> Rows<Vec<Identity>, Self> {
+    fn carried(&self, home: &Identity, status: Status, limit: usize) -> GraphResult<Vec<Identity>, Self> {
         let prefix = || Key::new(b'h').identity(home).byte(status.byte());
         self.identities(prefix().0, &prefix().past().0, prefix().0.len(), limit)
     }
 
     /// The same within one namespace, from `from` on.
-    fn carried_from(&self, home: &Identity, status: Status, namespace: &str, from: Option<&Identity>, limit: usize) -> Rows<Vec<Identity>, Self> {
+    fn carried_from(&self, home: &Identity, status: Status, namespace: &str, from: Option<&Identity>, limit: usize) -> GraphResult<Vec<Identity>, Self> {
         let home_key = || Key::new(b'h').identity(home).byte(status.byte());
         let strip = home_key().0.len();
         let lower = match from {
@@ -276,12 +276,12 @@ pub(crate) trait TypedRows: GraphStore + Sized {
         self.identities(lower.0, &home_key().text(namespace).past().0, strip, limit)
     }
 
-    fn set_carried(&mut self, edge: &Edge, status: Status, present: bool) -> Rows<(), Self> {
+    fn set_carried(&mut self, edge: &Edge, status: Status, present: bool) -> GraphResult<(), Self> {
         self.mark(Key::new(b'h').identity(edge.home()).byte(status.byte()).identity(edge.node()), present)
     }
 
     /// The namespaces of the nodes of a status that a home carries.
-    fn namespaces(&self, home: &Identity, status: Status) -> Rows<Vec<String>, Self> {
+    fn namespaces(&self, home: &Identity, status: Status) -> GraphResult<Vec<String>, Self> {
         let prefix = || Key::new(b'h').identity(home).byte(status.byte());
         let upper = prefix().past().0;
         let mut lower = prefix().0;
@@ -294,16 +294,16 @@ pub(crate) trait TypedRows: GraphStore + Sized {
         Ok(found)
     }
 
-    fn has_claim(&self, edge: &Edge, claim: &Claim) -> Rows<bool, Self> {
+    fn has_claim(&self, edge: &Edge, claim: &Claim) -> GraphResult<bool, Self> {
         Ok(self.get(&Key::new(b'm').edge(edge).text(&claim.0).0).map_err(GraphError::Store)?.is_some())
     }
 
-    fn set_claim(&mut self, edge: &Edge, claim: &Claim, present: bool) -> Rows<(), Self> {
+    fn set_claim(&mut self, edge: &Edge, claim: &Claim, present: bool) -> GraphResult<(), Self> {
         self.mark(Key::new(b'm').edge(edge).text(&claim.0), present)
     }
 
     /// At most `limit` claims of an edge, in order of their texts.
-    fn claims(&self, edge: &Edge, limit: usize) -> Rows<Vec<Claim>, Self> {
+    fn claims(&self, edge: &Edge, limit: usize) -> GraphResult<Vec<Claim>, Self> {
         let prefix = || Key::new(b'm').edge(edge);
         let strip = prefix().0.len();
         let rows = self.scan(&prefix().0, &prefix().past().0, limit).map_err(GraphError::Store)?;
@@ -315,7 +315,7 @@ pub(crate) trait TypedRows: GraphStore + Sized {
     }
 
     /// The asserted edges after `after`, in order of their ends.
-    fn edges_after(&self, after: Option<&Edge>, limit: usize) -> Rows<Vec<(Edge, EdgeRow)>, Self> {
+    fn edges_after(&self, after: Option<&Edge>, limit: usize) -> GraphResult<Vec<(Edge, EdgeRow)>, Self> {
         let lower = match after {
             Some(edge) => Key::new(b'e').edge(edge).byte(0),
             None => Key::new(b'e'),
@@ -332,7 +332,7 @@ pub(crate) trait TypedRows: GraphStore + Sized {
     }
 
     /// The identities at the end of the keys of a range, after the first `strip` bytes.
-    fn identities(&self, mut lower: Vec<u8>, upper: &[u8], strip: usize, limit: usize) -> Rows<Vec<Identity>, Self> {
+    fn identities(&self, mut lower: Vec<u8>, upper: &[u8], strip: usize, limit: usize) -> GraphResult<Vec<Identity>, Self> {
         let mut found = Vec::new();
         loop {
             let want = SCAN_ROWS.min(limit - found.len());

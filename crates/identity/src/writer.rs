@@ -7,7 +7,7 @@ use millrace_model::{CanonicalId, Identity, Text};
 use crate::evidence::{Edge, Move, Outcome, Parked};
 use crate::policy::{Place, Policy};
 use crate::report::reason;
-use crate::rows::{ClusterRow, EdgeRow, NodeRow, Rows, Status, TypedRows, damaged_node};
+use crate::rows::{ClusterRow, EdgeRow, GraphResult, NodeRow, Status, TypedRows, damaged_node};
 use crate::store::GraphStore;
 
 /// The changes of one call, compared with the state before it.
@@ -35,7 +35,7 @@ pub(crate) struct Changed {
 }
 
 impl<'a, S: GraphStore> Writer<'a, S> {
-    pub fn new(store: &'a mut S, policy: &'a Policy) -> Rows<Self, S> {
+    pub fn new(store: &'a mut S, policy: &'a Policy) -> GraphResult<Self, S> {
         let epoch = store.epoch()? + 1;
         Ok(Writer {
             store,
@@ -48,7 +48,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
     }
 
     /// An edge gains or loses one claim.
-    pub fn claimed(&mut self, edge: &Edge, present: bool) -> Rows<(), S> {
+    pub fn claimed(&mut self, edge: &Edge, present: bool) -> GraphResult<(), S> {
         match (self.store.edge(edge)?, present) {
             (None, true) => self.begin(edge, 1),
             (Some(row), true) => self.store.set_edge(edge, Some(&EdgeRow { claims: row.claims + 1, ..row })),
@@ -59,7 +59,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
     }
 
     /// An edge gained its first claim. `claims` is how many it has now.
-    pub fn begin(&mut self, edge: &Edge, claims: u64) -> Rows<(), S> {
+    pub fn begin(&mut self, edge: &Edge, claims: u64) -> GraphResult<(), S> {
         self.edges_before.entry(edge.clone()).or_insert(None);
         let refused = self.policy.refusal(edge).is_some();
         self.store.set_edge(edge, Some(&EdgeRow { claims, refused }))?;
@@ -77,7 +77,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
     }
 
     /// An edge lost its last claim.
-    fn end(&mut self, edge: &Edge, row: &EdgeRow) -> Rows<(), S> {
+    fn end(&mut self, edge: &Edge, row: &EdgeRow) -> GraphResult<(), S> {
         self.store.set_edge(edge, None)?;
         if row.refused {
             self.edges_before.entry(edge.clone()).or_insert(Some(true));
@@ -98,7 +98,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
         changed.shrank |= shrank;
     }
 
-    pub fn group_of(&self, node: &Identity) -> Rows<Cluster, S> {
+    pub fn group_of(&self, node: &Identity) -> GraphResult<Cluster, S> {
         let canonical = self.store.canonical_of(node)?;
         let row = self.store.cluster(&canonical)?;
         Ok(Cluster { canonical, row })
@@ -106,7 +106,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
 
     /// Sets the status of a carried node and of its edges; `None` where no home carries it any
     /// more.
-    pub fn set_status(&mut self, node: &Identity, status: Option<Status>) -> Rows<(), S> {
+    pub fn set_status(&mut self, node: &Identity, status: Option<Status>) -> GraphResult<(), S> {
         let mut row = self.node_row(node)?;
         let before = row.status;
         if before == status {
@@ -127,13 +127,13 @@ impl<'a, S: GraphStore> Writer<'a, S> {
     }
 
     /// The row of a node that is listed somewhere.
-    pub fn node_row(&self, node: &Identity) -> Rows<NodeRow, S> {
+    pub fn node_row(&self, node: &Identity) -> GraphResult<NodeRow, S> {
         self.store.node(node)?.ok_or_else(|| damaged_node(node))
     }
 
     /// Removes an edge and both its ends from the rows, and keeps their values from before this
     /// call.
-    pub fn forget(&mut self, edge: &Edge, row: &EdgeRow) -> Rows<(), S> {
+    pub fn forget(&mut self, edge: &Edge, row: &EdgeRow) -> GraphResult<(), S> {
         let status = self.store.node(edge.node())?.and_then(|row| row.status);
         let status = if row.refused { Some(Status::Refused) } else { status };
         self.edges_before.insert(edge.clone(), status.map(Status::is_parked));
@@ -145,7 +145,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
 
     /// Removes a node from its cluster and from the rows, and keeps its value from before this
     /// call. The caller handles its edges.
-    pub fn forget_node(&mut self, node: &Identity) -> Rows<(), S> {
+    pub fn forget_node(&mut self, node: &Identity) -> GraphResult<(), S> {
         let row = self.store.node(node)?.unwrap_or_else(|| alone(node));
         self.store.set_cluster(&row.canonical, None)?;
         self.store.set_member(&row.canonical, node, false)?;
@@ -155,7 +155,7 @@ impl<'a, S: GraphStore> Writer<'a, S> {
     }
 
     /// Moves a node, and keeps its value from before this call.
-    pub fn set_canonical(&mut self, node: &Identity, canonical: &CanonicalId) -> Rows<(), S> {
+    pub fn set_canonical(&mut self, node: &Identity, canonical: &CanonicalId) -> GraphResult<(), S> {
         let mut row = self.store.node(node)?.unwrap_or_else(|| alone(node));
         self.nodes_before.entry(node.clone()).or_insert_with(|| (row.canonical.clone(), row.epoch));
         row.canonical = canonical.clone();
@@ -164,13 +164,13 @@ impl<'a, S: GraphStore> Writer<'a, S> {
     }
 
     /// A node that no home carries and that is its own canonical id needs no row.
-    fn put_node(&mut self, node: &Identity, row: &NodeRow) -> Rows<(), S> {
+    fn put_node(&mut self, node: &Identity, row: &NodeRow) -> GraphResult<(), S> {
         let needed = row.degree > 0 || row.status.is_some() || row.canonical.0 != *node;
         self.store.set_node(node, needed.then_some(row))
     }
 
     /// The net effect of all changes.
-    pub fn outcome(mut self) -> Rows<Outcome, S> {
+    pub fn outcome(mut self) -> GraphResult<Outcome, S> {
         let mut outcome = Outcome::default();
         for (node, (from, epoch_before)) in std::mem::take(&mut self.nodes_before) {
             let to = self.store.canonical_of(&node)?;

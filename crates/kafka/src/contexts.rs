@@ -115,7 +115,7 @@ impl ConsumerContext for Consuming {}
 
 /// The outcome of the records handed to a producer since `Deliveries::begin`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
+pub struct GroupProgress {
     /// Handed over and not yet reported.
     pub outstanding: usize,
     /// After the last record on the watched partition.
@@ -130,7 +130,7 @@ pub struct Progress {
 /// Of producers: counts delivery reports, and watches the offsets of one partition.
 pub struct Deliveries {
     watched: Option<TopicPartition>,
-    progress: Mutex<Progress>,
+    progress: Mutex<GroupProgress>,
 }
 
 impl Deliveries {
@@ -142,14 +142,14 @@ impl Deliveries {
     }
 
     pub fn begin(&self) {
-        *lock(&self.progress) = Progress::default();
+        *lock(&self.progress) = GroupProgress::default();
     }
 
     pub fn sent(&self) {
         lock(&self.progress).outstanding += 1;
     }
 
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> GroupProgress {
         *lock(&self.progress)
     }
 

@@ -14,7 +14,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use rdkafka::{ClientConfig, TopicPartitionList};
 
-use crate::contexts::{Deliveries, Progress};
+use crate::contexts::{Deliveries, GroupProgress};
 use crate::detached::Detached;
 use crate::errors::{self, Broken};
 
@@ -35,7 +35,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// `watched`: the partition whose offsets `Progress` reports.
+    /// `watched`: the partition whose offsets `GroupProgress` reports.
     pub fn open(config: &ClientConfig, watched: Option<TopicPartition>) -> Result<Self, LogError> {
         let producer = config
             .create_with_context(Deliveries::watching(watched))
@@ -75,7 +75,7 @@ impl Producer {
     }
 
     /// Waits until every record is reported, or one has failed.
-    fn delivered(&self, deadline: Instant) -> Result<Progress, KafkaError> {
+    fn delivered(&self, deadline: Instant) -> Result<GroupProgress, KafkaError> {
         loop {
             let progress = self.context().progress();
             if let Some(code) = progress.failure {
@@ -112,7 +112,7 @@ impl Producer {
 
     /// Commits records and positions together. Returns the offset after the last record on the
     /// watched partition.
-    pub fn commit(&self, transaction: &Transaction, group: &ConsumerGroupMetadata, within: Duration) -> Result<Progress, LogError> {
+    pub fn commit(&self, transaction: &Transaction, group: &ConsumerGroupMetadata, within: Duration) -> Result<GroupProgress, LogError> {
         let deadline = Instant::now() + within;
         self.transact(transaction, group, deadline).map_err(|broken| match broken {
             Broken::Over(error) => error,
@@ -120,7 +120,7 @@ impl Producer {
         })
     }
 
-    fn transact(&self, transaction: &Transaction, group: &ConsumerGroupMetadata, deadline: Instant) -> Result<Progress, Broken> {
+    fn transact(&self, transaction: &Transaction, group: &ConsumerGroupMetadata, deadline: Instant) -> Result<GroupProgress, Broken> {
         self.context().begin();
         self.producer.begin_transaction().map_err(|error| errors::transaction("beginning", &error))?;
         self.send(&transaction.records, deadline).map_err(|error| self.undelivered(&error))?;

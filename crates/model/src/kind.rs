@@ -11,11 +11,11 @@ pub enum SourceKind {
     Person,
     /// A company account.
     Account,
-    /// A deal.
+    /// A opportunity.
     Opportunity,
     /// A person's relation to an account.
     AccountPerson,
-    /// A person's role on a deal.
+    /// A person's role on an opportunity.
     OpportunityPerson,
     /// A campaign.
     Campaign,

@@ -15,7 +15,7 @@ pub enum SubjectKind {
     Person,
     /// A unified account.
     Account,
-    /// A unified deal.
+    /// A unified opportunity.
     Opportunity,
     /// A unified campaign.
     Campaign,
@@ -86,12 +86,17 @@ impl SubjectKind {
 }
 
 impl SubjectId {
-    /// The thing that a node is when nothing links it to others.
-    pub fn of_node(node: &Identity) -> SubjectId {
+    /// The thing that a node is, under its canonical id.
+    pub fn of(node: &Identity, canonical: CanonicalId) -> SubjectId {
         SubjectId {
             kind: SubjectKind::of_namespace(node.namespace()),
-            id: CanonicalId(node.clone()),
+            id: canonical,
         }
+    }
+
+    /// The thing that a node is when nothing links it to others.
+    pub fn of_node(node: &Identity) -> SubjectId {
+        SubjectId::of(node, CanonicalId(node.clone()))
     }
 
     /// The canonical id as users see it: `namespace:id`.

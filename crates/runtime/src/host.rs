@@ -18,7 +18,7 @@ use millrace_model::chain;
 use millrace_shard::state::{StateError, StateStore, StateView};
 
 use crate::state::ShardState;
-use crate::task::{Progress, ShardTask, TaskContext};
+use crate::task::{ShardTask, Stepped, TaskContext};
 
 /// The shards that were gained and lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -312,12 +312,12 @@ fn drive(shard: u32, context: TaskContext, open_store: &OpenStore, shared: &Shar
             shared.post(shard, &posted, reader);
         }
         match progress {
-            Progress::Worked | Progress::Idle(_) => {}
-            Progress::Waiting(until) => {
+            Stepped::Worked | Stepped::Idle(_) => {}
+            Stepped::Waiting(until) => {
                 let wait_ms = until.0.saturating_sub(clock.now().0).clamp(1, 10_000);
                 stop.wait(Duration::from_millis(wait_ms as u64));
             }
-            Progress::Ended => break,
+            Stepped::Ended => break,
         }
     }
     if let Err(error) = task.close() {

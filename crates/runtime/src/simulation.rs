@@ -32,7 +32,7 @@ use self::node::Node;
 use crate::clock::ManualClock;
 use crate::memory_store::MemoryDisk;
 use crate::observe::Unobserved;
-use crate::task::{MakeMachine, Progress, TaskConfig, TaskContext};
+use crate::task::{MakeMachine, Stepped, TaskConfig, TaskContext};
 use crate::topology::Topology;
 use millrace_shard::murmur::partition_of;
 
@@ -240,10 +240,10 @@ impl Simulation {
             let mut wake: Option<Timestamp> = None;
             for index in 0..self.nodes.len() {
                 match self.step_node(index) {
-                    Progress::Worked | Progress::Ended => worked = true,
-                    Progress::Waiting(until) => wake = wake.max(Some(until)),
-                    Progress::Idle(due) if due <= self.now => worked = true,
-                    Progress::Idle(_) => {}
+                    Stepped::Worked | Stepped::Ended => worked = true,
+                    Stepped::Waiting(until) => wake = wake.max(Some(until)),
+                    Stepped::Idle(due) if due <= self.now => worked = true,
+                    Stepped::Idle(_) => {}
                 }
             }
             wake = wake.max(self.log.hidden_until());
@@ -353,21 +353,21 @@ impl Simulation {
     }
 
     /// Lets one process do one thing: an owner or, beyond the last of those, a zombie.
-    fn step_node(&mut self, chosen: usize) -> Progress {
+    fn step_node(&mut self, chosen: usize) -> Stepped {
         if self.config.clock_jitter_ms > 0 {
             let lag_ms = self.random.below(self.config.clock_jitter_ms as u64) as i64;
             self.clock.set(if self.calm { self.now } else { self.now.plus_ms(-lag_ms) });
         }
         if let Some(zombie) = chosen.checked_sub(self.nodes.len()) {
             let progress = self.zombies[zombie].step();
-            if progress == Progress::Ended {
+            if progress == Stepped::Ended {
                 let gone = self.zombies.remove(zombie);
                 self.shelf.push((gone.shard, gone.disk.clone()));
             }
             return progress;
         }
         let progress = self.nodes[chosen].step();
-        if progress != Progress::Ended {
+        if progress != Stepped::Ended {
             return progress;
         }
         if let Some(reason) = self.nodes[chosen].failure() {

@@ -135,7 +135,7 @@ pub enum TaskError {
 
 /// The result of a call of `step`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum Stepped {
     /// It did something; call again at once.
     Worked,
     /// Nothing to do before this instant, unless input arrives, which the next call waits for.
@@ -228,33 +228,33 @@ impl ShardTask {
     }
 
     /// Does one thing: opens the shard, or runs the loop once.
-    pub fn step(&mut self) -> Progress {
+    pub fn step(&mut self) -> Stepped {
         self.now = self.now.max(self.context.clock.now());
         let outcome = match &self.state {
             ShardState::Opening => self.open().map(|live| {
                 self.live = Some(live);
                 self.enter(ShardState::Running);
-                Progress::Worked
+                Stepped::Worked
             }),
             // The wall clock, because after a recovery `now` may be ahead of it.
-            ShardState::Waiting { until, .. } if self.context.clock.now() < *until => return Progress::Waiting(*until),
+            ShardState::Waiting { until, .. } if self.context.clock.now() < *until => return Stepped::Waiting(*until),
             ShardState::Waiting { reason, .. } if self.no_room && self.store.room().is_err() => return self.wait_for_room(reason.clone()),
             ShardState::Waiting { .. } => {
                 self.enter(ShardState::Opening);
-                Ok(Progress::Worked)
+                Ok(Stepped::Worked)
             }
             ShardState::Running => self.run(),
-            ShardState::Released | ShardState::Failed { .. } => return Progress::Ended,
+            ShardState::Released | ShardState::Failed { .. } => return Stepped::Ended,
         };
         outcome.unwrap_or_else(|error| self.fail(&error))
     }
 
     /// Keeps waiting for room, silently: it was logged once.
-    fn wait_for_room(&mut self, reason: String) -> Progress {
+    fn wait_for_room(&mut self, reason: String) -> Stepped {
         let until = self.context.clock.now().plus_ms(ROOM_CHECK_MS);
         self.state = ShardState::Waiting { until, reason };
         self.report_room();
-        Progress::Waiting(until)
+        Stepped::Waiting(until)
     }
 
     /// Before input is taken: whether there is room to store its effects.
@@ -282,7 +282,7 @@ impl ShardTask {
     }
 
     /// The loop, once.
-    fn run(&mut self) -> Result<Progress, TaskError> {
+    fn run(&mut self) -> Result<Stepped, TaskError> {
         self.check_room()?;
         let Some(live) = self.live.as_mut() else {
             return Err(TaskError::Broken("running without a session".to_owned()));
@@ -302,7 +302,7 @@ impl ShardTask {
             self.work(&inputs)?;
         }
         self.maintain(due)?;
-        Ok(if work { Progress::Worked } else { Progress::Idle(due) })
+        Ok(if work { Stepped::Worked } else { Stepped::Idle(due) })
     }
 
     /// One step of the machine and, where it had effects, one commit.
@@ -508,7 +508,7 @@ impl ShardTask {
     }
 
     /// Drops what depends on the failed attempt and enters the state that follows from the error.
-    fn fail(&mut self, error: &TaskError) -> Progress {
+    fn fail(&mut self, error: &TaskError) -> Stepped {
         self.live = None;
         self.no_room = matches!(error, TaskError::State(StateError::NoRoom(_)));
         let reason = chain(error);
@@ -535,8 +535,8 @@ impl ShardTask {
             }
         };
         let progress = match &next {
-            ShardState::Waiting { until, .. } => Progress::Waiting(*until),
-            _ => Progress::Ended,
+            ShardState::Waiting { until, .. } => Stepped::Waiting(*until),
+            _ => Stepped::Ended,
         };
         self.enter(next);
         if self.no_room {

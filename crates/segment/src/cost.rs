@@ -10,7 +10,7 @@
 use millrace_model::Relation;
 
 use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var, linked};
-use crate::sequence::Shape;
+use crate::sequence::ChainShape;
 
 /// Lists that a rule may combine, however short they are.
 pub(crate) const DEGREE_MAX: usize = 3;
@@ -62,7 +62,7 @@ fn within(core: &Core, item: Option<Var>) -> Cost {
         }
         Core::Chain(steps) => {
             // Where progress is kept, a window since the step before costs nothing more.
-            let links = if Shape::fits(steps) { 0 } else { links(steps) };
+            let links = if ChainShape::fits(steps) { 0 } else { links(steps) };
             for step in steps {
                 let inner = if let Core::Bind {
                     bind: Bind::Filter, var, body, ..

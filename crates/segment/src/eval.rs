@@ -107,7 +107,7 @@ pub(crate) enum Presence {
     Unknown,
 }
 
-pub(crate) struct Machine<'a> {
+pub(crate) struct Evaluator<'a> {
     pub source: Source<'a>,
     pub now: Timestamp,
     pub context: &'a Context,
@@ -129,16 +129,16 @@ pub(crate) fn constant(core: &Core) -> Option<Core> {
         money: Arc::default(),
         layouts: Arc::default(),
     };
-    Machine::over(Vec::new(), &context, Timestamp(0))
+    Evaluator::over(Vec::new(), &context, Timestamp(0))
         .eval(core)
         .ok()
         .map(|(val, _)| Core::Literal(val.into_value()))
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Evaluator<'a> {
     /// Over bound variables only.
-    pub fn over(bound: Vec<(Var, Val<'a>)>, context: &'a Context, now: Timestamp) -> Machine<'a> {
-        Machine {
+    pub fn over(bound: Vec<(Var, Val<'a>)>, context: &'a Context, now: Timestamp) -> Evaluator<'a> {
+        Evaluator {
             source: Source::None,
             now,
             context,
@@ -149,24 +149,24 @@ impl<'a> Machine<'a> {
         }
     }
 
-    pub fn over_view(view: &'a dyn View, context: &'a Context, now: Timestamp) -> Machine<'a> {
-        Machine {
+    pub fn over_view(view: &'a dyn View, context: &'a Context, now: Timestamp) -> Evaluator<'a> {
+        Evaluator {
             source: Source::View(view),
-            ..Machine::over(vec![(SUBJECT, Val::Object(Object::Subject))], context, now)
+            ..Evaluator::over(vec![(SUBJECT, Val::Object(Object::Subject))], context, now)
         }
     }
 
-    pub fn over_world(world: &'a dyn World, kind: SubjectKind, id: &'a str, context: &'a Context, now: Timestamp) -> Machine<'a> {
-        Machine {
+    pub fn over_world(world: &'a dyn World, kind: SubjectKind, id: &'a str, context: &'a Context, now: Timestamp) -> Evaluator<'a> {
+        Evaluator {
             source: Source::World(world),
-            ..Machine::over(vec![(SUBJECT, Val::Object(Object::WorldThing(kind, id)))], context, now)
+            ..Evaluator::over(vec![(SUBJECT, Val::Object(Object::WorldThing(kind, id)))], context, now)
         }
     }
 
     /// An expression of one event alone.
-    pub fn over_event(event: &'a Value, context: &'a Context) -> Machine<'a> {
+    pub fn over_event(event: &'a Value, context: &'a Context) -> Evaluator<'a> {
         // Nothing about a single event depends on time.
-        Machine::over(vec![(SUBJECT, Val::Ref(event))], context, Timestamp(0))
+        Evaluator::over(vec![(SUBJECT, Val::Ref(event))], context, Timestamp(0))
     }
 
     /// The view and the query whose tally or progress it may keep. With evidence wanted, the events

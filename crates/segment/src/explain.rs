@@ -8,7 +8,7 @@ use millrace_pql::ast::Span;
 
 use crate::condition::Condition;
 use crate::core::{Core, Op};
-use crate::eval::{Evidence, ITEMS_MAX, Machine, Val};
+use crate::eval::{Evaluator, Evidence, ITEMS_MAX, Val};
 use crate::plan::{Residual, SegmentPlan};
 use crate::view::{Unknown, View};
 
@@ -36,7 +36,7 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// The same answer with the evidence from whole data: a plan keeps sums without the deals, and
+    /// The same answer with the evidence from whole data: a plan keeps sums without the opportunities, and
     /// whether there are enough without the number. Where the two differ, facts are in transit; the
     /// condition then keeps the evidence of its own answer.
     #[must_use]
@@ -82,9 +82,9 @@ pub fn explain_kept(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> E
 
 fn explain_with(segment: &SegmentPlan, view: &dyn View, now: Timestamp, shown: bool) -> Explanation {
     explained(&segment.conditions, &|leaf: &Residual| {
-        let machine = Machine {
+        let machine = Evaluator {
             read_at: Some(now),
-            ..Machine::over_view(view, &leaf.context, now)
+            ..Evaluator::over_view(view, &leaf.context, now)
         };
         observed(machine, &leaf.core, shown)
     })
@@ -164,7 +164,7 @@ pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Obs
 
 /// Evaluates one leaf with a machine of its own. Each piece of evidence is reported once, if any is
 /// wanted.
-pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core, shown: bool) -> Observed {
+pub(crate) fn observed<'a>(mut machine: Evaluator<'a>, core: &'a Core, shown: bool) -> Observed {
     let compared = compared(&mut machine, core);
     machine.items = 0;
     machine.trace = shown.then(Vec::new);
@@ -196,7 +196,7 @@ pub(crate) fn observed<'a>(mut machine: Machine<'a>, core: &'a Core, shown: bool
 }
 
 /// The sides of a leaf that compares plain values.
-fn compared<'a>(machine: &mut Machine<'a>, core: &'a Core) -> Option<Compared> {
+fn compared<'a>(machine: &mut Evaluator<'a>, core: &'a Core) -> Option<Compared> {
     let mut plain = |core: &'a Core| match machine.eval(core).ok()?.0 {
         Val::Object(_) => None,
         val @ (Val::Own(_) | Val::Ref(_) | Val::List(_) | Val::Map(_)) => {

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use millrace_model::{Relation, SubjectKind, Timestamp, Value};
 
 use crate::core::{Asked, Bind, Core, Op, SUBJECT, Var, children};
-use crate::eval::{Context, Machine, Object, Val};
+use crate::eval::{Context, Evaluator, Object, Val};
 use crate::view::{Item, KinId, Unknown};
 
 /// An aggregate as rules write it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Shape {
+pub(crate) struct KinShape {
     relation: Relation,
     pub asked: Asked,
     /// On the child, as `SUBJECT`; reads its features and nothing else.
@@ -26,9 +26,9 @@ pub(crate) struct Shape {
     value: Option<Core>,
 }
 
-impl Shape {
+impl KinShape {
     /// The shape of an expression of a residual; `None` for other expressions.
-    pub fn of(core: &Core) -> Option<Shape> {
+    pub fn of(core: &Core) -> Option<KinShape> {
         if let Core::Bind {
             bind: Bind::AtLeast(count),
             source,
@@ -37,7 +37,7 @@ impl Shape {
         } = core
             && let Some(relation) = children(source)
         {
-            return Some(Shape {
+            return Some(KinShape {
                 relation,
                 asked: Asked::whether_at_least(*count),
                 condition: of_child(body, *var)?,
@@ -68,7 +68,7 @@ impl Shape {
             (children(list)?, Core::bool(true))
         };
         // Only values can be repeated, added up and ordered; things cannot.
-        (asked.counts_items() || value.is_some()).then_some(Shape {
+        (asked.counts_items() || value.is_some()).then_some(KinShape {
             relation,
             asked,
             condition,
@@ -105,7 +105,7 @@ fn of_child(body: &Core, var: Var) -> Option<Core> {
 pub struct Kin {
     /// A hash of what is kept and of the settings it depends on.
     pub id: KinId,
-    pub(crate) shape: Arc<Shape>,
+    pub(crate) shape: Arc<KinShape>,
     pub(crate) context: Context,
 }
 
@@ -126,7 +126,7 @@ impl Kin {
     /// If a deciding feature of the child is not known yet.
     pub fn judge(&self, child: &Item) -> Result<Option<Value>, Unknown> {
         // Nothing here depends on time.
-        let mut machine = Machine::over(
+        let mut machine = Evaluator::over(
             vec![(SUBJECT, Val::Object(Object::Item(child, self.shape.relation)))],
             &self.context,
             Timestamp(0),

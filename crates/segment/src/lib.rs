@@ -16,7 +16,7 @@
 //!   Both report every problem with its place.
 //! * [`compile`] resolves names against the schema of records, checks types, and gives a
 //!   [`Compiled`] rule. [`link`] fills in the computed attributes that a rule names.
-//! * [`Plan::build`] takes all rules apart together: *features* of accounts and deals, *queries*
+//! * [`Plan::build`] takes all rules apart together: *features* of accounts and opportunities, *queries*
 //!   over a person's events, and per segment a *residual*, the condition over those that is left. A
 //!   shard keeps features and query results, so that a visit evaluates residuals alone.
 //! * [`Compiled::evaluate`] runs the same evaluator over a [`World`] with whole data, without a

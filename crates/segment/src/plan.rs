@@ -22,7 +22,7 @@ use millrace_pql::Diagnostic;
 use crate::compile::Compiled;
 use crate::condition::Condition;
 use crate::core::Core;
-use crate::eval::{Context, Machine};
+use crate::eval::{Context, Evaluator};
 use crate::kin::Kin;
 use crate::sequence::Sequence;
 use crate::settings::Settings;
@@ -150,7 +150,7 @@ impl EventQuery {
     /// match. The event is the map of typed fields with `_id` and `timestamp`. Does not depend on
     /// time.
     pub fn matches(&self, event: &Value) -> Option<Vec<Value>> {
-        let mut machine = Machine::over_event(event, &self.context);
+        let mut machine = Evaluator::over_event(event, &self.context);
         // Nothing about a single event is unknown.
         if !machine.test(&self.predicate).is_ok_and(|(flag, _)| flag) {
             return None;
@@ -192,7 +192,7 @@ impl Residual {
     /// `Unknown` also if a deciding fact no longer holds at `at`.
     /// `Unknown` if a deciding fact is not known yet. Evaluate again when it arrives.
     pub fn evaluate(&self, view: &dyn View, now: Timestamp) -> Result<Timed<Value>, Unknown> {
-        self.run(Machine::over_view(view, &self.context, now), view)
+        self.run(Evaluator::over_view(view, &self.context, now), view)
     }
 
     /// The value at `at`, now or later, as far as the view at `now` determines it, and the earliest
@@ -203,15 +203,15 @@ impl Residual {
     /// `Unknown` also where something that decides holds no longer at `at`.
     pub fn foresee(&self, view: &dyn View, now: Timestamp, at: Timestamp) -> Result<Timed<Value>, Unknown> {
         self.run(
-            Machine {
+            Evaluator {
                 read_at: Some(now),
-                ..Machine::over_view(view, &self.context, at)
+                ..Evaluator::over_view(view, &self.context, at)
             },
             view,
         )
     }
 
-    fn run<'a>(&'a self, mut machine: Machine<'a>, view: &dyn View) -> Result<Timed<Value>, Unknown> {
+    fn run<'a>(&'a self, mut machine: Evaluator<'a>, view: &dyn View) -> Result<Timed<Value>, Unknown> {
         let result = if self.condition {
             machine.test(&self.core).map(|(flag, until)| (Value::Bool(flag), until))
         } else {

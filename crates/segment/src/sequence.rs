@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::fixed_ms;
 use crate::core::{Bind, ChainStep, Core, Op, SUBJECT, Var, newest_first};
-use crate::eval::{Context, Machine, NEVER, Object, Val};
+use crate::eval::{Context, Evaluator, NEVER, Object, Val};
 use crate::view::{EventRow, Timed};
 
 /// Stages of a chain whose progress can be kept. All of them are in one row, which every event
@@ -34,7 +34,7 @@ const STAGES_MAX: usize = 64;
 
 /// A step as a question about one event.
 #[derive(Clone, Debug, PartialEq)]
-struct Step {
+struct PlannedStep {
     negated: bool,
     count: u32,
     /// On the event, as `SUBJECT`; depends on time and on nothing else.
@@ -48,9 +48,9 @@ struct Step {
 
 /// A chain as rules write it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Shape(Vec<Step>);
+pub(crate) struct ChainShape(Vec<PlannedStep>);
 
-impl Shape {
+impl ChainShape {
     /// Whether a chain, not yet split, can be kept as progress: its steps refer to each event
     /// alone, and at most to the time since the step before.
     pub fn fits(steps: &[ChainStep]) -> bool {
@@ -78,7 +78,7 @@ impl Shape {
     }
 
     /// The shape of such a chain, once it is split.
-    pub fn of(steps: &[ChainStep]) -> Shape {
+    pub fn of(steps: &[ChainStep]) -> ChainShape {
         let mut previous = None;
         let step = |step: &ChainStep| {
             let condition = match candidates(&step.source).1 {
@@ -93,7 +93,7 @@ impl Shape {
                 previous = Some(step.var);
             }
             let lasting = if step.negated { !condition.temporal() } else { lasts(&condition) };
-            Step {
+            PlannedStep {
                 negated: step.negated,
                 count: step.count,
                 condition,
@@ -101,12 +101,12 @@ impl Shape {
                 near,
             }
         };
-        Shape(steps.iter().map(step).collect())
+        ChainShape(steps.iter().map(step).collect())
     }
 
     /// The same text for the same chain.
     pub fn canonical(&self) -> String {
-        let step = |step: &Step| {
+        let step = |step: &PlannedStep| {
             let near = step.near.as_ref().map(Core::canonical).unwrap_or_default();
             format!(
                 "[{} {} {}: {near}]",
@@ -193,7 +193,7 @@ struct Stage {
 /// A chain whose progress is kept.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    shape: Arc<Shape>,
+    shape: Arc<ChainShape>,
     stages: Arc<Vec<Stage>>,
     layout: Arc<Vec<u64>>,
     context: Context,
@@ -229,9 +229,9 @@ impl Way {
 
 /// The progress of the events up to some instant: by stage, the ways to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress(Vec<Vec<Way>>);
+pub struct ChainProgress(Vec<Vec<Way>>);
 
-impl Progress {
+impl ChainProgress {
     /// Whether the chain holds at `now`, and until when if no event is added, deleted or changes
     /// its verdict.
     pub fn holds(&self, now: Timestamp) -> Timed<bool> {
@@ -252,7 +252,7 @@ impl Progress {
 /// number at many.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instant {
-    before: Progress,
+    before: ChainProgress,
     /// By stage, the ways to it through this instant's events.
     led: Vec<Vec<Way>>,
     /// By step, how many of the events fit it.
@@ -260,7 +260,7 @@ pub struct Instant {
 }
 
 impl Sequence {
-    pub(crate) fn new(shape: Shape, layout: Arc<Vec<u64>>, context: Context) -> Sequence {
+    pub(crate) fn new(shape: ChainShape, layout: Arc<Vec<u64>>, context: Context) -> Sequence {
         let mut stages = Vec::new();
         let mut absences = Vec::new();
         for (index, step) in shape.0.iter().enumerate() {
@@ -290,19 +290,19 @@ impl Sequence {
     }
 
     /// Before any event.
-    pub fn start(&self) -> Progress {
+    pub fn start(&self) -> ChainProgress {
         let mut stages = vec![Vec::new(); self.stages.len()];
         stages[0].push(Way {
             end: None,
             until: NEVER,
             seen: vec![0; self.stages[0].absences.len()],
         });
-        Progress(stages)
+        ChainProgress(stages)
     }
 
     /// Continues through the events of one instant, the next that has any, none of them ahead of
     /// `now`.
-    pub fn fold(&self, progress: &mut Progress, events: &[EventRow], now: Timestamp) {
+    pub fn fold(&self, progress: &mut ChainProgress, events: &[EventRow], now: Timestamp) {
         let Some(at) = events.first().map(|event| event.at) else { return };
         let mut instant = self.begin(std::mem::take(progress));
         events.iter().for_each(|event| self.take(&mut instant, event, now));
@@ -310,7 +310,7 @@ impl Sequence {
     }
 
     /// Begins an instant: `before` is the progress of all earlier ones.
-    pub fn begin(&self, before: Progress) -> Instant {
+    pub fn begin(&self, before: ChainProgress) -> Instant {
         Instant {
             before,
             led: vec![Vec::new(); self.stages.len()],
@@ -334,7 +334,7 @@ impl Sequence {
 
     /// The progress once all events of an instant are taken. An instant without events changes
     /// nothing.
-    pub fn end(&self, instant: Instant, at: Timestamp) -> Progress {
+    pub fn end(&self, instant: Instant, at: Timestamp) -> ChainProgress {
         let Instant { before, led, happened } = instant;
         let mut stages = before.0;
         for (place, led) in led.into_iter().enumerate() {
@@ -350,7 +350,7 @@ impl Sequence {
         }
         // A way that is over at an event's own time is over at every later `now`.
         stages.iter_mut().for_each(|ways| ways.retain(|way| way.until > at));
-        Progress(stages)
+        ChainProgress(stages)
     }
 
     /// When time next changes the verdict on an event, apart from an end that `fold` knows of; for
@@ -388,7 +388,7 @@ impl Sequence {
     }
 
     /// Until when an event fits a step, if it does.
-    fn fits(&self, step: &Step, event: &EventRow, now: Timestamp) -> Option<Timestamp> {
+    fn fits(&self, step: &PlannedStep, event: &EventRow, now: Timestamp) -> Option<Timestamp> {
         let (flag, until) = self.judge(&step.condition, event, None, if step.lasting { event.at } else { now });
         flag.then_some(if step.lasting { until } else { NEVER })
     }
@@ -403,7 +403,7 @@ impl Sequence {
             (SUBJECT, Val::Object(Object::Event(event, &self.layout))),
             (Var::Previous, Val::Object(Object::Event(&previous, &[]))),
         ];
-        let mut machine = Machine::over(bound, &self.context, now);
+        let mut machine = Evaluator::over(bound, &self.context, now);
         // Nothing about a single event is unknown.
         machine.test(condition).unwrap_or((false, NEVER))
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use millrace_model::{Timestamp, Value};
 
 use crate::core::{Asked, Bind, Core, Op, QueryRef, SUBJECT, Var};
-use crate::eval::{Context, Machine, NEVER, Object, Val};
+use crate::eval::{Context, Evaluator, NEVER, Object, Val};
 use crate::view::EventRow;
 
 /// The aggregated part of an event.
@@ -27,18 +27,18 @@ pub(crate) enum Measured {
 
 /// An aggregate as rules write it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Shape {
+pub(crate) struct TallyShape {
     pub asked: Asked,
     pub measured: Measured,
     /// On the event, as `SUBJECT`; depends on time and on nothing else.
     pub condition: Core,
 }
 
-impl Shape {
+impl TallyShape {
     /// The shape of an expression over the rows of one query, and that query; `None` for other
     /// expressions.
     #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else of an event is kept in a tally")]
-    pub fn of(core: &Core) -> Option<(Shape, QueryRef)> {
+    pub fn of(core: &Core) -> Option<(TallyShape, QueryRef)> {
         if let Core::Bind {
             bind: Bind::AtLeast(count),
             source,
@@ -48,7 +48,7 @@ impl Shape {
             && matches!(**source, Core::Rows(_))
         {
             let (condition, query) = filtered(source, Some((*var, body)))?;
-            let shape = Shape {
+            let shape = TallyShape {
                 asked: Asked::whether_at_least(*count),
                 measured: Measured::Event,
                 condition,
@@ -83,7 +83,7 @@ impl Shape {
             list => filtered(list, None)?,
         };
         // Only values can be repeated and ordered; events cannot.
-        (!asked.keeps_values() || measured != Measured::Event).then_some((Shape { asked, measured, condition }, query))
+        (!asked.keeps_values() || measured != Measured::Event).then_some((TallyShape { asked, measured, condition }, query))
     }
 
     /// The same text for the same aggregate.
@@ -105,7 +105,7 @@ fn filtered(rows: &Core, condition: Option<(Var, &Core)>) -> Option<(Core, Query
 /// An aggregate to be kept for a query.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    pub(crate) shape: Arc<Shape>,
+    pub(crate) shape: Arc<TallyShape>,
     pub(crate) layout: Arc<Vec<u64>>,
     pub(crate) context: Context,
 }
@@ -129,7 +129,7 @@ impl Tally {
             };
         }
         let event = Val::Object(Object::Event(row, &self.layout));
-        let mut machine = Machine::over(vec![(SUBJECT, event)], &self.context, now);
+        let mut machine = Evaluator::over(vec![(SUBJECT, event)], &self.context, now);
         // Nothing about a single event is unknown.
         let (counts, valid_until) = machine.test(&self.shape.condition).unwrap_or((false, NEVER));
         let value = counts.then(|| match self.shape.measured {

@@ -66,7 +66,7 @@ pub fn schema_once() -> &'static Schema {
 
 impl Tree {
     /// `{"person": {id: {…}}, …, "accountRelations": [{"id", "person", "to", "row"}], …, "events":
-    /// {person: [{…}]}}`; deals, parents and related accounts are read from the records.
+    /// {person: [{…}]}}`; opportunities, parents and related accounts are read from the records.
     pub fn read(json: &Json) -> Tree {
         let mut tree = Tree::default();
         for kind in SubjectKind::ALL {

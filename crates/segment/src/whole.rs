@@ -6,7 +6,7 @@ use millrace_model::Timestamp;
 
 use crate::compile::Compiled;
 use crate::core::Core;
-use crate::eval::{Context, Machine, Money};
+use crate::eval::{Context, Evaluator, Money};
 use crate::explain::{Explanation, explained, observed};
 use crate::settings::Settings;
 use crate::view::{Timed, Unknown};
@@ -24,7 +24,7 @@ impl Compiled {
 
     pub(crate) fn evaluate_core(&self, core: &Core, world: &dyn World, id: &str, settings: &Settings, now: Timestamp) -> Result<Timed<bool>, Unknown> {
         let context = self.context(settings);
-        let mut machine = Machine::over_world(world, self.definition().subject, id, &context, now);
+        let mut machine = Evaluator::over_world(world, self.definition().subject, id, &context, now);
         let (value, valid_until) = machine.verdict(core)?;
         Ok(Timed { value, valid_until })
     }
@@ -74,7 +74,7 @@ impl Whole {
         explained(self.compiled.conditions(), &|leaf: &Core| observed(self.machine(world, id, now), leaf, true))
     }
 
-    fn machine<'a>(&'a self, world: &'a dyn World, id: &'a str, now: Timestamp) -> Machine<'a> {
-        Machine::over_world(world, self.compiled.definition().subject, id, &self.context, now)
+    fn machine<'a>(&'a self, world: &'a dyn World, id: &'a str, now: Timestamp) -> Evaluator<'a> {
+        Evaluator::over_world(world, self.compiled.definition().subject, id, &self.context, now)
     }
 }

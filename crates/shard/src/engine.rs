@@ -66,7 +66,7 @@ pub use evaluate::is_alive;
 pub use horizon::ends;
 pub use identity::CommittedGraph;
 pub use profile::asides;
-pub use view::{Rows, SubjectView};
+pub use view::{RowView, SubjectView};
 
 /// One shard.
 pub struct Shard {
@@ -150,7 +150,7 @@ impl Machine for Shard {
     }
 
     fn next_timer(&self, view: &dyn StateView) -> Result<Timestamp, StateError> {
-        let lower = key::Key::new(table::TIMER).instant(self.timers_from).done();
+        let lower = key::timers_from(self.timers_from);
         let first = view.scan(&lower, &[table::TIMER + 1], 1)?;
         Ok(first.first().and_then(|(key, _)| key::Parts::of(key).instant()).unwrap_or(Timestamp::MAX))
     }

@@ -18,13 +18,14 @@ use millrace_segment::plan::EventQuery;
 use millrace_segment::view::QueryId;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::row::ActivationKey;
 use crate::tx::prefix_end;
 
 mod derived;
 
 pub use derived::{
-    Wake, agenda_entry, agenda_from, alias_of, aliases_of, dependent, dependent_of, dependents, link_timer, member, subject_timer, turn, turned, turns,
-    turns_at, turns_from, wake_of,
+    Wake, agenda_entry, agenda_from, alias_of, aliases_of, dependent, dependent_of, dependents, link_timer, member, members, subject_timer, timers_from, turn,
+    turned, turns, turns_at, turns_from, wake_of,
 };
 
 /// The first byte of keys that begin with a node.
@@ -51,7 +52,7 @@ pub mod table {
     pub const NODE: u8 = 0x13;
     /// The newest rows of event queries that keep a limited number, by the event types they ask
     /// for.
-    pub const QUERY: u8 = 0x14;
+    pub const KEPT: u8 = 0x14;
     /// How far events lead through a chain.
     pub const SEQUENCE: u8 = 0x15;
     /// An aggregate over an event query.
@@ -157,7 +158,7 @@ impl Bucket {
 }
 
 /// Builds one key.
-pub struct Key(Vec<u8>);
+struct Key(Vec<u8>);
 
 impl Key {
     pub fn new(table: u8) -> Key {
@@ -399,7 +400,7 @@ pub fn event_link(subject: &SubjectId, home: &Identity, other: &Identity) -> Vec
 }
 
 pub fn kept(subject: &SubjectId, bucket: Bucket) -> Vec<u8> {
-    about(table::QUERY, subject).number(bucket.0).done()
+    about(table::KEPT, subject).number(bucket.0).done()
 }
 
 pub fn tally(subject: &SubjectId, query: QueryId) -> Vec<u8> {
@@ -500,6 +501,27 @@ pub fn kin(parent: &SubjectId, kind: SubjectKind) -> Vec<u8> {
 
 pub fn children(parent: &SubjectId, kind: SubjectKind) -> Vec<u8> {
     about(table::CHILD, parent).byte(kind as u8).done()
+}
+
+/// The only row of its table.
+pub fn single(table: u8) -> Vec<u8> {
+    Key::new(table).done()
+}
+
+pub fn version(name: &str, version: u64) -> Vec<u8> {
+    Key::new(table::VERSION).text(name).number(version).done()
+}
+
+pub fn fanout(node: &Identity) -> Vec<u8> {
+    Key::new(table::FANOUT).node(node).done()
+}
+
+pub fn activation(key: &ActivationKey) -> Vec<u8> {
+    Key::new(table::ACTIVATION)
+        .text(&key.destination)
+        .text(&key.audience)
+        .node(&key.identity)
+        .done()
 }
 
 pub fn named(table: u8, name: &str) -> Vec<u8> {

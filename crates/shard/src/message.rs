@@ -91,7 +91,7 @@ pub enum Message {
     /// Owner of `subject`: a node that left it has arrived.
     Arrived { subject: SubjectId, node: Identity, epoch: u64 },
     /// Owner of `parent`: a thing that names it as its parent, with the features the parent's rules
-    /// read; `None`: no longer. A change of only how long a feature holds is sent for deals, and
+    /// read; `None`: no longer. A change of only how long a feature holds is sent for opportunities, and
     /// not for persons: each visit moves such instants.
     Child {
         parent: SubjectId,

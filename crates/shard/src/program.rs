@@ -12,7 +12,7 @@ use millrace_segment::{Compiled, Diagnostic};
 
 use crate::deployment::Deployment;
 use crate::format;
-use crate::key::{Key, Parts, table};
+use crate::key::{self, Parts, table};
 use crate::lifecycle::{Accepted, Definitions};
 use crate::row::{DefinitionRow, RevisionRow};
 use crate::state::{StateError, StateView};
@@ -97,7 +97,7 @@ impl Program {
     pub fn load(view: &dyn StateView, config: &Deployment) -> Result<Program, StateError> {
         let definitions = Definitions::stored(stored(view, config, table::DEFINITION)?, stored(view, config, table::DRAFT)?);
         let revision: RevisionRow = view
-            .get(&Key::new(table::REVISION).done())?
+            .get(&key::single(table::REVISION))?
             .as_deref()
             .map(format::decode)
             .transpose()?
@@ -225,7 +225,7 @@ impl Program {
     }
 
     /// Places of a subject kind's segments that read a feature of related things.
-    pub fn segments_moved_by(&self, subject: SubjectKind, feature: FeatureId) -> &[usize] {
+    pub fn segments_reading_feature(&self, subject: SubjectKind, feature: FeatureId) -> &[usize] {
         self.by_feature.get(&(subject, feature)).map_or(&[], Vec::as_slice)
     }
 
@@ -388,7 +388,7 @@ pub fn same_values(a: &Features, b: &Features) -> bool {
 
 /// The definitions of a table, by name.
 fn stored(view: &dyn StateView, config: &Deployment, of: u8) -> Result<BTreeMap<Text, Accepted>, StateError> {
-    let lower = Key::new(of).done();
+    let lower = key::single(of);
     let mut definitions = BTreeMap::new();
     for (row_key, value) in view.scan(&lower, &prefix_end(&lower), usize::MAX)? {
         let Some(name) = Parts::of(&row_key).text() else { continue };

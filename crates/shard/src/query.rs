@@ -14,9 +14,9 @@ use millrace_segment::view::Timed;
 use millrace_segment::{Diagnostic, Evidence, Explanation, World};
 
 use crate::deployment::Deployment;
-use crate::engine::{CommittedGraph, Rows, SubjectView, asides, ends, is_alive};
+use crate::engine::{CommittedGraph, RowView, SubjectView, asides, ends, is_alive};
 use crate::format;
-use crate::key::{self, Key, Parts, table};
+use crate::key::{self, Parts, table};
 use crate::lifecycle::{Accepted, Version};
 use crate::merge::{Merged, merge};
 use crate::placement::{IDENTITY_SHARD, shard_of_node};
@@ -149,12 +149,12 @@ pub struct SegmentState {
     pub draft: Option<Accepted>,
     pub members: u64,
     /// The progress of each shard that is here, ascending.
-    pub progress: Vec<Progress>,
+    pub progress: Vec<ShardProgress>,
 }
 
 /// How many of a shard's subjects have been evaluated under a definition since it took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct ShardProgress {
     pub shard: u32,
     pub done: u64,
     pub of: u64,
@@ -164,7 +164,7 @@ pub struct Progress {
 impl SegmentState {
     /// Subjects done and in all, over all shards; and whether every shard is done.
     pub fn whole(&self) -> (u64, u64, bool) {
-        let sum = |of: &dyn Fn(&Progress) -> u64| self.progress.iter().map(of).sum();
+        let sum = |of: &dyn Fn(&ShardProgress) -> u64| self.progress.iter().map(of).sum();
         (
             sum(&|shard| shard.done),
             sum(&|shard| shard.of),
@@ -195,7 +195,7 @@ pub struct Explained {
 /// Committed rows of one shard, as evaluation reads them.
 struct Committed(Reader);
 
-impl Rows for Committed {
+impl RowView for Committed {
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.0.get(key)
     }
@@ -235,7 +235,7 @@ impl Exact<'_> {
     }
 }
 
-impl Rows for Exact<'_> {
+impl RowView for Exact<'_> {
     fn row(&self, row_key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         if key::table_of(row_key) == Some(table::REPLICA)
             && let Some(replica) = self.replica(row_key)?
@@ -259,7 +259,7 @@ fn scan(reader: &Reader, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
 }
 
 /// The things an answer depends on: those next to the subject that the rule uses, more distant ones
-/// that decided, and the accounts of deals that did.
+/// that decided, and the accounts of opportunities that did.
 fn reached(sight: &Sight<'_>, subject: &SubjectId, plan: &SegmentPlan, explanation: &Explanation) -> BTreeMap<Text, SubjectId> {
     let mut reached = BTreeMap::new();
     let mut reach = |kind: SubjectKind, id: &Text| {
@@ -342,7 +342,7 @@ impl Query {
     /// The definitions of a shard.
     fn program(&self) -> Result<Arc<Program>, QueryError> {
         let shard = self.any()?;
-        let control: u64 = get(&shard, &Key::new(table::CONTROL).done())?.unwrap_or_default();
+        let control: u64 = get(&shard, &key::single(table::CONTROL))?.unwrap_or_default();
         let mut cached = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cached {
             Some((known, program)) if *known == control => Ok(Arc::clone(program)),
@@ -527,14 +527,14 @@ impl Query {
         let mut states: Vec<SegmentState> = program.definitions.iter().map(state).collect();
         for shard in 0..self.config.shards {
             let reader = self.at(shard)?;
-            let backfill: Option<BackfillRow> = get(&reader, &Key::new(table::BACKFILL).done())?;
-            let complete_at: u64 = get(&reader, &Key::new(table::BACKFILLED).done())?.unwrap_or_default();
-            let of: u64 = get(&reader, &Key::new(table::POPULATION).done())?.unwrap_or_default();
+            let backfill: Option<BackfillRow> = get(&reader, &key::single(table::BACKFILL))?;
+            let complete_at: u64 = get(&reader, &key::single(table::BACKFILLED))?.unwrap_or_default();
+            let of: u64 = get(&reader, &key::single(table::POPULATION))?.unwrap_or_default();
             for state in &mut states {
                 let name = &state.accepted.compiled.definition().name;
-                let members: u64 = get(&reader, &Key::new(table::AUDIENCE).text(name).done())?.unwrap_or_default();
+                let members: u64 = get(&reader, &key::named(table::AUDIENCE, name))?.unwrap_or_default();
                 state.members += members;
-                let version = Key::new(table::VERSION).text(name).number(state.accepted.row.version).done();
+                let version = key::version(name, state.accepted.row.version);
                 let revision = get::<VersionRow>(&reader, &version)?.map(|version| version.revision);
                 // A shard that has not taken up the version yet has evaluated nobody under it.
                 let complete = revision.is_some_and(|revision| revision <= complete_at);
@@ -546,7 +546,7 @@ impl Query {
                 } else {
                     running.map_or(0, |backfill| backfill.scanned.min(of))
                 };
-                state.progress.push(Progress { shard, done, of, complete });
+                state.progress.push(ShardProgress { shard, done, of, complete });
             }
         }
         Ok(states)
@@ -582,11 +582,8 @@ impl Query {
     /// Where a shard is not open, or a store failed: a list without the members of a shard would
     /// look whole.
     pub fn members(&self, segment: &str, after: Option<&SubjectId>, limit: usize) -> Result<Vec<SubjectId>, QueryError> {
-        let prefix = Key::new(table::MEMBER).text(segment).done();
-        let lower = after.map_or_else(
-            || prefix.clone(),
-            |after| prefix_end(&Key::new(table::MEMBER).text(segment).subject(after).done()),
-        );
+        let prefix = key::members(segment);
+        let lower = after.map_or_else(|| prefix.clone(), |after| prefix_end(&key::member(segment, after)));
         let mut members = Vec::new();
         for shard in 0..self.config.shards {
             let reader = self.at(shard)?;
@@ -668,7 +665,7 @@ impl Query {
         things.into_iter().map(|(id, thing)| Ok((id, self.supporting_records(&thing)?))).collect()
     }
 
-    /// The source records of a thing and, for an account, of its deals.
+    /// The source records of a thing and, for an account, of its opportunities.
     fn supporting_records(&self, thing: &SubjectId) -> Result<Vec<Identity>, QueryError> {
         let reader = self.owner_of(&thing.id.0)?;
         let mut records: Vec<Identity> = self.records(&reader, thing)?.into_iter().map(|(node, _)| node).collect();

@@ -23,7 +23,7 @@ pub use kin::{KinRow, KinState, KinTally};
 pub use ledger::{EventCopy, EventLinkRow, KeptRow, LedgerRow, QueryRows};
 pub use owner::{Arrival, AsideRow, FragmentRow, MovedRow, RelationRow};
 pub use profile::{ProfileRelation, ProfileRow};
-pub use related::{AliasRow, Detail, Moved, Reach, ReplicaRow, Standing, Unrest};
+pub use related::{AliasRow, Detail, Reach, RelatedChange, ReplicaRow, Standing, Unrest};
 pub use resolve::{CarriedRow, NodeRow, RecordRow};
 pub use sequence::{SequenceRow, SequencedRow, WalkRow};
 pub use subject::{ComputedRow, ComputedValue, ExitRow, Held, Membership, OwnFeature, SubjectRow, Timer};

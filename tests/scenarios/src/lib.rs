@@ -19,12 +19,12 @@ use millrace_oracle::worlds::random::Random;
 use millrace_oracle::{Rule, SourceRecord, Subject};
 use millrace_shard::deployment::Deployment;
 use millrace_shard::engine::Shard;
+use millrace_shard::format;
 use millrace_shard::key;
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Output, OutputTopic, Partition};
 use millrace_shard::message::{Envelope, Message};
 use millrace_shard::placement::shard_of;
 use millrace_shard::query::{Query, Reader, Shards};
-use millrace_shard::format;
 use millrace_shard::state::{DERIVED, RowChange, StateError, StateView};
 use millrace_wire::{Decoder, DestinationState, Membership, OutputCodec, Status};
 

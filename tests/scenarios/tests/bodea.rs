@@ -315,7 +315,7 @@ fn a_segment_lives_and_dies() {
     assert!(story.cluster.members(SEGMENT).is_empty(), "deleted");
     assert!(last > 0 && version(&story) == last, "exits name the version that was deleted");
     assert_eq!(
-        story.cluster.rows(millrace_shard::key::table::QUERY),
+        story.cluster.rows(millrace_shard::key::table::KEPT),
         0,
         "nothing is kept for rules that are gone"
     );

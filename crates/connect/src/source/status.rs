@@ -28,7 +28,7 @@ pub enum SourceState {
 /// How far a first load has come.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Progress {
+pub struct SnapshotProgress {
     /// Parts done and parts in all; a part is what the source divides its load into.
     pub done: u64,
     pub total: u64,
@@ -53,7 +53,7 @@ pub struct SourceView {
     /// Everything up to this instant has been read, RFC 3339.
     pub read_to: Option<String>,
     pub lag_seconds: Option<f64>,
-    pub snapshot: Option<Progress>,
+    pub snapshot: Option<SnapshotProgress>,
     /// Seconds until the first load is done, at the pace so far.
     pub snapshot_seconds_left: Option<f64>,
     /// Calls left of the day, and when the quota resets.
@@ -77,7 +77,7 @@ struct Inner {
     rejected: u64,
     requests: BTreeMap<String, u64>,
     read_to: Option<Timestamp>,
-    snapshot: Option<Progress>,
+    snapshot: Option<SnapshotProgress>,
     /// Parts that were done when this process began, and when that was.
     began: Option<(u64, Timestamp)>,
     quota: Option<Left>,
@@ -112,7 +112,7 @@ impl Status {
         inner.reason = reason;
     }
 
-    pub(super) fn committed(&self, records: u64, rejected: u64, read_to: Option<Timestamp>, snapshot: Option<Progress>, now: Timestamp) {
+    pub(super) fn committed(&self, records: u64, rejected: u64, read_to: Option<Timestamp>, snapshot: Option<SnapshotProgress>, now: Timestamp) {
         let mut inner = self.inner();
         inner.records += records;
         inner.rejected += rejected;

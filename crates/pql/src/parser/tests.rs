@@ -317,7 +317,7 @@ fn chains() {
     ]);
 }
 
-/// The questions that marketing asks of accounts, deals and people.
+/// The questions that marketing asks of accounts, opportunities and people.
 #[test]
 fn business_rules() {
     for text in [

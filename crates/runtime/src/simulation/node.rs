@@ -5,7 +5,7 @@ use millrace_shard::state::StateStore;
 
 use crate::memory_store::MemoryDisk;
 use crate::state::ShardState;
-use crate::task::{Progress, ShardTask, TaskContext};
+use crate::task::{ShardTask, Stepped, TaskContext};
 
 pub(super) struct Node {
     pub shard: u32,
@@ -25,9 +25,9 @@ impl Node {
         }
     }
 
-    pub fn step(&mut self) -> Progress {
+    pub fn step(&mut self) -> Stepped {
         let progress = self.task.step();
-        if let Progress::Idle(due) = progress {
+        if let Stepped::Idle(due) = progress {
             self.next_timer = due;
         }
         progress

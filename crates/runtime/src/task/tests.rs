@@ -12,7 +12,7 @@ use millrace_model::{DAY_MS, SourceKind, Timestamp};
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition};
 use millrace_shard::state::{RowChange, StateError, StateStore, StateView};
 
-use super::{Progress, ShardTask, TaskConfig, TaskContext};
+use super::{ShardTask, Stepped, TaskConfig, TaskContext};
 use crate::clock::{Clock, ManualClock};
 use crate::memory_store::{MemoryDisk, MemoryStore};
 use crate::meta::{META_KEY, Meta};
@@ -181,10 +181,10 @@ impl World {
     }
 
     /// Steps until there is nothing to do now.
-    fn settle(&mut self) -> Progress {
+    fn settle(&mut self) -> Stepped {
         for _ in 0..100 {
             match self.task.step() {
-                Progress::Worked => {}
+                Stepped::Worked => {}
                 other => return other,
             }
         }
@@ -272,7 +272,7 @@ fn a_step_commits_base_rows_and_positions_and_keeps_derived_rows_at_home() {
     let mut world = World::new(config(), |inputs, _| rows(inputs));
     world.send("a");
     world.send("b");
-    assert_eq!(world.settle(), Progress::Idle(Timestamp::MAX));
+    assert_eq!(world.settle(), Stepped::Idle(Timestamp::MAX));
     assert_eq!(world.changelog(), ["a", "b"]);
     assert_eq!(world.position(), Some(2));
     let before = world.disk.rows();
@@ -405,7 +405,7 @@ fn broken_promises_fail_the_shard() {
     ];
     for (effects, expected) in table {
         let mut world = World::new(config(), move |_, _| effects.clone());
-        assert_eq!(world.settle(), Progress::Ended);
+        assert_eq!(world.settle(), Stepped::Ended);
         assert_eq!(world.failure(), expected);
         assert_eq!(world.changelog(), Vec::<String>::new());
     }
@@ -420,12 +420,12 @@ fn a_panic_is_tried_once_more_and_then_fails_the_shard_alone() {
     world.send("a");
     world.settle();
     world.send("poison");
-    let Progress::Waiting(until) = world.settle() else {
+    let Stepped::Waiting(until) = world.settle() else {
         panic!("{:?}", world.task.state())
     };
     assert_eq!(until, START.plus_ms(100));
     world.pass(100);
-    assert_eq!(world.settle(), Progress::Ended);
+    assert_eq!(world.settle(), Stepped::Ended);
     assert_eq!(
         world.failure(),
         "machine panicked twice over the same input, t.source.activity/1 1..=1: cannot swallow"
@@ -442,7 +442,7 @@ fn a_log_that_cannot_be_reached_is_tried_at_growing_intervals() {
     });
     let mut pauses = Vec::new();
     for _ in 0..6 {
-        let Progress::Waiting(until) = world.settle() else {
+        let Stepped::Waiting(until) = world.settle() else {
             panic!("{:?}", world.task.state())
         };
         let pause = until.0 - world.now.0;
@@ -452,7 +452,7 @@ fn a_log_that_cannot_be_reached_is_tried_at_growing_intervals() {
     assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000]);
     world.log.set_faults(Faults::default());
     world.send("a");
-    assert_eq!(world.settle(), Progress::Idle(Timestamp::MAX));
+    assert_eq!(world.settle(), Stepped::Idle(Timestamp::MAX));
     assert_eq!(world.changelog(), ["a"]);
 }
 
@@ -461,9 +461,9 @@ fn a_fenced_shard_is_released() {
     let mut world = World::new(config(), |inputs, _| rows(inputs));
     world.settle();
     let mut other = ShardTask::new(1, world.context.clone(), Box::new(MemoryStore::default()));
-    assert_eq!(other.step(), Progress::Worked);
+    assert_eq!(other.step(), Stepped::Worked);
     world.send("a");
-    assert_eq!(world.settle(), Progress::Ended);
+    assert_eq!(world.settle(), Stepped::Ended);
     assert_eq!(*world.task.state(), ShardState::Released);
     assert_eq!(world.changelog(), Vec::<String>::new());
 }
@@ -575,7 +575,7 @@ fn another_number_of_shards_is_refused() {
     let position = world.disk.open().changelog_position().unwrap().unwrap();
     world.disk.open().apply(vec![(META_KEY.to_vec(), Some(meta.encode()))], position).unwrap();
     world.reopen();
-    assert_eq!(world.settle(), Progress::Ended);
+    assert_eq!(world.settle(), Stepped::Ended);
     assert_eq!(world.failure(), "state was made by 4 shards, 2 are configured");
 }
 

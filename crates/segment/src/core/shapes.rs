@@ -15,7 +15,7 @@ pub(crate) fn distinct(list: &Core) -> bool {
             source,
             ..
         } => distinct(source),
-        // Every deal has one account, every role one deal, every row one person, every event one
+        // Every opportunity has one account, every role one opportunity, every row one person, every event one
         // person.
         Core::Bind {
             bind: Bind::FlatMap,

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use millrace_model::Timestamp;
 
-use super::{Machine, NEVER, Presence, Val};
+use super::{Evaluator, NEVER, Presence, Val};
 use crate::core::{Bind, ChainStep, Core, linked};
 use crate::eval::Evidence;
 use crate::view::Unknown;
@@ -51,7 +51,7 @@ struct Search<'c, 'a> {
     until: Timestamp,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Evaluator<'a> {
     pub(super) fn chain(&mut self, steps: &'a [ChainStep]) -> Result<(bool, Timestamp), Unknown> {
         let mut found = Vec::with_capacity(steps.len());
         for step in steps {

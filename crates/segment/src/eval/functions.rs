@@ -6,7 +6,7 @@ use millrace_model::{Date, Text, Timestamp, Value, number};
 use millrace_pql::ast::{Aggregate, Comparison};
 
 use super::time::Window;
-use super::{Machine, NEVER, Object, Source, Val, values};
+use super::{Evaluator, NEVER, Object, Source, Val, values};
 use crate::coerce::{as_instants, instant, read};
 use crate::core::{Arithmetic, Core, DatePart, Op, TextTest};
 use crate::eval::Evidence;
@@ -14,7 +14,7 @@ use crate::settings::{currency, rate};
 use crate::totals::Totals;
 use crate::view::{FeatureId, Target, Timed, Unknown};
 
-impl<'a> Machine<'a> {
+impl<'a> Evaluator<'a> {
     pub(super) fn apply(&mut self, core: &'a Core, op: &'a Op, operands: &'a [Core]) -> Result<super::Evaluated<'a>, Unknown> {
         let flag = |(flag, until): (bool, Timestamp)| (Val::Own(Value::Bool(flag)), until);
         match (op, operands) {

@@ -7,7 +7,7 @@
 use millrace_model::Timestamp;
 use millrace_pql::ast::{Comparison, Direction, Moment, Unit};
 
-use super::{Machine, NEVER};
+use super::{Evaluator, NEVER};
 use crate::calendar::{add, fixed_ms, next_step, reach, shift, staircase, stand, start};
 use crate::core::Core;
 use crate::view::Unknown;
@@ -32,7 +32,7 @@ pub(super) struct Window {
     pub direction: Direction,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Evaluator<'a> {
     /// An operand as an instant; `None` if it is null or not an instant.
     pub(super) fn side(&mut self, core: &'a Core) -> Result<Option<(Side, Timestamp)>, Unknown> {
         if let Core::Moment(moment) = core {

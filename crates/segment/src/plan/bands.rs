@@ -1,9 +1,9 @@
 //! Numbers of things that rules only compare with some constants.
 //!
-//! A person's accounts' won deals "exceed a million" whether they total two or three. If a feature
+//! A person's accounts' won opportunities "exceed a million" whether they total two or three. If a feature
 //! is added up over the person's accounts and the total is compared with constants, and nothing
 //! else uses the feature, then for a person with one account the *band* between the constants is
-//! all that matters, and a deal that crosses none of them changes nothing. A person with several
+//! all that matters, and an opportunity that crosses none of them changes nothing. A person with several
 //! accounts needs the number itself.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -14,7 +14,7 @@ use super::{EventQuery, FeaturePlan, Keep, Plan, Residual, SegmentPlan};
 use crate::compile::Compiled;
 use crate::core::{Core, Fresh, Op, SUBJECT, Var};
 use crate::definition::Kind;
-use crate::eval::{Context, Machine, Money};
+use crate::eval::{Context, Evaluator, Money};
 use crate::kin::{self, Kin};
 use crate::normal::normalise;
 use crate::sequence::{self, Sequence};
@@ -28,8 +28,8 @@ const DEPTH_MAX: usize = 16;
 
 /// What is kept of a query's events instead of rows.
 pub(crate) enum Upkeep {
-    Tally(tally::Shape),
-    Progress(sequence::Shape),
+    Tally(tally::TallyShape),
+    Progress(sequence::ChainShape),
 }
 
 impl Upkeep {
@@ -343,7 +343,7 @@ impl<'s> Planner<'s> {
     }
 
     /// An aggregate over children, kept.
-    pub fn kin(&mut self, shape: kin::Shape, whole: Core, zone: Tz) -> Core {
+    pub fn kin(&mut self, shape: kin::KinShape, whole: Core, zone: Tz) -> Core {
         let settings = self.settings_of(shape.expressions().collect::<Vec<_>>(), zone);
         let id = KinId(hash("kin", &shape.canonical(), &settings));
         let (context, asked) = (self.context(zone, BTreeMap::new()), shape.asked);
@@ -362,7 +362,7 @@ impl<'s> Planner<'s> {
             return core;
         }
         let context = self.context(zone, BTreeMap::new());
-        let value = Machine::over(Vec::new(), &context, Timestamp(0)).eval(&core).map(|(val, _)| val.into_value());
+        let value = Evaluator::over(Vec::new(), &context, Timestamp(0)).eval(&core).map(|(val, _)| val.into_value());
         value.map_or(core, Core::Literal)
     }
 }

@@ -19,7 +19,7 @@ use crate::core::{Bind, Core, Fresh, Op, QueryRef, ROW_ID, SUBJECT, Var, newest_
 use crate::kin;
 use crate::plan::build::{Planner, Upkeep};
 use crate::plan::{Keep, Reads};
-use crate::tally::Shape;
+use crate::tally::TallyShape;
 use crate::view::QueryId;
 
 /// The most rows kept in one, which every event writes. Beyond it a tally is kept, which costs the
@@ -294,7 +294,7 @@ impl<'p, 's> Splitter<'p, 's> {
 
     /// An aggregate over all events of a query, each judged alone, is kept as a tally.
     fn tallied(&mut self, core: Core) -> Core {
-        let Some((shape, reads)) = Shape::of(&core) else { return core };
+        let Some((shape, reads)) = TallyShape::of(&core) else { return core };
         let Some(query) = opened(reads).map(|index| &mut self.queries[index]) else {
             return core;
         };
@@ -560,7 +560,7 @@ impl<'p, 's> Splitter<'p, 's> {
             return Err(reason);
         }
         let (planner, zone) = (self.planner, self.zone);
-        core = rewrite(core, &mut |node| match kin::Shape::of(&node) {
+        core = rewrite(core, &mut |node| match kin::KinShape::of(&node) {
             Some(shape) => planner.kin(shape, node, zone),
             None => node,
         });

@@ -15,7 +15,7 @@ use super::outbox::Outbox;
 use super::profile::carried_identities;
 use super::transaction::Transaction;
 use crate::deployment::Deployment;
-use crate::key::{self, Key, table};
+use crate::key::{self, table};
 use crate::machine::{Output, OutputTopic, Partition};
 use crate::message::Message;
 use crate::program::Program;
@@ -108,11 +108,7 @@ impl Activation<'_, '_> {
     /// At the key's shard: a subject begins to count for it, changes its attributes, or no longer
     /// counts.
     pub(super) fn activate(&mut self, key: &ActivationKey, subject: SubjectId, present: bool, attributes: Value) -> Result<(), StateError> {
-        let row_key = Key::new(table::ACTIVATION)
-            .text(&key.destination)
-            .text(&key.audience)
-            .node(&key.identity)
-            .done();
+        let row_key = key::activation(key);
         let mut row: ActivationRow = self.tx.get(&row_key)?.unwrap_or_default();
         let before = desired(&row).cloned();
         if present {

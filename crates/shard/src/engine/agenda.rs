@@ -10,11 +10,11 @@ use millrace_segment::view::QueryId;
 use super::background::Fanouts;
 use super::definitions::Control;
 use crate::origin::{CauseKind, Origin};
-use crate::row::Moved;
+use crate::row::RelatedChange;
 
 /// The work of one step.
 pub(super) struct Agenda {
-    dirty: BTreeMap<Turn, Dirty>,
+    dirty: BTreeMap<Rank, Dirty>,
     /// Evidence for the identity writer, weighed together.
     pub evidence: Vec<(Evidence, Origin)>,
     /// Definitions that arrived and are not planned yet.
@@ -42,7 +42,7 @@ impl Agenda {
     /// A subject must be evaluated because of this fact. Of several facts the last one is reported,
     /// but time only if there is no other.
     pub fn mark(&mut self, subject: &SubjectId, cause: &Origin) -> &mut Dirty {
-        let dirty = self.dirty.entry(Turn::of(subject)).or_insert_with(|| Dirty::new(cause.clone()));
+        let dirty = self.dirty.entry(Rank::of(subject)).or_insert_with(|| Dirty::new(cause.clone()));
         if cause.cause != CauseKind::Timer {
             dirty.origin = cause.clone();
         }
@@ -52,12 +52,12 @@ impl Agenda {
     /// As `mark`, for a cause that gives way to any other fact.
     pub fn mark_unless_marked(&mut self, subject: &SubjectId, cause: Origin) -> &mut Dirty {
         debug_assert!(matches!(cause.cause, CauseKind::Definition | CauseKind::Timer));
-        self.dirty.entry(Turn::of(subject)).or_insert_with(|| Dirty::new(cause))
+        self.dirty.entry(Rank::of(subject)).or_insert_with(|| Dirty::new(cause))
     }
 
     /// The next subject to evaluate: things before the persons who refer to them.
     pub fn next(&mut self) -> Option<(SubjectId, Dirty)> {
-        self.dirty.pop_first().map(|(Turn(_, subject), dirty)| (subject, dirty))
+        self.dirty.pop_first().map(|(Rank(_, subject), dirty)| (subject, dirty))
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Dirty {
     /// Event queries whose rows changed.
     pub queries: BTreeSet<QueryId>,
     /// Changes of related things, by their kind.
-    pub related: BTreeMap<SubjectKind, Moved>,
+    pub related: BTreeMap<SubjectKind, RelatedChange>,
     /// Shards that subscribed just now.
     pub greet: BTreeSet<u32>,
 }
@@ -97,17 +97,17 @@ impl Dirty {
     }
 
     /// A related thing of this kind changed.
-    pub fn moved(&mut self, kind: SubjectKind, moved: &Moved) {
+    pub fn moved(&mut self, kind: SubjectKind, moved: &RelatedChange) {
         self.related.entry(kind).and_modify(|known| known.add(moved)).or_insert_with(|| moved.clone());
     }
 }
 
 /// The order in which dirty subjects are evaluated: dependencies first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn(u8, SubjectId);
+struct Rank(u8, SubjectId);
 
-impl Turn {
-    fn of(subject: &SubjectId) -> Turn {
+impl Rank {
+    fn of(subject: &SubjectId) -> Rank {
         let rank = match subject.kind {
             SubjectKind::Campaign => 0,
             SubjectKind::List => 1,
@@ -115,6 +115,6 @@ impl Turn {
             SubjectKind::Account => 3,
             SubjectKind::Person => 4,
         };
-        Turn(rank, subject.clone())
+        Rank(rank, subject.clone())
     }
 }

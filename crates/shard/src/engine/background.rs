@@ -10,7 +10,7 @@ use millrace_model::{Identity, SubjectId, SubjectKind, Text, Timestamp};
 use super::Step;
 use crate::format;
 use crate::key::Wake;
-use crate::key::{self, Key, Parts, table};
+use crate::key::{self, Parts, table};
 use crate::machine::Measure;
 use crate::origin::Origin;
 use crate::row::{BackfillRow, ChoreRow, FanoutRow, ReviewRow};
@@ -28,10 +28,6 @@ const BACKFILL_ORDER: [SubjectKind; 5] = [
 
 /// After all fan-out jobs.
 const FANOUTS_END: &[u8] = &[table::FANOUT + 1];
-
-fn fanout_key(node: &Identity) -> Vec<u8> {
-    Key::new(table::FANOUT).node(node).done()
-}
 
 /// Fan-out jobs of one step.
 #[derive(Default)]
@@ -72,8 +68,8 @@ impl Step<'_> {
     /// Marks what is due now. `from` is moved up to the first one left; `lagging` is whether the
     /// gauge of lateness is above zero. Returns whether more is due than the budget allows.
     pub(super) fn mark_due(&mut self, from: &mut Timestamp, lagging: &mut bool, timers_max: usize) -> Result<bool, StateError> {
-        let lower = Key::new(table::TIMER).instant(*from).done();
-        let upper = Key::new(table::TIMER).instant(self.tx.now.plus_ms(1)).done();
+        let lower = key::timers_from(*from);
+        let upper = key::timers_from(self.tx.now.plus_ms(1));
         let due = self.tx.scan(&lower, &upper, timers_max)?;
         let mut latest_by = 0;
         for (timer_key, _) in &due {
@@ -112,7 +108,7 @@ impl Step<'_> {
         if let Some((subject, chore)) = self.next_chore()? {
             return Ok(Some(Job::Chore(subject, chore)));
         }
-        if let Some(review) = self.tx.get(&Key::new(table::REVIEW).done())? {
+        if let Some(review) = self.tx.get(&key::single(table::REVIEW))? {
             return Ok(Some(Job::Review(review)));
         }
         let backfill = self.backfill()?;
@@ -134,7 +130,7 @@ impl Step<'_> {
     pub(super) fn fanout(&self, node: &Identity) -> Result<Option<FanoutRow>, StateError> {
         match self.agenda.fanouts.jobs.get(node) {
             Some(job) => Ok(job.clone()),
-            None => self.tx.get(&fanout_key(node)),
+            None => self.tx.get(&key::fanout(node)),
         }
     }
 
@@ -186,7 +182,7 @@ impl Step<'_> {
     pub(super) fn write_fanouts(&mut self) -> Result<Vec<u8>, StateError> {
         let mut stored_from = std::mem::take(&mut self.agenda.fanouts.stored_from);
         for (node, job) in std::mem::take(&mut self.agenda.fanouts.jobs) {
-            let job_key = fanout_key(&node);
+            let job_key = key::fanout(&node);
             match job {
                 Some(job) => {
                     stored_from = stored_from.min(job_key.clone());
@@ -199,7 +195,7 @@ impl Step<'_> {
     }
 
     pub(super) fn backfill(&self) -> Result<BackfillRow, StateError> {
-        let row = self.tx.get(&Key::new(table::BACKFILL).done())?;
+        let row = self.tx.get(&key::single(table::BACKFILL))?;
         Ok(row.unwrap_or_else(|| BackfillRow {
             revision: 0,
             cursor: None,
@@ -224,7 +220,7 @@ impl Step<'_> {
             scanned: 0,
             origin,
         };
-        self.tx.put(Key::new(table::BACKFILL).done(), &row);
+        self.tx.put(key::single(table::BACKFILL), &row);
         self.agenda.idle = false;
     }
 
@@ -258,20 +254,20 @@ impl Step<'_> {
                 looks += 1;
                 if looks >= portion {
                     job.cursor = Some(row_key);
-                    self.tx.put(Key::new(table::BACKFILL).done(), &job);
+                    self.tx.put(key::single(table::BACKFILL), &job);
                     return Ok(());
                 }
             }
         }
         job.done = true;
-        self.tx.put(Key::new(table::BACKFILL).done(), &job);
-        self.tx.put(Key::new(table::BACKFILLED).done(), &job.revision);
+        self.tx.put(key::single(table::BACKFILL), &job);
+        self.tx.put(key::single(table::BACKFILLED), &job.revision);
         Ok(())
     }
 
     /// Every home must be checked under the changed guards.
     pub(super) fn start_review(&mut self, origin: Origin) {
-        self.tx.put(Key::new(table::REVIEW).done(), &ReviewRow { cursor: None, origin });
+        self.tx.put(key::single(table::REVIEW), &ReviewRow { cursor: None, origin });
         self.agenda.idle = false;
     }
 
@@ -281,7 +277,7 @@ impl Step<'_> {
         let mut lower = job.cursor.as_deref().map_or(first, key::after_node);
         for _ in 0..portion {
             let Some((row_key, _)) = self.tx.scan(&lower, &end, 1)?.pop() else {
-                self.tx.delete(Key::new(table::REVIEW).done());
+                self.tx.delete(key::single(table::REVIEW));
                 return Ok(());
             };
             lower = key::after_node(&row_key);
@@ -290,7 +286,7 @@ impl Step<'_> {
             }
             job.cursor = Some(row_key);
         }
-        self.tx.put(Key::new(table::REVIEW).done(), &job);
+        self.tx.put(key::single(table::REVIEW), &job);
         Ok(())
     }
 
@@ -315,7 +311,7 @@ impl Step<'_> {
             if change == 0 {
                 continue;
             }
-            let row_key = Key::new(table::AUDIENCE).text(&segment).done();
+            let row_key = key::named(table::AUDIENCE, &segment);
             let before: u64 = self.tx.get(&row_key)?.unwrap_or_default();
             let after = before.saturating_add_signed(change);
             if after == 0 {

@@ -7,7 +7,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Step;
 use crate::deployment::Deployment;
 use crate::format;
-use crate::key::{Key, table};
+use crate::key;
+use crate::key::table;
 use crate::origin::{CauseKind, Origin};
 use crate::placement::IDENTITY_SHARD;
 use crate::program::Program;
@@ -37,7 +38,7 @@ impl Step<'_> {
     /// upgraded in the background, as under a new definition, and every verdict on identities is
     /// computed again.
     pub(super) fn adopt_configuration(&mut self) -> Result<(), StateError> {
-        let row_key = Key::new(table::CONFIGURATION).done();
+        let row_key = key::single(table::CONFIGURATION);
         let known: Option<ConfigurationRow> = self.tx.get(&row_key)?;
         let present = self.deployment.fingerprints();
         if known.as_ref() == Some(&present) {
@@ -82,7 +83,7 @@ impl Step<'_> {
                 revision = self.program.revision,
                 "the configuration has changed: subjects are brought up to date"
             );
-            self.tx.put(Key::new(table::REVISION).done(), &self.program.revision_row());
+            self.tx.put(key::single(table::REVISION), &self.program.revision_row());
             self.start_backfill(origin);
         }
         Ok(())

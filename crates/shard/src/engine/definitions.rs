@@ -8,7 +8,7 @@ use millrace_wire::Reason;
 
 use super::Step;
 use super::ingest::dead_letter;
-use crate::key::{self, Key, Parts, table};
+use crate::key::{self, Parts, table};
 use crate::lifecycle::{Accepted, Taken, outdated};
 use crate::machine::{Input, InputTopic};
 use crate::origin::{CauseKind, Origin};
@@ -110,13 +110,13 @@ impl Step<'_> {
             Ok(program) => self.put_in_force(program),
             Err(problems) => return Ok(Err(problems)),
         }
-        self.tx.put(Key::new(table::CONTROL).done(), &last.version);
+        self.tx.put(key::single(table::CONTROL), &last.version);
         for (control, _) in &news {
             self.write_definition(control)?;
             self.out.count_record("definitions", "control.segments", "accepted");
         }
         if !changed.is_empty() {
-            self.tx.put(Key::new(table::REVISION).done(), &self.program.revision_row());
+            self.tx.put(key::single(table::REVISION), &self.program.revision_row());
             let topic = self.deployment.topic(InputTopic::Control);
             // Of several, each change of membership names its own segment.
             let key = if let [name] = changed[..] { name.clone() } else { Text::default() };
@@ -157,7 +157,7 @@ impl Step<'_> {
                 accepted_at: self.tx.now,
                 revision: program.revision,
             };
-            self.tx.put(Key::new(table::VERSION).text(name).number(version).done(), &row);
+            self.tx.put(key::version(name, version), &row);
         }
         let mut kept = Vec::new();
         for (version_key, _) in self.tx.scan_prefix(&key::named(table::VERSION, name))? {
@@ -172,7 +172,7 @@ impl Step<'_> {
             _ => kept,
         };
         for version in gone {
-            self.tx.delete(Key::new(table::VERSION).text(name).number(version).done());
+            self.tx.delete(key::version(name, version));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{Identity, SourceKind, SubjectKind, Text, Timestamp, namespace};
+use millrace_model::{Identity, SourceKind, SubjectId, SubjectKind, Text, Timestamp, namespace};
 
 use millrace_segment::view::QueryId;
 
@@ -96,11 +96,7 @@ fn keys_of(row_key: &[u8], value: Option<&[u8]>) -> Result<BTreeSet<Vec<u8>>, St
         Some(table::ALIAS) => {
             let Some(node) = key::node_of(row_key) else { return Ok(keys) };
             let alias: AliasRow = format::decode(value)?;
-            keys.extend(
-                alias
-                    .canonical
-                    .map(|canonical| key::alias_of(&super::related::thing_of(&node, canonical), &node)),
-            );
+            keys.extend(alias.canonical.map(|canonical| key::alias_of(&SubjectId::of(&node, canonical), &node)));
         }
         Some(table::RECORD) if parts.byte() == Some(SourceKind::AccountLink as u8) => {
             let Some(link) = parts.text() else { return Ok(keys) };

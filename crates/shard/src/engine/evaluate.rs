@@ -14,13 +14,13 @@ use millrace_model::{SubjectId, SubjectKind, Text, Timestamp};
 use millrace_segment::plan::Reads;
 use millrace_segment::view::QueryId;
 
-use super::view::Rows;
+use super::view::RowView;
 use super::{Dirty, Step};
 use crate::key::{self, Bucket};
 use crate::message::Message;
 use crate::origin::CauseKind;
 use crate::program::{self, Program};
-use crate::row::{KeptRow, Moved, Standing, SubjectRow};
+use crate::row::{KeptRow, RelatedChange, Standing, SubjectRow};
 use crate::state::{Row, StateError};
 
 /// A subject under evaluation.
@@ -44,8 +44,8 @@ impl Visit<'_> {
             || until <= self.now
             || reads.queries.iter().any(|query| self.dirty.queries.contains(query))
             || self.dirty.related.iter().any(|(kind, moved)| match moved {
-                Moved::Anything => program::reaches(reads, *kind),
-                Moved::Features(features) => reads.features.iter().any(|feature| features.contains(feature)),
+                RelatedChange::Anything => program::reaches(reads, *kind),
+                RelatedChange::Features(features) => reads.features.iter().any(|feature| features.contains(feature)),
             })
     }
 
@@ -72,7 +72,7 @@ impl Visit<'_> {
     }
 }
 
-impl Rows for Step<'_> {
+impl RowView for Step<'_> {
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.tx.get_bytes(key)
     }

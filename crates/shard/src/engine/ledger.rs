@@ -305,7 +305,7 @@ impl Step<'_> {
     /// Deletes the kept rows of queries that are no longer in the plan, or were added again.
     fn drop_left_queries(&mut self, subject: &SubjectId, program: &Program, revision: u64) -> Result<(), StateError> {
         self.tx.write_buckets();
-        for (kept_key, value) in self.tx.scan_prefix(&key::of_subject(table::QUERY, subject))? {
+        for (kept_key, value) in self.tx.scan_prefix(&key::of_subject(table::KEPT, subject))? {
             let mut kept: KeptRow = format::decode(&value)?;
             let before = kept.0.len();
             kept.0.retain(|id, _| program.query(*id).is_some());

@@ -17,7 +17,7 @@ use super::view::SubjectView;
 use crate::key::{self, table};
 use crate::machine::{Measure, Output, OutputTopic, Partition};
 use crate::origin::CauseKind;
-use crate::row::{ExitRow, Held, Membership, Moved};
+use crate::row::{ExitRow, Held, Membership, RelatedChange};
 use crate::state::StateError;
 
 /// One change of membership.
@@ -51,8 +51,8 @@ impl Visit<'_> {
         }
         for (related, moved) in &dirty.related {
             match moved {
-                Moved::Anything => places.extend(program.segments_reaching(kind, *related)),
-                Moved::Features(features) => places.extend(features.iter().flat_map(|feature| program.segments_moved_by(kind, *feature))),
+                RelatedChange::Anything => places.extend(program.segments_reaching(kind, *related)),
+                RelatedChange::Features(features) => places.extend(features.iter().flat_map(|feature| program.segments_reading_feature(kind, *feature))),
             }
         }
         places

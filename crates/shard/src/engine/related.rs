@@ -15,7 +15,7 @@ use super::{Step, derive};
 use crate::key::{self, Parts, table};
 use crate::message::Message;
 use crate::program::same_values;
-use crate::row::{AliasRow, Detail, FanoutRow, Moved, ProfileRow, Reach, ReplicaRow, Standing, Unrest};
+use crate::row::{AliasRow, Detail, FanoutRow, ProfileRow, Reach, RelatedChange, ReplicaRow, Standing, Unrest};
 use crate::state::StateError;
 
 impl Step<'_> {
@@ -84,11 +84,11 @@ impl Step<'_> {
         self.reference_changed(node, &canonical, None, alias.detail())?;
         alias.epoch = epoch;
         self.tx.put(alias_key, &alias);
-        let replica: Option<ReplicaRow> = self.tx.get(&key::of_subject(table::REPLICA, &thing_of(node, canonical)))?;
+        let replica: Option<ReplicaRow> = self.tx.get(&key::of_subject(table::REPLICA, &SubjectId::of(node, canonical)))?;
         // Nothing can be decided before a new thing is known, and then every dependent is
         // evaluated. But subjects that send to a parent know the receiver now.
         if replica.is_some_and(|replica| replica.known) || self.program.reads_children() {
-            self.fan_out(node, Reach::All, &Moved::Anything)?;
+            self.fan_out(node, Reach::All, &RelatedChange::Anything)?;
         }
         Ok(())
     }
@@ -99,7 +99,7 @@ impl Step<'_> {
         if before == after {
             return Ok(());
         }
-        let thing = thing_of(node, canonical.clone());
+        let thing = SubjectId::of(node, canonical.clone());
         match (before, after) {
             (None, Some(_)) => self.tx.put_bytes(key::alias_of(&thing, node), Vec::new()),
             (Some(_), None) => self.tx.delete(key::alias_of(&thing, node)),
@@ -178,19 +178,19 @@ impl Step<'_> {
             (false, false) => None,
         };
         let moved = if heard {
-            Moved::Features(self.program.changed(&replica.features, &features))
+            RelatedChange::Features(self.program.changed(&replica.features, &features))
         } else {
-            Moved::Anything
+            RelatedChange::Anything
         };
         let reach = match &moved {
             // Rules that read it come later, and with them a backfill.
-            Moved::Features(moved) if !moved.iter().any(|feature| self.program.reads_down(thing.kind, *feature)) => None,
+            RelatedChange::Features(moved) if !moved.iter().any(|feature| self.program.reads_down(thing.kind, *feature)) => None,
             // Only new rules read features that were not sent before, and for those the backfill
             // visits every person anyway, in the order of their rows.
-            Moved::Features(moved) if !self.program.has_any(&replica.features, moved) && self.backfill_comes_to_persons()? => {
+            RelatedChange::Features(moved) if !self.program.has_any(&replica.features, moved) && self.backfill_comes_to_persons()? => {
                 reach.filter(|reach| *reach != Reach::Exact).map(|_| Reach::Things)
             }
-            Moved::Features(_) | Moved::Anything => reach,
+            RelatedChange::Features(_) | RelatedChange::Anything => reach,
         };
         replica.known = true;
         replica.exists = exists;
@@ -217,7 +217,7 @@ impl Step<'_> {
             None => self.tx.delete(child_key),
         }
         self.count_child(parent, child, before, features)?;
-        self.mark(parent).moved(child.kind, &Moved::Anything);
+        self.mark(parent).moved(child.kind, &RelatedChange::Anything);
         Ok(())
     }
 
@@ -237,7 +237,7 @@ impl Step<'_> {
 
     /// Every dependent of a node must be evaluated, from the beginning, also for the causes of a
     /// running job.
-    fn fan_out(&mut self, node: &Identity, reach: Reach, moved: &Moved) -> Result<(), StateError> {
+    fn fan_out(&mut self, node: &Identity, reach: Reach, moved: &RelatedChange) -> Result<(), StateError> {
         let mut job = FanoutRow {
             cursor: None,
             reach,
@@ -256,12 +256,4 @@ impl Step<'_> {
 /// Adjusts a count by one, if membership among those counted changed.
 fn adjust(count: &mut u64, before: bool, after: bool) {
     *count = count.saturating_add(u64::from(after)).saturating_sub(u64::from(before));
-}
-
-/// The thing that a node of some kind is.
-pub(super) fn thing_of(node: &Identity, canonical: CanonicalId) -> SubjectId {
-    SubjectId {
-        kind: SubjectKind::of_namespace(node.namespace()),
-        id: canonical,
-    }
 }

@@ -188,7 +188,10 @@ impl Resolve<'_, '_> {
     }
 
     fn route(&mut self, node: Identity, row: NodeRow, data: Data) {
-        let subject = owner(&node, row.canonical);
+        let subject = match row.canonical {
+            Some(canonical) => SubjectId::of(&node, canonical),
+            None => SubjectId::of_node(&node),
+        };
         let message = Message::Data {
             subject: subject.clone(),
             node,
@@ -448,7 +451,7 @@ impl Resolve<'_, '_> {
         }
         // For a node that never carried data there is nothing to move.
         if row.anchored {
-            let subject = owner(&node, Some(from));
+            let subject = SubjectId::of(&node, from);
             self.out.send(Message::Move { subject, node, to, epoch });
         }
         Ok(())
@@ -470,13 +473,6 @@ impl Resolve<'_, '_> {
             self.tx.put(key::node(node), &row);
         }
         Ok(())
-    }
-}
-
-fn owner(node: &Identity, canonical: Option<CanonicalId>) -> SubjectId {
-    SubjectId {
-        kind: SubjectKind::of_namespace(node.namespace()),
-        id: canonical.unwrap_or_else(|| CanonicalId(node.clone())),
     }
 }
 

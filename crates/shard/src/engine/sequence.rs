@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 
 use millrace_model::{SubjectId, Timestamp};
 use millrace_segment::plan::EventQuery;
-use millrace_segment::sequence::{Progress, Sequence};
+use millrace_segment::sequence::{ChainProgress, Sequence};
 use millrace_segment::view::{EventRow as Kept, QueryId, Timed};
 
 use super::transaction::Transaction;
@@ -286,7 +286,7 @@ impl Transaction<'_> {
         }
         let progress = sequence.end(std::mem::take(&mut walk.instant), walk.at);
         let milestone_key = key::milestone(subject, query, walk.at);
-        let known: Option<Progress> = self.get(&milestone_key)?;
+        let known: Option<ChainProgress> = self.get(&milestone_key)?;
         let stands = known.as_ref() == Some(&progress);
         let again = walk.at <= head.folded_to;
         let as_before = stands && again && head.changed.is_some_and(|(_, last)| walk.at >= last);

@@ -11,11 +11,11 @@ use millrace_model::{CanonicalId, Change, Identity, Schema, SourceChange, Source
 use millrace_segment::Settings;
 use millrace_wire::{Decoder, OutputCodec};
 
+use super::Step;
 use super::agenda::Agenda;
 use super::background::Fanouts;
 use super::outbox::Outbox;
 use super::transaction::Transaction;
-use super::Step;
 use crate::deployment::{Deployment, Destination, HISTORY_ROWS};
 use crate::key::table;
 use crate::message::{Address, Data, Message};
@@ -24,9 +24,9 @@ use crate::state::{Row, StateError, StateView};
 
 /// Committed rows in memory.
 #[derive(Default)]
-struct Rows(BTreeMap<Vec<u8>, Vec<u8>>);
+struct Memory(BTreeMap<Vec<u8>, Vec<u8>>);
 
-impl StateView for Rows {
+impl StateView for Memory {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         Ok(self.0.get(key).cloned())
     }
@@ -39,7 +39,7 @@ impl StateView for Rows {
 
 /// A deployment of one shard, stage by stage: nothing is passed on to the next stage.
 pub(super) struct Bench {
-    rows: Rows,
+    rows: Memory,
     deployment: Arc<Deployment>,
     now: Timestamp,
 }
@@ -53,7 +53,7 @@ impl Bench {
             attributes: BTreeMap::new(),
         };
         Bench {
-            rows: Rows::default(),
+            rows: Memory::default(),
             deployment: Arc::new(Deployment {
                 shards: 1,
                 topic_prefix: "millrace.".to_owned(),

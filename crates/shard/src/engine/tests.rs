@@ -13,7 +13,11 @@ use crate::row::{ActivationKey, Arrival, Detail, Standing};
 #[test]
 fn a_record_goes_to_the_owner_of_its_node_and_claims_its_other_identities() {
     let mut bench = Bench::new();
-    let ann = bench.record(SourceKind::Person, "1@a.Salesforce", json!({"modifiedAt": 10, "workEmail": {"address": "ann@acme.com"}}));
+    let ann = bench.record(
+        SourceKind::Person,
+        "1@a.Salesforce",
+        json!({"modifiedAt": 10, "workEmail": {"address": "ann@acme.com"}}),
+    );
     bench.check(
         |step| step.resolve().change(ann.clone()),
         expect![[r#"
@@ -26,10 +30,7 @@ fn a_record_goes_to_the_owner_of_its_node_and_claims_its_other_identities() {
     // The same again is stale.
     bench.check(|step| step.resolve().change(ann), expect![""]);
     let without = bench.record(SourceKind::Person, "1@a.Salesforce", json!({"modifiedAt": 20}));
-    bench.check(
-        |step| step.resolve().change(without),
-        expect![""],
-    );
+    bench.check(|step| step.resolve().change(without), expect![""]);
 }
 
 #[test]
@@ -75,7 +76,11 @@ fn a_link_asserts_its_edges_while_it_is_valid() {
 #[test]
 fn a_moved_node_tells_its_followers_and_its_former_owner_once() {
     let mut bench = Bench::new();
-    let (moved, from, to) = (node("email:ann@acme.com"), canonical("email:ann@acme.com"), canonical("b2b_person:1@a.Salesforce"));
+    let (moved, from, to) = (
+        node("email:ann@acme.com"),
+        canonical("email:ann@acme.com"),
+        canonical("b2b_person:1@a.Salesforce"),
+    );
     bench.check(|step| step.resolve().follow(&moved, 3, true), expect![""]);
     bench.check(|step| step.resolve().anchor(&moved), expect![""]);
     bench.check(|step| step.resolve().canonical(moved.clone(), from.clone(), to.clone(), 4), expect![""]);
@@ -147,7 +152,10 @@ fn a_shard_follows_a_node_once_and_subscribes_in_the_detail_that_is_needed() {
     bench.check(|step| step.refer(&two, &none, &refers(Detail::Banded)), expect![""]);
     bench.check(|step| step.alias(&account, canonical("b2b_account:1@a.Salesforce"), 0), expect![""]);
     bench.check(|step| step.refer(&one, &refers(Detail::Banded), &refers(Detail::Exact)), expect![""]);
-    bench.check(|step| step.replica(&subject("b2b_account:1@a.Salesforce"), Standing::Alive, Default::default()), expect![""]);
+    bench.check(
+        |step| step.replica(&subject("b2b_account:1@a.Salesforce"), Standing::Alive, Default::default()),
+        expect![""],
+    );
     bench.check(|step| step.refer(&one, &refers(Detail::Exact), &none), expect![""]);
     bench.check(|step| step.refer(&two, &refers(Detail::Banded), &none), expect![""]);
 }

@@ -9,7 +9,7 @@ use millrace_model::{SubjectId, Text, Timestamp};
 use super::ledger::Buckets;
 use super::subjects::{CachedSubject, Subjects};
 use crate::format;
-use crate::key::{self, Key, table};
+use crate::key::{self, table};
 use crate::row::SubjectRow;
 use crate::state::{RowChange, StateError, StateView};
 use crate::tx::Tx;
@@ -116,7 +116,7 @@ impl<'a> Transaction<'a> {
             if empty { self.delete(row_key) } else { self.put_bytes(row_key, value) }
         }
         if appeared != 0 {
-            let row_key = Key::new(table::POPULATION).done();
+            let row_key = key::single(table::POPULATION);
             let population: u64 = self.get(&row_key)?.unwrap_or_default();
             self.put(row_key, &population.saturating_add_signed(appeared));
         }
@@ -128,7 +128,7 @@ impl<'a> Transaction<'a> {
         if self.chores == 0 {
             return Ok(());
         }
-        let row_key = Key::new(table::CHORES).done();
+        let row_key = key::single(table::CHORES);
         let before: u64 = self.get(&row_key)?.unwrap_or_default();
         let after = before.saturating_add_signed(self.chores);
         if after == 0 {

@@ -18,7 +18,7 @@ use crate::row::{self, AliasRow, KeptRow, KinRow, KinState, ProfileRow, QueryRow
 use crate::state::{Row, StateError};
 
 /// Read access to rows: a step's overlay, or committed state.
-pub trait Rows {
+pub trait RowView {
     /// # Errors
     /// Where the store failed.
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
@@ -41,7 +41,7 @@ const RELATIONS: usize = 15;
 
 /// One subject during one evaluation.
 pub struct SubjectView<'a> {
-    rows: &'a dyn Rows,
+    rows: &'a dyn RowView,
     subject: &'a SubjectId,
     program: &'a Program,
     id: OnceCell<Text>,
@@ -58,7 +58,7 @@ pub struct SubjectView<'a> {
 
 impl<'a> SubjectView<'a> {
     /// `queries`: those that may be read.
-    pub fn new(rows: &'a dyn Rows, subject: &'a SubjectId, program: &'a Program, queries: impl IntoIterator<Item = QueryId>) -> SubjectView<'a> {
+    pub fn new(rows: &'a dyn RowView, subject: &'a SubjectId, program: &'a Program, queries: impl IntoIterator<Item = QueryId>) -> SubjectView<'a> {
         SubjectView {
             rows,
             subject,
@@ -115,7 +115,7 @@ impl<'a> SubjectView<'a> {
     fn thing(&self, node: &Identity) -> Result<SubjectId, Unknown> {
         let alias: Option<AliasRow> = self.read(&key::alias(node));
         let canonical = alias.and_then(|alias| alias.canonical).ok_or(Unknown)?;
-        Ok(super::related::thing_of(node, canonical))
+        Ok(SubjectId::of(node, canonical))
     }
 
     fn target_of_thing(&self, thing: &SubjectId) -> Target {

@@ -7,6 +7,11 @@ use super::{Key, Parts, table};
 use crate::row::{Detail, Reach};
 use crate::tx::prefix_end;
 
+/// The first wake-up at or after an instant.
+pub fn timers_from(at: Timestamp) -> Vec<u8> {
+    Key::new(table::TIMER).instant(at).done()
+}
+
 /// A subject's wake-up.
 pub fn subject_timer(at: Timestamp, subject: &SubjectId) -> Vec<u8> {
     Key::new(table::TIMER).instant(at).byte(0).subject(subject).done()
@@ -115,6 +120,11 @@ pub fn turned(turn_key: &[u8]) -> Option<(Timestamp, String)> {
     let mut parts = Parts::of(turn_key);
     let _ = (parts.subject(), parts.number(), parts.instant());
     parts.instant().zip(parts.text())
+}
+
+/// The members of a segment.
+pub fn members(segment: &str) -> Vec<u8> {
+    Key::new(table::MEMBER).text(segment).done()
 }
 
 pub fn member(segment: &str, subject: &SubjectId) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! The deals or persons that name an account as theirs.
+//! The opportunities or persons that name an account as theirs.
 //!
 //! Rows `CHILD` at the account's owner list them only if published rules ask for them. Subjects
 //! keep their references whatever the rules are: so every shard returns the nodes that it knows to
@@ -14,7 +14,7 @@ use crate::key::{self, Parts, table};
 use crate::row::{Reach, SubjectRow};
 
 impl Query {
-    /// The living deals or persons that name an account as theirs, each once, ascending.
+    /// The living opportunities or persons that name an account as theirs, each once, ascending.
     ///
     /// # Errors
     /// Where a shard is not open, or its store failed: a list without those of a shard would look

@@ -2,7 +2,7 @@
 //! the published version.
 //!
 //! A draft has no maintained features, so its rule is evaluated naively over whole data. Accounts,
-//! deals, campaigns and lists that it reaches are held in memory; persons are read one by one.
+//! opportunities, campaigns and lists that it reaches are held in memory; persons are read one by one.
 //! Nothing is written, and no shard waits: rows are read page by page as they are committed, so
 //! under live input the answer is exact for rows that did not change meanwhile.
 

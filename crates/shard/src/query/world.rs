@@ -1,7 +1,7 @@
 //! Whole data out of committed rows, for rules that have no plan: previews, and answers about the
 //! past.
 //!
-//! `Things` keeps accounts, deals, campaigns and lists once they are read, one by one or all of a
+//! `Things` keeps accounts, opportunities, campaigns and lists once they are read, one by one or all of a
 //! kind in one pass (`hold`). A `Sight` keeps a person's profile and events for one evaluation: a
 //! walk over the population holds one person at a time.
 //!
@@ -72,7 +72,7 @@ pub(super) struct Things<'q> {
     moved: BTreeMap<Identity, CanonicalId>,
     known: FrozenBTreeMap<(SubjectKind, Text), Box<Option<Thing>>>,
     links: FrozenBTreeMap<(SubjectKind, Text, Relation), Vec<Link>>,
-    /// For an account, if gathered ahead: ids of its deals and persons, by kind.
+    /// For an account, if gathered ahead: ids of its opportunities and persons, by kind.
     children: BTreeMap<SubjectKind, BTreeMap<CanonicalId, BTreeSet<Text>>>,
     failure: RefCell<Option<QueryError>>,
     /// Things and events that may still be read.
@@ -120,7 +120,7 @@ impl<'q> Things<'q> {
         Ok(())
     }
 
-    /// Gathers an account's deals or persons in one pass over all shards: their ids are held,
+    /// Gathers an account's opportunities or persons in one pass over all shards: their ids are held,
     /// persons themselves are not.
     ///
     /// # Errors

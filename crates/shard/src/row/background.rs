@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Moved, Reach};
+use super::{Reach, RelatedChange};
 use crate::origin::Origin;
 
 /// `FANOUT`: re-evaluation of everyone who refers to a node.
@@ -11,7 +11,7 @@ pub struct FanoutRow {
     /// The key of the last dependent done.
     pub cursor: Option<Vec<u8>>,
     pub reach: Reach,
-    pub moved: Moved,
+    pub moved: RelatedChange,
     pub origin: Origin,
 }
 

@@ -171,7 +171,7 @@ impl EventCopy {
 /// The newest rows of a query that keeps a limited number, ascending by `(at, id)`.
 pub type QueryRows = Vec<millrace_segment::view::EventRow>;
 
-/// `QUERY`: the newest rows of all queries that ask for the same event types, so that an event
+/// `KEPT`: the newest rows of all queries that ask for the same event types, so that an event
 /// reads and writes them together. No query is without rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeptRow(pub BTreeMap<QueryId, QueryRows>);

@@ -97,19 +97,19 @@ fn detail(all: u64, exact: u64) -> Option<Detail> {
 
 /// The changed part of a related thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Moved {
+pub enum RelatedChange {
     /// Which thing it is, or whether it exists.
     Anything,
     /// Some of its features, a number's band counting as the number.
     Features(BTreeSet<FeatureId>),
 }
 
-impl Moved {
+impl RelatedChange {
     /// This and the other.
-    pub fn add(&mut self, other: &Moved) {
+    pub fn add(&mut self, other: &RelatedChange) {
         match (&mut *self, other) {
-            (Moved::Features(these), Moved::Features(others)) => these.extend(others),
-            _ => *self = Moved::Anything,
+            (RelatedChange::Features(these), RelatedChange::Features(others)) => these.extend(others),
+            _ => *self = RelatedChange::Anything,
         }
     }
 }

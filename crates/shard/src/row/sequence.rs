@@ -1,7 +1,7 @@
 //! How far a person's events lead through a chain.
 
 use millrace_model::{Text, Timestamp, Value};
-use millrace_segment::sequence::{Instant, Progress};
+use millrace_segment::sequence::{ChainProgress, Instant};
 use serde::{Deserialize, Serialize};
 
 /// `SEQUENCE`: how far the events of a query lead through its chain.
@@ -10,7 +10,7 @@ pub struct SequenceRow {
     /// Events kept.
     pub events: u64,
     /// After every event up to and including `folded_to`, except for changes.
-    pub progress: Progress,
+    pub progress: ChainProgress,
     pub folded_to: Timestamp,
     /// Events folded since the last milestone.
     pub since: u32,
@@ -44,7 +44,7 @@ pub struct WalkRow {
 
 impl SequenceRow {
     /// Before the first event.
-    pub fn new(start: Progress) -> SequenceRow {
+    pub fn new(start: ChainProgress) -> SequenceRow {
         let (folded_to, next_at, turns_at) = (Timestamp::MIN, Timestamp::MAX, Timestamp::MAX);
         SequenceRow {
             events: 0,

@@ -237,7 +237,7 @@ impl Context<'_> {
     }
 
     /// The person of an event: `personKey` and `identities`, or else the Kafka key. Namespaces of
-    /// accounts, deals, campaigns and lists name no person.
+    /// accounts, opportunities, campaigns and lists name no person.
     fn identities(&self, fields: &Map) -> Result<Vec<Identity>, Rejection> {
         let mut found = BTreeSet::new();
         if let Some(key) = fields.get("personKey").and_then(|key| key.field("sourceKey").as_str()) {

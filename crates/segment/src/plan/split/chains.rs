@@ -7,11 +7,11 @@ use super::{Class, Splitter, asked_once};
 use crate::core::{Bind, ChainStep, Core, Op, QueryRef, SUBJECT};
 use crate::plan::Keep;
 use crate::plan::build::Upkeep;
-use crate::sequence::{Shape, candidates};
+use crate::sequence::{ChainShape, candidates};
 
 impl Splitter<'_, '_> {
     pub(super) fn chain(&mut self, steps: Vec<ChainStep>) -> Core {
-        if Shape::fits(&steps) {
+        if ChainShape::fits(&steps) {
             return self.sequence(steps);
         }
         let steps = steps.into_iter().map(|step| {
@@ -62,7 +62,7 @@ impl Splitter<'_, '_> {
             ChainStep { source, body, ..step }
         });
         let steps: Vec<ChainStep> = steps.collect();
-        self.queries[index].upkeep = Some(Upkeep::Progress(Shape::of(&steps)));
+        self.queries[index].upkeep = Some(Upkeep::Progress(ChainShape::of(&steps)));
         Core::Sequence {
             query: QueryRef::Open(index),
             whole: Box::new(Core::Chain(steps)),

@@ -7,9 +7,9 @@ use millrace_log::{
     Delivered, Log, LogError, Offset, PollLimits, Reader, Receipt, Record, ShardIdentity, ShardSession, TopicPartition, TopicSpec, Transaction,
 };
 use millrace_runtime::topology::Topology;
+use millrace_shard::format;
 use millrace_shard::machine::{InputTopic, OutputTopic};
 use millrace_shard::message::{Envelope, Message};
-use millrace_shard::format;
 
 /// Records and the bytes of their keys and values.
 #[derive(Debug, Default)]

@@ -30,7 +30,8 @@
 //!
 //! use bytes::Bytes;
 //! use millrace_model::{Schema, SourceKind, Timestamp};
-//! use millrace_shard::engine::{Deployment, HISTORY_ROWS, Shard};
+//! use millrace_shard::deployment::{Deployment, HISTORY_ROWS};
+//! use millrace_shard::engine::Shard;
 //! use millrace_shard::machine::{Budget, Input, InputTopic, Machine, OutputTopic};
 //! use millrace_shard::state::{Row, StateError, StateView};
 //! use millrace_wire::{Decoder, OutputCodec};

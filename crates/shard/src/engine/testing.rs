@@ -100,17 +100,24 @@ impl Bench {
             let key = output.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
             writeln!(shown, "post {} {key}", output.topic).expect("a text in memory");
         }
+        let mut changes: Vec<(String, usize)> = Vec::new();
         for (key, value) in effects.rows {
-            // The transaction may write a row as it is; what it says does not change then.
             let table = crate::key::table_of(&key).map_or("?", name_of);
-            let (before, after) = (self.rows.0.get(&key), value.as_ref());
-            if before != after {
-                writeln!(shown, "{} {table}", if after.is_some() { "put" } else { "delete" }).expect("a text in memory");
+            if self.rows.0.get(&key) != value.as_ref() {
+                let change = format!("{} {table}", if value.is_some() { "put" } else { "delete" });
+                match changes.last_mut() {
+                    Some((last, count)) if *last == change => *count += 1,
+                    _ => changes.push((change, 1)),
+                }
             }
             match value {
                 Some(value) => self.rows.0.insert(key, value),
                 None => self.rows.0.remove(&key),
             };
+        }
+        for (change, count) in changes {
+            let rows = if count > 1 { format!(", {count} rows") } else { String::new() };
+            writeln!(shown, "{change}{rows}").expect("a text in memory");
         }
         expected.assert_eq(&shown);
     }

@@ -27,20 +27,57 @@ fn a_record_goes_to_the_owner_of_its_node_and_claims_its_other_identities() {
             put NODE
         "#]],
     );
-    // The same again is stale.
-    bench.check(|step| step.resolve().change(ann), expect![""]);
+    // Of two versions with one instant the later in the topic holds; an older one is stale.
+    bench.check(
+        |step| step.resolve().change(ann),
+        expect![[r#"
+            -> owner of person b2b_person:1@a.Salesforce: fragment 2 of b2b_person:1@a.Salesforce under 0
+            put RECORD
+        "#]],
+    );
+    let older = bench.record(SourceKind::Person, "1@a.Salesforce", json!({"modifiedAt": 5}));
+    bench.check(|step| step.resolve().change(older), expect![""]);
     let without = bench.record(SourceKind::Person, "1@a.Salesforce", json!({"modifiedAt": 20}));
-    bench.check(|step| step.resolve().change(without), expect![""]);
+    bench.check(
+        |step| step.resolve().change(without),
+        expect![[r#"
+        -> node email:ann@acme.com: -claim of b2b_person:1@a.Salesforce
+        -> owner of person b2b_person:1@a.Salesforce: fragment 3 of b2b_person:1@a.Salesforce under 0
+        put RECORD
+    "#]],
+    );
 }
 
 #[test]
 fn a_node_matters_to_its_homes_once_two_claim_it() {
     let mut bench = Bench::new();
     let (shared, first, second) = (node("email:ann@acme.com"), node("b2b_person:1@a.Salesforce"), node("b2b_person:2@a.Salesforce"));
-    bench.check(|step| step.resolve().claim(&shared, &first, true), expect![""]);
+    bench.check(
+        |step| step.resolve().claim(&shared, &first, true),
+        expect![[r#"
+        put NODE
+        put CLAIM
+    "#]],
+    );
+    bench.check(
+        |step| step.resolve().claim(&shared, &second, true),
+        expect![[r#"
+        -> node b2b_person:1@a.Salesforce: +matters
+        -> node b2b_person:2@a.Salesforce: +matters
+        put NODE
+        put CLAIM
+    "#]],
+    );
     bench.check(|step| step.resolve().claim(&shared, &second, true), expect![""]);
-    bench.check(|step| step.resolve().claim(&shared, &second, true), expect![""]);
-    bench.check(|step| step.resolve().claim(&shared, &first, false), expect![""]);
+    bench.check(
+        |step| step.resolve().claim(&shared, &first, false),
+        expect![[r#"
+        -> node b2b_person:1@a.Salesforce: -matters
+        -> node b2b_person:2@a.Salesforce: -matters
+        put NODE
+        delete CLAIM
+    "#]],
+    );
 }
 
 #[test]
@@ -55,8 +92,23 @@ fn a_relation_row_is_attached_to_its_ends_and_detached_from_former_ones() {
         )
     };
     let (first, second) = (role(&bench, 10, "1"), role(&bench, 20, "2"));
-    bench.check(|step| step.resolve().change(first), expect![""]);
-    bench.check(|step| step.resolve().change(second), expect![""]);
+    bench.check(
+        |step| step.resolve().change(first),
+        expect![[r#"
+        -> node b2b_opportunity:9@a.Salesforce: +row 7@a.Salesforce as 1
+        -> node b2b_person:1@a.Salesforce: +row 7@a.Salesforce as 1
+        put RECORD
+    "#]],
+    );
+    bench.check(
+        |step| step.resolve().change(second),
+        expect![[r#"
+        -> node b2b_person:1@a.Salesforce: -row 7@a.Salesforce as 2
+        -> node b2b_opportunity:9@a.Salesforce: +row 7@a.Salesforce as 2
+        -> node b2b_person:2@a.Salesforce: +row 7@a.Salesforce as 2
+        put RECORD
+    "#]],
+    );
 }
 
 #[test]
@@ -68,9 +120,36 @@ fn a_link_asserts_its_edges_while_it_is_valid() {
         "5@mdm.MDM",
         json!({"modifiedAt": 10, "members": [key("1"), key("2"), key("3")], "validFrom": 2000, "validTo": 3000}),
     );
-    bench.check(|step| step.resolve().change(link), expect![""]);
-    bench.at(2_000).check(|step| step.resolve().link_due("5@mdm.MDM"), expect![""]);
-    bench.at(3_000).check(|step| step.resolve().link_due("5@mdm.MDM"), expect![""]);
+    bench.check(
+        |step| step.resolve().change(link),
+        expect![[r#"
+        put RECORD
+        put TIMER
+    "#]],
+    );
+    bench.at(2_000).check(
+        |step| step.resolve().link_due("5@mdm.MDM"),
+        expect![[r#"
+        -> node b2b_account:1@a.Salesforce: anchor
+        -> node b2b_account:2@a.Salesforce: anchor
+        -> writer: +edge b2b_account:1@a.Salesforce b2b_account:2@a.Salesforce
+        -> node b2b_account:1@a.Salesforce: anchor
+        -> node b2b_account:3@a.Salesforce: anchor
+        -> writer: +edge b2b_account:1@a.Salesforce b2b_account:3@a.Salesforce
+        put RECORD
+        delete TIMER
+        put TIMER
+    "#]],
+    );
+    bench.at(3_000).check(
+        |step| step.resolve().link_due("5@mdm.MDM"),
+        expect![[r#"
+        -> writer: -edge b2b_account:1@a.Salesforce b2b_account:2@a.Salesforce
+        -> writer: -edge b2b_account:1@a.Salesforce b2b_account:3@a.Salesforce
+        put RECORD
+        delete TIMER
+    "#]],
+    );
 }
 
 #[test]
@@ -81,9 +160,27 @@ fn a_moved_node_tells_its_followers_and_its_former_owner_once() {
         canonical("email:ann@acme.com"),
         canonical("b2b_person:1@a.Salesforce"),
     );
-    bench.check(|step| step.resolve().follow(&moved, 3, true), expect![""]);
-    bench.check(|step| step.resolve().anchor(&moved), expect![""]);
-    bench.check(|step| step.resolve().canonical(moved.clone(), from.clone(), to.clone(), 4), expect![""]);
+    bench.check(
+        |step| step.resolve().follow(&moved, 3, true),
+        expect![[r#"
+        post internal.inbox 
+        put NODE
+    "#]],
+    );
+    bench.check(
+        |step| step.resolve().anchor(&moved),
+        expect![[r#"
+        put NODE
+    "#]],
+    );
+    bench.check(
+        |step| step.resolve().canonical(moved.clone(), from.clone(), to.clone(), 4),
+        expect![[r#"
+        -> owner of person email:ann@acme.com: email:ann@acme.com moves to b2b_person:1@a.Salesforce under 4
+        post internal.inbox 
+        put NODE
+    "#]],
+    );
     // An older verdict changes nothing.
     bench.check(|step| step.resolve().canonical(moved.clone(), from, to, 3), expect![""]);
 }
@@ -94,18 +191,51 @@ fn data_of_a_node_that_left_is_passed_on() {
     let (here, there) = (subject("b2b_person:1@a.Salesforce"), canonical("b2b_person:0@a.Salesforce"));
     let moved = node("email:ann@acme.com");
     let fragment = |sequence| Data::Fragment { sequence, fragment: None };
-    bench.check(|step| step.data(here.clone(), moved.clone(), 2, fragment(1)), expect![""]);
+    bench.check(
+        |step| step.data(here.clone(), moved.clone(), 2, fragment(1)),
+        expect![[r#"
+        evaluate person b2b_person:1@a.Salesforce, profile
+        put FRAGMENT
+    "#]],
+    );
     // Older than what is known.
     bench.check(|step| step.data(here.clone(), moved.clone(), 2, fragment(1)), expect![""]);
-    bench.check(|step| step.depart(here.clone(), moved.clone(), there.clone(), 3), expect![""]);
-    bench.check(|step| step.data(here.clone(), moved.clone(), 2, fragment(2)), expect![""]);
+    bench.check(
+        |step| step.depart(here.clone(), moved.clone(), there.clone(), 3),
+        expect![[r#"
+        -> owner of person b2b_person:0@a.Salesforce: email:ann@acme.com arrives under 3 with 1 fragment, 0 rows, 0 events, all
+        evaluate person b2b_person:1@a.Salesforce, profile
+        put SUBJECT
+        delete FRAGMENT
+        put MOVED
+        put POPULATION
+    "#]],
+    );
+    bench.check(
+        |step| step.data(here.clone(), moved.clone(), 2, fragment(2)),
+        expect![[r#"
+        -> owner of person b2b_person:0@a.Salesforce: no fragment 2 of email:ann@acme.com under 2
+    "#]],
+    );
     let late = Arrival {
         from: there,
         node: moved.clone(),
         epoch: 2,
     };
-    bench.check(|step| step.arrive(here.clone(), late, Bundle::default(), true), expect![""]);
-    bench.check(|step| step.arrived(&here), expect![""]);
+    bench.check(
+        |step| step.arrive(here.clone(), late, Bundle::default(), true),
+        expect![[r#"
+        -> owner of person b2b_person:0@a.Salesforce: email:ann@acme.com arrives under 2 with 0 fragment, 0 rows, 0 events, all
+    "#]],
+    );
+    bench.check(
+        |step| step.arrived(&here),
+        expect![[r#"
+        evaluate person b2b_person:1@a.Salesforce
+        delete SUBJECT
+        put POPULATION
+    "#]],
+    );
 }
 
 #[test]
@@ -120,7 +250,14 @@ fn the_writer_moves_nodes_under_one_epoch() {
         assert(edge("b2b_person:1@a.Salesforce", "email:ann@acme.com")),
         assert(edge("b2b_person:2@a.Salesforce", "email:ann@acme.com")),
     ];
-    bench.check(|step| step.writer().weigh(evidence), expect![""]);
+    bench.check(
+        |step| step.writer().weigh(evidence),
+        expect![[r#"
+        -> node b2b_person:2@a.Salesforce: from b2b_person:2@a.Salesforce to b2b_person:1@a.Salesforce under 1
+        -> node email:ann@acme.com: from email:ann@acme.com to b2b_person:1@a.Salesforce under 1
+        put GRAPH, 15 rows
+    "#]],
+    );
 }
 
 #[test]
@@ -133,12 +270,41 @@ fn a_destination_gets_the_first_who_enters_and_the_last_who_leaves() {
     };
     let (one, two) = (subject("b2b_person:1@a.Salesforce"), subject("b2b_person:2@a.Salesforce"));
     let named = |name: &str| attributes("firstName", name);
-    bench.check(|step| step.activation().activate(&key, two.clone(), true, named("Ann")), expect![""]);
+    bench.check(
+        |step| step.activation().activate(&key, two.clone(), true, named("Ann")),
+        expect![[r#"
+        post destination.crm a|email:ann@acme.com
+        put ACTIVATION
+    "#]],
+    );
     // The least one's attributes count.
-    bench.check(|step| step.activation().activate(&key, one.clone(), true, named("Ann")), expect![""]);
-    bench.check(|step| step.activation().activate(&key, one.clone(), true, named("Anna")), expect![""]);
-    bench.check(|step| step.activation().activate(&key, one, false, Value::Null), expect![""]);
-    bench.check(|step| step.activation().activate(&key, two, false, Value::Null), expect![""]);
+    bench.check(
+        |step| step.activation().activate(&key, one.clone(), true, named("Ann")),
+        expect![[r#"
+        put ACTIVATION
+    "#]],
+    );
+    bench.check(
+        |step| step.activation().activate(&key, one.clone(), true, named("Anna")),
+        expect![[r#"
+        post destination.crm a|email:ann@acme.com
+        put ACTIVATION
+    "#]],
+    );
+    bench.check(
+        |step| step.activation().activate(&key, one, false, Value::Null),
+        expect![[r#"
+        post destination.crm a|email:ann@acme.com
+        put ACTIVATION
+    "#]],
+    );
+    bench.check(
+        |step| step.activation().activate(&key, two, false, Value::Null),
+        expect![[r#"
+        post destination.crm a|email:ann@acme.com
+        delete ACTIVATION
+    "#]],
+    );
 }
 
 #[test]
@@ -148,14 +314,64 @@ fn a_shard_follows_a_node_once_and_subscribes_in_the_detail_that_is_needed() {
     let refers = |detail| [(account.clone(), detail)].into();
     let (one, two) = (subject("b2b_person:1@a.Salesforce"), subject("b2b_person:2@a.Salesforce"));
     let none = Default::default();
-    bench.check(|step| step.refer(&one, &none, &refers(Detail::Banded)), expect![""]);
-    bench.check(|step| step.refer(&two, &none, &refers(Detail::Banded)), expect![""]);
-    bench.check(|step| step.alias(&account, canonical("b2b_account:1@a.Salesforce"), 0), expect![""]);
-    bench.check(|step| step.refer(&one, &refers(Detail::Banded), &refers(Detail::Exact)), expect![""]);
+    bench.check(
+        |step| step.refer(&one, &none, &refers(Detail::Banded)),
+        expect![[r#"
+        -> node b2b_account:1@a.Salesforce: +follow
+        put ALIAS
+        put DEPENDENT
+    "#]],
+    );
+    bench.check(
+        |step| step.refer(&two, &none, &refers(Detail::Banded)),
+        expect![[r#"
+        put ALIAS
+        put DEPENDENT
+    "#]],
+    );
+    bench.check(
+        |step| step.alias(&account, canonical("b2b_account:1@a.Salesforce"), 0),
+        expect![[r#"
+        -> owner of account b2b_account:1@a.Salesforce: +subscribe Some(Banded)
+        put ALIAS
+        put REPLICA
+        put ALIAS_OF
+    "#]],
+    );
+    bench.check(
+        |step| step.refer(&one, &refers(Detail::Banded), &refers(Detail::Exact)),
+        expect![[r#"
+        -> owner of account b2b_account:1@a.Salesforce: +subscribe Some(Exact)
+        put ALIAS
+        put REPLICA
+        put DEPENDENT
+        delete DEPENDENT
+    "#]],
+    );
     bench.check(
         |step| step.replica(&subject("b2b_account:1@a.Salesforce"), Standing::Alive, Default::default()),
-        expect![""],
+        expect![[r#"
+            put REPLICA
+        "#]],
     );
-    bench.check(|step| step.refer(&one, &refers(Detail::Exact), &none), expect![""]);
-    bench.check(|step| step.refer(&two, &refers(Detail::Banded), &none), expect![""]);
+    bench.check(
+        |step| step.refer(&one, &refers(Detail::Exact), &none),
+        expect![[r#"
+        -> owner of account b2b_account:1@a.Salesforce: +subscribe Some(Banded)
+        put ALIAS
+        put REPLICA
+        delete DEPENDENT
+    "#]],
+    );
+    bench.check(
+        |step| step.refer(&two, &refers(Detail::Banded), &none),
+        expect![[r#"
+        -> node b2b_account:1@a.Salesforce: -follow
+        -> owner of account b2b_account:1@a.Salesforce: -subscribe None
+        delete ALIAS
+        delete REPLICA
+        delete DEPENDENT
+        delete ALIAS_OF
+    "#]],
+    );
 }

@@ -23,11 +23,13 @@ use tokio::time::Instant;
 pub struct Limits {
     /// Calls within any window of this length. Not 0.
     pub window_calls: u32,
+    /// Length of the window, which slides with the clock.
     pub window: Duration,
     /// Calls at the same time. Not 0.
     pub concurrent: u32,
     /// Calls from one midnight to the next in `day_zone`; `None`: no such limit.
     pub day_calls: Option<u64>,
+    /// The time zone whose midnights divide the days.
     pub day_zone: Tz,
     /// Calls of a day that are left to others.
     pub reserve: u64,
@@ -39,6 +41,7 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the day's calls are spent; more at {resets_at}")]
 pub struct Spent {
+    /// The next midnight of `Limits::day_zone`.
     pub resets_at: Timestamp,
 }
 
@@ -47,6 +50,7 @@ pub struct Spent {
 pub struct Left {
     /// For the user that asked; `None` where the day has no limit.
     pub calls: Option<u64>,
+    /// The next midnight of `Limits::day_zone`.
     pub resets_at: Timestamp,
 }
 
@@ -84,6 +88,7 @@ pub struct Permit {
 }
 
 impl Budget {
+    /// A budget of which nothing is spent. `now` is the wall clock.
     pub fn new(limits: Limits, now: WallClock) -> Budget {
         Budget {
             concurrent: Arc::new(Semaphore::new(limits.concurrent.max(1) as usize)),
@@ -139,6 +144,7 @@ impl Budget {
         ledger.others = total.saturating_sub(own);
     }
 
+    /// What `user` may still spend today; counts nothing.
     pub fn left(&self, user: &str) -> Left {
         let ledger = self.today();
         Left {

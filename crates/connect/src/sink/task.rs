@@ -56,6 +56,7 @@ const DESTINATION_HEADER: &str = "millrace.destination.name";
 pub struct SinkContext {
     /// The destination's name.
     pub name: String,
+    /// Where the desired states are read, and positions, ledger and dead letters are written.
     pub log: Arc<dyn Log>,
     /// `destination.<name>` with its prefix.
     pub topic: String,
@@ -63,6 +64,7 @@ pub struct SinkContext {
     pub partitions: u32,
     /// The ledger's changelog, with as many partitions as the topic.
     pub changelog: String,
+    /// Where refused changes go.
     pub dead_letters: TopicPartition,
     /// Transactional ids and the group begin with this; different for each destination of each
     /// deployment.
@@ -70,9 +72,13 @@ pub struct SinkContext {
     /// Whether other processes may take a partition over. Then an owner proves now and then that it
     /// still is one.
     pub contested: bool,
+    /// The wall clock: for waits, windows of the brake and the ages in the status.
     pub clock: WallClock,
+    /// Opens the store of one partition's ledger.
     pub open_ledger: Arc<OpenLedger>,
+    /// For records in Confluent wire format; `None`: such a record is unreadable.
     pub registry: Option<Arc<RegistryClient>>,
+    /// How much of an audience one edit may change.
     pub brake: Brake,
     /// The most keys that wait in memory; the others stay in the log.
     pub pending_max: usize,
@@ -80,23 +86,32 @@ pub struct SinkContext {
     pub idle_wait_ms: u64,
     /// The namespace and ids that must never be present.
     pub suppressed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
+    /// `NoFaults` outside tests.
     pub faults: Arc<dyn FaultPlan>,
 }
 
 /// The places where a process may die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
+    /// A partition was taken over.
     Opened,
+    /// Records were read, and nothing was sent for them.
     Read,
+    /// A batch is chosen and not sent.
     BeforeDelivery,
+    /// The destination answered, and nothing of it is recorded.
     AfterDelivery,
+    /// Ledger rows and position wait for their transaction.
     BeforeCommit,
+    /// The log has the transaction, the store has nothing of it.
     AfterCommit,
+    /// Log and store agree.
     AfterApply,
 }
 
 /// Decides in tests where the task dies.
 pub trait FaultPlan: Send + Sync {
+    /// Whether the task dies here; asked each time it passes.
     fn dies(&self, point: Point) -> bool;
 }
 
@@ -112,8 +127,10 @@ impl FaultPlan for NoFaults {
 /// Why a task cannot continue as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
+    /// Of the log; its own disposition decides.
     #[error("log of the sink")]
     Log(#[from] LogError),
+    /// Of the ledger's store: the partition is opened anew.
     #[error("ledger of the sink")]
     Store(#[from] StateError),
     /// A schema registry does not answer; the record is read again.
@@ -144,7 +161,9 @@ impl SinkContext {
 /// What a step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stepped {
+    /// Records taken from the log.
     pub read: usize,
+    /// Changes delivered, whatever the answer.
     pub sent: usize,
     /// There is nothing left to read, to send or to commit, as far as is known; changes in a
     /// back-off and held changes do not count.
@@ -175,6 +194,7 @@ pub struct SinkTask {
 }
 
 impl SinkTask {
+    /// A task without partitions; `open` gives it some.
     pub fn new(context: Arc<SinkContext>, destination: Box<dyn Destination>) -> SinkTask {
         SinkTask {
             context,

@@ -36,6 +36,7 @@ pub(super) const PROOF_EVERY_MS: i64 = 30_000;
 /// Keys of one partition that were sent by an owner which had lost it by then, or may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubts {
+    /// As in `Change::key`.
     pub keys: BTreeSet<String>,
     /// The newest desired state of none of them is older than this.
     pub from: Offset,

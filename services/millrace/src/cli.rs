@@ -1,6 +1,7 @@
 //! The command line: its commands, and their help.
 
 mod bench;
+mod destination;
 mod sink;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use self::bench::{BenchOptions, Scenario};
+pub use self::destination::DestinationCommand;
 pub use self::sink::{SinkCommand, SinkFileOptions, SinkOptions};
 
 /// Real-time B2B customer data platform: who is in which audience, the moment the last fact
@@ -133,6 +135,7 @@ pub const EXAMPLES: &[&str] = &[
     "source resume marketo1",
     "destination list",
     "destination status hook --output json",
+    "destination preview hook --sample 3",
     "destination confirm hook --audience upsell",
     "destination retry hook",
     "destination reconcile marketo-lists",
@@ -416,33 +419,6 @@ pub enum DeadLetterCommand {
     },
     #[command(hide = true)]
     Replay(Missing),
-}
-
-#[derive(Debug, Subcommand)]
-pub enum DestinationCommand {
-    /// The destinations that have a running sink, with their status
-    List,
-    /// One destination: what is desired, delivered, pending and refused, and what holds it up
-    Status { name: String },
-    /// Release what the brake holds
-    Confirm {
-        name: String,
-        /// One audience; if left out, all of the destination
-        #[arg(long)]
-        audience: Option<String>,
-    },
-    /// Send again what the destination refused
-    Retry {
-        name: String,
-        #[arg(long)]
-        audience: Option<String>,
-    },
-    /// Compare a destination that can be read with what it acknowledged, and repair the differences
-    Reconcile {
-        name: String,
-        #[arg(long)]
-        audience: Option<String>,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -61,7 +61,7 @@ pub struct Node {
     sinks: Arc<SinkThreads>,
     everywhere: Arc<Everywhere>,
     /// For the foreign instances that sources and sinks call.
-    budgets: Budgets,
+    budgets: Arc<Budgets>,
 }
 
 /// The parts of a node that vary.
@@ -94,7 +94,7 @@ impl Node {
         let host = Host::new(context, parts.open_store);
         let handle = host.handle();
         let token = config.http.internal_token.as_ref().map(Secret::reveal).transpose()?;
-        let budgets = Budgets::configured(config);
+        let budgets = Arc::new(Budgets::configured(config));
         let sinks = Arc::new(match &parts.sinks {
             Some(parts_of_sinks) => SinkThreads::start(config, &parts.log, parts_of_sinks, &metrics, &budgets, None)?,
             None => SinkThreads::default(),
@@ -103,10 +103,7 @@ impl Node {
             .instance
             .map(|instance| announce(config, instance, &parts.log, token.clone(), claims(&handle, &sinks)));
         let (peers, presence) = announced.transpose()?.unzip();
-        let everywhere = Everywhere {
-            here: Arc::clone(&sinks),
-            peers: peers.clone(),
-        };
+        let everywhere = Everywhere::new(config, &parts.log, &sinks, peers.clone(), &budgets);
         let deployment = Deployment { here: handle.clone(), peers };
         let query = Query::new(engine, Arc::new(deployment));
         let own = handle.clone();

@@ -129,6 +129,25 @@ pub trait Destination: Send {
         Ok(None)
     }
 
+    /// The calls that a batch takes at most, for a preview.
+    fn calls(&self, batch: &[Change]) -> u64 {
+        u64::from(!batch.is_empty())
+    }
+
+    /// What the first call for a batch would send, for a preview; `None`: it is not known before the
+    /// call, or of no interest to a person.
+    fn request(&self, batch: &[Change]) -> Option<String> {
+        let _ = batch;
+        None
+    }
+
+    /// How long this number of calls takes at least under the destination's limits, for a preview;
+    /// `None`: no limit is known. May read from the destination what was spent of a limit.
+    fn takes(&mut self, calls: u64) -> Option<Duration> {
+        let _ = calls;
+        None
+    }
+
     /// Calls left today; `None`: no such limit, or not known.
     fn quota_left(&self) -> Option<u64> {
         None

@@ -114,6 +114,14 @@ pub fn encode<T: Serialize>(row: &T) -> Vec<u8> {
     postcard::to_extend(row, vec![FORMAT]).expect("a ledger row is plain data, which postcard always takes")
 }
 
+/// The key of a row; `None`: it is not one of the ledger.
+pub fn key_of(row_key: &[u8]) -> Option<String> {
+    match row_key.split_first() {
+        Some((&LEDGER, key)) => Some(String::from_utf8_lossy(key).into_owned()),
+        _ => None,
+    }
+}
+
 /// # Errors
 /// Where the bytes are of another format.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, UnknownFormat> {

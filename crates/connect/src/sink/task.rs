@@ -8,7 +8,7 @@ use bytes::Bytes;
 use millrace_log::{Delivered, Disposition, Log, LogError, PollLimits, Record, TopicPartition};
 use millrace_model::{Identity, Timestamp};
 use millrace_shard::state::{StateError, StateStore};
-use millrace_wire::{DeadLetterOrigin, DestinationState, OutputCodec, OutputError, Presence, Reason, RegistryClient, dead_letter_headers};
+use millrace_wire::{DeadLetterOrigin, OutputError, Reason, RegistryClient, dead_letter_headers};
 
 use super::brake::{self, Brake};
 use super::change::Change;
@@ -22,12 +22,14 @@ use crate::budget::WallClock;
 
 mod orders;
 mod owned;
+mod preview;
 mod reconcile;
 mod shown;
 mod wanted;
 
 pub use owned::Doubts;
-use wanted::{Read, wanted};
+pub use preview::{Preview, PreviewAudience, PreviewChange, PreviewContext, preview};
+use wanted::{Read, state_of, wanted};
 
 /// Opens the ledger's store of a partition.
 pub type OpenLedger = dyn Fn(u32) -> Result<Box<dyn StateStore>, StateError> + Send + Sync;
@@ -275,7 +277,7 @@ impl SinkTask {
 
     /// A record becomes the key's desired state, unless the destination has it already.
     fn take(&mut self, number: u32, delivered: Delivered) -> Result<(), SinkError> {
-        let state = match self.state(&delivered) {
+        let state = match state_of(&self.context.name, self.context.registry.as_deref(), &delivered) {
             Ok(state) => state,
             Err(OutputError::Unreadable(millrace_wire::DecodeError::Rejected(rejection))) => {
                 self.unreadable(number, delivered, &rejection);
@@ -339,29 +341,6 @@ impl SinkTask {
         if let Some(partition) = self.partitions.get_mut(&number) {
             partition.add_dead_letter(Record { headers, ..delivered.record });
         }
-    }
-
-    /// A tombstone is an absence; so is a record of a key whose state cannot differ.
-    fn state(&self, delivered: &Delivered) -> Result<DestinationState, OutputError> {
-        if let Some(value) = &delivered.record.value {
-            return OutputCodec::decode_destination_state(value, self.context.registry.as_deref());
-        }
-        let key = delivered.record.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-        let parsed = key
-            .split_once('|')
-            .and_then(|(audience, identity)| Some((audience, Identity::parse(identity).ok()?)));
-        let Some((audience, identity)) = parsed else {
-            let rejection = Reason::MissingKey.because(format!("`{key}` is no key of a destination; expected <audience>|<namespace>:<id>"));
-            return Err(OutputError::Unreadable(rejection.into()));
-        };
-        Ok(DestinationState {
-            destination: self.context.name.clone(),
-            audience: audience.to_owned(),
-            identity,
-            state: Presence::Absent,
-            attributes: BTreeMap::new(),
-            changed_at: delivered.timestamp,
-        })
     }
 
     fn open_window(&mut self, waiting: &Waiting) {

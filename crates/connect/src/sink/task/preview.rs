@@ -10,8 +10,8 @@ use millrace_model::{Cause, Identity};
 use millrace_wire::{OutputError, RegistryClient};
 use serde::Serialize;
 
-use super::wanted::{Read, wanted};
-use super::{SinkError, state_of};
+use super::SinkError;
+use super::wanted::{Read, state_of, wanted};
 use crate::budget::WallClock;
 use crate::sink::brake::{self, Brake};
 use crate::sink::ledger::{self, LedgerRow, META_KEY, Meta, Window};

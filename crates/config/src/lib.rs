@@ -78,6 +78,8 @@ pub struct Config {
     pub tokens: BTreeMap<String, (Secret, Role)>,
     /// The token that commands send to a running instance.
     pub client_token: Option<Secret>,
+    /// `collector`: events over HTTP.
+    pub collector: Collector,
     /// `loop`: how much work a shard takes on at once.
     pub budget: Loop,
     /// `log_level` and `log_format`.
@@ -111,6 +113,7 @@ impl Config {
         ];
         let named = named.into_iter().filter_map(|(key, secret)| Some((key.to_owned(), secret?)));
         let tokens = self.tokens.iter().map(|(name, (secret, _))| (format!("auth.tokens.{name}.token"), secret));
+        let write_keys = self.collector.keys.iter().map(|(name, one)| (format!("collector.keys.{name}.key"), &one.key));
         let problem = |(key, secret): (String, &Secret)| {
             let error = secret.reveal().err()?;
             Some(Problem {
@@ -119,7 +122,7 @@ impl Config {
                 origin: None,
             })
         };
-        let problems: Vec<Problem> = named.chain(tokens).chain(properties).filter_map(problem).collect();
+        let problems: Vec<Problem> = named.chain(tokens).chain(write_keys).chain(properties).filter_map(problem).collect();
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
     }
 }
@@ -284,6 +287,32 @@ pub struct Http {
     pub origins: Vec<String>,
     /// Certificate and key.
     pub tls: Option<(PathBuf, PathBuf)>,
+}
+
+/// Where events are taken over HTTP, and from whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// A port of its own.
+    pub address: SocketAddr,
+    /// Lower case, without a trailing slash.
+    pub origins: Vec<String>,
+    /// By name; empty: no collector.
+    pub keys: BTreeMap<String, WriteKey>,
+}
+
+/// A write key of the collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteKey {
+    /// At least `TOKEN_BYTES_MIN` bytes.
+    pub key: Secret,
+    /// Letters of a-z, digits and hyphens: the instance in the keys of records.
+    pub source: String,
+    /// Everybody can read it.
+    pub public: bool,
+    /// The identity namespace of user ids, lower case; `None`: they are known by source keys alone.
+    pub user_namespace: Option<String>,
+    /// The identity namespace of anonymous ids, lower case.
+    pub device_namespace: String,
 }
 
 /// The most that one transaction of a shard takes on.

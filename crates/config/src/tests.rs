@@ -34,6 +34,10 @@ fn defaults_hold_and_show() {
             auth:
               client_token: null
               tokens: {}
+            collector:
+              address: 127.0.0.1:8088
+              keys: {}
+              origins: []
             currency:
               default: USD
               rates: {}
@@ -366,4 +370,31 @@ fn tokens_are_long_enough_bear_a_role_and_are_not_shown() {
     assert_eq!(config.warnings, Vec::<String>::new());
     let on_kafka = parsed(Format::Yaml, &format!("kafka: {{ bootstrap: 'k:9092' }}\n{text}"), &[]);
     assert!(on_kafka.warnings[0].contains("http.internal_token"), "{:?}", on_kafka.warnings);
+}
+
+#[test]
+fn write_keys_are_long_enough_and_are_not_shown() {
+    check(
+        "[collector]\naddress = '127.0.0.1:8080'\norigins = ['www.example.com', 'https://*.example.com']\n\
+         [collector.keys.site]\nkey = 'short'\nuser_namespace = 'b2b_person'\n[collector.keys.Shop]\nkey = 'file:/k'",
+        &[],
+        expect![[r#"
+            configuration: 
+              collector.address: the API or the metrics listen there already
+              collector.keys.Shop.source: a source's name is made of a-z, 0-9 and hyphens
+              collector.keys.site.key: a write key has at least 16 bytes
+              collector.keys.site.user_namespace: expected a namespace of your own, without a colon
+              collector.origins[0]: expected an origin, such as `https://www.example.com`
+              collector.origins[1]: expected an origin, such as `https://www.example.com`"#]],
+    );
+    let text = "collector: { origins: ['HTTPS://www.Example.com/'], keys: { site: { key: 0123456789abcdef } } }";
+    let config = parsed(Format::Yaml, text, &[]);
+    let shown = format!("{config:?}{}", config.effective);
+    assert!(!shown.contains("0123456789abcdef"), "{shown}");
+    assert_eq!(config.collector.origins, ["https://www.example.com"]);
+    let site = &config.collector.keys["site"];
+    assert_eq!(
+        (site.source.as_str(), site.device_namespace.as_str(), site.public),
+        ("site", "anonymous_id", false)
+    );
 }

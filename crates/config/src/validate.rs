@@ -1,13 +1,17 @@
 //! `Raw` to `Config`: every value typed and within its bounds. No IO.
 
+mod collector;
+mod field;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_model::{Decimal, Identity, Path, RecordType, Schema, SourceKind, Text, Type};
+use millrace_model::{Decimal, Identity, Path};
 
+use self::collector::collector;
+use self::field::unknown_field;
 use crate::raw::{LogKind, Raw, Scalar};
 use crate::suggest::{nearest, suggestion};
 use crate::{Config, Currency, Destination, Events, Http, IdentityRules, Kafka, Log, Logging, Loop, Problem, Registry, Secret, State, Topics, raw, units};
@@ -51,6 +55,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
         sources: raw.sources.iter().map(|(name, one)| (name.clone(), source(name, one, &mut check))).collect(),
         http: http(&raw.http, &mut check),
         tokens: tokens(&raw, &mut check),
+        collector: collector(&raw.collector, &mut check),
         client_token: raw.auth.client_token.as_deref().map(|text| Secret::new("token", text)),
         budget: budget(&raw.budget, &mut check),
         logging: Logging {
@@ -63,6 +68,7 @@ pub fn validate(mut raw: Raw, problems: &mut Vec<Problem>) -> Option<Config> {
     if config.http.api_address == config.http.metrics_address && config.http.api_address.port() != 0 {
         check.wrong("http.metrics_address", "the API listens there already");
     }
+    collector::port_of_its_own(&config, &mut check);
     (problems.len() == before).then_some(config)
 }
 
@@ -395,6 +401,9 @@ fn effective(raw: &Raw) -> serde_json::Value {
     for one in shown.auth.tokens.values_mut() {
         one.token = Secret::new("token", &one.token).to_string();
     }
+    for one in shown.collector.keys.values_mut() {
+        one.key = Secret::new("token", &one.key).to_string();
+    }
     for url in &mut shown.registry.urls {
         if let Some((scheme, rest)) = url.split_once("://")
             && let Some((_, host)) = rest.rsplit_once('@')
@@ -403,37 +412,6 @@ fn effective(raw: &Raw) -> serde_json::Value {
         }
     }
     serde_json::to_value(shown).expect("a tree of texts and numbers is JSON")
-}
-
-/// The error in a path that exists in neither the profile of a person nor that of an account.
-fn unknown_field(path: &Path) -> Option<String> {
-    // Another check reports a defect of the schemas.
-    let schema = Schema::built_in().ok()?;
-    let records = [SourceKind::Person, SourceKind::Account].map(|kind| schema.record(kind));
-    if records.iter().any(|record| record.type_at(path.steps()).is_some()) {
-        return None;
-    }
-    let dotted = |steps: &[Text]| steps.iter().map(|step| step.as_str()).collect::<Vec<_>>().join(".");
-    // The part of the path that exists.
-    let known = (0..path.steps().len())
-        .rev()
-        .find(|count| *count == 0 || records.iter().any(|record| record.type_at(&path.steps()[..*count]).is_some()))?;
-    let (before, step) = (&path.steps()[..known], path.steps()[known].as_str());
-    let names = |record: &'_ Arc<RecordType>| match (known, record.type_at(before)) {
-        (0, _) => record.fields.keys().cloned().collect(),
-        (_, Some(Type::Record(inner))) => inner.fields.keys().cloned().collect(),
-        _ => Vec::new(),
-    };
-    let names: Vec<Text> = records.iter().flat_map(|record| names(record)).collect();
-    let near = nearest(step, names.iter().map(|name| name.as_str()));
-    let near = near.map(|name| {
-        format!(
-            "; did you mean `{}`?",
-            dotted(&[before, &[Text::from(name)], &path.steps()[known + 1..]].concat())
-        )
-    });
-    let profile = "is no field of a person or an account; fields of one's own are under `extra`";
-    Some(format!("`{}` {profile}{}", dotted(path.steps()), near.unwrap_or_default()))
 }
 
 /// Reads values and notes their errors; for a wrong one it returns a harmless placeholder that is

@@ -23,11 +23,13 @@ use tokio::time::Instant;
 pub struct Limits {
     /// Calls within any window of this length. Not 0.
     pub window_calls: u32,
+    /// Length of the window, which slides with the clock.
     pub window: Duration,
     /// Calls at the same time. Not 0.
     pub concurrent: u32,
     /// Calls from one midnight to the next in `day_zone`; `None`: no such limit.
     pub day_calls: Option<u64>,
+    /// The time zone whose midnights divide the days.
     pub day_zone: Tz,
     /// Calls of a day that are left to others.
     pub reserve: u64,
@@ -39,6 +41,7 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the day's calls are spent; more at {resets_at}")]
 pub struct Spent {
+    /// The next midnight of `Limits::day_zone`.
     pub resets_at: Timestamp,
 }
 
@@ -47,6 +50,7 @@ pub struct Spent {
 pub struct Left {
     /// For the user that asked; `None` where the day has no limit.
     pub calls: Option<u64>,
+    /// The next midnight of `Limits::day_zone`.
     pub resets_at: Timestamp,
 }
 
@@ -84,6 +88,7 @@ pub struct Permit {
 }
 
 impl Budget {
+    /// A budget of which nothing is spent. `now` is the wall clock.
     pub fn new(limits: Limits, now: WallClock) -> Budget {
         Budget {
             concurrent: Arc::new(Semaphore::new(limits.concurrent.max(1) as usize)),
@@ -139,12 +144,33 @@ impl Budget {
         ledger.others = total.saturating_sub(own);
     }
 
+    /// What `user` may still spend today; counts nothing.
     pub fn left(&self, user: &str) -> Left {
         let ledger = self.today();
         Left {
             calls: self.left_for(&ledger, user),
             resets_at: ledger.resets_at,
         }
+    }
+
+    /// How long this number of calls takes at least: by the window, and by what is left of the days.
+    pub fn takes(&self, calls: u64, user: &str) -> Duration {
+        let in_windows = |calls: u64| {
+            let windows = calls.saturating_sub(1) / u64::from(self.limits.window_calls.max(1));
+            self.limits.window.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX))
+        };
+        let Left { calls: today, resets_at } = self.left(user);
+        let Some(today) = today.filter(|today| *today < calls) else {
+            return in_windows(calls);
+        };
+        let a_day = self.left_for(&Ledger::default(), user).unwrap_or(u64::MAX).max(1);
+        let rest = calls - today;
+        let (days, last) = ((rest - 1) / a_day, (rest - 1) % a_day + 1);
+        let until_midnight = Duration::from_millis(u64::try_from(resets_at.0 - (self.now)().0).unwrap_or_default());
+        let day = Duration::from_millis(millrace_model::DAY_MS.unsigned_abs());
+        until_midnight
+            .saturating_add(day.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX)))
+            .saturating_add(in_windows(last))
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -272,6 +298,24 @@ mod tests {
         assert_eq!(budget.left("sink").calls, Some(4));
         budget.exhausted();
         assert_eq!(budget.left("sink").calls, Some(0));
+    }
+
+    #[test]
+    fn calls_take_windows_and_days() {
+        // 3 calls in 20 s; of 10 a day, 6 are for the sink.
+        let budget = budget(Some(10), 4, &[], "2026-07-01T05:00:00Z");
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        for (calls, takes) in [
+            (0, Duration::ZERO),
+            (3, Duration::ZERO),
+            (4, Duration::from_secs(20)),
+            (6, Duration::from_secs(20)),
+            (7, hours(24)),
+            (10, hours(24) + Duration::from_secs(20)),
+            (13, hours(48)),
+        ] {
+            assert_eq!(budget.takes(calls, "sink"), takes, "{calls}");
+        }
     }
 
     #[test]

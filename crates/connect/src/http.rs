@@ -20,30 +20,52 @@ pub enum HttpError {
     /// No answer, or one that broke off: whether the call took effect is unknown.
     #[error("no answer from {host}")]
     NoAnswer {
+        /// The host of the address, or `the server`; never path or query, which may hold secrets.
         host: String,
+        /// What the client reports, without the address.
         #[source]
         source: reqwest::Error,
     },
     /// The server asks for patience: 408, 425, 429, 5xx.
     #[error("{host} answers {status}")]
     Busy {
+        /// The host of the address.
         host: String,
+        /// The status of the answer.
         status: StatusCode,
+        /// The wait that the server asks for; `None`: it names none.
         after: Option<Duration>,
     },
     /// The server refuses these credentials: 401, 403, 407.
     #[error("{host} refuses the credentials with {status}: {body}")]
-    Denied { host: String, status: StatusCode, body: String },
+    Denied {
+        /// The host of the address.
+        host: String,
+        /// The status of the answer.
+        status: StatusCode,
+        /// The beginning of the answer's text, at most 500 characters.
+        body: String,
+    },
     /// The server refuses this call; the same call again would be refused again.
     #[error("{host} answers {status}: {body}")]
-    Refused { host: String, status: StatusCode, body: String },
+    Refused {
+        /// The host of the address.
+        host: String,
+        /// The status of the answer.
+        status: StatusCode,
+        /// The beginning of the answer's text, at most 500 characters.
+        body: String,
+    },
 }
 
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// Repeat the same call, but not before this.
-    Retry { after: Option<Duration> },
+    Retry {
+        /// The wait that the server asks for; `None`: the caller's own back-off.
+        after: Option<Duration>,
+    },
     /// Nothing works until a person or a new token changes the credentials.
     Denied,
     /// This call will never work.
@@ -51,6 +73,7 @@ pub enum Disposition {
 }
 
 impl HttpError {
+    /// What the caller does about it; from the status alone, never from the text.
     pub fn disposition(&self) -> Disposition {
         match self {
             HttpError::NoAnswer { .. } => Disposition::Retry { after: None },

@@ -19,6 +19,8 @@
 //! assert_eq!(Value::Object(mapped), json!({ "person": { "name": { "firstName": "Ann" } }, "b2b": { "personType": "lead" } }));
 //! ```
 
+#![warn(missing_docs)]
+
 pub mod backoff;
 pub mod budget;
 pub mod http;

@@ -97,7 +97,9 @@ enum Condition {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("mapping of `{target}`: {detail}")]
 pub struct RuleError {
+    /// The target path, as written.
     pub target: String,
+    /// What is wrong with the expression: a lowercase fragment.
     pub detail: String,
 }
 
@@ -109,6 +111,7 @@ pub struct MappingError {
     pub field: String,
     /// The target of its value.
     pub target: String,
+    /// Why the value cannot be read: a lowercase fragment.
     pub detail: String,
 }
 

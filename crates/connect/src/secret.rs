@@ -8,10 +8,12 @@ use std::fmt;
 pub struct Confidential(String);
 
 impl Confidential {
+    /// Hides `value` from now on.
     pub fn new(value: impl Into<String>) -> Confidential {
         Confidential(value.into())
     }
 
+    /// The value itself: for the one call that needs it, never for a log or an error.
     pub fn reveal(&self) -> &str {
         &self.0
     }

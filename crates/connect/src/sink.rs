@@ -45,4 +45,6 @@ pub use destination::{Actual, Answer, BatchLimits, Delivery, Destination, Destin
 pub use ledger::{Acknowledged, LedgerRow};
 pub use order::{Order, OrderKind};
 pub use status::{Answers, AudienceStatus, Drift, SinkStatus};
-pub use task::{Doubts, FaultPlan, NoFaults, OpenLedger, Point, SinkContext, SinkError, SinkTask, Stepped};
+pub use task::{
+    Doubts, FaultPlan, NoFaults, OpenLedger, Point, Preview, PreviewAudience, PreviewChange, PreviewContext, SinkContext, SinkError, SinkTask, Stepped, preview,
+};

@@ -45,6 +45,7 @@ pub trait Source: Send {
 /// What one step read. All of it becomes visible together.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
+    /// Appended in this order.
     pub records: Vec<Emitted>,
     /// New values of rows; `None` deletes a row.
     pub rows: Vec<(String, Option<Value>)>,
@@ -59,18 +60,24 @@ pub struct Batch {
 /// A record on its way to a source topic.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Emitted {
+    /// A record of a source topic.
     Record {
+        /// Which topic it goes to.
         kind: SourceKind,
+        /// The key of the record: one thing of the foreign system keeps its key.
         key: String,
         /// `None`: a tombstone.
         value: Option<Value>,
     },
     /// A record that the mapping cannot take: it goes to the dead letters, the source goes on.
     Rejected {
+        /// Which topic it would have gone to.
         kind: SourceKind,
         /// The record's id in the foreign system.
         id: String,
+        /// The record as the system gave it.
         raw: Value,
+        /// Which field cannot be mapped, and why.
         detail: String,
     },
 }
@@ -78,7 +85,9 @@ pub enum Emitted {
 /// A record of a preview: as the system gave it, and as it would be appended.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Sample {
+    /// The topic that the record would go to.
     pub topic: String,
+    /// The record as the system gave it.
     pub raw: Value,
     /// The mapped record, or why there is none.
     pub mapped: Result<Value, String>,
@@ -89,7 +98,12 @@ pub struct Sample {
 pub enum SourceError {
     /// The system is unavailable, or asks for patience.
     #[error("{reason}")]
-    Retry { reason: String, after: Option<Duration> },
+    Retry {
+        /// What the system answered, or why it did not.
+        reason: String,
+        /// The wait that the system asks for; `None`: the frame's back-off.
+        after: Option<Duration>,
+    },
     /// The day's calls are spent.
     #[error(transparent)]
     Spent(#[from] Spent),

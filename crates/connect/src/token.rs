@@ -11,6 +11,7 @@ use crate::secret::Confidential;
 /// The response of an identity service.
 #[derive(Clone, Debug)]
 pub struct Grant {
+    /// Sent with calls until `lives` has passed.
     pub token: Confidential,
     /// How long it lives from now on. A service may return the same token again with the rest of
     /// its life.

@@ -63,6 +63,10 @@ metrics! {
             "Records a source has read, by outcome: appended, or rejected by its mapping.",
         SourceRequests = "millrace_source_requests_total" ["source", "outcome"]
             "Calls a source has made, by outcome: ok, or the foreign system's own code.",
+        CollectorEvents = "millrace_collector_events_total" ["source", "outcome"]
+            "Events sent to the collector, by the source of their write key and outcome: accepted, or refused with a dead letter.",
+        CollectorRequests = "millrace_collector_requests_total" ["status"]
+            "Requests to the collector, by HTTP status.",
     }
 }
 
@@ -95,6 +99,8 @@ metrics! {
             "How much of its first load a source has read, 0 to 1.",
         ShardsOwned = "millrace_shards_owned" ["state"]
             "Shards this process owns, by state.",
+        CollectorHeld = "millrace_collector_held_bytes" []
+            "Bytes of requests that the collector holds until the log has their records.",
         BuildInfo = "millrace_build_info" ["version"]
             "Always 1; the version is in the label.",
         WorkInHand = "millrace_work_in_hand" ["shard"]
@@ -113,6 +119,8 @@ metrics! {
             "From taking a shard over to its first poll.",
         IdentityClusterSize = "millrace_identity_cluster_size" []
             "Identities of a cluster, observed whenever a cluster changes.",
+        CollectorAppend = "millrace_collector_append_seconds" []
+            "From a request's records queued by the collector to the log having them.",
     }
 }
 
@@ -124,6 +132,7 @@ impl Histogram {
             Histogram::Commit => &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0],
             Histogram::EndToEnd => &[0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.2, 0.4, 0.6, 1.0, 2.0, 5.0, 15.0, 60.0],
             Histogram::Restore => &[0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1_800.0],
+            Histogram::CollectorAppend => &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0],
             Histogram::IdentityClusterSize => &[1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 300.0, 1_000.0],
         }
     }

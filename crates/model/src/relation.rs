@@ -3,7 +3,7 @@
 //! `SourceKind::names` lists the fields by which a record names other nodes, and what each means.
 //! `HOPS` lists the steps that rules can take from one thing to others, and how the thing comes to
 //! know them. Routing, profiles, the type checker, the planner, views and previews look here and
-//! nowhere else: decisions/0029.
+//! nowhere else: decisions/0032.
 
 use serde::{Deserialize, Serialize};
 

@@ -139,6 +139,8 @@ mod tests {
         lines.sort();
         expect![[r#"
             counter millrace_amounts_without_rate_total{currency}
+            counter millrace_collector_events_total{source,outcome}
+            counter millrace_collector_requests_total{status}
             counter millrace_dead_letters_total{topic,reason}
             counter millrace_identity_parked_total{reason}
             counter millrace_invariant_violations_total{id}
@@ -152,6 +154,7 @@ mod tests {
             counter millrace_transactions_aborted_total{cause}
             gauge millrace_audience_size{segment}
             gauge millrace_build_info{version}
+            gauge millrace_collector_held_bytes{}
             gauge millrace_consumer_lag{topic,partition}
             gauge millrace_log_disk_free_bytes{path}
             gauge millrace_shards_owned{state}
@@ -165,6 +168,7 @@ mod tests {
             gauge millrace_state_disk_free_bytes{}
             gauge millrace_timers_due_lag_seconds{}
             gauge millrace_work_in_hand{shard}
+            histogram millrace_collector_append_seconds{}
             histogram millrace_commit_seconds{}
             histogram millrace_end_to_end_seconds{}
             histogram millrace_identity_cluster_size{}

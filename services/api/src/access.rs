@@ -137,6 +137,7 @@ pub const ROUTES: &[Route] = &[
     see("/v1/destinations"),
     see("/v1/destinations/{name}"),
     route("POST", "/v1/destinations/{name}/orders", OPERATE, Body::Json),
+    route("GET", "/v1/destinations/{name}/preview", OPERATE, Body::None).taking(&["sample"]),
     see("/v1/segments"),
     see("/v1/segments/{name}"),
     see("/v1/segments/{name}/members").taking(PAGE),

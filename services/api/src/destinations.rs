@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Problem;
@@ -23,6 +24,12 @@ pub trait Sinks: Send + Sync {
 
     /// One; `None` where no sink has the name.
     fn one(&self, name: &str) -> Option<Value>;
+
+    /// What a sink would send now, with this number of changes of each audience; nothing is sent.
+    ///
+    /// # Errors
+    /// Where there is no such sink; where the log cannot be read.
+    fn preview(&self, name: &str, sample: usize) -> Result<Value, BackendError>;
 
     /// Passes a command, as JSON, to a sink.
     ///
@@ -63,6 +70,7 @@ pub fn destinations_router(sinks: Arc<dyn Sinks>) -> Router {
         .route("/v1/destinations", get(all))
         .route("/v1/destinations/{name}", get(one))
         .route("/v1/destinations/{name}/orders", post(order))
+        .route("/v1/destinations/{name}/preview", get(preview))
         .with_state(Shared::new(sinks))
 }
 
@@ -86,6 +94,19 @@ async fn one(State(shared): State<Shared>, Path(name): Path<String>) -> Result<J
         sinks.one(&name).ok_or_else(missing)
     });
     found.await.map(Json)
+}
+
+#[derive(Deserialize)]
+struct Sample {
+    sample: Option<u16>,
+}
+
+/// Changes of an audience that a preview shows, unless another number is asked for.
+const SAMPLE: u16 = 5;
+
+async fn preview(State(shared): State<Shared>, Path(name): Path<String>, Query(Sample { sample }): Query<Sample>) -> Result<Json<Value>, Problem> {
+    let sample = sample.unwrap_or(SAMPLE).into();
+    shared.ask(move |sinks| sinks.preview(&name, sample)).await.map(Json)
 }
 
 /// Answers with the command once the sink has it; the sink executes it after its present step.

@@ -34,6 +34,7 @@ const EXPLAIN: &[(&str, &str)] = &[
     ("segment", "the segment's name"),
     ("at", "an instant of the past within the retained history, RFC 3339; now if absent"),
 ];
+const CHANGES: &[(&str, &str)] = &[("sample", "how many changes of each audience are shown, 5 if absent")];
 const SAMPLE: &[(&str, &str)] = &[("sample", "0 to 100 subjects of each kind, 10 if absent")];
 const STREAM: &[(&str, &str)] = &[
     ("from", "`start` (if absent) or `end`"),
@@ -279,6 +280,12 @@ fn operations(generator: &mut SchemaGenerator) -> Vec<Operation> {
             request: Some((JSON, json!({"type": "object", "minProperties": 1}))),
             response: Some((JSON, json!({"type": "object"}))),
         },
+        read(
+            "/v1/destinations/{name}/preview",
+            "What the destination's sink would send now, in how many calls, and how long they take under the destination's limits; sends nothing",
+            CHANGES,
+            named.clone(),
+        ),
         read(
             "/v1/dead-letters",
             "The newest records nobody could use",

@@ -208,6 +208,14 @@ impl Sinks for One {
         (name == "crm").then(|| json!({"name": name}))
     }
 
+    fn preview(&self, name: &str, sample: usize) -> Result<Value, BackendError> {
+        if name == "crm" {
+            Ok(json!({"destination": name, "sample": sample}))
+        } else {
+            missing(name)
+        }
+    }
+
     fn order(&self, name: &str, _: Value) -> Result<(), BackendError> {
         if name == "crm" { Ok(()) } else { missing(name) }
     }
@@ -391,6 +399,12 @@ async fn routes_answer() {
         ),
         ("GET", "/v1/destinations", "", "200 application/json [{\"name\":\"crm\"}]"),
         ("GET", "/v1/destinations/erp", "", "404 application/problem+json"),
+        (
+            "GET",
+            "/v1/destinations/crm/preview?sample=3",
+            "",
+            "200 application/json {\"destination\":\"crm\",\"sample\":3}",
+        ),
         ("POST", "/v1/destinations/crm/orders", "{\"do\":\"pause\"}", "202 application/json"),
         ("GET", "/v2", "", "404 application/problem+json"),
         (

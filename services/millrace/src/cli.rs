@@ -1,11 +1,15 @@
 //! The command line: its commands, and their help.
 
+mod bench;
+mod destination;
 mod sink;
 
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub use self::bench::{BenchOptions, Scenario};
+pub use self::destination::DestinationCommand;
 pub use self::sink::{SinkCommand, SinkFileOptions, SinkOptions};
 
 /// Real-time B2B customer data platform: who is in which audience, the moment the last fact
@@ -95,6 +99,7 @@ pub const EXAMPLES: &[&str] = &[
     "demo --serve",
     "run --config millrace.toml",
     "processor --config millrace.toml",
+    "collector --config millrace.toml",
     "topics create --config millrace.toml",
     "topics check --config millrace.toml",
     "topics acls --principal User:millrace",
@@ -130,6 +135,7 @@ pub const EXAMPLES: &[&str] = &[
     "source resume marketo1",
     "destination list",
     "destination status hook --output json",
+    "destination preview hook --sample 3",
     "destination confirm hook --audience upsell",
     "destination retry hook",
     "destination reconcile marketo-lists",
@@ -159,6 +165,8 @@ pub enum Command {
     Run,
     /// Run the shards assigned to this process, on Kafka
     Processor(ProcessorOptions),
+    /// Take events of web sites and programs over HTTP into the source topics
+    Collector,
     /// Topics of this deployment
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -414,33 +422,6 @@ pub enum DeadLetterCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum DestinationCommand {
-    /// The destinations that have a running sink, with their status
-    List,
-    /// One destination: what is desired, delivered, pending and refused, and what holds it up
-    Status { name: String },
-    /// Release what the brake holds
-    Confirm {
-        name: String,
-        /// One audience; if left out, all of the destination
-        #[arg(long)]
-        audience: Option<String>,
-    },
-    /// Send again what the destination refused
-    Retry {
-        name: String,
-        #[arg(long)]
-        audience: Option<String>,
-    },
-    /// Compare a destination that can be read with what it acknowledged, and repair the differences
-    Reconcile {
-        name: String,
-        #[arg(long)]
-        audience: Option<String>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub enum SourceCommand {
     /// JSON lines {"topic", "key", "value"[, "timestamp"]}; "topic" may be the kind alone, such as `person`, and "value" null removes the record
     File(SourceFileOptions),
@@ -487,49 +468,6 @@ pub enum LogCommand {
         #[arg(long, value_name = "FOLDER")]
         to: PathBuf,
     },
-}
-
-#[derive(Debug, Args)]
-pub struct BenchOptions {
-    /// What to measure once the population is loaded, separated by commas; everything if left out
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub only: Vec<Scenario>,
-    /// Persons of the population; accounts are a tenth of them
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
-    pub persons: u32,
-    /// How long visits are measured, in seconds: once as fast as possible, once at a rate
-    #[arg(long, default_value_t = 20)]
-    pub seconds: u64,
-    /// Visits per second while latency is measured; half of the measured throughput if left out
-    #[arg(long)]
-    pub rate: Option<u32>,
-    /// Persons of the one account of the fan-out
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub account_persons: u32,
-    /// Memberships that expire within one second
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub timers: u32,
-    /// On the configured Kafka, in topics of its own, which are not deleted; on an embedded log of
-    /// its own if left out
-    #[arg(long)]
-    pub kafka: bool,
-}
-
-/// A measurement of `bench`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Scenario {
-    /// Only the population: time, memory, state
-    Load,
-    /// Visits by known persons: throughput, then latency at half of it
-    Visits,
-    /// One more segment under live input
-    Backfill,
-    /// A deal that concerns everybody of a large account
-    FanOut,
-    /// Memberships that end by silence at the same time
-    Expiry,
-    /// Killed without warning: with its disk, and without
-    Recovery,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod acls;
 pub mod audience;
 pub mod bench;
 pub mod check_config;
+pub mod collector;
 pub mod dead_letter;
 pub mod demo;
 pub mod destination;

@@ -4,6 +4,7 @@ mod backend;
 mod budgets;
 mod cli;
 mod client;
+mod collector;
 mod commands;
 mod csv;
 mod disk;
@@ -63,6 +64,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Demo(options) => commands::demo::run(&settings, &options),
         Command::Run => commands::run::run(&settings),
         Command::Processor(options) => commands::processor::run(&settings, &options),
+        Command::Collector => commands::collector::run(&settings),
         Command::Topics(TopicsCommand::Create) => commands::topics::create(&settings),
         Command::Topics(TopicsCommand::Check) => commands::topics::check(&settings),
         Command::Topics(TopicsCommand::Acls { principal }) => commands::acls::run(&settings, &principal),

@@ -25,6 +25,7 @@ use millrace_telemetry::{Gauge, Metrics};
 
 use crate::backend::EngineQueries;
 use crate::budgets::Budgets;
+use crate::collector::{CollectorPort, RunningCollector};
 use crate::commands::topics;
 use crate::disk::{self, LogDisk};
 use crate::engine;
@@ -53,13 +54,15 @@ pub struct Node {
     presence: Option<PresenceThread>,
     /// Set where this process runs sources too.
     sources: Arc<OnceLock<Arc<RunningSources>>>,
+    /// Set where this process collects too.
+    collector: Arc<OnceLock<RunningCollector>>,
     log: Arc<dyn Log>,
     rows: Arc<dyn ShardRows>,
     token: Option<String>,
     sinks: Arc<SinkThreads>,
     everywhere: Arc<Everywhere>,
     /// For the foreign instances that sources and sinks call.
-    budgets: Budgets,
+    budgets: Arc<Budgets>,
 }
 
 /// The parts of a node that vary.
@@ -92,7 +95,7 @@ impl Node {
         let host = Host::new(context, parts.open_store);
         let handle = host.handle();
         let token = config.http.internal_token.as_ref().map(Secret::reveal).transpose()?;
-        let budgets = Budgets::configured(config);
+        let budgets = Arc::new(Budgets::configured(config));
         let sinks = Arc::new(match &parts.sinks {
             Some(parts_of_sinks) => SinkThreads::start(config, &parts.log, parts_of_sinks, &metrics, &budgets, None)?,
             None => SinkThreads::default(),
@@ -101,15 +104,12 @@ impl Node {
             .instance
             .map(|instance| announce(config, instance, &parts.log, token.clone(), claims(&handle, &sinks)));
         let (peers, presence) = announced.transpose()?.unzip();
-        let everywhere = Everywhere {
-            here: Arc::clone(&sinks),
-            peers: peers.clone(),
-        };
+        let everywhere = Everywhere::new(config, &parts.log, &sinks, peers.clone(), &budgets);
         let deployment = Deployment { here: handle.clone(), peers };
         let query = Query::new(engine, Arc::new(deployment));
         let own = handle.clone();
-        let sources: Arc<OnceLock<Arc<RunningSources>>> = Arc::default();
-        let readiness = readiness(&handle, &sources, &sinks, LogDisk::watch(config, &metrics)?);
+        let (sources, collector) = (Arc::default(), Arc::default());
+        let readiness = readiness(&handle, &sources, &collector, &sinks, LogDisk::watch(config, &metrics)?);
         let queries = Arc::new(EngineQueries::new(query, clock, readiness));
         let commands = Arc::new(LogOrders::new(Arc::clone(&parts.log), config)?);
         let ownership = parts.ownership;
@@ -126,6 +126,7 @@ impl Node {
             metrics,
             presence,
             sources,
+            collector,
             log: parts.log,
             rows: Arc::new(OwnRows(move |shard| own.reader(shard))),
             token,
@@ -151,6 +152,22 @@ impl Node {
         }
     }
 
+    /// Starts the collector in this process, where its port was taken.
+    ///
+    /// # Errors
+    /// Where the machine lacks threads.
+    pub fn with_collector(self, config: &Config, port: Option<CollectorPort>) -> anyhow::Result<Node> {
+        let started = port.map(|port| RunningCollector::start(config, port, &self.log, &self.metrics)).transpose();
+        match started {
+            Ok(started) => {
+                // Nobody else sets it.
+                started.map(|started| self.collector.set(started).ok());
+                Ok(self)
+            }
+            Err(error) => self.stop().and(Err(error)),
+        }
+    }
+
     /// Serves both ports until the process is stopped (interrupt or terminate), or the shards end
     /// by themselves; then stops cleanly.
     pub fn serve(self, ports: Ports) -> anyhow::Result<()> {
@@ -167,6 +184,7 @@ impl Node {
     pub fn stop(mut self) -> anyhow::Result<()> {
         // The last handle waits for the sources to stop.
         self.sources = Arc::default();
+        self.collector = Arc::default();
         if let Some(presence) = self.presence {
             presence.stop();
         }
@@ -254,18 +272,25 @@ fn machine() -> String {
 fn readiness(
     handle: &HostHandle,
     sources: &Arc<OnceLock<Arc<RunningSources>>>,
+    collector: &Arc<OnceLock<RunningCollector>>,
     sinks: &Arc<SinkThreads>,
     log_disk: Option<Arc<LogDisk>>,
 ) -> Box<dyn Fn() -> ReadyView + Send + Sync> {
     let (handle, sources, sinks) = (handle.clone(), Arc::clone(sources), Arc::clone(sinks));
+    // It ends with the node, not with this question.
+    let collector = Arc::downgrade(collector);
     Box::new(move || {
         let mut others = sources.get().map(|sources| sources.waiting_for()).unwrap_or_default();
+        let collector = collector.upgrade();
+        let collector = collector.as_ref().and_then(|collector| collector.get());
+        others.extend(collector.into_iter().flat_map(RunningCollector::waiting_for));
         others.extend(sinks.waiting_for());
         others.extend(log_disk.as_deref().and_then(LogDisk::shortage));
         ready(&handle, others)
     })
 }
 
+/// `others_waiting`: what everything but the shards waits for.
 fn ready(handle: &HostHandle, others_waiting: Vec<String>) -> ReadyView {
     let waiting = handle.health().into_iter().filter(|health| health.state != ShardState::Running);
     let mut waiting_for: Vec<String> = waiting

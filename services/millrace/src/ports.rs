@@ -14,6 +14,8 @@ use millrace_api::{BLOCKING_THREADS_MAX, Door, Full, Policy, Router, Tls, serve}
 use millrace_config::Config;
 use tokio::net::TcpListener;
 
+use crate::collector;
+
 /// Connections of the API's port at a time: as many as may follow the changes, and as many again.
 const CONNECTIONS_MAX: usize = 2 * 1_024;
 
@@ -21,7 +23,7 @@ const CONNECTIONS_MAX: usize = 2 * 1_024;
 const HEALTH_CONNECTIONS_MAX: usize = 64;
 
 /// Connections, and as many again for the files of shards and log.
-const OPEN_FILES: u64 = 2 * CONNECTIONS_MAX as u64;
+const OPEN_FILES: u64 = 2 * (CONNECTIONS_MAX + collector::CONNECTIONS_MAX) as u64;
 
 /// How soon changed certificates and tokens take effect.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);

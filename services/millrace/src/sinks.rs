@@ -2,6 +2,7 @@
 
 mod everywhere;
 mod make;
+mod preview;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use millrace_telemetry::Metrics;
 
 pub use self::everywhere::Everywhere;
 pub use self::make::{KINDS, destination};
+pub use self::preview::Previews;
 use self::worker::{Shown, Worker};
 use crate::budgets::Budgets;
 use crate::engine;
@@ -154,7 +156,12 @@ impl Drop for SinkThreads {
     }
 }
 
+/// For other instances: a preview needs no sink, so no instance asks another one for it.
 impl Sinks for SinkThreads {
+    fn preview(&self, name: &str, _: usize) -> Result<serde_json::Value, BackendError> {
+        Err(BackendError::NotFound(format!("no preview of `{name}` is made here")))
+    }
+
     fn all(&self) -> Vec<serde_json::Value> {
         self.running.keys().filter_map(|name| self.one(name)).collect()
     }
@@ -190,14 +197,18 @@ fn context(config: &Config, name: &str, configured: &Configured, log: &Arc<dyn L
         clock: Arc::new(|| SystemClock.now()),
         open_ledger: (parts.ledgers)(name)?,
         registry: engine::registry(config)?,
-        brake: Brake {
-            share: configured.brake_share,
-            least: configured.brake_least,
-            ..Brake::default()
-        },
+        brake: brake(configured),
         pending_max: PENDING_MAX,
         idle_wait_ms: IDLE_WAIT_MS,
         suppressed: Arc::new(move |identity| suppressed.contains(identity.id())),
         faults: Arc::new(NoFaults),
     })
+}
+
+fn brake(configured: &Configured) -> Brake {
+    Brake {
+        share: configured.brake_share,
+        least: configured.brake_least,
+        ..Brake::default()
+    }
 }

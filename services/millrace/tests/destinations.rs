@@ -110,6 +110,8 @@ fn a_webhook_receives_entries_and_exits_whatever_kills_the_process() {
     std::fs::write(place.folder.path().join("hot.yaml"), HOT).unwrap();
     run(&place, &["segment", "apply", "hot.yaml", "--config", "m.toml"]);
 
+    let preview = run(&place, &["destination", "preview", "hook"]);
+    assert!(preview.starts_with("hook: 0 changes in at most 0 calls"), "{preview}");
     score(&place, 0..60, 70);
     place.until("the first entries", || far.lock().unwrap().entries > 5);
     place.kill();
@@ -136,5 +138,7 @@ fn a_webhook_receives_entries_and_exits_whatever_kills_the_process() {
             .iter()
             .all(|outcome| metrics.contains(&format!("millrace_sink_deliveries_total{{destination=\"hook\",outcome=\"{outcome}\"}} ")))
     });
+    let preview = run(&place, &["destination", "preview", "hook"]);
+    assert!(preview.contains("  hot: 70 delivered; 0 to add, 0 to remove"), "{preview}");
     assert!(run(&place, &["destination", "list"]).starts_with("hook: 70 desired, 70 delivered, 0 pending, 0 refused"));
 }

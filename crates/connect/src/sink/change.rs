@@ -11,8 +11,11 @@ use xxhash_rust::xxh3::xxh3_64;
 pub struct Change {
     /// `<audience>|<namespace>:<id>`, the Kafka key.
     pub key: String,
+    /// The name of the segment.
     pub audience: String,
+    /// Whom it concerns, as the destination knows them.
     pub identity: Identity,
+    /// Whether the identity should be in the audience.
     pub present: bool,
     /// Mapped attributes by the destination's own names; empty where absent.
     pub attributes: BTreeMap<String, serde_json::Value>,
@@ -24,6 +27,7 @@ pub struct Change {
 }
 
 impl Change {
+    /// The change that makes the destination equal to `state`.
     pub fn new(state: DestinationState) -> Change {
         let key = state.key();
         let present = state.state == Presence::Present;

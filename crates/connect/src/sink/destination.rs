@@ -44,6 +44,7 @@ pub enum Answer {
 /// The outcome of a batch: one answer per change, in the batch's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
+    /// Of each change, in the batch's order.
     pub answers: Vec<Answer>,
     /// The least wait before the lane's next call; `None`: the frame's own back-off, where a change
     /// must be sent again.
@@ -62,22 +63,25 @@ impl Delivery {
         }
     }
 
+    /// The same answers, with the least wait before the lane's next call.
     #[must_use]
     pub fn not_before(self, wait: Option<Duration>) -> Delivery {
         Delivery { wait, ..self }
     }
 }
 
-/// A destination cannot be called now.
+/// A destination cannot be read now; a later comparison may succeed.
 #[derive(Debug, thiserror::Error)]
 #[error("destination cannot be read: {reason}")]
 pub struct DestinationError {
+    /// What the destination answered, or why it did not.
     pub reason: String,
 }
 
 /// One member that the destination holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Actual {
+    /// The name of the segment.
     pub audience: String,
     /// The id within the destination's namespace.
     pub id: String,
@@ -90,6 +94,7 @@ pub struct Actual {
 /// does the waiting and repeating: `deliver` repeats only what costs the destination nothing. Every
 /// change must be safe to send twice. A panic ends the task. `actual` is called between deliveries.
 pub trait Destination: Send {
+    /// Asked for every batch, so it may change from one to the next.
     fn limits(&self) -> BatchLimits;
 
     /// Which changes may share a batch and which wait together after a failure. By default one lane
@@ -105,6 +110,7 @@ pub trait Destination: Send {
         true
     }
 
+    /// Sends a batch and returns one answer per change, in the batch's order.
     fn deliver(&mut self, batch: &[Change]) -> Delivery;
 
     /// An audience whose far side is not the one that was acknowledged before, such as a recreated
@@ -121,6 +127,25 @@ pub trait Destination: Send {
     fn actual(&mut self, audiences: &[String]) -> Result<Option<Vec<Actual>>, DestinationError> {
         let _ = audiences;
         Ok(None)
+    }
+
+    /// The calls that a batch takes at most, for a preview.
+    fn calls(&self, batch: &[Change]) -> u64 {
+        u64::from(!batch.is_empty())
+    }
+
+    /// What the first call for a batch would send, for a preview; `None`: it is not known before the
+    /// call, or of no interest to a person.
+    fn request(&self, batch: &[Change]) -> Option<String> {
+        let _ = batch;
+        None
+    }
+
+    /// How long this number of calls takes at least under the destination's limits, for a preview;
+    /// `None`: no limit is known. May read from the destination what was spent of a limit.
+    fn takes(&mut self, calls: u64) -> Option<Duration> {
+        let _ = calls;
+        None
     }
 
     /// Calls left today; `None`: no such limit, or not known.

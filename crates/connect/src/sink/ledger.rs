@@ -22,6 +22,7 @@ const FORMAT: u8 = 1;
 /// What was acknowledged, or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
+    /// Whether the desired state had the key in the audience.
     pub present: bool,
     /// `Change::fingerprint` of the desired state.
     pub fingerprint: u64,
@@ -55,10 +56,12 @@ impl Acknowledged {
 pub struct LedgerRow {
     /// When it was last sent, in epoch milliseconds.
     pub sent_at: i64,
+    /// The last desired state that the destination accepted; `None`: none that is known.
     pub acknowledged: Option<Acknowledged>,
     /// The desired state that the destination refused permanently; it is not sent again unless it
     /// is replayed.
     pub refused: Option<Acknowledged>,
+    /// The reason that the destination gave for `refused`.
     pub error: Option<String>,
 }
 
@@ -87,7 +90,9 @@ pub struct Window {
     pub began_at: i64,
     /// Members delivered when it began.
     pub base: u64,
+    /// Members sent as present since.
     pub added: u64,
+    /// Members sent as absent since.
     pub removed: u64,
     /// A person confirmed the waiting changes; holds until none waits.
     pub confirmed: bool,
@@ -107,6 +112,14 @@ pub fn row_key(key: &str) -> Vec<u8> {
 
 pub fn encode<T: Serialize>(row: &T) -> Vec<u8> {
     postcard::to_extend(row, vec![FORMAT]).expect("a ledger row is plain data, which postcard always takes")
+}
+
+/// The key of a row; `None`: it is not one of the ledger.
+pub fn key_of(row_key: &[u8]) -> Option<String> {
+    match row_key.split_first() {
+        Some((&LEDGER, key)) => Some(String::from_utf8_lossy(key).into_owned()),
+        _ => None,
+    }
 }
 
 /// # Errors

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkStatus {
+    /// The name under which the deployment configures it.
     pub destination: String,
+    /// Those this process owns, each once, ascending.
     pub partitions: Vec<u32>,
     /// Identities that should be present.
     pub desired: u64,
@@ -30,6 +32,7 @@ pub struct SinkStatus {
     pub acknowledged: u64,
     /// The last failure, while it holds something up.
     pub error: Option<String>,
+    /// By the name of the segment: those that the partitions have a member or a change of.
     pub audiences: BTreeMap<String, AudienceStatus>,
     /// What the last comparison found.
     pub drift: Option<Drift>,
@@ -41,12 +44,17 @@ pub struct SinkStatus {
     pub unheard: Vec<String>,
 }
 
+/// One audience at the destination, over the partitions that this process owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AudienceStatus {
+    /// Identities that should be present.
     pub desired: u64,
+    /// Identities acknowledged as present.
     pub delivered: u64,
+    /// Changes that wait to be sent or sent again.
     pub pending: u64,
+    /// Changes refused permanently, as long as they are still desired.
     pub refused: u64,
     /// The brake holds it: `millrace destination confirm` releases it.
     pub held: bool,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use millrace_log::{Delivered, Disposition, Log, LogError, PollLimits, Record, TopicPartition};
 use millrace_model::{Identity, Timestamp};
 use millrace_shard::state::{StateError, StateStore};
-use millrace_wire::{DeadLetterOrigin, DestinationState, OutputCodec, OutputError, Presence, Reason, RegistryClient, dead_letter_headers};
+use millrace_wire::{DeadLetterOrigin, OutputError, Reason, RegistryClient, dead_letter_headers};
 
 use super::brake::{self, Brake};
 use super::change::Change;
@@ -22,12 +22,14 @@ use crate::budget::WallClock;
 
 mod orders;
 mod owned;
+mod preview;
 mod reconcile;
 mod shown;
 mod wanted;
 
 pub use owned::Doubts;
-use wanted::{Read, wanted};
+pub use preview::{Preview, PreviewAudience, PreviewChange, PreviewContext, preview};
+use wanted::{Read, state_of, wanted};
 
 /// Opens the ledger's store of a partition.
 pub type OpenLedger = dyn Fn(u32) -> Result<Box<dyn StateStore>, StateError> + Send + Sync;
@@ -56,6 +58,7 @@ const DESTINATION_HEADER: &str = "millrace.destination.name";
 pub struct SinkContext {
     /// The destination's name.
     pub name: String,
+    /// Where the desired states are read, and positions, ledger and dead letters are written.
     pub log: Arc<dyn Log>,
     /// `destination.<name>` with its prefix.
     pub topic: String,
@@ -63,6 +66,7 @@ pub struct SinkContext {
     pub partitions: u32,
     /// The ledger's changelog, with as many partitions as the topic.
     pub changelog: String,
+    /// Where refused changes go.
     pub dead_letters: TopicPartition,
     /// Transactional ids and the group begin with this; different for each destination of each
     /// deployment.
@@ -70,9 +74,13 @@ pub struct SinkContext {
     /// Whether other processes may take a partition over. Then an owner proves now and then that it
     /// still is one.
     pub contested: bool,
+    /// The wall clock: for waits, windows of the brake and the ages in the status.
     pub clock: WallClock,
+    /// Opens the store of one partition's ledger.
     pub open_ledger: Arc<OpenLedger>,
+    /// For records in Confluent wire format; `None`: such a record is unreadable.
     pub registry: Option<Arc<RegistryClient>>,
+    /// How much of an audience one edit may change.
     pub brake: Brake,
     /// The most keys that wait in memory; the others stay in the log.
     pub pending_max: usize,
@@ -80,23 +88,32 @@ pub struct SinkContext {
     pub idle_wait_ms: u64,
     /// The namespace and ids that must never be present.
     pub suppressed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
+    /// `NoFaults` outside tests.
     pub faults: Arc<dyn FaultPlan>,
 }
 
 /// The places where a process may die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
+    /// A partition was taken over.
     Opened,
+    /// Records were read, and nothing was sent for them.
     Read,
+    /// A batch is chosen and not sent.
     BeforeDelivery,
+    /// The destination answered, and nothing of it is recorded.
     AfterDelivery,
+    /// Ledger rows and position wait for their transaction.
     BeforeCommit,
+    /// The log has the transaction, the store has nothing of it.
     AfterCommit,
+    /// Log and store agree.
     AfterApply,
 }
 
 /// Decides in tests where the task dies.
 pub trait FaultPlan: Send + Sync {
+    /// Whether the task dies here; asked each time it passes.
     fn dies(&self, point: Point) -> bool;
 }
 
@@ -112,8 +129,10 @@ impl FaultPlan for NoFaults {
 /// Why a task cannot continue as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
+    /// Of the log; its own disposition decides.
     #[error("log of the sink")]
     Log(#[from] LogError),
+    /// Of the ledger's store: the partition is opened anew.
     #[error("ledger of the sink")]
     Store(#[from] StateError),
     /// A schema registry does not answer; the record is read again.
@@ -144,7 +163,9 @@ impl SinkContext {
 /// What a step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stepped {
+    /// Records taken from the log.
     pub read: usize,
+    /// Changes delivered, whatever the answer.
     pub sent: usize,
     /// There is nothing left to read, to send or to commit, as far as is known; changes in a
     /// back-off and held changes do not count.
@@ -175,6 +196,7 @@ pub struct SinkTask {
 }
 
 impl SinkTask {
+    /// A task without partitions; `open` gives it some.
     pub fn new(context: Arc<SinkContext>, destination: Box<dyn Destination>) -> SinkTask {
         SinkTask {
             context,
@@ -255,7 +277,7 @@ impl SinkTask {
 
     /// A record becomes the key's desired state, unless the destination has it already.
     fn take(&mut self, number: u32, delivered: Delivered) -> Result<(), SinkError> {
-        let state = match self.state(&delivered) {
+        let state = match state_of(&self.context.name, self.context.registry.as_deref(), &delivered) {
             Ok(state) => state,
             Err(OutputError::Unreadable(millrace_wire::DecodeError::Rejected(rejection))) => {
                 self.unreadable(number, delivered, &rejection);
@@ -319,29 +341,6 @@ impl SinkTask {
         if let Some(partition) = self.partitions.get_mut(&number) {
             partition.add_dead_letter(Record { headers, ..delivered.record });
         }
-    }
-
-    /// A tombstone is an absence; so is a record of a key whose state cannot differ.
-    fn state(&self, delivered: &Delivered) -> Result<DestinationState, OutputError> {
-        if let Some(value) = &delivered.record.value {
-            return OutputCodec::decode_destination_state(value, self.context.registry.as_deref());
-        }
-        let key = delivered.record.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-        let parsed = key
-            .split_once('|')
-            .and_then(|(audience, identity)| Some((audience, Identity::parse(identity).ok()?)));
-        let Some((audience, identity)) = parsed else {
-            let rejection = Reason::MissingKey.because(format!("`{key}` is no key of a destination; expected <audience>|<namespace>:<id>"));
-            return Err(OutputError::Unreadable(rejection.into()));
-        };
-        Ok(DestinationState {
-            destination: self.context.name.clone(),
-            audience: audience.to_owned(),
-            identity,
-            state: Presence::Absent,
-            attributes: BTreeMap::new(),
-            changed_at: delivered.timestamp,
-        })
     }
 
     fn open_window(&mut self, waiting: &Waiting) {

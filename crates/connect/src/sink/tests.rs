@@ -15,9 +15,9 @@ use millrace_wire::{DestinationState, OutputCodec, Presence};
 
 use super::*;
 
+mod previews;
 mod replaced;
 mod storm;
-
 const PARTITIONS: u32 = 2;
 
 /// The foreign system, which outlives every sink.

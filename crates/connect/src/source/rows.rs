@@ -10,6 +10,7 @@ use serde_json::Value;
 pub struct Rows(BTreeMap<String, Value>);
 
 impl Rows {
+    /// The row of exactly this name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
@@ -20,7 +21,8 @@ impl Rows {
         from.map_while(move |(name, value)| Some((name.strip_prefix(prefix)?, value)))
     }
 
-    pub fn set(&mut self, name: &str, value: Option<Value>) {
+    /// Replaces a row; `None` removes it.
+    pub(crate) fn set(&mut self, name: &str, value: Option<Value>) {
         match value {
             Some(value) => self.0.insert(name.to_owned(), value),
             None => self.0.remove(name),

@@ -16,12 +16,18 @@ use crate::budget::Left;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceState {
+    /// The rows are being restored.
     #[default]
     Starting,
+    /// The last step was committed.
     Reading,
+    /// Until the next attempt; the reason says after what.
     Waiting,
+    /// A person paused it.
     Paused,
+    /// Another process runs it.
     Released,
+    /// The log has a fault that a person must repair.
     Failed,
 }
 
@@ -31,6 +37,7 @@ pub enum SourceState {
 pub struct SnapshotProgress {
     /// Parts done and parts in all; a part is what the source divides its load into.
     pub done: u64,
+    /// Parts in all.
     pub total: u64,
 }
 
@@ -38,9 +45,12 @@ pub struct SnapshotProgress {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceView {
+    /// The name under which the deployment configures it.
     pub name: String,
+    /// The type of source, such as `marketo`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// What the source does now.
     pub state: SourceState,
     /// Why it is not reading.
     pub reason: Option<String>,
@@ -52,12 +62,16 @@ pub struct SourceView {
     pub requests: BTreeMap<String, u64>,
     /// Everything up to this instant has been read, RFC 3339.
     pub read_to: Option<String>,
+    /// Seconds from `read_to` to now, never negative; `None`: nothing is known to be read up to an
+    /// instant.
     pub lag_seconds: Option<f64>,
+    /// While the first load runs.
     pub snapshot: Option<SnapshotProgress>,
     /// Seconds until the first load is done, at the pace so far.
     pub snapshot_seconds_left: Option<f64>,
     /// Calls left of the day, and when the quota resets.
     pub quota_left: Option<u64>,
+    /// When the day's calls are counted anew, RFC 3339.
     pub quota_resets_at: Option<String>,
 }
 
@@ -84,6 +98,7 @@ struct Inner {
 }
 
 impl Status {
+    /// `Starting`, with nothing counted. `kind` is the type of source.
     pub fn new(name: &str, kind: &str) -> Status {
         Status {
             name: name.to_owned(),
@@ -92,6 +107,7 @@ impl Status {
         }
     }
 
+    /// The name under which the deployment configures the source.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -102,10 +118,12 @@ impl Status {
         *self.inner().requests.entry(outcome.to_owned()).or_default() += 1;
     }
 
+    /// The calls left, as the last call found them.
     pub fn quota(&self, left: Left) {
         self.inner().quota = Some(left);
     }
 
+    /// Replaces state and reason.
     pub fn set(&self, state: SourceState, reason: Option<String>) {
         let mut inner = self.inner();
         inner.state = state;
@@ -138,6 +156,7 @@ impl Status {
         }
     }
 
+    /// A copy as at `now`.
     pub fn view(&self, now: Timestamp) -> SourceView {
         let inner = self.inner();
         let seconds_left = inner.snapshot.zip(inner.began).and_then(|(progress, (before, since))| {

@@ -24,11 +24,16 @@ const MENDED_WITHIN: Duration = Duration::from_secs(60);
 /// Where a source writes; the deployment chooses the names.
 #[derive(Clone)]
 pub struct Topics {
+    /// The source topic of each kind of record; a kind without one stops the task.
     pub records: BTreeMap<SourceKind, String>,
+    /// Where rejected records go.
     pub dead_letters: String,
     /// The source's own rows; created at its first start.
     pub rows: TopicSpec,
+    /// The same at every start, different for every source: it fences the process that ran the
+    /// source before.
     pub transactional_id: String,
+    /// The consumer group of the session; different for every source.
     pub group: String,
     /// The partition of a key among this number of partitions.
     pub place: fn(&[u8], u32) -> u32,
@@ -40,13 +45,16 @@ pub type Make = Arc<dyn Fn() -> Box<dyn Source> + Send + Sync>;
 /// The control signal of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stop {
+    /// The task ends; a read in progress is dropped, a commit in progress is not.
     pub stopped: bool,
+    /// The task reads nothing until this is false again; a read in progress is dropped.
     pub paused: bool,
 }
 
 /// Why a task ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended {
+    /// As asked, or because nobody is left to ask.
     Stopped,
     /// Another process runs this source now. Nothing of this one's open transaction is visible.
     Released,
@@ -56,10 +64,15 @@ pub enum Ended {
 
 /// Runs one source.
 pub struct SourceTask {
+    /// Where records and rows are appended.
     pub log: Arc<dyn Log>,
+    /// The names of the topics.
     pub topics: Topics,
+    /// Called each time the source is taken over: at the start and after a failed commit.
     pub make: Make,
+    /// Written by the task, read by everybody else.
     pub status: Arc<Status>,
+    /// The wall clock, for the status and the end of a day.
     pub now: WallClock,
     /// The waits after failures.
     pub backoff: Backoff,

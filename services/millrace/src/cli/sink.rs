@@ -40,6 +40,9 @@ pub struct SinkFileOptions {
 impl Command {
     /// Whether it runs services, which write logs in the configured form.
     pub fn serves(&self) -> bool {
-        matches!(self, Command::Run | Command::Processor(_) | Command::Sink(SinkOptions { command: None, .. }))
+        matches!(
+            self,
+            Command::Run | Command::Processor(_) | Command::Collector | Command::Sink(SinkOptions { command: None, .. })
+        )
     }
 }

@@ -6,6 +6,7 @@
 //! reported, never judged.
 
 mod child;
+mod collector;
 mod machine;
 mod meter;
 mod report;
@@ -14,9 +15,11 @@ mod site;
 mod watch;
 mod world;
 
+use std::path::Path;
+
 use anyhow::Context;
 
-use self::report::{Report, table};
+use self::report::{Figure, Report, table};
 use self::scenarios::Bench;
 use self::site::{Site, settings_apart};
 use self::world::World;
@@ -27,13 +30,37 @@ use crate::shown;
 pub fn run(settings: &Settings, options: &BenchOptions) -> anyhow::Result<()> {
     settings.init_logs()?;
     let folder = tempfile::tempdir().context("cannot make a folder for the measurement")?;
-    let apart = settings_apart(settings, folder.path(), options.kafka)?;
+    let (shards, mut figures) = if options.only == [Scenario::Collector] {
+        (0, Vec::new())
+    } else {
+        with_shards(settings, options, folder.path())?
+    };
+    if wanted(options, Scenario::Collector) {
+        figures.extend(collector::measure(settings, folder.path(), options.kafka, options.seconds)?);
+    }
+    let report = Report {
+        log: if options.kafka { "kafka" } else { "embedded" },
+        persons: options.persons,
+        shards,
+        processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        figures,
+    };
+    shown::show(settings.output, &report, table)
+}
+
+fn wanted(options: &BenchOptions, scenario: Scenario) -> bool {
+    options.only.is_empty() || options.only.contains(&scenario)
+}
+
+/// What needs a population: the number of shards, and the figures.
+fn with_shards(settings: &Settings, options: &BenchOptions, folder: &Path) -> anyhow::Result<(u32, Vec<Figure>)> {
+    let apart = settings_apart(settings, folder, options.kafka)?;
     let topics = &apart.config.topics;
     let (shards, world) = (topics.shards, World::new(apart.topology(), topics.source_partitions, options.persons));
     let mut bench = Bench::new(options, world);
     let site = Site::start(apart)?;
     bench.load(&site)?;
-    let wanted = |scenario| options.only.is_empty() || options.only.contains(&scenario);
+    let wanted = |scenario| wanted(options, scenario);
     if wanted(Scenario::Visits) {
         bench.visits(&site)?;
     }
@@ -51,12 +78,5 @@ pub fn run(settings: &Settings, options: &BenchOptions) -> anyhow::Result<()> {
     } else {
         site.stop()?;
     }
-    let report = Report {
-        log: if options.kafka { "kafka" } else { "embedded" },
-        persons: options.persons,
-        shards,
-        processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        figures: bench.figures,
-    };
-    shown::show(settings.output, &report, table)
+    Ok((shards, bench.figures))
 }

@@ -3,6 +3,7 @@
 
 use millrace_config::LogKind;
 
+use crate::collector::CollectorPort;
 use crate::commands::topics;
 use crate::memory;
 use crate::node::{Node, configured_parts};
@@ -14,10 +15,12 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     settings.init_logs()?;
     memory::require_enough(&settings.config)?;
     let ports = Ports::take(&settings.config)?;
+    let collector = CollectorPort::take(&settings.config)?;
     if settings.config.log.kind == LogKind::Kafka {
         topics::refuse_unfit(&topics::create_missing(settings)?)?;
     }
     Node::start(&settings.config, configured_parts(settings)?)?
         .with_sources(&settings.config)?
+        .with_collector(&settings.config, collector)?
         .serve(ports)
 }

@@ -17,7 +17,6 @@ use crate::commands::{sink_file, topics};
 use crate::hosts::Claims;
 use crate::ports::Ports;
 use crate::refusal::Refusal;
-use crate::remote::Peers;
 use crate::settings::Settings;
 use crate::sinks::{Everywhere, KINDS, SinkThreads};
 use crate::{disk, engine, node};
@@ -44,7 +43,7 @@ fn run(settings: &Settings, which: &[String]) -> anyhow::Result<()> {
     let kafka = Arc::new(engine::kafka_log(config)?);
     let parts = node::shared_sinks(settings, &kafka, disk::origin(settings, &*kafka)?);
     let log: Arc<dyn Log> = kafka;
-    let budgets = Budgets::configured(config);
+    let budgets = Arc::new(Budgets::configured(config));
     let started = SinkThreads::start(config, &log, &parts, &metrics, &budgets, Some(&names));
     let sinks = Arc::new(started.context("cannot start the sinks")?);
     tracing::info!(?names, "sinks started");
@@ -57,17 +56,14 @@ fn run(settings: &Settings, which: &[String]) -> anyhow::Result<()> {
         ..Claims::default()
     };
     let (peers, presence) = node::announce(config, instance, &log, token.clone(), Box::new(claims))?;
-    let served = ports_served(ports, &sinks, peers, token, metrics);
+    let everywhere = Everywhere::new(config, &log, &sinks, Some(peers), &budgets);
+    let served = ports_served(ports, &sinks, everywhere, token, metrics);
     sinks.end();
     presence.stop();
     served
 }
 
-fn ports_served(ports: Ports, sinks: &Arc<SinkThreads>, peers: Peers, token: Option<String>, metrics: Metrics) -> anyhow::Result<()> {
-    let everywhere = Everywhere {
-        here: Arc::clone(sinks),
-        peers: Some(peers),
-    };
+fn ports_served(ports: Ports, sinks: &Arc<SinkThreads>, everywhere: Everywhere, token: Option<String>, metrics: Metrics) -> anyhow::Result<()> {
     let mut routes = destinations_router(Arc::new(everywhere));
     if !ports.asks_who() || token.is_some() {
         routes = routes.merge(internal_destinations_router(Arc::clone(sinks) as Arc<dyn Sinks>, token));

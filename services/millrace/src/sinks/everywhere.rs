@@ -5,20 +5,38 @@ use std::sync::Arc;
 
 use millrace_api::backend::BackendError;
 use millrace_api::destinations::Sinks;
+use millrace_config::Config;
 use millrace_connect::sink::SinkStatus;
+use millrace_log::Log;
 use serde_json::Value;
 
-use super::SinkThreads;
+use super::{Previews, SinkThreads};
+use crate::budgets::Budgets;
 use crate::remote::Peers;
 
 /// The sinks of this process, and of others where there are any. An instance without sinks answers
 /// as well.
 pub struct Everywhere {
-    pub here: Arc<SinkThreads>,
-    pub peers: Option<Peers>,
+    here: Arc<SinkThreads>,
+    peers: Option<Peers>,
+    previews: Previews,
 }
 
 impl Everywhere {
+    /// `peers`: `None` where no other process shares the log.
+    pub fn new(config: &Config, log: &Arc<dyn Log>, here: &Arc<SinkThreads>, peers: Option<Peers>, budgets: &Arc<Budgets>) -> Everywhere {
+        let previews = Previews {
+            config: config.clone(),
+            log: Arc::clone(log),
+            budgets: Arc::clone(budgets),
+        };
+        Everywhere {
+            here: Arc::clone(here),
+            peers,
+            previews,
+        }
+    }
+
     /// Addresses of the other processes with partitions of a destination.
     fn others(&self, name: &str) -> BTreeSet<String> {
         let own: BTreeSet<u32> = self.here.status(name).map(|status| status.partitions.into_iter().collect()).unwrap_or_default();
@@ -61,6 +79,10 @@ impl Sinks for Everywhere {
 
     fn one(&self, name: &str) -> Option<Value> {
         serde_json::to_value(self.status(name)?).ok()
+    }
+
+    fn preview(&self, name: &str, sample: usize) -> Result<Value, BackendError> {
+        self.previews.answer(name, sample)
     }
 
     /// Every process does its part.

@@ -227,6 +227,15 @@ impl Destination for HttpSink {
         }
     }
 
+    fn calls(&self, batch: &[Change]) -> u64 {
+        batch.len().div_ceil(self.config.records_per_call) as u64
+    }
+
+    fn request(&self, batch: &[Change]) -> Option<String> {
+        let first = batch.chunks(self.config.records_per_call).next()?;
+        Some(self.preview(first).unwrap_or_else(|reason| format!("the template fails: {reason}")))
+    }
+
     fn deliver(&mut self, batch: &[Change]) -> Delivery {
         let sink = &*self;
         let calls: Vec<_> = batch

@@ -9,6 +9,7 @@
 
 mod config;
 mod mapping;
+mod pages;
 mod sink;
 #[cfg(test)]
 mod tests;

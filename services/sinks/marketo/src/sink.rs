@@ -20,12 +20,13 @@ use std::time::Duration;
 use millrace_connect::budget::WallClock;
 use millrace_connect::sink::{Actual, Answer, BatchLimits, Change, Delivery, Destination, DestinationError};
 use millrace_connect::source::SourceError;
-use millrace_marketo::{CallError, Client, Parameters, result};
+use millrace_marketo::{CallError, Client, result};
 use millrace_model::{Identity, Timestamp};
 use tokio::runtime::Runtime;
 
 use crate::config::{Config, ListRef};
 use crate::mapping::{self, Lead, Outcome, refusal};
+use crate::pages::Pages;
 
 /// Records of one write, values of one look-up, rows of one page.
 const RECORDS_MAX: usize = 300;
@@ -127,6 +128,16 @@ impl Destination for MarketoSink {
         self.lists.began_empty.pop()
     }
 
+    fn calls(&self, batch: &[Change]) -> u64 {
+        self.lists.calls(batch)
+    }
+
+    fn takes(&mut self, calls: u64) -> Option<Duration> {
+        // What others spent is worth a call; without the answer, as far as is known here.
+        drop(self.runtime.block_on(self.lists.take_usage()));
+        Some(self.lists.client.budget().takes(calls, self.lists.client.user()))
+    }
+
     fn quota_left(&self) -> Option<u64> {
         self.lists.client.budget().left(self.lists.client.user()).calls
     }
@@ -210,6 +221,22 @@ impl Lists {
         on.extend(self.create(progress, missing).await?);
         self.write(list, progress, &off, false).await?;
         self.write(list, progress, &on, true).await
+    }
+
+    /// The calls of a batch, if none has to be made twice: a look-up, the creation of persons whom
+    /// nobody knows, the update of the others, a removal, an addition.
+    fn calls(&self, batch: &[Change]) -> u64 {
+        let adds = batch.iter().any(|change| change.present);
+        let removes = batch.iter().any(|change| !change.present);
+        let updates = batch.iter().any(|change| change.present && !change.attributes.is_empty());
+        let steps = [
+            self.own_keys.is_none(),
+            adds && self.config.create_persons,
+            updates && self.config.update_persons,
+            removes,
+            adds,
+        ];
+        steps.into_iter().filter(|step| *step).count() as u64
     }
 
     /// The lead of a source key of this instance.
@@ -468,37 +495,6 @@ impl Progress<'_> {
         if !matches!(slot, Some(Answer::Refused(_))) {
             *slot = Some(answer);
         }
-    }
-}
-
-/// The pages of a read.
-struct Pages {
-    path: String,
-    parameters: Parameters,
-    token: Option<String>,
-    ended: bool,
-}
-
-impl Pages {
-    fn new(path: String, parameters: Parameters) -> Pages {
-        Pages {
-            path,
-            parameters,
-            token: None,
-            ended: false,
-        }
-    }
-
-    async fn next(&mut self, client: &Client) -> Result<Option<Vec<serde_json::Value>>, CallError> {
-        if self.ended {
-            return Ok(None);
-        }
-        let mut parameters = self.parameters.clone();
-        parameters.extend(self.token.take().map(|token| ("nextPageToken", token)));
-        let envelope = client.get(&self.path, &parameters).await?;
-        self.token = envelope["nextPageToken"].as_str().filter(|token| !token.is_empty()).map(str::to_owned);
-        self.ended = self.token.is_none();
-        Ok(Some(result(&envelope).to_vec()))
     }
 }
 

@@ -157,6 +157,11 @@ fn destinations_become_what_is_desired_whatever_happens_to_the_sinks() {
 
     let own = settled(&deployment, &marketo, &webhook, &processor, &sinks);
     report(&deployment, &marketo, &webhook, own);
+    for name in ["lists", "hook"] {
+        let preview = deployment.millrace(&["--output", "json", "destination", "preview", name]).succeeded().json();
+        let found = (&preview["changes"], &preview["calls"], &preview["audiences"][SEGMENT]["delivered"]);
+        assert_eq!(found, (&json!(0), &json!(0), &json!(expected().len())), "{preview}");
+    }
     for sink in &mut sinks {
         assert_eq!(sink.terminate(), Some(0), "{}", sink.tail());
     }

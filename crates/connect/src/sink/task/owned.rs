@@ -36,6 +36,7 @@ pub(super) const PROOF_EVERY_MS: i64 = 30_000;
 /// Keys of one partition that were sent by an owner which had lost it by then, or may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubts {
+    /// As in `Change::key`.
     pub keys: BTreeSet<String>,
     /// The newest desired state of none of them is older than this.
     pub from: Offset,
@@ -67,7 +68,9 @@ impl SinkTask {
     /// Where the log or the store fails. The partition is released all the same; `doubtful` names it
     /// if something was sent that could not be committed.
     pub fn close(&mut self, number: u32) -> Result<(), SinkError> {
-        let committed = self.commit(number, false);
+        // Where something was sent, the commit proves that it was sent by the owner.
+        let sent = self.partitions.get(&number).is_some_and(|partition| partition.sent().is_some());
+        let committed = self.commit(number, self.context.contested && sent);
         let partition = self.partitions.remove(&number);
         self.forget(number, partition.as_ref());
         let flushed = partition.map_or(Ok(()), Partition::close);

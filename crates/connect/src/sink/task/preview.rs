@@ -10,8 +10,8 @@ use millrace_model::{Cause, Identity};
 use millrace_wire::{OutputError, RegistryClient};
 use serde::Serialize;
 
-use super::wanted::{Read, wanted};
-use super::{SinkError, state_of};
+use super::SinkError;
+use super::wanted::{Read, state_of, wanted};
 use crate::budget::WallClock;
 use crate::sink::brake::{self, Brake};
 use crate::sink::ledger::{self, LedgerRow, META_KEY, Meta, Window};
@@ -30,14 +30,19 @@ const READ: PollLimits = PollLimits {
 pub struct PreviewContext {
     /// The destination's name.
     pub name: String,
+    /// Read and never written.
     pub log: Arc<dyn Log>,
     /// `destination.<name>` with its prefix.
     pub topic: String,
     /// The ledger's changelog.
     pub changelog: String,
+    /// For records in Confluent wire format; `None`: such a record is unreadable.
     pub registry: Option<Arc<RegistryClient>>,
+    /// How much of an audience one edit may change.
     pub brake: Brake,
+    /// The namespace and ids that must never be present.
     pub suppressed: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
+    /// The wall clock.
     pub clock: WallClock,
     /// Changes shown of each audience.
     pub sample: usize,
@@ -47,6 +52,7 @@ pub struct PreviewContext {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Preview {
+    /// The name under which the deployment configures it.
     pub destination: String,
     /// Changes that would be sent, those that the brake holds included.
     pub changes: u64,
@@ -57,6 +63,7 @@ pub struct Preview {
     /// How long the calls take at least under the destination's limits, in milliseconds; `None`: no
     /// limit is known.
     pub takes_ms: Option<u64>,
+    /// By the name of the segment.
     pub audiences: BTreeMap<String, PreviewAudience>,
     /// RFC 3339.
     pub at: String,
@@ -68,25 +75,33 @@ pub struct Preview {
 pub struct PreviewAudience {
     /// Present at the destination by the ledger.
     pub delivered: u64,
+    /// Members that would be sent as present.
     pub adds: u64,
+    /// Members that would be sent as absent.
     pub removes: u64,
     /// Changed attributes, and absences of those who are absent as far as is known.
     pub others: u64,
     /// Changes that the destination refused; `retry` sends them again.
     pub refused: u64,
+    /// Calls at most.
     pub calls: u64,
     /// The brake would hold it.
     pub held: bool,
+    /// The first changes, as many as `PreviewContext::sample` allows.
     pub sample: Vec<PreviewChange>,
     /// What the first call would send, where the destination can show it.
     pub request: Option<String>,
 }
 
+/// One change that would be sent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PreviewChange {
+    /// The identity by which the destination knows the member, `namespace:id`.
     pub identity: String,
+    /// Whether it would be sent as present.
     pub present: bool,
+    /// By the destination's own field names; empty where the member is absent.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, serde_json::Value>,
 }

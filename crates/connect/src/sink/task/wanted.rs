@@ -1,6 +1,10 @@
-//! Whether a desired state that was read is sent.
+//! Desired states as they are read: what a record says, and whether it is sent.
 
-use millrace_log::Offset;
+use std::collections::BTreeMap;
+
+use millrace_log::{Delivered, Offset};
+use millrace_model::Identity;
+use millrace_wire::{DestinationState, OutputCodec, OutputError, Presence, Reason, RegistryClient};
 
 use crate::sink::change::Change;
 use crate::sink::ledger::{Acknowledged, LedgerRow};
@@ -34,4 +38,30 @@ pub(super) fn wanted(change: &Change, row: Option<&LedgerRow>, before: Option<&W
         Some(known) if read.offset < known.offset => false,
         Some(known) => !same(known) || (read.uncertain && read.offset > known.offset),
     }
+}
+
+/// The desired state in a record. A tombstone is an absence.
+///
+/// # Errors
+/// Where it is no desired state, or a schema registry does not answer.
+pub(super) fn state_of(destination: &str, registry: Option<&RegistryClient>, delivered: &Delivered) -> Result<DestinationState, OutputError> {
+    if let Some(value) = &delivered.record.value {
+        return OutputCodec::decode_destination_state(value, registry);
+    }
+    let key = delivered.record.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    let parsed = key
+        .split_once('|')
+        .and_then(|(audience, identity)| Some((audience, Identity::parse(identity).ok()?)));
+    let Some((audience, identity)) = parsed else {
+        let rejection = Reason::MissingKey.because(format!("`{key}` is no key of a destination; expected <audience>|<namespace>:<id>"));
+        return Err(OutputError::Unreadable(rejection.into()));
+    };
+    Ok(DestinationState {
+        destination: destination.to_owned(),
+        audience: audience.to_owned(),
+        identity,
+        state: Presence::Absent,
+        attributes: BTreeMap::new(),
+        changed_at: delivered.timestamp,
+    })
 }

@@ -1,0 +1,62 @@
+//! What a preview says is what is sent.
+
+use super::*;
+
+fn previewed(world: &World) -> Preview {
+    let now = Arc::clone(&world.now);
+    let context = PreviewContext {
+        name: "far".to_owned(),
+        log: Arc::new(world.log.clone()),
+        topic: "d".to_owned(),
+        changelog: "c".to_owned(),
+        registry: None,
+        brake: world.brake,
+        suppressed: Arc::new(|identity| identity.id() == "never@x.com"),
+        clock: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
+        sample: 2,
+    };
+    let mut far = FarSink {
+        far: Arc::clone(&world.far),
+        batch: world.batch,
+        frozen: Freeze::default(),
+    };
+    preview(&context, &mut far).expect("the log can be read")
+}
+
+#[test]
+fn a_preview_counts_what_is_sent_then() {
+    let mut world = World::new();
+    assert_eq!(previewed(&world).changes, 0);
+    for number in 0..25 {
+        world.desire("a", &format!("p{number}@x.com"), Some("Dr"));
+    }
+    world.desire("a", "never@x.com", Some("Dr"));
+    // Who comes and goes before a call is never sent.
+    world.desire("a", "gone@x.com", Some("Dr"));
+    world.desire("a", "gone@x.com", None);
+    let first = previewed(&world);
+    assert_eq!((first.changes, first.calls, world.calls()), (25, 3, 0));
+    assert_eq!((first.audiences["a"].adds, first.audiences["a"].sample.len()), (25, 2));
+
+    let mut task = world.opened();
+    world.settle(&mut task);
+    assert_eq!(world.calls(), 3, "as the preview says");
+    let settled = previewed(&world);
+    assert_eq!((settled.changes, settled.audiences["a"].delivered), (0, 25));
+
+    world.brake = Brake {
+        share: 0.3,
+        least: 5,
+        quiet: Duration::from_secs(60),
+    };
+    world.now.fetch_add(3_600_000, Ordering::SeqCst);
+    world.desire("a", "p1@x.com", Some("Prof"));
+    world.desire("b", "p1@x.com", Some("Dr"));
+    for number in 2..12 {
+        world.desire("a", &format!("p{number}@x.com"), None);
+    }
+    let edit = previewed(&world);
+    let audience = &edit.audiences["a"];
+    assert_eq!((audience.adds, audience.removes, audience.others, audience.held), (0, 10, 1, true));
+    assert_eq!((edit.changes, edit.calls, edit.audiences["b"].held), (12, 3, false));
+}

@@ -13,7 +13,7 @@ use millrace_model::{Decimal, Identity, Path};
 use self::collector::collector;
 use self::field::unknown_field;
 use crate::raw::{LogKind, Raw, Scalar};
-use crate::suggest::{nearest, suggestion};
+use crate::suggest::suggestion;
 use crate::{Config, Currency, Destination, Events, Http, IdentityRules, Kafka, Log, Logging, Loop, Problem, Registry, Secret, State, Topics, raw, units};
 
 /// The most partitions a topic may have: beyond it brokers and the subscription bitmaps of entities

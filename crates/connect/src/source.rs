@@ -14,7 +14,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use millrace_model::{SourceKind, Timestamp};
+use millrace_model::{Cause, SourceKind, Timestamp};
 use serde_json::Value;
 
 pub use rows::Rows;
@@ -97,10 +97,11 @@ pub struct Sample {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The system is unavailable, or asks for patience.
-    #[error("{reason}")]
+    #[error("the system cannot be read now")]
     Retry {
         /// What the system answered, or why it did not.
-        reason: String,
+        #[source]
+        reason: Cause,
         /// The wait that the system asks for; `None`: the frame's back-off.
         after: Option<Duration>,
     },
@@ -109,9 +110,9 @@ pub enum SourceError {
     Spent(#[from] Spent),
     /// The system refuses the credentials, or their rights. A person must act; the frame retries
     /// now and then.
-    #[error("{0}")]
-    Denied(String),
+    #[error("the system denies access")]
+    Denied(#[source] Cause),
     /// The system refuses a call that should be right, or returns an unreadable answer.
-    #[error("{0}")]
-    Refused(String),
+    #[error("the system gives no usable answer")]
+    Refused(#[source] Cause),
 }

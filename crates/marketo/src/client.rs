@@ -9,6 +9,7 @@ use millrace_connect::http::{self, HttpError};
 use millrace_connect::secret::Confidential;
 use millrace_connect::source::{SourceError, Status};
 use millrace_connect::token::{Grant, TokenCache};
+use millrace_model::Cause;
 use reqwest::header::{CONTENT_TYPE, RANGE};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
@@ -50,7 +51,7 @@ impl From<CallError> for SourceError {
     fn from(error: CallError) -> SourceError {
         match error {
             CallError::Source(error) => error,
-            other => SourceError::Refused(other.to_string()),
+            other => SourceError::Refused(Cause::of(other.to_string(), other)),
         }
     }
 }
@@ -129,14 +130,14 @@ impl Client {
         let range = format!("bytes={from}-{}", from + length - 1);
         self.calls.fetch_add(1, Ordering::Relaxed);
         let request = self.http.get(self.url(path)).bearer_auth(token.reveal()).header(RANGE, range);
-        let response = request.send().await.map_err(|error| self.failed(&HttpError::no_answer(error)))?;
+        let response = request.send().await.map_err(|error| self.failed(HttpError::no_answer(error)))?;
         if response.status() == StatusCode::NOT_FOUND {
             self.status.request("404");
             return Err(CallError::NotFound);
         }
         let whole = response.status() == StatusCode::OK;
-        let response = http::checked(response).await.map_err(|error| self.failed(&error))?;
-        let bytes = response.bytes().await.map_err(|error| self.failed(&HttpError::no_answer(error)))?;
+        let response = http::checked(response).await.map_err(|error| self.failed(error))?;
+        let bytes = response.bytes().await.map_err(|error| self.failed(HttpError::no_answer(error)))?;
         self.status.request("ok");
         // A refusal of the token comes as an envelope in place of the file.
         if let Ok(envelope) = serde_json::from_slice::<Value>(&bytes)
@@ -179,7 +180,7 @@ impl Client {
             let token = self.token().await?;
             let envelope = {
                 let _permit = self.budget.acquire(&self.user).await.map_err(SourceError::from)?;
-                self.send(path, parameters, body, &token).await.map_err(|error| self.failed(&error))?
+                self.send(path, parameters, body, &token).await.map_err(|error| self.failed(error))?
             };
             self.status.quota(self.budget.left(&self.user));
             if envelope.get("success") == Some(&Value::Bool(true)) {
@@ -189,7 +190,7 @@ impl Client {
             match self.refused(&envelope, &token).await {
                 CallError::Code { code, .. } if matches!(code.as_str(), "601" | "602") && !renewed => renewed = true,
                 CallError::Code { code, message } if matches!(code.as_str(), "601" | "602") => {
-                    return Err(SourceError::Denied(format!("Marketo refuses a new access token with {code}: {message}")).into());
+                    return Err(SourceError::Denied(format!("Marketo refuses a new access token with {code}: {message}").into()).into());
                 }
                 error => return Err(error),
             }
@@ -238,9 +239,9 @@ impl Client {
                     .append_pair("client_secret", self.secret.reveal());
                 let response = self.http.get(url).send().await.map_err(HttpError::no_answer);
                 let granted: Result<Value, HttpError> = async { http::checked(response?).await?.json().await.map_err(HttpError::no_answer) }.await;
-                let granted = granted.map_err(|error| self.failed(&error))?;
+                let granted = granted.map_err(|error| self.failed(error))?;
                 let (Some(token), Some(seconds)) = (granted["access_token"].as_str(), granted["expires_in"].as_u64()) else {
-                    return Err(SourceError::Refused("Marketo grants no access token".to_owned()));
+                    return Err(SourceError::Refused("Marketo grants no access token".into()));
                 };
                 Ok(Grant {
                     token: Confidential::new(token),
@@ -250,22 +251,22 @@ impl Client {
             .await
     }
 
-    fn failed(&self, error: &HttpError) -> SourceError {
-        match error.disposition() {
+    /// Counts the failed call, and sorts its error for the frame.
+    fn failed(&self, error: HttpError) -> SourceError {
+        let disposition = error.disposition();
+        let cause = Cause::of(error.to_string(), error);
+        match disposition {
             http::Disposition::Retry { after } => {
                 self.status.request("unavailable");
-                SourceError::Retry {
-                    reason: millrace_model::chain(error),
-                    after,
-                }
+                SourceError::Retry { reason: cause, after }
             }
             http::Disposition::Denied => {
                 self.status.request("denied");
-                SourceError::Denied(millrace_model::chain(error))
+                SourceError::Denied(cause)
             }
             http::Disposition::Refused => {
                 self.status.request("refused");
-                SourceError::Refused(millrace_model::chain(error))
+                SourceError::Refused(cause)
             }
         }
     }
@@ -278,7 +279,7 @@ impl Client {
         self.status.request(&code);
         tracing::debug!(code, message, request = envelope["requestId"].as_str(), "Marketo refuses a call");
         let retry = |after| SourceError::Retry {
-            reason: format!("Marketo answers {code}: {message}"),
+            reason: format!("Marketo answers {code}: {message}").into(),
             after,
         };
         match code.as_str() {
@@ -292,7 +293,7 @@ impl Client {
             }
             "607" => SourceError::from(self.budget.exhausted()).into(),
             "604" | "608" | "611" | "614" | "615" | "713" | "719" => retry(None).into(),
-            "603" | "616" => SourceError::Denied(format!("Marketo answers {code}: {message}")).into(),
+            "603" | "616" => SourceError::Denied(format!("Marketo answers {code}: {message}").into()).into(),
             _ => CallError::Code { code, message },
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millrace_model::{Path, RecordType, Schema, SourceKind, Text, Type};
 
-use crate::layers::nearest;
+use crate::suggest::nearest;
 
 /// The error in a path that exists in neither the profile of a person nor that of an account.
 pub(super) fn unknown_field(path: &Path) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_model::Identity;
+use millrace_model::{Cause, Identity};
 
 use super::Change;
 
@@ -72,11 +72,8 @@ impl Delivery {
 
 /// A destination cannot be read now; a later comparison may succeed.
 #[derive(Debug, thiserror::Error)]
-#[error("destination cannot be read: {reason}")]
-pub struct DestinationError {
-    /// What the destination answered, or why it did not.
-    pub reason: String,
-}
+#[error("destination cannot be read")]
+pub struct DestinationError(#[source] pub Cause);
 
 /// One member that the destination holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -192,8 +192,9 @@ impl SourceTask {
             SourceError::Spent(spent) => Duration::from_millis(u64::try_from(spent.resets_at.0 - (self.now)().0).unwrap_or_default()),
             SourceError::Denied(_) | SourceError::Refused(_) => backoff.after_failure(None).max(Duration::from_secs(1)).min(MENDED_WITHIN),
         };
-        tracing::warn!(source = self.status.name(), %error, wait_ms = wait.as_millis(), "source waits");
-        self.status.set(SourceState::Waiting, Some(error.to_string()));
+        let reason = chain(error);
+        tracing::warn!(source = self.status.name(), reason, wait_ms = wait.as_millis(), "source waits");
+        self.status.set(SourceState::Waiting, Some(reason));
         wait
     }
 

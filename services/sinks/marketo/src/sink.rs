@@ -21,7 +21,7 @@ use millrace_connect::budget::WallClock;
 use millrace_connect::sink::{Actual, Answer, BatchLimits, Change, Delivery, Destination, DestinationError};
 use millrace_connect::source::SourceError;
 use millrace_marketo::{CallError, Client, result};
-use millrace_model::{Identity, Timestamp};
+use millrace_model::{Cause, Identity, Timestamp, chain};
 use tokio::runtime::Runtime;
 
 use crate::config::{Config, ListRef};
@@ -64,8 +64,8 @@ pub(crate) struct Lists {
 
 /// Why a batch stops; changes that have an answer keep it.
 pub(crate) enum Stop {
-    Later(String, Option<Duration>),
-    Together(String),
+    Later(Cause, Option<Duration>),
+    Together(Cause),
 }
 
 /// A change of the batch by its place, and a lead that it is about.
@@ -120,7 +120,7 @@ impl Destination for MarketoSink {
 
     fn actual(&mut self, audiences: &[String]) -> Result<Option<Vec<Actual>>, DestinationError> {
         self.runtime.block_on(self.lists.actual(audiences)).map(Some).map_err(|stop| match stop {
-            Stop::Later(reason, _) | Stop::Together(reason) => DestinationError { reason },
+            Stop::Later(cause, _) | Stop::Together(cause) => DestinationError(cause),
         })
     }
 
@@ -153,7 +153,7 @@ impl Lists {
         };
         let (rest, wait) = match self.work(&mut progress).await {
             // No change is left without an answer then.
-            Ok(()) => (Stop::Later("no answer".to_owned(), None), None),
+            Ok(()) => (Stop::Later("no answer".into(), None), None),
             Err(stop) => {
                 let wait = if let Stop::Later(_, wait) = &stop { *wait } else { None };
                 (stop, wait)
@@ -161,8 +161,8 @@ impl Lists {
         };
         let list = batch.first().map_or("", |change| change.audience.as_str());
         let unanswered = |change: &Change| match &rest {
-            Stop::Later(reason, _) => Answer::Later(reason.clone()),
-            Stop::Together(reason) => Answer::Together(refusal(change, list, reason)),
+            Stop::Later(cause, _) => Answer::Later(chain(cause)),
+            Stop::Together(cause) => Answer::Together(refusal(change, list, &chain(cause))),
         };
         let answers = progress.answers.into_iter().zip(batch);
         Delivery {
@@ -382,13 +382,18 @@ impl Lists {
                 let made = self.client.post_form("rest/asset/v1/staticLists.json", mapping::new_list(&name, place)).await;
                 let made = made.map_err(|error| self.stopped(audience, error))?;
                 let id = result(&made).first().and_then(|row| row["id"].as_u64());
-                let id = id.ok_or_else(|| Stop::Later(format!("Marketo names no id of the new list `{name}`"), None))?;
+                let id = id.ok_or_else(|| Stop::Later(format!("Marketo names no id of the new list `{name}`").into(), None))?;
                 tracing::info!(audience, list = id, name, "list created");
                 self.began_empty.push(audience.to_owned());
                 id
             }
-            ([], _) => return Err(Stop::Later(format!("Marketo has no list `{name}`"), Some(REST))),
-            _ => return Err(Stop::Later(format!("several lists bear the name `{name}`; name one by its id"), Some(REST))),
+            ([], _) => return Err(Stop::Later(format!("Marketo has no list `{name}`").into(), Some(REST))),
+            _ => {
+                return Err(Stop::Later(
+                    format!("several lists bear the name `{name}`; name one by its id").into(),
+                    Some(REST),
+                ));
+            }
         };
         if was_lost {
             self.lost.remove(audience);
@@ -465,17 +470,18 @@ impl Lists {
             CallError::Source(SourceError::Retry { reason, after }) => Stop::Later(reason, after),
             CallError::Source(SourceError::Spent(spent)) => {
                 let left = u64::try_from(spent.resets_at.0 - (self.now)().0).unwrap_or_default();
-                Stop::Later(spent.to_string(), Some(REST.min(Duration::from_millis(left))))
+                Stop::Later(Cause::of(spent.to_string(), spent), Some(REST.min(Duration::from_millis(left))))
             }
             CallError::Source(SourceError::Denied(reason)) => Stop::Later(reason, Some(REST)),
+            CallError::Source(SourceError::Refused(reason)) => Stop::Together(reason),
             CallError::Code { code, message } if code == "1013" => {
                 self.ids.remove(audience);
                 self.lost.insert(audience.to_owned());
-                Stop::Later(format!("the list is gone, Marketo answers {code}: {message}"), Some(REST))
+                Stop::Later(format!("the list is gone, Marketo answers {code}: {message}").into(), Some(REST))
             }
             // Another program is creating the same list.
-            CallError::Code { code, message } if code == "709" => Stop::Later(format!("Marketo answers {code}: {message}"), None),
-            error => Stop::Together(error.to_string()),
+            CallError::Code { code, message } if code == "709" => Stop::Later(format!("Marketo answers {code}: {message}").into(), None),
+            error => Stop::Together(Cause::of(error.to_string(), error)),
         }
     }
 }
@@ -507,7 +513,7 @@ fn searchable(id: &str) -> bool {
 fn outcomes(envelope: &serde_json::Value, count: usize) -> Result<Vec<Outcome>, CallError> {
     let rows = result(envelope);
     if rows.len() != count {
-        let reason = format!("Marketo answers {} results to {count} records", rows.len());
+        let reason = format!("Marketo answers {} results to {count} records", rows.len()).into();
         return Err(SourceError::Retry { reason, after: None }.into());
     }
     Ok(rows.iter().map(mapping::outcome).collect())

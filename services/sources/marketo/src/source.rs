@@ -100,7 +100,7 @@ impl MarketoSource {
         let token = envelope["nextPageToken"].as_str();
         token
             .map(str::to_owned)
-            .ok_or_else(|| SourceError::Refused("Marketo gives no paging token".to_owned()))
+            .ok_or_else(|| SourceError::Refused("Marketo gives no paging token".into()))
     }
 
     /// The fields of leads to request: those that rules read and the instance has.
@@ -134,7 +134,7 @@ impl MarketoSource {
                 // A field was removed from the instance: request the list of fields again.
                 self.fields = None;
                 Err(SourceError::Retry {
-                    reason: format!("Marketo answers {code}: {message}"),
+                    reason: format!("Marketo answers {code}: {message}").into(),
                     after: None,
                 })
             }

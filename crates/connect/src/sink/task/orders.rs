@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use millrace_model::chain;
+
 use super::{SinkError, SinkTask, reconcile};
 use crate::sink::ledger::{LedgerRow, Window};
 use crate::sink::order::{Order, OrderKind};
@@ -98,7 +100,7 @@ impl SinkTask {
             Ok(Some(actual)) => actual,
             Ok(None) => return Ok(()),
             Err(error) => {
-                tracing::warn!(destination = self.context.name, %error, "cannot compare");
+                tracing::warn!(destination = self.context.name, error = chain(&error), "cannot compare");
                 return Ok(());
             }
         };

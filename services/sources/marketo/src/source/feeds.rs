@@ -86,7 +86,7 @@ impl MarketoSource {
             Err(error) => return Err(error.into()),
         };
         let Some(next) = envelope["nextPageToken"].as_str() else {
-            return Err(SourceError::Refused("a feed of Marketo gives no token to go on with".to_owned()));
+            return Err(SourceError::Refused("a feed of Marketo gives no token to go on with".into()));
         };
         let mut overlay = Overlay::new(rows);
         let mut batch = Batch::default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_connect::mapping::Fields;
 use millrace_connect::source::{Batch, Progress, Rows, SourceError};
-use millrace_model::{DAY_MS, Timestamp};
+use millrace_model::{Cause, DAY_MS, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -78,7 +78,7 @@ struct Job {
 
 impl MarketoSource {
     pub(super) async fn load(&mut self, rows: &Rows, row: Value) -> Result<Batch, SourceError> {
-        let load: Load = serde_json::from_value(row).map_err(|error| SourceError::Refused(format!("row `load`: {error}")))?;
+        let load: Load = serde_json::from_value(row).map_err(|error| SourceError::Refused(Cause::of("row `load`", error)))?;
         let until = stamp(rows.get("since"));
         let mut batch = match load.export.clone() {
             None => self.create(load.clone(), until).await?,
@@ -152,7 +152,7 @@ impl MarketoSource {
             .map_err(|error| self.queue_full(error))?;
         let id = result(&envelope).first().and_then(|job| job["exportId"].as_str());
         let Some(id) = id else {
-            return Err(SourceError::Refused("Marketo names no extract".to_owned()));
+            return Err(SourceError::Refused("Marketo names no extract".into()));
         };
         load.export = Some(id.to_owned());
         load.begun = begun.0;
@@ -163,7 +163,7 @@ impl MarketoSource {
     fn queue_full(&self, error: CallError) -> SourceError {
         match error {
             CallError::Code { code, message } if code == "1029" => SourceError::Retry {
-                reason: format!("Marketo answers {code}: {message}"),
+                reason: format!("Marketo answers {code}: {message}").into(),
                 after: Some(self.config.extract_interval),
             },
             error => error.into(),
@@ -215,7 +215,7 @@ impl MarketoSource {
         if load.offset == 0 && last {
             check(&bytes, job.checksum.as_deref())?;
         }
-        let (mut read, taken) = csv::rows(&bytes, last).map_err(|error| SourceError::Refused(format!("extract {id}: {error}")))?;
+        let (mut read, taken) = csv::rows(&bytes, last).map_err(|error| SourceError::Refused(Cause::of(format!("extract {id}"), error)))?;
         if taken == 0 && !last {
             // One row is longer than the part.
             self.chunk_bytes *= 2;
@@ -308,7 +308,7 @@ fn check(bytes: &[u8], checksum: Option<&str>) -> Result<(), SourceError> {
         return Ok(());
     }
     Err(SourceError::Retry {
-        reason: "an extract's file is not the one Marketo made".to_owned(),
+        reason: "an extract's file is not the one Marketo made".into(),
         after: None,
     })
 }

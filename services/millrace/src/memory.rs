@@ -20,7 +20,7 @@ const RESERVED_BYTES_PER_CORE: u64 = 512 << 20;
 struct Limit {
     bytes: u64,
     set_by: &'static str,
-    /// Addresses that count against it though no memory stands behind them.
+    /// Addresses that count against it and need no memory.
     reserved: u64,
 }
 

@@ -1,8 +1,9 @@
 //! Layers to one tree, and the tree to `Raw`; every misfit is reported at once.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use figment::error::{Error, Kind};
+use figment::error::{Actual, Error, Kind};
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -78,13 +79,17 @@ pub fn parse(document: Option<Document<'_>>, environment: impl IntoIterator<Item
         }
     }
     let mut warnings = Vec::new();
+    let mut texts = BTreeMap::new();
     for (name, text) in environment {
         match name.strip_prefix(ENVIRONMENT_PREFIX) {
-            Some(key) => figment = figment.merge(variable(&name, key, &text)),
+            Some(key) => {
+                figment = figment.merge(variable(&name, key, &text));
+                texts.insert(name, text);
+            }
             None => warnings.extend(meant(&name).map(|meant| format!("the environment variable `{name}` is not read; did you mean `{meant}`?"))),
         }
     }
-    let raw = extract(&figment, &mut problems);
+    let raw = extract(&figment, &texts, &mut problems);
     match validate(raw, &mut problems) {
         Some(mut config) if problems.is_empty() => {
             config.warnings.splice(..0, warnings);
@@ -181,8 +186,9 @@ fn scalar_or_list(text: &str) -> Value {
     }
 }
 
-/// Deserialises; notes each misfit, removes the offending key and tries again.
-fn extract(figment: &Figment, problems: &mut Vec<Problem>) -> Raw {
+/// Deserialises; notes each misfit, removes the offending key and tries again. `texts`: the
+/// variables as they were written.
+fn extract(figment: &Figment, texts: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Raw {
     let mut tree = match figment.extract::<Dict>() {
         Ok(tree) => tree,
         Err(error) => {
@@ -201,6 +207,21 @@ fn extract(figment: &Figment, problems: &mut Vec<Problem>) -> Raw {
         };
         let (path, mut detail) = describe(&error);
         let origin = origin(figment, &path);
+        // A variable says nothing of its type: where a text is expected, digits are one.
+        if let (Kind::InvalidType(Actual::Bool(_) | Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_), expected), Some(text)) =
+            (&error.kind, origin.as_ref().and_then(|name| texts.get(name)))
+            && expected.contains("string")
+            && replace(&mut tree, &path, text)
+        {
+            continue;
+        }
+        // It was there, and was removed above for what is wrong with it.
+        if matches!(error.kind, Kind::MissingField(_)) && problems.iter().any(|problem| problem.key == key_below(&path, &error.kind)) {
+            if !remove(&mut tree, &path) {
+                break;
+            }
+            continue;
+        }
         if let (Kind::UnknownField(..), Some(meant)) = (&error.kind, origin.as_deref().and_then(meant)) {
             detail = format!("unknown key; did you mean `{meant}`?");
         }
@@ -214,6 +235,14 @@ fn extract(figment: &Figment, problems: &mut Vec<Problem>) -> Raw {
         }
     }
     Raw::default()
+}
+
+/// The key that is missing.
+fn key_below(path: &[String], kind: &Kind) -> String {
+    match kind {
+        Kind::MissingField(name) => format!("{}.{name}", path.join(".")),
+        _ => path.join("."),
+    }
 }
 
 /// Where the misfit is and what it is. Never shows the value: it may be a secret.
@@ -242,6 +271,18 @@ fn describe(error: &Error) -> (Vec<String>, String) {
 fn origin(figment: &Figment, path: &[String]) -> Option<String> {
     let value = figment.find_value(&path.join(".")).ok()?;
     figment.get_metadata(value.tag()).map(|metadata| metadata.name.to_string())
+}
+
+/// Puts a text in the place of what is at `path`; returns whether there was something.
+fn replace(tree: &mut Dict, path: &[String], text: &str) -> bool {
+    match path {
+        [] => false,
+        [last] => tree.get_mut(last).map(|value| *value = Value::from(text.to_owned())).is_some(),
+        [step, rest @ ..] => match tree.get_mut(step) {
+            Some(Value::Dict(_, inner)) => replace(inner, rest, text),
+            _ => false,
+        },
+    }
 }
 
 /// Removes what is at `path` from the tree; returns whether there was something.

@@ -211,6 +211,43 @@ fn kafka_needs_its_brokers() {
     check("[log]\nkind = \"kafka\"", &[], expect!["configuration: kafka.bootstrap: must not be empty"]);
 }
 
+/// A variable says nothing of its type.
+#[test]
+fn digits_in_a_variable_are_a_text_where_one_is_expected() {
+    let digits = "0123456789012345";
+    let config = parsed(
+        Format::Toml,
+        "",
+        &[
+            ("MILLRACE__AUTH__CLIENT_TOKEN", digits),
+            ("MILLRACE__AUTH__TOKENS__CI__ROLE", "operator"),
+            ("MILLRACE__AUTH__TOKENS__CI__TOKEN", "1234567890123456789"),
+            ("MILLRACE__REGISTRY__USER", "true"),
+            ("MILLRACE__REGISTRY__PASSWORD", "1e5"),
+            ("MILLRACE__TOPICS__SHARDS", "2"),
+        ],
+    );
+    let revealed = |secret: &Secret| secret.reveal().unwrap();
+    assert_eq!(config.client_token.as_ref().map(revealed).as_deref(), Some(digits));
+    assert_eq!(revealed(&config.tokens["ci"].0), "1234567890123456789");
+    assert_eq!(
+        config.registry.basic.as_ref().map(|(user, password)| (user.as_str(), revealed(password))),
+        Some(("true", "1e5".to_owned()))
+    );
+    assert_eq!(config.topics.shards, 2);
+    check(
+        "",
+        &[("MILLRACE__TOPICS__SHARDS", "two")],
+        expect!["configuration: topics.shards: expected a whole number (MILLRACE__TOPICS__SHARDS)"],
+    );
+    // A file can say which of the two it means.
+    check(
+        "[auth]\nclient_token = 1234567890123456",
+        &[],
+        expect!["configuration: auth.client_token: expected a string (millrace.toml)"],
+    );
+}
+
 #[test]
 fn environment_wins_over_file_and_file_over_defaults() {
     let config = parsed(
@@ -358,7 +395,6 @@ fn tokens_are_long_enough_bear_a_role_and_are_not_shown() {
         expect![[r#"
             configuration: 
               auth.tokens.a.token: a token has at least 16 bytes
-              auth.tokens.b: `role` is missing (millrace.toml)
               auth.tokens.b.role: `king` is none of viewer, operator, admin, service; known here: viewer, operator, admin, service (millrace.toml)
               http.tls_key: certificate and key belong together"#]],
     );

@@ -209,12 +209,13 @@ impl EmbeddedLog {
 
     /// Makes a new log in `to`, which must be missing or empty, from the intact parts of the log in
     /// `dir`. Offsets stay as they are; the new log has another identity, so state built from the
-    /// old one does not belong to it.
+    /// old one does not belong to it. `follows` says of a topic's name whether its records follow
+    /// from those of other topics: unless the log is whole, such a topic begins anew.
     ///
     /// # Errors
     /// As `check`, or where the new log cannot be written.
-    pub fn salvage(dir: &Path, to: &Path) -> Result<Rescue, LogError> {
-        salvage::salvage(dir, to)
+    pub fn salvage(dir: &Path, to: &Path, follows: &dyn Fn(&str) -> bool) -> Result<Rescue, LogError> {
+        salvage::salvage(dir, to, follows)
     }
 
     /// Applies retention. Then rewrites segments without dead records, if `all` is set or enough of

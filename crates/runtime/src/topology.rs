@@ -107,6 +107,14 @@ impl Topology {
         format!("{}.shards", self.application)
     }
 
+    /// Whether the records of a topic of this deployment follow from those of other topics, or from
+    /// a foreign system, so that they can be made again. Only what was sent to the sources' topics
+    /// and the control topics, and what was refused, cannot.
+    pub fn follows(&self, topic: &str) -> bool {
+        let sent = |name: &str| name.starts_with("source.") || name.starts_with("control.") || name == "dead-letter";
+        topic.strip_prefix(self.prefix.as_str()).is_some_and(|name| !sent(name))
+    }
+
     /// The inputs of a shard: the whole control topic, its own partition of inbox and records, and
     /// every source partition `q` with `q % shards == shard`. A source topic that does not exist is
     /// not read.
@@ -274,6 +282,22 @@ mod tests {
             assert_eq!(ms, &(days * millrace_model::DAY_MS).to_string(), "{}", spec.name);
         }
         assert!(catalogue.contains_key(&topology.ownership()));
+    }
+
+    #[test]
+    fn what_others_write_does_not_follow() {
+        let topology = Topology::new("t.", 4);
+        let mut name = "";
+        for line in include_str!("../../../schemas/topics.yaml").lines().map(str::trim) {
+            if let Some(begun) = line.strip_prefix("- name: ") {
+                name = begun;
+            } else if let Some(writers) = line.strip_prefix("writers: ") {
+                let sent = writers.contains("anyone") || writers.contains("operators") || name == "dead-letter";
+                assert_eq!(topology.follows(&format!("t.{name}")), !sent, "{name}");
+                assert!(!topology.follows(name), "{name} of another deployment");
+            }
+        }
+        assert!(!name.is_empty());
     }
 
     #[test]

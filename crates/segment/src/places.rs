@@ -20,7 +20,9 @@ impl Places {
     pub fn find(text: &str, from: usize, to: usize, rule: &str) -> Option<Places> {
         let rule = rule.trim_end();
         let document = text.get(from..to)?;
-        let first = rule.trim_start().chars().next()?;
+        let Some(first) = rule.trim_start().chars().next() else {
+            return key_of_rule(document).map(|key| Places(vec![from + key]));
+        };
         for (key, _) in document.match_indices("pql") {
             let begin = from + key + "pql".len();
             for (at, letter) in text[begin..to].char_indices().take_while(|(at, _)| *at < LEAD_BYTES_MAX) {
@@ -50,6 +52,11 @@ impl Places {
             ..finding.clone()
         }
     }
+}
+
+/// Where a document names its rule.
+pub(crate) fn key_of_rule(document: &str) -> Option<usize> {
+    document.find("pql:").or_else(|| document.find("pql\""))
 }
 
 /// Reads the rule and the text side by side from `begin` on.
@@ -112,6 +119,7 @@ mod tests {
             ("spec:\n  pql: 'a = ''x'' and b2b.x'\n", "b2b.x", Some((4, 23))),
             ("spec:\n  pql: |\n    name = \"é\" and b2b.x\n", "b2b.x", Some((5, 20))),
             ("spec:\n  pql: \"a \\x3d b2b.x\"\n", "b2b.x", None),
+            ("spec:\n  pql: \"\"\n", "", Some((4, 3))),
         ] {
             assert_eq!(place(&format!("{head}{spec}"), word), expected, "{spec}");
         }

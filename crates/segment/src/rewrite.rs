@@ -4,6 +4,8 @@
 //! `format_text` changes the rules alone: the rest of the file, comments and order included, stays
 //! as it is.
 
+use std::ops::Range;
+
 use millrace_pql::Diagnostic;
 use millrace_pql::ast::Span;
 use millrace_pql::format_with_comments;
@@ -11,6 +13,7 @@ use serde::Serialize;
 use serde_norway::Value as Yaml;
 
 use crate::definition::{Definition, Kind, documents, expires_after, parse_definitions, rule_of_json};
+use crate::places::{Places, key_of_rule};
 use crate::yaml::{self, check_brackets};
 
 /// A form of rules.
@@ -63,15 +66,18 @@ pub fn format_text(text: &str) -> Result<Rewritten, Vec<Diagnostic>> {
         text: String::new(),
         left: Vec::new(),
     };
+    let mut begin = 0;
     for document in documents(text) {
         let from = rewritten.text.len();
+        let part = begin..begin + document.len();
+        begin = part.end;
         rewritten.text.push_str(document);
         let segments = parse_definitions(document).unwrap_or_default().into_iter();
         for definition in segments.filter(|definition| !matches!(definition.kind, Kind::ExternalAudience { .. })) {
             let formatted = match format_with_comments(&millrace_pql::parse(&definition.pql)?, &definition.pql) {
                 Ok(formatted) => formatted,
                 Err(comment) => {
-                    rewritten.left.push(of_segment(&definition, inner_comment(comment)));
+                    rewritten.left.push(of_segment(&definition, inner_comment(comment), text, part.clone()));
                     continue;
                 }
             };
@@ -82,7 +88,8 @@ pub fn format_text(text: &str) -> Result<Rewritten, Vec<Diagnostic>> {
                 Some(document) => rewritten.text.replace_range(from.., &document),
                 None => {
                     let left = Diagnostic::warning("left", Span::default(), "the rule is left as it is: it does not stand in a block of its own");
-                    rewritten.left.push(of_segment(&definition, left.expecting("`pql: |` with the rule below")));
+                    let left = left.expecting("`pql: |` with the rule below");
+                    rewritten.left.push(of_segment(&definition, left, text, part.clone()));
                 }
             }
         }
@@ -217,11 +224,23 @@ fn inner_comment(place: Span) -> Diagnostic {
     Diagnostic::warning("left", place, message).expecting("comments before, after or between the conditions that `and` or `or` joins")
 }
 
-fn of_segment(definition: &Definition, diagnostic: Diagnostic) -> Diagnostic {
+/// With its place in the text, of which `part` is the definition's document: that of the rule where
+/// the place in the rule cannot be found.
+fn of_segment(definition: &Definition, diagnostic: Diagnostic, text: &str, part: Range<usize>) -> Diagnostic {
+    let placed = match Places::find(text, part.start, part.end, &definition.pql) {
+        Some(places) => places.moved(&diagnostic),
+        None => {
+            let key = key_of_rule(&text[part.clone()]).unwrap_or_default();
+            let at = u32::try_from(part.start + key).unwrap_or(u32::MAX);
+            Diagnostic {
+                span: Span { start: at, end: at },
+                ..diagnostic
+            }
+        }
+    };
     Diagnostic {
-        span: Span::default(),
-        message: format!("segment {}: {}", definition.name, diagnostic.message),
-        ..diagnostic
+        message: format!("segment {}: {}", definition.name, placed.message),
+        ..placed
     }
 }
 

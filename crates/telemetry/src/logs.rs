@@ -33,6 +33,8 @@ pub fn init_logs(filter: &str, json: bool) -> Result<(), LogError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(parsed)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would be written to standard error, which is what failed, and panic there.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let outcome = if json {
         builder.json().flatten_event(true).try_init()

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod lines;
+mod unique;
 
 pub use lines::{MemberLine, RecordLine};
 

@@ -333,7 +333,7 @@ fn cut<T>(mut rest: Vec<T>, page: &PageRequest, place: impl Fn(&T) -> String) ->
 
 fn failure(error: QueryError) -> BackendError {
     match error {
-        QueryError::NotOpen(shard) => BackendError::Unavailable(format!("no instance has shard {shard} open now; it may be on its way to another")),
+        QueryError::NotOpen(shard) => BackendError::Unavailable(format!("no instance has shard {shard} open now; `/readyz` gives the reason")),
         QueryError::State(StateError::Away(why)) => BackendError::Unavailable(why.to_string()),
         QueryError::Instant(reason) => BackendError::Refused(reason),
         error @ QueryError::TooLong(_) => BackendError::Refused(error.to_string()),

@@ -57,7 +57,7 @@ Examples:
 /// Options of every command; see `OPTIONS_AND_EXAMPLES`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Common {
-    #[arg(long, global = true, hide = true, value_name = "FILE", env = "MILLRACE_CONFIG")]
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     #[arg(long, global = true, hide = true)]
     pub check_config: bool,
@@ -456,10 +456,10 @@ pub enum LogCommand {
     /// Read the whole log and report what is damaged or missing; change nothing. Exit status 1 if
     /// anything is
     Check {
-        /// The folder of a log that no process has open; if left out, `log.path`, `.millrace/log`
-        dir: PathBuf,
+        /// The folder of a log that no process has open; if left out, `log.path`
+        dir: Option<PathBuf>,
     },
-    /// Make a new log from the intact parts of a damaged one, or from one of an earlier format;
+    /// Make a new log of what was sent to a damaged one, or of all in one of an earlier format;
     /// leave the old one as it is
     Salvage {
         /// The folder of a log that no process has open

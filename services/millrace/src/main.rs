@@ -104,7 +104,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Source(SourceCommand::Resume { name }) => commands::source_run::pause(&settings, &name, false),
         Command::Destination(command) => commands::destination::run(&settings, &command),
         Command::Sink(options) => commands::sink::command(&settings, &options),
-        Command::Log(LogCommand::Check { dir }) => commands::log::check(&settings, &dir),
+        Command::Log(LogCommand::Check { dir }) => commands::log::check(&settings, dir.as_deref()),
         Command::Log(LogCommand::Salvage { dir, to }) => commands::log::salvage(&settings, &dir, &to),
         Command::Bench(options) => commands::bench::run(&settings, &options),
     }

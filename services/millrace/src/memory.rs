@@ -11,10 +11,17 @@ use crate::refusal::Refusal;
 /// transit.
 const BASE_BYTES: u64 = 128 << 20;
 
+/// Addresses that the allocators reserve in advance, most of them never used: one range for all
+/// threads, and one of 64 MiB for each of eight threads a core.
+const RESERVED_BYTES: u64 = 1 << 30;
+const RESERVED_BYTES_PER_CORE: u64 = 512 << 20;
+
 /// A limit and its origin.
 struct Limit {
     bytes: u64,
     set_by: &'static str,
+    /// Addresses that count against it and need no memory.
+    reserved: u64,
 }
 
 /// # Errors
@@ -25,18 +32,22 @@ pub fn require_enough(config: &Config) -> Result<(), Refusal> {
 }
 
 fn refuse(limit: &Limit, cache: u64, write_buffers: u64) -> Option<String> {
-    let needed = cache.saturating_add(write_buffers).saturating_add(BASE_BYTES);
+    let needed = cache.saturating_add(write_buffers).saturating_add(BASE_BYTES).saturating_add(limit.reserved);
     let mib = |bytes: u64| bytes >> 20;
     (limit.bytes < needed).then(|| {
         format!(
-            "{} allows this process {} MiB of memory, and it needs {} MiB: {} MiB state.cache, {} MiB state.write_buffers, {} MiB for the rest. Raise the \
+            "{} allows this process {} MiB of memory, and it needs {} MiB: {} MiB state.cache, {} MiB state.write_buffers, {} MiB for the rest{}. Raise the \
              limit, or lower state.cache and state.write_buffers",
             limit.set_by,
             mib(limit.bytes),
             mib(needed),
             mib(cache),
             mib(write_buffers),
-            mib(BASE_BYTES)
+            mib(BASE_BYTES),
+            match limit.reserved {
+                0 => String::new(),
+                reserved => format!(", {} MiB of addresses that are reserved and hardly used", mib(reserved)),
+            }
         )
     })
 }
@@ -44,9 +55,11 @@ fn refuse(limit: &Limit, cache: u64, write_buffers: u64) -> Option<String> {
 /// The lowest limit; `None` where there is none.
 fn limit() -> Option<Limit> {
     let addresses = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let addresses = addresses.map(|bytes| Limit {
         bytes,
         set_by: "the limit of address space (ulimit -v)",
+        reserved: RESERVED_BYTES + RESERVED_BYTES_PER_CORE * cores,
     });
     let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
         .into_iter()
@@ -54,8 +67,12 @@ fn limit() -> Option<Limit> {
     let group = group.map(|bytes| Limit {
         bytes,
         set_by: "the container's limit (cgroup)",
+        reserved: 0,
     });
-    [addresses, group].into_iter().flatten().min_by_key(|limit| limit.bytes)
+    [addresses, group]
+        .into_iter()
+        .flatten()
+        .min_by_key(|limit| limit.bytes.saturating_sub(limit.reserved))
 }
 
 /// `max` stands for none.
@@ -72,6 +89,7 @@ mod tests {
         let limit = |mib: u64| Limit {
             bytes: mib << 20,
             set_by: "the container's limit (cgroup)",
+            reserved: 0,
         };
         assert_eq!(refuse(&limit(512), 256 << 20, 128 << 20), None);
         assert_eq!(
@@ -80,6 +98,15 @@ mod tests {
                 "the container's limit (cgroup) allows this process 511 MiB of memory, and it needs 512 MiB: 256 MiB state.cache, 128 MiB \
                  state.write_buffers, 128 MiB for the rest. Raise the limit, or lower state.cache and state.write_buffers"
             )
+        );
+        let addresses = Limit {
+            reserved: 2048 << 20,
+            ..limit(2559)
+        };
+        let refused = refuse(&addresses, 256 << 20, 128 << 20).unwrap();
+        assert!(
+            refused.contains("needs 2560 MiB") && refused.contains("the rest, 2048 MiB of addresses that are reserved"),
+            "{refused}"
         );
     }
 }

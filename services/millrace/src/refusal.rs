@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use millrace_config::{ConfigError, SecretError};
 
-use crate::shown::Unheard;
+use crate::shown::{self, Unheard};
 
 /// `EX_USAGE` of sysexits.
 const BAD_INPUT: u8 = 64;
@@ -29,7 +29,7 @@ pub fn print(error: &anyhow::Error) -> ExitCode {
     if error.is::<Unheard>() {
         return ExitCode::SUCCESS;
     }
-    eprintln!("millrace: {error:#}");
+    shown::note(&format!("millrace: {error:#}"));
     let refused = error
         .chain()
         .any(|cause| cause.is::<Refusal>() || cause.is::<ConfigError>() || cause.is::<SecretError>());

@@ -1,9 +1,10 @@
 //! The environment of a command: the checked configuration and the common arguments.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::Context;
-use millrace_config::{Config, LogFormat, LogKind, Secret};
+use millrace_config::{Config, ENVIRONMENT_PREFIX, LogFormat, LogKind, Secret};
 use millrace_log::TopicSpec;
 use millrace_runtime::topology::Topology;
 use serde_json::{Map, Value};
@@ -23,7 +24,8 @@ pub struct Settings {
 impl Settings {
     /// Reads file and environment, and checks them.
     pub fn load(common: &Common) -> anyhow::Result<Settings> {
-        let config = millrace_config::load(common.config.as_deref(), std::env::vars())?;
+        let file = common.config.clone().or_else(named_by_environment);
+        let config = millrace_config::load(file.as_deref(), environment()?)?;
         Ok(Settings {
             config,
             output: common.output,
@@ -90,9 +92,26 @@ impl Settings {
     /// Prints warnings about the configuration to standard error; for commands that have no logs.
     pub fn warn(&self) {
         for warning in &self.config.warnings {
-            eprintln!("millrace: warning: {warning}");
+            crate::shown::note(&format!("millrace: warning: {warning}"));
         }
     }
+}
+
+/// The file that `MILLRACE_CONFIG` names. Empty counts as absent, as compose files and unit files write it.
+fn named_by_environment() -> Option<PathBuf> {
+    std::env::var_os("MILLRACE_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from)
+}
+
+/// The environment's variables. A name that is no text is none of ours.
+fn environment() -> Result<Vec<(String, String)>, Refusal> {
+    let named = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    named
+        .filter_map(|(name, value)| match value.into_string() {
+            Ok(value) => Some(Ok((name, value))),
+            Err(_) if name.starts_with(ENVIRONMENT_PREFIX) => Some(Err(Refusal(format!("the value of the environment variable `{name}` is not UTF-8")))),
+            Err(_) => None,
+        })
+        .collect()
 }
 
 /// The settings of a connector with `file:` references replaced by the files' contents; `key` is

@@ -38,6 +38,13 @@ pub fn say(text: &str) -> anyhow::Result<()> {
     print(&format!("{text}\n"))
 }
 
+/// Says something beside the answer, on standard error. Where nobody reads that, nothing is lost and
+/// the command goes on.
+pub fn note(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
 fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {

@@ -54,6 +54,12 @@ fn exit_statuses() {
         (&["health", "--address", "127.0.0.1:1"], 1, "no instance answers at 127.0.0.1:1"),
         (&["segment", "lint", "good.yaml"], 0, "good"),
         (&["segment", "lint", "absent.yaml"], 1, "cannot read absent.yaml"),
+        (&["source", "file", "absent.jsonl"], 1, "millrace: cannot read absent.jsonl"),
+        (
+            &["source", "file", "good.yaml", "--from-line", "99"],
+            64,
+            "--from-line 99: good.yaml has 3 lines",
+        ),
         (&["person", "erase", "email:a@b.c"], 64, "there is no `person erase` yet"),
         (&["person", "export", "--all"], 64, "there is no `person export` yet"),
         (&["dead-letter", "replay"], 64, "there is no `dead-letter replay` yet"),
@@ -352,4 +358,103 @@ fn files_as_people_save_them() {
         assert_eq!(status(&output), Some(*expected), "{arguments:?}\n{}", printed(&output));
         assert!(printed(&output).contains(word), "{arguments:?}\n{}", printed(&output));
     }
+}
+
+#[test]
+fn an_empty_name_of_the_configuration_counts_as_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("good.yaml"), GOOD).unwrap();
+    std::fs::write(folder.path().join("bad.toml"), "[topics]\nshrads = 4\n").unwrap();
+    let named = |config: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        command.current_dir(folder.path()).env_clear().env("MILLRACE_CONFIG", config);
+        command.args(["segment", "lint", "good.yaml"]).output().unwrap()
+    };
+    assert_eq!(status(&named("")), Some(0), "{}", printed(&named("")));
+    assert!(printed(&named("bad.toml")).contains("topics.shrads"), "{}", printed(&named("bad.toml")));
+}
+
+#[test]
+fn variables_that_are_no_text_are_others_or_are_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("good.yaml"), GOOD).unwrap();
+    let given = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        command.current_dir(folder.path()).env_clear().env(name, std::ffi::OsStr::from_bytes(b"\xff"));
+        command.args(["segment", "lint", "good.yaml"]).output().unwrap()
+    };
+    assert_eq!(status(&given("OTHERS")), Some(0), "{}", printed(&given("OTHERS")));
+    let output = given("MILLRACE__LOG_LEVEL");
+    assert_eq!(status(&output), Some(64), "{}", printed(&output));
+    assert!(printed(&output).contains("`MILLRACE__LOG_LEVEL` is not UTF-8"), "{}", printed(&output));
+}
+
+/// `2>&1 | head -1`.
+#[test]
+fn a_closed_standard_error_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let warm = define(folder.path(), "warm", "inSegment(\"nobody\")");
+    for (arguments, expected) in [(["segment", "fmt", "absent.yaml"], 1), (["segment", "lint", &warm], 0)] {
+        let (read, write) = std::io::pipe().unwrap();
+        drop(read);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        command
+            .current_dir(folder.path())
+            .env_clear()
+            .args(arguments)
+            .stdout(write.try_clone().unwrap())
+            .stderr(write);
+        assert_eq!(command.status().unwrap().code(), Some(expected), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_file_keeps_its_mark_and_line_ends_when_it_is_laid_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = define(folder.path(), "windows", "b2b.personScore>50");
+    let path = folder.path().join(&file);
+    let windows = format!("\u{feff}{}", std::fs::read_to_string(&path).unwrap().replace('\n', "\r\n"));
+    std::fs::write(&path, &windows).unwrap();
+    let output = millrace(folder.path(), &["segment", "fmt", "--write", &file]);
+    assert_eq!((status(&output), printed(&output)), (Some(0), format!("{file}: written\n")));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), windows.replace("personScore>50", "personScore > 50"));
+    assert_eq!(status(&millrace(folder.path(), &["segment", "fmt", "--check", &file])), Some(0));
+}
+
+#[test]
+fn what_is_not_about_the_rule_is_placed_where_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |text: &str| std::fs::write(folder.path().join("file.yaml"), text).unwrap();
+    let place = |arguments: &[&str]| {
+        let text = printed(&millrace(folder.path(), arguments));
+        text.split("--> ").nth(1).and_then(|rest| rest.lines().next()).unwrap_or(&text).to_owned()
+    };
+    file("kind: Segment\nmetadata: { name: a }\nspec:\n  pql: b2b.isConverted\n  destinations: [crm]\n");
+    assert_eq!(place(&["segment", "lint", "file.yaml"]), "line 5, column 3");
+    file("kind: Segment\nmetadata: { name: a }\nspec:\n  pql: \"\"\n");
+    assert!(
+        place(&["segment", "lint", "file.yaml"]).starts_with("line 4"),
+        "{}",
+        place(&["segment", "lint", "file.yaml"])
+    );
+}
+
+#[test]
+fn every_wrong_sink_and_source_is_reported_before_anything_is_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = "[destinations.hook]\nnamespace = \"email\"\nsink = \"webhok\"\n[sources.m1]\ntype = \"salesforce\"\n";
+    let right = "[destinations.hook]\nnamespace = \"email\"\nsink = \"http\"\nsettings = { url = \"http://127.0.0.1:1/\" }\n";
+    std::fs::write(folder.path().join("wrong.toml"), wrong).unwrap();
+    std::fs::write(folder.path().join("right.toml"), right).unwrap();
+    for arguments in [&["run", "--config", "wrong.toml"][..], &["run", "--check-config", "--config", "wrong.toml"]] {
+        let output = millrace(folder.path(), arguments);
+        assert_eq!(status(&output), Some(64), "{}", printed(&output));
+        for word in ["destinations.hook.sink: `webhok`", "sources.m1.type: `salesforce`"] {
+            assert!(printed(&output).contains(word), "{word}\n{}", printed(&output));
+        }
+        assert!(!folder.path().join(".millrace").exists());
+    }
+    let output = millrace(folder.path(), &["run", "--check-config", "--config", "right.toml"]);
+    assert_eq!(status(&output), Some(0), "{}", printed(&output));
 }

@@ -20,6 +20,10 @@ fn run(place: &Place, status: i32, arguments: &[&str]) -> String {
     printed(&output)
 }
 
+fn millrace() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_BIN_EXE_millrace"))
+}
+
 fn save(place: &Place, name: &str, bytes: impl AsRef<[u8]>) {
     std::fs::write(place.folder.path().join(name), bytes).unwrap();
 }
@@ -40,6 +44,85 @@ fn person(key: &str, email: &str, first: &str, last: &str) -> String {
 }
 
 const HOT: &str = "kind: Segment\nmetadata: { name: hot }\nspec:\n  pql: |\n    b2b.personScore > 50\n";
+
+/// The deployment sees one text made of all definitions; the user has files.
+#[test]
+fn warnings_of_the_deployment_have_their_place_in_the_files() {
+    let mut place = Place::new();
+    place.start();
+    for name in ["one", "two"] {
+        let text = format!("# ours\nkind: Segment\nmetadata: {{ name: {name} }}\nspec:\n  pql: |\n    b2b.personScore > 50\n      or inSegment(\"nobody\")\n");
+        save(&place, &format!("{name}.yaml"), text);
+    }
+    let text = run(&place, 0, &["segment", "apply", "one.yaml", "two.yaml"]);
+    for name in ["one", "two"] {
+        assert!(text.contains(&format!("{name}.yaml: segment {name}: warning[unknown-segment]")), "{text}");
+    }
+    assert_eq!(text.matches("--> line 7, column 10").count(), 2, "{text}");
+    let text = run(&place, 0, &["segment", "preview", "two.yaml"]);
+    assert!(!text.contains("--> line 1,"), "{text}");
+}
+
+/// Half of the records are bad, and nobody reads what is said of them.
+#[test]
+fn an_import_goes_on_where_nobody_reads_its_complaints() {
+    let mut place = Place::new();
+    place.start();
+    let twice = r#"{"topic":"person","key":"x@m.M","value":{"b2b":{"personScore":1},"b2b":{"personScore":2}}}"#;
+    let mut lines = String::new();
+    for number in 0..2_000 {
+        let email = format!("p{number}@acme.com");
+        let _ = writeln!(lines, "{twice}\n{}", person(&format!("{number}@m.M"), &email, "Ann", "Miller"));
+    }
+    save(&place, "lines.jsonl", lines);
+    let (read, write) = std::io::pipe().unwrap();
+    drop(read);
+    let status = place
+        .command(millrace())
+        .args(["source", "file", "lines.jsonl"])
+        .stderr(write)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+    place.until("the last person", || place.millrace(&["person", "show", "p1999@acme.com"]).status.success());
+    let text = run(&place, 1, &["source", "file", "lines.jsonl"]);
+    assert!(
+        text.contains("line 1: `b2b` is there twice") && text.contains("2,000 lines were not taken"),
+        "{text}"
+    );
+}
+
+/// What SIGINT, SIGTERM and SIGHUP have in common.
+#[test]
+fn a_signal_ends_an_import_with_a_report() {
+    let mut place = Place::new();
+    place.start();
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let mut child = place
+            .command(millrace())
+            .args(["source", "file", "-"])
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // A batch that was sent shows that the signals are watched for.
+        let first = format!("first{}@acme.com", signal.to_lowercase());
+        for number in 0..1_000 {
+            let email = if number == 0 { first.clone() } else { format!("p{number}@acme.com") };
+            writeln!(stdin, "{}", person(&format!("{number}@m.M"), &email, "Ann", "Miller")).unwrap();
+        }
+        stdin.flush().unwrap();
+        place.until("the first batch", || {
+            place.millrace(&["person", "show", &format!("email:{first}")]).status.success()
+        });
+        let sent = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{signal}: {}", printed(&output));
+        assert!(printed(&output).contains("cut off"), "{signal}: {}", printed(&output));
+    }
+}
 
 #[test]
 fn persons_are_found_shown_and_explained() {

@@ -196,6 +196,20 @@ impl BatchBuilder {
     }
 }
 
+/// A body of a commit with only those parts of another one that are kept; `None` where none is.
+/// The parts keep their bytes.
+pub(super) fn keep_parts(body: &[u8], keep: impl Fn(&Part) -> bool) -> Result<Option<Vec<u8>>, Malformed> {
+    let mut input = Input { bytes: body, at: 1 };
+    let mut kept = vec![KIND_COMMIT];
+    while !input.done() {
+        let begin = input.at;
+        if keep(&read_part(&mut input)?) {
+            kept.extend_from_slice(&body[begin..input.at]);
+        }
+    }
+    Ok((kept.len() > 1).then_some(kept))
+}
+
 /// Reads a body; positions of batches count from its beginning. Batches are not parsed.
 pub(super) fn read_body(body: &[u8]) -> Result<Body, Malformed> {
     let mut input = Input { bytes: body, at: 0 };

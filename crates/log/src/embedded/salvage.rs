@@ -1,8 +1,11 @@
 //! The intact parts of a damaged log: `check` shows them, `salvage` copies them into a new log.
 //!
 //! Both read the segments themselves; they use the manifest if it is intact and do without it
-//! otherwise. A frame is taken whole or not at all. Logs of format 1 are read as well, which is how
-//! they are converted into the current format.
+//! otherwise. A damaged frame is lost whole. Logs of format 1 are read as well, which is how they are
+//! converted into the current format.
+//!
+//! Of a damaged log, what follows from other topics is left out whole: beside lost batches the rest
+//! of it would contradict what it follows from (`decisions/0031`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -89,6 +92,8 @@ pub struct Rescue {
     pub records: u64,
     /// Records that could not be saved.
     pub left_out: u64,
+    /// Topics that begin anew because they follow from others, in order.
+    pub begun_anew: Vec<String>,
 }
 
 impl Inspection {
@@ -103,9 +108,9 @@ pub(super) fn check(dir: &Path) -> Result<Inspection, LogError> {
     Ok(Survey::of(dir)?.inspection)
 }
 
-pub(super) fn salvage(dir: &Path, to: &Path) -> Result<Rescue, LogError> {
+pub(super) fn salvage(dir: &Path, to: &Path, follows: &dyn Fn(&str) -> bool) -> Result<Rescue, LogError> {
     let lock = hold_existing(dir)?;
-    let survey = Survey::of(dir)?;
+    let mut survey = Survey::of(dir)?;
     if survey.catalogue.topics.is_empty() {
         return Err(LogError::Failure(
             format!("nothing in {} can be saved: no catalogue of topics is whole", dir.display()).into(),
@@ -114,6 +119,9 @@ pub(super) fn salvage(dir: &Path, to: &Path) -> Result<Rescue, LogError> {
     fs::create_dir_all(to).map_err(failure("create", to))?;
     if fs::read_dir(to).map_err(failure("read", to))?.next().is_some() {
         return Err(LogError::Failure(format!("{} is not empty", to.display()).into()));
+    }
+    if !survey.inspection.whole() {
+        survey.begin_anew(follows);
     }
     let rescue = survey.write(dir, to)?;
     // Proves that the new log can be read.
@@ -154,6 +162,8 @@ struct Survey {
     ends: BTreeMap<Place, Offset>,
     records: BTreeMap<Place, u64>,
     lost: BTreeMap<Place, u64>,
+    /// Numbers of the topics of which nothing is carried over.
+    anew: BTreeSet<u32>,
 }
 
 impl Survey {
@@ -375,18 +385,20 @@ impl Survey {
             seal.put_preamble(&mut out);
             for body in source.pieces(&bytes).into_iter().filter_map(Piece::body) {
                 let body = &bytes[body];
-                let known = match format::read_body(body) {
-                    Ok(Body::Commit(parts)) => {
-                        let count: u64 = parts.iter().map(Part::records).sum();
-                        let known = parts.iter().all(|part| self.known(part.place()));
-                        *(if known { &mut records } else { &mut left_out }) += count;
-                        known
+                let carried = match format::read_body(body) {
+                    Ok(Body::Commit(parts)) if parts.iter().all(|part| self.known(part.place())) => {
+                        records += parts.iter().filter(|part| self.carries(part)).map(Part::records).sum::<u64>();
+                        format::keep_parts(body, |part| self.carries(part)).ok().flatten()
                     }
-                    Ok(Body::Catalogue { .. }) => true,
-                    Ok(Body::End) | Err(format::Malformed) => false,
+                    Ok(Body::Commit(parts)) => {
+                        left_out += parts.iter().map(Part::records).sum::<u64>();
+                        None
+                    }
+                    Ok(Body::Catalogue { .. }) => Some(body.to_vec()),
+                    Ok(Body::End) | Err(format::Malformed) => None,
                 };
-                if known {
-                    seal.frame(&mut out, 0, |frame| frame.extend_from_slice(body));
+                if let Some(carried) = carried {
+                    seal.frame(&mut out, 0, |frame| frame.extend_from_slice(&carried));
                 }
             }
             seal.frame(&mut out, 0, format::put_end);
@@ -398,8 +410,10 @@ impl Survey {
         segment::create(to, &seal, &segment::first_bytes(&seal, &self.last_catalogue()), Durability::Commit)?;
         manifest.active = next;
         manifest.write(to, true).map_err(|failed| failed.error)?;
+        let anew = |number: &u32| self.catalogue.topics[*number as usize].name.clone();
         tracing::info!(from = %dir.display(), to = %to.display(), records, "log salvaged");
         Ok(Rescue {
+            begun_anew: self.anew.iter().map(anew).collect(),
             found: self.inspection,
             log: log.to_string(),
             records,
@@ -407,12 +421,26 @@ impl Survey {
         })
     }
 
+    fn begin_anew(&mut self, follows: &dyn Fn(&str) -> bool) {
+        let topics = (0..).zip(&self.catalogue.topics);
+        self.anew = topics.filter(|(_, topic)| follows(&topic.name)).map(|(number, _)| number).collect();
+    }
+
+    /// Whether a part of the old log becomes part of the new one. A group's position is worth
+    /// nothing once anything begins anew.
+    fn carries(&self, part: &Part) -> bool {
+        match part {
+            Part::Batch(head) => !self.anew.contains(&head.topic),
+            Part::Position { .. } => self.anew.is_empty(),
+        }
+    }
+
     fn known(&self, (topic, partition): Place) -> bool {
         let topic = self.catalogue.topics.get(topic as usize);
         topic.is_some_and(|topic| (partition as usize) < topic.partitions.len())
     }
 
-    /// The last catalogue with the commits after it.
+    /// The last catalogue with the commits after it. Offsets go on, also of what begins anew.
     fn last_catalogue(&self) -> Catalogue {
         let mut catalogue = self.catalogue.clone();
         for (&(topic, partition), end) in &self.ends {
@@ -420,6 +448,13 @@ impl Survey {
             if let Some((_, next)) = topic.and_then(|topic| topic.partitions.get_mut(partition as usize)) {
                 *next = (*next).max(*end);
             }
+        }
+        if !self.anew.is_empty() {
+            for (_, topic) in (0..).zip(&mut catalogue.topics).filter(|(number, _)| self.anew.contains(number)) {
+                topic.partitions.iter_mut().for_each(|(start, next)| *start = *next);
+            }
+            catalogue.positions.clear();
+            return catalogue;
         }
         let later = self.positions.iter().filter(|((place, _), _)| self.known(*place));
         for (((topic, partition), group), position) in later {

@@ -106,8 +106,8 @@ spec:
             spec:
               pql: |
                 xEvent[ // inside
-                  extra.n=1]left: segment b: the rule is left as it is: it does not stand in a block of its own (Span { start: 0, end: 0 })
-            left: segment d: the rule is left as it is: a comment stands inside a condition (Span { start: 0, end: 0 })
+                  extra.n=1]left: segment b: the rule is left as it is: it does not stand in a block of its own (Span { start: 283, end: 283 })
+            left: segment d: the rule is left as it is: a comment stands inside a condition (Span { start: 448, end: 457 })
         "#]],
     );
 }

@@ -13,6 +13,7 @@ pub struct RecordLine {
     #[serde(default)]
     pub key: Option<String>,
     /// The record as JSON; null: a tombstone. Absent is an error: a slip must not delete.
+    #[serde(deserialize_with = "super::unique::read")]
     pub value: Value,
     /// The record's timestamp: RFC 3339 or epoch milliseconds. Absent: now. A `modifiedAt` far ahead of it counts as it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -33,11 +33,11 @@ pub fn import(settings: &Settings, name: &str, file: &Path, replace: Replace) ->
     let view = gateway::commands(settings)?.import(name, lines, replace).map_err(failure)?;
     progress.end();
     if !aside.is_empty() {
-        eprintln!("columns left aside: {}", aside.join(", "));
+        shown::note(&format!("columns left aside: {}", aside.join(", ")));
     }
     for rejected in &view.rejected {
         let at = usize::try_from(rejected.line).ok().and_then(|line| numbers.get(line.wrapping_sub(1))).copied();
-        eprintln!("line {}: {}", at.unwrap_or_default(), rejected.reason);
+        shown::note(&format!("line {}: {}", at.unwrap_or_default(), rejected.reason));
     }
     shown::show(settings.output, &view, |view| {
         format!(

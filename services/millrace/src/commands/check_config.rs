@@ -1,12 +1,28 @@
 //! `--check-config`: the effective configuration and its topics; touches nothing.
 
+use millrace_config::Config;
 use serde_json::json;
 
+use crate::budgets::Budgets;
+use crate::refusal::Refusal;
 use crate::settings::Settings;
-use crate::shown;
+use crate::{shown, sinks, sources};
+
+/// Makes every sink and source and drops them again: nothing is called, and nothing is written.
+///
+/// # Errors
+/// A refusal with all that is wrong with their settings, a line each.
+pub fn connectors(config: &Config) -> Result<(), Refusal> {
+    let budgets = Budgets::default();
+    let sinks = config.destinations.keys().map(|name| sinks::destination(name, config, &budgets).map(drop));
+    let sources = config.sources.iter().map(|(name, source)| sources::make(name, source, &budgets).map(drop));
+    let wrong: Vec<String> = sinks.chain(sources).filter_map(|made| Some(format!("{:#}", made.err()?))).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Refusal(wrong.join("\n"))) }
+}
 
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     settings.config.check_secrets()?;
+    connectors(&settings.config)?;
     let topology = settings.topology();
     let mut topics: Vec<_> = topology.specs(settings.config.topics.source_partitions);
     topics.extend(settings.destination_topics());

@@ -28,11 +28,11 @@ pub fn run(settings: &Settings, kind: SubjectKind, text: &str, limit: usize) -> 
     }
     progress.end();
     if settings.output == Output::Text && found.is_empty() {
-        eprintln!("no {} has `{text}` in a name or an identity", kind.name());
+        shown::note(&format!("no {} has `{text}` in a name or an identity", kind.name()));
     }
     shown::show(settings.output, found.as_slice(), shown::found)?;
     if settings.output == Output::Text && after.is_some() {
-        eprintln!("there may be more; `--limit` takes a greater number");
+        shown::note("there may be more; `--limit` takes a greater number");
     }
     Ok(())
 }

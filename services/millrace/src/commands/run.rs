@@ -4,7 +4,7 @@
 use millrace_config::LogKind;
 
 use crate::collector::CollectorPort;
-use crate::commands::topics;
+use crate::commands::{check_config, topics};
 use crate::memory;
 use crate::node::{Node, configured_parts};
 use crate::ports::Ports;
@@ -12,6 +12,7 @@ use crate::settings::Settings;
 
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     settings.config.check_secrets()?;
+    check_config::connectors(&settings.config)?;
     settings.init_logs()?;
     memory::require_enough(&settings.config)?;
     let ports = Ports::take(&settings.config)?;

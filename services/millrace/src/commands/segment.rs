@@ -27,6 +27,9 @@ pub use rewrite::{convert, fmt};
 /// The most members of one answer of the API.
 const PAGE_MAX: usize = 1_000;
 
+/// This finding is not about the rule.
+const UNKNOWN_DESTINATION: &str = "unknown-destination";
+
 /// A valid definition, and its place.
 pub struct Checked {
     pub name: String,
@@ -59,6 +62,14 @@ impl Source {
     /// A finding with its place in the file, and the file; in the rule if the file writes that
     /// differently.
     fn placed<'s>(&'s self, rule: &'s str, finding: &Diagnostic) -> (Diagnostic, &'s str) {
+        if finding.code == UNKNOWN_DESTINATION
+            && let Some(key) = self.text[self.from..self.to].find("destinations:")
+            && let Ok(start) = u32::try_from(self.from + key)
+        {
+            let end = start + "destinations".len() as u32;
+            let span = Span { start, end };
+            return (Diagnostic { span, ..finding.clone() }, &self.text);
+        }
         match Places::find(&self.text, self.from, self.to, rule) {
             Some(places) => (places.moved(finding), &self.text),
             None => (finding.clone(), rule),
@@ -70,15 +81,17 @@ impl Source {
 /// errors and warnings.
 pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<()> {
     let definitions = read(files)?;
-    refuse(&definitions, &findings(settings, &definitions)?)?;
+    let found = findings(settings, &definitions)?;
+    refuse(&definitions, &found)?;
     let commands = gateway::commands(settings)?;
     let what = format!("applying {}", counted(definitions.len() as u64, "definition"));
     let progress = Progress::begin(move || what.clone());
     let text: String = definitions.iter().map(|definition| document(&definition.text)).collect();
-    let applied = commands.apply(&text).map_err(failure)?;
+    let mut applied = commands.apply(&text).map_err(failure)?;
     progress.end();
+    applied.warnings = placed_here(&definitions, &found, &applied.warnings);
     for warning in &applied.warnings {
-        eprint!("{warning}");
+        shown::note(warning.trim_end());
     }
     shown::show(settings.output, &applied, |applied| {
         applied.segments.iter().map(|name| format!("{name}: applied\n")).collect()
@@ -106,10 +119,38 @@ pub fn lint(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<(
 /// Asks the running instance what one definition would do.
 pub fn preview(settings: &Settings, file: &Path, sample_max: usize) -> anyhow::Result<()> {
     let text = read_text(file)?;
-    check_one(&text, &Schema::built_in()?).map_err(|problems| Refusal(problems.join("\n")))?;
-    let _progress = Progress::begin(|| "evaluating everybody".to_owned());
-    let view: PreviewView = Client::of(settings)?.post(&["v1", "segments", "preview"], &[("sample", &sample_max.to_string())], Some(text))?;
+    let definitions = check(&text, Some(&name(file)), &Schema::built_in()?).map_err(|problems| Refusal(problems.join("\n")))?;
+    if definitions.len() != 1 {
+        return Err(Refusal(format!("expected one definition, found {}", definitions.len())).into());
+    }
+    let found = findings(settings, &definitions)?;
+    let progress = Progress::begin(|| "evaluating everybody".to_owned());
+    let mut view: PreviewView = Client::of(settings)?.post(&["v1", "segments", "preview"], &[("sample", &sample_max.to_string())], Some(text))?;
+    progress.end();
+    view.warnings = placed_here(&definitions, &found, &view.warnings);
     shown::show(settings.output, &view, shown::preview)
+}
+
+/// The deployment's warnings with their places in these files. The deployment saw one text made of all definitions, or a rule alone, so its places are of no use
+/// here; it may have another configuration as well, and a warning that these files do not give by themselves has no place.
+fn placed_here(definitions: &[Checked], found: &[(Text, Diagnostic)], warnings: &[String]) -> Vec<String> {
+    let mut left: Vec<&(Text, Diagnostic)> = found.iter().collect();
+    let place = |warning: &String| {
+        let same = |(name, finding): &&(Text, Diagnostic)| {
+            let bare = warning.strip_prefix(&format!("segment {name}: ")).unwrap_or(warning);
+            bare.starts_with(&format!("{}[{}]: {}\n", finding.severity.as_str(), finding.code, finding.message))
+        };
+        if let Some(at) = left.iter().position(same) {
+            return rendered(definitions, &[left.remove(at).clone()]).concat();
+        }
+        let named = |definition: &&Checked| definitions.len() == 1 || warning.starts_with(&format!("segment {}: ", definition.name));
+        let file = definitions.iter().find(named).and_then(|definition| definition.source.file.as_ref());
+        let words = (0..)
+            .zip(warning.lines())
+            .filter(|(number, line)| *number == 0 || line.trim_start().starts_with("= "));
+        file.map(|file| format!("{file}: ")).unwrap_or_default() + &words.map(|(_, line)| format!("{line}\n")).collect::<String>()
+    };
+    warnings.iter().map(place).collect()
 }
 
 /// A finding about a rule, for programs.
@@ -187,7 +228,7 @@ pub fn unknown_destinations<'k>(definitions: &[Checked], known: impl Iterator<It
             let near = did_you_mean(name, known.iter().copied());
             findings.push((
                 definition.name.clone(),
-                Diagnostic::warning("unknown-destination", Span::default(), message).suggesting(near),
+                Diagnostic::warning(UNKNOWN_DESTINATION, Span::default(), message).suggesting(near),
             ));
         }
     }
@@ -231,11 +272,11 @@ pub fn members(settings: &Settings, name: &str, limit: Option<usize>) -> anyhow:
         }
     }
     if settings.output == Output::Text && members.is_empty() {
-        eprintln!("{name} has no members now");
+        shown::note(&format!("{name} has no members now"));
     }
     shown::show(settings.output, members.as_slice(), shown::members_of)?;
     if settings.output == Output::Text && after.is_some() {
-        eprintln!("there are more; `--all` lists them");
+        shown::note("there are more; `--all` lists them");
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! Lines go in batches, each after the one before was accepted. So wherever the command ends, the
 //! lines up to some number are in and the others are not: it reports that number, and `--from-line`
-//! resumes there. A record that arrives twice changes nothing.
+//! resumes there. A record with a `modifiedAt` that arrives twice changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +13,13 @@ use millrace_api::backend::Commands;
 use millrace_api::dto::{RecordLine, RejectedLine};
 use millrace_model::json::unreadable;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::SourceFileOptions;
 use crate::files::{self, Lines};
 use crate::gateway::{self, failure};
 use crate::progress::Progress;
+use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown::{self, counted};
 
@@ -66,21 +68,26 @@ pub fn run(settings: &Settings, options: &SourceFileOptions) -> anyhow::Result<(
     };
     let sent = batch.send_all(options);
     progress.end();
-    sent.with_context(|| done.how_far())?;
+    sent.map_err(|error| match done.last_line.load(Ordering::Relaxed) {
+        0 => error,
+        _ => error.context(done.how_far()),
+    })?;
     summarise(settings, &batch.outcome)
 }
 
 /// The summary, and whether all went well.
 fn summarise(settings: &Settings, outcome: &Outcome) -> anyhow::Result<()> {
     for (field, records) in &outcome.unknown_fields {
-        eprintln!(
+        shown::note(&format!(
             "{field}: no such field, in {}; kept under `extra` (perhaps it is misspelt; `--strict` refuses such records)",
             counted(*records, "record")
-        );
+        ));
     }
     if outcome.clock_ahead > 0 {
         let records = counted(outcome.clock_ahead, "record");
-        eprintln!("{records} with a `modifiedAt` or the time of a consent far ahead of the record's timestamp, which counts instead");
+        shown::note(&format!(
+            "{records} with a `modifiedAt` or the time of a consent far ahead of the record's timestamp, which counts instead"
+        ));
     }
     shown::show(settings.output, outcome, |outcome| {
         format!("{} appended\n", counted(outcome.accepted, "record"))
@@ -122,15 +129,29 @@ impl Done {
     }
 }
 
-/// An interrupt ends the process at once, and reports how far it got.
+/// A signal to end ends the process at once, and reports how far it got.
 fn watch_for_interrupt(done: &Arc<Done>) -> anyhow::Result<()> {
     let done = Arc::clone(done);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // From here on these signals no longer end the process by themselves.
+    let (mut interrupt, mut terminate, mut hangup) = {
+        let _entered = runtime.enter();
+        (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        )
+    };
     std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            eprintln!("\nmillrace: {}", done.how_far());
-            std::process::exit(1);
-        }
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+        });
+        shown::note(&format!("\nmillrace: {}", done.how_far()));
+        std::process::exit(1);
     })?;
     Ok(())
 }
@@ -148,19 +169,25 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn send_all(&mut self, options: &SourceFileOptions) -> anyhow::Result<()> {
+        let mut last = 0;
         for line in Lines::new(files::open(&options.path)?) {
             let (number, line) = line.with_context(|| format!("cannot read {}", files::name(&options.path)))?;
+            last = number;
             let blank = line.as_ref().is_ok_and(|line| line.trim().is_empty());
             if number < options.from_line || blank {
                 continue;
             }
             self.bytes += line.as_ref().map_or(0, String::len);
             self.numbers.push(number);
-            self.lines
-                .push(line.and_then(|line| serde_json::from_str(&line).map_err(|error| unreadable(&error))));
+            self.lines.push(line.and_then(|line| record(&line)));
             if self.lines.len() >= BATCH_LINES || self.bytes >= BATCH_BYTES {
                 self.send()?;
             }
+        }
+        // One line further is where a whole import would resume.
+        if options.from_line > last + 1 {
+            let lines = counted(last, "line");
+            return Err(Refusal(format!("--from-line {}: {} has {lines}", options.from_line, files::name(&options.path))).into());
         }
         self.send()
     }
@@ -187,9 +214,16 @@ impl Batch<'_> {
     }
 }
 
+fn record(line: &str) -> Result<RecordLine, String> {
+    if !line.trim_start().starts_with('{') {
+        return Err("no JSON object begins here; every line is one, so CSV, lists and JSON over several lines are not read".to_owned());
+    }
+    serde_json::from_str(line).map_err(|error| unreadable(&error))
+}
+
 fn name_lines(numbers: &[u64], found: &[RejectedLine], kind: &str) {
     for RejectedLine { line, reason } in found {
         let at = usize::try_from(*line).unwrap_or_default().wrapping_sub(1);
-        eprintln!("line {}: {kind}{reason}", numbers.get(at).copied().unwrap_or_default());
+        shown::note(&format!("line {}: {kind}{reason}", numbers.get(at).copied().unwrap_or_default()));
     }
 }

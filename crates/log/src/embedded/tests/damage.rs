@@ -272,7 +272,7 @@ fn salvage_saves_all_that_is_whole() {
         let found = EmbeddedLog::check(copy.path()).unwrap();
         assert!(!found.whole());
         let to = copy.path().join("saved");
-        let rescue = EmbeddedLog::salvage(copy.path(), &to).unwrap();
+        let rescue = EmbeddedLog::salvage(copy.path(), &to, &|_| false).unwrap();
         assert_eq!((rescue.records, rescue.left_out), (records - lost, 0), "{file}");
         assert_eq!(rescue.found.topics.iter().map(|topic| topic.lost).sum::<u64>(), lost, "{file}: {found:?}");
         let log = open(&to);
@@ -283,10 +283,40 @@ fn salvage_saves_all_that_is_whole() {
         let bounds = [at("input", 1), at("changelog", 0)].map(|place| log.bounds(&place).unwrap());
         assert_eq!(bounds, [(0, 18), (0, 18)], "offsets stay and go on");
     }
-    let error = millrace_model::chain(&EmbeddedLog::salvage(dir.path(), dir.path()).unwrap_err());
+    let error = millrace_model::chain(&EmbeddedLog::salvage(dir.path(), dir.path(), &|_| false).unwrap_err());
     assert!(error.contains("is not empty"), "{error}");
     let error = millrace_model::chain(&EmbeddedLog::check(&dir.path().join("nowhere")).unwrap_err());
     assert!(error.contains("holds no log"), "{error}");
+}
+
+/// Beside lost batches the rest of what follows from others would contradict it.
+#[test]
+fn what_follows_begins_anew_once_anything_is_damaged() {
+    let dir = TempDir::new().unwrap();
+    let expected = three_segments(dir.path());
+    let follows = |topic: &str| topic == "changelog";
+    let whole = TempDir::new().unwrap();
+    let rescue = EmbeddedLog::salvage(dir.path(), whole.path(), &follows).unwrap();
+    assert_eq!((rescue.begun_anew, shown(&open(whole.path()))), (vec![], expected));
+    for file in [CLEANED, CLOSED, ACTIVE, "manifest"] {
+        let copy = copy(dir.path());
+        change(copy.path(), file, |bytes| *bytes.last_mut().unwrap() ^= 1);
+        let to = copy.path().join("saved");
+        let rescue = EmbeddedLog::salvage(copy.path(), &to, &follows).unwrap();
+        assert_eq!(rescue.begun_anew, ["changelog"], "{file}");
+        let log = open(&to);
+        assert_eq!(read(&log, &at("changelog", 0)), [], "{file}");
+        let input = read(&log, &at("input", 1)).len() as u64;
+        assert!(input >= 17 && input == rescue.records, "{file}: {input} of {}", rescue.records);
+        let (start, next) = log.bounds(&at("changelog", 0)).unwrap();
+        assert!(start == next && next >= 17, "{file}: offsets go on, {start} to {next}");
+        assert_eq!(log.shared.index().positions.len(), 0, "{file}");
+        // What is written from now on is kept.
+        let mut shard = session(&log, 0);
+        commit(&mut *shard, vec![(at("changelog", 0), record("key-0", Some("new")))], vec![(at("input", 0), 0)]);
+        drop((shard, log));
+        assert_eq!(read(&open(&to), &at("changelog", 0)).len(), 1, "{file}");
+    }
 }
 
 /// Written by the last version that had this format, over the topics and commits of `written`.
@@ -301,7 +331,7 @@ fn a_log_of_format_one_is_refused_and_carried_over() {
     let found = EmbeddedLog::check(dir.path()).unwrap();
     assert!(found.whole() && found.format == 1, "{found:?}");
     let to = dir.path().join("new");
-    EmbeddedLog::salvage(dir.path(), &to).unwrap();
+    EmbeddedLog::salvage(dir.path(), &to, &|topic| topic == "changelog").unwrap();
     let (states, _) = written(TempDir::new().unwrap().path());
     assert_eq!(shown(&open(&to)), *states.values().next_back().unwrap());
 }

@@ -7,7 +7,7 @@ use millrace_segment::{Diagnostic, Form, convert_text, format_text};
 use serde::Serialize;
 
 use crate::cli::FmtOptions;
-use crate::files::read_text;
+use crate::files::{read_bytes, read_text};
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown;
@@ -20,6 +20,9 @@ struct FormattedView {
     /// Rules left as they are, and why.
     left: Vec<String>,
     text: String,
+    /// The file's byte-order mark.
+    #[serde(skip)]
+    mark: &'static str,
 }
 
 /// Lays out the rules of all files first; writes nothing if one of them is wrong.
@@ -30,14 +33,22 @@ pub fn fmt(settings: &Settings, options: &FmtOptions) -> anyhow::Result<()> {
         if options.write && file.as_os_str() == "-" {
             return Err(Refusal("`--write` wants files: standard input cannot be written; leave it out and take the standard output".to_owned()).into());
         }
-        let text = read_text(file)?;
+        let found = read_text(file)?;
+        // The file keeps its byte-order mark and its line ends.
+        let marked = file.as_os_str() != "-" && read_bytes(file)?.starts_with("\u{feff}".as_bytes());
+        let crlf = found.contains("\r\n");
+        let text = found.replace("\r\n", "\n");
         match format_text(&text) {
-            Ok(formatted) => views.push(FormattedView {
-                file: file.display().to_string(),
-                changed: formatted.text != text,
-                left: formatted.left.iter().map(|left| left.render(&text)).collect(),
-                text: formatted.text,
-            }),
+            Ok(formatted) => {
+                let laid_out = if crlf { formatted.text.replace('\n', "\r\n") } else { formatted.text };
+                views.push(FormattedView {
+                    file: file.display().to_string(),
+                    changed: laid_out != found,
+                    left: formatted.left.iter().map(|left| left.render(&text)).collect(),
+                    text: laid_out,
+                    mark: if marked { "\u{feff}" } else { "" },
+                });
+            }
             Err(found) => problems.extend(shown(file, &text, &found)),
         }
     }
@@ -46,13 +57,13 @@ pub fn fmt(settings: &Settings, options: &FmtOptions) -> anyhow::Result<()> {
     }
     for view in &views {
         for left in &view.left {
-            eprintln!("{}: {left}", view.file);
+            shown::note(&format!("{}: {left}", view.file));
         }
     }
     let changed: Vec<&FormattedView> = views.iter().filter(|view| view.changed).collect();
     if options.write {
         for view in &changed {
-            std::fs::write(&view.file, &view.text).with_context(|| format!("cannot write {}", view.file))?;
+            std::fs::write(&view.file, format!("{}{}", view.mark, view.text)).with_context(|| format!("cannot write {}", view.file))?;
         }
     }
     let listed = options.write || options.check;

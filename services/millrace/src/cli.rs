@@ -425,8 +425,12 @@ pub enum DeadLetterCommand {
 pub enum SourceCommand {
     /// JSON lines {"topic", "key", "value"[, "timestamp"]}; "topic" may be the kind alone, such as `person`, and "value" null removes the record
     File(SourceFileOptions),
-    /// Read from Marketo: every configured source of this type, until the process is stopped
-    Marketo,
+    /// Read from Marketo until the process is stopped
+    Marketo {
+        /// The sources to read; without a name every configured one of this type
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// The status of the running instance's sources
     List,
     /// Read a handful of real records, show them raw and mapped; write nothing

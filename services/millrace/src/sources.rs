@@ -4,6 +4,7 @@
 mod control;
 mod make;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -44,12 +45,12 @@ struct Running {
 }
 
 impl RunningSources {
-    /// Starts the configured sources, those of one type where one is named.
+    /// Starts the configured sources, or only those of these names.
     ///
     /// # Errors
     /// Where a source's configuration is invalid; nothing has been started then.
-    pub fn start(config: &Config, log: &Arc<dyn Log>, metrics: &Metrics, budgets: &Budgets, only: Option<&str>) -> anyhow::Result<RunningSources> {
-        let chosen = config.sources.iter().filter(|(_, source)| only.is_none_or(|kind| source.kind == kind));
+    pub fn start(config: &Config, log: &Arc<dyn Log>, metrics: &Metrics, budgets: &Budgets, only: Option<&BTreeSet<String>>) -> anyhow::Result<RunningSources> {
+        let chosen = config.sources.iter().filter(|(name, _)| only.is_none_or(|only| only.contains(*name)));
         let made = chosen.map(|(name, source)| make(name, source, budgets)).collect::<anyhow::Result<Vec<_>>>()?;
         let mut sources = Vec::with_capacity(made.len());
         for (status, make) in made {

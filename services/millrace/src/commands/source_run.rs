@@ -1,13 +1,15 @@
 //! `source <type>`: the configured sources of one type as a service. `source
 //! list|preview|pause|resume`: shows and controls them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context;
 use millrace_api::sources::Sources;
 use millrace_api::{gated, sources_health_router, sources_router};
-use millrace_config::LogKind;
+use millrace_config::{Config, LogKind};
 use millrace_log::{EmbeddedConfig, Log};
+use millrace_segment::did_you_mean;
 use millrace_telemetry::Metrics;
 use serde_json::{Value, json};
 
@@ -22,13 +24,11 @@ use crate::settings::Settings;
 use crate::shown;
 use crate::sources::{RunningSources, make, put_pause};
 
-/// Runs the sources of a type until stopped.
-pub fn run(settings: &Settings, kind: &str) -> anyhow::Result<()> {
+/// Runs the sources of a type until stopped: all of them, or the named ones.
+pub fn run(settings: &Settings, kind: &str, names: &[String]) -> anyhow::Result<()> {
     settings.init_logs()?;
     let config = &settings.config;
-    if !config.sources.values().any(|source| source.kind == kind) {
-        return Err(Refusal(format!("no source of type `{kind}` is configured; `sources.<name>.type` names one")).into());
-    }
+    let chosen = chosen(config, kind, names)?;
     let ports = Ports::take(config)?;
     let log: Arc<dyn Log> = match config.log.kind {
         LogKind::Embedded => Arc::new(node::embedded_log(settings, EmbeddedConfig::default())?),
@@ -38,11 +38,27 @@ pub fn run(settings: &Settings, kind: &str) -> anyhow::Result<()> {
         }
     };
     let metrics = Metrics::new()?;
-    let sources = Arc::new(RunningSources::start(config, &log, &metrics, &Budgets::configured(config), Some(kind))?);
+    let sources = Arc::new(RunningSources::start(config, &log, &metrics, &Budgets::configured(config), Some(&chosen))?);
     tracing::info!(sources = sources.len(), kind, "sources started");
     let shown: Arc<dyn Sources> = sources;
     let api = gated(sources_router(Arc::clone(&shown)), ports.policy());
     ports.serve(api, sources_health_router(shown, metrics), std::future::pending())
+}
+
+fn chosen(config: &Config, kind: &str, names: &[String]) -> Result<BTreeSet<String>, Refusal> {
+    let known: BTreeSet<String> = config.sources.iter().filter(|(_, source)| source.kind == kind).map(|(name, _)| name.clone()).collect();
+    if known.is_empty() {
+        return Err(Refusal(format!("no source of type `{kind}` is configured; `sources.<name>.type` names one")));
+    }
+    match names.iter().find(|name| !known.contains(*name)) {
+        Some(name) => {
+            let near = did_you_mean(name, known.iter().map(String::as_str));
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            Err(Refusal(format!("no source `{name}` of type `{kind}` is configured{near}")))
+        }
+        None if names.is_empty() => Ok(known),
+        None => Ok(names.iter().cloned().collect()),
+    }
 }
 
 /// The status of the running instance's sources.

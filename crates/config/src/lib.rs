@@ -40,7 +40,8 @@ use std::time::Duration;
 
 use millrace_model::{Decimal, Identity, Path};
 
-pub use layers::{Document, ENVIRONMENT_PREFIX, Format, load, parse};
+pub use environment::ENVIRONMENT_PREFIX;
+pub use layers::{Document, Format, load, parse};
 pub use manual::manual;
 pub use raw::{LogFormat, LogKind, OutputEncoding, Role};
 pub use secret::{Secret, SecretError};

@@ -38,6 +38,27 @@ pub enum Evidence {
     },
 }
 
+/// The writer's count of the calls that moved nodes: of two moves of a node the one with the greater
+/// epoch is the later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The node has never moved.
+    pub const NEVER: Epoch = Epoch(0);
+
+    /// The epoch after this one.
+    pub fn next(self) -> Epoch {
+        Epoch(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// One node changes its canonical id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Move {
@@ -49,7 +70,7 @@ pub struct Move {
     pub to: CanonicalId,
     /// The same for all moves of one outcome; greater than that of every earlier outcome with
     /// moves. Begins at 1.
-    pub epoch: u64,
+    pub epoch: Epoch,
 }
 
 /// A live edge that does not count, because its node is set aside, and why.

@@ -94,7 +94,7 @@ mod store;
 mod writer;
 
 pub use apply::apply;
-pub use evidence::{Claim, Edge, Evidence, Move, Outcome, Parked, Reason};
+pub use evidence::{Claim, Edge, Epoch, Evidence, Move, Outcome, Parked, Reason};
 pub use policy::{Policy, Priority};
 pub use rebuild::rebuild;
 pub use report::{ClusterReport, EdgeReport, canonical, explain, members};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use millrace_model::{CanonicalId, Identity};
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Claim, Edge, Reason};
+use crate::evidence::{Claim, Edge, Epoch, Reason};
 use crate::policy::Policy;
 use crate::rows::{EdgeRow, GraphResult, Status, TypedRows};
 use crate::store::GraphStore;
@@ -19,7 +19,7 @@ pub struct ClusterReport {
     /// Its canonical id.
     pub canonical: CanonicalId,
     /// The epoch of its last move; 0 if it has not moved since it was last without edges.
-    pub epoch: u64,
+    pub epoch: Epoch,
     /// All members, in order of identities; the node alone if nothing is linked to it.
     pub members: Vec<Identity>,
     /// The edges at the members: linked ones first, then parked ones, each in order of edges.
@@ -66,7 +66,7 @@ pub fn members<S: GraphStore>(store: &S, canonical: &CanonicalId) -> GraphResult
 /// Where the store failed or a row is damaged.
 pub fn explain<S: GraphStore>(store: &S, policy: &Policy, node: &Identity, limit: usize) -> GraphResult<ClusterReport, S> {
     let row = store.node(node)?;
-    let epoch = row.as_ref().map_or(0, |row| row.epoch);
+    let epoch = row.as_ref().map_or(Epoch::NEVER, |row| row.epoch);
     let canonical = row.map_or_else(|| CanonicalId(node.clone()), |row| row.canonical);
     let members = store.cluster_members(&canonical)?;
     let (mut edges, mut truncated) = (Vec::new(), false);

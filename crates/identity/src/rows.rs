@@ -20,6 +20,7 @@
 use millrace_model::{CanonicalId, Identity};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::evidence::Epoch;
 use crate::{Claim, Edge, GraphError, GraphStore};
 
 /// The version byte before every value.
@@ -50,7 +51,7 @@ pub(crate) enum Status {
 pub(crate) struct NodeRow {
     pub canonical: CanonicalId,
     /// Of the node's last move; 0 where it never moved since the row began.
-    pub epoch: u64,
+    pub epoch: Epoch,
     /// Homes that carry it, without refused edges.
     pub degree: u64,
     /// Its status as a carried node; `None` where no home carries it.
@@ -193,12 +194,12 @@ pub(crate) trait TypedRows: GraphStore + Sized {
         self.put(key.0, present.then(|| vec![VERSION])).map_err(GraphError::Store)
     }
 
-    /// The last epoch assigned; 0 before the first move.
-    fn epoch(&self) -> GraphResult<u64, Self> {
-        Ok(self.read(&Key::new(b's').0)?.unwrap_or(0))
+    /// The last epoch assigned.
+    fn epoch(&self) -> GraphResult<Epoch, Self> {
+        Ok(self.read(&Key::new(b's').0)?.unwrap_or(Epoch::NEVER))
     }
 
-    fn set_epoch(&mut self, epoch: u64) -> GraphResult<(), Self> {
+    fn set_epoch(&mut self, epoch: Epoch) -> GraphResult<(), Self> {
         self.write(Key::new(b's'), Some(&epoch))
     }
 

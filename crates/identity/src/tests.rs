@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{CanonicalId, Identity, SubjectKind};
 
+use crate::evidence::Epoch;
 use crate::rows::{Status, TypedRows};
 use crate::{Claim, Edge, Evidence, MemoryGraph, Outcome, Policy, Priority, apply, canonical, members};
 
@@ -131,7 +132,7 @@ struct World {
     graph: MemoryGraph,
     law: Law,
     follower: BTreeMap<Identity, CanonicalId>,
-    epoch: u64,
+    epoch: Epoch,
     parked: BTreeSet<Edge>,
 }
 
@@ -142,7 +143,7 @@ impl World {
             graph: MemoryGraph::default(),
             law: Law::default(),
             follower: BTreeMap::new(),
-            epoch: 0,
+            epoch: Epoch::NEVER,
             parked: BTreeSet::new(),
         }
     }
@@ -204,7 +205,7 @@ impl World {
             assert_eq!(expected, *to, "the follower's canonical id of {node}");
         }
         // The epoch; one row per edge, one at its home, one per claim.
-        let mut rows = 1.min(self.epoch) as usize + self.law.claims.len() + 2 * edges.len();
+        let mut rows = 1.min(self.epoch.0) as usize + self.law.claims.len() + 2 * edges.len();
         let mut clusters = BTreeMap::<&CanonicalId, Vec<Identity>>::new();
         for (node, to) in &expected {
             assert_eq!(canonical(&self.graph, node).unwrap(), *to, "canonical id of {node}");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{CanonicalId, Identity, Text};
 
-use crate::evidence::{Edge, Move, Outcome, Parked};
+use crate::evidence::{Edge, Epoch, Move, Outcome, Parked};
 use crate::policy::{Place, Policy};
 use crate::report::reason;
 use crate::rows::{ClusterRow, EdgeRow, GraphResult, NodeRow, Status, TypedRows, damaged_node};
@@ -15,9 +15,9 @@ pub(crate) struct Writer<'a, S> {
     pub store: &'a mut S,
     pub policy: &'a Policy,
     /// The epoch of this call's moves, if there are any.
-    epoch: u64,
+    epoch: Epoch,
     /// Canonical id and epoch of each node whose canonical id was set, before the first time.
-    nodes_before: BTreeMap<Identity, (CanonicalId, u64)>,
+    nodes_before: BTreeMap<Identity, (CanonicalId, Epoch)>,
     /// Whether each edge that began, ended or changed its status was parked before; `None` where
     /// the edge did not exist.
     edges_before: BTreeMap<Edge, Option<bool>>,
@@ -36,7 +36,7 @@ pub(crate) struct Changed {
 
 impl<'a, S: GraphStore> Writer<'a, S> {
     pub fn new(store: &'a mut S, policy: &'a Policy) -> GraphResult<Self, S> {
-        let epoch = store.epoch()? + 1;
+        let epoch = store.epoch()?.next();
         Ok(Writer {
             store,
             policy,
@@ -248,7 +248,7 @@ impl Content {
 fn alone(node: &Identity) -> NodeRow {
     NodeRow {
         canonical: CanonicalId(node.clone()),
-        epoch: 0,
+        epoch: Epoch::NEVER,
         degree: 0,
         status: None,
     }

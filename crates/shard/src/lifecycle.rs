@@ -179,6 +179,7 @@ mod tests {
     use millrace_model::{Schema, Timestamp};
 
     use super::*;
+    use crate::row::Revision;
 
     fn compiled(status: &str, rule: &str) -> (String, Compiled) {
         let text = format!("kind: Segment\nmetadata: {{ name: a }}\nspec: {{ status: {status}, pql: '{rule}' }}");
@@ -270,7 +271,7 @@ mod tests {
                 row: VersionRow {
                     text,
                     accepted_at: Timestamp(0),
-                    revision: number,
+                    revision: Revision(number),
                 },
                 compiled: Some(compiled),
                 in_force,

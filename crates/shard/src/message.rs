@@ -5,7 +5,7 @@
 //! else), which keep the order of each sender. The protocols below depend on that order and say
 //! where they do. Bytes: as rows, a version byte and postcard.
 
-use millrace_identity::{Evidence, Reason};
+use millrace_identity::{Epoch, Evidence, Reason};
 use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectId, Text, Value};
 use millrace_segment::view::Features;
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ pub enum Message {
     Carry {
         home: Identity,
         node: Identity,
-        epoch: u64,
+        epoch: Epoch,
         present: bool,
     },
     /// resolve of `home`: a node that it carries matters to others than the home, or no longer
@@ -63,13 +63,13 @@ pub enum Message {
         node: Identity,
         from: CanonicalId,
         to: CanonicalId,
-        epoch: u64,
+        epoch: Epoch,
     },
     /// Owner: data of a node. From resolve, after every `Move` with a lower epoch.
     Data {
         subject: SubjectId,
         node: Identity,
-        epoch: u64,
+        epoch: Epoch,
         data: Data,
     },
     /// Owner of `subject`: everything of the node goes to `to`.
@@ -77,19 +77,19 @@ pub enum Message {
         subject: SubjectId,
         node: Identity,
         to: CanonicalId,
-        epoch: u64,
+        epoch: Epoch,
     },
     /// Owner of `subject`: the node's data from `from`; several parts, in order.
     Arrive {
         subject: SubjectId,
         from: CanonicalId,
         node: Identity,
-        epoch: u64,
+        epoch: Epoch,
         part: Bundle,
         last: bool,
     },
     /// Owner of `subject`: a node that left it has arrived.
-    Arrived { subject: SubjectId, node: Identity, epoch: u64 },
+    Arrived { subject: SubjectId, node: Identity, epoch: Epoch },
     /// Owner of `parent`: a thing that names it as its parent, with the features the parent's rules
     /// read; `None`: no longer. A change of only how long a feature holds is sent for opportunities, and
     /// not for persons: each visit moves such instants.
@@ -105,7 +105,7 @@ pub enum Message {
         shard: u32,
         node: Identity,
         canonical: CanonicalId,
-        epoch: u64,
+        epoch: Epoch,
     },
     /// Owner of `subject`: send this shard its features, now and at every change, in this detail;
     /// `None`: no longer.

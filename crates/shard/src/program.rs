@@ -14,7 +14,7 @@ use crate::deployment::Deployment;
 use crate::format;
 use crate::key::{self, Parts, table};
 use crate::lifecycle::{Accepted, Definitions};
-use crate::row::{DefinitionRow, RevisionRow};
+use crate::row::{DefinitionRow, Revision, RevisionRow};
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
 
@@ -56,13 +56,13 @@ impl Demanded {
 #[derive(Default)]
 pub struct Program {
     /// Grows with every change of the set.
-    pub revision: u64,
+    pub revision: Revision,
     pub plan: Plan,
     pub definitions: Definitions,
-    introduced: BTreeMap<QueryId, u64>,
-    queries_left: u64,
-    segments_introduced: BTreeMap<Text, (u64, u64)>,
-    all_anew: u64,
+    introduced: BTreeMap<QueryId, Revision>,
+    queries_left: Revision,
+    segments_introduced: BTreeMap<Text, (u64, Revision)>,
+    all_anew: Revision,
     /// Places in `plan.queries` by the field in which they demand a text, and by the text; those
     /// without a demand apart.
     by_demand: BTreeMap<Vec<Text>, Demanded>,
@@ -278,12 +278,12 @@ impl Program {
     }
 
     /// The revision at which a query was added.
-    pub fn introduced(&self, id: QueryId) -> u64 {
+    pub fn introduced(&self, id: QueryId) -> Revision {
         self.introduced.get(&id).copied().unwrap_or(self.revision)
     }
 
     /// Places of a subject kind's segments that were added or changed after a revision.
-    pub fn segments_since(&self, subject: SubjectKind, revision: u64) -> impl Iterator<Item = usize> {
+    pub fn segments_since(&self, subject: SubjectKind, revision: Revision) -> impl Iterator<Item = usize> {
         let since = move |place: &usize| {
             self.segments_introduced
                 .get(&self.plan.segments[*place].name)
@@ -293,12 +293,12 @@ impl Program {
     }
 
     /// Whether queries of a revision may have left the plan, or must be filled again.
-    pub fn queries_left_since(&self, revision: u64) -> bool {
+    pub fn queries_left_since(&self, revision: Revision) -> bool {
         self.queries_left > revision || self.all_anew_since(revision)
     }
 
     /// Whether nothing computed at a revision can be kept: the configuration has changed since.
-    pub fn all_anew_since(&self, revision: u64) -> bool {
+    pub fn all_anew_since(&self, revision: Revision) -> bool {
         self.all_anew > revision
     }
 

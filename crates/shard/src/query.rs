@@ -23,7 +23,8 @@ use crate::placement::{IDENTITY_SHARD, shard_of_node};
 use crate::program::{self, Program};
 use crate::record::Fragment;
 use crate::row::{
-    self, AsideRow, BackfillRow, FragmentRow, LedgerRow, NodeRow, OwnFeature, ProfileRelation, ProfileRow, ReplicaRow, Standing, SubjectRow, VersionRow,
+    self, AsideRow, BackfillRow, FragmentRow, LedgerRow, NodeRow, OwnFeature, ProfileRelation, ProfileRow, ReplicaRow, Revision, Standing, SubjectRow,
+    VersionRow,
 };
 use crate::state::{Row, StateError, StateView};
 use crate::tx::prefix_end;
@@ -528,7 +529,7 @@ impl Query {
         for shard in 0..self.config.shards {
             let reader = self.at(shard)?;
             let backfill: Option<BackfillRow> = get(&reader, &key::single(table::BACKFILL))?;
-            let complete_at: u64 = get(&reader, &key::single(table::BACKFILLED))?.unwrap_or_default();
+            let complete_at: Revision = get(&reader, &key::single(table::BACKFILLED))?.unwrap_or_default();
             let of: u64 = get(&reader, &key::single(table::POPULATION))?.unwrap_or_default();
             for state in &mut states {
                 let name = &state.accepted.compiled.definition().name;

@@ -10,7 +10,7 @@ use millrace_segment::view::QueryId;
 use super::background::Fanouts;
 use super::definitions::Control;
 use crate::origin::{CauseKind, Origin};
-use crate::row::RelatedChange;
+use crate::row::{RelatedChange, Revision};
 
 /// The work of one step.
 pub(super) struct Agenda {
@@ -71,7 +71,7 @@ pub(super) struct Dirty {
     /// Evaluate everything.
     pub all: bool,
     /// Evaluate what was added after this revision.
-    pub since: Option<u64>,
+    pub since: Option<Revision>,
     /// A wake-up is due.
     pub due: bool,
     /// Event queries whose rows changed.

@@ -13,7 +13,7 @@ use crate::key::Wake;
 use crate::key::{self, Parts, table};
 use crate::machine::Measure;
 use crate::origin::Origin;
-use crate::row::{BackfillRow, ChoreRow, FanoutRow, ReviewRow};
+use crate::row::{BackfillRow, ChoreRow, FanoutRow, ReviewRow, Revision};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 
@@ -197,7 +197,7 @@ impl Step<'_> {
     pub(super) fn backfill(&self) -> Result<BackfillRow, StateError> {
         let row = self.tx.get(&key::single(table::BACKFILL))?;
         Ok(row.unwrap_or_else(|| BackfillRow {
-            revision: 0,
+            revision: Revision::default(),
             cursor: None,
             done: true,
             scanned: 0,

@@ -63,7 +63,7 @@ impl Step<'_> {
         if known.rules != present.rules {
             // Columns of event queries depend on rates too: all of them are filled again, as if
             // every query were new.
-            let next = self.program.revision + 1;
+            let next = self.program.revision.next();
             let revision = RevisionRow {
                 revision: next,
                 all_anew: next,
@@ -80,7 +80,7 @@ impl Step<'_> {
             }
             tracing::info!(
                 shard = self.number,
-                revision = self.program.revision,
+                revision = self.program.revision.0,
                 "the configuration has changed: subjects are brought up to date"
             );
             self.tx.put(key::single(table::REVISION), &self.program.revision_row());

@@ -105,7 +105,9 @@ impl Step<'_> {
             .map(|(control, _)| &control.name)
             .collect();
         let mut revision = self.program.revision_row();
-        revision.revision += u64::from(!changed.is_empty());
+        if !changed.is_empty() {
+            revision.revision = revision.revision.next();
+        }
         match Program::build(definitions, revision, &self.deployment) {
             Ok(program) => self.put_in_force(program),
             Err(problems) => return Ok(Err(problems)),

@@ -25,6 +25,7 @@ use crate::message::{Bundle, Message};
 use crate::row::{ChoreRow, Departure, LedgerRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
+use millrace_identity::Epoch;
 
 /// Events in one message of a move, in bytes: keeps messages well under the log's limit, however
 /// large the events are.
@@ -215,7 +216,7 @@ impl Step<'_> {
 
     /// A node departs with its events: at once if the ledger is short, otherwise in portions. The
     /// last message says that all of it has gone.
-    pub(super) fn send_events(&mut self, subject: &SubjectId, node: Identity, to: CanonicalId, epoch: u64, first: Bundle) -> Result<(), StateError> {
+    pub(super) fn send_events(&mut self, subject: &SubjectId, node: Identity, to: CanonicalId, epoch: Epoch, first: Bundle) -> Result<(), StateError> {
         let departure = Departure { node, to, epoch };
         let row = self.tx.subject(subject)?;
         if row.chore || self.is_long(subject)? {

@@ -17,16 +17,17 @@ use super::transaction::Transaction;
 use crate::format;
 use crate::key::{self, Bucket, table};
 use crate::program::Program;
-use crate::row::{EventCopy, EventLinkRow, KeptRow, LedgerRow, QueryRows, VerdictRow};
+use crate::row::{EventCopy, EventLinkRow, KeptRow, LedgerRow, QueryRows, Revision, VerdictRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
+use millrace_identity::Epoch;
 
 /// The kept rows that a step has read, decoded once; and whether they changed.
 pub(super) type Buckets = FxHashMap<(SubjectId, Bucket), (KeptRow, bool)>;
 
 impl Step<'_> {
     /// An event from resolve.
-    pub(super) fn put_event(&mut self, subject: &SubjectId, home: &Identity, epoch: u64, event: Event) -> Result<(), StateError> {
+    pub(super) fn put_event(&mut self, subject: &SubjectId, home: &Identity, epoch: Epoch, event: Event) -> Result<(), StateError> {
         let body = match event.operation {
             EventOperation::Put(body) => Some(body),
             EventOperation::Delete => None,
@@ -45,7 +46,7 @@ impl Step<'_> {
     }
 
     /// A home's report of an event, direct or with the home's arrival.
-    pub(super) fn put_copy(&mut self, subject: &SubjectId, id: &str, epoch: u64, mut copy: EventCopy, arrives: bool) -> Result<(), StateError> {
+    pub(super) fn put_copy(&mut self, subject: &SubjectId, id: &str, epoch: Epoch, mut copy: EventCopy, arrives: bool) -> Result<(), StateError> {
         let stored = self.tx.get_bytes(&key::event(subject, id))?;
         let event = stored.map(|stored| LedgerRow::decode(subject, id, &stored)).transpose()?.unwrap_or_default();
         let known = event.copies.iter().find(|known| known.home == copy.home);
@@ -91,7 +92,7 @@ impl Step<'_> {
     /// A copy that arrives here and does not count may have been counted by the home's former
     /// owner, who claimed its identities. If no event here carries them, nobody else can withdraw
     /// those claims.
-    fn disclaim(&mut self, subject: &SubjectId, copy: &EventCopy, epoch: u64) -> Result<(), StateError> {
+    fn disclaim(&mut self, subject: &SubjectId, copy: &EventCopy, epoch: Epoch) -> Result<(), StateError> {
         if copy.body.is_none() {
             return Ok(());
         }
@@ -105,7 +106,7 @@ impl Step<'_> {
 
     /// Counts an event of `home` that carries `other`, or no longer does. Without an epoch the last
     /// known one holds.
-    fn count_link(&mut self, subject: &SubjectId, home: &Identity, other: &Identity, epoch: Option<u64>, up: bool) -> Result<(), StateError> {
+    fn count_link(&mut self, subject: &SubjectId, home: &Identity, other: &Identity, epoch: Option<Epoch>, up: bool) -> Result<(), StateError> {
         let link_key = key::event_link(subject, home, other);
         let mut link: EventLinkRow = self.tx.get(&link_key)?.unwrap_or_default();
         let before = link.events;
@@ -283,7 +284,7 @@ impl Step<'_> {
     }
 
     /// Brings a subject's query rows from an older revision of the plan to the present one.
-    pub(super) fn upgrade_queries(&mut self, subject: &SubjectId, revision: u64) -> Result<(), StateError> {
+    pub(super) fn upgrade_queries(&mut self, subject: &SubjectId, revision: Revision) -> Result<(), StateError> {
         let program = std::sync::Arc::clone(&self.program);
         if program.queries_left_since(revision) {
             self.drop_left_queries(subject, &program, revision)?;
@@ -303,7 +304,7 @@ impl Step<'_> {
     }
 
     /// Deletes the kept rows of queries that are no longer in the plan, or were added again.
-    fn drop_left_queries(&mut self, subject: &SubjectId, program: &Program, revision: u64) -> Result<(), StateError> {
+    fn drop_left_queries(&mut self, subject: &SubjectId, program: &Program, revision: Revision) -> Result<(), StateError> {
         self.tx.write_buckets();
         for (kept_key, value) in self.tx.scan_prefix(&key::of_subject(table::KEPT, subject))? {
             let mut kept: KeptRow = format::decode(&value)?;

@@ -16,10 +16,11 @@ use crate::key::{self, Parts, table};
 use crate::message::{Bundle, Data, Message, RowId};
 use crate::row::{Arrival, AsideRow, FragmentRow, MovedRow, RelationRow};
 use crate::state::StateError;
+use millrace_identity::Epoch;
 
 impl Step<'_> {
     /// Data of a node from resolve.
-    pub(super) fn data(&mut self, subject: SubjectId, node: Identity, epoch: u64, data: Data) -> Result<(), StateError> {
+    pub(super) fn data(&mut self, subject: SubjectId, node: Identity, epoch: Epoch, data: Data) -> Result<(), StateError> {
         if let Some(moved) = self.settle_here(&subject, &node, epoch)? {
             let subject = SubjectId {
                 kind: subject.kind,
@@ -42,8 +43,8 @@ impl Step<'_> {
 
     /// Where a message about `node` under `epoch` belongs: elsewhere, if the node moved away later
     /// than that; otherwise here, and then it is back.
-    fn settle_here(&mut self, subject: &SubjectId, node: &Identity, epoch: u64) -> Result<Option<MovedRow>, StateError> {
-        if epoch == 0 {
+    fn settle_here(&mut self, subject: &SubjectId, node: &Identity, epoch: Epoch) -> Result<Option<MovedRow>, StateError> {
+        if epoch == Epoch::NEVER {
             // The node never moved when this was sent, so it cannot have left before; if it left
             // since, `Move` was sent after this message.
             return Ok(None);
@@ -62,14 +63,14 @@ impl Step<'_> {
         }
     }
 
-    fn put_fragment(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, new: FragmentRow) -> Result<(), StateError> {
+    fn put_fragment(&mut self, subject: &SubjectId, node: &Identity, epoch: Epoch, new: FragmentRow) -> Result<(), StateError> {
         let row_key = key::of_subject_node(table::FRAGMENT, subject, node);
         if self.tx.get::<FragmentRow>(&row_key)?.is_some_and(|known| known.sequence >= new.sequence) {
             return Ok(());
         }
         // Before the first move nothing older can be in transit to here, so a removal needs no
         // memory.
-        if new.fragment.is_none() && epoch == 0 {
+        if new.fragment.is_none() && epoch == Epoch::NEVER {
             self.tx.delete(row_key)
         } else {
             self.tx.put(row_key, &new)
@@ -78,12 +79,12 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn put_row(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, id: &RowId, new: RelationRow) -> Result<(), StateError> {
+    fn put_row(&mut self, subject: &SubjectId, node: &Identity, epoch: Epoch, id: &RowId, new: RelationRow) -> Result<(), StateError> {
         let row_key = key::row(subject, node, id.kind, &id.key);
         if self.tx.get::<RelationRow>(&row_key)?.is_some_and(|known| known.sequence >= new.sequence) {
             return Ok(());
         }
-        if new.value.is_none() && epoch == 0 {
+        if new.value.is_none() && epoch == Epoch::NEVER {
             self.tx.delete(row_key)
         } else {
             self.tx.put(row_key, &new)
@@ -92,14 +93,14 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn put_aside(&mut self, subject: &SubjectId, node: &Identity, epoch: u64, carried: &Identity, new: AsideRow) -> Result<(), StateError> {
+    fn put_aside(&mut self, subject: &SubjectId, node: &Identity, epoch: Epoch, carried: &Identity, new: AsideRow) -> Result<(), StateError> {
         let row_key = key::aside(subject, node, carried);
         let known: Option<AsideRow> = self.tx.get(&row_key)?;
         if known.as_ref().is_some_and(|known| known.sequence >= new.sequence) {
             return Ok(());
         }
         self.count_asides(subject, known.is_some_and(|known| known.reason.is_some()), new.reason.is_some())?;
-        if new.reason.is_none() && epoch == 0 {
+        if new.reason.is_none() && epoch == Epoch::NEVER {
             self.tx.delete(row_key)
         } else {
             self.tx.put(row_key, &new)
@@ -115,7 +116,7 @@ impl Step<'_> {
     }
 
     /// The node leaves: its data goes to `to`.
-    pub(super) fn depart(&mut self, subject: SubjectId, node: Identity, to: CanonicalId, epoch: u64) -> Result<(), StateError> {
+    pub(super) fn depart(&mut self, subject: SubjectId, node: Identity, to: CanonicalId, epoch: Epoch) -> Result<(), StateError> {
         let moved_key = key::of_subject_node(table::MOVED, &subject, &node);
         if self.tx.get::<MovedRow>(&moved_key)?.is_some_and(|moved| moved.epoch >= epoch) {
             return Ok(());
@@ -216,7 +217,7 @@ impl Step<'_> {
     }
 
     /// Reports to a home that its events carry another identity, or no longer do.
-    pub(super) fn event_claim(&mut self, home: &Identity, other: &Identity, epoch: u64, present: bool) {
+    pub(super) fn event_claim(&mut self, home: &Identity, other: &Identity, epoch: Epoch, present: bool) {
         let message = Message::Carry {
             home: home.clone(),
             node: other.clone(),

@@ -17,6 +17,7 @@ use crate::message::Message;
 use crate::program::same_values;
 use crate::row::{AliasRow, Detail, FanoutRow, ProfileRow, Reach, RelatedChange, ReplicaRow, Standing, Unrest};
 use crate::state::StateError;
+use millrace_identity::Epoch;
 
 impl Step<'_> {
     /// A subject's references changed, or the detail that it needs of their things.
@@ -68,7 +69,7 @@ impl Step<'_> {
     }
 
     /// Which thing a followed node is.
-    pub(super) fn alias(&mut self, node: &Identity, canonical: CanonicalId, epoch: u64) -> Result<(), StateError> {
+    pub(super) fn alias(&mut self, node: &Identity, canonical: CanonicalId, epoch: Epoch) -> Result<(), StateError> {
         let alias_key = key::alias(node);
         // No row: the last subject that referred to it is gone since.
         let Some(mut alias) = self.tx.get::<AliasRow>(&alias_key)? else {

@@ -15,7 +15,7 @@
 use std::collections::BTreeSet;
 
 use millrace_identity::Claim as ClaimId;
-use millrace_identity::{Edge, Evidence, Reason};
+use millrace_identity::{Edge, Epoch, Evidence, Reason};
 use millrace_model::relation::Role;
 use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value, namespace};
 
@@ -259,13 +259,13 @@ impl Resolve<'_, '_> {
 
     /// Retained events of a home carry a node, or no longer do; reported by the home's owner under
     /// this epoch of the home.
-    pub(super) fn carry(&mut self, home: &Identity, node: &Identity, epoch: u64, present: bool) -> Result<(), StateError> {
+    pub(super) fn carry(&mut self, home: &Identity, node: &Identity, epoch: Epoch, present: bool) -> Result<(), StateError> {
         let carried_key = key::carried(home, node);
         let before: CarriedRow = self.tx.get(&carried_key)?.unwrap_or_default();
         if epoch < before.epoch {
             return Ok(());
         }
-        if !present && epoch == 0 {
+        if !present && epoch == Epoch::NEVER {
             self.tx.delete_if_present(carried_key)?;
         } else {
             self.tx.put(carried_key, &CarriedRow { present, epoch });
@@ -433,7 +433,7 @@ impl Resolve<'_, '_> {
     }
 
     /// The writer's verdict: the node belongs to `to` from `epoch` on.
-    pub(super) fn canonical(&mut self, node: Identity, from: CanonicalId, to: CanonicalId, epoch: u64) -> Result<(), StateError> {
+    pub(super) fn canonical(&mut self, node: Identity, from: CanonicalId, to: CanonicalId, epoch: Epoch) -> Result<(), StateError> {
         let mut row = self.node(&node)?;
         if epoch <= row.epoch {
             return Ok(());

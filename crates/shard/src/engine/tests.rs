@@ -1,7 +1,7 @@
 //! Each stage alone: messages in, rows and messages out. The stages together: tests/scenarios.
 
 use expect_test::expect;
-use millrace_identity::{Claim, Edge, Evidence};
+use millrace_identity::{Claim, Edge, Epoch, Evidence};
 use millrace_model::{SourceKind, Value};
 use serde_json::json;
 
@@ -174,7 +174,7 @@ fn a_moved_node_tells_its_followers_and_its_former_owner_once() {
     "#]],
     );
     bench.check(
-        |step| step.resolve().canonical(moved.clone(), from.clone(), to.clone(), 4),
+        |step| step.resolve().canonical(moved.clone(), from.clone(), to.clone(), Epoch(4)),
         expect![[r#"
         -> owner of person email:ann@acme.com: email:ann@acme.com moves to b2b_person:1@a.Salesforce under 4
         post internal.inbox 
@@ -182,7 +182,7 @@ fn a_moved_node_tells_its_followers_and_its_former_owner_once() {
     "#]],
     );
     // An older verdict changes nothing.
-    bench.check(|step| step.resolve().canonical(moved.clone(), from, to, 3), expect![""]);
+    bench.check(|step| step.resolve().canonical(moved.clone(), from, to, Epoch(3)), expect![""]);
 }
 
 #[test]
@@ -192,16 +192,16 @@ fn data_of_a_node_that_left_is_passed_on() {
     let moved = node("email:ann@acme.com");
     let fragment = |sequence| Data::Fragment { sequence, fragment: None };
     bench.check(
-        |step| step.data(here.clone(), moved.clone(), 2, fragment(1)),
+        |step| step.data(here.clone(), moved.clone(), Epoch(2), fragment(1)),
         expect![[r#"
         evaluate person b2b_person:1@a.Salesforce, profile
         put FRAGMENT
     "#]],
     );
     // Older than what is known.
-    bench.check(|step| step.data(here.clone(), moved.clone(), 2, fragment(1)), expect![""]);
+    bench.check(|step| step.data(here.clone(), moved.clone(), Epoch(2), fragment(1)), expect![""]);
     bench.check(
-        |step| step.depart(here.clone(), moved.clone(), there.clone(), 3),
+        |step| step.depart(here.clone(), moved.clone(), there.clone(), Epoch(3)),
         expect![[r#"
         -> owner of person b2b_person:0@a.Salesforce: email:ann@acme.com arrives under 3 with 1 fragment, 0 rows, 0 events, all
         evaluate person b2b_person:1@a.Salesforce, profile
@@ -212,7 +212,7 @@ fn data_of_a_node_that_left_is_passed_on() {
     "#]],
     );
     bench.check(
-        |step| step.data(here.clone(), moved.clone(), 2, fragment(2)),
+        |step| step.data(here.clone(), moved.clone(), Epoch(2), fragment(2)),
         expect![[r#"
         -> owner of person b2b_person:0@a.Salesforce: no fragment 2 of email:ann@acme.com under 2
     "#]],
@@ -220,7 +220,7 @@ fn data_of_a_node_that_left_is_passed_on() {
     let late = Arrival {
         from: there,
         node: moved.clone(),
-        epoch: 2,
+        epoch: Epoch(2),
     };
     bench.check(
         |step| step.arrive(here.clone(), late, Bundle::default(), true),
@@ -330,7 +330,7 @@ fn a_shard_follows_a_node_once_and_subscribes_in_the_detail_that_is_needed() {
     "#]],
     );
     bench.check(
-        |step| step.alias(&account, canonical("b2b_account:1@a.Salesforce"), 0),
+        |step| step.alias(&account, canonical("b2b_account:1@a.Salesforce"), Epoch::NEVER),
         expect![[r#"
         -> owner of account b2b_account:1@a.Salesforce: +subscribe Some(Banded)
         put ALIAS

@@ -10,7 +10,7 @@ use super::ledger::Buckets;
 use super::subjects::{CachedSubject, Subjects};
 use crate::format;
 use crate::key::{self, table};
-use crate::row::SubjectRow;
+use crate::row::{Revision, SubjectRow};
 use crate::state::{RowChange, StateError, StateView};
 use crate::tx::Tx;
 
@@ -21,7 +21,7 @@ pub(super) struct Transaction<'a> {
     /// The instant of the step.
     pub now: Timestamp,
     /// The revision of the plan: new subjects begin under it.
-    pub revision: u64,
+    pub revision: Revision,
     subjects: Subjects,
     pub buckets: Buckets,
     /// Chores that began, minus those that ended.
@@ -45,7 +45,7 @@ impl DerefMut for Transaction<'_> {
 }
 
 impl<'a> Transaction<'a> {
-    pub fn new(view: &'a dyn StateView, now: Timestamp, revision: u64) -> Transaction<'a> {
+    pub fn new(view: &'a dyn StateView, now: Timestamp, revision: Revision) -> Transaction<'a> {
         Transaction {
             tx: Tx::new(view),
             now,

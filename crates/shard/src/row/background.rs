@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Reach, RelatedChange};
+use super::{Reach, RelatedChange, Revision};
 use crate::origin::Origin;
 
 /// `FANOUT`: re-evaluation of everyone who refers to a node.
@@ -26,7 +26,7 @@ pub struct ReviewRow {
 /// `BACKFILL`: bringing every subject to the plan's revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackfillRow {
-    pub revision: u64,
+    pub revision: Revision,
     /// The key of the last subject row done.
     pub cursor: Option<Vec<u8>>,
     pub done: bool,

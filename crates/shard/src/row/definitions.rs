@@ -6,6 +6,18 @@ use millrace_model::{Text, Timestamp};
 use millrace_segment::view::QueryId;
 use serde::{Deserialize, Serialize};
 
+/// The number of a plan of a shard: it grows with each change of what is evaluated. A subject that
+/// stands at an older one is brought up to it when it is touched or when the backfill reaches it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Revision(pub u64);
+
+impl Revision {
+    /// The revision after this one.
+    pub fn next(self) -> Revision {
+        Revision(self.0 + 1)
+    }
+}
+
 /// `DEFINITION` and `DRAFT`: a definition as accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DefinitionRow {
@@ -34,20 +46,20 @@ pub struct VersionRow {
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// The plan's revision from then on.
-    pub revision: u64,
+    pub revision: Revision,
 }
 
 /// `REVISION`: the plan's life.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevisionRow {
     /// Grows with every change of the set of definitions.
-    pub revision: u64,
+    pub revision: Revision,
     /// The revision at which each query of the plan was added.
-    pub queries: BTreeMap<QueryId, u64>,
+    pub queries: BTreeMap<QueryId, Revision>,
     /// The last revision at which a query left the plan.
-    pub queries_left: u64,
+    pub queries_left: Revision,
     /// The fingerprint of each segment of the plan, and the revision at which it was added.
-    pub segments: BTreeMap<Text, (u64, u64)>,
+    pub segments: BTreeMap<Text, (u64, Revision)>,
     /// The revision at which everything computed before became void.
-    pub all_anew: u64,
+    pub all_anew: Revision,
 }

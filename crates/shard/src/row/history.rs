@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::origin::Origin;
+use millrace_identity::Epoch;
 use millrace_model::{CanonicalId, Identity};
 use millrace_segment::view::QueryId;
 use serde::{Deserialize, Serialize};
@@ -45,5 +46,5 @@ impl ChoreRow {
 pub struct Departure {
     pub node: Identity,
     pub to: CanonicalId,
-    pub epoch: u64,
+    pub epoch: Epoch,
 }

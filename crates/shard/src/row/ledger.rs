@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::{decode, encode};
 use crate::state::StateError;
+use millrace_identity::Epoch;
 
 /// `EVENT`: one event id in a subject's ledger, as each home node reported it. Read and written
 /// with its key, which holds a part of it: `StoredCopy`.
@@ -216,7 +217,7 @@ impl<'de> Deserialize<'de> for KeptRow {
 pub struct EventLinkRow {
     pub events: u64,
     /// The last known epoch of the home: under it this owner speaks about the home's events.
-    pub epoch: u64,
+    pub epoch: Epoch,
 }
 
 #[cfg(test)]

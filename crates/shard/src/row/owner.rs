@@ -1,6 +1,6 @@
 //! What the owner of a subject holds of each node's data, and of nodes on their way.
 
-use millrace_identity::Reason;
+use millrace_identity::{Epoch, Reason};
 use millrace_model::{CanonicalId, Identity, Value};
 use serde::{Deserialize, Serialize};
 
@@ -33,12 +33,12 @@ pub struct RelationRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovedRow {
     pub to: CanonicalId,
-    pub epoch: u64,
+    pub epoch: Epoch,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrival {
     pub from: CanonicalId,
     pub node: Identity,
-    pub epoch: u64,
+    pub epoch: Epoch,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use millrace_identity::Epoch;
 use millrace_model::{CanonicalId, Timestamp};
 use millrace_segment::view::{FeatureId, Features};
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ pub struct AliasRow {
     pub exact: u64,
     /// The thing it is; `None` until its alias arrives.
     pub canonical: Option<CanonicalId>,
-    pub epoch: u64,
+    pub epoch: Epoch,
     pub unrest: Option<Unrest>,
 }
 

@@ -6,6 +6,7 @@ use millrace_model::{CanonicalId, Identity, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::record::RecordState;
+use millrace_identity::Epoch;
 
 /// `RECORD`: one source record as resolve knows it, and what it sent to others because of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub struct NodeRow {
     /// `None`: itself.
     pub canonical: Option<CanonicalId>,
     /// The identity writer's sequence at the last move; 0 if it never moved.
-    pub epoch: u64,
+    pub epoch: Epoch,
     /// The node carries data of its own, or a link names it: one claim is enough to make it matter.
     pub anchored: bool,
     /// Distinct homes that claim the node now.
@@ -57,5 +58,5 @@ pub struct CarriedRow {
     pub present: bool,
     /// The home's epoch at the last message about it, so that an older message from a former owner
     /// changes nothing.
-    pub epoch: u64,
+    pub epoch: Epoch,
 }

@@ -6,7 +6,7 @@ use millrace_model::{CanonicalId, Text, Timestamp, Value};
 use millrace_segment::view::{FeatureId, Features, QueryId};
 use serde::{Deserialize, Serialize};
 
-use super::{Arrival, Detail, Standing};
+use super::{Arrival, Detail, Revision, Standing};
 use crate::origin::Origin;
 
 /// `SUBJECT`: read and written with nearly every touch.
@@ -38,7 +38,7 @@ pub struct SubjectRow {
     /// Arrivals to acknowledge once the entries they cause are known.
     pub arrivals: Vec<Arrival>,
     /// The plan revision under which everything below was computed.
-    pub revision: u64,
+    pub revision: Revision,
     /// Membership changes emitted so far.
     pub sequence: u64,
     /// `now` of the last emitted membership change.

@@ -46,7 +46,12 @@ pub fn run(settings: &Settings, kind: &str, names: &[String]) -> anyhow::Result<
 }
 
 fn chosen(config: &Config, kind: &str, names: &[String]) -> Result<BTreeSet<String>, Refusal> {
-    let known: BTreeSet<String> = config.sources.iter().filter(|(_, source)| source.kind == kind).map(|(name, _)| name.clone()).collect();
+    let known: BTreeSet<String> = config
+        .sources
+        .iter()
+        .filter(|(_, source)| source.kind == kind)
+        .map(|(name, _)| name.clone())
+        .collect();
     if known.is_empty() {
         return Err(Refusal(format!("no source of type `{kind}` is configured; `sources.<name>.type` names one")));
     }

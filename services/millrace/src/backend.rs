@@ -417,7 +417,7 @@ fn name_of(kind: SubjectKind, record: &Value) -> Option<String> {
 }
 
 fn relation_name(kind: SourceKind) -> &'static str {
-    let relations = Hop::all_from(SubjectKind::Person).map(|hop| hop.relation);
+    let mut relations = Hop::all_from(SubjectKind::Person).map(|hop| hop.relation);
     relations.find(|relation| relation.row() == Some(kind)).map_or(kind.name(), Relation::name)
 }
 

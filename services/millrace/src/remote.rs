@@ -171,12 +171,12 @@ impl StateView for Remote {
 }
 
 /// Every shard of the deployment: those of this process, and those that other instances claim.
-pub struct Deployment {
+pub struct ShardsEverywhere {
     pub here: HostHandle,
     pub peers: Option<Peers>,
 }
 
-impl Shards for Deployment {
+impl Shards for ShardsEverywhere {
     fn here(&self, shard: u32) -> Option<Reader> {
         self.here.reader(shard)
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use millrace_model::json::NUMBER;
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// Reads a value; for `deserialize_with`.

@@ -13,7 +13,7 @@ use millrace_runtime::clock::{Clock, ManualClock};
 use millrace_runtime::host::AllShards;
 use millrace_runtime::memory_store::MemoryDisk;
 use millrace_runtime::observe::Unobserved;
-use millrace_runtime::task::{Progress, ShardTask, TaskContext};
+use millrace_runtime::task::{ShardTask, Stepped, TaskContext};
 use millrace_segment::Explanation;
 use millrace_shard::query::{Query, Reader, Shards};
 use millrace_shard::state::{StateError, StateStore};
@@ -182,9 +182,9 @@ impl Stage {
             let mut quiet = true;
             for task in &mut self.tasks {
                 match task.step() {
-                    Progress::Worked => quiet = false,
-                    Progress::Idle(next) => due = due.min(next),
-                    Progress::Waiting(_) | Progress::Ended => bail!("shard {} stopped: {:?}", task.shard(), task.state()),
+                    Stepped::Worked => quiet = false,
+                    Stepped::Idle(next) => due = due.min(next),
+                    Stepped::Waiting(_) | Stepped::Ended => bail!("shard {} stopped: {:?}", task.shard(), task.state()),
                 }
             }
             if quiet {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use millrace_connect::mapping::Fields;
-use millrace_connect::source::{Batch, Progress, Rows, SourceError};
+use millrace_connect::source::{Batch, Rows, SnapshotProgress, SourceError};
 use millrace_model::{Cause, DAY_MS, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ impl MarketoSource {
     }
 
     /// Windows done and in all, of both stages.
-    fn progress(&self, load: &Load, until: Timestamp) -> Progress {
+    fn progress(&self, load: &Load, until: Timestamp) -> SnapshotProgress {
         let windows = |from: i64, to: i64| u64::try_from((to - from).max(0) / WINDOW_MS + 1).unwrap_or(1);
         let leads = windows(self.config.created_from.0, until.0);
         let activities_from = self.activities_from(until);
@@ -109,7 +109,7 @@ impl MarketoSource {
             Stage::Leads => windows(self.config.created_from.0, load.from) - 1,
             Stage::Activities => leads + windows(activities_from, load.from) - 1,
         };
-        Progress {
+        SnapshotProgress {
             done,
             total: leads + windows(activities_from, until.0),
         }

@@ -111,3 +111,16 @@ impl SourceKind {
         }
     }
 }
+
+impl SubjectKind {
+    /// The kind of source record whose fragments make up a thing of this kind.
+    pub fn source(self) -> SourceKind {
+        match self {
+            SubjectKind::Person => SourceKind::Person,
+            SubjectKind::Account => SourceKind::Account,
+            SubjectKind::Opportunity => SourceKind::Opportunity,
+            SubjectKind::Campaign => SourceKind::Campaign,
+            SubjectKind::List => SourceKind::MarketingList,
+        }
+    }
+}

@@ -5,7 +5,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{CanonicalId, Identity, namespace};
-use crate::kind::SourceKind;
 use crate::value::Text;
 
 /// A unified thing that has a profile. Persons and accounts can be subjects of segments.
@@ -60,17 +59,6 @@ impl SubjectKind {
             .into_iter()
             .find(|kind| kind.namespace() == namespace)
             .unwrap_or(SubjectKind::Person)
-    }
-
-    /// The kind of source record whose fragments make up a thing of this kind.
-    pub fn source(self) -> SourceKind {
-        match self {
-            SubjectKind::Person => SourceKind::Person,
-            SubjectKind::Account => SourceKind::Account,
-            SubjectKind::Opportunity => SourceKind::Opportunity,
-            SubjectKind::Campaign => SourceKind::Campaign,
-            SubjectKind::List => SourceKind::MarketingList,
-        }
     }
 
     /// The word for it in records and messages.

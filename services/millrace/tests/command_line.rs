@@ -444,7 +444,7 @@ fn what_is_not_about_the_rule_is_placed_where_it_stands() {
 fn every_wrong_sink_and_source_is_reported_before_anything_is_touched() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = "[destinations.hook]\nnamespace = \"email\"\nsink = \"webhok\"\n[sources.m1]\ntype = \"salesforce\"\n";
-    let right = "[destinations.hook]\nnamespace = \"email\"\nsink = \"http\"\nsettings = { url = \"http://127.0.0.1:1/\" }\n";
+    let right = "[destinations.hook]\nnamespace = \"email\"\nsink = \"http\"\nsettings = { url = \"http://127.0.0.1:1/\", privateAddresses = true }\n";
     std::fs::write(folder.path().join("wrong.toml"), wrong).unwrap();
     std::fs::write(folder.path().join("right.toml"), right).unwrap();
     for arguments in [&["run", "--config", "wrong.toml"][..], &["run", "--check-config", "--config", "wrong.toml"]] {

@@ -98,7 +98,7 @@ fn shapes() {
         SubjectKind::Person,
         r#"chain(xEvent, timestamp, [A: WHAT(eventType = "a"), B: WHAT(eventType = "b" and extra.x > 1) WHEN(today)])"#,
         expect![[r##"
-            #0 keep ChainProgress types Some(["a", "b"]) columns 2
+            #0 keep Progress types Some(["a", "b"]) columns 2
             residual: (Chain [step 1 (Filter #0 $1: (Column(18094057608017497741) $1)): true] [step 1 (Filter #0 $2: (And (Column(8126244507387154891) $2) (On (."timestamp" $2) Today))): true])
         "##]],
     );

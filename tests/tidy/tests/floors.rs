@@ -15,7 +15,10 @@ const FLOORS: [(&str, &str); 10] = [
     ("identity", "evidence policy store rows report writer replay apply rebuild"),
     ("log", "embedded random simulated"),
     ("marketo", "instance client"),
-    ("model", "chain json metric text number time value identity subject kind relation path change schema source_key"),
+    (
+        "model",
+        "chain json metric text number time value identity subject kind relation path change schema source_key",
+    ),
     ("pql", "ast diagnostic words functions lexer operands same parser format json promises"),
     ("runtime", "clock state meta observe topology task host memory_store simulation"),
     (

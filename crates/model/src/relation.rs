@@ -389,7 +389,7 @@ impl Hop {
     pub fn upwards(parent: SubjectKind, child: SubjectKind) -> Option<Relation> {
         Hop::all_from(parent).find_map(|hop| match hop.by {
             By::Children(up) if hop.to == End::Things(child) => Some(up),
-            _ => None,
+            By::Children(_) | By::Reference(_) | By::ReferenceOrRows(..) | By::Rows | By::Target => None,
         })
     }
 }

@@ -81,14 +81,9 @@ spec:
           valueFrom: { fieldRef: { fieldPath: metadata.name } }
         - name: MILLRACE__KAFKA__INSTANCE
           value: $(POD_NAME)
-        {{- if .serving }}
-        {{- $scheme := ternary "https" "http" (ne (dig "http" "tls_certificate" "" $root.Values.config) "") }}
-        {{- if not .stateful }}
-        - name: POD_IP
-          valueFrom: { fieldRef: { fieldPath: status.podIP } }
-        {{- end }}
+        {{- if .stateful }}
         - name: MILLRACE__HTTP__ADVERTISED_ADDRESS
-          value: {{ $scheme }}://{{ if .stateful }}$(POD_NAME).{{ include "millrace.fullname" $root }}-processor.{{ $root.Release.Namespace }}.svc{{ else }}$(POD_IP){{ end }}:8080
+          value: {{ ternary "https" "http" (ne (dig "http" "tls_certificate" "" $root.Values.config) "") }}://$(POD_NAME).{{ include "millrace.fullname" $root }}-processor.{{ $root.Release.Namespace }}.svc:8080
         {{- end }}
         {{- with $pod.extraEnv }}
         {{- toYaml . | nindent 8 }}

@@ -157,12 +157,12 @@ impl Step<'_> {
 
     fn memberships_and_activations(&mut self, visit: &mut Visit<'_>, segments: BTreeSet<usize>) -> Result<(), StateError> {
         let realized = |row: &SubjectRow| -> BTreeSet<Text> { row.memberships.iter().filter(|m| m.realized).map(|m| m.segment.clone()).collect() };
-        let before = realized(&visit.row);
         // While nodes are in transit, keep the old activations: the new owner announces itself
         // before this one withdraws.
         if visit.row.departing > 0 {
             return Ok(());
         }
+        let before = realized(&visit.row);
         self.memberships(visit, segments)?;
         let dirty = &visit.dirty;
         if before != realized(&visit.row) || dirty.profile || dirty.all || dirty.since.is_some() {

@@ -228,7 +228,8 @@ impl Step<'_> {
     }
 }
 
-fn row_id(row_key: &[u8]) -> Option<RowId> {
+/// The relation row that a key of `ROW` is of.
+pub(super) fn row_id(row_key: &[u8]) -> Option<RowId> {
     let mut parts = Parts::of(row_key);
     parts.node()?;
     let kind = parts.byte()?;

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_identity::Reason;
 use millrace_model::relation::{Reference, Role};
-use millrace_model::{Identity, Map, SourceKind, SubjectId, SubjectKind, Value};
+use millrace_model::{Identity, Map, SubjectId, SubjectKind, Value};
 
+use super::owner::row_id;
 use super::resolve::identities_of;
 use super::transaction::Transaction;
 use super::{Step, derive};
 use crate::format;
 use crate::key::{self, table};
 use crate::merge::merge;
+use crate::message::RowId;
 use crate::record::Fragment;
 use crate::row::{AsideRow, FragmentRow, ProfileRelation, ProfileRow, RelationRow, SubjectRow};
 use crate::state::{Row, StateError};
@@ -33,13 +35,13 @@ impl Step<'_> {
                 continue;
             }
             let relation: RelationRow = format::decode(&value)?;
-            let (Some((kind, key)), Some(value)) = (row_kind(&row_key), relation.value) else {
+            let (Some(RowId { kind, key }), Some(value)) = (row_id(&row_key), relation.value) else {
                 continue;
             };
             let target = kind.named(Role::Target, &value).next();
             rows.push(ProfileRelation {
                 kind,
-                key: key.into(),
+                key,
                 target,
                 value: living(value),
             });
@@ -88,12 +90,16 @@ impl Step<'_> {
             let current = fragment.current();
             identities.insert(node.clone());
             identities.extend(identities_of(source, &current));
-            for (sense, role) in senses(source, Role::ReferenceOfEach) {
-                references.extend(source.named(role, &current).map(|node| (sense, node)));
+            for names in source.names() {
+                if let Role::ReferenceOfEach(sense) = names.role {
+                    references.extend(names.nodes(&current).into_iter().map(|node| (sense, node)));
+                }
             }
         }
-        for (sense, role) in senses(source, Role::Reference) {
-            references.extend(source.named(role, &attributes).map(|node| (sense, node)));
+        for names in source.names() {
+            if let Role::Reference(sense) = names.role {
+                references.extend(names.nodes(&attributes).into_iter().map(|node| (sense, node)));
+            }
         }
         ProfileRow {
             attributes,
@@ -137,12 +143,6 @@ pub fn asides(rows: Vec<Row>) -> Result<BTreeMap<Identity, Reason>, StateError> 
     Ok(found)
 }
 
-/// The senses in which records of a kind refer to things, in one of the two ways.
-fn senses(kind: SourceKind, role: impl Fn(Reference) -> Role) -> impl Iterator<Item = (Reference, Role)> {
-    let roles = [Reference::Account, Reference::Parent, Reference::Related, Reference::Campaign].map(|sense| (sense, role(sense)));
-    roles.into_iter().filter(move |(_, role)| kind.names().iter().any(|names| names.role == *role))
-}
-
 /// `isDeleted` can be read, and is false on live things.
 fn living(mut value: Value) -> Value {
     if let Value::Map(map) = &mut value {
@@ -151,12 +151,4 @@ fn living(mut value: Value) -> Value {
         value = Value::Map(Map::new());
     }
     value
-}
-
-fn row_kind(row_key: &[u8]) -> Option<(SourceKind, String)> {
-    let mut parts = key::Parts::of(row_key);
-    parts.node()?;
-    let kind = parts.byte()?;
-    let kind = SourceKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
-    Some((kind, parts.text()?))
 }

@@ -4,14 +4,10 @@ use std::sync::Arc;
 
 use millrace_api::dto::ReadyView;
 use millrace_api::service_health_router;
-use millrace_config::LogKind;
-use millrace_log::{EmbeddedConfig, Log};
 use millrace_telemetry::Metrics;
 
 use crate::collector::{CollectorPort, RunningCollector};
 use crate::commands::topics;
-use crate::engine;
-use crate::node;
 use crate::ports::Ports;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -25,13 +21,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let port = CollectorPort::take(config)?;
     let port = port.ok_or_else(|| Refusal("no write key is configured; `collector.keys.<name>.key` names one".to_owned()))?;
     let ports = Ports::take(config)?;
-    let log: Arc<dyn Log> = match config.log.kind {
-        LogKind::Embedded => Arc::new(node::embedded_log(settings, EmbeddedConfig::default())?),
-        LogKind::Kafka => {
-            topics::refuse_unfit(&topics::create_missing(settings)?)?;
-            Arc::new(engine::kafka_log(config)?)
-        }
-    };
+    let log = topics::open_log(settings)?;
     let metrics = Metrics::new()?;
     let collector = Arc::new(RunningCollector::start(config, port, &log, &metrics)?);
     // It ends with this command, on this thread.

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use millrace_api::sources::Sources;
 use millrace_api::{gated, sources_health_router, sources_router};
-use millrace_config::{Config, LogKind};
-use millrace_log::{EmbeddedConfig, Log};
+use millrace_config::Config;
 use millrace_segment::did_you_mean;
 use millrace_telemetry::Metrics;
 use serde_json::{Value, json};
@@ -17,7 +16,6 @@ use crate::budgets::Budgets;
 use crate::client::Client;
 use crate::commands::topics;
 use crate::engine;
-use crate::node;
 use crate::ports::Ports;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -30,13 +28,7 @@ pub fn run(settings: &Settings, kind: &str, names: &[String]) -> anyhow::Result<
     let config = &settings.config;
     let chosen = chosen(config, kind, names)?;
     let ports = Ports::take(config)?;
-    let log: Arc<dyn Log> = match config.log.kind {
-        LogKind::Embedded => Arc::new(node::embedded_log(settings, EmbeddedConfig::default())?),
-        LogKind::Kafka => {
-            topics::refuse_unfit(&topics::create_missing(settings)?)?;
-            Arc::new(engine::kafka_log(config)?)
-        }
-    };
+    let log = topics::open_log(settings)?;
     let metrics = Metrics::new()?;
     let sources = Arc::new(RunningSources::start(config, &log, &metrics, &Budgets::configured(config), Some(&chosen))?);
     tracing::info!(sources = sources.len(), kind, "sources started");

@@ -1,12 +1,16 @@
 //! `topics create|check`: the topics of this deployment on Kafka.
 
+use std::sync::Arc;
+
 use anyhow::{Context, bail};
+use millrace_config::LogKind;
 use millrace_kafka::KafkaLog;
-use millrace_log::{Log, TopicSpec};
+use millrace_log::{EmbeddedConfig, Log, TopicSpec};
 use millrace_runtime::topology::Topology;
 use serde::Serialize;
 
 use crate::engine;
+use crate::node;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown;
@@ -36,6 +40,17 @@ enum State {
 pub fn create(settings: &Settings) -> anyhow::Result<()> {
     settings.require_kafka("topics create")?;
     report(settings, &create_missing(settings)?)
+}
+
+/// The configured log, with its topics there and as they should be.
+pub fn open_log(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
+    Ok(match settings.config.log.kind {
+        LogKind::Embedded => Arc::new(node::embedded_log(settings, EmbeddedConfig::default())?),
+        LogKind::Kafka => {
+            refuse_unfit(&create_missing(settings)?)?;
+            Arc::new(engine::kafka_log(&settings.config)?)
+        }
+    })
 }
 
 /// Fails where a topic is missing or is not as it should be.

@@ -172,7 +172,10 @@ fn scalar_or_list(text: &str) -> Value {
     if let Ok(flag) = trimmed.parse::<bool>() {
         return Value::from(flag);
     }
-    if let Ok(number) = trimmed.parse::<i64>() {
+    // `007` is a text: as a number it would lose its zeros, and a password is what it is.
+    if let Ok(number) = trimmed.parse::<i64>()
+        && number.to_string() == trimmed
+    {
         return Value::from(number);
     }
     match trimmed.chars().next() {

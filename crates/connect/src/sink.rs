@@ -43,7 +43,7 @@ pub use brake::Brake;
 pub use change::Change;
 pub use destination::{Actual, Answer, BatchLimits, Delivery, Destination, DestinationError, Refusal};
 pub use ledger::{Acknowledged, LedgerRow};
-pub use order::{Order, OrderKind};
+pub use order::{Order, OrderKind, Pointless};
 pub use status::{Answers, AudienceStatus, Drift, SinkStatus};
 pub use task::{
     Doubts, FaultPlan, NoFaults, OpenLedger, Point, Preview, PreviewAudience, PreviewChange, PreviewContext, SinkContext, SinkError, SinkTask, Stepped, preview,

@@ -43,12 +43,14 @@ pub struct Diagnostic {
     pub message: String,
     /// What could stand there instead.
     pub expected: Option<String>,
+    /// What to do or to know instead, as a sentence without full stop.
+    pub help: Option<String>,
     /// The word or form that was probably meant.
     pub suggestion: Option<String>,
 }
 
 impl Diagnostic {
-    /// A finding that refuses the rule, without `expected` and `suggestion`.
+    /// A finding that refuses the rule, without `expected`, `help` and `suggestion`.
     #[must_use]
     pub fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Diagnostic {
@@ -57,11 +59,12 @@ impl Diagnostic {
             span,
             message: message.into(),
             expected: None,
+            help: None,
             suggestion: None,
         }
     }
 
-    /// A finding that leaves the rule accepted, without `expected` and `suggestion`.
+    /// A finding that leaves the rule accepted, without `expected`, `help` and `suggestion`.
     #[must_use]
     pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
         Diagnostic {
@@ -75,6 +78,15 @@ impl Diagnostic {
     pub fn expecting(self, expected: impl Into<String>) -> Self {
         Diagnostic {
             expected: Some(expected.into()),
+            ..self
+        }
+    }
+
+    /// Adds what to do or to know.
+    #[must_use]
+    pub fn helping(self, help: impl Into<String>) -> Self {
+        Diagnostic {
+            help: Some(help.into()),
             ..self
         }
     }
@@ -124,6 +136,9 @@ impl Diagnostic {
         if let Some(expected) = &self.expected {
             let _ = writeln!(out, "{margin} = expected {expected}");
         }
+        if let Some(help) = &self.help {
+            let _ = writeln!(out, "{margin} = help: {help}");
+        }
         if let Some(suggestion) = &self.suggestion {
             let _ = writeln!(out, "{margin} = did you mean `{suggestion}`?");
         }
@@ -137,6 +152,9 @@ impl fmt::Display for Diagnostic {
         f.write_str(&self.message)?;
         if let Some(expected) = &self.expected {
             write!(f, ", expected {expected}")?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "; {help}")?;
         }
         if let Some(suggestion) = &self.suggestion {
             write!(f, "; did you mean `{suggestion}`?")?;

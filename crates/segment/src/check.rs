@@ -151,7 +151,7 @@ impl<'s> Checker<'s> {
                 } else {
                     "compare it with something"
                 };
-                self.fail(Diagnostic::error("not-boolean", span, format!("a condition is needed here, this is {}", ty.show())).expecting(remedy))
+                self.fail(Diagnostic::error("not-boolean", span, format!("a condition is needed here, this is {}", ty.show())).helping(remedy))
                     .core
             }
         }

@@ -292,7 +292,12 @@ impl Reader<'_> {
             _ => {
                 let known = ["Segment", "ExternalAudience", "ComputedAttribute"];
                 let near = did_you_mean(&kind, known).map(str::to_owned);
-                let problem = self.problem("kind", "kind", format!("`kind` cannot be `{kind}`"));
+                let wrong = if kind.is_empty() {
+                    "`kind` is missing".to_owned()
+                } else {
+                    format!("`kind` cannot be `{kind}`")
+                };
+                let problem = self.problem("kind", "kind", wrong);
                 problem.suggestion = near;
                 problem.expected = Some(known.join(", "));
                 &SPEC

@@ -84,6 +84,11 @@ spec:
         {{- if .stateful }}
         - name: MILLRACE__HTTP__ADVERTISED_ADDRESS
           value: {{ ternary "https" "http" (ne (dig "http" "tls_certificate" "" $root.Values.config) "") }}://$(POD_NAME).{{ include "millrace.fullname" $root }}-processor.{{ $root.Release.Namespace }}.svc:8080
+        {{- else if .serving }}
+        - name: POD_IP
+          valueFrom: { fieldRef: { fieldPath: status.podIP } }
+        - name: MILLRACE__HTTP__ADVERTISED_ADDRESS
+          value: {{ ternary "https" "http" (ne (dig "http" "tls_certificate" "" $root.Values.config) "") }}://$(POD_IP):8080
         {{- end }}
         {{- with $pod.extraEnv }}
         {{- toYaml . | nindent 8 }}

@@ -219,7 +219,24 @@ pub struct LookUp {
     id: String,
     /// Parameters of the same names as on the equivalent GET routes.
     #[serde(default, flatten)]
-    parameters: BTreeMap<String, String>,
+    parameters: BTreeMap<String, Parameter>,
+}
+
+/// JSON has numbers, a query has only text: `"limit": 5` is `?limit=5`.
+#[derive(Deserialize, schemars::JsonSchema)]
+#[serde(untagged, expecting = "a parameter is a text or a whole number")]
+enum Parameter {
+    Text(String),
+    Number(u64),
+}
+
+impl Parameter {
+    fn text(self) -> String {
+        match self {
+            Parameter::Text(text) => text,
+            Parameter::Number(number) => number.to_string(),
+        }
+    }
 }
 
 impl LookUp {
@@ -231,7 +248,8 @@ impl LookUp {
             None => canonical(&asked.id)?,
         };
         asked.parameters.keys().try_for_each(|name| known_parameter(name, known))?;
-        Ok((identity, asked.parameters))
+        let parameters = asked.parameters.into_iter().map(|(name, value)| (name, value.text()));
+        Ok((identity, parameters.collect()))
     }
 }
 

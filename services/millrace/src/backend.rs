@@ -13,7 +13,7 @@ use millrace_identity::Reason;
 use millrace_model::relation::Hop;
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectId, SubjectKind, Timestamp, Value};
 use millrace_runtime::clock::Clock;
-use millrace_segment::{Evidence, Explanation};
+use millrace_segment::{Evidence, Explanation, Kind, did_you_mean};
 use millrace_shard::lifecycle::{Accepted, Version, to_restore};
 use millrace_shard::query::{Explained, Past, Preview, Profile, Query, QueryError, Reasoned, Sampled, SegmentState, StoredEvent, WrittenMembership};
 use millrace_shard::row::{ProfileRelation, ProfileRow};
@@ -154,6 +154,7 @@ impl Queries for EngineQueries {
         let (Subject::Person(identity) | Subject::Account(identity)) = subject;
         let subject = self.profile(identity)?.subject;
         let accepted = self.definition(segment)?;
+        require_members(&accepted)?;
         let about = accepted.compiled.definition().subject;
         if about != subject.kind {
             return Err(BackendError::Refused(format!("segment `{segment}` is about {}s", about.name())));
@@ -242,7 +243,9 @@ impl Queries for EngineQueries {
     }
 
     fn members(&self, name: &str, page: &PageRequest) -> Result<Page<MemberView>, BackendError> {
-        let kind = self.definition(name)?.compiled.definition().subject;
+        let accepted = self.definition(name)?;
+        require_members(&accepted)?;
+        let kind = accepted.compiled.definition().subject;
         let after = place(kind, page)?;
         let members = self.query.members(name, after.as_ref(), page.limit + 1).map_err(failure)?;
         let (members, next) = cut(members, page, |member| member.id.0.to_string());
@@ -296,24 +299,41 @@ impl Queries for EngineQueries {
 impl EngineQueries {
     fn definition(&self, segment: &str) -> Result<Accepted, BackendError> {
         let accepted = self.query.definition(segment).map_err(failure)?;
-        accepted.ok_or_else(|| BackendError::NotFound(format!("there is no segment `{segment}`")))
+        accepted.ok_or_else(|| self.no_segment(segment))
     }
 
     fn state_of(&self, segment: &str) -> Result<SegmentState, BackendError> {
         let states = self.query.segments().map_err(failure)?;
         let state = states.into_iter().find(|state| state.accepted.compiled.definition().name == segment);
-        state.ok_or_else(|| no_segment(segment))
+        state.ok_or_else(|| self.no_segment(segment))
     }
 
     /// Ascending.
     fn versions_of(&self, segment: &str) -> Result<Vec<Version>, BackendError> {
         let versions = self.query.versions(segment).map_err(failure)?;
-        if versions.is_empty() { Err(no_segment(segment)) } else { Ok(versions) }
+        if versions.is_empty() { Err(self.no_segment(segment)) } else { Ok(versions) }
+    }
+
+    fn no_segment(&self, name: &str) -> BackendError {
+        let states = self.query.segments().unwrap_or_default();
+        let known = states.iter().map(|state| state.accepted.compiled.definition().name.as_str());
+        let near = did_you_mean(name, known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        BackendError::NotFound(format!("there is no segment `{name}`{near}"))
     }
 }
 
-fn no_segment(name: &str) -> BackendError {
-    BackendError::NotFound(format!("there is no segment `{name}`"))
+/// # Errors
+/// A refusal where the definition is a computed attribute: it has a value for everybody, and no
+/// members.
+fn require_members(accepted: &Accepted) -> Result<(), BackendError> {
+    let definition = accepted.compiled.definition();
+    if definition.kind != Kind::ComputedAttribute {
+        return Ok(());
+    }
+    let (name, subject) = (&definition.name, definition.subject.name());
+    Err(BackendError::Refused(format!(
+        "`{name}` is a computed attribute: it has values and no members; `{subject} show` shows them"
+    )))
 }
 
 /// The subject after which a part of a list begins.

@@ -44,12 +44,7 @@ impl Client {
     }
 
     fn new(base: &str, token: Option<String>) -> anyhow::Result<Client> {
-        // People type `localhost:8080`; as a URL, it would have a scheme called `localhost`.
-        let whole = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
-        let base = Url::parse(&whole)
-            .ok()
-            .filter(|url| !url.cannot_be_a_base())
-            .ok_or_else(|| Refusal(format!("--server: `{base}` is no address; write `host:port` or a URL")))?;
+        let base = address("--server", base)?;
         let http = Http::builder()
             .timeout(None::<Duration>)
             .connect_timeout(Duration::from_secs(5))
@@ -115,6 +110,36 @@ impl Client {
     }
 }
 
+/// The URL of an instance, from `host:port` or a URL; `option` is named where it is neither.
+///
+/// # Errors
+/// A refusal that says how to write it.
+pub fn address(option: &str, text: &str) -> Result<Url, Refusal> {
+    let text = text.trim().trim_end_matches('/');
+    // As a URL, `localhost:8080` would have a scheme called `localhost`.
+    let (whole, is_url) = if text.contains("://") {
+        (text.to_owned(), true)
+    } else {
+        (format!("http://{text}"), false)
+    };
+    let url = Url::parse(&whole).ok().filter(|url| !url.cannot_be_a_base() && url.has_host());
+    let wrong = |why: &str| Refusal(format!("{option}: `{text}` {why}; write `host:port` or a URL, such as `localhost:8080`"));
+    let url = url.ok_or_else(|| wrong("is no address"))?;
+    if is_url {
+        return Ok(url);
+    }
+    // A URL takes a bare number for the host 0.0.31.144, and a missing port for port 80.
+    let host = text.split('/').next().unwrap_or_default();
+    if host.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong("names no host"));
+    }
+    let port = host
+        .rsplit_once(':')
+        .map(|(_, port)| port)
+        .filter(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    if port.is_some() { Ok(url) } else { Err(wrong("names no port")) }
+}
+
 /// The instance has no such thing; its own words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -129,7 +154,7 @@ fn refused(response: Response) -> anyhow::Error {
         Ok(problem) if status == StatusCode::UNAUTHORIZED => Refusal(format!("{}; commands take theirs from `auth.client_token`", problem.detail)).into(),
         Ok(problem) if status == StatusCode::NOT_FOUND => NotFound(problem.detail).into(),
         Ok(problem) => anyhow::anyhow!("{}", problem.detail),
-        Err(_) => anyhow::anyhow!("the instance answers {status}"),
+        Err(_) => anyhow::anyhow!("what answers there is no Millrace instance: {status}"),
     }
 }
 
@@ -273,5 +298,30 @@ impl ChangeReader for Lines {
 
     fn caught_up(&mut self) -> Result<bool, BackendError> {
         Ok(self.ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for (text, expected) in [
+            ("localhost:8080", Ok("http://localhost:8080/")),
+            ("http://cdp.example.com", Ok("http://cdp.example.com/")),
+            ("https://cdp.example.com/millrace/", Ok("https://cdp.example.com/millrace")),
+            ("[::1]:8080", Ok("http://[::1]:8080/")),
+            ("8080", Err("`8080` names no host")),
+            ("localhost", Err("`localhost` names no port")),
+            ("[::1]", Err("`[::1]` names no port")),
+            (":8080", Err("`:8080` is no address")),
+            ("", Err("`` is no address")),
+        ] {
+            match (address("--server", text), expected) {
+                (Ok(url), expected) => assert_eq!(Ok(url.as_str()), expected, "{text}"),
+                (Err(refusal), expected) => assert!(refusal.0.contains(expected.unwrap_err()), "{text}: {refusal}"),
+            }
+        }
     }
 }

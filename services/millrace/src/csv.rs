@@ -86,7 +86,7 @@ fn row(bytes: &[u8]) -> Result<(Vec<Vec<u8>>, usize), &'static str> {
             }
             [b'\r', b'\n', ..] => return Ok((cells, end + 2)),
             [b'\r'] => return Ok((cells, end + 1)),
-            _ => return Err("text after the closing quotation mark of a cell"),
+            _ => return Err("text after the closing quotation mark of a cell; a comma separates cells"),
         }
     }
 }

@@ -40,7 +40,9 @@ use crate::settings::Settings;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let parsed = cli::command_line().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = cli::command_line()
+        .try_get_matches_from(cli::meant(std::env::args_os()))
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(help) => return refusal::of_arguments(&help),
@@ -58,7 +60,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         settings.warn();
     }
     if cli.common.check_config {
-        return commands::check_config::run(&settings);
+        return commands::check_config::run(&settings, cli.command.may_run_connectors());
     }
     match cli.command {
         Command::Demo(options) => commands::demo::run(&settings, &options),

@@ -33,6 +33,7 @@ use crate::hosts::{Claims, Hosts, Presence, PresenceThread};
 use crate::observer::MetricsObserver;
 use crate::orders::LogOrders;
 use crate::ports::Ports;
+use crate::refusal::Refusal;
 use crate::remote::{OwnRows, Peers, ShardsEverywhere};
 use crate::settings::Settings;
 use crate::sinks::{Everywhere, SinkParts, SinkThreads};
@@ -322,8 +323,19 @@ pub fn embedded_log(settings: &Settings, config: EmbeddedConfig) -> anyhow::Resu
     }
     let log = EmbeddedLog::open(&path, config).with_context(|| format!("cannot open the log {}", path.display()))?;
     for spec in settings.topology().specs(settings.config.topics.source_partitions) {
-        if topics::is_source(settings, &spec) && log.partitions(&spec.name)?.is_some() {
-            continue;
+        match log.partitions(&spec.name)? {
+            Some(_) if topics::is_source(settings, &spec) => continue,
+            Some(found) if found != spec.partitions => {
+                let refusal = format!(
+                    "topics.shards: the log in {} has {found} partitions in {}, not {}. The number of shards is fixed when a log is made: set `topics.shards` to what \
+                     it was, or begin another log (`log.path`)",
+                    path.display(),
+                    spec.name,
+                    spec.partitions
+                );
+                return Err(Refusal(refusal).into());
+            }
+            _ => {}
         }
         log.create_topic(&spec).with_context(|| format!("topic {}", spec.name))?;
     }

@@ -7,7 +7,9 @@ use anyhow::Context;
 use millrace_config::{Config, ENVIRONMENT_PREFIX, LogFormat, LogKind, Secret};
 use millrace_log::TopicSpec;
 use millrace_runtime::topology::Topology;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
 
 use crate::cli::{Common, Output};
 use crate::engine;
@@ -131,6 +133,43 @@ pub fn revealed(key: &str, settings: &Map<String, Value>) -> anyhow::Result<Valu
     Ok(Value::Object(revealed))
 }
 
+/// The settings of a connector in its own form; `key` is their place in the configuration.
+///
+/// # Errors
+/// A refusal that names the setting that does not fit. Never shows the value: it may be a secret.
+pub fn typed<T: DeserializeOwned>(key: &str, mut settings: Value) -> Result<T, Refusal> {
+    loop {
+        let error = match serde_path_to_error::deserialize::<_, T>(&settings) {
+            Ok(typed) => return Ok(typed),
+            Err(error) => error,
+        };
+        let path = error.path().to_string();
+        let place = error.path().iter().try_fold(&mut settings, |part, step| match step {
+            Segment::Map { key } => part.get_mut(key),
+            Segment::Seq { index } => part.get_mut(index),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        });
+        // A variable of the environment says nothing of its type: where a text is expected, digits are one.
+        match place {
+            Some(value) if (value.is_number() || value.is_boolean()) && error.inner().to_string().contains("expected a string") => {
+                *value = Value::String(value.to_string());
+            }
+            _ => {
+                let place = if path == "." { key.to_owned() } else { format!("{key}.{path}") };
+                return Err(Refusal(format!("{place}: {}", without_value(&error.inner().to_string()))));
+            }
+        }
+    }
+}
+
+/// "invalid type: string "secret", expected u64" as "expected u64".
+fn without_value(error: &str) -> &str {
+    match error.find("expected ") {
+        Some(at) if error.starts_with("invalid ") => &error[at..],
+        _ => error,
+    }
+}
+
 /// A callable address, in place of an address that means all of the machine.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     match address {
@@ -142,7 +181,40 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn settings_take_digits_for_texts_and_never_show_values() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Form {
+            secret: String,
+            #[serde(default)]
+            calls: u64,
+            #[serde(default)]
+            keys: Vec<String>,
+        }
+        let typed = |settings: Value| typed::<Form>("sources.crm", settings).map_err(|refusal| refusal.0);
+        let form = Form {
+            secret: "123456".to_owned(),
+            calls: 5,
+            keys: vec!["7".to_owned()],
+        };
+        assert_eq!(typed(json!({"secret": 123_456, "calls": 5, "keys": [7]})), Ok(form));
+        for (settings, refusal) in [
+            (json!({"secret": "s", "calls": "hush"}), "sources.crm.calls: expected u64"),
+            (json!({"secret": "s", "keys": ["a", ["hush"]]}), "sources.crm.keys[1]: expected a string"),
+            (json!({"calls": 1}), "sources.crm: missing field `secret`"),
+            (
+                json!({"secret": "s", "call": 1}),
+                "sources.crm.call: unknown field `call`, expected one of `secret`, `calls`, `keys`",
+            ),
+        ] {
+            assert_eq!(typed(settings).unwrap_err(), refusal);
+        }
+    }
 
     #[test]
     fn every_address_is_called_at_the_loopback_one() {

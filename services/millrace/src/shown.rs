@@ -159,8 +159,12 @@ pub fn segment(view: &SegmentView) -> String {
     if let Some(description) = &view.description {
         let _ = writeln!(out, "  {description}");
     }
-    let noun = if view.members == 1 { "member" } else { "members" };
-    let _ = writeln!(out, "  {} {noun}", members(view));
+    if view.kind == COMPUTED {
+        let _ = writeln!(out, "  a value for each {}; `{0} show` shows it", view.subject);
+    } else {
+        let noun = if view.members == 1 { "member" } else { "members" };
+        let _ = writeln!(out, "  {} {noun}", members(view));
+    }
     let evaluation = &view.evaluation;
     if !evaluation.complete {
         let _ = writeln!(out, "  evaluated for {} of {}", evaluation.done, counted(evaluation.of, &view.subject));
@@ -347,8 +351,12 @@ pub fn plain(value: &Value) -> String {
     out + fraction
 }
 
+/// The kind of definitions that have values and no members.
+const COMPUTED: &str = "ComputedAttribute";
+
 fn members(view: &SegmentView) -> String {
     match view.progress {
+        _ if view.kind == COMPUTED => String::new(),
         Some(done) => format!("{} ({:.0} % evaluated)", view.members, done * 100.0),
         None => view.members.to_string(),
     }

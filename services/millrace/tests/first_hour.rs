@@ -150,6 +150,9 @@ fn persons_are_found_shown_and_explained() {
     assert!(members.lines().any(named), "{members}");
     assert!(run(&place, 0, &["segment", "members", "cool"]).contains("cool has no members now"));
     assert!(run(&place, 1, &["segment", "members", "nope"]).contains("there is no segment `nope`"));
+    assert!(run(&place, 1, &["segment", "members", "hott"]).contains("there is no segment `hott`; did you mean `hot`?"));
+    assert!(run(&place, 1, &["account", "show", "Townsend"]).contains("`millrace account find Townsend`"));
+    values_are_no_members(&place);
 
     for (text, expected) in [
         ("mill", "b2b_person:1@m.M  Ann Miller  email:ann@acme.com"),
@@ -194,6 +197,25 @@ fn persons_are_found_shown_and_explained() {
     let put = format!("Content-Length: {}\r\n\r\n{HOT}", HOT.len());
     let answer = http(&place.api, "PUT /v1/segments/hot", &put);
     assert!(answer.starts_with("HTTP/1.0 204"), "{answer}");
+}
+
+/// Definitions that have no members say so, in the words that help.
+fn values_are_no_members(place: &Place) {
+    let score = "kind: ComputedAttribute\nmetadata: { name: score }\nspec: { pql: 'b2b.personScore' }\n";
+    let later = "kind: Segment\nmetadata: { name: later }\nspec: { status: draft, pql: 'b2b.personScore > 1' }\n";
+    save(place, "score.yaml", score);
+    save(place, "later.yaml", later);
+    let applied = run(place, 0, &["segment", "apply", "score.yaml", "later.yaml"]);
+    assert_eq!(applied, "score: applied\nlater: kept as a draft; a published version stays in force\n");
+    assert!(
+        run(place, 64, &["segment", "members", "score"]).contains("`score` is a computed attribute: it has values and no members; `person show` shows them")
+    );
+    assert!(run(place, 64, &["person", "explain", "1@m.M", "--segment", "score"]).contains("is a computed attribute"));
+    assert!(run(place, 0, &["segment", "show", "score"]).contains("a value for each person; `person show` shows it"));
+    assert!(run(place, 0, &["segment", "members", "later"]).contains("later is draft; only published segments have members"));
+    for name in ["score", "later"] {
+        run(place, 0, &["segment", "delete", name]);
+    }
 }
 
 #[test]

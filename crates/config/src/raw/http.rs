@@ -43,7 +43,11 @@ pub struct Http {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// One entry per client, under a name of your choice.
+    /// One entry per client, under a name of your choice. Its keys: `role`, which is `viewer`
+    /// (sees segments, and profiles with personal fields masked), `operator` or `admin` (see and
+    /// change everything), or `service` (sends records and members, and sees nothing); `token`, at
+    /// least 16 bytes that nobody can guess, better a `file:<path>`, which is read again within ten
+    /// seconds after a change.
     pub tokens: BTreeMap<String, Token>,
     /// The token that the commands of this program send to a running instance; may be a
     /// `file:<path>`.

@@ -117,13 +117,18 @@ pub trait Destination: Send {
         None
     }
 
-    /// The members at the destination, for the audiences named; `None` where it cannot be read.
+    /// Whether its members can be read, and so compared with the desired ones.
+    fn readable(&self) -> bool {
+        false
+    }
+
+    /// The members at the destination, for the audiences named. Called only where it is readable.
     ///
     /// # Errors
     /// Where it does not answer now.
-    fn actual(&mut self, audiences: &[String]) -> Result<Option<Vec<Actual>>, DestinationError> {
+    fn actual(&mut self, audiences: &[String]) -> Result<Vec<Actual>, DestinationError> {
         let _ = audiences;
-        Ok(None)
+        Ok(Vec::new())
     }
 
     /// The calls that a batch takes at most, for a preview.

@@ -24,7 +24,8 @@ pub struct SinkStatus {
     pub oldest_pending_ms: Option<u64>,
     /// Calls that the destination allows today; `None`: no limit, or not known.
     pub quota_left: Option<u64>,
-    /// At the pace of the last minute, in milliseconds; `None`: nothing waits, or nothing moves.
+    /// At the pace of the last minute, in milliseconds; `None`: nothing waits, nothing moves, or the
+    /// brake holds an audience.
     pub finished_in_ms: Option<u64>,
     /// Calls made since the process began.
     pub calls: u64,
@@ -34,6 +35,9 @@ pub struct SinkStatus {
     pub error: Option<String>,
     /// By the name of the segment: those that the partitions have a member or a change of.
     pub audiences: BTreeMap<String, AudienceStatus>,
+    /// Whether the destination can be read, and so compared.
+    #[serde(default)]
+    pub readable: bool,
     /// What the last comparison found.
     pub drift: Option<Drift>,
     /// RFC 3339.
@@ -108,6 +112,12 @@ impl SinkStatus {
     /// The same destination as several processes see it.
     #[must_use]
     pub fn merged(mut self, other: SinkStatus) -> SinkStatus {
+        // A process that has no estimate for what waits there leaves none for all.
+        let without = |status: &SinkStatus| status.pending > 0 && status.finished_in_ms.is_none();
+        self.finished_in_ms = match without(&self) || without(&other) {
+            true => None,
+            false => self.finished_in_ms.max(other.finished_in_ms),
+        };
         self.partitions.extend(other.partitions);
         self.partitions.sort_unstable();
         self.partitions.dedup();
@@ -117,10 +127,10 @@ impl SinkStatus {
         self.refused += other.refused;
         self.oldest_pending_ms = self.oldest_pending_ms.max(other.oldest_pending_ms);
         self.quota_left = [self.quota_left, other.quota_left].into_iter().flatten().min();
-        self.finished_in_ms = self.finished_in_ms.max(other.finished_in_ms);
         self.calls += other.calls;
         self.acknowledged += other.acknowledged;
         self.error = self.error.or(other.error);
+        self.readable |= other.readable;
         self.at = self.at.max(other.at);
         for (name, audience) in other.audiences {
             let sum = self.audiences.entry(name).or_default();

@@ -109,17 +109,18 @@ impl Destination for FarSink {
         Delivery { answers, wait: None, calls: 1 }
     }
 
-    fn actual(&mut self, audiences: &[String]) -> Result<Option<Vec<Actual>>, DestinationError> {
+    fn readable(&self) -> bool {
+        true
+    }
+
+    fn actual(&mut self, audiences: &[String]) -> Result<Vec<Actual>, DestinationError> {
         let far = self.far.lock().expect("no panic");
         let there = far.members.keys().filter(|(audience, _)| audiences.contains(audience));
-        Ok(Some(
-            there
-                .map(|(audience, id)| Actual {
-                    audience: audience.clone(),
-                    id: id.clone(),
-                })
-                .collect(),
-        ))
+        let actual = there.map(|(audience, id)| Actual {
+            audience: audience.clone(),
+            id: id.clone(),
+        });
+        Ok(actual.collect())
     }
 }
 

@@ -48,7 +48,7 @@ impl Checker<'_> {
             (Ty::Null, _) | (_, Ty::Null) => {
                 let remedy = "`isNull` and `isNotNull` ask whether there is a value";
                 self.warnings
-                    .push(Diagnostic::warning("null-comparison", span, "a comparison with null is never true").expecting(remedy));
+                    .push(Diagnostic::warning("null-comparison", span, "a comparison with null is never true").helping(remedy));
                 done(left.core, right.core)
             }
             (Ty::Thing(a, _), Ty::Thing(b, _)) if a == b && !ordered => done(Core::apply(Op::Id, vec![left.core]), Core::apply(Op::Id, vec![right.core])),
@@ -83,7 +83,7 @@ impl Checker<'_> {
             (Ty::Record(_), _) | (_, Ty::Record(_)) => "name one of the record's fields",
             _ => "compare fields of one type",
         };
-        self.fail(Diagnostic::error("type", span, format!("{} cannot be compared with {}", left.show(), right.show())).expecting(remedy))
+        self.fail(Diagnostic::error("type", span, format!("{} cannot be compared with {}", left.show(), right.show())).helping(remedy))
     }
 
     /// The second operand, if it can be read as the type of the first; `None` after an error.
@@ -108,7 +108,7 @@ impl Checker<'_> {
             (Ty::Broken, _) | (_, Ty::Broken) => return Typed::broken(),
             (Ty::List(_), Ty::List(_)) => {
                 let message = "a list is never an item of a list of values";
-                return self.fail(Diagnostic::error("type", span, message).expecting("`intersects` asks whether two lists have an item in common"));
+                return self.fail(Diagnostic::error("type", span, message).helping("`intersects` asks whether two lists have an item in common"));
             }
             (Ty::Thing(..), Ty::List(item)) if matches!((&value.ty, &**item), (Ty::Thing(a, _), Ty::Thing(b, _)) if a == b) => {
                 let var = self.fresh();
@@ -177,7 +177,7 @@ impl Checker<'_> {
             (a, b) => {
                 let diagnostic = Diagnostic::error("type", span, format!("arithmetic wants numbers, these are {} and {}", a.show(), b.show()));
                 return self.fail(if [a, b].into_iter().any(|ty| matches!(ty, Ty::Date | Ty::Time)) {
-                    diagnostic.expecting("`occurs … before …` compares instants")
+                    diagnostic.helping("`occurs … before …` compares instants")
                 } else {
                     diagnostic
                 });

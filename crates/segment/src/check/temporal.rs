@@ -91,7 +91,7 @@ impl Checker<'_> {
                             "before"
                         }
                     );
-                    self.fail(Diagnostic::error("type", amount.span, "a window of a negative number of units").expecting(remedy));
+                    self.fail(Diagnostic::error("type", amount.span, "a window of a negative number of units").helping(remedy));
                 }
                 let typed = self.expr(anchor);
                 let Some(anchor) = self.instant(typed, anchor.span) else {

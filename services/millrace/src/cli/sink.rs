@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Command;
+use super::{Command, SourceCommand};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
@@ -42,7 +42,16 @@ impl Command {
     pub fn serves(&self) -> bool {
         matches!(
             self,
-            Command::Run | Command::Processor(_) | Command::Collector | Command::Sink(SinkOptions { command: None, .. })
+            Command::Run
+                | Command::Processor(_)
+                | Command::Collector
+                | Command::Source(SourceCommand::Marketo { .. })
+                | Command::Sink(SinkOptions { command: None, .. })
         )
+    }
+
+    /// Whether its process may run sources and sinks, and so has their secrets.
+    pub fn may_run_connectors(&self) -> bool {
+        !matches!(self, Command::Processor(_) | Command::Collector)
     }
 }

@@ -20,9 +20,13 @@ pub fn connectors(config: &Config) -> Result<(), Refusal> {
     if wrong.is_empty() { Ok(()) } else { Err(Refusal(wrong.join("\n"))) }
 }
 
-pub fn run(settings: &Settings) -> anyhow::Result<()> {
+/// `with_connectors` also makes the sinks and sources: for commands whose process may run them, and
+/// so has their secrets.
+pub fn run(settings: &Settings, with_connectors: bool) -> anyhow::Result<()> {
     settings.config.check_secrets()?;
-    connectors(&settings.config)?;
+    if with_connectors {
+        connectors(&settings.config)?;
+    }
     let topology = settings.topology();
     let mut topics: Vec<_> = topology.specs(settings.config.topics.source_partitions);
     topics.extend(settings.destination_topics());

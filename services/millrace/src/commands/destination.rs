@@ -29,7 +29,10 @@ pub fn run(settings: &Settings, command: &DestinationCommand) -> anyhow::Result<
     match command {
         DestinationCommand::List => {
             let all: Vec<Value> = client.get(&["v1", "destinations"], &[])?;
-            shown::show(settings.output, &all, |all| all.iter().map(line).collect())
+            shown::show(settings.output, &all, |all| match all.as_slice() {
+                [] => "no sink runs; `destinations.<name>.sink` gives a destination one\n".to_owned(),
+                all => all.iter().map(line).collect(),
+            })
         }
         DestinationCommand::Status { name } => {
             let one: Value = client.get(&["v1", "destinations", name], &[])?;
@@ -65,11 +68,14 @@ fn text(status: &Value) -> String {
         text += &format!("  done in about {} s at this pace\n", left / 1_000);
     }
     for (audience, of) in status["audiences"].as_object().into_iter().flatten() {
-        let held = if of["held"] == true { ", held by the brake" } else { "" };
         text += &format!(
-            "  {audience}: {} desired, {} delivered, {} pending, {} refused{held}\n",
+            "  {audience}: {} desired, {} delivered, {} pending, {} refused\n",
             of["desired"], of["delivered"], of["pending"], of["refused"]
         );
+        if of["held"] == true {
+            let name = status["destination"].as_str().unwrap_or_default();
+            text += &format!("    held by the brake; `millrace destination confirm {name} --audience {audience}` lets it pass\n");
+        }
     }
     text
 }

@@ -6,14 +6,24 @@ use millrace_model::SubjectKind;
 use crate::cli::Output;
 use crate::client::Client;
 use crate::progress::Progress;
+use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown;
+
+/// # Errors
+/// A refusal where the id is empty: in a URL it would name the list.
+pub fn require_id(id: &str) -> Result<(), Refusal> {
+    if id.trim().is_empty() {
+        return Err(Refusal("the id is empty".to_owned()));
+    }
+    Ok(())
+}
 
 /// Requests one part after the other until enough are found, or there are no more.
 pub fn run(settings: &Settings, kind: SubjectKind, text: &str, limit: usize) -> anyhow::Result<()> {
     let client = Client::of(settings)?;
     let progress = Progress::begin(|| "looking through everybody".to_owned());
-    let (plural, limit) = (format!("{}s", kind.name()), limit.max(1));
+    let plural = format!("{}s", kind.name());
     let (mut found, mut after) = (Vec::<FoundView>::new(), None::<String>);
     while found.len() < limit {
         let wanted = (limit - found.len()).to_string();

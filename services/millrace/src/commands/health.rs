@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use millrace_api::dto::ReadyView;
+use reqwest::Url;
 use reqwest::blocking::{Client, Response};
 
 use crate::cli::HealthOptions;
+use crate::client;
 use crate::settings::{Settings, reachable};
 use crate::shown;
 
@@ -20,6 +22,7 @@ pub fn run(settings: &Settings, options: &HealthOptions) -> anyhow::Result<()> {
         Some(address) => address.clone(),
         None => reachable(settings.config.http.metrics_address).to_string(),
     };
+    let address = client::address("--address", &address)?;
     let (path, wanted) = if options.live { ("healthz", "alive") } else { ("readyz", "ready") };
     let response = ask(&address, path)?;
     if response.status().is_success() {
@@ -33,12 +36,15 @@ pub fn run(settings: &Settings, options: &HealthOptions) -> anyhow::Result<()> {
 }
 
 /// Straight to the instance: a proxy of the environment is for the outside world.
-fn ask(address: &str, path: &str) -> anyhow::Result<Response> {
+fn ask(address: &Url, path: &str) -> anyhow::Result<Response> {
     let client = Client::builder()
         .no_proxy()
         .timeout(ANSWER_WITHIN)
         .build()
         .context("cannot set an HTTP client up")?;
-    let url = format!("http://{address}/{path}");
+    let mut url = address.clone();
+    if let Ok(mut steps) = url.path_segments_mut() {
+        steps.pop_if_empty().push(path);
+    }
     client.get(url).send().with_context(|| format!("no instance answers at {address}"))
 }

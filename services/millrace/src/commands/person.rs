@@ -27,6 +27,7 @@ pub fn explain(settings: &Settings, id: &str, segment: &str, at: Option<&str>) -
 
 /// Queries a person. An id without a namespace is tried as an e-mail address and as a source key.
 fn ask<T: DeserializeOwned>(settings: &Settings, id: &str, rest: &[&str], query: &[(&str, &str)]) -> anyhow::Result<T> {
+    find::require_id(id)?;
     let client = Client::of(settings)?;
     let ask = |id: &str| client.get(&[&["v1", "persons", id], rest].concat(), query);
     if Identity::parse(id).is_ok() {

@@ -9,7 +9,7 @@ use millrace_api::dto::{MemberView, Page, PreviewView, RollbackView, SegmentView
 use millrace_model::{Schema, Text};
 use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_segment::Span;
-use millrace_segment::{Compiled, Diagnostic, Library, Places, Severity, compile, compile_with, did_you_mean, documents, parse_definitions};
+use millrace_segment::{Compiled, Diagnostic, Library, Places, Severity, Status, compile, compile_with, did_you_mean, documents, parse_definitions};
 use serde::Serialize;
 
 use crate::cli::Output;
@@ -94,7 +94,18 @@ pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<
         shown::note(warning.trim_end());
     }
     shown::show(settings.output, &applied, |applied| {
-        applied.segments.iter().map(|name| format!("{name}: applied\n")).collect()
+        let is_draft = |name: &String| {
+            let definition = definitions.iter().find(|definition| definition.name == **name);
+            definition.is_some_and(|definition| definition.compiled.definition().status == Status::Draft)
+        };
+        let done = |name: &String| {
+            if is_draft(name) {
+                "kept as a draft; a published version stays in force"
+            } else {
+                "applied"
+            }
+        };
+        applied.segments.iter().map(|name| format!("{name}: {}\n", done(name))).collect()
     })
 }
 
@@ -168,6 +179,8 @@ struct FindingView<'f> {
     #[serde(skip_serializing_if = "Option::is_none")]
     expected: Option<&'f str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'f str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     suggestion: Option<&'f str>,
 }
 
@@ -186,6 +199,7 @@ fn view<'f>(definitions: &'f [Checked], name: &'f Text, finding: &'f Diagnostic)
         line,
         column,
         expected: finding.expected.as_deref(),
+        help: finding.help.as_deref(),
         suggestion: finding.suggestion.as_deref(),
     }
 }
@@ -272,7 +286,11 @@ pub fn members(settings: &Settings, name: &str, limit: Option<usize>) -> anyhow:
         }
     }
     if settings.output == Output::Text && members.is_empty() {
-        shown::note(&format!("{name} has no members now"));
+        let view: SegmentView = client.get(&["v1", "segments", name], &[])?;
+        shown::note(&match view.status.as_str() {
+            "published" => format!("{name} has no members now"),
+            status => format!("{name} is {status}; only published segments have members"),
+        });
     }
     shown::show(settings.output, members.as_slice(), shown::members_of)?;
     if settings.output == Output::Text && after.is_some() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millrace_api::backend::BackendError;
 use millrace_api::destinations::Sinks;
 use millrace_config::Config;
-use millrace_connect::sink::SinkStatus;
+use millrace_connect::sink::{Order, SinkStatus};
 use millrace_log::Log;
 use serde_json::Value;
 
@@ -87,6 +87,14 @@ impl Sinks for Everywhere {
 
     /// Every process does its part.
     fn order(&self, name: &str, order: Value) -> Result<(), BackendError> {
+        let status = self
+            .status(name)
+            .ok_or_else(|| BackendError::NotFound(format!("no sink serves a destination `{name}`")))?;
+        // Only those who answered can say that there is nothing to do.
+        if status.unheard.is_empty() {
+            let order: Order = serde_json::from_value(order.clone()).map_err(|error| BackendError::Refused(format!("this is no order: {error}")))?;
+            order.require_effect(&status).map_err(|reason| BackendError::Refused(reason.to_string()))?;
+        }
         let others = self.others(name);
         if others.is_empty() || self.here.names().contains(name) {
             self.here.order(name, order.clone())?;

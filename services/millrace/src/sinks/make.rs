@@ -10,7 +10,7 @@ use millrace_connect::source::{Status, system_clock};
 
 use crate::budgets::Budgets;
 use crate::refusal::Refusal;
-use crate::settings::revealed;
+use crate::settings::{revealed, typed};
 
 /// The kinds of sinks.
 pub const KINDS: [&str; 3] = ["http", "webhook", "marketo"];
@@ -34,7 +34,8 @@ pub fn destination(name: &str, config: &Config, budgets: &Budgets) -> anyhow::Re
 
 fn http(name: &str, configured: &Configured) -> anyhow::Result<Box<dyn Destination>> {
     let refused = |error: anyhow::Error| Refusal(format!("destinations.{name}.settings: {error:#}"));
-    let config = millrace_sink_http::Config::from_json(configured.settings.clone()).map_err(|error| refused(error.into()))?;
+    let config: millrace_sink_http::Config = typed(&format!("destinations.{name}.settings"), configured.settings.clone())?;
+    config.check().map_err(|error| refused(error.into()))?;
     let sink = millrace_sink_http::HttpSink::new(config).map_err(|error| refused(error.into()))?;
     Ok(Box::new(sink))
 }
@@ -54,7 +55,7 @@ fn marketo(name: &str, configured: &Configured, config: &Config, budgets: &Budge
         let of_source = INSTANCE.iter().filter_map(|key| Some(((*key).to_owned(), found.settings.get(*key)?.clone())));
         settings = of_source.chain(settings).collect();
     }
-    let raw = serde_json::from_value(revealed(&key, &settings)?).map_err(|error| Refusal(format!("{key}: {error}")))?;
+    let raw = typed(&key, revealed(&key, &settings)?)?;
     let config = millrace_sink_marketo::Config::new(raw).map_err(|error| Refusal::keys(&key, &error.0))?;
     let budget = budgets.of(config.instance.budget_key(), &config.instance.limits);
     let client = millrace_marketo::Client::new(&config.instance, budget, Arc::new(Status::new(name, "marketo"))).context("cannot set an HTTP client up")?;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::budgets::Budgets;
 use crate::refusal::Refusal;
-use crate::settings::revealed;
+use crate::settings::{revealed, typed};
 
 /// # Errors
 /// A refusal that names every wrong key; where a secret cannot be read.
@@ -28,7 +28,7 @@ pub fn make(name: &str, source: &Configured, budgets: &Budgets) -> anyhow::Resul
 /// A refusal that names every wrong key.
 pub fn marketo_config(name: &str, settings: Value) -> anyhow::Result<Config> {
     let key = format!("sources.{name}");
-    let raw: Raw = serde_json::from_value(settings).map_err(|error| Refusal(format!("{key}: {error}")))?;
+    let raw: Raw = typed(&key, settings)?;
     Config::new(raw).map_err(|error| Refusal::keys(&key, &error.0).into())
 }
 

@@ -148,15 +148,22 @@ impl Config {
     /// Where a field is unknown, missing or has no usable value.
     pub fn from_json(settings: serde_json::Value) -> Result<Config, ConfigError> {
         let config: Config = serde_json::from_value(settings).map_err(ConfigError::Shape)?;
-        config.url()?;
-        if !(1..=10_000).contains(&config.records_per_call) {
+        config.check()?;
+        Ok(config)
+    }
+
+    /// # Errors
+    /// Where a field has no usable value.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.url()?;
+        if !(1..=10_000).contains(&self.records_per_call) {
             return Err(ConfigError::Value("`recordsPerCall` is 1 to 10,000".to_owned()));
         }
-        if !(1..=64).contains(&config.calls_at_once) {
+        if !(1..=64).contains(&self.calls_at_once) {
             return Err(ConfigError::Value("`callsAtOnce` is 1 to 64".to_owned()));
         }
-        reqwest::Method::from_bytes(config.method.as_bytes()).map_err(|_| ConfigError::Value(format!("`{}` is no HTTP method", config.method)))?;
-        Ok(config)
+        reqwest::Method::from_bytes(self.method.as_bytes()).map_err(|_| ConfigError::Value(format!("`{}` is no HTTP method", self.method)))?;
+        Ok(())
     }
 
     pub(crate) fn url(&self) -> Result<Url, ConfigError> {

@@ -118,8 +118,12 @@ impl Destination for MarketoSink {
         self.runtime.block_on(self.lists.deliver(batch))
     }
 
-    fn actual(&mut self, audiences: &[String]) -> Result<Option<Vec<Actual>>, DestinationError> {
-        self.runtime.block_on(self.lists.actual(audiences)).map(Some).map_err(|stop| match stop {
+    fn readable(&self) -> bool {
+        true
+    }
+
+    fn actual(&mut self, audiences: &[String]) -> Result<Vec<Actual>, DestinationError> {
+        self.runtime.block_on(self.lists.actual(audiences)).map_err(|stop| match stop {
             Stop::Later(cause, _) | Stop::Together(cause) => DestinationError(cause),
         })
     }

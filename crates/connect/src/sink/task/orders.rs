@@ -95,10 +95,12 @@ impl SinkTask {
     /// sent again; members that nobody desires are removed; the brake counts both like any other
     /// change.
     pub(super) fn reconcile(&mut self, audience: Option<&str>) -> Result<(), (u32, SinkError)> {
+        if !self.destination.readable() {
+            return Ok(());
+        }
         let audiences = self.audiences(audience);
         let actual = match self.destination.actual(&audiences) {
-            Ok(Some(actual)) => actual,
-            Ok(None) => return Ok(()),
+            Ok(actual) => actual,
             Err(error) => {
                 tracing::warn!(destination = self.context.name, error = chain(&error), "cannot compare");
                 return Ok(());

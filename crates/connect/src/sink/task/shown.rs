@@ -23,6 +23,7 @@ impl SinkTask {
             acknowledged: self.answers.acknowledged,
             error: self.lanes.values().find_map(|lane| lane.error.clone()),
             drift: self.drift.clone(),
+            readable: self.destination.readable(),
             at: now.to_string(),
             ..SinkStatus::default()
         };
@@ -37,7 +38,9 @@ impl SinkTask {
         let oldest = self.pending.all().map(|waiting| waiting.since).min();
         status.oldest_pending_ms = oldest.map(|since| u64::try_from(now.0 - since.0).unwrap_or_default());
         let unread: u64 = self.partitions.values().map(Partition::unread).sum();
-        status.finished_in_ms = self.finished_in(status.pending + unread);
+        // What the brake holds waits for a person, for nobody knows how long.
+        let held = status.audiences.values().any(|audience| audience.held);
+        status.finished_in_ms = if held { None } else { self.finished_in(status.pending + unread) };
         status
     }
 

@@ -44,7 +44,7 @@ pub struct Diagnostic {
     /// What could stand there instead.
     pub expected: Option<String>,
     /// What to do or to know instead, as a sentence without full stop.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
     /// The word or form that was probably meant.
     pub suggestion: Option<String>,
 }
@@ -84,7 +84,7 @@ impl Diagnostic {
 
     /// Adds what to do or to know.
     #[must_use]
-    pub fn helping(self, help: impl Into<String>) -> Self {
+    pub fn helping(self, help: impl Into<Box<str>>) -> Self {
         Diagnostic {
             help: Some(help.into()),
             ..self

@@ -280,6 +280,17 @@ impl Reader<'_> {
         words[0].1
     }
 
+    fn wrong_kind(&mut self, kind: &str) {
+        let known = ["Segment", "ExternalAudience", "ComputedAttribute"];
+        let wrong = match kind {
+            "" => "`kind` is missing".to_owned(),
+            kind => format!("`kind` cannot be `{kind}`"),
+        };
+        let problem = self.problem("kind", "kind", wrong);
+        problem.suggestion = did_you_mean(kind, known).map(str::to_owned);
+        problem.expected = Some(known.join(", "));
+    }
+
     fn definition(&mut self, yaml: &Yaml) -> Option<Definition> {
         let problems = self.problems.len();
         let top = self.map(yaml, "definition", &["kind", "metadata", "spec"])?;
@@ -290,16 +301,7 @@ impl Reader<'_> {
             "ExternalAudience" => &EXTERNAL_SPEC,
             "ComputedAttribute" => &ATTRIBUTE_SPEC,
             _ => {
-                let known = ["Segment", "ExternalAudience", "ComputedAttribute"];
-                let near = did_you_mean(&kind, known).map(str::to_owned);
-                let wrong = if kind.is_empty() {
-                    "`kind` is missing".to_owned()
-                } else {
-                    format!("`kind` cannot be `{kind}`")
-                };
-                let problem = self.problem("kind", "kind", wrong);
-                problem.suggestion = near;
-                problem.expected = Some(known.join(", "));
+                self.wrong_kind(&kind);
                 &SPEC
             }
         };

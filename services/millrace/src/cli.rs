@@ -1,14 +1,15 @@
 //! The command line: its commands, and their help.
 
+mod arguments;
 mod bench;
 mod destination;
 mod sink;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub use self::arguments::meant;
 pub use self::bench::{BenchOptions, Scenario};
 pub use self::destination::DestinationCommand;
 pub use self::sink::{SinkCommand, SinkFileOptions, SinkOptions};
@@ -77,21 +78,6 @@ pub fn command_line() -> clap::Command {
     below(Cli::command(), "")
 }
 
-/// `millrace help segment apply` as `millrace segment apply --help`, `millrace version` as
-/// `millrace --version`.
-pub fn meant(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = arguments.collect();
-    match arguments.get(1).and_then(|first| first.to_str()) {
-        Some("help") => {
-            arguments.remove(1);
-            arguments.push("--help".into());
-        }
-        Some("version") if arguments.len() == 2 => arguments[1] = "--version".into(),
-        _ => {}
-    }
-    arguments
-}
-
 fn below(command: clap::Command, path: &str) -> clap::Command {
     let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
     names.iter().fold(command, |command, name| {
@@ -108,15 +94,6 @@ fn below(command: clap::Command, path: &str) -> clap::Command {
             below(inner.after_help(text), &path)
         })
     })
-}
-
-/// A number of things to list.
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("nothing would be listed; at least 1".to_owned()),
-        Ok(number) => Ok(number),
-        Err(_) => Err("expected a whole number".to_owned()),
-    }
 }
 
 /// One call of each command, as people type it; a test parses them.
@@ -307,7 +284,7 @@ pub enum SegmentCommand {
     Members {
         name: String,
         /// At most this many
-        #[arg(long, default_value_t = 100, conflicts_with = "all", value_parser = at_least_one)]
+        #[arg(long, default_value_t = 100, conflicts_with = "all", value_parser = arguments::at_least_one)]
         limit: usize,
         /// All of them
         #[arg(long)]
@@ -375,7 +352,7 @@ pub enum PersonCommand {
     Find {
         text: String,
         /// At most this many
-        #[arg(long, default_value_t = 20, value_parser = at_least_one)]
+        #[arg(long, default_value_t = 20, value_parser = arguments::at_least_one)]
         limit: usize,
     },
     /// Everything known of a person, with its sources
@@ -414,7 +391,7 @@ pub enum AccountCommand {
     Find {
         text: String,
         /// At most this many
-        #[arg(long, default_value_t = 20, value_parser = at_least_one)]
+        #[arg(long, default_value_t = 20, value_parser = arguments::at_least_one)]
         limit: usize,
     },
     /// Everything known of an account, with its sources
@@ -439,7 +416,7 @@ pub enum DeadLetterCommand {
     /// The newest, with their reasons
     List {
         /// At most this many
-        #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+        #[arg(long, default_value_t = 100, value_parser = arguments::at_least_one)]
         limit: usize,
     },
     #[command(hide = true)]

@@ -22,7 +22,7 @@ use millrace_shard::murmur::partition_of;
 use millrace_telemetry::Metrics;
 use tokio::runtime::Runtime;
 
-use crate::engine;
+use crate::assembly;
 
 /// Connections of the collector's port at a time. Browsers keep theirs for seconds.
 pub const CONNECTIONS_MAX: usize = 1_024;
@@ -76,7 +76,7 @@ impl RunningCollector {
     pub fn start(config: &Config, port: CollectorPort, log: &Arc<dyn Log>, metrics: &Metrics) -> anyhow::Result<RunningCollector> {
         let topics = topics(config);
         let intake = Arc::new(Intake::start(Arc::clone(log), topics.clone(), metrics.clone()).context("cannot start a thread")?);
-        let decoder = engine::decoder(config, &Arc::new(Schema::built_in()?), None)?;
+        let decoder = assembly::decoder(config, &Arc::new(Schema::built_in()?), None)?;
         let judge = Judge { decoder, topics };
         let origins = config.collector.origins.clone();
         let collector = Collector::new(port.keys.clone(), origins, Arc::clone(&intake), judge, metrics.clone(), now);
@@ -136,7 +136,7 @@ fn now() -> Timestamp {
 }
 
 fn topics(config: &Config) -> Topics {
-    let topology = engine::topology(config);
+    let topology = assembly::topology(config);
     Topics {
         records: SourceKind::ALL
             .into_iter()

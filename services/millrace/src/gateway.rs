@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use millrace_api::backend::{BackendError, Commands};
 
+use crate::assembly;
 use crate::client::Client;
-use crate::engine;
 use crate::orders::LogOrders;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -14,7 +14,7 @@ use crate::settings::Settings;
 /// The way to send commands under these settings.
 pub fn commands(settings: &Settings) -> anyhow::Result<Box<dyn Commands>> {
     if settings.log_is_shared() {
-        let log = Arc::new(engine::kafka_log(&settings.config)?);
+        let log = Arc::new(assembly::kafka_log(&settings.config)?);
         return Ok(Box::new(LogOrders::new(log, &settings.config)?));
     }
     Ok(Box::new(Client::of(settings)?))

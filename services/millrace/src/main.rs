@@ -1,6 +1,7 @@
 //! `millrace`: the one executable.
 
-mod backend;
+mod answers;
+mod assembly;
 mod budgets;
 mod cli;
 mod client;
@@ -8,7 +9,6 @@ mod collector;
 mod commands;
 mod csv;
 mod disk;
-mod engine;
 mod files;
 mod gateway;
 mod hosts;
@@ -20,6 +20,7 @@ mod ports;
 mod progress;
 mod refusal;
 mod remote;
+mod rules;
 mod settings;
 mod shown;
 mod sinks;

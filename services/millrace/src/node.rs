@@ -23,12 +23,12 @@ use millrace_shard::engine::Shard;
 use millrace_shard::query::Query;
 use millrace_telemetry::{Gauge, Metrics};
 
-use crate::backend::EngineQueries;
+use crate::answers::EngineQueries;
+use crate::assembly;
 use crate::budgets::Budgets;
 use crate::collector::{CollectorPort, RunningCollector};
 use crate::commands::topics;
 use crate::disk::{self, LogDisk};
-use crate::engine;
 use crate::hosts::{Claims, Hosts, Presence, PresenceThread};
 use crate::observer::MetricsObserver;
 use crate::orders::LogOrders;
@@ -80,18 +80,18 @@ pub struct Parts {
 impl Node {
     /// Starts the shards; the topics must exist.
     pub fn start(config: &Config, parts: Parts) -> anyhow::Result<Node> {
-        let engine = Arc::new(engine::engine_config(config)?);
+        let engine = Arc::new(assembly::deployment(config)?);
         let metrics = Metrics::new()?;
         metrics.set(Gauge::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
         metrics.set(Gauge::Shards, &[], f64::from(config.topics.shards));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let context = TaskContext {
-            topology: engine::topology(config),
+            topology: assembly::topology(config),
             log: Arc::clone(&parts.log),
             clock: Arc::clone(&clock),
             observer: Arc::new(MetricsObserver::new(metrics.clone())),
             make_machine: machines(&engine),
-            config: engine::task_config(config),
+            config: assembly::task_config(config),
         };
         let host = Host::new(context, parts.open_store);
         let handle = host.handle();
@@ -248,7 +248,7 @@ pub fn announce(
     let presence = Presence {
         log: Arc::clone(log),
         clock: Arc::new(SystemClock),
-        topic: engine::topology(config).hosts(),
+        topic: assembly::topology(config).hosts(),
         instance,
         address: advertised(config),
         open,
@@ -366,7 +366,7 @@ pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
             })
         }
         LogKind::Kafka => {
-            let log = engine::kafka_log(config)?;
+            let log = assembly::kafka_log(config)?;
             let origin = disk::origin(settings, &log)?;
             let open_store = disk::rocks_stores(config, state, origin.clone())?;
             let instance = instance(config);

@@ -19,8 +19,8 @@ use millrace_shard::machine::{InputTopic, OutputTopic};
 use millrace_shard::murmur::partition_of;
 use millrace_wire::{DecodeError, Decoder, OutputCodec, RegistryClient, header};
 
-use crate::commands::segment::{Checked, check, rendered, unknown_destinations};
-use crate::engine;
+use crate::assembly;
+use crate::rules::{Checked, check, rendered, unknown_destinations};
 use definitions::{ControlTopic, check_delete, check_put};
 use lines::stamped;
 
@@ -58,13 +58,13 @@ pub struct LogOrders {
 
 impl LogOrders {
     pub fn new(log: Arc<dyn Log>, config: &Config) -> anyhow::Result<LogOrders> {
-        let (schema, registry) = (Schema::built_in()?, engine::registry(config)?);
+        let (schema, registry) = (Schema::built_in()?, assembly::registry(config)?);
         Ok(LogOrders {
             log,
-            topology: engine::topology(config),
-            rules: engine::rule_settings(config),
-            decoder: engine::decoder(config, &Arc::new(schema.clone()), registry.as_ref())?,
-            future_ms_max: engine::future_ms_max(config),
+            topology: assembly::topology(config),
+            rules: assembly::rule_settings(config),
+            decoder: assembly::decoder(config, &Arc::new(schema.clone()), registry.as_ref())?,
+            future_ms_max: assembly::future_ms_max(config),
             destinations: config.destinations.keys().cloned().collect(),
             schema,
             registry,

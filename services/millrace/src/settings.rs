@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
+use crate::assembly;
 use crate::cli::{Common, Output};
-use crate::engine;
 use crate::refusal::Refusal;
 
 /// Configuration and common arguments of one call.
@@ -69,7 +69,7 @@ impl Settings {
     }
 
     pub fn topology(&self) -> Topology {
-        engine::topology(&self.config)
+        assembly::topology(&self.config)
     }
 
     /// Topics of the configured destinations: the desired state of each, and the ledger of those

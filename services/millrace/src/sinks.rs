@@ -26,8 +26,8 @@ pub use self::everywhere::Everywhere;
 pub use self::make::{KINDS, destination};
 pub use self::preview::Previews;
 use self::worker::{Shown, Worker};
+use crate::assembly;
 use crate::budgets::Budgets;
-use crate::engine;
 
 /// Keys that may wait in memory, per destination; about 600 bytes each.
 const PENDING_MAX: usize = 500_000;
@@ -77,7 +77,7 @@ impl SinkThreads {
         only: Option<&BTreeSet<String>>,
     ) -> anyhow::Result<SinkThreads> {
         let mut threads = SinkThreads::default();
-        let topology = engine::topology(config);
+        let topology = assembly::topology(config);
         for (name, configured) in config.destinations.iter().filter(|(name, _)| only.is_none_or(|only| only.contains(*name))) {
             let Some(destination) = destination(name, config, budgets)? else { continue };
             for spec in [topology.destination_spec(name), topology.sink_changelog_spec(name)] {
@@ -180,7 +180,7 @@ impl Sinks for SinkThreads {
 }
 
 fn context(config: &Config, name: &str, configured: &Configured, log: &Arc<dyn Log>, parts: &SinkParts) -> anyhow::Result<SinkContext> {
-    let topology = engine::topology(config);
+    let topology = assembly::topology(config);
     let suppressed = configured.suppressed.clone();
     Ok(SinkContext {
         name: name.to_owned(),
@@ -196,7 +196,7 @@ fn context(config: &Config, name: &str, configured: &Configured, log: &Arc<dyn L
         contested: parts.contested,
         clock: Arc::new(|| SystemClock.now()),
         open_ledger: (parts.ledgers)(name)?,
-        registry: engine::registry(config)?,
+        registry: assembly::registry(config)?,
         brake: brake(configured),
         pending_max: PENDING_MAX,
         idle_wait_ms: IDLE_WAIT_MS,

@@ -26,8 +26,8 @@ use tokio::sync::watch;
 
 pub use self::control::put_pause;
 pub use self::make::{make, marketo_config};
+use crate::assembly;
 use crate::budgets::Budgets;
-use crate::engine;
 
 /// Running sources.
 pub struct RunningSources {
@@ -146,7 +146,7 @@ impl Sources for RunningSources {
 }
 
 fn topics(config: &Config, name: &str) -> Topics {
-    let topology = engine::topology(config);
+    let topology = assembly::topology(config);
     Topics {
         records: SourceKind::ALL
             .into_iter()

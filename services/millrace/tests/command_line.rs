@@ -34,8 +34,6 @@ fn exit_statuses() {
     std::fs::write(folder.path().join("bad.yaml"), GOOD.replace("workEmail.address", "workEmail.adress")).unwrap();
     let nobody = "http://127.0.0.1:1";
     let table: &[(&[&str], i32, &str)] = &[
-        (&["--version"], 0, "millrace"),
-        (&["--help"], 0, "demo"),
         (&["juggle"], 64, "juggle"),
         (&["run", "--check-config"], 0, "millrace.source.person"),
         (&["run", "--check-config", "--output", "json"], 0, "\"shards\": 4"),
@@ -51,7 +49,6 @@ fn exit_statuses() {
         (&["processor", "--create-topics"], 64, "kafka.bootstrap"),
         (&["topics", "acls"], 0, "--topic millrace.audience.membership"),
         (&["topics", "acls", "--output", "json"], 0, "\"resourceType\": \"transactionalId\""),
-        (&["health", "--address", "127.0.0.1:1"], 1, "no instance answers at http://127.0.0.1:1/"),
         (&["segment", "lint", "good.yaml"], 0, "good"),
         (&["segment", "lint", "absent.yaml"], 1, "cannot read absent.yaml"),
         (&["source", "file", "absent.jsonl"], 1, "millrace: cannot read absent.jsonl"),
@@ -64,21 +61,11 @@ fn exit_statuses() {
         (&["person", "export", "--all"], 64, "there is no `person export` yet"),
         (&["dead-letter", "replay"], 64, "there is no `dead-letter replay` yet"),
         (&["segment", "list", "--server", "localhost:1"], 1, "no instance answers at http://localhost:1/"),
-        (&["segment", "list", "--server", "no address"], 64, "is no address"),
         (
             &["segment", "list", "--server", "8080"],
             64,
             "--server: `8080` names no host; write `host:port`",
         ),
-        (&["health", "--address", "9090"], 64, "--address: `9090` names no host"),
-        (&["health", "--address", "http://127.0.0.1:1"], 1, "no instance answers at http://127.0.0.1:1/"),
-        (&["help"], 0, "Examples:"),
-        (&["help", "segment", "apply"], 0, "millrace segment apply upsell.yaml other.yaml"),
-        (&["version"], 0, "millrace 0."),
-        (&["person", "find", "a", "--limit", "0"], 64, "nothing would be listed; at least 1"),
-        (&["person", "show", " "], 64, "the id is empty"),
-        (&["account", "show", ""], 64, "the id is empty"),
-        (&["person", "delete", "email:a@b.c"], 64, "there is no `person erase` yet"),
         (&["audience", "import", "a", "good.yaml", "--allow-empty"], 64, "--replace"),
         (&["segment", "lint", "good.yaml", "bad.yaml"], 64, "bad.yaml"),
         (&["segment", "apply", "bad.yaml", "--server", nobody], 64, "adress"),
@@ -91,6 +78,32 @@ fn exit_statuses() {
         assert!(printed(&output).contains(word), "{arguments:?}\n{}", printed(&output));
     }
     assert!(!folder.path().join(".millrace").exists(), "a command that was to touch nothing made a folder");
+}
+
+/// Arguments as people type them.
+#[test]
+fn arguments_are_understood_or_refused_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let table: &[(&[&str], i32, &str)] = &[
+        (&["--version"], 0, "millrace"),
+        (&["--help"], 0, "demo"),
+        (&["health", "--address", "127.0.0.1:1"], 1, "no instance answers at http://127.0.0.1:1/"),
+        (&["segment", "list", "--server", "no address"], 64, "is no address"),
+        (&["health", "--address", "9090"], 64, "--address: `9090` names no host"),
+        (&["health", "--address", "http://127.0.0.1:1"], 1, "no instance answers at http://127.0.0.1:1/"),
+        (&["help"], 0, "Examples:"),
+        (&["help", "segment", "apply"], 0, "millrace segment apply upsell.yaml other.yaml"),
+        (&["version"], 0, "millrace 0."),
+        (&["person", "find", "a", "--limit", "0"], 64, "nothing would be listed; at least 1"),
+        (&["person", "show", " "], 64, "the id is empty"),
+        (&["account", "show", ""], 64, "the id is empty"),
+        (&["person", "delete", "email:a@b.c"], 64, "there is no `person erase` yet"),
+    ];
+    for (arguments, expected, word) in table {
+        let output = millrace(folder.path(), arguments);
+        assert_eq!(status(&output), Some(*expected), "{arguments:?}\n{}", printed(&output));
+        assert!(printed(&output).contains(word), "{arguments:?}\n{}", printed(&output));
+    }
 }
 
 #[test]

@@ -22,6 +22,9 @@ fn check(subject: SubjectKind, table: &[&str], expected: Expect) {
             if let Some(expected) = problem.expected {
                 let _ = write!(out, "; {expected}");
             }
+            if let Some(help) = problem.help {
+                let _ = write!(out, "; {help}");
+            }
             if let Some(suggestion) = problem.suggestion {
                 let _ = write!(out, "; did you mean {suggestion}");
             }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::assembly;
 use crate::budgets::Budgets;
 use crate::cli::DestinationCommand;
 use crate::client::Client;
-use crate::engine;
 use crate::settings::Settings;
 use crate::shown;
 use crate::sinks::Previews;
@@ -85,7 +85,7 @@ fn preview(settings: &Settings, name: &str, sample: u16) -> anyhow::Result<()> {
     let answer: Value = if settings.log_is_shared() {
         let previews = Previews {
             config: settings.config.clone(),
-            log: Arc::new(engine::kafka_log(&settings.config)?),
+            log: Arc::new(assembly::kafka_log(&settings.config)?),
             budgets: Arc::new(Budgets::configured(&settings.config)),
         };
         serde_json::to_value(previews.make(name, sample.into())?)?

@@ -19,7 +19,7 @@ use crate::ports::Ports;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::sinks::{Everywhere, KINDS, SinkThreads};
-use crate::{disk, engine, node};
+use crate::{assembly, disk, node};
 
 /// A file of changes, or the sinks of destinations.
 pub fn command(settings: &Settings, options: &SinkOptions) -> anyhow::Result<()> {
@@ -40,7 +40,7 @@ fn run(settings: &Settings, which: &[String]) -> anyhow::Result<()> {
     topics::refuse_unfit(&topics::create_missing(settings)?)?;
     let metrics = Metrics::new()?;
     metrics.set(Gauge::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
-    let kafka = Arc::new(engine::kafka_log(config)?);
+    let kafka = Arc::new(assembly::kafka_log(config)?);
     let parts = node::shared_sinks(settings, &kafka, disk::origin(settings, &*kafka)?);
     let log: Arc<dyn Log> = kafka;
     let budgets = Arc::new(Budgets::configured(config));

@@ -6,9 +6,9 @@ use std::io::{ErrorKind, Write};
 use anyhow::Context;
 use millrace_api::backend::{ChangeLog, ChangeReader, ChangesFrom};
 
+use crate::assembly;
 use crate::cli::SinkFileOptions;
 use crate::client::Client;
-use crate::engine;
 use crate::gateway::failure;
 use crate::orders::LogOrders;
 use crate::settings::Settings;
@@ -39,7 +39,7 @@ pub fn run(settings: &Settings, options: &SinkFileOptions) -> anyhow::Result<()>
 
 fn open(settings: &Settings, from: ChangesFrom, follow: bool) -> anyhow::Result<Box<dyn ChangeReader>> {
     if settings.log_is_shared() {
-        let log = std::sync::Arc::new(engine::kafka_log(&settings.config)?);
+        let log = std::sync::Arc::new(assembly::kafka_log(&settings.config)?);
         return LogOrders::new(log, &settings.config)?.open(&from).map_err(failure);
     }
     Client::of(settings)?.stream(&from, follow).map_err(failure)

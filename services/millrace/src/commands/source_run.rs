@@ -12,10 +12,10 @@ use millrace_segment::did_you_mean;
 use millrace_telemetry::Metrics;
 use serde_json::{Value, json};
 
+use crate::assembly;
 use crate::budgets::Budgets;
 use crate::client::Client;
 use crate::commands::topics;
-use crate::engine;
 use crate::ports::Ports;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -90,7 +90,7 @@ pub fn pause(settings: &Settings, name: &str, paused: bool) -> anyhow::Result<()
         if !settings.config.sources.contains_key(name) {
             return Err(Refusal(format!("no source `{name}` is configured")).into());
         }
-        let log = engine::kafka_log(&settings.config)?;
+        let log = assembly::kafka_log(&settings.config)?;
         put_pause(&settings.config, &log, name, paused).context("writing to the control topic of sources")?;
     } else {
         let step = if paused { "pause" } else { "resume" };

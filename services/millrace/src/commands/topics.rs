@@ -9,7 +9,7 @@ use millrace_log::{EmbeddedConfig, Log, TopicSpec};
 use millrace_runtime::topology::Topology;
 use serde::Serialize;
 
-use crate::engine;
+use crate::assembly;
 use crate::node;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -48,7 +48,7 @@ pub fn open_log(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
         LogKind::Embedded => Arc::new(node::embedded_log(settings, EmbeddedConfig::default())?),
         LogKind::Kafka => {
             refuse_unfit(&create_missing(settings)?)?;
-            Arc::new(engine::kafka_log(&settings.config)?)
+            Arc::new(assembly::kafka_log(&settings.config)?)
         }
     })
 }
@@ -73,7 +73,7 @@ fn report(settings: &Settings, findings: &[Finding]) -> anyhow::Result<()> {
 }
 
 fn look(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
-    let log = engine::kafka_log(&settings.config)?;
+    let log = assembly::kafka_log(&settings.config)?;
     catalogue(settings).iter().map(|wanted| look_at(&log, wanted, settings)).collect()
 }
 
@@ -84,7 +84,7 @@ fn look_at(log: &KafkaLog, wanted: &TopicSpec, settings: &Settings) -> anyhow::R
 
 /// Creates missing topics, and compares existing ones.
 pub fn create_missing(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
-    let log = engine::kafka_log(&settings.config)?;
+    let log = assembly::kafka_log(&settings.config)?;
     let make = |wanted: &TopicSpec| -> anyhow::Result<Finding> {
         let found = look_at(&log, wanted, settings)?;
         if found.state != State::Missing {

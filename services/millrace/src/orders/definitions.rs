@@ -12,7 +12,7 @@ use millrace_shard::lifecycle::{Accepted, Definitions};
 use millrace_shard::row::DefinitionRow;
 
 use super::{caught_up, poll};
-use crate::commands::segment::{Checked, check_one, rendered};
+use crate::rules::{Checked, check_one, rendered};
 
 /// Reads on from one command to the next.
 pub struct ControlTopic {

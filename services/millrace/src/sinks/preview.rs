@@ -12,8 +12,8 @@ use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_shard::machine::OutputTopic;
 
 use super::{brake, destination};
+use crate::assembly;
 use crate::budgets::Budgets;
-use crate::engine;
 use crate::refusal::Refusal;
 
 /// Makes previews of the configured destinations.
@@ -32,14 +32,14 @@ impl Previews {
         let (Some(mut destination), Some(configured)) = (made, configured) else {
             return Err(Refusal(format!("no destination `{name}` with a sink is configured")).into());
         };
-        let topology = engine::topology(&self.config);
+        let topology = assembly::topology(&self.config);
         let suppressed = configured.suppressed.clone();
         let context = PreviewContext {
             name: name.to_owned(),
             log: Arc::clone(&self.log),
             topic: topology.output(&OutputTopic::Destination(name.into())),
             changelog: topology.sink_changelog(name),
-            registry: engine::registry(&self.config)?,
+            registry: assembly::registry(&self.config)?,
             brake: brake(configured),
             suppressed: Arc::new(move |identity| suppressed.contains(identity.id())),
             clock: Arc::new(|| SystemClock.now()),

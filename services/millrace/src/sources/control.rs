@@ -15,7 +15,7 @@ use millrace_telemetry::{Counter, Gauge, Metrics};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::engine;
+use crate::assembly;
 
 /// How long one poll of the topic waits for news; metrics are updated as often.
 const LOOK: PollLimits = PollLimits {
@@ -26,7 +26,7 @@ const LOOK: PollLimits = PollLimits {
 
 fn topic(config: &Config) -> TopicPartition {
     TopicPartition {
-        topic: engine::topology(config).source_control().into(),
+        topic: assembly::topology(config).source_control().into(),
         partition: 0,
     }
 }

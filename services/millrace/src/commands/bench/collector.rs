@@ -14,9 +14,9 @@ use millrace_telemetry::Metrics;
 
 use super::report::Figure;
 use super::{machine, settings_apart};
+use crate::assembly;
 use crate::collector::{CollectorPort, RunningCollector};
 use crate::commands::topics;
-use crate::engine;
 use crate::node;
 use crate::settings::Settings;
 
@@ -45,7 +45,7 @@ pub fn measure(settings: &Settings, folder: &Path, on_kafka: bool, seconds: u64)
         LogKind::Embedded => Arc::new(node::embedded_log(&apart, EmbeddedConfig::default())?),
         LogKind::Kafka => {
             topics::refuse_unfit(&topics::create_missing(&apart)?)?;
-            Arc::new(engine::kafka_log(&apart.config)?)
+            Arc::new(assembly::kafka_log(&apart.config)?)
         }
     };
     let port = CollectorPort::take(&apart.config)?.context("a write key is there")?;

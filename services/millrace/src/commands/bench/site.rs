@@ -24,8 +24,8 @@ use millrace_shard::query::{Query, Reader, Shards};
 use super::meter::{Meter, MeteredLog, Reading};
 use super::watch::Watch;
 use super::world::{self, Placed};
+use crate::assembly;
 use crate::commands::topics;
-use crate::engine;
 use crate::node::{configured_parts, machines};
 use crate::settings::Settings;
 
@@ -131,14 +131,14 @@ impl Site {
         let (meter, observed) = (Arc::new(Meter::default()), Arc::new(Observed::default()));
         let log: Arc<dyn Log> = Arc::new(MeteredLog::new(parts.log, &topology, Arc::clone(&meter)));
         let watch = Watch::start(&*log, &topology, WATCHED)?;
-        let engine: Arc<Deployment> = Arc::new(engine::engine_config(config)?);
+        let engine: Arc<Deployment> = Arc::new(assembly::deployment(config)?);
         let context = TaskContext {
             topology,
             log: Arc::clone(&log),
             clock: Arc::new(SystemClock),
             observer: Arc::clone(&observed) as Arc<dyn Observer>,
             make_machine: machines(&engine),
-            config: engine::task_config(config),
+            config: assembly::task_config(config),
         };
         let host = Host::new(context, parts.open_store);
         let handle = host.handle();

@@ -18,7 +18,7 @@ use millrace_segment::Explanation;
 use millrace_shard::query::{Query, Reader, Shards};
 use millrace_shard::state::{StateError, StateStore};
 
-use crate::engine;
+use crate::assembly;
 use crate::gateway::failure;
 use crate::node::{Node, Parts, machines};
 use crate::orders::LogOrders;
@@ -56,13 +56,13 @@ impl Stage {
             ..EmbeddedConfig::default()
         };
         let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(folder.path(), durability)?);
-        let topology = engine::topology(config);
+        let topology = assembly::topology(config);
         for spec in topology.specs(config.topics.source_partitions) {
             log.create_topic(&spec)?;
         }
-        let engine = Arc::new(engine::engine_config(config)?);
+        let engine = Arc::new(assembly::deployment(config)?);
         let clock = Arc::new(ManualClock::new(begins));
-        let mut task_config = engine::task_config(config);
+        let mut task_config = assembly::task_config(config);
         task_config.poll.wait_ms_max = 0;
         let context = TaskContext {
             topology,

@@ -24,7 +24,7 @@ const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings of this deployment's shards. Calls the registry where one is configured and Avro is
 /// written.
-pub fn engine_config(config: &Config) -> anyhow::Result<Deployment> {
+pub fn deployment(config: &Config) -> anyhow::Result<Deployment> {
     let schema = Arc::new(Schema::built_in()?);
     let registry = registry(config)?;
     let decoder = decoder(config, &schema, registry.as_ref())?;

@@ -1,5 +1,6 @@
 //! From a definition to a checked rule.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use millrace_model::{Schema, Text, Value};
@@ -13,6 +14,7 @@ use crate::cost::{DEGREE_MAX, LONG_MAX, cost};
 use crate::definition::{Definition, Kind};
 use crate::eval::ITEMS_MAX;
 use crate::normal::normalise;
+use crate::ordered::chained;
 
 /// A definition whose rule parses and fits the schema. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -112,13 +114,14 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
     if !checker.errors.is_empty() {
         return Err(checker.errors);
     }
+    let mut fresh = checker.unused();
+    let conditions = if attribute { conditions } else { ordered(&conditions, &mut fresh) };
     let mut size = 0;
     conditions.leaves(&mut |leaf, _| size += leaf.size());
     if size > SIZE_MAX {
         let message = format!("the rule has {size} steps once `let` and functions are filled in, more than {SIZE_MAX}");
         return Err(vec![Diagnostic::error("too-large", ast.span, message)]);
     }
-    let mut fresh = checker.unused();
     let mut warnings = std::mem::take(&mut checker.warnings);
     let mut costly = Vec::new();
     conditions.leaves(&mut |leaf, span| {
@@ -200,6 +203,15 @@ fn rule(checker: &mut Checker<'_>, expr: &Expr, text: &str) -> Condition<Core> {
                 of: core,
             }
         }
+    }
+}
+
+/// The conditions with events in an order of time as chains.
+fn ordered(conditions: &Condition<Core>, fresh: &mut Fresh) -> Condition<Core> {
+    let rewritten = conditions.try_map(&mut |core: &Core, _| Ok::<Core, Infallible>(chained(core.clone(), fresh)));
+    match rewritten {
+        Ok(conditions) => conditions,
+        Err(never) => match never {},
     }
 }
 

@@ -69,6 +69,7 @@ mod eval;
 mod cost;
 pub mod kin;
 mod normal;
+mod ordered;
 pub mod sequence;
 pub mod tally;
 

@@ -141,7 +141,7 @@ pub(crate) fn candidates(source: &Core) -> (&Core, Option<(Var, &Core)>) {
 
 /// Whether a condition is a window since the event before that admits every later event before if
 /// it admits one.
-fn is_near(condition: &Core, event: Var, previous: Var) -> bool {
+pub(crate) fn is_near(condition: &Core, event: Var, previous: Var) -> bool {
     let at = |var| Core::field(Core::Var(var), "timestamp");
     let Core::Apply(
         Op::Window {

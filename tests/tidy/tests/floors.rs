@@ -30,7 +30,7 @@ const FLOORS: [(&str, &str); 10] = [
          core condition coerce types \
          yaml definition places \
          eval check \
-         sequence tally kin cost normal \
+         sequence tally kin cost normal ordered \
          compile plan explain whole lint rewrite",
     ),
     (

@@ -122,6 +122,83 @@ fn chains_that_keep_progress() {
     }
 }
 
+/// Events asked for one by one in an order of time; `TYPE a, TYPE b, …` and what else is asked.
+fn in_disguise(types: &[&str], beside: &str) -> String {
+    let names = ["a", "b", "c", "d"];
+    let from: Vec<String> = names.iter().zip(types).map(|(name, _)| format!("{name} from xEvent")).collect();
+    let of_type = names.iter().zip(types).map(|(name, kind)| format!("{name}.eventType = \"{kind}\""));
+    let in_order = names[..types.len()]
+        .windows(2)
+        .map(|pair| format!("{}.timestamp < {}.timestamp", pair[0], pair[1]));
+    let all: Vec<String> = of_type.chain(in_order).chain((!beside.is_empty()).then(|| beside.to_owned())).collect();
+    format!("exists {} where {}", from.join(", "), all.join(" and "))
+}
+
+proptest! {
+    /// The chain finds what combining every event with every other would find.
+    #[test]
+    fn events_in_an_order_are_a_chain(seed in any::<u64>()) {
+        let mut dice = Dice(seed);
+        let types: Vec<&str> = (0..2 + dice.below(3)).map(|_| dice.pick(&["a", "b", "c"])).collect();
+        let near = dice.below(2) == 0;
+        let pql = in_disguise(&types, if near { "b.timestamp occurs <= 20 hours after a.timestamp" } else { "" });
+        let rule = compiled(SubjectKind::Person, Tz::UTC, &pql);
+        let plan = Plan::build(std::slice::from_ref(&rule), &settings()).expect("a plan");
+        prop_assert_eq!(plan.queries.iter().map(|query| query.keep).collect::<Vec<_>>(), [Keep::Progress], "{}", &pql);
+        let tree = history(&mut dice);
+        let events: Vec<(Timestamp, String)> = crate::World::events(&tree, "p")
+            .iter()
+            .map(|event| (event.at, event.value.field("eventType").as_str().unwrap_or_default().to_owned()))
+            .collect();
+        for now in (0..8).map(|week| BEGIN.plus_ms(week * 7 * DAY_MS / 2)) {
+            let mut ends: Vec<Timestamp> = vec![Timestamp::MIN];
+            for (place, kind) in types.iter().enumerate() {
+                let follows = |at: Timestamp, end: &Timestamp| *end < at && (place != 1 || !near || at.0 - end.0 <= 20 * HOUR_MS);
+                ends = events
+                    .iter()
+                    .filter(|(at, other)| *at <= now && other == kind && ends.iter().any(|end| follows(*at, end)))
+                    .map(|(at, _)| *at)
+                    .collect();
+            }
+            prop_assert_eq!(value(&rule, &plan, &tree, "p", now).value, !ends.is_empty(), "{}\nat {}", pql, now);
+        }
+    }
+}
+
+#[test]
+fn only_one_strict_order_is_a_chain() {
+    let compiled = |pql: &str| {
+        let definition = crate::testing::definition(SubjectKind::Person, Tz::UTC, pql);
+        crate::compile(&definition, crate::testing::schema_once()).map_err(|problems| problems[0].code)
+    };
+    let progress = |pql: &str| {
+        let rule = compiled(pql).expect("accepted");
+        let plan = Plan::build(&[rule], &settings()).expect("a plan");
+        !plan.queries.is_empty() && plan.queries.iter().all(|query| query.keep == Keep::Progress)
+    };
+    for (types, beside) in [
+        (&["a", "b", "c", "a"][..], ""),
+        (&["a", "b", "c"], "a.timestamp < c.timestamp"),
+        (&["a", "b", "c"], "b2b.personScore > 1"),
+        (
+            &["a", "b", "c"],
+            "c.timestamp occurs <= 1 day after b.timestamp and c.timestamp occurs <= 30 days before now",
+        ),
+    ] {
+        assert!(progress(&in_disguise(types, beside)), "{types:?} {beside}");
+    }
+    let reversed = "exists a from xEvent[eventType = \"a\"], b from xEvent, c from xEvent where b.timestamp > a.timestamp and c.timestamp > b.timestamp";
+    assert!(progress(reversed));
+    for pql in [
+        "exists a from xEvent, b from xEvent, c from xEvent where a.timestamp < b.timestamp and a.timestamp < c.timestamp",
+        "exists a from xEvent, b from xEvent, c from xEvent where a.timestamp <= b.timestamp and b.timestamp < c.timestamp",
+        "exists a from xEvent, b from xEvent, c from xEvent where a.timestamp < b.timestamp and b.timestamp < c.timestamp and c.timestamp < a.timestamp",
+        "exists a from xEvent, b from xEvent, c from xEvent where a.timestamp < b.timestamp and b.timestamp < c.timestamp and a.eventType = c.eventType",
+    ] {
+        assert_eq!(compiled(pql).err(), Some("too-costly"), "{pql}");
+    }
+}
+
 #[test]
 fn equal_sequences_are_one_query() {
     let rule = |pql: &str| compiled(SubjectKind::Person, Tz::UTC, pql);

@@ -114,11 +114,13 @@ fn is_existence(condition: &Core) -> bool {
 fn order(condition: &Core) -> Option<(Var, Var)> {
     let Core::Apply(op, operands) = condition else { return None };
     let [left, right] = operands.as_slice() else { return None };
-    let pair = (of_timestamp(left)?, of_timestamp(right)?);
-    match op {
-        Op::Compare(Comparison::Less) | Op::Relative(Direction::Before) => Some(pair),
-        Op::Compare(Comparison::Greater) | Op::Relative(Direction::After) => Some((pair.1, pair.0)),
-        _ => None,
+    let (left, right) = (of_timestamp(left)?, of_timestamp(right)?);
+    if matches!(op, Op::Compare(Comparison::Less) | Op::Relative(Direction::Before)) {
+        Some((left, right))
+    } else if matches!(op, Op::Compare(Comparison::Greater) | Op::Relative(Direction::After)) {
+        Some((right, left))
+    } else {
+        None
     }
 }
 

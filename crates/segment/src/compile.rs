@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use millrace_model::{Schema, Text, Value};
-use millrace_pql::Diagnostic;
 use millrace_pql::ast::{Binary, Expr, Node, Span};
+use millrace_pql::{Diagnostic, Severity};
 
 use crate::check::{Attribute, Checker, Library, SIZE_MAX, operands};
 use crate::condition::Condition;
@@ -124,29 +124,9 @@ pub fn compile_with(definition: &Definition, schema: &Schema, library: &Library)
     }
     let mut warnings = std::mem::take(&mut checker.warnings);
     let mut costly = Vec::new();
-    conditions.leaves(&mut |leaf, span| {
-        let cost = cost(leaf);
-        if cost.degree > DEGREE_MAX {
-            let message = format!(
-                "{} lists are combined, every item of one with every item of the others; more than {DEGREE_MAX} take too long",
-                cost.degree
-            );
-            costly.push(Diagnostic::error("too-costly", span, message).expecting("conditions that speak of fewer lists, or earlier steps, at once"));
-        } else if cost.long > LONG_MAX {
-            let message = format!(
-                "{} lists of events or persons are compared with each other; more than {LONG_MAX} take too long for someone with a long history",
-                cost.long
-            );
-            costly.push(Diagnostic::error("too-costly", span, message).expecting("a chain, or conditions that speak of fewer events at once"));
-        } else if cost.long > 1 || cost.degree > 2 {
-            let listed = if cost.long > 1 { "events or persons" } else { "the items of three lists" };
-            let message = format!(
-                "{listed} are compared with each other: every evaluation goes through all combinations of those that match, and counts as false where they are more than {ITEMS_MAX}"
-            );
-            warnings.push(
-                Diagnostic::warning("expensive", span, message).expecting("a chain without conditions between its steps, or narrower conditions on each side"),
-            );
-        }
+    conditions.leaves(&mut |leaf, span| match combined(leaf, span) {
+        Some(finding) if finding.severity == Severity::Error => costly.push(finding),
+        found => warnings.extend(found),
     });
     if !costly.is_empty() {
         return Err(costly);
@@ -204,6 +184,34 @@ fn rule(checker: &mut Checker<'_>, expr: &Expr, text: &str) -> Condition<Core> {
             }
         }
     }
+}
+
+/// What the lists that a condition combines cost: an error where nobody can pay it, a warning where
+/// a long history cannot.
+fn combined(condition: &Core, span: Span) -> Option<Diagnostic> {
+    let cost = cost(condition);
+    if cost.degree > DEGREE_MAX {
+        let message = format!(
+            "{} lists are combined, every item of one with every item of the others; more than {DEGREE_MAX} take too long",
+            cost.degree
+        );
+        return Some(Diagnostic::error("too-costly", span, message).expecting("conditions that speak of fewer lists, or earlier steps, at once"));
+    }
+    if cost.long > LONG_MAX {
+        let message = format!(
+            "{} lists of events or persons are compared with each other; more than {LONG_MAX} take too long for someone with a long history",
+            cost.long
+        );
+        return Some(Diagnostic::error("too-costly", span, message).expecting("a chain, or conditions that speak of fewer events at once"));
+    }
+    if cost.long < 2 && cost.degree < 3 {
+        return None;
+    }
+    let listed = if cost.long > 1 { "events or persons" } else { "the items of three lists" };
+    let message = format!(
+        "{listed} are compared with each other: every evaluation goes through all combinations of those that match, and counts as false where they are more than {ITEMS_MAX}"
+    );
+    Some(Diagnostic::warning("expensive", span, message).expecting("a chain without conditions between its steps, or narrower conditions on each side"))
 }
 
 /// The conditions with events in an order of time as chains.

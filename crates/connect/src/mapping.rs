@@ -7,8 +7,11 @@
 //! "firstName"                                           the source's field; `a.b` reads inside objects
 //! { constant: 5 }                                       the same for every record
 //! { concat: ["firstName", "lastName"], separator: " " } the texts that are present; absent parts leave no separator
+//! { all: ["region", "id"], separator: "-" }             the same, absent where one part is
 //! { first: ["workPhone", "mobilePhone"] }               the first that is present
 //! { list: ["department"] }                              a list of those present; absent where none is
+//! { object: { sourceKey: "id" } }                       an object of those present; absent where none is
+//! { each: "members", as: { of: "item", suffix: "@a.B" } } every item of a list; `item` is the item, and the fields of an item that is an object go by their names
 //! { of: "rating", values: {"1": hot}, otherwise: cold } a table; without `otherwise` a value not in it is absent; `otherwise: keep` keeps it
 //! { of: "closed", date: "%d.%m.%Y %H:%M", zone: Europe/Berlin }  an instant or a date in another format
 //! { of: "amount", number: { decimal: ",", group: "." } } a number in another format; `number: {}` reads `1604.47`
@@ -23,6 +26,8 @@
 //!
 //! A value that cannot be read is an error with the name of the field, never a guess. Null and
 //! absent are the same.
+
+mod parse;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,8 +56,16 @@ enum Expression {
     Field(String),
     Constant(Value),
     Concat(Vec<Expression>, String),
+    /// As `Concat`, absent where one part is.
+    All(Vec<Expression>, String),
     First(Vec<Expression>),
     List(Vec<Expression>),
+    Object(BTreeMap<String, Expression>),
+    /// Every item of the list in a field.
+    Each {
+        of: String,
+        item: Box<Expression>,
+    },
     Values {
         of: Box<Expression>,
         table: BTreeMap<String, Value>,
@@ -115,6 +128,16 @@ pub struct MappingError {
     pub detail: String,
 }
 
+/// The known part of a record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partial {
+    /// The fields, nested by their paths.
+    pub mapped: Map<String, Value>,
+    /// The paths that are known, those without a value included. A custom field whose name holds a
+    /// dot has no path.
+    pub paths: Vec<String>,
+}
+
 impl Mapping {
     /// Reads a mapping; reports all its errors at once.
     ///
@@ -124,7 +147,7 @@ impl Mapping {
         let mut errors = Vec::new();
         let mut rules = BTreeMap::new();
         for (target, value) in text {
-            match parse_rule(target, value) {
+            match parse::rule(target, value) {
                 Ok(rule) => {
                     rules.insert(target.clone(), rule);
                 }
@@ -193,6 +216,40 @@ impl Mapping {
         Ok(mapped)
     }
 
+    /// As [`Mapping::apply`] where the values of some fields are not known: rules that read one of
+    /// them say nothing.
+    ///
+    /// # Errors
+    /// The first field that cannot be read.
+    pub fn apply_partial(&self, fields: &Fields, withheld: &BTreeSet<String>) -> Result<Partial, MappingError> {
+        let mut rules = BTreeMap::new();
+        let mut paths = Vec::new();
+        for (target, rule) in &self.rules {
+            match rule {
+                None => continue,
+                Some(Rule::Value(expression)) if expression.reads_any(withheld) => continue,
+                Some(Rule::Value(_)) => paths.push(target.clone()),
+                Some(Rule::Fields(names)) => {
+                    let read = self.named();
+                    let wanted = |name: &String| names.as_ref().map_or_else(|| !read.contains(name), |names| names.contains(name));
+                    let known = fields.keys().filter(|name| wanted(name) && !withheld.contains(*name) && !name.contains('.'));
+                    paths.extend(known.map(|name| format!("{target}.{name}")));
+                }
+            }
+            rules.insert(target.clone(), rule.clone());
+        }
+        let known = fields.iter().filter(|(name, _)| !withheld.contains(*name));
+        let known: Fields = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mapped = Mapping { rules }.apply(&known)?;
+        Ok(Partial { mapped, paths })
+    }
+
+    /// The target paths that rules fill, custom fields apart.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        let filled = self.rules.iter().filter(|(_, rule)| matches!(rule, Some(Rule::Value(_))));
+        filled.map(|(target, _)| target.as_str())
+    }
+
     fn put_fields(&self, mapped: &mut Map<String, Value>, target: &str, names: Option<&[String]>, fields: &Fields) {
         let read = self.named();
         for (name, value) in fields {
@@ -224,135 +281,6 @@ fn put_steps<'a>(mapped: &mut Map<String, Value>, steps: impl Iterator<Item = &'
     at.insert((*last).to_owned(), value);
 }
 
-fn parse_rule(target: &str, value: &Value) -> Result<Option<Rule>, String> {
-    if target.is_empty() || target.split('.').any(str::is_empty) {
-        return Err("the target is no path such as `person.name.firstName`".to_owned());
-    }
-    match value {
-        Value::Bool(false) => Ok(None),
-        Value::Object(object) if object.contains_key("fields") => {
-            only(object, &["fields"])?;
-            match &object["fields"] {
-                Value::String(all) if all == "*" => Ok(Some(Rule::Fields(None))),
-                Value::Array(names) => {
-                    let names = names.iter().map(|name| name.as_str().map(str::to_owned));
-                    let names: Option<Vec<String>> = names.collect();
-                    names
-                        .map(|names| Some(Rule::Fields(Some(names))))
-                        .ok_or_else(|| "`fields` is a list of names".to_owned())
-                }
-                _ => Err("`fields` is a list of names or `*`".to_owned()),
-            }
-        }
-        other => expression(other).map(|expression| Some(Rule::Value(expression))),
-    }
-}
-
-fn only(object: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
-    match object.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(key) => Err(format!("`{key}` does not belong here; known are {}", known.join(", "))),
-        None => Ok(()),
-    }
-}
-
-fn expression(value: &Value) -> Result<Expression, String> {
-    let object = match value {
-        Value::String(field) if !field.is_empty() => return Ok(Expression::Field(field.clone())),
-        Value::Object(object) => object,
-        _ => return Err("expected the name of a field or an expression such as `{ constant: 5 }`".to_owned()),
-    };
-    let has = |key: &str| object.contains_key(key);
-    if has("constant") {
-        only(object, &["constant"])?;
-        return Ok(Expression::Constant(object["constant"].clone()));
-    }
-    if has("concat") {
-        only(object, &["concat", "separator"])?;
-        return Ok(Expression::Concat(several(&object["concat"])?, text(object, "separator")?.unwrap_or_default()));
-    }
-    if has("first") {
-        only(object, &["first"])?;
-        return Ok(Expression::First(several(&object["first"])?));
-    }
-    if has("list") {
-        only(object, &["list"])?;
-        return Ok(Expression::List(several(&object["list"])?));
-    }
-    if has("when") {
-        return when(object);
-    }
-    let of = object.get("of").ok_or("expected one of constant, concat, first, list, when, of")?;
-    converted(object, Box::new(expression(of)?))
-}
-
-fn several(value: &Value) -> Result<Vec<Expression>, String> {
-    let parts = value.as_array().ok_or("expected a list of fields or expressions")?;
-    parts.iter().map(expression).collect()
-}
-
-fn text(object: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
-    match object.get(key) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(format!("`{key}` is a text")),
-    }
-}
-
-fn when(object: &Map<String, Value>) -> Result<Expression, String> {
-    only(object, &["when", "then", "otherwise"])?;
-    let condition = object["when"]
-        .as_object()
-        .ok_or("`when` is a condition such as `{ field: type, equals: partner }`")?;
-    only(condition, &["field", "equals", "in", "exists"])?;
-    let field = text(condition, "field")?.ok_or("`when` names a `field`")?;
-    let condition = match (condition.get("equals"), condition.get("in"), condition.get("exists")) {
-        (Some(value), None, None) => Condition::In(field, vec![value.clone()]),
-        (None, Some(Value::Array(values)), None) => Condition::In(field, values.clone()),
-        (None, None, Some(Value::Bool(exists))) => Condition::Exists(field, *exists),
-        _ => return Err("`when` takes one of `equals`, `in` (a list), `exists` (true or false)".to_owned()),
-    };
-    let then = Box::new(expression(object.get("then").ok_or("`when` needs a `then`")?)?);
-    let otherwise = object.get("otherwise").map(expression).transpose()?.map(Box::new);
-    Ok(Expression::When { condition, then, otherwise })
-}
-
-fn converted(object: &Map<String, Value>, of: Box<Expression>) -> Result<Expression, String> {
-    if let Some(table) = object.get("values") {
-        only(object, &["of", "values", "otherwise"])?;
-        let table = table.as_object().ok_or("`values` is a table from text to value")?;
-        let otherwise = match object.get("otherwise") {
-            None | Some(Value::Null) => Otherwise::Absent,
-            Some(Value::String(word)) if word == "keep" => Otherwise::Keep,
-            Some(value) => Otherwise::Is(value.clone()),
-        };
-        let table = table.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        return Ok(Expression::Values { of, table, otherwise });
-    }
-    if let Some(format) = text(object, "date")? {
-        only(object, &["of", "date", "zone"])?;
-        let zone = text(object, "zone")?.unwrap_or_else(|| "UTC".to_owned());
-        let zone = zone.parse().map_err(|_| format!("`{zone}` is no time zone such as `Europe/Berlin`"))?;
-        return Ok(Expression::Date { of, format, zone });
-    }
-    if let Some(number) = object.get("number") {
-        only(object, &["of", "number"])?;
-        let format = number.as_object().ok_or("`number` is a format such as `{ decimal: \",\", group: \".\" }`")?;
-        only(format, &["decimal", "group"])?;
-        let sign = |key: &str| text(format, key).map(|text| text.and_then(|text| text.chars().next()));
-        return Ok(Expression::Number {
-            of,
-            decimal: sign("decimal")?.unwrap_or('.'),
-            group: sign("group")?,
-        });
-    }
-    only(object, &["of", "prefix", "suffix"])?;
-    Ok(Expression::Affixed {
-        of,
-        prefix: text(object, "prefix")?.unwrap_or_default(),
-        suffix: text(object, "suffix")?.unwrap_or_default(),
-    })
-}
-
 /// A value, or the field that cannot be read and why.
 type Outcome = Result<Value, (String, String)>;
 
@@ -363,7 +291,14 @@ impl Expression {
                 into.insert(name.clone());
             }
             Expression::Constant(_) => {}
-            Expression::Concat(parts, _) | Expression::First(parts) | Expression::List(parts) => parts.iter().for_each(|part| part.reads(into)),
+            Expression::Concat(parts, _) | Expression::All(parts, _) | Expression::First(parts) | Expression::List(parts) => {
+                parts.iter().for_each(|part| part.reads(into))
+            }
+            Expression::Object(members) => members.values().for_each(|member| member.reads(into)),
+            // The fields of an item are no fields of the record.
+            Expression::Each { of, .. } => {
+                into.insert(of.clone());
+            }
             Expression::Values { of, .. } | Expression::Date { of, .. } | Expression::Number { of, .. } | Expression::Affixed { of, .. } => of.reads(into),
             Expression::When { condition, then, otherwise } => {
                 let (Condition::In(field, _) | Condition::Exists(field, _)) = condition;
@@ -372,6 +307,14 @@ impl Expression {
                 otherwise.iter().for_each(|other| other.reads(into));
             }
         }
+    }
+
+    /// Whether the value depends on one of the fields, or on a part of it.
+    fn reads_any(&self, fields: &BTreeSet<String>) -> bool {
+        let mut read = BTreeSet::new();
+        self.reads(&mut read);
+        let within = |name: &String, field: &String| name.strip_prefix(field.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        read.iter().any(|name| fields.iter().any(|field| within(name, field)))
     }
 
     /// The first field this depends on, for messages.
@@ -385,20 +328,27 @@ impl Expression {
         match self {
             Expression::Field(name) => Ok(look_up(fields, name).cloned().unwrap_or_default()),
             Expression::Constant(value) => Ok(value.clone()),
-            Expression::Concat(parts, separator) => {
-                let texts = present(parts, fields)?;
-                let texts: Vec<String> = texts.iter().map(written).filter(|text| !text.is_empty()).collect();
-                Ok(if texts.is_empty() {
-                    Value::Null
-                } else {
-                    Value::String(texts.join(separator))
-                })
+            Expression::Concat(parts, separator) => Ok(joined(&texts(parts, fields)?, separator)),
+            Expression::All(parts, separator) => {
+                let texts = texts(parts, fields)?;
+                Ok(if texts.len() < parts.len() { Value::Null } else { joined(&texts, separator) })
             }
             Expression::First(parts) => Ok(present(parts, fields)?.into_iter().next().unwrap_or_default()),
             Expression::List(parts) => {
                 let values = present(parts, fields)?;
                 Ok(if values.is_empty() { Value::Null } else { Value::Array(values) })
             }
+            Expression::Object(members) => {
+                let mut object = Map::new();
+                for (name, member) in members {
+                    let value = member.value(fields)?;
+                    if !value.is_null() {
+                        object.insert(name.clone(), value);
+                    }
+                }
+                Ok(if object.is_empty() { Value::Null } else { Value::Object(object) })
+            }
+            Expression::Each { of, item } => each(fields, of, item),
             Expression::When { condition, then, otherwise } => match (condition.holds(fields), otherwise) {
                 (true, _) => then.value(fields),
                 (false, Some(other)) => other.value(fields),
@@ -434,6 +384,38 @@ impl Expression {
 fn present(parts: &[Expression], fields: &Fields) -> Result<Vec<Value>, (String, String)> {
     let values = parts.iter().map(|part| part.value(fields)).collect::<Result<Vec<_>, _>>()?;
     Ok(values.into_iter().filter(|value| !value.is_null()).collect())
+}
+
+/// Applies an expression to every item of a list; absent results leave no place in it.
+fn each(fields: &Fields, of: &str, item: &Expression) -> Outcome {
+    let items = match look_up(fields, of) {
+        None | Some(Value::Null) => return Ok(Value::Null),
+        Some(Value::Array(items)) => items,
+        Some(other) => return Err((of.to_owned(), format!("`{}` is no list", written(other)))),
+    };
+    let mut values = Vec::with_capacity(items.len());
+    for one in items {
+        let mut inner = one.as_object().cloned().unwrap_or_default();
+        inner.insert("item".to_owned(), one.clone());
+        let value = item.value(&inner).map_err(|(_, detail)| (of.to_owned(), detail))?;
+        if !value.is_null() {
+            values.push(value);
+        }
+    }
+    Ok(Value::Array(values))
+}
+
+/// The texts of the parts that are present and not empty.
+fn texts(parts: &[Expression], fields: &Fields) -> Result<Vec<String>, (String, String)> {
+    let values = present(parts, fields)?;
+    Ok(values.iter().map(written).filter(|text| !text.is_empty()).collect())
+}
+
+fn joined(texts: &[String], separator: &str) -> Value {
+    if texts.is_empty() {
+        return Value::Null;
+    }
+    Value::String(texts.join(separator))
 }
 
 impl Condition {
@@ -493,125 +475,4 @@ fn number(text: &str, decimal: char, group: Option<char>) -> Result<Value, Strin
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn map(rules: Value, record: Value) -> String {
-        let mapping = match Mapping::parse(rules.as_object().expect("an object")) {
-            Ok(mapping) => mapping,
-            Err(errors) => return errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-        };
-        match mapping.apply(record.as_object().expect("an object")) {
-            Ok(mapped) => Value::Object(mapped).to_string(),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn every_expression() {
-        let record = json!({
-            "first": "Ann", "last": "Lee", "none": null, "empty": "", "score": 75, "rating": "1", "closed": "24.12.2026 18:30", "due": "24.12.2026",
-            "amount": "1.604,47", "plain": "1604.47", "long": "-9007199254740993.25", "stamp": "2026-11-01T10:00:00.000+0000", "nested": {"city": "Ulm"}, "a.b": 1,
-        });
-        let table = [
-            (json!({"person.name.firstName": "first"}), r#"{"person":{"name":{"firstName":"Ann"}}}"#),
-            (json!({"x": "none", "y": "missing"}), "{}"),
-            (json!({"x": "nested.city", "y": "a.b"}), r#"{"x":"Ulm","y":1}"#),
-            (json!({"x": {"constant": {"val": "y"}}}), r#"{"x":{"val":"y"}}"#),
-            (
-                json!({"x": {"concat": ["first", "none", "empty", "last"], "separator": " "}}),
-                r#"{"x":"Ann Lee"}"#,
-            ),
-            (json!({"x": {"concat": ["none"]}}), "{}"),
-            (json!({"x": {"first": ["none", "last"]}}), r#"{"x":"Lee"}"#),
-            (json!({"x": {"list": ["none", "last", {"constant": 2}]}}), r#"{"x":["Lee",2]}"#),
-            (json!({"x": {"of": "rating", "values": {"1": "hot"}}}), r#"{"x":"hot"}"#),
-            (json!({"x": {"of": "score", "values": {"1": "hot"}}}), "{}"),
-            (json!({"x": {"of": "score", "values": {"1": "hot"}, "otherwise": "keep"}}), r#"{"x":75}"#),
-            (json!({"x": {"of": "score", "values": {}, "otherwise": "cold"}}), r#"{"x":"cold"}"#),
-            (
-                json!({"x": {"of": "closed", "date": "%d.%m.%Y %H:%M", "zone": "Europe/Berlin"}}),
-                r#"{"x":"2026-12-24T17:30:00.000Z"}"#,
-            ),
-            (json!({"x": {"of": "due", "date": "%d.%m.%Y"}}), r#"{"x":"2026-12-24"}"#),
-            (
-                json!({"x": {"of": "stamp", "date": "%Y-%m-%dT%H:%M:%S%.f%z"}}),
-                r#"{"x":"2026-11-01T10:00:00.000Z"}"#,
-            ),
-            (json!({"x": {"of": "amount", "number": {"decimal": ",", "group": "."}}}), r#"{"x":1604.47}"#),
-            (json!({"x": {"of": "plain", "number": {}}}), r#"{"x":1604.47}"#),
-            (json!({"x": {"of": "long", "number": {}}}), r#"{"x":-9007199254740993.25}"#),
-            (json!({"x": {"of": "empty", "number": {}}}), "{}"),
-            (json!({"x": {"of": "score", "suffix": "@crm.Own"}}), r#"{"x":"75@crm.Own"}"#),
-            (
-                json!({"x": {"when": {"field": "score", "equals": "75"}, "then": "first", "otherwise": "last"}}),
-                r#"{"x":"Ann"}"#,
-            ),
-            (
-                json!({"x": {"when": {"field": "score", "in": [1, 2]}, "then": "first", "otherwise": "last"}}),
-                r#"{"x":"Lee"}"#,
-            ),
-            (
-                json!({"x": {"when": {"field": "none", "exists": false}, "then": {"constant": true}}}),
-                r#"{"x":true}"#,
-            ),
-            (json!({"x": {"of": "first", "number": {}}}), "`first` for `x`: `Ann` is no number"),
-            (
-                json!({"x": {"of": "due", "date": "%Y"}}),
-                "`due` for `x`: `24.12.2026` is not in the format `%Y`",
-            ),
-        ];
-        for (rules, expected) in table {
-            assert_eq!(map(rules.clone(), record.clone()), expected, "{rules}");
-        }
-    }
-
-    #[test]
-    fn rules_that_do_not_hold_say_why() {
-        let table = [
-            (
-                json!({"x": 5}),
-                "mapping of `x`: expected the name of a field or an expression such as `{ constant: 5 }`",
-            ),
-            (
-                json!({"x": {"constat": 5}}),
-                "mapping of `x`: expected one of constant, concat, first, list, when, of",
-            ),
-            (
-                json!({"x": {"constant": 5, "of": "f"}}),
-                "mapping of `x`: `of` does not belong here; known are constant",
-            ),
-            (json!({"x..y": "f"}), "mapping of `x..y`: the target is no path such as `person.name.firstName`"),
-            (
-                json!({"x": {"of": "f", "date": "%Y", "zone": "Mars"}}),
-                "mapping of `x`: `Mars` is no time zone such as `Europe/Berlin`",
-            ),
-        ];
-        for (rules, expected) in table {
-            assert_eq!(map(rules, json!({})), expected);
-        }
-    }
-
-    #[test]
-    fn custom_fields_go_to_extra() {
-        let record = json!({"id": 1, "tier": "gold", "a.b": 2, "none": null});
-        assert_eq!(
-            map(json!({"x": "id", "extra": {"fields": "*"}}), record.clone()),
-            r#"{"extra":{"a.b":2,"tier":"gold"},"x":1}"#
-        );
-        assert_eq!(map(json!({"extra": {"fields": ["tier"]}}), record), r#"{"extra":{"tier":"gold"}}"#);
-    }
-
-    #[test]
-    fn own_rules_stand_over_built_in_ones() {
-        let parse = |rules: Value| Mapping::parse(rules.as_object().expect("an object")).expect("holds");
-        let own = parse(json!({"a": "other", "b": false}));
-        let built_in = parse(json!({"a": "one", "b": "two", "c": "three"}));
-        let mapping = own.over(&built_in);
-        let mapped = mapping.apply(json!({"one": 1, "two": 2, "three": 3, "other": 4}).as_object().expect("an object"));
-        assert_eq!(mapped.map(Value::Object), Ok(json!({"a": 4, "c": 3})));
-        assert_eq!(mapping.reads(), Some(["other", "three"].map(str::to_owned).into()));
-    }
-}
+mod tests;

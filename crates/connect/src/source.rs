@@ -9,17 +9,20 @@
 mod rows;
 mod status;
 mod task;
+mod topics;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use millrace_model::{Cause, SourceKind, Timestamp};
+use millrace_log::{Offset, Record, TopicPartition};
+use millrace_model::{Cause, Rejection, SourceKind, Timestamp};
 use serde_json::Value;
 
 pub use rows::Rows;
 pub use status::{SnapshotProgress, SourceState, SourceView, Status};
 pub use task::{Ended, Make, SOURCE_HEADER, SourceTask, Stop, Topics, system_clock};
+pub use topics::{Interpret, TopicSource};
 
 use crate::budget::Spent;
 
@@ -80,6 +83,21 @@ pub enum Emitted {
         /// Which field cannot be mapped, and why.
         detail: String,
     },
+    /// A record of a foreign topic that cannot be used: it goes to the dead letters as it is.
+    Unusable(Box<Unusable>),
+}
+
+/// A record of a foreign topic, with the reason why it cannot be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unusable {
+    /// Where the record is; the topic is one of the foreign system.
+    pub place: TopicPartition,
+    /// Its place within the partition.
+    pub offset: Offset,
+    /// Key, value and headers as they were read.
+    pub record: Record,
+    /// Why it cannot be used; the detail names the field.
+    pub rejection: Rejection,
 }
 
 /// A record of a preview: as the system gave it, and as it would be appended.

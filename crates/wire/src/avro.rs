@@ -13,6 +13,7 @@
 //! arrive as the JSON they contain.
 
 mod canonical;
+mod json;
 mod read;
 mod schema;
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_log::{Disposition, Log, LogError, Record, ShardIdentity, ShardSession, TopicPartition, TopicSpec, Transaction};
-use millrace_model::{SourceKind, Timestamp, chain};
+use millrace_model::{Rejection, SourceKind, Timestamp, chain};
 use millrace_wire::{DeadLetterOrigin, Reason, dead_letter_headers};
 use tokio::sync::watch;
 
-use super::{Batch, Emitted, Rows, Source, SourceError, SourceState, Status};
+use super::{Batch, Emitted, Rows, Source, SourceError, SourceState, Status, Unusable};
 use crate::backoff::Backoff;
 use crate::budget::WallClock;
 
@@ -213,7 +213,7 @@ impl SourceTask {
         for emitted in batch.records {
             match &emitted {
                 Emitted::Record { .. } => records += 1,
-                Emitted::Rejected { .. } => rejected += 1,
+                Emitted::Rejected { .. } | Emitted::Unusable(_) => rejected += 1,
             }
             transaction.records.push(self.placed(emitted)?);
         }
@@ -260,19 +260,41 @@ impl SourceTask {
                     offset: -1,
                     stage: &stage,
                 };
-                let headers = dead_letter_headers(origin, &Reason::WrongType.because(format!("record {id}: {detail}")));
-                let to = TopicPartition {
-                    topic: self.topics.dead_letters.as_str().into(),
-                    partition: 0,
-                };
                 let record = Record {
-                    key: Some(Bytes::from(id)),
+                    key: Some(Bytes::from(id.clone())),
                     value: Some(Bytes::from(raw.to_string())),
-                    headers: headers.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))).collect(),
+                    headers: Vec::new(),
                 };
-                Ok((to, record))
+                Ok(self.dead_letter(record, origin, &Reason::WrongType.because(format!("record {id}: {detail}"))))
+            }
+            Emitted::Unusable(unusable) => {
+                let Unusable {
+                    place,
+                    offset,
+                    record,
+                    rejection,
+                } = *unusable;
+                let stage = format!("source {}", self.status.name());
+                let origin = DeadLetterOrigin {
+                    topic: &place.topic,
+                    partition: i32::try_from(place.partition).unwrap_or(-1),
+                    offset,
+                    stage: &stage,
+                };
+                Ok(self.dead_letter(record, origin, &rejection))
             }
         }
+    }
+
+    /// The record with the headers that say why it is one.
+    fn dead_letter(&self, mut record: Record, origin: DeadLetterOrigin<'_>, rejection: &Rejection) -> (TopicPartition, Record) {
+        let to = TopicPartition {
+            topic: self.topics.dead_letters.as_str().into(),
+            partition: 0,
+        };
+        let headers = dead_letter_headers(origin, rejection).into_iter();
+        record.headers.extend(headers.map(|(name, value)| (name.to_owned(), Bytes::from(value))));
+        (to, record)
     }
 
     fn topic(&self, kind: SourceKind) -> Result<&str, LogError> {

@@ -19,6 +19,7 @@ pub struct AvroSchema {
     pub(super) nodes: Vec<Node>,
     pub(super) top: NodeId,
     fingerprint: [u8; 8],
+    text: String,
 }
 
 /// Index of a node in the arena.
@@ -85,7 +86,14 @@ impl AvroSchema {
             nodes: compiler.nodes,
             top,
             fingerprint,
+            text: text.to_owned(),
         })
+    }
+
+    /// The schema as it was given: attributes that Avro does not know, such as `connect.name`, are
+    /// in it.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// CRC-64-AVRO of the schema's canonical form, little-endian, as single-object encoding writes

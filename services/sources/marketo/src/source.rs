@@ -205,6 +205,11 @@ fn sampled(raw: Value, emitted: Emitted) -> Sample {
             raw,
             mapped: Err(detail),
         },
+        Emitted::Unusable(unusable) => Sample {
+            topic: unusable.place.topic.to_string(),
+            raw,
+            mapped: Err(unusable.rejection.detail),
+        },
     }
 }
 

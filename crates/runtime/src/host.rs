@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use millrace_log::{Disposition, LogError};
-use millrace_model::chain;
+use millrace_model::{ShardId, chain};
 use millrace_shard::state::{StateError, StateStore, StateView};
 
 use crate::state::ShardState;
@@ -86,8 +86,8 @@ pub type OpenStore = dyn Fn(u32) -> Result<Box<dyn StateStore>, StateError> + Se
 /// A shard of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardHealth {
-    /// The number of the shard.
-    pub shard: u32,
+    /// The shard.
+    pub shard: ShardId,
     /// Its state.
     pub state: ShardState,
 }
@@ -97,7 +97,7 @@ pub struct Host {
     context: TaskContext,
     open_store: Arc<OpenStore>,
     shared: Arc<Shared>,
-    threads: BTreeMap<u32, ShardThread>,
+    threads: BTreeMap<ShardId, ShardThread>,
 }
 
 /// A view of a running host for other threads. Cheap to clone.
@@ -116,7 +116,7 @@ struct Shared {
 struct Board {
     /// Whether ownership has reported anything yet.
     assigned_once: bool,
-    shards: BTreeMap<u32, Entry>,
+    shards: BTreeMap<ShardId, Entry>,
 }
 
 struct Entry {
@@ -177,7 +177,7 @@ impl Host {
     /// Where ownership cannot be known any more.
     pub fn run(mut self, mut ownership: Box<dyn Ownership>) -> Result<(), LogError> {
         let outcome = self.run_until_stopped(&mut *ownership);
-        let all: BTreeSet<u32> = self.threads.keys().copied().collect();
+        let all: BTreeSet<u32> = self.threads.keys().map(|shard| shard.0).collect();
         self.stop(&all);
         let released = if all.is_empty() { Ok(()) } else { ownership.stopped(&all) };
         outcome.and(released)
@@ -207,7 +207,7 @@ impl Host {
         if !changes.assigned.is_empty() {
             self.shared.board().assigned_once = true;
         }
-        for shard in changes.assigned {
+        for shard in changes.assigned.into_iter().map(ShardId) {
             if !self.threads.contains_key(&shard) {
                 self.start(shard);
             }
@@ -215,7 +215,7 @@ impl Host {
         Ok(())
     }
 
-    fn start(&mut self, shard: u32) {
+    fn start(&mut self, shard: ShardId) {
         self.shared.post(shard, &ShardState::Opening, None);
         let stop = Arc::new(Signal::default());
         let (context, open_store, shared, signal) = (self.context.clone(), Arc::clone(&self.open_store), Arc::clone(&self.shared), Arc::clone(&stop));
@@ -244,7 +244,7 @@ impl Host {
                 );
             }
             Err(error) => {
-                tracing::error!(shard, %error, "cannot start a shard's thread");
+                tracing::error!(shard = shard.0, %error, "cannot start a shard's thread");
                 self.shared.post(shard, &ShardState::Failed { reason: error.to_string() }, None);
                 self.threads.insert(
                     shard,
@@ -260,10 +260,7 @@ impl Host {
 
     /// Stops threads, all at the same time, and forgets them.
     fn stop(&mut self, shards: &BTreeSet<u32>) {
-        let stopping: Vec<(u32, ShardThread)> = shards
-            .iter()
-            .filter_map(|shard| self.threads.remove(shard).map(|thread| (*shard, thread)))
-            .collect();
+        let stopping: Vec<(ShardId, ShardThread)> = shards.iter().filter_map(|shard| self.threads.remove_entry(&ShardId(*shard))).collect();
         stopping.iter().for_each(|(_, thread)| thread.stop.raise());
         for (shard, thread) in stopping {
             // A panic was caught inside and reported.
@@ -291,13 +288,13 @@ impl Host {
 }
 
 /// A shard's thread.
-fn drive(shard: u32, context: TaskContext, open_store: &OpenStore, shared: &Shared, stop: &Signal) -> Ending {
+fn drive(shard: ShardId, context: TaskContext, open_store: &OpenStore, shared: &Shared, stop: &Signal) -> Ending {
     let clock = Arc::clone(&context.clock);
-    let store = match open_store(shard) {
+    let store = match open_store(shard.0) {
         Ok(store) => store,
         Err(error) => {
             let reason = chain(&error);
-            tracing::error!(shard, reason, "cannot open the store");
+            tracing::error!(shard = shard.0, reason, "cannot open the store");
             shared.post(shard, &ShardState::Failed { reason }, None);
             return Ending::Again;
         }
@@ -321,7 +318,11 @@ fn drive(shard: u32, context: TaskContext, open_store: &OpenStore, shared: &Shar
         }
     }
     if let Err(error) = task.close() {
-        tracing::warn!(shard, reason = chain(&error), "cannot flush the store; its next owner restores the rest");
+        tracing::warn!(
+            shard = shard.0,
+            reason = chain(&error),
+            "cannot flush the store; its next owner restores the rest"
+        );
     }
     match posted {
         ShardState::Failed { .. } => Ending::Failed,
@@ -351,7 +352,7 @@ impl HostHandle {
     }
 
     /// Committed state of a shard; `None` where it does not run in this process now.
-    pub fn reader(&self, shard: u32) -> Option<Arc<dyn StateView + Send + Sync>> {
+    pub fn reader(&self, shard: ShardId) -> Option<Arc<dyn StateView + Send + Sync>> {
         self.shared.board().shards.get(&shard).and_then(|entry| entry.reader.clone())
     }
 
@@ -367,7 +368,7 @@ impl Shared {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn post(&self, shard: u32, state: &ShardState, reader: Option<Arc<dyn StateView + Send + Sync>>) {
+    fn post(&self, shard: ShardId, state: &ShardState, reader: Option<Arc<dyn StateView + Send + Sync>>) {
         self.board().shards.insert(shard, Entry { state: state.clone(), reader });
     }
 }

@@ -1,5 +1,6 @@
 //! What the runtime reports about itself.
 
+use millrace_model::ShardId;
 use millrace_shard::machine::Measurement;
 
 use crate::state::ShardState;
@@ -9,10 +10,10 @@ use crate::state::ShardState;
 pub trait Observer: Send + Sync {
     /// Measurements of a committed step, or of the runtime itself. `SecondsSince` does not occur
     /// here: it has become a `Sample`.
-    fn measured(&self, shard: u32, measurements: &[Measurement]);
+    fn measured(&self, shard: ShardId, measurements: &[Measurement]);
 
     /// A shard's state has changed.
-    fn state_changed(&self, shard: u32, state: &ShardState);
+    fn state_changed(&self, shard: ShardId, state: &ShardState);
 }
 
 /// Ignores everything.
@@ -20,7 +21,7 @@ pub trait Observer: Send + Sync {
 pub struct Unobserved;
 
 impl Observer for Unobserved {
-    fn measured(&self, _: u32, _: &[Measurement]) {}
+    fn measured(&self, _: ShardId, _: &[Measurement]) {}
 
-    fn state_changed(&self, _: u32, _: &ShardState) {}
+    fn state_changed(&self, _: ShardId, _: &ShardState) {}
 }

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use millrace_log::random::Random;
 use millrace_log::simulated::{Faults, SimulatedLog};
 use millrace_log::{Delivered, Log, Record, TopicPartition};
-use millrace_model::{SourceKind, Timestamp};
+use millrace_model::{ShardId, SourceKind, Timestamp};
 use millrace_shard::machine::InputTopic;
 
 use self::node::Node;
@@ -139,7 +139,7 @@ pub struct Simulation {
     /// Owners that do not know they were superseded.
     zombies: Vec<Node>,
     /// Disks that earlier owners left, by shard.
-    shelf: Vec<(u32, MemoryDisk)>,
+    shelf: Vec<(ShardId, MemoryDisk)>,
     /// No more faults.
     calm: bool,
 }
@@ -166,7 +166,9 @@ impl Simulation {
             make_machine,
             config: config.task,
         };
-        let nodes = (0..config.shards).map(|shard| Node::new(shard, &context, MemoryDisk::default())).collect();
+        let nodes = ShardId::all(config.shards)
+            .map(|shard| Node::new(shard, &context, MemoryDisk::default()))
+            .collect();
         let (now, zombies, shelf) = (config.start, Vec::new(), Vec::new());
         Simulation {
             config,
@@ -295,8 +297,8 @@ impl Simulation {
     }
 
     /// Committed state of a shard, as its present owner has it.
-    pub fn view(&self, shard: u32) -> MemoryDisk {
-        self.nodes[shard as usize].disk.clone()
+    pub fn view(&self, shard: ShardId) -> MemoryDisk {
+        self.nodes[shard.index()].disk.clone()
     }
 
     /// The readable records of a topic, partition by partition.
@@ -311,17 +313,17 @@ impl Simulation {
 
     /// Kills the owner of a shard now; it comes back on its own disk, with a random prefix after
     /// the last flush.
-    pub fn crash(&mut self, shard: u32) {
-        let disk = self.nodes[shard as usize].disk.clone();
+    pub fn crash(&mut self, shard: ShardId) {
+        let disk = self.nodes[shard.index()].disk.clone();
         let keep = self.random.below(disk.unflushed() as u64 + 1) as usize;
         self.log.note(format!("crash {shard} keeps {keep}"));
         disk.crash(keep);
         let lost = self.random.chance(self.config.disk_lost);
-        self.nodes[shard as usize] = Node::new(shard, &self.context, if lost { MemoryDisk::default() } else { disk });
+        self.nodes[shard.index()] = Node::new(shard, &self.context, if lost { MemoryDisk::default() } else { disk });
     }
 
     /// Opens a shard elsewhere, while its owner continues as a zombie.
-    pub fn supersede(&mut self, shard: u32) {
+    pub fn supersede(&mut self, shard: ShardId) {
         let stale = self
             .shelf
             .iter()
@@ -330,7 +332,7 @@ impl Simulation {
         self.log.note(format!("supersede {shard} stale {}", stale.is_some()));
         let disk = stale.map(|place| self.shelf.remove(place).1).unwrap_or_default();
         let new = Node::new(shard, &self.context, disk);
-        let old = std::mem::replace(&mut self.nodes[shard as usize], new);
+        let old = std::mem::replace(&mut self.nodes[shard.index()], new);
         self.zombies.push(old);
     }
 
@@ -338,13 +340,13 @@ impl Simulation {
         if self.calm {
             return;
         }
-        let shard = self.random.below(u64::from(self.config.shards)) as u32;
+        let shard = ShardId(self.random.below(u64::from(self.config.shards)) as u32);
         if self.random.chance(self.config.crash) {
             self.crash(shard);
         } else if self.random.chance(self.config.zombie) {
             self.supersede(shard);
         } else if self.random.chance(self.config.flush) {
-            self.nodes[shard as usize].flush();
+            self.nodes[shard.index()].flush();
         }
         if !self.zombies.is_empty() && self.random.chance(300) {
             let zombie = self.random.below(self.zombies.len() as u64) as usize;
@@ -377,7 +379,7 @@ impl Simulation {
         // reopens it.
         let disk = self.nodes[chosen].disk.clone();
         self.log.note(format!("reopen {chosen}"));
-        self.nodes[chosen] = Node::new(chosen as u32, &self.context, disk);
+        self.nodes[chosen] = Node::new(ShardId(chosen as u32), &self.context, disk);
         progress
     }
 

@@ -21,7 +21,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use millrace_log::{Delivered, Disposition, Log, LogError, Offset, PollLimits, Record, ShardSession, TopicPartition, Transaction};
 use millrace_model::metric::{Counter, Gauge, Histogram};
-use millrace_model::{DAY_MS, Text, Timestamp, chain};
+use millrace_model::{DAY_MS, ShardId, Text, Timestamp, chain};
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition, RESERVED};
 use millrace_shard::state::{DERIVED, StateError, StateStore, StateView};
 
@@ -94,7 +94,7 @@ impl Default for TaskConfig {
 }
 
 /// Makes the machine of a shard; called again at every recovery.
-pub type MakeMachine = dyn Fn(u32) -> Box<dyn Machine> + Send + Sync;
+pub type MakeMachine = dyn Fn(ShardId) -> Box<dyn Machine> + Send + Sync;
 
 /// The environment of a task, shared with others.
 #[derive(Clone)]
@@ -148,7 +148,7 @@ pub enum Stepped {
 
 /// One shard in this process. Single-threaded: its owner calls `step` in a loop.
 pub struct ShardTask {
-    shard: u32,
+    shard: ShardId,
     context: TaskContext,
     store: Box<dyn StateStore>,
     state: ShardState,
@@ -190,7 +190,7 @@ struct Live {
 
 impl ShardTask {
     /// A task that opens its shard at the first step.
-    pub fn new(shard: u32, context: TaskContext, store: Box<dyn StateStore>) -> ShardTask {
+    pub fn new(shard: ShardId, context: TaskContext, store: Box<dyn StateStore>) -> ShardTask {
         context.observer.state_changed(shard, &ShardState::Opening);
         let now = context.clock.now();
         let records_max = context.config.poll.records_max;
@@ -213,7 +213,7 @@ impl ShardTask {
     }
 
     /// The number of the shard.
-    pub fn shard(&self) -> u32 {
+    pub fn shard(&self) -> ShardId {
         self.shard
     }
 
@@ -350,7 +350,7 @@ impl ShardTask {
             .map(|((topic, partition), (count, first))| format!("{count} from {topic:?}/{partition} offset {first}"))
             .collect();
         tracing::warn!(
-            shard = self.shard,
+            shard = self.shard.0,
             machine_ms,
             commit_ms,
             rows,
@@ -547,7 +547,7 @@ impl ShardTask {
 
     fn enter(&mut self, next: ShardState) {
         debug_assert!(self.state.may_become(&next), "{:?} to {next:?}", self.state);
-        let shard = self.shard;
+        let shard = self.shard.0;
         match &next {
             ShardState::Opening => tracing::debug!(shard, "shard opens"),
             ShardState::Running => tracing::info!(shard, "shard runs"),
@@ -557,7 +557,7 @@ impl ShardTask {
             ShardState::Failed { reason } => tracing::error!(shard, reason, "shard failed; a person must act"),
         }
         self.state = next;
-        self.context.observer.state_changed(shard, &self.state);
+        self.context.observer.state_changed(self.shard, &self.state);
     }
 
     fn report(&self, mut measurements: Vec<Measurement>) {
@@ -652,8 +652,8 @@ impl Live {
             }
         };
         let partition = match partition {
-            Partition::Shard(number) if number < *count => number,
-            Partition::Shard(number) => return Err(TaskError::Broken(format!("output to partition {number} of {name}, which has {count}"))),
+            Partition::Shard(shard) if shard.0 < *count => shard.0,
+            Partition::Shard(shard) => return Err(TaskError::Broken(format!("output to partition {shard} of {name}, which has {count}"))),
             Partition::Hash(bytes) => partition_of(&bytes, *count),
         };
         Ok((

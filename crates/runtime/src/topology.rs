@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use millrace_log::{DELETE_CONSUMED, Log, LogError, ShardIdentity, TopicPartition, TopicSpec};
-use millrace_model::SourceKind;
+use millrace_model::{ShardId, SourceKind};
 use millrace_shard::machine::{InputTopic, OutputTopic};
 
 /// The names and the number of shards of one deployment.
@@ -83,7 +83,7 @@ impl Topology {
     }
 
     /// Transactional id of a shard.
-    pub fn transactional_id(&self, shard: u32) -> String {
+    pub fn transactional_id(&self, shard: ShardId) -> String {
         format!("{}.shard.{shard}", self.application)
     }
 
@@ -122,7 +122,7 @@ impl Topology {
     /// # Errors
     /// `NoSuchTopic` where an internal topic or the control topic does not exist; otherwise the
     /// log's error.
-    pub fn inputs(&self, log: &dyn Log, shard: u32) -> Result<Vec<(TopicPartition, InputTopic)>, LogError> {
+    pub fn inputs(&self, log: &dyn Log, shard: ShardId) -> Result<Vec<(TopicPartition, InputTopic)>, LogError> {
         let mut inputs = Vec::new();
         for topic in [InputTopic::Control, InputTopic::Inbox, InputTopic::Records] {
             let name = self.input(topic);
@@ -136,14 +136,14 @@ impl Topology {
                 }
                 Some(_) => {}
             }
-            let partition = if topic == InputTopic::Control { 0 } else { shard };
+            let partition = if topic == InputTopic::Control { 0 } else { shard.0 };
             inputs.push((TopicPartition { topic: name.into(), partition }, topic));
         }
         for kind in SourceKind::ALL {
             let topic = InputTopic::Source(kind);
             let name: Arc<str> = self.input(topic).into();
             let count = log.partitions(&name)?.unwrap_or(0);
-            let own = (0..count).filter(|partition| partition % self.shards == shard);
+            let own = (0..count).filter(|partition| partition % self.shards == shard.0);
             inputs.extend(own.map(|partition| {
                 (
                     TopicPartition {
@@ -306,7 +306,7 @@ mod tests {
         let topology = Topology::new("t.", 3);
         topology.specs(7).iter().for_each(|spec| log.create_topic(spec).unwrap());
         let mut read = Vec::new();
-        for shard in 0..3 {
+        for shard in ShardId::all(3) {
             let inputs = topology.inputs(&log, shard).unwrap();
             read.extend(
                 inputs

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use millrace_model::Timestamp;
+use millrace_model::{ShardId, Timestamp};
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Output, OutputTopic, Partition};
 use millrace_shard::state::{RowChange, StateError, StateView};
 
@@ -50,7 +50,7 @@ fn due_key(due: i64, word: &[u8]) -> Vec<u8> {
 
 /// A word that belongs to another shard goes there by the inbox.
 pub struct Counter {
-    pub shard: u32,
+    pub shard: ShardId,
 }
 
 impl Counter {
@@ -104,7 +104,7 @@ impl Machine for Counter {
         let mut sent = Vec::new();
         for input in inputs {
             let word = input.value.as_ref().unwrap();
-            let owner = partition_of(word, SHARDS);
+            let owner = ShardId(partition_of(word, SHARDS));
             if owner != self.shard {
                 assert_ne!(input.topic, InputTopic::Inbox, "a message came to the wrong shard");
                 let partition = Partition::Shard(owner);

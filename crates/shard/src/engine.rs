@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use millrace_model::{SubjectId, Timestamp};
+use millrace_model::{ShardId, SubjectId, Timestamp};
 
 use crate::deployment::Deployment;
 use crate::format;
@@ -70,7 +70,7 @@ pub use view::{RowView, SubjectView};
 
 /// One shard.
 pub struct Shard {
-    number: u32,
+    id: ShardId,
     deployment: Arc<Deployment>,
     program: Arc<Program>,
     /// No timer is registered before this instant: keeps scans of the timer table off its deleted
@@ -88,9 +88,9 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(number: u32, deployment: Arc<Deployment>) -> Shard {
+    pub fn new(id: ShardId, deployment: Arc<Deployment>) -> Shard {
         Shard {
-            number,
+            id,
             deployment,
             program: Arc::new(Program::default()),
             timers_from: Timestamp::MIN,
@@ -121,11 +121,11 @@ impl Machine for Shard {
         debug_assert!(self.started, "the runtime starts a machine before it steps it");
         let fanouts = background::Fanouts::new(self.fanouts_from.clone());
         let mut step = Step {
-            number: self.number,
+            id: self.id,
             deployment: Arc::clone(&self.deployment),
             program: Arc::clone(&self.program),
             tx: Transaction::new(view, now, self.program.revision),
-            out: Outbox::new(self.number, self.deployment.shards),
+            out: Outbox::new(self.id, self.deployment.shards),
             agenda: Agenda::new(fanouts, self.idle),
         };
         let first = !std::mem::replace(&mut self.stepped, true);
@@ -161,7 +161,7 @@ impl Machine for Shard {
 /// One step in progress: its rows, what it sends, and what it still has to do. A stage that needs
 /// all three is an `impl` of it; the others take the parts they need.
 struct Step<'a> {
-    number: u32,
+    id: ShardId,
     deployment: Arc<Deployment>,
     program: Arc<Program>,
     tx: Transaction<'a>,

@@ -29,7 +29,7 @@
 //! use std::sync::Arc;
 //!
 //! use bytes::Bytes;
-//! use millrace_model::{Schema, SourceKind, Timestamp};
+//! use millrace_model::{Schema, ShardId, SourceKind, Timestamp};
 //! use millrace_shard::deployment::{Deployment, HISTORY_ROWS};
 //! use millrace_shard::engine::Shard;
 //! use millrace_shard::machine::{Budget, Input, InputTopic, Machine, OutputTopic};
@@ -62,7 +62,7 @@
 //!     settle_ms: 0,
 //!     history_rows: HISTORY_ROWS,
 //! };
-//! let mut shard = Shard::new(0, Arc::new(deployment));
+//! let mut shard = Shard::new(ShardId(0), Arc::new(deployment));
 //! shard.start(&Empty)?;
 //!
 //! // A record that nobody can use is no error: it goes to the dead letters.

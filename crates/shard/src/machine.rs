@@ -9,7 +9,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use millrace_model::metric::{Counter, Gauge, Histogram};
-use millrace_model::{SourceKind, Text, Timestamp};
+use millrace_model::{ShardId, SourceKind, Text, Timestamp};
 
 use crate::state::{RowChange, StateError, StateView};
 
@@ -82,7 +82,7 @@ impl fmt::Display for OutputTopic {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Partition {
     /// This one; for topics with one partition per shard.
-    Shard(u32),
+    Shard(ShardId),
     /// As a Kafka client would place a record with this key: murmur2 modulo the number of
     /// partitions.
     Hash(Bytes),

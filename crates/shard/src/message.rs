@@ -6,14 +6,14 @@
 //! where they do. Bytes: as rows, a version byte and postcard.
 
 use millrace_identity::{Epoch, Evidence, Reason};
-use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectId, Text, Value};
+use millrace_model::{CanonicalId, Change, Event, Identity, ShardId, SourceKind, SubjectId, Text, Value};
 use millrace_segment::view::Features;
 use serde::{Deserialize, Serialize};
 
 use crate::origin::Origin;
 use crate::placement::{IDENTITY_SHARD, shard_of, shard_of_node};
 use crate::record::Fragment;
-use crate::row::{ActivationKey, AsideRow, Detail, EventCopy, Standing};
+use crate::row::{ActivationKey, AsideRow, Detail, EventCopy, Sequence, Standing};
 
 /// A message with what caused it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,11 +51,11 @@ pub enum Message {
     Attach {
         node: Identity,
         row: RowId,
-        sequence: u64,
+        sequence: Sequence,
         value: Option<Value>,
     },
     /// resolve of `node`: send this shard the node's thing, now and at every change.
-    Follow { node: Identity, shard: u32, on: bool },
+    Follow { node: Identity, shard: ShardId, on: bool },
     /// The identity writer.
     Evidence(Evidence),
     /// resolve of `node`, from the identity writer, epochs ascending.
@@ -102,19 +102,23 @@ pub enum Message {
     Alias {
         /// The receiver; not a part of the bytes, which are at that shard.
         #[serde(skip)]
-        shard: u32,
+        shard: ShardId,
         node: Identity,
         canonical: CanonicalId,
         epoch: Epoch,
     },
     /// Owner of `subject`: send this shard its features, now and at every change, in this detail;
     /// `None`: no longer.
-    Subscribe { subject: SubjectId, shard: u32, detail: Option<Detail> },
+    Subscribe {
+        subject: SubjectId,
+        shard: ShardId,
+        detail: Option<Detail>,
+    },
     /// Subscribed shard. Also sent if only the time changed for which a feature holds.
     Features {
         /// As for `Alias`.
         #[serde(skip)]
-        shard: u32,
+        shard: ShardId,
         subject: SubjectId,
         standing: Standing,
         features: Features,
@@ -140,14 +144,14 @@ pub enum Address<'m> {
     /// The owner of a subject.
     Owner(&'m SubjectId),
     /// A shard that follows a node or subscribes to a thing.
-    Follower(u32),
+    Follower(ShardId),
     /// activation of a key.
     Activation(&'m ActivationKey),
 }
 
 impl Address<'_> {
     /// The shard where the receiver is, of this number.
-    pub fn shard(&self, shards: u32) -> u32 {
+    pub fn shard(&self, shards: u32) -> ShardId {
         match self {
             Address::Record(change) => match change.node() {
                 Some(node) => shard_of_node(&node, shards),
@@ -196,19 +200,19 @@ pub struct RowId {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Data {
     Fragment {
-        sequence: u64,
+        sequence: Sequence,
         fragment: Option<Fragment>,
     },
     Row {
         row: RowId,
-        sequence: u64,
+        sequence: Sequence,
         value: Option<Value>,
     },
     Event(Event),
     /// Another identity that the node carries is set aside, or no longer is.
     Aside {
         node: Identity,
-        sequence: u64,
+        sequence: Sequence,
         reason: Option<Reason>,
     },
 }
@@ -216,8 +220,8 @@ pub enum Data {
 /// A part of a move.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bundle {
-    pub fragment: Option<(u64, Option<Fragment>)>,
-    pub rows: Vec<(RowId, u64, Option<Value>)>,
+    pub fragment: Option<(Sequence, Option<Fragment>)>,
+    pub rows: Vec<(RowId, Sequence, Option<Value>)>,
     /// Identities set aside.
     pub aside: Vec<(Identity, AsideRow)>,
     pub events: Vec<(Text, EventCopy)>,

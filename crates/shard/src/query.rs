@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millrace_identity::{ClusterReport, Reason};
 use millrace_model::relation::Hop;
-use millrace_model::{CanonicalId, Identity, Relation, Schema, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{CanonicalId, Identity, Relation, Schema, ShardId, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::SegmentPlan;
 use millrace_segment::view::Timed;
 use millrace_segment::{Diagnostic, Evidence, Explanation, World};
@@ -54,10 +54,10 @@ pub type Reader = Arc<dyn StateView + Send + Sync>;
 /// Finds the committed state of shards.
 pub trait Shards: Send + Sync {
     /// A shard that is open in this process.
-    fn here(&self, shard: u32) -> Option<Reader>;
+    fn here(&self, shard: ShardId) -> Option<Reader>;
 
     /// A shard wherever it is open; `None` where no process is known to have it open now.
-    fn reader(&self, shard: u32) -> Option<Reader> {
+    fn reader(&self, shard: ShardId) -> Option<Reader> {
         self.here(shard)
     }
 }
@@ -67,7 +67,7 @@ pub trait Shards: Send + Sync {
 pub enum QueryError {
     /// The owning shard is open nowhere: being restored, or between two owners. Try again.
     #[error("shard {0} is not open now")]
-    NotOpen(u32),
+    NotOpen(ShardId),
     #[error(transparent)]
     State(#[from] StateError),
     /// A draft that conflicts with the other definitions.
@@ -156,7 +156,7 @@ pub struct SegmentState {
 /// How many of a shard's subjects have been evaluated under a definition since it took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardProgress {
-    pub shard: u32,
+    pub shard: ShardId,
     pub done: u64,
     pub of: u64,
     pub complete: bool,
@@ -312,7 +312,7 @@ impl Query {
         &self.config.schema
     }
 
-    fn at(&self, shard: u32) -> Result<Reader, QueryError> {
+    fn at(&self, shard: ShardId) -> Result<Reader, QueryError> {
         self.shards.reader(shard).ok_or(QueryError::NotOpen(shard))
     }
 
@@ -320,7 +320,7 @@ impl Query {
         self.at(shard_of_node(node, self.config.shards))
     }
 
-    fn shard_of(&self, subject: &SubjectId) -> u32 {
+    fn shard_of(&self, subject: &SubjectId) -> ShardId {
         shard_of_node(&subject.id.0, self.config.shards)
     }
 
@@ -335,9 +335,10 @@ impl Query {
 
     /// A shard, preferably one that is here: every shard has the definitions.
     fn any(&self) -> Result<Reader, QueryError> {
-        let all = || 0..self.config.shards;
+        let all = || ShardId::all(self.config.shards);
         let here = all().find_map(|shard| self.shards.here(shard));
-        here.or_else(|| all().find_map(|shard| self.shards.reader(shard))).ok_or(QueryError::NotOpen(0))
+        here.or_else(|| all().find_map(|shard| self.shards.reader(shard)))
+            .ok_or(QueryError::NotOpen(ShardId::FIRST))
     }
 
     /// The definitions of a shard.
@@ -526,7 +527,7 @@ impl Query {
             progress: Vec::new(),
         };
         let mut states: Vec<SegmentState> = program.definitions.iter().map(state).collect();
-        for shard in 0..self.config.shards {
+        for shard in ShardId::all(self.config.shards) {
             let reader = self.at(shard)?;
             let backfill: Option<BackfillRow> = get(&reader, &key::single(table::BACKFILL))?;
             let complete_at: Revision = get(&reader, &key::single(table::BACKFILLED))?.unwrap_or_default();
@@ -586,7 +587,7 @@ impl Query {
         let prefix = key::members(segment);
         let lower = after.map_or_else(|| prefix.clone(), |after| prefix_end(&key::member(segment, after)));
         let mut members = Vec::new();
-        for shard in 0..self.config.shards {
+        for shard in ShardId::all(self.config.shards) {
             let reader = self.at(shard)?;
             for (member_key, _) in reader.scan(&lower, &prefix_end(&prefix), limit)? {
                 let mut parts = Parts::of(&member_key);

@@ -24,7 +24,7 @@ pub use ledger::{EventCopy, EventLinkRow, KeptRow, LedgerRow, QueryRows};
 pub use owner::{Arrival, AsideRow, FragmentRow, MovedRow, RelationRow};
 pub use profile::{ProfileRelation, ProfileRow};
 pub use related::{AliasRow, Detail, Reach, RelatedChange, ReplicaRow, Standing, Unrest};
-pub use resolve::{CarriedRow, NodeRow, RecordRow};
+pub use resolve::{CarriedRow, NodeRow, RecordRow, Sequence};
 pub use sequence::{SequenceRow, SequencedRow, WalkRow};
 pub use subject::{ComputedRow, ComputedValue, ExitRow, Held, Membership, OwnFeature, SubjectRow, Timer};
 pub use tally::{TalliedValueRow, TallyRow, VerdictRow};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use millrace_model::{Schema, SourceKind, Timestamp};
+use millrace_model::{Schema, ShardId, SourceKind, Timestamp};
 use millrace_runtime::memory_store::{MemoryDisk, MemoryStore};
 use millrace_shard::deployment::{Deployment, HISTORY_ROWS};
 use millrace_shard::engine::Shard;
@@ -50,7 +50,7 @@ struct Engine {
 impl Engine {
     fn new() -> Result<Engine> {
         let store = MemoryDisk::default().open();
-        let mut shard = Shard::new(0, Arc::new(config()?));
+        let mut shard = Shard::new(ShardId::FIRST, Arc::new(config()?));
         shard.start(&store)?;
         Ok(Engine { shard, store, read: 0 })
     }

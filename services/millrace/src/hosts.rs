@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition};
-use millrace_model::{Cause, chain};
+use millrace_model::{Cause, ShardId, chain};
 use millrace_runtime::clock::Clock;
 use serde::{Deserialize, Serialize};
 
@@ -55,9 +55,9 @@ pub struct Hosts {
 
 impl Hosts {
     /// Addresses of the instances that claim a shard, the latest claim first.
-    pub fn claimants(&self, shard: u32) -> Vec<String> {
+    pub fn claimants(&self, shard: ShardId) -> Vec<String> {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let mut claims: Vec<&(i64, HostRow)> = rows.values().filter(|(_, row)| row.shards.contains(&shard)).collect();
+        let mut claims: Vec<&(i64, HostRow)> = rows.values().filter(|(_, row)| row.shards.contains(&shard.0)).collect();
         claims.sort_by_key(|(offset, _)| std::cmp::Reverse(*offset));
         claims.into_iter().map(|(_, row)| row.address.clone()).collect()
     }
@@ -215,7 +215,7 @@ impl PresenceThread {
 
 #[cfg(test)]
 mod tests {
-    use millrace_model::Timestamp;
+    use millrace_model::{ShardId, Timestamp};
 
     use super::*;
 
@@ -248,12 +248,12 @@ mod tests {
         let hosts = Hosts::default();
         hosts.hear(&record(1, "a", Some(&[0, 1])));
         hosts.hear(&record(2, "b", Some(&[1, 2])));
-        assert_eq!(hosts.claimants(1), ["http://b:8080", "http://a:8080"]);
+        assert_eq!(hosts.claimants(ShardId(1)), ["http://b:8080", "http://a:8080"]);
         hosts.hear(&record(3, "a", Some(&[0, 1, 3])));
-        assert_eq!(hosts.claimants(1), ["http://a:8080", "http://b:8080"]);
+        assert_eq!(hosts.claimants(ShardId(1)), ["http://a:8080", "http://b:8080"]);
         hosts.hear(&record(4, "a", None));
-        assert_eq!(hosts.claimants(1), ["http://b:8080"]);
-        assert!(hosts.claimants(0).is_empty());
+        assert_eq!(hosts.claimants(ShardId(1)), ["http://b:8080"]);
+        assert!(hosts.claimants(ShardId(0)).is_empty());
     }
 
     #[test]
@@ -277,6 +277,6 @@ mod tests {
         let mut strange = record(2, "b", None);
         strange.record.value = Some(Bytes::from_static(b"{\"instance\":7}"));
         hosts.hear(&strange);
-        assert_eq!(hosts.claimants(0), ["http://a:8080"]);
+        assert_eq!(hosts.claimants(ShardId(0)), ["http://a:8080"]);
     }
 }

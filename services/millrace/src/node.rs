@@ -14,6 +14,7 @@ use millrace_api::{Backend, Router, api_router, health_router, sources_router};
 use millrace_config::{Config, LogKind, Secret};
 use millrace_kafka::KafkaLog;
 use millrace_log::{EmbeddedConfig, EmbeddedLog, Log, LogError};
+use millrace_model::ShardId;
 use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_runtime::host::{AllShards, Host, HostHandle, OpenStore, Ownership};
 use millrace_runtime::state::ShardState;
@@ -129,7 +130,7 @@ impl Node {
             sources,
             collector,
             log: parts.log,
-            rows: Arc::new(OwnRows(move |shard| own.reader(shard))),
+            rows: Arc::new(OwnRows(move |shard| own.reader(ShardId(shard)))),
             token,
             sinks,
             everywhere: Arc::new(everywhere),
@@ -230,7 +231,7 @@ fn claims(handle: &HostHandle, sinks: &Arc<SinkThreads>) -> Box<dyn Fn() -> Clai
     Box::new(move || {
         let running = handle.health().into_iter().filter(|health| health.state == ShardState::Running);
         Claims {
-            shards: running.map(|health| health.shard).collect(),
+            shards: running.map(|health| health.shard.0).collect(),
             sinks: sinks.partitions(),
         }
     })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use millrace_model::Text;
+use millrace_model::{ShardId, Text};
 use millrace_runtime::observe::Observer;
 use millrace_runtime::state::ShardState;
 use millrace_shard::machine::{Measure, Measurement};
@@ -21,8 +21,8 @@ pub struct MetricsObserver {
 
 #[derive(Default)]
 struct Parts {
-    gauges: BTreeMap<Series, BTreeMap<u32, f64>>,
-    states: BTreeMap<u32, &'static str>,
+    gauges: BTreeMap<Series, BTreeMap<ShardId, f64>>,
+    states: BTreeMap<ShardId, &'static str>,
 }
 
 /// The words of `ShardState::name` that count as owning the shard.
@@ -36,7 +36,7 @@ impl MetricsObserver {
         }
     }
 
-    fn set(&self, parts: &mut Parts, shard: u32, series: Series, value: f64) {
+    fn set(&self, parts: &mut Parts, shard: ShardId, series: Series, value: f64) {
         let shares = parts.gauges.entry(series.clone()).or_default();
         shares.insert(shard, value);
         let whole = match series.0 {
@@ -51,7 +51,7 @@ impl MetricsObserver {
 }
 
 impl Observer for MetricsObserver {
-    fn measured(&self, shard: u32, measurements: &[Measurement]) {
+    fn measured(&self, shard: ShardId, measurements: &[Measurement]) {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         for measurement in measurements {
             let labels: Vec<&str> = measurement.labels.iter().map(Text::as_str).collect();
@@ -65,7 +65,7 @@ impl Observer for MetricsObserver {
         }
     }
 
-    fn state_changed(&self, shard: u32, state: &ShardState) {
+    fn state_changed(&self, shard: ShardId, state: &ShardState) {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(state, ShardState::Released) {
             parts.states.remove(&shard);

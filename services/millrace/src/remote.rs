@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use millrace_api::internal::{ROWS_MAX, RowsError, RowsPage, ScanRequest, ShardRows};
-use millrace_model::chain;
+use millrace_model::{ShardId, chain};
 use millrace_runtime::host::HostHandle;
 use millrace_shard::query::{Reader, Shards};
 use millrace_shard::state::{StateError, StateView};
@@ -32,7 +32,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 #[error("shard {shard} cannot be read now: {reason}")]
 pub struct Away {
-    shard: u32,
+    shard: ShardId,
     reason: String,
 }
 
@@ -58,7 +58,7 @@ impl Peers {
     }
 
     /// A shard that another instance claims.
-    pub fn reader(&self, shard: u32) -> Option<Reader> {
+    pub fn reader(&self, shard: ShardId) -> Option<Reader> {
         (!self.hosts.claimants(shard).is_empty()).then(|| Arc::new(Remote { shard, peers: self.clone() }) as Reader)
     }
 
@@ -98,7 +98,7 @@ impl Peers {
         }
     }
 
-    fn ask<T: DeserializeOwned>(&self, address: &str, shard: u32, what: &str, body: Vec<u8>) -> Result<T, String> {
+    fn ask<T: DeserializeOwned>(&self, address: &str, shard: ShardId, what: &str, body: Vec<u8>) -> Result<T, String> {
         let request = self.http.post(format!("{address}/internal/v1/shards/{shard}/{what}")).body(body);
         let response = self
             .proven(request)
@@ -117,7 +117,7 @@ impl Peers {
 
 /// One shard at its owner.
 struct Remote {
-    shard: u32,
+    shard: ShardId,
     peers: Peers,
 }
 
@@ -177,11 +177,11 @@ pub struct ShardsEverywhere {
 }
 
 impl Shards for ShardsEverywhere {
-    fn here(&self, shard: u32) -> Option<Reader> {
+    fn here(&self, shard: ShardId) -> Option<Reader> {
         self.here.reader(shard)
     }
 
-    fn reader(&self, shard: u32) -> Option<Reader> {
+    fn reader(&self, shard: ShardId) -> Option<Reader> {
         self.here(shard).or_else(|| self.peers.as_ref()?.reader(shard))
     }
 }

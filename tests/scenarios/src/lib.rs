@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use millrace_model::metric::Counter;
-use millrace_model::{Schema, SourceKind, SubjectKind, Timestamp};
+use millrace_model::{Schema, ShardId, SourceKind, SubjectKind, Timestamp};
 use millrace_oracle::worlds::random::Random;
 use millrace_oracle::{Rule, SourceRecord, Subject};
 use millrace_shard::deployment::Deployment;
@@ -175,7 +175,7 @@ impl Cluster {
     pub fn with(config: Deployment, seed: u64, now: Timestamp) -> Cluster {
         let config = Arc::new(config);
         let node = |number| {
-            let mut machine = Shard::new(number, Arc::clone(&config));
+            let mut machine = Shard::new(ShardId(number), Arc::clone(&config));
             let table = Table::default();
             machine.start(&table).expect("an empty table can be read");
             Node { machine, table }
@@ -215,7 +215,7 @@ impl Cluster {
         assert_eq!(config.shards, self.config.shards);
         self.config = Arc::new(config);
         for (number, node) in (0..).zip(&mut self.nodes) {
-            node.machine = Shard::new(number, Arc::clone(&self.config));
+            node.machine = Shard::new(ShardId(number), Arc::clone(&self.config));
             node.machine.start(&node.table).expect("tables in memory can be read");
             self.more.insert(number);
         }
@@ -266,7 +266,7 @@ impl Cluster {
         let kind = SourceKind::from_name(topic).unwrap_or_else(|| panic!("no source topic {topic}"));
         // As placed by a producer that hashes differently: a record reaches its shard through
         // another one.
-        let shard = shard_of(&format!("{}?", String::from_utf8_lossy(key.unwrap_or_default())), self.config.shards);
+        let shard = shard_of(&format!("{}?", String::from_utf8_lossy(key.unwrap_or_default())), self.config.shards).0;
         self.enqueue(
             None,
             shard,
@@ -394,13 +394,13 @@ impl Cluster {
             self.message_bytes_max = self.message_bytes_max.max(output.value.as_ref().map_or(0, Bytes::len));
         }
         match (output.topic.clone(), output.partition.clone()) {
-            (OutputTopic::Inbox, Partition::Shard(to)) => {
+            (OutputTopic::Inbox, Partition::Shard(ShardId(to))) => {
                 let envelope: Envelope = format::decode(output.value.as_deref().expect("a message has a value")).expect("our own message can be read");
                 self.feature_messages += usize::from(matches!(envelope.message, Message::Features { .. }));
                 let sender = (!self.one_inbox).then_some(sender);
                 self.enqueue(sender, to, InputTopic::Inbox, self.now, output.key, output.value, output.headers);
             }
-            (OutputTopic::Records, Partition::Shard(to)) => {
+            (OutputTopic::Records, Partition::Shard(ShardId(to))) => {
                 self.enqueue(Some(sender), to, InputTopic::Records, self.now, output.key, output.value, output.headers);
             }
             (OutputTopic::Membership, _) => {
@@ -549,8 +549,8 @@ impl Cluster {
 struct Readers(Vec<Reader>);
 
 impl Shards for Readers {
-    fn here(&self, shard: u32) -> Option<Reader> {
-        self.0.get(shard as usize).cloned()
+    fn here(&self, shard: ShardId) -> Option<Reader> {
+        self.0.get(shard.index()).cloned()
     }
 }
 
@@ -581,7 +581,7 @@ impl Solo {
     /// Where the configuration has more than one shard.
     pub fn new(config: Deployment, now: Timestamp) -> Solo {
         assert_eq!(config.shards, 1);
-        let mut machine = Shard::new(0, Arc::new(config));
+        let mut machine = Shard::new(ShardId::FIRST, Arc::new(config));
         let table = Table::default();
         machine.start(&table).expect("an empty table can be read");
         Solo {

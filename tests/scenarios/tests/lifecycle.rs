@@ -226,6 +226,6 @@ fn progress_grows_to_the_whole_and_is_the_definitions_own() {
     assert!(seen.is_sorted_by_key(|(done, _, _)| *done), "{seen:?}");
     assert!(seen.iter().any(|(done, of, complete)| *done < *of && !complete), "{seen:?}");
     assert_eq!(seen.last(), Some(&(9, 9, true)));
-    let shards: Vec<u32> = state(&cluster, "second").progress.iter().map(|progress| progress.shard).collect();
+    let shards: Vec<u32> = state(&cluster, "second").progress.iter().map(|progress| progress.shard.0).collect();
     assert_eq!(shards, [0, 1, 2]);
 }

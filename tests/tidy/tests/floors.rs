@@ -17,7 +17,7 @@ const FLOORS: [(&str, &str); 10] = [
     ("marketo", "instance client"),
     (
         "model",
-        "chain json metric text number time value identity subject kind relation path change schema source_key",
+        "chain json metric text number time value identity shard subject kind relation path change schema source_key",
     ),
     ("pql", "ast diagnostic words functions lexer operands same parser format json promises"),
     ("runtime", "clock state meta observe topology task host memory_store simulation"),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millrace_log::{Durability, EARLIEST, EmbeddedConfig, EmbeddedLog, Log, LogError, PollLimits, Record, TopicPartition};
+use millrace_model::ShardId;
 use millrace_shard::machine::Measurement;
 use tempfile::TempDir;
 
@@ -20,12 +21,12 @@ use crate::topology::Topology;
 use crate::toy::{Counter, SHARDS};
 
 /// Sends each state change to the test, which would otherwise have to poll.
-struct Teller(Mutex<Sender<(u32, ShardState)>>);
+struct Teller(Mutex<Sender<(ShardId, ShardState)>>);
 
 impl Observer for Teller {
-    fn measured(&self, _: u32, _: &[Measurement]) {}
+    fn measured(&self, _: ShardId, _: &[Measurement]) {}
 
-    fn state_changed(&self, shard: u32, state: &ShardState) {
+    fn state_changed(&self, shard: ShardId, state: &ShardState) {
         // The test may have ended.
         let _ = self.0.lock().unwrap().send((shard, state.clone()));
     }
@@ -56,7 +57,7 @@ struct World {
 
 struct Running {
     handle: HostHandle,
-    states: Receiver<(u32, ShardState)>,
+    states: Receiver<(ShardId, ShardState)>,
     thread: std::thread::JoinHandle<Result<(), LogError>>,
 }
 
@@ -156,7 +157,7 @@ impl World {
 impl Running {
     /// Waits until each of the shards has reported this state.
     fn await_state(&self, name: &str, shards: &[u32]) {
-        let mut missing: BTreeSet<u32> = shards.iter().copied().collect();
+        let mut missing: BTreeSet<ShardId> = shards.iter().copied().map(ShardId).collect();
         while !missing.is_empty() {
             let (shard, state) = self.states.recv_timeout(Duration::from_secs(60)).unwrap();
             if state.name() == name {
@@ -179,12 +180,15 @@ fn all_shards_count_right_over_a_restart() {
     let counts = world.counts(700);
     assert!(counts.len() == 7 && counts.values().all(|count| *count == 100), "{counts:?}");
     let health = host.handle.health();
-    assert_eq!(health.iter().map(|health| health.shard).collect::<Vec<_>>(), (0..SHARDS).collect::<Vec<_>>());
+    assert_eq!(
+        health.iter().map(|health| health.shard).collect::<Vec<_>>(),
+        ShardId::all(SHARDS).collect::<Vec<_>>()
+    );
     assert!(host.handle.ready());
-    assert!((0..SHARDS).all(|shard| host.handle.reader(shard).unwrap().get(crate::meta::META_KEY).unwrap().is_some()));
+    assert!(ShardId::all(SHARDS).all(|shard| host.handle.reader(shard).unwrap().get(crate::meta::META_KEY).unwrap().is_some()));
     let handle = host.handle.clone();
     host.stop();
-    assert!(handle.health().is_empty() && handle.reader(0).is_none());
+    assert!(handle.health().is_empty() && handle.reader(ShardId(0)).is_none());
     assert!(world.disks.iter().all(|disk| disk.unflushed() == 0), "stopped cleanly");
 
     let host = world.run(Box::new(AllShards::new(SHARDS)), world.disks.clone());

@@ -1,6 +1,6 @@
 //! One process of a simulation: a task and its disk.
 
-use millrace_model::Timestamp;
+use millrace_model::{ShardId, Timestamp};
 use millrace_shard::state::StateStore;
 
 use crate::memory_store::MemoryDisk;
@@ -8,14 +8,14 @@ use crate::state::ShardState;
 use crate::task::{ShardTask, Stepped, TaskContext};
 
 pub(super) struct Node {
-    pub shard: u32,
+    pub shard: ShardId,
     pub disk: MemoryDisk,
     task: ShardTask,
     next_timer: Timestamp,
 }
 
 impl Node {
-    pub fn new(shard: u32, context: &TaskContext, disk: MemoryDisk) -> Node {
+    pub fn new(shard: ShardId, context: &TaskContext, disk: MemoryDisk) -> Node {
         let task = ShardTask::new(shard, context.clone(), Box::new(disk.open()));
         Node {
             shard,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_log::random::Random;
-use millrace_model::SourceKind;
+use millrace_model::{ShardId, SourceKind};
 use millrace_shard::machine::InputTopic;
 
 use super::{Simulation, SimulationConfig};
@@ -39,13 +39,13 @@ fn check(simulation: &Simulation) {
     }
     let mut found = BTreeMap::new();
     let mut silent = BTreeMap::new();
-    for shard in 0..SHARDS {
+    for shard in ShardId::all(SHARDS) {
         for (key, value) in simulation.view(shard).rows() {
             match key[0] {
                 WORD => {
                     let word = Word::read(&value);
                     assert_eq!(word.due, 0, "a timer did not fire");
-                    assert_eq!(partition_of(&key[1..], SHARDS), shard);
+                    assert_eq!(partition_of(&key[1..], SHARDS), shard.0);
                     found.insert(key[1..].to_vec(), word.count);
                     silent.insert(key[1..].to_vec(), word.silent);
                 }
@@ -118,7 +118,7 @@ fn a_lost_input_stops_its_shard_loudly() {
     simulation.send(SourceKind::Activity, "key", Some("late".into()));
     let last = simulation.content(&topic).pop().unwrap();
     simulation.log().lose(&last.source, last.offset + 1).unwrap();
-    simulation.crash(last.source.partition % SHARDS);
+    simulation.crash(ShardId(last.source.partition % SHARDS));
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| simulation.run_until_quiet()));
     let message = *outcome.unwrap_err().downcast::<String>().unwrap();
     assert!(message.contains("offset 1 of sim.source.activity"), "{message}");

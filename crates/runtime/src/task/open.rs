@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use millrace_log::{Delivered, EARLIEST, LogError, Offset, ShardIdentity, ShardSession, TopicPartition};
-use millrace_model::Timestamp;
 use millrace_model::metric::Histogram;
+use millrace_model::{ShardId, Timestamp};
 use millrace_shard::machine::{InputTopic, Machine, Measure, Measurement};
 use millrace_shard::state::{DERIVED, RowChange, StateError, StateStore};
 
@@ -27,7 +27,7 @@ impl ShardTask {
         let topology = self.context.topology.clone();
         let changelog = TopicPartition {
             topic: topology.changelog().into(),
-            partition: self.shard,
+            partition: self.shard.0,
         };
         let identity = ShardIdentity {
             transactional_id: topology.transactional_id(self.shard),
@@ -38,7 +38,7 @@ impl ShardTask {
         let mut session = self.context.log.open_shard(&identity)?;
 
         if let Some(reason) = self.store_unfit()? {
-            tracing::warn!(shard = self.shard, reason, "store discarded, to be restored from the changelog");
+            tracing::warn!(shard = self.shard.0, reason, "store discarded, to be restored from the changelog");
             self.store.clear()?;
         }
         let mut machine = match self.restore(&mut *session) {
@@ -48,7 +48,7 @@ impl ShardTask {
                 if self.context.log.keeps_what_it_acknowledged() {
                     return Err(TaskError::Broken(ahead(self.shard, offset)));
                 }
-                tracing::warn!(shard = self.shard, "store is not on the changelog, to be restored from its begin");
+                tracing::warn!(shard = self.shard.0, "store is not on the changelog, to be restored from its begin");
                 self.store.clear()?;
                 self.restore(&mut *session)?
             }
@@ -70,7 +70,7 @@ impl ShardTask {
             Some(Err(unknown)) => return Err(unknown.into()),
         };
         if meta.clock.0 > self.now.0.saturating_add(60_000) {
-            tracing::warn!(shard = self.shard, committed_at = %meta.clock, now = %self.now, "the clock is earlier than the last commit, so time stands still until then");
+            tracing::warn!(shard = self.shard.0, committed_at = %meta.clock, now = %self.now, "the clock is earlier than the last commit, so time stands still until then");
         }
         self.now = self.now.max(meta.clock);
 
@@ -125,7 +125,7 @@ impl ShardTask {
             position: from,
             failed: None,
         };
-        let (shard, begun) = (self.shard, Instant::now());
+        let (shard, begun) = (self.shard.0, Instant::now());
         let (mut records, mut said) = (0_u64, begun);
         let end = session.restore(from.unwrap_or(EARLIEST), &mut |delivered| {
             records += 1;
@@ -148,7 +148,7 @@ impl ShardTask {
 }
 
 /// A log that never forgets has forgotten: only a person can say which of the two is right.
-fn ahead(shard: u32, position: Offset) -> String {
+fn ahead(shard: ShardId, position: Offset) -> String {
     format!(
         "the state of shard {shard} is ahead of the log: it holds all changes before offset {position} of its changelog, and the log no longer has that \
          offset. Commits that were acknowledged are missing there. Nothing was changed: put the log back as it was, or, to go on with what it still holds, \

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use millrace_log::simulated::{Faults, SimulatedLog};
 use millrace_log::{Log, Record, TopicPartition, TopicSpec};
 use millrace_model::metric::Histogram;
-use millrace_model::{DAY_MS, SourceKind, Timestamp};
+use millrace_model::{DAY_MS, ShardId, SourceKind, Timestamp};
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition};
 use millrace_shard::state::{RowChange, StateError, StateStore, StateView};
 
@@ -100,13 +100,13 @@ impl StateStore for Failing {
 struct Notes(Mutex<Vec<String>>);
 
 impl Observer for Notes {
-    fn measured(&self, _: u32, measurements: &[Measurement]) {
+    fn measured(&self, _: ShardId, measurements: &[Measurement]) {
         let mut notes = self.0.lock().unwrap();
         let samples = measurements.iter().filter(|one| matches!(one.value, Measure::Sample(Histogram::EndToEnd, _)));
         notes.extend(samples.map(|one| format!("{:?}", one.value)));
     }
 
-    fn state_changed(&self, _: u32, state: &ShardState) {
+    fn state_changed(&self, _: ShardId, state: &ShardState) {
         self.0.lock().unwrap().push(state.name().to_owned());
     }
 }
@@ -141,7 +141,7 @@ impl World {
             config,
         };
         let disk = MemoryDisk::default();
-        let task = ShardTask::new(1, context.clone(), Box::new(disk.open()));
+        let task = ShardTask::new(ShardId(1), context.clone(), Box::new(disk.open()));
         World {
             log,
             clock,
@@ -154,7 +154,7 @@ impl World {
     }
 
     fn reopen(&mut self) {
-        self.task = ShardTask::new(1, self.context.clone(), Box::new(self.disk.open()));
+        self.task = ShardTask::new(ShardId(1), self.context.clone(), Box::new(self.disk.open()));
     }
 
     fn send(&self, value: &str) {
@@ -340,7 +340,7 @@ fn outputs_go_to_their_topics() {
         let destination = OutputTopic::Destination("crm".into());
         let outputs = inputs.iter().flat_map(|_| {
             [
-                output(OutputTopic::Inbox, Partition::Shard(0)),
+                output(OutputTopic::Inbox, Partition::Shard(ShardId(0))),
                 output(destination.clone(), Partition::Hash("21".into())),
                 output(OutputTopic::DeadLetter, Partition::Hash("x".into())),
             ]
@@ -375,7 +375,7 @@ fn outputs_go_to_their_topics() {
 fn broken_promises_fail_the_shard() {
     let to_nowhere = || Output {
         topic: OutputTopic::Inbox,
-        partition: Partition::Shard(7),
+        partition: Partition::Shard(ShardId(7)),
         key: None,
         value: None,
         headers: Vec::new(),
@@ -460,7 +460,7 @@ fn a_log_that_cannot_be_reached_is_tried_at_growing_intervals() {
 fn a_fenced_shard_is_released() {
     let mut world = World::new(config(), |inputs, _| rows(inputs));
     world.settle();
-    let mut other = ShardTask::new(1, world.context.clone(), Box::new(MemoryStore::default()));
+    let mut other = ShardTask::new(ShardId(1), world.context.clone(), Box::new(MemoryStore::default()));
     assert_eq!(other.step(), Stepped::Worked);
     world.send("a");
     assert_eq!(world.settle(), Stepped::Ended);
@@ -524,7 +524,7 @@ fn what_an_input_waits_for_is_no_failure_of_the_store() {
     };
     let refusals = Arc::clone(&left);
     world.context.make_machine = Arc::new(move |_| Box::new(NotNow(Arc::clone(&refusals))));
-    world.task = ShardTask::new(1, world.context.clone(), Box::new(store));
+    world.task = ShardTask::new(ShardId(1), world.context.clone(), Box::new(store));
     world.settle();
     world.send("a");
     for _ in 0..12 {
@@ -548,7 +548,7 @@ fn a_failing_store_is_recovered_then_rebuilt_then_given_up() {
             failures: Arc::clone(&left),
             cleared: Arc::clone(&clears),
         };
-        world.task = ShardTask::new(1, world.context.clone(), Box::new(store));
+        world.task = ShardTask::new(ShardId(1), world.context.clone(), Box::new(store));
         world.settle();
         *left.lock().unwrap() = failures;
         world.send("a");

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_identity::Evidence;
-use millrace_model::{SubjectId, SubjectKind};
+use millrace_model::{ShardId, SubjectId, SubjectKind};
 use millrace_segment::view::QueryId;
 
 use super::background::Fanouts;
@@ -79,7 +79,7 @@ pub(super) struct Dirty {
     /// Changes of related things, by their kind.
     pub related: BTreeMap<SubjectKind, RelatedChange>,
     /// Shards that subscribed just now.
-    pub greet: BTreeSet<u32>,
+    pub greet: BTreeSet<ShardId>,
 }
 
 impl Dirty {

@@ -52,7 +52,7 @@ impl Step<'_> {
         };
         self.out.cause = origin.clone();
         if known.identity != present.identity {
-            if self.number == IDENTITY_SHARD {
+            if self.id == IDENTITY_SHARD {
                 tracing::info!("identity rules have changed: every verdict is given anew");
                 self.writer().weigh_all()?;
             }
@@ -79,7 +79,7 @@ impl Step<'_> {
                 }
             }
             tracing::info!(
-                shard = self.number,
+                shard = self.id.0,
                 revision = self.program.revision.0,
                 "the configuration has changed: subjects are brought up to date"
             );

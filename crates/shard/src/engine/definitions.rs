@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_model::Text;
+use millrace_model::{ShardId, Text};
 use millrace_segment::{Compiled, Diagnostic};
 use millrace_wire::Reason;
 
@@ -181,7 +181,7 @@ impl Step<'_> {
 
     /// Every shard reads the control topic; only the first reports its errors.
     fn refuse(&mut self, input: &Input, reason: Reason, detail: String) -> Result<(), StateError> {
-        if self.number == 0 {
+        if self.id == ShardId::FIRST {
             dead_letter(&self.deployment, &mut self.out, input, &reason.because(detail));
         }
         Ok(())

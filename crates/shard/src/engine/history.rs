@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use millrace_model::{CanonicalId, Identity, SubjectId, Text, Timestamp};
+use millrace_model::{CanonicalId, Identity, ShardId, SubjectId, Text, Timestamp};
 use millrace_segment::plan::EventQuery;
 use millrace_segment::view::{EventRow as Kept, QueryId};
 
@@ -398,7 +398,7 @@ impl Step<'_> {
         let row = self.tx.subject(subject)?;
         row.chore = false;
         // Shards that subscribed meanwhile have received nothing.
-        let subscribers: Vec<u32> = row.subscribers.keys().copied().collect();
+        let subscribers: Vec<ShardId> = row.subscribers.keys().copied().collect();
         let dirty = self.mark(subject);
         dirty.all = true;
         dirty.greet.extend(subscribers);

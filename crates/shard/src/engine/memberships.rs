@@ -179,7 +179,7 @@ impl Step<'_> {
             valid_until,
             identities,
         } = change;
-        row.sequence += 1;
+        row.changes += 1;
         row.evaluated_at = Some(self.tx.now);
         let absorbed = !realized && !visit.alive && row.merged_into.is_some();
         let version = match visit.program.definitions.get(name) {
@@ -206,7 +206,7 @@ impl Step<'_> {
             last_qualification_time: entered_at,
             evaluated_at: self.tx.now,
             valid_until: (valid_until < Timestamp::MAX).then_some(valid_until),
-            sequence: i64::try_from(row.sequence).unwrap_or(i64::MAX),
+            sequence: i64::try_from(row.changes).unwrap_or(i64::MAX),
             identities: identities.to_vec(),
             cause,
             merged_into: absorbed.then(|| row.merged_into.as_ref().map(|to| to.0.to_string())).flatten(),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use millrace_model::Text;
 use millrace_model::metric::Counter;
+use millrace_model::{ShardId, Text};
 
 use crate::format;
 use crate::machine::{Measure, Measurement, Output, OutputTopic, Partition};
@@ -13,7 +13,7 @@ use crate::origin::Origin;
 
 /// Everything that leaves a step, in order.
 pub(super) struct Outbox {
-    shard: u32,
+    shard: ShardId,
     shards: u32,
     /// The fact that is being handled: the cause of all that is sent and marked meanwhile.
     pub cause: Origin,
@@ -27,7 +27,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// The outbox of one of this number of shards.
-    pub fn new(shard: u32, shards: u32) -> Outbox {
+    pub fn new(shard: ShardId, shards: u32) -> Outbox {
         Outbox {
             shard,
             shards,

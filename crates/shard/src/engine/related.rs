@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{CanonicalId, Identity, SubjectId, SubjectKind, Timestamp};
+use millrace_model::{CanonicalId, Identity, ShardId, SubjectId, SubjectKind, Timestamp};
 use millrace_segment::view::Features;
 
 use super::{Step, derive};
@@ -52,7 +52,7 @@ impl Step<'_> {
         if known.is_some() != alias.detail().is_some() {
             let follow = Message::Follow {
                 node: node.clone(),
-                shard: self.number,
+                shard: self.id,
                 on: known.is_none(),
             };
             self.out.send(follow);
@@ -115,7 +115,7 @@ impl Step<'_> {
         if detail != asked {
             self.out.send(Message::Subscribe {
                 subject: thing,
-                shard: self.number,
+                shard: self.id,
                 detail,
             });
         }
@@ -128,7 +128,7 @@ impl Step<'_> {
     }
 
     /// At the owner: a shard subscribes, or no longer.
-    pub(super) fn subscribe(&mut self, subject: &SubjectId, shard: u32, detail: Option<Detail>) -> Result<(), StateError> {
+    pub(super) fn subscribe(&mut self, subject: &SubjectId, shard: ShardId, detail: Option<Detail>) -> Result<(), StateError> {
         let row = self.tx.subject(subject)?;
         match detail {
             Some(detail) => {

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use millrace_identity::Claim as ClaimId;
 use millrace_identity::{Edge, Epoch, Evidence, Reason};
 use millrace_model::relation::Role;
-use millrace_model::{CanonicalId, Change, Event, Identity, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value, namespace};
+use millrace_model::{CanonicalId, Change, Event, Identity, ShardId, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value, namespace};
 
 use super::outbox::Outbox;
 use super::transaction::Transaction;
@@ -28,7 +28,7 @@ use crate::machine::InputTopic;
 use crate::message::{Data, Message, RowId};
 use crate::origin::Origin;
 use crate::record::{Applied, Fragment};
-use crate::row::{CarriedRow, NodeRow, RecordRow};
+use crate::row::{CarriedRow, NodeRow, RecordRow, Sequence};
 use crate::state::StateError;
 
 /// Why a home carries an identity.
@@ -59,7 +59,7 @@ impl Resolve<'_, '_> {
             self.out.count_record("resolve", kind.name(), "stale");
             return Ok(());
         }
-        row.sequence += 1;
+        row.sequence = row.sequence.next();
         let fragment = row.state.fragment();
         let current = fragment.as_ref().map(|fragment| current(kind, fragment));
         match node {
@@ -181,7 +181,7 @@ impl Resolve<'_, '_> {
     }
 
     /// Sends a relation row to the owner of a node it names.
-    pub(super) fn attach(&mut self, node: Identity, row: RowId, sequence: u64, value: Option<Value>) -> Result<(), StateError> {
+    pub(super) fn attach(&mut self, node: Identity, row: RowId, sequence: Sequence, value: Option<Value>) -> Result<(), StateError> {
         let node_row = self.anchored(&node)?;
         self.route(node, node_row, Data::Row { row, sequence, value });
         Ok(())
@@ -356,7 +356,7 @@ impl Resolve<'_, '_> {
     /// owner must know.
     pub(super) fn set_aside(&mut self, home: Identity, node: Identity, reason: Option<Reason>) -> Result<(), StateError> {
         let mut row = self.anchored(&home)?;
-        row.verdicts += 1;
+        row.verdicts = row.verdicts.next();
         self.tx.put(key::node(&home), &row);
         let sequence = row.verdicts;
         self.route(home, row, Data::Aside { node, sequence, reason });
@@ -457,7 +457,7 @@ impl Resolve<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn follow(&mut self, node: &Identity, shard: u32, on: bool) -> Result<(), StateError> {
+    pub(super) fn follow(&mut self, node: &Identity, shard: ShardId, on: bool) -> Result<(), StateError> {
         let mut row = self.node(node)?;
         let changed = if on { row.followers.insert(shard) } else { row.followers.remove(&shard) };
         if on {

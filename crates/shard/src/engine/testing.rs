@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use expect_test::Expect;
 use millrace_identity::{Evidence, Policy};
-use millrace_model::{CanonicalId, Change, Identity, Schema, SourceChange, SourceKind, SubjectId, Text, Timestamp, Value};
+use millrace_model::{CanonicalId, Change, Identity, Schema, ShardId, SourceChange, SourceKind, SubjectId, Text, Timestamp, Value};
 use millrace_segment::Settings;
 use millrace_wire::{Decoder, OutputCodec};
 
@@ -80,11 +80,11 @@ impl Bench {
     pub fn check(&mut self, run: impl FnOnce(&mut Step<'_>) -> Result<(), StateError>, expected: Expect) {
         let program = Arc::new(Program::default());
         let mut step = Step {
-            number: 0,
+            id: ShardId::FIRST,
             deployment: Arc::clone(&self.deployment),
             tx: Transaction::new(&self.rows, self.now, program.revision),
             program,
-            out: Outbox::new(0, 1),
+            out: Outbox::new(ShardId::FIRST, 1),
             agenda: Agenda::new(Fanouts::default(), true),
         };
         run(&mut step).expect("rows in memory do not fail");

@@ -2,13 +2,13 @@
 
 use expect_test::expect;
 use millrace_identity::{Claim, Edge, Epoch, Evidence};
-use millrace_model::{SourceKind, Value};
+use millrace_model::{ShardId, SourceKind, Value};
 use serde_json::json;
 
 use super::testing::{Bench, attributes, canonical, node, subject};
 use crate::message::{Bundle, Data};
 use crate::origin::Origin;
-use crate::row::{ActivationKey, Arrival, Detail, Standing};
+use crate::row::{ActivationKey, Arrival, Detail, Sequence, Standing};
 
 #[test]
 fn a_record_goes_to_the_owner_of_its_node_and_claims_its_other_identities() {
@@ -161,7 +161,7 @@ fn a_moved_node_tells_its_followers_and_its_former_owner_once() {
         canonical("b2b_person:1@a.Salesforce"),
     );
     bench.check(
-        |step| step.resolve().follow(&moved, 3, true),
+        |step| step.resolve().follow(&moved, ShardId(3), true),
         expect![[r#"
         post internal.inbox 
         put NODE
@@ -190,7 +190,10 @@ fn data_of_a_node_that_left_is_passed_on() {
     let mut bench = Bench::new();
     let (here, there) = (subject("b2b_person:1@a.Salesforce"), canonical("b2b_person:0@a.Salesforce"));
     let moved = node("email:ann@acme.com");
-    let fragment = |sequence| Data::Fragment { sequence, fragment: None };
+    let fragment = |sequence| Data::Fragment {
+        sequence: Sequence(sequence),
+        fragment: None,
+    };
     bench.check(
         |step| step.data(here.clone(), moved.clone(), Epoch(2), fragment(1)),
         expect![[r#"

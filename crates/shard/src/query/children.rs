@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use millrace_model::{SubjectId, SubjectKind, Timestamp};
+use millrace_model::{ShardId, SubjectId, SubjectKind, Timestamp};
 
 use super::{Query, QueryError, Reader, get, scan};
 use crate::engine::is_alive;
@@ -21,7 +21,7 @@ impl Query {
     /// whole.
     pub fn children(&self, account: &SubjectId, kind: SubjectKind, now: Timestamp) -> Result<Vec<SubjectId>, QueryError> {
         let mut children = BTreeSet::new();
-        for shard in 0..self.config.shards {
+        for shard in ShardId::all(self.config.shards) {
             let reader = self.at(shard)?;
             for subject in referring(&reader, account)?.into_iter().filter(|subject| subject.kind == kind) {
                 let row: Option<SubjectRow> = get(&reader, &key::of_subject(table::SUBJECT, &subject))?;

@@ -1,7 +1,7 @@
 //! Finds subjects by a part of their name. There is no index: each call scans a bounded number of
 //! profiles of a kind.
 
-use millrace_model::{SubjectId, SubjectKind, Timestamp};
+use millrace_model::{ShardId, SubjectId, SubjectKind, Timestamp};
 
 use super::world::Walk;
 use super::{Query, QueryError};
@@ -34,9 +34,9 @@ impl Query {
         now: Timestamp,
         is_meant: &dyn Fn(&SubjectId, &ProfileRow) -> bool,
     ) -> Result<FoundPart, QueryError> {
-        let first = after.map_or(0, |after| self.shard_of(after));
+        let first = after.map_or(ShardId::FIRST, |after| self.shard_of(after));
         let (mut found, mut looked_at) = (Vec::new(), 0);
-        for shard in first..self.config.shards {
+        for shard in ShardId::all(self.config.shards).skip_while(|shard| *shard < first) {
             let mut walk = match after.filter(|_| shard == first) {
                 Some(after) => Walk::after(self, shard, after),
                 None => Walk::over(self, shard, kind, false),

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{Relation, SubjectId, SubjectKind, Text, Timestamp};
+use millrace_model::{Relation, ShardId, SubjectId, SubjectKind, Text, Timestamp};
 use millrace_segment::Span;
 use millrace_segment::plan::{Plan, Reads};
 use millrace_segment::{Compiled, Diagnostic, Explanation, Kind, Status, Whole, compile, link, lint};
@@ -180,7 +180,7 @@ impl Query {
             entering: sampler(),
             leaving: sampler(),
         };
-        for shard in 0..self.config.shards {
+        for shard in ShardId::all(self.config.shards) {
             let mut walk = Walk::over(self, shard, definition.subject, definition.subject == SubjectKind::Person && reads.events);
             while let Some(Found { subject, row, profile, events }) = walk.next_subject()? {
                 if !wanted() {

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use elsa::FrozenBTreeMap;
 use millrace_model::relation::{By, End, Hop};
-use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
+use millrace_model::{CanonicalId, Identity, Relation, ShardId, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::view::Timed;
 use millrace_segment::{Link, World, WorldEvent};
 
@@ -104,7 +104,7 @@ impl<'q> Things<'q> {
     /// # Errors
     /// Where a shard cannot be read.
     pub fn hold(&mut self, kind: SubjectKind) -> Result<(), QueryError> {
-        for shard in 0..self.query.config.shards {
+        for shard in ShardId::all(self.query.config.shards) {
             let mut walk = Walk::over(self.query, shard, kind, false);
             while let Some(met) = walk.next()? {
                 if let Some(canonical) = met.moved {
@@ -128,7 +128,7 @@ impl<'q> Things<'q> {
     pub fn gather(&mut self, kind: SubjectKind) -> Result<(), QueryError> {
         let mut children: BTreeMap<CanonicalId, BTreeSet<Text>> = BTreeMap::new();
         let up = Hop::upwards(SubjectKind::Account, kind).and_then(|up| Hop::from_thing(kind, up));
-        for shard in 0..self.query.config.shards {
+        for shard in ShardId::all(self.query.config.shards) {
             let mut walk = Walk::over(self.query, shard, kind, false);
             while let Some(found) = walk.next_subject()? {
                 if !is_alive(kind, &found.row, self.moment.at) {
@@ -410,7 +410,7 @@ impl World for Sight<'_> {
 /// up for every page: it may move meanwhile, and a long read keeps no store open.
 struct Pages<'q> {
     query: &'q Query,
-    shard: u32,
+    shard: ShardId,
     lower: Vec<u8>,
     upper: Vec<u8>,
     page: VecDeque<Row>,
@@ -418,7 +418,7 @@ struct Pages<'q> {
 }
 
 impl<'q> Pages<'q> {
-    fn over(query: &'q Query, shard: u32, lower: Vec<u8>, upper: Vec<u8>) -> Pages<'q> {
+    fn over(query: &'q Query, shard: ShardId, lower: Vec<u8>, upper: Vec<u8>) -> Pages<'q> {
         Pages {
             query,
             shard,
@@ -493,7 +493,7 @@ pub(super) struct Walk<'q> {
 }
 
 impl<'q> Walk<'q> {
-    pub fn over(query: &'q Query, shard: u32, kind: SubjectKind, events: bool) -> Walk<'q> {
+    pub fn over(query: &'q Query, shard: ShardId, kind: SubjectKind, events: bool) -> Walk<'q> {
         let (first, end) = key::nodes(kind);
         Walk {
             rows: Pages::over(query, shard, first, end),
@@ -502,7 +502,7 @@ impl<'q> Walk<'q> {
     }
 
     /// The rest of one, after a subject.
-    pub fn after(query: &'q Query, shard: u32, after: &SubjectId) -> Walk<'q> {
+    pub fn after(query: &'q Query, shard: ShardId, after: &SubjectId) -> Walk<'q> {
         let (_, end) = key::nodes(after.kind);
         let first = key::after_node(&key::of_subject(table::SUBJECT, after));
         Walk {

@@ -4,13 +4,14 @@ use millrace_identity::{Epoch, Reason};
 use millrace_model::{CanonicalId, Identity, Value};
 use serde::{Deserialize, Serialize};
 
+use super::Sequence;
 use crate::record::Fragment;
 
 /// `ASIDE`: the last message on whether an identity that a node carries is set aside. Without a
 /// reason as in `FragmentRow`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AsideRow {
-    pub sequence: u64,
+    pub sequence: Sequence,
     pub reason: Option<Reason>,
 }
 
@@ -18,14 +19,14 @@ pub struct AsideRow {
 /// older value in transit cannot come back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FragmentRow {
-    pub sequence: u64,
+    pub sequence: Sequence,
     pub fragment: Option<Fragment>,
 }
 
 /// `ROW`: a relation row. `None` as in `FragmentRow`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RelationRow {
-    pub sequence: u64,
+    pub sequence: Sequence,
     pub value: Option<Value>,
 }
 

@@ -1,19 +1,40 @@
 //! What resolve knows of records, and of the nodes they belong to.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use millrace_model::{CanonicalId, Identity, Timestamp};
+use millrace_model::{CanonicalId, Identity, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::record::RecordState;
 use millrace_identity::Epoch;
+
+/// The number of a message among those that resolve sends about one record, or about what one home
+/// carries. Its owners keep the value of the greatest: messages may overtake each other while a
+/// node moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// The sequence of the next message.
+    #[must_use]
+    pub fn next(self) -> Sequence {
+        Sequence(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// `RECORD`: one source record as resolve knows it, and what it sent to others because of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RecordRow {
     /// Grows with every change that is passed on; orders fragments and rows of one record at their
     /// owners.
-    pub sequence: u64,
+    pub sequence: Sequence,
     pub state: RecordState,
     /// Identities the record claims for its home node.
     pub claims: BTreeSet<Identity>,
@@ -30,7 +51,7 @@ pub struct RecordRow {
 pub struct NodeRow {
     /// `None`: itself.
     pub canonical: Option<CanonicalId>,
-    /// The identity writer's sequence at the last move; 0 if it never moved.
+    /// The identity writer's epoch at the last move; 0 if it never moved.
     pub epoch: Epoch,
     /// The node carries data of its own, or a link names it: one claim is enough to make it matter.
     pub anchored: bool,
@@ -47,9 +68,9 @@ pub struct NodeRow {
     /// The identity writer knows all that it carries.
     pub joined: bool,
     /// Verdicts received about what it carries; orders them at its owners.
-    pub verdicts: u64,
+    pub verdicts: Sequence,
     /// Shards that follow the node.
-    pub followers: BTreeSet<u32>,
+    pub followers: BTreeSet<ShardId>,
 }
 
 /// `CARRIED`: whether retained events of a home carry an identity.

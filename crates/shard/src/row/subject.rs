@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_model::{CanonicalId, Text, Timestamp, Value};
+use millrace_model::{CanonicalId, ShardId, Text, Timestamp, Value};
 use millrace_segment::view::{FeatureId, Features, QueryId};
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ pub struct SubjectRow {
     /// The plan revision under which everything below was computed.
     pub revision: Revision,
     /// Membership changes emitted so far.
-    pub sequence: u64,
+    pub changes: u64,
     /// `now` of the last emitted membership change.
     pub evaluated_at: Option<Timestamp>,
     /// Ascending by name: segments the subject is in, or whose answer time alone will change.
@@ -48,7 +48,7 @@ pub struct SubjectRow {
     /// This thing's features, ascending by id.
     pub features: Vec<OwnFeature>,
     /// Shards that receive the features, and how.
-    pub subscribers: BTreeMap<u32, Detail>,
+    pub subscribers: BTreeMap<ShardId, Detail>,
     /// The standing that was last sent to subscribers.
     pub announced: Standing,
     /// Things this one named as its parents, and the features sent to them.

@@ -98,7 +98,7 @@ pub fn segment_view(state: &SegmentState) -> SegmentView {
     let definition = state.accepted.compiled.definition();
     let (done, of, complete) = state.whole();
     let shards = state.progress.iter().map(|progress| ShardEvaluationView {
-        shard: progress.shard,
+        shard: progress.shard.0,
         done: progress.done,
         of: progress.of,
         complete: progress.complete,

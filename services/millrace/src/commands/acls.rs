@@ -126,6 +126,7 @@ fn line(acl: &Acl, principal: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
+    use millrace_model::ShardId;
     use millrace_runtime::topology::Topology;
 
     use super::*;
@@ -160,7 +161,7 @@ mod tests {
         for (kind, name) in [
             (Kind::Group, topology.owners_group()),
             (Kind::Group, topology.positions_group()),
-            (Kind::TransactionalId, topology.transactional_id(3)),
+            (Kind::TransactionalId, topology.transactional_id(ShardId(3))),
         ] {
             assert!(all().iter().any(|acl| acl.kind == kind && name.starts_with(&acl.name)), "{name}");
         }

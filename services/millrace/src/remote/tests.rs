@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use millrace_api::Door;
 use millrace_api::internal::internal_router;
 use millrace_log::{Delivered, Record, TopicPartition};
-use millrace_model::Timestamp;
+use millrace_model::{ShardId, Timestamp};
 
 use super::*;
 use crate::hosts::HostRow;
@@ -89,7 +89,7 @@ fn peers(addresses: &[SocketAddr], token: Option<&str>) -> Peers {
 }
 
 fn refused(peers: &Peers) -> String {
-    let error = peers.reader(3).unwrap().get(&row(1).0).unwrap_err();
+    let error = peers.reader(ShardId(3)).unwrap().get(&row(1).0).unwrap_err();
     let StateError::Away(why) = error else { panic!("{error:?}") };
     why.to_string()
 }
@@ -98,7 +98,7 @@ fn refused(peers: &Peers) -> String {
 fn rows_read_elsewhere_are_those_that_are_there() {
     let many = 2 * ROWS_MAX as u32 + 3;
     let owner = instance(&[3], many, None);
-    let reader = peers(&[owner.address], None).reader(3).unwrap();
+    let reader = peers(&[owner.address], None).reader(ShardId(3)).unwrap();
     assert_eq!(reader.get(&row(6).0).unwrap(), Some(row(6).1));
     assert_eq!(reader.get(&row(many).0).unwrap(), None);
     assert_eq!(reader.get(&row(5).0).unwrap(), Some(Vec::new()), "an empty value is not a missing row");
@@ -113,7 +113,7 @@ fn rows_read_elsewhere_are_those_that_are_there() {
 #[test]
 fn who_has_it_no_longer_is_passed_over_once() {
     let (owner, former) = (instance(&[3], 9, None), instance(&[2], 9, None));
-    let reader = peers(&[owner.address, former.address], None).reader(3).unwrap();
+    let reader = peers(&[owner.address, former.address], None).reader(ShardId(3)).unwrap();
     assert_eq!(
         reader.get(&row(4).0).unwrap(),
         Some(row(4).1),
@@ -128,7 +128,7 @@ fn an_owner_that_is_away_is_named() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let said = refused(&peers(&[nobody], None));
     assert!(said.contains("shard 3") && said.contains(&nobody.to_string()), "{said}");
-    assert!(peers(&[], None).reader(3).is_none(), "a shard that nobody claims has no reader");
+    assert!(peers(&[], None).reader(ShardId(3)).is_none(), "a shard that nobody claims has no reader");
 }
 
 #[test]
@@ -138,6 +138,6 @@ fn rows_are_for_those_who_show_the_token() {
         let said = refused(&peers(&[owner.address], wrong));
         assert!(said.contains("internal_token"), "{said}");
     }
-    let reader = peers(&[owner.address], Some("open sesame")).reader(3).unwrap();
+    let reader = peers(&[owner.address], Some("open sesame")).reader(ShardId(3)).unwrap();
     assert_eq!(reader.get(&row(4).0).unwrap(), Some(row(4).1));
 }

@@ -74,7 +74,7 @@ fn without_room_no_input_is_taken_and_with_room_it_goes_on() {
             late,
         };
         world.notes.0.lock().unwrap().clear();
-        world.task = ShardTask::new(1, world.context.clone(), Box::new(store));
+        world.task = ShardTask::new(ShardId(1), world.context.clone(), Box::new(store));
         world.settle();
         *full.lock().unwrap() = true;
         world.pass(60_000);

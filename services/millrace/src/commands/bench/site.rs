@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use millrace_config::{Config, LogKind};
 use millrace_log::{Log, LogError, Record, TopicPartition};
-use millrace_model::Timestamp;
 use millrace_model::metric::{Gauge, Histogram};
+use millrace_model::{ShardId, Timestamp};
 use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_runtime::host::{Host, HostHandle};
 use millrace_runtime::observe::Observer;
@@ -61,13 +61,13 @@ struct Observed {
 
 #[derive(Default)]
 struct Board {
-    state_bytes: BTreeMap<u32, f64>,
+    state_bytes: BTreeMap<ShardId, f64>,
     failed: Option<String>,
     commit_seconds: f64,
 }
 
 impl Observer for Observed {
-    fn measured(&self, shard: u32, measurements: &[Measurement]) {
+    fn measured(&self, shard: ShardId, measurements: &[Measurement]) {
         for measurement in measurements {
             match measurement.value {
                 Measure::Set(Gauge::StateBytes, bytes) => {
@@ -81,7 +81,7 @@ impl Observer for Observed {
         }
     }
 
-    fn state_changed(&self, shard: u32, state: &ShardState) {
+    fn state_changed(&self, shard: ShardId, state: &ShardState) {
         if let ShardState::Failed { reason } = state {
             self.board.lock().unwrap_or_else(PoisonError::into_inner).failed = Some(format!("shard {shard}: {reason}"));
         }
@@ -91,7 +91,7 @@ impl Observer for Observed {
 struct Hosted(HostHandle);
 
 impl Shards for Hosted {
-    fn here(&self, shard: u32) -> Option<Reader> {
+    fn here(&self, shard: ShardId) -> Option<Reader> {
         self.0.reader(shard)
     }
 }

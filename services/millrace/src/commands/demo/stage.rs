@@ -8,7 +8,7 @@ use millrace_api::backend::{ChangeLog, ChangeReader, ChangesFrom, Commands};
 use millrace_api::dto::RecordLine;
 use millrace_config::Config;
 use millrace_log::{Durability, EmbeddedConfig, EmbeddedLog, Log};
-use millrace_model::{Identity, Timestamp};
+use millrace_model::{Identity, ShardId, Timestamp};
 use millrace_runtime::clock::{Clock, ManualClock};
 use millrace_runtime::host::AllShards;
 use millrace_runtime::memory_store::MemoryDisk;
@@ -38,10 +38,10 @@ pub struct Stage {
 }
 
 /// Committed state of the story's shards.
-struct Readers(BTreeMap<u32, Reader>);
+struct Readers(BTreeMap<ShardId, Reader>);
 
 impl Shards for Readers {
-    fn here(&self, shard: u32) -> Option<Reader> {
+    fn here(&self, shard: ShardId) -> Option<Reader> {
         self.0.get(&shard).cloned()
     }
 }
@@ -73,7 +73,7 @@ impl Stage {
             config: task_config,
         };
         let disks: Vec<MemoryDisk> = (0..config.topics.shards).map(|_| MemoryDisk::default()).collect();
-        let tasks: Vec<ShardTask> = (0..)
+        let tasks: Vec<ShardTask> = ShardId::all(config.topics.shards)
             .zip(&disks)
             .map(|(shard, disk)| ShardTask::new(shard, context.clone(), Box::new(disk.open())))
             .collect();

@@ -153,7 +153,7 @@ pub enum Node {
         /// The instant of an event; a bare name is the event's field.
         timestamp: Box<Expr>,
         /// In the order in which events must fit them.
-        steps: Vec<Step>,
+        steps: Vec<EventStep>,
     },
 }
 
@@ -342,7 +342,7 @@ pub enum When {
 
 /// `LABEL: [not] WHAT(condition) WHEN(window) WHERE(condition) COUNT(n)`
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub struct EventStep {
     /// The name by which later steps refer to the event, or to the last one if the step counts
     /// several.
     pub label: String,

@@ -11,7 +11,7 @@ mod layout;
 
 use std::fmt::Write;
 
-use crate::ast::{Binary, Binding, Expr, Node, Span, Step, When};
+use crate::ast::{Binary, Binding, EventStep, Expr, Node, Span, When};
 use crate::lexer;
 use crate::operands;
 use crate::parser::forms::first_name;
@@ -26,7 +26,7 @@ use layout::{Layout, text};
 /// parser allows) it gives something readable.
 #[must_use]
 pub fn format(expr: &Expr) -> String {
-    layout_of(expr, Place::BRACKETED).print()
+    layout_of(expr, Outer::BRACKETED).print()
 }
 
 /// As `format`, for the rule in `text`, with its comments.
@@ -68,12 +68,12 @@ pub fn format_with_comments(expr: &Expr, text: &str) -> Result<String, Span> {
             out.push_str(word);
             out.push(' ');
         }
-        let place = if at == last {
-            Place::BRACKETED.end(inner)
+        let outer = if at == last {
+            Outer::BRACKETED.end(inner)
         } else {
-            Place::BRACKETED.inner(inner)
+            Outer::BRACKETED.inner(inner)
         };
-        out.push_str(&layout_of(operand, place).print());
+        out.push_str(&layout_of(operand, outer).print());
     }
     comments.for_each(|comment| write_comment(&mut out, text, comment));
     out.truncate(out.trim_end().len());
@@ -94,7 +94,7 @@ fn write_comment(out: &mut String, text: &str, comment: Span) {
 
 /// The surroundings of an expression, as far as they decide about parentheses.
 #[derive(Clone, Copy)]
-struct Place {
+struct Outer {
     /// Operators that bind less tightly need parentheses.
     level: Level,
     /// Nothing follows before the end or a closing bracket, so a form that reaches as far as it can
@@ -106,9 +106,9 @@ struct Place {
     item: bool,
 }
 
-impl Place {
+impl Outer {
     /// Between brackets of its own, or alone.
-    const BRACKETED: Place = Place {
+    const BRACKETED: Outer = Outer {
         level: Level::Or,
         last: true,
         plain_in: false,
@@ -116,27 +116,27 @@ impl Place {
     };
 
     /// An operand that something follows.
-    fn inner(self, level: Level) -> Place {
-        Place { level, last: false, ..self }
+    fn inner(self, level: Level) -> Outer {
+        Outer { level, last: false, ..self }
     }
 
     /// An operand with which the whole ends.
-    fn end(self, level: Level) -> Place {
-        Place { level, ..self }
+    fn end(self, level: Level) -> Outer {
+        Outer { level, ..self }
     }
 }
 
-fn layout_of(expr: &Expr, place: Place) -> Layout {
+fn layout_of(expr: &Expr, outer: Outer) -> Layout {
     let level = level_of(expr);
-    let bracketed = level < place.level
-        || (reaches(expr) && !place.last)
-        || (place.plain_in && matches!(expr.node, Node::Binary { operator: Binary::In, .. }))
-        || (place.item && matches!(&expr.node, Node::Call { function, .. } if words::aggregate(function).is_some()));
+    let bracketed = level < outer.level
+        || (reaches(expr) && !outer.last)
+        || (outer.plain_in && matches!(expr.node, Node::Binary { operator: Binary::In, .. }))
+        || (outer.item && matches!(&expr.node, Node::Call { function, .. } if words::aggregate(function).is_some()));
     if bracketed {
-        let inner = bare(expr, level, Place::BRACKETED);
+        let inner = bare(expr, level, Outer::BRACKETED);
         return Layout::Group(vec![text("("), Layout::Indent(vec![Layout::Break, inner]), Layout::Break, text(")")]);
     }
-    bare(expr, level, place)
+    bare(expr, level, outer)
 }
 
 /// How tightly the expression's own operator binds.
@@ -168,7 +168,7 @@ fn reaches(expr: &Expr) -> bool {
 }
 
 /// The expression without parentheses around it.
-fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
+fn bare(expr: &Expr, level: Level, outer: Outer) -> Layout {
     match &expr.node {
         Node::Null => text("null"),
         Node::Bool(value) => text(if *value { "true" } else { "false" }),
@@ -179,17 +179,17 @@ fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
         Node::Parameter(position) => text(format!("${position}")),
         Node::Climb(levels) => text("^".repeat(*levels as usize)),
         Node::Moment(moment) => text(moment_text(*moment)),
-        Node::Array(items) => listed("[", items.iter().map(|item| layout_of(item, Place::BRACKETED)), "]"),
+        Node::Array(items) => listed("[", items.iter().map(|item| layout_of(item, Outer::BRACKETED)), "]"),
         Node::Object(entries) => {
-            let entry = |(key, value): &(String, Expr)| concat([text(quoted(key, '"') + ": "), layout_of(value, Place::BRACKETED)]);
+            let entry = |(key, value): &(String, Expr)| concat([text(quoted(key, '"') + ": "), layout_of(value, Outer::BRACKETED)]);
             listed("{", entries.iter().map(entry), "}")
         }
-        Node::Field { of, name } => concat([layout_of(of, place.inner(Level::Postfix)), text("."), text(member_name(name))]),
+        Node::Field { of, name } => concat([layout_of(of, outer.inner(Level::Postfix)), text("."), text(member_name(name))]),
         Node::Filter { of, condition } => {
-            let condition = Layout::Group(vec![Layout::Indent(vec![Layout::Break, layout_of(condition, Place::BRACKETED)]), Layout::Break]);
-            concat([layout_of(of, place.inner(Level::Postfix)), text("["), condition, text("]")])
+            let condition = Layout::Group(vec![Layout::Indent(vec![Layout::Break, layout_of(condition, Outer::BRACKETED)]), Layout::Break]);
+            concat([layout_of(of, outer.inner(Level::Postfix)), text("["), condition, text("]")])
         }
-        Node::Method { of, name, arguments } => method(of, name, arguments, place),
+        Node::Method { of, name, arguments } => method(of, name, arguments, outer),
         Node::Call { function, arguments } => {
             let name = if lexer::is_word(function) && is_normal_call(function, arguments.len()) {
                 function.clone()
@@ -200,18 +200,18 @@ fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
         }
         Node::Lambda { parameters, body } => {
             let parameters = parameters.iter().map(|name| bare_name(name)).collect::<Vec<_>>().join(", ");
-            concat([text(format!("({parameters}) => ")), layout_of(body, place.end(Level::Or))])
+            concat([text(format!("({parameters}) => ")), layout_of(body, outer.end(Level::Or))])
         }
-        Node::Not(inner) => concat([text("not "), layout_of(inner, place.end(Level::Comparison))]),
+        Node::Not(inner) => concat([text("not "), layout_of(inner, outer.end(Level::Comparison))]),
         // A sign before a number belongs to the number.
-        Node::Negate(inner) if is_unsigned(&inner.node) => concat([text("-("), layout_of(inner, Place::BRACKETED), text(")")]),
-        Node::Negate(inner) => concat([text("-"), layout_of(inner, place.end(Level::Sign))]),
-        Node::Binary { operator, left, right } => binary(expr, (*operator, left, right), level, place),
+        Node::Negate(inner) if is_unsigned(&inner.node) => concat([text("-("), layout_of(inner, Outer::BRACKETED), text(")")]),
+        Node::Negate(inner) => concat([text("-"), layout_of(inner, outer.end(Level::Sign))]),
+        Node::Binary { operator, left, right } => binary(expr, (*operator, left, right), level, outer),
         Node::Quantifier {
             quantifier,
             bindings,
             condition,
-        } => ranging(vec![text(quantifier_word(*quantifier)), text(" ")], bindings, condition.as_deref(), place),
+        } => ranging(vec![text(quantifier_word(*quantifier)), text(" ")], bindings, condition.as_deref(), outer),
         Node::Aggregate {
             aggregate,
             item,
@@ -220,41 +220,41 @@ fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
         } => {
             let item = layout_of(
                 item,
-                Place {
+                Outer {
                     item: true,
-                    ..place.inner(Level::Or)
+                    ..outer.inner(Level::Or)
                 },
             );
             ranging(
                 vec![text(aggregate_word(*aggregate)), text(" "), item, text(" over ")],
                 bindings,
                 condition.as_deref(),
-                place,
+                outer,
             )
         }
-        Node::Select { item, bindings, condition } => select(item.as_deref(), bindings, condition.as_deref(), place),
+        Node::Select { item, bindings, condition } => select(item.as_deref(), bindings, condition.as_deref(), outer),
         Node::Let { name, value, body } => Layout::Group(vec![
             text(format!("let {} = ", bare_name(name))),
             layout_of(
                 value,
-                Place {
+                Outer {
                     plain_in: true,
-                    ..place.inner(Level::Or)
+                    ..outer.inner(Level::Or)
                 },
             ),
             text(" in"),
-            Layout::Indent(vec![Layout::Line, layout_of(body, place.end(Level::Or))]),
+            Layout::Indent(vec![Layout::Line, layout_of(body, outer.end(Level::Or))]),
         ]),
         Node::Occurs { subject, when } => {
-            let subject = layout_of(subject, place.inner(Level::Sum));
-            concat([subject, text(" occurs "), window(when, place)])
+            let subject = layout_of(subject, outer.inner(Level::Sum));
+            concat([subject, text(" occurs "), window(when, outer)])
         }
         Node::Chain { events, timestamp, steps } => {
             let mut parts = vec![
                 text("chain("),
-                layout_of(events, Place::BRACKETED),
+                layout_of(events, Outer::BRACKETED),
                 text(", "),
-                layout_of(timestamp, Place::BRACKETED),
+                layout_of(timestamp, Outer::BRACKETED),
                 text(", "),
             ];
             parts.push(listed("[", steps.iter().map(step), "]"));
@@ -264,14 +264,14 @@ fn bare(expr: &Expr, level: Level, place: Place) -> Layout {
     }
 }
 
-fn method(of: &Expr, name: &str, arguments: &[Expr], place: Place) -> Layout {
+fn method(of: &Expr, name: &str, arguments: &[Expr], outer: Outer) -> Layout {
     match arguments {
         [pattern] if name == "like" => concat([
-            layout_of(of, place.inner(Level::Sum)),
+            layout_of(of, outer.inner(Level::Sum)),
             text(" like "),
-            layout_of(pattern, place.end(Level::Sum)),
+            layout_of(pattern, outer.end(Level::Sum)),
         ]),
-        _ => concat([layout_of(of, place.inner(Level::Postfix)), text("."), called(member_name(name), arguments)]),
+        _ => concat([layout_of(of, outer.inner(Level::Postfix)), text("."), called(member_name(name), arguments)]),
     }
 }
 
@@ -280,21 +280,21 @@ fn is_unsigned(node: &Node) -> bool {
     matches!(node, Node::Int(0..)) || matches!(node, Node::Decimal(number) if number.is_sign_positive())
 }
 
-fn binary(expr: &Expr, (operator, left, right): (Binary, &Expr, &Expr), level: Level, place: Place) -> Layout {
+fn binary(expr: &Expr, (operator, left, right): (Binary, &Expr, &Expr), level: Level, outer: Outer) -> Layout {
     let word = operator_text(operator);
     if let Some((_, operands)) = operands::of(expr) {
         let inner = if operator == Binary::Or { Level::And } else { Level::Not };
         let last = operands.len() - 1;
         let mut parts = Vec::with_capacity(operands.len());
         for (at, operand) in operands.into_iter().enumerate() {
-            let layout = layout_of(operand, if at == last { place.end(inner) } else { place.inner(inner) });
+            let layout = layout_of(operand, if at == last { outer.end(inner) } else { outer.inner(inner) });
             parts.push(if at == 0 {
                 layout
             } else {
                 concat([Layout::Line, text(word), text(" "), layout])
             });
         }
-        if operator == Binary::And && place.level == Level::And {
+        if operator == Binary::And && outer.level == Level::And {
             // An `and` within an `or` is set off where it needs lines of its own.
             let rest = parts.split_off(1);
             parts.push(Layout::Indent(rest));
@@ -307,16 +307,16 @@ fn binary(expr: &Expr, (operator, left, right): (Binary, &Expr, &Expr), level: L
         Level::Or | Level::And | Level::Not | Level::Product | Level::Sign | Level::Postfix => (Level::Product, Level::Sign),
     };
     concat([
-        layout_of(left, place.inner(before)),
+        layout_of(left, outer.inner(before)),
         text(" "),
         text(word),
         text(" "),
-        layout_of(right, place.end(after)),
+        layout_of(right, outer.end(after)),
     ])
 }
 
 /// `HEAD v from a, w from b where c`
-fn ranging(mut parts: Vec<Layout>, bindings: &[Binding], condition: Option<&Expr>, place: Place) -> Layout {
+fn ranging(mut parts: Vec<Layout>, bindings: &[Binding], condition: Option<&Expr>, outer: Outer) -> Layout {
     for (at, binding) in bindings.iter().enumerate() {
         if at > 0 {
             parts.push(text(", "));
@@ -324,45 +324,45 @@ fn ranging(mut parts: Vec<Layout>, bindings: &[Binding], condition: Option<&Expr
         if let Some(variable) = &binding.variable {
             parts.push(text(bare_name(variable) + " from "));
         }
-        parts.push(layout_of(&binding.source, place.inner(Level::Postfix)));
+        parts.push(layout_of(&binding.source, outer.inner(Level::Postfix)));
     }
-    parts.push(filtered(condition, place));
+    parts.push(filtered(condition, outer));
     Layout::Concat(parts)
 }
 
-fn filtered(condition: Option<&Expr>, place: Place) -> Layout {
+fn filtered(condition: Option<&Expr>, outer: Outer) -> Layout {
     match condition {
-        Some(condition) => Layout::Indent(vec![text(" where "), layout_of(condition, place.end(Level::Or))]),
+        Some(condition) => Layout::Indent(vec![text(" where "), layout_of(condition, outer.end(Level::Or))]),
         None => Layout::Concat(Vec::new()),
     }
 }
 
-fn select(item: Option<&Expr>, bindings: &[Binding], condition: Option<&Expr>, place: Place) -> Layout {
+fn select(item: Option<&Expr>, bindings: &[Binding], condition: Option<&Expr>, outer: Outer) -> Layout {
     let mut parts = vec![text("select ")];
     let Some(item) = item else {
-        return ranging(parts, bindings, condition, place);
+        return ranging(parts, bindings, condition, outer);
     };
     if matches!(item.node, Node::Moment(_)) {
         // Without parentheses, `select now from a` selects items of that name.
-        parts.extend([text("("), layout_of(item, Place::BRACKETED), text(")")]);
+        parts.extend([text("("), layout_of(item, Outer::BRACKETED), text(")")]);
     } else {
-        parts.push(layout_of(item, place.inner(Level::Or)));
+        parts.push(layout_of(item, outer.inner(Level::Or)));
     }
     parts.push(text(" from "));
     let understood = if matches!(item.node, Node::Name(_)) { None } else { first_name(item) };
     for (at, binding) in bindings.iter().enumerate() {
-        let source = layout_of(&binding.source, place.inner(Level::Postfix));
+        let source = layout_of(&binding.source, outer.inner(Level::Postfix));
         match &binding.variable {
             Some(variable) if at > 0 => parts.extend([text(", "), text(bare_name(variable) + " from "), source]),
             Some(variable) if understood != Some(variable) => parts.extend([source, text(" "), text(bare_name(variable))]),
             _ => parts.push(source),
         }
     }
-    parts.push(filtered(condition, place));
+    parts.push(filtered(condition, outer));
     Layout::Concat(parts)
 }
 
-fn window(when: &When, place: Place) -> Layout {
+fn window(when: &When, outer: Outer) -> Layout {
     match when {
         When::Offset {
             comparison,
@@ -376,22 +376,22 @@ fn window(when: &When, place: Place) -> Layout {
             let comparison = text(format!("{} ", comparison_text(*comparison)));
             concat([
                 comparison,
-                layout_of(amount, place.inner(Level::Sum)),
+                layout_of(amount, outer.inner(Level::Sum)),
                 text(words),
-                layout_of(anchor, place.end(Level::Sum)),
+                layout_of(anchor, outer.end(Level::Sum)),
             ])
         }
-        When::Relative { direction, anchor } => concat([text(direction_word(*direction)), text(" "), layout_of(anchor, place.end(Level::Sum))]),
-        When::On(anchor) if matches!(anchor.node, Node::Moment(_)) => layout_of(anchor, place.end(Level::Sum)),
-        When::On(anchor) => concat([text("on "), layout_of(anchor, place.end(Level::Sum))]),
+        When::Relative { direction, anchor } => concat([text(direction_word(*direction)), text(" "), layout_of(anchor, outer.end(Level::Sum))]),
+        When::On(anchor) if matches!(anchor.node, Node::Moment(_)) => layout_of(anchor, outer.end(Level::Sum)),
+        When::On(anchor) => concat([text("on "), layout_of(anchor, outer.end(Level::Sum))]),
         When::Between { from, to } => {
-            let from = layout_of(from, place.inner(Level::Sum));
-            concat([text("between "), from, text(" and "), layout_of(to, place.end(Level::Sum))])
+            let from = layout_of(from, outer.inner(Level::Sum));
+            concat([text("between "), from, text(" and "), layout_of(to, outer.end(Level::Sum))])
         }
     }
 }
 
-fn step(step: &Step) -> Layout {
+fn step(step: &EventStep) -> Layout {
     let mut clauses = Vec::new();
     let mut clause = |name: &'static str, inner: Layout| {
         if !clauses.is_empty() {
@@ -406,16 +406,16 @@ fn step(step: &Step) -> Layout {
         ]));
     };
     if let Some(what) = &step.what {
-        clause("WHAT", layout_of(what, Place::BRACKETED));
+        clause("WHAT", layout_of(what, Outer::BRACKETED));
     }
     if let Some(when) = &step.when {
-        clause("WHEN", window(when, Place::BRACKETED));
+        clause("WHEN", window(when, Outer::BRACKETED));
     }
     if let Some(condition) = &step.condition {
-        clause("WHERE", layout_of(condition, Place::BRACKETED));
+        clause("WHERE", layout_of(condition, Outer::BRACKETED));
     }
     if let Some(count) = &step.count {
-        clause("COUNT", layout_of(count, Place::BRACKETED));
+        clause("COUNT", layout_of(count, Outer::BRACKETED));
     }
     if clauses.is_empty() {
         clauses.push(text("WHAT()"));
@@ -425,7 +425,7 @@ fn step(step: &Step) -> Layout {
 }
 
 fn called(name: String, arguments: &[Expr]) -> Layout {
-    let arguments = arguments.iter().map(|argument| layout_of(argument, Place::BRACKETED));
+    let arguments = arguments.iter().map(|argument| layout_of(argument, Outer::BRACKETED));
     concat([text(name), listed("(", arguments, ")")])
 }
 

@@ -7,7 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::ast::{Aggregate, Binary, Binding, Comparison, Direction, Expr, Moment, Node, Quantifier, Span, Step, Unit, When};
+use crate::ast::{Aggregate, Binary, Binding, Comparison, Direction, EventStep, Expr, Moment, Node, Quantifier, Span, Unit, When};
 use crate::functions::Method;
 use crate::parser::forms::first_name;
 use crate::promises::{round_trip, survive};
@@ -183,7 +183,7 @@ fn tree() -> impl Strategy<Value = Expr> {
             option::of(inner.clone()),
             option::of(inner.clone()),
         )
-            .prop_map(|(label, negated, what, when, condition, count)| Step {
+            .prop_map(|(label, negated, what, when, condition, count)| EventStep {
                 label,
                 negated,
                 what,

@@ -1,6 +1,6 @@
 //! Equality of trees without regard to places.
 
-use crate::ast::{Binding, Expr, Node, Step, When};
+use crate::ast::{Binding, EventStep, Expr, Node, When};
 
 impl Expr {
     /// Whether both trees are the same, wherever in a text they are.
@@ -130,7 +130,7 @@ fn window(a: &When, b: &When) -> bool {
     kind && a.parts().zip(b.parts()).all(|(a, b)| a.same(b))
 }
 
-fn step(a: &Step, b: &Step) -> bool {
+fn step(a: &EventStep, b: &EventStep) -> bool {
     let when = match (&a.when, &b.when) {
         (Some(a), Some(b)) => window(a, b),
         (None, None) => true,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Form, form};
-use crate::ast::{Binding, Expr, Node, Step, When};
+use crate::ast::{Binding, EventStep, Expr, Node, When};
 use crate::operands;
 use crate::parser::is_normal_call;
 use crate::words::{aggregate_word, comparison_text, direction_word, moment_text, operator_text, quantifier_word, unit_word};
@@ -211,7 +211,7 @@ fn window<'e>(when: &'e When, scope: &mut Scope<'e>) -> Value {
     }
 }
 
-fn step<'e>(step: &'e Step, scope: &mut Scope<'e>) -> Value {
+fn step<'e>(step: &'e EventStep, scope: &mut Scope<'e>) -> Value {
     let mut out = tagged("chainStep", [("label", text(&step.label)), ("negated", Value::Bool(step.negated))]);
     for (member, part) in [("what", &step.what), ("where", &step.condition), ("count", &step.count)] {
         if let Some(part) = part {

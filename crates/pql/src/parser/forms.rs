@@ -2,7 +2,7 @@
 //! `let`, lambdas, objects, moments, `occurs`, `chain`.
 
 use super::{Level, Parsed, Parser};
-use crate::ast::{Aggregate, Binary, Binding, Expr, Node, Quantifier, Span, Step, Unit, When};
+use crate::ast::{Aggregate, Binary, Binding, EventStep, Expr, Node, Quantifier, Span, Unit, When};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::lexer::Kind;
 use crate::words::{self, direction, is_keyword, is_reserved, unit};
@@ -492,12 +492,12 @@ impl Parser<'_> {
 
     /// `LABEL: [not] WHAT(condition) WHEN(window) WHERE(condition) COUNT(n)`, the clauses in any
     /// order, each at most once.
-    fn step(&mut self) -> Parsed<Step> {
+    fn step(&mut self) -> Parsed<EventStep> {
         const CLAUSES: [&str; 4] = ["what", "when", "where", "count"];
         let label = self.expect_name("the label of a step, as in `A: WHAT(…)`")?;
         self.expect_sign(":")?;
         let negated = self.take_word("not") || self.take_sign("!");
-        let mut step = Step {
+        let mut step = EventStep {
             label,
             negated,
             what: None,

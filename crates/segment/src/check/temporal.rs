@@ -2,7 +2,7 @@
 
 use millrace_model::Value;
 use millrace_pql::Diagnostic;
-use millrace_pql::ast::{Expr, Span, Step, When};
+use millrace_pql::ast::{EventStep, Expr, Span, When};
 
 use super::{Checker, Frame, Typed};
 use crate::coerce::instant;
@@ -140,7 +140,7 @@ impl Checker<'_> {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "every other type is refused")]
-    pub(super) fn chain(&mut self, events: &Expr, timestamp: &Expr, steps: &[Step]) -> Typed {
+    pub(super) fn chain(&mut self, events: &Expr, timestamp: &Expr, steps: &[EventStep]) -> Typed {
         let typed = self.expr(events);
         let source = match &typed.ty {
             Ty::List(item) if **item == Ty::Event => typed.core,

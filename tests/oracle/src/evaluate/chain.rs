@@ -1,6 +1,6 @@
 //! Sequences, by trying every choice of events.
 
-use millrace_pql::ast::{Expr, Step};
+use millrace_pql::ast::{EventStep, Expr};
 
 use super::Evaluation;
 use crate::value::Value;
@@ -11,13 +11,13 @@ struct Progress<'s> {
     /// The time of the last event chosen.
     last_at: i64,
     /// Negated steps since: no such event before the next one chosen.
-    forbidden: Vec<&'s Step>,
+    forbidden: Vec<&'s EventStep>,
 }
 
 impl Evaluation<'_> {
     /// Whether events can be chosen so that every step has its own, each step's events strictly
     /// later than the ones before.
-    pub(super) fn chain(&mut self, events: Vec<Value>, timestamp: &Expr, steps: &[Step]) -> bool {
+    pub(super) fn chain(&mut self, events: Vec<Value>, timestamp: &Expr, steps: &[EventStep]) -> bool {
         let timed: Vec<(i64, Value)> = events
             .into_iter()
             .filter_map(|event| Some((self.for_item(timestamp, event.clone()).time()?, event)))
@@ -32,7 +32,7 @@ impl Evaluation<'_> {
         )
     }
 
-    fn continues(&mut self, events: &[(i64, Value)], steps: &[Step], progress: Progress) -> bool {
+    fn continues(&mut self, events: &[(i64, Value)], steps: &[EventStep], progress: Progress) -> bool {
         let Some((step, rest)) = steps.split_first() else {
             return self.absent(events, &progress, i64::MAX);
         };
@@ -75,14 +75,14 @@ impl Evaluation<'_> {
         })
     }
 
-    fn wanted(&mut self, step: &Step) -> usize {
+    fn wanted(&mut self, step: &EventStep) -> usize {
         step.count
             .as_ref()
             .map_or(1, |count| self.value(count).whole().map_or(1, |count| usize::try_from(count).unwrap_or(0)))
     }
 
     /// Whether an event fits a step; the step's own label and the implicit item are the event.
-    fn matches(&mut self, step: &Step, at: i64, event: &Value) -> bool {
+    fn matches(&mut self, step: &EventStep, at: i64, event: &Value) -> bool {
         self.with_variables([(step.label.clone(), event.clone())], |e| {
             e.with_item(event.clone(), |e| {
                 step.what.as_ref().is_none_or(|what| e.holds(what))

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{At, Read, Reader};
-use crate::ast::{Binary, Binding, Expr, Node, Quantifier, Step, When};
+use crate::ast::{Binary, Binding, EventStep, Expr, Node, Quantifier, When};
 use crate::diagnostic::did_you_mean;
 use crate::parser::forms::first_name;
 use crate::words;
@@ -82,7 +82,7 @@ impl Reader {
         let list = steps.get("value").and_then(Value::as_array).filter(|list| !list.is_empty());
         let label = |step: &Value| step.get("label").and_then(Value::as_str).map(str::to_owned);
         let labels = list.into_iter().flatten().filter_map(label).collect();
-        let steps: Vec<Read<Step>> = self.within(labels, |reader| {
+        let steps: Vec<Read<EventStep>> = self.within(labels, |reader| {
             let read = |(index, value)| {
                 let step = reader.at(At::Item(index), |reader| reader.step(value));
                 below = below.max(reader.height);
@@ -98,7 +98,7 @@ impl Reader {
                 None,
             );
         }
-        let steps = steps.into_iter().collect::<Read<Vec<Step>>>()?;
+        let steps = steps.into_iter().collect::<Read<Vec<EventStep>>>()?;
         self.grown(
             Node::Chain {
                 events: Box::new(events),
@@ -110,7 +110,7 @@ impl Reader {
         )
     }
 
-    fn step(&mut self, value: &Value) -> Read<Step> {
+    fn step(&mut self, value: &Value) -> Read<EventStep> {
         let Some(object) = value
             .as_object()
             .filter(|object| object.get("nodeType").is_some_and(|kind| kind == "chainStep"))
@@ -135,7 +135,7 @@ impl Reader {
             None => None,
         };
         self.height = self.height.max(below);
-        Ok(Step {
+        Ok(EventStep {
             label,
             negated,
             what,

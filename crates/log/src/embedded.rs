@@ -233,7 +233,7 @@ impl EmbeddedLog {
     /// `NoSuchTopic`.
     pub fn bounds(&self, partition: &TopicPartition) -> Result<(Offset, Offset), LogError> {
         let index = self.shared.index();
-        let place = index.place(partition)?;
+        let place = index.partition_ref(partition)?;
         let found = index.partition(place);
         Ok((found.start, found.next))
     }
@@ -304,7 +304,7 @@ impl Log for EmbeddedLog {
     }
 
     fn open_shard(&self, shard: &ShardIdentity) -> Result<Box<dyn ShardSession>, LogError> {
-        let changelog = self.shared.index().place(&shard.changelog)?;
+        let changelog = self.shared.index().partition_ref(&shard.changelog)?;
         let epoch = self.shared.writer().fence(&shard.transactional_id);
         Ok(Box::new(EmbeddedSession::new(
             Arc::clone(&self.shared),

@@ -54,10 +54,11 @@ pub struct Faults {
 /// A log that fails as its seed decides. Clones are the same log.
 #[derive(Clone)]
 pub struct SimulatedLog {
-    world: Arc<Mutex<World>>,
+    broker: Arc<Mutex<Broker>>,
 }
 
-struct World {
+/// What all clones share: topics, sessions, and the dice.
+struct Broker {
     random: Random,
     faults: Faults,
     now: Timestamp,
@@ -111,7 +112,7 @@ impl Trace {
 impl SimulatedLog {
     /// An empty log whose clock stands at `now`.
     pub fn new(seed: u64, faults: Faults, now: Timestamp) -> SimulatedLog {
-        let world = World {
+        let broker = Broker {
             random: Random::new(seed),
             faults,
             now,
@@ -123,26 +124,26 @@ impl SimulatedLog {
             trace: Trace::default(),
         };
         SimulatedLog {
-            world: Arc::new(Mutex::new(world)),
+            broker: Arc::new(Mutex::new(broker)),
         }
     }
 
     /// Moves time on; it never runs backwards.
     pub fn advance(&self, now: Timestamp) {
-        let mut world = self.world();
-        world.now = world.now.max(now);
-        let now = world.now;
-        world.hidden.retain(|_, (_, until)| *until > now);
+        let mut broker = self.broker();
+        broker.now = broker.now.max(now);
+        let now = broker.now;
+        broker.hidden.retain(|_, (_, until)| *until > now);
     }
 
     /// Takes other faults from the next call on.
     pub fn set_faults(&self, faults: Faults) {
-        self.world().faults = faults;
+        self.broker().faults = faults;
     }
 
     /// When the last of the hidden commits becomes readable; `None` where all are.
     pub fn hidden_until(&self) -> Option<Timestamp> {
-        self.world().hidden.values().map(|(_, until)| *until).max()
+        self.broker().hidden.values().map(|(_, until)| *until).max()
     }
 
     /// Deletes the records below an offset, as retention does.
@@ -150,8 +151,8 @@ impl SimulatedLog {
     /// # Errors
     /// `NoSuchTopic`.
     pub fn lose(&self, partition: &TopicPartition, below: Offset) -> Result<(), LogError> {
-        let mut world = self.world();
-        let held = world.partition_mut(partition)?;
+        let mut broker = self.broker();
+        let held = broker.partition_mut(partition)?;
         held.start = held.start.max(below.min(held.next));
         let start = held.start;
         held.entries.retain(|entry| entry.offset >= start);
@@ -160,8 +161,8 @@ impl SimulatedLog {
 
     /// Every readable record of a topic, partition by partition.
     pub fn content(&self, topic: &str) -> Vec<Delivered> {
-        let world = self.world();
-        let Some((name, topic)) = world.topics.get_key_value(topic) else {
+        let broker = self.broker();
+        let Some((name, topic)) = broker.topics.get_key_value(topic) else {
             return Vec::new();
         };
         let mut content = Vec::new();
@@ -170,37 +171,37 @@ impl SimulatedLog {
                 topic: Arc::clone(name),
                 partition: number as u32,
             };
-            content.extend(world.readable(held, held.start).map(|entry| entry.delivered(&source)));
+            content.extend(broker.readable(held, held.start).map(|entry| entry.delivered(&source)));
         }
         content
     }
 
     /// Names of all topics, in order.
     pub fn topics(&self) -> Vec<String> {
-        self.world().topics.keys().map(ToString::to_string).collect()
+        self.broker().topics.keys().map(ToString::to_string).collect()
     }
 
     /// Adds a line of the caller's to the trace.
     pub fn note(&self, line: String) {
-        self.world().trace.add(line);
+        self.broker().trace.add(line);
     }
 
     /// A hash over everything that happened so far: equal seeds and calls give equal hashes.
     pub fn trace_hash(&self) -> u64 {
-        self.world().trace.hash
+        self.broker().trace.hash
     }
 
     /// What happened last, oldest first.
     pub fn trace(&self) -> Vec<String> {
-        self.world().trace.lines.iter().cloned().collect()
+        self.broker().trace.lines.iter().cloned().collect()
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    fn broker(&self) -> MutexGuard<'_, Broker> {
+        self.broker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl World {
+impl Broker {
     fn partition(&self, partition: &TopicPartition) -> Result<&Partition, LogError> {
         let topic = self
             .topics
@@ -333,12 +334,12 @@ fn no_partition(partition: &TopicPartition) -> LogError {
 
 impl Log for SimulatedLog {
     fn partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
-        Ok(self.world().topics.get(topic).map(|topic| topic.partitions.len() as u32))
+        Ok(self.broker().topics.get(topic).map(|topic| topic.partitions.len() as u32))
     }
 
     fn create_topic(&self, spec: &TopicSpec) -> Result<(), LogError> {
-        let mut world = self.world();
-        if let Some(topic) = world.topics.get(spec.name.as_str()) {
+        let mut broker = self.broker();
+        if let Some(topic) = broker.topics.get(spec.name.as_str()) {
             let found = topic.partitions.len();
             return if found == spec.partitions as usize {
                 Ok(())
@@ -349,7 +350,7 @@ impl Log for SimulatedLog {
             };
         }
         let partitions = (0..spec.partitions).map(|_| Partition::default()).collect();
-        world.topics.insert(
+        broker.topics.insert(
             spec.name.as_str().into(),
             Topic {
                 spec: spec.clone(),
@@ -360,33 +361,33 @@ impl Log for SimulatedLog {
     }
 
     fn append(&self, records: Vec<(TopicPartition, Record)>) -> Result<(), LogError> {
-        let mut world = self.world();
+        let mut broker = self.broker();
         let mut sent = Vec::with_capacity(records.len());
         for record in records {
-            if world.fault(|faults| faults.duplicate) {
+            if broker.fault(|faults| faults.duplicate) {
                 sent.push(record.clone());
             }
             sent.push(record);
         }
-        world.transactions += 1;
-        world.append(sent).map(|_| ())
+        broker.transactions += 1;
+        broker.append(sent).map(|_| ())
     }
 
     fn open_shard(&self, shard: &ShardIdentity) -> Result<Box<dyn ShardSession>, LogError> {
-        let mut world = self.world();
-        if world.fault(|faults| faults.open_unavailable) {
+        let mut broker = self.broker();
+        if broker.fault(|faults| faults.open_unavailable) {
             return Err(LogError::Unavailable("simulated".into()));
         }
-        world.partition(&shard.changelog)?;
-        let epoch = world.epochs.entry(shard.transactional_id.clone()).or_default();
+        broker.partition(&shard.changelog)?;
+        let epoch = broker.epochs.entry(shard.transactional_id.clone()).or_default();
         *epoch += 1;
         let epoch = *epoch;
         // Taking over waits until the transactions of earlier sessions are complete.
-        world.hidden.retain(|_, (owner, _)| *owner != shard.transactional_id);
-        if world.fault(|faults| faults.compacted) {
-            world.compact(&shard.changelog)?;
+        broker.hidden.retain(|_, (owner, _)| *owner != shard.transactional_id);
+        if broker.fault(|faults| faults.compacted) {
+            broker.compact(&shard.changelog)?;
         }
-        world.trace.add(format!("open {} epoch {epoch}", shard.transactional_id));
+        broker.trace.add(format!("open {} epoch {epoch}", shard.transactional_id));
         Ok(Box::new(Session {
             log: self.clone(),
             identity: shard.clone(),
@@ -397,12 +398,12 @@ impl Log for SimulatedLog {
     }
 
     fn reader(&self, from: &[(TopicPartition, Offset)]) -> Result<Box<dyn Reader>, LogError> {
-        let world = self.world();
+        let broker = self.broker();
         let from: Vec<_> = from
             .iter()
             .map(|(partition, offset)| (partition.clone(), if *offset <= 0 { crate::EARLIEST } else { *offset }))
             .collect();
-        let cursor = Cursor::new(&world, &from)?;
+        let cursor = Cursor::new(&broker, &from)?;
         Ok(Box::new(PlainReader { log: self.clone(), cursor }))
     }
 }

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::format::{self, BatchBuilder, Catalogue};
 use super::frame::Seal;
-use super::index::{Batch, Place};
+use super::index::{Batch, PartitionRef};
 use super::segment::{self, Segment};
 use super::session::read_bytes;
 use super::{Shared, failure};
@@ -20,7 +20,7 @@ const BATCH_BYTES: usize = 256 << 10;
 
 /// The newest offset of each key in the segments not cleaned yet. A hash of 128 bits stands for the
 /// key: two keys with the same hash are not expected.
-type Newest = HashMap<(Place, u128), Offset>;
+type Newest = HashMap<(PartitionRef, u128), Offset>;
 
 /// What may be removed: older values, old tombstones, records freed by retention.
 struct Verdict<'a> {
@@ -105,7 +105,7 @@ impl Shared {
 
     /// The batches of a group of segments, by partition, in order of offsets; and whether their
     /// topic is compacted.
-    fn batches_of(&self, segments: &[Arc<Segment>]) -> BTreeMap<Place, Vec<Batch>> {
+    fn batches_of(&self, segments: &[Arc<Segment>]) -> BTreeMap<PartitionRef, Vec<Batch>> {
         let index = self.index();
         let (first, last) = (segments[0].first, segments[segments.len() - 1].last);
         let mut found = BTreeMap::new();
@@ -146,7 +146,7 @@ impl Shared {
         let seal = Seal::new(self.log, first, last);
         seal.put_preamble(&mut bytes);
         seal.frame(&mut bytes, 0, |body| format::put_catalogue(body, true, &Catalogue::default()));
-        let mut written: BTreeMap<Place, Vec<Batch>> = BTreeMap::new();
+        let mut written: BTreeMap<PartitionRef, Vec<Batch>> = BTreeMap::new();
         for (place, batches) in self.batches_of(group) {
             let mut gathered: Vec<Delivered> = Vec::new();
             let mut gathered_bytes = 0;
@@ -202,7 +202,7 @@ impl Shared {
     }
 
     /// Reads a batch's live records; returns their bytes, roughly.
-    fn read_live(&self, segment: &Segment, batch: &Batch, place: Place, verdict: &Verdict<'_>, into: &mut Vec<Delivered>) -> Result<usize, LogError> {
+    fn read_live(&self, segment: &Segment, batch: &Batch, place: PartitionRef, verdict: &Verdict<'_>, into: &mut Vec<Delivered>) -> Result<usize, LogError> {
         let (compacted, start, tombstones_ms) = {
             let index = self.index();
             let topic = &index.topics[place.0 as usize];
@@ -220,7 +220,7 @@ impl Shared {
         Ok(live_bytes)
     }
 
-    fn source(&self, place: Place) -> TopicPartition {
+    fn source(&self, place: PartitionRef) -> TopicPartition {
         TopicPartition {
             topic: Arc::clone(&self.index().topics[place.0 as usize].name),
             partition: place.1,
@@ -229,7 +229,7 @@ impl Shared {
 }
 
 impl Verdict<'_> {
-    fn lives(&self, place: Place, delivered: &Delivered, tombstones_ms: i64) -> bool {
+    fn lives(&self, place: PartitionRef, delivered: &Delivered, tombstones_ms: i64) -> bool {
         let Some(key) = &delivered.record.key else { return true };
         let replaced = self
             .newest
@@ -258,7 +258,7 @@ fn groups(segments: Vec<Arc<Segment>>, bytes_max: u64) -> Vec<Vec<Arc<Segment>>>
 }
 
 /// Appends a frame with one batch of the records; nothing where there are none.
-fn put_batch(bytes: &mut Vec<u8>, seal: &Seal, place: Place, records: Vec<Delivered>) -> Option<Batch> {
+fn put_batch(bytes: &mut Vec<u8>, seal: &Seal, place: PartitionRef, records: Vec<Delivered>) -> Option<Batch> {
     let base = records.first()?.offset;
     let timestamp_max = records.iter().map(|delivered| delivered.timestamp).max()?;
     let mut builder = BatchBuilder::new(base, timestamp_max);

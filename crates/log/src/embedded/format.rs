@@ -77,7 +77,7 @@ pub(super) enum Part {
 
 impl Part {
     /// Topic and partition.
-    pub fn place(&self) -> (u32, u32) {
+    pub fn partition_ref(&self) -> (u32, u32) {
         match self {
             Part::Batch(head) => (head.topic, head.partition),
             Part::Position { topic, partition, .. } => (*topic, *partition),

@@ -13,14 +13,14 @@ const RETENTION_MS_DEFAULT: i64 = 7 * millrace_model::DAY_MS;
 const DELETE_RETENTION_MS_DEFAULT: i64 = millrace_model::DAY_MS;
 
 /// A partition by numbers: topic, partition.
-pub(super) type Place = (u32, u32);
+pub(super) type PartitionRef = (u32, u32);
 
 #[derive(Default)]
 pub(super) struct Index {
     pub topics: Vec<Topic>,
     names: BTreeMap<Arc<str>, u32>,
     /// Positions by group.
-    pub positions: BTreeMap<Place, BTreeMap<String, Offset>>,
+    pub positions: BTreeMap<PartitionRef, BTreeMap<String, Offset>>,
     /// Closed segments and the active one, by first number.
     pub segments: BTreeMap<u32, Arc<Segment>>,
     /// The segment that is appended to.
@@ -62,7 +62,7 @@ impl Index {
 
     /// # Errors
     /// `NoSuchTopic`; `Failure` where the topic has no such partition.
-    pub fn place(&self, partition: &TopicPartition) -> Result<Place, LogError> {
+    pub fn partition_ref(&self, partition: &TopicPartition) -> Result<PartitionRef, LogError> {
         let number = *self
             .names
             .get(&partition.topic)
@@ -76,11 +76,11 @@ impl Index {
         Ok((number, partition.partition))
     }
 
-    pub fn partition(&self, (topic, partition): Place) -> &Partition {
+    pub fn partition(&self, (topic, partition): PartitionRef) -> &Partition {
         &self.topics[topic as usize].partitions[partition as usize]
     }
 
-    pub fn partition_mut(&mut self, (topic, partition): Place) -> Option<&mut Partition> {
+    pub fn partition_mut(&mut self, (topic, partition): PartitionRef) -> Option<&mut Partition> {
         self.topics.get_mut(topic as usize)?.partitions.get_mut(partition as usize)
     }
 
@@ -122,7 +122,7 @@ impl Index {
             settings: topic.settings.clone(),
             partitions: topic.partitions.iter().map(|partition| (partition.start, partition.next)).collect(),
         };
-        let groups = |(place, groups): (&Place, &BTreeMap<String, Offset>)| {
+        let groups = |(place, groups): (&PartitionRef, &BTreeMap<String, Offset>)| {
             let place = *place;
             groups
                 .iter()
@@ -140,7 +140,7 @@ impl Index {
     ///
     /// # Errors
     /// The fault, where a batch or a position does not fit the catalogue or the batches before it.
-    pub fn build(catalogue: Catalogue, batches: Vec<Batch>, positions: Vec<(Place, String, Offset)>) -> Result<Index, String> {
+    pub fn build(catalogue: Catalogue, batches: Vec<Batch>, positions: Vec<(PartitionRef, String, Offset)>) -> Result<Index, String> {
         let mut index = Index::default();
         catalogue.topics.into_iter().for_each(|topic| index.add_catalogued(topic));
         for (group, topic, partition, position) in catalogue.positions {
@@ -149,7 +149,7 @@ impl Index {
         for (place, group, position) in positions {
             index.positions.entry(place).or_default().insert(group, position);
         }
-        let mut ends: BTreeMap<Place, Offset> = BTreeMap::new();
+        let mut ends: BTreeMap<PartitionRef, Offset> = BTreeMap::new();
         for batch in batches {
             let place = (batch.head.topic, batch.head.partition);
             let held = index

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::format::{self, Body, Catalogue, Part};
 use super::frame::{self, LogId, NoSegment, Piece, Seal};
-use super::index::Place;
+use super::index::PartitionRef;
 use super::manifest::{self, Manifest, NoManifest};
 use super::mark::{self, BadMark};
 use super::{Durability, EmbeddedConfig, EmbeddedLog, failure, hold, segment};
@@ -157,11 +157,11 @@ struct Survey {
     sources: Vec<Source>,
     catalogue: Catalogue,
     /// Those after the last catalogue.
-    positions: BTreeMap<(Place, String), Offset>,
+    positions: BTreeMap<(PartitionRef, String), Offset>,
     /// Offsets after the last whole batch.
-    ends: BTreeMap<Place, Offset>,
-    records: BTreeMap<Place, u64>,
-    lost: BTreeMap<Place, u64>,
+    ends: BTreeMap<PartitionRef, Offset>,
+    records: BTreeMap<PartitionRef, u64>,
+    lost: BTreeMap<PartitionRef, u64>,
     /// Numbers of the topics of which nothing is carried over.
     anew: BTreeSet<u32>,
 }
@@ -358,7 +358,7 @@ impl Survey {
     fn report_topics(&mut self) {
         let damaged = !self.inspection.whole();
         for (number, topic) in self.catalogue.topics.iter().enumerate() {
-            let sum = |counts: &BTreeMap<Place, u64>| {
+            let sum = |counts: &BTreeMap<PartitionRef, u64>| {
                 let range = (number as u32, 0)..=(number as u32, u32::MAX);
                 counts.range(range).map(|(_, count)| count).sum()
             };
@@ -386,7 +386,7 @@ impl Survey {
             for body in source.pieces(&bytes).into_iter().filter_map(Piece::body) {
                 let body = &bytes[body];
                 let carried = match format::read_body(body) {
-                    Ok(Body::Commit(parts)) if parts.iter().all(|part| self.known(part.place())) => {
+                    Ok(Body::Commit(parts)) if parts.iter().all(|part| self.known(part.partition_ref())) => {
                         records += parts.iter().filter(|part| self.carries(part)).map(Part::records).sum::<u64>();
                         format::keep_parts(body, |part| self.carries(part)).ok().flatten()
                     }
@@ -435,7 +435,7 @@ impl Survey {
         }
     }
 
-    fn known(&self, (topic, partition): Place) -> bool {
+    fn known(&self, (topic, partition): PartitionRef) -> bool {
         let topic = self.catalogue.topics.get(topic as usize);
         topic.is_some_and(|topic| (partition as usize) < topic.partitions.len())
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::format::{self, Body, Catalogue, Part};
 use super::frame::{LogId, NoSegment, PREAMBLE, Piece, Seal};
-use super::index::{Batch, Index, Place};
+use super::index::{Batch, Index, PartitionRef};
 use super::manifest::{self, Manifest, NoManifest};
 use super::mark::{self, BadMark, Mark, Reach};
 use super::writer::Writer;
@@ -267,7 +267,7 @@ struct Reading {
     catalogue: Catalogue,
     batches: Vec<Batch>,
     /// Those after the last catalogue.
-    positions: Vec<(Place, String, Offset)>,
+    positions: Vec<(PartitionRef, String, Offset)>,
     /// Whether the segment read last was written by cleaning.
     cleaned: bool,
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use millrace_model::Cause;
 
 use super::format::{self, BATCH_HEADER, BatchHead};
-use super::index::{Index, Place};
+use super::index::{Index, PartitionRef};
 use super::segment::Segment;
 use super::writer::Committer;
 use super::{Keeper, Shared};
@@ -45,7 +45,7 @@ pub(super) struct Cursor {
 
 struct CursorInput {
     source: TopicPartition,
-    place: Place,
+    place: PartitionRef,
     position: Offset,
 }
 
@@ -62,7 +62,7 @@ impl Cursor {
     pub fn new(index: &Index, from: &[(TopicPartition, Offset)]) -> Result<Cursor, LogError> {
         let mut inputs = Vec::with_capacity(from.len());
         for (source, offset) in from {
-            let place = index.place(source)?;
+            let place = index.partition_ref(source)?;
             let held = index.partition(place);
             let position = if *offset < 0 { held.start } else { *offset };
             if position < held.start || position > held.next {
@@ -171,7 +171,7 @@ fn lost(source: &TopicPartition, offset: Offset) -> LogError {
 }
 
 impl EmbeddedSession {
-    pub fn new(shared: Arc<Shared>, keeper: Arc<Keeper>, identity: ShardIdentity, epoch: u64, changelog: Place) -> EmbeddedSession {
+    pub fn new(shared: Arc<Shared>, keeper: Arc<Keeper>, identity: ShardIdentity, epoch: u64, changelog: PartitionRef) -> EmbeddedSession {
         let committer = Committer {
             transactional_id: identity.transactional_id,
             group: identity.group,

@@ -11,7 +11,7 @@ use millrace_model::{Cause, Timestamp, chain};
 
 use super::format::{self, BatchBuilder, Catalogue};
 use super::frame::{BODY_BYTES_MAX, Seal};
-use super::index::{Batch, Index, Place};
+use super::index::{Batch, Index, PartitionRef};
 use super::mark::{Mark, Reach};
 use super::segment::{self, Segment};
 use super::{Durability, Errand, Shared, failure, system_now};
@@ -25,7 +25,7 @@ pub(super) struct Committer {
     pub transactional_id: String,
     pub group: String,
     pub epoch: u64,
-    pub changelog: Place,
+    pub changelog: PartitionRef,
 }
 
 /// A transaction that waits to be written, and its outcome once it was.
@@ -58,8 +58,8 @@ pub(super) struct Writer {
 /// What a transaction adds to the index once it is on disk.
 #[derive(Default)]
 struct Addition {
-    batches: Vec<(Place, Batch)>,
-    positions: Vec<(Place, String, Offset)>,
+    batches: Vec<(PartitionRef, Batch)>,
+    positions: Vec<(PartitionRef, String, Offset)>,
 }
 
 impl Shared {
@@ -148,7 +148,7 @@ impl Writer {
             self.buffer.clear();
             let begin = Seal::begin(&mut self.buffer);
             format::put_commit(&mut self.buffer);
-            let mut ends: BTreeMap<Place, Offset> = BTreeMap::new();
+            let mut ends: BTreeMap<PartitionRef, Offset> = BTreeMap::new();
             let mut group: Vec<(Arc<Pending>, Receipt)> = Vec::new();
             let mut addition = Addition::default();
             self.clock = self.clock.max(system_now());
@@ -183,15 +183,15 @@ impl Writer {
     }
 
     /// Encodes one transaction at the end of the buffer. Changes nothing on failure.
-    fn encode(&mut self, index: &Index, pending: &Pending, ends: &mut BTreeMap<Place, Offset>, addition: &mut Addition) -> Result<Receipt, LogError> {
+    fn encode(&mut self, index: &Index, pending: &Pending, ends: &mut BTreeMap<PartitionRef, Offset>, addition: &mut Addition) -> Result<Receipt, LogError> {
         if let Some(committer) = &pending.committer
             && self.epochs.get(&committer.transactional_id) != Some(&committer.epoch)
         {
             return Err(LogError::Fenced);
         }
-        let mut builders: BTreeMap<Place, (Offset, BatchBuilder)> = BTreeMap::new();
+        let mut builders: BTreeMap<PartitionRef, (Offset, BatchBuilder)> = BTreeMap::new();
         for (partition, record) in &pending.transaction.records {
-            let place = index.place(partition)?;
+            let place = index.partition_ref(partition)?;
             let (next, builder) = builders.entry(place).or_insert_with(|| {
                 let base = ends.get(&place).copied().unwrap_or(index.partition(place).next);
                 (base, BatchBuilder::new(base, self.clock))
@@ -203,8 +203,8 @@ impl Writer {
             .transaction
             .positions
             .iter()
-            .map(|(partition, offset)| Ok((index.place(partition)?, *offset)));
-        let positions: Vec<(Place, Offset)> = positions.collect::<Result<_, LogError>>()?;
+            .map(|(partition, offset)| Ok((index.partition_ref(partition)?, *offset)));
+        let positions: Vec<(PartitionRef, Offset)> = positions.collect::<Result<_, LogError>>()?;
         let bytes: usize = builders.values().map(|(_, builder)| builder.bytes()).sum();
         if bytes > BODY_BYTES_MAX / 2 {
             return Err(LogError::Failure(format!("a transaction of {bytes} bytes is too large").into()));

@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{SimulatedLog, World};
+use super::{Broker, SimulatedLog};
 use crate::{Delivered, LogError, Offset, PollLimits, Reader, Receipt, ShardIdentity, ShardSession, TopicPartition, Transaction};
 
 #[derive(Default)]
@@ -11,10 +11,10 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    pub(super) fn new(world: &World, from: &[(TopicPartition, Offset)]) -> Result<Cursor, LogError> {
+    pub(super) fn new(broker: &Broker, from: &[(TopicPartition, Offset)]) -> Result<Cursor, LogError> {
         let mut inputs = Vec::with_capacity(from.len());
         for (partition, offset) in from {
-            let held = world.partition(partition)?;
+            let held = broker.partition(partition)?;
             let position = if *offset < 0 { held.start } else { *offset };
             if position < held.start || position > held.next {
                 return Err(lost(partition, position));
@@ -25,16 +25,16 @@ impl Cursor {
     }
 
     /// Reads up to `limit` records, beginning with the input `turn`.
-    fn read(&mut self, world: &World, limit: usize, turn: usize) -> Result<Vec<Delivered>, LogError> {
+    fn read(&mut self, broker: &Broker, limit: usize, turn: usize) -> Result<Vec<Delivered>, LogError> {
         let mut delivered = Vec::new();
         let count = self.inputs.len();
         for step in 0..count {
             let (partition, position) = &mut self.inputs[(turn + step) % count];
-            let held = world.partition(partition)?;
+            let held = broker.partition(partition)?;
             if *position < held.start {
                 return Err(lost(partition, *position));
             }
-            for entry in world.readable(held, *position).take(limit - delivered.len()) {
+            for entry in broker.readable(held, *position).take(limit - delivered.len()) {
                 delivered.push(entry.delivered(partition));
                 *position = entry.offset + 1;
             }
@@ -42,9 +42,9 @@ impl Cursor {
         Ok(delivered)
     }
 
-    fn unread(&self, world: &World) -> Vec<(TopicPartition, u64)> {
+    fn unread(&self, broker: &Broker) -> Vec<(TopicPartition, u64)> {
         let count = |(partition, position): &(TopicPartition, Offset)| {
-            let held = world
+            let held = broker
                 .partition(partition)
                 .map(|held| held.entries.iter().filter(|entry| entry.offset >= *position).count());
             (partition.clone(), held.unwrap_or(0) as u64)
@@ -89,15 +89,15 @@ impl ShardSession for Session {
     fn restore(&mut self, from: Offset, apply: &mut dyn FnMut(Delivered)) -> Result<Offset, LogError> {
         self.usable()?;
         let (records, end, cut) = {
-            let mut world = self.log.world();
+            let mut broker = self.log.broker();
             let changelog = self.identity.changelog.clone();
-            let mut cursor = Cursor::new(&world, &[(changelog.clone(), from)])?;
-            let records = cursor.read(&world, usize::MAX, 0)?;
-            let end = world.partition(&changelog)?.next;
-            let cut = world
+            let mut cursor = Cursor::new(&broker, &[(changelog.clone(), from)])?;
+            let records = cursor.read(&broker, usize::MAX, 0)?;
+            let end = broker.partition(&changelog)?.next;
+            let cut = broker
                 .fault(|faults| faults.restore_cut)
-                .then(|| world.random.below(records.len() as u64 + 1) as usize);
-            world
+                .then(|| broker.random.below(records.len() as u64 + 1) as usize);
+            broker
                 .trace
                 .add(format!("restore {} from {from} to {end} cut {cut:?}", self.identity.transactional_id));
             (records, end, cut)
@@ -114,25 +114,25 @@ impl ShardSession for Session {
 
     fn assign(&mut self, inputs: &[(TopicPartition, Offset)]) -> Result<(), LogError> {
         self.usable()?;
-        self.cursor = Cursor::new(&self.log.world(), inputs)?;
+        self.cursor = Cursor::new(&self.log.broker(), inputs)?;
         Ok(())
     }
 
     fn poll(&mut self, limits: PollLimits) -> Result<Vec<Delivered>, LogError> {
         self.usable()?;
         let log = self.log.clone();
-        let mut world = log.world();
-        if world.fault(|faults| faults.poll_unavailable) {
+        let mut broker = log.broker();
+        if broker.fault(|faults| faults.poll_unavailable) {
             return self.fail(LogError::Unavailable("simulated".into()));
         }
         let most = limits.records_max.max(1);
-        let short = world.fault(|faults| faults.poll_short);
-        let limit = if short { 1 + world.random.below(most.min(10) as u64) as usize } else { most };
-        let turn = world.random.below(self.cursor.inputs.len() as u64) as usize;
-        let delivered = self.cursor.read(&world, limit, turn)?;
+        let short = broker.fault(|faults| faults.poll_short);
+        let limit = if short { 1 + broker.random.below(most.min(10) as u64) as usize } else { most };
+        let turn = broker.random.below(self.cursor.inputs.len() as u64) as usize;
+        let delivered = self.cursor.read(&broker, limit, turn)?;
         if !delivered.is_empty() {
             let line = format!("poll {} {} records", self.identity.transactional_id, delivered.len());
-            world.trace.add(line);
+            broker.trace.add(line);
         }
         Ok(delivered)
     }
@@ -143,35 +143,35 @@ impl ShardSession for Session {
             return Ok(Receipt { changelog_end: None });
         }
         let log = self.log.clone();
-        let mut world = log.world();
+        let mut broker = log.broker();
         let id = self.identity.transactional_id.clone();
-        if world.epochs.get(&id) != Some(&self.epoch) {
-            world.trace.add(format!("fenced {id} epoch {}", self.epoch));
+        if broker.epochs.get(&id) != Some(&self.epoch) {
+            broker.trace.add(format!("fenced {id} epoch {}", self.epoch));
             return self.fail(LogError::Fenced);
         }
-        if world.fault(|faults| faults.commit_aborted) {
-            world.abort(&transaction)?;
-            world.trace.add(format!("aborted {id}"));
+        if broker.fault(|faults| faults.commit_aborted) {
+            broker.abort(&transaction)?;
+            broker.trace.add(format!("aborted {id}"));
             return self.fail(LogError::Aborted("simulated".into()));
         }
-        let unknown = world.fault(|faults| faults.commit_unknown);
-        if unknown && world.random.chance(500) {
-            world.abort(&transaction)?;
-            world.trace.add(format!("unknown {id}, not committed"));
+        let unknown = broker.fault(|faults| faults.commit_unknown);
+        if unknown && broker.random.chance(500) {
+            broker.abort(&transaction)?;
+            broker.trace.add(format!("unknown {id}, not committed"));
             return self.fail(LogError::OutcomeUnknown("simulated".into()));
         }
         let line = format!("commit {id} {} records {:016x}", transaction.records.len(), digest(&transaction));
-        let receipt = world.commit(&self.identity, transaction)?;
-        world.trace.add(line);
+        let receipt = broker.commit(&self.identity, transaction)?;
+        broker.trace.add(line);
         if unknown {
-            world.trace.add(format!("unknown {id}, committed"));
+            broker.trace.add(format!("unknown {id}, committed"));
             return self.fail(LogError::OutcomeUnknown("simulated".into()));
         }
         Ok(receipt)
     }
 
     fn lag(&self) -> Vec<(TopicPartition, u64)> {
-        self.cursor.unread(&self.log.world())
+        self.cursor.unread(&self.log.broker())
     }
 }
 
@@ -182,11 +182,11 @@ pub(super) struct PlainReader {
 
 impl Reader for PlainReader {
     fn poll(&mut self, limits: PollLimits) -> Result<Vec<Delivered>, LogError> {
-        self.cursor.read(&self.log.world(), limits.records_max.max(1), 0)
+        self.cursor.read(&self.log.broker(), limits.records_max.max(1), 0)
     }
 
     fn caught_up(&mut self) -> Result<bool, LogError> {
-        Ok(self.cursor.unread(&self.log.world()).iter().all(|(_, unread)| *unread == 0))
+        Ok(self.cursor.unread(&self.log.broker()).iter().all(|(_, unread)| *unread == 0))
     }
 }
 

@@ -43,7 +43,7 @@ impl Step<'_> {
                 after.extend(kept);
                 continue;
             }
-            let mut view = SubjectView::new(self, subject, program, attribute.reads.queries.iter().copied());
+            let mut view = SubjectView::new(&self.tx, subject, program, attribute.reads.queries.iter().copied());
             for name in &attribute.reads.segments {
                 let member = visit
                     .row

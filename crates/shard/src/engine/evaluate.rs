@@ -5,7 +5,6 @@
 //! their readers (`features`); its segments are evaluated and changes of membership emitted
 //! (`memberships`); the next wake-up is set.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -14,14 +13,12 @@ use millrace_model::{SubjectId, SubjectKind, Text, Timestamp};
 use millrace_segment::plan::Reads;
 use millrace_segment::view::QueryId;
 
-use super::view::RowView;
 use super::{Dirty, Step};
-use crate::key::{self, Bucket};
 use crate::message::Message;
 use crate::origin::CauseKind;
 use crate::program::{self, Program};
-use crate::row::{KeptRow, RelatedChange, Standing, SubjectRow};
-use crate::state::{Row, StateError};
+use crate::row::{RelatedChange, Standing, SubjectRow};
+use crate::state::StateError;
 
 /// A subject under evaluation.
 pub(super) struct Visit<'p> {
@@ -69,23 +66,6 @@ impl Visit<'_> {
             }
         }
         queries
-    }
-}
-
-impl RowView for Step<'_> {
-    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        self.tx.get_bytes(key)
-    }
-
-    fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
-        self.tx.scan_prefix(prefix)
-    }
-
-    fn kept(&self, subject: &SubjectId, bucket: Bucket) -> Result<Cow<'_, KeptRow>, StateError> {
-        match self.tx.buckets.get(&(subject.clone(), bucket)) {
-            Some((kept, _)) => Ok(Cow::Borrowed(kept)),
-            None => Ok(Cow::Owned(self.tx.get(&key::kept(subject, bucket))?.unwrap_or_default())),
-        }
     }
 }
 

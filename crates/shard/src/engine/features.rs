@@ -39,7 +39,7 @@ impl Step<'_> {
                     queries.extend(feature.reads.queries.iter().copied());
                 }
             }
-            let view = SubjectView::new(self, subject, program, queries);
+            let view = SubjectView::new(&self.tx, subject, program, queries);
             for feature in program.features(subject.kind) {
                 if let Some(known) = stands(feature) {
                     after.push(known);
@@ -118,7 +118,7 @@ impl Step<'_> {
         let complete = wanted.iter().all(|id| up.contains_key(id));
         let mut parents = BTreeSet::new();
         if visit.alive && program.has_parents(subject.kind) {
-            let view = SubjectView::new(self, subject, program, []);
+            let view = SubjectView::new(&self.tx, subject, program, []);
             let accounts = Hop::upwards(SubjectKind::Account, subject.kind).map_or_else(|| Ok(BTreeSet::new()), |up| view.named(up));
             view.finish()?;
             match accounts {

@@ -4,26 +4,19 @@
 //! The ledger is the truth; queries keep only what rules need and are updated with each change of
 //! it. An event id counts once however many homes of the person reported it.
 
-use std::collections::hash_map::Entry;
-
 use millrace_model::{Event, EventOperation, Identity, SubjectId, Text, Timestamp};
 use millrace_segment::plan::{EventQuery, Keep};
 use millrace_segment::view::{EventRow as Kept, QueryId};
 
-use rustc_hash::FxHashMap;
-
 use super::Step;
 use super::transaction::Transaction;
 use crate::format;
-use crate::key::{self, Bucket, table};
+use crate::key::{self, table};
 use crate::program::Program;
 use crate::row::{EventCopy, EventLinkRow, KeptRow, LedgerRow, QueryRows, Revision, VerdictRow};
 use crate::state::StateError;
 use crate::tx::prefix_end;
 use millrace_identity::Epoch;
-
-/// The kept rows that a step has read, decoded once; and whether they changed.
-pub(super) type Buckets = FxHashMap<(SubjectId, Bucket), (KeptRow, bool)>;
 
 impl Step<'_> {
     /// An event from resolve.
@@ -342,29 +335,6 @@ impl Step<'_> {
 }
 
 impl Transaction<'_> {
-    /// The kept rows of a query and its bucket, as this step left them.
-    fn bucket(&mut self, subject: &SubjectId, query: &EventQuery) -> Result<&mut (KeptRow, bool), StateError> {
-        let bucket = Bucket::of(query);
-        match self.buckets.entry((subject.clone(), bucket)) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(new) => Ok(new.insert((self.tx.get(&key::kept(subject, bucket))?.unwrap_or_default(), false))),
-        }
-    }
-
-    /// Writes the kept rows that changed, and clears the cache.
-    pub(super) fn write_buckets(&mut self) {
-        for ((subject, bucket), (kept, changed)) in std::mem::take(&mut self.buckets) {
-            if changed {
-                let kept_key = key::kept(&subject, bucket);
-                if kept.0.is_empty() {
-                    self.delete(kept_key)
-                } else {
-                    self.put(kept_key, &kept)
-                }
-            }
-        }
-    }
-
     /// Deletes the kept rows of a query, at most this number after a cursor, which moves. Returns
     /// whether all of them are gone.
     pub(super) fn drop_query(&mut self, subject: &SubjectId, query: QueryId, cursor: &mut Option<Vec<u8>>, limit: usize) -> Result<bool, StateError> {

@@ -86,7 +86,7 @@ impl Step<'_> {
         let mut unrest: Option<Option<Timestamp>> = None;
         // One view for all: facts that several segments read are read once.
         let queries = program.queries_of(&waiting);
-        let mut view = SubjectView::new(self, subject, program, queries);
+        let mut view = SubjectView::new(&self.tx, subject, program, queries);
         while let Some(place) = waiting.pop_first() {
             let segment = &program.plan.segments[place];
             let result = if alive {

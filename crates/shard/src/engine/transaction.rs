@@ -1,29 +1,36 @@
 //! The rows of one step: its reads and writes over the committed state, and the rows that it holds
 //! decoded until the end.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::ops::{Deref, DerefMut};
 
 use millrace_model::{SubjectId, Text, Timestamp};
+use millrace_segment::plan::EventQuery;
+use rustc_hash::FxHashMap;
 
-use super::ledger::Buckets;
 use super::subjects::{CachedSubject, Subjects};
+use super::view::RowView;
 use crate::format;
-use crate::key::{self, table};
-use crate::row::{Revision, SubjectRow};
-use crate::state::{RowChange, StateError, StateView};
+use crate::key::{self, Bucket, table};
+use crate::row::{KeptRow, Revision, SubjectRow};
+use crate::state::{Row, RowChange, StateError, StateView};
 use crate::tx::Tx;
+
+/// The kept rows that a step has read, decoded once; and whether they changed.
+type Buckets = FxHashMap<(SubjectId, Bucket), (KeptRow, bool)>;
 
 /// The transaction of one step. What it has decoded is written by `finish`; everything else at
 /// once.
 pub(super) struct Transaction<'a> {
-    pub tx: Tx<'a>,
+    tx: Tx<'a>,
     /// The instant of the step.
     pub now: Timestamp,
     /// The revision of the plan: new subjects begin under it.
     pub revision: Revision,
     subjects: Subjects,
-    pub buckets: Buckets,
+    buckets: Buckets,
     /// Chores that began, minus those that ended.
     pub chores: i64,
     /// Change of the number of members, by segment.
@@ -41,6 +48,23 @@ impl<'a> Deref for Transaction<'a> {
 impl DerefMut for Transaction<'_> {
     fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.tx
+    }
+}
+
+impl RowView for Transaction<'_> {
+    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.get_bytes(key)
+    }
+
+    fn rows(&self, prefix: &[u8]) -> Result<Vec<Row>, StateError> {
+        self.scan_prefix(prefix)
+    }
+
+    fn kept(&self, subject: &SubjectId, bucket: Bucket) -> Result<Cow<'_, KeptRow>, StateError> {
+        match self.buckets.get(&(subject.clone(), bucket)) {
+            Some((kept, _)) => Ok(Cow::Borrowed(kept)),
+            None => Ok(Cow::Owned(self.get(&key::kept(subject, bucket))?.unwrap_or_default())),
+        }
     }
 }
 
@@ -82,12 +106,35 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
+    /// The kept rows of a query and its bucket, as this step left them.
+    pub fn bucket(&mut self, subject: &SubjectId, query: &EventQuery) -> Result<&mut (KeptRow, bool), StateError> {
+        let bucket = Bucket::of(query);
+        match self.buckets.entry((subject.clone(), bucket)) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => Ok(new.insert((self.tx.get(&key::kept(subject, bucket))?.unwrap_or_default(), false))),
+        }
+    }
+
     /// The final value of each changed row.
     pub fn finish(mut self) -> Result<Vec<RowChange>, StateError> {
         self.write_chores()?;
         self.write_buckets();
         self.write_subjects()?;
         Ok(self.tx.into_rows())
+    }
+
+    /// Writes the kept rows that changed, and clears the cache.
+    pub fn write_buckets(&mut self) {
+        for ((subject, bucket), (kept, changed)) in std::mem::take(&mut self.buckets) {
+            if changed {
+                let kept_key = key::kept(&subject, bucket);
+                if kept.0.is_empty() {
+                    self.delete(kept_key)
+                } else {
+                    self.put(kept_key, &kept)
+                }
+            }
+        }
     }
 
     /// Writes the hot rows that changed, and their wake-ups.

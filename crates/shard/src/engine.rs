@@ -65,10 +65,10 @@ mod tests;
 pub use evaluate::is_alive;
 pub use horizon::ends;
 pub use identity::CommittedGraph;
-pub use profile::asides;
+pub use profile::{asides, carried_identities};
 pub use view::{RowView, SubjectView};
 
-/// One shard.
+/// One shard: its program, and where its timers and jobs begin. Everything else is in its rows.
 pub struct Shard {
     id: ShardId,
     deployment: Arc<Deployment>,
@@ -88,6 +88,7 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// A shard of a deployment; `start` loads its definitions.
     pub fn new(id: ShardId, deployment: Arc<Deployment>) -> Shard {
         Shard {
             id,

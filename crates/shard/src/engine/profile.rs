@@ -8,7 +8,7 @@ use millrace_model::{Identity, Map, SubjectId, SubjectKind, Value};
 
 use super::owner::row_id;
 use super::resolve::identities_of;
-use super::transaction::Transaction;
+use super::view::RowView;
 use super::{Step, derive};
 use crate::format;
 use crate::key::{self, table};
@@ -112,17 +112,18 @@ impl Step<'_> {
 
 /// Every identity of the subject that a live record or retained event carries, without those
 /// set aside.
-pub(super) fn carried_identities(tx: &Transaction<'_>, subject: &SubjectId, row: &SubjectRow, profile: &ProfileRow) -> Result<BTreeSet<Identity>, StateError> {
+/// The subject's own id is among them only if a record or event carries it.
+pub fn carried_identities(rows: &dyn RowView, subject: &SubjectId, row: &SubjectRow, profile: &ProfileRow) -> Result<BTreeSet<Identity>, StateError> {
     let mut identities = profile.identities.clone();
     if row.event_links > 0 {
-        for (link_key, _) in tx.scan_prefix(&key::of_subject(table::EVENT_LINK, subject))? {
+        for (link_key, _) in rows.rows(&key::of_subject(table::EVENT_LINK, subject))? {
             let mut parts = key::Parts::of(&link_key);
             identities.extend(parts.node());
             identities.extend(parts.node());
         }
     }
     if row.asides > 0 {
-        for (node, _) in asides(tx.scan_prefix(&key::of_subject(table::ASIDE, subject))?)? {
+        for (node, _) in asides(rows.rows(&key::of_subject(table::ASIDE, subject))?)? {
             identities.remove(&node);
         }
     }

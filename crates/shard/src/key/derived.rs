@@ -24,10 +24,13 @@ pub fn link_timer(at: Timestamp, link: &str) -> Vec<u8> {
 
 /// What wakes up.
 pub enum Wake {
+    /// A subject: time alone may change what it is evaluated to.
     Subject(SubjectId),
+    /// The source record of a link, by key: its validity begins or ends.
     Link(String),
 }
 
+/// The instant and the sleeper of a timer.
 pub fn wake_of(timer_key: &[u8]) -> Option<(Timestamp, Wake)> {
     let mut parts = Parts::of(timer_key);
     let at = parts.instant()?;
@@ -74,10 +77,12 @@ pub fn dependent_of(dependent_key: &[u8]) -> Option<SubjectId> {
     parts.subject()
 }
 
+/// A node that is a thing, as this shard knows it.
 pub fn alias_of(thing: &SubjectId, node: &Identity) -> Vec<u8> {
     Key::new(table::ALIAS_OF).subject(thing).node(node).done()
 }
 
+/// The common prefix of the nodes that are a thing.
 pub fn aliases_of(thing: &SubjectId) -> Vec<u8> {
     Key::new(table::ALIAS_OF).subject(thing).done()
 }
@@ -87,14 +92,17 @@ pub fn agenda_entry(subject: &SubjectId, query: QueryId, until: Timestamp, id: &
     Key::new(table::AGENDA).subject(subject).number(query.0).instant(until).text(id).done()
 }
 
+/// The first verdict of a query that ends at or after an instant.
 pub fn agenda_from(subject: &SubjectId, query: QueryId, until: Timestamp) -> Vec<u8> {
     Key::new(table::AGENDA).subject(subject).number(query.0).instant(until).done()
 }
 
+/// The common prefix of the turns of a chain.
 pub fn turns(subject: &SubjectId, query: QueryId) -> Vec<u8> {
     Key::new(table::TURN).subject(subject).number(query.0).done()
 }
 
+/// The first turn of a chain at or after an instant.
 pub fn turns_from(subject: &SubjectId, query: QueryId, turns_at: Timestamp) -> Vec<u8> {
     Key::new(table::TURN).subject(subject).number(query.0).instant(turns_at).done()
 }
@@ -110,6 +118,7 @@ pub fn turn(subject: &SubjectId, query: QueryId, turns_at: Timestamp, at: Timest
         .done()
 }
 
+/// The instant at which a turn happens.
 pub fn turns_at(turn_key: &[u8]) -> Option<Timestamp> {
     let mut parts = Parts::of(turn_key);
     parts.subject().and_then(|_| parts.number()).and_then(|_| parts.instant())
@@ -127,6 +136,7 @@ pub fn members(segment: &str) -> Vec<u8> {
     Key::new(table::MEMBER).text(segment).done()
 }
 
+/// A member of a segment. Those of one segment sort by kind, then by canonical id.
 pub fn member(segment: &str, subject: &SubjectId) -> Vec<u8> {
     Key::new(table::MEMBER).text(segment).subject(subject).done()
 }

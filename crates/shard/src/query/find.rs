@@ -3,7 +3,7 @@
 
 use millrace_model::{ShardId, SubjectId, SubjectKind, Timestamp};
 
-use super::world::Walk;
+use super::walk::Walk;
 use super::{Query, QueryError};
 use crate::engine::is_alive;
 use crate::row::ProfileRow;
@@ -15,6 +15,7 @@ pub const LOOKED_AT_MAX: usize = 20_000;
 /// Some of the matches, and where to continue.
 #[derive(Clone, Debug)]
 pub struct FoundPart {
+    /// The matches, with their profiles.
     pub found: Vec<(SubjectId, ProfileRow)>,
     /// The last subject scanned, if there may be more after it.
     pub next: Option<SubjectId>,

@@ -5,8 +5,9 @@
 
 use millrace_model::{SubjectId, Timestamp};
 
+use super::explain::reached;
 use super::world::{Moment, Sight, Things};
-use super::{Explained, Query, QueryError, reached};
+use super::{Explained, Query, QueryError};
 
 /// The basis of an answer about the past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,8 @@ use millrace_segment::plan::{Plan, Reads};
 use millrace_segment::{Compiled, Diagnostic, Explanation, Kind, Status, Whole, compile, link, lint};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::world::{Found, Moment, Sight, Thing, Things, Walk};
+use super::walk::{Found, Walk};
+use super::world::{Moment, Sight, Thing, Things};
 use super::{Query, QueryError};
 use crate::lifecycle::Accepted;
 use crate::program::Program;
@@ -26,8 +27,11 @@ pub const SAMPLE_MAX: usize = 100;
 /// The effect of a draft.
 #[derive(Clone, Debug)]
 pub struct Preview {
+    /// The draft's name.
     pub name: Text,
+    /// The kind of subjects it is about.
     pub subject: SubjectKind,
+    /// The instant of the evaluation.
     pub evaluated_at: Timestamp,
     /// Subjects evaluated: all that live.
     pub population: u64,
@@ -38,7 +42,9 @@ pub struct Preview {
     pub published: Option<u64>,
     /// Members of the published version.
     pub members: u64,
+    /// Those who would enter.
     pub entering: Sampled,
+    /// Those who would leave.
     pub leaving: Sampled,
     /// Accepted, but probably not meant.
     pub warnings: Vec<Diagnostic>,
@@ -47,6 +53,7 @@ pub struct Preview {
 /// How many, and some of them: the same subjects for the same set, spread evenly.
 #[derive(Clone, Debug)]
 pub struct Sampled {
+    /// How many there are.
     pub count: u64,
     /// In no meaningful order.
     pub sample: Vec<Reasoned>,
@@ -55,7 +62,9 @@ pub struct Sampled {
 /// A subject and why the draft includes it, or does not.
 #[derive(Clone, Debug)]
 pub struct Reasoned {
+    /// A subject of the sample.
     pub subject: SubjectId,
+    /// Why the draft's rule holds, or does not.
     pub explanation: Explanation,
 }
 

@@ -17,12 +17,17 @@ pub struct Deployment {
     pub shards: u32,
     /// Prefix of topic names, for the causes in outputs.
     pub topic_prefix: String,
+    /// The types of source records.
     pub schema: Arc<Schema>,
+    /// Reads source records, in the formats that their topics may have.
     pub decoder: Arc<Decoder>,
+    /// Writes changes of membership, in the format that is configured.
     pub output: Arc<OutputCodec>,
     /// Namespace priority and guardrails.
     pub policy: millrace_identity::Policy,
+    /// The default currency, the rates of the others, and how long events are kept.
     pub settings: Settings,
+    /// The foreign systems that receive audiences, by name.
     pub destinations: BTreeMap<Text, Destination>,
     /// How long changes of membership are held back after a merge or split of a referenced thing,
     /// in milliseconds; 0: not at all.
@@ -54,6 +59,7 @@ impl Deployment {
 /// The namespace by which a destination identifies its members, and the attributes it receives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Destination {
+    /// The namespace of the identities that it knows.
     pub namespace: Text,
     /// The destination's attribute name, and the profile field it takes.
     pub attributes: BTreeMap<Text, Path>,

@@ -14,12 +14,16 @@ pub const VERSION: u8 = 5;
 /// A row, or an internal message, cannot be read: written by a newer program, or damaged.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
+    /// A newer program wrote it; the version that did can read it.
     #[error("format version {0} is newer than this program's {VERSION}; run the version that wrote it, or a later one")]
     Newer(u8),
+    /// It is from before the first release. Begin anew.
     #[error("format version {0} was written before the first release and is not read any more; let the deployment begin anew with empty topics and state")]
     Older(u8),
+    /// Not even a version byte is there.
     #[error("no bytes at all")]
     Empty,
+    /// The version is known, and the bytes are not of the expected shape.
     #[error("damaged bytes")]
     Damaged(#[source] postcard::Error),
 }

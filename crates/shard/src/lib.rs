@@ -82,6 +82,7 @@
 //! # Ok::<(), StateError>(())
 //! ```
 
+#![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 
 pub mod state;

@@ -27,11 +27,14 @@ pub const VERSIONS_MAX: usize = 20;
 /// A definition with what is known of it.
 #[derive(Clone)]
 pub struct Accepted {
+    /// The text, and when it was accepted.
     pub row: DefinitionRow,
+    /// The rule that it states.
     pub compiled: Compiled,
 }
 
 impl Accepted {
+    /// The status that the text gives itself.
     pub fn status(&self) -> Status {
         self.compiled.definition().status
     }
@@ -62,10 +65,12 @@ impl Definitions {
         Definitions { in_force, drafts }
     }
 
+    /// The definition in force under a name.
     pub fn get(&self, name: &str) -> Option<&Accepted> {
         self.in_force.get(name)
     }
 
+    /// The draft beside the definition in force under a name.
     pub fn draft(&self, name: &str) -> Option<&Accepted> {
         self.drafts.get(name)
     }
@@ -127,24 +132,32 @@ pub fn outdated(versions: &[u64], in_force: u64) -> Option<u64> {
 /// One kept version of a name.
 #[derive(Clone)]
 pub struct Version {
+    /// As in `DefinitionRow`: it grows with every accepted change of the name.
     pub number: u64,
+    /// The text, and when it was accepted.
     pub row: VersionRow,
     /// `None`: this program no longer reads the text.
     pub compiled: Option<Compiled>,
+    /// Whether it is the version in force.
     pub in_force: bool,
 }
 
 /// Why there is no version to restore.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoVersion {
+    /// Nothing was in force before.
     #[error("there is no version before the one in force; `--to` names another, `segment history` lists them")]
     NoneBefore,
+    /// It never was, or is no longer kept.
     #[error("there is no version {0}; `segment history` lists those that are kept")]
     NotKept(u64),
+    /// It is a draft.
     #[error("version {0} is a draft, which was never in force; apply its text with `status: published`")]
     Draft(u64),
+    /// It is in force.
     #[error("version {0} is in force already")]
     InForce(u64),
+    /// Its text does not compile under this release.
     #[error("this release does not read the text of version {0} any more; apply a text that it reads")]
     Unreadable(u64),
 }

@@ -43,25 +43,34 @@ impl fmt::Display for InputTopic {
 /// allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
+    /// The topic it was read from.
     pub topic: InputTopic,
+    /// The partition of that topic.
     pub partition: u32,
+    /// Its place in the partition.
     pub offset: i64,
     /// When the log accepted the record, or what its producer claimed.
     pub timestamp: Timestamp,
+    /// The record's key.
     pub key: Option<Bytes>,
     /// `None`: a tombstone.
     pub value: Option<Bytes>,
+    /// The record's headers, in order.
     pub headers: Vec<(String, Bytes)>,
 }
 
 /// Where an output goes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OutputTopic {
+    /// Source records that change their shard.
     Records,
+    /// Messages to stages of other shards.
     Inbox,
+    /// Changes of membership.
     Membership,
     /// `destination.<name>`; the topic is created at its first use.
     Destination(Text),
+    /// Input that nobody can use, with its reason.
     DeadLetter,
 }
 
@@ -92,11 +101,15 @@ pub enum Partition {
 /// `Effects::outputs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
+    /// The topic it is appended to.
     pub topic: OutputTopic,
+    /// The partition of that topic.
     pub partition: Partition,
+    /// The record's key.
     pub key: Option<Bytes>,
     /// `None`: a tombstone.
     pub value: Option<Bytes>,
+    /// The record's headers, in order.
     pub headers: Vec<(String, Bytes)>,
 }
 
@@ -105,6 +118,7 @@ pub struct Output {
 pub struct Measurement {
     /// Values of the metric's labels, in the order in which it declares them.
     pub labels: Vec<Text>,
+    /// The metric and its change.
     pub value: Measure,
 }
 
@@ -156,7 +170,9 @@ pub struct Effects {
     /// Those from `DERIVED` on stay out of the changelog; the keys that begin with `RESERVED`
     /// belong to the runtime.
     pub rows: Vec<RowChange>,
+    /// The records to append.
     pub outputs: Vec<Output>,
+    /// Measurements of the step.
     pub measurements: Vec<Measurement>,
     /// Background work waits: step again at once, inputs or not.
     pub more: bool,

@@ -15,15 +15,18 @@ use crate::record::{Fragment, set};
 /// A merged record and, for each leaf, its origin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Merged {
+    /// The merged fields: a map, empty where no record has a value.
     pub value: Value,
     /// By dotted path.
     pub provenance: BTreeMap<String, Provenance>,
 }
 
+/// The origin of one leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
     /// The source record.
     pub node: Identity,
+    /// The version of the record, or of the update, that set it.
     pub modified_at: Timestamp,
 }
 

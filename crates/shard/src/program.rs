@@ -57,7 +57,9 @@ impl Demanded {
 pub struct Program {
     /// Grows with every change of the set.
     pub revision: Revision,
+    /// The published segments, compiled together.
     pub plan: Plan,
+    /// Every accepted definition, drafts included.
     pub definitions: Definitions,
     introduced: BTreeMap<QueryId, Revision>,
     queries_left: Revision,
@@ -200,6 +202,7 @@ impl Program {
         Ok(program)
     }
 
+    /// A published segment.
     pub fn segment(&self, name: &str) -> Option<&SegmentPlan> {
         self.segment_place(name).map(|at| &self.plan.segments[at])
     }
@@ -273,6 +276,7 @@ impl Program {
         demanding.chain(&self.undemanding).map(|at| &self.plan.queries[*at])
     }
 
+    /// An event query of the plan.
     pub fn query(&self, id: QueryId) -> Option<&EventQuery> {
         self.query_at.get(&id).map(|at| &self.plan.queries[*at])
     }
@@ -314,6 +318,7 @@ impl Program {
         }
     }
 
+    /// Whether dependents of a thing of this kind read this feature of it.
     pub fn reads_down(&self, kind: SubjectKind, feature: FeatureId) -> bool {
         self.down.get(&kind).is_some_and(|features| features.contains(&feature))
     }
@@ -366,6 +371,7 @@ impl Program {
         self.of_bands.get(&id).copied().unwrap_or(id)
     }
 
+    /// Whether the rules of accounts read this feature of their children of a kind.
     pub fn reads_up(&self, kind: SubjectKind, feature: FeatureId) -> bool {
         self.up.get(&kind).is_some_and(|features| features.contains(&feature))
     }

@@ -23,10 +23,14 @@ struct Whole {
     value: Option<Value>,
 }
 
+/// The value of one path, set by a partial update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Patch {
+    /// The version of the update.
     pub at: Timestamp,
+    /// The field that it sets, and everything below.
     pub path: Path,
+    /// Its value; null where the update says that there is none.
     pub value: Value,
 }
 
@@ -35,6 +39,7 @@ pub struct Patch {
 pub struct Fragment {
     /// The version of `value`; meaningless if that is empty.
     pub at: Timestamp,
+    /// The fields as the last whole record had them.
     pub value: Value,
     /// Ascending by `at`.
     pub patches: Vec<Patch>,
@@ -43,12 +48,14 @@ pub struct Fragment {
 /// The effect of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
+    /// The record differs, or its version is newer.
     Changed,
     /// Something newer covers every path of it.
     Stale,
 }
 
 impl RecordState {
+    /// Takes one change of the record, in the order of its topic.
     pub fn apply(&mut self, change: Change) -> Applied {
         let at = change.modified_at;
         match change.operation {

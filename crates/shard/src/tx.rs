@@ -16,6 +16,7 @@ pub struct Tx<'a> {
 }
 
 impl<'a> Tx<'a> {
+    /// A step that has written nothing yet.
     pub fn new(view: &'a dyn StateView) -> Tx<'a> {
         Tx { view, writes: BTreeMap::new() }
     }
@@ -36,14 +37,17 @@ impl<'a> Tx<'a> {
         }
     }
 
+    /// Writes a row.
     pub fn put<R: Serialize>(&mut self, key: Vec<u8>, value: &R) {
         self.writes.insert(key, Some(format::encode(value)));
     }
 
+    /// Writes a row that is encoded already.
     pub fn put_bytes(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.writes.insert(key, Some(value));
     }
 
+    /// Deletes a row.
     pub fn delete(&mut self, key: Vec<u8>) {
         self.writes.insert(key, None);
     }

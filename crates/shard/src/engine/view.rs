@@ -97,6 +97,7 @@ impl<'a> SubjectView<'a> {
         self.failure.into_inner().map_or(Ok(()), Err)
     }
 
+    /// The subject's merged records, read once; empty where it has none, or the store failed.
     pub fn profile(&self) -> &ProfileRow {
         self.profile
             .get_or_init(|| self.read(&key::of_subject(table::PROFILE, self.subject)).unwrap_or_default())

@@ -11,13 +11,17 @@ pub type ActivatedRow = BTreeSet<ActivationKey>;
 /// `ACTIVATION`: a destination identity of an audience at a destination.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ActivationKey {
+    /// The destination's name.
     pub destination: Text,
+    /// The name of the segment.
     pub audience: Text,
+    /// The identity by which the destination knows the member.
     pub identity: Identity,
 }
 
 /// The subjects that hold a destination identity, with the attributes each would send.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ActivationRow {
+    /// The attributes of each; a row without members is deleted.
     pub members: BTreeMap<SubjectId, Value>,
 }

@@ -23,6 +23,7 @@ pub struct ChoreRow {
     pub advancing: BTreeSet<QueryId>,
     /// Aggregates over children must be filled or deleted.
     pub kin: bool,
+    /// The latest fact that asked for the work.
     pub origin: Origin,
 }
 
@@ -44,7 +45,10 @@ impl ChoreRow {
 /// A node that leaves a subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Departure {
+    /// The node: its copies leave, each event in its turn.
     pub node: Identity,
+    /// The cluster that it belongs to now.
     pub to: CanonicalId,
+    /// The number of the move.
     pub epoch: Epoch,
 }

@@ -13,11 +13,13 @@ pub type KinRow = BTreeMap<KinId, KinTally>;
 /// One of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KinTally {
+    /// Which children it covers.
     pub state: KinState,
     /// Children counted.
     pub children: u64,
     /// Children of which it is unknown whether they count, or for what.
     pub unknown: u64,
+    /// Count and sum over the children that count.
     pub totals: Totals,
     /// The least or greatest value that counts, if a rule asks for it.
     pub extreme: Option<Value>,

@@ -18,10 +18,14 @@ pub struct LedgerRow {
     pub copies: Vec<EventCopy>,
 }
 
+/// An event as one home node reported it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventCopy {
+    /// The node that reported it.
     pub home: Identity,
+    /// The version: of two copies the later counts.
     pub modified_at: Timestamp,
+    /// When it occurred.
     pub occurred_at: Timestamp,
     /// The identities apart from the home.
     pub others: Vec<Identity>,
@@ -215,6 +219,7 @@ impl<'de> Deserialize<'de> for KeptRow {
 /// `EVENT_LINK`: how many retained events of a home carry another identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventLinkRow {
+    /// The number of those events.
     pub events: u64,
     /// The last known epoch of the home: under it this owner speaks about the home's events.
     pub epoch: Epoch,

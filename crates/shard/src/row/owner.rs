@@ -11,7 +11,9 @@ use crate::record::Fragment;
 /// reason as in `FragmentRow`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AsideRow {
+    /// The order of the message that brought it.
     pub sequence: Sequence,
+    /// Why it is set aside.
     pub reason: Option<Reason>,
 }
 
@@ -19,27 +21,37 @@ pub struct AsideRow {
 /// older value in transit cannot come back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FragmentRow {
+    /// The order of the message that brought it.
     pub sequence: Sequence,
+    /// The record as resolve last passed it on.
     pub fragment: Option<Fragment>,
 }
 
 /// `ROW`: a relation row. `None` as in `FragmentRow`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RelationRow {
+    /// The order of the message that brought it.
     pub sequence: Sequence,
+    /// The row's fields.
     pub value: Option<Value>,
 }
 
 /// `MOVED`: where a node went from here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovedRow {
+    /// The cluster it went to.
     pub to: CanonicalId,
+    /// The number of the move.
     pub epoch: Epoch,
 }
 
+/// A node on its way to a subject, or just arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrival {
+    /// What it belonged to.
     pub from: CanonicalId,
+    /// The node: until its last part is here, nothing of the subject is decided.
     pub node: Identity,
+    /// The number of the move.
     pub epoch: Epoch,
 }

@@ -19,10 +19,14 @@ pub struct ProfileRow {
     pub references: Vec<(Reference, Identity)>,
 }
 
+/// A relation row of a subject.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProfileRelation {
+    /// The kind of its source record.
     pub kind: SourceKind,
+    /// The source key of that record.
     pub key: Text,
+    /// The record's fields as they hold now.
     pub value: Value,
     /// The node on the row's other side, where it names one.
     pub target: Option<Identity>,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub enum Detail {
     /// Numbers in bands, where rules need no more.
     Banded,
+    /// Numbers as they are.
     Exact,
 }
 
@@ -24,7 +25,9 @@ pub struct AliasRow {
     pub exact: u64,
     /// The thing it is; `None` until its alias arrives.
     pub canonical: Option<CanonicalId>,
+    /// The node's last move, as the alias said.
     pub epoch: Epoch,
+    /// The node became another thing lately.
     pub unrest: Option<Unrest>,
 }
 
@@ -48,6 +51,8 @@ impl Unrest {
         Unrest { since, last: now }
     }
 
+    /// When dependents may be decided: the settling time after the last change, but never longer
+    /// than `UNREST_TIMES_MAX` settling times after the first.
     pub fn until(self, settle_ms: i64) -> Timestamp {
         self.last.plus_ms(settle_ms).min(self.since.plus_ms(settle_ms.saturating_mul(UNREST_TIMES_MAX)))
     }
@@ -71,6 +76,7 @@ pub struct ReplicaRow {
     pub known: bool,
     /// Whether it has a live record.
     pub exists: bool,
+    /// Its features; numbers may be bands.
     pub features: Features,
 }
 
@@ -79,6 +85,7 @@ pub struct ReplicaRow {
 pub enum Standing {
     /// It has a live record.
     Alive,
+    /// It has no live record.
     #[default]
     Gone,
     /// It became a part of another thing; its dependents will soon learn of which.
@@ -123,6 +130,7 @@ pub enum Reach {
     Things,
     /// Only those who need exact features: a number moved within its band.
     Exact,
+    /// Everyone.
     All,
 }
 

@@ -35,6 +35,7 @@ pub struct RecordRow {
     /// Grows with every change that is passed on; orders fragments and rows of one record at their
     /// owners.
     pub sequence: Sequence,
+    /// The record as its changes so far left it.
     pub state: RecordState,
     /// Identities the record claims for its home node.
     pub claims: BTreeSet<Identity>,
@@ -76,6 +77,7 @@ pub struct NodeRow {
 /// `CARRIED`: whether retained events of a home carry an identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CarriedRow {
+    /// Whether any of them does.
     pub present: bool,
     /// The home's epoch at the last message about it, so that an older message from a former owner
     /// changes nothing.

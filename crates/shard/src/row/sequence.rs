@@ -11,6 +11,7 @@ pub struct SequenceRow {
     pub events: u64,
     /// After every event up to and including `folded_to`, except for changes.
     pub progress: ChainProgress,
+    /// Up to this instant, included, events are folded in.
     pub folded_to: Timestamp,
     /// Events folded since the last milestone.
     pub since: u32,
@@ -33,6 +34,7 @@ pub struct SequenceRow {
 pub struct WalkRow {
     /// It has reached the event `id` of this instant, or is after all of them.
     pub at: Timestamp,
+    /// The event reached; `None`: it is after all of the instant.
     pub id: Option<Text>,
     /// The instant so far.
     pub instant: Instant,
@@ -63,6 +65,7 @@ impl SequenceRow {
 /// `SEQUENCED`: an event that steps of a chain can take; its time and id are in the key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SequencedRow {
+    /// The columns that the query keeps, in its order.
     pub columns: Vec<Value>,
     /// When time changes the verdict on it, apart from an end that progress knows of.
     pub turns_at: Timestamp,

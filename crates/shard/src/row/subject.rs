@@ -53,6 +53,7 @@ pub struct SubjectRow {
     pub announced: Standing,
     /// Things this one named as its parents, and the features sent to them.
     pub parents: BTreeSet<CanonicalId>,
+    /// The features sent to them.
     pub sent_to_parents: Features,
     /// A fact is missing: some segment's answer is open.
     pub open: bool,
@@ -67,6 +68,8 @@ pub struct SubjectRow {
 /// A change of membership that waits until the subject's references have come to rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Held {
+    /// When the references will have come to rest, as far as was known; then the segment is decided
+    /// again.
     pub until: Timestamp,
     /// The cause that the change will carry.
     pub origin: Origin,
@@ -75,7 +78,9 @@ pub struct Held {
 /// A feature at its owner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OwnFeature {
+    /// Which feature of the plan.
     pub id: FeatureId,
+    /// As of the last evaluation; null where there is none.
     pub value: Value,
     /// When it must be computed again because of time alone.
     pub due_at: Timestamp,
@@ -90,7 +95,9 @@ pub type ComputedRow = Vec<ComputedValue>;
 /// The value of one computed attribute of a subject.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComputedValue {
+    /// The attribute's name.
     pub attribute: Text,
+    /// As of the last evaluation.
     pub value: Value,
     /// The instant at which time alone could change it.
     pub valid_until: Timestamp,
@@ -106,9 +113,12 @@ impl Default for Timer {
     }
 }
 
+/// The answer of one segment for a subject.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Membership {
+    /// The segment's name.
     pub segment: Text,
+    /// Whether the subject is in.
     pub realized: bool,
     /// When the subject last entered; meaningless if it is not in.
     pub qualified_at: Timestamp,
@@ -123,5 +133,6 @@ pub struct Membership {
 pub struct ExitRow {
     /// When the subject had entered.
     pub qualified_at: Timestamp,
+    /// When it left.
     pub exited_at: Timestamp,
 }

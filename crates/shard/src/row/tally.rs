@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct TallyRow {
     /// Events with a verdict.
     pub events: u64,
+    /// Count and sum over the events that count.
     pub totals: Totals,
     /// The least or greatest value that counts, if a rule asks for it.
     pub extreme: Option<Value>,
@@ -31,10 +32,13 @@ impl Default for TallyRow {
 /// tally.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerdictRow {
+    /// When the event occurred.
     pub at: Timestamp,
+    /// The columns that the query keeps, in its order.
     pub columns: Vec<Value>,
     /// Its contribution; `None` if it does not count.
     pub value: Option<Value>,
+    /// Until when the verdict holds as far as time goes.
     pub valid_until: Timestamp,
 }
 
@@ -53,6 +57,8 @@ impl VerdictRow {
 /// `TALLIED_VALUE`: how often a value counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TalliedValueRow {
+    /// The value itself: the key orders it, and cannot be read back.
     pub value: Value,
+    /// How many events have it.
     pub times: u64,
 }

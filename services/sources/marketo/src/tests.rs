@@ -4,8 +4,6 @@
 mod kills;
 mod stage;
 
-use std::time::Duration;
-
 use millrace_simulators::marketo::{Faults, Limits, Settings};
 use millrace_test_seeds::seeds;
 use serde_json::json;
@@ -195,7 +193,10 @@ async fn a_pause_stops_reading_and_its_end_goes_on() {
     run.paused().await;
     let before: u64 = stage.marketo.calls().values().sum();
     stage.change(27, 10);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // A source that went on would call now.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(stage.marketo.calls().values().sum::<u64>(), before);
     run.pause(false);
     run.settled().await;

@@ -13,14 +13,12 @@ env := source scripts/env
 demo: setup
 	@$(env); cargo run --quiet -p millrace -- demo
 
-# All that continuous integration runs: lints, every test of the workspace, then the whole system with real Kafka, judged from outside.
+# All that continuous integration runs: lints, and every test of the workspace; then the executable under attack, the whole system with real Kafka, judged from
+# outside, and the chart. One call of cargo compiles everything once; its tests start the executable that it has built.
 test: setup-tests lint deny
-	@$(env); cargo test --workspace --exclude millrace-test-e2e --exclude millrace-test-attack --exclude millrace-test-cluster --no-fail-fast
-	@$(env); cargo build -p millrace -p millrace-simulators
-	@$(env); ulimit -Sn 4096; MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" cargo test -p millrace-test-attack --no-fail-fast
-	@$(env); scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; \
-	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
-	@$(MAKE) --no-print-directory chart
+	@$(env); scripts/kafka; scripts/registry; python="$$(scripts/python-env)"; chart="$$(scripts/python-env cluster)"; ulimit -Sn 4096; \
+	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" MILLRACE_CHART_PYTHON="$$chart/bin/python" \
+	cargo test --workspace --no-fail-fast
 
 # Test levels 0 to 4: rules of the project, pure crates, the pipeline in memory, the simulation. Compiles no C++ and starts no Java.
 pure := model pql segment identity wire shard log runtime config telemetry test-tidy examples oracle test-recipes test-scenarios test-simulation test-seeds
@@ -31,7 +29,7 @@ check: setup
 # The Helm chart, its alerts and dashboards: rendered, validated against the schemas of two Kubernetes versions, fired by promtool, asked in a real Prometheus.
 chart: setup-tests
 	@$(env); cargo build -p millrace -p millrace-simulators; python="$$(scripts/python-env cluster)"; \
-	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-cluster --no-fail-fast
+	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_CHART_PYTHON="$$python/bin/python" cargo test -p millrace-test-cluster --no-fail-fast
 
 # Licences and sources of third-party crates, against deny.toml; takes seconds.
 deny: setup-tests

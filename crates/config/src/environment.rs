@@ -10,7 +10,7 @@ pub const ENVIRONMENT_PREFIX: &str = "MILLRACE__";
 const CONFIG: &str = "MILLRACE_CONFIG";
 
 /// Variables of the build and its tests.
-const BUILD: [&str; 4] = ["MILLRACE_CACHE", "MILLRACE_ROCKSDB", "MILLRACE_BIN", "MILLRACE_PYTHON"];
+const BUILD: [&str; 5] = ["MILLRACE_CACHE", "MILLRACE_ROCKSDB", "MILLRACE_BIN", "MILLRACE_PYTHON", "MILLRACE_CHART_PYTHON"];
 
 /// With more slips than this, the name belongs to another program.
 const SLIPS_MAX: usize = 2;

@@ -29,10 +29,10 @@ fn own(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// `MILLRACE_PYTHON` holds Helm's library and the schemas; `scripts/python-env cluster` prints
+/// `MILLRACE_CHART_PYTHON` holds Helm's library and the schemas; `scripts/python-env cluster` prints
 /// where.
 fn python(arguments: &[&str], input: &str) -> anyhow::Result<String> {
-    let python = std::env::var_os("MILLRACE_PYTHON").unwrap_or_else(|| "python3".into());
+    let python = std::env::var_os("MILLRACE_CHART_PYTHON").unwrap_or_else(|| "python3".into());
     output_of(Command::new(python).arg(own("python/chart.py")).args(arguments), input)
 }
 

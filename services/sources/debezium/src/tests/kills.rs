@@ -82,7 +82,7 @@ impl Stage {
             let id = self.sent % 2;
             let row = json!({"id": id, "email": format!("{}@x.com", self.sent)});
             let at = i64::try_from(self.sent).expect("small");
-            let good = self.sent % 7 != 0;
+            let good = !self.sent.is_multiple_of(7);
             let value = if good {
                 event("u", Value::Null, row, at, self.sent)
             } else {

@@ -250,8 +250,8 @@ const fn hundred() -> u64 {
 /// type, `millrace run` reads all.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
-    /// `marketo`. Its further keys are those of the type: `services/sources/<type>/README.md` lists
-    /// them. A secret may be a `file:<path>`.
+    /// `debezium` or `marketo`. Its further keys are those of the type:
+    /// `services/sources/<type>/README.md` lists them. A secret may be a `file:<path>`.
     #[serde(rename = "type")]
     pub kind: String,
     #[serde(flatten)]

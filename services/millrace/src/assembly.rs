@@ -20,7 +20,7 @@ use millrace_wire::{Decoder, HttpSchemaSource, HttpSettings, Limits as DecodeLim
 use crate::refusal::Refusal;
 
 /// A schema registry answers at once or not at all.
-const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
+pub const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings of this deployment's shards. Calls the registry where one is configured and Avro is
 /// written.
@@ -126,10 +126,6 @@ pub fn registry(config: &Config) -> anyhow::Result<Option<Arc<RegistryClient>>> 
     if rules.urls.is_empty() {
         return Ok(None);
     }
-    let urls = rules
-        .urls
-        .iter()
-        .map(|url| reqwest::Url::parse(url).map_err(|error| Refusal(format!("registry.urls: `{url}`: {error}"))));
     let basic = rules
         .basic
         .as_ref()
@@ -137,13 +133,26 @@ pub fn registry(config: &Config) -> anyhow::Result<Option<Arc<RegistryClient>>> 
         .transpose()?;
     let bearer = rules.token.as_ref().map(Secret::reveal).transpose()?;
     let settings = HttpSettings {
-        urls: urls.collect::<Result<_, _>>()?,
+        urls: registry_urls("registry.urls", &rules.urls)?,
         basic,
         bearer,
         authorities: rules.ca_file.as_ref().map(read_authorities).transpose()?,
         timeout: REGISTRY_TIMEOUT,
     };
-    Ok(Some(Arc::new(RegistryClient::new(Box::new(HttpSchemaSource::new(settings)?)))))
+    Ok(Some(registry_of(settings)?))
+}
+
+/// The client of a registry; a call blocks.
+pub fn registry_of(settings: HttpSettings) -> anyhow::Result<Arc<RegistryClient>> {
+    Ok(Arc::new(RegistryClient::new(Box::new(HttpSchemaSource::new(settings)?))))
+}
+
+/// The addresses of a registry; `key` is their place in the configuration.
+pub fn registry_urls(key: &str, urls: &[String]) -> Result<Vec<reqwest::Url>, Refusal> {
+    let parsed = urls
+        .iter()
+        .map(|url| reqwest::Url::parse(url).map_err(|error| Refusal(format!("{key}: `{url}`: {error}"))));
+    parsed.collect()
 }
 
 fn read_authorities(path: &PathBuf) -> anyhow::Result<Vec<u8>> {

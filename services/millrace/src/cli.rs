@@ -130,6 +130,7 @@ pub const EXAMPLES: &[&str] = &[
     "dead-letter list --limit 10",
     "source file records.jsonl",
     "source file records.jsonl --from-line 120001",
+    "source debezium --config millrace.toml",
     "source marketo --config millrace.toml",
     "source list",
     "source preview marketo1",
@@ -427,6 +428,12 @@ pub enum DeadLetterCommand {
 pub enum SourceCommand {
     /// JSON lines {"topic", "key", "value"[, "timestamp"]}; "topic" may be the kind alone, such as `person`, and "value" null removes the record
     File(SourceFileOptions),
+    /// Read changes of database tables, as Debezium writes them to Kafka, until the process is stopped
+    Debezium {
+        /// The sources to read; without a name every configured one of this type
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Read from Marketo until the process is stopped
     Marketo {
         /// The sources to read; without a name every configured one of this type

@@ -2,6 +2,7 @@
 //! pauses and metrics.
 
 mod control;
+mod foreign;
 mod make;
 
 use std::collections::BTreeSet;
@@ -51,7 +52,9 @@ impl RunningSources {
     /// Where a source's configuration is invalid; nothing has been started then.
     pub fn start(config: &Config, log: &Arc<dyn Log>, metrics: &Metrics, budgets: &Budgets, only: Option<&BTreeSet<String>>) -> anyhow::Result<RunningSources> {
         let chosen = config.sources.iter().filter(|(name, _)| only.is_none_or(|only| only.contains(*name)));
-        let made = chosen.map(|(name, source)| make(name, source, budgets)).collect::<anyhow::Result<Vec<_>>>()?;
+        let made = chosen
+            .map(|(name, source)| make(config, name, source, budgets))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let mut sources = Vec::with_capacity(made.len());
         for (status, make) in made {
             let (control, signal) = watch::channel(Stop::default());

@@ -15,7 +15,10 @@ use crate::{shown, sinks, sources};
 pub fn connectors(config: &Config) -> Result<(), Refusal> {
     let budgets = Budgets::default();
     let sinks = config.destinations.keys().map(|name| sinks::destination(name, config, &budgets).map(drop));
-    let sources = config.sources.iter().map(|(name, source)| sources::make(name, source, &budgets).map(drop));
+    let sources = config
+        .sources
+        .iter()
+        .map(|(name, source)| sources::make(config, name, source, &budgets).map(drop));
     let wrong: Vec<String> = sinks.chain(sources).filter_map(|made| Some(format!("{:#}", made.err()?))).collect();
     if wrong.is_empty() { Ok(()) } else { Err(Refusal(wrong.join("\n"))) }
 }

@@ -109,7 +109,7 @@ pub fn preview(settings: &Settings, name: &str) -> anyhow::Result<()> {
         .sources
         .get(name)
         .ok_or_else(|| Refusal(format!("no source `{name}` is configured")))?;
-    let (_, make) = make(name, source, &Budgets::default())?;
+    let (_, make) = make(&settings.config, name, source, &Budgets::default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let samples = runtime.block_on(async { make().preview().await }).with_context(|| format!("source {name}"))?;
     let answer = serde_json::to_value(&samples)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use millrace_config::Source as Configured;
+use millrace_config::{Config as Deployment, Source as Configured};
 use millrace_connect::source::{Make, Source, Status, system_clock};
 use millrace_marketo::Client;
 use millrace_source_marketo::{Config, MarketoSource, Raw};
@@ -12,13 +12,18 @@ use serde_json::Value;
 use crate::budgets::Budgets;
 use crate::refusal::Refusal;
 use crate::settings::{revealed, typed};
+use crate::sources::foreign;
 
 /// # Errors
 /// A refusal that names every wrong key; where a secret cannot be read.
-pub fn make(name: &str, source: &Configured, budgets: &Budgets) -> anyhow::Result<(Arc<Status>, Make)> {
+pub fn make(deployment: &Deployment, name: &str, source: &Configured, budgets: &Budgets) -> anyhow::Result<(Arc<Status>, Make)> {
     match source.kind.as_str() {
+        "debezium" => foreign::debezium(deployment, name, source),
         "marketo" => marketo(name, source, budgets),
-        other => Err(Refusal(format!("sources.{name}.type: `{other}` is no type of source; known is `marketo`")).into()),
+        other => Err(Refusal(format!(
+            "sources.{name}.type: `{other}` is no type of source; known are `debezium` and `marketo`"
+        ))
+        .into()),
     }
 }
 

@@ -130,7 +130,7 @@ impl Budget {
         ledger.closed_until = Some(ledger.closed_until.map_or(until, |before| before.max(until)));
     }
 
-    /// The other side says that the day's calls are spent.
+    /// The other side says that the day's calls are spent, whether or not it says how many they are.
     pub fn exhausted(&self) -> Spent {
         let mut ledger = self.today();
         ledger.exhausted = true;
@@ -204,10 +204,10 @@ impl Budget {
     }
 
     fn left_for(&self, ledger: &Ledger, user: &str) -> Option<u64> {
-        let day = self.limits.day_calls?;
         if ledger.exhausted {
             return Some(0);
         }
+        let day = self.limits.day_calls?;
         let spent = |user: &str| ledger.spent.get(user).copied().unwrap_or_default();
         let shared: u64 = self.limits.shares.values().sum();
         // Others' calls use up the reserve first.

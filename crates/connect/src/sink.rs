@@ -20,10 +20,14 @@
 //! * **Absence of unknown keys.** A key without a row may still be present at the destination: an
 //!   earlier owner may have sent it and died before its commit. So the sink sends the absence,
 //!   except on the owner that made the ledger: no owner sent anything before it.
+//! * **Places.** The ledger keeps what names the far side of each audience. Where a list was deleted
+//!   and made anew, what was acknowledged is not there: it is sent again.
 //! * **Replaced owners.** A partition goes to another process when its owner is silent. What an
 //!   owner sends after that is found out by its next commit, and sent again in its newest state
 //!   (`task/owned.rs`).
-//! * **Delivery** is at least once. Destinations must make a repeat harmless.
+//! * **Topics.** A destination that is a topic of the same log is written by the commit itself, and so
+//!   exactly once (`decisions/0035`).
+//! * **Delivery** to any other is at least once. Destinations must make a repeat harmless.
 //!
 //! What it is *not*: it knows no foreign system, and opens no thread.
 
@@ -41,7 +45,7 @@ mod tests;
 
 pub use brake::Brake;
 pub use change::Change;
-pub use destination::{Actual, Answer, BatchLimits, Delivery, Destination, DestinationError, Refusal};
+pub use destination::{Actual, Answer, BatchLimits, Delivery, Destination, DestinationError, Refusal, Upkeep};
 pub use ledger::{Acknowledged, LedgerRow};
 pub use order::{Order, OrderKind, Pointless};
 pub use status::{Answers, AudienceStatus, Drift, SinkStatus};

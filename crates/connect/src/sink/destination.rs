@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millrace_log::{Record, TopicSpec};
 use millrace_model::{Cause, Identity};
 
 use super::Change;
@@ -70,6 +71,15 @@ impl Delivery {
     }
 }
 
+/// What follows from `Destination::upkeep`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// When to call it again; `None`: never.
+    pub again: Option<Duration>,
+    /// Audiences of which one member is sent again, because the destination drops quiet ones.
+    pub touch: Vec<String>,
+}
+
 /// A destination cannot be read now; a later comparison may succeed.
 #[derive(Debug, thiserror::Error)]
 #[error("destination cannot be read")]
@@ -110,10 +120,49 @@ pub trait Destination: Send {
     /// Sends a batch and returns one answer per change, in the batch's order.
     fn deliver(&mut self, batch: &[Change]) -> Delivery;
 
-    /// An audience whose far side is not the one that was acknowledged before, such as a recreated
-    /// list. Called after each delivery until it returns none. The frame compares the audience and
-    /// sends the missing members again.
-    fn began_empty(&mut self) -> Option<String> {
+    /// For a destination that is a topic of the same log: its full name. `deliver` sends nothing then;
+    /// it decides which changes are accepted. `record` of each is appended in the transaction that
+    /// records the acknowledgement, so it is there exactly once.
+    fn topic(&self) -> Option<&str> {
+        None
+    }
+
+    /// How `topic` is created where it is missing; `None`: it is waited for.
+    fn topic_spec(&self) -> Option<TopicSpec> {
+        None
+    }
+
+    /// The record of an accepted change on `topic`; its partition follows from its key.
+    fn record(&self, change: &Change) -> Option<Record> {
+        let _ = change;
+        None
+    }
+
+    /// What names the far side of an audience, such as the id of its list; `None`: not known now, or
+    /// without meaning. Asked after each delivery and after `upkeep`. The ledger keeps it: where it
+    /// is no longer the one that was acknowledged, as with a recreated list, the frame compares the
+    /// audience, or sends all of it again where it cannot be read.
+    fn place(&self, audience: &str) -> Option<String> {
+        let _ = audience;
+        None
+    }
+
+    /// Work that no change causes, such as asking for the status of the lists of these audiences, which
+    /// have members there.
+    /// Called between deliveries, for the first time at the beginning, and then when it asks for it.
+    fn upkeep(&mut self, audiences: &[String]) -> Upkeep {
+        let _ = audiences;
+        Upkeep::default()
+    }
+
+    /// What a person should do before it becomes an error, such as renewing a consent.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What the destination itself says about an audience.
+    fn remark(&self, audience: &str) -> Option<String> {
+        let _ = audience;
         None
     }
 

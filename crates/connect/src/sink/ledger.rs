@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! ledger   0x10 | key, UTF-8                    u8 format (1) | postcard of `LedgerRow`
+//! place    0x20 | audience, UTF-8               u8 format (1) | postcard of a string
 //! meta     0x00 'm' 'e' 't' 'a'                 u8 format (1) | postcard of `Meta`
 //! ```
 
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub const META_KEY: &[u8] = &[0x00, b'm', b'e', b't', b'a'];
 /// Table of the ledger's rows.
 const LEDGER: u8 = 0x10;
+/// Table of what names the far side of each audience.
+const PLACE: u8 = 0x20;
 const FORMAT: u8 = 1;
 
 /// What was acknowledged, or refused.
@@ -107,6 +110,12 @@ pub fn row_key(key: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(key.len() + 1);
     bytes.push(LEDGER);
     bytes.extend_from_slice(key.as_bytes());
+    bytes
+}
+
+pub fn place_key(audience: &str) -> Vec<u8> {
+    let mut bytes = vec![PLACE];
+    bytes.extend_from_slice(audience.as_bytes());
     bytes
 }
 

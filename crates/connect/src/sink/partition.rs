@@ -43,6 +43,8 @@ pub struct Partition {
     /// Final values not committed yet.
     rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     dead_letters: Vec<Record>,
+    /// Records of accepted changes, for a destination that is a topic.
+    copies: Vec<(TopicPartition, Record)>,
     pub members: BTreeMap<String, Members>,
     windows_changed: bool,
     /// Keys sent since the last commit, each with the offset of the oldest state that it waited for.
@@ -99,6 +101,7 @@ impl Partition {
             opened_at: now,
             rows: BTreeMap::new(),
             dead_letters: Vec::new(),
+            copies: Vec::new(),
             members: BTreeMap::new(),
             windows_changed: false,
             sent: BTreeMap::new(),
@@ -172,13 +175,26 @@ impl Partition {
                 visit(key, row);
             }
         })?;
-        for (key, value) in &self.rows {
-            if let Some(bytes) = value {
-                let row = ledger::decode(bytes).map_err(StateError::store)?;
-                visit(&String::from_utf8_lossy(&key[1..]), row);
+        for (row_key, value) in &self.rows {
+            if let (Some(key), Some(bytes)) = (ledger::key_of(row_key), value) {
+                visit(&key, ledger::decode(bytes).map_err(StateError::store)?);
             }
         }
         Ok(())
+    }
+
+    /// What names the far side of an audience, as of the last acknowledgement here.
+    pub fn place(&self, audience: &str) -> Result<Option<String>, StateError> {
+        let row_key = ledger::place_key(audience);
+        match self.rows.get(&row_key) {
+            Some(Some(bytes)) => ledger::decode(bytes).map(Some).map_err(StateError::store),
+            Some(None) => Ok(None),
+            None => ledger::get(&*self.store, &row_key),
+        }
+    }
+
+    pub fn set_place(&mut self, audience: &str, place: &str) {
+        self.rows.insert(ledger::place_key(audience), Some(ledger::encode(&place)));
     }
 
     pub fn window(&self, audience: &str) -> Window {
@@ -238,15 +254,21 @@ impl Partition {
         self.dead_letters.push(record);
     }
 
+    /// The record of a change whose row is written as acknowledged.
+    pub fn add_copy(&mut self, to: TopicPartition, record: Record) {
+        self.copies.push((to, record));
+    }
+
     /// Changes not committed.
     pub fn uncommitted(&self) -> usize {
         self.rows.len() + self.dead_letters.len()
     }
 
-    /// Commits rows, dead letters and the position together. `position`: of the oldest record that
+    /// Commits rows, dead letters, copies and the position together. `position`: of the oldest record that
     /// is not finished.
     pub fn commit(&mut self, context: &SinkContext, position: Offset, now: Timestamp) -> Result<bool, SinkError> {
-        if self.rows.is_empty() && self.dead_letters.is_empty() && !self.windows_changed && position == self.meta.position {
+        let nothing = self.rows.is_empty() && self.dead_letters.is_empty() && self.copies.is_empty();
+        if nothing && !self.windows_changed && position == self.meta.position {
             return Ok(false);
         }
         context.point(Point::BeforeCommit)?;
@@ -264,7 +286,7 @@ impl Partition {
         });
         let dead_letters = self.dead_letters.drain(..).map(|record| (context.dead_letters.clone(), record));
         let transaction = Transaction {
-            records: changelog.chain(dead_letters).collect(),
+            records: changelog.chain(dead_letters).chain(self.copies.drain(..)).collect(),
             positions: if position >= 0 { vec![(self.source.clone(), position)] } else { Vec::new() },
         };
         let receipt = self.session.commit(transaction)?;

@@ -33,6 +33,9 @@ pub struct SinkStatus {
     pub acknowledged: u64,
     /// The last failure, while it holds something up.
     pub error: Option<String>,
+    /// What a person should do before it becomes an error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// By the name of the segment: those that the partitions have a member or a change of.
     pub audiences: BTreeMap<String, AudienceStatus>,
     /// Whether the destination can be read, and so compared.
@@ -62,6 +65,9 @@ pub struct AudienceStatus {
     pub refused: u64,
     /// The brake holds it: `millrace destination confirm` releases it.
     pub held: bool,
+    /// What the destination itself says about it, where it says anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
 }
 
 /// What the destination answered to the changes that were sent, since the process began.
@@ -131,6 +137,9 @@ impl SinkStatus {
         self.acknowledged += other.acknowledged;
         self.error = self.error.or(other.error);
         self.readable |= other.readable;
+        self.warnings.extend(other.warnings);
+        self.warnings.sort_unstable();
+        self.warnings.dedup();
         self.at = self.at.max(other.at);
         for (name, audience) in other.audiences {
             let sum = self.audiences.entry(name).or_default();
@@ -139,6 +148,7 @@ impl SinkStatus {
             sum.pending += audience.pending;
             sum.refused += audience.refused;
             sum.held |= audience.held;
+            sum.remark = sum.remark.take().or(audience.remark);
         }
         self.drift = match (self.drift, other.drift) {
             (Some(one), Some(other)) => Some(one.and(other)),

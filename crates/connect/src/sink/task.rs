@@ -20,13 +20,17 @@ use super::status::{Answers, Drift};
 use crate::backoff::Backoff;
 use crate::budget::WallClock;
 
+mod copies;
+mod faults;
 mod orders;
 mod owned;
+mod places;
 mod preview;
 mod reconcile;
 mod shown;
 mod wanted;
 
+pub use faults::{FaultPlan, NoFaults, Point};
 pub use owned::Doubts;
 pub use preview::{Preview, PreviewAudience, PreviewChange, PreviewContext, preview};
 use wanted::{Read, state_of, wanted};
@@ -92,40 +96,6 @@ pub struct SinkContext {
     pub faults: Arc<dyn FaultPlan>,
 }
 
-/// The places where a process may die.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Point {
-    /// A partition was taken over.
-    Opened,
-    /// Records were read, and nothing was sent for them.
-    Read,
-    /// A batch is chosen and not sent.
-    BeforeDelivery,
-    /// The destination answered, and nothing of it is recorded.
-    AfterDelivery,
-    /// Ledger rows and position wait for their transaction.
-    BeforeCommit,
-    /// The log has the transaction, the store has nothing of it.
-    AfterCommit,
-    /// Log and store agree.
-    AfterApply,
-}
-
-/// Decides in tests where the task dies.
-pub trait FaultPlan: Send + Sync {
-    /// Whether the task dies here; asked each time it passes.
-    fn dies(&self, point: Point) -> bool;
-}
-
-/// Never.
-pub struct NoFaults;
-
-impl FaultPlan for NoFaults {
-    fn dies(&self, _: Point) -> bool {
-        false
-    }
-}
-
 /// Why a task cannot continue as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -151,12 +121,6 @@ impl SinkError {
             SinkError::Store(_) | SinkError::NotYet(_) => Disposition::Recover,
             SinkError::Killed(_) => Disposition::Stop,
         }
-    }
-}
-
-impl SinkContext {
-    pub(super) fn point(&self, point: Point) -> Result<(), SinkError> {
-        if self.faults.dies(point) { Err(SinkError::Killed(point)) } else { Ok(()) }
     }
 }
 
@@ -193,6 +157,10 @@ pub struct SinkTask {
     drift: Option<Drift>,
     /// By partition, none of them open.
     doubts: BTreeMap<u32, Doubts>,
+    /// When the destination's upkeep is due; `None`: it wants none.
+    upkeep_at: Option<Timestamp>,
+    /// For a destination that is a topic: the number of its partitions, once it exists.
+    topic_partitions: Option<u32>,
 }
 
 impl SinkTask {
@@ -209,6 +177,8 @@ impl SinkTask {
             pace: BTreeMap::new(),
             drift: None,
             doubts: BTreeMap::new(),
+            upkeep_at: Some(Timestamp(i64::MIN)),
+            topic_partitions: None,
         }
     }
 
@@ -224,6 +194,7 @@ impl SinkTask {
     /// disposition.
     pub fn step(&mut self) -> Result<Stepped, (u32, SinkError)> {
         let mut stepped = Stepped::default();
+        self.upkeep()?;
         let mut batch = self.next_batch();
         let wait_ms = if batch.is_some() {
             0
@@ -299,11 +270,7 @@ impl SinkTask {
         if let Some(known) = row.as_ref().and_then(|row| row.acknowledged).filter(|known| known.in_doubt()) {
             change.sent_over(known.at);
         }
-        let read = Read {
-            offset: delivered.offset,
-            first_owner: partition.first_owner,
-            uncertain: partition.uncertain(delivered.timestamp),
-        };
+        let read = Read::of(&delivered, partition, self.destination.topic().is_some());
         if !wanted(&change, row.as_ref(), before.as_ref(), &read) {
             self.pending.take(&change.key);
             if let Some(LedgerRow { refused: Some(refused), .. }) = &row
@@ -405,15 +372,15 @@ impl SinkTask {
         }
         self.prove(&changes).map_err(|(partition, error)| (Some(partition), error))?;
         self.context.point(Point::BeforeDelivery).map_err(|error| (None, error))?;
-        let delivery = self.destination.deliver(&changes);
+        let delivery = match self.topic_is_missing() {
+            Some(reason) => Delivery::all(&Answer::Later(reason), changes.len(), 0),
+            None => self.destination.deliver(&changes),
+        };
         self.context.point(Point::AfterDelivery).map_err(|error| (None, error))?;
         debug_assert_eq!(delivery.answers.len(), changes.len());
         self.calls += delivery.calls;
         self.settle(lane, &changes, delivery)?;
-        while let Some(audience) = self.destination.began_empty() {
-            self.reconcile(Some(&audience)).map_err(|(partition, error)| (Some(partition), error))?;
-        }
-        Ok(())
+        self.follow_place(&changes[0].audience).map_err(|(partition, error)| (Some(partition), error))
     }
 
     /// Writes the outcome of each change into the ledger; changes to be repeated wait with their
@@ -443,7 +410,8 @@ impl SinkTask {
                 }
                 Answer::Later(reason) => {
                     self.answers.retried += 1;
-                    self.pending.update(&change.key, |waiting| waiting.sent = true);
+                    let sent = self.destination.topic().is_none();
+                    self.pending.update(&change.key, |waiting| waiting.sent |= sent);
                     later = Some(reason);
                     Ok(())
                 }
@@ -502,6 +470,7 @@ impl SinkTask {
             refused: None,
             error: None,
         });
+        self.copy(waiting.partition, change);
         self.write(waiting.partition, &change.key, row.as_ref())
     }
 

@@ -177,7 +177,7 @@ impl World {
             _folder: folder,
             disks: (0..PARTITIONS).map(|number| (number, MemoryDisk::default())).collect(),
             far: Arc::default(),
-            now: Arc::new(AtomicI64::new(1_800_000_000_000)),
+            now: Arc::new(AtomicI64::new(4_091_904_000_000)), // Later than the stamps of the log.
             desired: BTreeMap::new(),
             storm: Arc::default(),
             brake: Brake {

@@ -57,8 +57,6 @@ pub(crate) struct Lists {
     ids: BTreeMap<String, u64>,
     /// Audiences whose list was deleted while this process ran.
     lost: BTreeSet<String>,
-    /// Audiences whose list is not the one that was acknowledged before.
-    began_empty: Vec<String>,
     usage_at: Option<Timestamp>,
 }
 
@@ -94,7 +92,6 @@ impl MarketoSink {
                 own_keys,
                 ids: BTreeMap::new(),
                 lost: BTreeSet::new(),
-                began_empty: Vec::new(),
                 usage_at: None,
             },
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
@@ -128,8 +125,8 @@ impl Destination for MarketoSink {
         })
     }
 
-    fn began_empty(&mut self) -> Option<String> {
-        self.lists.began_empty.pop()
+    fn place(&self, audience: &str) -> Option<String> {
+        self.lists.ids.get(audience).map(ToString::to_string)
     }
 
     fn calls(&self, batch: &[Change]) -> u64 {
@@ -379,16 +376,14 @@ impl Lists {
             Err(CallError::Code { code, .. }) if code == "702" => Vec::new(),
             Err(error) => return Err(self.stopped(audience, error)),
         };
-        let was_lost = self.lost.contains(audience);
         let id = match (found.as_slice(), self.config.create_lists_in) {
             ([id], _) => *id,
-            ([], Some(place)) if !was_lost => {
+            ([], Some(place)) if !self.lost.contains(audience) => {
                 let made = self.client.post_form("rest/asset/v1/staticLists.json", mapping::new_list(&name, place)).await;
                 let made = made.map_err(|error| self.stopped(audience, error))?;
                 let id = result(&made).first().and_then(|row| row["id"].as_u64());
                 let id = id.ok_or_else(|| Stop::Later(format!("Marketo names no id of the new list `{name}`").into(), None))?;
                 tracing::info!(audience, list = id, name, "list created");
-                self.began_empty.push(audience.to_owned());
                 id
             }
             ([], _) => return Err(Stop::Later(format!("Marketo has no list `{name}`").into(), Some(REST))),
@@ -399,10 +394,7 @@ impl Lists {
                 ));
             }
         };
-        if was_lost {
-            self.lost.remove(audience);
-            self.began_empty.push(audience.to_owned());
-        }
+        self.lost.remove(audience);
         self.ids.insert(audience.to_owned(), id);
         Ok(id)
     }

@@ -137,6 +137,10 @@ impl SinkTask {
                 self.commit(number, true).map_err(|error| (number, error))?;
             }
         }
+        if self.destination.topic().is_some() {
+            // A replaced owner's commit is refused, and nothing is sent otherwise.
+            return Ok(());
+        }
         for change in changes {
             let Some(waiting) = self.pending.get(&change.key) else { continue };
             let (number, offset) = (waiting.partition, waiting.first_offset);

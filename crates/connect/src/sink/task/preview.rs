@@ -215,7 +215,7 @@ fn changes(context: &PreviewContext, destination: &dyn Destination, known: &Know
         }
         let read = Read {
             offset: delivered.offset,
-            first_owner: !known.metas.contains_key(&delivered.source.partition),
+            first_owner: destination.topic().is_some() || !known.metas.contains_key(&delivered.source.partition),
             uncertain: false,
         };
         if wanted(&change, known.rows.get(&change.key), None, &read) {

@@ -22,6 +22,7 @@ impl SinkTask {
             calls: self.calls,
             acknowledged: self.answers.acknowledged,
             error: self.lanes.values().find_map(|lane| lane.error.clone()),
+            warnings: self.destination.warnings(),
             drift: self.drift.clone(),
             readable: self.destination.readable(),
             at: now.to_string(),
@@ -56,6 +57,7 @@ impl SinkTask {
             pending: counts.all(),
             refused,
             held: self.held(name),
+            remark: self.destination.remark(name),
         }
     }
 

@@ -8,6 +8,7 @@ use millrace_wire::{DestinationState, OutputCodec, OutputError, Presence, Reason
 
 use crate::sink::change::Change;
 use crate::sink::ledger::{Acknowledged, LedgerRow};
+use crate::sink::partition::Partition;
 use crate::sink::pending::Waiting;
 
 /// Where a desired state was read.
@@ -16,6 +17,18 @@ pub(super) struct Read {
     pub first_owner: bool,
     /// An earlier owner may have sent this one, or one between it and the ledger's last.
     pub uncertain: bool,
+}
+
+impl Read {
+    /// `within_commit`: what is sent is part of a commit, and so nowhere else, whoever owned the
+    /// partition.
+    pub(super) fn of(delivered: &Delivered, partition: &Partition, within_commit: bool) -> Read {
+        Read {
+            offset: delivered.offset,
+            first_owner: partition.first_owner || within_commit,
+            uncertain: !within_commit && partition.uncertain(delivered.timestamp),
+        }
+    }
 }
 
 /// Whether a desired state must be sent, given what is known of the key.

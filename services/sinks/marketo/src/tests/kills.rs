@@ -62,8 +62,8 @@ impl Destination for Dying {
         }
     }
 
-    fn began_empty(&mut self) -> Option<String> {
-        self.sink.began_empty()
+    fn place(&self, audience: &str) -> Option<String> {
+        self.sink.place(audience)
     }
 }
 

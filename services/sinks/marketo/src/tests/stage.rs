@@ -82,7 +82,8 @@ impl Stage {
             log,
             _folder: folder,
             disk: MemoryDisk::default(),
-            now: Arc::new(AtomicI64::new(1_800_000_000_000)),
+            // Later than any clock that the log stamps records with: a record from the future would wait.
+            now: Arc::new(AtomicI64::new(4_091_904_000_000)),
             namespace,
             settings,
             desired: BTreeSet::new(),

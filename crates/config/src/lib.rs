@@ -249,6 +249,8 @@ pub struct Currency {
 pub struct Destination {
     /// The identity namespace the destination knows people by; lower case.
     pub namespace: String,
+    /// The field whose texts it knows them by; `None`: the identities of the namespace.
+    pub known_by: Option<Path>,
     /// The destination's field name to a path of the person's or account's profile.
     pub attributes: BTreeMap<String, Path>,
     /// The kind of sink to start; `None`: none.

@@ -215,12 +215,17 @@ pub struct Currency {
 pub struct Destination {
     /// The identity namespace the system knows people by, such as `email`.
     pub namespace: String,
+    /// A field of the person or account whose text is the id in that namespace, such as
+    /// `accountOrganization.domain`; in the namespace `domain` an address becomes its domain. Left
+    /// out: the identities of the namespace.
+    #[serde(default)]
+    pub known_by: Option<String>,
     /// Fields sent along: the system's field name, and a path in the profile of the person or
     /// account: `company = "b2b.companyName"`, or `tier = "extra.tier"` for a custom field.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
-    /// The kind of sink that `millrace run` or `millrace sink` runs for it: `http`, `webhook` or
-    /// `marketo`. Left out: none, another program reads the topic.
+    /// The kind of sink that `millrace run` or `millrace sink` runs for it: `http`, `webhook`,
+    /// `marketo`, `linkedin` or `kafka`. Left out: none, another program reads the topic.
     #[serde(default)]
     pub sink: Option<String>,
     /// The settings of that sink: `services/sinks/<kind>/README.md` lists them.

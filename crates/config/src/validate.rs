@@ -306,6 +306,7 @@ fn destination(name: &str, raw: &raw::Destination, check: &mut Check<'_>) -> Des
     }
     Destination {
         namespace: check.filled(&format!("{key}.namespace"), &raw.namespace).to_ascii_lowercase(),
+        known_by: raw.known_by.as_ref().and_then(|path| check.field(&format!("{key}.known_by"), path)),
         attributes: raw
             .attributes
             .iter()

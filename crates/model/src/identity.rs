@@ -21,6 +21,8 @@ pub mod namespace {
     pub const LIST: &str = "b2b_marketing_list";
     /// E-mail addresses, in lower case.
     pub const EMAIL: &str = "email";
+    /// Internet domains, where a destination knows companies by them.
+    pub const DOMAIN: &str = "domain";
     /// Ids of browsers and devices.
     pub const ECID: &str = "ecid";
 }

@@ -23,6 +23,15 @@ pub fn named(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// The internet domain that a text names: of an address its host, without `www.`, in lower case.
+pub fn domain(text: &str) -> String {
+    let lower: String = text.chars().filter(|letter| !letter.is_whitespace()).collect::<String>().to_lowercase();
+    let rest = lower.split_once("://").map_or(lower.as_str(), |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default().split(':').next().unwrap_or_default();
+    host.strip_prefix("www.").unwrap_or(host).trim_end_matches('.').to_owned()
+}
+
 fn bare(text: &str) -> &str {
     if text.is_ascii() {
         return text.trim();
@@ -38,4 +47,25 @@ fn is_format(letter: char) -> bool {
         | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{206F}' | '\u{FEFF}'
         | '\u{FFF9}'..='\u{FFFB}' | '\u{110BD}' | '\u{110CD}' | '\u{13430}'..='\u{1343F}' | '\u{1BCA0}'..='\u{1BCA3}'
         | '\u{1D173}'..='\u{1D17A}' | '\u{E0001}' | '\u{E0020}'..='\u{E007F}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_domain_for_every_spelling_of_it() {
+        let table = [
+            ("townsend.example", "townsend.example"),
+            ("https://www.Townsend.example/about?x#y", "townsend.example"),
+            (" TOWNSEND.example. ", "townsend.example"),
+            ("http://me@shop.townsend.example:8080", "shop.townsend.example"),
+            ("pat@townsend.example", "townsend.example"),
+            ("", ""),
+        ];
+        for (text, expected) in table {
+            assert_eq!(domain(text), expected, "{text}");
+            assert_eq!(domain(expected), expected, "{text}");
+        }
+    }
 }

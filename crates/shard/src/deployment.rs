@@ -61,6 +61,11 @@ impl Deployment {
 pub struct Destination {
     /// The namespace of the identities that it knows.
     pub namespace: Text,
+    /// The profile field whose texts the destination knows its members by; `None`: it knows them by
+    /// the identities of the namespace. In the namespace `domain` the texts become domains.
+    // Left out, it leaves the configuration's fingerprint as it was before there was this field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_by: Option<Path>,
     /// The destination's attribute name, and the profile field it takes.
     pub attributes: BTreeMap<Text, Path>,
 }

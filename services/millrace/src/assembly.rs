@@ -82,6 +82,7 @@ fn destination_settings(destination: &millrace_config::Destination) -> Destinati
     let attributes = destination.attributes.iter().map(|(name, path)| (Text::from(name), path.clone())).collect();
     Destination {
         namespace: Text::from(&destination.namespace),
+        known_by: destination.known_by.clone(),
         attributes,
     }
 }

@@ -1,9 +1,10 @@
 //! Destinations: each receives the first subject of one of its identities that enters, and the last
 //! that leaves.
 
-use millrace_model::Timestamp;
+use millrace_model::{Path, Timestamp};
 use millrace_oracle::worlds::{NOON_MS, record};
-use millrace_test_scenarios::Cluster;
+use millrace_shard::deployment::Destination;
+use millrace_test_scenarios::{Cluster, config};
 use millrace_wire::Presence;
 use serde_json::json;
 
@@ -79,4 +80,50 @@ fn merges_do_not_flicker_at_the_destination() {
     cluster.settle();
     let all = present(&cluster);
     assert_eq!(all.len(), 4, "{all:?}");
+}
+
+/// A destination that knows accounts by their domain: two accounts may have the same one, and it may
+/// change.
+#[test]
+fn a_destination_may_know_its_members_by_a_field() {
+    let mut config = config(3);
+    let ads = Destination {
+        namespace: "domain".into(),
+        known_by: Path::parse("accountOrganization.website"),
+        ..Destination::default()
+    };
+    config.destinations.insert("ads".into(), ads);
+    let mut cluster = Cluster::with(config, 1, Timestamp(NOON_MS));
+    let text = r#"
+kind: Segment
+metadata: { name: big }
+spec:
+  subject: account
+  pql: accountOrganization.numberOfEmployees > 100
+  destinations: [ads]
+"#;
+    cluster.define("big", Some(text));
+    cluster.settle();
+    let account = |key: &str, at: i64, website: &str, employees: i64| {
+        let fields = json!({ "accountName": key, "accountOrganization": { "website": website, "numberOfEmployees": employees } });
+        record("account", key, NOON_MS + at, fields)
+    };
+    let mut desired = |records: &[millrace_oracle::SourceRecord]| {
+        records.iter().for_each(|record| cluster.source(record));
+        cluster.settle();
+        present(&cluster)
+    };
+    let townsend = [
+        account("1@c1.Crm", 0, "https://www.Townsend.example/", 500),
+        account("2@c2.Crm", 0, "townsend.example", 200),
+    ];
+    assert_eq!(desired(&townsend), ["ads big|domain:townsend.example"]);
+    // One of the two leaves.
+    assert_eq!(desired(&[account("2@c2.Crm", 1, "townsend.example", 20)]), ["ads big|domain:townsend.example"]);
+    // The other one moves to another domain.
+    assert_eq!(desired(&[account("1@c1.Crm", 2, "townsend.test", 500)]), ["ads big|domain:townsend.test"]);
+    // It is known by nothing, and by something again.
+    assert!(desired(&[account("1@c1.Crm", 3, " ", 500)]).is_empty());
+    assert_eq!(desired(&[account("1@c1.Crm", 4, "WWW.townsend.test", 500)]), ["ads big|domain:townsend.test"]);
+    assert!(desired(&[account("1@c1.Crm", 5, "townsend.test", 50)]).is_empty());
 }

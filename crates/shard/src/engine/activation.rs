@@ -9,12 +9,13 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use millrace_model::text::domain;
 use millrace_model::{Identity, Map, SubjectId, Text, Value, namespace};
 
 use super::outbox::Outbox;
 use super::profile::carried_identities;
 use super::transaction::Transaction;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Destination};
 use crate::key::{self, table};
 use crate::machine::{Output, OutputTopic, Partition};
 use crate::message::Message;
@@ -51,17 +52,12 @@ impl Activation<'_, '_> {
                     let identities = carried_identities(self.tx, subject, row, &profile)?;
                     read = Some((profile, identities));
                 }
-                let namespace = destinations
-                    .get(destination)
-                    .map_or(namespace::EMAIL, |destination| destination.namespace.as_str());
-                let matching = read
-                    .iter()
-                    .flat_map(|(_, identities)| identities)
-                    .filter(|identity| identity.namespace() == namespace);
-                wanted.extend(matching.map(|identity| ActivationKey {
+                let Some((profile, identities)) = &read else { continue };
+                let known = known_as(destinations.get(destination), &profile.attributes, identities);
+                wanted.extend(known.into_iter().map(|identity| ActivationKey {
                     destination: destination.clone(),
                     audience: audience.clone(),
-                    identity: identity.clone(),
+                    identity,
                 }));
             }
         }
@@ -148,6 +144,21 @@ impl Activation<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// The identities by which a destination knows a subject.
+fn known_as(destination: Option<&Destination>, attributes: &Value, identities: &BTreeSet<Identity>) -> BTreeSet<Identity> {
+    let namespace = destination.map_or(namespace::EMAIL, |destination| destination.namespace.as_str());
+    let Some(path) = destination.and_then(|destination| destination.known_by.as_ref()) else {
+        return identities.iter().filter(|identity| identity.namespace() == namespace).cloned().collect();
+    };
+    let value = path.steps().iter().fold(attributes, |value, step| value.field(step));
+    let values = value.as_list().unwrap_or(std::slice::from_ref(value));
+    let identity = |text: &str| match namespace {
+        namespace::DOMAIN => Identity::new(namespace, &domain(text)),
+        _ => Identity::new(namespace, text),
+    };
+    values.iter().filter_map(Value::as_str).filter_map(identity).collect()
 }
 
 /// The attributes desired at the destination; `None`: nobody is desired there. Of several subjects

@@ -50,6 +50,7 @@ impl Bench {
         let decoder = Decoder::builder(Arc::clone(&schema)).expect("the schemas of the build are Avro").build();
         let destination = Destination {
             namespace: "email".into(),
+            known_by: None,
             attributes: BTreeMap::new(),
         };
         Bench {

@@ -30,6 +30,7 @@ fn configured(shards: u32) -> Deployment {
         "crm".into(),
         Destination {
             namespace: "email".into(),
+            known_by: None,
             attributes,
         },
     );
@@ -37,6 +38,7 @@ fn configured(shards: u32) -> Deployment {
         "ads".into(),
         Destination {
             namespace: "ecid".into(),
+            known_by: None,
             attributes: BTreeMap::new(),
         },
     );

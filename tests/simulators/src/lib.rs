@@ -5,4 +5,6 @@
 //! describes them, and refuses the rest as the system does. Clients that are not ours prove the
 //! contents of a simulator (`tests/simulators/python`).
 
+pub mod linkedin;
 pub mod marketo;
+mod serve;

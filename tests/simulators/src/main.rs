@@ -2,9 +2,13 @@
 //! ours.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use clap::{Parser, Subcommand};
-use millrace_simulators::marketo::{Marketo, Settings};
+use millrace_model::Timestamp;
+use millrace_simulators::linkedin::LinkedIn;
+use millrace_simulators::{linkedin, marketo};
 use serde_json::json;
 
 #[derive(Parser)]
@@ -28,23 +32,39 @@ enum System {
         #[arg(long, default_value_t = 0)]
         leads: u64,
     },
+    /// A LinkedIn ad account; prints its address, an access token and a refresh token, serves until
+    /// interrupted, and prints the members of its segments then
+    Linkedin {
+        #[arg(long, default_value = "127.0.0.1:0")]
+        address: SocketAddr,
+        /// Decides ids, tokens and faults
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many of a thousand calls fail
+        #[arg(long, default_value_t = 0)]
+        faults: u32,
+    },
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Cli {
-        system: System::Marketo {
+    match Cli::parse().system {
+        System::Marketo {
             address,
             munchkin,
             seed,
             leads,
-        },
-    } = Cli::parse();
-    let settings = Settings {
+        } => serve_marketo(address, munchkin, seed, leads).await,
+        System::Linkedin { address, seed, faults } => serve_linkedin(address, seed, faults).await,
+    }
+}
+
+async fn serve_marketo(address: SocketAddr, munchkin: String, seed: u64, leads: u64) -> anyhow::Result<()> {
+    let settings = marketo::Settings {
         munchkin,
-        ..Settings::default()
+        ..marketo::Settings::default()
     };
-    let marketo = Marketo::start(address, settings, seed).await?;
+    let marketo = marketo::Marketo::start(address, settings, seed).await?;
     marketo.with(|world| {
         let company = world.create_company(json!({"company": "Townsend", "externalCompanyId": "townsend"}));
         let list = world.create_list("Newsletter");
@@ -61,4 +81,28 @@ async fn main() -> anyhow::Result<()> {
     println!("{}", marketo.url());
     tokio::signal::ctrl_c().await?;
     Ok(())
+}
+
+async fn serve_linkedin(address: SocketAddr, seed: u64, faults: u32) -> anyhow::Result<()> {
+    let account = LinkedIn::start(address, linkedin::Settings::default(), seed, Arc::new(wall_clock)).await?;
+    account.set_faults(linkedin::Faults {
+        unavailable: faults / 2,
+        dropped: faults / 2,
+        ..linkedin::Faults::default()
+    });
+    let (access, refresh) = account.consent();
+    println!("{}\n{access}\n{refresh}", account.url());
+    tokio::signal::ctrl_c().await?;
+    account.with(|world| {
+        world.settle();
+        for segment in world.segments.values() {
+            println!("{} {}: {:?}", segment.id, segment.name, segment.members);
+        }
+    });
+    Ok(())
+}
+
+fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

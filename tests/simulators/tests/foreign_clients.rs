@@ -1,26 +1,40 @@
 //! Clients that are not ours prove the simulators: what they read equals the simulator's contents.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use millrace_model::Timestamp;
+use millrace_simulators::linkedin::{self, LinkedIn};
 use millrace_simulators::marketo::{Faults, Marketo, Settings};
 use serde_json::{Value, json};
 
-/// The output of a script in the Python environment of the tests, as JSON.
-fn python(script: &str, arguments: &[String]) -> Value {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let environment = Command::new(here.join("../../scripts/python-env")).output().expect("scripts/python-env runs");
-    assert!(environment.status.success(), "{}", String::from_utf8_lossy(&environment.stderr));
-    let folder = String::from_utf8(environment.stdout).expect("a path");
-    let python = Path::new(folder.trim()).join("bin/python");
-    let output = Command::new(python)
-        .arg(here.join("python").join(script))
-        .args(arguments)
-        .output()
-        .expect("Python runs");
+/// The folder of an environment of `scripts/python-env`.
+fn environment(name: &[&str]) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/python-env");
+    let made = Command::new(script).args(name).output().expect("scripts/python-env runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    PathBuf::from(String::from_utf8(made.stdout).expect("a path").trim())
+}
+
+/// The output of a script beside this crate, as JSON.
+fn printed(mut program: Command, script: &str, arguments: &[String]) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+    let output = program.arg(script).args(arguments).output().expect("the program runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn python(script: &str, arguments: &[String]) -> Value {
+    printed(Command::new(environment(&[]).join("bin/python")), script, arguments)
+}
+
+fn node(script: &str, arguments: &[String]) -> Value {
+    let folder = environment(&["linkedin"]);
+    let mut program = Command::new(folder.join("bin/node"));
+    program.env("NODE_PATH", folder.join("node_modules"));
+    printed(program, script, arguments)
 }
 
 fn ids(rows: &Value, field: &str) -> Vec<u64> {
@@ -62,7 +76,9 @@ async fn marketorestpython_reads_what_marketo_holds() {
     let (from, to) = (marketo.now().plus_ms(-86_400_000).to_string(), marketo.now().plus_ms(60_000).to_string());
     let joined: Vec<String> = leads.iter().map(ToString::to_string).collect();
     let arguments = [marketo.url(), list.to_string(), joined.join(","), from, to];
-    let seen = tokio::task::spawn_blocking(move || python("marketo.py", &arguments)).await.expect("no panic");
+    let seen = tokio::task::spawn_blocking(move || python("python/marketo.py", &arguments))
+        .await
+        .expect("no panic");
 
     assert_eq!(ids(&seen["leads"], "id"), leads);
     assert!(
@@ -92,4 +108,58 @@ async fn marketorestpython_reads_what_marketo_holds() {
         .map(|field| &field["newValue"])
         .collect();
     assert_eq!(titles, ["Chief"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn linkedin_api_client_sees_what_linkedin_holds() {
+    let settings = linkedin::Settings {
+        ready_ms: 0,
+        building_ms: 0,
+        processing_ms: 0,
+        ..linkedin::Settings::default()
+    };
+    let account = settings.account.clone();
+    let clock = Arc::new(|| Timestamp(1_788_220_800_000));
+    let linkedin = LinkedIn::start(SocketAddr::from(([127, 0, 0, 1], 0)), settings, 5, clock)
+        .await
+        .expect("a free port");
+    let arguments = ["everything".to_owned(), linkedin.url(), linkedin.code(), account];
+    let seen = tokio::task::spawn_blocking(move || node("node/linkedin.js", &arguments))
+        .await
+        .expect("no panic");
+
+    assert_eq!(seen["refreshKeeps"], true);
+    assert_eq!(seen["lives"], json!([60 * 86_400 - 1, 365 * 86_400]));
+    assert_eq!((&seen["active"], &seen["created"]), (&json!(true), &json!(201)));
+    let statuses = |name: &str| seen[name].as_array().into_iter().flatten().map(|one| one["status"].clone()).collect::<Vec<_>>();
+    assert_eq!(statuses("users"), [201, 201, 400, 201], "{}", seen["users"]);
+    assert_eq!(statuses("removed"), [201]);
+    assert_eq!(statuses("companies"), [201, 400], "{}", seen["companies"]);
+    assert_eq!([&seen["updated"], &seen["deleted"]], [204, 204]);
+    // The client writes the id of a created thing as text.
+    let id = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or_default();
+    let (people, firms) = (id(&seen["ids"][0]), id(&seen["ids"][1]));
+    assert_eq!(ids(&seen["all"]["elements"], "id"), [people, firms]);
+    assert_eq!(seen["all"]["paging"]["total"], 2);
+    assert_eq!(
+        [&seen["read"]["name"], &seen["read"]["sourceSegmentId"], &seen["read"]["type"]],
+        ["Hotter", "hot", "USER"]
+    );
+    assert_eq!([&seen["destination"]["status"], &seen["destination"]["destination"]], ["READY", "LINKEDIN"]);
+    assert_eq!(seen["long"], 0);
+    let dead = json!({"status": 426, "code": "NONEXISTENT_VERSION", "message": "Requested version 20250101 is not active"});
+    assert_eq!(seen["dead"], dead);
+    assert_eq!([&seen["stranger"]["status"], &seen["gone"]["status"]], [401, 404]);
+
+    let members = linkedin.with(|world| {
+        world.settle();
+        world
+            .segments
+            .values()
+            .map(|segment| segment.members.iter().cloned().collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    });
+    let hash = |digit: &str| format!("SHA256_EMAIL {}", digit.repeat(64));
+    assert_eq!(members, [vec![hash("a"), hash("c")]]);
+    assert_eq!(seen["read"]["inputCount"], 3);
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use super::gate::{Faults, Gate, Limits, Stop};
 use super::world::{Settings, World};
 use super::{bulk, calls, lists, objects};
+use crate::serve::{Task, dropped};
 
 /// Marketo accepts requests of one megabyte.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -32,14 +33,6 @@ pub struct Marketo {
     shared: Arc<Shared>,
     pub address: SocketAddr,
     _task: Arc<Task>,
-}
-
-struct Task(tokio::task::JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 struct Shared {
@@ -278,17 +271,6 @@ fn answer(shared: &Shared, bearer: Option<&str>, call: &Call) -> Response {
         Answer::File(status, bytes) => (status, [(header::CONTENT_TYPE, "text/csv")], bytes).into_response(),
         Answer::NotFound => StatusCode::NOT_FOUND.into_response(),
     }
-}
-
-/// An answer that announces a body and ends the connection in it.
-fn dropped() -> Response {
-    let broken = Body::from_stream(broken_off());
-    Response::builder().header(header::CONTENT_LENGTH, "1000").body(broken).unwrap_or_default()
-}
-
-/// A stream with one error.
-fn broken_off() -> impl tokio_stream::Stream<Item = Result<bytes::Bytes, std::io::Error>> + Send + 'static {
-    tokio_stream::once(Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)))
 }
 
 fn refused(request_id: &str, code: &str, message: &str) -> Response {

@@ -58,6 +58,9 @@ fn text(status: &Value) -> String {
     if let Some(error) = status["error"].as_str() {
         text += &format!("  held up: {error}\n");
     }
+    for warning in status["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        text += &format!("  warning: {warning}\n");
+    }
     for unheard in status["unheard"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         text += &format!("  without the numbers of a process: {unheard}\n");
     }
@@ -75,6 +78,9 @@ fn text(status: &Value) -> String {
         if of["held"] == true {
             let name = status["destination"].as_str().unwrap_or_default();
             text += &format!("    held by the brake; `millrace destination confirm {name} --audience {audience}` lets it pass\n");
+        }
+        if let Some(remark) = of["remark"].as_str() {
+            text += &format!("    {remark}\n");
         }
     }
     text

@@ -139,7 +139,8 @@ mod tests {
             (&["marketo"], "no destination with a sink of type `marketo`"),
             (&["http", "hook-1"], "of type `webhook`, not `http`"),
             (&["own"], "destinations.own has no sink"),
-            (&["linkedin"], "no destination `linkedin`"),
+            (&["linkedin"], "no destination with a sink of type `linkedin`"),
+            (&["salesforce"], "no destination `salesforce`"),
         ];
         for (which, expected) in table {
             let which: Vec<String> = which.iter().map(|word| (*word).to_owned()).collect();

@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 use crate::settings::{revealed, typed};
 
 /// The kinds of sinks.
-pub const KINDS: [&str; 3] = ["http", "webhook", "marketo"];
+pub const KINDS: [&str; 5] = ["http", "webhook", "marketo", "linkedin", "kafka"];
 
 /// The foreign system that a destination's settings describe; `None` where it has no sink.
 ///
@@ -25,8 +25,10 @@ pub fn destination(name: &str, config: &Config, budgets: &Budgets) -> anyhow::Re
     match kind {
         "http" | "webhook" => http(name, configured).map(Some),
         "marketo" => marketo(name, configured, config, budgets).map(Some),
+        "linkedin" => linkedin(name, configured, budgets).map(Some),
+        "kafka" => kafka(name, configured, config).map(Some),
         other => Err(Refusal(format!(
-            "destinations.{name}.sink: `{other}` is no kind of sink; expected `http`, `webhook` or `marketo`"
+            "destinations.{name}.sink: `{other}` is no kind of sink; expected `http`, `webhook`, `marketo`, `linkedin` or `kafka`"
         ))
         .into()),
     }
@@ -61,4 +63,32 @@ fn marketo(name: &str, configured: &Configured, config: &Config, budgets: &Budge
     let client = millrace_marketo::Client::new(&config.instance, budget, Arc::new(Status::new(name, "marketo"))).context("cannot set an HTTP client up")?;
     let sink = millrace_sink_marketo::MarketoSink::new(config, &configured.namespace, Arc::new(client), system_clock());
     Ok(Box::new(sink.context("cannot set an event queue up")?))
+}
+
+fn linkedin(name: &str, configured: &Configured, budgets: &Budgets) -> anyhow::Result<Box<dyn Destination>> {
+    let key = format!("destinations.{name}.settings");
+    let settings = configured.settings.as_object().cloned().unwrap_or_default();
+    let raw = serde_json::from_value(revealed(&key, &settings)?).map_err(|error| Refusal(format!("{key}: {error}")))?;
+    let attributes: Vec<&str> = configured.attributes.keys().map(|name| &**name).collect();
+    let config = millrace_sink_linkedin::Config::new(raw, &attributes).map_err(|error| {
+        // Attributes stand beside the settings.
+        let place = |line: &String| {
+            if line.starts_with("attributes.") {
+                format!("destinations.{name}.{line}")
+            } else {
+                format!("{key}.{line}")
+            }
+        };
+        Refusal(error.0.iter().map(place).collect::<Vec<_>>().join("\n"))
+    })?;
+    let budget = budgets.of(config.budget_key(), &config.limits);
+    let client = millrace_sink_linkedin::Client::new(&config, budget, name, system_clock()).context("cannot set an HTTP client up")?;
+    let sink = millrace_sink_linkedin::LinkedInSink::new(config, Arc::new(client), system_clock());
+    Ok(Box::new(sink.context("cannot set an event queue up")?))
+}
+
+fn kafka(name: &str, configured: &Configured, config: &Config) -> anyhow::Result<Box<dyn Destination>> {
+    let settings = millrace_sink_kafka::Config::from_json(configured.settings.clone(), &config.topics.prefix);
+    let settings = settings.map_err(|error| Refusal(format!("destinations.{name}.settings: {:#}", anyhow::Error::from(error))))?;
+    Ok(Box::new(millrace_sink_kafka::KafkaSink::new(settings)))
 }

@@ -68,7 +68,7 @@ fn marketo(name: &str, configured: &Configured, config: &Config, budgets: &Budge
 fn linkedin(name: &str, configured: &Configured, budgets: &Budgets) -> anyhow::Result<Box<dyn Destination>> {
     let key = format!("destinations.{name}.settings");
     let settings = configured.settings.as_object().cloned().unwrap_or_default();
-    let raw = serde_json::from_value(revealed(&key, &settings)?).map_err(|error| Refusal(format!("{key}: {error}")))?;
+    let raw = typed(&key, revealed(&key, &settings)?)?;
     let attributes: Vec<&str> = configured.attributes.keys().map(|name| &**name).collect();
     let config = millrace_sink_linkedin::Config::new(raw, &attributes).map_err(|error| {
         // Attributes stand beside the settings.
@@ -88,7 +88,8 @@ fn linkedin(name: &str, configured: &Configured, budgets: &Budgets) -> anyhow::R
 }
 
 fn kafka(name: &str, configured: &Configured, config: &Config) -> anyhow::Result<Box<dyn Destination>> {
-    let settings = millrace_sink_kafka::Config::from_json(configured.settings.clone(), &config.topics.prefix);
-    let settings = settings.map_err(|error| Refusal(format!("destinations.{name}.settings: {:#}", anyhow::Error::from(error))))?;
+    let key = format!("destinations.{name}.settings");
+    let settings: millrace_sink_kafka::Config = typed(&key, configured.settings.clone())?;
+    settings.check(&config.topics.prefix).map_err(|error| Refusal(format!("{key}.{error}")))?;
     Ok(Box::new(millrace_sink_kafka::KafkaSink::new(settings)))
 }

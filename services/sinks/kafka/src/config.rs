@@ -47,37 +47,30 @@ pub enum Exits {
     Tombstone,
 }
 
-/// Settings that cannot be used.
+/// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// They are not of this form.
-    #[error("settings of the kafka sink")]
-    Form(#[source] serde_json::Error),
-    /// A value that cannot be used.
-    #[error("{0}")]
-    Value(String),
-}
+#[error("{0}")]
+pub struct ConfigError(String);
 
 impl Config {
     /// Checks everything. No IO. `prefix`: with which Millrace's own topics begin.
     ///
     /// # Errors
-    /// The first error.
-    pub fn from_json(settings: serde_json::Value, prefix: &str) -> Result<Config, ConfigError> {
-        let config: Config = serde_json::from_value(settings).map_err(ConfigError::Form)?;
+    /// The first error, which begins with the key.
+    pub fn check(&self, prefix: &str) -> Result<(), ConfigError> {
         let sign = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '.' | '_' | '-');
-        if config.topic.is_empty() || config.topic.len() > 249 || !config.topic.chars().all(sign) {
-            return Err(ConfigError::Value(format!("topic: `{}` is no name of a topic", config.topic)));
+        if self.topic.is_empty() || self.topic.len() > 249 || !self.topic.chars().all(sign) {
+            return Err(ConfigError(format!("topic: `{}` is no name of a topic", self.topic)));
         }
-        if config.partitions == Some(0) {
-            return Err(ConfigError::Value("partitions: a topic has one at least".to_owned()));
+        if self.partitions == Some(0) {
+            return Err(ConfigError("partitions: a topic has one at least".to_owned()));
         }
-        if config.topic.starts_with(prefix) {
-            return Err(ConfigError::Value(format!(
+        if self.topic.starts_with(prefix) {
+            return Err(ConfigError(format!(
                 "topic: `{}` begins with `{prefix}` as Millrace's own topics do",
-                config.topic
+                self.topic
             )));
         }
-        Ok(config)
+        Ok(())
     }
 }

@@ -82,7 +82,7 @@ impl Stage {
     }
 
     fn sink(&self) -> KafkaSink {
-        KafkaSink::new(Config::from_json(self.settings.clone(), "millrace.").expect("right"))
+        KafkaSink::new(serde_json::from_value(self.settings.clone()).expect("of this form"))
     }
 
     fn task(&self) -> SinkTask {
@@ -372,11 +372,13 @@ fn settings_are_checked() {
         (json!({"topic": "millrace.audience.membership"}), "as Millrace's own topics do"),
         (json!({"topic": "a topic"}), "is no name of a topic"),
         (json!({"topic": ""}), "is no name of a topic"),
-        (json!({"topic": "t", "key": "colour"}), "settings of the kafka sink"),
+        (json!({"topic": "t", "key": "colour"}), "unknown variant `colour`"),
         (json!({"topic": "t", "partitions": 0}), "a topic has one at least"),
     ];
     for (settings, expected) in table {
-        let error = Config::from_json(settings.clone(), "millrace.").expect_err("wrong").to_string();
+        let read = serde_json::from_value::<Config>(settings.clone()).map_err(|error| error.to_string());
+        let checked = read.and_then(|config| config.check("millrace.").map_err(|error| error.to_string()));
+        let error = checked.expect_err("wrong");
         assert!(error.contains(expected), "{settings}: {error}");
     }
 }

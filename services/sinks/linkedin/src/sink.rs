@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_connect::budget::WallClock;
-use millrace_connect::sink::{Actual, Answer, BatchLimits, Change, Delivery, Destination, DestinationError, Refusal, Upkeep};
+use millrace_connect::sink::{Answer, BatchLimits, Change, Delivery, Destination, Refusal, Upkeep};
 use millrace_model::DAY_MS;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -108,10 +108,6 @@ impl Destination for LinkedInSink {
                 }
             }
         }
-    }
-
-    fn actual(&mut self, _: &[String]) -> Result<Option<Vec<Actual>>, DestinationError> {
-        Ok(None)
     }
 
     fn warnings(&self) -> Vec<String> {

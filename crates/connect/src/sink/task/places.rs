@@ -54,28 +54,25 @@ impl SinkTask {
     /// Sends what is missing at the new place of an audience; false: whether anything is missing is
     /// not known now.
     fn sent_anew(&mut self, audience: &str, place: &str) -> Result<bool, (u32, SinkError)> {
-        let audiences = [audience.to_owned()];
-        let actual = match self.destination.actual(&audiences) {
-            Ok(actual) => actual,
-            Err(error) => {
-                tracing::warn!(destination = self.context.name, audience, error = chain(&error), "cannot compare");
-                return Ok(false);
-            }
-        };
         tracing::warn!(
             destination = self.context.name,
             audience,
             place,
             "the destination holds the audience at a new place; what is missing there is sent again"
         );
-        match actual {
-            Some(actual) => reconcile::run(self, &audiences, &actual)?,
-            None => {
-                let forgotten = |row: LedgerRow| LedgerRow { acknowledged: None, ..row };
-                self.read_anew(|key, row| audience_of(key) == audience && row.acknowledged.is_some(), forgotten)?;
+        if !self.destination.readable() {
+            let forgotten = |row: LedgerRow| LedgerRow { acknowledged: None, ..row };
+            self.read_anew(|key, row| audience_of(key) == audience && row.acknowledged.is_some(), forgotten)?;
+            return Ok(true);
+        }
+        let audiences = [audience.to_owned()];
+        match self.destination.actual(&audiences) {
+            Ok(actual) => reconcile::run(self, &audiences, &actual).map(|()| true),
+            Err(error) => {
+                tracing::warn!(destination = self.context.name, audience, error = chain(&error), "cannot compare");
+                Ok(false)
             }
         }
-        Ok(true)
     }
 
     /// Sends one member of an audience again.

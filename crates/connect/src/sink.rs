@@ -26,7 +26,7 @@
 //!   owner sends after that is found out by its next commit, and sent again in its newest state
 //!   (`task/owned.rs`).
 //! * **Topics.** A destination that is a topic of the same log is written by the commit itself, and so
-//!   exactly once (`decisions/0035`).
+//!   exactly once (`decisions/0036`).
 //! * **Delivery** to any other is at least once. Destinations must make a repeat harmless.
 //!
 //! What it is *not*: it knows no foreign system, and opens no thread.

@@ -1,5 +1,5 @@
 //! The sink for another topic of the same log: copies of an audience's changes under a key and in a
-//! form of their own, exactly once (`decisions/0035`).
+//! form of their own, exactly once (`decisions/0036`).
 //!
 //! `config` holds the operator's settings, `mapping` makes the record of a change, `sink` is the
 //! destination.

@@ -70,8 +70,8 @@ fn account(key: &str, website: &str, employees: u32) -> String {
     format!(r#"{{"topic":"account","key":"{key}@c.C","value":{{"accountName":"{key}","accountOrganization":{organization}}}}}"#)
 }
 
-#[test]
-fn people_and_companies_reach_their_segments() {
+/// An account on the clock of the machine, with the runtime that serves it.
+fn linkedin() -> (tokio::runtime::Runtime, LinkedIn) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let clock = Arc::new(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -84,6 +84,12 @@ fn people_and_companies_reach_their_segments() {
     };
     let started = LinkedIn::start(([127, 0, 0, 1], 0).into(), account_settings, 1, clock);
     let linkedin = runtime.block_on(started).unwrap();
+    (runtime, linkedin)
+}
+
+#[test]
+fn people_and_companies_reach_their_segments() {
+    let (_runtime, linkedin) = linkedin();
     let mut place = Place::new();
     std::fs::write(place.folder.path().join("m.toml"), settings(&linkedin)).unwrap();
     std::fs::write(place.folder.path().join("s.yaml"), SEGMENTS).unwrap();

@@ -27,7 +27,7 @@ fn printed(mut program: Command, script: &str, arguments: &[String]) -> Value {
 }
 
 fn python(script: &str, arguments: &[String]) -> Value {
-    printed(Command::new(environment(&[]).join("bin/python")), script, arguments)
+    printed(Command::new(environment(&[]).join("bin/python")), &format!("python/{script}"), arguments)
 }
 
 fn node(script: &str, arguments: &[String]) -> Value {
@@ -76,9 +76,7 @@ async fn marketorestpython_reads_what_marketo_holds() {
     let (from, to) = (marketo.now().plus_ms(-86_400_000).to_string(), marketo.now().plus_ms(60_000).to_string());
     let joined: Vec<String> = leads.iter().map(ToString::to_string).collect();
     let arguments = [marketo.url(), list.to_string(), joined.join(","), from, to];
-    let seen = tokio::task::spawn_blocking(move || python("python/marketo.py", &arguments))
-        .await
-        .expect("no panic");
+    let seen = tokio::task::spawn_blocking(move || python("marketo.py", &arguments)).await.expect("no panic");
 
     assert_eq!(ids(&seen["leads"], "id"), leads);
     assert!(

@@ -56,14 +56,11 @@ pub struct Partition {
 impl Partition {
     /// Fences earlier owners, restores the ledger and reads on from the last commit.
     pub fn open(context: &SinkContext, number: u32, now: Timestamp) -> Result<Partition, SinkError> {
-        let changelog = TopicPartition {
-            topic: context.changelog.as_str().into(),
+        let place = |topic: &str| TopicPartition {
+            topic: topic.into(),
             partition: number,
         };
-        let source = TopicPartition {
-            topic: context.topic.as_str().into(),
-            partition: number,
-        };
+        let (changelog, source) = (place(&context.changelog), place(&context.topic));
         let identity = ShardIdentity {
             transactional_id: format!("{}.{number}", context.application),
             group: context.application.clone(),

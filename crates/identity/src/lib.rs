@@ -20,7 +20,8 @@
 //! 2. *Crowded* are identities that more homes carry than their namespace allows. Homes are
 //!    counted, not claims: an event repeats the same edge a thousand times and is right each time,
 //!    but an e-mail address that thirty persons carry is a mailbox.
-//! 3. The identities still left are taken by namespace priority, then by id. Each is *linked* to
+//! 3. The identities still left are taken in one order: those of unique namespaces, then by
+//!    namespace priority, then by id. Each is *linked* to
 //!    all the homes that carry it, unless the cluster that all of them would make breaks a
 //!    guardrail of clusters (size, unique namespaces); then it is *waiting*.
 //!

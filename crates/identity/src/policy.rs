@@ -42,11 +42,11 @@ pub struct Policy {
     blocked: BTreeMap<Text, Vec<Text>>,
 }
 
-/// The place of an identity in the one order in which identities are considered: by priority of the
-/// namespace, then namespace, then id.
+/// The place of an identity in the one order in which identities are considered: unique namespaces
+/// first, then by priority of the namespace, then namespace, then id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    position: u32,
+    position: (bool, u32),
     pub node: Identity,
 }
 
@@ -189,14 +189,20 @@ impl Policy {
 
     pub(crate) fn place(&self, node: &Identity) -> Place {
         Place {
-            position: self.priority.position(node.namespace()),
+            position: self.position(node.namespace()),
             node: node.clone(),
         }
     }
 
     /// How the nodes of a namespace compare with a place, as far as the namespace decides it.
     pub(crate) fn compare_namespace(&self, namespace: &str, place: &Place) -> Ordering {
-        (self.priority.position(namespace), namespace).cmp(&(place.position, place.node.namespace()))
+        (self.position(namespace), namespace).cmp(&(place.position, place.node.namespace()))
+    }
+
+    /// A namespace of which a cluster may hold one identity comes before those that could unite two
+    /// of them: so the guard counts every such identity of a record, whatever its priority.
+    fn position(&self, namespace: &str) -> (bool, u32) {
+        (!self.unique.contains(namespace), self.priority.position(namespace))
     }
 }
 

@@ -98,7 +98,7 @@ impl Law {
             }
         }
         let mut order: Vec<&Identity> = homes.keys().copied().collect();
-        order.sort_by(|a, b| policy.priority().compare(a, b));
+        order.sort_by_key(|node| policy.place(node));
         let mut linked = BTreeSet::new();
         for node in order {
             let of = &homes[node];

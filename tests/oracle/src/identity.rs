@@ -60,7 +60,7 @@ impl Clusters {
     /// *home*, carries all the others; `may_unite` says whether two identities can be one thing at
     /// all, `size_max` how many a cluster may hold.
     ///
-    /// Identity by identity, best rank first, the sets of an identity and of all homes that carry
+    /// Identity by identity, those of unique namespaces first, then best rank first, the sets of an identity and of all homes that carry
     /// it become one. If that set would break a guard, the identity is set aside whole: none of
     /// them has it.
     pub fn of(claims: &[Vec<Identity>], size_max: usize, may_unite: impl Fn(&Identity, &Identity) -> bool, config: &Config) -> Clusters {
@@ -84,7 +84,8 @@ impl Clusters {
             }
         }
         let mut order: Vec<&Identity> = homes.keys().copied().collect();
-        order.sort_by_key(|identity| identity.rank(config));
+        // Those of unique namespaces first: what could unite two of them must meet both.
+        order.sort_by_key(|identity| (!config.guards.unique.contains(&identity.namespace), identity.rank(config)));
         for identity in order {
             let of = &homes[identity];
             let concerned = |set: &BTreeSet<Identity>| set.contains(identity) || of.iter().any(|home| set.contains(home));

@@ -188,10 +188,10 @@ fn money_and_cost() {
         ],
         expect![[r#"
             pairs: warning[expensive] at 0: every event of every person is kept and gone through for this rule; a condition on `eventType`
-            pairs: warning[expensive] at 0: events or persons are compared with each other: every evaluation goes through all combinations of those that match, and counts as false where they are more than 1000000; a chain without conditions between its steps, or narrower conditions on each side
+            pairs: warning[expensive] at 0: events or persons are compared with each other: every evaluation goes through all combinations of those that match, and counts as false where they are more than 250000; a chain without conditions between its steps, or narrower conditions on each side
             linked: warning[expensive] at 0: every event of every person is kept and gone through for this rule; a condition on `eventType`
-            linked: warning[expensive] at 0: events or persons are compared with each other: every evaluation goes through all combinations of those that match, and counts as false where they are more than 1000000; a chain without conditions between its steps, or narrower conditions on each side
-            people: warning[expensive] at 0: events or persons are compared with each other: every evaluation goes through all combinations of those that match, and counts as false where they are more than 1000000; a chain without conditions between its steps, or narrower conditions on each side
+            linked: warning[expensive] at 0: events or persons are compared with each other: every evaluation goes through all combinations of those that match, and counts as false where they are more than 250000; a chain without conditions between its steps, or narrower conditions on each side
+            people: warning[expensive] at 0: events or persons are compared with each other: every evaluation goes through all combinations of those that match, and counts as false where they are more than 250000; a chain without conditions between its steps, or narrower conditions on each side
         "#]],
     );
 }

@@ -124,9 +124,13 @@ fn codes_without_rate(settings: &Settings, value: &Value, codes: &mut Vec<Text>)
     match value {
         Value::List(items) => items.iter().for_each(|item| codes_without_rate(settings, item, codes)),
         Value::Map(fields) => {
-            codes.extend(code_without_rate(settings, value));
-            let typed = fields.iter().filter(|(name, _)| name.as_str() != "extra");
-            typed.for_each(|(_, field)| codes_without_rate(settings, field, codes));
+            for (name, field) in fields.iter() {
+                match name.as_str() {
+                    "extra" => {}
+                    "currencyCode" => codes.extend(code_without_rate(settings, value)),
+                    _ => codes_without_rate(settings, field, codes),
+                }
+            }
         }
         Value::Null | Value::Bool(_) | Value::Int(_) | Value::Decimal(_) | Value::Text(_) | Value::Date(_) | Value::Time(_) => {}
     }

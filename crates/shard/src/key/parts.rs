@@ -37,13 +37,19 @@ impl Key {
 
     #[must_use]
     pub fn text(mut self, text: &str) -> Key {
-        for byte in text.bytes() {
-            self.0.push(byte);
-            if byte == 0 {
-                self.0.push(0xff);
+        let bytes = text.as_bytes();
+        self.0.reserve(bytes.len() + 2);
+        if bytes.contains(&0) {
+            for byte in bytes {
+                self.0.push(*byte);
+                if *byte == 0 {
+                    self.0.push(0xff);
+                }
             }
+        } else {
+            self.0.extend_from_slice(bytes);
         }
-        self.0.extend([0, 0]);
+        self.0.extend_from_slice(&[0, 0]);
         self
     }
 
@@ -152,6 +158,17 @@ fn text_bytes(bytes: &[u8]) -> Option<usize> {
     }
 }
 
+/// The bytes of a text in which each zero is followed by 0xff.
+fn unescaped(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((byte, after)) = rest.split_first() {
+        text.push(*byte);
+        rest = if *byte == 0 { after.strip_prefix(&[0xff])? } else { after };
+    }
+    Some(text)
+}
+
 /// Reads keys back. Every method takes one part off the front; `None` where the key is not of that
 /// form.
 pub struct Parts<'a>(&'a [u8]);
@@ -172,24 +189,11 @@ impl<'a> Parts<'a> {
 
     /// A text.
     pub fn text(&mut self) -> Option<String> {
-        let mut bytes = Vec::new();
-        let mut at = 0;
-        loop {
-            match (self.0.get(at)?, self.0.get(at + 1)) {
-                (0, Some(0)) => break,
-                (0, Some(0xff)) => {
-                    bytes.push(0);
-                    at += 2;
-                }
-                (0, _) => return None,
-                (byte, _) => {
-                    bytes.push(*byte);
-                    at += 1;
-                }
-            }
-        }
-        self.0 = &self.0[at + 2..];
-        String::from_utf8(bytes).ok()
+        let (part, rest) = self.0.split_at(text_bytes(self.0)?);
+        let escaped = &part[..part.len() - 2];
+        let text = if escaped.contains(&0) { unescaped(escaped)? } else { escaped.to_vec() };
+        self.0 = rest;
+        String::from_utf8(text).ok()
     }
 
     /// A number.

@@ -175,6 +175,7 @@ pub struct Identity {
     /// The most identities one account may have.
     pub max_identities_account: u32,
     /// Namespaces of which one profile may hold a single value, such as a national company number.
+    /// An identity that would unite two of them unites nobody.
     pub unique_per_cluster: Vec<String>,
     /// Per namespace, how many records may claim one identity before it counts as shared.
     pub max_claims_per_identity: BTreeMap<String, u32>,
@@ -238,7 +239,8 @@ pub struct Destination {
     /// This number of changes of an audience always passes the brake. Left out: 100.
     #[serde(default = "hundred")]
     pub brake_least: u64,
-    /// Ids that must never be present there.
+    /// Ids that must never be present there, compared as identities are: surrounding space never
+    /// counts, and letter case only where the namespace has it.
     #[serde(default)]
     pub suppressed: Vec<String>,
 }

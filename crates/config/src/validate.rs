@@ -316,8 +316,25 @@ fn destination(name: &str, raw: &raw::Destination, check: &mut Check<'_>) -> Des
         settings: raw.settings.clone(),
         brake_share: raw.brake_share,
         brake_least: raw.brake_least,
-        suppressed: raw.suppressed.iter().cloned().collect(),
+        suppressed: suppressed(&key, raw, check),
     }
+}
+
+/// Ids as identities spell them: however somebody writes one, nobody may slip through.
+fn suppressed(key: &str, raw: &raw::Destination, check: &mut Check<'_>) -> BTreeSet<String> {
+    let namespace = raw.namespace.trim().to_ascii_lowercase();
+    let mut ids = BTreeSet::new();
+    for text in &raw.suppressed {
+        let bare = match text.split_once(':') {
+            Some((before, id)) if before.trim().eq_ignore_ascii_case(&namespace) => id,
+            _ => text,
+        };
+        match Identity::new(&namespace, bare) {
+            Some(identity) => drop(ids.insert(identity.id().to_owned())),
+            None => check.wrong(&format!("{key}.suppressed"), &format!("`{text}` is no id")),
+        }
+    }
+    ids
 }
 
 fn source(name: &str, raw: &raw::Source, check: &mut Check<'_>) -> crate::Source {

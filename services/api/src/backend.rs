@@ -55,6 +55,16 @@ pub enum BackendError {
     },
 }
 
+/// What a search looks into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// Names and all identities.
+    Everything,
+    /// Ids that source systems assigned: all that a viewer sees of a person. A search over more
+    /// would reveal it letter by letter.
+    SourceKeys,
+}
+
 /// Questions, answered from committed state. All methods block; the API calls them on threads meant
 /// for that.
 ///
@@ -64,13 +74,13 @@ pub trait Queries: Send + Sync {
     /// `NotFound` where no subject has the identity.
     fn person(&self, identity: &Identity) -> Result<PersonView, BackendError>;
 
-    /// Persons or accounts whose names or identities contain `text`, ignoring letter case. A call
+    /// Persons or accounts of which `within` contains `text`, ignoring letter case. A call
     /// looks at a bounded number of them: its page may hold fewer than requested, even none, and
     /// still name a next one.
     ///
     /// # Errors
     /// `Refused` where `page.after` is not a place; where the state cannot be read.
-    fn find(&self, kind: SubjectKind, text: &str, page: &PageRequest) -> Result<Page<FoundView>, BackendError>;
+    fn find(&self, kind: SubjectKind, text: &str, within: Within, page: &PageRequest) -> Result<Page<FoundView>, BackendError>;
 
     /// Newest first.
     ///

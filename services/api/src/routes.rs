@@ -10,12 +10,13 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use millrace_model::{Identity, SubjectKind, Timestamp, namespace};
 use serde::Deserialize;
 
-use crate::access::{EXPLAIN, PAGE};
-use crate::backend::{BackendError, ChangeLog, ChangesFrom, Commands, PageRequest, Queries, Replace, Subject};
+use crate::access::{EXPLAIN, PAGE, Role};
+use crate::auth::Principal;
+use crate::backend::{BackendError, ChangeLog, ChangesFrom, Commands, PageRequest, Queries, Replace, Subject, Within};
 use crate::dto::{
     AccountView, AppendView, AppliedView, DeadLetterView, EventView, ExplainView, FoundView, ImportView, MemberView, OpportunityView, Page, PersonView,
     PreviewView, ReferenceView, RollbackView, SegmentView, VersionView,
@@ -176,19 +177,24 @@ async fn welcome() -> Html<&'static str> {
     Html(include_str!("welcome.html"))
 }
 
-async fn find_persons(State(api): State<Api>, Query(query): Parameters) -> Result<Json<Page<FoundView>>, Problem> {
-    find(api, SubjectKind::Person, &query).await
+async fn find_persons(State(api): State<Api>, Extension(principal): Extension<Principal>, Query(query): Parameters) -> Result<Json<Page<FoundView>>, Problem> {
+    let within = if principal.role == Some(Role::Viewer) {
+        Within::SourceKeys
+    } else {
+        Within::Everything
+    };
+    find(api, SubjectKind::Person, within, &query).await
 }
 
 async fn find_accounts(State(api): State<Api>, Query(query): Parameters) -> Result<Json<Page<FoundView>>, Problem> {
-    find(api, SubjectKind::Account, &query).await
+    find(api, SubjectKind::Account, Within::Everything, &query).await
 }
 
-async fn find(api: Api, kind: SubjectKind, query: &BTreeMap<String, String>) -> Result<Json<Page<FoundView>>, Problem> {
+async fn find(api: Api, kind: SubjectKind, within: Within, query: &BTreeMap<String, String>) -> Result<Json<Page<FoundView>>, Problem> {
     let page = page(query)?;
     let text = query.get("q").map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| Problem::bad_request(format!("`q` is missing: /v1/{}s?q=<part of a name or an identity>", kind.name())))?;
-    api.dear(move |api| api.queries.find(kind, &text, &page)).await.map(Json)
+    api.dear(move |api| api.queries.find(kind, &text, within, &page)).await.map(Json)
 }
 
 async fn person(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<PersonView>, Problem> {

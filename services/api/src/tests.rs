@@ -14,7 +14,7 @@ use tower::ServiceExt;
 
 use crate::access::{ROUTES, Role};
 use crate::auth::{Auth, Token};
-use crate::backend::{BackendError, ChangeLog, ChangeReader, ChangesFrom, Commands, PageRequest, Placed, Positions, Queries, Replace, Subject};
+use crate::backend::{BackendError, ChangeLog, ChangeReader, ChangesFrom, Commands, PageRequest, Placed, Positions, Queries, Replace, Subject, Within};
 use crate::destinations::{Sinks, destinations_router};
 use crate::dto::*;
 use crate::sources::Sources;
@@ -52,13 +52,14 @@ impl Queries for One {
         })
     }
 
-    fn find(&self, kind: SubjectKind, text: &str, _: &PageRequest) -> Result<Page<FoundView>, BackendError> {
+    fn find(&self, kind: SubjectKind, text: &str, within: Within, _: &PageRequest) -> Result<Page<FoundView>, BackendError> {
+        let found = |id| vec![id].into_iter().filter(|_| within == Within::Everything).collect();
         Ok(Page {
-            items: vec![FoundView {
+            items: found(FoundView {
                 id: format!("{}:{text}", kind.name()),
                 name: None,
                 identities: Vec::new(),
-            }],
+            }),
             next: None,
         })
     }
@@ -574,6 +575,14 @@ async fn a_viewer_sees_no_personal_value() {
         let answer = ask(router(&one, Some(tokens())), "10.0.0.7:1", request).await;
         assert!(answer.starts_with("200") && answer.contains("b2b_person:2@m1.Marketo"), "{answer}");
         assert_eq!(answer.contains("Pia"), shown, "{role}: {answer}");
+        // A search over what is masked would show it.
+        let request = Request::builder()
+            .uri("/v1/persons?q=hidden")
+            .header("authorization", format!("Bearer token-of-the-{role}-role"))
+            .body(Body::empty())
+            .unwrap();
+        let answer = ask(router(&one, Some(tokens())), "10.0.0.7:1", request).await;
+        assert_eq!(answer.contains("person:hidden"), shown, "{role}: {answer}");
     }
 }
 

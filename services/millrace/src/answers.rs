@@ -5,7 +5,7 @@ mod views;
 use std::sync::{Arc, Mutex, TryLockError};
 
 use millrace_api::Cancel;
-use millrace_api::backend::{BackendError, PageRequest, Queries, Subject};
+use millrace_api::backend::{BackendError, PageRequest, Queries, Subject, Within};
 use millrace_api::dto::{
     AccountView, EventView, ExplainView, FoundView, MemberView, OpportunityView, Page, PersonView, PreviewView, ReadyView, ReferenceView, RelationView,
     SegmentView, VersionView,
@@ -112,15 +112,16 @@ impl Queries for EngineQueries {
         })
     }
 
-    fn find(&self, kind: SubjectKind, text: &str, page: &PageRequest) -> Result<Page<FoundView>, BackendError> {
+    fn find(&self, kind: SubjectKind, text: &str, within: Within, page: &PageRequest) -> Result<Page<FoundView>, BackendError> {
         let after = place(kind, page)?;
         let wanted = text.to_lowercase();
         let is_part = |of: &str| of.to_lowercase().contains(&wanted);
+        let everything = within == Within::Everything;
         let is_meant = |subject: &SubjectId, profile: &ProfileRow| {
-            let names = name_of(kind, &profile.attributes).into_iter().chain([subject.id.0.id().to_owned()]);
-            names
-                .chain(profile.identities.iter().map(|identity| identity.id().to_owned()))
-                .any(|of| is_part(&of))
+            let name = name_of(kind, &profile.attributes).filter(|_| everything);
+            let mut identities = profile.identities.iter().chain([&subject.id.0]);
+            name.is_some_and(|name| is_part(&name))
+                || identities.any(|identity| (everything || identity.namespace().starts_with(SOURCE_KEYS)) && is_part(identity.id()))
         };
         let part = self
             .query
@@ -338,6 +339,9 @@ fn require_members(accepted: &Accepted) -> Result<(), BackendError> {
         "`{name}` is a computed attribute: it has values and no members; `{subject} show` shows them"
     )))
 }
+
+/// How the namespaces of source keys begin.
+const SOURCE_KEYS: &str = "b2b_";
 
 /// The subject after which a part of a list begins.
 fn place(kind: SubjectKind, page: &PageRequest) -> Result<Option<SubjectId>, BackendError> {

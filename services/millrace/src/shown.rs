@@ -193,8 +193,8 @@ fn rule(out: &mut String, pql: &str) {
 pub fn versions(views: &[VersionView]) -> String {
     let mut out = String::new();
     for view in views {
-        let mark = if view.in_force { ", in force" } else { "" };
         let status = view.status.as_deref().unwrap_or("no longer readable");
+        let mark = if view.in_force && status != "draft" { ", in force" } else { "" };
         let _ = writeln!(out, "version {} ({status}{mark}), of {}", view.version, view.accepted_at);
         rule(&mut out, view.text.trim_end());
         out.push('\n');

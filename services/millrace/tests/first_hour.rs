@@ -206,7 +206,7 @@ fn values_are_no_members(place: &Place) {
     save(place, "score.yaml", score);
     save(place, "later.yaml", later);
     let applied = run(place, 0, &["segment", "apply", "score.yaml", "later.yaml"]);
-    assert_eq!(applied, "score: applied\nlater: kept as a draft; a published version stays in force\n");
+    assert_eq!(applied, "score: applied\nlater: kept as a draft: only published definitions are evaluated\n");
     assert!(
         run(place, 64, &["segment", "members", "score"]).contains("`score` is a computed attribute: it has values and no members; `person show` shows them")
     );

@@ -94,7 +94,7 @@ fn people_and_companies_reach_their_segments() {
     std::fs::write(place.folder.path().join("m.toml"), settings(&linkedin)).unwrap();
     std::fs::write(place.folder.path().join("s.yaml"), SEGMENTS).unwrap();
     let configured = ["--config", "m.toml"];
-    let checked = run(&place, &["--config", "m.toml", "--check-config"]);
+    let checked = run(&place, &["run", "--config", "m.toml", "--check-config"]);
     assert!(!checked.contains(&linkedin.consent().1) && !checked.contains("AQW"), "{checked}");
     place.start_with(&configured);
     run(&place, &["segment", "apply", "s.yaml", "--config", "m.toml"]);

@@ -4,8 +4,9 @@
 use millrace_model::{ShardId, SubjectId, SubjectKind, Timestamp};
 
 use super::walk::Walk;
-use super::{Query, QueryError};
-use crate::engine::is_alive;
+use super::{Query, QueryError, scan};
+use crate::engine::{asides, is_alive};
+use crate::key::{self, table};
 use crate::row::ProfileRow;
 
 /// Subjects scanned by one call. A bound: a call takes about a tenth of a second, and the client
@@ -22,7 +23,8 @@ pub struct FoundPart {
 }
 
 impl Query {
-    /// Living subjects of a kind for which `is_meant` holds, at most `limit`, after `after` in the
+    /// Living subjects of a kind for which `is_meant` holds, given their profiles without identities
+    /// set aside; at most `limit`, after `after` in the
     /// order of shards and ids.
     ///
     /// # Errors
@@ -42,8 +44,14 @@ impl Query {
                 Some(after) => Walk::after(self, shard, after),
                 None => Walk::over(self, shard, kind, false),
             };
-            while let Some(met) = walk.next_subject()? {
+            while let Some(mut met) = walk.next_subject()? {
                 looked_at += 1;
+                if met.row.asides > 0 {
+                    let rows = scan(&self.owner_of(&met.subject.id.0)?, &key::of_subject(table::ASIDE, &met.subject))?;
+                    for node in asides(rows)?.keys() {
+                        met.profile.identities.remove(node);
+                    }
+                }
                 if is_alive(kind, &met.row, now) && is_meant(&met.subject, &met.profile) {
                     found.push((met.subject.clone(), met.profile));
                 }

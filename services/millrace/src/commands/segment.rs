@@ -49,7 +49,7 @@ pub fn apply(settings: &Settings, files: &[impl AsRef<Path>]) -> anyhow::Result<
         };
         let done = |name: &String| {
             if is_draft(name) {
-                "kept as a draft; a published version stays in force"
+                "kept as a draft: only published definitions are evaluated"
             } else {
                 "applied"
             }

@@ -9,6 +9,7 @@
 //! `schemas/`, and nothing else.
 
 mod child;
+pub mod database;
 pub mod deployment;
 pub mod far;
 pub mod judge;

@@ -14,6 +14,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ impl KafkaBroker {
             .prefix("millrace-kafka-")
             .tempdir()
             .map_err(|error| error.to_string())?;
-        let (port, controller_port) = free_ports();
+        let (port, controller_port) = (free_port(), free_port());
         settings::write(folder.path(), port, controller_port, settings).map_err(|error| error.to_string())?;
         let mut broker = Self {
             process: None,
@@ -222,12 +223,25 @@ fn libraries() -> PathBuf {
     Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("libs")
 }
 
-/// Two ports nobody listens on now.
-fn free_ports() -> (u16, u16) {
-    let listen = || TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
-    let (first, second) = (listen(), listen());
-    (port(&first), port(&second))
+/// Ports from which the system takes none for the near end of a connection: a process that is killed
+/// and started again finds its port free.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
+/// A port nobody listens on now, and that no other call of this process has returned.
+///
+/// # Panics
+/// Where none is left.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    // Processes that run at the same time begin at different places.
+    let begin = std::process::id().wrapping_mul(61);
+    let candidates = (0..count).map(|_| {
+        let place = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        PORTS.start + u16::try_from(place).expect("less than the number of ports")
+    });
+    let mut free = candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("a free port")
 }
 
 #[cfg(test)]

@@ -111,6 +111,29 @@ pub struct Sample {
     pub mapped: Result<Value, String>,
 }
 
+impl Sample {
+    /// What a record of the system became.
+    pub fn of(raw: Value, emitted: Emitted) -> Sample {
+        match emitted {
+            Emitted::Record { kind, value, .. } => Sample {
+                topic: kind.name().to_owned(),
+                raw,
+                mapped: Ok(value.unwrap_or_default()),
+            },
+            Emitted::Rejected { kind, detail, .. } => Sample {
+                topic: kind.name().to_owned(),
+                raw,
+                mapped: Err(detail),
+            },
+            Emitted::Unusable(unusable) => Sample {
+                topic: unusable.place.topic.to_string(),
+                raw,
+                mapped: Err(unusable.rejection.detail),
+            },
+        }
+    }
+}
+
 /// Why a step returned nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {

@@ -325,7 +325,7 @@ fn preview(log: &dyn Log, interpret: &dyn Interpret) -> Result<Vec<Sample>, Fail
             }
             *count += 1;
             let emitted = interpret.interpret(&one, &mut Value::Null).map_err(Failed::Later)?;
-            samples.extend(emitted.into_iter().map(|emitted| sample(interpret.shown(&one), emitted)));
+            samples.extend(emitted.into_iter().map(|emitted| Sample::of(interpret.shown(&one), emitted)));
         }
         let full = |topic: &String| shown.get(topic.as_str()).is_some_and(|count| *count >= PREVIEWED);
         if partitions.keys().all(full) || reader.caught_up()? {
@@ -333,24 +333,4 @@ fn preview(log: &dyn Log, interpret: &dyn Interpret) -> Result<Vec<Sample>, Fail
         }
     }
     Ok(samples)
-}
-
-fn sample(raw: Value, emitted: Emitted) -> Sample {
-    match emitted {
-        Emitted::Record { kind, value, .. } => Sample {
-            topic: kind.name().to_owned(),
-            raw,
-            mapped: Ok(value.unwrap_or_default()),
-        },
-        Emitted::Rejected { kind, detail, .. } => Sample {
-            topic: kind.name().to_owned(),
-            raw,
-            mapped: Err(detail),
-        },
-        Emitted::Unusable(unusable) => Sample {
-            topic: unusable.place.topic.to_string(),
-            raw,
-            mapped: Err(unusable.rejection.detail),
-        },
-    }
 }

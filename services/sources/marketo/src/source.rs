@@ -174,7 +174,7 @@ impl MarketoSource {
                 let activity = row.as_object().and_then(mapping::Activity::read);
                 ids.extend(activity.as_ref().map(|activity| activity.lead.clone()));
                 let emitted = activity.and_then(|activity| activity.event(&self.config.activities, &self.keys));
-                samples.extend(emitted.map(|emitted| sampled(row.clone(), emitted)));
+                samples.extend(emitted.map(|emitted| Sample::of(row.clone(), emitted)));
             }
             if envelope["moreResult"] != Value::Bool(true) || !samples.is_empty() {
                 break;
@@ -187,29 +187,9 @@ impl MarketoSource {
         let observed = (self.now)();
         for lead in self.leads(&ids).await?.into_iter().take(PREVIEW) {
             let mapped = mapping::lead(&lead, &self.config.mappings, &self.keys, observed);
-            samples.extend(mapped.into_iter().map(|emitted| sampled(Value::Object(lead.clone()), emitted)));
+            samples.extend(mapped.into_iter().map(|emitted| Sample::of(Value::Object(lead.clone()), emitted)));
         }
         Ok(samples)
-    }
-}
-
-fn sampled(raw: Value, emitted: Emitted) -> Sample {
-    match emitted {
-        Emitted::Record { kind, value, .. } => Sample {
-            topic: kind.name().to_owned(),
-            raw,
-            mapped: Ok(value.unwrap_or_default()),
-        },
-        Emitted::Rejected { kind, detail, .. } => Sample {
-            topic: kind.name().to_owned(),
-            raw,
-            mapped: Err(detail),
-        },
-        Emitted::Unusable(unusable) => Sample {
-            topic: unusable.place.topic.to_string(),
-            raw,
-            mapped: Err(unusable.rejection.detail),
-        },
     }
 }
 

@@ -10,9 +10,15 @@
 //! A test runs over its regressions (`regressions.txt`), then over its own range. `SEEDS=1000..2000`, or `SEEDS=1042` for a single one, replaces both.
 //! Where the body panics, the test's output ends with the seed and the command that runs it alone.
 //!
+//! `Killed` is the death that a seed chooses: a future dropped at one of its awaits.
+//!
 //! What it is *not*: a source of random numbers. Each world has its own, so that its seeds keep their meaning.
 
+mod killed;
+
 use std::ops::Range;
+
+pub use killed::Killed;
 
 /// The seeds of the test in which it stands: `seeds!(0..150)`.
 #[macro_export]

@@ -1,38 +1,18 @@
 //! The sink killed at any await against an account that misbehaves: afterwards its segments are as
 //! desired, whatever the seed.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
 use millrace_connect::sink::{Answer, BatchLimits, Change, Delivery, Destination, SinkError, Upkeep};
 use millrace_log::random::Random;
 use millrace_simulators::linkedin::{Early, Faults, Settings};
-use millrace_test_seeds::seeds;
+use millrace_test_seeds::{Killed, seeds};
 use serde_json::json;
 
 use super::stage::{Broken, Stage, email};
 use crate::LinkedInSink;
-
-/// A future that is dropped at one of its awaits: each poll that leaves it waiting is one.
-struct Killed<F> {
-    inner: Pin<Box<F>>,
-    awaits: u64,
-}
-
-impl<F: Future> Future for Killed<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.awaits == 0 {
-            return Poll::Ready(None);
-        }
-        self.awaits -= 1;
-        self.inner.as_mut().poll(context).map(Some)
-    }
-}
 
 /// The sink, interrupted at the await that a seed chooses; its process dies with it.
 struct Dying {
@@ -49,10 +29,7 @@ impl Destination for Dying {
     fn deliver(&mut self, batch: &[Change]) -> Delivery {
         let awaits = self.random.lock().expect("no panic").below(25);
         let LinkedInSink { segments, runtime } = &mut self.sink;
-        let killed = Killed {
-            inner: Box::pin(segments.deliver(batch)),
-            awaits,
-        };
+        let killed = Killed::after(awaits, segments.deliver(batch));
         match runtime.block_on(async { pin!(killed).await }) {
             Some(delivery) => delivery,
             None => {

@@ -1,10 +1,8 @@
 //! The source killed at any await, its commits aborted or left unknown, records added, topics read
 //! anew: every foreign record has its records in the topics once, in order.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +12,7 @@ use millrace_log::random::Random;
 use millrace_log::simulated::{Faults, SimulatedLog};
 use millrace_log::{Log, Record, TopicPartition, TopicSpec};
 use millrace_model::{SourceKind, Timestamp};
-use millrace_test_seeds::seeds;
+use millrace_test_seeds::{Killed, seeds};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -23,24 +21,6 @@ use crate::{ChangeStream, Config, Documents};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const NOW: Timestamp = Timestamp(1_000_000);
-
-/// A future that is dropped at one of its awaits.
-struct Killed<F> {
-    inner: Pin<Box<F>>,
-    awaits: u64,
-}
-
-impl<F: Future> Future for Killed<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.awaits == 0 {
-            return Poll::Ready(None);
-        }
-        self.awaits -= 1;
-        self.inner.as_mut().poll(context).map(Some)
-    }
-}
 
 struct Stage {
     foreign: SimulatedLog,
@@ -191,10 +171,7 @@ async fn storm(seed: u64, kills: u64) {
         stage.send(random.below(4));
         let task = stage.task();
         let (_stop, signal) = watch::channel(Stop::default());
-        let run = Killed {
-            inner: Box::pin(task.run(signal)),
-            awaits: 1 + random.below(12),
-        };
+        let run = Killed::after(1 + random.below(12), task.run(signal));
         pin!(run).await;
     }
     stage.foreign.set_faults(Faults::default());

@@ -1,36 +1,16 @@
 //! The connector killed at any await, its commits aborted or left unknown, and restarted: nothing
 //! is lost, nothing shows twice.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
 
 use millrace_connect::source::Stop;
 use millrace_log::random::Random;
 use millrace_log::simulated;
 use millrace_simulators::marketo::{Faults, Settings};
-use millrace_test_seeds::seeds;
+use millrace_test_seeds::{Killed, seeds};
 use tokio::sync::watch;
 
 use super::stage::Stage;
-
-/// A future that is dropped at one of its awaits: each poll that leaves it waiting is one.
-struct Killed<F> {
-    inner: Pin<Box<F>>,
-    awaits: u64,
-}
-
-impl<F: Future> Future for Killed<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.awaits == 0 {
-            return Poll::Ready(None);
-        }
-        self.awaits -= 1;
-        self.inner.as_mut().poll(context).map(Some)
-    }
-}
 
 async fn storm(seed: u64, kills: u64) {
     let stage = Stage::new(seed, Settings::default()).await;
@@ -54,10 +34,7 @@ async fn storm(seed: u64, kills: u64) {
     for _ in 0..kills {
         let task = stage.task();
         let (_stop, signal) = watch::channel(Stop::default());
-        let run = Killed {
-            inner: Box::pin(task.run(signal)),
-            awaits: 1 + random.below(60),
-        };
+        let run = Killed::after(1 + random.below(60), task.run(signal));
         pin!(run).await;
         stage.change(random.next_u64(), random.below(4));
     }

@@ -105,8 +105,6 @@ pub enum Authentication {
 /// Settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("settings of the destination")]
-    Shape(#[source] serde_json::Error),
     #[error("{0}")]
     Value(String),
     #[error("template of the body")]
@@ -144,14 +142,6 @@ const fn timeout() -> u64 {
 }
 
 impl Config {
-    /// # Errors
-    /// Where a field is unknown, missing or has no usable value.
-    pub fn from_json(settings: serde_json::Value) -> Result<Config, ConfigError> {
-        let config: Config = serde_json::from_value(settings).map_err(ConfigError::Shape)?;
-        config.check()?;
-        Ok(config)
-    }
-
     /// # Errors
     /// Where a field has no usable value.
     pub fn check(&self) -> Result<(), ConfigError> {

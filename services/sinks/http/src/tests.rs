@@ -63,13 +63,20 @@ fn server() -> (SocketAddr, Shared) {
     (address.recv().expect("started"), seen)
 }
 
+/// As the executable reads settings.
+fn config(settings: Value) -> Result<Config, String> {
+    let config: Config = serde_json::from_value(settings).map_err(|error| error.to_string())?;
+    config.check().map_err(|error| error.to_string())?;
+    Ok(config)
+}
+
 fn sink(address: SocketAddr, more: Value) -> HttpSink {
     let mut settings = json!({"url": format!("http://{address}/in"), "privateAddresses": true, "recordsPerCall": 10});
     settings
         .as_object_mut()
         .expect("an object")
         .extend(more.as_object().expect("an object").clone());
-    HttpSink::new(Config::from_json(settings).expect("settings")).expect("a sink")
+    HttpSink::new(config(settings).expect("settings")).expect("a sink")
 }
 
 fn changes(count: u64) -> Vec<Change> {
@@ -237,11 +244,11 @@ fn redirects_are_not_followed_and_private_addresses_not_reached() {
         "http://169.254.169.254/",
         "http://[::ffff:10.0.0.1]/",
     ] {
-        let config = Config::from_json(json!({ "url": url })).expect("settings");
-        assert!(HttpSink::new(config).is_err(), "{url}");
+        let settings = config(json!({ "url": url })).expect("settings");
+        assert!(HttpSink::new(settings).is_err(), "{url}");
     }
-    let config = Config::from_json(json!({"url": format!("http://localhost:{}/in", address.port())})).expect("settings");
-    let mut named = HttpSink::new(config).expect("a sink");
+    let settings = config(json!({"url": format!("http://localhost:{}/in", address.port())})).expect("settings");
+    let mut named = HttpSink::new(settings).expect("a sink");
     assert_eq!(words(&named.deliver(&changes(1)).answers), ["later"], "a name that leads inside");
     assert!(seen.lock().expect("no panic").calls.is_empty());
 }
@@ -271,8 +278,8 @@ fn settings_are_checked() {
         (json!({"url": "https://x.com/", "callsAtOnce": 65}), "too many"),
     ];
     for (settings, what) in table {
-        assert!(Config::from_json(settings).is_err(), "{what}");
+        assert!(config(settings).is_err(), "{what}");
     }
-    let broken = Config::from_json(json!({"url": "https://x.com/", "body": "{% for %}"})).expect("settings");
+    let broken = config(json!({"url": "https://x.com/", "body": "{% for %}"})).expect("settings");
     assert!(HttpSink::new(broken).is_err());
 }

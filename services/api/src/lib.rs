@@ -31,6 +31,7 @@ mod tls;
 pub use axum::Router;
 pub use gate::Policy;
 pub use health::{Readiness, health_router, service_health_router};
+pub use mask::is_impersonal;
 pub use openapi::openapi;
 pub use problem::Problem;
 pub use queue::Cancel;

@@ -134,10 +134,15 @@ fn mask(value: &mut Value) {
     }
 }
 
+/// Whether identities of a namespace are shown to viewers as they are: source systems assigned them.
+pub fn is_impersonal(namespace: &str) -> bool {
+    namespace.starts_with(IMPERSONAL)
+}
+
 /// A text that is an identity, by its namespace alone, unless a source system assigned it.
 fn shown(text: &str) -> String {
     match text.split_once(':') {
-        Some((namespace, id)) if !id.is_empty() && !id.starts_with(' ') && is_namespace(namespace) && !namespace.starts_with(IMPERSONAL) => {
+        Some((namespace, id)) if !id.is_empty() && !id.starts_with(' ') && is_namespace(namespace) && !is_impersonal(namespace) => {
             format!("{namespace}:{MASKED}")
         }
         _ => text.to_owned(),

@@ -4,12 +4,12 @@ mod views;
 
 use std::sync::{Arc, Mutex, TryLockError};
 
-use millrace_api::Cancel;
 use millrace_api::backend::{BackendError, PageRequest, Queries, Subject, Within};
 use millrace_api::dto::{
     AccountView, EventView, ExplainView, FoundView, MemberView, OpportunityView, Page, PersonView, PreviewView, ReadyView, ReferenceView, RelationView,
     SegmentView, VersionView,
 };
+use millrace_api::{Cancel, is_impersonal};
 use millrace_model::{CanonicalId, Identity, SubjectId, SubjectKind, Timestamp, Value};
 use millrace_runtime::clock::Clock;
 use millrace_segment::{Kind, did_you_mean};
@@ -120,8 +120,7 @@ impl Queries for EngineQueries {
         let is_meant = |subject: &SubjectId, profile: &ProfileRow| {
             let name = name_of(kind, &profile.attributes).filter(|_| everything);
             let mut identities = profile.identities.iter().chain([&subject.id.0]);
-            name.is_some_and(|name| is_part(&name))
-                || identities.any(|identity| (everything || identity.namespace().starts_with(SOURCE_KEYS)) && is_part(identity.id()))
+            name.is_some_and(|name| is_part(&name)) || identities.any(|identity| (everything || is_impersonal(identity.namespace())) && is_part(identity.id()))
         };
         let part = self
             .query
@@ -339,9 +338,6 @@ fn require_members(accepted: &Accepted) -> Result<(), BackendError> {
         "`{name}` is a computed attribute: it has values and no members; `{subject} show` shows them"
     )))
 }
-
-/// How the namespaces of source keys begin.
-const SOURCE_KEYS: &str = "b2b_";
 
 /// The subject after which a part of a list begins.
 fn place(kind: SubjectKind, page: &PageRequest) -> Result<Option<SubjectId>, BackendError> {

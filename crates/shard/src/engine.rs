@@ -65,7 +65,7 @@ mod tests;
 pub use evaluate::is_alive;
 pub use horizon::ends;
 pub use identity::CommittedGraph;
-pub use profile::{asides, carried_identities};
+pub use profile::{asides, carried_identities, remove_asides};
 pub use view::{RowView, SubjectView};
 
 /// One shard: its program, and where its timers and jobs begin. Everything else is in its rows.

@@ -122,12 +122,18 @@ pub fn carried_identities(rows: &dyn RowView, subject: &SubjectId, row: &Subject
             identities.extend(parts.node());
         }
     }
+    remove_asides(rows, subject, row, &mut identities)?;
+    Ok(identities)
+}
+
+/// Leaves out the identities of a subject that are set aside.
+pub fn remove_asides(rows: &dyn RowView, subject: &SubjectId, row: &SubjectRow, identities: &mut BTreeSet<Identity>) -> Result<(), StateError> {
     if row.asides > 0 {
         for (node, _) in asides(rows.rows(&key::of_subject(table::ASIDE, subject))?)? {
             identities.remove(&node);
         }
     }
-    Ok(identities)
+    Ok(())
 }
 
 /// The identities set aside that rows `ASIDE` name, each with the first reason found.

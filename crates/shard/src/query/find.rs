@@ -3,10 +3,10 @@
 
 use millrace_model::{ShardId, SubjectId, SubjectKind, Timestamp};
 
+use super::committed::Committed;
 use super::walk::Walk;
-use super::{Query, QueryError, scan};
-use crate::engine::{asides, is_alive};
-use crate::key::{self, table};
+use super::{Query, QueryError};
+use crate::engine::{is_alive, remove_asides};
 use crate::row::ProfileRow;
 
 /// Subjects scanned by one call. A bound: a call takes about a tenth of a second, and the client
@@ -46,12 +46,8 @@ impl Query {
             };
             while let Some(mut met) = walk.next_subject()? {
                 looked_at += 1;
-                if met.row.asides > 0 {
-                    let rows = scan(&self.owner_of(&met.subject.id.0)?, &key::of_subject(table::ASIDE, &met.subject))?;
-                    for node in asides(rows)?.keys() {
-                        met.profile.identities.remove(node);
-                    }
-                }
+                let rows = Committed(self.at(shard)?);
+                remove_asides(&rows, &met.subject, &met.row, &mut met.profile.identities)?;
                 if is_alive(kind, &met.row, now) && is_meant(&met.subject, &met.profile) {
                     found.push((met.subject.clone(), met.profile));
                 }

@@ -1,6 +1,7 @@
 //! `Raw` to `Config`: every value typed and within its bounds. No IO.
 
 mod collector;
+mod destination;
 mod field;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,10 +12,11 @@ use std::time::Duration;
 use millrace_model::{Decimal, Identity, Path};
 
 use self::collector::collector;
+use self::destination::destination;
 use self::field::unknown_field;
 use crate::raw::{LogKind, Raw, Scalar};
 use crate::suggest::suggestion;
-use crate::{Config, Currency, Destination, Events, Http, IdentityRules, Kafka, Log, Logging, Loop, Problem, Registry, Secret, State, Topics, raw, units};
+use crate::{Config, Currency, Events, Http, IdentityRules, Kafka, Log, Logging, Loop, Problem, Registry, Secret, State, Topics, raw, units};
 
 /// The most partitions a topic may have: beyond it brokers and the subscription bitmaps of entities
 /// suffer, and no deployment with one writer needs more.
@@ -297,44 +299,6 @@ fn currency(raw: &raw::Currency, check: &mut Check<'_>) -> Currency {
     }
     rates.insert(default.clone(), Decimal::ONE);
     Currency { default, rates }
-}
-
-fn destination(name: &str, raw: &raw::Destination, check: &mut Check<'_>) -> Destination {
-    let key = format!("destinations.{name}");
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
-        check.wrong(&key, "a destination's name is made of a-z, 0-9 and hyphens");
-    }
-    Destination {
-        namespace: check.filled(&format!("{key}.namespace"), &raw.namespace).to_ascii_lowercase(),
-        known_by: raw.known_by.as_ref().and_then(|path| check.field(&format!("{key}.known_by"), path)),
-        attributes: raw
-            .attributes
-            .iter()
-            .filter_map(|(field, path)| Some((field.clone(), check.field(&format!("{key}.attributes.{field}"), path)?)))
-            .collect(),
-        sink: raw.sink.clone(),
-        settings: raw.settings.clone(),
-        brake_share: raw.brake_share,
-        brake_least: raw.brake_least,
-        suppressed: suppressed(&key, raw, check),
-    }
-}
-
-/// Ids as identities spell them: however somebody writes one, nobody may slip through.
-fn suppressed(key: &str, raw: &raw::Destination, check: &mut Check<'_>) -> BTreeSet<String> {
-    let namespace = raw.namespace.trim().to_ascii_lowercase();
-    let mut ids = BTreeSet::new();
-    for text in &raw.suppressed {
-        let bare = match text.split_once(':') {
-            Some((before, id)) if before.trim().eq_ignore_ascii_case(&namespace) => id,
-            _ => text,
-        };
-        match Identity::new(&namespace, bare) {
-            Some(identity) => drop(ids.insert(identity.id().to_owned())),
-            None => check.wrong(&format!("{key}.suppressed"), &format!("`{text}` is no id")),
-        }
-    }
-    ids
 }
 
 fn source(name: &str, raw: &raw::Source, check: &mut Check<'_>) -> crate::Source {

@@ -6,12 +6,15 @@ SHELL := bash
 PROFILE ?= release
 .PHONY: demo check test chart attack e2e build install image release deny advisories bench fmt lint setup setup-tests setup-image clean-cache
 
-# The environment of all cargo commands: compiled RocksDB, target folder outside the clone.
-env := source scripts/env
+# The environment of all cargo commands: compiled RocksDB, target folder outside the clone. The first is to develop and test, the second to measure and ship.
+env := source scripts/env dev
+optimised := source scripts/env
+# The build of the demo, and of what may take it over.
+quick := --config scripts/quick.toml
 
 # The Bodea case on the embedded log, then the verdict. Needs no Kafka.
 demo: setup
-	@$(env); cargo run --quiet -p millrace -- demo
+	@$(env); cargo run --quiet $(quick) -p millrace -- demo
 
 # All that continuous integration runs: lints, and every test of the workspace; then the executable under attack, the whole system with real Kafka, judged from
 # outside, and the chart. One call of cargo compiles everything once; its tests start the executable that it has built.
@@ -50,19 +53,21 @@ e2e: setup-tests
 
 # The binary that may leave this machine: RocksDB from source inside, about 20 minutes the first time.
 build: setup
-	@export MILLRACE_ROCKSDB=source; $(env); cargo build --release -p millrace
+	@export MILLRACE_ROCKSDB=source; $(optimised); cargo build --release -p millrace
+
+compiled = $(if $(filter dev,$(PROFILE)),$(env); cargo build $(quick),$(optimised); cargo build --profile $(PROFILE)) -p millrace
 
 # The command for this user, in PREFIX/bin. It brings the shared RocksDB along, in PREFIX/lib/millrace, so it takes a few minutes and not twenty.
 # `make install PROFILE=dev` takes what `make demo` has compiled already: it starts at once, and runs several times slower.
 PREFIX ?= $(HOME)/.local
 install: setup
-	@$(env); cargo build --profile $(PROFILE) -p millrace; \
+	@$(compiled); \
 	scripts/install "$$CARGO_TARGET_DIR/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/millrace" "$(PREFIX)"
 
 # The image, in DIST, made without a container engine and tried in a container; about 20 minutes the first time, as `make build` takes.
 # `make image PROFILE=dev` puts in what `make demo` has compiled, with the shared RocksDB: it starts at once, and serves to try the image, not to ship it.
 DIST ?= dist
-shipped = $(if $(filter dev,$(PROFILE)),,export MILLRACE_ROCKSDB=source;) $(env); cargo build --profile $(PROFILE) -p millrace; \
+shipped = $(if $(filter dev,$(PROFILE)),,export MILLRACE_ROCKSDB=source;) $(compiled); \
 	built="$$CARGO_TARGET_DIR/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/millrace"
 image: setup-image
 	@$(shipped); deploy/image "$$built" "$(DIST)"
@@ -72,7 +77,7 @@ release: setup-image
 	@$(shipped); deploy/release "$$built" "$(DIST)"
 
 bench: setup
-	@$(env); cargo bench --workspace
+	@$(optimised); cargo bench --workspace
 
 fmt:
 	cargo fmt --all

@@ -390,12 +390,14 @@ fn an_address_that_others_reach_needs_a_token() {
 #[test]
 fn tokens_are_long_enough_bear_a_role_and_are_not_shown() {
     check(
-        "[auth.tokens]\na = { role = 'operator', token = 'short' }\nb = { role = 'king', token = 'file:/b' }\n[http]\ntls_key = 'key.pem'",
+        "[auth.tokens]\na = { role = 'operator', token = 'short' }\nb = { role = 'king', token = 'file:/b' }\n\
+         c = { role = 'viewer', token = 'file:/c' }\nd = { role = 'admin', token = 'file:/c' }\n[http]\ntls_key = 'key.pem'",
         &[],
         expect![[r#"
             configuration: 
               auth.tokens.a.token: a token has at least 16 bytes
               auth.tokens.b.role: `king` is none of viewer, operator, admin, service; known here: viewer, operator, admin, service (millrace.toml)
+              auth.tokens.d.token: `auth.tokens.c` has the same token: nobody could tell the two apart; give each its own
               http.tls_key: certificate and key belong together"#]],
     );
     let text = "auth: { client_token: 0123456789abcdef, tokens: { a: { role: viewer, token: 0123456789abcdef } } }\n";

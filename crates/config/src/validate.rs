@@ -210,7 +210,12 @@ fn tokens(raw: &Raw, check: &mut Check<'_>) -> BTreeMap<String, (Secret, raw::Ro
             &format!("other machines reach {address}, and nobody asks who they are: configure a token under `auth.tokens`, or listen on 127.0.0.1"),
         );
     }
+    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, one) in &raw.auth.tokens {
+        if let Some(other) = owners.insert(&one.token, name) {
+            let problem = format!("`auth.tokens.{other}` has the same token: nobody could tell the two apart; give each its own");
+            check.wrong(&format!("auth.tokens.{name}.token"), &problem);
+        }
         if !one.token.starts_with("file:") && one.token.len() < TOKEN_BYTES_MIN {
             check.wrong(&format!("auth.tokens.{name}.token"), &format!("a token has at least {TOKEN_BYTES_MIN} bytes"));
         }

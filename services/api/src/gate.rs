@@ -169,9 +169,11 @@ impl Gate {
                 Err(foreign(&origin))
             };
         }
-        let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
-        match site {
-            Some(b"cross-site" | b"same-site") if method != Method::GET && method != Method::HEAD => Err(foreign("another site")),
+        let sent = |name: &str| headers.get(name).map(|value| value.as_bytes());
+        // A link may lead here; an image or a script of another site may not make this server work.
+        let followed = matches!(*method, Method::GET | Method::HEAD) && sent("sec-fetch-mode") == Some(b"navigate");
+        match sent("sec-fetch-site") {
+            Some(b"cross-site" | b"same-site") if !followed => Err(foreign("another site")),
             _ => Ok(()),
         }
     }

@@ -453,6 +453,9 @@ pub struct AppendView {
     /// Records whose `modifiedAt`, or a consent's time, lay too far ahead of their timestamp and counts as that.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub clock_ahead: u64,
+    /// Records of a time before 1990, as seconds are that were taken for milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clock_behind: u64,
 }
 
 fn is_zero(number: &u64) -> bool {

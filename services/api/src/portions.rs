@@ -93,6 +93,7 @@ pub(crate) fn append(commands: &dyn Commands, body: &[u8], strict: bool) -> Resu
         let taken = commands.append(lines, strict).map_err(|error| after(view.accepted, numbers, error))?;
         view.accepted += taken.accepted;
         view.clock_ahead += taken.clock_ahead;
+        view.clock_behind += taken.clock_behind;
         add(&mut view.rejected, &mut view.rejected_more, numbers, taken.rejected);
         add(&mut view.dead_letters, &mut view.dead_letters_more, numbers, taken.dead_letters);
         for (field, count) in taken.unknown_fields {

@@ -125,6 +125,9 @@ pub fn address(option: &str, text: &str) -> Result<Url, Refusal> {
     let url = Url::parse(&whole).ok().filter(|url| !url.cannot_be_a_base() && url.has_host());
     let wrong = |why: &str| Refusal(format!("{option}: `{text}` {why}; write `host:port` or a URL, such as `localhost:8080`"));
     let url = url.ok_or_else(|| wrong("is no address"))?;
+    if url.path().trim_end_matches('/').ends_with("/v1") {
+        return Err(wrong("ends in `/v1`, which commands add"));
+    }
     if is_url {
         return Ok(url);
     }
@@ -316,6 +319,7 @@ mod tests {
             ("localhost", Err("`localhost` names no port")),
             ("[::1]", Err("`[::1]` names no port")),
             (":8080", Err("`:8080` is no address")),
+            ("localhost:8080/v1/", Err("ends in `/v1`, which commands add")),
             ("", Err("`` is no address")),
         ] {
             match (address("--server", text), expected) {

@@ -38,6 +38,8 @@ struct Outcome {
     unknown_fields: BTreeMap<String, u64>,
     /// With a time too far ahead of their timestamp, which counts in its place.
     clock_ahead: u64,
+    /// Of a time before 1990.
+    clock_behind: u64,
     /// The last line of the file that was dealt with.
     last_line: u64,
 }
@@ -63,6 +65,7 @@ pub fn run(settings: &Settings, options: &SourceFileOptions) -> anyhow::Result<(
             dead_letters: 0,
             unknown_fields: BTreeMap::new(),
             clock_ahead: 0,
+            clock_behind: 0,
             last_line: options.from_line.saturating_sub(1),
         },
     };
@@ -87,6 +90,12 @@ fn summarise(settings: &Settings, outcome: &Outcome) -> anyhow::Result<()> {
         let records = counted(outcome.clock_ahead, "record");
         shown::note(&format!(
             "{records} with a `modifiedAt` or the time of a consent far ahead of the record's timestamp, which counts instead"
+        ));
+    }
+    if outcome.clock_behind > 0 {
+        let records = counted(outcome.clock_behind, "record");
+        shown::note(&format!(
+            "{records} of a time before 1990; numbers are milliseconds, and these are perhaps seconds"
         ));
     }
     shown::show(settings.output, outcome, |outcome| {
@@ -202,6 +211,7 @@ impl Batch<'_> {
         outcome.rejected += answer.rejected.len() as u64;
         outcome.dead_letters += answer.dead_letters.len() as u64;
         outcome.clock_ahead += answer.clock_ahead;
+        outcome.clock_behind += answer.clock_behind;
         outcome.last_line = *last;
         for (field, records) in answer.unknown_fields {
             *outcome.unknown_fields.entry(field).or_default() += records;

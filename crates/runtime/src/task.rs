@@ -294,15 +294,7 @@ impl ShardTask {
             records_max: self.records_max,
             ..self.context.config.poll
         };
-        let mut delivered = live.session.poll(limits)?;
-        // Every step that takes definitions plans all of them anew: those that came together are
-        // taken together, however slow the last step was.
-        if self.records_max < self.context.config.poll.records_max && delivered.iter().any(|record| live.is_control(record)) {
-            delivered.extend(live.session.poll(PollLimits {
-                wait_ms_max: 0,
-                ..self.context.config.poll
-            })?);
-        }
+        let delivered = live.session.poll(limits)?;
         self.now = self.now.max(self.context.clock.now());
         let inputs = live.take(delivered);
         let work = !inputs.is_empty() || live.more || due <= self.now;
@@ -671,10 +663,6 @@ impl Live {
             },
             Record { key, value, headers },
         ))
-    }
-
-    fn is_control(&self, delivered: &Delivered) -> bool {
-        self.inputs.get(&delivered.source) == Some(&InputTopic::Control)
     }
 
     fn lag(&self) -> Vec<Measurement> {

@@ -66,26 +66,28 @@ pub fn compile(definition: &Definition, schema: &Schema) -> Result<Compiled, Vec
 pub fn link(definitions: &[Compiled], schema: &Schema) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
     let library = Library::of(definitions);
     let mut problems = Vec::new();
-    let mut linked = Vec::with_capacity(definitions.len());
+    let mut rules = Vec::with_capacity(definitions.len());
     for compiled in definitions {
-        if compiled.attributes().is_empty() {
-            linked.push(compiled.clone());
-            continue;
-        }
-        match compile_with(compiled.definition(), schema, &library) {
-            Ok(compiled) => linked.push(compiled),
-            Err(found) => {
-                let name = &compiled.definition().name;
-                let named = found.into_iter().map(|problem| Diagnostic {
-                    message: format!("in `{name}`: {}", problem.message),
-                    span: Span::default(),
-                    ..problem
-                });
-                problems.extend(named);
-            }
+        match linked(compiled, schema, &library) {
+            Ok(rule) => rules.push(rule),
+            Err(found) => problems.extend(found),
         }
     }
-    if problems.is_empty() { Ok(linked) } else { Err(problems) }
+    if problems.is_empty() { Ok(rules) } else { Err(problems) }
+}
+
+/// A rule with the computed attributes that it names filled in.
+pub(crate) fn linked(compiled: &Compiled, schema: &Schema, library: &Library) -> Result<Compiled, Vec<Diagnostic>> {
+    if compiled.attributes().is_empty() {
+        return Ok(compiled.clone());
+    }
+    let name = &compiled.definition().name;
+    let named = |problem: Diagnostic| Diagnostic {
+        message: format!("in `{name}`: {}", problem.message),
+        span: Span::default(),
+        ..problem
+    };
+    compile_with(compiled.definition(), schema, library).map_err(|found| found.into_iter().map(named).collect())
 }
 
 /// As `compile`, where the computed attributes are known.

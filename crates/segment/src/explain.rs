@@ -8,7 +8,7 @@ use millrace_pql::ast::Span;
 
 use crate::condition::Condition;
 use crate::core::{Core, Op};
-use crate::eval::{Evaluator, Evidence, ITEMS_MAX, Val};
+use crate::eval::{Evaluator, Evidence, ITEMS_MAX, NEVER, Val};
 use crate::plan::{Residual, SegmentPlan};
 use crate::view::{Unknown, View};
 
@@ -81,13 +81,41 @@ pub fn explain_kept(segment: &SegmentPlan, view: &dyn View, now: Timestamp) -> E
 }
 
 fn explain_with(segment: &SegmentPlan, view: &dyn View, now: Timestamp, shown: bool) -> Explanation {
-    explained(&segment.conditions, &|leaf: &Residual| {
-        let machine = Evaluator {
-            read_at: Some(now),
-            ..Evaluator::over_view(view, &leaf.context, now)
-        };
-        observed(machine, &leaf.core, shown)
-    })
+    let explanation = explained(&segment.conditions, &|leaf: &Residual| observed(machine(leaf, view, now), &leaf.core, shown));
+    explanation.limited(machine(&segment.residual, view, now), &segment.residual.core)
+}
+
+fn machine<'a>(of: &'a Residual, view: &'a dyn View, now: Timestamp) -> Evaluator<'a> {
+    Evaluator {
+        read_at: Some(now),
+        ..Evaluator::over_view(view, &of.context, now)
+    }
+}
+
+impl Explanation {
+    /// A rule that needs too many items for one evaluation is false, though each condition alone may be decided.
+    pub(crate) fn limited<'a>(mut self, mut machine: Evaluator<'a>, rule: &'a Core) -> Explanation {
+        if machine.test(rule).is_err() && machine.is_exhausted() {
+            (self.value, self.valid_until) = (Some(false), NEVER);
+            if !self.is_open() {
+                self.text += &beyond("counts as false");
+            }
+        }
+        self
+    }
+
+    /// Whether a condition is not decided.
+    fn is_open(&self) -> bool {
+        if self.of.is_empty() {
+            self.value.is_none()
+        } else {
+            self.of.iter().any(Explanation::is_open)
+        }
+    }
+}
+
+fn beyond(outcome: &str) -> String {
+    format!(" ({outcome}: more than {ITEMS_MAX} items to go through)")
 }
 
 /// The observation of one leaf.
@@ -144,11 +172,7 @@ pub(crate) fn explained<T>(condition: &Condition<T>, observe: &dyn Fn(&T) -> Obs
                 evidence,
                 exhausted,
             } = observe(of);
-            let limit = if exhausted {
-                format!(" (not decided: more than {ITEMS_MAX} items to go through)")
-            } else {
-                String::new()
-            };
+            let limit = if exhausted { beyond("not decided") } else { String::new() };
             Explanation {
                 text: format!("{text}{limit}"),
                 span: *span,

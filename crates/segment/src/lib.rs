@@ -91,7 +91,7 @@ pub use core::Asked;
 pub use definition::{Definition, EXPIRES_AFTER_MS, Kind, NAME_BYTES_MAX, Status, documents, parse_definitions};
 pub use eval::Evidence;
 pub use explain::{Compared, EVIDENCE_MAX, Explanation, explain, explain_kept};
-pub use lint::{lint, lint_some};
+pub use lint::{lint, warnings};
 pub use places::Places;
 pub use plan::Plan;
 pub use rewrite::{Form, Rewritten, convert_text, format_text};

@@ -16,7 +16,7 @@ use crate::compile::Compiled;
 use crate::core::{Bind, Core, Op, TextTest};
 use crate::definition::{Kind, Status};
 use crate::normal::normalise;
-use crate::plan::{Keep, build};
+use crate::plan::{EventQuery, Keep, Rules};
 use crate::settings::Settings;
 
 /// Types of events that are in common use; all others are the deployment's own. Link clicks are
@@ -64,30 +64,49 @@ const EVENT_TYPES: [&str; 35] = [
 ///
 /// `now` defines "kept": an event is kept until it is `settings.retention_ms` old.
 pub fn lint(compiled: &[Compiled], settings: &Settings, now: Timestamp) -> Vec<(Text, Diagnostic)> {
-    lint_some(compiled, &|_| true, settings, now)
+    let all: Vec<&Compiled> = compiled.iter().collect();
+    match Rules::of_linked(compiled, settings) {
+        Ok(rules) => findings(&all, &|_| true, settings, now, rules.whole_histories()),
+        Err(problems) => findings(&all, &|_| true, settings, now, problems),
+    }
 }
 
-/// As `lint`, with warnings about some of the rules alone; all errors are still found.
-pub fn lint_some(compiled: &[Compiled], wanted: &dyn Fn(&Text) -> bool, settings: &Settings, now: Timestamp) -> Vec<(Text, Diagnostic)> {
-    let mut found: Vec<(Text, Diagnostic)> = Vec::new();
-    match build::plan(compiled, settings) {
-        Ok(plan) => {
-            for segment in plan.segments.iter().filter(|segment| wanted(&segment.name)) {
-                let whole = |query: &&crate::plan::EventQuery| segment.reads.queries.contains(&query.id) && query.keep == Keep::All && query.takes_all();
-                if plan.queries.iter().any(|query| whole(&query)) {
-                    let message = "every event of every person is kept and gone through for this rule";
-                    let warning = Diagnostic::warning("expensive", Span::default(), message);
-                    found.push((segment.name.clone(), warning.expecting("a condition on `eventType`")));
-                }
-            }
-        }
-        Err(problems) => found.extend(problems),
+/// The warnings about some of the rules in force, as `lint` has them.
+pub fn warnings(rules: &Rules, wanted: &dyn Fn(&Text) -> bool, now: Timestamp) -> Vec<(Text, Diagnostic)> {
+    let all: Vec<&Compiled> = rules.linked().collect();
+    let whole = rules.whole_histories().into_iter().filter(|(name, _)| wanted(name)).collect();
+    findings(&all, wanted, rules.settings(), now, whole)
+}
+
+impl Rules {
+    /// Rules for which all events are kept.
+    fn whole_histories(&self) -> Vec<(Text, Diagnostic)> {
+        let whole = |query: &EventQuery| query.keep == Keep::All && query.takes_all();
+        let named = self.parts().filter(|(segment, queries)| {
+            let mut own = segment.reads.queries.iter().filter_map(|id| queries.get(id));
+            own.any(|query| whole(query))
+        });
+        let message = "every event of every person is kept and gone through for this rule";
+        let warning = Diagnostic::warning("expensive", Span::default(), message).expecting("a condition on `eventType`");
+        named.map(|(segment, _)| (segment.name.clone(), warning.clone())).collect()
     }
+}
+
+/// Adds the warnings about those that are wanted.
+fn findings(
+    all: &[&Compiled],
+    wanted: &dyn Fn(&Text) -> bool,
+    settings: &Settings,
+    now: Timestamp,
+    mut found: Vec<(Text, Diagnostic)>,
+) -> Vec<(Text, Diagnostic)> {
+    let definitions = all.iter().map(|rule| rule.definition()).enumerate();
+    let known: BTreeMap<&Text, (usize, Status)> = definitions.map(|(at, of)| (&of.name, (at, of.status))).collect();
     // Nobody writes the rule of an external audience.
-    let written = |rule: &&Compiled| !matches!(rule.definition().kind, Kind::ExternalAudience { .. });
-    for rule in compiled.iter().filter(written).filter(|rule| wanted(&rule.definition().name)) {
+    let written = |rule: &&&Compiled| !matches!(rule.definition().kind, Kind::ExternalAudience { .. });
+    for rule in all.iter().filter(written).filter(|rule| wanted(&rule.definition().name)) {
         let mut warnings = rule.warnings().to_vec();
-        warnings.extend(references(rule, compiled));
+        warnings.extend(references(rule, &known));
         rule.conditions().leaves(&mut |leaf, span| {
             warnings.extend(long_window(leaf, rule, settings, now).map(|message| Diagnostic::warning("long-window", span, message.0).expecting(message.1)));
             strange_event_types(leaf, &mut |name, near| {
@@ -101,23 +120,23 @@ pub fn lint_some(compiled: &[Compiled], wanted: &dyn Fn(&Text) -> bool, settings
         }
         found.extend(warnings.into_iter().map(|warning| (rule.definition().name.clone(), warning)));
     }
-    let place = |name: &Text| compiled.iter().position(|rule| rule.definition().name == *name);
+    let place = |name: &Text| known.get(name).map(|(at, _)| *at);
     found.sort_by_key(|(name, finding)| (place(name), finding.severity == Severity::Warning, finding.span.start));
     found
 }
 
 /// Segments that do not exist, or are not in force.
-fn references(rule: &Compiled, all: &[Compiled]) -> Vec<Diagnostic> {
+fn references(rule: &Compiled, known: &BTreeMap<&Text, (usize, Status)>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (name, span) in rule.segments() {
-        match all.iter().find(|other| other.definition().name == *name).map(|other| other.definition().status) {
-            Some(Status::Published) => {}
-            Some(status) => {
+        match known.get(name) {
+            Some((_, Status::Published)) => {}
+            Some((_, status)) => {
                 let message = format!("the segment `{name}` is {}: it counts as empty until it is published", status.name());
                 found.push(Diagnostic::warning("unknown-segment", *span, message));
             }
             None => {
-                let near = did_you_mean(name, all.iter().map(|other| other.definition().name.as_str())).map(str::to_owned);
+                let near = did_you_mean(name, known.keys().map(|known| known.as_str())).map(str::to_owned);
                 let message = format!("there is no segment `{name}` here; it counts as empty until there is");
                 found.push(Diagnostic::warning("unknown-segment", *span, message).suggesting(near));
             }

@@ -12,8 +12,10 @@
 mod bands;
 pub(crate) mod build;
 mod demand;
+mod rules;
 mod split;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_model::{Relation, SubjectKind, Text, Timestamp, Value};
@@ -31,6 +33,7 @@ use crate::view::{FeatureId, QueryId, Timed, Unknown, View};
 
 pub use bands::Bands;
 pub use demand::Demand;
+pub use rules::{Problems, Rules};
 
 /// How many rows of a query must be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +67,18 @@ pub struct Reads {
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// In order of evaluation: dependencies first, otherwise by name.
-    pub segments: Vec<SegmentPlan>,
+    pub segments: Vec<Arc<SegmentPlan>>,
     /// Computed attributes, by name: each yields a value, and no other part of the plan depends on
     /// one.
-    pub attributes: Vec<SegmentPlan>,
+    pub attributes: Vec<Arc<SegmentPlan>>,
     /// Each once; dependencies first.
-    pub features: Vec<FeaturePlan>,
+    pub features: Vec<Arc<FeaturePlan>>,
+    /// Of features, where bands are all that persons with one account need of the value.
+    pub bands: BTreeMap<FeatureId, Bands>,
     /// Each once, by id.
-    pub queries: Vec<EventQuery>,
+    pub queries: Vec<Arc<EventQuery>>,
     /// Each once, by id.
-    pub kin: Vec<Kin>,
+    pub kin: Vec<Arc<Kin>>,
 }
 
 impl Plan {
@@ -85,7 +90,9 @@ impl Plan {
     /// names that are used twice, and rules that cannot be kept incrementally, each with the
     /// reason. The definitions must be changed.
     pub fn build(compiled: &[Compiled], settings: &Settings) -> Result<Plan, Vec<Diagnostic>> {
-        build::plan(compiled, settings).map_err(|problems| problems.into_iter().map(|(_, problem)| problem).collect())
+        let rules = Rules::of_linked(compiled, settings);
+        let rules = rules.map_err(|problems| problems.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>())?;
+        Ok(rules.plan())
     }
 }
 
@@ -120,8 +127,6 @@ pub struct FeaturePlan {
     pub residual: Residual,
     /// What the residual depends on.
     pub reads: Reads,
-    /// If that is all that persons with one account need of the value.
-    pub bands: Option<Bands>,
 }
 
 /// The events a rule uses, and what it reads of each.

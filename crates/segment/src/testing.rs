@@ -230,7 +230,7 @@ impl<'t> TreeView<'t> {
             related: BTreeMap::new(),
             events: BTreeMap::new(),
             tallies: BTreeMap::new(),
-            kin: plan.kin.iter().map(|kin| (kin.id, kin.clone())).collect(),
+            kin: plan.kin.iter().map(|kin| (kin.id, Kin::clone(kin))).collect(),
             sequences: BTreeMap::new(),
             unlisted: BTreeSet::new(),
         };

@@ -12,4 +12,5 @@ mod random;
 mod refusals;
 mod rewrite;
 mod sequences;
+mod together;
 mod validity;

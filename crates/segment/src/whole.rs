@@ -71,7 +71,8 @@ impl Whole {
 
     /// The rule's conditions one by one, as `explain` returns them for a plan.
     pub fn explain(&self, world: &dyn World, id: &str, now: Timestamp) -> Explanation {
-        explained(self.compiled.conditions(), &|leaf: &Core| observed(self.machine(world, id, now), leaf, true))
+        let explanation = explained(self.compiled.conditions(), &|leaf: &Core| observed(self.machine(world, id, now), leaf, true));
+        explanation.limited(self.machine(world, id, now), &self.core)
     }
 
     fn machine<'a>(&'a self, world: &'a dyn World, id: &'a str, now: Timestamp) -> Evaluator<'a> {

@@ -92,8 +92,8 @@ impl Shard {
     pub fn new(id: ShardId, deployment: Arc<Deployment>) -> Shard {
         Shard {
             id,
+            program: Arc::new(Program::empty(&deployment)),
             deployment,
-            program: Arc::new(Program::default()),
             timers_from: Timestamp::MIN,
             lagging: false,
             fanouts_from: Vec::new(),
@@ -110,7 +110,7 @@ impl Machine for Shard {
     }
 
     fn start(&mut self, view: &dyn StateView) -> Result<(), StateError> {
-        self.program = Arc::new(Program::load(view, &self.deployment)?);
+        self.program = Arc::new(Program::load(view, &self.deployment, None)?);
         self.timers_from = Timestamp::MIN;
         self.fanouts_from = vec![table::FANOUT];
         self.idle = false;

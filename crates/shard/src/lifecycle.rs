@@ -14,9 +14,12 @@
 //! nobody's membership. Any version that is not a draft replaces the draft.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use millrace_model::Text;
-use millrace_segment::{Compiled, Status};
+use millrace_model::{Schema, Text};
+use millrace_segment::plan::{Problems, Rules};
+use millrace_segment::{Compiled, Settings, Status};
+use millrace_wire::Batch;
 
 use crate::row::{DefinitionRow, VersionRow};
 
@@ -34,18 +37,48 @@ pub struct Accepted {
 }
 
 impl Accepted {
+    /// The name that the text bears.
+    pub fn name(&self) -> &Text {
+        &self.compiled.definition().name
+    }
+
     /// The status that the text gives itself.
     pub fn status(&self) -> Status {
         self.compiled.definition().status
     }
+
+    /// Whether its rule is evaluated.
+    pub fn is_published(&self) -> bool {
+        self.status() == Status::Published
+    }
 }
 
-/// The definitions of a deployment, by name.
-#[derive(Clone, Default)]
+/// A record of the control topic: what is to become of a name.
+#[derive(Clone)]
+pub struct Arrival {
+    /// The name.
+    pub name: Text,
+    /// The number of the version: the place of the record in the topic, from 1.
+    pub version: u64,
+    /// `None`: the name is deleted.
+    pub accepted: Option<Accepted>,
+    /// The batch that the record came in, if there was one.
+    pub batch: Option<Batch>,
+}
+
+/// Whether an arrival is in force, and what it changed; or why it is refused.
+pub type Verdict = (Arrival, Result<Taken, Problems>);
+
+/// The definitions of a deployment, by name, and the rules of those that are published. A clone is
+/// cheap: texts may be a megabyte.
+#[derive(Clone)]
 pub struct Definitions {
-    in_force: BTreeMap<Text, Accepted>,
+    in_force: BTreeMap<Text, Arc<Accepted>>,
     /// Drafts kept beside definitions in force.
-    drafts: BTreeMap<Text, Accepted>,
+    drafts: BTreeMap<Text, Arc<Accepted>>,
+    rules: Rules,
+    /// Those that conflict with what is in force, until the rest of their batch is there.
+    waiting: Vec<Arrival>,
 }
 
 /// What a record of the control topic changed.
@@ -60,57 +93,173 @@ pub enum Taken {
 }
 
 impl Definitions {
-    /// As stored: definitions in force, and their drafts.
-    pub fn stored(in_force: BTreeMap<Text, Accepted>, drafts: BTreeMap<Text, Accepted>) -> Definitions {
-        Definitions { in_force, drafts }
+    /// None.
+    pub fn new(settings: &Settings) -> Definitions {
+        Definitions {
+            in_force: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+            rules: Rules::new(settings),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// As stored: definitions in force, their drafts, and those that wait. What these have in
+    /// common with `before` is not planned again.
+    ///
+    /// # Errors
+    /// Where those that are published conflict, as `Rules::change` says.
+    pub fn stored(
+        before: &Definitions,
+        in_force: BTreeMap<Text, Accepted>,
+        drafts: BTreeMap<Text, Accepted>,
+        waiting: Vec<Arrival>,
+        schema: &Schema,
+    ) -> Result<Definitions, Problems> {
+        let shared = |of: BTreeMap<Text, Accepted>| of.into_iter().map(|(name, accepted)| (name, Arc::new(accepted))).collect();
+        let mut definitions = Definitions {
+            in_force: shared(in_force),
+            drafts: shared(drafts),
+            rules: before.rules.clone(),
+            waiting,
+        };
+        let gone = before.published().map(Accepted::name).filter(|name| definitions.published_as(name).is_none());
+        let mut changes: BTreeMap<Text, Option<Compiled>> = gone.map(|name| (name.clone(), None)).collect();
+        let new = definitions
+            .published()
+            .filter(|accepted| before.published_as(accepted.name()) != Some(&accepted.row.text));
+        changes.extend(new.map(|accepted| (accepted.name().clone(), Some(accepted.compiled.clone()))));
+        definitions.rules.change(changes, schema)?;
+        Ok(definitions)
+    }
+
+    /// The same under other settings.
+    ///
+    /// # Errors
+    /// Where those that are published conflict, as `Rules::change` says.
+    pub fn under(mut self, settings: &Settings, schema: &Schema) -> Result<Definitions, Problems> {
+        let published = self.published().map(|accepted| (accepted.name().clone(), Some(accepted.compiled.clone())));
+        let changes = published.collect();
+        self.rules = Rules::new(settings);
+        self.rules.change(changes, schema)?;
+        Ok(self)
+    }
+
+    /// The rules of the published ones.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Those that wait for the rest of their batch.
+    pub fn waiting(&self) -> &[Arrival] {
+        &self.waiting
+    }
+
+    /// The text under a name, if it is published.
+    fn published_as(&self, name: &str) -> Option<&String> {
+        self.get(name).filter(|known| known.is_published()).map(|known| &known.row.text)
     }
 
     /// The definition in force under a name.
     pub fn get(&self, name: &str) -> Option<&Accepted> {
-        self.in_force.get(name)
+        self.in_force.get(name).map(Arc::as_ref)
     }
 
     /// The draft beside the definition in force under a name.
     pub fn draft(&self, name: &str) -> Option<&Accepted> {
-        self.drafts.get(name)
+        self.drafts.get(name).map(Arc::as_ref)
     }
 
     /// In ascending order of names.
     pub fn iter(&self) -> impl Iterator<Item = &Accepted> {
-        self.in_force.values()
+        self.in_force.values().map(Arc::as_ref)
     }
 
     /// The rules that are evaluated.
     pub fn published(&self) -> impl Iterator<Item = &Accepted> {
-        self.iter().filter(|accepted| accepted.status() == Status::Published)
+        self.iter().filter(|accepted| accepted.is_published())
     }
 
-    /// Adds a version.
-    pub fn put(&mut self, accepted: Accepted) -> Taken {
-        let name = accepted.compiled.definition().name.clone();
-        let known = self.in_force.get(&name);
-        if self.drafts.get(&name).or(known).is_some_and(|newest| newest.row.text == accepted.row.text) {
+    /// Takes a record of the control topic. It is in force or refused at once, unless it conflicts
+    /// with what is in force and the rest of its batch is yet to come: it waits for that. The
+    /// outcome depends on the records alone, however they fall into steps.
+    pub fn take(&mut self, arrival: Arrival, schema: &Schema) -> Vec<Verdict> {
+        self.waiting.retain(|other| other.name != arrival.name);
+        let batch = arrival.batch.clone();
+        let mut verdicts = Vec::new();
+        match (self.adopt(&[&arrival], schema), &batch) {
+            (Err(_), Some(_)) => self.waiting.push(arrival),
+            (outcome, _) => verdicts.push((arrival, outcome.map(|taken| taken[0]))),
+        }
+        let Some(batch) = batch.filter(|batch| batch.last) else { return verdicts };
+        let is_of_batch = |other: &mut Arrival| other.batch.as_ref().is_some_and(|other| other.id == batch.id);
+        let rest: Vec<Arrival> = self.waiting.extract_if(.., is_of_batch).collect();
+        match self.adopt(&rest.iter().collect::<Vec<_>>(), schema) {
+            Ok(taken) => verdicts.extend(rest.into_iter().zip(taken.into_iter().map(Ok))),
+            Err(_) => verdicts.extend(rest.into_iter().map(|arrival| {
+                let outcome = self.adopt(&[&arrival], schema).map(|taken| taken[0]);
+                (arrival, outcome)
+            })),
+        }
+        verdicts
+    }
+
+    /// Puts arrivals of different names in force together.
+    ///
+    /// # Errors
+    /// Where a rule conflicts with the others, as `Rules::change` says; then nothing changes.
+    fn adopt(&mut self, arrivals: &[&Arrival], schema: &Schema) -> Result<Vec<Taken>, Problems> {
+        let taken: Vec<Taken> = arrivals.iter().map(|arrival| self.effect(arrival)).collect();
+        let changed = arrivals.iter().zip(&taken).filter(|(_, taken)| **taken == Taken::Changed);
+        let rule = |arrival: &Arrival| {
+            let published = arrival.accepted.as_ref().filter(|accepted| accepted.is_published());
+            published.map(|accepted| accepted.compiled.clone())
+        };
+        let changes = changed.map(|(arrival, _)| (arrival.name.clone(), rule(arrival))).collect();
+        self.rules.change(changes, schema)?;
+        for (arrival, taken) in arrivals.iter().zip(&taken) {
+            let Some(accepted) = &arrival.accepted else {
+                self.drafts.remove(&arrival.name);
+                self.in_force.remove(&arrival.name);
+                continue;
+            };
+            if *taken == Taken::Nothing {
+                continue;
+            }
+            let (name, accepted) = (arrival.name.clone(), Arc::new(accepted.clone()));
+            if self.goes_beside(&accepted) {
+                self.drafts.insert(name, accepted);
+            } else {
+                self.drafts.remove(&name);
+                self.in_force.insert(name, accepted);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// What an arrival changes if it is taken.
+    fn effect(&self, arrival: &Arrival) -> Taken {
+        let known = self.get(&arrival.name);
+        let Some(accepted) = &arrival.accepted else {
+            return match known {
+                None => Taken::Nothing,
+                Some(known) if known.is_published() => Taken::Changed,
+                Some(_) => Taken::Noted,
+            };
+        };
+        if self.draft(&arrival.name).or(known).is_some_and(|newest| newest.row.text == accepted.row.text) {
             return Taken::Nothing;
         }
-        if accepted.status() == Status::Draft && known.is_some_and(|known| known.status() != Status::Draft) {
-            self.drafts.insert(name, accepted);
-            return Taken::Noted;
+        let after = accepted.is_published().then_some(&accepted.row.text);
+        if self.goes_beside(accepted) || self.published_as(&arrival.name) == after {
+            Taken::Noted
+        } else {
+            Taken::Changed
         }
-        let published = |of: &Accepted| (of.status() == Status::Published).then(|| of.row.text.clone());
-        let changed = known.and_then(published) != published(&accepted);
-        self.drafts.remove(&name);
-        self.in_force.insert(name, accepted);
-        if changed { Taken::Changed } else { Taken::Noted }
     }
 
-    /// Deletes a name with all its versions.
-    pub fn remove(&mut self, name: &str) -> Taken {
-        self.drafts.remove(name);
-        match self.in_force.remove(name) {
-            None => Taken::Nothing,
-            Some(known) if known.status() == Status::Published => Taken::Changed,
-            Some(_) => Taken::Noted,
-        }
+    /// Whether it is a draft of a name in force.
+    fn goes_beside(&self, accepted: &Accepted) -> bool {
+        accepted.status() == Status::Draft && self.get(accepted.name()).is_some_and(|known| known.status() != Status::Draft)
     }
 
     /// The published rules that depend on a name, by `inSegment` or as a computed attribute, in
@@ -217,10 +366,17 @@ mod tests {
     /// Applies statuses one after the other, each `status:rule` or `-` for a deletion; returns the
     /// changes, and the final state.
     fn story(steps: &[&str]) -> (Vec<Taken>, Option<u64>, Option<u64>) {
-        let mut definitions = Definitions::default();
-        let take = |(at, step): (usize, &&str)| match step.split_once(':') {
-            Some((status, rule)) => definitions.put(accepted(at as u64 + 1, status, rule)),
-            None => definitions.remove("a"),
+        let schema = Schema::built_in().expect("the schemas of the build parse");
+        let mut definitions = Definitions::new(&Settings::default());
+        let take = |(at, step): (usize, &&str)| {
+            let accepted = step.split_once(':').map(|(status, rule)| accepted(at as u64 + 1, status, rule));
+            let arrival = Arrival {
+                name: "a".into(),
+                version: at as u64 + 1,
+                accepted,
+                batch: None,
+            };
+            definitions.take(arrival, &schema).remove(0).1.expect("one rule conflicts with no other")
         };
         let taken = steps.iter().enumerate().map(take).collect();
         let version = |accepted: Option<&Accepted>| accepted.map(|accepted| accepted.row.version);

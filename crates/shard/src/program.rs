@@ -2,19 +2,22 @@
 //! evaluated.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use millrace_model::relation::Hop;
 use millrace_model::{SubjectKind, Text, Value};
 use millrace_segment::kin::Kin;
-use millrace_segment::plan::{Bands, Demand, EventQuery, FeaturePlan, Plan, Reads, SegmentPlan};
+use millrace_segment::plan::{Demand, EventQuery, FeaturePlan, Plan, Reads, SegmentPlan};
 use millrace_segment::view::{FeatureId, Features, KinId, QueryId, Timed};
 use millrace_segment::{Compiled, Diagnostic};
+use millrace_wire::Batch;
+use serde::de::DeserializeOwned;
 
 use crate::deployment::Deployment;
 use crate::format;
 use crate::key::{self, Parts, table};
-use crate::lifecycle::{Accepted, Definitions};
-use crate::row::{DefinitionRow, Revision, RevisionRow};
+use crate::lifecycle::{Accepted, Arrival, Definitions};
+use crate::row::{DefinitionRow, Revision, RevisionRow, WaitingRow};
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
 
@@ -52,19 +55,9 @@ impl Demanded {
     }
 }
 
-/// The compiled set of definitions.
+/// From what changes, or is asked for, to places in the plan.
 #[derive(Default)]
-pub struct Program {
-    /// Grows with every change of the set.
-    pub revision: Revision,
-    /// The published segments, compiled together.
-    pub plan: Plan,
-    /// Every accepted definition, drafts included.
-    pub definitions: Definitions,
-    introduced: BTreeMap<QueryId, Revision>,
-    queries_left: Revision,
-    segments_introduced: BTreeMap<Text, (u64, Revision)>,
-    all_anew: Revision,
+struct Index {
     /// Places in `plan.queries` by the field in which they demand a text, and by the text; those
     /// without a demand apart.
     by_demand: BTreeMap<Vec<Text>, Demanded>,
@@ -74,8 +67,7 @@ pub struct Program {
     down: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
     /// Kinds of things whose features, as sent downwards, features of others depend on.
     passed_on: BTreeSet<SubjectKind>,
-    /// Features that can be sent in bands, and those that bands belong to.
-    bands: BTreeMap<FeatureId, Bands>,
+    /// The features that bands belong to.
     of_bands: BTreeMap<FeatureId, FeatureId>,
     /// Features that an account's rules read of its opportunities and persons.
     up: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
@@ -93,33 +85,114 @@ pub struct Program {
     by_name: BTreeMap<Text, usize>,
 }
 
+impl Index {
+    fn of(plan: &Plan) -> Index {
+        let mut index = Index::default();
+        for (at, query) in plan.queries.iter().enumerate() {
+            index.query_at.insert(query.id, at);
+            match &query.demand {
+                Some(demand) => index.by_demand.entry(demand.path.clone()).or_default().add(demand, at),
+                None => index.undemanding.push(at),
+            }
+        }
+        let kinds: BTreeMap<FeatureId, SubjectKind> = plan.features.iter().map(|feature| (feature.id, feature.kind)).collect();
+        index.of_bands = plan.bands.iter().map(|(id, bands)| (bands.id, *id)).collect();
+        let readers = plan.segments.iter().chain(&plan.attributes).map(|segment| (segment.subject, &segment.reads));
+        let readers = readers.chain(plan.features.iter().map(|feature| (feature.kind, &feature.reads)));
+        for (reader, reads) in readers {
+            for feature in &reads.features {
+                let Some(kind) = kinds.get(feature) else { continue };
+                let side = if is_child(reader, *kind) { &mut index.up } else { &mut index.down };
+                side.entry(*kind).or_default().insert(*feature);
+            }
+            for relation in &reads.relations {
+                if let Some(child) = relation.children().filter(|child| is_child(reader, *child)) {
+                    index.child_kinds.insert(child);
+                }
+            }
+        }
+        let below = plan
+            .features
+            .iter()
+            .flat_map(|feature| feature.reads.features.iter().map(|read| (feature.kind, read)));
+        let sent_down = below.filter_map(|(reader, read)| kinds.get(read).copied().filter(|kind| !is_child(reader, *kind)));
+        index.passed_on = sent_down.collect();
+        for (at, segment) in plan.segments.iter().enumerate() {
+            index.by_name.insert(segment.name.clone(), at);
+            index.of_subject.entry(segment.subject).or_default().push(at);
+            segment
+                .reads
+                .queries
+                .iter()
+                .for_each(|query| index.by_query.entry(*query).or_default().push(at));
+            segment
+                .reads
+                .segments
+                .iter()
+                .for_each(|name| index.by_segment.entry(name.clone()).or_default().push(at));
+            segment
+                .reads
+                .features
+                .iter()
+                .for_each(|feature| index.by_feature.entry((segment.subject, *feature)).or_default().push(at));
+            for kind in SubjectKind::ALL.into_iter().filter(|kind| reaches(&segment.reads, *kind)) {
+                index.by_related.entry((segment.subject, kind)).or_default().push(at);
+            }
+        }
+        for (at, kin) in plan.kin.iter().enumerate() {
+            index.kin.entry(kin.child()).or_default().push(at);
+        }
+        index
+    }
+}
+
+/// The compiled set of definitions.
+pub struct Program {
+    /// Grows with every change of the set.
+    pub revision: Revision,
+    /// The published segments, as they are evaluated together.
+    pub plan: Plan,
+    /// Every accepted definition, drafts included.
+    pub definitions: Definitions,
+    introduced: BTreeMap<QueryId, Revision>,
+    queries_left: Revision,
+    segments_introduced: BTreeMap<Text, (u64, Revision)>,
+    all_anew: Revision,
+    index: Index,
+}
+
 impl Program {
-    /// From the stored definitions. One that no longer compiles (a newer program refuses what an
-    /// older accepted) is left out and logged.
-    pub fn load(view: &dyn StateView, config: &Deployment) -> Result<Program, StateError> {
-        let definitions = Definitions::stored(stored(view, config, table::DEFINITION)?, stored(view, config, table::DRAFT)?);
+    /// From the stored definitions. What they have in common with `before` is not compiled again.
+    /// One that no longer compiles (a newer program refuses what an older accepted) is left out and
+    /// logged.
+    pub fn load(view: &dyn StateView, config: &Deployment, before: Option<&Program>) -> Result<Program, StateError> {
+        let none = Definitions::new(&config.settings);
+        let before = before.map_or(&none, |before| &before.definitions);
+        let in_force = stored(view, config, table::DEFINITION, |name| before.get(name))?;
+        let drafts = stored(view, config, table::DRAFT, |name| before.draft(name))?;
         let revision: RevisionRow = view
             .get(&key::single(table::REVISION))?
             .as_deref()
             .map(format::decode)
             .transpose()?
             .unwrap_or_default();
-        match Program::build(definitions, revision, config) {
-            Ok(program) => Ok(program),
+        match Definitions::stored(before, in_force, drafts, waiting(view, config)?, &config.schema) {
+            Ok(definitions) => Ok(Program::new(definitions, revision)),
             Err(problems) => {
                 tracing::error!(?problems, "stored definitions do not fit together; no segment is evaluated");
-                Ok(Program::default())
+                Ok(Program::empty(config))
             }
         }
     }
 
-    /// Compiles the published definitions together.
-    ///
-    /// # Errors
-    /// Where they conflict: a cycle of segments.
-    pub fn build(definitions: Definitions, revision: RevisionRow, config: &Deployment) -> Result<Program, Vec<Diagnostic>> {
-        let published: Vec<Compiled> = definitions.published().map(|accepted| accepted.compiled.clone()).collect();
-        let plan = Plan::build(&millrace_segment::link(&published, &config.schema)?, &config.settings)?;
+    /// Without a definition.
+    pub fn empty(config: &Deployment) -> Program {
+        Program::new(Definitions::new(&config.settings), RevisionRow::default())
+    }
+
+    /// The rules of definitions, planned together.
+    pub fn new(definitions: Definitions, revision: RevisionRow) -> Program {
+        let plan = definitions.rules().plan();
         let RevisionRow {
             revision,
             queries,
@@ -131,105 +204,49 @@ impl Program {
         if queries.keys().any(|id| !present.contains(id)) {
             queries_left = revision;
         }
-        let mut program = Program {
+        let known = |segment: &SegmentPlan| segments.get(&segment.name).filter(|(fingerprint, _)| *fingerprint == segment.fingerprint);
+        let introduced = |segment: &SegmentPlan| known(segment).copied().unwrap_or((segment.fingerprint, revision));
+        let segments_introduced = plan.segments.iter().map(|segment| (segment.name.clone(), introduced(segment))).collect();
+        Program {
             revision,
             definitions,
             introduced: queries,
             queries_left,
+            segments_introduced,
             all_anew,
-            ..Program::default()
-        };
-        let known = |segment: &SegmentPlan| segments.get(&segment.name).filter(|(fingerprint, _)| *fingerprint == segment.fingerprint);
-        let introduced = |segment: &SegmentPlan| known(segment).copied().unwrap_or((segment.fingerprint, revision));
-        program.segments_introduced = plan.segments.iter().map(|segment| (segment.name.clone(), introduced(segment))).collect();
-        for (at, query) in plan.queries.iter().enumerate() {
-            program.query_at.insert(query.id, at);
-            match &query.demand {
-                Some(demand) => program.by_demand.entry(demand.path.clone()).or_default().add(demand, at),
-                None => program.undemanding.push(at),
-            }
+            index: Index::of(&plan),
+            plan,
         }
-        let kinds: BTreeMap<FeatureId, SubjectKind> = plan.features.iter().map(|feature| (feature.id, feature.kind)).collect();
-        let banded = plan.features.iter().filter_map(|feature| Some((feature.id, feature.bands.clone()?)));
-        program.bands = banded.collect();
-        program.of_bands = program.bands.iter().map(|(id, bands)| (bands.id, *id)).collect();
-        let readers = plan.segments.iter().chain(&plan.attributes).map(|segment| (segment.subject, &segment.reads));
-        let readers = readers.chain(plan.features.iter().map(|feature| (feature.kind, &feature.reads)));
-        for (reader, reads) in readers {
-            for feature in &reads.features {
-                let Some(kind) = kinds.get(feature) else { continue };
-                let side = if is_child(reader, *kind) { &mut program.up } else { &mut program.down };
-                side.entry(*kind).or_default().insert(*feature);
-            }
-            for relation in &reads.relations {
-                if let Some(child) = relation.children().filter(|child| is_child(reader, *child)) {
-                    program.child_kinds.insert(child);
-                }
-            }
-        }
-        let below = plan
-            .features
-            .iter()
-            .flat_map(|feature| feature.reads.features.iter().map(|read| (feature.kind, read)));
-        let sent_down = below.filter_map(|(reader, read)| kinds.get(read).copied().filter(|kind| !is_child(reader, *kind)));
-        program.passed_on = sent_down.collect();
-        for (at, segment) in plan.segments.iter().enumerate() {
-            program.by_name.insert(segment.name.clone(), at);
-            program.of_subject.entry(segment.subject).or_default().push(at);
-            segment
-                .reads
-                .queries
-                .iter()
-                .for_each(|query| program.by_query.entry(*query).or_default().push(at));
-            segment
-                .reads
-                .segments
-                .iter()
-                .for_each(|name| program.by_segment.entry(name.clone()).or_default().push(at));
-            segment
-                .reads
-                .features
-                .iter()
-                .for_each(|feature| program.by_feature.entry((segment.subject, *feature)).or_default().push(at));
-            for kind in SubjectKind::ALL.into_iter().filter(|kind| reaches(&segment.reads, *kind)) {
-                program.by_related.entry((segment.subject, kind)).or_default().push(at);
-            }
-        }
-        for (at, kin) in plan.kin.iter().enumerate() {
-            program.kin.entry(kin.child()).or_default().push(at);
-        }
-        program.plan = plan;
-        Ok(program)
     }
 
     /// A published segment.
     pub fn segment(&self, name: &str) -> Option<&SegmentPlan> {
-        self.segment_place(name).map(|at| &self.plan.segments[at])
+        self.segment_place(name).map(|at| &*self.plan.segments[at])
     }
 
     /// The place of a segment in `plan.segments`.
     pub fn segment_place(&self, name: &str) -> Option<usize> {
-        self.by_name.get(name).copied()
+        self.index.by_name.get(name).copied()
     }
 
     /// Places of a subject kind's segments, in order of evaluation.
     pub fn segments_of(&self, subject: SubjectKind) -> &[usize] {
-        self.of_subject.get(&subject).map_or(&[], Vec::as_slice)
+        self.index.of_subject.get(&subject).map_or(&[], Vec::as_slice)
     }
 
     /// Places of the segments that read an event query.
     pub fn segments_reading(&self, query: QueryId) -> &[usize] {
-        self.by_query.get(&query).map_or(&[], Vec::as_slice)
+        self.index.by_query.get(&query).map_or(&[], Vec::as_slice)
     }
 
     /// Places of a subject kind's segments that use related things of a kind.
     pub fn segments_reaching(&self, subject: SubjectKind, kind: SubjectKind) -> &[usize] {
-        self.by_related.get(&(subject, kind)).map_or(&[], Vec::as_slice)
+        self.index.by_related.get(&(subject, kind)).map_or(&[], Vec::as_slice)
     }
 
     /// Places of a subject kind's segments that read a feature of related things.
     pub fn segments_reading_feature(&self, subject: SubjectKind, feature: FeatureId) -> &[usize] {
-        self.by_feature.get(&(subject, feature)).map_or(&[], Vec::as_slice)
+        self.index.by_feature.get(&(subject, feature)).map_or(&[], Vec::as_slice)
     }
 
     /// Every query that the segments at these places, or their dependents, read.
@@ -247,17 +264,21 @@ impl Program {
 
     /// Places of the segments that depend on another: all after it.
     pub fn segments_resting_on(&self, name: &str) -> &[usize] {
-        self.by_segment.get(name).map_or(&[], Vec::as_slice)
+        self.index.by_segment.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// A subject kind's computed attributes, by name.
     pub fn attributes_of(&self, subject: SubjectKind) -> impl Iterator<Item = &SegmentPlan> {
-        self.plan.attributes.iter().filter(move |attribute| attribute.subject == subject)
+        self.plan
+            .attributes
+            .iter()
+            .map(Arc::as_ref)
+            .filter(move |attribute| attribute.subject == subject)
     }
 
     /// What accounts' rules read of their children of a kind, child by child.
     pub fn kin_of(&self, child: SubjectKind) -> impl Iterator<Item = &Kin> {
-        self.kin.get(&child).into_iter().flatten().map(|at| &self.plan.kin[*at])
+        self.index.kin.get(&child).into_iter().flatten().map(|at| &*self.plan.kin[*at])
     }
 
     /// The kind of children that an aggregate is over.
@@ -267,18 +288,18 @@ impl Program {
 
     /// Dependencies first.
     pub fn features(&self, kind: SubjectKind) -> impl Iterator<Item = &FeaturePlan> {
-        self.plan.features.iter().filter(move |feature| feature.kind == kind)
+        self.plan.features.iter().map(Arc::as_ref).filter(move |feature| feature.kind == kind)
     }
 
     /// Queries that an event could match.
     pub fn queries_for(&self, event: &Value) -> impl Iterator<Item = &EventQuery> {
-        let demanding = self.by_demand.iter().flat_map(|(path, demanded)| demanded.of(event, path));
-        demanding.chain(&self.undemanding).map(|at| &self.plan.queries[*at])
+        let demanding = self.index.by_demand.iter().flat_map(|(path, demanded)| demanded.of(event, path));
+        demanding.chain(&self.index.undemanding).map(|at| &*self.plan.queries[*at])
     }
 
     /// An event query of the plan.
     pub fn query(&self, id: QueryId) -> Option<&EventQuery> {
-        self.query_at.get(&id).map(|at| &self.plan.queries[*at])
+        self.index.query_at.get(&id).map(|at| &*self.plan.queries[*at])
     }
 
     /// The revision at which a query was added.
@@ -320,17 +341,17 @@ impl Program {
 
     /// Whether dependents of a thing of this kind read this feature of it.
     pub fn reads_down(&self, kind: SubjectKind, feature: FeatureId) -> bool {
-        self.down.get(&kind).is_some_and(|features| features.contains(&feature))
+        self.index.down.get(&kind).is_some_and(|features| features.contains(&feature))
     }
 
     /// Whether things pass on features that they receive from things of this kind.
     pub fn passes_on(&self, kind: SubjectKind) -> bool {
-        self.passed_on.contains(&kind)
+        self.index.passed_on.contains(&kind)
     }
 
     /// These features, with numbers in bands where rules need no more.
     pub fn banded(&self, features: &Features) -> Features {
-        let banded = |(id, feature): (&FeatureId, &Timed<Value>)| match self.bands.get(id) {
+        let banded = |(id, feature): (&FeatureId, &Timed<Value>)| match self.plan.bands.get(id) {
             // It stays in its band at least as long as it keeps its value.
             Some(bands) => (
                 bands.id,
@@ -347,7 +368,7 @@ impl Program {
     /// Features in which numbers may be bands, with the numbers replaced by those, for a reader
     /// that adds no other number.
     pub fn unbanded(&self, mut features: Features) -> Features {
-        let number = |(id, band): (&FeatureId, &Timed<Value>)| Some((*self.of_bands.get(id)?, band.clone()));
+        let number = |(id, band): (&FeatureId, &Timed<Value>)| Some((*self.index.of_bands.get(id)?, band.clone()));
         let numbers: Features = features.iter().filter_map(number).collect();
         for (id, band) in numbers {
             features.entry(id).or_insert(band);
@@ -368,22 +389,22 @@ impl Program {
 
     /// The number that a band is of; other features are themselves.
     fn number_of(&self, id: FeatureId) -> FeatureId {
-        self.of_bands.get(&id).copied().unwrap_or(id)
+        self.index.of_bands.get(&id).copied().unwrap_or(id)
     }
 
     /// Whether the rules of accounts read this feature of their children of a kind.
     pub fn reads_up(&self, kind: SubjectKind, feature: FeatureId) -> bool {
-        self.up.get(&kind).is_some_and(|features| features.contains(&feature))
+        self.index.up.get(&kind).is_some_and(|features| features.contains(&feature))
     }
 
     /// Whether account rules use any thing as an account's child.
     pub fn reads_children(&self) -> bool {
-        !self.child_kinds.is_empty()
+        !self.index.child_kinds.is_empty()
     }
 
     /// Whether account rules use things of this kind as an account's children.
     pub fn has_parents(&self, kind: SubjectKind) -> bool {
-        self.child_kinds.contains(&kind)
+        self.index.child_kinds.contains(&kind)
     }
 }
 
@@ -392,21 +413,61 @@ pub fn same_values(a: &Features, b: &Features) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|((id, now), (other, then))| id == other && now.value == then.value)
 }
 
-/// The definitions of a table, by name.
-fn stored(view: &dyn StateView, config: &Deployment, of: u8) -> Result<BTreeMap<Text, Accepted>, StateError> {
-    let lower = key::single(of);
+/// The definitions of a table, by name; those that are known already as they are.
+fn stored<'k>(view: &dyn StateView, config: &Deployment, of: u8, known: impl Fn(&str) -> Option<&'k Accepted>) -> Result<BTreeMap<Text, Accepted>, StateError> {
     let mut definitions = BTreeMap::new();
-    for (row_key, value) in view.scan(&lower, &prefix_end(&lower), usize::MAX)? {
-        let Some(name) = Parts::of(&row_key).text() else { continue };
-        let row: DefinitionRow = format::decode(&value)?;
-        match compile(&row.text, config) {
-            Ok(compiled) => {
-                definitions.insert(Text::from(name), Accepted { row, compiled });
-            }
-            Err(problems) => tracing::error!(segment = name, problems, "stored definition does not compile; the segment is left out"),
+    for (name, row) in named_rows::<DefinitionRow>(view, of)? {
+        let same = known(&name).filter(|known| known.row == row);
+        if let Some(accepted) = same.cloned().or_else(|| compiled(&name, row, config)) {
+            definitions.insert(name, accepted);
         }
     }
     Ok(definitions)
+}
+
+/// Definitions that wait for the rest of their batch.
+fn waiting(view: &dyn StateView, config: &Deployment) -> Result<Vec<Arrival>, StateError> {
+    let arrival = |(name, row): (Text, WaitingRow)| {
+        let WaitingRow {
+            text,
+            version,
+            arrived_at: accepted_at,
+            batch,
+        } = row;
+        let accepted = match text {
+            None => None,
+            Some(text) => Some(compiled(&name, DefinitionRow { text, version, accepted_at }, config)?),
+        };
+        let batch = Some(Batch { id: batch, last: false });
+        Some(Arrival {
+            name,
+            version,
+            accepted,
+            batch,
+        })
+    };
+    let mut waiting: Vec<Arrival> = named_rows(view, table::WAITING)?.into_iter().filter_map(arrival).collect();
+    waiting.sort_by_key(|arrival| arrival.version);
+    Ok(waiting)
+}
+
+/// A stored definition, if this program can read it.
+fn compiled(name: &str, row: DefinitionRow, config: &Deployment) -> Option<Accepted> {
+    let compiled = compile(&row.text, config);
+    let logged = compiled.inspect_err(|problems| tracing::error!(segment = name, problems, "stored definition does not compile; the segment is left out"));
+    logged.ok().map(|compiled| Accepted { row, compiled })
+}
+
+/// The rows of a table that is keyed by name.
+fn named_rows<R: DeserializeOwned>(view: &dyn StateView, of: u8) -> Result<Vec<(Text, R)>, StateError> {
+    let lower = key::single(of);
+    let mut rows = Vec::new();
+    for (row_key, value) in view.scan(&lower, &prefix_end(&lower), usize::MAX)? {
+        if let Some(name) = Parts::of(&row_key).text() {
+            rows.push((Text::from(name), format::decode(&value)?));
+        }
+    }
+    Ok(rows)
 }
 
 /// Parses and type-checks one stored definition.

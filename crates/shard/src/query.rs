@@ -140,7 +140,8 @@ impl Query {
         match &*cached {
             Some((known, program)) if *known == control => Ok(Arc::clone(program)),
             _ => {
-                let program = Arc::new(Program::load(&*shard, &self.config)?);
+                let before = cached.as_ref().map(|(_, program)| &**program);
+                let program = Arc::new(Program::load(&*shard, &self.config, before)?);
                 *cached = Some((control, Arc::clone(&program)));
                 Ok(program)
             }

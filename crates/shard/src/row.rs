@@ -17,7 +17,7 @@ mod tally;
 
 pub use activation::{ActivatedRow, ActivationKey, ActivationRow};
 pub use background::{BackfillRow, FanoutRow, ReviewRow};
-pub use definitions::{ConfigurationRow, DefinitionRow, Revision, RevisionRow, VersionRow};
+pub use definitions::{ConfigurationRow, DefinitionRow, Revision, RevisionRow, VersionRow, WaitingRow};
 pub use history::{ChoreRow, Departure};
 pub use kin::{KinRow, KinState, KinTally};
 pub use ledger::{EventCopy, EventLinkRow, KeptRow, LedgerRow, QueryRows};

@@ -38,6 +38,7 @@
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 
 mod avro;
+mod batch;
 mod dead_letter;
 mod decode;
 mod output;
@@ -45,6 +46,7 @@ mod reason;
 mod registry;
 
 pub use avro::{AvroSchema, AvroSchemaError};
+pub use batch::Batch;
 pub use dead_letter::{DeadLetterOrigin, dead_letter_headers, header};
 pub use decode::{DecodeError, Decoded, Decoder, DecoderBuilder, Limits};
 pub use output::{Cause, CauseKind, DestinationState, Membership, OutputCodec, OutputError, Presence, Status};

@@ -10,14 +10,14 @@ use millrace_api::backend::{BackendError, ChangeLog, ChangeReader, ChangesFrom, 
 use millrace_api::dto::{AppendView, AppliedView, DeadLetterView, ImportView, MemberLine, RecordLine, RejectedLine};
 use millrace_config::Config;
 use millrace_log::{Delivered, EARLIEST, Log, LogError, PollLimits, Reader, Record, TopicPartition, Transaction};
-use millrace_model::{Rejection, Schema, SourceKind, Timestamp, chain};
+use millrace_model::{Rejection, Schema, SourceChange, SourceKind, Timestamp, chain};
 use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_runtime::topology::Topology;
 use millrace_segment::Settings;
 use millrace_shard::lifecycle::Definitions;
 use millrace_shard::machine::{InputTopic, OutputTopic};
 use millrace_shard::murmur::partition_of;
-use millrace_wire::{DecodeError, Decoder, OutputCodec, RegistryClient, header};
+use millrace_wire::{Batch, DecodeError, Decoder, OutputCodec, RegistryClient, header};
 
 use crate::assembly;
 use crate::rules::{Checked, check, rendered, unknown_destinations};
@@ -89,7 +89,7 @@ impl LogOrders {
     fn put_all(&self, checked: &[Checked]) -> Result<AppliedView, BackendError> {
         let destinations = unknown_destinations(checked, self.destinations.iter().map(String::as_str));
         self.with_definitions(|definitions| {
-            let mut warnings = check_put(definitions, checked, &self.schema, &self.rules)?;
+            let mut warnings = check_put(definitions, checked, &self.schema)?;
             warnings.extend(rendered(checked, &destinations));
             self.put_control(checked.iter().map(|definition| (definition.name.as_str(), Some(definition.text.as_str()))))?;
             Ok(AppliedView {
@@ -104,7 +104,7 @@ impl LogOrders {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let topic = match &mut *control {
             Some(topic) => topic,
-            None => control.insert(ControlTopic::new(self.reader(&self.topology.input(InputTopic::Control))?)),
+            None => control.insert(ControlTopic::new(self.reader(&self.topology.input(InputTopic::Control))?, &self.rules)),
         };
         let outcome = topic.read(&self.schema).and_then(act);
         if matches!(outcome, Err(BackendError::Unavailable(_) | BackendError::Failure { .. })) {
@@ -125,10 +125,11 @@ impl LogOrders {
             value: value.map(|text| Bytes::copy_from_slice(text.as_bytes())),
             headers: Vec::new(),
         };
-        let records: Vec<_> = definitions.map(|definition| (target.clone(), record(definition))).collect();
+        let mut records: Vec<_> = definitions.map(|definition| (target.clone(), record(definition))).collect();
         let written = if records.len() == 1 {
             self.log.append(records)
         } else {
+            mark_batch(&mut records)?;
             // Plain appends may be interrupted between two records; a transaction is there whole or
             // not at all.
             self.log.open_shard(&self.topology.orders(target)).and_then(|mut session| {
@@ -153,12 +154,14 @@ impl LogOrders {
             Ok(decoded) => Judged::Usable {
                 unknown: decoded.unknown_fields,
                 ahead: decoded.clock_ahead,
+                behind: time_of(&decoded.change) < EARLIEST_LIKELY,
             },
             Err(DecodeError::Rejected(rejection)) => Judged::DeadLetter(rejection),
             // Nothing is known of it now; the shards will ask again.
             Err(DecodeError::Retry(_)) => Judged::Usable {
                 unknown: Vec::new(),
                 ahead: false,
+                behind: false,
             },
         }
     }
@@ -217,6 +220,17 @@ impl LogOrders {
     }
 }
 
+/// 1990 began: no system has kept records of customers since before then, and the seconds of today
+/// are milliseconds of 1970.
+const EARLIEST_LIKELY: Timestamp = Timestamp(631_152_000_000);
+
+fn time_of(change: &SourceChange) -> Timestamp {
+    match change {
+        SourceChange::Record(record) => record.modified_at,
+        SourceChange::Event(event) => event.occurred_at,
+    }
+}
+
 /// The verdict on a record.
 enum Judged {
     Usable {
@@ -224,6 +238,8 @@ enum Judged {
         unknown: Vec<String>,
         /// As [`millrace_wire::Decoded::clock_ahead`].
         ahead: bool,
+        /// Of a time before `EARLIEST_LIKELY`.
+        behind: bool,
     },
     DeadLetter(Rejection),
 }
@@ -244,6 +260,24 @@ fn failure(context: &str, error: LogError) -> BackendError {
             source: error.into(),
         },
     }
+}
+
+/// Marks definitions that are valid together, so that shards judge them together.
+fn mark_batch(records: &mut [(TopicPartition, Record)]) -> Result<(), BackendError> {
+    let id = getrandom::u64().map_err(|error| BackendError::Failure {
+        context: "drawing the id of a batch".to_owned(),
+        source: anyhow::anyhow!("{error}").into(),
+    })?;
+    let count = records.len();
+    for (at, (_, record)) in records.iter_mut().enumerate() {
+        let batch = Batch {
+            id: format!("{id:016x}").into(),
+            last: at + 1 == count,
+        };
+        let (name, value) = batch.header();
+        record.headers.push((name, value.into()));
+    }
+    Ok(())
 }
 
 impl Commands for LogOrders {
@@ -290,8 +324,9 @@ impl Commands for LogOrders {
                     view.rejected.push(RejectedLine { line, reason });
                     continue;
                 }
-                Judged::Usable { unknown, ahead } => {
+                Judged::Usable { unknown, ahead, behind } => {
                     view.clock_ahead += u64::from(ahead || beyond);
+                    view.clock_behind += u64::from(behind);
                     for field in unknown {
                         *view.unknown_fields.entry(format!("{}.{field}", kind.name())).or_default() += 1;
                     }

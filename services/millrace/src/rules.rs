@@ -1,5 +1,6 @@
 //! Definitions in texts of YAML: read, checked, each finding with its place.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_model::{Schema, Text};
@@ -107,8 +108,9 @@ pub fn check_one(text: &str, schema: &Schema) -> Result<Compiled, Vec<String>> {
 }
 
 /// Findings about definitions, each with its line.
-pub fn rendered(definitions: &[Checked], findings: &[(Text, Diagnostic)]) -> Vec<String> {
-    let show = |(name, finding): &(Text, Diagnostic)| match definitions.iter().find(|definition| definition.name == *name) {
+pub fn rendered<'c>(definitions: impl IntoIterator<Item = &'c Checked>, findings: &[(Text, Diagnostic)]) -> Vec<String> {
+    let named: BTreeMap<&str, &Checked> = definitions.into_iter().map(|definition| (definition.name.as_str(), definition)).collect();
+    let show = |(name, finding): &(Text, Diagnostic)| match named.get(name.as_str()) {
         Some(definition) => definition.source.render(name, &definition.compiled.definition().pql, finding),
         // About a definition elsewhere: there is no line to show.
         None if name.is_empty() => format!("{}[{}]: {finding}\n", finding.severity.as_str(), finding.code),

@@ -23,6 +23,7 @@ fn main() {
         show(&long::rules_come_and_go(count, order));
     }
     show(&long::expires(count, "ascending", true));
+    show(&long::many_definitions(count / 50));
     show(&long::many_persons(count));
     show(&long::many_links(false));
     show(&long::many_links(true));

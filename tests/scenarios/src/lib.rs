@@ -26,7 +26,7 @@ use millrace_shard::message::{Envelope, Message};
 use millrace_shard::placement::shard_of;
 use millrace_shard::query::{Query, Reader, Shards};
 use millrace_shard::state::{DERIVED, RowChange, StateError, StateView};
-use millrace_wire::{Decoder, DestinationState, Membership, OutputCodec, Status};
+use millrace_wire::{Batch, Decoder, DestinationState, Membership, OutputCodec, Status};
 
 /// Steps after which a cluster that does not settle is declared stuck.
 const STEPS_MAX: usize = 1_000_000;
@@ -223,12 +223,32 @@ impl Cluster {
 
     /// Puts a definition on the control topic.
     pub fn define(&mut self, name: &str, text: Option<&str>) {
+        self.define_in(name, text, None);
+    }
+
+    /// Puts definitions on the control topic that belong together.
+    pub fn define_together(&mut self, id: &str, definitions: &[(&str, Option<String>)]) {
+        for (at, (name, text)) in definitions.iter().enumerate() {
+            let batch = Batch {
+                id: id.into(),
+                last: at + 1 == definitions.len(),
+            };
+            self.define_in(name, text.as_deref(), Some(&batch));
+        }
+    }
+
+    fn define_in(&mut self, name: &str, text: Option<&str>, batch: Option<&Batch>) {
+        let header = |batch: &Batch| {
+            let (name, value) = batch.header();
+            (name, Bytes::from(value))
+        };
+        let headers: Vec<(String, Bytes)> = batch.map(header).into_iter().collect();
         for shard in 0..self.config.shards {
             let (key, value) = (
                 Some(Bytes::copy_from_slice(name.as_bytes())),
                 text.map(|text| Bytes::copy_from_slice(text.as_bytes())),
             );
-            self.enqueue(None, shard, InputTopic::Control, self.now, key, value, Vec::new());
+            self.enqueue(None, shard, InputTopic::Control, self.now, key, value, headers.clone());
         }
     }
 

@@ -244,6 +244,45 @@ pub fn rules_come_and_go(count: i64, order: &str) -> Vec<Part> {
     parts
 }
 
+/// Rules that come one by one to a hundred persons: how long the last ones take beside all others.
+///
+/// # Panics
+/// Where the members are not those that the rules describe.
+pub fn many_definitions(count: i64) -> Vec<Part> {
+    let person = |number: i64| {
+        let fields = json!({ "b2b": { "personScore": number } });
+        record("person", &format!("{number}@m1.Marketo"), NOON_MS, fields)
+    };
+    let text = |number: i64| match number % 4 {
+        0 => format!("b2b.personScore >= {}", number % 100),
+        1 => format!("exists v from xEvent where v.eventType = \"t-{number}\" and v.timestamp occurs <= 30 days before now"),
+        2 => format!("computed.score >= {}", number % 100),
+        _ => format!("accounts.opportunities[isWon].opportunityAmount.amount.sum() > {number}"),
+    };
+    let named = |number: i64| rule(&format!("rule-{number}"), Subject::Person, &text(number));
+    let attribute = |pql: &str| json!({ "kind": "ComputedAttribute", "metadata": { "name": "score" }, "spec": { "pql": pql } }).to_string();
+    let check = |watched: &Watched, number: i64, members: usize| assert_eq!(watched.cluster.members(&format!("rule-{number}")).len(), members, "{number}");
+
+    let mut watched = Watched::new(&[]);
+    watched.cluster.define("score", Some(&attribute("b2b.personScore")));
+    watched.take((0..100).map(person));
+    (0..count).for_each(|number| watched.cluster.publish(&named(number)));
+    watched.settle();
+    check(&watched, 40, 60);
+    check(&watched, 42, 58);
+    let mut parts = vec![watched.part(format!("{count} definitions"))];
+    (count..count + 10).for_each(|number| watched.cluster.publish(&named(number)));
+    watched.settle();
+    parts.push(watched.part(format!("10 after {count} definitions")));
+    watched.cluster.define("score", Some(&attribute("b2b.personScore + 1")));
+    watched.settle();
+    check(&watched, 42, 59);
+    parts.push(watched.part(format!("an attribute that {} of {count} definitions name", count / 4)));
+    assert_eq!(watched.cluster.dead_letters, Vec::<String>::new());
+    watched.cluster.check_derived();
+    parts
+}
+
 /// Rules that use an account's persons, this number of them, in all kinds of ways, each of them
 /// exactly.
 fn rules_of_staff(count: i64) -> Vec<Rule> {

@@ -44,3 +44,8 @@ fn rules_come_to_a_long_history_and_go_in_portions() {
         long::rules_come_and_go(EVENTS, order);
     }
 }
+
+#[test]
+fn definitions_come_one_by_one() {
+    long::many_definitions(60);
+}

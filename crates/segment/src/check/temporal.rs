@@ -1,10 +1,12 @@
 //! `occurs` and chains.
 
-use millrace_model::Value;
+use chrono_tz::Tz;
+use millrace_model::{DAY_MS, Timestamp, Value};
 use millrace_pql::Diagnostic;
-use millrace_pql::ast::{EventStep, Expr, Span, When};
+use millrace_pql::ast::{EventStep, Expr, Span, Unit, When};
 
 use super::{Checker, Frame, Typed};
+use crate::calendar::{staircase, stand, start};
 use crate::coerce::instant;
 use crate::core::{Bind, ChainStep, Core, Op, Var};
 use crate::types::Ty;
@@ -125,9 +127,7 @@ impl Checker<'_> {
                 let (Some(low), Some(high)) = (self.instant(low, from.span), self.instant(high, to.span)) else {
                     return Core::bool(false);
                 };
-                if let (Core::Literal(Value::Time(low)), Core::Literal(Value::Time(high))) = (&low, &high)
-                    && low > high
-                {
+                if always_after(self.zone, &low, &high) {
                     self.warnings.push(Diagnostic::warning(
                         "empty-window",
                         span,
@@ -229,6 +229,26 @@ impl Checker<'_> {
 fn names_timestamp(expr: &Expr) -> bool {
     use millrace_pql::ast::Node;
     matches!(&expr.node, Node::Name(name) | Node::Field { name, .. } if name == "timestamp")
+}
+
+/// Whether the first instant is after the second whenever the rule is evaluated. Words of time are
+/// tried at every midnight and noon of more than a year, which has each of their steps.
+fn always_after(zone: Tz, first: &Core, second: &Core) -> bool {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other instant depends on data")]
+    let at = |core: &Core, now: Timestamp| match core {
+        Core::Literal(Value::Time(at)) => Some(*at),
+        Core::Moment(moment) => Some(stand(zone, now, staircase(*moment))),
+        _ => None,
+    };
+    if matches!((first, second), (Core::Literal(_), Core::Moment(_)) | (Core::Moment(_), Core::Literal(_))) {
+        // True or not by the day of the evaluation.
+        return false;
+    }
+    let begin = start(zone, Timestamp(1_704_110_400_000), Unit::Day);
+    let half_days = (0..800).map(|half_day| begin.plus_ms(half_day * DAY_MS / 2));
+    half_days
+        .map(|now| at(first, now).zip(at(second, now)))
+        .all(|pair| pair.is_some_and(|(first, second)| first > second))
 }
 
 /// The value of a number that is written out, be it as a sum: `-3`, `(0 - 3)`.

@@ -59,29 +59,35 @@ impl Bands {
 }
 
 /// How rules use features.
-#[derive(Default)]
-struct Uses {
+#[derive(Debug, Default)]
+pub(super) struct Uses {
     bounds: BTreeMap<FeatureId, BTreeSet<Value>>,
     /// Features used in another way.
     exact: BTreeSet<FeatureId>,
 }
 
-/// Finds the features that can be sent in bands.
-pub(super) fn find(rules: &[&SegmentPlan], features: &mut [FeaturePlan]) {
-    let mut uses = Uses::default();
-    for rule in rules {
-        uses.gather(&rule.residual.core);
-    }
-    for feature in features.iter() {
-        uses.exact.extend(feature.reads.features.iter().copied());
-    }
-    for feature in features {
-        let bounds = uses.bounds.remove(&feature.id).filter(|_| !uses.exact.contains(&feature.id));
-        feature.bands = bounds.map(|bounds| Bands::new(feature.id, bounds));
-    }
+/// The features that can be sent in bands.
+pub(super) fn of(uses: Uses) -> BTreeMap<FeatureId, Bands> {
+    let banded = uses.bounds.into_iter().filter(|(feature, _)| !uses.exact.contains(feature));
+    banded.map(|(feature, bounds)| (feature, Bands::new(feature, bounds))).collect()
 }
 
 impl Uses {
+    /// How a rule, and the features that it needs, use features.
+    pub fn of(rule: &SegmentPlan, features: &[FeaturePlan]) -> Uses {
+        let mut uses = Uses::default();
+        uses.gather(&rule.residual.core);
+        uses.exact.extend(features.iter().flat_map(|feature| feature.reads.features.iter().copied()));
+        uses
+    }
+
+    pub fn add(&mut self, others: &Uses) {
+        for (feature, bounds) in &others.bounds {
+            self.bounds.entry(*feature).or_default().extend(bounds.iter().cloned());
+        }
+        self.exact.extend(&others.exact);
+    }
+
     fn gather(&mut self, core: &Core) {
         if let Core::Apply(Op::Compare(_), sides) = core
             && let [left, right] = sides.as_slice()
@@ -152,7 +158,7 @@ mod tests {
         let plan = Plan::build(&rules, &settings()).expect("a plan");
         plan.features
             .iter()
-            .find_map(|feature| feature.bands.as_ref())
+            .find_map(|feature| plan.bands.get(&feature.id))
             .map(|bands| bands.bounds.clone())
     }
 

@@ -1,16 +1,18 @@
-//! Building of plans: segments in order, features and queries each once.
+//! One rule taken apart: its residual, and the features and queries that it needs, each once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use millrace_model::{SubjectKind, Text, Timestamp};
+use millrace_model::{SubjectKind, Timestamp};
 use millrace_pql::Diagnostic;
 use millrace_pql::ast::Span;
 
+use super::bands::Uses;
 use super::demand::{self, demands};
+use super::rules::Part;
 use super::split::{Split, Splitter, hash, reads};
-use super::{EventQuery, FeaturePlan, Keep, Plan, Residual, SegmentPlan};
+use super::{EventQuery, FeaturePlan, Keep, Residual, SegmentPlan};
 use crate::compile::Compiled;
 use crate::core::{Core, Fresh, Op, SUBJECT, Var};
 use crate::definition::Kind;
@@ -48,10 +50,35 @@ impl Upkeep {
     }
 }
 
-/// Collects what rules need.
-pub(crate) struct Planner<'s> {
-    settings: &'s Settings,
+/// What rules rest on beside their texts.
+#[derive(Debug)]
+pub(super) struct Terms {
+    settings: Settings,
     money: Arc<Money>,
+    /// Of expressions that add or compare amounts: what their values depend on.
+    currencies: String,
+}
+
+impl Terms {
+    pub fn new(settings: &Settings) -> Terms {
+        Terms {
+            settings: settings.clone(),
+            money: Arc::new(Money {
+                default_currency: settings.default_currency.clone(),
+                rates: settings.rates.clone(),
+            }),
+            currencies: format!("\n{} {:?}", settings.default_currency, settings.rates),
+        }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+/// Collects what a rule needs.
+pub(crate) struct Planner<'s> {
+    terms: &'s Terms,
     features: Vec<FeaturePlan>,
     known: BTreeSet<FeatureId>,
     queries: BTreeMap<QueryId, EventQuery>,
@@ -59,140 +86,25 @@ pub(crate) struct Planner<'s> {
     depth: usize,
 }
 
-/// The plan, or the errors by segment.
-pub(crate) fn plan(compiled: &[Compiled], settings: &Settings) -> Result<Plan, Vec<(Text, Diagnostic)>> {
-    let order = order(compiled)?;
-    let mut planner = Planner::new(settings);
-    let mut problems = Vec::new();
-    let mut segments: Vec<SegmentPlan> = Vec::new();
-    let mut attributes = Vec::new();
-    for rule in order {
-        match planner.segment(rule) {
-            Ok(attribute) if rule.definition().kind == Kind::ComputedAttribute => attributes.push(attribute),
-            Ok(segment) => segments.push(segment),
-            Err(problem) => problems.push((rule.definition().name.clone(), problem)),
-        }
-    }
-    attributes.sort_by(|a, b| a.name.cmp(&b.name));
-    let parts = (segments.len() + attributes.len()).max(planner.features.len()).max(planner.queries.len());
-    if parts > settings.parts_max {
-        let message = format!(
-            "the rules together need {parts} parts, more than the limit of {} (`parts_max`)",
-            settings.parts_max
-        );
-        let last = segments.last().map(|segment| segment.name.clone()).unwrap_or_default();
-        problems.push((last, Diagnostic::error("too-many", Span::default(), message)));
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let mut features = planner.features;
-    super::bands::find(&segments.iter().chain(&attributes).collect::<Vec<_>>(), &mut features);
-    Ok(Plan {
-        segments,
-        attributes,
-        features,
-        queries: planner.queries.into_values().collect(),
-        kin: planner.kin.into_values().collect(),
-    })
-}
-
-/// Rules in order of evaluation.
-fn order(compiled: &[Compiled]) -> Result<Vec<&Compiled>, Vec<(Text, Diagnostic)>> {
-    let mut by_name: BTreeMap<&Text, &Compiled> = BTreeMap::new();
-    let mut problems = Vec::new();
-    for rule in compiled {
-        if by_name.insert(&rule.definition().name, rule).is_some() {
-            let name = &rule.definition().name;
-            problems.push((
-                name.clone(),
-                Diagnostic::error("duplicate", Span::default(), format!("the segment `{name}` is defined twice")),
-            ));
-        }
-    }
-    for rule in by_name.values() {
-        for (name, span) in rule.segments() {
-            if by_name.get(name).is_some_and(|other| other.definition().kind == Kind::ComputedAttribute) {
-                let message = format!("`{name}` is a computed attribute and has no members; write `computed.{name}`");
-                problems.push((rule.definition().name.clone(), Diagnostic::error("subject", *span, message)));
-            } else if let Some(other) = by_name.get(name)
-                && other.definition().subject != rule.definition().subject
-            {
-                let (own, others) = (rule.definition().subject.name(), other.definition().subject.name());
-                let message = format!("`{}` is about the {own}, the segment `{name}` about the {others}", rule.definition().name);
-                problems.push((rule.definition().name.clone(), Diagnostic::error("subject", *span, message)));
-            }
-        }
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let mut done: BTreeSet<&Text> = BTreeSet::new();
-    let mut order = Vec::with_capacity(compiled.len());
-    while done.len() < by_name.len() {
-        let ready: Vec<&Text> = by_name
-            .iter()
-            .filter(|(name, _)| !done.contains(*name))
-            .filter(|(_, rule)| rule.segments().iter().all(|(other, _)| !by_name.contains_key(other) || done.contains(other)))
-            .map(|(name, _)| *name)
-            .collect();
-        if ready.is_empty() {
-            return Err(vec![circle(&by_name, &done)]);
-        }
-        for name in ready {
-            done.insert(name);
-            order.push(by_name[name]);
-        }
-    }
-    Ok(order)
-}
-
-/// Names one circle among the remaining rules.
-fn circle(by_name: &BTreeMap<&Text, &Compiled>, done: &BTreeSet<&Text>) -> (Text, Diagnostic) {
-    let open = |rule: &&Compiled| {
-        rule.segments()
-            .iter()
-            .find(|(name, _)| by_name.contains_key(name) && !done.contains(name))
-            .cloned()
-    };
-    let mut path: Vec<Text> = Vec::new();
-    let mut span = Span::default();
-    let mut current = by_name.keys().find(|name| !done.contains(*name)).map(|name| (*name).clone());
-    while let Some(name) = current {
-        if let Some(at) = path.iter().position(|known| *known == name) {
-            path.drain(..at);
-            path.push(name);
-            break;
-        }
-        current = by_name.get(&name).and_then(open).map(|(next, place)| {
-            span = place;
-            next
-        });
-        path.push(name);
-    }
-    // The last reference of the circle is in the rule before its end.
-    let last = path.iter().rev().nth(1).cloned().unwrap_or_default();
-    (
-        last,
-        Diagnostic::error("cycle", span, format!("segments refer to each other in a circle: {}", path.join(" → "))),
-    )
-}
-
 impl<'s> Planner<'s> {
-    pub fn new(settings: &'s Settings) -> Planner<'s> {
-        let money = Arc::new(Money {
-            default_currency: settings.default_currency.clone(),
-            rates: settings.rates.clone(),
-        });
-        Planner {
-            settings,
-            money,
+    /// Takes a rule apart. The ids of its features and queries do not depend on other rules.
+    pub(super) fn part(terms: &'s Terms, rule: &Compiled) -> Result<Part, Diagnostic> {
+        let mut planner = Planner {
+            terms,
             features: Vec::new(),
             known: BTreeSet::new(),
             queries: BTreeMap::new(),
             kin: BTreeMap::new(),
             depth: 0,
-        }
+        };
+        let segment = planner.segment(rule)?;
+        Ok(Part {
+            uses: Uses::of(&segment, &planner.features),
+            segment: Arc::new(segment),
+            features: planner.features.into_iter().map(Arc::new).collect(),
+            queries: planner.queries.into_iter().map(|(id, query)| (id, Arc::new(query))).collect(),
+            kin: planner.kin.into_iter().map(|(id, kin)| (id, Arc::new(kin))).collect(),
+        })
     }
 
     fn segment(&mut self, rule: &Compiled) -> Result<SegmentPlan, Diagnostic> {
@@ -237,7 +149,7 @@ impl<'s> Planner<'s> {
     fn context(&self, zone: Tz, layouts: BTreeMap<QueryId, Vec<u64>>) -> Context {
         Context {
             zone,
-            money: self.money.clone(),
+            money: self.terms.money.clone(),
             layouts: Arc::new(layouts),
         }
     }
@@ -265,13 +177,7 @@ impl<'s> Planner<'s> {
             context: self.context(zone, layouts),
             condition: false,
         };
-        self.features.push(FeaturePlan {
-            id,
-            kind,
-            residual,
-            reads,
-            bands: None,
-        });
+        self.features.push(FeaturePlan { id, kind, residual, reads });
         Ok(id)
     }
 
@@ -291,7 +197,7 @@ impl<'s> Planner<'s> {
             settings.push_str(zone.name());
         }
         if cores.into_iter().any(Core::monetary) {
-            settings.push_str(&format!("\n{} {:?}", self.settings.default_currency, self.settings.rates));
+            settings.push_str(&self.terms.currencies);
         }
         settings
     }

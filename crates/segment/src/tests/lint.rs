@@ -78,6 +78,28 @@ fn references_between_segments() {
 }
 
 #[test]
+fn windows_that_end_before_they_begin() {
+    check(
+        &Settings::default(),
+        &[
+            "words: xEvent[timestamp occurs between now and yesterday]",
+            "units: xEvent[timestamp occurs between this month and last year]",
+            "dates: xEvent[timestamp occurs between date(2024, 5, 1) and date(2024, 1, 1)]",
+            "moment: xEvent[timestamp occurs between now and today]",
+            "good: xEvent[timestamp occurs between last month and this week]",
+            "someday: xEvent[timestamp occurs between this week and this month]",
+            "mixed: xEvent[timestamp occurs between today and date(2024, 1, 1)]",
+        ],
+        expect![[r#"
+            words: warning[empty-window] at 7: the window ends before it begins: nothing lies in it
+            units: warning[empty-window] at 7: the window ends before it begins: nothing lies in it
+            dates: warning[long-window] at 0: the window looks back to 2024-05-01, events are kept for 400 days, from 2025-02-11 on; a shorter window, or `events.retention` of 687 days: set today, the window is complete from 2026-12-30 on
+            dates: warning[empty-window] at 7: the window ends before it begins: nothing lies in it
+        "#]],
+    );
+}
+
+#[test]
 fn windows_longer_than_events_are_kept() {
     check(
         &Settings::default(),

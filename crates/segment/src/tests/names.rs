@@ -72,7 +72,7 @@ fn names_stay() {
             shown += &format!("  segment {:016x}\n", segment.fingerprint);
         }
         for feature in &plan.features {
-            let bands = feature.bands.as_ref().map(|bands| format!(" {:?}", bands.id)).unwrap_or_default();
+            let bands = plan.bands.get(&feature.id).map(|bands| format!(" {:?}", bands.id)).unwrap_or_default();
             shown += &format!("  {:?}{bands}\n", feature.id);
         }
         for query in &plan.queries {

@@ -8,7 +8,7 @@ use millrace_model::{ShardId, SubjectId, SubjectKind};
 use millrace_segment::view::QueryId;
 
 use super::background::Fanouts;
-use super::definitions::Control;
+use crate::lifecycle::Arrival;
 use crate::origin::{CauseKind, Origin};
 use crate::row::{RelatedChange, Revision};
 
@@ -18,7 +18,7 @@ pub(super) struct Agenda {
     /// Evidence for the identity writer, weighed together.
     pub evidence: Vec<(Evidence, Origin)>,
     /// Definitions that arrived and are not planned yet.
-    pub controls: Vec<Control>,
+    pub definitions: Vec<Arrival>,
     pub fanouts: Fanouts,
     /// Subjects whose earliest event may be gone.
     pub oldest_gone: BTreeSet<SubjectId>,
@@ -32,7 +32,7 @@ impl Agenda {
         Agenda {
             dirty: BTreeMap::new(),
             evidence: Vec::new(),
-            controls: Vec::new(),
+            definitions: Vec::new(),
             fanouts,
             oldest_gone: BTreeSet::new(),
             idle,

@@ -69,8 +69,9 @@ impl Step<'_> {
                 all_anew: next,
                 ..RevisionRow::default()
             };
-            match Program::build(self.program.definitions.clone(), revision, &self.deployment) {
-                Ok(program) => self.put_in_force(program),
+            let definitions = self.program.definitions.clone();
+            match definitions.under(&self.deployment.settings, &self.deployment.schema) {
+                Ok(definitions) => self.put_in_force(Program::new(definitions, revision)),
                 // They were valid together when they were accepted; what is evaluated stays as it
                 // is.
                 Err(problems) => {

@@ -1,29 +1,22 @@
 //! Segment definitions as data: they arrive on the control topic, which every shard reads whole.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use millrace_model::{ShardId, Text};
-use millrace_segment::{Compiled, Diagnostic};
-use millrace_wire::Reason;
+use bytes::Bytes;
+use millrace_model::{ShardId, Text, Timestamp};
+use millrace_segment::Diagnostic;
+use millrace_wire::{Batch, Reason};
 
 use super::Step;
 use super::ingest::dead_letter;
 use crate::key::{self, Parts, table};
-use crate::lifecycle::{Accepted, Taken, outdated};
+use crate::lifecycle::{Accepted, Arrival, Taken, outdated};
 use crate::machine::{Input, InputTopic};
 use crate::origin::{CauseKind, Origin};
 use crate::program::{self, Program};
-use crate::row::{DefinitionRow, VersionRow};
+use crate::row::{DefinitionRow, VersionRow, WaitingRow};
 use crate::state::StateError;
-
-/// The content of a control record for a name, until the step plans.
-pub(super) struct Control {
-    input: Input,
-    name: Text,
-    version: u64,
-    /// `None`: the name is deleted.
-    definition: Option<(String, Compiled)>,
-}
 
 impl Step<'_> {
     /// A definition was added, changed or deleted. An unusable one is a dead letter, and the
@@ -31,7 +24,8 @@ impl Step<'_> {
     pub(super) fn define(&mut self, input: &Input) -> Result<(), StateError> {
         let key = input.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         let name = Text::from(key.as_ref());
-        let definition = match input.value.as_deref().map(std::str::from_utf8) {
+        let version = u64::try_from(input.offset).unwrap_or_default() + 1;
+        let accepted = match input.value.as_deref().map(std::str::from_utf8) {
             None => None,
             Some(Err(_)) => return self.refuse(input, Reason::BadUtf8, "the definition is not UTF-8 text".to_owned()),
             Some(Ok(text)) => {
@@ -46,97 +40,102 @@ impl Step<'_> {
                     );
                     return self.refuse(input, Reason::KeyMismatch, detail);
                 }
-                Some((text.to_owned(), compiled))
+                let row = DefinitionRow {
+                    text: text.to_owned(),
+                    version,
+                    accepted_at: self.tx.now,
+                };
+                Some(Accepted { row, compiled })
             }
         };
-        let version = u64::try_from(input.offset).unwrap_or_default() + 1;
-        self.agenda.controls.push(Control {
-            input: input.clone(),
+        self.agenda.definitions.push(Arrival {
             name,
             version,
-            definition,
+            accepted,
+            batch: Batch::of(&input.headers),
         });
         Ok(())
     }
 
-    /// Plans for the definitions that arrived since the last time: once for all of them, because a
-    /// plan costs as much as all rules together. If they conflict, it finds out one by one which
-    /// do.
+    /// Puts the definitions that arrived since the last time in force, and plans once for all of
+    /// them.
     pub(super) fn plan(&mut self) -> Result<(), StateError> {
-        let controls = std::mem::take(&mut self.agenda.controls);
-        if controls.is_empty() || self.adopt(&controls)?.is_ok() {
+        let arrivals = std::mem::take(&mut self.agenda.definitions);
+        if arrivals.is_empty() {
             return Ok(());
         }
-        for control in &controls {
-            if let Err(problems) = self.adopt(std::slice::from_ref(control))? {
-                self.refuse(&control.input, Reason::BadDefinition, program::describe(&problems, ""))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts definitions in force: all of them or, if they conflict with the others, none.
-    fn adopt(&mut self, controls: &[Control]) -> Result<Result<(), Vec<Diagnostic>>, StateError> {
         let mut definitions = self.program.definitions.clone();
-        let mut news: Vec<(&Control, Taken)> = Vec::with_capacity(controls.len());
-        for control in controls {
-            let taken = match &control.definition {
-                None => definitions.remove(&control.name),
-                Some((text, compiled)) => {
-                    let row = DefinitionRow {
-                        text: text.clone(),
-                        version: control.version,
-                        accepted_at: self.tx.now,
-                    };
-                    definitions.put(Accepted {
-                        row,
-                        compiled: compiled.clone(),
-                    })
+        let waited = definitions.waiting().to_vec();
+        let mut news: Vec<Arrival> = Vec::with_capacity(arrivals.len());
+        let mut changed: BTreeSet<Text> = BTreeSet::new();
+        for arrival in arrivals {
+            for (arrival, outcome) in definitions.take(arrival, &self.deployment.schema) {
+                match outcome {
+                    Ok(Taken::Nothing) => continue,
+                    Ok(Taken::Noted) => {}
+                    Ok(Taken::Changed) => drop(changed.insert(arrival.name.clone())),
+                    Err(problems) => {
+                        let problems: Vec<Diagnostic> = problems.into_iter().map(|(_, problem)| problem).collect();
+                        self.refuse(&record(&arrival), Reason::BadDefinition, program::describe(&problems, ""))?;
+                        continue;
+                    }
                 }
-            };
-            if taken != Taken::Nothing {
-                news.push((control, taken));
+                news.push(arrival);
             }
         }
-        let Some((last, _)) = news.last() else { return Ok(Ok(())) };
-        let changed: Vec<&Text> = news
-            .iter()
-            .filter(|(_, taken)| *taken == Taken::Changed)
-            .map(|(control, _)| &control.name)
-            .collect();
+        self.write_waiting(&waited, definitions.waiting())?;
         let mut revision = self.program.revision_row();
         if !changed.is_empty() {
             revision.revision = revision.revision.next();
         }
-        match Program::build(definitions, revision, &self.deployment) {
-            Ok(program) => self.put_in_force(program),
-            Err(problems) => return Ok(Err(problems)),
-        }
-        self.tx.put(key::single(table::CONTROL), &last.version);
-        for (control, _) in &news {
-            self.write_definition(control)?;
+        self.put_in_force(Program::new(definitions, revision));
+        let Some(last) = news.iter().map(|arrival| arrival.version).max() else {
+            return Ok(());
+        };
+        self.tx.put(key::single(table::CONTROL), &last);
+        for arrival in &news {
+            self.write_definition(arrival)?;
             self.out.count_record("definitions", "control.segments", "accepted");
         }
         if !changed.is_empty() {
             self.tx.put(key::single(table::REVISION), &self.program.revision_row());
-            let topic = self.deployment.topic(InputTopic::Control);
-            // Of several, each change of membership names its own segment.
-            let key = if let [name] = changed[..] { name.clone() } else { Text::default() };
             self.start_backfill(Origin {
                 cause: CauseKind::Definition,
-                topic,
-                key,
+                topic: self.deployment.topic(InputTopic::Control),
+                // Of several, each change of membership names its own segment.
+                key: if changed.len() == 1 {
+                    changed.pop_first().unwrap_or_default()
+                } else {
+                    Text::default()
+                },
                 ..Origin::timer()
             });
         }
-        Ok(Ok(()))
+        Ok(())
+    }
+
+    /// Stores those that wait now in place of those that waited before.
+    fn write_waiting(&mut self, before: &[Arrival], after: &[Arrival]) -> Result<(), StateError> {
+        for arrival in before {
+            self.tx.delete_if_present(key::named(table::WAITING, &arrival.name))?;
+        }
+        for arrival in after {
+            let row = WaitingRow {
+                text: arrival.accepted.as_ref().map(|accepted| accepted.row.text.clone()),
+                version: arrival.version,
+                arrived_at: arrival.accepted.as_ref().map_or(self.tx.now, |accepted| accepted.row.accepted_at),
+                batch: arrival.batch.as_ref().map(|batch| batch.id.clone()).unwrap_or_default(),
+            };
+            self.tx.put(key::named(table::WAITING, &arrival.name), &row);
+        }
+        Ok(())
     }
 
     /// Stores the new state of a name: its definition in force, its draft, and the version that
     /// arrived; `None`: it is deleted.
-    fn write_definition(&mut self, control: &Control) -> Result<(), StateError> {
+    fn write_definition(&mut self, arrival: &Arrival) -> Result<(), StateError> {
         let program = Arc::clone(&self.program);
-        let (name, version) = (&control.name, control.version);
+        let (name, version) = (&arrival.name, arrival.version);
         let last: Option<DefinitionRow> = self.tx.get(&key::named(table::DEFINITION, name))?;
         match (program.definitions.get(name), last) {
             (Some(_), _) => self.tx.delete_if_present(key::named(table::RETIRED, name))?,
@@ -153,10 +152,10 @@ impl Step<'_> {
                 None => self.tx.delete_if_present(row_key)?,
             }
         }
-        if let Some((text, _)) = &control.definition {
+        if let Some(accepted) = &arrival.accepted {
             let row = VersionRow {
-                text: text.clone(),
-                accepted_at: self.tx.now,
+                text: accepted.row.text.clone(),
+                accepted_at: accepted.row.accepted_at,
                 revision: program.revision,
             };
             self.tx.put(key::version(name, version), &row);
@@ -170,7 +169,7 @@ impl Step<'_> {
         let in_force = program.definitions.get(name).map(|accepted| accepted.row.version);
         let gone = match in_force {
             // A name that comes back after its deletion starts over.
-            Some(in_force) if control.definition.is_some() => outdated(&kept, in_force).into_iter().collect(),
+            Some(in_force) if arrival.accepted.is_some() => outdated(&kept, in_force).into_iter().collect(),
             _ => kept,
         };
         for version in gone {
@@ -185,5 +184,19 @@ impl Step<'_> {
             dead_letter(&self.deployment, &mut self.out, input, &reason.because(detail));
         }
         Ok(())
+    }
+}
+
+/// The record that an arrival was.
+fn record(arrival: &Arrival) -> Input {
+    let accepted = arrival.accepted.as_ref();
+    Input {
+        topic: InputTopic::Control,
+        partition: 0,
+        offset: i64::try_from(arrival.version).unwrap_or(i64::MAX) - 1,
+        timestamp: accepted.map_or(Timestamp::MIN, |accepted| accepted.row.accepted_at),
+        key: Some(Bytes::copy_from_slice(arrival.name.as_bytes())),
+        value: accepted.map(|accepted| Bytes::copy_from_slice(accepted.row.text.as_bytes())),
+        headers: Vec::new(),
     }
 }

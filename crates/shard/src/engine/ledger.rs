@@ -4,6 +4,8 @@
 //! The ledger is the truth; queries keep only what rules need and are updated with each change of
 //! it. An event id counts once however many homes of the person reported it.
 
+use std::sync::Arc;
+
 use millrace_model::{Event, EventOperation, Identity, SubjectId, Text, Timestamp};
 use millrace_segment::plan::{EventQuery, Keep};
 use millrace_segment::view::{EventRow as Kept, QueryId};
@@ -282,7 +284,13 @@ impl Step<'_> {
         if program.queries_left_since(revision) {
             self.drop_left_queries(subject, &program, revision)?;
         }
-        let new: Vec<&EventQuery> = program.plan.queries.iter().filter(|query| program.introduced(query.id) > revision).collect();
+        let new: Vec<&EventQuery> = program
+            .plan
+            .queries
+            .iter()
+            .map(Arc::as_ref)
+            .filter(|query| program.introduced(query.id) > revision)
+            .collect();
         if new.is_empty() || self.tx.subject(subject)?.events == 0 {
             return Ok(());
         }

@@ -79,7 +79,7 @@ impl Bench {
 
     /// Runs a stage, commits its rows, and compares what it sent, posted and wrote.
     pub fn check(&mut self, run: impl FnOnce(&mut Step<'_>) -> Result<(), StateError>, expected: Expect) {
-        let program = Arc::new(Program::default());
+        let program = Arc::new(Program::empty(&self.deployment));
         let mut step = Step {
             id: ShardId::FIRST,
             deployment: Arc::clone(&self.deployment),

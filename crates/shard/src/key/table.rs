@@ -99,6 +99,8 @@ pub const CONTROL: u8 = 0x46;
 pub const POPULATION: u8 = 0x47;
 /// The last version of a deleted definition, by name: exits that its deletion causes carry it.
 pub const RETIRED: u8 = 0x48;
+/// Definitions that wait for the rest of their batch, by name.
+pub const WAITING: u8 = 0x49;
 /// Derived: wake-ups by instant.
 pub const TIMER: u8 = 0x80;
 /// Derived: subjects that refer to a node.

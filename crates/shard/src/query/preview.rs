@@ -17,9 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::walk::{Found, Walk};
 use super::world::{Moment, Sight, Thing, Things};
 use super::{Query, QueryError};
-use crate::lifecycle::Accepted;
 use crate::program::Program;
-use crate::row::{DefinitionRow, RevisionRow};
 
 /// The most subjects a sample shows.
 pub const SAMPLE_MAX: usize = 100;
@@ -230,17 +228,9 @@ impl Query {
         }
         definition.status = Status::Published;
         let published = compile(&definition, &self.config.schema).map_err(QueryError::Invalid)?;
-        let mut together = program.definitions.clone();
-        let row = DefinitionRow {
-            text: String::new(),
-            version: 0,
-            accepted_at: Timestamp::MIN,
-        };
-        together.put(Accepted {
-            row,
-            compiled: published.clone(),
-        });
-        Program::build(together, RevisionRow::default(), &self.config).map_err(QueryError::Invalid)?;
+        let change = BTreeMap::from([(definition.name.clone(), Some(published.clone()))]);
+        let together = program.definitions.rules().clone().change(change, &self.config.schema);
+        together.map_err(|problems| QueryError::Invalid(problems.into_iter().map(|(_, problem)| problem).collect()))?;
         let attributes = program
             .definitions
             .published()

@@ -29,6 +29,19 @@ pub struct DefinitionRow {
     pub accepted_at: Timestamp,
 }
 
+/// `WAITING`: a definition, or a deletion, that waits for the rest of its batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingRow {
+    /// `None`: the name is to be deleted.
+    pub text: Option<String>,
+    /// The version that it will be.
+    pub version: u64,
+    /// When it arrived.
+    pub arrived_at: Timestamp,
+    /// The batch's id.
+    pub batch: Text,
+}
+
 /// `CONFIGURATION`: hashes of the one that the rows were written under.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationRow {

@@ -101,7 +101,8 @@ fn placed_here(definitions: &[Checked], found: &[(Text, Diagnostic)], warnings: 
             bare.starts_with(&format!("{}[{}]: {}\n", finding.severity.as_str(), finding.code, finding.message))
         };
         if let Some(at) = left.iter().position(same) {
-            return rendered(definitions, &[left.remove(at).clone()]).concat();
+            let found = left.remove(at).clone();
+            return rendered(definitions.iter().filter(|definition| definition.name == found.0), &[found.clone()]).concat();
         }
         let named = |definition: &&Checked| definitions.len() == 1 || warning.starts_with(&format!("segment {}: ", definition.name));
         let file = definitions.iter().find(named).and_then(|definition| definition.source.file.as_ref());

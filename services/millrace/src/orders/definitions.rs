@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use millrace_api::backend::BackendError;
 use millrace_log::Reader;
-use millrace_model::{Schema, Text, Timestamp};
+use millrace_model::{Schema, Timestamp};
 use millrace_runtime::clock::{Clock, SystemClock};
-use millrace_segment::{Compiled, Diagnostic, Plan, Settings, Severity, Status, link, lint_some};
-use millrace_shard::lifecycle::{Accepted, Definitions};
+use millrace_segment::{Compiled, Settings, Status, warnings};
+use millrace_shard::lifecycle::{Accepted, Arrival, Definitions};
 use millrace_shard::row::DefinitionRow;
+use millrace_wire::Batch;
 
 use super::{caught_up, poll};
 use crate::rules::{Checked, check_one, rendered};
@@ -22,10 +23,10 @@ pub struct ControlTopic {
 
 impl ControlTopic {
     /// `reader` is at the topic's beginning.
-    pub fn new(reader: Box<dyn Reader>) -> ControlTopic {
+    pub fn new(reader: Box<dyn Reader>, settings: &Settings) -> ControlTopic {
         ControlTopic {
             reader,
-            definitions: Definitions::default(),
+            definitions: Definitions::new(settings),
         }
     }
 
@@ -34,18 +35,28 @@ impl ControlTopic {
         while !caught_up(&mut *self.reader)? {
             for delivered in poll(&mut *self.reader)? {
                 let name = String::from_utf8_lossy(delivered.record.key.as_deref().unwrap_or_default()).into_owned();
-                match delivered.record.value {
-                    None => drop(self.definitions.remove(&name)),
+                let version = u64::try_from(delivered.offset).unwrap_or_default() + 1;
+                let accepted = match delivered.record.value {
+                    None => None,
                     Some(value) => {
-                        if let Some(compiled) = readable(&name, &value, schema) {
-                            let text = String::from_utf8_lossy(&value).into_owned();
-                            let version = u64::try_from(delivered.offset).unwrap_or_default() + 1;
-                            let accepted_at = delivered.timestamp;
-                            let row = DefinitionRow { text, version, accepted_at };
-                            self.definitions.put(Accepted { row, compiled });
-                        }
+                        let Some(compiled) = readable(&name, &value, schema) else { continue };
+                        let text = String::from_utf8_lossy(&value).into_owned();
+                        let accepted_at = delivered.timestamp;
+                        let row = DefinitionRow { text, version, accepted_at };
+                        Some(Accepted { row, compiled })
                     }
-                }
+                };
+                let batch = Batch::of(&delivered.record.headers);
+                let name = name.into();
+                self.definitions.take(
+                    Arrival {
+                        name,
+                        version,
+                        accepted,
+                        batch,
+                    },
+                    schema,
+                );
             }
         }
         Ok(&self.definitions)
@@ -57,39 +68,43 @@ fn readable(name: &str, value: &Bytes, schema: &Schema) -> Option<Compiled> {
     (compiled.definition().name == name).then_some(compiled)
 }
 
-/// Whether definitions are valid together and with the others; returns their warnings. One plan for
-/// all of them: a plan costs as much as all rules together.
+/// Whether the shards take definitions that come as one batch; returns their warnings.
 ///
 /// # Errors
 /// `InUse` where one removes a published definition that others depend on; `InvalidDefinition` for
 /// a circle, a definition about another kind of subject, or one that others cannot use as it is.
-pub fn check_put(definitions: &Definitions, checked: &[Checked], schema: &Schema, settings: &Settings) -> Result<Vec<String>, BackendError> {
+pub fn check_put(definitions: &Definitions, checked: &[Checked], schema: &Schema) -> Result<Vec<String>, BackendError> {
     let mut after = definitions.clone();
-    for new in checked {
+    let mut problems = Vec::new();
+    for (at, new) in checked.iter().enumerate() {
         let row = DefinitionRow {
             text: new.text.clone(),
             version: u64::MAX,
             accepted_at: Timestamp::MAX,
         };
         let compiled = new.compiled.clone();
-        after.put(Accepted { row, compiled });
+        let arrival = Arrival {
+            name: new.name.as_str().into(),
+            version: u64::MAX,
+            accepted: Some(Accepted { row, compiled }),
+            batch: Some(Batch {
+                id: "checked".into(),
+                last: at + 1 == checked.len(),
+            }),
+        };
+        let verdicts = after.take(arrival, schema);
+        problems.extend(verdicts.into_iter().filter_map(|(_, outcome)| outcome.err()).flatten());
+    }
+    if !problems.is_empty() {
+        return Err(BackendError::InvalidDefinition(rendered(checked, &problems)));
     }
     for new in checked.iter().filter(|new| new.compiled.definition().status == Status::Inactive) {
         if is_published(definitions, &new.name) {
             check_unused(&after, &new.name, "made inactive")?;
         }
     }
-    let published: Vec<Compiled> = after.published().map(|accepted| accepted.compiled.clone()).collect();
     let names: BTreeSet<&str> = checked.iter().map(|new| new.name.as_str()).collect();
-    let found = match link(&published, schema) {
-        Ok(linked) => lint_some(&linked, &|name| names.contains(name.as_str()), settings, SystemClock.now()),
-        Err(problems) => problems.into_iter().map(|problem| (Text::default(), problem)).collect(),
-    };
-    let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, finding)| finding.severity == Severity::Error);
-    // If the others are invalid together as they are, these are not to blame.
-    if !errors.is_empty() && plan(definitions, schema, settings).is_ok() {
-        return Err(BackendError::InvalidDefinition(rendered(checked, &errors)));
-    }
+    let warnings = warnings(after.rules(), &|name| names.contains(name.as_str()), SystemClock.now());
     Ok(rendered(checked, &warnings))
 }
 
@@ -108,7 +123,7 @@ pub fn check_delete(definitions: &Definitions, name: &str) -> Result<(), Backend
 }
 
 fn is_published(definitions: &Definitions, name: &str) -> bool {
-    definitions.get(name).is_some_and(|accepted| accepted.status() == Status::Published)
+    definitions.get(name).is_some_and(Accepted::is_published)
 }
 
 fn check_unused(definitions: &Definitions, name: &str, what: &str) -> Result<(), BackendError> {
@@ -121,9 +136,4 @@ fn check_unused(definitions: &Definitions, name: &str, what: &str) -> Result<(),
     Err(BackendError::InUse(format!(
         "`{name}` cannot be {what}: {names} {rest} on it; change, deactivate or delete {them} first"
     )))
-}
-
-fn plan(definitions: &Definitions, schema: &Schema, settings: &Settings) -> Result<Plan, Vec<Diagnostic>> {
-    let published: Vec<Compiled> = definitions.published().map(|accepted| accepted.compiled.clone()).collect();
-    Plan::build(&link(&published, schema)?, settings)
 }

@@ -24,7 +24,7 @@ test: setup-tests lint deny
 	cargo test --workspace --no-fail-fast
 
 # Test levels 0 to 4: rules of the project, pure crates, the pipeline in memory, the simulation. Compiles no C++ and starts no Java.
-pure := model pql segment identity wire shard log runtime config telemetry test-tidy examples oracle test-recipes test-scenarios test-simulation test-seeds
+pure := model pql segment identity wire events shard log runtime config telemetry test-tidy examples oracle test-recipes test-scenarios test-simulation test-seeds
 check: setup
 	@cargo fmt --all --check
 	@$(env); cargo test $(pure:%=-p millrace-%)

@@ -2,15 +2,14 @@
 
 use std::io::Read;
 
+use millrace_events::segment::{Call, Envelope};
+use millrace_events::{Arrival, Facts, Sender, activity, cloud, segment};
 use millrace_model::json::unreadable;
 use millrace_model::{Rejection, Timestamp};
 use millrace_wire::Reason;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-
-use crate::mapping::segment::{Call, Envelope};
-use crate::mapping::{Arrival, Facts, Source, activity, cloud, segment};
 
 /// The most bytes of a request, compressed or not: what Segment takes.
 pub const BODY_BYTES_MAX: usize = 500 << 10;
@@ -90,7 +89,7 @@ pub fn key_in(body: &[u8]) -> Option<String> {
 ///
 /// # Errors
 /// Where the body as a whole cannot be read, or exceeds a limit.
-pub fn events(form: Form, body: &[u8], source: &Source, arrival: &Arrival) -> Result<Vec<Sent>, Unusable> {
+pub fn events(form: Form, body: &[u8], source: &Sender, arrival: &Arrival) -> Result<Vec<Sent>, Unusable> {
     let text = str::from_utf8(body).map_err(|error| Unusable::Malformed(format!("the body is not UTF-8: {error}")))?;
     match form {
         Form::Call(call) => {
@@ -106,7 +105,7 @@ pub fn events(form: Form, body: &[u8], source: &Source, arrival: &Arrival) -> Re
     }
 }
 
-fn batch(text: &str, source: &Source, arrival: &Arrival) -> Result<Vec<Sent>, Unusable> {
+fn batch(text: &str, source: &Sender, arrival: &Arrival) -> Result<Vec<Sent>, Unusable> {
     // A list of three would be read as well.
     if !text.trim_start().starts_with('{') {
         return Err(Unusable::Malformed("a batch is an object with a list `batch`".to_owned()));
@@ -188,7 +187,7 @@ fn sent(text: &str, id: &str, index: usize, read: impl Fn(&Map<String, Value>, u
 ///
 /// # Errors
 /// Where it exceeds the limit of an event.
-pub fn binary(attributes: &[(&str, &str)], content_type: Option<&str>, body: &[u8], source: &Source, arrival: &Arrival) -> Result<Vec<Sent>, Unusable> {
+pub fn binary(attributes: &[(&str, &str)], content_type: Option<&str>, body: &[u8], source: &Sender, arrival: &Arrival) -> Result<Vec<Sent>, Unusable> {
     if body.len() > EVENT_BYTES_MAX {
         return Err(Unusable::TooLarge(format!(
             "an event has at most 32 KiB ({EVENT_BYTES_MAX} bytes); this one has {}",

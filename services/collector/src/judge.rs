@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millrace_events::Fact;
 use millrace_log::Record;
 use millrace_model::{Rejection, SourceKind, Timestamp};
 use millrace_wire::{DeadLetterOrigin, DecodeError, Decoder, dead_letter_headers};
 
 use crate::body::Sent;
 use crate::intake::{Outgoing, Topics};
-use crate::mapping::Fact;
 
 /// The header of a record that names its sender.
 const SOURCE_HEADER: &str = "millrace.source";

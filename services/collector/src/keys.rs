@@ -5,16 +5,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use millrace_events::Sender;
 use subtle::ConstantTimeEq;
-
-use crate::mapping::Source;
 
 /// A write key. Neither printed nor compared in a time that depends on it.
 pub struct WriteKey {
     pub secret: String,
     /// It stands in web pages: it takes the calls of the Segment specification alone.
     pub public: bool,
-    pub source: Source,
+    pub source: Sender,
 }
 
 /// The write keys of today.

@@ -16,6 +16,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http_body_util::BodyExt;
 use millrace_api::Problem;
+use millrace_events::Arrival;
+use millrace_events::segment::Call;
 use millrace_model::Timestamp;
 use millrace_model::metric::{Counter, Gauge};
 use millrace_telemetry::Metrics;
@@ -26,8 +28,6 @@ use crate::body::{self, BODY_BYTES_MAX, Form, Sent, Unusable};
 use crate::intake::Intake;
 use crate::judge::{Judge, Verdict};
 use crate::keys::{Keys, WriteKey, in_head};
-use crate::mapping::Arrival;
-use crate::mapping::segment::Call;
 use crate::{cors, snippet};
 
 /// Bodies that are arriving or wait for the log, of all requests together. Beyond it senders are

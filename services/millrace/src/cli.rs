@@ -4,6 +4,7 @@ mod arguments;
 mod bench;
 mod destination;
 mod sink;
+mod source;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ pub use self::arguments::meant;
 pub use self::bench::{BenchOptions, Scenario};
 pub use self::destination::DestinationCommand;
 pub use self::sink::{SinkCommand, SinkFileOptions, SinkOptions};
+pub use self::source::{SourceCommand, SourceFileOptions};
 
 /// Real-time B2B customer data platform: who is in which audience, the moment the last fact
 /// arrives, and why.
@@ -130,6 +132,7 @@ pub const EXAMPLES: &[&str] = &[
     "dead-letter list --limit 10",
     "source file records.jsonl",
     "source file records.jsonl --from-line 120001",
+    "source cloudevents --config millrace.toml",
     "source debezium --config millrace.toml",
     "source marketo --config millrace.toml",
     "source list",
@@ -422,46 +425,6 @@ pub enum DeadLetterCommand {
     },
     #[command(hide = true)]
     Replay(Missing),
-}
-
-#[derive(Debug, Subcommand)]
-pub enum SourceCommand {
-    /// JSON lines {"topic", "key", "value"[, "timestamp"]}; "topic" may be the kind alone, such as `person`, and "value" null removes the record
-    File(SourceFileOptions),
-    /// Read changes of database tables, as Debezium writes them to Kafka, until the process is stopped
-    Debezium {
-        /// The sources to read; without a name every configured one of this type
-        #[arg(value_name = "NAME")]
-        names: Vec<String>,
-    },
-    /// Read from Marketo until the process is stopped
-    Marketo {
-        /// The sources to read; without a name every configured one of this type
-        #[arg(value_name = "NAME")]
-        names: Vec<String>,
-    },
-    /// The status of the running instance's sources
-    List,
-    /// Read a handful of real records, show them raw and mapped; write nothing
-    Preview { name: String },
-    /// Pause a source; survives restarts
-    Pause { name: String },
-    /// Resume a paused source
-    Resume { name: String },
-}
-
-#[derive(Debug, Args)]
-pub struct SourceFileOptions {
-    /// `-`: standard input
-    #[arg(default_value = "-")]
-    pub path: PathBuf,
-    /// Begin at this line: where an earlier call was interrupted
-    #[arg(long, default_value_t = 1, value_name = "LINE", value_parser = clap::value_parser!(u64).range(1..))]
-    pub from_line: u64,
-    /// Refuse records with fields in no schema. Without it such fields are kept under `extra`, and
-    /// reported
-    #[arg(long)]
-    pub strict: bool,
 }
 
 #[derive(Debug, Subcommand)]

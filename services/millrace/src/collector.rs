@@ -11,9 +11,9 @@ use millrace_api::{Door, Full, Router, Tls, serve};
 use millrace_collector::intake::{Intake, Topics};
 use millrace_collector::judge::Judge;
 use millrace_collector::keys::{Keys, WriteKey};
-use millrace_collector::mapping::Source;
 use millrace_collector::{Collector, collector_router};
 use millrace_config::{Config, TOKEN_BYTES_MIN};
+use millrace_events::Sender;
 use millrace_log::Log;
 use millrace_model::{Schema, SourceKind, Timestamp};
 use millrace_runtime::clock::{Clock, SystemClock};
@@ -159,7 +159,7 @@ fn write_keys(config: &Config) -> anyhow::Result<Vec<WriteKey>> {
         Ok(WriteKey {
             secret,
             public: key.public,
-            source: Source {
+            source: Sender {
                 name: key.source.clone(),
                 user_namespace: key.user_namespace.clone(),
                 device_namespace: key.device_namespace.clone(),

@@ -100,6 +100,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::DeadLetter(DeadLetterCommand::List { limit }) => commands::dead_letter::list(&settings, limit),
         Command::DeadLetter(DeadLetterCommand::Replay(_)) => commands::missing::answer(commands::missing::REPLAY),
         Command::Source(SourceCommand::File(options)) => commands::source_file::run(&settings, &options),
+        Command::Source(SourceCommand::Cloudevents { names }) => commands::source_run::run(&settings, "cloudevents", &names),
         Command::Source(SourceCommand::Debezium { names }) => commands::source_run::run(&settings, "debezium", &names),
         Command::Source(SourceCommand::Marketo { names }) => commands::source_run::run(&settings, "marketo", &names),
         Command::Source(SourceCommand::List) => commands::source_run::list(&settings),

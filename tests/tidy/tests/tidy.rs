@@ -6,12 +6,13 @@ use millrace_test_tidy::{files, root, text};
 
 /// What each library may depend on within the project. Dependencies point downward; a new edge is a
 /// decision.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("pql", &["model"]),
     ("segment", &["model", "pql"]),
     ("identity", &["model"]),
     ("wire", &["model"]),
+    ("events", &["model", "wire"]),
     ("shard", &["model", "segment", "identity", "wire"]),
     ("log", &["model"]),
     ("runtime", &["model", "segment", "wire", "shard", "log"]),
@@ -24,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 ];
 
 /// Crates whose results depend on their arguments alone.
-const PURE: [&str; 5] = ["model", "pql", "segment", "identity", "shard"];
+const PURE: [&str; 6] = ["model", "pql", "segment", "identity", "events", "shard"];
 
 /// What a pure crate must not name, and why.
 const IMPURE: [(&str, &str); 7] = [

@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use millrace_log::{Delivered, EARLIEST, Log, LogError, Offset, PollLimits, Reader, TopicPartition};
 use millrace_model::{Cause, Timestamp, chain};
+use millrace_wire::Reason;
 use serde_json::{Value, json};
 
-use super::{Batch, Emitted, Rows, Sample, Source, SourceError, Step};
+use super::{Batch, Emitted, Rows, Sample, Source, SourceError, Step, Unusable};
 use crate::budget::WallClock;
 
 /// One step: bounded, because its records are appended in one transaction.
@@ -24,6 +25,14 @@ const POLL: PollLimits = PollLimits {
     bytes_max: 4 << 20,
     wait_ms_max: 250,
 };
+
+/// The most bytes of a record that a source topic takes, key and value together: brokers take 1 MiB
+/// unless they are configured otherwise, frames included, and a refused record would stop the source
+/// for ever.
+const RECORD_BYTES_MAX: usize = 1_000_000;
+
+/// A foreign record up to this size does not become one above the limit, whatever a mapping adds.
+const SMALL_BYTES: usize = RECORD_BYTES_MAX / 10;
 
 /// How often partitions are counted: new ones, and topics that did not exist.
 const COUNTED_AFTER_MS: i64 = 30_000;
@@ -241,7 +250,7 @@ impl Round {
             let cursor = self.cursors.entry(one.source.clone()).or_insert(Cursor { next: 0, memory: Value::Null });
             let mut memory = cursor.memory.clone();
             match self.interpret.interpret(one, &mut memory) {
-                Ok(emitted) => batch.records.extend(emitted),
+                Ok(emitted) => batch.records.extend(emitted.into_iter().map(|emitted| bounded(emitted, one))),
                 Err(reason) if moved.is_empty() => return Err(Failed::Later(reason)),
                 Err(reason) => {
                     tracing::debug!(reason = chain(&reason), "a record is read again");
@@ -256,6 +265,26 @@ impl Round {
         batch.rows = moved.into_iter().map(|place| row(&place, &self.cursors[&place])).collect();
         Ok((batch, whole))
     }
+}
+
+/// What a foreign record became; a dead letter where that is larger than a source topic takes.
+fn bounded(emitted: Emitted, from: &Delivered) -> Emitted {
+    let Emitted::Record { key, value: Some(value), .. } = &emitted else {
+        return emitted;
+    };
+    if from.record.value.as_deref().is_none_or(|bytes| bytes.len() <= SMALL_BYTES) {
+        return emitted;
+    }
+    let bytes = key.len() + value.to_string().len();
+    if bytes <= RECORD_BYTES_MAX {
+        return emitted;
+    }
+    Emitted::Unusable(Box::new(Unusable {
+        place: from.source.clone(),
+        offset: from.offset,
+        record: from.record.clone(),
+        rejection: Reason::Oversize.because(format!("a record of {bytes} bytes, {RECORD_BYTES_MAX} allowed")),
+    }))
 }
 
 /// The topics that exist, with their partitions.
@@ -325,7 +354,7 @@ fn preview(log: &dyn Log, interpret: &dyn Interpret) -> Result<Vec<Sample>, Fail
             }
             *count += 1;
             let emitted = interpret.interpret(&one, &mut Value::Null).map_err(Failed::Later)?;
-            samples.extend(emitted.into_iter().map(|emitted| Sample::of(interpret.shown(&one), emitted)));
+            samples.extend(emitted.into_iter().map(|emitted| Sample::of(interpret.shown(&one), bounded(emitted, &one))));
         }
         let full = |topic: &String| shown.get(topic.as_str()).is_some_and(|count| *count >= PREVIEWED);
         if partitions.keys().all(full) || reader.caught_up()? {

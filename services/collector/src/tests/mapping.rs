@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
+use millrace_events::segment::Call;
+use millrace_events::{Arrival, Sender};
 use millrace_model::{Schema, Timestamp};
 use millrace_wire::Decoder;
 use serde_json::Value;
 
 use crate::body::{Form, binary, events};
-use crate::mapping::segment::Call;
-use crate::mapping::{Arrival, Source};
 
-pub fn source() -> Source {
-    Source {
+pub fn source() -> Sender {
+    Sender {
         name: "site".to_owned(),
         user_namespace: None,
         device_namespace: "anonymous_id".to_owned(),
@@ -79,7 +79,7 @@ fn a_device_points_to_the_user_who_identified_on_it_last() {
         person a@site.SegmentAnonymous {"changedFields":["extra.email","extSourceSystemAudit.externalID","identities"],"extSourceSystemAudit":{"externalID":"a"},"extra":{"email":"no address"},"identities":[{"id":"a","namespace":"anonymous_id"}],"modifiedAt":"2026-11-29T12:00:00.000Z","personKey":{"sourceKey":"a@site.SegmentAnonymous"}}
     "#]],
     );
-    let own = Source {
+    let own = Sender {
         user_namespace: Some("crm".to_owned()),
         ..source()
     };

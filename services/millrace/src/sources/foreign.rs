@@ -7,6 +7,8 @@ use millrace_config::{Config as Deployment, LogKind, Source as Configured};
 use millrace_connect::source::{Interpret, Make, Source, Status, TopicSource, system_clock};
 use millrace_kafka::KafkaLog;
 use millrace_log::Log;
+use millrace_model::Schema;
+use millrace_source_cloudevents::EventTopics;
 use millrace_source_debezium::{ChangeStream, Config, Documents, Raw, RegistrySettings};
 use millrace_wire::{HttpSettings, RegistryClient};
 use serde_json::{Map, Value};
@@ -22,15 +24,48 @@ pub fn debezium(deployment: &Deployment, name: &str, source: &Configured) -> any
     let settings = secrets_revealed(&key, &source.settings)?;
     let raw: Raw = typed(&key, settings)?;
     let config = Config::new(raw).map_err(|error| Refusal::keys(&key, &error.0))?;
-    let log = foreign_log(deployment, &key, config.kafka.as_ref())?;
     let registry = registry(deployment, &key, config.registry.as_ref())?;
-    let earliest = config.restarts_at_earliest;
-    let interpret: Arc<dyn Interpret> = Arc::new(ChangeStream::new(config, Documents::new(registry)));
-    Ok((Arc::new(Status::new(name, "debezium")), topics(log, interpret, earliest)))
+    let (kafka, earliest) = (config.kafka.clone(), config.restarts_at_earliest);
+    let stream = ChangeStream::new(config, Documents::new(registry));
+    let make = topics(deployment, &key, kafka.as_ref(), Arc::new(stream), earliest)?;
+    Ok((Arc::new(Status::new(name, "debezium")), make))
 }
 
-fn topics(log: Arc<dyn Log>, interpret: Arc<dyn Interpret>, earliest: bool) -> Make {
-    Arc::new(move || Box::new(TopicSource::new(Arc::clone(&log), Arc::clone(&interpret), system_clock(), earliest)) as Box<dyn Source>)
+/// # Errors
+/// As for `debezium`.
+pub fn cloudevents(deployment: &Deployment, name: &str, source: &Configured) -> anyhow::Result<(Arc<Status>, Make)> {
+    let key = format!("sources.{name}");
+    let settings = secrets_revealed(&key, &source.settings)?;
+    let raw: millrace_source_cloudevents::Raw = typed(&key, settings)?;
+    let config = millrace_source_cloudevents::Config::new(raw).map_err(|error| Refusal::keys(&key, &error.0))?;
+    let decoder = assembly::decoder(deployment, &Arc::new(Schema::built_in()?), None)?;
+    let (kafka, earliest) = (config.kafka.clone(), config.restarts_at_earliest);
+    let events = EventTopics::new(config, decoder, system_clock());
+    let make = topics(deployment, &key, kafka.as_ref(), Arc::new(events), earliest)?;
+    Ok((Arc::new(Status::new(name, "cloudevents")), make))
+}
+
+/// Reads the topics of the Kafka with these properties; without them of the deployment's own.
+fn topics(deployment: &Deployment, key: &str, kafka: Option<&BTreeMap<String, String>>, interpret: Arc<dyn Interpret>, earliest: bool) -> anyhow::Result<Make> {
+    if kafka.is_none() {
+        refuse_own(deployment, key, &interpret.topics())?;
+    }
+    let log = foreign_log(deployment, key, kafka)?;
+    Ok(Arc::new(move || {
+        Box::new(TopicSource::new(Arc::clone(&log), Arc::clone(&interpret), system_clock(), earliest)) as Box<dyn Source>
+    }))
+}
+
+/// A source that reads what the deployment writes would feed itself: each of its dead letters, for
+/// one, would be read and become another.
+fn refuse_own(deployment: &Deployment, key: &str, read: &[String]) -> Result<(), Refusal> {
+    let own = assembly::topology(deployment).specs(deployment.topics.source_partitions);
+    match read.iter().find(|topic| own.iter().any(|one| one.name == **topic)) {
+        Some(topic) => Err(Refusal(format!(
+            "{key}.topics: `{topic}` is a topic of this deployment; a source reads topics of others"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The settings with the secrets of both services in them.

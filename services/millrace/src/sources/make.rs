@@ -18,10 +18,11 @@ use crate::sources::foreign;
 /// A refusal that names every wrong key; where a secret cannot be read.
 pub fn make(deployment: &Deployment, name: &str, source: &Configured, budgets: &Budgets) -> anyhow::Result<(Arc<Status>, Make)> {
     match source.kind.as_str() {
+        "cloudevents" => foreign::cloudevents(deployment, name, source),
         "debezium" => foreign::debezium(deployment, name, source),
         "marketo" => marketo(name, source, budgets),
         other => Err(Refusal(format!(
-            "sources.{name}.type: `{other}` is no type of source; known are `debezium` and `marketo`"
+            "sources.{name}.type: `{other}` is no type of source; known are `cloudevents`, `debezium` and `marketo`"
         ))
         .into()),
     }

@@ -1,5 +1,6 @@
 //! The whole system on a real Kafka, judged from outside.
 
+mod cloudevents;
 mod debezium;
 mod graceful;
 mod kills;

@@ -6,7 +6,7 @@
 use millrace_model::Date;
 use serde_json::{Map, Value};
 
-use super::{instant, put, words};
+use crate::{instant, put, words};
 
 /// A partial update under construction.
 #[derive(Debug, Default, PartialEq)]

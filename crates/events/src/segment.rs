@@ -13,14 +13,14 @@
 //! `a1@site.SegmentAnonymous` of a device without a user, `a1@site.SegmentDevice` which user the
 //! device is with. So a later statement replaces an earlier one of the same kind, and no other.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use millrace_model::{Identity, Rejection, SourceKind, Timestamp, namespace};
 use millrace_wire::Reason;
 use serde_json::{Map, Value, json};
 
-use super::traits::{self, Update};
-use super::{Arrival, Fact, Facts, Source, instant, put, words};
+use crate::traits::{self, Update};
+use crate::{Arrival, Fact, Facts, Sender, instant, put, words};
 
 /// A clock that differs by less is right: the time that a request travels looks the same.
 const SKEW_MS_MIN: i64 = 5_000;
@@ -28,17 +28,25 @@ const SKEW_MS_MIN: i64 = 5_000;
 /// The calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
+    /// What is known of a user or a device.
     Identify,
+    /// What is known of an account, and that the user belongs to it.
     Group,
+    /// Two ids are one user.
     Alias,
+    /// Something happened.
     Track,
+    /// A page was seen.
     Page,
+    /// A screen of an application was seen.
     Screen,
 }
 
 impl Call {
+    /// Every call.
     pub const ALL: [Call; 6] = [Call::Identify, Call::Group, Call::Alias, Call::Track, Call::Page, Call::Screen];
 
+    /// As paths and batches name it.
     pub fn name(self) -> &'static str {
         match self {
             Call::Identify => "identify",
@@ -64,6 +72,7 @@ impl Call {
 /// What surrounds the items of a batch.
 #[derive(Debug, Default)]
 pub struct Envelope {
+    /// When the request was sent, by the sender's clock.
     pub sent_at: Option<Value>,
     /// Its members hold where an item has none of the same name.
     pub context: Map<String, Value>,
@@ -73,14 +82,14 @@ pub struct Envelope {
 ///
 /// # Errors
 /// Where it names nobody, or an instant cannot be read.
-pub fn facts(call: Call, item: &Map<String, Value>, envelope: &Envelope, source: &Source, arrival: &Arrival, index: usize) -> Facts {
+pub fn facts(call: Call, item: &Map<String, Value>, envelope: &Envelope, sender: &Sender, arrival: &Arrival, index: usize) -> Facts {
     let mut context = envelope.context.clone();
     context.extend(item.get("context").and_then(Value::as_object).cloned().unwrap_or_default());
     let id = words(item.get("messageId")).unwrap_or_else(|| arrival.id(index));
     let at = occurred_at(item, envelope, arrival)?;
-    let person = Person::of(item, source)?;
+    let person = Person::of(item, sender)?;
     let reading = Reading {
-        source,
+        sender,
         item,
         context,
         id,
@@ -122,19 +131,19 @@ struct Person {
 }
 
 impl Person {
-    fn of(item: &Map<String, Value>, source: &Source) -> Result<Person, Rejection> {
+    fn of(item: &Map<String, Value>, sender: &Sender) -> Result<Person, Rejection> {
         let (user, device) = (words(item.get("userId")), words(item.get("anonymousId")));
         let key = match (&user, &device) {
-            (Some(user), _) => user_key(user, source),
-            (None, Some(device)) => format!("{device}@{}.SegmentAnonymous", source.name),
+            (Some(user), _) => user_key(user, sender),
+            (None, Some(device)) => format!("{device}@{}.SegmentAnonymous", sender.name),
             (None, None) => return Err(Reason::NoIdentity.because("neither `userId` nor `anonymousId` is there")),
         };
         Ok(Person { user, device, key })
     }
 }
 
-fn user_key(user: &str, source: &Source) -> String {
-    format!("{user}@{}.Segment", source.name)
+fn user_key(user: &str, sender: &Sender) -> String {
+    format!("{user}@{}.Segment", sender.name)
 }
 
 fn identity(namespace: &str, id: &str) -> Value {
@@ -143,7 +152,7 @@ fn identity(namespace: &str, id: &str) -> Value {
 
 /// One call under way.
 struct Reading<'a> {
-    source: &'a Source,
+    sender: &'a Sender,
     item: &'a Map<String, Value>,
     context: Map<String, Value>,
     id: String,
@@ -172,7 +181,7 @@ impl Reading<'_> {
         traits::account(&self.traits(), &mut update);
         update.set("extSourceSystemAudit.externalID", json!(group));
         let mut facts = self.known(Update::default());
-        facts.push(self.partial(SourceKind::Account, &user_key(&group, self.source), update));
+        facts.push(self.partial(SourceKind::Account, &user_key(&group, self.sender), update));
         facts.push(self.relation(&group, true, None));
         Ok(facts)
     }
@@ -182,12 +191,12 @@ impl Reading<'_> {
             return Err(Reason::NoIdentity.because("`userId` is missing"));
         }
         let previous = words(self.item.get("previousId")).ok_or_else(|| Reason::NoIdentity.because("`previousId` is missing"))?;
-        let key = format!("{previous}@{}.SegmentAlias", self.source.name);
+        let key = format!("{previous}@{}.SegmentAlias", self.sender.name);
         // The former id may be of a user or of a device.
         let identities = json!([
             identity(namespace::PERSON, &self.person.key),
-            identity(namespace::PERSON, &user_key(&previous, self.source)),
-            identity(&self.source.device_namespace, &previous),
+            identity(namespace::PERSON, &user_key(&previous, self.sender)),
+            identity(&self.sender.device_namespace, &previous),
         ]);
         Ok(vec![self.whole(&key, identities)])
     }
@@ -205,7 +214,7 @@ impl Reading<'_> {
                 facts.push(self.relation(&group, true, properties.get("role")));
             }
             "Account Removed User" => facts.push(self.relation(&group, false, None)),
-            "Account Deleted" => facts.push(self.gone(&user_key(&group, self.source))),
+            "Account Deleted" => facts.push(self.gone(&user_key(&group, self.sender))),
             _ => {}
         }
         Ok(facts)
@@ -218,8 +227,8 @@ impl Reading<'_> {
         // subject.
         update.set("extSourceSystemAudit.externalID", json!(id));
         let identities = match (&self.person.user, &self.person.device) {
-            (Some(user), _) => self.source.user_namespace.as_ref().map(|namespace| identity(namespace, user)),
-            (None, Some(device)) => Some(identity(&self.source.device_namespace, device)),
+            (Some(user), _) => self.sender.user_namespace.as_ref().map(|namespace| identity(namespace, user)),
+            (None, Some(device)) => Some(identity(&self.sender.device_namespace, device)),
             (None, None) => None,
         };
         if let Some(identity) = identities {
@@ -227,17 +236,17 @@ impl Reading<'_> {
         }
         let mut facts = vec![self.partial(SourceKind::Person, &self.person.key, update)];
         if let (Some(_), Some(device)) = (&self.person.user, &self.person.device) {
-            let key = format!("{device}@{}.SegmentDevice", self.source.name);
-            let identities = json!([identity(namespace::PERSON, &self.person.key), identity(&self.source.device_namespace, device),]);
+            let key = format!("{device}@{}.SegmentDevice", self.sender.name);
+            let identities = json!([identity(namespace::PERSON, &self.person.key), identity(&self.sender.device_namespace, device),]);
             facts.push(self.whole(&key, identities));
         }
         facts
     }
 
     fn relation(&self, group: &str, active: bool, role: Option<&Value>) -> Fact {
-        let key = format!("{}|{}@{}.Segment", part(&self.person.key), part(group), self.source.name);
+        let key = format!("{}|{}@{}.Segment", part(&self.person.key), part(group), self.sender.name);
         let mut update = Update::default();
-        update.set("accountKey", json!({"sourceKey": user_key(group, self.source)}));
+        update.set("accountKey", json!({"sourceKey": user_key(group, self.sender)}));
         update.set("personKey", json!({"sourceKey": self.person.key}));
         update.set("isActive", json!(active));
         update.set("relationEndDate", if active { Value::Null } else { json!(self.at.to_string()) });
@@ -283,9 +292,9 @@ impl Reading<'_> {
         let mut identities = Vec::new();
         if let Some(user) = &self.person.user {
             fields.insert("personKey".to_owned(), json!({"sourceKey": self.person.key}));
-            identities.extend(self.source.user_namespace.as_ref().map(|namespace| identity(namespace, user)));
+            identities.extend(self.sender.user_namespace.as_ref().map(|namespace| identity(namespace, user)));
         }
-        identities.extend(self.person.device.as_ref().map(|device| identity(&self.source.device_namespace, device)));
+        identities.extend(self.person.device.as_ref().map(|device| identity(&self.sender.device_namespace, device)));
         fields.insert("identities".to_owned(), Value::Array(identities));
         self.page(call, &properties, &mut fields);
         self.surroundings(&mut fields);
@@ -295,7 +304,7 @@ impl Reading<'_> {
         }
         fields.insert("extra".to_owned(), Value::Object(extra));
         let key = match (&self.person.user, &self.person.device) {
-            (None, Some(device)) => Identity::new(&self.source.device_namespace, device),
+            (None, Some(device)) => Identity::new(&self.sender.device_namespace, device),
             _ => Identity::new(namespace::PERSON, &self.person.key),
         };
         Fact {

@@ -12,7 +12,7 @@ use millrace_wire::Reason;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
-use super::{Arrival, Facts, Source, absent, activity, instant, put, words};
+use crate::{Arrival, Facts, Sender, absent, activity, instant, put, words};
 
 /// The attributes that are fields of the activity; all others are kept under `extra.ce`.
 const TAKEN: [&str; 7] = ["specversion", "id", "type", "time", "data", "data_base64", "datacontenttype"];
@@ -21,27 +21,36 @@ const TAKEN: [&str; 7] = ["specversion", "id", "type", "time", "data", "data_bas
 ///
 /// # Errors
 /// Where it is no CloudEvent of version 1.0, or names nobody.
-pub fn structured(event: &Map<String, Value>, source: &Source, arrival: &Arrival, index: usize) -> Facts {
+pub fn structured(event: &Map<String, Value>, sender: &Sender, arrival: &Arrival, index: usize) -> Facts {
     let data = match (event.get("data"), event.get("data_base64")) {
         (Some(data), _) => data.clone(),
         (None, Some(bytes)) => decoded(bytes, event)?,
         (None, None) => Value::Null,
     };
-    facts(event, data, source, arrival, index)
+    facts(event, data, sender, arrival, index)
 }
 
-/// An event in binary form: its attributes are the headers `ce-*`, whose names come without that.
+/// An event in binary form over HTTP: its attributes are the headers `ce-*`, whose names come
+/// without that and whose values are percent-encoded.
 ///
 /// # Errors
 /// As for `structured`, or where JSON cannot be read.
-pub fn binary(attributes: &[(&str, &str)], content_type: Option<&str>, body: &[u8], source: &Source, arrival: &Arrival) -> Facts {
+pub fn binary(attributes: &[(&str, &str)], content_type: Option<&str>, body: &[u8], sender: &Sender, arrival: &Arrival) -> Facts {
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let event = attributes
         .iter()
         .map(|(name, text)| ((*name).to_owned(), Value::String(decode(text))))
         .collect();
+    apart(&event, content_type, body, sender, arrival)
+}
+
+/// An event whose attributes and data came apart, the attributes as they are: binary form on Kafka.
+///
+/// # Errors
+/// As for `binary`.
+pub fn apart(event: &Map<String, Value>, content_type: Option<&str>, body: &[u8], sender: &Sender, arrival: &Arrival) -> Facts {
     let data = if body.is_empty() { Value::Null } else { data_of(content_type, body)? };
-    facts(&event, data, source, arrival, 0)
+    facts(event, data, sender, arrival, 0)
 }
 
 /// Base64 data. JSON is read as such.
@@ -71,7 +80,7 @@ fn data_of(content_type: Option<&str>, body: &[u8]) -> Result<Value, Rejection> 
     }
 }
 
-fn facts(event: &Map<String, Value>, data: Value, source: &Source, arrival: &Arrival, index: usize) -> Facts {
+fn facts(event: &Map<String, Value>, data: Value, sender: &Sender, arrival: &Arrival, index: usize) -> Facts {
     let required = |name: &str| words(event.get(name)).ok_or_else(|| Reason::MissingId.because(format!("`{name}` is missing, which every CloudEvent has")));
     let version = required("specversion")?;
     if version != "1.0" {
@@ -91,7 +100,7 @@ fn facts(event: &Map<String, Value>, data: Value, source: &Source, arrival: &Arr
     if let Some(subject) = words(event.get("subject")).filter(|_| !named) {
         match subject.split_once(':') {
             Some((namespace, id)) => fields.insert("identities".to_owned(), json!([{"namespace": namespace, "id": id}])),
-            None => fields.insert("personKey".to_owned(), json!({"sourceKey": format!("{subject}@{}.Segment", source.name)})),
+            None => fields.insert("personKey".to_owned(), json!({"sourceKey": format!("{subject}@{}.Segment", sender.name)})),
         };
     }
     for (name, value) in event.iter().filter(|(name, _)| !TAKEN.contains(&name.as_str())) {

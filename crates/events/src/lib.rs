@@ -1,11 +1,32 @@
-//! From what senders send to contract records. Pure: the instant of arrival and the ids of events
-//! that have none are arguments.
+//! From what senders send to contract records, whichever way it arrives. Pure: the instant of
+//! arrival and the ids of events that have none are arguments.
 //!
 //! ```text
 //! calls of the Segment specification ─▶ segment ─┐
 //! CloudEvents                        ─▶ cloud   ─┼─▶ Fact { kind, key, value }
 //! activities of the contract         ─▶ here    ─┘
 //! ```
+//!
+//! The collector reads them from HTTP, and the source of CloudEvents from Kafka, so that an event
+//! means the same either way, and one that takes both counts once (`decisions/0039`).
+//!
+//! What it is *not*: it knows no transport, and whether the fields of a fact have the right types is
+//! for `millrace-wire` to judge.
+//!
+//! ```
+//! use millrace_events::{Arrival, Sender, cloud};
+//! use millrace_model::Timestamp;
+//! use serde_json::json;
+//!
+//! let event = json!({"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.paid", "subject": "42"});
+//! let sender = Sender { name: "shop".to_owned(), user_namespace: None, device_namespace: "anonymous_id".to_owned() };
+//! let arrival = Arrival { at: Timestamp(0), nonce: String::new() };
+//! let facts = cloud::structured(event.as_object().expect("an object"), &sender, &arrival, 0).expect("a CloudEvent");
+//! assert_eq!(facts[0].key, "b2b_person:42@shop.Segment");
+//! assert_eq!(facts[0].value["_id"], "/shop#1");
+//! ```
+
+#![warn(missing_docs)]
 
 pub mod cloud;
 pub mod segment;
@@ -17,7 +38,7 @@ use serde_json::{Map, Value, json};
 
 /// Whose ids a sender's ids are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct Sender {
     /// The instance in the keys of records: `42@<name>.Segment`.
     pub name: String,
     /// The identity namespace of user ids, where other systems know them too.
@@ -26,9 +47,10 @@ pub struct Source {
     pub device_namespace: String,
 }
 
-/// The arrival of a request.
+/// The arrival of a request, or of a record in its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
+    /// By our clock.
     pub at: Timestamp,
     /// Differs between any two requests: the ids of events that have none begin with it.
     pub nonce: String,
@@ -43,8 +65,11 @@ impl Arrival {
 /// A contract record and its key in the topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
+    /// Which source topic it goes to.
     pub kind: SourceKind,
+    /// The key of the record.
     pub key: String,
+    /// The record itself.
     pub value: Value,
 }
 

@@ -397,7 +397,7 @@ fn tokens_are_long_enough_bear_a_role_and_are_not_shown() {
             configuration: 
               auth.tokens.a.token: a token has at least 16 bytes
               auth.tokens.b.role: `king` is none of viewer, operator, admin, service; known here: viewer, operator, admin, service (millrace.toml)
-              auth.tokens.d.token: `auth.tokens.c` has the same token: nobody could tell the two apart; give each its own
+              auth.tokens.d.token: `auth.tokens.c` has the same token: the two cannot be distinguished; give each its own
               http.tls_key: certificate and key belong together"#]],
     );
     let text = "auth: { client_token: 0123456789abcdef, tokens: { a: { role: viewer, token: 0123456789abcdef } } }\n";

@@ -213,7 +213,7 @@ fn tokens(raw: &Raw, check: &mut Check<'_>) -> BTreeMap<String, (Secret, raw::Ro
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, one) in &raw.auth.tokens {
         if let Some(other) = owners.insert(&one.token, name) {
-            let problem = format!("`auth.tokens.{other}` has the same token: nobody could tell the two apart; give each its own");
+            let problem = format!("`auth.tokens.{other}` has the same token: the two cannot be distinguished; give each its own");
             check.wrong(&format!("auth.tokens.{name}.token"), &problem);
         }
         if !one.token.starts_with("file:") && one.token.len() < TOKEN_BYTES_MIN {

@@ -53,7 +53,7 @@ impl Accepted {
     }
 }
 
-/// A record of the control topic: what is to become of a name.
+/// A record of the control topic: what will become of a name.
 #[derive(Clone)]
 pub struct Arrival {
     /// The name.

@@ -21,6 +21,7 @@ use crate::sources::Sources;
 use crate::{Backend, Cancel, Policy, api_router, health_router, sources_router};
 
 mod described;
+mod pages;
 
 /// Knows `email:p2@townsend.com` and segment `upsell`; remembers the commands it received.
 #[derive(Default)]
@@ -632,11 +633,5 @@ async fn only_this_machine_is_heard_without_authentication() {
     ] {
         let answer = ask(router(&one, None), peer, put(&headers)).await;
         assert!(answer.starts_with(expected), "{peer} {headers:?}: expected {expected}\n{answer}");
-    }
-    for (mode, expected) in [("no-cors", "403"), ("navigate", "200")] {
-        let request = Request::get("/v1/segments").header("host", "localhost:8080");
-        let request = request.header("sec-fetch-site", "cross-site").header("sec-fetch-mode", mode);
-        let answer = ask(router(&one, None), "127.0.0.1:1", request.body(Body::empty()).unwrap()).await;
-        assert!(answer.starts_with(expected), "{mode}: expected {expected}\n{answer}");
     }
 }

@@ -1,7 +1,7 @@
 //! How long other work waits during a long task: the longest step, in rows and in time, with a
 //! hundred thousand events, persons and so on.
 //!
-//! `cargo bench -p millrace-test-scenarios --bench long [-- events]`. Rows are in memory, so this
+//! `cargo bench -p millrace-test-scenarios --bench long [-- events story]`. Rows are in memory, so this
 //! is the engine alone. Steps are as small as the tests' (four inputs, three portions of twenty
 //! rows), so their number has no meaning.
 
@@ -12,21 +12,28 @@ use millrace_test_scenarios::long::{self, ORDERS, Part};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    let count: i64 = std::env::args().find_map(|text| text.parse().ok()).unwrap_or(100_000);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|text| !text.starts_with('-')).collect();
+    let count: i64 = arguments.iter().find_map(|text| text.parse().ok()).unwrap_or(100_000);
+    let only = arguments.iter().find(|text| text.parse::<i64>().is_err());
     println!(
         "{:<48} {:>9} {:>9} {:>9} {:>12} {:>9}",
         "story", "read max", "wrote max", "read", "longest step", "in all"
     );
+    let run = |name: &str, story: &dyn Fn() -> Vec<Part>| {
+        if only.is_none_or(|only| only == name) {
+            show(&story());
+        }
+    };
     for order in ORDERS {
-        show(&long::moves(count, order));
-        show(&long::expires(count, order, false));
-        show(&long::rules_come_and_go(count, order));
+        run("moves", &|| long::moves(count, order));
+        run("expires", &|| long::expires(count, order, false));
+        run("rules", &|| long::rules_come_and_go(count, order));
     }
-    show(&long::expires(count, "ascending", true));
-    show(&long::many_definitions(count / 50));
-    show(&long::many_persons(count));
-    show(&long::many_links(false));
-    show(&long::many_links(true));
+    run("expires", &|| long::expires(count, "ascending", true));
+    run("definitions", &|| long::many_definitions(count / 50));
+    run("persons", &|| long::many_persons(count));
+    run("links", &|| long::many_links(false));
+    run("links", &|| long::many_links(true));
 }
 
 fn show(parts: &[Part]) {

@@ -6,6 +6,7 @@
 //! the order in which messages of different senders arrive and how they are batched.
 
 pub mod long;
+mod solo;
 pub mod visits;
 
 use std::cell::{Cell, RefCell};
@@ -21,12 +22,14 @@ use millrace_shard::deployment::Deployment;
 use millrace_shard::engine::Shard;
 use millrace_shard::format;
 use millrace_shard::key;
-use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Output, OutputTopic, Partition};
+use millrace_shard::machine::{Budget, Input, InputTopic, Machine, Measure, Output, OutputTopic, Partition};
 use millrace_shard::message::{Envelope, Message};
 use millrace_shard::placement::shard_of;
 use millrace_shard::query::{Query, Reader, Shards};
 use millrace_shard::state::{DERIVED, RowChange, StateError, StateView};
 use millrace_wire::{Batch, Decoder, DestinationState, Membership, OutputCodec, Status};
+
+pub use solo::Solo;
 
 /// Steps after which a cluster that does not settle is declared stuck.
 const STEPS_MAX: usize = 1_000_000;
@@ -586,110 +589,4 @@ pub fn definition(rule: &Rule, status: &str) -> String {
         "spec": { "subject": subject, "status": status, "timeZone": rule.time_zone, "pql": rule.pql },
     })
     .to_string()
-}
-
-/// One shard alone, for measurements.
-pub struct Solo {
-    machine: Shard,
-    table: Table,
-    now: Timestamp,
-    offset: i64,
-}
-
-impl Solo {
-    /// # Panics
-    /// Where the configuration has more than one shard.
-    pub fn new(config: Deployment, now: Timestamp) -> Solo {
-        assert_eq!(config.shards, 1);
-        let mut machine = Shard::new(ShardId::FIRST, Arc::new(config));
-        let table = Table::default();
-        machine.start(&table).expect("an empty table can be read");
-        Solo {
-            machine,
-            table,
-            now,
-            offset: 0,
-        }
-    }
-
-    /// Puts a rule about persons in force, and brings everybody up to it.
-    ///
-    /// # Panics
-    /// Where the engine refuses it.
-    pub fn define(&mut self, name: &str, pql: &str) {
-        self.define_all([(name.to_owned(), pql.to_owned())]);
-    }
-
-    /// As `define`, for many rules at once.
-    ///
-    /// # Panics
-    /// Where the engine refuses one.
-    pub fn define_all(&mut self, rules: impl IntoIterator<Item = (String, String)>) {
-        let input = |(name, pql): (String, String)| {
-            let text = serde_json::json!({ "kind": "Segment", "metadata": { "name": name }, "spec": { "subject": "person", "pql": pql } }).to_string();
-            self.input(InputTopic::Control, &name, Bytes::from(text))
-        };
-        let inputs = rules.into_iter().map(input).collect();
-        self.run(inputs);
-    }
-
-    /// Takes a record, and processes all consequences.
-    ///
-    /// # Panics
-    /// Where the engine refuses it.
-    pub fn take(&mut self, kind: SourceKind, key: &str, value: Bytes) {
-        let input = self.input(InputTopic::Source(kind), key, value);
-        self.run(vec![input]);
-    }
-
-    /// The effect of a record, in bytes of changed rows; nothing is kept.
-    ///
-    /// # Panics
-    /// Where the step fails.
-    pub fn weigh(&mut self, kind: SourceKind, key: &str, value: Bytes) -> usize {
-        let input = self.input(InputTopic::Source(kind), key, value);
-        let effects = self.step(&[input]);
-        effects
-            .rows
-            .iter()
-            .filter(|(key, _)| key[0] < DERIVED)
-            .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len))
-            .sum()
-    }
-
-    /// A step without time pressure.
-    fn step(&mut self, inputs: &[Input]) -> Effects {
-        let budget = Budget {
-            timers_max: 1_000,
-            background: &mut || 1_000,
-        };
-        self.machine.step(&self.table, inputs, self.now, budget).expect("rows in memory can be read")
-    }
-
-    fn run(&mut self, mut inputs: Vec<Input>) {
-        loop {
-            let effects = self.step(&inputs);
-            self.table.apply(effects.rows);
-            let refused = effects.outputs.iter().any(|output| output.topic == OutputTopic::DeadLetter);
-            assert!(!refused, "{:?}", effects.outputs);
-            inputs.clear();
-            if !effects.more {
-                return;
-            }
-        }
-    }
-
-    fn input(&mut self, topic: InputTopic, key: &str, value: Bytes) -> Input {
-        self.offset += 1;
-        let key = Some(Bytes::copy_from_slice(key.as_bytes()));
-        Input {
-            topic,
-            partition: 0,
-            offset: self.offset,
-            timestamp: self.now,
-            key,
-            value: Some(value),
-            headers: Vec::new(),
-        }
-    }
 }

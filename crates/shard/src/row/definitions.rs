@@ -32,7 +32,7 @@ pub struct DefinitionRow {
 /// `WAITING`: a definition, or a deletion, that waits for the rest of its batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitingRow {
-    /// `None`: the name is to be deleted.
+    /// `None`: the name will be deleted.
     pub text: Option<String>,
     /// The version that it will be.
     pub version: u64,

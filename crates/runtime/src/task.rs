@@ -294,7 +294,15 @@ impl ShardTask {
             records_max: self.records_max,
             ..self.context.config.poll
         };
-        let delivered = live.session.poll(limits)?;
+        let mut delivered = live.session.poll(limits)?;
+        // A step that takes definitions plans them together with all others, whatever their number.
+        if self.records_max < DEFINITIONS_MIN && delivered.iter().any(|record| live.is_control(record)) {
+            delivered.extend(live.session.poll(PollLimits {
+                wait_ms_max: 0,
+                records_max: DEFINITIONS_MIN,
+                ..limits
+            })?);
+        }
         self.now = self.now.max(self.context.clock.now());
         let inputs = live.take(delivered);
         let work = !inputs.is_empty() || live.more || due <= self.now;
@@ -574,6 +582,8 @@ impl ShardTask {
     }
 }
 
+/// Definitions that a step takes at least, if they are there, however slow the last step was.
+const DEFINITIONS_MIN: usize = 64;
 /// How often a store's disk is checked. A disk that takes 500 MB a second takes 100 MB meanwhile,
 /// less than is kept free.
 const ROOM_CHECK_MS: i64 = 200;
@@ -663,6 +673,10 @@ impl Live {
             },
             Record { key, value, headers },
         ))
+    }
+
+    fn is_control(&self, delivered: &Delivered) -> bool {
+        self.inputs.get(&delivered.source) == Some(&InputTopic::Control)
     }
 
     fn lag(&self) -> Vec<Measurement> {

@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_model::relation::Hop;
 use millrace_model::{SubjectKind, Text, Value};
 use millrace_segment::kin::Kin;
-use millrace_segment::plan::{Demand, EventQuery, FeaturePlan, Plan, Reads, SegmentPlan};
+use millrace_segment::plan::{EventQuery, FeaturePlan, Plan, SegmentPlan};
 use millrace_segment::view::{FeatureId, Features, KinId, QueryId, Timed};
 use millrace_segment::{Compiled, Diagnostic};
 use millrace_wire::Batch;
@@ -20,131 +19,11 @@ use crate::lifecycle::{Accepted, Arrival, Definitions};
 use crate::row::{DefinitionRow, Revision, RevisionRow, WaitingRow};
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
+use index::Index;
 
-/// The queries that demand a text in one field.
-#[derive(Default)]
-struct Demanded {
-    by_text: BTreeMap<Text, Vec<usize>>,
-    all: Vec<usize>,
-}
+mod index;
 
-impl Demanded {
-    fn add(&mut self, demand: &Demand, query: usize) {
-        demand.texts.iter().for_each(|text| self.by_text.entry(text.clone()).or_default().push(query));
-        self.all.push(query);
-    }
-
-    /// Those whose demand an event may meet.
-    fn of(&self, event: &Value, path: &[Text]) -> &[usize] {
-        let mut value = event;
-        for name in path {
-            // A path through a list leads to several values.
-            let Value::Map(fields) = value else {
-                return if value.is_null() { &[] } else { &self.all };
-            };
-            match fields.get(name) {
-                Some(field) => value = field,
-                None => return &[],
-            }
-        }
-        match value {
-            Value::Null => &[],
-            Value::Text(text) => self.by_text.get(text).map_or(&[], Vec::as_slice),
-            Value::Bool(_) | Value::Int(_) | Value::Decimal(_) | Value::Date(_) | Value::Time(_) | Value::List(_) | Value::Map(_) => &self.all,
-        }
-    }
-}
-
-/// From what changes, or is asked for, to places in the plan.
-#[derive(Default)]
-struct Index {
-    /// Places in `plan.queries` by the field in which they demand a text, and by the text; those
-    /// without a demand apart.
-    by_demand: BTreeMap<Vec<Text>, Demanded>,
-    undemanding: Vec<usize>,
-    query_at: BTreeMap<QueryId, usize>,
-    /// Features that dependents read, by kind of the thing.
-    down: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
-    /// Kinds of things whose features, as sent downwards, features of others depend on.
-    passed_on: BTreeSet<SubjectKind>,
-    /// The features that bands belong to.
-    of_bands: BTreeMap<FeatureId, FeatureId>,
-    /// Features that an account's rules read of its opportunities and persons.
-    up: BTreeMap<SubjectKind, BTreeSet<FeatureId>>,
-    /// Kinds of things that account rules reach as children.
-    child_kinds: BTreeSet<SubjectKind>,
-    /// Places in `plan.kin`, by the kind of the children.
-    kin: BTreeMap<SubjectKind, Vec<usize>>,
-    /// Places in `plan.segments`, ascending: by subject, by what a segment reads, by the segment it
-    /// depends on, by name.
-    of_subject: BTreeMap<SubjectKind, Vec<usize>>,
-    by_query: BTreeMap<QueryId, Vec<usize>>,
-    by_feature: BTreeMap<(SubjectKind, FeatureId), Vec<usize>>,
-    by_related: BTreeMap<(SubjectKind, SubjectKind), Vec<usize>>,
-    by_segment: BTreeMap<Text, Vec<usize>>,
-    by_name: BTreeMap<Text, usize>,
-}
-
-impl Index {
-    fn of(plan: &Plan) -> Index {
-        let mut index = Index::default();
-        for (at, query) in plan.queries.iter().enumerate() {
-            index.query_at.insert(query.id, at);
-            match &query.demand {
-                Some(demand) => index.by_demand.entry(demand.path.clone()).or_default().add(demand, at),
-                None => index.undemanding.push(at),
-            }
-        }
-        let kinds: BTreeMap<FeatureId, SubjectKind> = plan.features.iter().map(|feature| (feature.id, feature.kind)).collect();
-        index.of_bands = plan.bands.iter().map(|(id, bands)| (bands.id, *id)).collect();
-        let readers = plan.segments.iter().chain(&plan.attributes).map(|segment| (segment.subject, &segment.reads));
-        let readers = readers.chain(plan.features.iter().map(|feature| (feature.kind, &feature.reads)));
-        for (reader, reads) in readers {
-            for feature in &reads.features {
-                let Some(kind) = kinds.get(feature) else { continue };
-                let side = if is_child(reader, *kind) { &mut index.up } else { &mut index.down };
-                side.entry(*kind).or_default().insert(*feature);
-            }
-            for relation in &reads.relations {
-                if let Some(child) = relation.children().filter(|child| is_child(reader, *child)) {
-                    index.child_kinds.insert(child);
-                }
-            }
-        }
-        let below = plan
-            .features
-            .iter()
-            .flat_map(|feature| feature.reads.features.iter().map(|read| (feature.kind, read)));
-        let sent_down = below.filter_map(|(reader, read)| kinds.get(read).copied().filter(|kind| !is_child(reader, *kind)));
-        index.passed_on = sent_down.collect();
-        for (at, segment) in plan.segments.iter().enumerate() {
-            index.by_name.insert(segment.name.clone(), at);
-            index.of_subject.entry(segment.subject).or_default().push(at);
-            segment
-                .reads
-                .queries
-                .iter()
-                .for_each(|query| index.by_query.entry(*query).or_default().push(at));
-            segment
-                .reads
-                .segments
-                .iter()
-                .for_each(|name| index.by_segment.entry(name.clone()).or_default().push(at));
-            segment
-                .reads
-                .features
-                .iter()
-                .for_each(|feature| index.by_feature.entry((segment.subject, *feature)).or_default().push(at));
-            for kind in SubjectKind::ALL.into_iter().filter(|kind| reaches(&segment.reads, *kind)) {
-                index.by_related.entry((segment.subject, kind)).or_default().push(at);
-            }
-        }
-        for (at, kin) in plan.kin.iter().enumerate() {
-            index.kin.entry(kin.child()).or_default().push(at);
-        }
-        index
-    }
-}
+pub use index::reaches;
 
 /// The compiled set of definitions.
 pub struct Program {
@@ -157,6 +36,8 @@ pub struct Program {
     introduced: BTreeMap<QueryId, Revision>,
     queries_left: Revision,
     segments_introduced: BTreeMap<Text, (u64, Revision)>,
+    /// Places in `plan.segments` by the revision at which they were added or changed.
+    by_revision: BTreeMap<SubjectKind, BTreeSet<(Revision, usize)>>,
     all_anew: Revision,
     index: Index,
 }
@@ -206,13 +87,20 @@ impl Program {
         }
         let known = |segment: &SegmentPlan| segments.get(&segment.name).filter(|(fingerprint, _)| *fingerprint == segment.fingerprint);
         let introduced = |segment: &SegmentPlan| known(segment).copied().unwrap_or((segment.fingerprint, revision));
-        let segments_introduced = plan.segments.iter().map(|segment| (segment.name.clone(), introduced(segment))).collect();
+        let mut segments_introduced = BTreeMap::new();
+        let mut by_revision: BTreeMap<SubjectKind, BTreeSet<(Revision, usize)>> = BTreeMap::new();
+        for (at, segment) in plan.segments.iter().enumerate() {
+            let (fingerprint, revision) = introduced(segment);
+            segments_introduced.insert(segment.name.clone(), (fingerprint, revision));
+            by_revision.entry(segment.subject).or_default().insert((revision, at));
+        }
         Program {
             revision,
             definitions,
             introduced: queries,
             queries_left,
             segments_introduced,
+            by_revision,
             all_anew,
             index: Index::of(&plan),
             plan,
@@ -309,12 +197,9 @@ impl Program {
 
     /// Places of a subject kind's segments that were added or changed after a revision.
     pub fn segments_since(&self, subject: SubjectKind, revision: Revision) -> impl Iterator<Item = usize> {
-        let since = move |place: &usize| {
-            self.segments_introduced
-                .get(&self.plan.segments[*place].name)
-                .is_none_or(|(_, at)| *at > revision)
-        };
-        self.segments_of(subject).iter().copied().filter(since)
+        let by_revision = self.by_revision.get(&subject);
+        let since = by_revision.into_iter().flat_map(move |places| places.range((revision.next(), 0)..));
+        since.map(|(_, place)| *place)
     }
 
     /// Whether queries of a revision may have left the plan, or must be filled again.
@@ -485,15 +370,4 @@ pub fn compile(text: &str, config: &Deployment) -> Result<Compiled, String> {
 /// Problems with their places in a text.
 pub fn describe(problems: &[Diagnostic], text: &str) -> String {
     problems.iter().map(|problem| problem.render(text)).collect::<Vec<_>>().join("\n")
-}
-
-/// Whether readers of the first kind see things of the second as children, sent upwards, and not as
-/// replicas.
-fn is_child(reader: SubjectKind, kind: SubjectKind) -> bool {
-    Hop::upwards(reader, kind).is_some()
-}
-
-/// Whether a change of related things of `kind` can affect these reads.
-pub fn reaches(reads: &Reads, kind: SubjectKind) -> bool {
-    reads.relations.iter().any(|relation| relation.leads_to() == Some(kind))
 }

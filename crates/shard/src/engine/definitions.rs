@@ -64,6 +64,7 @@ impl Step<'_> {
         if arrivals.is_empty() {
             return Ok(());
         }
+        self.agenda.planned = true;
         let mut definitions = self.program.definitions.clone();
         let waited = definitions.waiting().to_vec();
         let mut news: Vec<Arrival> = Vec::with_capacity(arrivals.len());

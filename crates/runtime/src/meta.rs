@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! key    0x00 'm' 'e' 't' 'a'
-//! value  u8 format (1) | postcard of `Meta`
+//! value  u8 format (2) | postcard of `Meta`; format 1, which is still read, has no `shard`
 //! ```
 
 use std::collections::BTreeMap;
@@ -17,13 +17,16 @@ use serde::{Deserialize, Serialize};
 /// The meta row's key, in the table that machines do not use.
 pub const META_KEY: &[u8] = &[RESERVED, b'm', b'e', b't', b'a'];
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+const FIRST_FORMAT: u8 = 1;
 
 /// Written with every commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     /// Number of shards of the deployment, fixed when it was created.
     pub shards: u32,
+    /// The shard's own number; `None` in a row of the first format.
+    pub shard: Option<u32>,
     /// The `now` of the commit. Later steps are never earlier, on any owner.
     #[serde(with = "milliseconds")]
     pub clock: Timestamp,
@@ -32,7 +35,27 @@ pub struct Meta {
     pub positions: BTreeMap<(String, u32), Offset>,
 }
 
-/// The first format stores the bare number.
+/// The fields of the first format.
+#[derive(Deserialize)]
+struct First {
+    shards: u32,
+    #[serde(with = "milliseconds")]
+    clock: Timestamp,
+    positions: BTreeMap<(String, u32), Offset>,
+}
+
+impl From<First> for Meta {
+    fn from(First { shards, clock, positions }: First) -> Meta {
+        Meta {
+            shards,
+            shard: None,
+            clock,
+            positions,
+        }
+    }
+}
+
+/// Stored as the bare number.
 mod milliseconds {
     use millrace_model::Timestamp;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -63,6 +86,7 @@ impl Meta {
     pub fn decode(bytes: &[u8]) -> Result<Meta, UnknownMeta> {
         match bytes.split_first() {
             Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|_| UnknownMeta(Some(FORMAT))),
+            Some((&FIRST_FORMAT, body)) => postcard::from_bytes::<First>(body).map(Meta::from).map_err(|_| UnknownMeta(Some(FIRST_FORMAT))),
             other => Err(UnknownMeta(other.map(|(format, _)| *format))),
         }
     }
@@ -84,12 +108,13 @@ mod tests {
     fn reads_what_it_wrote_and_refuses_the_rest() {
         let mut meta = Meta {
             shards: 4,
+            shard: Some(3),
             clock: Timestamp(17),
             positions: BTreeMap::new(),
         };
         meta.positions.insert(("internal.inbox".into(), 3), 12);
         assert_eq!(Meta::decode(&meta.encode()), Ok(meta));
-        assert_eq!(Meta::decode(&[2, 0]), Err(UnknownMeta(Some(2))));
+        assert_eq!(Meta::decode(&[3, 0]), Err(UnknownMeta(Some(3))));
         assert_eq!(Meta::decode(&[]), Err(UnknownMeta(None)));
     }
 
@@ -101,6 +126,7 @@ mod tests {
             meta,
             Meta {
                 shards: 2,
+                shard: None,
                 clock: Timestamp(10),
                 positions: BTreeMap::from([(("x".to_owned(), 0), 7)])
             }

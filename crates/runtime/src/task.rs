@@ -10,6 +10,7 @@
 //! what it lost.
 
 mod open;
+mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -260,6 +261,9 @@ impl ShardTask {
     /// Before input is taken: whether there is room to store its effects.
     fn check_room(&mut self) -> Result<(), TaskError> {
         if self.now.0 - self.room_checked_at.0 >= ROOM_CHECK_MS {
+            if self.store.is_damaged() {
+                return Err(StateError::store("a reader met damaged rows").into());
+            }
             self.store.room()?;
             self.room_checked_at = self.now;
         }
@@ -297,9 +301,10 @@ impl ShardTask {
         let mut delivered = live.session.poll(limits)?;
         // A step that takes definitions plans them together with all others, whatever their number.
         if self.records_max < DEFINITIONS_MIN && delivered.iter().any(|record| live.is_control(record)) {
+            let (wait_ms_max, records_max) = (0, DEFINITIONS_MIN);
             delivered.extend(live.session.poll(PollLimits {
-                wait_ms_max: 0,
-                records_max: DEFINITIONS_MIN,
+                wait_ms_max,
+                records_max,
                 ..limits
             })?);
         }
@@ -435,7 +440,7 @@ impl ShardTask {
             ..
         } = effects;
         let live = self.live.as_mut().expect("only a running task commits");
-        live.meta.clock = self.now;
+        (live.meta.shard, live.meta.clock) = (Some(self.shard.0), self.now);
         let mut transaction = Transaction::default();
         for (source, offset) in std::mem::take(&mut live.moved) {
             let topic = live.inputs[&source];
@@ -587,35 +592,6 @@ const DEFINITIONS_MIN: usize = 64;
 /// How often a store's disk is checked. A disk that takes 500 MB a second takes 100 MB meanwhile,
 /// less than is kept free.
 const ROOM_CHECK_MS: i64 = 200;
-/// Subjects or rows of background work between two looks at the clock.
-const BACKGROUND_PORTION: usize = 32;
-/// At least one background subject per eight inputs, so that overload slows background work but
-/// never stops it.
-const INPUTS_A_BACKGROUND: usize = 8;
-/// A step without inputs may work this many times as long, so that its commit weighs less.
-const IDLE_TIMES: i64 = 4;
-
-impl TaskConfig {
-    /// The portions of background work in a step with this number of inputs: as long as there is
-    /// time for them, from the first one on.
-    fn portions<'a>(&self, inputs: usize, clock: &'a dyn Clock) -> impl FnMut() -> usize + use<'a> {
-        let least = inputs / INPUTS_A_BACKGROUND;
-        let most = self.background_max;
-        let time_ms = self.background_ms.saturating_mul(if inputs == 0 { IDLE_TIMES } else { 1 });
-        let (mut begun, mut given) = (None, 0);
-        move || {
-            let now = clock.now().0;
-            let taken_ms = now - *begun.get_or_insert(now);
-            let portion = if given == 0 || given < least || taken_ms < time_ms {
-                BACKGROUND_PORTION.min(most - given)
-            } else {
-                0
-            };
-            given += portion;
-            portion
-        }
-    }
-}
 
 impl Live {
     /// Notes the positions after the records and returns them as inputs: definitions first, then

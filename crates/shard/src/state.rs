@@ -82,6 +82,11 @@ pub trait StateStore: StateView + Send {
         Ok(())
     }
 
+    /// Whether a read, of a reader as well, met rows that are damaged: they must be restored.
+    fn is_damaged(&self) -> bool {
+        false
+    }
+
     /// Bytes free where the store keeps its rows; `None` if there is no such number.
     fn free_bytes(&self) -> Option<u64> {
         None

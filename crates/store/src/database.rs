@@ -1,12 +1,13 @@
 //! Reads of the database, by its owner and by others.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use millrace_shard::state::{DERIVED, Row, StateError, StateView};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, Options, ReadOptions};
 
-use crate::{Resources, StoreError};
+use crate::{Disposition, Resources, StoreError};
 
 const DERIVED_FAMILY: &str = "derived";
 
@@ -19,6 +20,7 @@ pub const POSITION_KEY: &[u8] = &[];
 /// An open database.
 pub struct Database {
     pub db: DB,
+    damaged: AtomicBool,
 }
 
 impl Database {
@@ -28,7 +30,21 @@ impl Database {
             ColumnFamilyDescriptor::new(DERIVED_FAMILY, resources.derived_options()),
         ];
         let db = DB::open_cf_descriptors(&resources.database_options()?, database, families).map_err(|error| open_error(path, error))?;
-        Ok(Self { db })
+        let damaged = AtomicBool::new(false);
+        Ok(Self { db, damaged })
+    }
+
+    /// Whether a read failed for a reason that only a new database ends.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    fn noted<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        read.inspect_err(|error| {
+            if error.disposition() == Disposition::Rebuild {
+                self.damaged.store(true, Ordering::Relaxed);
+            }
+        })
     }
 
     /// Deletes the database's files. It must not be open.
@@ -48,6 +64,10 @@ impl Database {
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.noted(self.row(key))
+    }
+
+    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let row = match key.first() {
             None => None,
             Some(&table) if table < DERIVED => self.db.get_pinned(key)?,
@@ -65,6 +85,10 @@ impl Database {
     /// The rows of one side of the boundary between changelogged and derived tables, or of both as
     /// of one instant.
     pub fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.noted(self.rows(lower, upper, limit))
+    }
+
+    fn rows(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
         let boundary: &[u8] = &[DERIVED];
         let lower = lower.max(FIRST_KEY);
         let mut rows = Vec::new();

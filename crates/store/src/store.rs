@@ -249,6 +249,10 @@ impl StateStore for RocksStore {
         self.check_room().map_err(StateError::from_store)
     }
 
+    fn is_damaged(&self) -> bool {
+        self.database.borrow().as_ref().is_some_and(|database| database.is_damaged())
+    }
+
     fn free_bytes(&self) -> Option<u64> {
         self.room.free_bytes()
     }

@@ -387,6 +387,14 @@ fn a_limit_of_memory_is_met_with_words() {
     assert!(place.stop().success(), "{}", place.log());
 }
 
+/// Turns a bit, this many tenths into the file.
+fn flip(path: &Path, tenths: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.len() * tenths / 10;
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
 /// A change made to a file.
 type Harm = fn(&Path);
 
@@ -402,14 +410,10 @@ fn damaged_state_heals_from_the_changelog() {
         .filter(|path| ["FORMAT", "CURRENT", "MANIFEST", "sst"].iter().any(|kind| name(path).contains(kind)))
         .collect();
     assert!(kinds.len() >= 4, "{kinds:?}");
-    let harms: [(&str, Harm); 5] = [
+    let harms: [(&str, Harm); 6] = [
         ("missing", |path| fs::remove_file(path).unwrap()),
-        ("flipped", |path| {
-            let mut bytes = fs::read(path).unwrap();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            fs::write(path, bytes).unwrap();
-        }),
+        ("flipped at the front", |path| flip(path, 1)),
+        ("flipped in the middle", |path| flip(path, 5)),
         ("cut short", |path| {
             let bytes = fs::read(path).unwrap();
             fs::write(path, &bytes[..bytes.len() / 2]).unwrap();

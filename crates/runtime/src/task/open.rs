@@ -98,6 +98,9 @@ impl ShardTask {
 
     /// Why the store cannot be used.
     fn store_unfit(&mut self) -> Result<Option<&'static str>, TaskError> {
+        if self.store.is_damaged() {
+            return Ok(Some("a part of it is damaged"));
+        }
         if self.store_failures >= 2 {
             return Ok(Some("it failed twice"));
         }
@@ -106,6 +109,7 @@ impl ShardTask {
         }
         Ok(match Meta::load(&*self.store)? {
             None => Some("an earlier restore was cut off before the meta row"),
+            Some(Ok(meta)) if meta.shard.is_some_and(|shard| shard != self.shard.0) => Some("it is the state of another shard"),
             Some(Ok(meta)) if self.now.0 - meta.clock.0 > self.context.config.store_age_ms_max => Some("it is older than the changelog's memory of deletions"),
             // An unreadable one comes up again after the restore, with the changelog's own.
             Some(_) => None,

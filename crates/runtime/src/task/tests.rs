@@ -1,6 +1,7 @@
 //! The loop against a scripted machine: what it commits, when, and how it handles each error.
 
 mod room;
+mod unfit;
 
 use std::sync::{Arc, Mutex};
 
@@ -48,25 +49,28 @@ impl Machine for Scripted {
 }
 
 /// Fails when the test says so.
+#[derive(Clone)]
 struct Failing {
-    store: MemoryStore,
+    disk: MemoryDisk,
     failures: Arc<Mutex<u32>>,
     cleared: Arc<Mutex<u32>>,
+    /// A reader met damaged rows.
+    damaged: Arc<Mutex<bool>>,
 }
 
 impl StateView for Failing {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        self.store.get(key)
+        self.disk.open().get(key)
     }
 
     fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
-        self.store.scan(lower, upper, limit)
+        self.disk.open().scan(lower, upper, limit)
     }
 }
 
 impl StateStore for Failing {
     fn changelog_position(&self) -> Result<Option<i64>, StateError> {
-        self.store.changelog_position()
+        self.disk.open().changelog_position()
     }
 
     fn apply(&mut self, rows: Vec<RowChange>, changelog_position: i64) -> Result<(), StateError> {
@@ -75,24 +79,29 @@ impl StateStore for Failing {
             *failures -= 1;
             return Err(StateError::store("disk gone"));
         }
-        self.store.apply(rows, changelog_position)
+        self.disk.open().apply(rows, changelog_position)
+    }
+
+    fn is_damaged(&self) -> bool {
+        *self.damaged.lock().unwrap()
     }
 
     fn flush(&mut self) -> Result<(), StateError> {
-        self.store.flush()
+        self.disk.open().flush()
     }
 
     fn clear(&mut self) -> Result<(), StateError> {
         *self.cleared.lock().unwrap() += 1;
-        self.store.clear()
+        *self.damaged.lock().unwrap() = false;
+        self.disk.open().clear()
     }
 
     fn reader(&self) -> Arc<dyn StateView + Send + Sync> {
-        self.store.reader()
+        self.disk.open().reader()
     }
 
     fn size_bytes(&self) -> u64 {
-        self.store.size_bytes()
+        self.disk.open().size_bytes()
     }
 }
 
@@ -466,104 +475,6 @@ fn a_fenced_shard_is_released() {
     assert_eq!(world.settle(), Stepped::Ended);
     assert_eq!(*world.task.state(), ShardState::Released);
     assert_eq!(world.changelog(), Vec::<String>::new());
-}
-
-#[test]
-fn an_old_store_is_discarded() {
-    for (age_ms, kept) in [(config().store_age_ms_max, true), (config().store_age_ms_max + 1, false)] {
-        let mut world = World::new(config(), |inputs, _| rows(inputs));
-        world.send("a");
-        world.settle();
-        // A row whose tombstone the changelog has forgotten.
-        let position = world.disk.open().changelog_position().unwrap().unwrap();
-        world.disk.open().apply(vec![(b"ghost".to_vec(), Some(b"1".to_vec()))], position).unwrap();
-        world.pass(age_ms);
-        world.reopen();
-        world.settle();
-        assert_eq!(world.disk.get(b"ghost").unwrap().is_some(), kept, "after {} days", age_ms / DAY_MS);
-        assert!(world.disk.get(b"a").unwrap().is_some());
-    }
-}
-
-/// Refuses inputs for now, this many times.
-struct NotNow(Arc<Mutex<u32>>);
-
-impl Machine for NotNow {
-    fn derive(&mut self, _: &dyn StateView, _: &[RowChange]) -> Result<Vec<RowChange>, StateError> {
-        Ok(Vec::new())
-    }
-
-    fn start(&mut self, _: &dyn StateView) -> Result<(), StateError> {
-        Ok(())
-    }
-
-    fn step(&mut self, _: &dyn StateView, inputs: &[Input], _: Timestamp, _: Budget<'_>) -> Result<Effects, StateError> {
-        let mut left = self.0.lock().unwrap();
-        if inputs.is_empty() || *left == 0 {
-            return Ok(rows(inputs));
-        }
-        *left -= 1;
-        Err(StateError::NotYet("the registry is away".into()))
-    }
-
-    fn committed(&mut self) {}
-
-    fn next_timer(&self, _: &dyn StateView) -> Result<Timestamp, StateError> {
-        Ok(Timestamp::MAX)
-    }
-}
-
-#[test]
-fn what_an_input_waits_for_is_no_failure_of_the_store() {
-    let mut world = World::new(config(), |inputs, _| rows(inputs));
-    let (left, clears) = (Arc::new(Mutex::new(7)), Arc::new(Mutex::new(0)));
-    let store = Failing {
-        store: world.disk.open(),
-        failures: Arc::default(),
-        cleared: Arc::clone(&clears),
-    };
-    let refusals = Arc::clone(&left);
-    world.context.make_machine = Arc::new(move |_| Box::new(NotNow(Arc::clone(&refusals))));
-    world.task = ShardTask::new(ShardId(1), world.context.clone(), Box::new(store));
-    world.settle();
-    world.send("a");
-    for _ in 0..12 {
-        world.settle();
-        world.pass(60_000);
-    }
-    assert_eq!((*left.lock().unwrap(), *clears.lock().unwrap()), (0, 0));
-    assert_eq!(*world.task.state(), ShardState::Running);
-    assert!(world.disk.get(b"a").unwrap().is_some());
-}
-
-#[test]
-fn a_failing_store_is_recovered_then_rebuilt_then_given_up() {
-    let table = [(1, "running", 0), (2, "running", 1), (3, "failed", 1)];
-    for (failures, state, cleared) in table {
-        let mut world = World::new(config(), |inputs, _| rows(inputs));
-        let left = Arc::new(Mutex::new(0));
-        let clears = Arc::new(Mutex::new(0));
-        let store = Failing {
-            store: world.disk.open(),
-            failures: Arc::clone(&left),
-            cleared: Arc::clone(&clears),
-        };
-        world.task = ShardTask::new(ShardId(1), world.context.clone(), Box::new(store));
-        world.settle();
-        *left.lock().unwrap() = failures;
-        world.send("a");
-        for _ in 0..5 {
-            world.settle();
-            world.pass(1_000);
-        }
-        assert_eq!(
-            (world.task.state().name(), *clears.lock().unwrap()),
-            (state, cleared),
-            "after {failures} failures"
-        );
-        assert_eq!(world.changelog(), ["a"], "committed once, whatever the store does");
-        assert_eq!(world.disk.get(b"a").unwrap().is_some(), state == "running");
-    }
 }
 
 #[test]

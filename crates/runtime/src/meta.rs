@@ -76,6 +76,11 @@ mod milliseconds {
 pub struct UnknownMeta(pub Option<u8>);
 
 impl Meta {
+    /// The row of a shard that was never committed to, in a deployment of this many.
+    pub fn of(shards: u32) -> Meta {
+        Meta { shards, ..Meta::default() }
+    }
+
     /// The bytes of the row: the format, then the fields.
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_extend(self, vec![FORMAT]).expect("a meta row is plain data, which postcard always takes")

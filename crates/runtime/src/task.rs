@@ -32,6 +32,7 @@ use crate::observe::Observer;
 use crate::state::ShardState;
 use crate::topology::Topology;
 use millrace_shard::murmur::partition_of;
+use pace::Pace;
 
 /// The settings of a task.
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +167,7 @@ pub struct ShardTask {
     /// Inputs that the next step takes at most: as many as the last ones processed in half the time
     /// that a step may take.
     records_max: usize,
+    pace: Pace,
     /// The last attempt failed because the store's disk was full.
     no_room: bool,
     room_checked_at: Timestamp,
@@ -184,6 +186,8 @@ struct Live {
     outputs: BTreeMap<OutputTopic, (Arc<str>, u32)>,
     /// Background work waits.
     more: bool,
+    /// Definitions that were read and not taken yet: they are read again after a recovery.
+    held: Vec<Delivered>,
     committed_at: Timestamp,
     topology_checked_at: Timestamp,
     measured_at: Timestamp,
@@ -208,6 +212,7 @@ impl ShardTask {
             flushed_at: now,
             flush_due: false,
             records_max,
+            pace: Pace::default(),
             no_room: false,
             room_checked_at: Timestamp(0),
         }
@@ -292,16 +297,20 @@ impl ShardTask {
             return Err(TaskError::Broken("running without a session".to_owned()));
         };
         let due = live.machine.next_timer(&*self.store)?;
-        let idle_ms = if live.more { 0 } else { due.0.saturating_sub(self.now.0).max(0) as u64 };
+        let idle_ms = if live.more || !live.held.is_empty() {
+            0
+        } else {
+            due.0.saturating_sub(self.now.0).max(0) as u64
+        };
         let limits = PollLimits {
             wait_ms_max: self.context.config.poll.wait_ms_max.min(idle_ms),
             records_max: self.records_max,
             ..self.context.config.poll
         };
         let mut delivered = live.session.poll(limits)?;
-        // A step that takes definitions plans them together with all others, whatever their number.
-        if self.records_max < DEFINITIONS_MIN && delivered.iter().any(|record| live.is_control(record)) {
-            let (wait_ms_max, records_max) = (0, DEFINITIONS_MIN);
+        // A step plans its definitions together, whatever their number.
+        if self.records_max < DEFINITIONS_MAX && delivered.iter().any(|record| live.is_control(record)) {
+            let (wait_ms_max, records_max) = (0, DEFINITIONS_MAX);
             delivered.extend(live.session.poll(PollLimits {
                 wait_ms_max,
                 records_max,
@@ -337,57 +346,29 @@ impl ShardTask {
         Ok(())
     }
 
-    /// Checks how long a step took. One that was too long is counted, and logged with what it did;
-    /// the next step's input limit follows from it.
-    fn watch(&mut self, inputs: &[Input], (rows, outputs): (usize, usize), machine_ms: i64, commit_ms: i64) {
-        let config = self.context.config;
-        let half_ms = (config.step_ms_max / 2).max(1);
-        self.records_max = if machine_ms > half_ms {
-            // In proportion, because most of a step's cost grows with its inputs.
-            let share = inputs.len() as i64 * half_ms / machine_ms;
-            usize::try_from(share).unwrap_or(0).clamp(1, config.poll.records_max)
-        } else {
-            self.records_max.saturating_mul(2).min(config.poll.records_max)
-        };
-        if machine_ms + commit_ms <= config.step_ms_max {
-            return;
-        }
-        let part = if machine_ms >= commit_ms { "machine" } else { "commit" };
-        // By place and not by key: keys name people.
-        let mut read: BTreeMap<(InputTopic, u32), (usize, Offset)> = BTreeMap::new();
-        for input in inputs {
-            read.entry((input.topic, input.partition)).or_insert((0, input.offset)).0 += 1;
-        }
-        let read: Vec<String> = read
-            .into_iter()
-            .map(|((topic, partition), (count, first))| format!("{count} from {topic:?}/{partition} offset {first}"))
-            .collect();
-        tracing::warn!(
-            shard = self.shard.0,
-            machine_ms,
-            commit_ms,
-            rows,
-            outputs,
-            ?read,
-            "step took longer than loop.step_time_max"
-        );
-        self.report(vec![Measurement::new(Measure::Add(Counter::SlowSteps, 1), [Text::const_new(part)])]);
-    }
-
     fn step_machine(&mut self, inputs: &[Input]) -> Result<Effects, TaskError> {
         let live = self.live.as_mut().expect("only a running task steps");
         let clock = Arc::clone(&self.context.clock);
-        let budget = Budget {
-            timers_max: self.context.config.timers_max,
-            background: &mut self.context.config.portions(inputs.len(), &*clock),
-        };
-        let (store, now) = (&*self.store, self.now);
-        if !self.context.config.panics_contained {
-            return live.machine.step(store, inputs, now, budget).map_err(TaskError::from);
+        let (store, now, mut pace) = (&*self.store, self.now, self.pace);
+        // Definitions come first. Nobody knows yet what it takes to catch up with these.
+        if inputs.first().is_some_and(|input| input.topic == InputTopic::Control) {
+            pace = Pace::slowest();
         }
+        let mut step = || {
+            let budget = Budget {
+                timers_max: self.context.config.timers_max,
+                background: &mut pace.portions(&self.context.config, inputs.len(), &*clock),
+            };
+            live.machine.step(store, inputs, now, budget)
+        };
         // The machine is dropped after a panic, and the view only reads, so no half-made change is
         // seen again.
-        let outcome = catch_unwind(AssertUnwindSafe(|| live.machine.step(store, inputs, now, budget)));
+        let outcome = if self.context.config.panics_contained {
+            catch_unwind(AssertUnwindSafe(step))
+        } else {
+            Ok(step())
+        };
+        self.pace = pace;
         match outcome {
             Ok(effects) => effects.map_err(TaskError::from),
             Err(panic) => {
@@ -587,8 +568,9 @@ impl ShardTask {
     }
 }
 
-/// Definitions that a step takes at least, if they are there, however slow the last step was.
-const DEFINITIONS_MIN: usize = 64;
+/// Definitions that a step takes, if they are there, however slow the last step was: fewer would
+/// plan too often, more would take too long.
+const DEFINITIONS_MAX: usize = 64;
 /// How often a store's disk is checked. A disk that takes 500 MB a second takes 100 MB meanwhile,
 /// less than is kept free.
 const ROOM_CHECK_MS: i64 = 200;
@@ -598,14 +580,20 @@ impl Live {
     /// messages, records, sources; per partition in order.
     fn take(&mut self, delivered: Vec<Delivered>) -> Vec<Input> {
         let mut inputs = Vec::with_capacity(delivered.len());
-        for Delivered {
-            source,
-            offset,
-            timestamp,
-            record,
-        } in delivered
-        {
-            let Some(&topic) = self.inputs.get(&source) else { continue };
+        let mut definitions = 0;
+        for delivered in std::mem::take(&mut self.held).into_iter().chain(delivered) {
+            let Some(&topic) = self.inputs.get(&delivered.source) else { continue };
+            definitions += usize::from(topic == InputTopic::Control);
+            if topic == InputTopic::Control && definitions > DEFINITIONS_MAX {
+                self.held.push(delivered);
+                continue;
+            }
+            let Delivered {
+                source,
+                offset,
+                timestamp,
+                record,
+            } = delivered;
             let partition = source.partition;
             self.moved.insert(source, offset + 1);
             inputs.push(Input {

@@ -33,7 +33,7 @@ use crate::view::{FeatureId, QueryId, Timed, Unknown, View};
 
 pub use bands::Bands;
 pub use demand::Demand;
-pub use rules::{Problems, Rules};
+pub use rules::{Prepared, Problems, Rules};
 
 /// How many rows of a query must be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,9 +18,10 @@ use millrace_model::{ShardId, SubjectId, Timestamp};
 use crate::deployment::Deployment;
 use crate::format;
 use crate::key::{self, table};
+use crate::lifecycle::Intake;
 use crate::machine::{Budget, Effects, Input, InputTopic, Machine};
 use crate::message::{Envelope, Message};
-use crate::program::Program;
+use crate::program::{self, Program};
 use crate::row::Arrival;
 use crate::state::{RowChange, StateError, StateView};
 use activation::Activation;
@@ -74,6 +75,8 @@ pub struct Shard {
     id: ShardId,
     deployment: Arc<Deployment>,
     program: Arc<Program>,
+    /// Definitions that wait for the rest of their batch.
+    intake: Intake,
     /// No timer is registered before this instant: keeps scans of the timer table off its deleted
     /// front.
     timers_from: Timestamp,
@@ -95,6 +98,7 @@ impl Shard {
             id,
             program: Arc::new(Program::empty(&deployment)),
             deployment,
+            intake: Intake::default(),
             timers_from: Timestamp::MIN,
             lagging: false,
             fanouts_from: Vec::new(),
@@ -112,6 +116,7 @@ impl Machine for Shard {
 
     fn start(&mut self, view: &dyn StateView) -> Result<(), StateError> {
         self.program = Arc::new(Program::load(view, &self.deployment, None)?);
+        self.intake = program::waiting(view, &self.deployment)?;
         self.timers_from = Timestamp::MIN;
         self.fanouts_from = vec![table::FANOUT];
         self.idle = false;
@@ -129,6 +134,7 @@ impl Machine for Shard {
             tx: Transaction::new(view, now, self.program.revision),
             out: Outbox::new(self.id, self.deployment.shards),
             agenda: Agenda::new(fanouts, self.idle),
+            intake: std::mem::take(&mut self.intake),
         };
         let first = !std::mem::replace(&mut self.stepped, true);
         if first {
@@ -146,6 +152,7 @@ impl Machine for Shard {
         let background_left = step.settle(budget.background)?;
         self.timers_from = timers_from;
         self.program = Arc::clone(&step.program);
+        self.intake = std::mem::take(&mut step.intake);
         self.fanouts_from = step.write_fanouts()?;
         self.idle = step.agenda.idle;
         step.finish(timers_left || background_left)
@@ -169,6 +176,7 @@ struct Step<'a> {
     tx: Transaction<'a>,
     out: Outbox,
     agenda: Agenda,
+    intake: Intake,
 }
 
 impl<'a> Step<'a> {

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_model::{Schema, Text};
-use millrace_segment::plan::{Problems, Rules};
+use millrace_segment::plan::{Prepared, Problems, Rules};
 use millrace_segment::{Compiled, Settings, Status};
 use millrace_wire::Batch;
 
@@ -61,9 +61,19 @@ pub struct Arrival {
     /// The number of the version: the place of the record in the topic, from 1.
     pub version: u64,
     /// `None`: the name is deleted.
-    pub accepted: Option<Accepted>,
+    pub accepted: Option<Arc<Accepted>>,
+    /// The rule, if it is taken apart already.
+    pub prepared: Option<Prepared>,
     /// The batch that the record came in, if there was one.
     pub batch: Option<Batch>,
+}
+
+impl Arrival {
+    /// The rule to put in force, if there is one.
+    fn rule(&self) -> Option<Prepared> {
+        let published = self.accepted.as_ref().filter(|accepted| accepted.is_published())?;
+        Some(self.prepared.clone().unwrap_or_else(|| published.compiled.clone().into()))
+    }
 }
 
 /// Whether an arrival is in force, and what it changed; or why it is refused.
@@ -77,8 +87,53 @@ pub struct Definitions {
     /// Drafts kept beside definitions in force.
     drafts: BTreeMap<Text, Arc<Accepted>>,
     rules: Rules,
-    /// Those that conflict with what is in force, until the rest of their batch is there.
+}
+
+/// The control topic as it is read: the records of a batch wait for its last one, and are put in
+/// force together, so that nothing is ever evaluated under a part of it.
+#[derive(Default)]
+pub struct Intake {
     waiting: Vec<Arrival>,
+}
+
+impl Intake {
+    /// With records that wait.
+    pub fn waiting(waiting: Vec<Arrival>) -> Intake {
+        Intake { waiting }
+    }
+
+    /// Takes a record, and puts in force what is complete with it: all of a batch or, where it
+    /// conflicts with the others, nothing. The outcome depends on the records alone, however they
+    /// fall into steps.
+    pub fn take(&mut self, definitions: &mut Definitions, mut arrival: Arrival, schema: &Schema) -> Vec<Verdict> {
+        self.waiting.retain(|other| other.name != arrival.name);
+        let mut together = Vec::new();
+        if let Some(batch) = &arrival.batch {
+            if !batch.last {
+                let published = arrival.accepted.as_ref().filter(|accepted| accepted.is_published());
+                arrival.prepared = published.map(|accepted| definitions.rules.prepare(accepted.compiled.clone()));
+                self.waiting.push(arrival);
+                return Vec::new();
+            }
+            let is_of_batch = |other: &mut Arrival| other.batch.as_ref().is_some_and(|other| other.id == batch.id);
+            together.extend(self.waiting.extract_if(.., is_of_batch));
+        }
+        together.push(arrival);
+        match definitions.put(&together, schema) {
+            Ok(taken) => together.into_iter().zip(taken.into_iter().map(Ok)).collect(),
+            Err(problems) => together.into_iter().map(|arrival| (arrival, Err(problems.clone()))).collect(),
+        }
+    }
+
+    /// Those that wait, by name: the version of each.
+    pub fn versions(&self) -> BTreeMap<Text, u64> {
+        self.waiting.iter().map(|arrival| (arrival.name.clone(), arrival.version)).collect()
+    }
+
+    /// Those that wait.
+    pub fn iter(&self) -> impl Iterator<Item = &Arrival> {
+        self.waiting.iter()
+    }
 }
 
 /// What a record of the control topic changed.
@@ -99,12 +154,11 @@ impl Definitions {
             in_force: BTreeMap::new(),
             drafts: BTreeMap::new(),
             rules: Rules::new(settings),
-            waiting: Vec::new(),
         }
     }
 
-    /// As stored: definitions in force, their drafts, and those that wait. What these have in
-    /// common with `before` is not planned again.
+    /// As stored: definitions in force, and their drafts. What these have in common with `before` is
+    /// not planned again.
     ///
     /// # Errors
     /// Where those that are published conflict, as `Rules::change` says.
@@ -112,7 +166,6 @@ impl Definitions {
         before: &Definitions,
         in_force: BTreeMap<Text, Accepted>,
         drafts: BTreeMap<Text, Accepted>,
-        waiting: Vec<Arrival>,
         schema: &Schema,
     ) -> Result<Definitions, Problems> {
         let shared = |of: BTreeMap<Text, Accepted>| of.into_iter().map(|(name, accepted)| (name, Arc::new(accepted))).collect();
@@ -120,14 +173,13 @@ impl Definitions {
             in_force: shared(in_force),
             drafts: shared(drafts),
             rules: before.rules.clone(),
-            waiting,
         };
         let gone = before.published().map(Accepted::name).filter(|name| definitions.published_as(name).is_none());
-        let mut changes: BTreeMap<Text, Option<Compiled>> = gone.map(|name| (name.clone(), None)).collect();
+        let mut changes: BTreeMap<Text, Option<Prepared>> = gone.map(|name| (name.clone(), None)).collect();
         let new = definitions
             .published()
             .filter(|accepted| before.published_as(accepted.name()) != Some(&accepted.row.text));
-        changes.extend(new.map(|accepted| (accepted.name().clone(), Some(accepted.compiled.clone()))));
+        changes.extend(new.map(|accepted| (accepted.name().clone(), Some(accepted.compiled.clone().into()))));
         definitions.rules.change(changes, schema)?;
         Ok(definitions)
     }
@@ -137,7 +189,9 @@ impl Definitions {
     /// # Errors
     /// Where those that are published conflict, as `Rules::change` says.
     pub fn under(mut self, settings: &Settings, schema: &Schema) -> Result<Definitions, Problems> {
-        let published = self.published().map(|accepted| (accepted.name().clone(), Some(accepted.compiled.clone())));
+        let published = self
+            .published()
+            .map(|accepted| (accepted.name().clone(), Some(accepted.compiled.clone().into())));
         let changes = published.collect();
         self.rules = Rules::new(settings);
         self.rules.change(changes, schema)?;
@@ -147,11 +201,6 @@ impl Definitions {
     /// The rules of the published ones.
     pub fn rules(&self) -> &Rules {
         &self.rules
-    }
-
-    /// Those that wait for the rest of their batch.
-    pub fn waiting(&self) -> &[Arrival] {
-        &self.waiting
     }
 
     /// The text under a name, if it is published.
@@ -179,42 +228,14 @@ impl Definitions {
         self.iter().filter(|accepted| accepted.is_published())
     }
 
-    /// Takes a record of the control topic. It is in force or refused at once, unless it conflicts
-    /// with what is in force and the rest of its batch is yet to come: it waits for that. The
-    /// outcome depends on the records alone, however they fall into steps.
-    pub fn take(&mut self, arrival: Arrival, schema: &Schema) -> Vec<Verdict> {
-        self.waiting.retain(|other| other.name != arrival.name);
-        let batch = arrival.batch.clone();
-        let mut verdicts = Vec::new();
-        match (self.adopt(&[&arrival], schema), &batch) {
-            (Err(_), Some(_)) => self.waiting.push(arrival),
-            (outcome, _) => verdicts.push((arrival, outcome.map(|taken| taken[0]))),
-        }
-        let Some(batch) = batch.filter(|batch| batch.last) else { return verdicts };
-        let is_of_batch = |other: &mut Arrival| other.batch.as_ref().is_some_and(|other| other.id == batch.id);
-        let rest: Vec<Arrival> = self.waiting.extract_if(.., is_of_batch).collect();
-        match self.adopt(&rest.iter().collect::<Vec<_>>(), schema) {
-            Ok(taken) => verdicts.extend(rest.into_iter().zip(taken.into_iter().map(Ok))),
-            Err(_) => verdicts.extend(rest.into_iter().map(|arrival| {
-                let outcome = self.adopt(&[&arrival], schema).map(|taken| taken[0]);
-                (arrival, outcome)
-            })),
-        }
-        verdicts
-    }
-
-    /// Puts arrivals of different names in force together.
+    /// Puts arrivals in force together. Of several with one name the last counts.
     ///
     /// # Errors
     /// Where a rule conflicts with the others, as `Rules::change` says; then nothing changes.
-    fn adopt(&mut self, arrivals: &[&Arrival], schema: &Schema) -> Result<Vec<Taken>, Problems> {
+    pub fn put(&mut self, arrivals: &[Arrival], schema: &Schema) -> Result<Vec<Taken>, Problems> {
         let taken: Vec<Taken> = arrivals.iter().map(|arrival| self.effect(arrival)).collect();
         let changed = arrivals.iter().zip(&taken).filter(|(_, taken)| **taken == Taken::Changed);
-        let rule = |arrival: &Arrival| {
-            let published = arrival.accepted.as_ref().filter(|accepted| accepted.is_published());
-            published.map(|accepted| accepted.compiled.clone())
-        };
-        let changes = changed.map(|(arrival, _)| (arrival.name.clone(), rule(arrival))).collect();
+        let changes = changed.map(|(arrival, _)| (arrival.name.clone(), arrival.rule())).collect();
         self.rules.change(changes, schema)?;
         for (arrival, taken) in arrivals.iter().zip(&taken) {
             let Some(accepted) = &arrival.accepted else {
@@ -225,7 +246,7 @@ impl Definitions {
             if *taken == Taken::Nothing {
                 continue;
             }
-            let (name, accepted) = (arrival.name.clone(), Arc::new(accepted.clone()));
+            let (name, accepted) = (arrival.name.clone(), Arc::clone(accepted));
             if self.goes_beside(&accepted) {
                 self.drafts.insert(name, accepted);
             } else {
@@ -369,14 +390,16 @@ mod tests {
         let schema = Schema::built_in().expect("the schemas of the build parse");
         let mut definitions = Definitions::new(&Settings::default());
         let take = |(at, step): (usize, &&str)| {
-            let accepted = step.split_once(':').map(|(status, rule)| accepted(at as u64 + 1, status, rule));
+            let accepted = step.split_once(':').map(|(status, rule)| Arc::new(accepted(at as u64 + 1, status, rule)));
             let arrival = Arrival {
                 name: "a".into(),
                 version: at as u64 + 1,
                 accepted,
+                prepared: None,
                 batch: None,
             };
-            definitions.take(arrival, &schema).remove(0).1.expect("one rule conflicts with no other")
+            let mut verdicts = Intake::default().take(&mut definitions, arrival, &schema);
+            verdicts.remove(0).1.expect("one rule conflicts with no other")
         };
         let taken = steps.iter().enumerate().map(take).collect();
         let version = |accepted: Option<&Accepted>| accepted.map(|accepted| accepted.row.version);

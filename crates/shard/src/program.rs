@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::deployment::Deployment;
 use crate::format;
 use crate::key::{self, Parts, table};
-use crate::lifecycle::{Accepted, Arrival, Definitions};
+use crate::lifecycle::{Accepted, Arrival, Definitions, Intake};
 use crate::row::{DefinitionRow, Revision, RevisionRow, WaitingRow};
 use crate::state::{StateError, StateView};
 use crate::tx::prefix_end;
@@ -57,7 +57,7 @@ impl Program {
             .map(format::decode)
             .transpose()?
             .unwrap_or_default();
-        match Definitions::stored(before, in_force, drafts, waiting(view, config)?, &config.schema) {
+        match Definitions::stored(before, in_force, drafts, &config.schema) {
             Ok(definitions) => Ok(Program::new(definitions, revision)),
             Err(problems) => {
                 tracing::error!(?problems, "stored definitions do not fit together; no segment is evaluated");
@@ -310,8 +310,8 @@ fn stored<'k>(view: &dyn StateView, config: &Deployment, of: u8, known: impl Fn(
     Ok(definitions)
 }
 
-/// Definitions that wait for the rest of their batch.
-fn waiting(view: &dyn StateView, config: &Deployment) -> Result<Vec<Arrival>, StateError> {
+/// The records of the control topic that wait for the rest of their batch.
+pub fn waiting(view: &dyn StateView, config: &Deployment) -> Result<Intake, StateError> {
     let arrival = |(name, row): (Text, WaitingRow)| {
         let WaitingRow {
             text,
@@ -321,19 +321,20 @@ fn waiting(view: &dyn StateView, config: &Deployment) -> Result<Vec<Arrival>, St
         } = row;
         let accepted = match text {
             None => None,
-            Some(text) => Some(compiled(&name, DefinitionRow { text, version, accepted_at }, config)?),
+            Some(text) => Some(Arc::new(compiled(&name, DefinitionRow { text, version, accepted_at }, config)?)),
         };
         let batch = Some(Batch { id: batch, last: false });
         Some(Arrival {
             name,
             version,
             accepted,
+            prepared: None,
             batch,
         })
     };
     let mut waiting: Vec<Arrival> = named_rows(view, table::WAITING)?.into_iter().filter_map(arrival).collect();
     waiting.sort_by_key(|arrival| arrival.version);
-    Ok(waiting)
+    Ok(Intake::waiting(waiting))
 }
 
 /// A stored definition, if this program can read it.

@@ -169,7 +169,7 @@ fn a_batch_is_judged_as_a_whole_however_it_falls_into_steps() {
         assert_eq!(all(&cluster), ["9", "9", "6789"], "{batch:?}");
         assert_eq!(cluster.dead_letters, Vec::<String>::new());
 
-        // What is wrong as a whole is refused when it is whole; the rest of the batch is taken.
+        // What is wrong as a whole is refused as a whole.
         let wrong = [
             ("a", rule("a", "inSegment(\"b\")")),
             ("hot", rule("hot", "computed.rank and b2b.personScore > 60")),
@@ -177,9 +177,40 @@ fn a_batch_is_judged_as_a_whole_however_it_falls_into_steps() {
         ];
         cluster.define_together("second", &wrong);
         cluster.settle();
-        assert_eq!(all(&cluster), ["9", "9", "789"]);
-        assert_eq!(cluster.dead_letters.len(), 1, "{:?}", cluster.dead_letters);
+        assert_eq!(all(&cluster), ["9", "9", "6789"]);
+        assert_eq!(numbers(&cluster, "later"), "");
+        assert_eq!(cluster.dead_letters.len(), 3, "{:?}", cluster.dead_letters);
         cluster.check_derived();
+    }
+}
+
+/// Persons change while a batch arrives. Under a part of it nobody would be in `either`.
+#[test]
+fn nobody_is_evaluated_under_a_part_of_a_batch() {
+    let rule = |name: &str, pql: &str| Some(text(name, "published", pql));
+    for seed in seeds!(0..30) {
+        let mut cluster = cluster(seed);
+        for (name, pql) in [
+            ("one", "b2b.personScore > 70"),
+            ("other", "false"),
+            ("either", "inSegment(\"one\") or inSegment(\"other\")"),
+        ] {
+            cluster.define(name, rule(name, pql).as_deref());
+        }
+        cluster.settle();
+        let before = cluster.changes.len();
+        let fillers: Vec<String> = (0..20).map(|number| format!("filler-{number}")).collect();
+        let mut batch = vec![("one", rule("one", "false"))];
+        batch.extend(fillers.iter().map(|name| (name.as_str(), rule(name, "false"))));
+        batch.push(("other", rule("other", "b2b.personScore > 70")));
+        cluster.define_together("turn", &batch);
+        for at in 1..=9 {
+            cluster.source(&person(at, at, at * 10));
+            cluster.act();
+        }
+        cluster.settle();
+        let of_either = cluster.changes[before..].iter().filter(|change| change.segment == "either");
+        assert_eq!(of_either.count(), 0, "{:?}", &cluster.changes[before..]);
     }
 }
 

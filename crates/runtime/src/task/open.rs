@@ -55,10 +55,7 @@ impl ShardTask {
             other => other?,
         };
         let meta = match Meta::load(&*self.store)? {
-            None => Meta {
-                shards: topology.shards(),
-                ..Meta::default()
-            },
+            None => Meta::of(topology.shards()),
             Some(Ok(meta)) if meta.shards == topology.shards() => meta,
             Some(Ok(meta)) => {
                 return Err(TaskError::Broken(format!(
@@ -91,6 +88,7 @@ impl ShardTask {
             outputs: BTreeMap::new(),
             // Fan-out and backfill may have been interrupted.
             more: true,
+            held: Vec::new(),
             topology_checked_at: self.now,
             measured_at: self.now,
         })

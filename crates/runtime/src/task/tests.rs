@@ -13,6 +13,7 @@ use millrace_model::{DAY_MS, ShardId, SourceKind, Timestamp};
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, Measure, Measurement, Output, OutputTopic, Partition};
 use millrace_shard::state::{RowChange, StateError, StateStore, StateView};
 
+use super::pace::Pace;
 use super::{ShardTask, Stepped, TaskConfig, TaskContext};
 use crate::clock::{Clock, ManualClock};
 use crate::memory_store::{MemoryDisk, MemoryStore};
@@ -242,7 +243,8 @@ fn background_work_gives_way_by_time() {
     // How much a step does with this number of inputs, if a portion takes that long.
     let done = |config: TaskConfig, inputs, portion_ms| {
         let clock = ManualClock::new(Timestamp(0));
-        let mut portions = config.portions(inputs, &clock);
+        let mut pace = Pace::default();
+        let mut portions = pace.portions(&config, inputs, &clock);
         let given = std::iter::from_fn(|| {
             let portion = portions();
             clock.set(clock.now().plus_ms(portion_ms));
@@ -254,7 +256,7 @@ fn background_work_gives_way_by_time() {
     assert_eq!(done(config, 1, 500), 32, "every step has time for some");
     assert_eq!(done(config, 0, 5), 256, "nobody waits for it");
     assert_eq!(done(config, 1, 0), 400, "the most");
-    assert_eq!(done(config, 800, 500), 128, "a share together with many inputs");
+    assert_eq!(done(config, 800, 500), 100, "a share together with many inputs, in ever smaller portions");
     assert_eq!(done(config, 80_000, 500), 400);
     let small = TaskConfig { background_max: 3, ..config };
     assert_eq!(done(small, 1, 0), 3);

@@ -41,7 +41,21 @@ pub(super) struct Part {
 #[derive(Debug)]
 struct Entry {
     rule: Compiled,
-    part: Part,
+    part: Arc<Part>,
+}
+
+/// A rule on its way to be put in force.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    rule: Compiled,
+    /// If it is taken apart already.
+    part: Option<Arc<Part>>,
+}
+
+impl From<Compiled> for Prepared {
+    fn from(rule: Compiled) -> Prepared {
+        Prepared { rule, part: None }
+    }
 }
 
 /// Rules in force together. A clone is cheap, and changes apart from its original.
@@ -55,8 +69,8 @@ pub struct Rules {
     queries: BTreeMap<QueryId, usize>,
 }
 
-/// Rules to put in force, linked, beside the rules as they came; `None`: to take out.
-type News = BTreeMap<Text, Option<(Compiled, Compiled)>>;
+/// Rules to put in force, with their linked form; `None`: to take out.
+type News = BTreeMap<Text, Option<(Prepared, Compiled)>>;
 /// Those to put in place, by name; `None`: to take out.
 type Entries = BTreeMap<Text, Option<Arc<Entry>>>;
 
@@ -78,7 +92,7 @@ impl Rules {
         let mut twice = Problems::new();
         for rule in compiled {
             let name = &rule.definition().name;
-            if news.insert(name.clone(), Some((rule.clone(), rule.clone()))).is_some() {
+            if news.insert(name.clone(), Some((rule.clone().into(), rule.clone()))).is_some() {
                 let message = format!("the segment `{name}` is defined twice");
                 twice.push((name.clone(), Diagnostic::error("duplicate", Span::default(), message)));
             }
@@ -91,6 +105,17 @@ impl Rules {
         Ok(rules)
     }
 
+    /// Takes a rule apart ahead of `change`, unless that depends on computed attributes. A rule that
+    /// cannot be kept incrementally is refused by `change`.
+    pub fn prepare(&self, rule: Compiled) -> Prepared {
+        let alone = rule.attributes().is_empty();
+        let part = alone.then(|| Planner::part(&self.terms, &rule).ok()).flatten();
+        Prepared {
+            rule,
+            part: part.map(Arc::new),
+        }
+    }
+
     /// Puts rules in force, in place of those of the same names, and takes out those that are
     /// `None`: all of them or, where they conflict with each other or with the others, none.
     ///
@@ -98,10 +123,10 @@ impl Rules {
     /// Segments that refer to each other in a circle or to a segment of another kind of subject,
     /// computed attributes that a rule cannot use as they are, rules that cannot be kept
     /// incrementally, and more parts than `Settings::parts_max`. The definitions must be changed.
-    pub fn change(&mut self, changes: BTreeMap<Text, Option<Compiled>>, schema: &Schema) -> Result<(), Problems> {
+    pub fn change(&mut self, mut changes: BTreeMap<Text, Option<Prepared>>, schema: &Schema) -> Result<(), Problems> {
         let present = |name: &Text| self.entries.get(name).map(|entry| &entry.rule);
-        let concerns_library = |(name, new): (&Text, &Option<Compiled>)| new.as_ref().is_some_and(is_attribute) || present(name).is_some_and(is_attribute);
-        let mut changes = changes;
+        let concerns_library =
+            |(name, new): (&Text, &Option<Prepared>)| new.as_ref().is_some_and(|new| is_attribute(&new.rule)) || present(name).is_some_and(is_attribute);
         let mut library = Arc::clone(&self.library);
         if changes.iter().any(concerns_library) {
             let others = self
@@ -109,7 +134,7 @@ impl Rules {
                 .iter()
                 .filter(|(name, _)| !changes.contains_key(*name))
                 .map(|(_, entry)| &entry.rule);
-            library = Arc::new(Library::of(changes.values().flatten().chain(others)));
+            library = Arc::new(Library::of(changes.values().flatten().map(|new| &new.rule).chain(others)));
             self.add_users(&mut changes);
         }
         let mut problems = Problems::new();
@@ -117,8 +142,8 @@ impl Rules {
         for (name, change) in changes {
             let new = match change {
                 None => None,
-                Some(rule) => match linked(&rule, schema, &library) {
-                    Ok(linked) => Some((rule, linked)),
+                Some(new) => match linked(&new.rule, schema, &library) {
+                    Ok(linked) => Some((new, linked)),
                     Err(found) => {
                         problems.extend(found.into_iter().map(|problem| (name.clone(), problem)));
                         continue;
@@ -137,7 +162,7 @@ impl Rules {
 
     /// Adds the rules that name one of these as a computed attribute, or one that does, and so on:
     /// they have to be linked anew.
-    fn add_users(&self, changes: &mut BTreeMap<Text, Option<Compiled>>) {
+    fn add_users(&self, changes: &mut BTreeMap<Text, Option<Prepared>>) {
         loop {
             let names = |entry: &Entry| entry.rule.attributes().iter().any(|(name, _)| changes.contains_key(name));
             let users = self.entries.iter().filter(|(name, entry)| !changes.contains_key(*name) && names(entry));
@@ -145,7 +170,7 @@ impl Rules {
             if users.is_empty() {
                 return;
             }
-            changes.extend(users.into_iter().map(|(name, rule)| (name, Some(rule))));
+            changes.extend(users.into_iter().map(|(name, rule)| (name, Some(rule.into()))));
         }
     }
 
@@ -160,11 +185,11 @@ impl Rules {
         }
         let mut parts = Entries::new();
         for (name, new) in news {
-            let Some((rule, linked)) = new else {
+            let Some((Prepared { rule, part }, linked)) = new else {
                 parts.insert(name, None);
                 continue;
             };
-            match Planner::part(&self.terms, &linked) {
+            match part.map_or_else(|| Planner::part(&self.terms, &linked).map(Arc::new), Ok) {
                 Ok(part) => drop(parts.insert(name, Some(Arc::new(Entry { rule, part })))),
                 Err(problem) => problems.push((name, problem)),
             }

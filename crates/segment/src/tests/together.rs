@@ -71,7 +71,10 @@ fn one_by_one_or_together() {
             }
             let all: Vec<Compiled> = after.values().cloned().collect();
             let together = link(&all, schema_once()).and_then(|linked| Plan::build(&linked, &settings()));
-            match (rules.change([(name.as_str().into(), change)].into(), schema_once()), together) {
+            match (
+                rules.change([(name.as_str().into(), change.map(|rule| rules.prepare(rule)))].into(), schema_once()),
+                together,
+            ) {
                 (Ok(()), Ok(plan)) => {
                     assert_eq!(shown(&rules.plan()), shown(&plan), "seed {seed}, {name}");
                     present = after;

@@ -1,6 +1,6 @@
 //! Segment definitions as data: they arrive on the control topic, which every shard reads whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -45,13 +45,14 @@ impl Step<'_> {
                     version,
                     accepted_at: self.tx.now,
                 };
-                Some(Accepted { row, compiled })
+                Some(Arc::new(Accepted { row, compiled }))
             }
         };
         self.agenda.definitions.push(Arrival {
             name,
             version,
             accepted,
+            prepared: None,
             batch: Batch::of(&input.headers),
         });
         Ok(())
@@ -66,11 +67,11 @@ impl Step<'_> {
         }
         self.agenda.planned = true;
         let mut definitions = self.program.definitions.clone();
-        let waited = definitions.waiting().to_vec();
+        let waited = self.intake.versions();
         let mut news: Vec<Arrival> = Vec::with_capacity(arrivals.len());
         let mut changed: BTreeSet<Text> = BTreeSet::new();
         for arrival in arrivals {
-            for (arrival, outcome) in definitions.take(arrival, &self.deployment.schema) {
+            for (arrival, outcome) in self.intake.take(&mut definitions, arrival, &self.deployment.schema) {
                 match outcome {
                     Ok(Taken::Nothing) => continue,
                     Ok(Taken::Noted) => {}
@@ -84,15 +85,15 @@ impl Step<'_> {
                 news.push(arrival);
             }
         }
-        self.write_waiting(&waited, definitions.waiting())?;
+        self.write_waiting(&waited)?;
+        let Some(last) = news.iter().map(|arrival| arrival.version).max() else {
+            return Ok(());
+        };
         let mut revision = self.program.revision_row();
         if !changed.is_empty() {
             revision.revision = revision.revision.next();
         }
         self.put_in_force(Program::new(definitions, revision));
-        let Some(last) = news.iter().map(|arrival| arrival.version).max() else {
-            return Ok(());
-        };
         self.tx.put(key::single(table::CONTROL), &last);
         for arrival in &news {
             self.write_definition(arrival)?;
@@ -115,16 +116,18 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Stores those that wait now in place of those that waited before.
-    fn write_waiting(&mut self, before: &[Arrival], after: &[Arrival]) -> Result<(), StateError> {
-        for arrival in before {
-            self.tx.delete_if_present(key::named(table::WAITING, &arrival.name))?;
+    /// Stores those that wait and did not before, and deletes those that do no longer.
+    fn write_waiting(&mut self, before: &BTreeMap<Text, u64>) -> Result<(), StateError> {
+        let after = self.intake.versions();
+        for name in before.keys().filter(|name| !after.contains_key(*name)) {
+            self.tx.delete_if_present(key::named(table::WAITING, name))?;
         }
-        for arrival in after {
+        for arrival in self.intake.iter().filter(|arrival| before.get(&arrival.name) != Some(&arrival.version)) {
+            let accepted = arrival.accepted.as_ref();
             let row = WaitingRow {
-                text: arrival.accepted.as_ref().map(|accepted| accepted.row.text.clone()),
+                text: accepted.map(|accepted| accepted.row.text.clone()),
                 version: arrival.version,
-                arrived_at: arrival.accepted.as_ref().map_or(self.tx.now, |accepted| accepted.row.accepted_at),
+                arrived_at: accepted.map_or(self.tx.now, |accepted| accepted.row.accepted_at),
                 batch: arrival.batch.as_ref().map(|batch| batch.id.clone()).unwrap_or_default(),
             };
             self.tx.put(key::named(table::WAITING, &arrival.name), &row);

@@ -18,6 +18,7 @@ use super::outbox::Outbox;
 use super::transaction::Transaction;
 use crate::deployment::{Deployment, Destination, HISTORY_ROWS};
 use crate::key::table;
+use crate::lifecycle::Intake;
 use crate::message::{Address, Data, Message};
 use crate::program::Program;
 use crate::state::{Row, StateError, StateView};
@@ -87,6 +88,7 @@ impl Bench {
             program,
             out: Outbox::new(ShardId::FIRST, 1),
             agenda: Agenda::new(Fanouts::default(), true),
+            intake: Intake::default(),
         };
         run(&mut step).expect("rows in memory do not fail");
         let mut shown = String::new();

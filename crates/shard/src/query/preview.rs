@@ -228,7 +228,7 @@ impl Query {
         }
         definition.status = Status::Published;
         let published = compile(&definition, &self.config.schema).map_err(QueryError::Invalid)?;
-        let change = BTreeMap::from([(definition.name.clone(), Some(published.clone()))]);
+        let change = BTreeMap::from([(definition.name.clone(), Some(published.clone().into()))]);
         let together = program.definitions.rules().clone().change(change, &self.config.schema);
         together.map_err(|problems| QueryError::Invalid(problems.into_iter().map(|(_, problem)| problem).collect()))?;
         let attributes = program

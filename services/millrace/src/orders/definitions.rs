@@ -1,6 +1,7 @@
 //! The definitions of the control topic, against which a command is checked before it is executed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_api::backend::BackendError;
@@ -8,7 +9,7 @@ use millrace_log::Reader;
 use millrace_model::{Schema, Timestamp};
 use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_segment::{Compiled, Settings, Status, warnings};
-use millrace_shard::lifecycle::{Accepted, Arrival, Definitions};
+use millrace_shard::lifecycle::{Accepted, Arrival, Definitions, Intake};
 use millrace_shard::row::DefinitionRow;
 use millrace_wire::Batch;
 
@@ -19,6 +20,7 @@ use crate::rules::{Checked, check_one, rendered};
 pub struct ControlTopic {
     reader: Box<dyn Reader>,
     definitions: Definitions,
+    intake: Intake,
 }
 
 impl ControlTopic {
@@ -27,6 +29,7 @@ impl ControlTopic {
         ControlTopic {
             reader,
             definitions: Definitions::new(settings),
+            intake: Intake::default(),
         }
     }
 
@@ -43,20 +46,17 @@ impl ControlTopic {
                         let text = String::from_utf8_lossy(&value).into_owned();
                         let accepted_at = delivered.timestamp;
                         let row = DefinitionRow { text, version, accepted_at };
-                        Some(Accepted { row, compiled })
+                        Some(Arc::new(Accepted { row, compiled }))
                     }
                 };
-                let batch = Batch::of(&delivered.record.headers);
-                let name = name.into();
-                self.definitions.take(
-                    Arrival {
-                        name,
-                        version,
-                        accepted,
-                        batch,
-                    },
-                    schema,
-                );
+                let arrival = Arrival {
+                    name: name.into(),
+                    version,
+                    accepted,
+                    prepared: None,
+                    batch: Batch::of(&delivered.record.headers),
+                };
+                self.intake.take(&mut self.definitions, arrival, schema);
             }
         }
         Ok(&self.definitions)
@@ -74,30 +74,24 @@ fn readable(name: &str, value: &Bytes, schema: &Schema) -> Option<Compiled> {
 /// `InUse` where one removes a published definition that others depend on; `InvalidDefinition` for
 /// a circle, a definition about another kind of subject, or one that others cannot use as it is.
 pub fn check_put(definitions: &Definitions, checked: &[Checked], schema: &Schema) -> Result<Vec<String>, BackendError> {
-    let mut after = definitions.clone();
-    let mut problems = Vec::new();
-    for (at, new) in checked.iter().enumerate() {
+    let arrival = |new: &Checked| {
         let row = DefinitionRow {
             text: new.text.clone(),
             version: u64::MAX,
             accepted_at: Timestamp::MAX,
         };
         let compiled = new.compiled.clone();
-        let arrival = Arrival {
+        Arrival {
             name: new.name.as_str().into(),
             version: u64::MAX,
-            accepted: Some(Accepted { row, compiled }),
-            batch: Some(Batch {
-                id: "checked".into(),
-                last: at + 1 == checked.len(),
-            }),
-        };
-        let verdicts = after.take(arrival, schema);
-        problems.extend(verdicts.into_iter().filter_map(|(_, outcome)| outcome.err()).flatten());
-    }
-    if !problems.is_empty() {
-        return Err(BackendError::InvalidDefinition(rendered(checked, &problems)));
-    }
+            accepted: Some(Arc::new(Accepted { row, compiled })),
+            prepared: None,
+            batch: None,
+        }
+    };
+    let mut after = definitions.clone();
+    let put = after.put(&checked.iter().map(arrival).collect::<Vec<_>>(), schema);
+    put.map_err(|problems| BackendError::InvalidDefinition(rendered(checked, &problems)))?;
     for new in checked.iter().filter(|new| new.compiled.definition().status == Status::Inactive) {
         if is_published(definitions, &new.name) {
             check_unused(&after, &new.name, "made inactive")?;

@@ -177,6 +177,7 @@ impl Segments {
         };
         match self.client.call(&request).await {
             Ok((body, _)) => {
+                self.took(&audience);
                 let answers = mapping::answers(&body, id, elements);
                 answers.ok_or_else(|| Stop::Later(format!("LinkedIn's answers do not fit the call of {} members", elements.len()), None))
             }

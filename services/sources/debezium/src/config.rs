@@ -115,6 +115,21 @@ pub(crate) struct Topic {
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
 
+/// Instance and system, which stand after the `@` of every key.
+fn check_names(raw: &Raw, wrong: &mut Vec<String>) {
+    if raw.instance.trim().is_empty() {
+        wrong.push("instance: a name is needed, it is part of every key".to_owned());
+    }
+    let of_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_');
+    for (setting, name) in [("instance", Some(&raw.instance)), ("system", raw.system.as_ref())] {
+        if let Some(name) = name.filter(|name| !name.trim().chars().all(of_name)) {
+            wrong.push(format!(
+                "{setting}: `{name}` is part of every key, `…@instance.system`; write letters, digits, `-` and `_`"
+            ));
+        }
+    }
+}
+
 impl Config {
     /// Checks everything. No IO.
     ///
@@ -122,9 +137,7 @@ impl Config {
     /// All errors.
     pub fn new(raw: Raw) -> Result<Config, ConfigError> {
         let mut wrong = Vec::new();
-        if raw.instance.trim().is_empty() {
-            wrong.push("instance: a name is needed, it is part of every key".to_owned());
-        }
+        check_names(&raw, &mut wrong);
         let suffix = format!("@{}.{}", raw.instance.trim(), raw.system.as_deref().unwrap_or("Database").trim());
         let zone = raw.zone.as_deref().unwrap_or("UTC");
         let zone = zone.parse::<Tz>().unwrap_or_else(|_| {

@@ -460,7 +460,7 @@ fn the_configuration_of_the_guide_holds() {
 #[test]
 fn a_configuration_says_all_that_is_wrong() {
     let raw = json!({
-        "instance": " ", "zone": "Mars", "lost_records": "skip",
+        "instance": " ", "system": "cr m@2", "zone": "Mars", "lost_records": "skip",
         "topics": {"t": {"types": {"a": "Blob"}, "records": [
             {"record": "persn", "key": "id"},
             {"record": "person", "key": 5},
@@ -471,6 +471,7 @@ fn a_configuration_says_all_that_is_wrong() {
     let error = Config::new(serde_json::from_value(raw).expect("of this form")).expect_err("wrong");
     let expected = [
         "instance: a name is needed, it is part of every key",
+        "system: `cr m@2` is part of every key, `…@instance.system`; write letters, digits, `-` and `_`",
         "zone: `Mars` is no time zone such as `Europe/Berlin`",
         "lost_records: `skip` is neither `stop` nor `earliest`",
         "topics.t.types.a: `Blob` is no type such as `MicroTimestamp` or `Decimal(2)`",

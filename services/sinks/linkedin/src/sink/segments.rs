@@ -42,6 +42,8 @@ struct Known {
     since: Timestamp,
     /// It takes members.
     ready: bool,
+    /// It has taken some.
+    took: bool,
     shown: Option<Shown>,
 }
 
@@ -148,7 +150,8 @@ impl Segments {
             .map(|known| known.id)
             .filter(|own| *own != shown.id && !self.fixed(audience));
         let id = shown.id;
-        let since = self.known.get(audience).filter(|known| known.id == id).map_or(now, |known| known.since);
+        let before = self.known.get(audience).filter(|known| known.id == id);
+        let (since, took) = before.map_or((now, false), |known| (known.since, known.took));
         // The clocks need not agree.
         let age = (now.0 - shown.created_at.0).max(now.0 - since.0);
         let ready = age >= PREPARED_MS;
@@ -156,6 +159,7 @@ impl Segments {
             id,
             since,
             ready,
+            took,
             shown: Some(shown),
         };
         self.known.insert(audience.to_owned(), known);
@@ -240,6 +244,7 @@ impl Segments {
             id,
             since: (self.now)(),
             ready: false,
+            took: false,
             shown: None,
         };
         self.known.insert(audience.to_owned(), known);
@@ -265,8 +270,15 @@ impl Segments {
     /// other one is looked up again.
     pub(super) fn not_found(&mut self, audience: &str) {
         let now = (self.now)();
-        if self.known.get(audience).is_some_and(|known| now.0 - known.since.0 >= MISSING_MS) {
+        if self.known.get(audience).is_some_and(|known| known.took || now.0 - known.since.0 >= MISSING_MS) {
             self.known.remove(audience);
+        }
+    }
+
+    /// The segment of an audience has taken members.
+    pub(super) fn took(&mut self, audience: &str) {
+        if let Some(known) = self.known.get_mut(audience) {
+            known.took = true;
         }
     }
 

@@ -205,7 +205,7 @@ fn the_floor_is_shown() {
 
 #[test]
 fn a_segment_that_is_gone_is_made_anew_and_filled() {
-    for restarted in [false, true] {
+    for (restarted, changed) in [(false, false), (true, false), (false, true)] {
         let mut stage = Stage::new(10, json!({}));
         for number in 0..50 {
             stage.desire("hot", &email(number), true);
@@ -220,12 +220,21 @@ fn a_segment_that_is_gone_is_made_anew_and_filled() {
             drop(task);
             task = stage.task();
         }
-        // Nothing changes; the hourly look finds out.
-        stage.pass(3_600_000);
+        if changed {
+            stage.desire("hot", &email(50), true);
+            stage.pass(120_000);
+        } else {
+            // Nothing changes; the hourly look finds out.
+            stage.pass(3_600_000);
+        }
         stage.settle(&mut task);
         assert_eq!(stage.members(), stage.expected(), "restarted {restarted}");
         let status = task.status();
-        assert_eq!((status.delivered, status.pending), (75, 0), "restarted {restarted}");
+        assert_eq!(
+            (status.delivered, status.pending),
+            (75 + u64::from(changed), 0),
+            "restarted {restarted}, changed {changed}"
+        );
     }
 }
 

@@ -177,7 +177,7 @@ impl Stage {
             let of = |found: &[u64]| found.iter().copied().filter(here).collect::<Vec<_>>();
             let expected = |usable: bool| {
                 let all = (1..=self.sent).filter(here);
-                all.filter(|number| !number.is_multiple_of(BAD_EVERY) == usable).collect::<Vec<_>>()
+                all.filter(|number| number.is_multiple_of(BAD_EVERY) != usable).collect::<Vec<_>>()
             };
             assert_eq!(of(&good), expected(true));
             assert_eq!(of(&dead), expected(false));

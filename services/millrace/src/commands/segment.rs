@@ -102,7 +102,7 @@ fn placed_here(definitions: &[Checked], found: &[(Text, Diagnostic)], warnings: 
         };
         if let Some(at) = left.iter().position(same) {
             let found = left.remove(at).clone();
-            return rendered(definitions.iter().filter(|definition| definition.name == found.0), &[found.clone()]).concat();
+            return rendered(definitions.iter().filter(|definition| definition.name == found.0), std::slice::from_ref(&found)).concat();
         }
         let named = |definition: &&Checked| definitions.len() == 1 || warning.starts_with(&format!("segment {}: ", definition.name));
         let file = definitions.iter().find(named).and_then(|definition| definition.source.file.as_ref());

@@ -161,7 +161,9 @@ fn subjects_and_other_data_are_the_collector_s() {
 #[test]
 fn what_is_no_event_says_why() {
     let of_type = |content_type| [("content-type", content_type)];
-    let table: [(&[(&str, &str)], Option<&str>, &str); 14] = [
+    // Headers, value, and why it is none.
+    type Case<'c> = (&'c [(&'c str, &'c str)], Option<&'c str>, &'c str);
+    let table: [Case<'_>; 14] = [
         (
             &[],
             Some(DATA),

@@ -161,7 +161,8 @@ impl Machine for Shard {
     fn next_timer(&self, view: &dyn StateView) -> Result<Timestamp, StateError> {
         let lower = key::timers_from(self.timers_from);
         let first = view.scan(&lower, &[table::TIMER + 1], 1)?;
-        Ok(first.first().and_then(|(key, _)| key::Parts::of(key).instant()).unwrap_or(Timestamp::MAX))
+        let timer = first.first().and_then(|(key, _)| key::Parts::of(key).instant());
+        Ok(timer.into_iter().chain(self.intake.deadline()).min().unwrap_or(Timestamp::MAX))
     }
 
     fn committed(&mut self) {}

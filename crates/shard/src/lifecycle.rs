@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millrace_model::{Schema, Text};
+use millrace_model::{Schema, Text, Timestamp};
 use millrace_segment::plan::{Prepared, Problems, Rules};
 use millrace_segment::{Compiled, Settings, Status};
 use millrace_wire::Batch;
@@ -60,6 +60,8 @@ pub struct Arrival {
     pub name: Text,
     /// The number of the version: the place of the record in the topic, from 1.
     pub version: u64,
+    /// When it was taken in.
+    pub arrived_at: Timestamp,
     /// `None`: the name is deleted.
     pub accepted: Option<Arc<Accepted>>,
     /// The rule, if it is taken apart already.
@@ -96,6 +98,11 @@ pub struct Intake {
     waiting: Vec<Arrival>,
 }
 
+/// How long the records of a batch wait for its last one, after the latest that came. A batch is in
+/// the topic as a whole, so one that is not complete by then never will be: its last record was
+/// superseded and compaction removed it. What is left is taken as it is.
+pub const BATCH_WAIT_MS: i64 = 60_000;
+
 impl Intake {
     /// With records that wait.
     pub fn waiting(waiting: Vec<Arrival>) -> Intake {
@@ -119,10 +126,26 @@ impl Intake {
             together.extend(self.waiting.extract_if(.., is_of_batch));
         }
         together.push(arrival);
-        match definitions.put(&together, schema) {
-            Ok(taken) => together.into_iter().zip(taken.into_iter().map(Ok)).collect(),
-            Err(problems) => together.into_iter().map(|arrival| (arrival, Err(problems.clone()))).collect(),
+        put(definitions, together, schema)
+    }
+
+    /// When those that wait will be taken as they are.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let latest = self.waiting.iter().map(|arrival| arrival.arrived_at).max()?;
+        Some(latest.plus_ms(BATCH_WAIT_MS))
+    }
+
+    /// Takes those that wait as they are, batch by batch, if their time is over.
+    pub fn take_overdue(&mut self, definitions: &mut Definitions, now: Timestamp, schema: &Schema) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return verdicts;
         }
+        while let Some(batch) = self.waiting.first().map(|arrival| arrival.batch.clone()) {
+            let together = self.waiting.extract_if(.., |arrival: &mut Arrival| arrival.batch == batch).collect();
+            verdicts.extend(put(definitions, together, schema));
+        }
+        verdicts
     }
 
     /// Those that wait, by name: the version of each.
@@ -133,6 +156,14 @@ impl Intake {
     /// Those that wait.
     pub fn iter(&self) -> impl Iterator<Item = &Arrival> {
         self.waiting.iter()
+    }
+}
+
+/// Puts arrivals in force: all of them or, where they conflict with the others, none.
+fn put(definitions: &mut Definitions, together: Vec<Arrival>, schema: &Schema) -> Vec<Verdict> {
+    match definitions.put(&together, schema) {
+        Ok(taken) => together.into_iter().zip(taken.into_iter().map(Ok)).collect(),
+        Err(problems) => together.into_iter().map(|arrival| (arrival, Err(problems.clone()))).collect(),
     }
 }
 
@@ -359,8 +390,6 @@ pub fn to_restore(versions: &[Version], wanted: Option<u64>) -> Result<&Version,
 
 #[cfg(test)]
 mod tests {
-    use millrace_model::{Schema, Timestamp};
-
     use super::*;
     use crate::row::Revision;
 
@@ -394,6 +423,7 @@ mod tests {
             let arrival = Arrival {
                 name: "a".into(),
                 version: at as u64 + 1,
+                arrived_at: Timestamp(0),
                 accepted,
                 prepared: None,
                 batch: None,

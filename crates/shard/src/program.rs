@@ -316,17 +316,21 @@ pub fn waiting(view: &dyn StateView, config: &Deployment) -> Result<Intake, Stat
         let WaitingRow {
             text,
             version,
-            arrived_at: accepted_at,
+            arrived_at,
             batch,
         } = row;
         let accepted = match text {
             None => None,
-            Some(text) => Some(Arc::new(compiled(&name, DefinitionRow { text, version, accepted_at }, config)?)),
+            Some(text) => {
+                let accepted_at = arrived_at;
+                Some(Arc::new(compiled(&name, DefinitionRow { text, version, accepted_at }, config)?))
+            }
         };
         let batch = Some(Batch { id: batch, last: false });
         Some(Arrival {
             name,
             version,
+            arrived_at,
             accepted,
             prepared: None,
             batch,

@@ -231,13 +231,16 @@ impl Cluster {
 
     /// Puts definitions on the control topic that belong together.
     pub fn define_together(&mut self, id: &str, definitions: &[(&str, Option<String>)]) {
-        for (at, (name, text)) in definitions.iter().enumerate() {
-            let batch = Batch {
-                id: id.into(),
-                last: at + 1 == definitions.len(),
-            };
-            self.define_in(name, text.as_deref(), Some(&batch));
-        }
+        let Some((last, others)) = definitions.split_last() else { return };
+        self.define_some_of(id, others);
+        let batch = Batch { id: id.into(), last: true };
+        self.define_in(last.0, last.1.as_deref(), Some(&batch));
+    }
+
+    /// As `define_together`, without the last of them.
+    pub fn define_some_of(&mut self, id: &str, definitions: &[(&str, Option<String>)]) {
+        let batch = Batch { id: id.into(), last: false };
+        definitions.iter().for_each(|(name, text)| self.define_in(name, text.as_deref(), Some(&batch)));
     }
 
     fn define_in(&mut self, name: &str, text: Option<&str>, batch: Option<&Batch>) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use millrace_model::Timestamp;
 use millrace_oracle::worlds::{NOON_MS, record};
-use millrace_shard::lifecycle::{VERSIONS_MAX, to_restore};
+use millrace_shard::lifecycle::{BATCH_WAIT_MS, VERSIONS_MAX, to_restore};
 use millrace_shard::query::SegmentState;
 use millrace_test_scenarios::Cluster;
 use millrace_test_seeds::seeds;
@@ -182,6 +182,24 @@ fn a_batch_is_judged_as_a_whole_however_it_falls_into_steps() {
         assert_eq!(cluster.dead_letters.len(), 3, "{:?}", cluster.dead_letters);
         cluster.check_derived();
     }
+}
+
+/// Compaction leaves a batch without its last record where that was superseded.
+#[test]
+fn what_is_left_of_a_batch_is_taken_when_nothing_more_comes() {
+    let mut cluster = cluster(3);
+    let rule = |name: &str, pql: &str| (name.to_owned(), Some(text(name, "published", pql)));
+    let left = [rule("low", "b2b.personScore < 30"), rule("both", "inSegment(\"low\") and b2b.personScore > 10")];
+    let left = left.each_ref().map(|(name, text)| (name.as_str(), text.clone()));
+    cluster.define_some_of("old", &left);
+    cluster.settle();
+    assert_eq!(cluster.members("low").len(), 0, "more may come");
+    cluster.restart(millrace_test_scenarios::config(SHARDS));
+    cluster.advance(Timestamp(NOON_MS + BATCH_WAIT_MS - 1));
+    assert_eq!(cluster.members("low").len(), 0);
+    cluster.advance(Timestamp(NOON_MS + BATCH_WAIT_MS));
+    assert_eq!((cluster.members("low").len(), cluster.members("both").len()), (2, 1));
+    assert_eq!(cluster.dead_letters, Vec::<String>::new());
 }
 
 /// Persons change while a batch arrives. Under a part of it nobody would be in `either`.

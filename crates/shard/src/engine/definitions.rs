@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace_model::{ShardId, Text, Timestamp};
+use millrace_model::{ShardId, Text};
 use millrace_segment::Diagnostic;
 use millrace_wire::{Batch, Reason};
 
@@ -51,6 +51,7 @@ impl Step<'_> {
         self.agenda.definitions.push(Arrival {
             name,
             version,
+            arrived_at: self.tx.now,
             accepted,
             prepared: None,
             batch: Batch::of(&input.headers),
@@ -58,32 +59,36 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Puts the definitions that arrived since the last time in force, and plans once for all of
-    /// them.
+    /// Puts the definitions that arrived since the last time in force, and those that have waited
+    /// long enough, and plans once for all of them.
     pub(super) fn plan(&mut self) -> Result<(), StateError> {
         let arrivals = std::mem::take(&mut self.agenda.definitions);
-        if arrivals.is_empty() {
+        if arrivals.is_empty() && self.intake.deadline().is_none_or(|deadline| deadline > self.tx.now) {
             return Ok(());
         }
         self.agenda.planned = true;
         let mut definitions = self.program.definitions.clone();
         let waited = self.intake.versions();
-        let mut news: Vec<Arrival> = Vec::with_capacity(arrivals.len());
+        let mut news: Vec<Arrival> = Vec::new();
         let mut changed: BTreeSet<Text> = BTreeSet::new();
+        let schema = &self.deployment.schema;
+        let mut verdicts = Vec::with_capacity(arrivals.len());
         for arrival in arrivals {
-            for (arrival, outcome) in self.intake.take(&mut definitions, arrival, &self.deployment.schema) {
-                match outcome {
-                    Ok(Taken::Nothing) => continue,
-                    Ok(Taken::Noted) => {}
-                    Ok(Taken::Changed) => drop(changed.insert(arrival.name.clone())),
-                    Err(problems) => {
-                        let problems: Vec<Diagnostic> = problems.into_iter().map(|(_, problem)| problem).collect();
-                        self.refuse(&record(&arrival), Reason::BadDefinition, program::describe(&problems, ""))?;
-                        continue;
-                    }
+            verdicts.extend(self.intake.take(&mut definitions, arrival, schema));
+        }
+        verdicts.extend(self.intake.take_overdue(&mut definitions, self.tx.now, schema));
+        for (arrival, outcome) in verdicts {
+            match outcome {
+                Ok(Taken::Nothing) => continue,
+                Ok(Taken::Noted) => {}
+                Ok(Taken::Changed) => drop(changed.insert(arrival.name.clone())),
+                Err(problems) => {
+                    let problems: Vec<Diagnostic> = problems.into_iter().map(|(_, problem)| problem).collect();
+                    self.refuse(&record(&arrival), Reason::BadDefinition, program::describe(&problems, ""))?;
+                    continue;
                 }
-                news.push(arrival);
             }
+            news.push(arrival);
         }
         self.write_waiting(&waited)?;
         let Some(last) = news.iter().map(|arrival| arrival.version).max() else {
@@ -127,7 +132,7 @@ impl Step<'_> {
             let row = WaitingRow {
                 text: accepted.map(|accepted| accepted.row.text.clone()),
                 version: arrival.version,
-                arrived_at: accepted.map_or(self.tx.now, |accepted| accepted.row.accepted_at),
+                arrived_at: arrival.arrived_at,
                 batch: arrival.batch.as_ref().map(|batch| batch.id.clone()).unwrap_or_default(),
             };
             self.tx.put(key::named(table::WAITING, &arrival.name), &row);
@@ -198,7 +203,7 @@ fn record(arrival: &Arrival) -> Input {
         topic: InputTopic::Control,
         partition: 0,
         offset: i64::try_from(arrival.version).unwrap_or(i64::MAX) - 1,
-        timestamp: accepted.map_or(Timestamp::MIN, |accepted| accepted.row.accepted_at),
+        timestamp: arrival.arrived_at,
         key: Some(Bytes::copy_from_slice(arrival.name.as_bytes())),
         value: accepted.map(|accepted| Bytes::copy_from_slice(accepted.row.text.as_bytes())),
         headers: Vec::new(),

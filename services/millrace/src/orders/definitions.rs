@@ -52,6 +52,7 @@ impl ControlTopic {
                 let arrival = Arrival {
                     name: name.into(),
                     version,
+                    arrived_at: delivered.timestamp,
                     accepted,
                     prepared: None,
                     batch: Batch::of(&delivered.record.headers),
@@ -59,6 +60,8 @@ impl ControlTopic {
                 self.intake.take(&mut self.definitions, arrival, schema);
             }
         }
+        // All that was appended is read: what waits still, and is not new, is all that compaction left.
+        self.intake.take_overdue(&mut self.definitions, SystemClock.now(), schema);
         Ok(&self.definitions)
     }
 }
@@ -84,6 +87,7 @@ pub fn check_put(definitions: &Definitions, checked: &[Checked], schema: &Schema
         Arrival {
             name: new.name.as_str().into(),
             version: u64::MAX,
+            arrived_at: Timestamp::MAX,
             accepted: Some(Arc::new(Accepted { row, compiled })),
             prepared: None,
             batch: None,

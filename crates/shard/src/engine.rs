@@ -26,7 +26,6 @@ use crate::row::Arrival;
 use crate::state::{RowChange, StateError, StateView};
 use activation::Activation;
 use agenda::{Agenda, Dirty};
-use background::Job;
 use identity::Writer;
 use outbox::Outbox;
 use resolve::Resolve;
@@ -289,11 +288,6 @@ impl<'a> Step<'a> {
                 continue;
             }
             let Some(job) = self.next_job()? else { return Ok(false) };
-            // Definitions seldom come alone: the backfill waits for a step without any, so that no
-            // subject is brought up to each of them apart.
-            if self.agenda.planned && matches!(job, Job::Backfill(_)) {
-                return Ok(true);
-            }
             match background() {
                 0 => return Ok(true),
                 portion => self.go_on(job, portion)?,

@@ -55,9 +55,9 @@ pub struct Queue {
 }
 
 /// A place in the queue.
-struct Place<'q>(&'q AtomicUsize);
+struct InLine<'q>(&'q AtomicUsize);
 
-impl Drop for Place<'_> {
+impl Drop for InLine<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -109,7 +109,7 @@ impl Queue {
 
     async fn wait(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Place(&self.waiting);
+        let place = InLine(&self.waiting);
         if before >= self.waiting_max {
             return Err(self.busy("and as many as may are waiting"));
         }

@@ -184,6 +184,30 @@ fn a_batch_is_judged_as_a_whole_however_it_falls_into_steps() {
     }
 }
 
+#[test]
+fn a_rule_is_in_progress_while_what_it_rests_on_is() {
+    let attribute = |pql: &str| json!({ "kind": "ComputedAttribute", "metadata": { "name": "rank" }, "spec": { "pql": pql } }).to_string();
+    let mut seen = 0;
+    for seed in seeds!(0..10) {
+        let mut cluster = cluster(seed);
+        cluster.define("rank", Some(&attribute("b2b.personScore")));
+        cluster.define("hot", Some(&text("hot", "published", "computed.rank > 60")));
+        cluster.define("hotter", Some(&text("hotter", "published", "inSegment(\"hot\")")));
+        cluster.define("apart", Some(&text("apart", "published", "b2b.personScore > 1")));
+        cluster.settle();
+        cluster.define("rank", Some(&attribute("b2b.personScore + 20")));
+        let complete = |cluster: &Cluster, name: &str| state(cluster, name).progress.iter().all(|shard| shard.complete);
+        while cluster.act() {
+            assert!(complete(&cluster, "apart"));
+            let of_rank = complete(&cluster, "rank");
+            seen += u64::from(!of_rank);
+            assert_eq!([complete(&cluster, "hot"), complete(&cluster, "hotter")], [of_rank; 2]);
+        }
+        assert_eq!(cluster.members("hotter").len(), 5);
+    }
+    assert!(seen > 10, "{seen}");
+}
+
 /// Compaction leaves a batch without its last record where that was superseded.
 #[test]
 fn what_is_left_of_a_batch_is_taken_when_nothing_more_comes() {

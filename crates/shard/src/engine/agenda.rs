@@ -19,8 +19,6 @@ pub(super) struct Agenda {
     pub evidence: Vec<(Evidence, Origin)>,
     /// Definitions that arrived and are not planned yet.
     pub definitions: Vec<Arrival>,
-    /// Definitions were planned in this step.
-    pub planned: bool,
     pub fanouts: Fanouts,
     /// Subjects whose earliest event may be gone.
     pub oldest_gone: BTreeSet<SubjectId>,
@@ -35,7 +33,6 @@ impl Agenda {
             dirty: BTreeMap::new(),
             evidence: Vec::new(),
             definitions: Vec::new(),
-            planned: false,
             fanouts,
             oldest_gone: BTreeSet::new(),
             idle,

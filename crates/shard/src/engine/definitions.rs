@@ -66,7 +66,6 @@ impl Step<'_> {
         if arrivals.is_empty() && self.intake.deadline().is_none_or(|deadline| deadline > self.tx.now) {
             return Ok(());
         }
-        self.agenda.planned = true;
         let mut definitions = self.program.definitions.clone();
         let waited = self.intake.versions();
         let mut news: Vec<Arrival> = Vec::new();

@@ -1,6 +1,8 @@
 //! Definitions, how far each shard is with them, and their members.
 
-use millrace_model::{ShardId, SubjectId};
+use std::collections::{BTreeMap, BTreeSet};
+
+use millrace_model::{ShardId, SubjectId, Text};
 
 use super::{Query, QueryError, get, scan};
 use crate::format;
@@ -70,17 +72,23 @@ impl Query {
             progress: Vec::new(),
         };
         let mut states: Vec<SegmentState> = program.definitions.iter().map(state).collect();
+        let rest_on = resting(&states);
         for shard in ShardId::all(self.config.shards) {
             let reader = self.at(shard)?;
             let backfill: Option<BackfillRow> = get(&reader, &key::single(table::BACKFILL))?;
             let complete_at: Revision = get(&reader, &key::single(table::BACKFILLED))?.unwrap_or_default();
             let of: u64 = get(&reader, &key::single(table::POPULATION))?.unwrap_or_default();
-            for state in &mut states {
-                let name = &state.accepted.compiled.definition().name;
-                let members: u64 = get(&reader, &key::named(table::AUDIENCE, name))?.unwrap_or_default();
+            let revisions = states.iter().map(|state| {
+                let version = key::version(state.accepted.name(), state.accepted.row.version);
+                Ok(get::<VersionRow>(&reader, &version)?.map(|version| version.revision))
+            });
+            let revisions: Vec<Option<Revision>> = revisions.collect::<Result<_, QueryError>>()?;
+            for (state, rest_on) in states.iter_mut().zip(&rest_on) {
+                let members: u64 = get(&reader, &key::named(table::AUDIENCE, state.accepted.name()))?.unwrap_or_default();
                 state.members += members;
-                let version = key::version(name, state.accepted.row.version);
-                let revision = get::<VersionRow>(&reader, &version)?.map(|version| version.revision);
+                // A change of what a rule rests on changes its members as well.
+                let revision = rest_on.iter().map(|at| revisions[*at]).collect::<Option<Vec<_>>>();
+                let revision = revision.and_then(|revisions| revisions.into_iter().max());
                 // A shard that has not taken up the version yet has evaluated nobody under it.
                 let complete = revision.is_some_and(|revision| revision <= complete_at);
                 let running = backfill
@@ -142,4 +150,23 @@ impl Query {
         members.truncate(limit);
         Ok(members)
     }
+}
+
+/// Of each definition the places of those that it rests on, by `inSegment` or as a computed
+/// attribute, directly or through others, and its own.
+fn resting(states: &[SegmentState]) -> Vec<BTreeSet<usize>> {
+    let places: BTreeMap<&Text, usize> = states.iter().enumerate().map(|(at, state)| (state.accepted.name(), at)).collect();
+    let named = |at: usize| {
+        let compiled = &states[at].accepted.compiled;
+        let names = compiled.segments().iter().chain(compiled.attributes());
+        names.filter_map(|(name, _)| places.get(name).copied()).collect::<Vec<_>>()
+    };
+    let all = |at: usize| {
+        let (mut found, mut waiting) = (BTreeSet::from([at]), vec![at]);
+        while let Some(next) = waiting.pop() {
+            waiting.extend(named(next).into_iter().filter(|other| found.insert(*other)));
+        }
+        found
+    };
+    (0..states.len()).map(all).collect()
 }

@@ -8,7 +8,7 @@ use serde::de::value::{BorrowedStrDeserializer, MapDeserializer, StrDeserializer
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::schema::{AvroSchema, Node, NodeId};
+use super::schema::{AvroSchema, NodeId, SchemaNode};
 
 /// Deepest nesting of lists, maps, records and unions; each level is a stack frame.
 const DEPTH_MAX: usize = 128;
@@ -142,12 +142,12 @@ pub(crate) struct Datum<'a, 'de> {
 
 impl<'a, 'de> Datum<'a, 'de> {
     /// Follows unions to the branch that is present.
-    fn settle(mut self) -> Result<(&'a Node, Datum<'a, 'de>)> {
+    fn settle(mut self) -> Result<(&'a SchemaNode, Datum<'a, 'de>)> {
         self.input.step()?;
         let schema = self.schema;
         // A union may not hold a union directly, but may refer to nothing else either, so this
         // ends.
-        while let Node::Union(branches) = &schema.nodes[self.node] {
+        while let SchemaNode::Union(branches) = &schema.nodes[self.node] {
             let index = self.input.length()?;
             self.node = *branches
                 .get(index)
@@ -156,35 +156,35 @@ impl<'a, 'de> Datum<'a, 'de> {
         Ok((&schema.nodes[self.node], self))
     }
 
-    fn visit<V: Visitor<'de>>(node: &'a Node, datum: Datum<'a, 'de>, visitor: V) -> Result<V::Value> {
+    fn visit<V: Visitor<'de>>(node: &'a SchemaNode, datum: Datum<'a, 'de>, visitor: V) -> Result<V::Value> {
         let Datum { schema, input, .. } = datum;
         match node {
-            Node::Null | Node::Union(_) => visitor.visit_unit(),
-            Node::Bool => match input.array::<1>()? {
+            SchemaNode::Null | SchemaNode::Union(_) => visitor.visit_unit(),
+            SchemaNode::Bool => match input.array::<1>()? {
                 [0] => visitor.visit_bool(false),
                 [1] => visitor.visit_bool(true),
                 [other] => Err(AvroError(format!("boolean of byte {other}"))),
             },
-            Node::Int => visitor.visit_i64(input.long()?),
-            Node::Float => visitor.visit_f32(f32::from_le_bytes(input.array()?)),
-            Node::Double => visitor.visit_f64(f64::from_le_bytes(input.array()?)),
-            Node::Bytes => visitor.visit_borrowed_bytes(input.bytes()?),
-            Node::Fixed(size) => visitor.visit_borrowed_bytes(input.take(*size)?),
-            Node::Text => visitor.visit_borrowed_str(input.text()?),
-            Node::Uuid { fixed } => {
+            SchemaNode::Int => visitor.visit_i64(input.long()?),
+            SchemaNode::Float => visitor.visit_f32(f32::from_le_bytes(input.array()?)),
+            SchemaNode::Double => visitor.visit_f64(f64::from_le_bytes(input.array()?)),
+            SchemaNode::Bytes => visitor.visit_borrowed_bytes(input.bytes()?),
+            SchemaNode::Fixed(size) => visitor.visit_borrowed_bytes(input.take(*size)?),
+            SchemaNode::Text => visitor.visit_borrowed_str(input.text()?),
+            SchemaNode::Uuid { fixed } => {
                 let bytes = if *fixed { input.take(16)? } else { input.bytes()? };
                 visitor.visit_str(&uuid_text(bytes)?)
             }
-            Node::Symbol(symbols) => {
+            SchemaNode::Symbol(symbols) => {
                 let index = input.length()?;
                 visitor.visit_str(symbols.get(index).ok_or_else(|| AvroError(format!("symbol {index} of {}", symbols.len())))?)
             }
-            Node::Date => {
+            SchemaNode::Date => {
                 let date = Date::of_days(input.long()?).ok_or_else(|| AvroError("a date outside the years 1 to 9999".to_owned()))?;
                 visitor.visit_str(&date.to_string())
             }
-            Node::Instant { per_ms } => visitor.visit_i64(input.long()?.div_euclid(*per_ms)),
-            Node::Decimal { scale, fixed } => {
+            SchemaNode::Instant { per_ms } => visitor.visit_i64(input.long()?.div_euclid(*per_ms)),
+            SchemaNode::Decimal { scale, fixed } => {
                 let bytes = match fixed {
                     Some(size) => input.take(*size)?,
                     None => input.bytes()?,
@@ -192,7 +192,7 @@ impl<'a, 'de> Datum<'a, 'de> {
                 let number = number::of_unscaled(bytes, *scale).ok_or_else(|| AvroError(format!("a decimal that is not {}", number::BOUNDS)))?;
                 visitor.visit_map(MapDeserializer::new(std::iter::once((NUMBER, number.to_string()))))
             }
-            Node::List(items) => nested(input, |input| {
+            SchemaNode::List(items) => nested(input, |input| {
                 visitor.visit_seq(Blocks {
                     schema,
                     node: *items,
@@ -202,7 +202,7 @@ impl<'a, 'de> Datum<'a, 'de> {
                     json: false,
                 })
             }),
-            Node::Map { values, json } => nested(input, |input| {
+            SchemaNode::Map { values, json } => nested(input, |input| {
                 visitor.visit_map(Blocks {
                     schema,
                     node: *values,
@@ -212,7 +212,7 @@ impl<'a, 'de> Datum<'a, 'de> {
                     json: *json,
                 })
             }),
-            Node::Record(fields) => nested(input, |input| {
+            SchemaNode::Record(fields) => nested(input, |input| {
                 visitor.visit_map(Fields {
                     schema,
                     fields: fields.iter(),
@@ -241,7 +241,7 @@ impl<'de> Deserializer<'de> for Datum<'_, 'de> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let (node, datum) = self.settle()?;
-        if matches!(node, Node::Null) {
+        if matches!(node, SchemaNode::Null) {
             visitor.visit_none()
         } else {
             visitor.visit_some(datum)
@@ -269,7 +269,7 @@ impl<'de> Deserializer<'de> for Datum<'_, 'de> {
 
 /// A unit variant by its name.
 struct Variant<'a, 'de> {
-    node: &'a Node,
+    node: &'a SchemaNode,
     datum: Datum<'a, 'de>,
 }
 
@@ -281,11 +281,11 @@ impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, UnitOnly)> {
         let input = self.datum.input;
         let name = match self.node {
-            Node::Symbol(symbols) => {
+            SchemaNode::Symbol(symbols) => {
                 let index = input.length()?;
                 symbols.get(index).ok_or_else(|| AvroError(format!("symbol {index} of {}", symbols.len())))?
             }
-            Node::Text => input.text()?,
+            SchemaNode::Text => input.text()?,
             _ => return Err(AvroError("a symbol or text expected".to_owned())),
         };
         let deserializer: StrDeserializer<'_, AvroError> = name.into_deserializer();
@@ -391,14 +391,14 @@ struct Fields<'a, 'de> {
 impl Fields<'_, '_> {
     /// Takes the union branch that comes next if it is null; takes nothing otherwise.
     fn null(&mut self, node: NodeId) -> bool {
-        let (Node::Union(branches), Some((&byte, rest))) = (&self.schema.nodes[node], self.input.bytes.split_first()) else {
+        let (SchemaNode::Union(branches), Some((&byte, rest))) = (&self.schema.nodes[node], self.input.bytes.split_first()) else {
             return false;
         };
         // Zig-zag of a branch below 64 is one even byte.
         let null = byte & 0x81 == 0
             && branches
                 .get(usize::from(byte >> 1))
-                .is_some_and(|branch| matches!(self.schema.nodes[*branch], Node::Null));
+                .is_some_and(|branch| matches!(self.schema.nodes[*branch], SchemaNode::Null));
         if null {
             self.input.bytes = rest;
         }

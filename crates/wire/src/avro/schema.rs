@@ -16,7 +16,7 @@ pub struct AvroSchemaError(#[source] pub Cause);
 /// A schema data was written with.
 #[derive(Debug)]
 pub struct AvroSchema {
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Vec<SchemaNode>,
     pub(super) top: NodeId,
     fingerprint: [u8; 8],
     text: String,
@@ -27,7 +27,7 @@ pub(super) type NodeId = usize;
 
 /// The shape of one place of a datum.
 #[derive(Debug)]
-pub(super) enum Node {
+pub(super) enum SchemaNode {
     Null,
     Bool,
     /// `int`, `long` and times of day.
@@ -104,7 +104,7 @@ impl AvroSchema {
 }
 
 struct Compiler<'a> {
-    nodes: Vec<Node>,
+    nodes: Vec<SchemaNode>,
     /// Named types by full name.
     known: BTreeMap<String, NodeId>,
     /// Referenced schemas not met yet, by full name.
@@ -118,52 +118,52 @@ impl<'a> Compiler<'a> {
         }
         // The place is taken first, so that a type can be referred to from within itself.
         let id = self.nodes.len();
-        self.nodes.push(Node::Null);
+        self.nodes.push(SchemaNode::Null);
         if let Some(name) = schema.name() {
             self.known.insert(name.fullname(namespace), id);
         }
         self.nodes[id] = match schema {
-            Schema::Null => Node::Null,
-            Schema::Boolean => Node::Bool,
-            Schema::Int | Schema::Long | Schema::TimeMillis | Schema::TimeMicros => Node::Int,
-            Schema::Float => Node::Float,
-            Schema::Double => Node::Double,
-            Schema::Bytes | Schema::BigDecimal => Node::Bytes,
-            Schema::String | Schema::Uuid(UuidSchema::String) => Node::Text,
-            Schema::Uuid(UuidSchema::Bytes) => Node::Uuid { fixed: false },
-            Schema::Uuid(UuidSchema::Fixed(_)) => Node::Uuid { fixed: true },
-            Schema::Fixed(fixed) | Schema::Duration(fixed) => Node::Fixed(fixed.size),
-            Schema::Enum(symbols) => Node::Symbol(symbols.symbols.clone()),
-            Schema::Date => Node::Date,
-            Schema::TimestampMillis | Schema::LocalTimestampMillis => Node::Instant { per_ms: 1 },
-            Schema::TimestampMicros | Schema::LocalTimestampMicros => Node::Instant { per_ms: 1_000 },
-            Schema::TimestampNanos | Schema::LocalTimestampNanos => Node::Instant { per_ms: 1_000_000 },
+            Schema::Null => SchemaNode::Null,
+            Schema::Boolean => SchemaNode::Bool,
+            Schema::Int | Schema::Long | Schema::TimeMillis | Schema::TimeMicros => SchemaNode::Int,
+            Schema::Float => SchemaNode::Float,
+            Schema::Double => SchemaNode::Double,
+            Schema::Bytes | Schema::BigDecimal => SchemaNode::Bytes,
+            Schema::String | Schema::Uuid(UuidSchema::String) => SchemaNode::Text,
+            Schema::Uuid(UuidSchema::Bytes) => SchemaNode::Uuid { fixed: false },
+            Schema::Uuid(UuidSchema::Fixed(_)) => SchemaNode::Uuid { fixed: true },
+            Schema::Fixed(fixed) | Schema::Duration(fixed) => SchemaNode::Fixed(fixed.size),
+            Schema::Enum(symbols) => SchemaNode::Symbol(symbols.symbols.clone()),
+            Schema::Date => SchemaNode::Date,
+            Schema::TimestampMillis | Schema::LocalTimestampMillis => SchemaNode::Instant { per_ms: 1 },
+            Schema::TimestampMicros | Schema::LocalTimestampMicros => SchemaNode::Instant { per_ms: 1_000 },
+            Schema::TimestampNanos | Schema::LocalTimestampNanos => SchemaNode::Instant { per_ms: 1_000_000 },
             Schema::Decimal(decimal) => {
                 let fixed = match &decimal.inner {
                     InnerDecimalSchema::Bytes => None,
                     InnerDecimalSchema::Fixed(fixed) => Some(fixed.size),
                 };
-                Node::Decimal {
+                SchemaNode::Decimal {
                     scale: u32::try_from(decimal.scale).map_err(|_| AvroSchemaError(format!("decimal of scale {}", decimal.scale).into()))?,
                     fixed,
                 }
             }
-            Schema::Array(array) => Node::List(self.add(&array.items, namespace)?),
+            Schema::Array(array) => SchemaNode::List(self.add(&array.items, namespace)?),
             Schema::Map(map) => {
                 let json = matches!(*map.types, Schema::String) && map.attributes.get("millrace.any").is_some_and(|mark| *mark == true);
-                Node::Map {
+                SchemaNode::Map {
                     values: self.add(&map.types, namespace)?,
                     json,
                 }
             }
-            Schema::Union(union) => Node::Union(union.variants().iter().map(|branch| self.add(branch, namespace)).collect::<Result<_, _>>()?),
+            Schema::Union(union) => SchemaNode::Union(union.variants().iter().map(|branch| self.add(branch, namespace)).collect::<Result<_, _>>()?),
             Schema::Record(record) => {
                 let inner = record.name.namespace().or(namespace);
                 let fields = record.fields.iter().map(|field| Ok((field.name.clone(), self.add(&field.schema, inner)?)));
-                Node::Record(fields.collect::<Result<_, AvroSchemaError>>()?)
+                SchemaNode::Record(fields.collect::<Result<_, AvroSchemaError>>()?)
             }
             // Followed above.
-            Schema::Ref { .. } => Node::Null,
+            Schema::Ref { .. } => SchemaNode::Null,
         };
         Ok(id)
     }

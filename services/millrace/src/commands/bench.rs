@@ -22,7 +22,7 @@ use anyhow::Context;
 use self::report::{Figure, Report, table};
 use self::scenarios::Bench;
 use self::site::{Site, settings_apart};
-use self::world::World;
+use self::world::Population;
 use crate::cli::{BenchOptions, Scenario};
 use crate::settings::Settings;
 use crate::shown;
@@ -56,7 +56,7 @@ fn wanted(options: &BenchOptions, scenario: Scenario) -> bool {
 fn with_shards(settings: &Settings, options: &BenchOptions, folder: &Path) -> anyhow::Result<(u32, Vec<Figure>)> {
     let apart = settings_apart(settings, folder, options.kafka)?;
     let topics = &apart.config.topics;
-    let (shards, world) = (topics.shards, World::new(apart.topology(), topics.source_partitions, options.persons));
+    let (shards, world) = (topics.shards, Population::new(apart.topology(), topics.source_partitions, options.persons));
     let mut bench = Bench::new(options, world);
     let site = Site::start(apart)?;
     bench.load(&site)?;

@@ -18,7 +18,7 @@ use millrace_runtime::clock::{Clock, SystemClock};
 use millrace_segment::Explanation;
 
 use self::stage::Stage;
-use self::story::{Act, PEOPLE, SEGMENT, Step};
+use self::story::{Act, PEOPLE, SEGMENT, Scene};
 use crate::cli::DemoOptions;
 use crate::ports::Ports;
 use crate::settings::Settings;
@@ -62,7 +62,7 @@ pub fn run(settings: &Settings, options: &DemoOptions) -> anyhow::Result<()> {
 }
 
 /// Plays one step and shows its outcome; returns whether it is the expected one.
-fn play(stage: &mut Stage, number: usize, step: &Step) -> anyhow::Result<bool> {
+fn play(stage: &mut Stage, number: usize, step: &Scene) -> anyhow::Result<bool> {
     let (Act::Facts { at, .. } | Act::Silence { until: at }) = &step.act;
     say(&format!("{number}  {}   (it is {})", step.title, story::shown_instant(*at)))?;
     for line in step.meaning.lines() {
@@ -153,9 +153,9 @@ fn shown_reasons(explanation: &Explanation) -> String {
 }
 
 fn serve(stage: Stage, config: &Config, ports: Ports) -> anyhow::Result<()> {
-    let node = stage.into_node(config)?.with_sources(config)?;
+    let instance = stage.into_instance(config)?.with_sources(config)?;
     say(&story::looking_around(config.http.api_address))?;
-    node.serve(ports)
+    instance.serve(ports)
 }
 
 fn farewell(config: &Config) -> anyhow::Result<()> {

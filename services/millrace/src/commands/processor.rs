@@ -2,8 +2,8 @@
 
 use crate::cli::ProcessorOptions;
 use crate::commands::topics;
+use crate::instance::{Instance, Parts, configured_parts};
 use crate::memory;
-use crate::node::{Node, Parts, configured_parts};
 use crate::ports::Ports;
 use crate::settings::Settings;
 
@@ -23,5 +23,5 @@ pub fn run(settings: &Settings, options: &ProcessorOptions) -> anyhow::Result<()
         sinks: None,
         ..configured_parts(settings)?
     };
-    Node::start(&settings.config, parts)?.serve(ports)
+    Instance::start(&settings.config, parts)?.serve(ports)
 }

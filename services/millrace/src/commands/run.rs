@@ -5,8 +5,8 @@ use millrace_config::LogKind;
 
 use crate::collector::CollectorPort;
 use crate::commands::{check_config, topics};
+use crate::instance::{Instance, configured_parts};
 use crate::memory;
-use crate::node::{Node, configured_parts};
 use crate::ports::Ports;
 use crate::settings::Settings;
 
@@ -20,7 +20,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     if settings.config.log.kind == LogKind::Kafka {
         topics::refuse_unfit(&topics::create_missing(settings)?)?;
     }
-    Node::start(&settings.config, configured_parts(settings)?)?
+    Instance::start(&settings.config, configured_parts(settings)?)?
         .with_sources(&settings.config)?
         .with_collector(&settings.config, collector)?
         .serve(ports)

@@ -19,7 +19,7 @@ use crate::ports::Ports;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::sinks::{Everywhere, KINDS, SinkThreads};
-use crate::{assembly, disk, node};
+use crate::{assembly, disk, instance};
 
 /// A file of changes, or the sinks of destinations.
 pub fn command(settings: &Settings, options: &SinkOptions) -> anyhow::Result<()> {
@@ -41,7 +41,7 @@ fn run(settings: &Settings, which: &[String]) -> anyhow::Result<()> {
     let metrics = Metrics::new()?;
     metrics.set(Gauge::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
     let kafka = Arc::new(assembly::kafka_log(config)?);
-    let parts = node::shared_sinks(settings, &kafka, disk::origin(settings, &*kafka)?);
+    let parts = instance::shared_sinks(settings, &kafka, disk::origin(settings, &*kafka)?);
     let log: Arc<dyn Log> = kafka;
     let budgets = Arc::new(Budgets::configured(config));
     let started = SinkThreads::start(config, &log, &parts, &metrics, &budgets, Some(&names));
@@ -49,13 +49,13 @@ fn run(settings: &Settings, which: &[String]) -> anyhow::Result<()> {
     tracing::info!(?names, "sinks started");
     let token = config.http.internal_token.as_ref().map(Secret::reveal).transpose()?;
     // Beside a processor of the same configuration this is another process, with a row of its own.
-    let instance = format!("{}/sink/{}", node::instance(config), which.join("/"));
+    let instance = format!("{}/sink/{}", instance::name(config), which.join("/"));
     let claimed = Arc::clone(&sinks);
     let claims = move || Claims {
         sinks: claimed.partitions(),
         ..Claims::default()
     };
-    let (peers, presence) = node::announce(config, instance, &log, token.clone(), Box::new(claims))?;
+    let (peers, presence) = instance::announce(config, instance, &log, token.clone(), Box::new(claims))?;
     let everywhere = Everywhere::new(config, &log, &sinks, Some(peers), &budgets);
     let served = ports_served(ports, &sinks, everywhere, token, metrics);
     sinks.end();

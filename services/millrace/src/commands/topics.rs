@@ -10,7 +10,7 @@ use millrace_runtime::topology::Topology;
 use serde::Serialize;
 
 use crate::assembly;
-use crate::node;
+use crate::instance;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use crate::shown;
@@ -45,7 +45,7 @@ pub fn create(settings: &Settings) -> anyhow::Result<()> {
 /// The configured log, with its topics there and as they should be.
 pub fn open_log(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
     Ok(match settings.config.log.kind {
-        LogKind::Embedded => Arc::new(node::embedded_log(settings, EmbeddedConfig::default())?),
+        LogKind::Embedded => Arc::new(instance::embedded_log(settings, EmbeddedConfig::default())?),
         LogKind::Kafka => {
             refuse_unfit(&create_missing(settings)?)?;
             Arc::new(assembly::kafka_log(&settings.config)?)

@@ -39,7 +39,7 @@ pub struct Raw {
     /// Where missing lists are created: `{ folder = 13 }` or `{ program = 1001 }`. Left out: they
     /// are not.
     #[serde(default)]
-    pub create_lists_in: Option<Place>,
+    pub create_lists_in: Option<Parent>,
     /// Whether persons that Marketo does not know are created, with the destination's attributes.
     /// Otherwise they are refused until `millrace destination retry`.
     #[serde(default)]
@@ -65,7 +65,7 @@ pub enum ListRef {
 /// Where Marketo keeps a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum Parent {
     Folder(u64),
     Program(u64),
 }
@@ -85,7 +85,7 @@ pub struct Config {
     pub instance: Instance,
     pub match_field: String,
     pub lists: BTreeMap<String, ListRef>,
-    pub create_lists_in: Option<Place>,
+    pub create_lists_in: Option<Parent>,
     pub create_persons: bool,
     pub update_persons: bool,
     pub duplicates: Duplicates,

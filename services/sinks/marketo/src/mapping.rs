@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millrace_connect::sink::{Change, Refusal};
 use serde_json::{Value, json};
 
-use crate::config::{Duplicates, Place};
+use crate::config::{Duplicates, Parent};
 
 /// A person of the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,10 +111,10 @@ pub fn updates(changes: &[(u64, &Change)]) -> Value {
 }
 
 /// The form that creates a list.
-pub fn new_list(name: &str, place: Place) -> Vec<(&'static str, String)> {
+pub fn new_list(name: &str, place: Parent) -> Vec<(&'static str, String)> {
     let (id, kind) = match place {
-        Place::Folder(id) => (id, "Folder"),
-        Place::Program(id) => (id, "Program"),
+        Parent::Folder(id) => (id, "Folder"),
+        Parent::Program(id) => (id, "Program"),
     };
     vec![("folder", json!({"id": id, "type": kind}).to_string()), ("name", name.to_owned())]
 }

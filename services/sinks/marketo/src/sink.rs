@@ -70,7 +70,7 @@ pub(crate) enum Stop {
 type Target = (usize, u64);
 
 /// The state of a batch.
-struct Progress<'a> {
+struct BatchProgress<'a> {
     batch: &'a [Change],
     answers: Vec<Option<Answer>>,
     /// Changes whose lead is gone: to look up once more.
@@ -147,7 +147,7 @@ impl Destination for MarketoSink {
 impl Lists {
     pub(crate) async fn deliver(&mut self, batch: &[Change]) -> Delivery {
         let calls = self.client.calls();
-        let mut progress = Progress {
+        let mut progress = BatchProgress {
             batch,
             answers: vec![None; batch.len()],
             again: BTreeSet::new(),
@@ -173,7 +173,7 @@ impl Lists {
         }
     }
 
-    async fn work(&mut self, progress: &mut Progress<'_>) -> Result<(), Stop> {
+    async fn work(&mut self, progress: &mut BatchProgress<'_>) -> Result<(), Stop> {
         let Some(first) = progress.batch.first() else { return Ok(()) };
         let audience = first.audience.clone();
         self.take_usage().await?;
@@ -193,7 +193,7 @@ impl Lists {
     }
 
     /// Looks up, creates, removes and adds, for the changes at these places.
-    async fn round(&mut self, list: u64, progress: &mut Progress<'_>, open: &[usize]) -> Result<(), CallError> {
+    async fn round(&mut self, list: u64, progress: &mut BatchProgress<'_>, open: &[usize]) -> Result<(), CallError> {
         if open.is_empty() {
             return Ok(());
         }
@@ -282,7 +282,7 @@ impl Lists {
     }
 
     /// Creates persons if the configuration allows it; otherwise refuses them.
-    async fn create(&self, progress: &mut Progress<'_>, missing: Vec<usize>) -> Result<Vec<Target>, CallError> {
+    async fn create(&self, progress: &mut BatchProgress<'_>, missing: Vec<usize>) -> Result<Vec<Target>, CallError> {
         let batch = progress.batch;
         let (wanted, refused): (Vec<usize>, Vec<usize>) = missing
             .into_iter()
@@ -314,7 +314,7 @@ impl Lists {
     }
 
     /// Writes attributes to existing persons; those whose attributes are refused do not continue.
-    async fn update(&self, progress: &mut Progress<'_>, targets: Vec<Target>) -> Result<Vec<Target>, CallError> {
+    async fn update(&self, progress: &mut BatchProgress<'_>, targets: Vec<Target>) -> Result<Vec<Target>, CallError> {
         let batch = progress.batch;
         let (with, mut kept): (Vec<Target>, Vec<Target>) = targets.into_iter().partition(|(index, _)| !batch[*index].attributes.is_empty());
         for chunk in with.chunks(RECORDS_MAX) {
@@ -332,7 +332,7 @@ impl Lists {
     }
 
     /// Adds leads to a list or removes them from it.
-    async fn write(&self, list: u64, progress: &mut Progress<'_>, targets: &[Target], on: bool) -> Result<(), CallError> {
+    async fn write(&self, list: u64, progress: &mut BatchProgress<'_>, targets: &[Target], on: bool) -> Result<(), CallError> {
         let path = format!("rest/v1/lists/{list}/leads.json");
         let mut worst: BTreeMap<usize, Outcome> = BTreeMap::new();
         for chunk in targets.chunks(RECORDS_MAX) {
@@ -482,7 +482,7 @@ impl Lists {
     }
 }
 
-impl Progress<'_> {
+impl BatchProgress<'_> {
     /// Gives a change its answer; an earlier refusal stays.
     fn settle(&mut self, index: usize, outcome: &Outcome) {
         let change = &self.batch[index];

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::envelope::Reading;
 use crate::mapping::{ONE, Rule};
-use crate::shape::{Meaning, Shape};
+use crate::shape::{Meaning, RowSchema};
 
 /// A change stream as written. `kafka` and `registry` may hold `file:` references; the code that
 /// reads the file resolves them.
@@ -191,12 +191,12 @@ fn choice(key: &str, given: Option<&str>, words: [&str; 2], wrong: &mut Vec<Stri
     }
 }
 
-fn types(key: &str, given: &BTreeMap<String, String>, wrong: &mut Vec<String>) -> BTreeMap<String, Shape> {
+fn types(key: &str, given: &BTreeMap<String, String>, wrong: &mut Vec<String>) -> BTreeMap<String, RowSchema> {
     let mut types = BTreeMap::new();
     for (column, name) in given {
         match Meaning::named(name) {
             Some(meaning) => {
-                types.insert(column.clone(), Shape::of(meaning));
+                types.insert(column.clone(), RowSchema::of(meaning));
             }
             None => wrong.push(format!("{key}.types.{column}: `{name}` is no type such as `MicroTimestamp` or `Decimal(2)`")),
         }

@@ -7,20 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use millrace_wire::{DecodeError, Payload, Reason, RegistryClient};
 use serde_json::Value;
 
-use crate::shape::Shape;
+use crate::shape::RowSchema;
 
 /// A key or value with its schema, where it has one.
 #[derive(Clone, Debug, Default)]
 pub struct Document {
     pub value: Value,
-    pub shape: Arc<Shape>,
+    pub shape: Arc<RowSchema>,
 }
 
 /// Reads keys and values; remembers the shapes of registered schemas.
 #[derive(Default)]
 pub struct Documents {
     registry: Option<Arc<RegistryClient>>,
-    shapes: Mutex<BTreeMap<i32, Arc<Shape>>>,
+    shapes: Mutex<BTreeMap<i32, Arc<RowSchema>>>,
 }
 
 impl Documents {
@@ -71,7 +71,7 @@ impl Documents {
             Payload::Avro(schema) => {
                 let known = self.shapes().get(&id).cloned();
                 let shape = known.unwrap_or_else(|| {
-                    let shape = Arc::new(Shape::of_avro(schema.text()));
+                    let shape = Arc::new(RowSchema::of_avro(schema.text()));
                     self.shapes().insert(id, Arc::clone(&shape));
                     shape
                 });
@@ -83,7 +83,7 @@ impl Documents {
         }
     }
 
-    fn shapes(&self) -> std::sync::MutexGuard<'_, BTreeMap<i32, Arc<Shape>>> {
+    fn shapes(&self) -> std::sync::MutexGuard<'_, BTreeMap<i32, Arc<RowSchema>>> {
         // Every change is one insertion: a thread that panicked left a valid map.
         self.shapes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,7 +100,7 @@ fn unwrapped(value: Value) -> Document {
             let schema = object.remove("schema").unwrap_or_default();
             Document {
                 value: object.remove("payload").unwrap_or_default(),
-                shape: Arc::new(Shape::of_connect(&schema)),
+                shape: Arc::new(RowSchema::of_connect(&schema)),
             }
         }
         value => Document { value, shape: Arc::default() },

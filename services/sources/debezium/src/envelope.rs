@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use crate::document::Document;
 use crate::order::Position;
-use crate::shape::Shape;
+use crate::shape::RowSchema;
 
 /// How the rows of a topic are read.
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// Types of columns that records do not state, or state otherwise.
-    pub types: std::collections::BTreeMap<String, Shape>,
+    pub types: std::collections::BTreeMap<String, RowSchema>,
     /// The zone of date-times without one.
     pub zone: Tz,
     /// The text that stands for a value that the database did not deliver.
@@ -170,7 +170,7 @@ fn flat(value: &Document, key: &Fields, reading: &Reading) -> Result<Said, Rejec
 }
 
 /// The columns of a row, and those of them whose value is withheld.
-fn columns(row: &Value, shape: &Shape, part: &str, reading: &Reading) -> Result<(Fields, BTreeSet<String>), Rejection> {
+fn columns(row: &Value, shape: &RowSchema, part: &str, reading: &Reading) -> Result<(Fields, BTreeSet<String>), Rejection> {
     let mut withheld = BTreeSet::new();
     let mut columns = Fields::new();
     for (name, value) in row.as_object().into_iter().flatten() {

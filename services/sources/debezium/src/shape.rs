@@ -60,10 +60,10 @@ pub enum Meaning {
 
 /// The meaning of a value and of its parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shape {
+pub struct RowSchema {
     pub meaning: Meaning,
-    pub fields: BTreeMap<String, Shape>,
-    pub items: Option<Box<Shape>>,
+    pub fields: BTreeMap<String, RowSchema>,
+    pub items: Option<Box<RowSchema>>,
 }
 
 impl Meaning {
@@ -94,10 +94,13 @@ impl Meaning {
     }
 }
 
-impl Shape {
+impl RowSchema {
     /// A shape without parts.
-    pub fn of(meaning: Meaning) -> Shape {
-        Shape { meaning, ..Shape::default() }
+    pub fn of(meaning: Meaning) -> RowSchema {
+        RowSchema {
+            meaning,
+            ..RowSchema::default()
+        }
     }
 
     /// The value as contract records have it; what is wrong with it otherwise.

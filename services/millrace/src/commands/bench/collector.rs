@@ -17,7 +17,7 @@ use super::{machine, settings_apart};
 use crate::assembly;
 use crate::collector::{CollectorPort, RunningCollector};
 use crate::commands::topics;
-use crate::node;
+use crate::instance;
 use crate::settings::Settings;
 
 const KEY: &str = "a-write-key-of-the-measurement";
@@ -42,7 +42,7 @@ pub fn measure(settings: &Settings, folder: &Path, on_kafka: bool, seconds: u64)
     };
     apart.config.collector.keys = [("bench".to_owned(), key)].into_iter().collect();
     let log: Arc<dyn Log> = match apart.config.log.kind {
-        LogKind::Embedded => Arc::new(node::embedded_log(&apart, EmbeddedConfig::default())?),
+        LogKind::Embedded => Arc::new(instance::embedded_log(&apart, EmbeddedConfig::default())?),
         LogKind::Kafka => {
             topics::refuse_unfit(&topics::create_missing(&apart)?)?;
             Arc::new(assembly::kafka_log(&apart.config)?)

@@ -9,7 +9,7 @@ use super::child::Process;
 use super::machine::{self, processor_seconds};
 use super::report::Figure;
 use super::site::Site;
-use super::world::{self, LAUNCH, LAUNCH_WINDOW_MS, Placed, UPSELL, World};
+use super::world::{self, LAUNCH, LAUNCH_WINDOW_MS, Placed, Population, UPSELL};
 use crate::cli::BenchOptions;
 use crate::settings::Settings;
 
@@ -26,7 +26,7 @@ const RATE: f64 = 1_000.0;
 /// The measurements so far.
 pub struct Bench<'a> {
     pub options: &'a BenchOptions,
-    pub world: World,
+    pub world: Population,
     pub figures: Vec<Figure>,
     /// Visits made: each has its own id.
     visits: u64,
@@ -39,7 +39,7 @@ pub struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    pub fn new(options: &'a BenchOptions, world: World) -> Bench<'a> {
+    pub fn new(options: &'a BenchOptions, world: Population) -> Bench<'a> {
         Bench {
             options,
             world,

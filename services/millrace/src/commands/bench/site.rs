@@ -26,7 +26,7 @@ use super::watch::Watch;
 use super::world::{self, Placed};
 use crate::assembly;
 use crate::commands::topics;
-use crate::node::{configured_parts, machines};
+use crate::instance::{configured_parts, machines};
 use crate::settings::Settings;
 
 /// Records appended at once.

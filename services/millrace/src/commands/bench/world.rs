@@ -134,7 +134,7 @@ const INDUSTRIES: [&str; 10] = [
 
 /// Makes records of this world for the topics of a deployment.
 #[derive(Clone)]
-pub struct World {
+pub struct Population {
     topology: Topology,
     source_partitions: u32,
     pub persons: u32,
@@ -158,9 +158,9 @@ fn pick<'a>(of: &[&'a str], number: u32, prime: u32) -> &'a str {
     of[(number.wrapping_mul(prime) >> 4) as usize % of.len()]
 }
 
-impl World {
-    pub fn new(topology: Topology, source_partitions: u32, persons: u32) -> World {
-        World {
+impl Population {
+    pub fn new(topology: Topology, source_partitions: u32, persons: u32) -> Population {
+        Population {
             topology,
             source_partitions,
             persons: persons.max(1),

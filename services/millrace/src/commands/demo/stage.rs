@@ -20,7 +20,7 @@ use millrace_shard::state::{StateError, StateStore};
 
 use crate::assembly;
 use crate::gateway::failure;
-use crate::node::{Node, Parts, machines};
+use crate::instance::{Instance, Parts, machines};
 use crate::orders::LogOrders;
 
 /// The story's engine.
@@ -150,7 +150,7 @@ impl Stage {
 
     /// Hands log and state over to a process under the machine's clock, which keeps the folder
     /// until it ends.
-    pub fn into_node(self, config: &Config) -> anyhow::Result<Node> {
+    pub fn into_instance(self, config: &Config) -> anyhow::Result<Instance> {
         let Stage { tasks, disks, log, folder, .. } = self;
         for task in tasks {
             task.close()?;
@@ -163,7 +163,7 @@ impl Stage {
                 .ok_or_else(|| StateError::store(format!("there is no shard {shard}")))?;
             Ok(Box::new(disk.open()))
         });
-        Node::start(
+        Instance::start(
             config,
             Parts {
                 log,

@@ -72,7 +72,7 @@ pub const PEOPLE: [Person; 3] = [
 ];
 
 /// One step of the story.
-pub struct Step {
+pub struct Scene {
     pub title: &'static str,
     /// For readers of the story.
     pub meaning: &'static str,
@@ -89,56 +89,56 @@ pub enum Act {
 }
 
 /// The story, an hour between facts, then silence until `today`.
-pub fn steps(begins: Timestamp, today: Timestamp) -> Vec<Step> {
+pub fn steps(begins: Timestamp, today: Timestamp) -> Vec<Scene> {
     let hour = |hours: i64| begins.plus_ms(hours * DAY_MS / 24);
     let facts = |hours, records: fn(Timestamp) -> Vec<RecordLine>| Act::Facts {
         at: hour(hours),
         records: records(hour(hours)),
     };
     vec![
-        Step {
+        Scene {
             title: "Both divisions' records are loaded",
             meaning: "Division 1 has won deals of 200,000, division 2 of 900,000. To each, Townsend is too small.\np2 is known to both: one e-mail address, one person, on both accounts.",
             act: facts(0, silos),
             expected: &[],
         },
-        Step {
+        Scene {
             title: "Master data says: the two accounts are one company",
             meaning: "The sum is 1,100,000 now, for everybody at Townsend. But nobody has looked at the page.",
             act: facts(1, |at| vec![link(at, false)]),
             expected: &[],
         },
-        Step {
+        Scene {
             title: "p2 looks at the page \"New product\"",
             meaning: "The last missing fact for p2.",
             act: facts(2, |at| vec![visit("visit-2", "p2@townsend.com", at)]),
             expected: &["p2"],
         },
-        Step {
+        Scene {
             title: "p1 looks at it too",
             meaning: "p1 is known to division 1 alone, whose deals are 200,000: only the link lets p1 in.",
             act: facts(3, |at| vec![visit("visit-1", "p1@townsend.com", at)]),
             expected: &["p1", "p2"],
         },
-        Step {
+        Scene {
             title: "Master data takes the link back",
             meaning: "p1's company is small again. p2 stands on both accounts, link or no link, and stays.",
             act: facts(4, |at| vec![link(at, true)]),
             expected: &["p2"],
         },
-        Step {
+        Scene {
             title: "The deal of 900,000 is reopened",
             meaning: "What was won is open again, and does not count.",
             act: facts(5, |at| vec![deal("006B@crm2.Salesforce", "001B@crm2.Salesforce", 900_000, false, at)]),
             expected: &[],
         },
-        Step {
+        Scene {
             title: "It is closed again, and won",
             meaning: "The visit is still recent, so p2 comes back at once.",
             act: facts(6, |at| vec![deal("006B@crm2.Salesforce", "001B@crm2.Salesforce", 900_000, true, at)]),
             expected: &["p2"],
         },
-        Step {
+        Scene {
             title: "A month passes, and nothing happens",
             meaning: "No record arrives. The visit is more than a month old: p2 goes by time alone, at the very instant.",
             act: Act::Silence { until: today },

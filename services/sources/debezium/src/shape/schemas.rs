@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Meaning, Shape};
+use super::{Meaning, RowSchema};
 
 /// Deepest nesting of a schema that is followed; below it values are as they are.
 const DEPTH_MAX: usize = 32;
 
-impl Shape {
+impl RowSchema {
     /// From the `schema` of a JSON record.
-    pub fn of_connect(schema: &Value) -> Shape {
+    pub fn of_connect(schema: &Value) -> RowSchema {
         connect(schema, DEPTH_MAX)
     }
 
     /// From the text of an Avro schema.
-    pub fn of_avro(text: &str) -> Shape {
+    pub fn of_avro(text: &str) -> RowSchema {
         let mut named = BTreeMap::new();
         let schema = serde_json::from_str(text).unwrap_or_default();
         avro(&schema, "", &mut named, DEPTH_MAX)
@@ -32,12 +32,12 @@ fn meaning(name: Option<&Value>, scale: Option<&Value>) -> Meaning {
     }
 }
 
-fn connect(schema: &Value, depth: usize) -> Shape {
+fn connect(schema: &Value, depth: usize) -> RowSchema {
     if depth == 0 {
-        return Shape::default();
+        return RowSchema::default();
     }
     let fields = schema["fields"].as_array().into_iter().flatten();
-    Shape {
+    RowSchema {
         meaning: meaning(schema.get("name"), schema["parameters"].get("scale")),
         fields: fields
             .filter_map(|field| Some((field["field"].as_str()?.to_owned(), connect(field, depth - 1))))
@@ -48,9 +48,9 @@ fn connect(schema: &Value, depth: usize) -> Shape {
 
 /// `space` is the namespace of the enclosing record, `named` the records so far: Debezium defines
 /// the row under `before` and refers to it under `after`.
-fn avro(schema: &Value, space: &str, named: &mut BTreeMap<String, Shape>, depth: usize) -> Shape {
+fn avro(schema: &Value, space: &str, named: &mut BTreeMap<String, RowSchema>, depth: usize) -> RowSchema {
     if depth == 0 {
-        return Shape::default();
+        return RowSchema::default();
     }
     match schema {
         Value::String(name) => named.get(&full(name, space)).cloned().unwrap_or_default(),
@@ -66,9 +66,9 @@ fn avro(schema: &Value, space: &str, named: &mut BTreeMap<String, Shape>, depth:
             let name = object.get("name").and_then(Value::as_str).unwrap_or_default();
             let dotted = name.rsplit_once('.').map(|(before, _)| before);
             let own = dotted.or_else(|| object.get("namespace").and_then(Value::as_str)).unwrap_or(space);
-            let mut shape = Shape {
+            let mut shape = RowSchema {
                 meaning: meaning(object.get("connect.name"), schema["connect.parameters"].get("scale")),
-                ..Shape::default()
+                ..RowSchema::default()
             };
             for field in schema["fields"].as_array().into_iter().flatten() {
                 if let Some(name) = field["name"].as_str() {
@@ -81,7 +81,7 @@ fn avro(schema: &Value, space: &str, named: &mut BTreeMap<String, Shape>, depth:
             }
             shape
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => Shape::default(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => RowSchema::default(),
     }
 }
 

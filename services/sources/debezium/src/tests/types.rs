@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::{Stream, TOPIC, event, shown};
 use crate::Documents;
-use crate::shape::{Meaning, Shape};
+use crate::shape::{Meaning, RowSchema};
 
 /// What a column with this field schema becomes for this value.
 fn column(schema: &Value, value: Value, zone: &str) -> String {
-    let read = Shape::of_connect(schema).read(value, zone.parse().expect("a zone"));
+    let read = RowSchema::of_connect(schema).read(value, zone.parse().expect("a zone"));
     read.map_or_else(|error| format!("error: {error}"), |value| value.to_string())
 }
 

@@ -45,7 +45,7 @@ use crate::sources::RunningSources;
 const READS_MAX: usize = 8;
 
 /// A running process.
-pub struct Node {
+pub struct Instance {
     handle: HostHandle,
     host: JoinHandle<Result<(), LogError>>,
     pub queries: Arc<dyn Queries>,
@@ -67,7 +67,7 @@ pub struct Node {
     budgets: Arc<Budgets>,
 }
 
-/// The parts of a node that vary.
+/// The parts of an instance that vary.
 pub struct Parts {
     pub log: Arc<dyn Log>,
     pub ownership: Box<dyn Ownership>,
@@ -78,9 +78,9 @@ pub struct Parts {
     pub sinks: Option<SinkParts>,
 }
 
-impl Node {
+impl Instance {
     /// Starts the shards; the topics must exist.
-    pub fn start(config: &Config, parts: Parts) -> anyhow::Result<Node> {
+    pub fn start(config: &Config, parts: Parts) -> anyhow::Result<Instance> {
         let engine = Arc::new(assembly::deployment(config)?);
         let metrics = Metrics::new()?;
         metrics.set(Gauge::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -119,7 +119,7 @@ impl Node {
             .name("host".to_owned())
             .spawn(move || host.run(ownership))
             .context("cannot start a thread")?;
-        Ok(Node {
+        Ok(Instance {
             handle,
             host,
             queries,
@@ -142,7 +142,7 @@ impl Node {
     ///
     /// # Errors
     /// Where the configuration of one is invalid.
-    pub fn with_sources(self, config: &Config) -> anyhow::Result<Node> {
+    pub fn with_sources(self, config: &Config) -> anyhow::Result<Instance> {
         let started = RunningSources::start(config, &self.log, &self.metrics, &self.budgets, None).map(Arc::new);
         match started {
             Ok(started) => {
@@ -158,7 +158,7 @@ impl Node {
     ///
     /// # Errors
     /// Where the machine lacks threads.
-    pub fn with_collector(self, config: &Config, port: Option<CollectorPort>) -> anyhow::Result<Node> {
+    pub fn with_collector(self, config: &Config, port: Option<CollectorPort>) -> anyhow::Result<Instance> {
         let started = port.map(|port| RunningCollector::start(config, port, &self.log, &self.metrics)).transpose();
         match started {
             Ok(started) => {
@@ -279,7 +279,7 @@ fn readiness(
     log_disk: Option<Arc<LogDisk>>,
 ) -> Box<dyn Fn() -> ReadyView + Send + Sync> {
     let (handle, sources, sinks) = (handle.clone(), Arc::clone(sources), Arc::clone(sinks));
-    // It ends with the node, not with this question.
+    // It ends with the instance, not with this question.
     let collector = Arc::downgrade(collector);
     Box::new(move || {
         let mut others = sources.get().map(|sources| sources.waiting_for()).unwrap_or_default();
@@ -370,7 +370,7 @@ pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
             let log = assembly::kafka_log(config)?;
             let origin = disk::origin(settings, &log)?;
             let open_store = disk::rocks_stores(config, state, origin.clone())?;
-            let instance = instance(config);
+            let instance = name(config);
             let ownership = join(settings, &log, &instance)?;
             let log = Arc::new(log);
             let sinks = shared_sinks(settings, &log, origin);
@@ -387,7 +387,7 @@ pub fn configured_parts(settings: &Settings) -> anyhow::Result<Parts> {
 
 /// The parts of sinks that share the partitions with those of other processes.
 pub fn shared_sinks(settings: &Settings, log: &Arc<KafkaLog>, origin: Option<String>) -> SinkParts {
-    let (groups, topology, member) = (Arc::clone(log), settings.topology(), instance(&settings.config));
+    let (groups, topology, member) = (Arc::clone(log), settings.topology(), name(&settings.config));
     let owners = move |name: &str| {
         let joined = groups.join(&topology.sink_owners_group(name), &topology.ownership(), &member);
         Ok(Box::new(joined.context("cannot join the group of a destination's sinks")?) as Box<dyn Ownership>)
@@ -400,7 +400,7 @@ pub fn shared_sinks(settings: &Settings, log: &Arc<KafkaLog>, origin: Option<Str
 }
 
 /// The name of this process among those of the deployment.
-pub fn instance(config: &Config) -> String {
+pub fn name(config: &Config) -> String {
     let named = config.kafka.instance.clone();
     named.unwrap_or_else(|| format!("{}-{}", machine(), std::process::id()))
 }

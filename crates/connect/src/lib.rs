@@ -26,6 +26,7 @@ pub mod budget;
 pub mod http;
 pub mod mapping;
 pub mod secret;
+pub mod settings;
 pub mod sink;
 pub mod source;
 pub mod token;

@@ -12,6 +12,8 @@ use url::Url;
 
 use crate::mapping::Ids;
 
+pub use millrace_connect::settings::ConfigError;
+
 /// The newest version that this sink was written for.
 const VERSION: &str = "202608";
 
@@ -137,11 +139,6 @@ pub struct Config {
     pub url: Url,
     pub auth_url: Url,
 }
-
-/// All errors of a configuration, one sentence each.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct ConfigError(pub Vec<String>);
 
 impl Config {
     /// Checks everything. No IO. `attributes`: the names under which the destination sends fields.

@@ -7,6 +7,8 @@ use millrace_marketo::Instance;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use millrace_connect::settings::ConfigError;
+
 /// One destination as written. Secrets may be `file:` references; the code that reads the file
 /// resolves them.
 #[derive(Clone, Debug, Deserialize)]
@@ -91,11 +93,6 @@ pub struct Config {
     pub duplicates: Duplicates,
     pub wait: Duration,
 }
-
-/// All errors of a configuration, one sentence each.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct ConfigError(pub Vec<String>);
 
 fn email() -> String {
     "email".to_owned()

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millrace_connect::settings::choice;
 use millrace_events::Sender;
 use serde::Deserialize;
+
+pub use millrace_connect::settings::ConfigError;
 
 /// Topics as written. `kafka` may hold `file:` references; the code that reads the file resolves
 /// them.
@@ -34,11 +37,6 @@ pub struct Config {
     pub(crate) sender: Sender,
 }
 
-/// All errors of a configuration, one sentence each.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct ConfigError(pub Vec<String>);
-
 impl Config {
     /// Checks everything. No IO.
     ///
@@ -62,14 +60,7 @@ impl Config {
                 wrong.push(format!("topics[{at}]: `{topic}` is named twice"));
             }
         }
-        let restarts_at_earliest = match raw.lost_records.as_deref() {
-            None | Some("stop") => false,
-            Some("earliest") => true,
-            Some(word) => {
-                wrong.push(format!("lost_records: `{word}` is neither `stop` nor `earliest`"));
-                false
-            }
-        };
+        let restarts_at_earliest = choice("lost_records", raw.lost_records.as_deref(), ["stop", "earliest"], &mut wrong);
         if !wrong.is_empty() {
             return Err(ConfigError(wrong));
         }

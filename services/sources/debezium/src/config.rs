@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 use millrace_connect::mapping::{Mapping, RuleError};
+use millrace_connect::settings::choice;
 use millrace_model::{Schema, SourceKind, Text};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -11,6 +12,8 @@ use serde_json::{Map, Value, json};
 use crate::envelope::Reading;
 use crate::mapping::{ONE, Rule};
 use crate::shape::{Meaning, RowSchema};
+
+pub use millrace_connect::settings::ConfigError;
 
 /// A change stream as written. `kafka` and `registry` may hold `file:` references; the code that
 /// reads the file resolves them.
@@ -110,11 +113,6 @@ pub(crate) struct Topic {
     pub rules: Vec<Rule>,
 }
 
-/// All errors of a configuration, one sentence each.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct ConfigError(pub Vec<String>);
-
 /// Instance and system, which stand after the `@` of every key.
 fn check_names(raw: &Raw, wrong: &mut Vec<String>) {
     if raw.instance.trim().is_empty() {
@@ -176,18 +174,6 @@ impl Config {
             restarts_at_earliest,
             topics,
         })
-    }
-}
-
-/// Whether the second word was chosen; the first is the default.
-fn choice(key: &str, given: Option<&str>, words: [&str; 2], wrong: &mut Vec<String>) -> bool {
-    match given {
-        None => false,
-        Some(word) if words.contains(&word) => word == words[1],
-        Some(word) => {
-            wrong.push(format!("{key}: `{word}` is neither `{}` nor `{}`", words[0], words[1]));
-            false
-        }
     }
 }
 

@@ -11,6 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::mapping::{ActivityTypes, Mappings};
 
+pub use millrace_connect::settings::ConfigError;
+
 /// One instance as written. `client_id` and `client_secret` may be `file:` references; the code
 /// that reads the file resolves them.
 #[derive(Clone, Debug, Deserialize)]
@@ -80,11 +82,6 @@ pub struct Config {
     pub mappings: Mappings,
     pub activities: ActivityTypes,
 }
-
-/// All errors of a configuration, one sentence each.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct ConfigError(pub Vec<String>);
 
 impl Config {
     /// Checks everything. No IO.

@@ -25,6 +25,7 @@ pub mod backoff;
 pub mod budget;
 pub mod http;
 pub mod mapping;
+pub mod row;
 pub mod secret;
 pub mod settings;
 pub mod sink;

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
-use millrace_connect::mapping::{Mapping, RuleError};
+use millrace_connect::row::{RawRecord, Rule, key_suffix, rule};
 use millrace_connect::settings::choice;
-use millrace_model::{Schema, SourceKind, Text};
+use millrace_model::Schema;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
 
 use crate::envelope::Reading;
-use crate::mapping::{ONE, Rule};
 use crate::shape::{Meaning, RowSchema};
 
 pub use millrace_connect::settings::ConfigError;
@@ -74,29 +72,6 @@ pub struct RawTopic {
     pub records: Vec<RawRecord>,
 }
 
-/// One kind of record as written.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawRecord {
-    /// `person`, `account`, `account-link` …: the last part of the source topic's name.
-    pub record: String,
-    /// The columns that name the row, usually its primary key: a column or a list of them becomes
-    /// `<values joined by ->@<instance>.<system>`. An expression gives the whole key. For an
-    /// activity this is its `_id`.
-    pub key: Value,
-    /// Rows that have this record, as a condition of the mapping language: `{ field: account_id,
-    /// exists: true }`. A row that stops to meet it withdraws the record. Left out: all rows.
-    #[serde(default)]
-    pub when: Option<Value>,
-    /// Rules of the mapping language: contract fields from columns.
-    #[serde(default)]
-    pub fields: Map<String, Value>,
-    /// `take`: a deleted row withdraws the record. `ignore`: it stays, for tables that are emptied
-    /// from time to time. Left out: `take`.
-    #[serde(default)]
-    pub deletes: Option<String>,
-}
-
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -113,21 +88,6 @@ pub(crate) struct Topic {
     pub rules: Vec<Rule>,
 }
 
-/// Instance and system, which stand after the `@` of every key.
-fn check_names(raw: &Raw, wrong: &mut Vec<String>) {
-    if raw.instance.trim().is_empty() {
-        wrong.push("instance: a name is needed, it is part of every key".to_owned());
-    }
-    let of_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_');
-    for (setting, name) in [("instance", Some(&raw.instance)), ("system", raw.system.as_ref())] {
-        if let Some(name) = name.filter(|name| !name.trim().chars().all(of_name)) {
-            wrong.push(format!(
-                "{setting}: `{name}` is part of every key, `…@instance.system`; write letters, digits, `-` and `_`"
-            ));
-        }
-    }
-}
-
 impl Config {
     /// Checks everything. No IO.
     ///
@@ -135,8 +95,7 @@ impl Config {
     /// All errors.
     pub fn new(raw: Raw) -> Result<Config, ConfigError> {
         let mut wrong = Vec::new();
-        check_names(&raw, &mut wrong);
-        let suffix = format!("@{}.{}", raw.instance.trim(), raw.system.as_deref().unwrap_or("Database").trim());
+        let suffix = key_suffix(&raw.instance, raw.system.as_deref().unwrap_or("Database"), &mut wrong);
         let zone = raw.zone.as_deref().unwrap_or("UTC");
         let zone = zone.parse::<Tz>().unwrap_or_else(|_| {
             wrong.push(format!("zone: `{zone}` is no time zone such as `Europe/Berlin`"));
@@ -188,60 +147,4 @@ fn types(key: &str, given: &BTreeMap<String, String>, wrong: &mut Vec<String>) -
         }
     }
     types
-}
-
-fn rule(key: &str, raw: &RawRecord, suffix: &str, schema: &Schema, wrong: &mut Vec<String>) -> Option<Rule> {
-    let kind = SourceKind::from_name(&raw.record);
-    if kind.is_none() {
-        let known = SourceKind::ALL.map(SourceKind::name).join(", ");
-        wrong.push(format!("{key}.record: `{}` is no kind of record; known are {known}", raw.record));
-    }
-    let mut parse = |place: &str, rules: Map<String, Value>| {
-        let parsed = Mapping::parse(&rules);
-        let complain = |errors: Vec<RuleError>| wrong.extend(errors.into_iter().map(|error| format!("{key}.{place}: {}", error.detail)));
-        parsed.map_err(complain).ok()
-    };
-    let own = parse("key", Map::from_iter([(ONE.to_owned(), key_expression(&raw.key, suffix))]));
-    let when = raw.when.as_ref().map(|when| {
-        let rule = json!({"when": when, "then": {"constant": true}});
-        parse("when", Map::from_iter([(ONE.to_owned(), rule)]))
-    });
-    let fields = Mapping::parse(&raw.fields).map_err(|errors| wrong.extend(errors.iter().map(|error| format!("{key}.{error}"))));
-    let ignored = choice(&format!("{key}.deletes"), raw.deletes.as_deref(), ["take", "ignore"], wrong);
-    let (kind, own, fields) = (kind?, own?, fields.ok()?);
-    for target in fields.targets() {
-        let steps: Vec<Text> = target.split('.').map(Text::new).collect();
-        if schema.record(kind).type_at(&steps).is_none() {
-            wrong.push(format!(
-                "{key}.fields: `{target}` is no field of {}; custom fields go under `extra.`",
-                kind.name()
-            ));
-        }
-    }
-    if kind == SourceKind::AccountLink && !fields.targets().any(|target| target == "members") {
-        wrong.push(format!("{key}.fields: a link needs `members`"));
-    }
-    if let Some(own) = kind.key_field()
-        && fields
-            .targets()
-            .any(|target| target == own || target.strip_prefix(own).is_some_and(|rest| rest.starts_with('.')))
-    {
-        wrong.push(format!("{key}.fields: `{own}` comes from `key`"));
-    }
-    Some(Rule {
-        kind,
-        key: own,
-        when: when.map(|when| when.unwrap_or_default()),
-        fields,
-        deletes: !ignored,
-    })
-}
-
-/// A column or a list of columns in the form of an expression.
-fn key_expression(key: &Value, suffix: &str) -> Value {
-    match key {
-        Value::String(_) => json!({"of": key, "suffix": suffix}),
-        Value::Array(_) => json!({"of": {"all": key, "separator": "-"}, "suffix": suffix}),
-        Value::Object(_) | Value::Null | Value::Bool(_) | Value::Number(_) => key.clone(),
-    }
 }

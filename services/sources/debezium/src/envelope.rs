@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono_tz::Tz;
 use millrace_connect::mapping::Fields;
+use millrace_connect::row::{Change, Operation};
 use millrace_model::{Rejection, Timestamp};
 use millrace_wire::Reason;
 use serde_json::Value;
@@ -26,27 +27,13 @@ pub struct Reading {
     pub placeholder: String,
 }
 
-/// What happened to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// The row is new.
-    Created,
-    /// The row is there: a snapshot, a change, or a flat row.
-    Present,
-    /// The row is gone.
-    Deleted,
-}
+/// How PostgreSQL is made to deliver every column.
+pub const REMEDY: &str = "set REPLICA IDENTITY FULL";
 
-/// A change of one row.
+/// A change of one row, and when it happened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowChange {
-    pub operation: Operation,
-    /// The row as it is, for a deletion as it was as far as that is known.
-    pub row: Fields,
-    /// The row as it was; empty where that is not known.
-    pub before: Fields,
-    /// Columns that have a value which the event does not carry.
-    pub withheld: BTreeSet<String>,
+    pub change: Change,
     /// When it was committed, by the database's clock.
     pub at: Option<Timestamp>,
     /// Where in the database's log; `None` for rows of a snapshot.
@@ -134,10 +121,13 @@ fn envelope(operation: &str, source: &Value, value: &Document, key: &Fields, rea
         withheld.remove(&name);
     }
     Ok(Said::Row(Box::new(RowChange {
-        operation,
-        row: after,
-        before: known(&before, &hidden_before),
-        withheld,
+        change: Change {
+            operation,
+            row: after,
+            before: known(&before, &hidden_before),
+            withheld,
+            remedy: REMEDY,
+        },
         at: source["ts_ms"].as_i64().map(Timestamp),
         position: if snapshot { None } else { Position::of(source) },
     })))
@@ -160,10 +150,13 @@ fn flat(value: &Document, key: &Fields, reading: &Reading) -> Result<Said, Rejec
         withheld.clear();
     }
     Ok(Said::Row(Box::new(RowChange {
-        operation: if deleted { Operation::Deleted } else { Operation::Present },
-        before: if deleted { row.clone() } else { Fields::new() },
-        row,
-        withheld,
+        change: Change {
+            operation: if deleted { Operation::Deleted } else { Operation::Present },
+            before: if deleted { row.clone() } else { Fields::new() },
+            row,
+            withheld,
+            remedy: REMEDY,
+        },
         at: raw["__source_ts_ms"].as_i64().map(Timestamp),
         position: None,
     })))

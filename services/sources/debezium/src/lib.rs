@@ -2,8 +2,8 @@
 //! table becomes any contract record.
 //!
 //! `document` reads the bytes of a record, `shape` the values of columns, `envelope` what happened
-//! to a row, `order` when. `mapping` turns that into contract records by the rules that `config`
-//! checked. `source` joins them to the reader of foreign topics in `millrace-connect`.
+//! to a row, `order` when. `millrace_connect::row` turns that into contract records by the rules that
+//! `config` checked. `source` joins them to the reader of foreign topics in `millrace-connect`.
 //!
 //! What it is *not*: it knows no Kafka client and no database; it never asks a table for what an
 //! event leaves out.
@@ -11,7 +11,6 @@
 mod config;
 mod document;
 mod envelope;
-mod mapping;
 mod order;
 mod shape;
 mod source;

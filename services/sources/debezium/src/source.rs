@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use millrace_connect::mapping::Fields;
+use millrace_connect::row::{self, Operation};
 use millrace_connect::source::{Emitted, Interpret, Unusable};
 use millrace_log::Delivered;
 use millrace_model::{Cause, Rejection};
@@ -12,8 +13,7 @@ use serde_json::Value;
 
 use crate::config::{Config, Topic};
 use crate::document::{Document, Documents};
-use crate::envelope::{self, Operation, RowChange, Said};
-use crate::mapping;
+use crate::envelope::{self, REMEDY, RowChange, Said};
 use crate::order::Order;
 
 /// The tables of one database, as topics.
@@ -50,9 +50,9 @@ impl ChangeStream {
                 .because("null value and no key: nothing says what is removed")
                 .into()),
             Said::Tombstone if deleted == named => Ok(Vec::new()),
-            Said::Tombstone => Ok(mapping::bury(&topic.rules, &key)),
+            Said::Tombstone => Ok(row::bury(&topic.rules, &key, REMEDY)),
             Said::Row(change) => {
-                if change.operation == Operation::Deleted {
+                if change.change.operation == Operation::Deleted {
                     order.deleted = named;
                 }
                 Ok(changed(topic, &change, &key, delivered, order))
@@ -67,7 +67,7 @@ impl ChangeStream {
 
 fn changed(topic: &Topic, change: &RowChange, key: &Fields, delivered: &Delivered, order: &mut Order) -> Vec<Result<Emitted, Rejection>> {
     let version = order.version(change.at, change.position.as_ref(), delivered.timestamp);
-    mapping::apply(&topic.rules, change, key, version)
+    row::apply(&topic.rules, &change.change, key, version)
 }
 
 impl Interpret for ChangeStream {

@@ -185,7 +185,7 @@ records:
     let only_key = json!({"id": 7, "email": null});
     assert_eq!(
         stream.take(json!({"id": 7}), event("d", only_key, json!(null), 200, 2)),
-        ["dead crm.public.t/3/1: missing-key: person: the key reads `email`, which a deletion carries only with REPLICA IDENTITY FULL"]
+        ["dead crm.public.t/3/1: missing-key: person: the key reads `email`, which the deletion does not carry: set REPLICA IDENTITY FULL"]
     );
 }
 
@@ -373,7 +373,7 @@ fn what_cannot_be_used_says_why() {
         (
             json!("plain"),
             json!(null),
-            "missing-key: person: the key reads `id`, which a deletion carries only with REPLICA IDENTITY FULL",
+            "missing-key: person: the key reads `id`, which the deletion does not carry: set REPLICA IDENTITY FULL",
         ),
     ];
     for (key, value, expected) in table {

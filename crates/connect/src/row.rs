@@ -1,34 +1,68 @@
-//! From changes of rows to contract records, by the rules of a topic. Pure.
+//! From rows of a foreign system to contract records: a row is any record of named values, and a
+//! rule says which kind of record it becomes, under which key, with which fields. Pure.
+//!
+//! Connectors that read rows of systems they do not know share this: `settings` is what an operator
+//! writes, the same for each of them.
+
+mod settings;
 
 use std::collections::BTreeSet;
 
-use millrace_connect::mapping::{Fields, Mapping};
-use millrace_connect::source::Emitted;
 use millrace_model::{Rejection, SourceKind, Timestamp};
 use millrace_wire::Reason;
 use serde_json::{Map, Value, json};
 
-use crate::envelope::{Operation, RowChange};
+pub use self::settings::{RawRecord, key_suffix, rule};
+use crate::mapping::{Fields, Mapping, MappingError};
+use crate::source::Emitted;
+
+/// What happened to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// The row is new.
+    Created,
+    /// The row is there: a snapshot, a change, or a plain row.
+    Present,
+    /// The row is gone.
+    Deleted,
+}
+
+/// A change of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// What happened.
+    pub operation: Operation,
+    /// The row as it is, for a deletion as it was as far as that is known.
+    pub row: Fields,
+    /// The row as it was; empty where that is not known.
+    pub before: Fields,
+    /// Columns that have a value which the change does not carry.
+    pub withheld: BTreeSet<String>,
+    /// How the foreign system is made to deliver every column, for messages: `set REPLICA IDENTITY
+    /// FULL`.
+    pub remedy: &'static str,
+}
 
 /// The target under which a rule's key, or its condition, is computed.
-pub const ONE: &str = "value";
+const ONE: &str = "value";
 
 /// What a row becomes: one kind of record.
 #[derive(Clone, Debug)]
 pub struct Rule {
+    /// The kind of record.
     pub kind: SourceKind,
     /// The record's key, under [`ONE`]; for an activity its `_id`.
-    pub key: Mapping,
+    key: Mapping,
     /// Under [`ONE`]: present where the row has such a record. `None`: every row has.
-    pub when: Option<Mapping>,
-    pub fields: Mapping,
+    when: Option<Mapping>,
+    fields: Mapping,
     /// Whether a deleted row withdraws the record.
     pub deletes: bool,
 }
 
 /// The records that a change makes, in order; a rejection for each rule that it does not fit.
 /// `key` are the columns of the Kafka key.
-pub fn apply(rules: &[Rule], change: &RowChange, key: &Fields, version: Timestamp) -> Vec<Result<Emitted, Rejection>> {
+pub fn apply(rules: &[Rule], change: &Change, key: &Fields, version: Timestamp) -> Vec<Result<Emitted, Rejection>> {
     let mut made = Vec::new();
     for rule in rules {
         let before = made.len();
@@ -44,9 +78,13 @@ pub fn apply(rules: &[Rule], change: &RowChange, key: &Fields, version: Timestam
 }
 
 /// The records that a tombstone makes which stands alone: whatever these keys hold is removed.
-pub fn bury(rules: &[Rule], key: &Fields) -> Vec<Result<Emitted, Rejection>> {
+/// `remedy` as in [`Change`].
+pub fn bury(rules: &[Rule], key: &Fields, remedy: &str) -> Vec<Result<Emitted, Rejection>> {
     let buried = rules.iter().filter(|rule| rule.deletes).map(|rule| {
-        let named = rule.delivered(key, key).and_then(|()| rule.key(key));
+        let named = rule
+            .delivered(key, key)
+            .map_err(|missing| undelivered(&missing, remedy))
+            .and_then(|()| rule.key(key));
         let record = match (rule.kind, named) {
             (SourceKind::Activity, _) => Err(Reason::TombstoneOnActivity.because("a tombstone names no person; keep the deletions before tombstones")),
             (kind, Ok(key)) => Ok(Emitted::Record { kind, key, value: None }),
@@ -63,10 +101,21 @@ pub fn bury(rules: &[Rule], key: &Fields) -> Vec<Result<Emitted, Rejection>> {
 type Made = Vec<Result<Emitted, Rejection>>;
 
 impl Rule {
-    fn change(&self, change: &RowChange, key: &Fields, version: Timestamp, made: &mut Made) -> Result<(), Rejection> {
+    /// The key of the record that a row has; `None` where the row has none, or no key can be read.
+    /// A row whose fields cannot be mapped has its key all the same.
+    pub fn listed(&self, row: &Fields) -> Option<String> {
+        let own = self.key(row).ok()?;
+        let has = self
+            .when
+            .as_ref()
+            .is_none_or(|when| one(when, row).is_ok_and(|holds| holds.is_some_and(|holds| holds == true)));
+        has.then_some(own)
+    }
+
+    fn change(&self, change: &Change, key: &Fields, version: Timestamp, made: &mut Made) -> Result<(), Rejection> {
         if change.operation == Operation::Deleted {
             if self.deletes {
-                self.delivered(&change.row, key)?;
+                self.delivered(&change.row, key).map_err(|missing| undelivered(&missing, change.remedy))?;
                 made.push(Ok(self.withdrawn(&change.row, version)?));
             }
             return Ok(());
@@ -91,7 +140,7 @@ impl Rule {
     }
 
     /// The record as the row now says it: whole, or in part where values are withheld.
-    fn present(&self, key: String, change: &RowChange, version: Timestamp) -> Result<Emitted, Rejection> {
+    fn present(&self, key: String, change: &Change, version: Timestamp) -> Result<Emitted, Rejection> {
         let partial = self.fields.apply_partial(&change.row, &change.withheld).map_err(unreadable)?;
         let mut record = partial.mapped;
         let whole = !self.reads_any(&change.withheld);
@@ -104,9 +153,7 @@ impl Rule {
         if !whole {
             if self.kind == SourceKind::Activity {
                 let names = change.withheld.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                return Err(Reason::WrongType.because(format!(
-                    "an event counts whole, but the change does not carry {names}: set REPLICA IDENTITY FULL"
-                )));
+                return Err(Reason::WrongType.because(format!("an event counts whole, but the change does not carry {names}: {}", change.remedy)));
             }
             paths.retain(|path| !["modifiedAt", "isDeleted", "changedFields"].contains(&path.as_str()));
             record.insert("changedFields".to_owned(), json!(paths));
@@ -162,25 +209,23 @@ impl Rule {
     }
 
     /// Whether `row`, which may consist of the primary key alone, has what the record's key reads.
-    fn delivered(&self, row: &Fields, key: &Fields) -> Result<(), Rejection> {
+    fn delivered(&self, row: &Fields, key: &Fields) -> Result<(), BTreeSet<String>> {
         let full = row.iter().any(|(name, value)| !value.is_null() && !key.contains_key(name));
         let missing: BTreeSet<String> = self.key_columns().into_iter().filter(|name| row.get(name).is_none_or(Value::is_null)).collect();
         if full || missing.is_empty() {
             return Ok(());
         }
-        Err(Reason::MissingKey.because(format!(
-            "the key reads {}, which a deletion carries only with REPLICA IDENTITY FULL",
-            names(&missing)
-        )))
+        Err(missing)
     }
 
     /// What decides about the whole record must not be withheld.
-    fn readable(&self, rule: &Mapping, change: &RowChange) -> Result<(), Rejection> {
+    fn readable(&self, rule: &Mapping, change: &Change) -> Result<(), Rejection> {
         let reads = rule.reads().unwrap_or_default();
         match reads.intersection(&change.withheld).next() {
             None => Ok(()),
             Some(name) => Err(Reason::WrongType.because(format!(
-                "`{name}` decides about the record, but the change does not carry it: set REPLICA IDENTITY FULL"
+                "`{name}` decides about the record, but the change does not carry it: {}",
+                change.remedy
             ))),
         }
     }
@@ -194,6 +239,10 @@ impl Rule {
     }
 }
 
+fn undelivered(missing: &BTreeSet<String>, remedy: &str) -> Rejection {
+    Reason::MissingKey.because(format!("the key reads {}, which the deletion does not carry: {remedy}", names(missing)))
+}
+
 fn names(columns: &BTreeSet<String>) -> String {
     columns.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
@@ -202,7 +251,7 @@ fn one(rule: &Mapping, row: &Fields) -> Result<Option<Value>, Rejection> {
     Ok(rule.apply(row).map_err(unreadable)?.remove(ONE))
 }
 
-fn unreadable(error: millrace_connect::mapping::MappingError) -> Rejection {
+fn unreadable(error: MappingError) -> Rejection {
     Reason::WrongType.because(error.to_string())
 }
 

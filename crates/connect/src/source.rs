@@ -6,6 +6,7 @@
 //! the commits, the waits and the end; a source cannot append records without recording that in its
 //! rows (`decisions/0017`).
 
+mod listing;
 mod rows;
 mod status;
 mod task;
@@ -19,10 +20,11 @@ use millrace_log::{Offset, Record, TopicPartition};
 use millrace_model::{Cause, Rejection, SourceKind, Timestamp};
 use serde_json::Value;
 
+pub use listing::{Mark, Sweep};
 pub use rows::Rows;
 pub use status::{SnapshotProgress, SourceState, SourceView, Status};
 pub use task::{Ended, Make, SOURCE_HEADER, SourceTask, Stop, Topics, system_clock};
-pub use topics::{Interpret, TopicSource};
+pub use topics::{Interpret, RECORD_BYTES_MAX, TopicSource};
 
 use crate::budget::Spent;
 
@@ -52,6 +54,10 @@ pub struct Batch {
     pub records: Vec<Emitted>,
     /// New values of rows; `None` deletes a row.
     pub rows: Vec<(String, Option<Value>)>,
+    /// Records that a full listing contains, read by this step.
+    pub marks: Vec<Mark>,
+    /// Full listings that are complete with this step.
+    pub sweeps: Vec<Sweep>,
     /// Everything the system had up to this instant has been read; `None`: unknown, or not yet.
     pub read_to: Option<Timestamp>,
     /// While a first load runs.

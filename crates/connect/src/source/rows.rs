@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use millrace_log::Delivered;
 use serde_json::Value;
 
+use super::listing::MARK;
+
 /// Named JSON values, as committed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows(BTreeMap<String, Value>);
@@ -29,10 +31,13 @@ impl Rows {
         };
     }
 
-    /// Takes a record of the topic; an unreadable one was not written by this program, and is
+    /// Takes a record of the topic; marks of listings stay there alone. An unreadable one was not written by this program, and is
     /// skipped with a warning.
     pub(super) fn restore(&mut self, delivered: &Delivered) {
         let name = delivered.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+        if name.is_some_and(|name| name.starts_with(MARK)) {
+            return;
+        }
         let value = delivered.record.value.as_deref().map(serde_json::from_slice::<Value>).transpose();
         match (name, value) {
             (Some(name), Ok(value)) => self.set(name, value),

@@ -10,7 +10,8 @@ use millrace_model::{Rejection, SourceKind, Timestamp, chain};
 use millrace_wire::{DeadLetterOrigin, Reason, dead_letter_headers};
 use tokio::sync::watch;
 
-use super::{Batch, Emitted, Rows, Source, SourceError, SourceState, Status, Unusable};
+use super::listing::{self, Found, KEYS_MAX, Part};
+use super::{Batch, Emitted, Mark, Rows, Source, SourceError, SourceState, Status, Sweep, Unusable};
 use crate::backoff::Backoff;
 use crate::budget::WallClock;
 
@@ -20,6 +21,9 @@ pub const SOURCE_HEADER: &str = "millrace.source";
 /// The longest wait before a source without credentials, or with a refused call, tries again: a
 /// person may have repaired it.
 const MENDED_WITHIN: Duration = Duration::from_secs(60);
+
+/// The withdrawals of one transaction.
+const WITHDRAWN_AT_ONCE: usize = 1_000;
 
 /// Where a source writes; the deployment chooses the names.
 #[derive(Clone)]
@@ -163,6 +167,10 @@ impl SourceTask {
                 }
                 continue;
             }
+            if let Some(sweep) = Sweep::pending(&hold.rows) {
+                self.sweep(&mut hold, &sweep, control)?;
+                continue;
+            }
             let step = tokio::select! {
                 step = source.next(&hold.rows) => step,
                 changed = control.changed() => match changed {
@@ -206,7 +214,39 @@ impl SourceTask {
         }
     }
 
-    /// Records and rows in one transaction.
+    /// Withdraws what a complete listing no longer contains. Ends early where the source should stop
+    /// or pause: what is withdrawn by then has lost its mark, so the rest is found again.
+    fn sweep(&self, hold: &mut Hold, sweep: &Sweep, control: &watch::Receiver<Stop>) -> Result<(), LogError> {
+        let stopped = || {
+            let now = *control.borrow();
+            now.stopped || now.paused
+        };
+        let mut part = Part::WHOLE;
+        let mut withdrawn = 0;
+        while part.index < part.of {
+            match listing::scan(&*self.log, &self.rows_partition(), sweep, part, KEYS_MAX, &stopped)? {
+                Found::Stopped => return Ok(()),
+                Found::TooMany => part = Part { index: 0, of: part.of * 2 },
+                Found::Gone(gone) => {
+                    for some in gone.chunks(WITHDRAWN_AT_ONCE) {
+                        self.commit(hold, withdrawal(&sweep.listing, some))?;
+                        withdrawn += some.len();
+                    }
+                    part.index += 1;
+                }
+            }
+        }
+        tracing::info!(source = self.status.name(), listing = sweep.listing, withdrawn, "a full listing is complete");
+        self.commit(
+            hold,
+            Batch {
+                rows: vec![sweep.done()],
+                ..Batch::default()
+            },
+        )
+    }
+
+    /// Records, marks and rows in one transaction.
     fn commit(&self, hold: &mut Hold, batch: Batch) -> Result<(), LogError> {
         let mut transaction = Transaction::default();
         let (mut records, mut rejected) = (0, 0);
@@ -217,8 +257,12 @@ impl SourceTask {
             }
             transaction.records.push(self.placed(emitted)?);
         }
-        let changed: Vec<_> = batch.rows.into_iter().filter(|(name, value)| hold.rows.get(name) != value.as_ref()).collect();
-        for (name, value) in &changed {
+        let marks = batch.marks.iter().map(Mark::row);
+        // Sweeps come last: a reader that finds one has seen every mark of its run.
+        let rows = batch.rows.into_iter().chain(batch.sweeps.iter().map(Sweep::row));
+        let (marks, rows): (Vec<_>, Vec<_>) = marks.chain(rows).partition(|(name, _)| name.starts_with(listing::MARK));
+        let changed: Vec<_> = rows.into_iter().filter(|(name, value)| hold.rows.get(name) != value.as_ref()).collect();
+        for (name, value) in marks.iter().chain(&changed) {
             let record = Record {
                 key: Some(Bytes::copy_from_slice(name.as_bytes())),
                 value: value.as_ref().map(|value| Bytes::from(value.to_string())),
@@ -301,6 +345,20 @@ impl SourceTask {
         let topic = self.topics.records.get(&kind).map(String::as_str);
         topic.ok_or_else(|| LogError::NoSuchTopic(kind.name().to_owned()))
     }
+}
+
+/// Tombstones for records that a listing no longer contains, and for their marks.
+fn withdrawal(listing: &str, gone: &[listing::Gone]) -> Batch {
+    let mut batch = Batch::default();
+    for (kind, key) in gone {
+        batch.records.push(Emitted::Record {
+            kind: *kind,
+            key: key.clone(),
+            value: None,
+        });
+        batch.rows.push((listing::name(listing, *kind, key), None));
+    }
+    batch
 }
 
 /// The instant of the system's clock.

@@ -29,7 +29,7 @@ const POLL: PollLimits = PollLimits {
 /// The most bytes of a record that a source topic takes, key and value together: brokers take 1 MiB
 /// unless they are configured otherwise, frames included, and a refused record would stop the source
 /// for ever.
-const RECORD_BYTES_MAX: usize = 1_000_000;
+pub const RECORD_BYTES_MAX: usize = 1_000_000;
 
 /// A foreign record up to this size does not become one above the limit, whatever a mapping adds.
 const SMALL_BYTES: usize = RECORD_BYTES_MAX / 10;

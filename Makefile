@@ -19,7 +19,7 @@ demo: setup
 # All that continuous integration runs: lints, and every test of the workspace; then the executable under attack, the whole system with real Kafka, judged from
 # outside, and the chart. One call of cargo compiles everything once; its tests start the executable that it has built.
 test: setup-tests lint deny
-	@$(env); scripts/kafka; scripts/registry; scripts/debezium; python="$$(scripts/python-env)"; chart="$$(scripts/python-env cluster)"; ulimit -Sn 4096; \
+	@$(env); scripts/kafka; scripts/registry; scripts/debezium; scripts/python-env singer; scripts/python-env airbyte; python="$$(scripts/python-env)"; chart="$$(scripts/python-env cluster)"; ulimit -Sn 4096; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" MILLRACE_CHART_PYTHON="$$chart/bin/python" \
 	cargo test --workspace --no-fail-fast
 
@@ -48,7 +48,7 @@ attack: setup
 
 # The whole-system tests with real Kafka, alone.
 e2e: setup-tests
-	@$(env); cargo build -p millrace -p millrace-simulators; scripts/kafka; scripts/registry; scripts/debezium; python="$$(scripts/python-env)"; \
+	@$(env); cargo build -p millrace -p millrace-simulators; scripts/kafka; scripts/registry; scripts/debezium; scripts/python-env singer; scripts/python-env airbyte; python="$$(scripts/python-env)"; \
 	MILLRACE_BIN="$$CARGO_TARGET_DIR/debug/millrace" MILLRACE_PYTHON="$$python/bin/python" cargo test -p millrace-test-e2e
 
 # The binary that may leave this machine: RocksDB from source inside, about 20 minutes the first time.

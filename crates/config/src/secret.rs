@@ -60,6 +60,11 @@ impl Secret {
         }
     }
 
+    /// Whether the value must not be shown: it comes from a file, or its key sounds secret.
+    pub fn is_confidential(&self) -> bool {
+        self.confidential
+    }
+
     /// The value; a file's content without the trailing line end.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 mod control;
 mod foreign;
 mod make;
+mod programs;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -8,6 +8,12 @@ use clap::{Args, Subcommand};
 pub enum SourceCommand {
     /// JSON lines {"topic", "key", "value"[, "timestamp"]}; "topic" may be the kind alone, such as `person`, and "value" null removes the record
     File(SourceFileOptions),
+    /// Run connectors of Airbyte's as child processes, until the process is stopped
+    Airbyte {
+        /// The sources to read; without a name every configured one of this type
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Read CloudEvents from topics of Kafka until the process is stopped
     Cloudevents {
         /// The sources to read; without a name every configured one of this type
@@ -22,6 +28,12 @@ pub enum SourceCommand {
     },
     /// Read from Marketo until the process is stopped
     Marketo {
+        /// The sources to read; without a name every configured one of this type
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Run Singer taps as child processes, until the process is stopped
+    Singer {
         /// The sources to read; without a name every configured one of this type
         #[arg(value_name = "NAME")]
         names: Vec<String>,

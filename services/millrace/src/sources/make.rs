@@ -12,17 +12,19 @@ use serde_json::Value;
 use crate::budgets::Budgets;
 use crate::refusal::Refusal;
 use crate::settings::{revealed, typed};
-use crate::sources::foreign;
+use crate::sources::{foreign, programs};
 
 /// # Errors
 /// A refusal that names every wrong key; where a secret cannot be read.
 pub fn make(deployment: &Deployment, name: &str, source: &Configured, budgets: &Budgets) -> anyhow::Result<(Arc<Status>, Make)> {
     match source.kind.as_str() {
+        "airbyte" => programs::airbyte(name, source),
         "cloudevents" => foreign::cloudevents(deployment, name, source),
         "debezium" => foreign::debezium(deployment, name, source),
         "marketo" => marketo(name, source, budgets),
+        "singer" => programs::singer(name, source),
         other => Err(Refusal(format!(
-            "sources.{name}.type: `{other}` is no type of source; known are `cloudevents`, `debezium` and `marketo`"
+            "sources.{name}.type: `{other}` is no type of source; known are `airbyte`, `cloudevents`, `debezium`, `marketo` and `singer`"
         ))
         .into()),
     }

@@ -40,8 +40,6 @@ mod partition;
 mod pending;
 mod status;
 mod task;
-#[cfg(test)]
-mod tests;
 
 pub use brake::Brake;
 pub use change::Change;

@@ -11,9 +11,10 @@ use std::process::Command;
 
 use millrace_connect::sink::OrderKind;
 use millrace_simulators::linkedin::{Early, Refusals, Settings};
+use millrace_test_sinks::email;
 use serde_json::json;
 
-use self::stage::{Stage, email};
+use self::stage::Stage;
 use crate::{Config, Raw};
 
 #[test]
@@ -205,7 +206,7 @@ fn two_persons_with_one_address() {
     stage.settle(&mut task);
     assert_eq!(stage.members(), stage.expected(), "the other spelling's removal takes nobody off");
     assert_eq!(stage.members().len(), 1);
-    let reasons = stage.dead_letters();
+    let reasons = stage.reasons_of_dead_letters();
     assert!(reasons.len() == 1 && reasons[0].contains("normal form"), "{reasons:?}");
     assert_eq!(stage.headers_of_dead_letters("millrace.destination.request"), ["ADD (address) at hot"]);
 }
@@ -226,7 +227,7 @@ fn an_element_that_linkedin_refuses_is_a_dead_letter_alone() {
         stage.settle(&mut task);
         stage.desired.remove(&("hot".to_owned(), "bad@townsend.example".to_owned()));
         assert_eq!(stage.members(), stage.expected(), "{refusals:?}");
-        assert_eq!(stage.dead_letters().len(), 1, "{refusals:?}: {:?}", stage.dead_letters());
+        assert_eq!(stage.reasons_of_dead_letters().len(), 1, "{refusals:?}: {:?}", stage.reasons_of_dead_letters());
         let sent = stage.headers_of_dead_letters("millrace.destination.request");
         assert!(!sent[0].contains("townsend"), "{sent:?}");
         // Corrected, it is sent.

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use millrace_connect::sink::{Brake, OrderKind};
+use millrace_test_sinks::email;
 use serde_json::json;
 
-use self::stage::{Stage, email};
+use self::stage::Stage;
 use crate::{Config, Raw};
 
 #[test]
@@ -23,7 +24,7 @@ fn a_list_becomes_the_audience_in_few_calls() {
     }
     let mut task = stage.task();
     stage.settle(&mut task);
-    assert_eq!(stage.members(), stage.desired);
+    assert_eq!(stage.members(), stage.members_desired());
     // Three look-ups and three additions; one call for the usage of the day, one for the list's
     // name.
     let (calls, ideal) = (stage.calls(), 6);
@@ -33,7 +34,7 @@ fn a_list_becomes_the_audience_in_few_calls() {
         stage.desire("hot", &email(number), false);
     }
     stage.settle(&mut task);
-    assert_eq!(stage.members(), stage.desired);
+    assert_eq!(stage.members(), stage.members_desired());
     assert_eq!(stage.calls(), calls + 2);
     let status = task.status();
     assert_eq!((status.desired, status.delivered, status.pending, status.refused), (600, 600, 0, 0));
@@ -80,7 +81,7 @@ fn who_is_not_there_is_refused_or_created_as_configured() {
     stage.desire("hot", "new@townsend.example", true);
     let mut task = stage.task();
     stage.settle(&mut task);
-    assert_eq!(stage.dead_letters(), ["Marketo has no such person"]);
+    assert_eq!(stage.reasons_of_dead_letters(), ["Marketo has no such person"]);
     // The person appears in Marketo; a command sends the refused change again.
     let lead = stage.lead(json!({"email": "New@Townsend.example"}));
     stage.order(&mut task, OrderKind::Retry);
@@ -100,7 +101,7 @@ fn who_is_not_there_is_refused_or_created_as_configured() {
         .marketo
         .with(|world| world.leads.values().map(|lead| lead.fields["title"].clone()).collect::<Vec<_>>());
     assert_eq!(titles, ["Chief", "Chief"]);
-    assert_eq!(stage.dead_letters(), ["1003: Email address is invalid"]);
+    assert_eq!(stage.reasons_of_dead_letters(), ["1003: Email address is invalid"]);
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn flapping_comes_to_one_change() {
     }
     let mut task = stage.task();
     stage.settle(&mut task);
-    assert_eq!(stage.members(), stage.desired);
+    assert_eq!(stage.members(), stage.members_desired());
     let additions = stage
         .marketo
         .with(|world| world.activities.iter().filter(|activity| matches!(activity.kind, 24 | 25)).count());
@@ -163,8 +164,8 @@ fn a_list_edited_by_hand_is_set_right() {
     let drift = task.status().drift.expect("compared");
     assert_eq!((drift.missing, drift.unexpected), (2, 2));
     stage.desired.remove(&("hot".to_owned(), email(7)));
-    assert_eq!(stage.members(), stage.desired);
-    assert_eq!(stage.dead_letters(), ["Marketo has no such person"], "p7 is not there under that address");
+    assert_eq!(stage.members(), stage.members_desired());
+    assert_eq!(stage.reasons_of_dead_letters(), ["Marketo has no such person"], "p7 is not there under that address");
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn a_list_deleted_stops_its_audience_and_no_other() {
     }
     let mut task = stage.task();
     stage.settle(&mut task);
-    assert_eq!(stage.members(), stage.desired, "the list was created");
+    assert_eq!(stage.members(), stage.members_desired(), "the list was created");
     stage.marketo.with(|world| world.lists.clear());
     stage.desire("hot", &email(20), true);
     stage.desire("warm", &email(1), true);
@@ -204,13 +205,13 @@ fn persons_by_their_own_keys() {
     let mut task = stage.task();
     stage.settle(&mut task);
     assert_eq!(stage.on("hot"), leads[..2].iter().copied().collect());
-    assert_eq!(stage.dead_letters().len(), 0, "keys of other systems do not concern it");
+    assert_eq!(stage.reasons_of_dead_letters().len(), 0, "keys of other systems do not concern it");
     assert_eq!(task.status().desired, 2);
     // One is deleted in Marketo, and added again without success.
     stage.marketo.with(|world| world.delete_lead(leads[0]));
     stage.order(&mut task, OrderKind::Reconcile);
     assert_eq!(stage.on("hot"), BTreeSet::from([leads[1]]));
-    assert_eq!(stage.dead_letters(), ["1004: the person is gone, and was again when looked up anew"]);
+    assert_eq!(stage.reasons_of_dead_letters(), ["1004: the person is gone, and was again when looked up anew"]);
 }
 
 #[test]
@@ -221,7 +222,8 @@ fn the_brake_holds_a_list_that_would_be_emptied() {
     for number in 0..300 {
         stage.desire("hot", &email(number), true);
     }
-    let mut task = stage.task_with(Box::new(stage.sink()), Brake::default());
+    stage.brake = Brake::default();
+    let mut task = stage.task();
     stage.settle(&mut task);
     for number in 0..200 {
         stage.desire("hot", &email(number), false);
@@ -230,7 +232,7 @@ fn the_brake_holds_a_list_that_would_be_emptied() {
     assert_eq!(stage.on("hot").len(), 300);
     assert!(task.status().audiences["hot"].held);
     stage.order(&mut task, OrderKind::Confirm);
-    assert_eq!(stage.members(), stage.desired);
+    assert_eq!(stage.members(), stage.members_desired());
 }
 
 #[test]
@@ -254,7 +256,7 @@ fn spent_calls_are_waited_for() {
         stage.marketo.advance(std::time::Duration::from_secs(86_400));
         stage.settle(&mut task);
     }
-    assert_eq!(stage.members(), stage.desired);
+    assert_eq!(stage.members(), stage.members_desired());
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use millrace_connect::sink::SinkTask;
 use millrace_model::DAY_MS;
 use millrace_simulators::linkedin::{Limits, Settings};
+use millrace_test_sinks::email;
 use serde_json::json;
 
-use super::stage::{Stage, email};
+use super::stage::Stage;
 
 /// Steps for this long; what happens meanwhile is seen in the status.
 fn run(stage: &Stage, task: &mut SinkTask, ms: i64) {
@@ -157,7 +158,7 @@ fn a_version_that_ended_stops_the_sink_and_is_named() {
     assert!(error(&mut task).contains("426 NONEXISTENT_VERSION"), "{}", error(&mut task));
     assert_eq!(task.status().warnings, ["LinkedIn has ended version 209908: set a newer `version`"]);
     assert!(stage.calls().len() < 20, "it rests between its calls: {}", stage.calls().len());
-    assert_eq!(stage.dead_letters().len(), 0);
+    assert_eq!(stage.reasons_of_dead_letters().len(), 0);
     stage.settings["version"] = json!("209909");
     drop(task);
     stage.settle(&mut stage.task());

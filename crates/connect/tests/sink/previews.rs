@@ -3,24 +3,7 @@
 use super::*;
 
 fn previewed(world: &World) -> Preview {
-    let now = Arc::clone(&world.now);
-    let context = PreviewContext {
-        name: "far".to_owned(),
-        log: Arc::new(world.log.clone()),
-        topic: "d".to_owned(),
-        changelog: "c".to_owned(),
-        registry: None,
-        brake: world.brake,
-        suppressed: Arc::new(|identity| identity.id() == "never@x.com"),
-        clock: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
-        sample: 2,
-    };
-    let mut far = FarSink {
-        far: Arc::clone(&world.far),
-        batch: world.batch,
-        frozen: Freeze::default(),
-    };
-    preview(&context, &mut far).expect("the log can be read")
+    world.preview(&mut *world.sink(Freeze::default()), 2)
 }
 
 #[test]
@@ -49,7 +32,7 @@ fn a_preview_counts_what_is_sent_then() {
         least: 5,
         quiet: Duration::from_secs(60),
     };
-    world.now.fetch_add(3_600_000, Ordering::SeqCst);
+    world.pass(3_600_000);
     world.desire("a", "p1@x.com", Some("Prof"));
     world.desire("b", "p1@x.com", Some("Dr"));
     for number in 2..12 {

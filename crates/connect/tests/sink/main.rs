@@ -1,29 +1,27 @@
 //! The frame against a destination that misbehaves, on the embedded log, killed at every point.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use millrace_connect::sink::{
+    Actual, Answer, BatchLimits, Brake, Change, Delivery, Destination, DestinationError, Order, OrderKind, Point, Preview, Refusal, SinkError, SinkTask,
+};
 use millrace_log::random::Random;
-use millrace_log::{Durability, EARLIEST, EmbeddedConfig, EmbeddedLog, Log, PollLimits, Record, TopicPartition, TopicSpec};
-use millrace_model::{Identity, Timestamp};
-use millrace_runtime::memory_store::MemoryDisk;
-use millrace_shard::murmur::partition_of;
-use millrace_wire::{DestinationState, OutputCodec, Presence};
-
-use super::*;
+use millrace_log::{Log, Record, TopicPartition};
+use millrace_test_sinks::{Attributes, Stage};
+use serde_json::json;
 
 mod previews;
 mod replaced;
 mod storm;
-const PARTITIONS: u32 = 2;
 
 /// The foreign system, which outlives every sink.
 #[derive(Default)]
 struct Far {
-    members: BTreeMap<(String, String), BTreeMap<String, serde_json::Value>>,
+    members: BTreeMap<(String, String), Attributes>,
     calls: u64,
     changes: u64,
     down: bool,
@@ -124,196 +122,72 @@ impl Destination for FarSink {
     }
 }
 
-/// Dies now and then, by a seed, or once at a given point.
-#[derive(Default)]
-struct Storm {
-    random: Mutex<Option<Random>>,
-    at: Mutex<Option<Point>>,
+/// A stage with the foreign system that outlives every sink.
+struct World {
+    stage: Stage,
+    far: Arc<Mutex<Far>>,
+    batch: usize,
 }
 
-impl FaultPlan for Storm {
-    fn dies(&self, point: Point) -> bool {
-        let mut at = self.at.lock().expect("no panic");
-        if *at == Some(point) {
-            *at = None;
-            return true;
-        }
-        self.random.lock().expect("no panic").as_mut().is_some_and(|random| random.chance(60))
+impl Deref for World {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.stage
     }
 }
 
-struct World {
-    log: EmbeddedLog,
-    _folder: tempfile::TempDir,
-    disks: BTreeMap<u32, MemoryDisk>,
-    far: Arc<Mutex<Far>>,
-    now: Arc<AtomicI64>,
-    desired: BTreeMap<(String, String), BTreeMap<String, serde_json::Value>>,
-    storm: Arc<Storm>,
-    brake: Brake,
-    batch: usize,
-    contested: bool,
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Stage {
+        &mut self.stage
+    }
 }
 
 impl World {
     fn new() -> World {
-        let folder = tempfile::tempdir().expect("a folder");
-        let config = EmbeddedConfig {
-            durability: Durability::Never,
-            ..EmbeddedConfig::default()
-        };
-        let log = EmbeddedLog::open(folder.path(), config).expect("a log");
-        for (name, partitions, compacted) in [("d", PARTITIONS, true), ("c", PARTITIONS, true), ("dead", 1, false)] {
-            let spec = TopicSpec {
-                name: name.to_owned(),
-                partitions,
-                compacted,
-                settings: Vec::new(),
-            };
-            log.create_topic(&spec).expect("a topic");
-        }
+        let mut stage = Stage::new("far", "email", 2);
+        stage.idle_ms = 60_000;
         World {
-            log,
-            _folder: folder,
-            disks: (0..PARTITIONS).map(|number| (number, MemoryDisk::default())).collect(),
+            stage,
             far: Arc::default(),
-            now: Arc::new(AtomicI64::new(4_091_904_000_000)), // Later than the stamps of the log.
-            desired: BTreeMap::new(),
-            storm: Arc::default(),
-            brake: Brake {
-                share: 1.0,
-                ..Brake::default()
-            },
             batch: 10,
-            contested: false,
         }
     }
 
-    fn task(&self) -> SinkTask {
-        self.task_on(self.disks.clone(), Freeze::default())
+    fn sink(&self, frozen: Freeze) -> Box<FarSink> {
+        Box::new(FarSink {
+            far: Arc::clone(&self.far),
+            batch: self.batch,
+            frozen,
+        })
     }
 
     /// A process with disks of its own.
     fn other(&self, frozen: Freeze) -> SinkTask {
-        self.task_on((0..PARTITIONS).map(|number| (number, MemoryDisk::default())).collect(), frozen)
-    }
-
-    fn task_on(&self, disks: BTreeMap<u32, MemoryDisk>, frozen: Freeze) -> SinkTask {
-        let now = Arc::clone(&self.now);
-        let context = SinkContext {
-            name: "far".to_owned(),
-            log: Arc::new(self.log.clone()),
-            topic: "d".to_owned(),
-            partitions: PARTITIONS,
-            changelog: "c".to_owned(),
-            dead_letters: TopicPartition {
-                topic: "dead".into(),
-                partition: 0,
-            },
-            application: "t.sink.far".to_owned(),
-            contested: self.contested,
-            clock: Arc::new(move || Timestamp(now.load(Ordering::SeqCst))),
-            open_ledger: Arc::new(move |number| Ok(Box::new(disks[&number].open()))),
-            registry: None,
-            brake: self.brake,
-            pending_max: 100_000,
-            idle_wait_ms: 0,
-            suppressed: Arc::new(|identity| identity.id() == "never@x.com"),
-            faults: Arc::clone(&self.storm) as Arc<dyn FaultPlan>,
-        };
-        let far = FarSink {
-            far: Arc::clone(&self.far),
-            batch: self.batch,
-            frozen,
-        };
-        SinkTask::new(Arc::new(context), Box::new(far))
+        self.elsewhere(self.sink(frozen))
     }
 
     fn opened(&self) -> SinkTask {
-        let mut task = self.task();
-        for number in 0..PARTITIONS {
-            task.open(number).expect("opens");
-        }
-        task
+        self.task(self.sink(Freeze::default()))
     }
 
     fn desire(&mut self, audience: &str, id: &str, title: Option<&str>) {
-        let record = self.desired(audience, id, title);
+        let record = self.desired_by(audience, id, title);
         self.log.append(vec![record]).expect("appended");
     }
 
     /// The record that makes this the desired state.
-    fn desired(&mut self, audience: &str, id: &str, title: Option<&str>) -> (TopicPartition, Record) {
-        let attributes: BTreeMap<String, serde_json::Value> = title.iter().map(|title| ("title".to_owned(), (*title).into())).collect();
-        let place = (audience.to_owned(), id.to_owned());
-        match title {
-            Some(_) => self.desired.insert(place, attributes.clone()),
-            None => self.desired.remove(&place),
-        };
-        let state = DestinationState {
-            destination: "far".to_owned(),
-            audience: audience.to_owned(),
-            identity: Identity::new("email", id).expect("an identity"),
-            state: if title.is_some() { Presence::Present } else { Presence::Absent },
-            attributes,
-            changed_at: Timestamp(self.now.fetch_add(1, Ordering::SeqCst)),
-        };
-        let key = Bytes::from(state.key());
-        let record = Record {
-            value: Some(Bytes::from(OutputCodec::SingleObject.encode_destination_state(&state).expect("encodes"))),
-            key: Some(key.clone()),
-            headers: Vec::new(),
-        };
-        let target = TopicPartition {
-            topic: "d".into(),
-            partition: partition_of(&key, PARTITIONS),
-        };
-        (target, record)
+    fn desired_by(&mut self, audience: &str, id: &str, title: Option<&str>) -> (TopicPartition, Record) {
+        let attributes: Vec<_> = title.iter().map(|title| ("title", json!(title))).collect();
+        self.record(audience, id, title.is_some(), &attributes)
     }
 
-    /// Steps until nothing moves any more, time running; retries without success do not count.
-    fn settle(&self, task: &mut SinkTask) {
-        let mut still = 0;
-        let mut before = task.status();
-        for _ in 0..20_000 {
-            let stepped = task.step().map_err(|(_, error)| error).expect("no failure");
-            let status = task.status();
-            let moved = stepped.read > 0 || (status.acknowledged, status.refused) != (before.acknowledged, before.refused);
-            still = if moved { 0 } else { still + 1 };
-            before = status;
-            self.now.fetch_add(if stepped.idle { 60_000 } else { 10 }, Ordering::SeqCst);
-            if still > 40 {
-                return;
-            }
-        }
-        panic!("it does not settle");
-    }
-
-    fn members(&self) -> BTreeMap<(String, String), BTreeMap<String, serde_json::Value>> {
+    fn members(&self) -> BTreeMap<(String, String), Attributes> {
         self.far.lock().expect("no panic").members.clone()
     }
 
     fn calls(&self) -> u64 {
         self.far.lock().expect("no panic").calls
-    }
-
-    fn dead_letters(&self) -> Vec<Record> {
-        let mut reader = self
-            .log
-            .reader(&[(
-                TopicPartition {
-                    topic: "dead".into(),
-                    partition: 0,
-                },
-                EARLIEST,
-            )])
-            .expect("a reader");
-        let limits = PollLimits {
-            records_max: 1_000,
-            bytes_max: 1 << 20,
-            wait_ms_max: 0,
-        };
-        reader.poll(limits).expect("read").into_iter().map(|delivered| delivered.record).collect()
     }
 }
 
@@ -355,10 +229,8 @@ fn a_restart_sends_nothing_again() {
     let mut task = world.opened();
     world.settle(&mut task);
     drop(task);
-    for disk in world.disks.values() {
-        // A lost disk is restored from the changelog.
-        millrace_shard::state::StateStore::clear(&mut disk.open()).expect("cleared");
-    }
+    // A lost disk is restored from the changelog.
+    world.lose_disks();
     let mut task = world.opened();
     world.settle(&mut task);
     assert_eq!((world.calls(), task.status().delivered), (1, 1));
@@ -389,12 +261,7 @@ fn a_poisoned_record_is_found_and_holds_no_other_up() {
     assert!(answers.retried > 0, "those beside it were sent again with fewer: {answers:?}");
     // Once the destination accepts it, a command sends it again.
     world.far.lock().expect("no panic").poison = None;
-    let order = Order {
-        order: OrderKind::Retry,
-        audience: None,
-    };
-    task.order(&order).map_err(|(_, error)| error).expect("carried out");
-    world.settle(&mut task);
+    world.order(&mut task, OrderKind::Retry);
     assert_eq!(world.members(), world.desired);
     assert_eq!(task.status().refused, 0);
 }
@@ -447,7 +314,7 @@ fn an_edit_that_empties_an_audience_waits_for_a_word() {
     let mut task = world.opened();
     world.settle(&mut task);
     assert_eq!(world.members().len(), 100, "a first fill is not held");
-    world.now.fetch_add(3_600_000, Ordering::SeqCst);
+    world.pass(3_600_000);
     for number in 0..60 {
         world.desire("a", &format!("p{number}@x.com"), None);
     }
@@ -482,12 +349,7 @@ fn what_is_edited_by_hand_is_found_and_set_right() {
         far.members.remove(&("a".to_owned(), "p3@x.com".to_owned()));
         far.members.insert(("a".to_owned(), "stranger@x.com".to_owned()), BTreeMap::new());
     }
-    let order = Order {
-        order: OrderKind::Reconcile,
-        audience: None,
-    };
-    task.order(&order).map_err(|(_, error)| error).expect("carried out");
-    world.settle(&mut task);
+    world.order(&mut task, OrderKind::Reconcile);
     assert_eq!(world.members(), world.desired);
     let drift = task.status().drift.expect("compared");
     assert_eq!((drift.missing, drift.unexpected, drift.repaired), (1, 1, 2));
@@ -510,16 +372,7 @@ fn bytes_that_are_no_state_become_a_dead_letter() {
         value: Some(Bytes::from("{}")),
         headers: Vec::new(),
     };
-    world
-        .log
-        .append(vec![(
-            TopicPartition {
-                topic: "d".into(),
-                partition: 0,
-            },
-            record,
-        )])
-        .expect("appended");
+    world.append(0, record);
     world.desire("a", "q@x.com", Some("x"));
     let mut task = world.opened();
     world.settle(&mut task);
@@ -535,9 +388,9 @@ fn what_was_sent_before_a_death_and_is_desired_no_more_is_sent_over() {
         let mut task = world.opened();
         world.settle(&mut task);
         world.desire("a", "p@x.com", between);
-        *world.storm.at.lock().expect("no panic") = Some(Point::BeforeCommit);
+        world.deaths.once_at(Point::BeforeCommit);
         let died = (0..100).any(|_| {
-            world.now.fetch_add(1_000, Ordering::SeqCst);
+            world.pass(1_000);
             task.step().is_err()
         });
         assert!(died && world.members() == world.desired, "it took effect, and nobody knows");

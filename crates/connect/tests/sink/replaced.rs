@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use millrace_log::{Log, LogError};
+use millrace_log::LogError;
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn keeps_going(task: &mut SinkTask, now: &AtomicI64, steps: usize) {
             task.settle_doubts(number).expect("settled");
         }
         let open = task.partitions();
-        for number in (0..PARTITIONS).filter(|number| !open.contains(number)) {
+        for number in (0..2).filter(|number| !open.contains(number)) {
             task.open(number).expect("opens");
         }
         if let Err((partition, error)) = task.step() {
@@ -36,14 +36,14 @@ fn what_a_replaced_owner_sends_late_is_sent_over() {
         world.desire("a", "p@x.com", Some("first"));
         let frozen = Freeze::default();
         let mut first = world.other(Arc::clone(&frozen));
-        keeps_going(&mut first, &world.now, 20);
+        keeps_going(&mut first, &world.hand(), 20);
         assert_eq!(world.members(), world.desired);
 
         world.desire("a", "p@x.com", before);
-        let newest = world.desired("a", "p@x.com", newer);
+        let newest = world.desired_by("a", "p@x.com", newer);
         let second = Arc::new(Mutex::new(world.other(Freeze::default())));
         let meanwhile = {
-            let (log, second, now) = (world.log.clone(), Arc::clone(&second), Arc::clone(&world.now));
+            let (log, second, now) = (world.log.clone(), Arc::clone(&second), world.hand());
             move || {
                 log.append(vec![newest]).expect("appended");
                 now.fetch_add(30_000, Ordering::SeqCst);
@@ -52,7 +52,7 @@ fn what_a_replaced_owner_sends_late_is_sent_over() {
         };
         *frozen.lock().expect("no panic") = Some(Box::new(meanwhile));
         let lost = (0..20).find_map(|_| {
-            world.now.fetch_add(500, Ordering::SeqCst);
+            world.pass(500);
             first.step().err()
         });
         let (partition, error) = lost.expect("it learns that it was replaced");
@@ -65,7 +65,7 @@ fn what_a_replaced_owner_sends_late_is_sent_over() {
         drop(first);
         let mut second = second.lock().expect("no panic");
         let history = world.far.lock().expect("no panic").history.len();
-        keeps_going(&mut second, &world.now, 200);
+        keeps_going(&mut second, &world.hand(), 200);
         assert_eq!(world.members(), world.desired, "{before:?} {newer:?}");
         let again = world.far.lock().expect("no panic").history[history..].to_vec();
         assert_eq!(again, [("a|email:p@x.com".to_owned(), newer.is_some())], "nothing else is sent again");
@@ -79,15 +79,15 @@ fn a_replaced_owner_that_wakes_up_between_deliveries_sends_nothing() {
     world.contested = true;
     world.desire("a", "p@x.com", Some("x"));
     let mut first = world.other(Freeze::default());
-    keeps_going(&mut first, &world.now, 20);
+    keeps_going(&mut first, &world.hand(), 20);
     let mut second = world.other(Freeze::default());
-    keeps_going(&mut second, &world.now, 20);
+    keeps_going(&mut second, &world.hand(), 20);
     world.desire("a", "p@x.com", Some("y"));
-    world.now.fetch_add(30_000, Ordering::SeqCst);
+    world.pass(30_000);
     let lost = (0..20).find_map(|_| first.step().err());
     assert!(matches!(lost, Some((_, SinkError::Log(LogError::Fenced)))), "{lost:?}");
     assert_eq!(world.calls(), 1, "the newer state is for the owner to send");
-    keeps_going(&mut second, &world.now, 20);
+    keeps_going(&mut second, &world.hand(), 20);
     assert_eq!(world.members(), world.desired);
     assert_eq!(world.calls(), 2);
 }
@@ -98,15 +98,15 @@ fn a_partition_that_is_handed_over_is_handed_over_with_its_last_commit() {
     world.contested = true;
     world.desire("a", "p@x.com", Some("x"));
     let mut first = world.other(Freeze::default());
-    for number in 0..PARTITIONS {
+    for number in world.partitions() {
         first.open(number).expect("opens");
     }
     first.step().map_err(|(_, error)| error).expect("sent");
     assert_eq!(world.calls(), 1);
-    for number in 0..PARTITIONS {
+    for number in world.partitions() {
         first.close(number).expect("closes");
     }
     let mut second = world.other(Freeze::default());
-    keeps_going(&mut second, &world.now, 200);
+    keeps_going(&mut second, &world.hand(), 200);
     assert_eq!(world.calls(), 1, "its successor repeats nothing");
 }

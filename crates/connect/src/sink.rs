@@ -25,6 +25,8 @@
 //! * **Replaced owners.** A partition goes to another process when its owner is silent. What an
 //!   owner sends after that is found out by its next commit, and sent again in its newest state
 //!   (`task/owned.rs`).
+//! * **Fences.** A destination that can distinguish owners refuses a replaced one by itself
+//!   (`task/tenure.rs`).
 //! * **Topics.** A destination that is a topic of the same log is written by the commit itself, and so
 //!   exactly once (`decisions/0036`).
 //! * **Delivery** to any other is at least once. Destinations must make a repeat harmless.
@@ -43,7 +45,7 @@ mod task;
 
 pub use brake::Brake;
 pub use change::Change;
-pub use destination::{Actual, Answer, BatchLimits, Delivery, Destination, DestinationError, Refusal, Upkeep};
+pub use destination::{Actual, Answer, BatchLimits, Claim, Delivery, Destination, DestinationError, Refusal, Tenure, Upkeep};
 pub use ledger::{Acknowledged, LedgerRow};
 pub use order::{Order, OrderKind, Pointless};
 pub use status::{Answers, AudienceStatus, Drift, SinkStatus};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millrace_connect::sink::{Actual, Answer, BatchLimits, Change, Delivery, Destination, DestinationError, FaultPlan, Point, Upkeep};
+use millrace_connect::sink::{Actual, Answer, BatchLimits, Change, Claim, Delivery, Destination, DestinationError, FaultPlan, Point, Tenure, Upkeep};
 use millrace_log::random::Random;
 use millrace_log::{Record, TopicSpec};
 use millrace_model::Identity;
@@ -73,7 +73,7 @@ impl FaultPlan for Deaths {
 /// A destination whose delivery can be cut off.
 pub trait Interruptible: Destination {
     /// Delivers, and is dropped at the await of this number; `None` then.
-    fn deliver_within(&mut self, awaits: u64, batch: &[Change]) -> Option<Delivery>;
+    fn deliver_within(&mut self, awaits: u64, batch: &[Change], tenures: &[Tenure]) -> Option<Delivery>;
 }
 
 /// A destination whose process dies within a delivery, as its stage's deaths decide.
@@ -106,10 +106,22 @@ impl<D: Interruptible> Destination for Dying<D> {
     }
 
     fn deliver(&mut self, batch: &[Change]) -> Delivery {
+        self.deliver_as(batch, &[])
+    }
+
+    fn fences(&self) -> bool {
+        self.inner.fences()
+    }
+
+    fn claim(&mut self, partition: u32, epoch: u64) -> Result<Claim, DestinationError> {
+        self.inner.claim(partition, epoch)
+    }
+
+    fn deliver_as(&mut self, batch: &[Change], tenures: &[Tenure]) -> Delivery {
         let Some(awaits) = self.deaths.awaits() else {
-            return self.inner.deliver(batch);
+            return self.inner.deliver_as(batch, tenures);
         };
-        self.inner.deliver_within(awaits, batch).unwrap_or_else(|| {
+        self.inner.deliver_within(awaits, batch, tenures).unwrap_or_else(|| {
             self.deaths.interrupted.store(true, Ordering::SeqCst);
             Delivery::all(&Answer::Later("killed".to_owned()), batch.len(), 0)
         })
@@ -149,6 +161,14 @@ impl<D: Interruptible> Destination for Dying<D> {
 
     fn actual(&mut self, audiences: &[String]) -> Result<Vec<Actual>, DestinationError> {
         self.inner.actual(audiences)
+    }
+
+    fn compares_attributes(&self) -> bool {
+        self.inner.compares_attributes()
+    }
+
+    fn different(&mut self, members: &[Change]) -> Result<Vec<usize>, DestinationError> {
+        self.inner.different(members)
     }
 
     fn calls(&self, batch: &[Change]) -> u64 {

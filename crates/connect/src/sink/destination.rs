@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_log::{Record, TopicSpec};
+use millrace_log::{Offset, Record, TopicSpec};
 use millrace_model::{Cause, Identity};
 
 use super::Change;
@@ -94,6 +94,27 @@ pub struct Actual {
     pub id: String,
 }
 
+/// One owner's time at a partition, for a destination that distinguishes owners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tenure {
+    /// Of the destination's topic.
+    pub partition: u32,
+    /// Higher than that of every owner before.
+    pub epoch: u64,
+    /// Once the batch is delivered, every change before this offset is at the destination or was
+    /// refused.
+    pub position: Offset,
+}
+
+/// The outcome of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// From now on no delivery of an owner with a lower epoch takes effect.
+    Taken,
+    /// This epoch is there already, and not lower than the one that claims.
+    Behind(u64),
+}
+
 /// A foreign system.
 ///
 /// Protocol: one thread calls `deliver`, with changes of one lane, each key at most once; it
@@ -119,6 +140,30 @@ pub trait Destination: Send {
 
     /// Sends a batch and returns one answer per change, in the batch's order.
     fn deliver(&mut self, batch: &[Change]) -> Delivery;
+
+    /// Whether it distinguishes the owners of a partition, and refuses those that were replaced. Then `claim`
+    /// comes before an owner's first delivery, and again after a delivery that was put off; the frame
+    /// calls `deliver_as` in the place of `deliver`.
+    fn fences(&self) -> bool {
+        false
+    }
+
+    /// Makes an owner the only one of a partition whose deliveries take effect. What an earlier one has
+    /// begun is over when this returns. Epochs ascend in the order in which owners took the partition
+    /// over.
+    ///
+    /// # Errors
+    /// Where it does not answer now.
+    fn claim(&mut self, partition: u32, epoch: u64) -> Result<Claim, DestinationError> {
+        let _ = (partition, epoch);
+        Ok(Claim::Taken)
+    }
+
+    /// Sends a batch as the owner of its partitions, each of which it names once.
+    fn deliver_as(&mut self, batch: &[Change], tenures: &[Tenure]) -> Delivery {
+        let _ = tenures;
+        self.deliver(batch)
+    }
 
     /// For a destination that is a topic of the same log: its full name. `deliver` sends nothing then;
     /// it decides which changes are accepted. `record` of each is appended in the transaction that
@@ -177,6 +222,21 @@ pub trait Destination: Send {
     /// Where it does not answer now.
     fn actual(&mut self, audiences: &[String]) -> Result<Vec<Actual>, DestinationError> {
         let _ = audiences;
+        Ok(Vec::new())
+    }
+
+    /// Whether it shows the attributes of its members, so that they can be compared as well.
+    fn compares_attributes(&self) -> bool {
+        false
+    }
+
+    /// Which of these desired members of one audience it holds with other attributes, by their places.
+    /// Members that it does not hold are none of them. Called only where it compares attributes.
+    ///
+    /// # Errors
+    /// Where it does not answer now.
+    fn different(&mut self, members: &[Change]) -> Result<Vec<usize>, DestinationError> {
+        let _ = members;
         Ok(Vec::new())
     }
 

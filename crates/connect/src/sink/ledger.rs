@@ -4,6 +4,7 @@
 //! ledger   0x10 | key, UTF-8                    u8 format (1) | postcard of `LedgerRow`
 //! place    0x20 | audience, UTF-8               u8 format (1) | postcard of a string
 //! meta     0x00 'm' 'e' 't' 'a'                 u8 format (1) | postcard of `Meta`
+//! epoch    0x00 'e' 'p' 'o' 'c' 'h'             u8 format (1) | postcard of a u64
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 /// Key of the meta row.
 pub const META_KEY: &[u8] = &[0x00, b'm', b'e', b't', b'a'];
+/// Key of the epoch of the last owner that claimed the partition at the destination.
+pub const EPOCH_KEY: &[u8] = &[0x00, b'e', b'p', b'o', b'c', b'h'];
 /// Table of the ledger's rows.
 const LEDGER: u8 = 0x10;
 /// Table of what names the far side of each audience.

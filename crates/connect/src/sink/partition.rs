@@ -7,7 +7,7 @@ use millrace_log::{Delivered, EARLIEST, LogError, Offset, PollLimits, Record, Sh
 use millrace_model::Timestamp;
 use millrace_shard::state::{RowChange, StateError, StateStore};
 
-use super::ledger::{self, Acknowledged, LedgerRow, META_KEY, Meta, Window};
+use super::ledger::{self, Acknowledged, EPOCH_KEY, LedgerRow, META_KEY, Meta, Window};
 use super::task::{Doubts, Point, SinkContext, SinkError};
 
 /// A restore applies rows in batches of this many.
@@ -49,6 +49,10 @@ pub struct Partition {
     windows_changed: bool,
     /// Keys sent since the last commit, each with the offset of the oldest state that it waited for.
     sent: BTreeMap<String, Offset>,
+    /// Of the last owner that claimed the partition at the destination.
+    epoch: u64,
+    /// Whether that was this one, and may deliver.
+    pub claimed: bool,
     pub committed_at: Timestamp,
     flushed_at: Timestamp,
 }
@@ -68,19 +72,9 @@ impl Partition {
         };
         let mut session = context.log.open_shard(&identity)?;
         let mut store = (context.open_ledger)(number)?;
-        let kept: Option<Meta> = ledger::get(&*store, META_KEY)?;
-        let too_old = kept.is_none_or(|meta| now.0 - meta.committed_at > STORE_AGE_MS_MAX);
-        if too_old && store.changelog_position()?.is_some() {
-            store.clear()?;
-        }
-        match restore(&mut *session, &mut *store) {
-            Err(SinkError::Log(LogError::OffsetLost { .. })) if store.changelog_position()?.is_some() => {
-                store.clear()?;
-                restore(&mut *session, &mut *store)?;
-            }
-            other => other?,
-        }
+        bring_up(&mut *session, &mut *store, now)?;
         let meta: Option<Meta> = ledger::get(&*store, META_KEY)?;
+        let epoch = ledger::get(&*store, EPOCH_KEY)?.unwrap_or_default();
         let first_owner = meta.is_none();
         let meta = meta.unwrap_or(Meta {
             position: EARLIEST,
@@ -102,6 +96,8 @@ impl Partition {
             members: BTreeMap::new(),
             windows_changed: false,
             sent: BTreeMap::new(),
+            epoch,
+            claimed: false,
             committed_at: now,
             flushed_at: now,
         };
@@ -219,6 +215,18 @@ impl Partition {
         self.meta.position
     }
 
+    /// The epoch under which this owner delivers.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// A new epoch, higher than every one before and than `above`. It counts once it is committed.
+    pub fn next_epoch(&mut self, above: u64) -> u64 {
+        self.epoch = self.epoch.max(above) + 1;
+        self.rows.insert(EPOCH_KEY.to_vec(), Some(ledger::encode(&self.epoch)));
+        self.epoch
+    }
+
     /// A key is about to be sent; the oldest state that it waits for is at this offset.
     pub fn sending(&mut self, key: &str, offset: Offset) {
         self.sent.entry(key.to_owned()).or_insert(offset);
@@ -310,6 +318,23 @@ impl Partition {
 /// The part of a key that names the audience.
 pub fn audience_of(key: &str) -> &str {
     key.split('|').next().unwrap_or_default()
+}
+
+/// Makes the store equal to the changelog: from where it stands, or from the beginning where that is
+/// too long ago.
+fn bring_up(session: &mut dyn ShardSession, store: &mut dyn StateStore, now: Timestamp) -> Result<(), SinkError> {
+    let kept: Option<Meta> = ledger::get(store, META_KEY)?;
+    let too_old = kept.is_none_or(|meta| now.0 - meta.committed_at > STORE_AGE_MS_MAX);
+    if too_old && store.changelog_position()?.is_some() {
+        store.clear()?;
+    }
+    match restore(session, store) {
+        Err(SinkError::Log(LogError::OffsetLost { .. })) if store.changelog_position()?.is_some() => {
+            store.clear()?;
+            restore(session, store)
+        }
+        other => other,
+    }
 }
 
 fn restore(session: &mut dyn ShardSession, store: &mut dyn StateStore) -> Result<(), SinkError> {

@@ -1,7 +1,7 @@
 //! Changes read and not acknowledged: the newest desired state per key, in the order in which keys
 //! began to wait.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use millrace_log::Offset;
@@ -149,6 +149,16 @@ impl Pending {
     /// The least offset that waits in a partition.
     pub fn first_offset(&self, partition: u32) -> Option<Offset> {
         self.offsets.get(&partition)?.keys().next().copied()
+    }
+
+    /// The same once these keys are finished.
+    pub fn first_offset_without(&self, partition: u32, finished: &BTreeSet<&str>) -> Option<Offset> {
+        let offsets = self.offsets.get(&partition)?;
+        let stays = |ticket: &u64| {
+            let waiting = self.lane_of.get(ticket).and_then(|lane| self.lanes.get(lane)?.get(ticket));
+            waiting.is_some_and(|waiting| !finished.contains(waiting.change.key.as_str()))
+        };
+        offsets.iter().find(|(_, ticket)| stays(ticket)).map(|(offset, _)| *offset)
     }
 
     /// Forgets a partition that is no longer this task's, or will be read again.

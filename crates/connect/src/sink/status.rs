@@ -96,7 +96,10 @@ pub struct Drift {
     pub missing: u64,
     /// Added by somebody else, or left over.
     pub unexpected: u64,
-    /// How many of both were repaired.
+    /// There with other attributes than those that were acknowledged.
+    #[serde(default)]
+    pub different: u64,
+    /// How many of them all were repaired.
     pub repaired: u64,
     /// RFC 3339.
     pub at: String,
@@ -108,6 +111,7 @@ impl Drift {
         Drift {
             missing: self.missing + other.missing,
             unexpected: self.unexpected + other.unexpected,
+            different: self.different + other.different,
             repaired: self.repaired + other.repaired,
             at: self.at.max(other.at),
         }

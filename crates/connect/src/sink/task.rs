@@ -28,6 +28,7 @@ mod places;
 mod preview;
 mod reconcile;
 mod shown;
+mod tenure;
 mod wanted;
 
 pub use faults::{FaultPlan, NoFaults, Point};
@@ -374,7 +375,7 @@ impl SinkTask {
         self.context.point(Point::BeforeDelivery).map_err(|error| (None, error))?;
         let delivery = match self.topic_is_missing() {
             Some(reason) => Delivery::all(&Answer::Later(reason), changes.len(), 0),
-            None => self.destination.deliver(&changes),
+            None => self.deliver_as(&changes).map_err(|(partition, error)| (Some(partition), error))?,
         };
         self.context.point(Point::AfterDelivery).map_err(|error| (None, error))?;
         debug_assert_eq!(delivery.answers.len(), changes.len());
@@ -386,8 +387,7 @@ impl SinkTask {
     /// Writes the outcome of each change into the ledger; changes to be repeated wait with their
     /// lane.
     fn settle(&mut self, lane: &str, changes: &[Change], delivery: Delivery) -> Result<(), (Option<u32>, SinkError)> {
-        let (now, count) = (self.now(), changes.len());
-        let (mut later, mut moved) = (None, false);
+        let (now, count, mut later, mut moved) = (self.now(), changes.len(), None, false);
         for (change, answer) in changes.iter().zip(delivery.answers) {
             let result = match answer {
                 Answer::Accepted => {

@@ -50,11 +50,7 @@ impl Stage {
     fn new(settings: Value) -> Stage {
         let frame = millrace_test_sinks::Stage::new("copy", "email", 2);
         frame.log.create_topic(&topic("copy", COPY_PARTITIONS)).expect("a topic");
-        Stage {
-            frame,
-            settings,
-            changes: 0,
-        }
+        Stage { frame, settings, changes: 0 }
     }
 
     fn sink(&self) -> KafkaSink {

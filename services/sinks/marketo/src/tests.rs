@@ -165,7 +165,11 @@ fn a_list_edited_by_hand_is_set_right() {
     assert_eq!((drift.missing, drift.unexpected), (2, 2));
     stage.desired.remove(&("hot".to_owned(), email(7)));
     assert_eq!(stage.members(), stage.members_desired());
-    assert_eq!(stage.reasons_of_dead_letters(), ["Marketo has no such person"], "p7 is not there under that address");
+    assert_eq!(
+        stage.reasons_of_dead_letters(),
+        ["Marketo has no such person"],
+        "p7 is not there under that address"
+    );
 }
 
 #[test]

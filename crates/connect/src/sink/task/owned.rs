@@ -137,8 +137,8 @@ impl SinkTask {
                 self.commit(number, true).map_err(|error| (number, error))?;
             }
         }
-        if self.destination.topic().is_some() {
-            // A replaced owner's commit is refused, and nothing is sent otherwise.
+        if self.destination.topic().is_some() || self.destination.fences() {
+            // What a replaced owner sends is refused.
             return Ok(());
         }
         for change in changes {

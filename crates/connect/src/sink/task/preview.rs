@@ -233,7 +233,7 @@ fn each(
     context: &PreviewContext,
     topic: &str,
     positions: &BTreeMap<u32, Offset>,
-    mut visit: impl FnMut(Delivered) -> Result<(), SinkError>,
+    visit: impl FnMut(Delivered) -> Result<(), SinkError>,
 ) -> Result<(), SinkError> {
     let Some(count) = context.log.partitions(topic)? else { return Ok(()) };
     let from: BTreeSet<(u32, Offset)> = (0..count)
@@ -244,7 +244,12 @@ fn each(
         partition,
     };
     let from: Vec<(TopicPartition, Offset)> = from.into_iter().map(|(partition, offset)| (place(partition), offset)).collect();
-    let mut reader = context.log.reader(&from)?;
+    each_from(&*context.log, &from, visit)
+}
+
+/// Every committed record from these positions on.
+pub(super) fn each_from(log: &dyn Log, from: &[(TopicPartition, Offset)], mut visit: impl FnMut(Delivered) -> Result<(), SinkError>) -> Result<(), SinkError> {
+    let mut reader = log.reader(from)?;
     loop {
         let done = reader.caught_up()?;
         let records = reader.poll(READ)?;

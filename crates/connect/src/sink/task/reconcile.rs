@@ -1,14 +1,22 @@
 //! Comparing a destination with the ledger, and repairing the differences.
+//!
+//! The ledger knows who was acknowledged. With which attributes is in the log: where the destination
+//! shows attributes, the desired states that were acknowledged are read again and compared there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use millrace_model::Identity;
+use millrace_log::{Delivered, EARLIEST, TopicPartition};
+use millrace_model::{Identity, chain};
 use millrace_shard::murmur::partition_of;
+use millrace_wire::OutputError;
 
 use super::super::pending::Counts;
+use super::preview::each_from;
+use super::wanted::state_of;
 use super::{Answer, Change, Drift, SinkError, SinkTask};
-use crate::sink::Actual;
 use crate::sink::partition::audience_of;
+use crate::sink::{Acknowledged, Actual, LedgerRow};
 
 /// Missing members are read from the log again and sent; members that nobody desires are removed at
 /// once, as far as the brake allows.
@@ -31,26 +39,36 @@ pub(super) fn run(task: &mut SinkTask, audiences: &[String], actual: &[Actual]) 
         });
         scanned.map_err(|error| (*number, error.into()))?;
     }
-    let unexpected: Vec<Change> = actual
+    let unexpected: Vec<(&Actual, Change)> = actual
         .iter()
         .filter(|member| !known.contains(&(member.audience.clone(), member.id.clone())))
-        .filter_map(|member| absence(namespace.as_deref()?, member))
-        .filter(|change| task.owns(&change.key) && task.pending.get(&change.key).is_none())
+        .filter_map(|member| Some((member, absence(namespace.as_deref()?, member)?)))
+        .filter(|(_, change)| task.owns(&change.key) && task.pending.get(&change.key).is_none())
         .collect();
+    let different = task.different(audiences, &missing)?;
     let mut drift = Drift {
         missing: missing.len() as u64,
         unexpected: unexpected.len() as u64,
+        different: different.len() as u64,
         repaired: 0,
         at: task.now().to_string(),
     };
-    drift.repaired = task.take_out(&unexpected)?;
+    // The absence of an id in another spelling would take off the member who bears the id.
+    let named = |(member, change): &(&Actual, Change)| (change.identity.id() == member.id).then(|| change.clone());
+    let absences: Vec<Change> = unexpected.iter().filter_map(named).collect();
+    drift.repaired = task.take_out(&absences)?;
     if !missing.is_empty() {
-        drift.repaired += task.read_anew(|key, _| missing.contains(key), |row| crate::sink::LedgerRow { acknowledged: None, ..row })?;
+        drift.repaired += task.read_anew(|key, _| missing.contains(key), |row| LedgerRow { acknowledged: None, ..row })?;
+    }
+    if !different.is_empty() {
+        let doubtful = Some(Acknowledged::doubtful(true, task.now()));
+        drift.repaired += task.read_anew(|key, _| different.contains(key), |row| LedgerRow { acknowledged: doubtful, ..row })?;
     }
     tracing::info!(
         destination = task.context.name,
         missing = drift.missing,
         unexpected = drift.unexpected,
+        different = drift.different,
         repaired = drift.repaired,
         "compared"
     );
@@ -83,6 +101,62 @@ impl SinkTask {
         self.partitions.contains_key(&partition_of(key.as_bytes(), count))
     }
 
+    /// Members that the destination holds with other attributes than those that it acknowledged.
+    fn different(&mut self, audiences: &[String], missing: &BTreeSet<String>) -> Result<BTreeSet<String>, (u32, SinkError)> {
+        let mut different = BTreeSet::new();
+        if !self.destination.compares_attributes() {
+            return Ok(different);
+        }
+        for number in self.partitions() {
+            let from = TopicPartition {
+                topic: self.context.topic.as_str().into(),
+                partition: number,
+            };
+            let log = Arc::clone(&self.context.log);
+            let mut batches: BTreeMap<String, Vec<Change>> = BTreeMap::new();
+            let read = each_from(&*log, &[(from, EARLIEST)], |delivered| {
+                let Some(change) = self.acknowledged_state(number, &delivered)? else {
+                    return Ok(());
+                };
+                if missing.contains(&change.key) || !audiences.contains(&change.audience) {
+                    return Ok(());
+                }
+                let batch = batches.entry(change.audience.clone()).or_default();
+                batch.push(change);
+                if batch.len() >= self.destination.limits().records_max {
+                    self.compare(&std::mem::take(batch), &mut different);
+                }
+                Ok(())
+            });
+            read.map_err(|error| (number, error))?;
+            for batch in batches.values() {
+                self.compare(batch, &mut different);
+            }
+        }
+        Ok(different)
+    }
+
+    /// The desired state in a record, if it is the one that was acknowledged last and has the key
+    /// present.
+    fn acknowledged_state(&self, number: u32, delivered: &Delivered) -> Result<Option<Change>, SinkError> {
+        let change = match state_of(&self.context.name, self.context.registry.as_deref(), delivered) {
+            Ok(state) => Change::new(state),
+            Err(OutputError::Unreadable(_)) => return Ok(None),
+            Err(error) => return Err(SinkError::NotYet(error)),
+        };
+        let Some(partition) = self.partitions.get(&number) else { return Ok(None) };
+        let known = partition.row(&change.key)?.and_then(|row| row.acknowledged);
+        let same = known.is_some_and(|known| known.present && change.present && known.fingerprint == change.fingerprint());
+        Ok((same && self.pending.get(&change.key).is_none()).then_some(change))
+    }
+
+    fn compare(&mut self, batch: &[Change], different: &mut BTreeSet<String>) {
+        match self.destination.different(batch) {
+            Ok(places) => different.extend(places.into_iter().filter_map(|place| Some(batch.get(place)?.key.clone()))),
+            Err(error) => tracing::warn!(destination = self.context.name, error = chain(&error), "cannot compare attributes"),
+        }
+    }
+
     /// Sends absences of members that nobody desires, unless they are more than the brake allows.
     fn take_out(&mut self, unexpected: &[Change]) -> Result<u64, (u32, SinkError)> {
         let mut repaired = 0;
@@ -110,7 +184,7 @@ impl SinkTask {
             }
             for chunk in batch.chunks(self.destination.limits().records_max.max(1)) {
                 let changes: Vec<Change> = chunk.iter().map(|change| (*change).clone()).collect();
-                let delivery = self.destination.deliver(&changes);
+                let delivery = self.deliver_as(&changes)?;
                 self.calls += delivery.calls;
                 repaired += delivery.answers.iter().filter(|answer| **answer == Answer::Accepted).count() as u64;
             }

@@ -1,7 +1,7 @@
 //! The sink killed at any await against an account that misbehaves: afterwards its segments are as
 //! desired, whatever the seed.
 
-use millrace_connect::sink::{Change, Delivery, Destination};
+use millrace_connect::sink::{Change, Delivery, Destination, Tenure};
 use millrace_log::random::Random;
 use millrace_simulators::linkedin::{Early, Faults, Settings};
 use millrace_test_seeds::{Killed, seeds};
@@ -12,7 +12,7 @@ use super::stage::Stage;
 use crate::LinkedInSink;
 
 impl Interruptible for LinkedInSink {
-    fn deliver_within(&mut self, awaits: u64, batch: &[Change]) -> Option<Delivery> {
+    fn deliver_within(&mut self, awaits: u64, batch: &[Change], _: &[Tenure]) -> Option<Delivery> {
         let LinkedInSink { segments, runtime } = self;
         runtime.block_on(Killed::after(awaits, segments.deliver(batch)))
     }

@@ -1,7 +1,7 @@
 //! The sink killed at any await against an instance that misbehaves: afterwards its lists are as
 //! desired, whatever the seed.
 
-use millrace_connect::sink::{Change, Delivery, Destination};
+use millrace_connect::sink::{Change, Delivery, Destination, Tenure};
 use millrace_log::random::Random;
 use millrace_simulators::marketo::Faults;
 use millrace_test_seeds::{Killed, seeds};
@@ -12,7 +12,7 @@ use super::stage::Stage;
 use crate::MarketoSink;
 
 impl Interruptible for MarketoSink {
-    fn deliver_within(&mut self, awaits: u64, batch: &[Change]) -> Option<Delivery> {
+    fn deliver_within(&mut self, awaits: u64, batch: &[Change], _: &[Tenure]) -> Option<Delivery> {
         let MarketoSink { lists, runtime } = self;
         runtime.block_on(Killed::after(awaits, lists.deliver(batch)))
     }

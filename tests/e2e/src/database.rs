@@ -1,155 +1,16 @@
-//! A real PostgreSQL whose log others may follow, and a Kafka Connect with the Debezium connector
-//! that does.
+//! A Kafka Connect with the Debezium connector, which follows the log of a real PostgreSQL.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{Read, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
+pub use millrace_postgres_harness::Postgres;
+
 use crate::deployment::{Running, free_address};
-use crate::{outside, wait_for};
-
-const READY_WITHIN: Duration = Duration::from_secs(180);
-
-/// PostgreSQL refuses to run as root: `nobody` runs it there.
-const NOBODY: &str = "65534";
-
-/// A running server; dropping it ends it and deletes its data.
-pub struct Postgres {
-    _process: Running,
-    address: SocketAddr,
-    _folder: TempDir,
-}
-
-impl Postgres {
-    /// Starts a server with a log that can be followed row by row.
-    ///
-    /// # Panics
-    /// Where it does not start.
-    pub fn start() -> Postgres {
-        let folder = tempfile::Builder::new().prefix("millrace-postgres-").tempdir().expect("a folder");
-        let (server, data) = (folder.path().join("postgres"), folder.path().join("data"));
-        // The cache may lie where another user cannot read.
-        done(
-            Command::new("cp")
-                .arg("-r")
-                .arg(outside::provided_by("scripts/debezium").join("postgres"))
-                .arg(&server),
-        );
-        if root() {
-            done(Command::new("chown").args(["-R", NOBODY]).arg(folder.path()));
-        }
-        let program = |name: &str| {
-            let mut command = as_nobody(&server.join("bin").join(name));
-            command.current_dir(folder.path());
-            command
-        };
-        let plain = ["-U", "postgres", "-A", "trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"];
-        done(program("initdb").args(plain).arg(&data));
-        let address = free_address();
-        let log = File::create(folder.path().join("log")).expect("a writable folder");
-        let mut command = program("postgres");
-        command
-            .arg("-D")
-            .arg(&data)
-            .args(["-F", "-h", "127.0.0.1", "-p", &address.port().to_string(), "-k", ""]);
-        command.args(["-c", "wal_level=logical"]).stdin(Stdio::null());
-        command.stdout(log.try_clone().expect("a file can be shared")).stderr(log);
-        let postgres = Postgres {
-            _process: Running::start(&mut command),
-            address,
-            _folder: folder,
-        };
-        wait_for("PostgreSQL to answer", READY_WITHIN, || postgres.ask("postgres", "SELECT 1"));
-        postgres
-    }
-
-    /// Runs statements in a database, one transaction each call.
-    ///
-    /// # Panics
-    /// Where one fails.
-    pub fn run(&self, database: &str, statements: &str) {
-        self.ask(database, statements).unwrap_or_else(|error| panic!("{error}\n{statements}"));
-    }
-
-    /// PostgreSQL's protocol for simple queries, without their results.
-    fn ask(&self, database: &str, statements: &str) -> Result<(), String> {
-        let talk = || -> std::io::Result<Option<String>> {
-            let mut stream = TcpStream::connect(self.address)?;
-            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-            let hello = [&[0, 3, 0, 0][..], b"user\0postgres\0database\0", database.as_bytes(), b"\0\0"].concat();
-            stream.write_all(&sized(&hello))?;
-            let refused = until_ready(&mut stream)?;
-            if refused.is_some() {
-                return Ok(refused);
-            }
-            stream.write_all(b"Q")?;
-            stream.write_all(&sized(&[statements.as_bytes(), b"\0"].concat()))?;
-            until_ready(&mut stream)
-        };
-        match talk() {
-            Ok(None) => Ok(()),
-            Ok(Some(refusal)) => Err(refusal),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-}
-
-/// A message with its length before it, which counts itself.
-fn sized(content: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(content.len() + 4).expect("a short message");
-    [&length.to_be_bytes()[..], content].concat()
-}
-
-/// Reads messages until the server waits for the next query; the text of an error among them.
-fn until_ready(stream: &mut impl Read) -> std::io::Result<Option<String>> {
-    let mut refusal = None;
-    loop {
-        let mut head = [0; 5];
-        stream.read_exact(&mut head)?;
-        let [kind, length @ ..] = head;
-        let mut content = vec![0; (u32::from_be_bytes(length) as usize).saturating_sub(4)];
-        stream.read_exact(&mut content)?;
-        match kind {
-            b'Z' => return Ok(refusal),
-            b'E' => {
-                let text = String::from_utf8_lossy(&content).replace('\0', " ");
-                if text.contains("FATAL") {
-                    // The server ends the connection.
-                    return Ok(Some(text));
-                }
-                refusal = Some(text);
-            }
-            _ => {}
-        }
-    }
-}
-
-fn root() -> bool {
-    let id = Command::new("id").arg("-u").output().expect("`id` is there everywhere");
-    id.stdout.trim_ascii() == b"0"
-}
-
-/// A program as a user that PostgreSQL accepts.
-fn as_nobody(program: &Path) -> Command {
-    if !root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    let user = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"), "--clear-groups".to_owned()];
-    command.args(user).arg(program);
-    command
-}
-
-fn done(command: &mut Command) {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
+use crate::outside;
 
 /// A running Kafka Connect; dropping it ends it at once, as a crash does.
 pub struct Connect {
@@ -183,7 +44,7 @@ impl Connect {
                 ("connector.class", "io.debezium.connector.postgresql.PostgresConnector".to_owned()),
                 ("plugin.name", "pgoutput".to_owned()),
                 ("database.hostname", "127.0.0.1".to_owned()),
-                ("database.port", postgres.address.port().to_string()),
+                ("database.port", postgres.address().port().to_string()),
                 ("database.user", "postgres".to_owned()),
                 ("database.password", "none".to_owned()),
                 ("database.dbname", (*database).to_owned()),

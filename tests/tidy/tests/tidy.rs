@@ -141,7 +141,7 @@ fn no_test_waits_by_sleeping_or_is_switched_off() {
     let marks = [concat!("#[ig", "nore"), concat!("#[should", "_panic"), concat!("thread::", "sleep")];
     // Tests of real processes poll up to a deadline; everything else has a clock that a test can
     // move.
-    let real = ["attack", "cluster", "e2e", "kafka-harness"];
+    let real = ["attack", "cluster", "e2e", "kafka-harness", "postgres-harness"];
     let all = files(&root().join("tests"), "rs").into_iter();
     for path in all.filter(|path| !path.components().any(|part| real.iter().any(|name| part.as_os_str() == *name))) {
         let text = text(&path);

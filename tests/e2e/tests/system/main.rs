@@ -5,6 +5,7 @@ mod debezium;
 mod graceful;
 mod kills;
 mod malformed;
+mod postgres;
 mod registry;
 mod segments;
 mod several;

@@ -16,9 +16,9 @@ use serde_json::{Value as Json, json};
 
 const SHARDS: u32 = 4;
 const SINKS: usize = 3;
-const SEGMENT: &str = "new-product-upsell";
+pub const SEGMENT: &str = "new-product-upsell";
 /// Persons at Townsend of system 1, besides those of the story: they need the link.
-const CROWD: usize = 150;
+pub const CROWD: usize = 150;
 /// How long facts change, and processes are harmed.
 const STORM: Duration = Duration::from_secs(50);
 const FACT_EVERY: Duration = Duration::from_secs(4);
@@ -72,7 +72,7 @@ waitMs = 200
 }
 
 /// The records of the story's present: facts that never change during the storm.
-fn lasting(now: i64) -> Vec<SourceRecord> {
+pub fn lasting(now: i64) -> Vec<SourceRecord> {
     let mut records: Vec<SourceRecord> = bodea::facts().iter().map(|fact| worlds::moved(&fact.record, now - NOON_MS)).collect();
     for number in 0..CROWD {
         records.push(crowd(number, now - DAY_MS, "c"));
@@ -92,13 +92,13 @@ fn crowd(number: usize, at_ms: i64, letter: &str) -> SourceRecord {
     record("person", &format!("{number}@crowd.Marketo"), at_ms, fields)
 }
 
-fn address(number: usize, letter: &str) -> String {
+pub fn address(number: usize, letter: &str) -> String {
     format!("{letter}{number}@townsend.com")
 }
 
 /// One change of the world: the link withdrawn or asserted, the large deal reopened or won, a part
 /// of the crowd renamed. Whatever came before, the last three of `FINAL` decide the end.
-fn fact(number: usize, at_ms: i64) -> Vec<SourceRecord> {
+pub fn fact(number: usize, at_ms: i64) -> Vec<SourceRecord> {
     let deal = |won: bool| {
         let fields = json!({ "accountKey": key("001B@crm2.Salesforce"), "opportunityAmount": { "amount": 900_000 }, "isClosed": won, "isWon": won });
         vec![record("opportunity", "006B@crm2.Salesforce", at_ms, fields)]

@@ -226,7 +226,7 @@ pub struct Destination {
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
     /// The kind of sink that `millrace run` or `millrace sink` runs for it: `http`, `webhook`,
-    /// `marketo`, `linkedin` or `kafka`. Left out: none, another program reads the topic.
+    /// `marketo`, `linkedin`, `kafka` or `postgres`. Left out: none, another program reads the topic.
     #[serde(default)]
     pub sink: Option<String>,
     /// The settings of that sink: `services/sinks/<kind>/README.md` lists them.

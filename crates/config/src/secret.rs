@@ -42,6 +42,9 @@ const CONFIDENTIAL: [&str; 10] = [
     "bearer",
 ];
 
+/// Begins a key in PEM, whatever its property is called.
+const PRIVATE_KEY: &str = "PRIVATE KEY-----";
+
 impl Secret {
     /// `file:<path>` names a file; anything else is the value itself.
     pub fn new(key: &str, text: &str) -> Secret {
@@ -54,7 +57,7 @@ impl Secret {
                 let key = key.to_ascii_lowercase();
                 Secret {
                     source: Source::Inline(text.to_owned()),
-                    confidential: CONFIDENTIAL.iter().any(|part| key.contains(part)),
+                    confidential: CONFIDENTIAL.iter().any(|part| key.contains(part)) || text.contains(PRIVATE_KEY),
                 }
             }
         }

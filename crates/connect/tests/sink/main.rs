@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_connect::sink::{
-    Actual, Answer, BatchLimits, Brake, Change, Delivery, Destination, DestinationError, Order, OrderKind, Point, Preview, Refusal, SinkError, SinkTask,
+    Actual, Answer, BatchLimits, Brake, Change, Claim, Delivery, Destination, DestinationError, Order, OrderKind, Point, Preview, Refusal, SinkError, SinkTask,
+    Tenure,
 };
 use millrace_log::random::Random;
 use millrace_log::{Log, Record, TopicPartition};
@@ -27,6 +28,9 @@ struct Far {
     down: bool,
     broken_audience: Option<String>,
     poison: Option<String>,
+    /// Whether it distinguishes owners; the epoch of the last one, by partition.
+    fences: bool,
+    epochs: BTreeMap<u32, u64>,
     /// Changes by key, in the order in which they came.
     history: Vec<(String, bool)>,
     random: Option<Random>,
@@ -67,6 +71,16 @@ fn refusal(reason: &str) -> Refusal {
     }
 }
 
+impl FarSink {
+    /// Where the process is frozen, what happens meanwhile.
+    fn thaw(&self) {
+        let frozen = self.frozen.lock().expect("no panic").take();
+        if let Some(meanwhile) = frozen {
+            meanwhile();
+        }
+    }
+}
+
 impl Destination for FarSink {
     fn limits(&self) -> BatchLimits {
         BatchLimits {
@@ -76,10 +90,7 @@ impl Destination for FarSink {
     }
 
     fn deliver(&mut self, batch: &[Change]) -> Delivery {
-        let frozen = self.frozen.lock().expect("no panic").take();
-        if let Some(meanwhile) = frozen {
-            meanwhile();
-        }
+        self.thaw();
         let mut far = self.far.lock().expect("no panic");
         far.calls += 1;
         let unavailable = far.down || far.broken_audience.as_ref().is_some_and(|audience| *audience == batch[0].audience) || far.misfortune(150);
@@ -105,6 +116,32 @@ impl Destination for FarSink {
             return Delivery::all(&Answer::Later("no answer".to_owned()), batch.len(), 1);
         }
         Delivery { answers, wait: None, calls: 1 }
+    }
+
+    fn fences(&self) -> bool {
+        self.far.lock().expect("no panic").fences
+    }
+
+    fn claim(&mut self, partition: u32, epoch: u64) -> Result<Claim, DestinationError> {
+        let mut far = self.far.lock().expect("no panic");
+        let there = far.epochs.entry(partition).or_default();
+        if *there >= epoch {
+            return Ok(Claim::Behind(*there));
+        }
+        *there = epoch;
+        Ok(Claim::Taken)
+    }
+
+    fn deliver_as(&mut self, batch: &[Change], tenures: &[Tenure]) -> Delivery {
+        self.thaw();
+        let replaced = {
+            let far = self.far.lock().expect("no panic");
+            far.fences && (tenures.is_empty() || tenures.iter().any(|tenure| far.epochs.get(&tenure.partition) != Some(&tenure.epoch)))
+        };
+        if replaced {
+            return Delivery::all(&Answer::Later("another owner has claimed".to_owned()), batch.len(), 1);
+        }
+        self.deliver(batch)
     }
 
     fn readable(&self) -> bool {

@@ -110,3 +110,56 @@ fn a_partition_that_is_handed_over_is_handed_over_with_its_last_commit() {
     keeps_going(&mut second, &world.hand(), 200);
     assert_eq!(world.calls(), 1, "its successor repeats nothing");
 }
+
+/// The same freeze at a destination that fences: the late call changes nothing, so nothing is in doubt.
+#[test]
+fn what_a_replaced_owner_sends_late_is_refused_by_a_fence() {
+    let mut world = World::new();
+    world.contested = true;
+    world.far.lock().expect("no panic").fences = true;
+    let frozen = Freeze::default();
+    let mut first = world.other(Arc::clone(&frozen));
+    keeps_going(&mut first, &world.hand(), 20);
+    world.desire("a", "p@x.com", Some("old"));
+    let newest = world.desired_by("a", "p@x.com", Some("new"));
+    let second = Arc::new(Mutex::new(world.other(Freeze::default())));
+    let meanwhile = {
+        let (log, second, now) = (world.log.clone(), Arc::clone(&second), world.hand());
+        move || {
+            log.append(vec![newest]).expect("appended");
+            now.fetch_add(30_000, Ordering::SeqCst);
+            keeps_going(&mut second.lock().expect("no panic"), &now, 20);
+        }
+    };
+    *frozen.lock().expect("no panic") = Some(Box::new(meanwhile));
+    let lost = (0..20).find_map(|_| {
+        world.pass(500);
+        first.step().err()
+    });
+    assert!(matches!(lost, Some((_, SinkError::Log(LogError::Fenced)))), "{lost:?}");
+    assert_eq!(world.members(), world.desired, "no harm is done");
+    assert_eq!(first.doubtful(), Vec::<u32>::new());
+}
+
+#[test]
+fn an_owner_whose_ledger_was_lost_claims_above_what_is_there() {
+    let mut world = World::new();
+    {
+        let mut far = world.far.lock().expect("no panic");
+        far.fences = true;
+        far.epochs = world.partitions().map(|number| (number, 41)).collect();
+    }
+    for number in 0..20 {
+        world.desire("a", &format!("p{number}@x.com"), Some("x"));
+    }
+    let mut task = world.opened();
+    world.settle(&mut task);
+    assert_eq!(world.members(), world.desired);
+    let epochs: Vec<u64> = world.far.lock().expect("no panic").epochs.values().copied().collect();
+    assert_eq!(epochs, [42, 42]);
+    // The next owner goes above it.
+    drop(task);
+    world.desire("a", "p1@x.com", Some("y"));
+    world.settle(&mut world.opened());
+    assert_eq!(world.members(), world.desired);
+}

@@ -11,7 +11,7 @@ use super::{Command, SourceCommand};
 pub struct SinkOptions {
     #[command(subcommand)]
     pub command: Option<SinkCommand>,
-    /// A kind of sink, `marketo`, `linkedin`, `kafka`, `http` or `webhook`: all configured destinations of that kind, or
+    /// A kind of sink, `marketo`, `linkedin`, `kafka`, `postgres`, `http` or `webhook`: all configured destinations of that kind, or
     /// those named after it; or the names of destinations. Runs their sinks, on Kafka, until the
     /// process is stopped. Several processes with the same destination share its partitions
     #[arg(value_name = "TYPE|NAME", required = true)]

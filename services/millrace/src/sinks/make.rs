@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use millrace_config::{Config, Destination as Configured};
+use millrace_connect::settings::ConfigError;
 use millrace_connect::sink::Destination;
 use millrace_connect::source::{Status, system_clock};
 
@@ -13,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::settings::{revealed, typed};
 
 /// The kinds of sinks.
-pub const KINDS: [&str; 5] = ["http", "webhook", "marketo", "linkedin", "kafka"];
+pub const KINDS: [&str; 6] = ["http", "webhook", "marketo", "linkedin", "kafka", "postgres"];
 
 /// The foreign system that a destination's settings describe; `None` where it has no sink.
 ///
@@ -27,8 +28,9 @@ pub fn destination(name: &str, config: &Config, budgets: &Budgets) -> anyhow::Re
         "marketo" => marketo(name, configured, config, budgets).map(Some),
         "linkedin" => linkedin(name, configured, budgets).map(Some),
         "kafka" => kafka(name, configured, config).map(Some),
+        "postgres" => postgres(name, configured).map(Some),
         other => Err(Refusal(format!(
-            "destinations.{name}.sink: `{other}` is no kind of sink; expected `http`, `webhook`, `marketo`, `linkedin` or `kafka`"
+            "destinations.{name}.sink: `{other}` is no kind of sink; expected `http`, `webhook`, `marketo`, `linkedin`, `kafka` or `postgres`"
         ))
         .into()),
     }
@@ -70,21 +72,31 @@ fn linkedin(name: &str, configured: &Configured, budgets: &Budgets) -> anyhow::R
     let settings = configured.settings.as_object().cloned().unwrap_or_default();
     let raw = typed(&key, revealed(&key, &settings)?)?;
     let attributes: Vec<&str> = configured.attributes.keys().map(|name| &**name).collect();
-    let config = millrace_sink_linkedin::Config::new(raw, &attributes).map_err(|error| {
-        // Attributes stand beside the settings.
-        let place = |line: &String| {
-            if line.starts_with("attributes.") {
-                format!("destinations.{name}.{line}")
-            } else {
-                format!("{key}.{line}")
-            }
-        };
-        Refusal(error.0.iter().map(place).collect::<Vec<_>>().join("\n"))
-    })?;
+    let config = millrace_sink_linkedin::Config::new(raw, &attributes).map_err(|error| beside_attributes(name, &error))?;
     let budget = budgets.of(config.budget_key(), &config.limits);
     let client = millrace_sink_linkedin::Client::new(&config, budget, name, system_clock()).context("cannot set an HTTP client up")?;
     let sink = millrace_sink_linkedin::LinkedInSink::new(config, Arc::new(client), system_clock());
     Ok(Box::new(sink.context("cannot set an event queue up")?))
+}
+
+/// Errors of settings, among which attributes are named; these stand beside the settings.
+fn beside_attributes(name: &str, error: &ConfigError) -> Refusal {
+    let place = |line: &String| match line.starts_with("attributes.") {
+        true => format!("destinations.{name}.{line}"),
+        false => format!("destinations.{name}.settings.{line}"),
+    };
+    Refusal(error.0.iter().map(place).collect::<Vec<_>>().join("\n"))
+}
+
+fn postgres(name: &str, configured: &Configured) -> anyhow::Result<Box<dyn Destination>> {
+    let key = format!("destinations.{name}.settings");
+    let settings = configured.settings.as_object().cloned().unwrap_or_default();
+    let raw = typed(&key, revealed(&key, &settings)?)?;
+    let attributes: Vec<&str> = configured.attributes.keys().map(|name| &**name).collect();
+    let config = millrace_sink_postgres::Config::new(raw, &attributes).map_err(|error| beside_attributes(name, &error))?;
+    Ok(Box::new(
+        millrace_sink_postgres::PostgresSink::new(config, name).context("cannot set an event queue up")?,
+    ))
 }
 
 fn kafka(name: &str, configured: &Configured, config: &Config) -> anyhow::Result<Box<dyn Destination>> {

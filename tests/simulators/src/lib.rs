@@ -7,4 +7,5 @@
 
 pub mod linkedin;
 pub mod marketo;
+pub mod salesforce;
 mod serve;

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use clap::{Parser, Subcommand};
 use millrace_model::Timestamp;
 use millrace_simulators::linkedin::LinkedIn;
-use millrace_simulators::{linkedin, marketo};
+use millrace_simulators::salesforce::Salesforce;
+use millrace_simulators::{linkedin, marketo, salesforce};
 use serde_json::json;
 
 #[derive(Parser)]
@@ -44,6 +45,20 @@ enum System {
         #[arg(long, default_value_t = 0)]
         faults: u32,
     },
+    /// A Salesforce org; prints its address, serves until interrupted
+    Salesforce {
+        #[arg(long, default_value = "127.0.0.1:0")]
+        address: SocketAddr,
+        /// The org's id
+        #[arg(long, default_value = "00D5g000004XyZaEAK")]
+        org: String,
+        /// Decides ids, tokens and faults
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Fill it with an account and this number of contacts
+        #[arg(long, default_value_t = 0)]
+        contacts: u64,
+    },
 }
 
 #[tokio::main]
@@ -56,6 +71,7 @@ async fn main() -> anyhow::Result<()> {
             leads,
         } => serve_marketo(address, munchkin, seed, leads).await,
         System::Linkedin { address, seed, faults } => serve_linkedin(address, seed, faults).await,
+        System::Salesforce { address, org, seed, contacts } => serve_salesforce(address, org, seed, contacts).await,
     }
 }
 
@@ -99,6 +115,27 @@ async fn serve_linkedin(address: SocketAddr, seed: u64, faults: u32) -> anyhow::
             println!("{} {}: {:?}", segment.id, segment.name, segment.members);
         }
     });
+    Ok(())
+}
+
+async fn serve_salesforce(address: SocketAddr, org: String, seed: u64, contacts: u64) -> anyhow::Result<()> {
+    let settings = salesforce::Settings {
+        org,
+        ..salesforce::Settings::default()
+    };
+    let org = Salesforce::start(address, settings, seed).await?;
+    org.with(|world| {
+        let account = world.create("Account", json!({"Name": "Townsend"}));
+        for number in 1..=contacts {
+            let email = format!("p{number}@townsend.example");
+            world.create(
+                "Contact",
+                json!({"FirstName": "Pat", "LastName": format!("No {number}"), "Email": email, "AccountId": account}),
+            );
+        }
+    });
+    println!("{}", org.url());
+    tokio::signal::ctrl_c().await?;
     Ok(())
 }
 

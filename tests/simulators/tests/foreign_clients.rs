@@ -8,6 +8,7 @@ use std::sync::Arc;
 use millrace_model::Timestamp;
 use millrace_simulators::linkedin::{self, LinkedIn};
 use millrace_simulators::marketo::{Faults, Marketo, Settings};
+use millrace_simulators::salesforce::{self, Salesforce};
 use serde_json::{Value, json};
 
 /// The folder of an environment of `scripts/python-env`.
@@ -27,7 +28,12 @@ fn printed(mut program: Command, script: &str, arguments: &[String]) -> Value {
 }
 
 fn python(script: &str, arguments: &[String]) -> Value {
-    printed(Command::new(environment(&[]).join("bin/python")), &format!("python/{script}"), arguments)
+    python_of(&[], script, arguments)
+}
+
+/// A script with the clients of an environment.
+fn python_of(name: &[&str], script: &str, arguments: &[String]) -> Value {
+    printed(Command::new(environment(name).join("bin/python")), &format!("python/{script}"), arguments)
 }
 
 fn node(script: &str, arguments: &[String]) -> Value {
@@ -160,4 +166,73 @@ async fn linkedin_api_client_sees_what_linkedin_holds() {
     let hash = |digit: &str| format!("SHA256_EMAIL {}", digit.repeat(64));
     assert_eq!(members, [vec![hash("a"), hash("c")]]);
     assert_eq!(seen["read"]["inputCount"], 3);
+}
+
+/// Ten contacts, one that was deleted, one that lost to the first.
+fn contacts(world: &mut salesforce::World) -> (Vec<String>, String, String) {
+    let account = world.create("Account", json!({"Name": "Townsend"}));
+    let mut contacts: Vec<String> = (0..12)
+        .map(|number| {
+            let first = ["Pat", "Jane\nDoe", "null", "a \"b\", c"][number % 4];
+            let email = format!("p{number}@townsend.example");
+            let values = json!({"FirstName": first, "LastName": "L", "Email": email, "AccountId": account, "Score__c": number});
+            world.create("Contact", values)
+        })
+        .collect();
+    let (gone, loser) = (contacts.remove(3), contacts.remove(5));
+    world.delete("Contact", &gone);
+    world.merge("Contact", &contacts[0], std::slice::from_ref(&loser));
+    (contacts, gone, loser)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn simple_salesforce_reads_what_salesforce_holds() {
+    let settings = salesforce::Settings {
+        page_rows: 4,
+        job_ms: 300,
+        ..salesforce::Settings::default()
+    };
+    let org = Salesforce::start(SocketAddr::from(([127, 0, 0, 1], 0)), settings, 5)
+        .await
+        .expect("a free port");
+    org.set_faults(salesforce::Faults {
+        short_page: 300,
+        ..salesforce::Faults::default()
+    });
+    let (contacts, gone, loser) = org.with(contacts);
+    let key = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/salesforce.key.pem");
+    let arguments = [org.url(), key.display().to_string()];
+    let seen = tokio::task::spawn_blocking(move || python_of(&["salesforce"], "salesforce.py", &arguments))
+        .await
+        .expect("no panic");
+
+    let list = |name: &str| seen[name].as_array().cloned().unwrap_or_default();
+    let held: Vec<Value> = org.with(|world| {
+        let fields = ["Id", "FirstName", "LastName", "Email", "AccountId", "HasOptedOutOfEmail", "Score__c"];
+        let row = |id: &String| {
+            fields
+                .iter()
+                .map(|field| ((*field).to_owned(), world.row("Contact", id).expect("held")[*field].clone()))
+                .collect()
+        };
+        contacts.iter().map(row).map(Value::Object).collect()
+    });
+    assert_eq!((list("contacts"), &seen["total"]), (held.clone(), &json!(10)));
+    // A cell of CSV is text.
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let cells = |row: &Value| row.as_object().map(|row| row.values().map(text).collect::<Vec<_>>());
+    assert_eq!(list("bulk").iter().map(cells).collect::<Vec<_>>(), held.iter().map(cells).collect::<Vec<_>>());
+    assert!(seen["pages"].as_u64() >= Some(4), "{}", seen["pages"]);
+    assert_eq!(seen["empty"], json!([]));
+    let deleted: Vec<Value> = list("everything").into_iter().filter(|row| row[1] == json!(true)).collect();
+    assert_eq!(deleted, [json!([gone, true, null]), json!([loser, true, contacts[0]])]);
+    assert_eq!(seen["deleted"], json!([gone, loser]));
+    assert!(list("fields").contains(&json!(["Region__c", "multipicklist", true])), "{}", seen["fields"]);
+    assert!(list("objects").contains(&json!("OpportunityContactRole")), "{}", seen["objects"]);
+    assert_eq!(seen["record"], "p0@townsend.example");
+    assert_eq!((&seen["limit"], seen["usage"].as_u64()), (&json!(100_000), Some(100_000)));
+    assert_eq!(
+        seen["refused"],
+        json!(["invalid_client", "INVALID_FIELD", "MALFORMED_QUERY", "NOT_FOUND", "INVALID_SESSION_ID"])
+    );
 }

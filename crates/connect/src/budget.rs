@@ -79,6 +79,8 @@ struct Ledger {
     others: u64,
     /// The other side refused a call for the day: nothing is left, whatever the count.
     exhausted: bool,
+    /// Calls of a day that the other side reports to allow; outlives the day.
+    allowed: Option<u64>,
 }
 
 /// A call under way; dropped at its end.
@@ -144,6 +146,12 @@ impl Budget {
         ledger.others = total.saturating_sub(own);
     }
 
+    /// The other side says how many calls of a day it allows. This replaces `Limits::day_calls`,
+    /// where that is a number; the reserve keeps its proportion to it.
+    pub fn allows(&self, day_calls: u64) {
+        self.ledger().allowed = Some(day_calls);
+    }
+
     /// What `user` may still spend today; counts nothing.
     pub fn left(&self, user: &str) -> Left {
         let ledger = self.today();
@@ -163,7 +171,11 @@ impl Budget {
         let Some(today) = today.filter(|today| *today < calls) else {
             return in_windows(calls);
         };
-        let a_day = self.left_for(&Ledger::default(), user).unwrap_or(u64::MAX).max(1);
+        let unspent = Ledger {
+            allowed: self.ledger().allowed,
+            ..Ledger::default()
+        };
+        let a_day = self.left_for(&unspent, user).unwrap_or(u64::MAX).max(1);
         let rest = calls - today;
         let (days, last) = ((rest - 1) / a_day, (rest - 1) % a_day + 1);
         let until_midnight = Duration::from_millis(u64::try_from(resets_at.0 - (self.now)().0).unwrap_or_default());
@@ -207,11 +219,14 @@ impl Budget {
         if ledger.exhausted {
             return Some(0);
         }
-        let day = self.limits.day_calls?;
+        let configured = self.limits.day_calls?;
+        let day = ledger.allowed.unwrap_or(configured);
+        let reserve = u128::from(self.limits.reserve) * u128::from(day) / u128::from(configured.max(1));
+        let reserve = u64::try_from(reserve).unwrap_or(u64::MAX);
         let spent = |user: &str| ledger.spent.get(user).copied().unwrap_or_default();
         let shared: u64 = self.limits.shares.values().sum();
         // Others' calls use up the reserve first.
-        let anybodys = day.saturating_sub(shared).saturating_sub(self.limits.reserve.max(ledger.others));
+        let anybodys = day.saturating_sub(shared).saturating_sub(reserve.max(ledger.others));
         let beyond = |user: &str| spent(user).saturating_sub(self.limits.shares.get(user).copied().unwrap_or_default());
         let taken: u64 = ledger.spent.keys().map(|user| beyond(user)).sum();
         let own = self.limits.shares.get(user).copied().unwrap_or_default().saturating_sub(spent(user));
@@ -298,6 +313,19 @@ mod tests {
         assert_eq!(budget.left("sink").calls, Some(4));
         budget.exhausted();
         assert_eq!(budget.left("sink").calls, Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_other_side_says_what_it_allows() {
+        // 8 a day by configuration, 2 of them in reserve; the other side allows 4.
+        let budget = budget(Some(8), 2, &[], "2026-07-01T12:00:00Z");
+        assert_eq!(budget.left("source").calls, Some(6));
+        budget.allows(4);
+        assert_eq!(budget.left("source").calls, Some(3));
+        budget.acquire("source").await.expect("within the rest");
+        assert_eq!(budget.left("source").calls, Some(2));
+        budget.allows(40);
+        assert_eq!(budget.left("source").calls, Some(29));
     }
 
     #[test]

@@ -257,7 +257,7 @@ const fn hundred() -> u64 {
 /// type, `millrace run` reads all.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
-    /// `airbyte`, `cloudevents`, `debezium`, `marketo` or `singer`. Its further keys are those of the type:
+    /// `airbyte`, `cloudevents`, `debezium`, `marketo`, `salesforce` or `singer`. Its further keys are those of the type:
     /// `services/sources/<type>/README.md` lists them. A secret may be a `file:<path>`.
     #[serde(rename = "type")]
     pub kind: String,

@@ -135,6 +135,7 @@ pub const EXAMPLES: &[&str] = &[
     "source cloudevents --config millrace.toml",
     "source debezium --config millrace.toml",
     "source marketo --config millrace.toml",
+    "source salesforce --config millrace.toml",
     "source list",
     "source preview marketo1",
     "source pause marketo1",

@@ -99,22 +99,30 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Account(AccountCommand::Explain { key, segment, at }) => commands::account::explain(&settings, &key, &segment, at.as_deref()),
         Command::DeadLetter(DeadLetterCommand::List { limit }) => commands::dead_letter::list(&settings, limit),
         Command::DeadLetter(DeadLetterCommand::Replay(_)) => commands::missing::answer(commands::missing::REPLAY),
-        Command::Source(SourceCommand::File(options)) => commands::source_file::run(&settings, &options),
-        Command::Source(SourceCommand::Airbyte { names }) => commands::source_run::run(&settings, "airbyte", &names),
-        Command::Source(SourceCommand::Cloudevents { names }) => commands::source_run::run(&settings, "cloudevents", &names),
-        Command::Source(SourceCommand::Debezium { names }) => commands::source_run::run(&settings, "debezium", &names),
-        Command::Source(SourceCommand::Singer { names }) => commands::source_run::run(&settings, "singer", &names),
-        Command::Source(SourceCommand::Marketo { names }) => commands::source_run::run(&settings, "marketo", &names),
-        Command::Source(SourceCommand::List) => commands::source_run::list(&settings),
-        Command::Source(SourceCommand::Preview { name }) => commands::source_run::preview(&settings, &name),
-        Command::Source(SourceCommand::Pause { name }) => commands::source_run::pause(&settings, &name, true),
-        Command::Source(SourceCommand::Resume { name }) => commands::source_run::pause(&settings, &name, false),
+        Command::Source(command) => source(&settings, &command),
         Command::Destination(command) => commands::destination::run(&settings, &command),
         Command::Sink(options) => commands::sink::command(&settings, &options),
         Command::Log(LogCommand::Check { dir }) => commands::log::check(&settings, dir.as_deref()),
         Command::Log(LogCommand::Salvage { dir, to }) => commands::log::salvage(&settings, &dir, &to),
         Command::Bench(options) => commands::bench::run(&settings, &options),
     }
+}
+
+fn source(settings: &Settings, command: &SourceCommand) -> anyhow::Result<()> {
+    let (kind, names) = match command {
+        SourceCommand::File(options) => return commands::source_file::run(settings, options),
+        SourceCommand::List => return commands::source_run::list(settings),
+        SourceCommand::Preview { name } => return commands::source_run::preview(settings, name),
+        SourceCommand::Pause { name } => return commands::source_run::pause(settings, name, true),
+        SourceCommand::Resume { name } => return commands::source_run::pause(settings, name, false),
+        SourceCommand::Airbyte { names } => ("airbyte", names),
+        SourceCommand::Cloudevents { names } => ("cloudevents", names),
+        SourceCommand::Debezium { names } => ("debezium", names),
+        SourceCommand::Marketo { names } => ("marketo", names),
+        SourceCommand::Salesforce { names } => ("salesforce", names),
+        SourceCommand::Singer { names } => ("singer", names),
+    };
+    commands::source_run::run(settings, kind, names)
 }
 
 fn replacement(replace: bool, allow_empty: bool) -> Replace {

@@ -32,6 +32,12 @@ pub enum SourceCommand {
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Read from Salesforce until the process is stopped
+    Salesforce {
+        /// The sources to read; without a name every configured one of this type
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Run Singer taps as child processes, until the process is stopped
     Singer {
         /// The sources to read; without a name every configured one of this type

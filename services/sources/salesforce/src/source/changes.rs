@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{AT_ONCE, Overlay, Page, SalesforceSource, literal, losers, records};
-use crate::client::CallError;
+use crate::client::{CallError, Reply};
 use crate::mapping::{self, Keys, Object, Shape};
 
 /// How far back Salesforce's log of deletions reaches, a little less.
@@ -68,23 +68,8 @@ impl SalesforceSource {
         let name = format!("at/{}", shape.object.name());
         let mut at: At = rows.get(&name).cloned().and_then(|row| serde_json::from_value(row).ok()).unwrap_or_default();
         let from = Timestamp(at.to).plus_ms(-i64::try_from(self.config.overlap.as_millis()).unwrap_or(i64::MAX));
-        let sent = match &at.next {
-            Some(next) => self.client.get(next, &[]).await,
-            None => {
-                let question = question(shape, from, at.reached.as_ref());
-                self.client.get("queryAll", &[("q", question.as_str())]).await
-            }
-        };
-        let reply = match sent {
-            Ok(reply) => reply,
-            Err(CallError::Code { code, .. }) if code == "INVALID_QUERY_LOCATOR" && at.next.is_some() => {
-                at.next = None;
-                return Ok(kept(name, &at));
-            }
-            Err(CallError::Code { code, message }) if matches!(code.as_str(), "INVALID_FIELD" | "INVALID_TYPE") => {
-                return Err(self.describe_again(&code, &message));
-            }
-            Err(error) => return Err(error.into()),
+        let Some(reply) = self.answer(shape, &mut at, from).await? else {
+            return Ok(kept(name, &at));
         };
         if at.begun.is_none() {
             self.round.asked = true;
@@ -117,6 +102,26 @@ impl SalesforceSource {
         batch.rows.extend(overlay.set);
         self.end_of_round(&mut batch, shapes.len(), began);
         Ok(batch)
+    }
+
+    /// The next page of an object; `None`: that page is gone, and `at` no longer names it.
+    async fn answer(&mut self, shape: &Shape, at: &mut At, from: Timestamp) -> Result<Option<Reply>, SourceError> {
+        let sent = match &at.next {
+            Some(next) => self.client.get(next, &[]).await,
+            None => {
+                let question = question(shape, from, at.reached.as_ref());
+                self.client.get("queryAll", &[("q", question.as_str())]).await
+            }
+        };
+        match sent {
+            Ok(reply) => Ok(Some(reply)),
+            Err(CallError::Code { code, .. }) if code == "INVALID_QUERY_LOCATOR" && at.next.is_some() => {
+                at.next = None;
+                Ok(None)
+            }
+            Err(CallError::Code { code, message }) if matches!(code.as_str(), "INVALID_FIELD" | "INVALID_TYPE") => Err(self.describe_again(&code, &message)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn end_of_round(&mut self, batch: &mut Batch, objects: usize, began: Timestamp) {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::state::StateError;
 
 /// The version byte written today.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 
 /// A row, or an internal message, cannot be read: written by a newer program, or damaged.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::origin::Origin;
 use crate::placement::{IDENTITY_SHARD, shard_of, shard_of_node};
 use crate::record::Fragment;
-use crate::row::{ActivationKey, AsideRow, Detail, EventCopy, Sequence, Standing};
+use crate::row::{ActivationKey, AsideRow, Detail, EventCopy, PartialArrival, Sequence, Standing};
 
 /// A message with what caused it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,7 +135,8 @@ pub enum Message {
         /// The number of the move.
         epoch: Epoch,
     },
-    /// Owner of `subject`: the node's data from `from`; several parts, in order.
+    /// Owner of `subject`: the node's data from `from`, in one part or several. A part that another
+    /// former owner passes on may come later than those sent after it.
     Arrive {
         /// The receiver: what the node belongs to under `epoch`.
         subject: SubjectId,
@@ -147,8 +148,8 @@ pub enum Message {
         epoch: Epoch,
         /// A part of its data.
         part: Bundle,
-        /// No part follows this one.
-        last: bool,
+        /// How many parts were sent, in the one sent last.
+        of: Option<u32>,
     },
     /// Owner of `subject`: a node that left it has arrived.
     Arrived {
@@ -327,4 +328,7 @@ pub struct Bundle {
     pub aside: Vec<(Identity, AsideRow)>,
     /// Copies of events that have the node for their home, by event id.
     pub events: Vec<(Text, EventCopy)>,
+    /// Earlier moves of the node to the sender, of which the receiver gets the parts that the
+    /// sender has not received; in the first part.
+    pub unfinished: Vec<PartialArrival>,
 }

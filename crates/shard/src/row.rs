@@ -21,7 +21,7 @@ pub use definitions::{ConfigurationRow, DefinitionRow, Revision, RevisionRow, Ve
 pub use history::{ChoreRow, Departure};
 pub use kin::{KinRow, KinState, KinTally};
 pub use ledger::{EventCopy, EventLinkRow, KeptRow, LedgerRow, QueryRows};
-pub use owner::{Arrival, AsideRow, FragmentRow, MovedRow, RelationRow};
+pub use owner::{Arrival, AsideRow, FragmentRow, MovedRow, PartialArrival, RelationRow};
 pub use profile::{ProfileRelation, ProfileRow};
 pub use related::{AliasRow, Detail, Reach, RelatedChange, ReplicaRow, Standing, Unrest};
 pub use resolve::{CarriedRow, NodeRow, RecordRow, Sequence};

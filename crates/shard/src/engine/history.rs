@@ -215,19 +215,19 @@ impl Step<'_> {
     }
 
     /// A node departs with its events: at once if the ledger is short, otherwise in portions. The
-    /// last message says that all of it has gone.
+    /// last message says how many there were.
     pub(super) fn send_events(&mut self, subject: &SubjectId, node: Identity, to: CanonicalId, epoch: Epoch, first: Bundle) -> Result<(), StateError> {
-        let departure = Departure { node, to, epoch };
+        let mut departure = Departure { node, to, epoch, sent: 0 };
         let row = self.tx.subject(subject)?;
         if row.chore || self.is_long(subject)? {
-            self.send_part(subject, &departure, first, false);
+            self.send_part(subject, &mut departure, first, false);
             return self.chore(subject, |chore| chore.departures.push(departure));
         }
         let mut part = first;
         for (id, event) in self.tx.stored_events(subject)? {
             self.take_copies(subject, &id, event, &departure, &mut part)?;
         }
-        self.send_part(subject, &departure, part, true);
+        self.send_part(subject, &mut departure, part, true);
         Ok(())
     }
 
@@ -243,7 +243,7 @@ impl Step<'_> {
     }
 
     /// Sends a part of a departure, in several messages if its events are large.
-    fn send_part(&mut self, subject: &SubjectId, departure: &Departure, mut part: Bundle, last: bool) {
+    fn send_part(&mut self, subject: &SubjectId, departure: &mut Departure, mut part: Bundle, last: bool) {
         let mut events = std::mem::take(&mut part.events).into_iter().peekable();
         loop {
             let mut bytes = 0;
@@ -261,18 +261,19 @@ impl Step<'_> {
         }
     }
 
-    fn send_arrival(&mut self, subject: &SubjectId, departure: &Departure, part: Bundle, last: bool) {
+    fn send_arrival(&mut self, subject: &SubjectId, departure: &mut Departure, part: Bundle, last: bool) {
+        departure.sent += 1;
         let destination = SubjectId {
             kind: subject.kind,
             id: departure.to.clone(),
         };
         let message = Message::Arrive {
-            subject: destination.clone(),
+            subject: destination,
             from: subject.id.clone(),
             node: departure.node.clone(),
             epoch: departure.epoch,
             part,
-            last,
+            of: last.then_some(departure.sent),
         };
         self.out.send(message);
     }
@@ -327,8 +328,8 @@ impl Step<'_> {
         let refill = self.tx.subject(subject)?.refill.clone();
         if !chore.departures.is_empty() {
             if self.depart_some(subject, &mut chore, portion)? {
-                for departure in std::mem::take(&mut chore.departures) {
-                    self.send_part(subject, &departure, Bundle::default(), true);
+                for mut departure in std::mem::take(&mut chore.departures) {
+                    self.send_part(subject, &mut departure, Bundle::default(), true);
                 }
                 chore.cursor = None;
             }
@@ -430,7 +431,7 @@ impl Step<'_> {
                 event = self.take_copies(subject, &id, event, departure, part)?;
             }
         }
-        for (departure, part) in chore.departures.iter().zip(parts) {
+        for (departure, part) in chore.departures.iter_mut().zip(parts) {
             if !part.events.is_empty() {
                 self.send_part(subject, departure, part, false);
             }

@@ -14,7 +14,7 @@ use super::Step;
 use crate::format;
 use crate::key::{self, Parts, table};
 use crate::message::{Bundle, Data, Message, RowId};
-use crate::row::{Arrival, AsideRow, FragmentRow, MovedRow, RelationRow};
+use crate::row::{Arrival, AsideRow, FragmentRow, MovedRow, PartialArrival, RelationRow};
 use crate::state::StateError;
 use millrace_identity::Epoch;
 
@@ -149,7 +149,7 @@ impl Step<'_> {
         self.tx.put(moved_key, &MovedRow { to: to.clone(), epoch });
         let row = self.tx.subject(&subject)?;
         // The rest of an earlier arrival is passed on from now on.
-        row.arriving.retain(|arrival| arrival.node != node);
+        part.unfinished = row.arriving.extract_if(.., |unfinished| unfinished.arrival.node == node).collect();
         row.event_links = row.event_links.saturating_sub(links_left);
         row.departing += 1;
         // Any node may leave; a subject was absorbed if the node that names it left.
@@ -163,7 +163,7 @@ impl Step<'_> {
     }
 
     /// A part of a former owner's data of the node.
-    pub(super) fn arrive(&mut self, subject: SubjectId, arrival: Arrival, part: Bundle, last: bool) -> Result<(), StateError> {
+    pub(super) fn arrive(&mut self, subject: SubjectId, arrival: Arrival, part: Bundle, of: Option<u32>) -> Result<(), StateError> {
         let Arrival { from, node, epoch } = arrival.clone();
         if let Some(moved) = self.settle_here(&subject, &node, epoch)? {
             let subject = SubjectId {
@@ -176,7 +176,7 @@ impl Step<'_> {
                 node,
                 epoch,
                 part,
-                last,
+                of,
             });
             return Ok(());
         }
@@ -192,16 +192,25 @@ impl Step<'_> {
         for (id, copy) in part.events {
             self.put_copy(&subject, &id, epoch, copy, true)?;
         }
-        let row = self.tx.subject(&subject)?;
-        let known = row.arriving.iter().position(|known| *known == arrival);
-        match (last, known) {
-            (true, _) => {
-                row.arriving.retain(|known| *known != arrival);
-                row.arrivals.push(arrival);
-                self.mark(&subject).all |= known.is_some();
-            }
-            (false, None) => row.arriving.push(arrival),
-            (false, Some(_)) => {}
+        for unfinished in part.unfinished {
+            self.count_parts(&subject, unfinished)?;
+        }
+        self.count_parts(&subject, PartialArrival { arrival, received: 1, of })
+    }
+
+    /// Parts of an arrival have come, here or where the node was before.
+    fn count_parts(&mut self, subject: &SubjectId, more: PartialArrival) -> Result<(), StateError> {
+        let row = self.tx.subject(subject)?;
+        let known = row.arriving.iter().position(|known| known.arrival == more.arrival);
+        let mut unfinished = known.map_or_else(|| PartialArrival::none_of(more.arrival), |at| row.arriving.remove(at));
+        unfinished.received += more.received;
+        unfinished.of = unfinished.of.or(more.of);
+        if unfinished.is_whole() {
+            row.arrivals.push(unfinished.arrival);
+            // The subject was not evaluated at the parts before.
+            self.mark(subject).all |= unfinished.received > 1;
+        } else {
+            row.arriving.push(unfinished);
         }
         Ok(())
     }

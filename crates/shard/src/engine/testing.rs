@@ -179,13 +179,14 @@ fn content(message: &Message) -> String {
         Message::Canonical { from, to, epoch, .. } => format!("from {} to {} under {epoch}", from.0, to.0),
         Message::Data { node, epoch, data, .. } => format!("{} of {node} under {epoch}", described(data)),
         Message::Move { node, to, epoch, .. } => format!("{node} moves to {} under {epoch}", to.0),
-        Message::Arrive { node, epoch, part, last, .. } => {
-            let end = if *last { ", all" } else { "" };
+        Message::Arrive { node, epoch, part, of, .. } => {
+            let end = of.map_or_else(String::new, |of| format!(", of {of} parts"));
             format!(
-                "{node} arrives under {epoch} with {} fragment, {} rows, {} events{end}",
+                "{node} arrives under {epoch} with {} fragment, {} rows, {} events, {} unfinished{end}",
                 u8::from(part.fragment.is_some()),
                 part.rows.len(),
-                part.events.len()
+                part.events.len(),
+                part.unfinished.len()
             )
         }
         Message::Arrived { node, epoch, .. } => format!("{node} has arrived under {epoch}"),

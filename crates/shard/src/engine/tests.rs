@@ -8,7 +8,7 @@ use serde_json::json;
 use super::testing::{Bench, attributes, canonical, node, subject};
 use crate::message::{Bundle, Data};
 use crate::origin::Origin;
-use crate::row::{ActivationKey, Arrival, Detail, Sequence, Standing};
+use crate::row::{ActivationKey, Arrival, Detail, PartialArrival, Sequence, Standing};
 
 #[test]
 fn a_record_goes_to_the_owner_of_its_node_and_claims_its_other_identities() {
@@ -206,13 +206,13 @@ fn data_of_a_node_that_left_is_passed_on() {
     bench.check(
         |step| step.depart(here.clone(), moved.clone(), there.clone(), Epoch(3)),
         expect![[r#"
-        -> owner of person b2b_person:0@a.Salesforce: email:ann@acme.com arrives under 3 with 1 fragment, 0 rows, 0 events, all
-        evaluate person b2b_person:1@a.Salesforce, profile
-        put SUBJECT
-        delete FRAGMENT
-        put MOVED
-        put POPULATION
-    "#]],
+            -> owner of person b2b_person:0@a.Salesforce: email:ann@acme.com arrives under 3 with 1 fragment, 0 rows, 0 events, 0 unfinished, of 1 parts
+            evaluate person b2b_person:1@a.Salesforce, profile
+            put SUBJECT
+            delete FRAGMENT
+            put MOVED
+            put POPULATION
+        "#]],
     );
     bench.check(
         |step| step.data(here.clone(), moved.clone(), Epoch(2), fragment(2)),
@@ -226,10 +226,10 @@ fn data_of_a_node_that_left_is_passed_on() {
         epoch: Epoch(2),
     };
     bench.check(
-        |step| step.arrive(here.clone(), late, Bundle::default(), true),
+        |step| step.arrive(here.clone(), late, Bundle::default(), Some(1)),
         expect![[r#"
-        -> owner of person b2b_person:0@a.Salesforce: email:ann@acme.com arrives under 2 with 0 fragment, 0 rows, 0 events, all
-    "#]],
+            -> owner of person b2b_person:0@a.Salesforce: email:ann@acme.com arrives under 2 with 0 fragment, 0 rows, 0 events, 0 unfinished, of 1 parts
+        "#]],
     );
     bench.check(
         |step| step.arrived(&here),
@@ -239,6 +239,49 @@ fn data_of_a_node_that_left_is_passed_on() {
         put POPULATION
     "#]],
     );
+}
+
+#[test]
+fn a_part_may_come_after_the_one_that_was_sent_last() {
+    let mut bench = Bench::new();
+    let (here, there) = (subject("b2b_person:1@a.Salesforce"), canonical("b2b_person:0@a.Salesforce"));
+    let moved = node("email:ann@acme.com");
+    let arrival = |from: &str, epoch| Arrival {
+        from: canonical(from),
+        node: moved.clone(),
+        epoch: Epoch(epoch),
+    };
+    let first = arrival("b2b_person:2@a.Salesforce", 1);
+    // The first of three parts has come when the node moves on: what is missing goes after it.
+    bench.check(|step| step.arrive(here.clone(), first.clone(), Bundle::default(), None), expect![[r#"
+        put SUBJECT
+        put POPULATION
+    "#]]);
+    bench.check(|step| step.depart(here.clone(), moved.clone(), there.clone(), Epoch(2)), expect![[r#"
+        -> owner of person b2b_person:0@a.Salesforce: email:ann@acme.com arrives under 2 with 0 fragment, 0 rows, 0 events, 1 unfinished, of 1 parts
+        evaluate person b2b_person:1@a.Salesforce, profile
+        put SUBJECT
+        put MOVED
+    "#]]);
+    // It comes back. The third part finds it here, the second was sent after it and returns.
+    let mut part = Bundle::default();
+    part.unfinished.push(PartialArrival {
+        arrival: first.clone(),
+        received: 1,
+        of: None,
+    });
+    bench.check(|step| step.arrive(here.clone(), arrival("b2b_person:0@a.Salesforce", 3), part, Some(1)), expect![[r#"
+        evaluate person b2b_person:1@a.Salesforce
+        put SUBJECT
+        delete MOVED
+    "#]]);
+    bench.check(|step| step.arrive(here.clone(), first.clone(), Bundle::default(), Some(3)), expect![[r#"
+        put SUBJECT
+    "#]]);
+    bench.check(|step| step.arrive(here.clone(), first, Bundle::default(), None), expect![[r#"
+        evaluate person b2b_person:1@a.Salesforce
+        put SUBJECT
+    "#]]);
 }
 
 #[test]

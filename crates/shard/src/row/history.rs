@@ -51,4 +51,6 @@ pub struct Departure {
     pub to: CanonicalId,
     /// The number of the move.
     pub epoch: Epoch,
+    /// Parts sent so far.
+    pub sent: u32,
 }

@@ -50,8 +50,36 @@ pub struct MovedRow {
 pub struct Arrival {
     /// What it belonged to.
     pub from: CanonicalId,
-    /// The node: until its last part is here, nothing of the subject is decided.
+    /// The node: until all of its parts are here, nothing of the subject is decided.
     pub node: Identity,
     /// The number of the move.
     pub epoch: Epoch,
+}
+
+/// How much of an arrival has come. Parts are counted, because a node that moves on in the middle
+/// of one has its parts forwarded by two ways, and then the one sent last need not come last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartialArrival {
+    /// The node on its way.
+    pub arrival: Arrival,
+    /// Parts that have come.
+    pub received: u32,
+    /// Parts that were sent; known once the one sent last has come.
+    pub of: Option<u32>,
+}
+
+impl PartialArrival {
+    /// Nothing of it has come yet.
+    pub fn none_of(arrival: Arrival) -> PartialArrival {
+        PartialArrival {
+            arrival,
+            received: 0,
+            of: None,
+        }
+    }
+
+    /// Nothing of it is missing.
+    pub fn is_whole(&self) -> bool {
+        self.of == Some(self.received)
+    }
 }

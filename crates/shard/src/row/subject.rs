@@ -6,7 +6,7 @@ use millrace_model::{CanonicalId, ShardId, Text, Timestamp, Value};
 use millrace_segment::view::{FeatureId, Features, QueryId};
 use serde::{Deserialize, Serialize};
 
-use super::{Arrival, Detail, Revision, Standing};
+use super::{Arrival, Detail, PartialArrival, Revision, Standing};
 use crate::origin::Origin;
 
 /// `SUBJECT`: read and written with nearly every touch.
@@ -33,8 +33,8 @@ pub struct SubjectRow {
     pub chore: bool,
     /// Queries whose newest rows must be filled from the ledger.
     pub refill: BTreeSet<QueryId>,
-    /// Nodes of which a part has arrived: until the last one has, the subject is not evaluated.
-    pub arriving: Vec<Arrival>,
+    /// Nodes of which some parts have arrived: until all have, the subject is not evaluated.
+    pub arriving: Vec<PartialArrival>,
     /// Arrivals to acknowledge once the entries they cause are known.
     pub arrivals: Vec<Arrival>,
     /// The plan revision under which everything below was computed.

@@ -7,6 +7,7 @@
 
 mod asked;
 mod canonical;
+mod kept;
 mod shapes;
 mod var;
 
@@ -16,9 +17,10 @@ use std::sync::Arc;
 use millrace_model::{Relation, Text, Value};
 use millrace_pql::ast::{Aggregate, Comparison, Direction, Moment, Unit};
 
-use crate::view::{FeatureId, KinId};
+use crate::view::FeatureId;
 
 pub use asked::Asked;
+pub use kept::Kept;
 pub(crate) use shapes::{children, distinct, linked, newest_first};
 pub use var::{Fresh, QueryRef, SUBJECT, Var};
 
@@ -34,24 +36,9 @@ pub enum Core {
     Moment(Moment),
     /// The kept rows of an event query of the subject. Residuals only.
     Rows(QueryRef),
-    /// An aggregate of an event query's rows that is kept up to date, and how it is computed from
-    /// the rows. Residuals only.
-    Tally {
-        query: QueryRef,
-        asked: Asked,
-        whole: Box<Core>,
-    },
-    /// A chain whose progress is kept, and how it is computed from the query's rows. Residuals
-    /// only.
-    Sequence {
-        query: QueryRef,
-        whole: Box<Core>,
-    },
-    /// An aggregate over the account's children that is kept up to date, and how it is computed
-    /// from them. Residuals only.
-    Kin {
-        kin: KinId,
-        asked: Asked,
+    /// An expression whose value is kept up to date, and how it is computed otherwise.
+    Kept {
+        kept: Kept,
         whole: Box<Core>,
     },
     Apply(Op, Vec<Core>),
@@ -309,7 +296,7 @@ impl Core {
     pub fn each<'a>(&'a self, f: &mut dyn FnMut(&'a Core)) {
         match self {
             Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) => {}
-            Core::Tally { whole, .. } | Core::Sequence { whole, .. } | Core::Kin { whole, .. } => f(whole),
+            Core::Kept { whole, .. } => f(whole),
             Core::Apply(_, operands) => operands.iter().for_each(f),
             Core::Bind { source, body, .. } | Core::Groups { source, body, .. } => {
                 f(source);
@@ -328,18 +315,8 @@ impl Core {
     pub fn map(self, f: &mut dyn FnMut(Core) -> Core) -> Core {
         match self {
             Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) => self,
-            Core::Tally { query, asked, whole } => Core::Tally {
-                query,
-                asked,
-                whole: Box::new(f(*whole)),
-            },
-            Core::Sequence { query, whole } => Core::Sequence {
-                query,
-                whole: Box::new(f(*whole)),
-            },
-            Core::Kin { kin, asked, whole } => Core::Kin {
-                kin,
-                asked,
+            Core::Kept { kept, whole } => Core::Kept {
+                kept,
                 whole: Box::new(f(*whole)),
             },
             Core::Apply(op, operands) => Core::Apply(op, operands.into_iter().map(f).collect()),
@@ -433,14 +410,9 @@ impl Core {
                 }
                 Core::Chain(steps)
             }
-            other @ (Core::Literal(_)
-            | Core::Var(_)
-            | Core::Moment(_)
-            | Core::Rows(_)
-            | Core::Tally { .. }
-            | Core::Sequence { .. }
-            | Core::Kin { .. }
-            | Core::Apply(..)) => other.map(&mut |child| child.refresh(next)),
+            other @ (Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) | Core::Kept { .. } | Core::Apply(..)) => {
+                other.map(&mut |child| child.refresh(next))
+            }
         }
     }
 
@@ -477,7 +449,7 @@ impl Core {
             }
             Core::Groups { key, group, .. } => bound.extend([*key, *group]),
             Core::Chain(steps) => bound.extend(steps.iter().map(|step| step.var)),
-            Core::Literal(_) | Core::Moment(_) | Core::Rows(_) | Core::Tally { .. } | Core::Sequence { .. } | Core::Kin { .. } | Core::Apply(..) => {}
+            Core::Literal(_) | Core::Moment(_) | Core::Rows(_) | Core::Kept { .. } | Core::Apply(..) => {}
         }
         self.each(&mut |child| child.variables(used, bound));
     }
@@ -488,14 +460,7 @@ impl Core {
             Core::Moment(_) => true,
             // Events ahead of now appear later; the end of a chain is now.
             Core::Apply(Op::Events, _) | Core::Rows(_) | Core::Chain(_) => true,
-            Core::Literal(_)
-            | Core::Var(_)
-            | Core::Tally { .. }
-            | Core::Sequence { .. }
-            | Core::Kin { .. }
-            | Core::Apply(..)
-            | Core::Bind { .. }
-            | Core::Groups { .. } => false,
+            Core::Literal(_) | Core::Var(_) | Core::Kept { .. } | Core::Apply(..) | Core::Bind { .. } | Core::Groups { .. } => false,
         })
     }
 
@@ -511,9 +476,7 @@ impl Core {
             Core::Literal(_)
             | Core::Var(_)
             | Core::Rows(_)
-            | Core::Tally { .. }
-            | Core::Sequence { .. }
-            | Core::Kin { .. }
+            | Core::Kept { .. }
             | Core::Apply(..)
             | Core::Bind { .. }
             | Core::Groups { .. }

@@ -80,14 +80,9 @@ fn within(core: &Core, item: Option<Var>) -> Cost {
                 most = most.max(own.plus(body)).max(Cost { degree: 1, long: 1 }.plus(inner));
             }
         }
-        other @ (Core::Literal(_)
-        | Core::Var(_)
-        | Core::Moment(_)
-        | Core::Rows(_)
-        | Core::Tally { .. }
-        | Core::Sequence { .. }
-        | Core::Kin { .. }
-        | Core::Apply(..)) => other.each(&mut |child| most = most.max(within(child, item))),
+        other @ (Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) | Core::Kept { .. } | Core::Apply(..)) => {
+            other.each(&mut |child| most = most.max(within(child, item)))
+        }
     }
     most
 }
@@ -122,7 +117,7 @@ fn root(list: &Core) -> (Option<Var>, bool) {
             let (var, long) = operands.first().map_or((None, false), root);
             (var, long || matches!(op, Op::Events | Op::Relation(Relation::Persons)))
         }
-        Core::Literal(_) | Core::Moment(_) | Core::Rows(_) | Core::Tally { .. } | Core::Sequence { .. } | Core::Kin { .. } | Core::Chain(_) => (None, false),
+        Core::Literal(_) | Core::Moment(_) | Core::Rows(_) | Core::Kept { .. } | Core::Chain(_) => (None, false),
     }
 }
 

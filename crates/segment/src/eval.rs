@@ -12,6 +12,7 @@
 mod chain;
 mod evidence;
 mod functions;
+mod kept;
 mod time;
 mod values;
 
@@ -23,7 +24,7 @@ use millrace_model::{Decimal, Relation, SubjectKind, Text, Timestamp, Value};
 
 pub use evidence::Evidence;
 
-use crate::core::{Bind, Core, Op, QueryRef, SUBJECT, Var};
+use crate::core::{Bind, Core, Kept, Op, SUBJECT, Var};
 use crate::view::{EventRow, Features, Item, QueryId, Target, Unknown, View};
 use crate::world::{Link, World, WorldEvent};
 
@@ -35,10 +36,6 @@ pub(crate) const ITEMS_MAX: usize = 250_000;
 
 /// Never: no passage of time changes the value.
 pub(crate) const NEVER: Timestamp = Timestamp::MAX;
-
-/// The most children of an account for which the instant of a change by time is computed: each is
-/// examined for that. For more there is no instant.
-const FORESEEN_MAX: u64 = 256;
 
 /// The environment of evaluation, apart from expression and data.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,15 +167,6 @@ impl<'a> Evaluator<'a> {
         Evaluator::over(vec![(SUBJECT, Val::Ref(event))], context, Timestamp(0))
     }
 
-    /// The view and the query whose tally or progress it may keep. With evidence wanted, the events
-    /// are shown instead.
-    fn kept(&self, query: QueryRef) -> Option<(&'a dyn View, QueryId)> {
-        match self.source {
-            Source::View(view) if self.trace.is_none() => query.id().map(|query| (view, query)),
-            Source::View(_) | Source::World(_) | Source::None => None,
-        }
-    }
-
     /// How long a value from another owner counts as valid. An instant that had passed when it was
     /// read carries no information: the owner will send the new value.
     ///
@@ -232,21 +220,7 @@ impl<'a> Evaluator<'a> {
                 Ok((Val::Own(Value::Time(at)), crate::calendar::next_step(self.context.zone, self.now, stairs)))
             }
             Core::Rows(_) => self.present(core),
-            Core::Tally { query, asked, whole } => match self.kept(*query).and_then(|(view, query)| view.tally(query, self.now)) {
-                Some(kept) => Ok((Val::Own(asked.answer(kept.totals, kept.extreme)), kept.valid_until)),
-                None => self.eval(whole),
-            },
-            Core::Sequence { query, whole } => match self.kept(*query).and_then(|(view, query)| view.progress(query, self.now)) {
-                Some(kept) => Ok((Val::Own(Value::Bool(kept.value)), kept.valid_until)),
-                None => self.eval(whole),
-            },
-            Core::Kin { kin, asked, whole } => match self.source {
-                Source::View(view) if self.trace.is_none() => match view.kin(*kin).filter(|kept| self.read_at.is_none() || kept.children > FORESEEN_MAX) {
-                    Some(kept) => Ok((Val::Own(asked.answer_of_children(kept, whole)?), NEVER)),
-                    None => self.eval(whole),
-                },
-                Source::View(_) | Source::World(_) | Source::None => self.eval(whole),
-            },
+            Core::Kept { kept, whole } => self.kept(kept, whole),
             Core::Apply(op, operands) => self.apply(core, op, operands),
             Core::Bind { bind: Bind::AtLeast(_), .. } | Core::Chain(_) => {
                 let (flag, until) = self.test(core)?;
@@ -291,13 +265,15 @@ impl<'a> Evaluator<'a> {
                 body,
             } => self.at_least(*count as usize, source, *var, body, false),
             Core::Chain(steps) => self.chain(steps),
+            Core::Kept {
+                kept: Kept::Truth(part),
+                whole,
+            } => self.truth(*part, whole),
             Core::Literal(_)
             | Core::Var(_)
             | Core::Moment(_)
             | Core::Rows(_)
-            | Core::Tally { .. }
-            | Core::Sequence { .. }
-            | Core::Kin { .. }
+            | Core::Kept { .. }
             | Core::Apply(..)
             | Core::Bind { .. }
             | Core::Groups { .. } => {
@@ -318,7 +294,7 @@ impl<'a> Evaluator<'a> {
                 body,
             } if matches!(**body, Core::Apply(Op::Not, _)) => self.at_least(1, source, *var, body, true)?,
             // Evidence shows the items that fail a `forall`.
-            Core::Kin { whole, .. } if self.trace.is_some() => return self.test_not(whole),
+            Core::Kept { kept: Kept::Kin { .. }, whole } if self.trace.is_some() => return self.test_not(whole),
             of => self.test(of)?,
         };
         Ok((!flag, until))

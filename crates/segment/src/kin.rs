@@ -90,12 +90,7 @@ impl KinShape {
 
 /// An expression that depends on one child alone, and not on time, as one of `SUBJECT`.
 fn of_child(body: &Core, var: Var) -> Option<Core> {
-    let elsewhere = |node: &Core| {
-        matches!(
-            node,
-            Core::Tally { .. } | Core::Sequence { .. } | Core::Kin { .. } | Core::Apply(Op::InSegment(_) | Op::Relation(_), _)
-        )
-    };
+    let elsewhere = |node: &Core| matches!(node, Core::Kept { .. } | Core::Apply(Op::InSegment(_) | Op::Relation(_), _));
     let alone = body.free().iter().all(|free| *free == var) && !body.temporal() && !body.any(&elsewhere);
     alone.then(|| body.clone().substitute(var, &Core::Var(SUBJECT)))
 }

@@ -76,9 +76,7 @@ fn step(core: Core, next: &mut Fresh) -> Result<Core, Core> {
         | Core::Var(_)
         | Core::Moment(_)
         | Core::Rows(_)
-        | Core::Tally { .. }
-        | Core::Sequence { .. }
-        | Core::Kin { .. }
+        | Core::Kept { .. }
         | Core::Apply(..)
         | Core::Groups { .. }
         | Core::Chain(_)) => Err(other),
@@ -130,15 +128,7 @@ fn boolean(core: &Core) -> bool {
                 | Op::On
                 | Op::Between
         ),
-        Core::Literal(_)
-        | Core::Var(_)
-        | Core::Moment(_)
-        | Core::Rows(_)
-        | Core::Tally { .. }
-        | Core::Sequence { .. }
-        | Core::Kin { .. }
-        | Core::Bind { .. }
-        | Core::Groups { .. } => false,
+        Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) | Core::Kept { .. } | Core::Bind { .. } | Core::Groups { .. } => false,
     }
 }
 

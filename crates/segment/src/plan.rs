@@ -12,6 +12,7 @@
 mod bands;
 pub(crate) mod build;
 mod demand;
+mod eventless;
 mod rules;
 mod split;
 

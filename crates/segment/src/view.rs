@@ -25,6 +25,10 @@ pub struct QueryId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KinId(pub u64);
 
+/// Names a condition that reads no event in the same way.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PartId(pub u64);
+
 impl fmt::Debug for FeatureId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "feature {:016x}", self.0)
@@ -34,6 +38,12 @@ impl fmt::Debug for FeatureId {
 impl fmt::Debug for QueryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "query {:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for PartId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "part {:016x}", self.0)
     }
 }
 
@@ -94,6 +104,13 @@ pub trait View {
     /// Whether the chain of a query with `Keep::Progress` holds at `now`, as kept; `None`: compute
     /// it from `events`.
     fn progress(&self, query: QueryId, now: Timestamp) -> Option<Timed<bool>>;
+    /// The truth of a condition that reads no event, if it is kept and no fact that it reads changed
+    /// since; it may have ended by time alone.
+    fn truth(&self, _part: PartId) -> Option<Truth> {
+        None
+    }
+    /// The condition was computed: its truth may be kept.
+    fn keep_truth(&self, _part: PartId, _truth: Truth) {}
     /// Whether the subject is in another segment, and until when as far as time goes; `Some` of
     /// never for a segment that does not exist.
     fn in_segment(&self, name: &str) -> Option<Timed<bool>>;
@@ -126,6 +143,30 @@ pub enum Target {
         /// The values that rules ask of it; one that is missing is unknown.
         features: Arc<Features>,
     },
+}
+
+/// The truth of a condition that reads no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Truth {
+    /// Whether it holds.
+    pub holds: bool,
+    /// The earliest later instant at which time alone could change it; `None`: never.
+    until: Option<Timestamp>,
+    /// The items that were gone through for it: they count towards the rule's bound.
+    pub items: u32,
+}
+
+impl Truth {
+    /// As computed.
+    pub fn new(holds: bool, valid_until: Timestamp, items: u32) -> Truth {
+        let until = (valid_until < Timestamp::MAX).then_some(valid_until);
+        Truth { holds, until, items }
+    }
+
+    /// `Timestamp::MAX`: for ever.
+    pub fn valid_until(&self) -> Timestamp {
+        self.until.unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// A kept event of a query.

@@ -1,6 +1,7 @@
 //! The stages of one shard, composed: the machine that the runtime drives.
 //!
-//! A step takes its inputs in order. Each becomes messages; messages for this shard are handled at
+//! A step decodes its inputs, fetches what their events will read (`ahead`), and takes them in
+//! order. Each becomes messages; messages for this shard are handled at
 //! once, in order of arrival, until none is left. They write rows and mark subjects *dirty*. Then
 //! dirty subjects are evaluated, things before persons, once each however often they were marked:
 //! that sends features and memberships on and may mark further subjects. Due timers and background
@@ -16,16 +17,16 @@ use std::sync::Arc;
 use millrace_model::{ShardId, SubjectId, Timestamp};
 
 use crate::deployment::Deployment;
-use crate::format;
 use crate::key::{self, table};
 use crate::lifecycle::Intake;
-use crate::machine::{Budget, Effects, Input, InputTopic, Machine};
-use crate::message::{Envelope, Message};
+use crate::machine::{Budget, Effects, Input, Machine};
+use crate::message::Message;
 use crate::program::{self, Program};
 use crate::row::Arrival;
 use crate::state::{RowChange, StateError, StateView};
 use activation::Activation;
 use agenda::{Agenda, Dirty};
+use ahead::Opened;
 use identity::Writer;
 use outbox::Outbox;
 use resolve::Resolve;
@@ -33,6 +34,7 @@ use transaction::Transaction;
 
 mod activation;
 mod agenda;
+mod ahead;
 mod background;
 mod computed;
 mod configuration;
@@ -139,8 +141,10 @@ impl Machine for Shard {
         if first {
             step.adopt_configuration()?;
         }
-        for input in inputs {
-            step.take(input)?;
+        let opened = inputs.iter().map(|input| step.open(input)).collect::<Result<Vec<_>, _>>()?;
+        step.fetch_ahead(&opened)?;
+        for (input, opened) in inputs.iter().zip(opened) {
+            step.take(input, opened)?;
         }
         step.plan()?;
         let mut timers_from = self.timers_from;
@@ -181,20 +185,16 @@ struct Step<'a> {
 
 impl<'a> Step<'a> {
     /// Handles one input record and every message for this shard that follows from it.
-    fn take(&mut self, input: &Input) -> Result<(), StateError> {
-        if input.topic == InputTopic::Control {
+    fn take(&mut self, input: &Input, opened: Opened) -> Result<(), StateError> {
+        if matches!(opened, Opened::Definition) {
             return self.define(input);
         }
         // Inputs after a definition meet it in force.
         self.plan()?;
-        match input.topic {
-            InputTopic::Control => {}
-            InputTopic::Source(kind) => ingest::ingest(&self.deployment, self.tx.now, &mut self.out, kind, input)?,
-            InputTopic::Records | InputTopic::Inbox => {
-                let Some(value) = &input.value else { return Ok(()) };
-                let envelope: Envelope = format::decode(value)?;
-                self.out.receive(envelope);
-            }
+        match opened {
+            Opened::Record(kind, decoded) => ingest::ingest(&self.deployment, &mut self.out, kind, input, decoded),
+            Opened::Message(envelope) => self.out.receive(envelope),
+            Opened::Definition | Opened::Nothing => {}
         }
         self.drain()
     }

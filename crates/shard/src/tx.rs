@@ -1,8 +1,10 @@
 //! The overlay of one step: reads see committed rows with this step's writes on top; writes are
 //! returned as one final value per row.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -13,19 +15,43 @@ use crate::state::{Row, RowChange, StateError, StateView};
 pub struct Tx<'a> {
     view: &'a dyn StateView,
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Committed rows that were fetched ahead.
+    fetched: FxHashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
 impl<'a> Tx<'a> {
     /// A step that has written nothing yet.
     pub fn new(view: &'a dyn StateView) -> Tx<'a> {
-        Tx { view, writes: BTreeMap::new() }
+        Tx {
+            view,
+            writes: BTreeMap::new(),
+            fetched: FxHashMap::default(),
+        }
+    }
+
+    /// Reads committed rows that the step will need, all at once: `get` finds them without the
+    /// store.
+    pub fn fetch(&mut self, mut keys: Vec<Vec<u8>>) -> Result<(), StateError> {
+        keys.retain(|key| !self.fetched.contains_key(key));
+        keys.sort_unstable();
+        keys.dedup();
+        let rows = self.view.get_all(&keys)?;
+        self.fetched.extend(keys.into_iter().zip(rows));
+        Ok(())
+    }
+
+    fn committed(&self, key: &[u8]) -> Result<Cow<'_, Option<Vec<u8>>>, StateError> {
+        match self.fetched.get(key) {
+            Some(row) => Ok(Cow::Borrowed(row)),
+            None => self.view.get(key).map(Cow::Owned),
+        }
     }
 
     /// The row as bytes, this step's write first.
     pub fn get_bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         match self.writes.get(key) {
             Some(written) => Ok(written.clone()),
-            None => self.view.get(key),
+            None => self.committed(key).map(Cow::into_owned),
         }
     }
 
@@ -33,7 +59,7 @@ impl<'a> Tx<'a> {
     pub fn get<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, StateError> {
         match self.writes.get(key) {
             Some(written) => written.as_deref().map(format::decode).transpose(),
-            None => self.view.get(key)?.as_deref().map(format::decode).transpose(),
+            None => self.committed(key)?.as_deref().map(format::decode).transpose(),
         }
     }
 
@@ -54,10 +80,12 @@ impl<'a> Tx<'a> {
 
     /// Deletes a row that may never have been stored, without a trace of one that was not.
     pub fn delete_if_present(&mut self, key: Vec<u8>) -> Result<(), StateError> {
-        match self.view.get(&key)? {
-            Some(_) => self.writes.insert(key, None),
-            None => self.writes.remove(&key),
-        };
+        let stored = self.committed(&key)?.is_some();
+        if stored {
+            self.writes.insert(key, None);
+        } else {
+            self.writes.remove(&key);
+        }
         Ok(())
     }
 
@@ -161,6 +189,32 @@ mod tests {
         };
         assert_eq!(keys(9)?, ["a1", "b2", "d5"]);
         assert_eq!(keys(2)?, ["a1", "b2"]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_fetched_is_the_committed_row_and_gives_way_to_what_is_written() -> Result<(), StateError> {
+        struct Once(std::cell::Cell<usize>);
+        impl StateView for Once {
+            fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+                self.0.set(self.0.get() + 1);
+                Ok((key != b"none").then(|| key.to_vec()))
+            }
+            fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<Row>, StateError> {
+                Ok(Vec::new())
+            }
+        }
+        let view = Once(std::cell::Cell::new(0));
+        let mut tx = Tx::new(&view);
+        tx.put_bytes(b"b".to_vec(), b"written".to_vec());
+        tx.fetch([b"b".as_slice(), b"none", b"a", b"b"].map(<[u8]>::to_vec).to_vec())?;
+        tx.fetch([b"a".as_slice(), b"c"].map(<[u8]>::to_vec).to_vec())?;
+        let read = [b"a".as_slice(), b"b", b"c", b"none"].map(|key| tx.get_bytes(key).ok().flatten());
+        assert_eq!(read, [Some(b"a".to_vec()), Some(b"written".to_vec()), Some(b"c".to_vec()), None]);
+        assert_eq!(view.0.get(), 4, "each row once");
+        tx.delete_if_present(b"none".to_vec())?;
+        tx.delete_if_present(b"a".to_vec())?;
+        assert_eq!(tx.into_rows().iter().map(|(key, _)| key.as_slice()).collect::<Vec<_>>(), [b"a", b"b"]);
         Ok(())
     }
 

@@ -76,6 +76,17 @@ impl Database {
         Ok(row.map(|row| row.to_vec()))
     }
 
+    /// The rows of ascending keys. Those next to each other share the search for their block.
+    pub fn get_all(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        if keys.iter().any(|key| key.first().is_none_or(|table| *table >= DERIVED)) {
+            return keys.iter().map(|key| self.get(key)).collect();
+        }
+        let family = self.db.cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME).expect("every database has it");
+        let rows = self.db.batched_multi_get_cf(family, keys, true);
+        let row = |row: Result<Option<rocksdb::DBPinnableSlice<'_>>, rocksdb::Error>| Ok(row?.map(|row| row.to_vec()));
+        self.noted(rows.into_iter().map(row).collect())
+    }
+
     pub fn position(&self) -> Result<Option<i64>, StoreError> {
         let Some(row) = self.db.get_pinned(POSITION_KEY)? else { return Ok(None) };
         let bytes = row.as_ref().try_into().map_err(|_| StoreError::DamagedPosition { length: row.len() })?;
@@ -153,6 +164,10 @@ impl Reader {
 impl StateView for Reader {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.database().and_then(|database| database.get(key)).map_err(StateError::from_store)
+    }
+
+    fn get_all(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StateError> {
+        self.database().and_then(|database| database.get_all(keys)).map_err(StateError::from_store)
     }
 
     fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {

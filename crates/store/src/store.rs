@@ -229,6 +229,10 @@ impl StateView for RocksStore {
         self.database().and_then(|database| database.get(key)).map_err(StateError::from_store)
     }
 
+    fn get_all(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StateError> {
+        self.database().and_then(|database| database.get_all(keys)).map_err(StateError::from_store)
+    }
+
     fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
         self.scan_from_front(lower, upper, limit).map_err(StateError::from_store)
     }

@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::path::Path;
 
-use millrace_shard::state::{RowChange, StateStore, StateView};
+use millrace_shard::state::{DERIVED, RowChange, StateStore, StateView};
 use millrace_store::{Limits, Resources, RocksStore};
 use proptest::prelude::*;
 
@@ -109,6 +109,7 @@ enum Step {
     Reopen,
     Clear,
     Scan(Vec<u8>, Vec<u8>, usize),
+    Fetch(BTreeSet<Vec<u8>>),
 }
 
 /// Few keys, on both sides of the boundary of derived tables, so that they meet often.
@@ -132,6 +133,11 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => prop::collection::vec(row, 0..8).prop_map(Step::Apply),
         8 => (bound(), bound(), 0_usize..6).prop_map(|(lower, upper, limit)| Step::Scan(lower, upper, limit)),
+        4 => prop::collection::btree_set(key(), 0..12).prop_map(Step::Fetch),
+        4 => prop::collection::btree_set(key(), 0..12).prop_map(|mut keys| {
+            keys.retain(|key| key[0] < DERIVED);
+            Step::Fetch(keys)
+        }),
         2 => Just(Step::Flush),
         1 => Just(Step::Crash),
         1 => Just(Step::Reopen),
@@ -193,6 +199,12 @@ proptest! {
                     prop_assert_eq!(&store.scan(&lower, &upper, limit).unwrap(), &expected);
                     prop_assert_eq!(&store.reader().scan(&lower, &upper, limit).unwrap(), &expected);
                     prop_assert_eq!(store.get(&lower).unwrap(), model.get(&lower).cloned());
+                }
+                Step::Fetch(keys) => {
+                    let expected: Vec<_> = keys.iter().map(|key| model.get(key).cloned()).collect();
+                    let keys: Vec<_> = keys.into_iter().collect();
+                    prop_assert_eq!(&store.get_all(&keys).unwrap(), &expected);
+                    prop_assert_eq!(&store.reader().get_all(&keys).unwrap(), &expected);
                 }
             }
             prop_assert_eq!(store.changelog_position().unwrap(), history.last().unwrap().0);

@@ -5,11 +5,12 @@
 //! members of segments. Nothing here fails or crashes (the simulation does that); the seed varies
 //! the order in which messages of different senders arrive and how they are batched.
 
+mod counting;
 pub mod long;
+pub mod paths;
 mod solo;
 pub mod visits;
 
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, LazyLock};
 
@@ -28,6 +29,8 @@ use millrace_shard::placement::shard_of;
 use millrace_shard::query::{Query, Reader, Shards};
 use millrace_shard::state::{DERIVED, RowChange, StateError, StateView};
 use millrace_wire::{Batch, Decoder, DestinationState, Membership, OutputCodec, Status};
+
+use counting::Counting;
 
 pub use solo::Solo;
 
@@ -116,33 +119,6 @@ pub struct Cluster {
     pub rows_read_of_max: BTreeMap<u8, usize>,
     /// The most rows that a step has written.
     pub rows_written_max: usize,
-}
-
-/// Counts the rows that are read.
-struct Counting<'t> {
-    table: &'t Table,
-    rows: Cell<usize>,
-    tables: RefCell<BTreeMap<u8, usize>>,
-}
-
-impl Counting<'_> {
-    fn count(&self, key: &[u8], rows: usize) {
-        self.rows.set(self.rows.get() + rows);
-        *self.tables.borrow_mut().entry(key::table_of(key).unwrap_or_default()).or_default() += rows;
-    }
-}
-
-impl StateView for Counting<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        self.count(key, 1);
-        self.table.get(key)
-    }
-
-    fn scan(&self, lower: &[u8], upper: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
-        let rows = self.table.scan(lower, upper, limit)?;
-        self.count(rows.first().map_or(lower, |(first, _)| first), 1 + rows.len());
-        Ok(rows)
-    }
 }
 
 /// The configuration of a test deployment.
@@ -385,11 +361,7 @@ impl Cluster {
             background: &mut || portions.pop().unwrap_or(0),
         };
         let node = &mut self.nodes[shard as usize];
-        let view = Counting {
-            table: &node.table,
-            rows: Cell::new(0),
-            tables: RefCell::default(),
-        };
+        let view = Counting::new(&node.table);
         let effects = node
             .machine
             .step(&view, inputs, self.now, budget)

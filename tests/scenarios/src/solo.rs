@@ -1,5 +1,6 @@
 //! One shard alone, for measurements.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,9 +8,10 @@ use millrace_model::{ShardId, SourceKind, Timestamp};
 use millrace_shard::deployment::Deployment;
 use millrace_shard::engine::Shard;
 use millrace_shard::machine::{Budget, Effects, Input, InputTopic, Machine, OutputTopic};
-use millrace_shard::state::DERIVED;
+use millrace_shard::state::{DERIVED, StateView};
 
 use crate::Table;
+use crate::counting::Counting;
 
 /// One shard alone, for measurements.
 pub struct Solo {
@@ -72,7 +74,7 @@ impl Solo {
     #[inline(never)] // `scripts/instructions` counts from its entry to its end.
     pub fn weigh(&mut self, kind: SourceKind, key: &str, value: Bytes) -> usize {
         let input = self.input(InputTopic::Source(kind), key, value);
-        let effects = self.step(&[input]);
+        let effects = step(&mut self.machine, &self.table, &[input], self.now);
         effects
             .rows
             .iter()
@@ -81,18 +83,20 @@ impl Solo {
             .sum()
     }
 
-    /// A step without time pressure.
-    fn step(&mut self, inputs: &[Input]) -> Effects {
-        let budget = Budget {
-            timers_max: 1_000,
-            background: &mut || 1_000,
-        };
-        self.machine.step(&self.table, inputs, self.now, budget).expect("rows in memory can be read")
+    /// How many rows a record makes the engine read, by the byte of the table; its effect is not
+    /// kept. Derived tables are left out.
+    pub fn reads(&mut self, kind: SourceKind, key: &str, value: Bytes) -> BTreeMap<u8, usize> {
+        let input = self.input(InputTopic::Source(kind), key, value);
+        let counting = Counting::new(&self.table);
+        step(&mut self.machine, &counting, &[input], self.now);
+        let mut tables = counting.tables.into_inner();
+        tables.retain(|table, _| *table < DERIVED);
+        tables
     }
 
     fn run(&mut self, mut inputs: Vec<Input>) {
         loop {
-            let effects = self.step(&inputs);
+            let effects = step(&mut self.machine, &self.table, &inputs, self.now);
             self.table.apply(effects.rows);
             let refused = effects.outputs.iter().any(|output| output.topic == OutputTopic::DeadLetter);
             assert!(!refused, "{:?}", effects.outputs);
@@ -116,4 +120,13 @@ impl Solo {
             headers: Vec::new(),
         }
     }
+}
+
+/// A step without time pressure.
+fn step(machine: &mut Shard, view: &dyn StateView, inputs: &[Input], now: Timestamp) -> Effects {
+    let budget = Budget {
+        timers_max: 1_000,
+        background: &mut || 1_000,
+    };
+    machine.step(view, inputs, now, budget).expect("rows in memory can be read")
 }

@@ -104,9 +104,15 @@ pub fn with_segments(segments: u32) -> Solo {
     solo
 }
 
+/// One more visit.
+pub fn record() -> (SourceKind, &'static str, Bytes) {
+    (SourceKind::Activity, KEY, event(u32::MAX, NOW - 1, "e"))
+}
+
 /// Weighs one more visit; returns the bytes of the rows it changes.
 pub fn visit(solo: &mut Solo) -> usize {
-    solo.weigh(SourceKind::Activity, KEY, event(u32::MAX, NOW - 1, "e"))
+    let (kind, key, value) = record();
+    solo.weigh(kind, key, value)
 }
 
 /// As `visit`, for a late visit that lies before nearly all of the history.

@@ -32,7 +32,7 @@ impl Core {
             Core::Rows(query) => {
                 let _ = write!(out, "{query:?}");
             }
-            Core::Tally { whole, .. } | Core::Sequence { whole, .. } | Core::Kin { whole, .. } => whole.write(names, out),
+            Core::Kept { whole, .. } => whole.write(names, out),
             Core::Apply(op, operands) => {
                 let _ = match op {
                     Op::Field(name) => write!(out, "(.{name:?}"),

@@ -10,11 +10,12 @@ use millrace_pql::ast::Span;
 
 use super::bands::Uses;
 use super::demand::{self, demands};
+use super::eventless;
 use super::rules::Part;
 use super::split::{Split, Splitter, hash, reads};
 use super::{EventQuery, FeaturePlan, Keep, Residual, SegmentPlan};
 use crate::compile::Compiled;
-use crate::core::{Core, Fresh, Op, SUBJECT, Var};
+use crate::core::{Core, Fresh, Kept, Op, SUBJECT, Var};
 use crate::definition::Kind;
 use crate::eval::{Context, Evaluator, Money};
 use crate::kin::{self, Kin};
@@ -22,7 +23,7 @@ use crate::normal::normalise;
 use crate::sequence::{self, Sequence};
 use crate::settings::Settings;
 use crate::tally::{self, Tally};
-use crate::view::{FeatureId, KinId, QueryId};
+use crate::view::{FeatureId, KinId, PartId, QueryId};
 
 /// Depth of features that depend on features. Relations are bounded to four, so a rule that passes
 /// the type-check stays below.
@@ -135,9 +136,17 @@ impl<'s> Planner<'s> {
             condition,
         };
         let conditions = split.map(&residual);
+        let fingerprint = self.name_of(definition.subject.name(), &whole, zone);
+        let part = |condition: &Core| PartId(self.name_of("part", condition, zone));
+        // Where no event can change the rule, it is evaluated only when something else does.
+        let whole = if condition && !reads.queries.is_empty() {
+            eventless::mark(whole, &part)
+        } else {
+            whole
+        };
         Ok(SegmentPlan {
             name: definition.name.clone(),
-            fingerprint: self.name_of(definition.subject.name(), &whole, zone),
+            fingerprint,
             subject: definition.subject,
             reads,
             rule: rule.clone(),
@@ -259,7 +268,8 @@ impl<'s> Planner<'s> {
             context,
         });
         let whole = Box::new(whole);
-        Core::Kin { kin: id, asked, whole }
+        let kept = Kept::Kin { kin: id, asked };
+        Core::Kept { kept, whole }
     }
 
     /// An expression that reads nothing, as a literal unless it depends on time.

@@ -15,7 +15,7 @@ use chrono_tz::Tz;
 use millrace_model::{Relation, SubjectKind, Text, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::core::{Bind, Core, Fresh, Op, QueryRef, ROW_ID, SUBJECT, Var, newest_first};
+use crate::core::{Bind, Core, Fresh, Kept, Op, QueryRef, ROW_ID, SUBJECT, Var, newest_first};
 use crate::kin;
 use crate::plan::build::{Planner, Upkeep};
 use crate::plan::{Keep, Reads};
@@ -182,7 +182,7 @@ impl<'p, 's> Splitter<'p, 's> {
                 self.sorts.entry(*group).or_insert((class, true));
                 (self.sort(body).0, true)
             }
-            Core::Literal(_) | Core::Moment(_) | Core::Chain(_) | Core::Tally { .. } | Core::Sequence { .. } | Core::Kin { .. } => (Class::Plain, false),
+            Core::Literal(_) | Core::Moment(_) | Core::Chain(_) | Core::Kept { .. } => (Class::Plain, false),
         }
     }
 
@@ -286,9 +286,7 @@ impl<'p, 's> Splitter<'p, 's> {
                 )
             }
             Core::Chain(steps) => (self.chain(steps), (Class::Plain, false)),
-            other @ (Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) | Core::Tally { .. } | Core::Sequence { .. } | Core::Kin { .. }) => {
-                (other, (class, many))
-            }
+            other @ (Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Rows(_) | Core::Kept { .. }) => (other, (class, many)),
         }
     }
 
@@ -305,9 +303,8 @@ impl<'p, 's> Splitter<'p, 's> {
         query.keep = Keep::Tally;
         let asked = shape.asked;
         query.upkeep = Some(Upkeep::Tally(shape));
-        Core::Tally {
-            query: reads,
-            asked,
+        Core::Kept {
+            kept: Kept::Tally { query: reads, asked },
             whole: Box::new(core),
         }
     }
@@ -548,12 +545,10 @@ impl<'p, 's> Splitter<'p, 's> {
         let named = |query: QueryRef| opened(query).map_or(query, |index| QueryRef::Named(ids[index]));
         core = rewrite(core, &mut |node| match node {
             Core::Rows(query) => Core::Rows(named(query)),
-            Core::Tally { query, asked, whole } => Core::Tally {
-                query: named(query),
-                asked,
+            Core::Kept { kept, whole } => Core::Kept {
+                kept: kept.named(&named),
                 whole,
             },
-            Core::Sequence { query, whole } => Core::Sequence { query: named(query), whole },
             other => other,
         });
         if let Some(reason) = self.refused {
@@ -615,15 +610,7 @@ fn gather(core: &Core, reads: &mut Reads) {
             Op::InSegment(name) => reads.segments.push(name.clone()),
             _ => {}
         },
-        Core::Literal(_)
-        | Core::Var(_)
-        | Core::Moment(_)
-        | Core::Tally { .. }
-        | Core::Sequence { .. }
-        | Core::Kin { .. }
-        | Core::Bind { .. }
-        | Core::Groups { .. }
-        | Core::Chain(_) => {}
+        Core::Literal(_) | Core::Var(_) | Core::Moment(_) | Core::Kept { .. } | Core::Bind { .. } | Core::Groups { .. } | Core::Chain(_) => {}
     }
     core.each(&mut |child| gather(child, reads));
 }

@@ -96,6 +96,11 @@ impl Dirty {
         }
     }
 
+    /// Whether nothing but events and time changed.
+    pub fn is_of_events(&self) -> bool {
+        !self.profile && !self.all && self.since.is_none() && self.related.is_empty()
+    }
+
     /// A related thing of this kind changed.
     pub fn moved(&mut self, kind: SubjectKind, moved: &RelatedChange) {
         self.related.entry(kind).and_modify(|known| known.add(moved)).or_insert_with(|| moved.clone());

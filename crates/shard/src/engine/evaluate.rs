@@ -97,6 +97,9 @@ impl Step<'_> {
         let lacked = std::mem::take(&mut visit.row.lacking);
         // It appeared, or disappeared, perhaps by time alone.
         visit.dirty.all |= alive != (visit.row.announced == Standing::Alive);
+        if !visit.dirty.is_of_events() {
+            visit.row.truths.clear();
+        }
         let segments = visit.segments_to_evaluate();
         if alive && !self.advance_queries(subject, &visit.queries_to_read(&segments))? {
             self.tx.subject(subject)?.timer.0 = Timestamp::MAX;

@@ -1,10 +1,12 @@
 //! ingest: source records, decoded, validated and sent to their node. Stateless.
+//!
+//! Records of a batch are decoded together, so that what they need is fetched together.
 
 use bytes::Bytes;
 use millrace_model::metric::Counter;
 use millrace_model::{Event, EventOperation, Identity, Operation, Rejection, SourceChange, SourceKind, Text, Timestamp, Value};
 use millrace_segment::Settings;
-use millrace_wire::DecodeError;
+use millrace_wire::{DecodeError, Decoded};
 
 use super::outbox::Outbox;
 use crate::deployment::Deployment;
@@ -13,20 +15,25 @@ use crate::message::Message;
 use crate::origin::{CauseKind, Origin};
 use crate::state::StateError;
 
-/// Handles one record of a source topic.
-pub(super) fn ingest(deployment: &Deployment, now: Timestamp, out: &mut Outbox, kind: SourceKind, input: &Input) -> Result<(), StateError> {
+/// Decodes one record of a source topic.
+pub(super) fn decode(deployment: &Deployment, now: Timestamp, kind: SourceKind, input: &Input) -> Result<Result<Decoded, Rejection>, StateError> {
     let decoded = deployment
         .decoder
         .decode(kind, input.key.as_deref(), input.value.as_deref(), input.timestamp, now);
-    let decoded = match decoded {
-        Ok(decoded) => decoded,
-        Err(DecodeError::Rejected(rejection)) => {
-            dead_letter(deployment, out, input, &rejection);
-            return Ok(());
-        }
+    match decoded {
+        Ok(decoded) => Ok(Ok(decoded)),
+        Err(DecodeError::Rejected(rejection)) => Ok(Err(rejection)),
         // The registry does not answer: nothing of this batch is committed, and the shard
         // retries it.
-        Err(error @ DecodeError::Retry(_)) => return Err(StateError::NotYet(Box::new(error))),
+        Err(error @ DecodeError::Retry(_)) => Err(StateError::NotYet(Box::new(error))),
+    }
+}
+
+/// Handles one record of a source topic.
+pub(super) fn ingest(deployment: &Deployment, out: &mut Outbox, kind: SourceKind, input: &Input, decoded: Result<Decoded, Rejection>) {
+    let decoded = match decoded {
+        Ok(decoded) => decoded,
+        Err(rejection) => return dead_letter(deployment, out, input, &rejection),
     };
     count_amounts_without_rate(&deployment.settings, out, &decoded.change);
     let outcome = match (decoded.clock_ahead, decoded.unknown_fields.is_empty()) {
@@ -56,13 +63,12 @@ pub(super) fn ingest(deployment: &Deployment, now: Timestamp, out: &mut Outbox, 
         SourceChange::Record(change) => Message::Change(change),
         SourceChange::Event(event) => {
             origin.event_id = Some(event.id.clone());
-            let Some(home) = home(deployment, &event) else { return Ok(()) };
+            let Some(home) = home(deployment, &event) else { return };
             Message::Event { home, event }
         }
     };
     out.cause = origin;
     out.forward(input.key.clone(), message);
-    Ok(())
 }
 
 /// Counts amounts in a currency without a rate, which are null to every rule.
@@ -85,7 +91,7 @@ fn count_amounts_without_rate(settings: &Settings, out: &mut Outbox, change: &So
 }
 
 /// The identity an event is filed under: its least by namespace priority. Ingest lets no event without identity through.
-fn home(deployment: &Deployment, event: &Event) -> Option<Identity> {
+pub(super) fn home(deployment: &Deployment, event: &Event) -> Option<Identity> {
     let priority = deployment.policy.priority();
     event.identities.iter().min_by(|a, b| priority.compare(a, b)).cloned()
 }

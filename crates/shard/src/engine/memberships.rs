@@ -86,7 +86,7 @@ impl Step<'_> {
         let mut unrest: Option<Option<Timestamp>> = None;
         // One view for all: facts that several segments read are read once.
         let queries = program.queries_of(&waiting);
-        let mut view = SubjectView::new(&self.tx, subject, program, queries);
+        let mut view = SubjectView::new(&self.tx, subject, program, queries).with_truths(std::mem::take(&mut visit.row.truths));
         while let Some(place) = waiting.pop_first() {
             let segment = &program.plan.segments[place];
             let result = if alive {
@@ -152,7 +152,7 @@ impl Step<'_> {
         }
         let reported = emitted.iter().map(|(name, _, _)| name).filter(|_| alive);
         let ends = ends(&mut view, program, &visit.row.memberships, reported, self.tx.now);
-        view.finish()?;
+        visit.row.truths = view.finish()?;
         visit.row.open = !open.is_empty();
         exhausted.into_iter().for_each(|rule| self.count_exhausted(rule));
         for (name, realized, entered_at) in emitted {

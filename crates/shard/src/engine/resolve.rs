@@ -188,12 +188,8 @@ impl Resolve<'_, '_> {
     }
 
     fn route(&mut self, node: Identity, row: NodeRow, data: Data) {
-        let subject = match row.canonical {
-            Some(canonical) => SubjectId::of(&node, canonical),
-            None => SubjectId::of_node(&node),
-        };
         let message = Message::Data {
-            subject: subject.clone(),
+            subject: row.subject(&node),
             node,
             epoch: row.epoch,
             data,

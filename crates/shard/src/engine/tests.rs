@@ -253,16 +253,22 @@ fn a_part_may_come_after_the_one_that_was_sent_last() {
     };
     let first = arrival("b2b_person:2@a.Salesforce", 1);
     // The first of three parts has come when the node moves on: what is missing goes after it.
-    bench.check(|step| step.arrive(here.clone(), first.clone(), Bundle::default(), None), expect![[r#"
+    bench.check(
+        |step| step.arrive(here.clone(), first.clone(), Bundle::default(), None),
+        expect![[r#"
         put SUBJECT
         put POPULATION
-    "#]]);
-    bench.check(|step| step.depart(here.clone(), moved.clone(), there.clone(), Epoch(2)), expect![[r#"
+    "#]],
+    );
+    bench.check(
+        |step| step.depart(here.clone(), moved.clone(), there.clone(), Epoch(2)),
+        expect![[r#"
         -> owner of person b2b_person:0@a.Salesforce: email:ann@acme.com arrives under 2 with 0 fragment, 0 rows, 0 events, 1 unfinished, of 1 parts
         evaluate person b2b_person:1@a.Salesforce, profile
         put SUBJECT
         put MOVED
-    "#]]);
+    "#]],
+    );
     // It comes back. The third part finds it here, the second was sent after it and returns.
     let mut part = Bundle::default();
     part.unfinished.push(PartialArrival {
@@ -270,18 +276,27 @@ fn a_part_may_come_after_the_one_that_was_sent_last() {
         received: 1,
         of: None,
     });
-    bench.check(|step| step.arrive(here.clone(), arrival("b2b_person:0@a.Salesforce", 3), part, Some(1)), expect![[r#"
+    bench.check(
+        |step| step.arrive(here.clone(), arrival("b2b_person:0@a.Salesforce", 3), part, Some(1)),
+        expect![[r#"
         evaluate person b2b_person:1@a.Salesforce
         put SUBJECT
         delete MOVED
-    "#]]);
-    bench.check(|step| step.arrive(here.clone(), first.clone(), Bundle::default(), Some(3)), expect![[r#"
+    "#]],
+    );
+    bench.check(
+        |step| step.arrive(here.clone(), first.clone(), Bundle::default(), Some(3)),
+        expect![[r#"
         put SUBJECT
-    "#]]);
-    bench.check(|step| step.arrive(here.clone(), first, Bundle::default(), None), expect![[r#"
+    "#]],
+    );
+    bench.check(
+        |step| step.arrive(here.clone(), first, Bundle::default(), None),
+        expect![[r#"
         evaluate person b2b_person:1@a.Salesforce
         put SUBJECT
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

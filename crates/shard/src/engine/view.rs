@@ -9,7 +9,7 @@ use elsa::FrozenBTreeMap;
 use millrace_model::relation::{By, End, Hop};
 use millrace_model::{CanonicalId, Identity, Relation, SourceKind, SubjectId, SubjectKind, Text, Timestamp, Value};
 use millrace_segment::plan::Keep;
-use millrace_segment::view::{EventRow, Features, Item, Kept, KinId, QueryId, Tallied, Target, Timed, Unknown, View};
+use millrace_segment::view::{EventRow, Features, Item, Kept, KinId, PartId, QueryId, Tallied, Target, Timed, Truth, Unknown, View};
 
 use crate::format;
 use crate::key::{self, Bucket, table};
@@ -54,6 +54,8 @@ pub struct SubjectView<'a> {
     failure: RefCell<Option<StateError>>,
     /// A rule needed too many items since this was asked.
     exhausted: Cell<bool>,
+    /// The truths of conditions that read no event: those that are kept, and those computed since.
+    truths: RefCell<BTreeMap<PartId, Truth>>,
 }
 
 impl<'a> SubjectView<'a> {
@@ -71,6 +73,16 @@ impl<'a> SubjectView<'a> {
             segments: BTreeMap::new(),
             failure: RefCell::new(None),
             exhausted: Cell::new(false),
+            truths: RefCell::default(),
+        }
+    }
+
+    /// With the truths that are kept of this subject, as of facts that have not changed since.
+    #[must_use]
+    pub fn with_truths(self, kept: BTreeMap<PartId, Truth>) -> SubjectView<'a> {
+        SubjectView {
+            truths: RefCell::new(kept),
+            ..self
         }
     }
 
@@ -91,10 +103,12 @@ impl<'a> SubjectView<'a> {
         self.exhausted.take()
     }
 
+    /// The truths to keep.
+    ///
     /// # Errors
     /// The store's failure, where there was one.
-    pub fn finish(self) -> Result<(), StateError> {
-        self.failure.into_inner().map_or(Ok(()), Err)
+    pub fn finish(self) -> Result<BTreeMap<PartId, Truth>, StateError> {
+        self.failure.into_inner().map_or(Ok(self.truths.into_inner()), Err)
     }
 
     /// The subject's merged records, read once; empty where it has none, or the store failed.
@@ -299,6 +313,14 @@ impl View for SubjectView<'_> {
             extreme: head.extreme,
             valid_until: head.valid_until,
         })
+    }
+
+    fn truth(&self, part: PartId) -> Option<Truth> {
+        self.truths.borrow().get(&part).copied()
+    }
+
+    fn keep_truth(&self, part: PartId, truth: Truth) {
+        self.truths.borrow_mut().insert(part, truth);
     }
 
     fn kin(&self, id: KinId) -> Option<Kept> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use millrace_model::{CanonicalId, Identity, ShardId, Timestamp};
+use millrace_model::{CanonicalId, Identity, ShardId, SubjectId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::record::RecordState;
@@ -72,6 +72,16 @@ pub struct NodeRow {
     pub verdicts: Sequence,
     /// Shards that follow the node.
     pub followers: BTreeSet<ShardId>,
+}
+
+impl NodeRow {
+    /// What the node belongs to.
+    pub fn subject(&self, node: &Identity) -> SubjectId {
+        match &self.canonical {
+            Some(canonical) => SubjectId::of(node, canonical.clone()),
+            None => SubjectId::of_node(node),
+        }
+    }
 }
 
 /// `CARRIED`: whether retained events of a home carry an identity.

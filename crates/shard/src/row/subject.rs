@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{CanonicalId, ShardId, Text, Timestamp, Value};
-use millrace_segment::view::{FeatureId, Features, QueryId};
+use millrace_segment::view::{FeatureId, Features, PartId, QueryId, Truth};
 use serde::{Deserialize, Serialize};
 
 use super::{Arrival, Detail, PartialArrival, Revision, Standing};
@@ -45,6 +45,9 @@ pub struct SubjectRow {
     pub evaluated_at: Option<Timestamp>,
     /// Ascending by name: segments the subject is in, or whose answer time alone will change.
     pub memberships: Vec<Membership>,
+    /// The truths of conditions that read no event, for the segments that events can change; none
+    /// is left once a fact changed that is no event.
+    pub truths: BTreeMap<PartId, Truth>,
     /// This thing's features, ascending by id.
     pub features: Vec<OwnFeature>,
     /// Shards that receive the features, and how.

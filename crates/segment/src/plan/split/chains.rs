@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{Class, Splitter, asked_once};
-use crate::core::{Bind, ChainStep, Core, Op, QueryRef, SUBJECT};
+use crate::core::{Bind, ChainStep, Core, Kept, Op, QueryRef, SUBJECT};
 use crate::plan::Keep;
 use crate::plan::build::Upkeep;
 use crate::sequence::{ChainShape, candidates};
@@ -63,8 +63,8 @@ impl Splitter<'_, '_> {
         });
         let steps: Vec<ChainStep> = steps.collect();
         self.queries[index].upkeep = Some(Upkeep::Progress(ChainShape::of(&steps)));
-        Core::Sequence {
-            query: QueryRef::Open(index),
+        Core::Kept {
+            kept: Kept::Sequence(QueryRef::Open(index)),
             whole: Box::new(Core::Chain(steps)),
         }
     }

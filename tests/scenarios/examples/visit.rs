@@ -19,7 +19,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let (Some("path"), Some(path)) = (arguments.first().map(String::as_str), number(1)) {
-        let Some((name, prepare)) = PATHS.get(path as usize) else { return ExitCode::FAILURE };
+        let Some((name, prepare)) = PATHS.get(path as usize) else {
+            return ExitCode::FAILURE;
+        };
         let mut path = prepare();
         let bytes: usize = (0..100).map(|_| path.weigh()).sum();
         println!("{}\t{name}", bytes / 100);
@@ -31,7 +33,11 @@ fn main() -> ExitCode {
         _ => None,
     };
     let Some(mut solo) = solo else {
-        eprintln!("visit history <rule 0..{}> <events> | visit segments <number> | visit path <0..{}>", RULES.len(), PATHS.len());
+        eprintln!(
+            "visit history <rule 0..{}> <events> | visit segments <number> | visit path <0..{}>",
+            RULES.len(),
+            PATHS.len()
+        );
         return ExitCode::FAILURE;
     };
     let bytes: usize = (0..100).map(|_| visit(&mut solo)).sum();

@@ -42,11 +42,21 @@ pub const PATHS: [Named; 12] = [
     ("visit: distinct pages", || visit_of(4)),
     ("visit: sequence", || visit_of(5)),
     ("visit: 50 segments", || visit_in(with_segments(50))),
-    ("Bodea: a visit that changes nothing", || bodea("New product", SourceKind::Activity, PERSON, view("New product", "v2"))),
-    ("Bodea: a visit by which one enters", || bodea("Home", SourceKind::Activity, PERSON, view("New product", "v2"))),
-    ("Bodea: a deal is lost, and 11 leave", || bodea("New product", SourceKind::Opportunity, "o@c1.SFDC", deal(false))),
-    ("Bodea: a person record changes", || bodea("Home", SourceKind::Person, PERSON, person("Director"))),
-    ("Bodea: a new person record", || bodea("Home", SourceKind::Person, "99@m1.Marketo", person("Buyer"))),
+    ("Bodea: a visit that changes nothing", || {
+        bodea("New product", SourceKind::Activity, PERSON, view("New product", "v2"))
+    }),
+    ("Bodea: a visit by which one enters", || {
+        bodea("Home", SourceKind::Activity, PERSON, view("New product", "v2"))
+    }),
+    ("Bodea: a deal is lost, and 11 leave", || {
+        bodea("New product", SourceKind::Opportunity, "o@c1.SFDC", deal(false))
+    }),
+    ("Bodea: a person record changes", || {
+        bodea("Home", SourceKind::Person, PERSON, person("Director"))
+    }),
+    ("Bodea: a new person record", || {
+        bodea("Home", SourceKind::Person, "99@m1.Marketo", person("Buyer"))
+    }),
 ];
 
 /// A visit after a thousand others, under one of the rules.

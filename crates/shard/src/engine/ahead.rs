@@ -21,6 +21,7 @@ use crate::row::NodeRow;
 use crate::state::StateError;
 
 /// An input, decoded.
+#[expect(clippy::large_enum_variant, reason = "a box for each message costs more than the space of one batch")]
 pub(super) enum Opened {
     Definition,
     Record(SourceKind, Result<Decoded, Rejection>),

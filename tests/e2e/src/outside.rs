@@ -41,8 +41,21 @@ pub fn repository(path: &str) -> PathBuf {
 /// # Panics
 /// Where the script fails.
 pub fn provided_by(script: &str) -> PathBuf {
+    provided(script, &[])
+}
+
+/// The folder of one of the environments of `scripts/python-env`.
+///
+/// # Panics
+/// Where it cannot be made.
+pub fn environment(name: &str) -> PathBuf {
+    provided("scripts/python-env", &[name])
+}
+
+fn provided(script: &str, arguments: &[&str]) -> PathBuf {
     let path = repository(script);
     let output = Command::new(&path)
+        .args(arguments)
         .stderr(Stdio::inherit())
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -6,6 +6,7 @@ mod graceful;
 mod kills;
 mod malformed;
 mod postgres;
+mod programs;
 mod registry;
 mod segments;
 mod several;

@@ -98,3 +98,19 @@ impl fmt::Debug for Secret {
         write!(f, "{self}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_is_hidden_whatever_its_property_is_called() {
+        let shown = |key: &str, text: &str| Secret::new(key, text).to_string();
+        assert_eq!(
+            shown("client_key", "-----BEGIN EC PRIVATE KEY-----\nMHc\n-----END EC PRIVATE KEY-----\n"),
+            "(hidden)"
+        );
+        assert_eq!(shown("client_password", "x"), "(hidden)");
+        assert_eq!(shown("ca", "-----BEGIN CERTIFICATE-----"), "-----BEGIN CERTIFICATE-----");
+    }
+}

@@ -60,6 +60,8 @@ fn store(criterion: &mut Criterion) {
         bench.iter_batched(|| key(1, next()), |key| store.scan(&key, &[2], 10), BatchSize::SmallInput);
     });
 
+    neighbours(criterion, &store, &mut next);
+
     let mut position = ROWS as i64;
     let mut group = criterion.benchmark_group("batch of 500");
     group.throughput(Throughput::Elements(BATCH));
@@ -91,6 +93,38 @@ fn store(criterion: &mut Criterion) {
     });
     group.finish();
     queue(criterion, &mut store, position);
+}
+
+/// Five rows that lie together, for each of two hundred places: what a batch of events reads.
+fn neighbours(criterion: &mut Criterion, store: &RocksStore, next: &mut dyn FnMut() -> u64) {
+    const PLACES: usize = 200;
+    const EACH: usize = 5;
+    let mut places = || -> Vec<Vec<Vec<u8>>> {
+        let rows = |from: u64| store.scan(&key(1, from), &[2], EACH).expect("a healthy store");
+        (0..PLACES).map(|_| rows(next()).into_iter().map(|(key, _)| key).collect()).collect()
+    };
+    let mut group = criterion.benchmark_group("five rows at 200 places");
+    group.throughput(Throughput::Elements((PLACES * EACH) as u64));
+    group.bench_function("one by one", |bench| {
+        let read = |places: Vec<Vec<Vec<u8>>>| places.iter().flatten().filter(|key| store.get(key).is_ok_and(|row| row.is_some())).count();
+        bench.iter_batched(&mut places, read, BatchSize::SmallInput);
+    });
+    group.bench_function("together", |bench| {
+        let read = |places: Vec<Vec<Vec<u8>>>| {
+            let mut keys: Vec<Vec<u8>> = places.into_iter().flatten().collect();
+            keys.sort_unstable();
+            store.get_all(&keys)
+        };
+        bench.iter_batched(&mut places, read, BatchSize::SmallInput);
+    });
+    group.bench_function("by ranges", |bench| {
+        let read = |places: Vec<Vec<Vec<u8>>>| {
+            let range = |rows: &Vec<Vec<u8>>| Some(store.scan(rows.first()?, &[2], EACH).ok()?.len());
+            places.iter().filter_map(range).sum::<usize>()
+        };
+        bench.iter_batched(&mut places, read, BatchSize::SmallInput);
+    });
+    group.finish();
 }
 
 /// A timer queue: find due rows, delete them at the front, add at the back.

@@ -43,6 +43,9 @@ pub fn prepare(path: &Path, origin: Option<&str>) -> Result<PathBuf, StoreError>
         path: path.to_path_buf(),
         source,
     };
+    if path.is_file() {
+        return Err(StoreError::NotAStore { path: path.to_path_buf() });
+    }
     fs::create_dir_all(path).map_err(failed)?;
     match read(path)? {
         None => write_format(path, origin).map_err(failed)?,
@@ -241,12 +244,12 @@ mod tests {
         let table: [Case<'_>; 9] = [
             ("of this log", &[("FORMAT", &ours), ("db", "")], ""),
             ("of a log that did not say", &[("FORMAT", &nobodys), ("db", "")], ""),
-            ("foreign files", &[("notes.txt", "hello")], "PATH is not empty and is not a store"),
-            ("a foreign format", &[("FORMAT", "something else")], "PATH is not empty and is not a store"),
+            ("foreign files", &[("notes.txt", "hello")], "PATH is not empty and is not a store; move it away: the state is built anew in its place"),
+            ("a foreign format", &[("FORMAT", "something else")], "PATH is not empty and is not a store; move it away: the state is built anew in its place"),
             (
                 "no format among foreign files",
                 &[("db", ""), ("notes.txt", "hello")],
-                "PATH is not empty and is not a store",
+                "PATH is not empty and is not a store; move it away: the state is built anew in its place",
             ),
             ("no format", &[("db", "")], "PATH/FORMAT is missing or damaged"),
             ("an empty format", &[("FORMAT", ""), ("db", "")], "PATH/FORMAT is missing or damaged"),
@@ -266,6 +269,15 @@ mod tests {
             refusal.starts_with("the state in PATH was built from another log: from one, and this one is two."),
             "{refusal}"
         );
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_folder_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shard-3");
+        fs::write(&path, "hello").unwrap();
+        assert!(matches!(prepare(&path, Some("one")), Err(StoreError::NotAStore { .. })));
+        assert_eq!(fs::read(&path).unwrap(), b"hello");
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub enum StoreError {
         supported: u32,
     },
     /// The folder holds something else. Nothing in it was touched.
-    #[error("{path} is not empty and is not a store")]
+    #[error("{path} is not empty and is not a store; move it away: the state is built anew in its place")]
     NotAStore {
         /// The folder.
         path: PathBuf,

@@ -470,7 +470,7 @@ fn what_is_not_about_the_rule_is_placed_where_it_stands() {
 #[test]
 fn every_wrong_sink_and_source_is_reported_before_anything_is_touched() {
     let folder = tempfile::tempdir().unwrap();
-    let wrong = "[destinations.hook]\nnamespace = \"email\"\nsink = \"webhok\"\n[sources.m1]\ntype = \"salesforce\"\n\
+    let wrong = "[destinations.hook]\nnamespace = \"email\"\nsink = \"webhok\"\n[sources.m1]\ntype = \"pipedrive\"\n\
                  [sources.e1]\ntype = \"cloudevents\"\ninstance = \"e1\"\ntopics = [\"millrace.dead-letter\"]\n[kafka]\nbootstrap = \"127.0.0.1:1\"\n";
     let right = "[destinations.hook]\nnamespace = \"email\"\nsink = \"http\"\nsettings = { url = \"http://127.0.0.1:1/\", privateAddresses = true }\n";
     std::fs::write(folder.path().join("wrong.toml"), wrong).unwrap();
@@ -479,7 +479,7 @@ fn every_wrong_sink_and_source_is_reported_before_anything_is_touched() {
         let output = millrace(folder.path(), arguments);
         assert_eq!(status(&output), Some(64), "{}", printed(&output));
         let own = "sources.e1.topics: `millrace.dead-letter` is a topic of this deployment";
-        for word in ["destinations.hook.sink: `webhok`", "sources.m1.type: `salesforce`", own] {
+        for word in ["destinations.hook.sink: `webhok`", "sources.m1.type: `pipedrive`", own] {
             assert!(printed(&output).contains(word), "{word}\n{}", printed(&output));
         }
         assert!(!folder.path().join(".millrace").exists());

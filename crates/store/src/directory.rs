@@ -234,6 +234,8 @@ mod tests {
     /// What it is about, the files of the folder, and the error; none where it is empty.
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
+    const NOT_OURS: &str = "PATH is not empty and is not a store; move it away: the state is built anew in its place";
+
     #[test]
     fn what_a_folder_may_say() {
         let (ours, nobodys, newer) = (
@@ -244,13 +246,9 @@ mod tests {
         let table: [Case<'_>; 9] = [
             ("of this log", &[("FORMAT", &ours), ("db", "")], ""),
             ("of a log that did not say", &[("FORMAT", &nobodys), ("db", "")], ""),
-            ("foreign files", &[("notes.txt", "hello")], "PATH is not empty and is not a store; move it away: the state is built anew in its place"),
-            ("a foreign format", &[("FORMAT", "something else")], "PATH is not empty and is not a store; move it away: the state is built anew in its place"),
-            (
-                "no format among foreign files",
-                &[("db", ""), ("notes.txt", "hello")],
-                "PATH is not empty and is not a store; move it away: the state is built anew in its place",
-            ),
+            ("foreign files", &[("notes.txt", "hello")], NOT_OURS),
+            ("a foreign format", &[("FORMAT", "something else")], NOT_OURS),
+            ("no format among foreign files", &[("db", ""), ("notes.txt", "hello")], NOT_OURS),
             ("no format", &[("db", "")], "PATH/FORMAT is missing or damaged"),
             ("an empty format", &[("FORMAT", ""), ("db", "")], "PATH/FORMAT is missing or damaged"),
             ("a cut format", &[("FORMAT", &ours[..30]), ("db", "")], "PATH/FORMAT is missing or damaged"),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_connect::mapping::Fields;
-use millrace_connect::row::{self, Change, Operation};
+use millrace_connect::row::{self, Change, Operation, Rule};
 use millrace_connect::source::{Batch, Emitted, Mark, RECORD_BYTES_MAX, Rows, SourceError, Status, Sweep};
 use millrace_model::{SourceKind, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,9 @@ pub struct Seen {
     /// The version that the program activated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated: Option<i64>,
+    /// It has a row of which it cannot be said which record it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub illegible: bool,
     /// Whether the program says that it was read to its end; `None`: it says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete: Option<bool>,
@@ -225,6 +228,7 @@ impl Run {
         match seen {
             None => refuse("the program did not offer the stream"),
             Some(_) if self.sync.doubted => refuse("a line of the run could not be read, so its listings are not trusted"),
+            Some(seen) if seen.illegible => refuse("the key of a row could not be read, so it may be any of them"),
             Some(seen) if seen.complete == Some(false) => refuse("the program did not read the stream to its end"),
             Some(seen) if !seen.listed && !stream.takes_empty => refuse("the listing is empty; `empty_listing = \"take\"` takes it"),
             Some(_) => Some(Sweep {
@@ -251,8 +255,8 @@ impl Run {
             Some(message) => self.message(message, judge),
             None => {
                 let trimmed = text.trim_ascii();
-                // The end of a line whose beginning was written elsewhere may have been a record.
-                let broken = trimmed.starts_with(b"{") || trimmed.ends_with(b"}");
+                // A part of a line whose rest was written elsewhere may have been a record.
+                let broken = trimmed.iter().any(|byte| matches!(byte, b'{' | b'}'));
                 self.not_a_message(&String::from_utf8_lossy(trimmed), broken, judge);
             }
         }
@@ -374,6 +378,8 @@ impl Run {
         let seen = self.seen(&row.stream);
         seen.listed = true;
         seen.version = version.or(seen.version);
+        let listed = |rule: &Rule| rule.deletes && rule.kind != SourceKind::Activity;
+        seen.illegible |= row.deleted_at.is_none() && stream.rules.iter().any(|rule| listed(rule) && !rule.is_legible(&row.fields));
         let lists_all = judge.protocol.lists_all(&row.stream);
         let listing = if lists_all || version.is_some() {
             Some(version.unwrap_or(self.sync.run))

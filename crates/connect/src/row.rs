@@ -112,6 +112,16 @@ impl Rule {
         has.then_some(own)
     }
 
+    /// Whether it can be said which record a row has, if any. Where it cannot, the row may be any
+    /// record's.
+    pub fn is_legible(&self, row: &Fields) -> bool {
+        match self.when.as_ref().map(|when| one(when, row)) {
+            Some(Err(_)) => false,
+            Some(Ok(holds)) if holds.as_ref().is_none_or(|holds| *holds != true) => true,
+            Some(Ok(_)) | None => self.key(row).is_ok(),
+        }
+    }
+
     fn change(&self, change: &Change, key: &Fields, version: Timestamp, made: &mut Made) -> Result<(), Rejection> {
         if change.operation == Operation::Deleted {
             if self.deletes {

@@ -103,6 +103,32 @@ async fn an_empty_listing_withdraws_only_where_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_listing_with_a_row_that_may_be_any_withdraws_nothing() {
+    let schema = r#"{"type": "SCHEMA", "stream": "people", "schema": {}, "key_properties": ["id"]}"#;
+    let record = r#"{"type": "RECORD", "stream": "people", "record": {"id": 1, "score": "7"}}"#;
+    // Without a key, with one that is null, and as a part of a line.
+    for lost in [
+        r#"{"type": "RECORD", "stream": "people", "record": {"score": "7"}}"#,
+        r#"{"type": "RECORD", "stream": "people", "record": {"id": null, "score": "7"}}"#,
+        r#"garbage {"type": "RECORD", "stream"#,
+    ] {
+        let mut stage = Stage::new(Protocol::Singer, "full", 1);
+        for id in 1..3 {
+            stage.put(id, "7");
+        }
+        stage.settle().await;
+        let lines = [schema, record, lost].map(|line| format!("echo '{line}'")).join("; ");
+        stage.settings["command"] = json!(["sh", "-c", lines]);
+        stage.settings["catalog"] = json!("none");
+        stage.settle().await;
+        let people = stage.values(SourceKind::Person);
+        assert!(people.iter().all(|(_, value)| value.is_some()), "{lost}: {people:?}");
+        let read = people.iter().filter(|(key, _)| key == "1@crm1.Crm").count();
+        assert_eq!(read, 2, "{lost}: by each run once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_configuration_reaches_the_next_run_sealed() {
     for protocol in BOTH {
         let mut stage = Stage::new(protocol, "incremental", 1);

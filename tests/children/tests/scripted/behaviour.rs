@@ -123,8 +123,9 @@ async fn a_listing_with_a_row_that_may_be_any_withdraws_nothing() {
         stage.settle().await;
         let people = stage.values(SourceKind::Person);
         assert!(people.iter().all(|(_, value)| value.is_some()), "{lost}: {people:?}");
-        let read = people.iter().filter(|(key, _)| key == "1@crm1.Crm").count();
-        assert_eq!(read, 2, "{lost}: by each run once");
+        // The record of the second program has no address. It may have run several times by now.
+        let last = people.iter().rev().find(|(key, _)| key == "1@crm1.Crm").and_then(|(_, value)| value.as_ref());
+        assert!(last.is_some_and(|value| value["workEmail"].is_null()), "{lost}: {people:?}");
     }
 }
 

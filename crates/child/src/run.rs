@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_connect::mapping::Fields;
-use millrace_connect::row::{self, Change, Operation, Rule};
+use millrace_connect::row::{self, Change, Operation};
 use millrace_connect::source::{Batch, Emitted, Mark, RECORD_BYTES_MAX, Rows, SourceError, Status, Sweep};
 use millrace_model::{SourceKind, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -378,23 +378,31 @@ impl Run {
         let seen = self.seen(&row.stream);
         seen.listed = true;
         seen.version = version.or(seen.version);
-        let listed = |rule: &Rule| rule.deletes && rule.kind != SourceKind::Activity;
-        seen.illegible |= row.deleted_at.is_none() && stream.rules.iter().any(|rule| listed(rule) && !rule.is_legible(&row.fields));
         let lists_all = judge.protocol.lists_all(&row.stream);
         let listing = if lists_all || version.is_some() {
             Some(version.unwrap_or(self.sync.run))
         } else {
             None
         };
-        let (records, marks) = mapped(&row, stream, listing.filter(|_| row.deleted_at.is_none()), judge.now);
-        self.pending.records.extend(records);
-        self.pending.marks.extend(marks);
+        let mapped = mapped(&row, stream, listing.filter(|_| row.deleted_at.is_none()), judge.now);
+        self.seen(&row.stream).illegible |= mapped.illegible;
+        self.pending.records.extend(mapped.records);
+        self.pending.marks.extend(mapped.marks);
     }
 }
 
-/// The records that a row becomes, and the marks that say so. `run` is the number of the listing
-/// that it belongs to, if any.
-pub fn mapped(row: &Row, stream: &Stream, run: Option<i64>, now: Timestamp) -> (Vec<Emitted>, Vec<Mark>) {
+/// What a row becomes.
+#[derive(Default)]
+pub struct Mapped {
+    pub records: Vec<Emitted>,
+    /// That the listing has these records.
+    pub marks: Vec<Mark>,
+    /// It cannot be said which record of the listing the row is.
+    pub illegible: bool,
+}
+
+/// What a row becomes. `run` is the number of the listing that it belongs to, if any.
+pub fn mapped(row: &Row, stream: &Stream, run: Option<i64>, now: Timestamp) -> Mapped {
     let operation = match (row.deleted_at, run) {
         (Some(_), _) => Operation::Deleted,
         // What a listing does not have is withdrawn at its end.
@@ -409,10 +417,11 @@ pub fn mapped(row: &Row, stream: &Stream, run: Option<i64>, now: Timestamp) -> (
         withheld: std::collections::BTreeSet::new(),
         remedy: "select the column",
     };
-    let (mut records, mut marks) = (Vec::new(), Vec::new());
+    let mut mapped = Mapped::default();
     for rule in &stream.rules {
-        let key = rule.listed(&row.fields);
-        let id = key.as_ref().map_or_else(|| row.stream.clone(), |key| format!("{} {key}", row.stream));
+        let listed = rule.listed(&row.fields);
+        let key = listed.as_ref().ok().and_then(Option::as_ref);
+        let id = key.map_or_else(|| row.stream.clone(), |key| format!("{} {key}", row.stream));
         for made in row::apply(std::slice::from_ref(rule), &change, &Fields::new(), version) {
             let rejected = |detail| Emitted::Rejected {
                 kind: rule.kind,
@@ -420,24 +429,26 @@ pub fn mapped(row: &Row, stream: &Stream, run: Option<i64>, now: Timestamp) -> (
                 raw: shown(row),
                 detail,
             };
-            records.push(match made {
+            mapped.records.push(match made {
                 Ok(emitted) => bounded(emitted, rejected),
                 Err(rejection) => rejected(rejection.detail),
             });
         }
-        if let (Some(run), Some(key)) = (run, key)
-            && rule.deletes
-            && rule.kind != SourceKind::Activity
-        {
-            marks.push(Mark {
+        let Some(run) = run.filter(|_| rule.deletes && rule.kind != SourceKind::Activity) else {
+            continue;
+        };
+        match listed {
+            Ok(Some(key)) => mapped.marks.push(Mark {
                 listing: row.stream.clone(),
                 kind: rule.kind,
                 key,
                 run,
-            });
+            }),
+            Ok(None) => {}
+            Err(_) => mapped.illegible = true,
         }
     }
-    (records, marks)
+    mapped
 }
 
 fn bounded(emitted: Emitted, rejected: impl Fn(String) -> Emitted) -> Emitted {

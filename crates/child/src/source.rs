@@ -223,7 +223,7 @@ impl<P: Protocol> ChildSource<P> {
                 let count = count.entry(row.stream.clone()).or_default();
                 *count += 1;
                 if *count <= PREVIEWED {
-                    let (records, _) = mapped(&row, stream, None, (self.now)());
+                    let records = mapped(&row, stream, None, (self.now)()).records;
                     samples.extend(records.into_iter().map(|emitted| Sample::of(shown(&row), emitted)));
                 }
                 Ok(())

@@ -101,25 +101,18 @@ pub fn bury(rules: &[Rule], key: &Fields, remedy: &str) -> Vec<Result<Emitted, R
 type Made = Vec<Result<Emitted, Rejection>>;
 
 impl Rule {
-    /// The key of the record that a row has; `None` where the row has none, or no key can be read.
-    /// A row whose fields cannot be mapped has its key all the same.
-    pub fn listed(&self, row: &Fields) -> Option<String> {
-        let own = self.key(row).ok()?;
-        let has = self
-            .when
-            .as_ref()
-            .is_none_or(|when| one(when, row).is_ok_and(|holds| holds.is_some_and(|holds| holds == true)));
-        has.then_some(own)
-    }
-
-    /// Whether it can be said which record a row has, if any. Where it cannot, the row may be any
-    /// record's.
-    pub fn is_legible(&self, row: &Fields) -> bool {
-        match self.when.as_ref().map(|when| one(when, row)) {
-            Some(Err(_)) => false,
-            Some(Ok(holds)) if holds.as_ref().is_none_or(|holds| *holds != true) => true,
-            Some(Ok(_)) | None => self.key(row).is_ok(),
+    /// The key of the record that a row has; `None` where the row has none. A row whose fields cannot
+    /// be mapped has its key all the same.
+    ///
+    /// # Errors
+    /// Where it cannot be said which record the row has, if any: it may be any of them.
+    pub fn listed(&self, row: &Fields) -> Result<Option<String>, Rejection> {
+        if let Some(when) = &self.when
+            && !one(when, row)?.is_some_and(|holds| holds == true)
+        {
+            return Ok(None);
         }
+        self.key(row).map(Some)
     }
 
     fn change(&self, change: &Change, key: &Fields, version: Timestamp, made: &mut Made) -> Result<(), Rejection> {

@@ -35,6 +35,9 @@ impl<'a> Tx<'a> {
         keys.retain(|key| !self.fetched.contains_key(key));
         keys.sort_unstable();
         keys.dedup();
+        if keys.is_empty() {
+            return Ok(());
+        }
         let rows = self.view.get_all(&keys)?;
         self.fetched.extend(keys.into_iter().zip(rows));
         Ok(())
